@@ -1,0 +1,1 @@
+//! The instance set and its pickers: which instance gets the next attempt.

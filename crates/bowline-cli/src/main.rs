@@ -1,0 +1,2 @@
+//! The binary `bowline`: arguments, roles, rendering; nothing else.
+fn main() {}

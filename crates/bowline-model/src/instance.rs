@@ -1,0 +1,205 @@
+//! One running copy of a service: who it is and where it is reached.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{InstanceId, ServiceName};
+
+/// Where something listens. As text: `127.0.0.1:80`, `[::1]:80`, `unix:/path/to.sock`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Address {
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// A text that is no [`Address`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an address: write IP:PORT or unix:/PATH")]
+pub struct InvalidAddress(pub String);
+
+impl FromStr for Address {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        let invalid = || InvalidAddress(text.chars().take(128).collect());
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
+            Some(_) => Err(invalid()),
+            None => text.parse().map(Self::Tcp).map_err(|_| invalid()),
+        }
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = InvalidAddress;
+
+    fn try_from(text: String) -> Result<Self, InvalidAddress> {
+        text.parse()
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        address.to_string()
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(addr: SocketAddr) -> Self {
+        Self::Tcp(addr)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// What an instance speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// The verdict of an instance's checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Takes requests.
+    #[default]
+    Healthy,
+    /// Fails its checks; gets no requests while a healthy one is there.
+    Unhealthy,
+    /// Finishes what it has; gets nothing new.
+    Draining,
+}
+
+impl Health {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// One running copy of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Instance {
+    /// Unique in the system.
+    pub id: InstanceId,
+    /// What it is a copy of.
+    pub service: ServiceName,
+    /// Where it is reached.
+    pub address: Address,
+    /// What it speaks there.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Its share of the traffic beside others, 1 to 1000.
+    #[serde(default = "default_weight")]
+    pub weight: u32,
+    /// The release it runs; empty when not told.
+    #[serde(default)]
+    pub version: String,
+    /// The failure domain it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// The verdict of its checks.
+    #[serde(default)]
+    pub health: Health,
+    /// Whatever its owner wants known of it: at most [`METADATA_MAX`] pairs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// The most metadata pairs an instance has; keys hold up to 64, values up to 512 bytes.
+pub const METADATA_MAX: usize = 64;
+
+/// The shortest and the longest lease an instance may ask for.
+pub const LEASE_TTL_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
+
+fn default_weight() -> u32 {
+    100
+}
+
+/// What is wrong with an instance as given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {rule}")]
+pub struct InvalidInstance {
+    /// The field at fault.
+    pub field: &'static str,
+    /// The rule it breaks.
+    pub rule: &'static str,
+}
+
+impl Instance {
+    /// A healthy HTTP/1.1 instance of weight 100 without metadata.
+    pub fn new(id: InstanceId, service: ServiceName, address: Address) -> Self {
+        Self {
+            id,
+            service,
+            address,
+            protocol: Protocol::default(),
+            weight: default_weight(),
+            version: String::new(),
+            zone: None,
+            health: Health::default(),
+            metadata: BTreeMap::new(),
+        }
+    }
+
+    /// Checks the bounds that its types cannot carry.
+    pub fn validate(&self) -> Result<(), InvalidInstance> {
+        let check = |ok: bool, field, rule| if ok { Ok(()) } else { Err(InvalidInstance { field, rule }) };
+        check((1..=1000).contains(&self.weight), "weight", "it is 1 to 1000")?;
+        check(self.version.len() <= 128, "version", "it has at most 128 bytes")?;
+        check(self.zone.as_ref().is_none_or(|z| (1..=64).contains(&z.len())), "zone", "it has 1 to 64 bytes")?;
+        check(self.metadata.len() <= METADATA_MAX, "metadata", "it has at most 64 pairs")?;
+        check(self.metadata.keys().all(|k| (1..=64).contains(&k.len())), "metadata", "a key has 1 to 64 bytes")?;
+        check(self.metadata.values().all(|v| v.len() <= 512), "metadata", "a value has at most 512 bytes")?;
+        let port_given = !matches!(self.address, Address::Tcp(addr) if addr.port() == 0);
+        check(port_given, "address", "its port is not 0")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_survive_their_text() {
+        for text in ["127.0.0.1:80", "[::1]:8080", "unix:/run/a.sock"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        for bad in ["", "localhost:80", "127.0.0.1", "unix:a.sock", ":80"] {
+            assert!(bad.parse::<Address>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_checked() {
+        let id = InstanceId::new("a-1").unwrap();
+        let good = Instance::new(id, ServiceName::new("a").unwrap(), "127.0.0.1:80".parse().unwrap());
+        assert_eq!(good.validate(), Ok(()));
+        let heavy = Instance { weight: 1001, ..good.clone() };
+        assert_eq!(heavy.validate().unwrap_err().field, "weight");
+        let nowhere = Instance { address: "127.0.0.1:0".parse().unwrap(), ..good };
+        assert_eq!(nowhere.validate().unwrap_err().field, "address");
+    }
+}

@@ -1,0 +1,19 @@
+//! The vocabulary of Bowline and the `bowline.toml` parser: pure data, no async, no I/O.
+//!
+//! Everything that more than one crate must name the same way lives here: services, instances,
+//! boundaries, calls with their policies, routes, and the [`Code`] every error answers to.
+
+pub mod code;
+pub mod instance;
+pub mod name;
+pub mod policy;
+pub mod problem;
+pub mod route;
+pub mod system;
+pub mod units;
+
+pub use code::Code;
+pub use instance::{Address, Health, Instance, Protocol};
+pub use name::{InstanceId, InvalidName, ServiceName};
+pub use problem::{Position, Problem};
+pub use system::System;

@@ -1,0 +1,1 @@
+//! Collects, keeps and queries what services report: the trace store.

@@ -1,0 +1,1 @@
+//! The data-plane engine: listener, route, backend, upstream, on an immutable snapshot.

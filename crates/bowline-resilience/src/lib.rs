@@ -1,0 +1,1 @@
+//! Resilience patterns as pure state machines: circuit breaker, retry with budget, deadline.

@@ -1,0 +1,224 @@
+//! Metric cells: counters, gauges and histograms that cost one atomic addition, and their text.
+//!
+//! A [`Registry`] is handed to whoever has something to count; it renders the Prometheus text
+//! format. Cells are cheap to clone and are looked up once, not on the hot path.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// The most label sets one metric keeps; further ones share the cell labelled `overflow="true"`.
+pub const SERIES_MAX: usize = 2000;
+
+/// Upper bounds of the buckets of a duration histogram, in seconds.
+pub const DURATION_BUCKETS: [f64; 16] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0];
+
+/// A number that only grows.
+#[derive(Debug, Clone, Default)]
+pub struct Counter(Arc<Padded<AtomicU64>>);
+
+/// A number that goes up and down.
+#[derive(Debug, Clone, Default)]
+pub struct Gauge(Arc<Padded<AtomicI64>>);
+
+/// Durations, counted in [`DURATION_BUCKETS`].
+#[derive(Debug, Clone, Default)]
+pub struct Histogram(Arc<Padded<HistogramCells>>);
+
+/// On a cache line of its own, so that cores do not disturb each other.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Padded<T>(pub T);
+
+#[derive(Debug, Default)]
+struct HistogramCells {
+    buckets: [AtomicU64; DURATION_BUCKETS.len() + 1],
+    sum_nanos: AtomicU64,
+}
+
+impl Counter {
+    /// Adds one.
+    #[inline]
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds so many.
+    #[inline]
+    pub fn add(&self, count: u64) {
+        self.0.0.fetch_add(count, Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.0.load(Relaxed)
+    }
+}
+
+impl Gauge {
+    /// Sets it.
+    pub fn set(&self, value: i64) {
+        self.0.0.store(value, Relaxed);
+    }
+
+    /// Adds so many, or takes them away.
+    #[inline]
+    pub fn add(&self, value: i64) {
+        self.0.0.fetch_add(value, Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> i64 {
+        self.0.0.load(Relaxed)
+    }
+}
+
+impl Histogram {
+    /// Counts one duration.
+    #[inline]
+    pub fn record(&self, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        let at = DURATION_BUCKETS.partition_point(|bound| *bound < seconds);
+        self.0.0.buckets[at].fetch_add(1, Relaxed);
+        self.0.0.sum_nanos.fetch_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
+        self.0.0.buckets.iter().map(|cell| cell.load(Relaxed)).sum()
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Cell {
+    Counter(Counter),
+    Gauge(Gauge),
+    Histogram(Histogram),
+}
+
+#[derive(Debug)]
+struct Family {
+    help: &'static str,
+    series: BTreeMap<String, Cell>,
+}
+
+/// The metrics of one process, or of one test. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Registry(Arc<Mutex<BTreeMap<&'static str, Family>>>);
+
+/// Label names and values.
+pub type Labels<'a> = &'a [(&'a str, &'a str)];
+
+impl Registry {
+    /// The counter of that name and labels; names end in `_total`.
+    pub fn counter(&self, name: &'static str, help: &'static str, labels: Labels<'_>) -> Counter {
+        match self.cell(name, help, labels, || Cell::Counter(Counter::default())) {
+            Cell::Counter(cell) => cell,
+            Cell::Gauge(_) | Cell::Histogram(_) => panic!("{name} is not a counter"),
+        }
+    }
+
+    /// The gauge of that name and labels.
+    pub fn gauge(&self, name: &'static str, help: &'static str, labels: Labels<'_>) -> Gauge {
+        match self.cell(name, help, labels, || Cell::Gauge(Gauge::default())) {
+            Cell::Gauge(cell) => cell,
+            Cell::Counter(_) | Cell::Histogram(_) => panic!("{name} is not a gauge"),
+        }
+    }
+
+    /// The histogram of that name and labels; names end in `_seconds`.
+    pub fn histogram(&self, name: &'static str, help: &'static str, labels: Labels<'_>) -> Histogram {
+        match self.cell(name, help, labels, || Cell::Histogram(Histogram::default())) {
+            Cell::Histogram(cell) => cell,
+            Cell::Counter(_) | Cell::Gauge(_) => panic!("{name} is not a histogram"),
+        }
+    }
+
+    fn cell(&self, name: &'static str, help: &'static str, labels: Labels<'_>, make: fn() -> Cell) -> Cell {
+        let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let family = families.entry(name).or_insert_with(|| Family { help, series: BTreeMap::new() });
+        let mut key = render_labels(labels);
+        if family.series.len() >= SERIES_MAX && !family.series.contains_key(&key) {
+            key = render_labels(&[("overflow", "true")]);
+        }
+        family.series.entry(key).or_insert_with(make).clone()
+    }
+
+    /// Everything in the Prometheus text format, version 0.0.4.
+    pub fn render(&self) -> String {
+        let families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        for (name, family) in families.iter() {
+            let kind = match family.series.values().next() {
+                Some(Cell::Counter(_)) | None => "counter",
+                Some(Cell::Gauge(_)) => "gauge",
+                Some(Cell::Histogram(_)) => "histogram",
+            };
+            let _ = write!(text, "# HELP {name} {}\n# TYPE {name} {kind}\n", family.help);
+            for (labels, cell) in &family.series {
+                render_cell(&mut text, name, labels, cell);
+            }
+        }
+        text
+    }
+}
+
+fn render_cell(text: &mut String, name: &str, labels: &str, cell: &Cell) {
+    let braced = |labels: &str| if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    let _ = match cell {
+        Cell::Counter(cell) => writeln!(text, "{name}{} {}", braced(labels), cell.get()),
+        Cell::Gauge(cell) => writeln!(text, "{name}{} {}", braced(labels), cell.get()),
+        Cell::Histogram(cell) => {
+            let comma = if labels.is_empty() { "" } else { "," };
+            let mut count = 0;
+            for (at, bucket) in cell.0.0.buckets.iter().enumerate() {
+                count += bucket.load(Relaxed);
+                let bound = DURATION_BUCKETS.get(at).map_or_else(|| "+Inf".to_owned(), ToString::to_string);
+                let _ = writeln!(text, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
+            }
+            let sum = Duration::from_nanos(cell.0.0.sum_nanos.load(Relaxed)).as_secs_f64();
+            writeln!(text, "{name}_sum{} {sum}\n{name}_count{} {count}", braced(labels), braced(labels))
+        }
+    };
+}
+
+fn render_labels(labels: Labels<'_>) -> String {
+    let escape = |value: &str| value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+    labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_prometheus_text() {
+        let registry = Registry::default();
+        registry.counter("a_total", "Counts.", &[("k", "v\"1")]).add(2);
+        registry.gauge("b", "Level.", &[]).set(-1);
+        registry.histogram("c_seconds", "Times.", &[]).record(Duration::from_millis(3));
+        let text = registry.render();
+        assert!(text.contains("# TYPE a_total counter\na_total{k=\"v\\\"1\"} 2\n"), "{text}");
+        assert!(text.contains("b -1\n"));
+        assert!(text.contains("c_seconds_bucket{le=\"0.0025\"} 0\nc_seconds_bucket{le=\"0.005\"} 1\n"));
+        assert!(text.contains("c_seconds_bucket{le=\"+Inf\"} 1\nc_seconds_sum 0.003\nc_seconds_count 1\n"));
+    }
+
+    #[test]
+    fn label_sets_are_bounded() {
+        let registry = Registry::default();
+        for i in 0..SERIES_MAX + 10 {
+            registry.counter("a_total", "Counts.", &[("i", &i.to_string())]).increment();
+        }
+        let text = registry.render();
+        assert!(text.lines().count() <= SERIES_MAX + 4);
+        assert!(text.contains("a_total{overflow=\"true\"} 10"));
+    }
+}

@@ -1,0 +1,63 @@
+//! The clocks: a monotonic one for durations, a wall clock for people.
+//!
+//! Both follow tokio's virtual time when a test pauses it.
+
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, Sleep, error::Elapsed};
+pub use tokio::time::{interval, sleep, sleep_until, timeout, timeout_at};
+
+/// Where the two clocks met when the process first asked: wall time is monotonic from then on.
+///
+/// A step of the system's clock is therefore not seen by a running process: spans stay in order.
+#[expect(clippy::disallowed_methods, reason = "this module is the door to the clock")]
+fn anchor() -> (Instant, SystemTime) {
+    static ANCHOR: OnceLock<(Instant, SystemTime)> = OnceLock::new();
+    *ANCHOR.get_or_init(|| (Instant::now(), SystemTime::now()))
+}
+
+/// The monotonic clock.
+#[expect(clippy::disallowed_methods, reason = "this module is the door to the clock")]
+#[inline]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// The wall clock.
+pub fn wall() -> SystemTime {
+    wall_of(now())
+}
+
+/// The wall clock's reading at a monotonic instant.
+pub fn wall_of(instant: Instant) -> SystemTime {
+    let (start, wall) = anchor();
+    match instant.checked_duration_since(start) {
+        Some(since) => wall + since,
+        None => wall - start.duration_since(instant),
+    }
+}
+
+/// Nanoseconds since 1970 of a wall-clock reading; 0 before it, saturating after 2554.
+pub fn unix_nanos(wall: SystemTime) -> u64 {
+    let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds since 1970 of the wall clock now.
+pub fn unix_millis_now() -> u64 {
+    unix_nanos(wall()) / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn both_clocks_follow_virtual_time() {
+        let (start, wall_start) = (now(), wall());
+        sleep(Duration::from_hours(1)).await;
+        assert_eq!(now() - start, Duration::from_hours(1));
+        assert_eq!(wall().duration_since(wall_start).unwrap(), Duration::from_hours(1));
+    }
+}

@@ -1,0 +1,1 @@
+//! The control-plane node: the HTTP/JSON API over registry and traces.

@@ -1,0 +1,1 @@
+//! The port under the control plane: keys, revisions, watches, leases and transactions.

@@ -1,0 +1,1 @@
+//! Runs a system's processes: build, start, check, restart, drain.

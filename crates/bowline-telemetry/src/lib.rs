@@ -1,0 +1,1 @@
+//! Emits traces: spans, context propagation, sampling, and the Reporter port they leave through.

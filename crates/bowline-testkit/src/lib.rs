@@ -1,0 +1,1 @@
+//! Fixtures for tests: free ports, temporary folders, polling for a condition, real servers.

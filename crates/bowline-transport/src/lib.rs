@@ -1,0 +1,1 @@
+//! HTTP connections: our HTTP/1 client, HTTP/2 through hyper, pools per core and shared.

@@ -1,0 +1,1 @@
+//! The crate applications link: Microservice and ServiceClient.

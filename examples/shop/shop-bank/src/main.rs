@@ -1,0 +1,2 @@
+//! The shop's bank service.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The shop's load program.
+fn main() {}

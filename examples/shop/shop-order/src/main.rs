@@ -1,0 +1,2 @@
+//! The shop's order service.
+fn main() {}

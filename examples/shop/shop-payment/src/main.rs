@@ -1,0 +1,2 @@
+//! The shop's payment service.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The shop's user service.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The project's own tools: `cargo xtask tidy | test | bench`.
+fn main() {}
