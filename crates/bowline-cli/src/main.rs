@@ -1,2 +1,54 @@
 //! The binary `bowline`: arguments, roles, rendering; nothing else.
-fn main() {}
+
+mod api;
+mod args;
+mod duration;
+mod events;
+mod prefix;
+mod problems;
+mod services;
+mod style;
+mod summary;
+mod table;
+mod traces;
+mod up;
+mod waterfall;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+
+/// Exit code of a run that failed.
+const FAILED: u8 = 1;
+/// Exit code of a file that cannot be used: nothing was started.
+const UNUSABLE: u8 = 2;
+
+fn main() -> ExitCode {
+    // The keeper comes first: it is small, has no runtime, and takes its arguments as they are.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == "keeper") {
+        return bowline_supervisor::keeper::run(words);
+    }
+    match run(Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            style::error(&format!("{error:#}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let runtime = bowline_runtime::task::shared_runtime(2)?;
+    let code = match args.command {
+        Command::Up(up) => runtime.block_on(up::run(up)),
+        Command::Services(services) => runtime.block_on(services::run(services)),
+        Command::Traces(traces) => runtime.block_on(traces::search(traces)),
+        Command::Trace(trace) => runtime.block_on(traces::show(trace)),
+    };
+    // What still blocks (a read of standard input, a lookup) must not hold up the exit.
+    runtime.shutdown_background();
+    code
+}

@@ -6,6 +6,7 @@
 pub mod code;
 pub mod instance;
 pub mod name;
+pub mod parse;
 pub mod policy;
 pub mod problem;
 pub mod route;
@@ -15,5 +16,6 @@ pub mod units;
 pub use code::Code;
 pub use instance::{Address, Health, Instance, Protocol};
 pub use name::{InstanceId, InvalidName, ServiceName};
+pub use parse::parse;
 pub use problem::{Position, Problem};
 pub use system::System;

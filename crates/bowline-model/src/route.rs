@@ -24,6 +24,9 @@ pub struct Route {
     pub body_max: u64,
 }
 
+/// The HTTP methods that a match or an operation may name.
+pub const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
 /// The largest request body where a route does not say: 10 MiB.
 pub const BODY_MAX_DEFAULT: u64 = 10 << 20;
 

@@ -1,6 +1,15 @@
-//! A whole system as declared: ⟨Services, Communication, Deployment⟩.
+//! A whole system as declared: `Microservices(S) = ⟨Services(S), Communication(S), Deployment(S)⟩`.
+//!
+//! | the formula | the type | in `bowline.toml` |
+//! |---|---|---|
+//! | `Services(S)` | [`System::services`] | `[service.X]` |
+//! | `Communication(S)` | the union of [`Service::calls`] | `[service.X.calls.Y]` |
+//! | `SyncComm(s₁, s₂, m)` | a [`Call`] from s₁ to s₂; its messages are requests | `mode = "sync"` |
+//! | `Boundary(s) = ⟨API(s), Data(s), State(s)⟩` | [`Boundary`] | `[service.X.boundary]` |
+//! | `Isolation(s₁, s₂) = Boundary(s₁) ∩ Boundary(s₂) = ∅` | checked by [`mod@crate::parse`] | – |
+//! | `Deployment(S)` | not built yet | `[deploy.X]` |
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use crate::{name::ServiceName, policy::CallPolicy, problem::Position, route::Route};
 
@@ -97,6 +106,23 @@ pub struct Resource {
     pub name: String,
     /// Where it is declared.
     pub position: Position,
+}
+
+impl Resource {
+    /// The environment variable that tells its owner how to reach it, where Bowline provides it.
+    ///
+    /// `sqlite:order.db` is told in `BOWLINE_DATA_ORDER_DB`: the name in capitals, with `_` for
+    /// what a variable's name cannot hold.
+    pub fn variable(&self) -> String {
+        let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+        format!("BOWLINE_DATA_{}", self.name.chars().map(letter).collect::<String>())
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind, self.name)
+    }
 }
 
 /// A declared edge of Communication(S) with its policy.

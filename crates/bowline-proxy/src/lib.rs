@@ -1,1 +1,39 @@
 //! The data-plane engine: listener, route, backend, upstream, on an immutable snapshot.
+//!
+//! An [`Engine`] runs one thread a worker, each with its own runtime, listener, connections and
+//! pool; they share the [`Snapshot`], which is replaced as a whole, and the state of the policies
+//! in the [`Upstream`](bowline_upstream::Upstream)s it holds.
+//!
+//! What it answers itself is a problem document with the header `x-bowline-reason`:
+//!
+//! | status | reason | when |
+//! |---|---|---|
+//! | 400 | `bad_host` | HTTP/1.1 without exactly one valid `Host`; HTTP/2 with two hosts that differ |
+//! | 400 | `bad_path` | the path has `//`, `.` or `..` segments (also percent-encoded), or a backslash |
+//! | 400 | `upgrade_unsupported` | the client asks for a WebSocket |
+//! | 404 | `no_route` | no route has the host and path |
+//! | 405 | `method_not_allowed` | a route has them, with other methods: `Allow` says which; also `CONNECT` |
+//! | 413 | `body_too_large` | the body exceeds the route's `body_max` |
+//! | 499 | `client_gone` | never sent; the status in spans and metrics when the client left first |
+//! | 502 | `upstream_reset`, `upstream_malformed` | the answer broke off, or is no HTTP |
+//! | 503 | `no_backend`, `no_instance`, `breaker_open`, `upstream_connect` | nobody can take it now |
+//! | 504 | `timeout` | no answer before the route's timeout |
+//!
+//! Every response carries `x-trace-id`. Request headers named `x-bowline-…` are Bowline's own and
+//! are taken away from what comes in. An `Upgrade` other than to WebSocket is ignored, as RFC 9110
+//! 7.8 allows.
+
+mod body;
+mod cells;
+mod engine;
+mod error;
+mod handler;
+mod headers;
+mod record;
+mod snapshot;
+mod target;
+
+pub mod matcher;
+
+pub use engine::{Engine, Settings, StartError};
+pub use snapshot::Snapshot;

@@ -1,8 +1,16 @@
-//! Files: the standard library's own, and the ways of writing that survive a power loss.
+//! Files: the standard library's own, or the simulator's, and the ways of writing that survive a power loss.
+//!
+//! Under simulation every host has a disk of its own, which forgets what was not synced when the host
+//! crashes, and fails or is full when the test says so.
 
 use std::{io, io::Write as _, path::Path};
 
-pub use std::fs::{
+#[cfg(not(bowline_sim))]
+use std::fs as files;
+#[cfg(bowline_sim)]
+use turmoil::fs::shim::std::fs as files;
+
+pub use files::{
     File, OpenOptions, create_dir_all, metadata, read, read_dir, read_to_string, remove_dir_all, remove_file, rename,
 };
 
@@ -21,5 +29,8 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Makes a folder's entries durable.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    #[cfg(bowline_sim)]
+    return files::sync_dir(dir);
+    #[cfg(not(bowline_sim))]
+    return File::open(dir)?.sync_all();
 }

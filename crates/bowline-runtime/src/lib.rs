@@ -7,7 +7,10 @@ pub mod drain;
 pub mod fs;
 pub mod metric;
 pub mod net;
+pub mod process;
 pub mod rand;
+#[cfg(bowline_sim)]
+pub mod sim;
 pub mod task;
 pub mod time;
 

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
+    fmt::{self, Write as _},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
@@ -161,18 +161,19 @@ impl Registry {
                 Some(Cell::Gauge(_)) => "gauge",
                 Some(Cell::Histogram(_)) => "histogram",
             };
-            let _ = write!(text, "# HELP {name} {}\n# TYPE {name} {kind}\n", family.help);
+            let head = write!(text, "# HELP {name} {}\n# TYPE {name} {kind}\n", family.help);
+            head.expect("a String takes everything");
             for (labels, cell) in &family.series {
-                render_cell(&mut text, name, labels, cell);
+                render_cell(&mut text, name, labels, cell).expect("a String takes everything");
             }
         }
         text
     }
 }
 
-fn render_cell(text: &mut String, name: &str, labels: &str, cell: &Cell) {
+fn render_cell(text: &mut String, name: &str, labels: &str, cell: &Cell) -> fmt::Result {
     let braced = |labels: &str| if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-    let _ = match cell {
+    match cell {
         Cell::Counter(cell) => writeln!(text, "{name}{} {}", braced(labels), cell.get()),
         Cell::Gauge(cell) => writeln!(text, "{name}{} {}", braced(labels), cell.get()),
         Cell::Histogram(cell) => {
@@ -181,12 +182,12 @@ fn render_cell(text: &mut String, name: &str, labels: &str, cell: &Cell) {
             for (at, bucket) in cell.0.0.buckets.iter().enumerate() {
                 count += bucket.load(Relaxed);
                 let bound = DURATION_BUCKETS.get(at).map_or_else(|| "+Inf".to_owned(), ToString::to_string);
-                let _ = writeln!(text, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
+                writeln!(text, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}")?;
             }
             let sum = Duration::from_nanos(cell.0.0.sum_nanos.load(Relaxed)).as_secs_f64();
             writeln!(text, "{name}_sum{} {sum}\n{name}_count{} {count}", braced(labels), braced(labels))
         }
-    };
+    }
 }
 
 fn render_labels(labels: Labels<'_>) -> String {

@@ -27,7 +27,8 @@ where
     tokio::task::spawn_local(future)
 }
 
-/// Runs what blocks (files, hashing) on a thread of its own.
+/// Runs what blocks (files, hashing) on a thread of its own; under simulation, in a task.
+#[cfg(not(bowline_sim))]
 #[expect(clippy::disallowed_methods, reason = "this module is the door to spawning")]
 pub fn spawn_blocking<F, T>(work: F) -> JoinHandle<T>
 where
@@ -37,9 +38,59 @@ where
     tokio::task::spawn_blocking(work)
 }
 
+/// Runs what blocks (files, hashing) in a task: a simulated host has one thread.
+///
+/// Work that waits for another task would wait for ever.
+#[cfg(bowline_sim)]
+pub fn spawn_blocking<F, T>(work: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    spawn(async move { work() })
+}
+
 /// The runtime of one core: everything on the calling thread, tasks need not be `Send`.
 pub fn core_runtime() -> std::io::Result<tokio::runtime::LocalRuntime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build_local(tokio::runtime::LocalOptions::default())
+}
+
+/// Runs a future on a named thread with a runtime of its own, as each core of the data plane does.
+///
+/// `make` runs on that thread, within the runtime; the thread ends when the future does.
+///
+/// # Errors
+/// When the thread or its runtime cannot be made.
+#[cfg(not(bowline_sim))]
+pub fn core_thread<F>(name: &str, make: impl FnOnce() -> F + Send + 'static) -> std::io::Result<()>
+where
+    F: Future<Output = ()>,
+{
+    let (started, is_started) = std::sync::mpsc::sync_channel(1);
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || match core_runtime() {
+        Ok(runtime) => {
+            started.send(Ok(())).ok();
+            runtime.block_on(async move { make().await });
+        }
+        Err(error) => {
+            started.send(Err(error)).ok();
+        }
+    })?;
+    is_started.recv().unwrap_or_else(|_| Err(std::io::ErrorKind::BrokenPipe.into()))
+}
+
+/// Runs a future as a task of this thread, which is the one core that a simulated host has.
+///
+/// # Panics
+/// Outside a simulation.
+#[cfg(bowline_sim)]
+#[expect(clippy::unnecessary_wraps, reason = "the real one can fail")]
+pub fn core_thread<F>(_name: &str, make: impl FnOnce() -> F + Send + 'static) -> std::io::Result<()>
+where
+    F: Future<Output = ()> + 'static,
+{
+    drop(spawn_local(async move { make().await }));
+    Ok(())
 }
 
 /// The runtime of what is not the data plane: a few threads that share their work.
@@ -66,5 +117,21 @@ impl<T> Guarded<T> {
 impl<T> Drop for Guarded<T> {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(all(test, not(bowline_sim)))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_core_thread_spawns_locally() {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        core_thread("core-7", move || async move {
+            let name = spawn_local(async { std::thread::current().name().map(str::to_owned) });
+            tell.send(name.await.unwrap()).unwrap();
+        })
+        .unwrap();
+        assert_eq!(told.await.unwrap().as_deref(), Some("core-7"));
     }
 }

@@ -1,6 +1,6 @@
 //! The clocks: a monotonic one for durations, a wall clock for people.
 //!
-//! Both follow tokio's virtual time when a test pauses it.
+//! Both follow tokio's virtual time when a test pauses it, and the simulator's.
 
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,6 +17,18 @@ fn anchor() -> (Instant, SystemTime) {
     *ANCHOR.get_or_init(|| (Instant::now(), SystemTime::now()))
 }
 
+/// Two readings of the clocks at one moment.
+#[cfg(not(bowline_sim))]
+fn met() -> (Instant, SystemTime) {
+    anchor()
+}
+
+/// Two readings of the clocks at one moment: each simulated host has its own.
+#[cfg(bowline_sim)]
+fn met() -> (Instant, SystemTime) {
+    turmoil::since_epoch().map_or_else(anchor, |since| (now(), UNIX_EPOCH + since))
+}
+
 /// The monotonic clock.
 #[expect(clippy::disallowed_methods, reason = "this module is the door to the clock")]
 #[inline]
@@ -31,7 +43,7 @@ pub fn wall() -> SystemTime {
 
 /// The wall clock's reading at a monotonic instant.
 pub fn wall_of(instant: Instant) -> SystemTime {
-    let (start, wall) = anchor();
+    let (start, wall) = met();
     match instant.checked_duration_since(start) {
         Some(since) => wall + since,
         None => wall - start.duration_since(instant),

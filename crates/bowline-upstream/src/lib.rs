@@ -1,1 +1,14 @@
 //! One outbound call, the same for proxy and application: deadline, retry, pick, breaker, send.
+//!
+//! [`Upstream`] holds what is known of one service as this process calls it: its instances, their
+//! breakers and load, the retry budget. It is shared by all cores; the connections are the
+//! caller's, in whichever [`Pool`](bowline_transport::Pool) it has. Whoever calls through an
+//! [`Upstream`] has exactly one hop's policy applied, and must not retry on its own.
+
+mod body;
+mod error;
+mod upstream;
+
+pub use body::ResponseBody;
+pub use error::Error;
+pub use upstream::{InstanceStatus, Upstream};

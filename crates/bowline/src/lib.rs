@@ -1,1 +1,37 @@
-//! The crate applications link: Microservice and ServiceClient.
+//! The crate applications link: `Microservice` and `ServiceClient`.
+//!
+//! A service is an axum application. [`Microservice`] gives it health, metrics, tracing, graceful
+//! stop and registration; [`Microservice::client`] gives it clients that discover, balance, break,
+//! retry, time out and trace by the policy declared in `bowline.toml`.
+//!
+//! ```no_run
+//! use axum::{Router, extract::State, routing::get};
+//! use bowline::{HandlerError, Microservice, ServiceClient};
+//!
+//! async fn greeting(State(user): State<ServiceClient>) -> Result<String, HandlerError> {
+//!     let name: String = user.get("/users/u-1/name").json().await?;
+//!     Ok(format!("hello, {name}"))
+//! }
+//!
+//! # async fn run() -> Result<(), bowline::Error> {
+//! let service = Microservice::from_env("greeter")?;
+//! let app = Router::new().route("/greeting", get(greeting)).with_state(service.client("user"));
+//! service.serve(app).await
+//! # }
+//! ```
+
+pub mod client;
+mod error;
+pub mod extract;
+mod microservice;
+mod registration;
+mod serve;
+pub mod settings;
+
+pub use bowline_model::Code;
+pub use bowline_runtime as runtime;
+pub use bowline_telemetry::{SpanKind, Tracer, Value, current};
+pub use client::{Call, ServiceClient};
+pub use error::HandlerError;
+pub use microservice::{Error, GRACE_DEFAULT, Microservice};
+pub use settings::Settings;

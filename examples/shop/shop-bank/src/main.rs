@@ -1,2 +1,60 @@
-//! The shop's bank service.
-fn main() {}
+//! A stand-in for the outside bank: settles or declines transfers, and shows its ledger.
+
+mod repository;
+
+use std::sync::Arc;
+
+use axum::{Router, extract::State, routing::get, routing::post};
+use bowline::{Code, HandlerError, Microservice, extract::Json};
+use serde::{Deserialize, Serialize};
+
+use crate::repository::{BankRepository, Ledger, SqliteBank, Transfer};
+
+/// The most one transfer moves, in minor units.
+const AMOUNT_MAX: i64 = 100_000_000;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let service = Microservice::from_env("bank")?;
+    let bank = Arc::new(SqliteBank::open(&service.settings().data("sqlite:bank.db")?).await?);
+    let app = Router::new().route("/transfers", post(transfer)).route("/ledger", get(ledger)).with_state(bank);
+    Ok(service.serve(app).await?)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    /// The asker's name for the transfer; asking again under it changes nothing.
+    reference: String,
+    card: String,
+    /// In minor units.
+    amount: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct Decision {
+    status: &'static str,
+}
+
+async fn transfer(
+    State(bank): State<Arc<SqliteBank>>,
+    Json(order): Json<Order>,
+) -> Result<Json<Decision>, HandlerError> {
+    let refuse = |detail: &str| Err(HandlerError::new(Code::Unprocessable, detail));
+    let Order { reference, card, amount } = order;
+    if reference.is_empty() || reference.len() > 128 {
+        return refuse("reference: 1 to 128 characters");
+    }
+    if !(1..=AMOUNT_MAX).contains(&amount) {
+        return refuse("amount: 1 to 100,000,000 minor units");
+    }
+    let asked = Transfer { reference, card, amount };
+    let Some(is_settled) = bank.decide(&asked).await.map_err(HandlerError::internal)? else {
+        return Err(HandlerError::new(Code::Conflict, "reference: it names another transfer already"));
+    };
+    Ok(Json(Decision { status: if is_settled { "settled" } else { "declined" } }))
+}
+
+async fn ledger(State(bank): State<Arc<SqliteBank>>) -> Result<Json<Ledger>, HandlerError> {
+    bank.ledger().await.map(Json).map_err(HandlerError::internal)
+}

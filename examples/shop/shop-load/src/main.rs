@@ -1,2 +1,35 @@
-//! The shop's load program.
-fn main() {}
+//! The shop's load program: concurrent orders with progress, a latency histogram and an audit of the ledger.
+
+mod audit;
+mod http;
+mod load;
+
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
+
+use clap::Parser;
+
+/// Places orders from many clients at once, then holds the bank's ledger against the paid orders.
+#[derive(Debug, Clone, Parser)]
+struct Args {
+    /// The gateway
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    gateway: SocketAddr,
+    /// Clients that order at once
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    clients: u16,
+    /// How long they order, in seconds
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    let before = audit::ledger(args.gateway).await?;
+    let run = load::run(args.gateway, args.clients, Duration::from_secs(args.seconds)).await;
+    run.print();
+    let verdict = audit::audit(args.gateway, before, &run).await?;
+    verdict.print();
+    let is_good = run.server_errors == 0 && run.broken == 0 && verdict.is_good();
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,2 +1,66 @@
-//! The shop's order service.
-fn main() {}
+//! The shop's order service: places orders, charges them through payment, and marks them.
+
+mod order;
+mod repository;
+mod service;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    routing::{get, post},
+};
+use bowline::{
+    Code, HandlerError, Microservice,
+    extract::{Json, Path},
+    runtime::{task, time},
+};
+
+use crate::{
+    order::{NewOrder, Order},
+    repository::{OrderRepository, SqliteOrders},
+    service::{IdempotencyKey, OrderService},
+};
+
+/// How often orders are looked for whose placing was cut short.
+const RESUME_EVERY: Duration = Duration::from_secs(5);
+
+type Service = Arc<OrderService<SqliteOrders>>;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let service = Microservice::from_env("order")?;
+    let repository = SqliteOrders::open(&service.settings().data("sqlite:order.db")?).await?;
+    let orders =
+        Arc::new(OrderService { repository, user: service.client("user"), payment: service.client("payment") });
+    let _resuming = task::Guarded::new(task::spawn(resume(orders.clone())));
+    let app = Router::new().route("/orders", post(place)).route("/orders/{id}", get(show)).with_state(orders);
+    Ok(service.serve(app).await?)
+}
+
+async fn place(
+    State(orders): State<Service>,
+    headers: HeaderMap,
+    Json(new): Json<NewOrder>,
+) -> Result<(StatusCode, Json<Order>), HandlerError> {
+    let key = IdempotencyKey::of(&headers)?;
+    let order = orders.place(new, key).await?;
+    Ok((StatusCode::CREATED, Json(order)))
+}
+
+async fn show(State(orders): State<Service>, Path(id): Path<String>) -> Result<Json<Order>, HandlerError> {
+    let order = orders.repository.find(&id).await.map_err(HandlerError::internal)?;
+    order.map(|kept| Json(kept.order)).ok_or_else(|| HandlerError::new(Code::NotFound, format!("no order `{id}`")))
+}
+
+/// Finishes orders that a crash, of this process or of another, left placed.
+async fn resume(orders: Service) {
+    loop {
+        time::sleep(RESUME_EVERY).await;
+        if let Err(error) = orders.resume().await {
+            tracing::warn!(error = %error, "placed orders wait for payment");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What is known of a member's load: requests in flight, and latency as a peak-sensitive average.
+//!
+//! The average is Finagle's peak EWMA: a latency above it raises it at once, one below pulls it
+//! down slowly, weighted by the time since the last; unasked, it fades, so that a member that was
+//! slow is tried again. Both numbers are atomics on one cache line of the member's own.
+//!
+//! Sources: Finagle's `PeakEwma.scala`; tower's `load/peak_ewma.rs`.
+
+use std::sync::{
+    Arc,
+    atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
+};
+
+use bowline_runtime::{
+    metric::Padded,
+    time::{self, Duration, Instant},
+};
+
+/// The time constant with which latencies lose their weight.
+pub const DECAY: Duration = Duration::from_secs(10);
+
+/// By how much a failure multiplies the latency that is recorded for it.
+///
+/// A member that fails fast would otherwise look like the best of all. Four times costs a single
+/// failure some 14 s of doubt, and a row of them soon [`FAILURE_LATENCY_MAX`].
+pub const FAILURE_FACTOR: f32 = 4.0;
+
+/// The most that failures alone can make of a latency.
+pub const FAILURE_LATENCY_MAX: Duration = Duration::from_secs(10);
+
+/// The least latency a failure is reckoned from.
+const FAILURE_LATENCY_MIN: Duration = Duration::from_millis(1);
+
+/// What a member is taken for that has requests in flight and has answered none yet.
+const UNKNOWN_LATENCY_NANOS: f32 = 1e9;
+
+/// A latency below it is as good as none known.
+const KNOWN_NANOS_MIN: f32 = 1.0;
+
+#[derive(Debug)]
+pub(crate) struct Load(Padded<Cells>);
+
+#[derive(Debug)]
+struct Cells {
+    in_flight: AtomicU64,
+    /// `stamp << 32 | bits of an f32 of nanoseconds`.
+    latency: AtomicU64,
+    born: Instant,
+}
+
+/// One request in flight at a member, from [`Member::begin`](crate::Member::begin) on.
+///
+/// Dropping it ends the request without a verdict (it was cancelled): the member is then known to
+/// take at least this long, and no less is concluded.
+#[derive(Debug)]
+#[must_use = "the request counts as in flight only while this lives"]
+pub struct InFlight {
+    load: Arc<Load>,
+    started: Instant,
+    is_finished: bool,
+}
+
+impl InFlight {
+    pub(crate) fn begin(load: &Arc<Load>, now: Instant) -> Self {
+        load.0.0.in_flight.fetch_add(1, Relaxed);
+        Self { load: Arc::clone(load), started: now, is_finished: false }
+    }
+
+    /// Ends the request, with its latency up to `now` and whether it went well.
+    ///
+    /// What the caller gave up because it took too long did not go well.
+    pub fn finish(mut self, now: Instant, ok: bool) {
+        self.is_finished = true;
+        let verdict = if ok { Verdict::Good } else { Verdict::Bad };
+        self.load.observe(now, now.saturating_duration_since(self.started), verdict);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            let now = time::now();
+            self.load.observe(now, now.saturating_duration_since(self.started), Verdict::Unknown);
+        }
+        self.load.0.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What a latency means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Good,
+    Bad,
+    /// It would have been at least this.
+    Unknown,
+}
+
+impl Load {
+    pub(crate) fn new() -> Self {
+        let cells = Cells { in_flight: AtomicU64::new(0), latency: AtomicU64::new(0), born: time::now() };
+        Self(Padded(cells))
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.0.0.in_flight.load(Relaxed)
+    }
+
+    /// The latency as of now.
+    pub(crate) fn latency(&self, now: Instant) -> Duration {
+        Duration::from_secs_f64(f64::from(self.latency_nanos(now)) / 1e9)
+    }
+
+    /// What a request more would cost here: latency × (in flight + 1); for comparison only.
+    ///
+    /// A member without history costs nothing once, so that it is tried; while that first request
+    /// is out it costs much, so that not everybody tries it.
+    #[inline]
+    pub(crate) fn cost(&self, now: Instant) -> f32 {
+        let in_flight = self.in_flight();
+        #[expect(clippy::cast_precision_loss, reason = "it is compared, not counted")]
+        let count = in_flight as f32;
+        match self.latency_nanos(now) {
+            nanos if nanos >= KNOWN_NANOS_MIN => nanos * (count + 1.0),
+            _ => UNKNOWN_LATENCY_NANOS * count,
+        }
+    }
+
+    #[inline]
+    fn latency_nanos(&self, now: Instant) -> f32 {
+        Latency::unpack(self.0.0.latency.load(Acquire)).faded(self.stamp(now)).nanos
+    }
+
+    fn observe(&self, now: Instant, elapsed: Duration, verdict: Verdict) {
+        let stamp = self.stamp(now);
+        let observed = |word| {
+            let before = Latency::unpack(word);
+            before.observed(stamp, elapsed.as_secs_f32() * 1e9, verdict).map(Latency::pack)
+        };
+        // Where there is nothing to change it is left as it is.
+        self.0.0.latency.fetch_update(Release, Acquire, observed).ok();
+    }
+
+    #[inline]
+    fn stamp(&self, now: Instant) -> u32 {
+        let since = now.saturating_duration_since(self.0.0.born);
+        #[expect(clippy::cast_possible_truncation, reason = "it comes round after 78 h, which the fading takes in")]
+        let stamp = (since.as_nanos() as u64 >> STAMP_SHIFT) as u32;
+        stamp
+    }
+}
+
+/// The average and when it was last changed, in units of 2¹⁶ ns (66 µs).
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Latency {
+    stamp: u32,
+    nanos: f32,
+}
+
+const STAMP_SHIFT: u32 = 16;
+const UNITS_PER_DECAY: f32 = DECAY.as_secs_f32() * 1e9 / UNIT_NANOS;
+const UNIT_NANOS: f32 = 65_536.0;
+
+impl Latency {
+    #[inline]
+    fn unpack(word: u64) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves of a word")]
+        let (stamp, bits) = ((word >> 32) as u32, word as u32);
+        Self { stamp, nanos: f32::from_bits(bits) }
+    }
+
+    #[inline]
+    fn pack(self) -> u64 {
+        u64::from(self.stamp) << 32 | u64::from(self.nanos.to_bits())
+    }
+
+    /// How much of its weight is left at that time: 1 when it is not older.
+    #[inline]
+    fn weight(self, stamp: u32) -> f32 {
+        let age = stamp.wrapping_sub(self.stamp);
+        if age == 0 || age > u32::MAX / 2 {
+            return 1.0;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a weight")]
+        let age = age as f32;
+        (-age / UNITS_PER_DECAY).exp()
+    }
+
+    #[inline]
+    fn faded(self, stamp: u32) -> Self {
+        Self { nanos: self.nanos * self.weight(stamp), ..self }
+    }
+
+    /// With one more latency; `None` when that changes nothing.
+    fn observed(self, stamp: u32, elapsed: f32, verdict: Verdict) -> Option<Self> {
+        let weight = self.weight(stamp);
+        let now = self.nanos * weight;
+        let nanos = match verdict {
+            Verdict::Good if elapsed < self.nanos => (now + elapsed * (1.0 - weight)).max(KNOWN_NANOS_MIN),
+            Verdict::Good => elapsed.max(KNOWN_NANOS_MIN),
+            Verdict::Bad => elapsed.max(failure_nanos(elapsed.max(now))),
+            Verdict::Unknown if elapsed > now => elapsed,
+            Verdict::Unknown => return None,
+        };
+        let is_newer = stamp.wrapping_sub(self.stamp) <= u32::MAX / 2;
+        Some(Self { stamp: if is_newer { stamp } else { self.stamp }, nanos })
+    }
+}
+
+fn failure_nanos(nanos: f32) -> f32 {
+    let (min, max) = (FAILURE_LATENCY_MIN.as_secs_f32() * 1e9, FAILURE_LATENCY_MAX.as_secs_f32() * 1e9);
+    (nanos.max(min) * FAILURE_FACTOR).min(max)
+}
+
+#[cfg(test)]
+mod tests;

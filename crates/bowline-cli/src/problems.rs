@@ -1,0 +1,58 @@
+//! Reads a system's file and shows everything that is wrong with it.
+
+use std::{
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use bowline_model::{Problem, System, parse, problem};
+
+/// A file that was read.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) system: System,
+    /// The folder the file is in, absolute.
+    pub(crate) dir: PathBuf,
+}
+
+/// What was wrong: ready to print.
+#[derive(Debug)]
+pub(crate) struct Unusable(pub(crate) String);
+
+/// Reads `DIR/bowline.toml`, or the file itself.
+pub(crate) fn load(dir_or_file: &Path) -> anyhow::Result<Result<Loaded, Unusable>> {
+    let is_dir = dir_or_file.is_dir();
+    let file = if is_dir { dir_or_file.join("bowline.toml") } else { dir_or_file.to_path_buf() };
+    let shown = file.display().to_string();
+    let bytes = match read(&file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(report(&shown, "", &[parse::absent()]))),
+        Err(error) => return Err(error).context(format!("cannot read {shown}")),
+    };
+    let text = match parse::decode(&bytes) {
+        Ok(text) => text,
+        Err(problem) => return Ok(Err(report(&shown, &String::from_utf8_lossy(&bytes), &[problem]))),
+    };
+    let system = match parse::parse(text) {
+        Ok(system) => system,
+        Err(problems) => return Ok(Err(report(&shown, text, &problems))),
+    };
+    let dir = std::path::absolute(file.parent().unwrap_or(Path::new(".")))?;
+    Ok(Ok(Loaded { system, dir: dir.canonicalize().unwrap_or(dir) }))
+}
+
+/// The file, or as much of it as shows that it is too long.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let bound = parse::TEXT_MAX as u64 + 1;
+    bowline_runtime::fs::File::open(file)?.take(bound).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn report(file: &str, text: &str, problems: &[Problem]) -> Unusable {
+    let mut report: String = problems.iter().map(|found| problem::render(file, text, found)).collect();
+    let count = problems.len();
+    report.push_str(&format!("{count} problem{} in {file}: nothing was started\n", if count == 1 { "" } else { "s" }));
+    Unusable(report)
+}

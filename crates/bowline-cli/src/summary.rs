@@ -1,0 +1,87 @@
+//! What `bowline up` says when all is ready, and at the end.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use bowline_model::{System, route::HostPattern};
+use bowline_supervisor::Drained;
+
+use crate::style::{self, Paint};
+
+/// What there is to say when all is ready.
+pub(crate) struct Ready<'a> {
+    pub(crate) system: &'a System,
+    pub(crate) took: Duration,
+    pub(crate) gateway: Option<SocketAddr>,
+    pub(crate) api: Option<SocketAddr>,
+    pub(crate) data_dir: &'a Path,
+}
+
+/// Says it.
+pub(crate) fn ready(ready: &Ready<'_>) {
+    for line in lines(ready, style::is_coloured()) {
+        style::line(&line);
+    }
+}
+
+fn lines(ready: &Ready<'_>, coloured: bool) -> Vec<String> {
+    let Ready { system, took, gateway, api, data_dir } = ready;
+    let title = format!("{} is ready after {:.1} s", system.name, took.as_secs_f64());
+    let mut lines = vec![String::new(), Paint::Bold.apply(title, coloured)];
+    let url = |addr: &Option<SocketAddr>| addr.map_or_else(|| "off".to_owned(), |addr| format!("http://{addr}"));
+    lines.push(format!("  gateway   {}", url(gateway)));
+    for route in &system.routes {
+        let hosts: Vec<String> = route.hosts.iter().cloned().map(|host: HostPattern| String::from(host)).collect();
+        let hosts = if hosts.is_empty() { "every host".to_owned() } else { hosts.join(", ") };
+        let paths: Vec<String> = route.matches.iter().map(|m| String::from(m.path.clone())).collect();
+        let paths = if paths.is_empty() { "/**".to_owned() } else { paths.join(", ") };
+        let backends: Vec<&str> = route.backends.iter().map(|b| b.service.as_str()).collect();
+        lines.push(format!("    {hosts} {paths} → {}", backends.join(", ")));
+    }
+    lines.push(format!("  api       {}", url(api)));
+    lines.push(format!("  data      {}", data_dir.display()));
+    let services: Vec<String> = system.services.iter().map(|s| format!("{} ×{}", s.name, s.replicas)).collect();
+    if !services.is_empty() {
+        lines.push(format!("  services  {}", services.join(", ")));
+    }
+    lines.push(String::new());
+    lines
+}
+
+/// Says how the drain went; `None` when it was cut short.
+pub(crate) fn drained(drained: Option<&Drained>) {
+    let text = match drained {
+        None => "stopped at once".to_owned(),
+        Some(drained) if drained.killed.is_empty() => "stopped".to_owned(),
+        Some(drained) => {
+            let killed: Vec<&str> = drained.killed.iter().map(|id| id.as_str()).collect();
+            format!("stopped; killed after the grace period: {}", killed.join(", "))
+        }
+    };
+    style::line(&text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_system_is_told_in_five_lines() {
+        let system = System { name: "empty".parse().unwrap(), services: Vec::new(), routes: Vec::new() };
+        let ready = Ready {
+            system: &system,
+            took: Duration::from_millis(120),
+            gateway: None,
+            api: Some(([127, 0, 0, 1], 7117).into()),
+            data_dir: Path::new("/data"),
+        };
+        let expected = [
+            "",
+            "empty is ready after 0.1 s",
+            "  gateway   off",
+            "  api       http://127.0.0.1:7117",
+            "  data      /data",
+            "",
+        ];
+        assert_eq!(lines(&ready, false), expected);
+    }
+}

@@ -1,0 +1,138 @@
+//! The shop as its README shows it: orders, refusals, traces, and the loss of a replica under load.
+
+use http::Method;
+use rustix::process::{Signal, kill_process};
+
+use crate::harness::{Home, PATIENCE, Running, build_shop, eventually};
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+async fn order(running: &Running, key: &str, body: &str) -> crate::harness::Answer {
+    let headers = [JSON, ("idempotency-key", key)];
+    running.ask(Method::POST, "shop.localhost", "/orders", &headers, body.as_bytes()).await
+}
+
+fn order_of(user: &str) -> String {
+    format!(r#"{{"user_id":"{user}","items":[{{"sku":"book","quantity":2,"unit_price":1999}}]}}"#)
+}
+
+#[tokio::test]
+async fn orders_are_placed_once_refused_by_rule_and_traced() {
+    let home = Home::shop();
+    let mut running = home.up().await;
+    orders(&running).await;
+    refusals(&running).await;
+    traces(&running).await;
+    running.stop().await;
+}
+
+async fn orders(running: &Running) {
+    let first = order(running, "k1", &order_of("u-1")).await;
+    assert_eq!(first.status, 201, "{:?}\n{}", first.body, running.output());
+    assert_eq!((first.json()["status"].as_str(), first.json()["total"].as_i64()), (Some("paid"), Some(3998)));
+    assert_eq!(first.header("x-trace-id").len(), 32);
+    let again = order(running, "k1", &order_of("u-1")).await;
+    assert_eq!((again.status, &again.body), (first.status, &first.body));
+    // Two that arrive at once are one order.
+    let body = order_of("u-1");
+    let (a, b) = tokio::join!(order(running, "k2", &body), order(running, "k2", &body));
+    assert_eq!((a.status.as_u16(), &a.body), (201, &b.body));
+    let declined = order(running, "k3", &order_of("u-2")).await;
+    assert_eq!((declined.status.as_u16(), declined.json()["status"].as_str()), (201, Some("declined")));
+    let id = first.json()["id"].as_str().unwrap().to_owned();
+    let shown = running.ask(Method::GET, "shop.localhost", &format!("/orders/{id}"), &[], b"").await;
+    assert_eq!((shown.status.as_u16(), shown.json()), (200, first.json()));
+}
+
+async fn refusals(running: &Running) {
+    let large = "x".repeat((10 << 20) + 1);
+    for (key, body, status) in [
+        ("r1", order_of("u-9"), 422),
+        ("r2", r#"{"user_id":"u-1","items":[]}"#.to_owned(), 422),
+        ("r3", order_of("u-1").replace("\"quantity\":2", "\"quantity\":0"), 422),
+        ("r4", "{".to_owned(), 400),
+        ("r5", large, 413),
+        ("k1", order_of("u-2"), 422),
+    ] {
+        let answer = order(running, key, &body).await;
+        assert_eq!(answer.status, status, "{key}: {:?}", answer.body);
+        assert_eq!(answer.header("content-type"), "application/problem+json", "{key}");
+        assert_eq!(answer.json()["trace_id"].as_str().map(str::len), Some(32), "{key}");
+    }
+    for (host, path) in [("shop.localhost", "/nothing"), ("other.localhost", "/orders"), ("shop.localhost", "/orders/o-9")] {
+        let answer = running.ask(Method::GET, host, path, &[], b"").await;
+        assert_eq!(answer.status, 404, "{host}{path}");
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+    }
+}
+
+/// Gateway → order → user, and order → payment → bank.
+async fn traces(running: &Running) {
+    let placed = order(running, "t1", &order_of("u-1")).await;
+    let id = placed.header("x-trace-id").to_owned();
+    let wanted = [("gateway", ""), ("order", "gateway"), ("user", "order"), ("payment", "order"), ("bank", "payment")];
+    let mut trace = serde_json::Value::Null;
+    let is_whole = eventually(PATIENCE, async || {
+        let answer = crate::harness::ask(running.api(), Method::GET, "localhost", &format!("/v1/traces/{id}"), &[], b"").await;
+        if answer.status != 200 {
+            return false;
+        }
+        trace = answer.json();
+        wanted.iter().all(|(service, caller)| is_called_by(&trace, service, caller))
+    });
+    assert!(is_whole.await, "{trace:#}");
+    let json: serde_json::Value = serde_json::from_str(&running.command(&["trace", &id, "--output", "json"]).await).unwrap();
+    let span = &json["spans"][0];
+    for key in ["span_id", "parent_span_id", "service", "name", "attributes"] {
+        assert!(span.get(key).is_some(), "{key} in {span}");
+    }
+    let text = running.command(&["trace", &id]).await;
+    assert!(text.contains("payment · POST /charges") && text.contains("[bank-1]"), "{text}");
+    assert!(running.command(&["traces", "--service", "bank"]).await.contains(&id));
+}
+
+/// Whether a server span of the service stands below a span of the caller.
+fn is_called_by(trace: &serde_json::Value, service: &str, caller: &str) -> bool {
+    let spans = trace["spans"].as_array().unwrap();
+    let served = spans.iter().find(|span| span["service"] == service && span["kind"] == "server");
+    let Some(served) = served else { return false };
+    if caller.is_empty() {
+        return served["parent_span_id"].is_null();
+    }
+    let parent = spans.iter().find(|span| span["span_id"] == served["parent_span_id"]);
+    parent.is_some_and(|parent| parent["service"] == caller)
+}
+
+#[tokio::test]
+async fn a_replica_killed_under_load_costs_no_order() {
+    let home = Home::shop();
+    let mut running = home.up().await;
+    let before = running.instances("payment").await;
+    assert_eq!(before.len(), 2);
+    let seconds = if std::env::var_os("BOWLINE_TEST_LONG").is_some() { "20" } else { "4" };
+    let mut load = tokio::process::Command::new(build_shop().join("shop-load"));
+    load.args(["--gateway", &running.gateway().to_string(), "--clients", "32", "--seconds", seconds]);
+    let load = load.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let is_loaded = eventually(PATIENCE, async || {
+        let metrics = crate::harness::ask(running.api(), Method::GET, "localhost", "/metrics", &[], b"").await;
+        let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+        let placed = text.lines().find(|line| line.starts_with("bowline_requests_total") && line.contains("code=\"201\""));
+        placed.and_then(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).is_some_and(|count| count > 50)
+    });
+    assert!(is_loaded.await);
+    let listed = running.api_json("/v1/instances?service=payment").await;
+    let victim = &listed["instances"][0];
+    let pid: i32 = victim["metadata"]["pid"].as_str().unwrap().parse().unwrap();
+    kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    let address = victim["address"].as_str().unwrap().to_owned();
+    let left = eventually(std::time::Duration::from_secs(5), async || {
+        !running.instances("payment").await.iter().any(|instance| instance.ends_with(&address))
+    });
+    assert!(left.await, "{:?}", running.instances("payment").await);
+    let is_back = eventually(PATIENCE, async || running.instances("payment").await.len() == 2);
+    assert!(is_back.await);
+    let output = load.wait_with_output().await.unwrap();
+    let (report, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{report}\n{errors}\n{}", running.output());
+    running.stop().await;
+}

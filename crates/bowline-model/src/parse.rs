@@ -1,0 +1,108 @@
+//! The `bowline.toml` parser: text in, a [`System`] or *all* problems with their positions out.
+//!
+//! It walks TOML's spanned tables, since serde stops at the first fault. What a table may hold is
+//! said once, in `schema`; `value` turns that into readers that report what does not fit; each
+//! section of the file has one function. A faulty value becomes a fault and a default, so that the
+//! walk goes on; the system is handed out only when there was no fault at all.
+
+mod boundary;
+mod file;
+mod policy;
+mod references;
+mod route;
+mod schema;
+mod service;
+mod suggest;
+mod syntax;
+mod table;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use crate::{
+    problem::{Position, Problem, without_mark},
+    system::System,
+};
+use file::File;
+use references::{Services, Side};
+use table::Table;
+use value::Value;
+
+/// The largest `bowline.toml` that is read, in bytes.
+pub const TEXT_MAX: usize = 1 << 20;
+
+/// The most services a system has.
+pub const SERVICES_MAX: usize = 1000;
+
+/// The most routes a system has.
+pub const ROUTES_MAX: usize = 1000;
+
+/// The most problems that are told at once; further ones are counted out as one.
+pub const PROBLEMS_MAX: usize = 1000;
+
+/// Reads a whole `bowline.toml`.
+///
+/// Services, calls and routes keep the order of the file. A byte order mark and `\r\n` are accepted.
+///
+/// # Errors
+/// Every problem there is, sorted by position, at most [`PROBLEMS_MAX`] and one that says that
+/// there are more. Where the text is no TOML, the problems are those of its syntax alone.
+pub fn parse(text: &str) -> Result<System, Vec<Problem>> {
+    let text = without_mark(text);
+    if text.len() > TEXT_MAX {
+        let message = format!("the file has {} bytes, above the limit of {TEXT_MAX}", text.len());
+        return Err(vec![Problem::of_file(message, "move what is generated out of it")]);
+    }
+    let file = File::new(text);
+    let system = syntax::read(&file).and_then(|root| system(&Table::root(root.get_ref(), &file)));
+    let problems = file.into_problems();
+    match system {
+        Some(system) if problems.is_empty() => Ok(system),
+        _ => Err(problems),
+    }
+}
+
+/// The text of a file's bytes, or the problem of the first byte that is no UTF-8.
+pub fn decode(bytes: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let good = std::str::from_utf8(&bytes[..error.valid_up_to()]).expect("it is valid up to there");
+        Problem {
+            position: Position::of_offset(without_mark(good), good.len()),
+            width: 1,
+            message: "the file is not UTF-8 here".to_owned(),
+            help: "save it as UTF-8".to_owned(),
+        }
+    })
+}
+
+/// The problem of a folder without a `bowline.toml`.
+pub fn absent() -> Problem {
+    Problem::of_file(
+        "there is no such file",
+        "write one that begins with `name = \"shop\"`, or name the folder that has one",
+    )
+}
+
+/// `Microservices(S) = ⟨Services(S), Communication(S), Deployment(S)⟩`: the whole file.
+fn system(root: &Table<'_>) -> Option<System> {
+    let name = root.need("name").and_then(Value::label);
+    let entries = root.get("service").map(|value| value.entries(&schema::SERVICE_ENTRY, SERVICES_MAX));
+    let entries = entries.unwrap_or_default();
+    let declared = Services::new(&entries);
+    let services = service::read_all(&entries, &declared);
+    let routes = root.get("route").map(|value| route::read_all(value, &declared)).unwrap_or_default();
+    if let Some(value) = root.get("deploy") {
+        deployments(value, &declared);
+    }
+    Some(System { name: name?, services, routes })
+}
+
+/// `Deployment(S)`: the names are checked, and each section is told to be unbuilt.
+fn deployments(value: Value<'_>, declared: &Services<'_>) {
+    for deploy in value.entries(&schema::DEPLOY_ENTRY, SERVICES_MAX) {
+        declared.check(deploy.key(), deploy, Side::Key);
+        deploy.table(&schema::DEPLOY);
+        let message = format!("the deployment of {} is not built yet", deploy.key_quoted());
+        deploy.fault_key(message, "remove the section: every change restarts all replicas");
+    }
+}

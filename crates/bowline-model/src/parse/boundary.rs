@@ -1,0 +1,121 @@
+//! `Boundary(s) = ⟨API(s), Data(s), State(s)⟩`: what a service owns, and that no other does.
+
+use std::collections::BTreeMap;
+
+use super::{
+    references::Owners,
+    schema,
+    service::ENV_RESERVED,
+    suggest,
+    table::Table,
+    value::{Value, in_ticks},
+};
+use crate::{
+    route::{METHODS, PathPattern, Segment},
+    system::{Boundary, Operation, Resource},
+};
+
+/// Kinds that are meant where a name is nearly theirs; others are the users' own.
+const KINDS: [&str; 4] = ["sqlite", "postgres", "topic", "cache"];
+
+const RESOURCE_RULE: &str = "write a kind and a name of a-z, 0-9 and inner . _ -: \"sqlite:order.db\"";
+
+/// The longest `kind:name`; it becomes the name of a file.
+const RESOURCE_LENGTH_MAX: usize = 128;
+
+pub(super) fn read<'a>(value: Value<'a>, service: &'a str, owners: &mut Owners<'a>) -> Boundary {
+    let Some(table) = value.table(&schema::BOUNDARY) else { return Boundary::default() };
+    let api = table.list("api").into_iter().filter_map(|value| operation(value, service, owners)).collect();
+    let data = resources(&table, "data", service, owners);
+    let state = resources(&table, "state", service, owners);
+    Boundary { api, data, state }
+}
+
+/// `API(s)`: a method and a path.
+fn operation<'a>(value: Value<'a>, service: &'a str, owners: &mut Owners<'a>) -> Option<Operation> {
+    let text = value.text()?;
+    let Some((method, path)) = text.split_once(' ') else {
+        let message = format!("{} is not an operation", value.quoted_with(text));
+        return value.refuse(message, "write a method and a path: \"GET /orders/{id}\"");
+    };
+    let method = read_method(value, method)?;
+    let path = match PathPattern::parse(path) {
+        Ok(path) => path,
+        Err(rule) => return value.refuse(format!("{} is not a path", in_ticks(path)), rule),
+    };
+    owners.claim(format!("{method} {}", shape(&path)), text, service, value);
+    Some(Operation { method, path, position: value.position() })
+}
+
+/// The pattern with its parameters' names struck out: what differs in them alone is the same.
+pub(super) fn shape(path: &PathPattern) -> String {
+    let mut shape = String::new();
+    for segment in path.segments() {
+        match segment {
+            Segment::Literal(text) => shape.extend(["/", text]),
+            Segment::Parameter(_) => shape.push_str("/{}"),
+        }
+    }
+    if path.is_prefix() {
+        shape.push_str("/**");
+    }
+    if shape.is_empty() { "/".to_owned() } else { shape }
+}
+
+/// One of the HTTP methods there are.
+pub(super) fn read_method(value: Value<'_>, text: &str) -> Option<String> {
+    if METHODS.contains(&text) {
+        return Some(text.to_owned());
+    }
+    let help = suggest::nearest(text, METHODS)
+        .map_or_else(|| format!("write one of {}", METHODS.join(", ")), |method| format!("did you mean `{method}`?"));
+    value.refuse(format!("unknown method {}", in_ticks(text)), help)
+}
+
+/// `Data(s)` and `State(s)`: names of things, `kind:name`.
+fn resources<'a>(table: &Table<'a>, key: &'static str, service: &'a str, owners: &mut Owners<'a>) -> Vec<Resource> {
+    let mut variables = BTreeMap::new();
+    let mut resources = Vec::new();
+    for value in table.list(key) {
+        let Some(resource) = resource(value) else { continue };
+        let written = resource.to_string();
+        owners.claim(written.clone(), &written, service, value);
+        if key == "data" && resource.kind == "sqlite" {
+            check_variable(value, &resource, &mut variables);
+        }
+        resources.push(resource);
+    }
+    resources
+}
+
+fn resource(value: Value<'_>) -> Option<Resource> {
+    let (kind, name) = value.parsed("a resource", |text| split_resource(text).ok_or(RESOURCE_RULE))?;
+    if let Some(meant) = suggest::nearest(&kind, KINDS).filter(|meant| *meant != kind) {
+        return value.refuse(format!("unknown kind {}", in_ticks(&kind)), format!("did you mean `{meant}:{name}`?"));
+    }
+    Some(Resource { kind, name, position: value.position() })
+}
+
+fn split_resource(text: &str) -> Option<(String, String)> {
+    let (kind, name) = text.split_once(':')?;
+    let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_kind = kind.starts_with(|first: char| first.is_ascii_lowercase()) && kind.bytes().all(is_alphanumeric);
+    // A dot first or last would hide a file, or climb out of the folder it belongs in.
+    let has_ends = name.bytes().next().is_some_and(is_alphanumeric) && name.bytes().last().is_some_and(is_alphanumeric);
+    let is_name = has_ends && name.bytes().all(|byte| is_alphanumeric(byte) || b"._-".contains(&byte));
+    (text.len() <= RESOURCE_LENGTH_MAX && is_kind && is_name).then(|| (kind.to_owned(), name.to_owned()))
+}
+
+/// Two databases of one service need two variables for their connection strings.
+fn check_variable(value: Value<'_>, resource: &Resource, variables: &mut BTreeMap<String, String>) {
+    let written = resource.to_string();
+    let variable = resource.variable();
+    if ENV_RESERVED.contains(&variable.as_str()) {
+        value.fault(format!("`{written}` would be told in {variable}, which has a meaning"), "give it another name");
+    }
+    let first = variables.entry(variable.clone()).or_insert_with(|| written.clone());
+    if *first != written {
+        let message = format!("`{written}` and `{first}` would both be told in {variable}");
+        value.fault(message, "give one of them another name");
+    }
+}

@@ -1,0 +1,109 @@
+//! The policy of a call or a route: timeout, retry, breaker, balance.
+
+use std::time::Duration;
+
+use super::{
+    schema::{self, Schema},
+    table::Table,
+    value::Value,
+};
+use crate::{
+    policy::{Backoff, Balance, BreakerPolicy, CallPolicy, RetryPolicy},
+    units,
+};
+
+/// Attempts beyond this are no retry but a flood.
+const ATTEMPTS_MAX: u32 = 10;
+
+/// The most calls a window may wait for.
+const CALLS_MIN_MAX: u32 = 1_000_000;
+
+/// The most probes of a half-open breaker.
+const PROBES_MAX: u32 = 1000;
+
+const BALANCE_PLANNED: [&str; 2] = ["maglev", "ring"];
+
+/// The timeout that the other parts are held against; unknown where it is faulty itself.
+#[derive(Debug, Clone, Copy)]
+struct Timeout {
+    known: Option<Duration>,
+    is_default: bool,
+}
+
+/// The policy in a call's or a route's table; what is not said is [`CallPolicy::default`]'s.
+pub(super) fn read(table: &Table<'_>) -> CallPolicy {
+    let default = CallPolicy::default();
+    let timeout = match table.get("timeout") {
+        Some(value) => Timeout { known: value.duration(), is_default: false },
+        None => Timeout { known: Some(default.timeout), is_default: true },
+    };
+    CallPolicy {
+        timeout: timeout.known.unwrap_or(default.timeout),
+        retry: part(table.get("retry"), &schema::RETRY, |table| retry(table, timeout)),
+        breaker: part(table.get("breaker"), &schema::BREAKER, |table| breaker(table, timeout)),
+        balance: table
+            .get("balance")
+            .and_then(|value| value.choice(&Balance::NAMES, &BALANCE_PLANNED))
+            .unwrap_or(default.balance),
+    }
+}
+
+/// A part that is on unless told `"off"`; its table changes the default in what it says.
+fn part<T: Default>(
+    value: Option<Value<'_>>,
+    schema: &'static Schema,
+    read: impl FnOnce(&Table<'_>) -> T,
+) -> Option<T> {
+    let Some(value) = value else { return Some(T::default()) };
+    if !value.is_text() {
+        return value.table(schema).map(|table| read(&table));
+    }
+    let text = value.text()?;
+    if text != "off" {
+        let message = format!("{} is neither a table nor \"off\"", value.quoted_with(text));
+        value.fault(message, "write \"off\", a table, or leave the key out for the default");
+    }
+    None
+}
+
+fn retry(table: &Table<'_>, timeout: Timeout) -> RetryPolicy {
+    let default = RetryPolicy::default();
+    RetryPolicy {
+        attempts_max: table.integer_or("attempts_max", 1..=ATTEMPTS_MAX, default.attempts_max),
+        backoff: table
+            .get("backoff")
+            .and_then(|value| value.parsed("a backoff", Backoff::parse))
+            .unwrap_or(default.backoff),
+        budget: table.get("budget").and_then(Value::share).unwrap_or(default.budget),
+        per_try_timeout: table.get("per_try_timeout").and_then(|value| within(value, timeout)),
+    }
+}
+
+fn breaker(table: &Table<'_>, timeout: Timeout) -> BreakerPolicy {
+    let default = BreakerPolicy::default();
+    let failure_rate = table.get("failure_rate").and_then(|value| {
+        let rate = value.share()?;
+        if rate == units::Share::ZERO {
+            return value.refuse("`failure_rate` (0%) must be above zero", "write `failure_rate = \"50%\"`");
+        }
+        Some(rate)
+    });
+    BreakerPolicy {
+        failure_rate: failure_rate.unwrap_or(default.failure_rate),
+        slow_call: table.get("slow_call").and_then(|value| within(value, timeout)),
+        window: table.duration_or("window", default.window),
+        calls_min: table.integer_or("calls_min", 1..=CALLS_MIN_MAX, default.calls_min),
+        open_for: table.duration_or("open_for", default.open_for),
+        probes_max: table.integer_or("probes_max", 1..=PROBES_MAX, default.probes_max),
+    }
+}
+
+/// A duration that the timeout would make pointless if it were longer.
+fn within(value: Value<'_>, timeout: Timeout) -> Option<Duration> {
+    let duration = value.duration()?;
+    let Some(limit) = timeout.known.filter(|limit| duration > *limit) else { return Some(duration) };
+    let (duration, limit) = (units::format_duration(duration), units::format_duration(limit));
+    let which = if timeout.is_default { "the default `timeout`" } else { "`timeout`" };
+    let message = format!("{} ({duration}) is above {which} ({limit})", value.key_quoted());
+    value.refuse(message, format!("write {limit} or less, or raise `timeout`"))
+}

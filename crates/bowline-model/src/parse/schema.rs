@@ -1,0 +1,186 @@
+//! Which keys each table of `bowline.toml` may have, each with an example of its value.
+//!
+//! The one list: unknown keys are told by it, helps are written from its examples, and
+//! `docs/bowline-toml.md` is held against it by a test.
+
+/// What one kind of table may hold.
+#[derive(Debug)]
+pub(super) struct Schema {
+    /// How a message calls such a table.
+    pub(super) title: &'static str,
+    pub(super) keys: &'static [Key],
+}
+
+/// One key of a table.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    /// A right value, as TOML; of a section the header that is written for it.
+    pub(super) example: &'static str,
+    pub(super) is_section: bool,
+    /// What to do without it, where it is not built yet.
+    pub(super) planned: Option<&'static str>,
+}
+
+impl Key {
+    /// How it is written under a name, for a help.
+    pub(super) fn like_this(&self, name: &str) -> String {
+        if self.is_section { format!("write `{}`", self.example) } else { format!("write `{name} = {}`", self.example) }
+    }
+}
+
+impl Schema {
+    pub(super) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+const fn key(name: &'static str, example: &'static str) -> Key {
+    Key { name, example, is_section: false, planned: None }
+}
+
+const fn section(name: &'static str, header: &'static str) -> Key {
+    Key { name, example: header, is_section: true, planned: None }
+}
+
+const fn planned(name: &'static str, example: &'static str, instead: &'static str) -> Key {
+    Key { planned: Some(instead), ..key(name, example) }
+}
+
+pub(super) static SYSTEM: Schema = Schema {
+    title: "the file",
+    keys: &[
+        key("name", r#""shop""#),
+        section("service", "[service.order]"),
+        section("route", "[[route]]"),
+        section("deploy", "[deploy.order]"),
+    ],
+};
+
+pub(super) static SERVICE: Schema = Schema {
+    title: "a service",
+    keys: &[
+        key("build", r#""cargo build --release -p shop-order""#),
+        key("run", r#""${target}/release/shop-order""#),
+        key("replicas", "2"),
+        key("check", r#"{ http = "/readyz", every = "2s", timeout = "500ms" }"#),
+        key("env", r#"{ RUST_LOG = "info" }"#),
+        section("boundary", "[service.order.boundary]"),
+        section("calls", "[service.order.calls.payment]"),
+        planned(
+            "listen",
+            r#"["mqtt:1883"]"#,
+            "remove it: a service speaks HTTP on the address that BOWLINE_LISTEN tells",
+        ),
+    ],
+};
+
+pub(super) static CHECK: Schema = Schema {
+    title: "a check",
+    keys: &[key("http", r#""/readyz""#), key("every", r#""2s""#), key("timeout", r#""500ms""#)],
+};
+
+pub(super) static BOUNDARY: Schema = Schema {
+    title: "a boundary",
+    keys: &[
+        key("api", r#"["POST /orders", "GET /orders/{id}"]"#),
+        key("data", r#"["sqlite:order.db"]"#),
+        key("state", r#"["topic:order.placed", "cache:order"]"#),
+    ],
+};
+
+pub(super) static CALL: Schema =
+    Schema { title: "a call", keys: &[key("mode", r#""sync""#), TIMEOUT, RETRY_KEY, BREAKER_KEY, BALANCE] };
+
+const TIMEOUT: Key = key("timeout", r#""800ms""#);
+const RETRY_KEY: Key = key("retry", r#"{ attempts_max = 3, backoff = "20ms..500ms", budget = "20%" }"#);
+const BREAKER_KEY: Key = key("breaker", r#"{ failure_rate = "50%", window = "10s", open_for = "5s" }"#);
+const BALANCE: Key = key("balance", r#""p2c-ewma""#);
+
+pub(super) static RETRY: Schema = Schema {
+    title: "a retry",
+    keys: &[
+        key("attempts_max", "3"),
+        key("backoff", r#""20ms..500ms""#),
+        key("budget", r#""20%""#),
+        key("per_try_timeout", r#""250ms""#),
+    ],
+};
+
+pub(super) static BREAKER: Schema = Schema {
+    title: "a breaker",
+    keys: &[
+        key("failure_rate", r#""50%""#),
+        key("slow_call", r#""300ms""#),
+        key("window", r#""10s""#),
+        key("calls_min", "20"),
+        key("open_for", r#""5s""#),
+        key("probes_max", "3"),
+    ],
+};
+
+pub(super) static ROUTE: Schema = Schema {
+    title: "a route",
+    keys: &[
+        key("name", r#""orders""#),
+        key("hosts", r#"["shop.localhost"]"#),
+        key("matches", r#"[{ path = "/orders/**", methods = ["GET", "POST"] }]"#),
+        key("backends", r#"[{ service = "order", weight = 100 }]"#),
+        TIMEOUT,
+        RETRY_KEY,
+        BREAKER_KEY,
+        BALANCE,
+        key("body_max", r#""10 MiB""#),
+        planned("auth", r#""customers""#, "remove it: the gateway lets every caller through"),
+        planned(
+            "limit",
+            r#"{ by = "subject", rate = "100/s", burst = 200 }"#,
+            "remove it: the gateway does not limit rates",
+        ),
+    ],
+};
+
+pub(super) static MATCH: Schema = Schema {
+    title: "a match",
+    keys: &[
+        key("path", r#""/orders/**""#),
+        key("methods", r#"["GET", "POST"]"#),
+        key("headers", r#"{ x-canary = "yes" }"#),
+    ],
+};
+
+pub(super) static BACKEND: Schema =
+    Schema { title: "a backend", keys: &[key("service", r#""order""#), key("weight", "100")] };
+
+pub(super) static DEPLOY: Schema = Schema {
+    title: "a deployment",
+    keys: &[
+        key("strategy", r#""canary""#),
+        key("steps", r#"["5%", "25%", "50%"]"#),
+        key("bake", r#""2m""#),
+        key("abort_when", r#""error_rate > 1% or p99 > 400ms""#),
+    ],
+};
+
+/// What stands under the keys of the file's own choosing.
+pub(super) static SERVICE_ENTRY: Key = section("X", "[service.order]");
+pub(super) static CALL_ENTRY: Key = section("Y", "[service.order.calls.payment]");
+pub(super) static DEPLOY_ENTRY: Key = section("X", "[deploy.order]");
+pub(super) static ENV_ENTRY: Key = key("NAME", r#""value""#);
+pub(super) static HEADER_ENTRY: Key = key("name", r#""value""#);
+
+/// Every table there is, in the order of the reference page, with its heading there.
+#[cfg(test)]
+pub(super) const ALL: [(&str, &Schema); 11] = [
+    ("The system", &SYSTEM),
+    ("`[service.X]`", &SERVICE),
+    ("`check`", &CHECK),
+    ("`[service.X.boundary]`", &BOUNDARY),
+    ("`[service.X.calls.Y]`", &CALL),
+    ("`retry`", &RETRY),
+    ("`breaker`", &BREAKER),
+    ("`[[route]]`", &ROUTE),
+    ("`matches`", &MATCH),
+    ("`backends`", &BACKEND),
+    ("`[deploy.X]`", &DEPLOY),
+];

@@ -1,0 +1,154 @@
+//! `Services(S)` and `Communication(S)`: what each service runs, owns and calls.
+
+use std::collections::BTreeMap;
+
+use super::{
+    SERVICES_MAX, boundary, policy,
+    references::{Owners, Services, Side},
+    schema,
+    table::Table,
+    value::{LIST_MAX, Value, in_ticks},
+};
+use crate::system::{Call, Check, Service};
+
+/// The most instances of a service.
+const REPLICAS_MAX: u32 = 100;
+
+/// Variables that Bowline sets for every instance; a file that sets them would be overruled.
+pub(super) const ENV_RESERVED: [&str; 8] = [
+    "BOWLINE_SERVICE",
+    "BOWLINE_INSTANCE",
+    "BOWLINE_LISTEN",
+    "BOWLINE_API",
+    "BOWLINE_DATA_DIR",
+    "BOWLINE_SUPERVISED",
+    "BOWLINE_CALLS",
+    "PORT",
+];
+
+/// The beginning of the variables that hold connection strings.
+const ENV_DATA_PREFIX: &str = "BOWLINE_DATA_";
+
+pub(super) fn read_all<'a>(entries: &[Value<'a>], declared: &Services<'a>) -> Vec<Service> {
+    let mut owners = Owners::default();
+    entries.iter().filter_map(|entry| service(*entry, declared, &mut owners)).collect()
+}
+
+fn service<'a>(entry: Value<'a>, declared: &Services<'a>, owners: &mut Owners<'a>) -> Option<Service> {
+    let name = entry.key_label();
+    let table = entry.table(&schema::SERVICE)?;
+    let build = table.get("build").and_then(command);
+    let run = table.get("run").and_then(command);
+    let service = Service {
+        name: name?,
+        position: entry.key_position(),
+        replicas: replicas(&table),
+        check: table.get("check").map(check).unwrap_or_default(),
+        env: table.get("env").map(env).unwrap_or_default(),
+        boundary: table.get("boundary").map(|value| boundary::read(value, entry.key(), owners)).unwrap_or_default(),
+        calls: table.get("calls").map(|value| calls(value, entry.key(), declared)).unwrap_or_default(),
+        build,
+        run,
+    };
+    Some(service)
+}
+
+/// A shell command.
+fn command(value: Value<'_>) -> Option<String> {
+    value.parsed("a command", |text| match text {
+        _ if text.trim().is_empty() => Err("write a shell command, or leave the key out"),
+        _ if text.contains('\0') => Err("a command holds no NUL"),
+        _ => Ok(text.to_owned()),
+    })
+}
+
+/// One where there is something to run; without it the instances register themselves.
+fn replicas(table: &Table<'_>) -> u32 {
+    let has_run = table.get("run").is_some();
+    let Some(value) = table.get("replicas") else { return u32::from(has_run) };
+    let count = value.integer(0..=REPLICAS_MAX).unwrap_or_default();
+    if count > 0 && !has_run {
+        value.fault(format!("`replicas` ({count}) without `run`"), "write what to `run`, or remove `replicas`");
+    }
+    count
+}
+
+fn check(value: Value<'_>) -> Check {
+    let default = Check::default();
+    let Some(table) = value.table(&schema::CHECK) else { return default };
+    Check {
+        http: table.get("http").and_then(|value| value.parsed("a path", check_path)).unwrap_or(default.http),
+        every: table.duration_or("every", default.every),
+        timeout: table.duration_or("timeout", default.timeout),
+    }
+}
+
+/// A path as it is requested, so with a query if need be.
+fn check_path(text: &str) -> Result<String, &'static str> {
+    const PATH_LENGTH_MAX: usize = 1024;
+    if !text.starts_with('/') {
+        return Err("begin it with a slash: \"/readyz\"");
+    }
+    if text.len() > PATH_LENGTH_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Err("write at most 1024 visible ASCII characters without #, others percent-encoded");
+    }
+    Ok(text.to_owned())
+}
+
+fn env(value: Value<'_>) -> BTreeMap<String, String> {
+    let entries = value.entries(&schema::ENV_ENTRY, LIST_MAX);
+    entries.into_iter().filter_map(|entry| variable_name(entry).zip(variable_value(entry))).collect()
+}
+
+fn variable_name(entry: Value<'_>) -> Option<String> {
+    let name = entry.key();
+    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    let is_name =
+        name.bytes().next().is_some_and(is_letter) && name.bytes().all(|b| is_letter(b) || b.is_ascii_digit());
+    if !is_name {
+        entry.fault_key(
+            format!("{} is not the name of a variable", entry.key_quoted()),
+            "use letters, digits and _, no digit first",
+        );
+        return None;
+    }
+    if ENV_RESERVED.contains(&name) || name.starts_with(ENV_DATA_PREFIX) {
+        entry.fault_key(
+            format!("{} is set by Bowline itself", entry.key_quoted()),
+            "remove it, or give it another name",
+        );
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+fn variable_value(entry: Value<'_>) -> Option<String> {
+    let text = entry.text()?;
+    if text.contains('\0') {
+        return entry.refuse(format!("{} holds a NUL", entry.key_quoted()), "no variable can: remove it");
+    }
+    Some(text.to_owned())
+}
+
+/// `Communication(S)`: the edges from one service, each with its policy.
+fn calls<'a>(value: Value<'a>, caller: &str, declared: &Services<'a>) -> Vec<Call> {
+    let entries = value.entries(&schema::CALL_ENTRY, SERVICES_MAX);
+    entries.into_iter().filter_map(|entry| call(entry, caller, declared)).collect()
+}
+
+fn call(entry: Value<'_>, caller: &str, declared: &Services<'_>) -> Option<Call> {
+    let target = entry.key();
+    if target == caller {
+        let message = format!("{} calls itself", in_ticks(caller));
+        entry.fault_key(message, "remove it: what a service does itself is no call");
+    } else {
+        declared.check(target, entry, Side::Key);
+    }
+    let table = entry.table(&schema::CALL)?;
+    if let Some(mode) = table.get("mode") {
+        mode.choice(&[("sync", ())], &["async", "message"]);
+    }
+    let policy = policy::read(&table);
+    let target = crate::name::ServiceName::new(target).ok()?;
+    Some(Call { target, position: entry.key_position(), policy })
+}

@@ -1,0 +1,171 @@
+//! Calls and their policies.
+
+use super::check_all;
+
+const CALL: &str = r#"name = "t"
+[service.payment]
+[service.a.calls.payment]
+$"#;
+
+#[test]
+fn calls() {
+    check_all(
+        CALL,
+        r#"
+[service.a.calls.a]
+  4:18+1 `a` calls itself → remove it: what a service does itself is no call
+
+[service.a.calls.paymnt]
+  4:18+6 unknown service `paymnt` → did you mean `payment`?
+
+[service.a.calls.zzz]
+  4:18+3 unknown service `zzz` → declare it with `[service.zzz]`
+
+mode = "async"
+  4:8+7 `mode` ("async") is not built yet → write "sync"
+
+mode = "message"
+  4:8+9 `mode` ("message") is not built yet → write "sync"
+
+mode = "snyc"
+  4:8+6 `mode` ("snyc") is unknown → did you mean "sync"?
+
+mode = 5
+  4:8+1 `mode` is a whole number, not a string → write `mode = "sync"`
+
+timeout = "800"
+  4:11+5 `timeout` ("800") is not a duration → write a number with a unit: "250ms", "2s", "1h 30m"
+
+timeout = "0s"
+  4:11+4 `timeout` (0s) must be above zero → write `timeout = "800ms"`
+
+timeout = 800
+  4:11+3 `timeout` is a whole number, not a string → write `timeout = "800ms"`
+
+timeout_ms = 800
+  4:1+10 unknown key `timeout_ms` in a call → did you mean `timeout`?
+
+retry = 5
+  4:9+1 `retry` is a whole number, not a table → write `retry = { attempts_max = 3, backoff = "20ms..500ms", budget = "20%" }`
+
+retry = "of"
+  4:9+4 `retry` ("of") is neither a table nor "off" → write "off", a table, or leave the key out for the default
+
+breaker = true
+  4:11+4 `breaker` is a boolean, not a table → write `breaker = { failure_rate = "50%", window = "10s", open_for = "5s" }`
+
+balance = "maglev"
+  4:11+8 `balance` ("maglev") is not built yet → write one of "round-robin", "random", "weighted", "least-connections", "p2c-ewma"
+
+balance = "ring"
+  4:11+6 `balance` ("ring") is not built yet → write one of "round-robin", "random", "weighted", "least-connections", "p2c-ewma"
+
+balance = "p2c"
+  4:11+5 `balance` ("p2c") is unknown → did you mean "p2c-ewma"?
+
+balance = "best"
+  4:11+6 `balance` ("best") is unknown → write one of "round-robin", "random", "weighted", "least-connections", "p2c-ewma"
+
+balance = 1
+  4:11+1 `balance` is a whole number, not a string → write `balance = "p2c-ewma"`
+"#,
+    );
+}
+
+#[test]
+fn retries() {
+    check_all(
+        CALL,
+        r#"
+retry.attempts_max = 0
+  4:22+1 `attempts_max` (0) is out of range → write a whole number from 1 to 10
+
+retry.attempts_max = 11
+  4:22+2 `attempts_max` (11) is out of range → write a whole number from 1 to 10
+
+retry.attempts_max = "3"
+  4:22+3 `attempts_max` is a string, not a whole number → write `attempts_max = 3`
+
+retry.max_attempts = 3
+  4:7+12 unknown key `max_attempts` in a retry → did you mean `attempts_max`?
+
+retry.backoff = "1s"
+  4:17+4 `backoff` ("1s") is not a backoff → write the least and the most wait: "20ms..500ms"
+
+retry.backoff = "1s..20ms"
+  4:17+10 `backoff` ("1s..20ms") is not a backoff → the least is above zero and not above the most, the most not above 1h
+
+retry.backoff = "0s..1s"
+  4:17+8 `backoff` ("0s..1s") is not a backoff → the least is above zero and not above the most, the most not above 1h
+
+retry.budget = "120%"
+  4:16+6 `budget` ("120%") is not a share → write a percentage from 0% to 100%, with at most four decimals: "50%"
+
+retry.budget = 20
+  4:16+2 `budget` is a whole number, not a string → write `budget = "20%"`
+
+retry.per_try_timeout = "0s"
+  4:25+4 `per_try_timeout` (0s) must be above zero → write `per_try_timeout = "250ms"`
+
+retry.per_try_timeout = "20s"
+  4:25+5 `per_try_timeout` (20s) is above the default `timeout` (15s) → write 15s or less, or raise `timeout`
+
+timeout = "1s"
+retry.per_try_timeout = "2s"
+  5:25+4 `per_try_timeout` (2s) is above `timeout` (1s) → write 1s or less, or raise `timeout`
+
+timeout = "x"
+retry.per_try_timeout = "20s"
+  4:11+3 `timeout` ("x") is not a duration → write a number with a unit: "250ms", "2s", "1h 30m"
+
+timeout = "20s"
+retry = { per_try_timeout = "30s" }
+  5:29+5 `per_try_timeout` (30s) is above `timeout` (20s) → write 20s or less, or raise `timeout`
+"#,
+    );
+}
+
+#[test]
+fn breakers() {
+    check_all(
+        CALL,
+        r#"
+breaker.failure_rate = "0%"
+  4:24+4 `failure_rate` (0%) must be above zero → write `failure_rate = "50%"`
+
+breaker.failure_rate = "101%"
+  4:24+6 `failure_rate` ("101%") is not a share → write a percentage from 0% to 100%, with at most four decimals: "50%"
+
+breaker.failure_rate = 0.5
+  4:24+3 `failure_rate` is a number with decimals, not a string → write `failure_rate = "50%"`
+
+breaker.slow_call = "x"
+  4:21+3 `slow_call` ("x") is not a duration → write a number with a unit: "250ms", "2s", "1h 30m"
+
+breaker.slow_call = "0ms"
+  4:21+5 `slow_call` (0s) must be above zero → write `slow_call = "300ms"`
+
+timeout = "1s"
+breaker.slow_call = "2s"
+  5:21+4 `slow_call` (2s) is above `timeout` (1s) → write 1s or less, or raise `timeout`
+
+breaker.window = "0s"
+  4:18+4 `window` (0s) must be above zero → write `window = "10s"`
+
+breaker.window = 10
+  4:18+2 `window` is a whole number, not a string → write `window = "10s"`
+
+breaker.calls_min = 0
+  4:21+1 `calls_min` (0) is out of range → write a whole number from 1 to 1000000
+
+breaker.open_for = "0s"
+  4:20+4 `open_for` (0s) must be above zero → write `open_for = "5s"`
+
+breaker.probes_max = 0
+  4:22+1 `probes_max` (0) is out of range → write a whole number from 1 to 1000
+
+breaker.probes = 3
+  4:9+6 unknown key `probes` in a breaker → did you mean `probes_max`?
+"#,
+    );
+}

@@ -1,0 +1,127 @@
+//! No text panics: mutations of a valid file, words of the format thrown together, deep nesting.
+
+use proptest::prelude::*;
+
+use super::parse;
+use crate::problem::render;
+
+const VALID: &str = r#"name = "t"
+[service.a]
+build = "make"
+run = "./a"
+replicas = 2
+check = { http = "/readyz", every = "2s", timeout = "500ms" }
+env = { A = "1" }
+boundary = { api = ["GET /a/{id}"], data = ["sqlite:a.db"], state = ["topic:a"] }
+[service.b.calls.a]
+mode = "sync"
+timeout = "800ms"
+retry = { attempts_max = 3, backoff = "20ms..500ms", budget = "20%", per_try_timeout = "1ms" }
+breaker = { failure_rate = "50%", slow_call = "300ms", window = "10s", calls_min = 20, open_for = "5s", probes_max = 3 }
+balance = "random"
+[[route]]
+name = "r"
+hosts = ["h.localhost", "*.x"]
+matches = [{ path = "/a/**", methods = ["GET"], headers = { x = "1" } }] # é日
+backends = [{ service = "a", weight = 1 }, { service = "b" }]
+body_max = "10 MiB"
+"#;
+
+/// Parses and renders; what is told lies within the text and in order.
+fn survives(text: &str) {
+    let Err(problems) = parse(text) else { return };
+    assert!(!problems.is_empty(), "refused without a reason:\n{text}");
+    assert!(problems.is_sorted_by_key(|problem| problem.position), "{problems:?}");
+    let lines: Vec<&str> = text.split('\n').collect();
+    for problem in &problems {
+        let line = lines.get(problem.position.line - 1).expect("the line is there");
+        let end = problem.position.column - 1 + problem.width;
+        assert!(problem.width >= 1 && end <= line.chars().count() + 1, "{problem:?} in {line:?}");
+        assert!(!problem.message.is_empty() && !problem.help.is_empty(), "{problem:?}");
+        assert!(render("f", text, problem).starts_with("f:"));
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Mutation {
+    Delete(usize, usize),
+    Copy(usize, usize, usize),
+    Insert(usize, String),
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let place = 0..VALID.len();
+    prop_oneof![
+        (place.clone(), 1..20usize).prop_map(|(at, length)| Mutation::Delete(at, length)),
+        (place.clone(), 1..40usize, place.clone()).prop_map(|(from, length, to)| Mutation::Copy(from, length, to)),
+        (place.clone(), "[\\[\\]{}=.,\"'#\n 0-9a-z\\\\é\u{1b}\t-]{1,6}")
+            .prop_map(|(at, text)| Mutation::Insert(at, text)),
+        (place, word()).prop_map(|(at, text)| Mutation::Insert(at, text)),
+    ]
+}
+
+fn word() -> impl Strategy<Value = String> {
+    let words: Vec<&str> = VALID.split([' ', '\n']).filter(|word| !word.is_empty()).collect();
+    prop::sample::select(words).prop_map(str::to_owned)
+}
+
+fn apply(letters: &mut Vec<char>, mutation: Mutation) {
+    let within = |at: usize| at.min(letters.len());
+    match mutation {
+        Mutation::Delete(at, length) => drop(letters.drain(within(at)..within(at + length))),
+        Mutation::Copy(from, length, to) => {
+            let part = letters[within(from)..within(from + length)].to_vec();
+            let to = within(to);
+            letters.splice(to..to, part);
+        }
+        Mutation::Insert(at, text) => {
+            let at = within(at);
+            letters.splice(at..at, text.chars());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_mutated_file(mutations in prop::collection::vec(mutation(), 1..6)) {
+        let mut letters: Vec<char> = VALID.chars().collect();
+        for mutation in mutations {
+            apply(&mut letters, mutation);
+        }
+        survives(&letters.into_iter().collect::<String>());
+    }
+
+    #[test]
+    fn words_thrown_together(words in prop::collection::vec((word(), prop::sample::select(vec![" ", "\n", ""])), 0..30)) {
+        survives(&words.into_iter().map(|(word, gap)| word + gap).collect::<String>());
+    }
+
+    #[test]
+    fn any_text(text in "\\PC{0,80}") {
+        survives(&text);
+    }
+}
+
+#[test]
+fn the_valid_file_is_valid() {
+    assert!(parse(VALID).is_ok(), "{:?}", parse(VALID));
+}
+
+#[test]
+fn depth_does_not_overflow_the_stack() {
+    const COUNT: usize = 200_000;
+    for text in [
+        format!("{} = 1", "a.".repeat(COUNT) + "a"),
+        format!("[{}]", "a.".repeat(COUNT) + "a"),
+        format!("x = {}", "[".repeat(COUNT)),
+        format!("x = {}", "{a=".repeat(COUNT)),
+        format!("x = {}", "{a.a.a.a.a.a.a.a=".repeat(79) + "1" + &"}".repeat(79)),
+        format!("x = {}", "{a.a.a.a.a.a.a.a=".repeat(COUNT / 4)),
+        "[a]\n".repeat(COUNT),
+        "= ".repeat(COUNT),
+    ] {
+        survives(&text);
+    }
+}

@@ -1,0 +1,89 @@
+//! The schema against what is read, and against the reference page.
+
+use super::parse;
+use crate::parse::schema::{ALL, Key};
+
+const PAGE: &str = include_str!("../../../../../docs/bowline-toml.md");
+
+/// Before this, the keys of a heading's table can be written.
+fn before(heading: &str) -> &'static str {
+    match heading {
+        "The system" => "",
+        "`[service.X]`" => "[service.x]\n",
+        "`check`" => "[service.order.check]\n",
+        "`[service.X.boundary]`" => "[service.order.boundary]\n",
+        "`[service.X.calls.Y]`" => "[service.order.calls.payment]\n",
+        "`retry`" => "[service.order.calls.payment.retry]\n",
+        "`breaker`" => "[service.order.calls.payment.breaker]\n",
+        "`[[route]]`" => "[[route]]\n",
+        "`matches`" => "[[route]]\n[[route.matches]]\n",
+        "`backends`" => "[[route]]\n[[route.backends]]\n",
+        "`[deploy.X]`" => "[deploy.order]\n",
+        _ => panic!("no way to write a key of {heading}"),
+    }
+}
+
+/// Whether the last line of a text has a problem.
+fn is_told(text: &str) -> bool {
+    let last = text.lines().count();
+    parse(text).err().unwrap_or_default().iter().any(|problem| problem.position.line == last)
+}
+
+fn keys() -> impl Iterator<Item = (&'static str, &'static Key)> {
+    ALL.iter().flat_map(|(heading, schema)| schema.keys.iter().map(|key| (*heading, key)))
+}
+
+#[test]
+fn no_key_is_ignored() {
+    for (heading, key) in keys().filter(|(heading, _)| *heading != "`[deploy.X]`") {
+        let text = format!("{}{} = 1979-05-27", before(heading), key.name);
+        assert!(is_told(&text), "{heading} {}", key.name);
+    }
+}
+
+#[test]
+fn every_example_is_right() {
+    for (heading, key) in keys().filter(|(_, key)| !key.is_section) {
+        let declared = if heading == "The system" { "" } else { "[service.order]\n[service.payment]\n" };
+        let run = if key.name == "replicas" { "run = \"./x\"\n" } else { "" };
+        let text = format!("{declared}{}{run}{} = {}", before(heading), key.name, key.example);
+        assert_eq!(is_told(&text), key.planned.is_some(), "{text}");
+    }
+}
+
+/// The part of the page below a heading.
+fn section(heading: &str) -> &'static str {
+    let mut sections = PAGE.split("\n## ");
+    sections
+        .find(|section| section.lines().next() == Some(heading))
+        .unwrap_or_else(|| panic!("docs/bowline-toml.md has no section \"{heading}\""))
+}
+
+#[test]
+fn the_reference_page_has_every_key() {
+    for (heading, key) in keys() {
+        let row = section(heading).lines().find(|line| line.starts_with(&format!("| `{}` |", key.name)));
+        let row = row.unwrap_or_else(|| panic!("docs/bowline-toml.md: no row for `{}` in \"{heading}\"", key.name));
+        let is_unbuilt = key.planned.is_some() || heading == "`[deploy.X]`" || key.name == "deploy";
+        assert_eq!(row.contains("not built yet"), is_unbuilt, "{row}");
+    }
+}
+
+#[test]
+fn the_reference_page_has_no_other_key() {
+    for (heading, schema) in ALL {
+        let rows = section(heading).lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+        for (name, _) in rows {
+            assert!(schema.key(name).is_some(), "docs/bowline-toml.md: `{name}` in \"{heading}\" is no key");
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_the_reference_page_are_right() {
+    let examples: Vec<&str> = PAGE.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        assert_eq!(parse(example).err(), None, "{example}");
+    }
+}

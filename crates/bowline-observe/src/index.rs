@@ -1,0 +1,316 @@
+//! The index in memory: which traces there are, a summary of each, and where their spans stand.
+//!
+//! A trace has one [`Part`] for each segment that holds spans of it, so that deleting a segment
+//! takes exactly its share away, without reading anything.
+
+mod operations;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use bowline_runtime::fs::File;
+use bowline_telemetry::TraceId;
+
+use crate::{Query, TraceSummary, codec::Head, log::Place};
+use operations::{OperationId, Operations};
+
+/// The most spans that are kept of one trace.
+pub(crate) const TRACE_SPANS_MAX: usize = 20_000;
+/// The most operations noted of one trace in one segment; beyond, its spans are looked at.
+const PART_OPERATIONS_MAX: usize = 64;
+
+/// Traces by name and by time.
+#[derive(Debug)]
+pub(crate) struct Index {
+    traces: HashMap<TraceId, Trace>,
+    /// By begin, oldest first.
+    order: BTreeSet<Key>,
+    segments: BTreeMap<u32, Segment>,
+    operations: Operations,
+    traces_max: usize,
+}
+
+/// A place in the order of traces: when it began (not after it was written, whatever the reporter's
+/// clock said), and which.
+pub(crate) type Key = (u64, TraceId);
+
+/// A trace that may match.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) key: Key,
+    pub(crate) summary: TraceSummary,
+    /// Whether its spans must be read to know.
+    pub(crate) is_unsure: bool,
+    pub(crate) records: Vec<Location>,
+}
+
+/// A record, and the file to read it from; readable also after the file was deleted.
+#[derive(Debug, Clone)]
+pub(crate) struct Location {
+    pub(crate) file: Arc<File>,
+    pub(crate) place: Place,
+}
+
+#[derive(Debug)]
+struct Segment {
+    file: Arc<File>,
+    /// Those that have a part in it; some may be forgotten since.
+    traces: Vec<TraceId>,
+}
+
+#[derive(Debug)]
+struct Trace {
+    /// Its time in the order.
+    at: u64,
+    parts: Vec<Part>,
+}
+
+/// What one segment holds of a trace.
+#[derive(Debug)]
+struct Part {
+    segment: u32,
+    /// Offsets of the records.
+    records: Vec<u32>,
+    operations: Vec<OperationId>,
+    /// Whether there are operations that are not in `operations`.
+    has_more_operations: bool,
+    has_error: bool,
+    first: First,
+    span_count: usize,
+    at: u64,
+    start: u64,
+    end: u64,
+}
+
+/// The span that names the trace: the one without a parent, else the earliest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct First {
+    is_child: bool,
+    start: u64,
+    operation: Option<OperationId>,
+}
+
+impl Index {
+    pub(crate) fn new(traces_max: usize) -> Self {
+        Self {
+            traces: HashMap::new(),
+            order: BTreeSet::new(),
+            segments: BTreeMap::new(),
+            operations: Operations::default(),
+            traces_max: traces_max.max(1),
+        }
+    }
+
+    /// How many traces can be found.
+    pub(crate) fn len(&self) -> usize {
+        self.traces.len()
+    }
+
+    /// How many spans are kept of a trace.
+    pub(crate) fn span_count(&self, trace_id: TraceId) -> usize {
+        self.traces.get(&trace_id).map_or(0, |trace| trace.parts.iter().map(|part| part.span_count).sum())
+    }
+
+    pub(crate) fn add_segment(&mut self, segment: u32, file: Arc<File>) {
+        self.segments.insert(segment, Segment { file, traces: Vec::new() });
+    }
+
+    /// Takes in a record; gives how many old traces had to be forgotten for it.
+    pub(crate) fn add_record(&mut self, place: Place, written_at: u64, heads: &[Head<'_>]) -> usize {
+        for head in heads {
+            self.add_span(place, written_at, head);
+        }
+        let mut forgotten = 0;
+        while self.traces.len() > self.traces_max
+            && let Some((_, trace_id)) = self.order.pop_first()
+        {
+            let trace = self.traces.remove(&trace_id).expect("what is in the order is a trace");
+            trace.parts.iter().for_each(|part| part.release(&mut self.operations));
+            forgotten += 1;
+        }
+        forgotten
+    }
+
+    fn add_span(&mut self, place: Place, written_at: u64, head: &Head<'_>) {
+        let Some(segment) = self.segments.get_mut(&place.segment) else { return };
+        let at = head.start_unix_nanos.min(written_at);
+        let trace = self.traces.entry(head.trace_id).or_insert_with(|| {
+            self.order.insert((at, head.trace_id));
+            Trace { at, parts: Vec::with_capacity(1) }
+        });
+        if at < trace.at {
+            self.order.remove(&(trace.at, head.trace_id));
+            self.order.insert((at, head.trace_id));
+            trace.at = at;
+        }
+        if trace.parts.last().is_none_or(|part| part.segment != place.segment) {
+            trace.parts.push(Part::new(place.segment));
+            segment.traces.push(head.trace_id);
+        }
+        let part = trace.parts.last_mut().expect("a part was just added or was there");
+        part.add(place.offset, at, head, &mut self.operations);
+    }
+
+    /// Forgets what a segment holds.
+    pub(crate) fn remove_segment(&mut self, segment: u32) {
+        let Some(Segment { traces, file: _ }) = self.segments.remove(&segment) else { return };
+        for trace_id in traces {
+            let Some(trace) = self.traces.get_mut(&trace_id) else { continue };
+            let old = (trace.at, trace_id);
+            trace.parts.retain(|part| {
+                let is_kept = part.segment != segment;
+                if !is_kept {
+                    part.release(&mut self.operations);
+                }
+                is_kept
+            });
+            match trace.parts.iter().map(|part| part.at).min() {
+                Some(at) if at == trace.at => {}
+                Some(at) => {
+                    trace.at = at;
+                    self.order.remove(&old);
+                    self.order.insert((at, trace_id));
+                }
+                None => {
+                    self.order.remove(&old);
+                    self.traces.remove(&trace_id);
+                }
+            }
+        }
+    }
+
+    /// The records that hold spans of a trace, oldest first; none when it is not known.
+    pub(crate) fn records(&self, trace_id: TraceId) -> Option<Vec<Location>> {
+        self.traces.get(&trace_id).map(|trace| self.locations(trace))
+    }
+
+    /// Up to `count` traces that match or may, newest first, older than `before`.
+    pub(crate) fn candidates(&self, query: &Query, before: Option<Key>, count: usize) -> Vec<Candidate> {
+        let wanted = (query.service.is_some() || query.operation.is_some())
+            .then(|| self.operations.matching(query.service.as_deref(), query.operation.as_deref()));
+        let older = match before {
+            Some(key) => self.order.range(..key),
+            None => self.order.range::<Key, _>(..),
+        };
+        let candidates = older.rev().filter_map(|key| {
+            let trace = self.traces.get(&key.1)?;
+            let is_unsure = trace.may_match(query, wanted.as_deref())?;
+            let records = if is_unsure { self.locations(trace) } else { Vec::new() };
+            Some(Candidate { key: *key, summary: self.summary(key.1, trace), is_unsure, records })
+        });
+        candidates.take(count).collect()
+    }
+
+    fn locations(&self, trace: &Trace) -> Vec<Location> {
+        let mut locations = Vec::new();
+        for part in &trace.parts {
+            let Some(segment) = self.segments.get(&part.segment) else { continue };
+            locations.extend(part.records.iter().map(|offset| Location {
+                file: Arc::clone(&segment.file),
+                place: Place { segment: part.segment, offset: *offset },
+            }));
+        }
+        locations
+    }
+
+    fn summary(&self, trace_id: TraceId, trace: &Trace) -> TraceSummary {
+        let first = trace.parts.iter().map(|part| part.first).min();
+        let (service, name) = first.and_then(|first| first.operation).map_or(("", ""), |id| self.operations.get(id));
+        let operations = trace.parts.iter().flat_map(|part| &part.operations);
+        let services: BTreeSet<&str> = operations.map(|id| self.operations.get(*id).0).collect();
+        let (start, duration_nanos) = trace.extent();
+        TraceSummary {
+            trace_id,
+            root_service: service.to_owned(),
+            root_name: name.to_owned(),
+            start_unix_nanos: start,
+            duration_nanos,
+            span_count: trace.parts.iter().map(|part| part.span_count).sum(),
+            services: services.into_iter().map(ToOwned::to_owned).collect(),
+            has_error: trace.has_error(),
+        }
+    }
+}
+
+impl Trace {
+    /// Begin and duration.
+    fn extent(&self) -> (u64, u64) {
+        let start = self.parts.iter().map(|part| part.start).min().unwrap_or(0);
+        let end = self.parts.iter().map(|part| part.end).max().unwrap_or(0);
+        (start, end.saturating_sub(start))
+    }
+
+    fn has_error(&self) -> bool {
+        self.parts.iter().any(|part| part.has_error)
+    }
+
+    /// `None` when it does not match, else whether its spans must be read to know.
+    fn may_match(&self, query: &Query, wanted: Option<&[bool]>) -> Option<bool> {
+        if query.has_error.is_some_and(|wanted| wanted != self.has_error())
+            || query.min_duration.is_some_and(|min| u128::from(self.extent().1) < min.as_nanos())
+        {
+            return None;
+        }
+        let is_wanted = |id: &OperationId| wanted.is_none_or(|wanted| wanted[id.index()]);
+        let is_noted = self.parts.iter().any(|part| part.operations.iter().any(is_wanted));
+        let has_more = self.parts.iter().any(|part| part.has_more_operations);
+        if is_noted || has_more || wanted.is_none() {
+            Some(!query.attributes.is_empty() || (wanted.is_some() && !is_noted))
+        } else {
+            None
+        }
+    }
+}
+
+impl Part {
+    fn new(segment: u32) -> Self {
+        Self {
+            segment,
+            records: Vec::with_capacity(1),
+            operations: Vec::with_capacity(4),
+            has_more_operations: false,
+            has_error: false,
+            first: First { is_child: true, start: u64::MAX, operation: None },
+            span_count: 0,
+            at: u64::MAX,
+            start: u64::MAX,
+            end: 0,
+        }
+    }
+
+    fn add(&mut self, offset: u32, at: u64, head: &Head<'_>, operations: &mut Operations) {
+        if self.records.last() != Some(&offset) {
+            self.records.push(offset);
+        }
+        self.span_count += 1;
+        self.has_error |= head.is_error;
+        self.at = self.at.min(at);
+        self.start = self.start.min(head.start_unix_nanos);
+        self.end = self.end.max(head.start_unix_nanos.saturating_add(head.duration_nanos));
+        let known = operations.find(head.service, head.name);
+        if known.is_none_or(|id| !self.operations.contains(&id)) {
+            let is_room = self.operations.len() < PART_OPERATIONS_MAX;
+            match is_room.then(|| operations.acquire(head.service, head.name)).flatten() {
+                Some(id) => self.operations.push(id),
+                None => self.has_more_operations = true,
+            }
+        }
+        let first = First { is_child: !head.is_root, start: head.start_unix_nanos, operation: None };
+        let is_before = (first.is_child, first.start) < (self.first.is_child, self.first.start);
+        if is_before || self.span_count == 1 {
+            // The old one is given back last, so that an equal one is not freed in between.
+            let operation = operations.acquire(head.service, head.name);
+            let old = std::mem::replace(&mut self.first, First { operation, ..first });
+            old.operation.into_iter().for_each(|id| operations.release(id));
+        }
+    }
+
+    fn release(&self, operations: &mut Operations) {
+        self.operations.iter().copied().chain(self.first.operation).for_each(|id| operations.release(id));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,320 @@
+//! The files: append-only segments of checksummed records, under a hard cap.
+//!
+//! A segment begins with a head of 16 bytes: `bwltrace`, the format's version and a check of both.
+//! A record is its length (4 bytes), its checksum (8 bytes, xxh3 seeded with where it stands) and
+//! its bytes. All numbers are little-endian.
+//!
+//! Traces are not acknowledged data: a write reaches the disk with the next [`Log::sync`], and what
+//! a power loss tore is cut off or skipped at open.
+
+mod frame;
+mod scan;
+
+use std::{
+    collections::VecDeque,
+    io,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bowline_runtime::fs::{self, File, OpenOptions};
+
+pub(crate) use frame::read_record;
+
+use crate::{Error, Settings, metrics::Metrics};
+use frame::{FRAME_BYTES, HEAD_BYTES, RECORD_BYTES_MAX};
+use scan::{End, Scan};
+
+/// The file that keeps a second process out.
+const LOCK_FILE: &str = "lock";
+/// The ending of segment files.
+const EXTENSION: &str = "spans";
+
+/// All segments of a folder, and the one that is written to.
+#[derive(Debug)]
+pub(crate) struct Log {
+    dir: PathBuf,
+    bytes_max: u64,
+    segment_bytes: u64,
+    /// Oldest first.
+    segments: VecDeque<Segment>,
+    /// Whether the newest segment takes more records.
+    is_open: bool,
+    /// Whether a record was written since the last sync.
+    is_dirty: bool,
+    /// Whether a file was made or deleted since the last sync.
+    is_dir_dirty: bool,
+    bytes: u64,
+    next_id: u32,
+    metrics: Arc<Metrics>,
+    _lock: File,
+}
+
+#[derive(Debug)]
+struct Segment {
+    id: u32,
+    path: PathBuf,
+    file: Arc<File>,
+    bytes: u64,
+}
+
+/// Where a record stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) segment: u32,
+    pub(crate) offset: u32,
+}
+
+/// Hears what the log holds, so that an index can follow it.
+pub(crate) trait Follower {
+    /// A segment came into being or was found.
+    fn opened(&mut self, segment: u32, file: Arc<File>);
+    /// A record was found at open; `false` when it makes no sense.
+    fn found(&mut self, place: Place, record: &[u8]) -> bool;
+    /// A segment is about to be deleted.
+    fn deleting(&mut self, segment: u32);
+}
+
+impl Log {
+    /// Opens or makes the folder, and reads everything in it. Blocks.
+    pub(crate) fn open(
+        settings: &Settings,
+        metrics: Arc<Metrics>,
+        follower: &mut impl Follower,
+    ) -> Result<Self, Error> {
+        let dir = settings.dir.clone();
+        fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        let lock = lock(&dir)?;
+        let mut log = Self {
+            dir,
+            bytes_max: settings.bytes_max,
+            segment_bytes: settings.segment_bytes(),
+            segments: VecDeque::new(),
+            is_open: false,
+            is_dirty: false,
+            is_dir_dirty: false,
+            bytes: 0,
+            next_id: 1,
+            metrics,
+            _lock: lock,
+        };
+        log.find_segments()?;
+        // Before reading: a cap that was lowered holds from the first moment.
+        log.make_room(0, follower)?;
+        log.read_segments(follower)?;
+        Ok(log)
+    }
+
+    /// The sum of all files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether something was written that [`Log::sync`] has not made durable.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.is_dirty || self.is_dir_dirty
+    }
+
+    /// The longest record that fits.
+    pub(crate) fn record_bytes_max(&self) -> usize {
+        let segment = usize::try_from(self.segment_bytes - HEAD_BYTES - FRAME_BYTES).unwrap_or(usize::MAX);
+        segment.min(RECORD_BYTES_MAX)
+    }
+
+    /// Writes a record of at most [`Log::record_bytes_max`]; deletes the oldest segments *before*
+    /// the cap would be exceeded. When it fails, nothing of the record stays.
+    pub(crate) fn append(&mut self, record: &[u8], follower: &mut impl Follower) -> Result<Place, Error> {
+        debug_assert!(record.len() <= self.record_bytes_max());
+        let frame_bytes = FRAME_BYTES + record.len() as u64;
+        let is_fitting = self.segments.back().is_some_and(|last| last.bytes + frame_bytes <= self.segment_bytes);
+        if self.is_open && is_fitting {
+            self.make_room(frame_bytes, follower)?;
+        } else {
+            if let Err(error) = self.sync() {
+                tracing::error!(error = &error as &dyn std::error::Error, "cannot sync a full trace segment");
+            }
+            self.make_room(HEAD_BYTES + frame_bytes, follower)?;
+            self.begin_segment(follower)?;
+        }
+        // Making room never reached the open segment: that one alone is a sixteenth of the cap.
+        let last = self.segments.back_mut().expect("a segment was just begun or was open");
+        let offset = u32::try_from(last.bytes).expect("segments are at most 1 GiB");
+        let frame = frame::encode(last.id, offset, record);
+        if let Err(source) = last.file.write_all_at(&frame, last.bytes) {
+            // What was written of it goes; if even that fails, nothing more goes into this file.
+            self.is_open = last.file.set_len(last.bytes).is_ok();
+            return Err(Error::Io { operation: "write", path: last.path.clone(), source });
+        }
+        last.bytes += frame_bytes;
+        let segment = last.id;
+        self.grow(frame_bytes);
+        self.is_dirty = true;
+        Ok(Place { segment, offset })
+    }
+
+    /// Makes what was written survive a power loss.
+    pub(crate) fn sync(&mut self) -> Result<(), Error> {
+        if self.is_dirty
+            && let Some(last) = self.segments.back()
+        {
+            last.file.sync_data().map_err(Error::io("sync", &last.path))?;
+            self.is_dirty = false;
+        }
+        if self.is_dir_dirty {
+            fs::sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))?;
+            self.is_dir_dirty = false;
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.report_bytes();
+    }
+
+    fn report_bytes(&self) {
+        self.metrics.bytes.set(i64::try_from(self.bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Deletes the oldest segments until so many bytes more are within the cap.
+    fn make_room(&mut self, bytes: u64, follower: &mut impl Follower) -> Result<(), Error> {
+        while self.bytes + bytes > self.bytes_max {
+            let Some(oldest) = self.segments.front() else { break };
+            follower.deleting(oldest.id);
+            match fs::remove_file(&oldest.path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::Io { operation: "delete", path: oldest.path.clone(), source });
+                }
+                Ok(()) | Err(_) => {}
+            }
+            self.bytes -= oldest.bytes;
+            self.segments.pop_front();
+            self.is_open &= !self.segments.is_empty();
+            self.is_dir_dirty = true;
+            self.metrics.segments_deleted.increment();
+        }
+        self.report_bytes();
+        Ok(())
+    }
+
+    fn begin_segment(&mut self, follower: &mut impl Follower) -> Result<(), Error> {
+        let id = self.next_id;
+        let path = self.dir.join(format!("{id:010}.{EXTENSION}"));
+        let create = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+        let file = Arc::new(create.map_err(Error::io("create", &path))?);
+        if let Err(source) = file.write_all_at(&frame::encode_head(), 0) {
+            // An empty file costs nothing; the next open deletes what is left of it.
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "cannot delete an unfinished trace segment");
+                self.next_id += 1;
+            }
+            return Err(Error::Io { operation: "write", path, source });
+        }
+        self.next_id += 1;
+        follower.opened(id, Arc::clone(&file));
+        self.segments.push_back(Segment { id, path, file, bytes: HEAD_BYTES });
+        self.grow(HEAD_BYTES);
+        self.is_open = true;
+        self.is_dir_dirty = true;
+        Ok(())
+    }
+
+    /// Lists the segments by age, with their sizes.
+    fn find_segments(&mut self) -> Result<(), Error> {
+        let failed = |source| Error::Io { operation: "list", path: self.dir.clone(), source };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if let Some(id) = segment_id(&path) {
+                found.push((id, path));
+            }
+        }
+        found.sort_unstable();
+        for (id, path) in found {
+            let open = OpenOptions::new().read(true).write(true).open(&path);
+            let file = open.map_err(Error::io("open", &path))?;
+            let bytes = file.metadata().map_err(Error::io("read", &path))?.len();
+            self.bytes += bytes;
+            self.next_id = id.saturating_add(1);
+            self.segments.push_back(Segment { id, path, file: Arc::new(file), bytes });
+        }
+        Ok(())
+    }
+
+    fn read_segments(&mut self, follower: &mut impl Follower) -> Result<(), Error> {
+        let count = self.segments.len();
+        for at in 0..count {
+            let segment = &self.segments[at];
+            follower.opened(segment.id, Arc::clone(&segment.file));
+            let scan = scan::scan(segment.id, &segment.path, &segment.file, segment.bytes, follower)?;
+            let is_newest = at + 1 == count;
+            if is_newest {
+                self.is_open = self.mend_newest(scan, follower)?;
+            } else if scan.end != End::Clean {
+                self.report_corrupt(at, scan);
+            }
+        }
+        self.report_bytes();
+        Ok(())
+    }
+
+    /// Cuts off what a crash left unfinished; says whether the segment can be written on.
+    fn mend_newest(&mut self, scan: Scan, follower: &mut impl Follower) -> Result<bool, Error> {
+        let at = self.segments.len() - 1;
+        match scan.end {
+            End::Clean => return Ok(true),
+            End::Corrupt => {
+                self.report_corrupt(at, scan);
+                return Ok(false);
+            }
+            End::Torn => {}
+        }
+        let segment = &mut self.segments[at];
+        let bytes_cut = segment.bytes - scan.valid_bytes;
+        tracing::warn!(path = %segment.path.display(), bytes_cut, "cut an unfinished record off the trace store");
+        self.metrics.tails_cut.increment();
+        self.bytes -= bytes_cut;
+        if scan.valid_bytes < HEAD_BYTES {
+            // Not even its head was written.
+            follower.deleting(segment.id);
+            fs::remove_file(&segment.path).map_err(Error::io("delete", &segment.path))?;
+            self.segments.pop_back();
+            self.is_dir_dirty = true;
+            return Ok(false);
+        }
+        segment.file.set_len(scan.valid_bytes).map_err(Error::io("cut", &segment.path))?;
+        segment.bytes = scan.valid_bytes;
+        self.is_dirty = true;
+        Ok(true)
+    }
+
+    fn report_corrupt(&self, at: usize, scan: Scan) {
+        let segment = &self.segments[at];
+        let bytes_skipped = segment.bytes - scan.valid_bytes;
+        tracing::error!(path = %segment.path.display(), offset = scan.valid_bytes, bytes_skipped,
+            "trace segment is damaged, skipping the rest of it");
+        self.metrics.segments_corrupt.increment();
+    }
+}
+
+/// Takes the folder's lock; it is given back when the file is closed, also by a crash.
+fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join(LOCK_FILE);
+    let open = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let file = open.map_err(Error::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::Locked { dir: dir.to_owned() }),
+        Err(std::fs::TryLockError::Error(source)) => Err(Error::Io { operation: "lock", path, source }),
+    }
+}
+
+fn segment_id(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_str()?;
+    let digits = name.strip_suffix(EXTENSION)?.strip_suffix('.')?;
+    if digits.len() == 10 { digits.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Reads a segment from its beginning, as far as it makes sense.
+
+use std::{
+    io::{self, BufReader, Read as _, Seek as _},
+    path::Path,
+};
+
+use bowline_runtime::fs::File;
+
+use super::{
+    Follower, Place,
+    frame::{self, FRAME_BYTES, FRAME_LEN, HEAD_BYTES, HEAD_LEN, RECORD_BYTES_MAX, SegmentHead},
+};
+use crate::{Error, codec};
+
+/// How far a segment makes sense, and what comes then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Scan {
+    pub(super) valid_bytes: u64,
+    pub(super) end: End,
+}
+
+/// What comes after the last good record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Nothing.
+    Clean,
+    /// The last record, not all of it: a crash while it was written.
+    Torn,
+    /// A bad record with more behind it: damage.
+    Corrupt,
+}
+
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Shows each good record to the follower.
+///
+/// # Errors
+/// A version that is not ours, and the system's refusals; damage is no error.
+pub(super) fn scan(
+    segment: u32,
+    path: &Path,
+    mut file: &File,
+    bytes: u64,
+    follower: &mut impl Follower,
+) -> Result<Scan, Error> {
+    file.rewind().map_err(Error::io("read", path))?;
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
+    let mut head = [0; HEAD_LEN];
+    if bytes < HEAD_BYTES {
+        return Ok(Scan { valid_bytes: 0, end: End::Torn });
+    }
+    reader.read_exact(&mut head).map_err(Error::io("read", path))?;
+    match frame::decode_head(&head) {
+        SegmentHead::Known => {}
+        SegmentHead::Version(found) => {
+            return Err(Error::Version { path: path.to_owned(), found, known: codec::VERSION });
+        }
+        SegmentHead::Corrupt => return Ok(Scan { valid_bytes: 0, end: End::Corrupt }),
+    }
+    let mut record = Vec::new();
+    let mut valid_bytes = HEAD_BYTES;
+    loop {
+        let offset = u32::try_from(valid_bytes).ok();
+        let next = next_record(&mut reader, segment, offset, bytes - valid_bytes, &mut record);
+        match (next.map_err(Error::io("read", path))?, offset) {
+            (Next::Record, Some(offset)) if follower.found(Place { segment, offset }, &record) => {
+                valid_bytes += FRAME_BYTES + record.len() as u64;
+            }
+            (Next::Record, _) => return Ok(Scan { valid_bytes, end: End::Corrupt }),
+            (Next::End(end), _) => return Ok(Scan { valid_bytes, end }),
+        }
+    }
+}
+
+enum Next {
+    Record,
+    End(End),
+}
+
+fn next_record(
+    reader: &mut BufReader<&File>,
+    segment: u32,
+    offset: Option<u32>,
+    bytes_left: u64,
+    record: &mut Vec<u8>,
+) -> io::Result<Next> {
+    if bytes_left == 0 {
+        return Ok(Next::End(End::Clean));
+    }
+    if bytes_left < FRAME_BYTES {
+        return Ok(Next::End(End::Torn));
+    }
+    let Some(offset) = offset else { return Ok(Next::End(End::Corrupt)) };
+    let mut head = [0; FRAME_LEN];
+    reader.read_exact(&mut head)?;
+    let (length, hash) = frame::decode(head);
+    let record_left = bytes_left - FRAME_BYTES;
+    if length as u64 > record_left {
+        // Not all of it is here; a length that no record has is damage, as far as one can tell.
+        return Ok(Next::End(if length > RECORD_BYTES_MAX { End::Corrupt } else { End::Torn }));
+    }
+    if length == 0 || length > RECORD_BYTES_MAX {
+        return Ok(Next::End(if is_zero(head, reader)? { End::Torn } else { End::Corrupt }));
+    }
+    record.resize(length, 0);
+    reader.read_exact(record)?;
+    if frame::checksum(segment, offset, record) == hash {
+        return Ok(Next::Record);
+    }
+    Ok(Next::End(if length as u64 == record_left { End::Torn } else { End::Corrupt }))
+}
+
+/// Whether the rest is zeros: space that a file system had given and a crash left unwritten.
+fn is_zero(head: [u8; FRAME_LEN], reader: &mut BufReader<&File>) -> io::Result<bool> {
+    let mut is_zero = head.iter().all(|byte| *byte == 0);
+    let mut buffer = [0; 4096];
+    while is_zero {
+        let count = reader.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        is_zero = buffer[..count].iter().all(|byte| *byte == 0);
+    }
+    Ok(is_zero)
+}

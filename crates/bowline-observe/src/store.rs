@@ -1,0 +1,223 @@
+//! The trace store: takes spans without blocking, writes them behind, finds them again.
+
+mod queue;
+mod read;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bowline_runtime::{
+    task,
+    time::{self, Instant},
+};
+use bowline_telemetry::{SpanData, TraceId};
+use tokio::sync::watch;
+
+use crate::{
+    BYTES_MAX_MIN, Error, Query, Settings, TraceSummary, metrics::Metrics, writer::SharedIndex, writer::Writer,
+};
+use queue::{Queue, Work};
+
+/// Keeps spans on disk under a hard cap, and finds traces. Cheap to clone.
+///
+/// **Durability.** Spans are not acknowledged data. They are written within about 100 ms, which a
+/// crash of the process survives, and synced once a second and at [`TraceStore::close`], which a
+/// power loss survives.
+///
+/// **Consistency.** [`TraceStore::trace`] and [`TraceStore::search`] see every span whose
+/// [`TraceStore::append`] returned before.
+#[derive(Clone)]
+pub struct TraceStore(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    progress: watch::Receiver<Progress>,
+}
+
+struct Shared {
+    queue: Queue,
+    index: SharedIndex,
+    bytes: AtomicU64,
+    metrics: Arc<Metrics>,
+}
+
+/// How far the writer is, in appended batches.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    written: u64,
+    synced: u64,
+    syncs_failed: u64,
+}
+
+impl TraceStore {
+    /// Opens the folder, reads what is in it and starts the writer on the current runtime.
+    ///
+    /// Blocks while it reads: seconds for gigabytes.
+    ///
+    /// # Errors
+    /// [`Error::CapTooSmall`], [`Error::Locked`], [`Error::Version`], [`Error::Io`]. Damage is no
+    /// error: it is cut off or skipped, logged and counted.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn open(settings: Settings) -> Result<Self, Error> {
+        if settings.bytes_max < BYTES_MAX_MIN {
+            return Err(Error::CapTooSmall { bytes_max: settings.bytes_max });
+        }
+        let metrics = Arc::new(Metrics::new(&settings.metrics));
+        let (writer, index) = Writer::open(&settings, &metrics)?;
+        let shared = Arc::new(Shared {
+            queue: Queue::new(settings.queue_bytes_max),
+            index,
+            bytes: AtomicU64::new(writer.bytes()),
+            metrics,
+        });
+        let (progress, seen) = watch::channel(Progress::default());
+        task::spawn(run(Arc::clone(&shared), writer, settings, progress));
+        Ok(Self(Arc::new(Handle { shared, progress: seen })))
+    }
+
+    /// Takes spans to be written; gives how many it took. Never blocks.
+    ///
+    /// When the queue is full, or the store is closed, the rest is dropped and counted in
+    /// `bowline_traces_spans_dropped_total`.
+    pub fn append(&self, spans: Vec<SpanData>) -> usize {
+        let shared = &self.0.shared;
+        let count = spans.len();
+        let taken = shared.queue.push(spans);
+        shared.metrics.dropped_queue_full.add((count - taken) as u64);
+        taken
+    }
+
+    /// The spans of a trace by their begin; `None` when it is not known.
+    ///
+    /// Spans that were reported twice are given once. Of a huge trace, the spans first written are
+    /// given, up to 64 MiB.
+    ///
+    /// # Errors
+    /// [`Error::Closed`]. A record that became unreadable is skipped, logged and counted.
+    ///
+    /// # Cancel safety
+    /// Nothing is changed.
+    pub async fn trace(&self, trace_id: TraceId) -> Result<Option<Vec<SpanData>>, Error> {
+        self.written().await?;
+        let shared = Arc::clone(&self.0.shared);
+        let read = task::spawn_blocking(move || read::trace(&shared.index, &shared.metrics, trace_id));
+        read.await.map_err(|_| Error::Closed)
+    }
+
+    /// Traces that match, the ones that began last first.
+    ///
+    /// A search by attributes reads spans; it ends after reading those of 20 000 traces.
+    ///
+    /// # Errors
+    /// As [`TraceStore::trace`].
+    ///
+    /// # Cancel safety
+    /// Nothing is changed.
+    pub async fn search(&self, query: &Query) -> Result<Vec<TraceSummary>, Error> {
+        self.written().await?;
+        let shared = Arc::clone(&self.0.shared);
+        let query = query.clone();
+        let read = task::spawn_blocking(move || read::search(&shared.index, &shared.metrics, &query));
+        read.await.map_err(|_| Error::Closed)
+    }
+
+    /// Makes everything appended so far, and kept, survive a power loss.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::NotSynced`].
+    ///
+    /// # Cancel safety
+    /// What was begun goes on.
+    pub async fn flush(&self) -> Result<(), Error> {
+        let failed = self.0.progress.borrow().syncs_failed;
+        let appended = self.0.shared.queue.request_sync();
+        let now = self.reached(|now| now.synced >= appended || now.syncs_failed > failed).await?;
+        if now.synced >= appended { Ok(()) } else { Err(Error::NotSynced) }
+    }
+
+    /// Takes no more spans, writes and syncs the rest, and lets the folder go.
+    ///
+    /// # Cancel safety
+    /// What was begun goes on.
+    pub async fn close(self) {
+        self.0.shared.queue.close();
+        let mut progress = self.0.progress.clone();
+        // The writer drops its side when all is done.
+        while progress.changed().await.is_ok() {}
+    }
+
+    /// The sum of the files' sizes now.
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.0.shared.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Waits until what was appended before can be read.
+    async fn written(&self) -> Result<(), Error> {
+        let appended = self.0.shared.queue.request_write();
+        self.reached(|now| now.written >= appended).await.map(drop)
+    }
+
+    async fn reached(&self, is_reached: impl Fn(&Progress) -> bool) -> Result<Progress, Error> {
+        let mut progress = self.0.progress.clone();
+        let reached = progress.wait_for(|now| is_reached(now)).await;
+        reached.map(|now| *now).map_err(|_| Error::Closed)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+    }
+}
+
+impl fmt::Debug for TraceStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TraceStore").field("bytes_on_disk", &self.bytes_on_disk()).finish()
+    }
+}
+
+/// The writer's task: waits here, works on a blocking thread.
+async fn run(shared: Arc<Shared>, writer: Writer, settings: Settings, progress: watch::Sender<Progress>) {
+    let writer = Arc::new(Mutex::new(writer));
+    let mut now = Progress::default();
+    let mut sync_at: Option<Instant> = None;
+    loop {
+        let work = shared.queue.next(now.synced, settings.gather_for, sync_at).await;
+        let Work { spans, appended, is_sync, is_last } = work;
+        let worker = Arc::clone(&writer);
+        let done = task::spawn_blocking(move || {
+            let mut writer = worker.lock().unwrap_or_else(PoisonError::into_inner);
+            writer.write(&spans);
+            let is_synced = is_sync && writer.sync().is_ok();
+            (writer.bytes(), writer.is_dirty(), is_synced)
+        });
+        let Ok((bytes, is_dirty, is_synced)) = done.await else {
+            tracing::error!("the trace store's writer failed");
+            return;
+        };
+        shared.bytes.store(bytes, Ordering::Relaxed);
+        now.written = appended;
+        if is_synced {
+            now.synced = appended;
+        } else if is_sync {
+            now.syncs_failed += 1;
+        }
+        sync_at = match sync_at {
+            _ if !is_dirty => None,
+            Some(at) if !is_sync => Some(at),
+            Some(_) | None => Some(time::now() + settings.flush_every),
+        };
+        if is_last {
+            drop(writer);
+            return;
+        }
+        progress.send_replace(now);
+    }
+}

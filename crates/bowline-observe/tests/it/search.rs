@@ -1,0 +1,123 @@
+//! What a search finds.
+
+use std::time::Duration;
+
+use bowline_observe::TraceSummary;
+
+use super::*;
+
+/// Three traces: 1 is an order that was paid, 2 one that failed, 3 a slow look at an order.
+fn traces() -> Vec<SpanData> {
+    let make = |trace: u128, id: u64, service: &str, name: &'static str, millis: u64| SpanData {
+        service: service.into(),
+        name: name.into(),
+        duration_nanos: millis * 1_000_000,
+        start_unix_nanos: u64::try_from(trace).unwrap() * 1_000_000_000 + id,
+        attributes: vec![],
+        ..span(trace, id)
+    };
+    let with = |mut span: SpanData, key: &'static str, value: bowline_telemetry::Value| {
+        span.attributes.push((key.into(), value));
+        span
+    };
+    vec![
+        with(make(1, 1, "gateway", "POST /orders", 20), "http.response.status_code", 201.into()),
+        with(make(1, 2, "order", "POST /orders", 10), "order", "o-1".into()),
+        with(make(2, 1, "gateway", "POST /orders", 30), "http.response.status_code", 502.into()),
+        SpanData { status: Status::Error("no".to_owned()), ..make(2, 2, "order", "POST /orders", 10) },
+        with(make(3, 1, "gateway", "GET /orders/{id}", 300), "http.response.status_code", 200.into()),
+        with(make(3, 2, "order", "GET /orders/{id}", 10), "cached", false.into()),
+        with(make(3, 3, "order", "query", 5), "share", 0.5.into()),
+    ]
+}
+
+fn query(change: impl FnOnce(&mut Query)) -> Query {
+    let mut query = Query::default();
+    change(&mut query);
+    query
+}
+
+fn numbers(found: &[TraceSummary]) -> Vec<u128> {
+    found.iter().map(|found| found.trace_id.get()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_filter_finds_what_it_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.append(traces());
+    let attribute = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+    let table: Vec<(Query, &[u128])> = vec![
+        (Query::default(), &[3, 2, 1]),
+        (query(|q| q.limit = 2), &[3, 2]),
+        (query(|q| q.limit = 0), &[3]),
+        (query(|q| q.service = Some("order".into())), &[3, 2, 1]),
+        (query(|q| q.service = Some("orde".into())), &[]),
+        (query(|q| q.operation = Some("query".into())), &[3]),
+        (query(|q| q.operation = Some("POST /orders".into())), &[2, 1]),
+        // The same span has both.
+        (query(|q| (q.service, q.operation) = (Some("gateway".into()), Some("query".into()))), &[]),
+        (query(|q| (q.service, q.operation) = (Some("order".into()), Some("query".into()))), &[3]),
+        (query(|q| q.min_duration = Some(Duration::from_millis(30))), &[3, 2]),
+        (query(|q| q.min_duration = Some(Duration::from_secs(1))), &[]),
+        (query(|q| q.has_error = Some(true)), &[2]),
+        (query(|q| q.has_error = Some(false)), &[3, 1]),
+        (query(|q| q.attributes = attribute("http.response.status_code", "201")), &[1]),
+        (query(|q| q.attributes = attribute("http.response.status_code", "20")), &[]),
+        (query(|q| q.attributes = attribute("order", "o-1")), &[1]),
+        (query(|q| q.attributes = attribute("cached", "false")), &[3]),
+        (query(|q| q.attributes = attribute("share", "0.5")), &[3]),
+        (query(|q| q.attributes = [attribute("share", "0.5"), attribute("cached", "false")].concat()), &[]),
+        (query(|q| (q.service, q.attributes) = (Some("gateway".into()), attribute("order", "o-1"))), &[]),
+        (query(|q| (q.service, q.attributes) = (Some("order".into()), attribute("order", "o-1"))), &[1]),
+        (query(|q| (q.has_error, q.attributes) = (Some(true), attribute("order", "o-1"))), &[]),
+    ];
+    for (query, expect) in &table {
+        assert_eq!(numbers(&store.search(query).await.unwrap()), *expect, "{query:?}");
+    }
+    store.close().await;
+    // The same after the index was built anew.
+    let store = open(dir.path());
+    for (query, expect) in &table {
+        assert_eq!(numbers(&store.search(query).await.unwrap()), *expect, "{query:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_summary_says_what_the_trace_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut spans = traces();
+    // Children arrive first, in a record of their own.
+    spans.reverse();
+    for span in spans {
+        store.append(vec![span]);
+        store.flush().await.unwrap();
+    }
+    let found = store.search(&query(|q| q.has_error = Some(true))).await.unwrap();
+    let expect = TraceSummary {
+        trace_id: trace_id(2),
+        root_service: "gateway".to_owned(),
+        root_name: "POST /orders".to_owned(),
+        start_unix_nanos: 2_000_000_001,
+        duration_nanos: 30_000_000,
+        span_count: 2,
+        services: vec!["gateway".to_owned(), "order".to_owned()],
+        has_error: true,
+    };
+    assert_eq!(found, [expect]);
+    let json = serde_json::to_string(&found).unwrap();
+    assert_eq!(serde_json::from_str::<Vec<TraceSummary>>(&json).unwrap(), found);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rare_attribute_is_found_among_many_traces() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = TraceStore::open(Settings { bytes_max: 16 * BYTES_MAX_MIN, ..settings(dir.path()) }).unwrap();
+    store.append((1..3000).map(|number| span(number, 1)).collect());
+    let rare = query(|q| q.attributes = vec![("trace".into(), "7".into())]);
+    assert_eq!(numbers(&store.search(&rare).await.unwrap()), [7]);
+    let all = query(|q| (q.limit, q.attributes) = (usize::MAX, vec![("id".into(), "1".into())]));
+    let found = numbers(&store.search(&all).await.unwrap());
+    assert_eq!(found, (2000..3000).rev().collect::<Vec<_>>());
+}

@@ -1,0 +1,253 @@
+//! The wire types of the API: what stands in requests and answers, apart from the domain's types.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bowline_model::{Address, Health, Instance, InstanceId, Protocol, ServiceName, units};
+use bowline_registry::HistoryId;
+use bowline_telemetry::SpanData;
+use serde::{Deserialize, Serialize};
+
+/// `PUT /v1/instances/{id}`: an instance as its owner describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Registration {
+    /// The service it is a copy of.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "order"))]
+    pub service: ServiceName,
+    /// Where it is reached: `IP:PORT` or `unix:/PATH`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "127.0.0.1:9000"))]
+    pub address: Address,
+    /// `http1` (the default) or `http2`.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub protocol: Protocol,
+    /// Its share of the traffic, 1 to 1000; 100 where absent.
+    #[serde(default = "default_weight")]
+    pub weight: u32,
+    /// The release it runs.
+    #[serde(default)]
+    pub version: String,
+    /// The failure domain it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// `healthy` (the default), `unhealthy` or `draining`.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub health: Health,
+    /// Whatever should be known of it; at most 64 pairs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// How long it stays without a heartbeat, `"1s"` to `"1h"`; absent: until deregistered.
+    #[serde(default, with = "units::duration::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "10s"))]
+    pub ttl: Option<Duration>,
+}
+
+fn default_weight() -> u32 {
+    100
+}
+
+impl Registration {
+    /// The description of an instance.
+    pub fn of(instance: Instance, ttl: Option<Duration>) -> (InstanceId, Self) {
+        let Instance { id, service, address, protocol, weight, version, zone, health, metadata } = instance;
+        (id, Self { service, address, protocol, weight, version, zone, health, metadata, ttl })
+    }
+
+    /// The instance of that id, and the lease it asks for.
+    pub fn into_instance(self, id: InstanceId) -> (Instance, Option<Duration>) {
+        let Self { service, address, protocol, weight, version, zone, health, metadata, ttl } = self;
+        (Instance { id, service, address, protocol, weight, version, zone, health, metadata }, ttl)
+    }
+}
+
+/// The answer to a registration or a deregistration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Registered {
+    /// The revision from which on a watcher sees it.
+    pub revision: u64,
+}
+
+/// `GET /v1/instances`: instances at a revision, sorted by id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct InstanceList {
+    /// Watch from here to miss nothing.
+    pub revision: u64,
+    /// The history the revision is of: a store that was made anew has another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<String>,
+    /// The instances.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+    pub instances: Vec<Instance>,
+}
+
+/// `GET /v1/services`: every service that has an instance, sorted by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ServiceList {
+    /// The services.
+    pub services: Vec<Service>,
+}
+
+/// One service with its counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Service {
+    /// Its name.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: ServiceName,
+    /// Instances registered.
+    pub instances: usize,
+    /// Of these, the healthy ones.
+    pub healthy: usize,
+}
+
+/// One line of `GET /v1/instances?watch=true`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum WatchEvent {
+    /// An instance came or changed.
+    Put {
+        /// Resume from here.
+        revision: u64,
+        /// The instance as it is now.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+        instance: Instance,
+    },
+    /// An instance went: deregistered or expired.
+    Delete {
+        /// Resume from here.
+        revision: u64,
+        /// Its id.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        id: InstanceId,
+        /// What it was a copy of.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        service: ServiceName,
+    },
+    /// Nothing happened; sent now and then so that a dead connection is noticed.
+    Bookmark {
+        /// Resume from here.
+        revision: u64,
+    },
+    /// The watch ends with an error.
+    Error {
+        /// Its code; `out_of_range`: list anew.
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        code: bowline_model::Code,
+        /// What happened.
+        detail: String,
+    },
+}
+
+/// A history's name on the wire: 16 hexadecimal digits.
+pub fn encode_history(history: HistoryId) -> String {
+    format!("{:016x}", history.0)
+}
+
+/// The history of that name.
+pub fn decode_history(text: &str) -> Option<HistoryId> {
+    (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok().map(HistoryId)).flatten()
+}
+
+/// `POST /v1/heartbeats`: many at once, at most 10,000.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct HeartbeatBatch {
+    /// Whose leases to renew.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub ids: Vec<InstanceId>,
+}
+
+/// The answer to [`HeartbeatBatch`], in its order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HeartbeatAnswers {
+    /// One for each id.
+    pub answers: Vec<Heartbeat>,
+}
+
+/// What became of one heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Heartbeat {
+    /// Whose.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub id: InstanceId,
+    /// Whether it is registered; if not, register again.
+    pub known: bool,
+    /// The lease's new length; absent where there is no lease.
+    #[serde(default, with = "units::duration::option", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub ttl: Option<Duration>,
+}
+
+/// `POST /v1/spans`: ended spans, at most 10,000.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SpanBatch {
+    /// The spans.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+    pub spans: Vec<SpanData>,
+}
+
+/// `GET /v1/traces`: what a search found, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TraceList {
+    /// The traces.
+    pub traces: Vec<TraceSummary>,
+}
+
+/// One trace in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TraceSummary {
+    /// Its id, 32 hexadecimal digits.
+    pub trace_id: String,
+    /// The service its first span is from.
+    pub service: String,
+    /// The name of its first span.
+    pub name: String,
+    /// When it began, in nanoseconds since 1970.
+    pub start_unix_nanos: u64,
+    /// From its first begin to its last end, in nanoseconds.
+    pub duration_nanos: u64,
+    /// How many spans are kept of it.
+    pub span_count: usize,
+    /// Every service that took part, sorted.
+    pub services: Vec<String>,
+    /// Whether a span of it failed.
+    pub has_error: bool,
+}
+
+/// `GET /v1/traces/{id}`: a trace with its spans, sorted by begin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Trace {
+    /// Its id, 32 hexadecimal digits.
+    pub trace_id: String,
+    /// The spans.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+    pub spans: Vec<SpanData>,
+}
+
+/// `GET /v1/server`: who answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ServerInfo {
+    /// The release of Bowline.
+    pub version: String,
+    /// Where its state lives.
+    pub data_dir: String,
+    /// Its process.
+    pub pid: u32,
+    /// The store's revision now.
+    pub revision: u64,
+}

@@ -1,0 +1,132 @@
+//! Why a request is answered by us, and the one function that makes the answer.
+
+use std::{error::Error as StdError, fmt::Write as _};
+
+use bowline_model::Code;
+use bowline_telemetry::TraceId;
+use bowline_transport::{Side, problem::Problem};
+use bytes::Bytes;
+use http::{
+    HeaderValue, Response, Version,
+    header::{ALLOW, CONNECTION, RETRY_AFTER},
+};
+
+use crate::{matcher::Miss, target::Refusal};
+
+/// Why a request is answered by us.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Target(#[from] Refusal),
+    #[error("no route has this host and path")]
+    NoRoute,
+    #[error("this path takes other methods")]
+    Method { allow: String },
+    #[error("tunnels are not offered")]
+    Connect,
+    #[error("upgrading a connection is not offered")]
+    Upgrade,
+    #[error("the body exceeds the {body_max} bytes that are allowed here")]
+    BodyTooLarge { body_max: u64 },
+    #[error("the route's backends all have a weight of 0")]
+    NoBackend,
+    #[error(transparent)]
+    Upstream(bowline_upstream::Error),
+}
+
+impl Error {
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Target(_) | Self::Upgrade => Code::InvalidArgument,
+            Self::NoRoute => Code::NotFound,
+            Self::Method { .. } | Self::Connect => Code::MethodNotAllowed,
+            Self::BodyTooLarge { .. } => Code::PayloadTooLarge,
+            Self::NoBackend => Code::Unavailable,
+            Self::Upstream(error) => error.code(),
+        }
+    }
+
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Target(Refusal::Host(_)) => "bad_host",
+            Self::Target(Refusal::Path(_)) => "bad_path",
+            Self::NoRoute => "no_route",
+            Self::Method { .. } | Self::Connect => "method_not_allowed",
+            Self::Upgrade => "upgrade_unsupported",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::NoBackend => "no_backend",
+            Self::Upstream(error) => error.reason(),
+        }
+    }
+
+    pub(crate) fn side(&self) -> Side {
+        match self {
+            Self::NoBackend => Side::Internal,
+            Self::Upstream(error) => error.side(),
+            _ => Side::Downstream,
+        }
+    }
+}
+
+impl From<Miss> for Error {
+    fn from(miss: Miss) -> Self {
+        match miss {
+            Miss::NoRoute => Self::NoRoute,
+            Miss::Method { allow } => Self::Method { allow },
+        }
+    }
+}
+
+impl From<bowline_upstream::Error> for Error {
+    /// A body that we cut off is our refusal, however deep in the call it came to light.
+    fn from(error: bowline_upstream::Error) -> Self {
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
+        while let Some(current) = cause {
+            if let Some(too_large) = current.downcast_ref::<crate::body::TooLarge>() {
+                return Self::BodyTooLarge { body_max: too_large.body_max };
+            }
+            cause = current.source();
+        }
+        Self::Upstream(error)
+    }
+}
+
+/// Answers an error: the only place where one becomes a response.
+///
+/// The client is told the error itself; its causes go to the log.
+pub(crate) fn rescue(error: &Error, trace_id: TraceId, version: Version) -> Response<Bytes> {
+    let trace_id = trace_id.to_string();
+    match error.side() {
+        Side::Downstream => tracing::debug!(reason = error.reason(), trace_id, error = %error, "request refused"),
+        _ => tracing::warn!(reason = error.reason(), trace_id, error = chain(error), "request failed"),
+    }
+    let problem = Problem::new(error.code(), error.to_string()).with_reason(error.reason()).with_trace_id(trace_id);
+    let mut response = problem.to_response();
+    let headers = response.headers_mut();
+    match error {
+        Error::Method { allow } => {
+            headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));
+        }
+        Error::Upstream(bowline_upstream::Error::BreakerOpen { retry_after: Some(after), .. }) => {
+            // In whole seconds, rounded up: coming back earlier is in vain.
+            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).min(3600) as u16));
+        }
+        // What is left of the body is not read, so that nothing can follow it.
+        Error::BodyTooLarge { .. } if version < Version::HTTP_2 => {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
+    }
+    response
+}
+
+/// An error and its causes, for the log.
+pub(crate) fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        let _ = write!(text, ": {current}");
+        cause = current.source();
+    }
+    text
+}

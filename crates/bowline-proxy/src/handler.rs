@@ -1,0 +1,154 @@
+//! One request's life on one worker: route, limit, prepare, call, answer.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc};
+
+use arc_swap::{ArcSwap, Cache};
+use bowline_runtime::metric::{Gauge, Registry};
+use bowline_telemetry::{SpanKind, Tracer, names, propagation};
+use bowline_transport::{
+    LocalPool,
+    server::{Incoming, Peer},
+};
+use bowline_upstream::ResponseBody;
+use http::{HeaderValue, Method, Request, Response, Version, request::Parts};
+
+use crate::{
+    body::{ProxyBody, limit},
+    cells::Cells,
+    engine::Settings,
+    error::{Error, rescue},
+    headers::{self, Origin},
+    matcher::Query,
+    record::{Chosen, Record},
+    snapshot::Snapshot,
+    target::Target,
+};
+
+/// What one worker has for itself.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    snapshots: RefCell<Latest>,
+    pool: LocalPool,
+    tracer: Tracer,
+    trusts_forwarded: bool,
+    pub(crate) in_flight: Gauge,
+    /// Counts what matches no route.
+    pub(crate) unrouted: Cells,
+}
+
+/// The snapshot that was last seen.
+#[derive(Debug)]
+struct Latest {
+    cache: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
+    /// The same once more, so that a request holds it without touching a counter that cores share.
+    local: Rc<Arc<Snapshot>>,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        index: usize,
+        settings: &Settings,
+        snapshots: Arc<ArcSwap<Snapshot>>,
+        tracer: Tracer,
+        metrics: &Registry,
+    ) -> Self {
+        let mut cache = Cache::new(snapshots);
+        let local = Rc::new(Arc::clone(cache.load()));
+        let labels = [(names::LABEL_REPORTER, settings.reporter), ("worker", &*index.to_string())];
+        Self {
+            snapshots: RefCell::new(Latest { cache, local }),
+            pool: LocalPool::new(settings.pool.clone()),
+            tracer,
+            trusts_forwarded: settings.trusts_forwarded,
+            in_flight: metrics.gauge("bowline_requests_in_flight", "Requests under way.", &labels),
+            unrouted: Cells::new(metrics, settings.reporter, "", ""),
+        }
+    }
+
+    /// Answers one request.
+    ///
+    /// # Cancel safety
+    /// Dropping the future, as hyper does when the client leaves, cancels the call upstream; the
+    /// request is counted as 499.
+    pub(crate) async fn handle(self: Rc<Self>, peer: Peer, request: Request<Incoming>) -> Response<ProxyBody> {
+        let version = request.version();
+        let parent = propagation::extract(request.headers());
+        let span = self.tracer.start("request", SpanKind::Server, parent);
+        let trace_id = span.context().trace_id;
+        let mut record = Record::begin(&self, span);
+        let mut response = match self.forward(&peer, request, parent.is_some(), &mut record).await {
+            Ok(response) => {
+                record.answer(response.status());
+                response.map(|body| ProxyBody::upstream(body, record))
+            }
+            Err(error) => {
+                record.refuse(&error);
+                record.finish();
+                rescue(&error, trace_id, version).map(ProxyBody::Local)
+            }
+        };
+        headers::add_trace_id(response.headers_mut(), trace_id);
+        response
+    }
+
+    async fn forward(
+        &self,
+        peer: &Peer,
+        request: Request<Incoming>,
+        has_parent: bool,
+        record: &mut Record,
+    ) -> Result<Response<ResponseBody<LocalPool>>, Error> {
+        let (mut parts, body) = request.into_parts();
+        describe(&parts, peer, record);
+        let (chosen, authority) = self.route(&parts, record)?;
+        let route = &chosen.snapshot.routes[chosen.route];
+        headers::check_upgrade(&parts.headers)?;
+        let body = limit(body, route.body_max)?;
+        let origin = Origin { peer, is_trusted: self.trusts_forwarded, has_parent };
+        headers::prepare_request(&mut parts.headers, authority, origin);
+        let upstream = &route.backends[chosen.backend].upstream;
+        let request = Request::from_parts(parts, body);
+        let mut response = upstream.call(&self.pool, request, &mut record.span, None).await?;
+        headers::prepare_response(response.headers_mut());
+        Ok(response)
+    }
+
+    /// Finds the route and picks one of its backends; also says whom the client asked for.
+    fn route(&self, parts: &Parts, record: &mut Record) -> Result<(Chosen, HeaderValue), Error> {
+        if parts.method == Method::CONNECT {
+            return Err(Error::Connect);
+        }
+        let target = Target::read(parts)?;
+        let snapshot = self.snapshots.borrow_mut().get();
+        let query = Query { host: target.host, path: target.path, method: &parts.method, headers: &parts.headers };
+        let route = snapshot.matcher.find(query)?;
+        let backend = snapshot.routes[route].pick().ok_or(Error::NoBackend)?;
+        let chosen = Chosen { snapshot, route, backend };
+        record.choose(&chosen, &parts.method);
+        Ok((chosen, target.to_header(&parts.headers)))
+    }
+}
+
+impl Latest {
+    fn get(&mut self) -> Rc<Arc<Snapshot>> {
+        let latest = self.cache.load();
+        if !Arc::ptr_eq(latest, &self.local) {
+            self.local = Rc::new(Arc::clone(latest));
+        }
+        Rc::clone(&self.local)
+    }
+}
+
+/// Says on the span what was asked.
+fn describe(parts: &Parts, peer: &Peer, record: &mut Record) {
+    let span = &mut record.span;
+    if !span.is_recording() {
+        return;
+    }
+    span.set(names::HTTP_REQUEST_METHOD, parts.method.as_str().to_owned());
+    span.set(names::URL_PATH, parts.uri.path().to_owned());
+    span.set(names::NETWORK_PROTOCOL_VERSION, if parts.version >= Version::HTTP_2 { "2" } else { "1.1" });
+    if let Some(remote) = peer.remote {
+        span.set(names::CLIENT_ADDRESS, remote.ip().to_string());
+    }
+}

@@ -1,0 +1,118 @@
+//! What is kept of one request while it is under way: its span, its place in the metrics, its clock.
+
+use std::{rc::Rc, sync::Arc};
+
+use bowline_model::Code;
+use bowline_runtime::time::{self, Instant};
+use bowline_telemetry::{Span, names};
+use http::{Method, StatusCode};
+
+use crate::{
+    error::{Error, chain},
+    handler::Worker,
+    snapshot::Snapshot,
+};
+
+/// A request under way. It is counted once: when it is finished, or when it is dropped.
+///
+/// Dropped means that the client left: hyper drops what nobody waits for.
+#[derive(Debug)]
+pub(crate) struct Record {
+    worker: Rc<Worker>,
+    started: Instant,
+    pub(crate) span: Span,
+    chosen: Option<Chosen>,
+    /// What is counted if it is finished.
+    status: u16,
+    is_counted: bool,
+}
+
+/// Where a request goes: a route and one of its backends, in the snapshot it was matched in.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    pub(crate) snapshot: Rc<Arc<Snapshot>>,
+    pub(crate) route: usize,
+    pub(crate) backend: usize,
+}
+
+impl Record {
+    pub(crate) fn begin(worker: &Rc<Worker>, span: Span) -> Self {
+        worker.in_flight.add(1);
+        let worker = Rc::clone(worker);
+        let status = Code::Internal.http_status();
+        Self { worker, started: time::now(), span, chosen: None, status, is_counted: false }
+    }
+
+    /// Notes where the request goes, so that it is counted there.
+    pub(crate) fn choose(&mut self, chosen: &Chosen, method: &Method) {
+        if self.span.is_recording() {
+            let route = &chosen.snapshot.routes[chosen.route];
+            let service = route.backends[chosen.backend].upstream.service().to_string();
+            self.span.rename(format!("{method} {}", route.name));
+            self.span.set(names::BOWLINE_ROUTE, route.name.clone());
+            self.span.set(names::BOWLINE_BACKEND, service);
+        }
+        self.chosen = Some(chosen.clone());
+    }
+
+    /// Notes what is answered; the request ends when the body has.
+    pub(crate) fn answer(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+        if status.is_server_error() && self.span.is_recording() {
+            self.span.fail(format!("answered with {}", status.as_u16()));
+        }
+    }
+
+    /// Notes that we answer an error ourselves.
+    pub(crate) fn refuse(&mut self, error: &Error) {
+        self.status = error.code().http_status();
+        self.span.set(names::BOWLINE_REASON, error.reason());
+        if self.status >= 500 && self.span.is_recording() {
+            self.span.set(names::ERROR_TYPE, error.reason());
+            self.span.fail(error.to_string());
+        }
+    }
+
+    /// The response was passed on to its end.
+    pub(crate) fn finish(mut self) {
+        self.count();
+    }
+
+    /// The upstream's answer broke off after its head was passed on.
+    pub(crate) fn break_off(mut self, error: &bowline_transport::Error) {
+        let trace_id = self.span.context().trace_id;
+        tracing::warn!(%trace_id, error = chain(error), "answer broke off while it was passed on");
+        self.status = error.code().http_status();
+        self.fail("upstream_reset", "the answer broke off");
+        self.count();
+    }
+
+    fn fail(&mut self, reason: &'static str, message: &'static str) {
+        self.span.set(names::BOWLINE_REASON, reason);
+        if self.span.is_recording() {
+            self.span.set(names::ERROR_TYPE, reason);
+            self.span.fail(message);
+        }
+    }
+
+    fn count(&mut self) {
+        self.is_counted = true;
+        self.worker.in_flight.add(-1);
+        let cells = match &self.chosen {
+            Some(chosen) => &chosen.snapshot.routes[chosen.route].backends[chosen.backend].cells,
+            None => &self.worker.unrouted,
+        };
+        cells.record(self.status, self.started.elapsed());
+        self.span.set(names::HTTP_RESPONSE_STATUS_CODE, i64::from(self.status));
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.is_counted {
+            self.status = Code::Cancelled.http_status();
+            self.fail("client_gone", "the client left before the end of the answer");
+            self.count();
+        }
+    }
+}

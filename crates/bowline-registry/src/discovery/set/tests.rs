@@ -1,0 +1,1 @@
+//! What replaces a set, and what does not.

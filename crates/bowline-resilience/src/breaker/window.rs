@@ -1,0 +1,234 @@
+//! What the closed breaker looks back upon: calls and failures in a ring of time buckets.
+//!
+//! Lock-free. Each bucket is one atomic word of epoch, tick, calls and failures, so that a result
+//! is counted in the closed state it belongs to or not at all: a late one finds a word of another
+//! epoch, and its exchange fails.
+
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+/// Into how many buckets the window is cut; it looks back upon nine to ten tenths.
+pub(super) const BUCKETS: u64 = BUCKET_COUNT as u64;
+
+const BUCKET_COUNT: usize = 10;
+
+const COUNT_BITS: u32 = 16;
+const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
+const TICK_BITS: u32 = 22;
+const TICK_MASK: u64 = (1 << TICK_BITS) - 1;
+const EPOCH_MASK: u64 = (1 << 10) - 1;
+
+#[derive(Debug, Default)]
+pub(super) struct Window([AtomicU64; BUCKET_COUNT]);
+
+/// Calls and failures together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) calls: u64,
+    pub(super) failures: u64,
+}
+
+impl Window {
+    /// Counts one result of `epoch` at `tick` and sums the window up.
+    ///
+    /// `None` when `is_current` denies that the epoch is still the breaker's: nothing is counted.
+    #[inline]
+    pub(super) fn record(
+        &self,
+        epoch: u64,
+        tick: u64,
+        is_failure: bool,
+        is_current: impl Fn() -> bool,
+    ) -> Option<Counts> {
+        let cell = &self.0[usize::try_from(tick % BUCKETS).expect("below ten")];
+        let mut word = cell.load(Acquire);
+        loop {
+            // Asked after the word was read: had the window been cleared in between, the exchange fails.
+            if !is_current() {
+                return None;
+            }
+            let next = Bucket::unpack(word).at(epoch, tick).with(is_failure).pack();
+            match cell.compare_exchange_weak(word, next, Release, Acquire) {
+                Ok(_) => return Some(self.counts(tick)),
+                Err(current) => word = current,
+            }
+        }
+    }
+
+    /// Begins anew for `epoch`. Under the breaker's mutex, before the epoch is published.
+    pub(super) fn clear(&self, epoch: u64, tick: u64) {
+        let empty = Bucket { epoch: epoch & EPOCH_MASK, tick: tick & TICK_MASK, counts: Counts::default() };
+        for cell in &self.0 {
+            cell.store(empty.pack(), Release);
+        }
+    }
+
+    #[inline]
+    fn counts(&self, tick: u64) -> Counts {
+        self.0
+            .iter()
+            .map(|cell| Bucket::unpack(cell.load(Relaxed)))
+            .fold(Counts::default(), |sum, bucket| if bucket.is_live(tick) { sum.plus(bucket.counts) } else { sum })
+    }
+}
+
+impl Counts {
+    fn plus(self, other: Self) -> Self {
+        Self { calls: self.calls + other.calls, failures: self.failures + other.failures }
+    }
+}
+
+/// One bucket, unpacked: 10 bits of epoch, 22 of tick, 16 each of calls and failures.
+///
+/// A tick comes round after 2²² × 10 / 2 buckets without a single call: 242 days of a 10 s window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bucket {
+    epoch: u64,
+    tick: u64,
+    counts: Counts,
+}
+
+impl Bucket {
+    #[inline]
+    fn unpack(word: u64) -> Self {
+        Self {
+            epoch: word >> (TICK_BITS + 2 * COUNT_BITS),
+            tick: (word >> (2 * COUNT_BITS)) & TICK_MASK,
+            counts: Counts { calls: (word >> COUNT_BITS) & COUNT_MAX, failures: word & COUNT_MAX },
+        }
+    }
+
+    #[inline]
+    fn pack(self) -> u64 {
+        let Self { epoch, tick, counts: Counts { calls, failures } } = self;
+        epoch << (TICK_BITS + 2 * COUNT_BITS) | tick << (2 * COUNT_BITS) | calls << COUNT_BITS | failures
+    }
+
+    /// The bucket a result of that time goes into: this one, or an empty one in its place.
+    ///
+    /// A thread whose clock reading is older than the bucket counts into it nevertheless.
+    #[inline]
+    fn at(self, epoch: u64, tick: u64) -> Self {
+        let age = self.age(tick);
+        let is_older = age != 0 && age <= TICK_MASK / 2;
+        if is_older || self.epoch != epoch & EPOCH_MASK {
+            Self { epoch: epoch & EPOCH_MASK, tick: tick & TICK_MASK, counts: Counts::default() }
+        } else {
+            self
+        }
+    }
+
+    /// With one more result. A full bucket is halved first, which keeps its rate.
+    #[inline]
+    fn with(self, is_failure: bool) -> Self {
+        let Counts { mut calls, mut failures } = self.counts;
+        if calls == COUNT_MAX {
+            calls /= 2;
+            failures /= 2;
+        }
+        Self { counts: Counts { calls: calls + 1, failures: failures + u64::from(is_failure) }, ..self }
+    }
+
+    /// Whether it is within the window that ends at `tick`, or newer than that reading.
+    #[inline]
+    fn is_live(self, tick: u64) -> bool {
+        let age = self.age(tick);
+        !(BUCKETS..=TICK_MASK / 2).contains(&age)
+    }
+
+    #[inline]
+    fn age(self, tick: u64) -> u64 {
+        tick.wrapping_sub(self.tick) & TICK_MASK
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn record(window: &Window, tick: u64, is_failure: bool) -> Counts {
+        window.record(0, tick, is_failure, || true).unwrap()
+    }
+
+    #[test]
+    fn results_leave_the_window_with_their_bucket() {
+        let window = Window::default();
+        for tick in 0..10 {
+            assert_eq!(record(&window, tick, tick == 0).calls, tick + 1);
+        }
+        assert_eq!(record(&window, 9, false), Counts { calls: 11, failures: 1 });
+        assert_eq!(record(&window, 10, false), Counts { calls: 11, failures: 0 });
+        assert_eq!(record(&window, 100, true), Counts { calls: 1, failures: 1 });
+    }
+
+    #[test]
+    fn an_older_clock_reading_neither_clears_nor_is_lost() {
+        let window = Window::default();
+        record(&window, 15, true);
+        assert_eq!(record(&window, 5, true), Counts { calls: 2, failures: 2 });
+        assert_eq!(record(&window, 15, false), Counts { calls: 3, failures: 2 });
+    }
+
+    #[test]
+    fn a_result_of_another_epoch_is_not_counted() {
+        let window = Window::default();
+        record(&window, 3, true);
+        window.clear(1, 3);
+        assert_eq!(window.record(0, 3, true, || false), None);
+        assert_eq!(window.record(1, 3, false, || true), Some(Counts { calls: 1, failures: 0 }));
+    }
+
+    #[test]
+    fn a_window_cleared_between_look_and_count_refuses_the_count() {
+        let window = Window::default();
+        record(&window, 3, true);
+        let looks = std::cell::Cell::new(0);
+        let result = window.record(0, 3, true, || {
+            looks.set(looks.get() + 1);
+            if looks.get() == 1 {
+                window.clear(1, 3);
+                return true; // The old truth, as a preempted thread would still hold it.
+            }
+            false
+        });
+        assert_eq!((result, looks.get()), (None, 2));
+        assert_eq!(window.counts(3), Counts::default());
+    }
+
+    #[test]
+    fn a_full_bucket_keeps_its_rate() {
+        let window = Window::default();
+        let mut counts = Counts::default();
+        for i in 0..COUNT_MAX * 3 {
+            counts = record(&window, 0, i % 4 == 0);
+        }
+        assert!(counts.calls > COUNT_MAX / 2, "{counts:?}");
+        #[expect(clippy::cast_precision_loss, reason = "16 bits")]
+        let rate = counts.failures as f64 / counts.calls as f64;
+        assert!((rate - 0.25).abs() < 0.001, "{rate}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_packed_bucket_unpacks_the_same(word in any::<u64>()) {
+            prop_assert_eq!(Bucket::unpack(word).pack(), word);
+        }
+
+        #[test]
+        fn the_window_counts_what_a_list_counts(steps in proptest::collection::vec((0u64..4, any::<bool>()), 1..200)) {
+            let window = Window::default();
+            let (mut tick, mut list) = (0, Vec::new());
+            for (by, is_failure) in steps {
+                tick += by;
+                list.push((tick, is_failure));
+                let live = list.iter().filter(|(at, _)| at + BUCKETS > tick);
+                let (calls, failures) = live.fold((0, 0), |(c, f), (_, bad)| (c + 1, f + u64::from(*bad)));
+                prop_assert_eq!(record(&window, tick, is_failure), Counts { calls, failures });
+            }
+        }
+    }
+}

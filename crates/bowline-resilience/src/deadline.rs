@@ -1,0 +1,161 @@
+//! The instant by which a call must be answered, and how it travels from hop to hop.
+//!
+//! It travels as the time that is left ([`TIMEOUT_HEADER`], whole milliseconds, rounded down),
+//! since the clocks of two machines do not agree on instants. Each hop therefore works with a
+//! deadline that is never later than its caller's, save for the time the request was on the wire.
+
+use bowline_model::Code;
+use bowline_runtime::time::{Duration, Instant};
+
+/// The header that carries the time left for a request, in whole milliseconds.
+pub const TIMEOUT_HEADER: &str = "x-bowline-timeout-ms";
+
+/// The most time a header may grant, and the most that is ever written into one: 24 h.
+pub const TIMEOUT_MAX: Duration = Duration::from_hours(24);
+
+/// The instant by which a call must be answered. The earlier one is the smaller one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Deadline(Instant);
+
+/// A [`TIMEOUT_HEADER`] that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// It holds something other than 1 to 8 ASCII digits.
+    #[error("the timeout is not a whole number of milliseconds")]
+    NotDigits,
+    /// It is more than [`TIMEOUT_MAX`].
+    #[error("the timeout is longer than 24 h")]
+    TooLong,
+}
+
+#[expect(clippy::unused_self, reason = "every error answers these")]
+impl Error {
+    /// Always [`Code::InvalidArgument`].
+    pub fn code(self) -> Code {
+        Code::InvalidArgument
+    }
+
+    /// Never: the same header reads the same.
+    pub fn retryable(self) -> bool {
+        false
+    }
+}
+
+impl Deadline {
+    /// The deadline at an instant.
+    pub fn at(instant: Instant) -> Self {
+        Self(instant)
+    }
+
+    /// The deadline that is `timeout` away; one too far to be counted is [`TIMEOUT_MAX`] away.
+    pub fn after(now: Instant, timeout: Duration) -> Self {
+        Self(now.checked_add(timeout).unwrap_or(now + TIMEOUT_MAX))
+    }
+
+    /// The instant itself, for timers.
+    pub fn instant(self) -> Instant {
+        self.0
+    }
+
+    /// The earlier of the two: what a hop works with, given its caller's and its own.
+    pub fn earliest(self, other: Self) -> Self {
+        self.min(other)
+    }
+
+    /// The time left, zero when it has passed.
+    pub fn remaining(self, now: Instant) -> Duration {
+        self.0.saturating_duration_since(now)
+    }
+
+    /// Whether no time is left.
+    pub fn is_past(self, now: Instant) -> bool {
+        self.0 <= now
+    }
+
+    /// What to write into [`TIMEOUT_HEADER`]: whole milliseconds left, rounded down, at most 24 h.
+    ///
+    /// `0` means that less than a millisecond is left: better not sent at all.
+    pub fn encode(self, now: Instant) -> u64 {
+        let left = self.remaining(now).min(TIMEOUT_MAX);
+        u64::try_from(left.as_millis()).expect("24 h in milliseconds fit")
+    }
+
+    /// Reads a [`TIMEOUT_HEADER`] that arrived at `now`.
+    ///
+    /// Only ASCII digits, at most 24 h; no sign, no space, no unit. `0` is a deadline that has
+    /// passed already. Never later than what the caller wrote.
+    ///
+    /// # Errors
+    /// [`Error`] when it cannot be used; the request is then best served as if it were absent.
+    pub fn decode(value: &[u8], now: Instant) -> Result<Self, Error> {
+        let is_number = (1..=8).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+        if !is_number {
+            return Err(Error::NotDigits);
+        }
+        let millis = value.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+        let timeout = Duration::from_millis(millis);
+        if timeout > TIMEOUT_MAX { Err(Error::TooLong) } else { Ok(Self::after(now, timeout)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_runtime::time;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_digits_up_to_a_day_are_read() {
+        let now = time::now();
+        for bad in
+            ["", " 1", "1 ", "+1", "-1", "1.5", "1s", "0x1", "1_0", "\u{0661}", "123456789", "999999999999999999999"]
+        {
+            assert_eq!(Deadline::decode(bad.as_bytes(), now), Err(Error::NotDigits), "{bad:?}");
+        }
+        assert_eq!(Deadline::decode(b"86400001", now), Err(Error::TooLong));
+        let day = Deadline::decode(b"86400000", now).unwrap();
+        assert_eq!(day.remaining(now), TIMEOUT_MAX);
+        assert_eq!(Deadline::decode(b"00250", now).unwrap().remaining(now), Duration::from_millis(250));
+        assert!(Deadline::decode(b"0", now).unwrap().is_past(now));
+    }
+
+    #[test]
+    fn what_is_written_is_rounded_down_and_bounded() {
+        let now = time::now();
+        assert_eq!(Deadline::after(now, Duration::from_micros(1999)).encode(now), 1);
+        assert_eq!(Deadline::after(now, Duration::from_micros(999)).encode(now), 0);
+        assert_eq!(Deadline::after(now, Duration::from_hours(25)).encode(now), 86_400_000);
+        assert_eq!(Deadline::after(now, Duration::MAX).remaining(now), TIMEOUT_MAX);
+        assert_eq!(Deadline::at(now).encode(now + Duration::from_secs(1)), 0);
+    }
+
+    #[test]
+    fn the_earlier_one_counts() {
+        let now = time::now();
+        let (near, far) = (Deadline::after(now, Duration::from_secs(1)), Deadline::after(now, Duration::from_secs(2)));
+        assert_eq!(near.earliest(far), near);
+        assert_eq!(far.earliest(near), near);
+        assert!(!near.is_past(now));
+        assert!(near.is_past(now + Duration::from_secs(1)));
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_hop_never_has_more_time(micros in 0u64..200_000_000_000) {
+            let now = time::now();
+            let ours = Deadline::after(now, Duration::from_micros(micros));
+            let theirs = Deadline::decode(ours.encode(now).to_string().as_bytes(), now).unwrap();
+            prop_assert!(theirs <= ours);
+            if micros < 86_400_000_000 {
+                prop_assert!(ours.remaining(now) < theirs.remaining(now) + Duration::from_millis(1));
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..12)) {
+            Deadline::decode(&bytes, time::now()).ok();
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! One caller, time moved by hand.
+
+use std::{mem, sync::Arc};
+
+use bowline_model::{Code, policy::BreakerPolicy, units::Share};
+use bowline_resilience::breaker::{Breaker, Outcome, PROBE_TIMEOUT, State};
+use bowline_runtime::time::{self, Duration, Instant};
+use proptest::prelude::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// 50 % of at least 4 calls in 10 s; open for 5 s; 2 probes.
+fn policy() -> BreakerPolicy {
+    BreakerPolicy { calls_min: 4, probes_max: 2, ..BreakerPolicy::default() }
+}
+
+fn call(breaker: &Breaker, outcome: Outcome, now: Instant) {
+    breaker.acquire(now).expect("it grants").record(outcome, now);
+}
+
+/// A breaker that has just opened, and the time.
+fn opened(policy: &BreakerPolicy) -> (Arc<Breaker>, Instant) {
+    let breaker = Arc::new(Breaker::new(policy));
+    let now = time::now();
+    (0..policy.calls_min).for_each(|_| call(&breaker, Outcome::Failure, now));
+    assert_eq!(breaker.state(now), State::Open);
+    (breaker, now)
+}
+
+#[test]
+fn it_opens_at_the_rate_and_not_before_the_least_calls() {
+    let (breaker, now) = (Breaker::new(&policy()), time::now());
+    call(&breaker, Outcome::Failure, now);
+    call(&breaker, Outcome::Success, now);
+    call(&breaker, Outcome::Failure, now);
+    assert_eq!(breaker.state(now), State::Closed, "three calls are too few");
+    // A success can be what makes enough calls.
+    call(&breaker, Outcome::Success, now);
+    assert_eq!(breaker.state(now), State::Open);
+}
+
+#[test]
+fn it_stays_closed_below_the_rate() {
+    let (breaker, now) = (Breaker::new(&policy()), time::now());
+    for i in 0..1000 {
+        call(&breaker, if i % 10 < 4 { Outcome::Success } else { Outcome::Failure }, now + SECOND * 100 * i);
+        assert_eq!(breaker.state(now), State::Closed, "one call at a time in a window");
+    }
+    for i in 0..1000 {
+        call(&breaker, if i % 5 < 3 { Outcome::Success } else { Outcome::Failure }, now + SECOND * 200_000);
+        assert_eq!(breaker.state(now), State::Closed, "two of five fail");
+    }
+}
+
+#[test]
+fn failures_leave_with_the_window() {
+    let (breaker, now) = (Breaker::new(&policy()), time::now());
+    (0..3).for_each(|_| call(&breaker, Outcome::Failure, now));
+    call(&breaker, Outcome::Failure, now + SECOND * 11);
+    assert_eq!(breaker.state(now + SECOND * 11), State::Closed);
+    (0..3).for_each(|_| call(&breaker, Outcome::Failure, now + SECOND * 18));
+    assert_eq!(breaker.state(now + SECOND * 18), State::Open);
+}
+
+#[test]
+fn slow_answers_are_failures_where_the_policy_says_so() {
+    let slow = BreakerPolicy { slow_call: Some(SECOND), ..policy() };
+    for (policy, state) in [(slow, State::Open), (policy(), State::Closed)] {
+        let (breaker, now) = (Breaker::new(&policy), time::now());
+        for _ in 0..4 {
+            breaker.acquire(now).unwrap().record(Outcome::Success, now + SECOND);
+        }
+        assert_eq!(breaker.state(now + SECOND), state);
+    }
+    let slow = BreakerPolicy { slow_call: Some(SECOND), ..self::policy() };
+    let (breaker, now) = (Breaker::new(&slow), time::now());
+    for _ in 0..100 {
+        breaker.acquire(now).unwrap().record(Outcome::Success, now + SECOND - Duration::from_nanos(1));
+    }
+    assert_eq!(breaker.state(now + SECOND), State::Closed);
+}
+
+#[test]
+fn a_rate_of_nothing_needs_a_failure_all_the_same() {
+    let (breaker, now) = (Breaker::new(&BreakerPolicy { failure_rate: Share::ZERO, ..policy() }), time::now());
+    (0..100).for_each(|_| call(&breaker, Outcome::Success, now));
+    assert_eq!(breaker.state(now), State::Closed);
+    call(&breaker, Outcome::Failure, now);
+    assert_eq!(breaker.state(now), State::Open);
+}
+
+#[test]
+fn open_it_rejects_and_says_until_when() {
+    let (breaker, now) = opened(&policy());
+    assert!(!breaker.is_ready(now));
+    let rejected = breaker.acquire(now + SECOND).unwrap_err();
+    assert_eq!(rejected.retry_after, SECOND * 4);
+    assert_eq!((rejected.code(), rejected.retryable()), (Code::Unavailable, true));
+    assert!(!breaker.is_ready(now + SECOND * 5 - Duration::from_nanos(1)));
+    assert!(breaker.is_ready(now + SECOND * 5));
+    assert_eq!(breaker.state(now + SECOND * 5), State::HalfOpen);
+}
+
+#[test]
+fn as_many_successes_as_probes_close_it_and_the_window_is_new() {
+    let (breaker, now) = opened(&policy());
+    let later = now + SECOND * 5;
+    call(&breaker, Outcome::Success, later);
+    assert_eq!(breaker.state(later), State::HalfOpen);
+    call(&breaker, Outcome::Success, later);
+    assert_eq!(breaker.state(later), State::Closed);
+    (0..3).for_each(|_| call(&breaker, Outcome::Failure, later));
+    assert_eq!(breaker.state(later), State::Closed, "the failures that opened it are forgotten");
+    call(&breaker, Outcome::Failure, later);
+    assert_eq!(breaker.state(later), State::Open);
+}
+
+#[test]
+fn one_failed_or_slow_probe_opens_it_again() {
+    let (breaker, now) = opened(&BreakerPolicy { slow_call: Some(SECOND), ..policy() });
+    call(&breaker, Outcome::Success, now + SECOND * 5);
+    call(&breaker, Outcome::Failure, now + SECOND * 6);
+    assert_eq!(breaker.acquire(now + SECOND * 6).unwrap_err().retry_after, SECOND * 5);
+    let probe = breaker.acquire(now + SECOND * 11).unwrap();
+    probe.record(Outcome::Success, now + SECOND * 13);
+    assert_eq!(breaker.acquire(now + SECOND * 13).unwrap_err().retry_after, SECOND * 5);
+}
+
+#[test]
+fn a_cancelled_probe_gives_its_place_back_and_decides_nothing() {
+    let (breaker, now) = opened(&policy());
+    let later = now + SECOND * 5;
+    for _ in 0..10 {
+        let (first, second) = (breaker.acquire(later).unwrap(), breaker.acquire_owned(later).unwrap());
+        assert!(!breaker.is_ready(later));
+        let rejected = breaker.acquire(later).unwrap_err();
+        assert!(rejected.retry_after > Duration::ZERO && rejected.retry_after <= SECOND, "{rejected:?}");
+        drop((first, second));
+        assert!(breaker.is_ready(later));
+        assert_eq!(breaker.state(later), State::HalfOpen);
+    }
+}
+
+#[test]
+fn cancelled_calls_are_not_counted() {
+    let (breaker, now) = (Breaker::new(&policy()), time::now());
+    (0..100).for_each(|_| drop(breaker.acquire(now).unwrap()));
+    (0..3).for_each(|_| call(&breaker, Outcome::Failure, now));
+    assert_eq!(breaker.state(now), State::Closed);
+}
+
+#[test]
+fn late_results_do_not_count_in_a_later_state() {
+    let (breaker, now) = (Breaker::new(&policy()), time::now());
+    let old: Vec<_> = (0..20).map(|_| breaker.acquire(now).unwrap()).collect();
+    (0..4).for_each(|_| call(&breaker, Outcome::Failure, now));
+    let later = now + SECOND * 5;
+    let probe = breaker.acquire(later).unwrap();
+    let mut old = old.into_iter();
+    old.next().unwrap().record(Outcome::Failure, later);
+    old.next().unwrap().record(Outcome::Success, later);
+    old.next().unwrap().record(Outcome::Success, later);
+    assert_eq!(breaker.state(later), State::HalfOpen, "they are no probes");
+    probe.record(Outcome::Success, later);
+    call(&breaker, Outcome::Success, later);
+    assert_eq!(breaker.state(later), State::Closed);
+    old.for_each(|permit| permit.record(Outcome::Failure, later));
+    assert_eq!(breaker.state(later), State::Closed, "they belong to the closed state before");
+}
+
+#[test]
+fn probes_of_an_earlier_phase_keep_their_places() {
+    let (breaker, now) = opened(&policy());
+    let first = now + SECOND * 5;
+    let hanging = breaker.acquire(first).unwrap();
+    call(&breaker, Outcome::Failure, first);
+    let second = first + SECOND * 5;
+    let probe = breaker.acquire(second).unwrap();
+    assert!(breaker.acquire(second).is_err(), "two are out");
+    hanging.record(Outcome::Failure, second);
+    assert_eq!(breaker.state(second), State::HalfOpen, "its failure is of the phase before");
+    let other = breaker.acquire(second).unwrap();
+    probe.record(Outcome::Success, second);
+    other.record(Outcome::Success, second);
+    assert_eq!(breaker.state(second), State::Closed);
+}
+
+#[test]
+fn lost_probes_cannot_wedge_it() {
+    let (breaker, now) = opened(&policy());
+    let later = now + SECOND * 5;
+    mem::forget(breaker.acquire(later).unwrap());
+    mem::forget(breaker.acquire_owned(later + SECOND).unwrap());
+    let due = later + SECOND + PROBE_TIMEOUT;
+    assert!(breaker.acquire(due - Duration::from_nanos(1)).is_err());
+    // Their silence is a failure: it opens from when they were due.
+    assert!(breaker.acquire(due).is_err());
+    assert!(!breaker.is_ready(due + SECOND * 5 - Duration::from_nanos(1)));
+    let again = due + SECOND * 5;
+    call(&breaker, Outcome::Success, again);
+    call(&breaker, Outcome::Success, again);
+    assert_eq!(breaker.state(again), State::Closed);
+}
+
+#[test]
+fn the_probe_timeout_can_be_told() {
+    let breaker = Breaker::new(&BreakerPolicy { probes_max: 1, ..policy() }).probe_timeout(SECOND * 2);
+    let now = time::now();
+    (0..4).for_each(|_| call(&breaker, Outcome::Failure, now));
+    let lost = breaker.acquire(now + SECOND * 5).unwrap();
+    let again = now + SECOND * 12;
+    let probe = breaker.acquire(again).unwrap();
+    lost.record(Outcome::Failure, again);
+    assert_eq!(breaker.state(again), State::HalfOpen, "what a lost probe reports does not count");
+    assert!(!breaker.is_ready(again), "and frees no place");
+    probe.record(Outcome::Success, again);
+    assert_eq!(breaker.state(again), State::Closed);
+}
+
+#[test]
+fn extreme_policies_do_not_panic() {
+    let forever = Duration::MAX;
+    for (window, open_for, calls_min, probes_max) in [
+        (forever, forever, u32::MAX, u32::MAX),
+        (Duration::ZERO, Duration::ZERO, 0, 0),
+        (Duration::from_nanos(1), Duration::from_nanos(1), 1, 1),
+    ] {
+        let policy = BreakerPolicy { window, open_for, calls_min, probes_max, ..BreakerPolicy::default() };
+        let (breaker, now) = (Breaker::new(&policy), time::now());
+        for i in 0..100 {
+            if let Ok(permit) = breaker.acquire(now + SECOND * i) {
+                permit.record(Outcome::Failure, now + SECOND * i);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_follows_virtual_time() {
+    let breaker = Breaker::new(&policy());
+    (0..4).for_each(|_| call(&breaker, Outcome::Failure, time::now()));
+    assert!(!breaker.is_ready(time::now()));
+    time::sleep(SECOND * 5).await;
+    assert!(breaker.is_ready(time::now()));
+}
+
+proptest! {
+    /// The cheap look, the permit and the state tell one story, whatever happens.
+    #[test]
+    fn looking_and_asking_agree(steps in proptest::collection::vec((0u8..6, 0u64..4000), 1..300)) {
+        let breaker = Arc::new(Breaker::new(&policy()).probe_timeout(SECOND * 7));
+        let (mut now, mut permits, mut probes) = (time::now(), Vec::new(), 0usize);
+        for (step, millis) in steps {
+            match step {
+                0 | 1 => {
+                    let is_ready = breaker.is_ready(now);
+                    let permit = breaker.acquire_owned(now);
+                    prop_assert_eq!(permit.is_ok(), is_ready);
+                    if let Ok(permit) = permit {
+                        probes += usize::from(breaker.state(now) == State::HalfOpen);
+                        permits.push(permit);
+                    }
+                }
+                2 => if let Some(permit) = permits.pop() { permit.record(Outcome::Success, now) },
+                3 => if !permits.is_empty() { permits.remove(0).record(Outcome::Failure, now) },
+                4 => drop(permits.pop()),
+                _ => now += Duration::from_millis(millis),
+            }
+            let is_granting = breaker.is_ready(now);
+            prop_assert!(is_granting || breaker.state(now) != State::Closed);
+        }
+        drop(permits);
+        // Whatever happened, it recovers once its callee has.
+        for _ in 0..20 {
+            now += SECOND * 13;
+            if let Ok(permit) = breaker.acquire(now) { permit.record(Outcome::Success, now) }
+        }
+        prop_assert_eq!(breaker.state(now), State::Closed, "after {} probes", probes);
+    }
+}

@@ -1,0 +1,3 @@
+//! Processes: tokio's own types.
+
+pub use tokio::process::{Child, ChildStderr, ChildStdout, Command};

@@ -1,0 +1,73 @@
+//! The API's routes and its OpenAPI document, which come from one list.
+
+use std::{path::PathBuf, sync::Arc};
+
+use axum::{Json, Router, extract::DefaultBodyLimit, middleware, routing::get};
+use bowline_model::{Code, ServiceName};
+use bowline_observe::TraceStore;
+use bowline_registry::Registry;
+use bowline_runtime::{drain::Drain, metric};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{error::ApiError, guard, health, instances, spans, traces};
+
+/// The largest body of a request.
+const BODY_MAX: usize = 8 << 20;
+
+/// What every handler may use. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) traces: Arc<TraceStore>,
+    pub(crate) metrics: metric::Registry,
+    pub(crate) drain: Drain,
+    pub(crate) data_dir: PathBuf,
+    /// A name no service has in practice: asking for it costs nothing and tells the revision.
+    pub(crate) nobody: ServiceName,
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Bowline",
+    description = "One API for registry and traces: lists, and watches that resume from a revision. Errors are application/problem+json with `code`, `detail` and `trace_id`.",
+    license(name = "Apache-2.0", identifier = "Apache-2.0")
+))]
+struct Document;
+
+fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(health::server))
+        .routes(routes!(instances::services))
+        .routes(routes!(instances::list))
+        .routes(routes!(instances::register, instances::deregister))
+        .routes(routes!(instances::heartbeat))
+        .routes(routes!(instances::heartbeats))
+        .routes(routes!(spans::take))
+        .routes(routes!(traces::search))
+        .routes(routes!(traces::trace))
+}
+
+/// The OpenAPI document of the API.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}
+
+/// The whole API as one service.
+pub(crate) fn router(shared: Shared) -> Router {
+    let (router, document) = routes().split_for_parts();
+    router
+        .route("/openapi.json", get(move || async move { Json(document) }))
+        .fallback(|uri: axum::http::Uri| async move {
+            ApiError::new(Code::NotFound, format!("nothing at {}: /openapi.json lists what there is", uri.path()))
+        })
+        .method_not_allowed_fallback(|method: axum::http::Method, uri: axum::http::Uri| async move {
+            ApiError::new(Code::MethodNotAllowed, format!("{method} is not for {}", uri.path()))
+        })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn(guard::guard))
+        .with_state(shared)
+}

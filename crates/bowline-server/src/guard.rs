@@ -1,0 +1,92 @@
+//! What every request passes first: foreign `Host` and `Origin` are refused, and it gets a trace id.
+//!
+//! A page in a browser can make its own host name resolve to 127.0.0.1 and then read answers from
+//! here (DNS rebinding). Such a request still carries the page's name in `Host` or `Origin`.
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderValue, Uri, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use bowline_model::Code;
+use bowline_telemetry::{TraceId, propagation};
+
+use crate::error::{ApiError, TRACE_ID};
+
+/// The middleware: names the request, then judges it.
+pub(crate) async fn guard(request: Request, next: Next) -> Response {
+    let trace_id = propagation::extract(request.headers()).map_or_else(TraceId::generate, |context| context.trace_id);
+    let trace_id = trace_id.to_string();
+    let id_header = HeaderValue::from_str(&trace_id).expect("hexadecimal digits are a header value");
+    let mut response = TRACE_ID
+        .scope(trace_id, async {
+            match check(request.headers(), request.uri()) {
+                Ok(()) => next.run(request).await,
+                Err(error) => error.into_response(),
+            }
+        })
+        .await;
+    response.headers_mut().insert("x-trace-id", id_header);
+    response
+}
+
+fn check(headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
+    let refuse = |what: &str, name: &str| {
+        let detail = format!("{what} `{name}` is not this server's: ask for localhost or 127.0.0.1");
+        Err(ApiError::new(Code::PermissionDenied, detail))
+    };
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().unwrap_or(""),
+        (None, _) => uri.authority().map_or("", |authority| authority.as_str()),
+        (Some(_), Some(_)) => return Err(ApiError::new(Code::InvalidArgument, "more than one Host header")),
+    };
+    if !is_local(host) {
+        return refuse("host", host);
+    }
+    match headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("")) {
+        None => Ok(()),
+        Some(origin) => match origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) {
+            Some(authority) if is_local(authority) => Ok(()),
+            _ => refuse("origin", origin),
+        },
+    }
+}
+
+/// Whether `host[:port]` names the loopback, whoever resolves it.
+fn is_local(authority: &str) -> bool {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    let host = host.to_ascii_lowercase();
+    if host == "localhost" || host.ends_with(".localhost") {
+        return true;
+    }
+    let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(&host);
+    literal.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_the_loopback_are_local() {
+        for yes in ["localhost", "LOCALHOST:7117", "127.0.0.1", "127.0.0.1:7117", "[::1]:80", "bowline.localhost:1"] {
+            assert!(is_local(yes), "{yes}");
+        }
+        for no in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1:7117",
+            "evil:80",
+            "[::2]",
+        ] {
+            assert!(!is_local(no), "{no}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Who answers, and whether it can: `/livez`, `/readyz`, `/metrics`, `/v1/server`.
+
+use axum::{Json, extract::State, http::header, response::IntoResponse};
+use bowline_provider_remote::wire;
+use bowline_registry::Query;
+
+use crate::{api::Shared, error::ApiError};
+
+/// Answers while the process lives.
+#[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, description = "alive", body = String)))]
+pub(crate) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Answers 200 when the store can be read.
+#[utoipa::path(get, path = "/readyz", tag = "health",
+    responses((status = 200, description = "ready", body = String), (status = 503, description = "not ready")))]
+pub(crate) async fn readyz(State(shared): State<Shared>) -> Result<&'static str, ApiError> {
+    shared.registry.services().await?;
+    Ok("ok\n")
+}
+
+/// This process's own metrics in the Prometheus text format.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "Prometheus text", body = String)))]
+pub(crate) async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render())
+}
+
+/// Says who answers: release, data folder, process, revision.
+#[utoipa::path(get, path = "/v1/server", tag = "server", responses((status = 200, body = wire::ServerInfo)))]
+pub(crate) async fn server(State(shared): State<Shared>) -> Result<Json<wire::ServerInfo>, ApiError> {
+    let nothing = Query { service: Some(shared.nobody.clone()), ..Query::default() };
+    let revision = shared.registry.discover(&nothing).await?.revision;
+    Ok(Json(wire::ServerInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        data_dir: shared.data_dir.display().to_string(),
+        pid: std::process::id(),
+        revision,
+    }))
+}

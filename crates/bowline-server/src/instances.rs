@@ -1,0 +1,161 @@
+//! The registry over HTTP: services, instances, heartbeats.
+
+use axum::{
+    Json,
+    extract::{
+        Path, Query, State,
+        rejection::{JsonRejection, PathRejection, QueryRejection},
+    },
+    response::{IntoResponse, Response},
+};
+use bowline_model::{Code, InstanceId, ServiceName};
+use bowline_provider_remote::wire;
+use bowline_registry::HEARTBEATS_MAX;
+use serde::Deserialize;
+
+use crate::{
+    api::Shared,
+    error::ApiError,
+    watch::{self, WATCH_CONTENT_TYPE},
+};
+
+/// Every service that has an instance.
+#[utoipa::path(get, path = "/v1/services", tag = "registry", responses((status = 200, body = wire::ServiceList)))]
+pub(crate) async fn services(State(shared): State<Shared>) -> Result<Json<wire::ServiceList>, ApiError> {
+    let summaries = shared.registry.services().await?;
+    let services = summaries
+        .into_iter()
+        .map(|summary| wire::Service { name: summary.name, instances: summary.instances, healthy: summary.healthy })
+        .collect();
+    Ok(Json(wire::ServiceList { services }))
+}
+
+/// What `GET /v1/instances` understands.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InstancesQuery {
+    /// Only instances of this service.
+    service: Option<String>,
+    /// Instead of a list, the changes after `from`, one JSON object a line.
+    #[serde(default)]
+    watch: bool,
+    /// With `watch`: the revision of the list or of the last event seen; absent: now.
+    from: Option<u64>,
+    /// With `from`: the list's `history`; a server whose store has another one answers 410.
+    history: Option<String>,
+}
+
+/// Lists instances, or watches them.
+///
+/// With `watch=true` the answer is newline-delimited JSON that does not end. List first, then watch
+/// from the list's revision: nothing is missed. 410 says that the revision is too old or from the
+/// future: list anew.
+#[utoipa::path(get, path = "/v1/instances", tag = "registry", params(InstancesQuery),
+    responses(
+        (status = 200, description = "a list; with `watch=true` WatchEvent objects, one a line", body = wire::InstanceList),
+        (status = 410, description = "the revision is gone or not yet there; list anew")))]
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    query: Result<Query<InstancesQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(InstancesQuery { service, watch, from, history }) = query?;
+    let service = service.map(|name| ServiceName::new(&name)).transpose()?;
+    let mut query = bowline_registry::Query { service, ..bowline_registry::Query::default() };
+    if !watch {
+        if from.is_some() || history.is_some() {
+            return Err(ApiError::new(Code::InvalidArgument, "`from` and `history` go with `watch=true`"));
+        }
+        return Ok(Json(list_of(shared.registry.discover(&query).await?)).into_response());
+    }
+    query.history = history.map(|text| decode_history(&text)).transpose()?;
+    let from = match from {
+        Some(revision) => revision,
+        None => shared.registry.discover(&query).await?.revision,
+    };
+    let watch = shared.registry.watch(&query, from).await?;
+    let body = axum::body::Body::new(watch::body(watch, from, shared.drain.clone()));
+    Ok(([("content-type", WATCH_CONTENT_TYPE), ("cache-control", "no-store")], body).into_response())
+}
+
+fn list_of(discovered: bowline_registry::Discovered) -> wire::InstanceList {
+    let history = discovered.history.map(wire::encode_history);
+    wire::InstanceList { revision: discovered.revision, history, instances: discovered.instances }
+}
+
+fn decode_history(text: &str) -> Result<bowline_registry::HistoryId, ApiError> {
+    wire::decode_history(text).ok_or_else(|| {
+        ApiError::new(Code::InvalidArgument, format!("history `{text}`: 16 hexadecimal digits, as in the list"))
+    })
+}
+
+/// Registers an instance, or changes it.
+///
+/// Answered when it would survive a power loss. With a `ttl` it stays only as long as heartbeats come.
+#[utoipa::path(put, path = "/v1/instances/{id}", tag = "registry",
+    params(("id" = String, Path, description = "unique in the system")),
+    request_body = wire::Registration,
+    responses((status = 200, body = wire::Registered), (status = 422, description = "a field breaks its rule")))]
+pub(crate) async fn register(
+    State(shared): State<Shared>,
+    id: Result<Path<String>, PathRejection>,
+    body: Result<Json<wire::Registration>, JsonRejection>,
+) -> Result<Json<wire::Registered>, ApiError> {
+    let Path(id) = id?;
+    let Json(registration) = body?;
+    let (instance, ttl) = registration.into_instance(InstanceId::new(&id)?);
+    let revision = shared.registry.register(instance, ttl).await?;
+    Ok(Json(wire::Registered { revision }))
+}
+
+/// Deregisters an instance; no body.
+#[utoipa::path(delete, path = "/v1/instances/{id}", tag = "registry",
+    params(("id" = String, Path, description = "the instance")),
+    responses((status = 204, description = "it is gone"), (status = 404, description = "nobody has that id")))]
+pub(crate) async fn deregister(
+    State(shared): State<Shared>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<axum::http::StatusCode, ApiError> {
+    let Path(id) = id?;
+    let id = InstanceId::new(&id)?;
+    if shared.registry.deregister(&id).await? { Ok(axum::http::StatusCode::NO_CONTENT) } else { Err(unknown(&id)) }
+}
+
+/// Renews one instance's lease.
+#[utoipa::path(post, path = "/v1/instances/{id}/heartbeat", tag = "registry",
+    params(("id" = String, Path, description = "the instance")),
+    responses((status = 200, body = wire::Heartbeat), (status = 404, description = "not registered, or expired: register again")))]
+pub(crate) async fn heartbeat(
+    State(shared): State<Shared>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<wire::Heartbeat>, ApiError> {
+    let Path(id) = id?;
+    let id = InstanceId::new(&id)?;
+    let answers = shared.registry.heartbeat(std::slice::from_ref(&id)).await?;
+    match answers.into_iter().next() {
+        Some(answer) if answer.known => Ok(Json(wire::Heartbeat { id, known: true, ttl: answer.ttl })),
+        _ => Err(unknown(&id)),
+    }
+}
+
+/// Renews many leases at once; who is unknown is said in the answer.
+#[utoipa::path(post, path = "/v1/heartbeats", tag = "registry", request_body = wire::HeartbeatBatch,
+    responses((status = 200, body = wire::HeartbeatAnswers)))]
+pub(crate) async fn heartbeats(
+    State(shared): State<Shared>,
+    body: Result<Json<wire::HeartbeatBatch>, JsonRejection>,
+) -> Result<Json<wire::HeartbeatAnswers>, ApiError> {
+    let Json(batch) = body?;
+    if batch.ids.len() > HEARTBEATS_MAX {
+        return Err(ApiError::new(Code::Unprocessable, format!("ids: at most {HEARTBEATS_MAX} in one batch")));
+    }
+    let answers = shared.registry.heartbeat(&batch.ids).await?;
+    let answers = answers.into_iter().map(|a| wire::Heartbeat { id: a.id, known: a.known, ttl: a.ttl }).collect();
+    Ok(Json(wire::HeartbeatAnswers { answers }))
+}
+
+fn unknown(id: &InstanceId) -> ApiError {
+    let detail = format!(
+        "no instance `{id}`: it was never registered, was deregistered, or its lease ended; register it again with PUT /v1/instances/{id}"
+    );
+    ApiError::new(Code::NotFound, detail)
+}

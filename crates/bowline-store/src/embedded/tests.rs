@@ -1,0 +1,1 @@
+//! What the suite of the port cannot reach: failing files, damaged files, bounds.

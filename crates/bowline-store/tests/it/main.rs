@@ -1,0 +1,3 @@
+//! The embedded provider: the port's suite, restarts, bounds and crashes.
+
+mod conformance;

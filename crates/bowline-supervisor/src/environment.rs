@@ -1,0 +1,93 @@
+//! What an instance finds in its environment.
+
+use std::{collections::BTreeMap, io, net::SocketAddr, path::Path};
+
+use bowline_model::{InstanceId, policy::CallPolicy, system::Service};
+use bowline_runtime::fs;
+
+use crate::{Error, Settings, expand::Placeholders};
+
+/// Where SQLite databases are, in the data folder.
+const SQLITE_DIR: &str = "sqlite";
+
+/// Variables, by their names.
+pub(crate) type Environment = BTreeMap<String, String>;
+
+/// Makes the folders that instances are told of.
+pub(crate) fn make_folders(settings: &Settings) -> Result<(), Error> {
+    let path = settings.data_dir.join(SQLITE_DIR);
+    fs::create_dir_all(&path).map_err(|source: io::Error| Error::Folder { path, source })
+}
+
+/// What the service declares, for its build.
+pub(crate) fn of_build(service: &Service, placeholders: Placeholders<'_>) -> Environment {
+    service.env.iter().map(|(name, value)| (name.clone(), placeholders.in_value(value))).collect()
+}
+
+/// What every process of the service finds: what it declares, and what Bowline tells it. A declared
+/// `DATABASE_URL` wins over Bowline's; names that begin with `BOWLINE_`, and `PORT`, are Bowline's.
+pub(crate) fn of_service(service: &Service, settings: &Settings, placeholders: Placeholders<'_>) -> Environment {
+    let mut variables = Environment::new();
+    let databases = databases(service, &settings.data_dir);
+    if let [(_, url)] = databases.as_slice() {
+        variables.insert("DATABASE_URL".to_owned(), url.clone());
+    }
+    variables.extend(of_build(service, placeholders));
+    variables.extend(databases);
+    let calls: BTreeMap<&str, &CallPolicy> =
+        service.calls.iter().map(|call| (call.target.as_str(), &call.policy)).collect();
+    let calls = serde_json::to_string(&calls).expect("policies are plain data with text keys");
+    let mut tell = |name: &str, value: String| variables.insert(name.to_owned(), value);
+    tell("BOWLINE_SERVICE", service.name.to_string());
+    tell("BOWLINE_SUPERVISED", "1".to_owned());
+    tell("BOWLINE_CALLS", calls);
+    tell("BOWLINE_DATA_DIR", settings.data_dir.to_string_lossy().into_owned());
+    if let Some(api) = settings.api {
+        tell("BOWLINE_API", format!("http://{api}"));
+    }
+    variables
+}
+
+/// What one process finds on top: who it is and where it listens.
+pub(crate) fn of_instance(of_service: &Environment, id: &InstanceId, address: SocketAddr) -> Environment {
+    let mut variables = of_service.clone();
+    variables.insert("BOWLINE_INSTANCE".to_owned(), id.to_string());
+    variables.insert("BOWLINE_LISTEN".to_owned(), address.to_string());
+    variables.insert("PORT".to_owned(), address.port().to_string());
+    variables
+}
+
+/// Each database that the service owns: the variable and the connection string.
+///
+/// Databases of other kinds live elsewhere; the service's own environment says where.
+fn databases(service: &Service, data_dir: &Path) -> Vec<(String, String)> {
+    let owned = service.boundary.data.iter().filter(|resource| resource.kind == "sqlite");
+    owned
+        .map(|resource| {
+            // A name is one file, whatever it contains.
+            let file = resource.name.replace('/', "_");
+            let path = data_dir.join(SQLITE_DIR).join(file);
+            (variable(&resource.name), format!("sqlite://{}", percent_encode(&path.to_string_lossy())))
+        })
+        .collect()
+}
+
+fn variable(name: &str) -> String {
+    let upper = name.chars().map(|char| if char.is_ascii_alphanumeric() { char.to_ascii_uppercase() } else { '_' });
+    "BOWLINE_DATA_".chars().chain(upper).collect()
+}
+
+/// Encodes what would end the path of a URL, or means something else within it.
+fn percent_encode(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for char in path.chars() {
+        match char {
+            '%' => encoded.push_str("%25"),
+            '?' => encoded.push_str("%3F"),
+            '#' => encoded.push_str("%23"),
+            ' ' => encoded.push_str("%20"),
+            other => encoded.push(other),
+        }
+    }
+    encoded
+}

@@ -1,0 +1,71 @@
+//! One health check over HTTP.
+//!
+//! Written by hand, a GET on a connection of its own: a check must notice a process that accepts
+//! no connections, which a pooled connection hides.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use bowline_runtime::{net::TcpStream, time};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// The part of an answer that is looked at.
+const HEAD_BYTES_MAX: usize = 1024;
+
+/// How much of an answer is read for politeness, and for how long: closing a connection with
+/// unread bytes resets it, which some services log.
+const REST_BYTES_MAX: u64 = 64 * 1024;
+const REST_MAX: Duration = Duration::from_millis(50);
+
+/// Why a check failed, for people.
+pub(crate) type Failure = String;
+
+/// Asks for `path`; any 2xx within `timeout` is well.
+pub(crate) async fn check(address: SocketAddr, path: &str, timeout: Duration) -> Result<(), Failure> {
+    let asked = time::timeout(timeout, ask(address, path)).await;
+    let (status, mut stream) = match asked {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err(format!("no answer within {}", bowline_model::units::format_duration(timeout))),
+    };
+    time::timeout(REST_MAX, tokio::io::copy(&mut (&mut stream).take(REST_BYTES_MAX), &mut tokio::io::sink()))
+        .await
+        .ok();
+    if (200..300).contains(&status) { Ok(()) } else { Err(format!("answered with status {status}")) }
+}
+
+async fn ask(address: SocketAddr, path: &str) -> io::Result<(u16, TcpStream)> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: bowline-check\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut head = Vec::with_capacity(HEAD_BYTES_MAX);
+    while !head.contains(&b'\n') && head.len() < HEAD_BYTES_MAX {
+        if stream.read_buf(&mut head).await? == 0 {
+            break;
+        }
+    }
+    let status = status(&head).ok_or_else(|| io::Error::other("the answer is not HTTP/1.1"))?;
+    Ok((status, stream))
+}
+
+/// The status of `HTTP/1.1 200 OK`.
+fn status(head: &[u8]) -> Option<u16> {
+    let line = head.split(|byte| *byte == b'\n').next()?;
+    let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    words.next().filter(|version| version.starts_with("HTTP/1."))?;
+    words.next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_read() {
+        assert_eq!(status(b"HTTP/1.1 204 No Content\r\n"), Some(204));
+        assert_eq!(status(b"HTTP/1.0 503\r\n"), Some(503));
+        for bad in ["", "SSH-2.0-x\r\n", "HTTP/1.1\r\n", "HTTP/1.1 x\r\n"] {
+            assert_eq!(status(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

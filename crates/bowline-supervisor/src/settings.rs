@@ -1,0 +1,58 @@
+//! What a supervisor is told: folders, the keeper's executable, and its bounds in time.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use bowline_model::policy::Backoff;
+use bowline_runtime::metric;
+
+use crate::workspace::Layout;
+
+/// What a [`Supervisor`](crate::Supervisor) is told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where commands run.
+    pub root: PathBuf,
+    /// What `${target}` stands for: Cargo's target folder.
+    pub target_dir: PathBuf,
+    /// What `${data}` stands for: the folder of all state.
+    pub data_dir: PathBuf,
+    /// Where the platform's API is reached; absent: instances are not told.
+    pub api: Option<SocketAddr>,
+    /// The executable whose subcommand `keeper` calls [`keeper::run`](crate::keeper::run).
+    pub keeper: PathBuf,
+    /// The longest a drain waits between SIGTERM and SIGKILL.
+    pub grace: Duration,
+    /// The longest a service may take until its first successful check.
+    pub startup_max: Duration,
+    /// The lease of an instance in the registry; at least three times `heartbeat_every`.
+    pub lease_ttl: Duration,
+    /// Time between heartbeats, which go out for all instances at once.
+    pub heartbeat_every: Duration,
+    /// The wait before a crashed instance is started again; it doubles with each crash.
+    pub restart: Backoff,
+    /// An instance that was up for so long begins with the shortest wait again.
+    pub stable_after: Duration,
+    /// Where restarts and dropped events are counted.
+    pub metrics: metric::Registry,
+}
+
+impl Settings {
+    /// The settings for a system of that layout, everything else at its default: 10 s of grace,
+    /// 60 s to start, leases of 10 s with heartbeats every 3 s, restarts after 100 ms to 30 s.
+    pub fn new(layout: Layout, data_dir: PathBuf, keeper: PathBuf) -> Self {
+        Self {
+            root: layout.root,
+            target_dir: layout.target_dir,
+            data_dir,
+            api: None,
+            keeper,
+            grace: Duration::from_secs(10),
+            startup_max: Duration::from_mins(1),
+            lease_ttl: Duration::from_secs(10),
+            heartbeat_every: Duration::from_secs(3),
+            restart: Backoff { min: Duration::from_millis(100), max: Duration::from_secs(30) },
+            stable_after: Duration::from_secs(30),
+            metrics: metric::Registry::default(),
+        }
+    }
+}

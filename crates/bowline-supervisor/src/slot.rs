@@ -1,0 +1,407 @@
+//! The life of one instance: start, check, restart, stop.
+
+mod checks;
+
+use std::{io, sync::Arc, time::Duration};
+
+use bowline_model::{Health, Instance, InstanceId, ServiceName, policy::Backoff, system::Check};
+use bowline_runtime::{
+    metric, task,
+    time::{self, Instant},
+};
+use tokio::sync::watch;
+
+use crate::{
+    Event, Exit, Settings,
+    board::{Board, Phase, Row},
+    environment::{self, Environment},
+    event::Bus,
+    kept::{Kept, Order, Output},
+    lines::{Lines, Tail},
+    port::{Port, Ports},
+    registration::{self, Registrar, Registration},
+};
+use checks::{Checks, Verdict};
+
+/// How many lines of an instance are remembered.
+const TAIL_LINES: usize = 20;
+
+/// The longest the last lines of a dead process are waited for.
+const LAST_LINES_MAX: Duration = Duration::from_millis(500);
+
+/// The longest a drain waits for the registry.
+const REGISTRY_MAX: Duration = Duration::from_secs(1);
+
+/// A process that ends this soon, and speaks of its address, lost its port to somebody else.
+const PORT_LOST_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often in a row a lost port is no crash.
+const PORTS_LOST_MAX: u32 = 5;
+
+/// What all slots of a supervisor share.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) settings: Settings,
+    pub(crate) board: Arc<Board>,
+    pub(crate) bus: Bus,
+    pub(crate) ports: Ports,
+    pub(crate) registrar: Registrar,
+}
+
+/// What all instances of a service share.
+#[derive(Debug)]
+pub(crate) struct Template {
+    pub(crate) service: ServiceName,
+    /// The shell command, expanded.
+    pub(crate) command: String,
+    pub(crate) check: Check,
+    pub(crate) environment: Environment,
+}
+
+/// What is to become of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Aim {
+    /// It runs.
+    Run,
+    /// It ends what it does and stops.
+    Drain,
+    /// It stops at once.
+    Kill,
+}
+
+/// An instance, whatever process it has now. Dropping it kills that process.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) id: InstanceId,
+    pub(crate) service: ServiceName,
+    aim: watch::Sender<Aim>,
+    _task: task::Guarded<()>,
+}
+
+impl Slot {
+    /// Starts the instance with this number, from 1.
+    ///
+    /// The id names the slot, not the process: a process that is started again has the same. Who
+    /// registers, renews and deregisters it is one task, so no late word of a dead process can
+    /// harm the next one.
+    pub(crate) fn start(common: Arc<Common>, template: Arc<Template>, number: u32) -> Self {
+        let service = template.service.clone();
+        let id = InstanceId::new(&format!("{service}-{number}")).expect("a service's name and a number are an id");
+        let (aim, aim_seen) = watch::channel(Aim::Run);
+        let life = Life::new(common, template, id.clone(), aim_seen);
+        Self { id, service, aim, _task: task::Guarded::new(task::spawn(life.live())) }
+    }
+
+    /// Says what is to become of it; never takes back what was said before.
+    pub(crate) fn aim(&self, aim: Aim) {
+        self.aim.send_if_modified(|now| aim > std::mem::replace(now, aim.max(*now)));
+    }
+}
+
+/// What the task of a slot knows.
+struct Life {
+    common: Arc<Common>,
+    template: Arc<Template>,
+    id: InstanceId,
+    aim: watch::Receiver<Aim>,
+    registration: Registration,
+    tail: Tail,
+    restarts: metric::Counter,
+    crashes: u32,
+    ports_lost: u32,
+}
+
+/// A process of the instance.
+struct Running {
+    kept: Kept,
+    port: Port,
+    began: Instant,
+    healthy_since: Option<Instant>,
+    instance: Instance,
+    readers: [task::JoinHandle<()>; 2],
+}
+
+/// Why a process is no longer.
+enum End {
+    Crashed(Crash),
+    Drained,
+}
+
+/// What a crash means for the next start.
+#[derive(Debug, Clone, Copy, Default)]
+struct Crash {
+    /// It was well for long.
+    was_stable: bool,
+    /// Its port was taken by somebody else.
+    is_port_lost: bool,
+    /// The next start will not go better.
+    is_hopeless: bool,
+}
+
+impl Life {
+    fn new(common: Arc<Common>, template: Arc<Template>, id: InstanceId, aim: watch::Receiver<Aim>) -> Self {
+        let tail = Tail::new(TAIL_LINES);
+        let row = Row {
+            service: template.service.clone(),
+            phase: Phase::Starting,
+            check: template.check.http.clone(),
+            failure: "it was not started yet".to_owned(),
+            tail: tail.clone(),
+        };
+        common.board.put(id.clone(), row);
+        let restarts = common.settings.metrics.counter(
+            "bowline_supervisor_restarts_total",
+            "Processes started again after they ended by themselves.",
+            &[("service", template.service.as_str())],
+        );
+        let (board, registered) = (common.board.clone(), id.clone());
+        let registration = common.registrar.place(id.clone(), move || {
+            board.change(&registered, |row| {
+                if matches!(row.phase, Phase::Starting | Phase::Hopeless) {
+                    row.phase = Phase::Ready;
+                }
+            });
+        });
+        Self { common, template, id, aim, registration, tail, restarts, crashes: 0, ports_lost: 0 }
+    }
+
+    /// Starts the process again and again, until it is to stop.
+    async fn live(mut self) {
+        loop {
+            let end = match self.start().await {
+                Ok(running) => self.watch_over(running).await,
+                Err(error) => self.not_started(&error),
+            };
+            let End::Crashed(crash) = end else { return };
+            let wait = self.wait_after(crash);
+            tokio::select! {
+                biased;
+                () = aimed(&mut self.aim, Aim::Drain) => {
+                    self.stopped(Exit::NoProcess, false).await;
+                    return;
+                }
+                () = time::sleep(wait) => {}
+            }
+            self.restarts.increment();
+        }
+    }
+
+    async fn start(&mut self) -> io::Result<Running> {
+        let settings = &self.common.settings;
+        self.tail.begin();
+        let port = self.common.ports.take()?;
+        let address = port.address();
+        let environment = environment::of_instance(&self.template.environment, &self.id, address);
+        let order = Order {
+            keeper: &settings.keeper,
+            command: &self.template.command,
+            dir: &settings.root,
+            environment: &environment,
+        };
+        let began = time::now();
+        let (kept, output) = Kept::start(order).await?;
+        let pid = kept.pid();
+        let mut instance = Instance::new(self.id.clone(), self.template.service.clone(), address.into());
+        registration::mark(&mut instance, pid);
+        let check = format!("http://{address}{}", self.template.check.http);
+        self.common.board.change(&self.id, |row| row.check = check);
+        let service = self.template.service.clone();
+        self.common.bus.tell(Event::InstanceStarted { instance: self.id.clone(), service, pid, address });
+        let readers = self.read(output);
+        Ok(Running { kept, port, began, healthy_since: None, instance, readers })
+    }
+
+    /// Tells and remembers what the process writes.
+    fn read(&self, output: Output) -> [task::JoinHandle<()>; 2] {
+        fn read_one(
+            life: &Life,
+            is_stderr: bool,
+            output: impl tokio::io::AsyncRead + Unpin + Send + 'static,
+        ) -> task::JoinHandle<()> {
+            let (bus, tail, instance) = (life.common.bus.clone(), life.tail.clone(), life.id.clone());
+            task::spawn(async move {
+                let mut lines = Lines::new(output);
+                while let Some(line) = lines.next().await {
+                    tail.push(&line);
+                    bus.tell_line(Event::LogLine { instance: instance.clone(), is_stderr, line }).await;
+                }
+            })
+        }
+        [read_one(self, false, output.stdout), read_one(self, true, output.stderr)]
+    }
+
+    /// Checks the process until it ends or is to stop.
+    async fn watch_over(&mut self, mut running: Running) -> End {
+        let mut checks = Checks::new(running.port.address(), &self.template.check);
+        loop {
+            tokio::select! {
+                biased;
+                () = running.kept.ended() => break,
+                () = aimed(&mut self.aim, Aim::Drain) => {
+                    self.drain(running).await;
+                    return End::Drained;
+                }
+                verdict = checks.next() => self.judge(&mut running, verdict),
+            }
+        }
+        self.registration.want(None);
+        let exit = running.kept.wait().await;
+        let is_stable = |since: Instant| time::now() - since >= self.common.settings.stable_after;
+        let was_stable = running.healthy_since.is_some_and(is_stable);
+        let is_young = running.healthy_since.is_none() && time::now() - running.began < PORT_LOST_WITHIN;
+        last_lines(running.readers).await;
+        let last_lines = self.tail.current();
+        let is_port_lost =
+            is_young && last_lines.iter().any(|line| speaks_of_taken_address(line, running.port.number()));
+        // What a shell answers when there is no such command, or it may not be run.
+        let is_hopeless = matches!(exit, Exit::Status(126 | 127));
+        self.exited(exit, last_lines);
+        End::Crashed(Crash { was_stable, is_port_lost, is_hopeless })
+    }
+
+    fn exited(&self, exit: Exit, last_lines: Vec<String>) {
+        self.common.board.change(&self.id, |row| row.failure = format!("its process {exit}"));
+        self.common.bus.tell(Event::InstanceExited { instance: self.id.clone(), exit, last_lines });
+    }
+
+    /// Acts upon a change of health.
+    fn judge(&self, running: &mut Running, verdict: Verdict) {
+        let instance = self.id.clone();
+        match verdict {
+            Verdict::Healthy => {
+                let address = running.port.address();
+                running.healthy_since = Some(time::now());
+                running.instance.health = Health::Healthy;
+                let after = time::now() - running.began;
+                self.common.bus.tell(Event::InstanceHealthy { instance, address, after });
+                let failure = "it is healthy, but the registry did not take it".to_owned();
+                self.common.board.change(&self.id, |row| row.failure = failure);
+            }
+            Verdict::NotYet(failure) => {
+                self.common.board.change(&self.id, |row| row.failure = failure);
+                return;
+            }
+            Verdict::Unhealthy(failure) => {
+                running.healthy_since = None;
+                running.instance.health = Health::Unhealthy;
+                self.common.bus.tell(Event::InstanceUnhealthy { instance, failure });
+            }
+        }
+        self.registration.want(Some(running.instance.clone()));
+    }
+
+    fn not_started(&self, error: &io::Error) -> End {
+        self.exited(Exit::NotStarted(error.to_string()), Vec::new());
+        let is_hopeless = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
+        End::Crashed(Crash { is_hopeless, ..Crash::default() })
+    }
+
+    /// Counts the crash, and says how long to wait for the next start.
+    fn wait_after(&mut self, crash: Crash) -> Duration {
+        if crash.was_stable {
+            self.crashes = 0;
+        }
+        let (crashes, after) = if crash.is_port_lost && self.ports_lost < PORTS_LOST_MAX {
+            self.ports_lost += 1;
+            (0, Duration::ZERO)
+        } else {
+            self.ports_lost = 0;
+            self.crashes = self.crashes.saturating_add(1);
+            (self.crashes, restart_wait(self.common.settings.restart, self.crashes))
+        };
+        self.common.bus.tell(Event::Restarting { instance: self.id.clone(), crashes, after });
+        self.common.board.change(&self.id, |row| {
+            if crash.is_hopeless && row.phase == Phase::Starting {
+                row.phase = Phase::Hopeless;
+            }
+        });
+        after
+    }
+
+    /// Keeps new requests away, then lets the process end what it has; kills it when told to.
+    async fn drain(&mut self, mut running: Running) {
+        if running.instance.health != Health::Draining && running.healthy_since.is_some() {
+            running.instance.health = Health::Draining;
+            self.registration.want(Some(running.instance.clone()));
+            time::timeout(REGISTRY_MAX, self.registration.settled()).await.ok();
+        }
+        self.common.bus.tell(Event::Draining { instance: self.id.clone() });
+        running.kept.terminate();
+        let (exit, was_killed) = tokio::select! {
+            biased;
+            exit = running.kept.wait() => (exit, false),
+            () = aimed(&mut self.aim, Aim::Kill) => {
+                self.common.bus.tell(Event::Killed { instance: self.id.clone() });
+                running.kept.kill();
+                (running.kept.wait().await, true)
+            }
+        };
+        last_lines(running.readers).await;
+        self.stopped(exit, was_killed).await;
+    }
+
+    async fn stopped(&self, exit: Exit, was_killed: bool) {
+        self.registration.want(None);
+        time::timeout(REGISTRY_MAX, self.registration.settled()).await.ok();
+        self.common.bus.tell(Event::InstanceStopped { instance: self.id.clone(), exit });
+        self.common.board.change(&self.id, |row| row.phase = Phase::Stopped { was_killed });
+    }
+}
+
+/// Waits until the aim is at least this. Without anybody to say so, it is for ever.
+async fn aimed(aim: &mut watch::Receiver<Aim>, least: Aim) {
+    if aim.wait_for(|aim| *aim >= least).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Waits for what a dead process wrote, but not for a receiver that does not take it.
+async fn last_lines(readers: [task::JoinHandle<()>; 2]) {
+    let until = time::now() + LAST_LINES_MAX;
+    for mut reader in readers {
+        if time::timeout_at(until, &mut reader).await.is_err() {
+            reader.abort();
+        }
+    }
+}
+
+/// The shortest wait, doubled for each crash after the first, at most the longest.
+fn restart_wait(backoff: Backoff, crashes: u32) -> Duration {
+    let doublings = crashes.saturating_sub(1).min(20);
+    backoff.min.saturating_mul(1 << doublings).min(backoff.max)
+}
+
+/// Whether a line says that an address, and if it names a port this one, is taken. The words are
+/// those of the C library and of the common runtimes.
+fn speaks_of_taken_address(line: &str, port: u16) -> bool {
+    const WORDS: [&str; 4] = ["address already in use", "address in use", "eaddrinuse", "addrinuse"];
+    let line = line.to_ascii_lowercase();
+    let names_another = line.contains("127.0.0.1:") && !line.contains(&format!("127.0.0.1:{port}"));
+    WORDS.iter().any(|words| line.contains(words)) && !names_another
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restarts_wait_longer_each_time_up_to_the_bound() {
+        let backoff = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(30) };
+        let waits: Vec<_> =
+            [1, 2, 3, 9, 10, 4_000_000].map(|crashes| restart_wait(backoff, crashes).as_millis()).into();
+        assert_eq!(waits, [100, 200, 400, 25_600, 30_000, 30_000]);
+    }
+
+    #[test]
+    fn a_taken_address_is_recognized() {
+        for line in [
+            "Error: Os { code: 98, kind: AddrInUse, message: \"Address already in use\" }",
+            "listen EADDRINUSE: address already in use 127.0.0.1:8123",
+            "OSError: [Errno 98] Address already in use",
+        ] {
+            assert!(speaks_of_taken_address(line, 8123), "{line}");
+        }
+        assert!(!speaks_of_taken_address("cannot bind 127.0.0.1:9999: address already in use", 8123));
+        assert!(!speaks_of_taken_address("listening", 8123));
+    }
+}

@@ -1,0 +1,204 @@
+//! The supervisor itself: starts a system, waits until it is ready, drains it.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use bowline_model::{InstanceId, System};
+use bowline_registry::Registry;
+use bowline_runtime::{
+    task,
+    time::{self, Instant},
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    Error, Event, Settings,
+    board::{Board, Phase, Row},
+    build, environment,
+    event::Bus,
+    expand::Placeholders,
+    order,
+    port::Ports,
+    registration::{self, Registrar},
+    slot::{Aim, Common, Slot, Template},
+};
+
+/// The longest a drain waits for processes that were killed.
+const KILLED_MAX: Duration = Duration::from_secs(1);
+
+/// The longest a drain waits for a receiver of events that does not take them.
+const EVENTS_MAX: Duration = Duration::from_secs(1);
+
+/// A system's running processes. Dropping it kills them all.
+#[derive(Debug)]
+pub struct Supervisor {
+    common: Arc<Common>,
+    slots: Vec<Slot>,
+    /// Indices into `slots`, in the order in which they stop.
+    tiers: Vec<Vec<usize>>,
+    started: Instant,
+    carrier: task::JoinHandle<()>,
+}
+
+/// How a drain went.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Drained {
+    /// Instances whose processes ended within the grace period.
+    pub stopped: Vec<InstanceId>,
+    /// Instances that had to be killed.
+    pub killed: Vec<InstanceId>,
+}
+
+impl Supervisor {
+    /// Builds, removes what an earlier run left in the registry, and starts every instance.
+    ///
+    /// Returns when the processes are being started; [`Supervisor::ready`] waits for their health.
+    ///
+    /// # Errors
+    /// [`Error::Build`], [`Error::Keeper`], [`Error::Leftovers`], [`Error::Folder`]; nothing is
+    /// left running.
+    ///
+    /// # Cancel safety
+    /// Dropping the future kills a build that is under way with all its processes.
+    pub async fn start(
+        system: System,
+        settings: Settings,
+        registry: Arc<dyn Registry>,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Self, Error> {
+        let settings = absolute(settings);
+        let placeholders = Placeholders { target: &settings.target_dir, data: &settings.data_dir };
+        let (bus, carrier) = Bus::new(events, &settings.metrics);
+        registration::clear(registry.as_ref()).await.map_err(|source| Error::Leftovers { source })?;
+        environment::make_folders(&settings)?;
+        build::run(&system, &settings, placeholders, &bus).await?;
+        let templates = templates(&system, &settings, placeholders);
+        let registrar = Registrar::new(registry, settings.lease_ttl, settings.heartbeat_every);
+        let board = Arc::new(Board::new());
+        let common = Arc::new(Common { settings, board, bus, ports: Ports::default(), registrar });
+        let slots: Vec<Slot> = templates
+            .into_iter()
+            .flat_map(|(template, replicas)| (1..=replicas).map(move |number| (template.clone(), number)))
+            .map(|(template, number)| Slot::start(common.clone(), template, number))
+            .collect();
+        let tiers = tiers(&system, &slots);
+        Ok(Self { common, slots, tiers, started: time::now(), carrier })
+    }
+
+    /// Waits until every instance was healthy and is registered.
+    ///
+    /// # Errors
+    /// [`Error::NeverHealthy`] for the first service that used up its time, or whose command
+    /// cannot be run. Its processes, and the others, go on: whether to drain is the caller's
+    /// decision.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost; waiting can begin again.
+    pub async fn ready(&self) -> Result<(), Error> {
+        let board = &self.common.board;
+        let until = self.started + self.common.settings.startup_max;
+        let settled = board.wait_for(|rows| {
+            if let Some((id, row)) = rows.iter().find(|(_, row)| row.phase == Phase::Hopeless) {
+                return Some(Err(self.never_healthy(id, row)));
+            }
+            rows.values().all(|row| row.phase != Phase::Starting).then_some(Ok(()))
+        });
+        time::timeout_at(until, settled).await.unwrap_or_else(|_| {
+            board.look(|rows| match rows.iter().find(|(_, row)| row.phase == Phase::Starting) {
+                Some((id, row)) => Err(self.never_healthy(id, row)),
+                None => Ok(()),
+            })
+        })
+    }
+
+    /// Stops everything: no new requests, SIGTERM to callers first, SIGKILL to who is left after
+    /// the grace period.
+    ///
+    /// A service is sent SIGTERM when all that call it have ended, or have had their share of the
+    /// grace period. Takes at most the grace period and three seconds.
+    ///
+    /// # Cancel safety
+    /// Dropping the future kills what still runs.
+    pub async fn drain(self) -> Drained {
+        let until = time::now() + self.common.settings.grace;
+        for (at, tier) in self.tiers.iter().enumerate() {
+            for slot in tier {
+                self.slots[*slot].aim(Aim::Drain);
+            }
+            let rest = until.saturating_duration_since(time::now());
+            let tiers_left = u32::try_from(self.tiers.len() - at).unwrap_or(u32::MAX);
+            time::timeout(rest / tiers_left, self.stopped(tier)).await.ok();
+        }
+        let all: Vec<usize> = (0..self.slots.len()).collect();
+        time::timeout_at(until, self.stopped(&all)).await.ok();
+        self.slots.iter().for_each(|slot| slot.aim(Aim::Kill));
+        time::timeout(KILLED_MAX, self.stopped(&all)).await.ok();
+        let drained = self.common.board.look(drained);
+        let Self { common, slots, tiers: _, started: _, carrier } = self;
+        drop((slots, common));
+        time::timeout(EVENTS_MAX, carrier).await.ok();
+        drained
+    }
+
+    async fn stopped(&self, slots: &[usize]) {
+        let is_stopped = |rows: &BTreeMap<InstanceId, Row>, slot: &usize| {
+            rows.get(&self.slots[*slot].id).is_none_or(|row| matches!(row.phase, Phase::Stopped { .. }))
+        };
+        self.common.board.wait_for(|rows| slots.iter().all(|slot| is_stopped(rows, slot)).then_some(())).await;
+    }
+
+    fn never_healthy(&self, id: &InstanceId, row: &Row) -> Error {
+        Error::NeverHealthy {
+            service: row.service.clone(),
+            instance: id.clone(),
+            check: row.check.clone(),
+            failure: row.failure.clone(),
+            waited: time::now() - self.started,
+            lines: row.tail.all(),
+        }
+    }
+}
+
+/// Who did not stop in time was killed, even if its end was not seen.
+fn drained(rows: &BTreeMap<InstanceId, Row>) -> Drained {
+    let mut drained = Drained::default();
+    for (id, row) in rows {
+        let list = match row.phase {
+            Phase::Stopped { was_killed: false } => &mut drained.stopped,
+            Phase::Stopped { was_killed: true } | Phase::Starting | Phase::Ready | Phase::Hopeless => {
+                &mut drained.killed
+            }
+        };
+        list.push(id.clone());
+    }
+    drained
+}
+
+/// Commands run in the root: paths that are relative to where we are would be wrong there.
+fn absolute(mut settings: Settings) -> Settings {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    settings.root = absolute(&settings.root);
+    settings.target_dir = absolute(&settings.target_dir);
+    settings.data_dir = absolute(&settings.data_dir);
+    settings.keeper = absolute(&settings.keeper);
+    settings
+}
+
+/// The services that run here, with their numbers of replicas.
+fn templates(system: &System, settings: &Settings, placeholders: Placeholders<'_>) -> Vec<(Arc<Template>, u32)> {
+    let template = |service: &bowline_model::system::Service| {
+        let template = Template {
+            service: service.name.clone(),
+            command: placeholders.in_command(service.run.as_ref()?),
+            check: service.check.clone(),
+            environment: environment::of_service(service, settings, placeholders),
+        };
+        Some((Arc::new(template), service.replicas))
+    };
+    system.services.iter().filter_map(template).collect()
+}
+
+fn tiers(system: &System, slots: &[Slot]) -> Vec<Vec<usize>> {
+    let of_tier =
+        |tier: Vec<_>| -> Vec<usize> { (0..slots.len()).filter(|slot| tier.contains(&slots[*slot].service)).collect() };
+    order::tiers(system).into_iter().map(of_tier).filter(|tier| !tier.is_empty()).collect()
+}

@@ -1,0 +1,12 @@
+//! The supervisor with real processes: shells, and the small programs of `examples/`.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by it, and helpers of tests are tests")]
+
+mod builds;
+mod crashes;
+mod drains;
+mod fixture;
+mod health;
+mod keeping;
+mod registry;
+mod starts;

@@ -1,0 +1,138 @@
+//! Starting: ready, registered, told what it needs to know.
+
+use std::time::Duration;
+
+use bowline_model::{Health, Instance, InstanceId, ServiceName, system::Resource};
+use bowline_supervisor::Event;
+
+use crate::fixture::{Fixture, call, get, is_alive, probe, service};
+
+#[tokio::test]
+async fn replicas_become_ready_registered_and_known_by_events() {
+    let fixture = Fixture::new();
+    let mut order = probe("order");
+    order.replicas = 2;
+    let elsewhere = bowline_model::system::Service { run: None, ..service("elsewhere", "") };
+    let supervisor = fixture.start([order, elsewhere]).await.unwrap();
+    supervisor.ready().await.unwrap();
+    let instances = fixture.registry.instances();
+    assert_eq!(instances.iter().map(|instance| instance.id.as_str()).collect::<Vec<_>>(), ["order-1", "order-2"]);
+    assert_ne!(instances[0].address, instances[1].address);
+    for instance in &instances {
+        assert_eq!(instance.health, Health::Healthy);
+        assert_eq!(instance.metadata["bowline.supervised"], "true");
+        let pid: u32 = instance.metadata["pid"].parse().unwrap();
+        assert!(is_alive(pid));
+        let started = |event: &Event| match event {
+            Event::InstanceStarted { instance: id, pid, .. } if *id == instance.id => Some(*pid),
+            _ => None,
+        };
+        assert_eq!(fixture.events.wait(started).await, pid);
+        let is_healthy =
+            |event: &Event| matches!(event, Event::InstanceHealthy { instance: id, .. } if *id == instance.id);
+        fixture.events.wait(|event| is_healthy(event).then_some(())).await;
+    }
+    assert_eq!(fixture.events.lines("order-1"), ["listening"]);
+    let drained = supervisor.drain().await;
+    assert_eq!((drained.stopped.len(), drained.killed.len()), (2, 0));
+    assert!(fixture.registry.instances().is_empty());
+    for instance in &instances {
+        assert!(!is_alive(instance.metadata["pid"].parse().unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn an_instance_is_told_who_it_is_and_what_it_owns_and_calls() {
+    let mut fixture = Fixture::new();
+    fixture.settings.api = Some(([127, 0, 0, 1], 7117).into());
+    let mut order = probe("order");
+    order.env.insert("GREETING".to_owned(), "from ${data}".to_owned());
+    order.env.insert("PORT".to_owned(), "1".to_owned());
+    let position = order.position;
+    let resource = |kind: &str, name: &str| Resource { kind: kind.to_owned(), name: name.to_owned(), position };
+    order.boundary.data = vec![resource("sqlite", "order.db"), resource("postgres", "big")];
+    order.calls = vec![call("payment")];
+    let supervisor = fixture.start([order]).await.unwrap();
+    supervisor.ready().await.unwrap();
+    let instance = fixture.registry.get("order-1").unwrap();
+    let environment = get(&instance.address, "/env");
+    let data = fixture.settings.data_dir.display();
+    let port = instance.address.to_string().rsplit_once(':').unwrap().1.to_owned();
+    for line in [
+        "BOWLINE_SERVICE=order".to_owned(),
+        "BOWLINE_INSTANCE=order-1".to_owned(),
+        "BOWLINE_SUPERVISED=1".to_owned(),
+        "BOWLINE_API=http://127.0.0.1:7117".to_owned(),
+        format!("BOWLINE_LISTEN={}", instance.address),
+        format!("PORT={port}"),
+        format!("BOWLINE_DATA_DIR={data}"),
+        format!("BOWLINE_DATA_ORDER_DB=sqlite://{data}/sqlite/order.db"),
+        format!("DATABASE_URL=sqlite://{data}/sqlite/order.db"),
+        format!("GREETING=from {data}"),
+    ] {
+        assert!(environment.lines().any(|found| found == line), "{line} is not in\n{environment}");
+    }
+    let calls = environment.lines().find_map(|line| line.strip_prefix("BOWLINE_CALLS=")).unwrap();
+    let calls: serde_json::Value = serde_json::from_str(calls).unwrap();
+    assert_eq!(calls["payment"]["timeout"], "15s");
+    assert!(fixture.settings.data_dir.join("sqlite").is_dir());
+}
+
+#[tokio::test]
+async fn what_an_earlier_run_left_is_removed_and_the_rest_stays() {
+    let mut fixture = Fixture::new();
+    let instance = |id: &str| {
+        let id = InstanceId::new(id).unwrap();
+        Instance::new(id, ServiceName::new("old").unwrap(), "127.0.0.1:9".parse().unwrap())
+    };
+    let mut left = instance("old-1");
+    left.metadata.insert("bowline.supervised".to_owned(), "true".to_owned());
+    fixture.registry = crate::registry::FakeRegistry::with([left, instance("by-hand")]);
+    fixture.registry.fail(2);
+    let supervisor = fixture.start([probe("order")]).await.unwrap();
+    supervisor.ready().await.unwrap();
+    assert!(fixture.registry.get("old-1").is_none());
+    assert!(fixture.registry.get("by-hand").is_some());
+}
+
+#[tokio::test]
+async fn a_registry_that_stays_away_fails_the_start() {
+    let fixture = Fixture::new();
+    fixture.registry.fail(u32::MAX);
+    let error = fixture.start([probe("order")]).await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot remove the registrations of an earlier run");
+    assert!(error.retryable());
+}
+
+#[tokio::test]
+async fn a_service_that_never_answers_well_is_named_with_all_that_is_known() {
+    let mut fixture = Fixture::new();
+    fixture.settings.startup_max = Duration::from_millis(500);
+    let mut order = probe("order");
+    order.env.insert("UNHEALTHY_FILE".to_owned(), "/".to_owned());
+    let supervisor = fixture.start([order, probe("fine")]).await.unwrap();
+    let error = supervisor.ready().await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("service order did not become healthy within "), "{text}");
+    assert!(text.contains("instance order-1, check http://127.0.0.1:"), "{text}");
+    assert!(text.ends_with("/readyz: answered with status 503"), "{text}");
+    assert_eq!(error.lines(), ["listening"]);
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_be_run_is_not_waited_for() {
+    let fixture = Fixture::new();
+    let supervisor = fixture.start([service("order", "no-such-command-here --x")]).await.unwrap();
+    let error = supervisor.ready().await.unwrap_err();
+    assert!(error.to_string().ends_with("its process exited with status 127"), "{error}");
+    assert!(error.lines()[0].contains("no-such-command-here"), "{:?}", error.lines());
+}
+
+#[tokio::test]
+async fn a_missing_keeper_is_named() {
+    let mut fixture = Fixture::new();
+    fixture.settings.keeper = fixture.file("no-keeper");
+    let supervisor = fixture.start([probe("order")]).await.unwrap();
+    let error = supervisor.ready().await.unwrap_err();
+    assert!(error.to_string().contains("its process could not be started: "), "{error}");
+}

@@ -1,0 +1,81 @@
+//! The names of metrics and attributes, each written once.
+//!
+//! Attributes follow the OpenTelemetry semantic conventions where these have a name.
+
+// === metrics ===
+
+/// Requests answered; labels `reporter`, `service`, `route`, `code`.
+pub const REQUESTS_TOTAL: &str = "bowline_requests_total";
+/// How long requests took; the labels of [`REQUESTS_TOTAL`].
+pub const REQUEST_DURATION_SECONDS: &str = "bowline_request_duration_seconds";
+/// Spans that were dropped before they left the process; label `reason`.
+pub const SPANS_DROPPED_TOTAL: &str = "bowline_spans_dropped_total";
+/// Spans that wait for their reporter.
+pub const SPANS_QUEUED: &str = "bowline_spans_queued";
+
+/// Label: who counts, `gateway`, `client` or `server`.
+pub const LABEL_REPORTER: &str = "reporter";
+/// Label: the service that was called.
+pub const LABEL_SERVICE: &str = "service";
+/// Label: the route it came by.
+pub const LABEL_ROUTE: &str = "route";
+/// Label: the status it was answered with.
+pub const LABEL_CODE: &str = "code";
+
+// === attributes ===
+
+/// The method, as `GET`.
+pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
+/// The matched path template, as `/orders/{id}`.
+pub const HTTP_ROUTE: &str = "http.route";
+/// The status of the answer.
+pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+/// The path, without query.
+pub const URL_PATH: &str = "url.path";
+/// `http` or `https`.
+pub const URL_SCHEME: &str = "url.scheme";
+/// The host that was asked for.
+pub const SERVER_ADDRESS: &str = "server.address";
+/// The port that was asked for.
+pub const SERVER_PORT: &str = "server.port";
+/// Who asked.
+pub const CLIENT_ADDRESS: &str = "client.address";
+/// `1.1` or `2`.
+pub const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
+/// What kind of failure, of low cardinality.
+pub const ERROR_TYPE: &str = "error.type";
+/// The message of an exception event.
+pub const EXCEPTION_MESSAGE: &str = "exception.message";
+/// The service that a span of a caller calls.
+pub const PEER_SERVICE: &str = "peer.service";
+
+/// The gateway's route that matched.
+pub const BOWLINE_ROUTE: &str = "bowline.route";
+/// The service that a backend of the route names.
+pub const BOWLINE_BACKEND: &str = "bowline.backend";
+/// Which attempt, from 1.
+pub const BOWLINE_ATTEMPT: &str = "bowline.attempt";
+/// How many attempts there were.
+pub const BOWLINE_ATTEMPTS: &str = "bowline.attempts";
+/// The instance that was picked.
+pub const BOWLINE_INSTANCE: &str = "bowline.instance";
+/// Its address.
+pub const BOWLINE_ADDRESS: &str = "bowline.address";
+/// Why Bowline itself answered, or gave up an attempt: the value of `x-bowline-reason`.
+pub const BOWLINE_REASON: &str = "bowline.reason";
+/// What came of an attempt.
+pub const BOWLINE_OUTCOME: &str = "bowline.outcome";
+/// How long an attempt took, in nanoseconds.
+pub const BOWLINE_DURATION_NANOS: &str = "bowline.duration_nanos";
+/// How many attributes and events a span had to drop at its bounds.
+pub const BOWLINE_DROPPED: &str = "bowline.dropped";
+
+/// The event of one attempt.
+pub const EVENT_ATTEMPT: &str = "attempt";
+
+// === headers ===
+
+/// Says in every answer of Bowline which trace it belongs to.
+pub const TRACE_ID_HEADER: &str = "x-trace-id";
+/// Says why Bowline itself answered.
+pub const REASON_HEADER: &str = "x-bowline-reason";

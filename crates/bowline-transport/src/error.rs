@@ -1,0 +1,116 @@
+//! Why a request got no answer, or half of one.
+
+use std::{error::Error as StdError, fmt};
+
+use bowline_model::Code;
+
+use crate::body::BoxError;
+
+/// Why a request got no answer, or its answer's body broke off.
+///
+/// `Display` names what failed; the cause is in [`source`](StdError::source).
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    source: Option<BoxError>,
+}
+
+/// What failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// No connection could be made: nothing was sent.
+    Connect,
+    /// No connection was made in time: nothing was sent.
+    ConnectTimeout,
+    /// The connection broke before the head of an answer was complete.
+    Reset,
+    /// The answer is not HTTP as we accept it.
+    Malformed,
+    /// The answer's head exceeds its bounds.
+    HeadTooLarge,
+    /// The answer's body broke off, or its framing is wrong.
+    Body,
+    /// The caller's own body failed, or was not as long as it had said.
+    RequestBody,
+    /// The request cannot be sent over this connection (`CONNECT`, an upgrade).
+    Unsupported,
+}
+
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Whom we called.
+    Upstream,
+    /// Who called us.
+    Downstream,
+    /// Ourselves.
+    Internal,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, source: impl Into<BoxError>) -> Self {
+        Self { kind, source: Some(source.into()) }
+    }
+
+    /// What failed.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// What to answer to whoever asked.
+    pub fn code(&self) -> Code {
+        match self.kind {
+            Kind::Connect | Kind::ConnectTimeout => Code::Unavailable,
+            Kind::Reset | Kind::Malformed | Kind::HeadTooLarge | Kind::Body => Code::BadGateway,
+            Kind::RequestBody => Code::Cancelled,
+            Kind::Unsupported => Code::Internal,
+        }
+    }
+
+    /// Whose fault it is.
+    pub fn side(&self) -> Side {
+        match self.kind {
+            Kind::RequestBody => Side::Downstream,
+            Kind::Unsupported => Side::Internal,
+            _ => Side::Upstream,
+        }
+    }
+
+    /// Whether no connection was made, so that nothing was sent.
+    pub fn is_connect(&self) -> bool {
+        matches!(self.kind, Kind::Connect | Kind::ConnectTimeout)
+    }
+
+    /// Whether another attempt may succeed; for [`Kind::Reset`] only an idempotent request may be repeated.
+    pub fn retryable(&self) -> bool {
+        matches!(self.kind, Kind::Connect | Kind::ConnectTimeout | Kind::Reset)
+    }
+}
+
+impl From<Kind> for Error {
+    fn from(kind: Kind) -> Self {
+        Self { kind, source: None }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Connect => "cannot connect",
+            Kind::ConnectTimeout => "connecting took too long",
+            Kind::Reset => "connection closed before an answer",
+            Kind::Malformed => "answer is malformed",
+            Kind::HeadTooLarge => "answer's head is too large",
+            Kind::Body => "answer's body broke off",
+            Kind::RequestBody => "request's body failed",
+            Kind::Unsupported => "request cannot be sent",
+        })
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}

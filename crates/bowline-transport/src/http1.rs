@@ -1,0 +1,160 @@
+//! The HTTP/1 client: written, read and parsed in the caller's own task.
+//!
+//! A connection holds buffers only while bytes are in them. The steps: [`upload`] writes the head
+//! and the body, [`head`] parses what comes back, [`decode`] undoes its framing, [`download`] is
+//! the body that the caller reads.
+
+mod connection;
+mod decode;
+mod download;
+mod encode;
+mod head;
+mod upload;
+
+use std::{
+    future::poll_fn,
+    io,
+    task::{Context, Poll},
+};
+
+use http::{Method, Response, request::Parts};
+
+pub(crate) use self::{
+    connection::{Connection, connect},
+    download::Download,
+};
+use self::{
+    head::Answer,
+    upload::{Upload, UploadError},
+};
+use crate::{
+    body::Body,
+    endpoint::Endpoint,
+    error::{Error, Kind},
+    pool::Pool,
+    response::ResponseBody,
+};
+
+/// Interim answers (1xx) before the final one, at most.
+const INTERIM_MAX: usize = 16;
+
+/// An exchange that brought no answer.
+struct Failed {
+    error: Error,
+    /// Not a byte came back.
+    is_untouched: bool,
+}
+
+/// Sends a request over a pooled connection, or a new one.
+pub(crate) async fn send<P: Pool>(
+    pool: &P,
+    endpoint: &Endpoint,
+    head: &Parts,
+    mut body: Body,
+) -> Result<Response<ResponseBody<P>>, Error> {
+    let settings = pool.settings();
+    if let Some(connection) = pool.with(|idle| idle.take(endpoint, settings)) {
+        let again = if is_repeatable(head) { body.as_replayable() } else { None };
+        match exchange(pool, connection, head, body).await {
+            Ok(response) => return Ok(response),
+            Err(Failed { error, is_untouched }) => match again {
+                Some(again) if is_untouched => body = again,
+                _ => return Err(error),
+            },
+        }
+        // The server closed it just as we wrote.
+        settings.metrics.closed_stale.increment();
+    }
+    let connection = Connection::connect(endpoint, settings).await?;
+    exchange(pool, connection, head, body).await.map_err(|failed| failed.error)
+}
+
+/// Whether the request may reach the server twice.
+fn is_repeatable(head: &Parts) -> bool {
+    head.method.is_idempotent() || head.headers.contains_key("idempotency-key")
+}
+
+async fn exchange<P: Pool>(
+    pool: &P,
+    connection: Connection,
+    head: &Parts,
+    body: Body,
+) -> Result<Response<ResponseBody<P>>, Failed> {
+    let upload = Upload::new(head, &connection.endpoint, body);
+    let upload = upload.map_err(|error| Failed { error, is_untouched: false })?;
+    let head_bytes_max = pool.settings().head_bytes_max;
+    let mut exchange = Exchange::new(connection, upload, &head.method, head_bytes_max);
+    let answer = poll_fn(|cx| exchange.poll_answer(cx)).await;
+    let answer = answer.map_err(|error| Failed { error, is_untouched: !exchange.is_touched })?;
+    let body = Download::begin(pool, exchange.connection, answer.framing, exchange.upload, answer.is_keep_alive);
+    let body = body.map_err(|error| Failed { error, is_untouched: false })?;
+    Ok(answer.head.map(|()| body))
+}
+
+/// A request on its way, until the head of its answer is there.
+struct Exchange {
+    connection: Connection,
+    /// What is still to be sent.
+    upload: Upload,
+    is_head_method: bool,
+    head_bytes_max: usize,
+    interim_count: usize,
+    /// Bytes that are known not to hold a whole head.
+    scanned: usize,
+    /// Whether a byte came back.
+    is_touched: bool,
+}
+
+impl Exchange {
+    fn new(connection: Connection, upload: Upload, method: &Method, head_bytes_max: usize) -> Self {
+        let is_head_method = *method == Method::HEAD;
+        Self { connection, upload, is_head_method, head_bytes_max, interim_count: 0, scanned: 0, is_touched: false }
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, Error>> {
+        // A server may answer and close before it has read everything: when writing fails, what it
+        // has to say is read all the same.
+        if let Poll::Ready(Err(UploadError::Body(source))) = self.upload.poll(&mut self.connection.stream, cx) {
+            return Poll::Ready(Err(Error::new(Kind::RequestBody, source)));
+        }
+        loop {
+            if let Some(answer) = self.parse()? {
+                return Poll::Ready(Ok(answer));
+            }
+            match self.connection.poll_read(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(1..)) => self.is_touched = true,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.broken(io::ErrorKind::UnexpectedEof.into()))),
+                Poll::Ready(Err(source)) => return Poll::Ready(Err(self.broken(source))),
+            }
+        }
+    }
+
+    /// The head, if all of it is there; interim ones are skipped.
+    fn parse(&mut self) -> Result<Option<Answer>, Error> {
+        loop {
+            let read = &mut self.connection.read;
+            if read.is_empty() || !head::may_be_whole(read, self.scanned) {
+                self.scanned = read.len();
+                return if read.len() > self.head_bytes_max { Err(Kind::HeadTooLarge.into()) } else { Ok(None) };
+            }
+            let Some(answer) = head::parse(read, self.is_head_method, self.head_bytes_max)? else {
+                self.scanned = read.len();
+                return Ok(None);
+            };
+            self.scanned = 0;
+            if !answer.head.status().is_informational() {
+                return Ok(Some(answer));
+            }
+            self.interim_count += 1;
+            if answer.head.status() == 101 || self.interim_count > INTERIM_MAX {
+                return Err(Error::new(Kind::Malformed, "interim answer that was not asked for"));
+            }
+        }
+    }
+
+    /// The connection broke: the first failure, on either side of it, is the cause.
+    fn broken(&mut self, source: io::Error) -> Error {
+        Error::new(Kind::Reset, self.upload.take_failure().unwrap_or(source))
+    }
+}

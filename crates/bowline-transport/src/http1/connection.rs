@@ -1,0 +1,90 @@
+//! One connection to an endpoint.
+
+use std::{
+    future::Future as _,
+    io, mem,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bowline_runtime::time;
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt as _;
+
+use crate::{
+    buffer,
+    endpoint::Endpoint,
+    error::{Error, Kind},
+    pool::{Pool, PoolSettings},
+    stream::Stream,
+};
+
+/// The most that is read at once.
+const READ_MAX: usize = 64 * 1024;
+
+/// A connection that at most one request uses.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) stream: Stream,
+    pub(crate) endpoint: Arc<Endpoint>,
+    /// Bytes that were read and not yet consumed. Without capacity while nothing is expected.
+    pub(crate) read: BytesMut,
+    /// How much the next read asks for: grows while reads fill the buffer.
+    read_size: usize,
+}
+
+impl Connection {
+    /// Makes a connection, within the time that the settings allow.
+    pub(crate) async fn connect(endpoint: &Endpoint, settings: &PoolSettings) -> Result<Self, Error> {
+        let stream = connect(endpoint, settings).await?;
+        let endpoint = Arc::new(endpoint.clone());
+        Ok(Self { stream, endpoint, read: BytesMut::new(), read_size: buffer::CAPACITY })
+    }
+
+    /// Whether it can no longer carry a request: it was closed, or has bytes that belong to none.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.stream.is_stale()
+    }
+
+    /// Reads what is there; 0 at the end. A buffer is held only once something is readable.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.stream.poll_read_ready(cx))?;
+        if self.read.capacity() == 0 {
+            self.read = buffer::take();
+        }
+        if self.read.capacity() - self.read.len() < self.read_size / 2 {
+            self.read.reserve(self.read_size);
+        }
+        let room = self.read.capacity() - self.read.len();
+        let count = ready!(pin!(self.stream.read_buf(&mut self.read)).poll(cx))?;
+        if count == room {
+            self.read_size = (self.read_size * 2).min(READ_MAX);
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Puts it back for the next request.
+    pub(crate) fn park<P: Pool>(mut self, pool: &P) {
+        debug_assert!(self.read.is_empty(), "what was read belongs to nobody");
+        buffer::give(mem::take(&mut self.read));
+        self.read_size = buffer::CAPACITY;
+        let refused = pool.with(|idle| idle.park(self, pool.settings()));
+        drop(refused);
+    }
+}
+
+/// Opens a socket to an endpoint, within the time that the settings allow.
+pub(crate) async fn connect(endpoint: &Endpoint, settings: &PoolSettings) -> Result<Stream, Error> {
+    let connected = time::timeout(settings.connect_timeout, Stream::connect(&endpoint.address)).await;
+    let result = match connected {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(source)) => Err(Error::new(Kind::Connect, source)),
+        Err(_) => Err(Kind::ConnectTimeout.into()),
+    };
+    match &result {
+        Ok(_) => settings.metrics.connected.increment(),
+        Err(_) => settings.metrics.connect_failed.increment(),
+    }
+    result
+}

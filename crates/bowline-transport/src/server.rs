@@ -1,0 +1,172 @@
+//! The accept loop: HTTP/1.1 and HTTP/2 on one listener, bounded, and drained in order.
+
+mod accept;
+mod connection;
+mod entry;
+
+use std::{future::Future, net::SocketAddr, time::Duration};
+
+use bowline_runtime::{
+    drain::Drain,
+    metric::{Counter, Gauge, Registry},
+    net::{TcpListener, UnixListener},
+    task,
+};
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+pub use hyper::{
+    body::Incoming,
+    service::{Service, service_fn},
+};
+
+use self::{accept::accept, connection::Bounds};
+use crate::{body::BoxError, http2::Spawn};
+
+/// What is listened on.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+impl From<UnixListener> for Listener {
+    fn from(listener: UnixListener) -> Self {
+        Self::Unix(listener)
+    }
+}
+
+/// The two ends of an accepted connection; `None` for Unix sockets.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Peer {
+    /// The client's.
+    pub remote: Option<SocketAddr>,
+    /// Ours.
+    pub local: Option<SocketAddr>,
+}
+
+/// The bounds of a listener.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long a request's head may take, from its first byte; rounded up by up to a second.
+    pub header_timeout: Duration,
+    /// How long a connection may be without a request.
+    pub idle_timeout: Duration,
+    /// The most bytes of a request's head: at least 8 KiB. At most 100 headers.
+    pub head_bytes_max: usize,
+    /// Connections open at once; further ones are closed as they come.
+    pub connections_max: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub http2_streams_max: u32,
+    /// How long requests in flight may still take once draining began.
+    pub grace: Duration,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// What a listener counts.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    /// Connections open.
+    pub connections: Gauge,
+    /// Connections closed at once since there were too many.
+    pub refused: Counter,
+    /// Failures to accept.
+    pub accept_failed: Counter,
+    /// Connections closed since a request's head took too long.
+    pub header_timeout: Counter,
+}
+
+impl Default for Settings {
+    /// 10 s for a head, 75 s idle, heads of 64 KiB, 10,000 connections, 256 streams, 30 s of grace.
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            head_bytes_max: 64 * 1024,
+            connections_max: 10_000,
+            http2_streams_max: 256,
+            grace: Duration::from_secs(30),
+            metrics: Metrics::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Cells that the registry shows under the listener's name.
+    pub fn new(registry: &Registry, listener: &str) -> Self {
+        let labels: &[(&str, &str)] = &[("listener", listener)];
+        Self {
+            connections: registry.gauge("bowline_connections", "Connections open.", labels),
+            refused: registry.counter("bowline_connections_refused_total", "Connections closed: too many.", labels),
+            accept_failed: registry.counter("bowline_accept_failures_total", "Failures to accept.", labels),
+            header_timeout: registry.counter(
+                "bowline_header_timeouts_total",
+                "Connections closed: a request's head took too long.",
+                labels,
+            ),
+        }
+    }
+}
+
+/// Serves on this core: services and their futures need not be `Send`.
+///
+/// `make` gives each connection its service; requests arrive with hyper's own body. HTTP/2 is
+/// recognised by its preface. When draining begins, nothing more is accepted, idle connections are
+/// closed, the others are told (`Connection: close`, GOAWAY) and have the grace to finish; then
+/// this returns, and what is left is dropped.
+///
+/// # Panics
+/// Outside [`bowline_runtime::task::core_runtime`].
+///
+/// # Cancel safety
+/// Dropping the future stops accepting; connections go on by themselves, unsupervised.
+pub async fn serve_local<M, S, B>(listener: impl Into<Listener>, settings: Settings, drain: Drain, make: M)
+where
+    M: Fn(&Peer) -> S,
+    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>> + 'static,
+    B: HttpBody<Error: Into<BoxError>> + 'static,
+{
+    let bounds = Bounds::new(&settings);
+    accept(listener.into(), settings, drain, |stream, peer, entry| {
+        task::spawn_local(connection::serve(stream, make(&peer), bounds, entry, SpawnLocal));
+    })
+    .await;
+}
+
+/// Serves on a runtime of many threads.
+///
+/// As [`serve_local`], for services whose futures are `Send`: axum's, by way of
+/// `hyper_util::service::TowerToHyperService`.
+///
+/// # Cancel safety
+/// As [`serve_local`].
+pub async fn serve<M, S, B>(listener: impl Into<Listener>, settings: Settings, drain: Drain, make: M)
+where
+    M: Fn(&Peer) -> S,
+    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>, Future: Send> + Send + 'static,
+    B: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    let bounds = Bounds::new(&settings);
+    accept(listener.into(), settings, drain, |stream, peer, entry| {
+        task::spawn(connection::serve(stream, make(&peer), bounds, entry, Spawn));
+    })
+    .await;
+}
+
+/// Spawns an HTTP/2 connection's requests on the core of the connection.
+#[derive(Debug, Clone, Copy)]
+struct SpawnLocal;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for SpawnLocal {
+    fn execute(&self, future: F) {
+        task::spawn_local(future);
+    }
+}

@@ -1,0 +1,247 @@
+//! One accepted connection: recognised, served, and told when to end.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf as _, BytesMut};
+use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::{
+    body::Incoming,
+    rt::bounds::Http2ServerConnExec,
+    server::conn::{http1, http2},
+    service::Service,
+};
+use hyper_util::rt::TokioIo;
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+
+use super::{
+    Settings,
+    entry::{Entry, InFlight, Order},
+};
+use crate::{body::BoxError, buffer, stream::Stream};
+
+/// How every HTTP/2 connection begins (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The least of the bounds that hyper accepts.
+const HEAD_BYTES_MIN: usize = 8192;
+
+/// The bounds of one connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    head_bytes_max: usize,
+    http2_streams_max: u32,
+}
+
+impl Bounds {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let head_bytes_max = settings.head_bytes_max.max(HEAD_BYTES_MIN);
+        Self { head_bytes_max, http2_streams_max: settings.http2_streams_max }
+    }
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve<S, B, E>(mut stream: Stream, service: S, bounds: Bounds, entry: Arc<Entry>, exec: E)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>> + 'static,
+    B: HttpBody<Error: Into<BoxError>> + 'static,
+    E: Http2ServerConnExec<CountedFuture<S::Future>, Counted<B>> + Unpin + Clone,
+{
+    poll_fn(|cx| Poll::Ready(entry.listen(cx.waker()))).await;
+    let Some(Ok((prefix, is_http2))) = until_ordered(&entry, recognise(&mut stream)).await else { return };
+    let io = TokioIo::new(Observed { stream, prefix, entry: Arc::clone(&entry) });
+    let service = Counting { service, entry: Arc::clone(&entry) };
+    let served = if is_http2 {
+        let mut builder = http2::Builder::new(exec);
+        builder.max_concurrent_streams(bounds.http2_streams_max);
+        builder.max_header_list_size(u32::try_from(bounds.head_bytes_max).unwrap_or(u32::MAX));
+        let connection = builder.serve_connection(io, service);
+        drive(connection, http2::Connection::graceful_shutdown, &entry).await
+    } else {
+        let mut builder = http1::Builder::new();
+        // The accept loop looks after timeouts, without a timer for each request.
+        builder.header_read_timeout(None).max_buf_size(bounds.head_bytes_max);
+        let connection = builder.serve_connection(io, service);
+        drive(connection, http1::Connection::graceful_shutdown, &entry).await
+    };
+    if let Some(Err(error)) = served {
+        tracing::debug!(error = %error, "connection ended");
+    }
+}
+
+/// Runs a future until it ends, or the connection is told anything.
+async fn until_ordered<T>(entry: &Entry, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| if entry.orders() == Order::Run { future.as_mut().poll(cx).map(Some) } else { Poll::Ready(None) }).await
+}
+
+/// Runs a connection until it ends (`Some`) or is told to abort (`None`).
+async fn drive<C: Future>(connection: C, finish: fn(Pin<&mut C>), entry: &Entry) -> Option<C::Output> {
+    let mut connection = pin!(connection);
+    let mut is_finishing = false;
+    poll_fn(|cx| {
+        match entry.orders() {
+            Order::Run => {}
+            Order::Abort => return Poll::Ready(None),
+            Order::Finish if is_finishing => {}
+            Order::Finish => {
+                is_finishing = true;
+                entry.listen(cx.waker());
+                if entry.orders() == Order::Abort {
+                    return Poll::Ready(None);
+                }
+                finish(connection.as_mut());
+            }
+        }
+        connection.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// Reads the first bytes: what they were, and whether they are HTTP/2's.
+async fn recognise(stream: &mut Stream) -> io::Result<(BytesMut, bool)> {
+    let mut prefix = BytesMut::new();
+    loop {
+        // A buffer is held only once something is there.
+        poll_fn(|cx| stream.poll_read_ready(cx)).await?;
+        if prefix.capacity() == 0 {
+            prefix = buffer::take();
+        }
+        if stream.read_buf(&mut prefix).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let common = prefix.len().min(PREFACE.len());
+        if prefix[..common] != PREFACE[..common] {
+            return Ok((prefix, false));
+        }
+        if common == PREFACE.len() {
+            return Ok((prefix, true));
+        }
+    }
+}
+
+/// The stream, with what was read of it put back, and the arrival of bytes noted.
+struct Observed {
+    stream: Stream,
+    prefix: BytesMut,
+    entry: Arc<Entry>,
+}
+
+impl AsyncRead for Observed {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.prefix.is_empty() {
+            let count = self.prefix.len().min(buf.remaining());
+            buf.put_slice(&self.prefix[..count]);
+            self.prefix.advance(count);
+            if self.prefix.is_empty() {
+                buffer::give(std::mem::take(&mut self.prefix));
+            }
+            return Poll::Ready(Ok(()));
+        }
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.entry.bytes_read();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Observed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A service whose requests are counted as in flight until their responses ended.
+struct Counting<S> {
+    service: S,
+    entry: Arc<Entry>,
+}
+
+impl<S, B> Service<Request<Incoming>> for Counting<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+{
+    type Response = Response<Counted<B>>;
+    type Error = S::Error;
+    type Future = CountedFuture<S::Future>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let in_flight = Some(self.entry.begin());
+        CountedFuture { future: self.service.call(request), in_flight }
+    }
+}
+
+pin_project! {
+    /// A response being made.
+    pub(super) struct CountedFuture<F> {
+        #[pin]
+        future: F,
+        in_flight: Option<InFlight>,
+    }
+}
+
+impl<F, B, Error> Future for CountedFuture<F>
+where
+    F: Future<Output = Result<Response<B>, Error>>,
+{
+    type Output = Result<Response<Counted<B>>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.future.poll(cx))?;
+        let in_flight = this.in_flight.take();
+        Poll::Ready(Ok(response.map(|body| Counted { body, _in_flight: in_flight })))
+    }
+}
+
+pin_project! {
+    /// A response's body; the request is in flight until it is dropped.
+    pub(super) struct Counted<B> {
+        #[pin]
+        body: B,
+        _in_flight: Option<InFlight>,
+    }
+}
+
+impl<B: HttpBody> HttpBody for Counted<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.project().body.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,129 @@
+//! What the accept loop knows of a connection: whether it is busy, and how to tell it to end.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU32,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+    task::Waker,
+};
+
+use tokio::sync::mpsc;
+
+/// The listener's coarse clock: counts ticks, so that requests need not ask the time.
+pub(super) type Clock = Arc<AtomicU32>;
+
+/// What a connection was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub(super) enum Order {
+    Run,
+    /// Finish what you have.
+    Finish,
+    /// End now.
+    Abort,
+}
+
+/// One connection, as the accept loop and the connection's own task share it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    order: AtomicU8,
+    waker: Mutex<Option<Waker>>,
+    /// Requests whose response has not ended.
+    in_flight: AtomicU32,
+    /// Whether a request's head has begun to arrive.
+    is_head_begun: AtomicBool,
+    /// The tick at which it became idle, or the head began.
+    since: AtomicU32,
+    clock: Clock,
+    /// Tells the accept loop that it ended.
+    _alive: mpsc::Sender<()>,
+}
+
+/// What a connection is waiting for, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// A request is being served.
+    Busy,
+    /// The rest of a head, for so many ticks.
+    Head(u32),
+    /// A request, for so many ticks.
+    Idle(u32),
+}
+
+impl Entry {
+    /// A connection that was just accepted: its first head counts as begun.
+    pub(super) fn new(clock: &Clock, alive: &mpsc::Sender<()>) -> Arc<Self> {
+        Arc::new(Self {
+            order: AtomicU8::new(Order::Run as u8),
+            waker: Mutex::new(None),
+            in_flight: AtomicU32::new(0),
+            is_head_begun: AtomicBool::new(true),
+            since: AtomicU32::new(clock.load(Relaxed)),
+            clock: Arc::clone(clock),
+            _alive: alive.clone(),
+        })
+    }
+
+    /// Tells the connection what to do, unless it was told more already.
+    pub(super) fn order(&self, order: Order) {
+        if self.order.fetch_max(order as u8, Release) < order as u8
+            && let Some(waker) = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// What the connection was told. One load.
+    pub(super) fn orders(&self) -> Order {
+        match self.order.load(Acquire) {
+            0 => Order::Run,
+            1 => Order::Finish,
+            _ => Order::Abort,
+        }
+    }
+
+    /// Remembers whom to wake at the next order.
+    pub(super) fn listen(&self, waker: &Waker) {
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
+    }
+
+    /// Bytes arrived.
+    #[inline]
+    pub(super) fn bytes_read(&self) {
+        if self.in_flight.load(Relaxed) == 0 && !self.is_head_begun.load(Relaxed) {
+            self.since.store(self.clock.load(Relaxed), Relaxed);
+            self.is_head_begun.store(true, Relaxed);
+        }
+    }
+
+    /// A request's head is whole.
+    pub(super) fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.is_head_begun.store(false, Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// What it is waiting for.
+    pub(super) fn waiting(&self) -> Waiting {
+        let ticks = self.clock.load(Relaxed).wrapping_sub(self.since.load(Relaxed));
+        match (self.in_flight.load(Relaxed), self.is_head_begun.load(Relaxed)) {
+            (1.., _) => Waiting::Busy,
+            (0, true) => Waiting::Head(ticks),
+            (0, false) => Waiting::Idle(ticks),
+        }
+    }
+}
+
+/// A request between its head and the end of its response.
+#[derive(Debug)]
+pub(super) struct InFlight(Arc<Entry>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.since.store(self.0.clock.load(Relaxed), Relaxed);
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}

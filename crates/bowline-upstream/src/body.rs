@@ -1,0 +1,49 @@
+//! The body of an answer: the request counts as in flight until it ends.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bowline_balance::InFlight;
+use bowline_transport::{Error, Pool};
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+/// The body of an answer. The request counts as in flight at its instance until this ends or is dropped.
+///
+/// `Send` where the pool is.
+#[derive(Debug)]
+pub struct ResponseBody<P: Pool> {
+    inner: bowline_transport::ResponseBody<P>,
+    in_flight: Option<InFlight>,
+}
+
+impl<P: Pool> ResponseBody<P> {
+    pub(crate) fn new(inner: bowline_transport::ResponseBody<P>, in_flight: InFlight) -> Self {
+        let in_flight = if inner.is_end_stream() { None } else { Some(in_flight) };
+        Self { inner, in_flight }
+    }
+}
+
+impl<P: Pool> HttpBody for ResponseBody<P> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.inner).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) || this.inner.is_end_stream() {
+            this.in_flight = None;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,92 @@
+//! Why a call got no answer.
+
+use std::time::Duration;
+
+use bowline_model::{Code, ServiceName};
+use bowline_transport::Side;
+
+/// Why a call got no answer. A bad answer is an answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The service has no instance that takes requests.
+    #[error("service {service} has no instance")]
+    NoInstance {
+        /// Whom we called.
+        service: ServiceName,
+    },
+    /// The breakers of all its instances are open.
+    #[error("the breakers of service {service} are open")]
+    BreakerOpen {
+        /// Whom we called.
+        service: ServiceName,
+        /// When it is worth trying again, where that is known.
+        retry_after: Option<Duration>,
+    },
+    /// There was no answer before the deadline.
+    #[error("service {service} did not answer in time")]
+    Timeout {
+        /// Whom we called.
+        service: ServiceName,
+    },
+    /// The last attempt failed.
+    #[error("calling service {service} failed")]
+    Transport {
+        /// Whom we called.
+        service: ServiceName,
+        /// How.
+        #[source]
+        source: bowline_transport::Error,
+    },
+}
+
+impl Error {
+    /// What to answer to whoever asked.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NoInstance { .. } | Self::BreakerOpen { .. } => Code::Unavailable,
+            Self::Timeout { .. } => Code::DeadlineExceeded,
+            Self::Transport { source, .. } => source.code(),
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::NoInstance { .. } | Self::BreakerOpen { .. } | Self::Timeout { .. } => true,
+            Self::Transport { source, .. } => source.retryable(),
+        }
+    }
+
+    /// Whose fault it is.
+    pub fn side(&self) -> Side {
+        match self {
+            Self::Transport { source, .. } => source.side(),
+            _ => Side::Upstream,
+        }
+    }
+
+    /// Which layer refused, for `x-bowline-reason`, spans and metrics: `no_instance`,
+    /// `breaker_open`, `timeout`, `upstream_connect`, `upstream_reset`, `upstream_malformed`,
+    /// `request_body`, `unsupported`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NoInstance { .. } => "no_instance",
+            Self::BreakerOpen { .. } => "breaker_open",
+            Self::Timeout { .. } => "timeout",
+            Self::Transport { source, .. } => transport_reason(source),
+        }
+    }
+}
+
+/// The reason of a transport error.
+pub(crate) fn transport_reason(error: &bowline_transport::Error) -> &'static str {
+    use bowline_transport::Kind;
+    match error.kind() {
+        Kind::Connect | Kind::ConnectTimeout => "upstream_connect",
+        Kind::RequestBody => "request_body",
+        Kind::Malformed | Kind::HeadTooLarge => "upstream_malformed",
+        Kind::Unsupported => "unsupported",
+        _ => "upstream_reset",
+    }
+}

@@ -1,0 +1,319 @@
+//! Calls to other services: found, balanced, guarded by a breaker, retried, timed out, traced.
+
+use std::sync::Arc;
+
+use bowline_model::{Code, Instance, ServiceName, policy::CallPolicy};
+use bowline_registry::Discovery;
+use bowline_resilience::deadline::Deadline;
+use bowline_runtime::{
+    metric,
+    task::{self, Guarded},
+    time::{self, Duration, Instant},
+};
+use bowline_telemetry::{SpanKind, Tracer, current, names};
+use bowline_transport::{
+    Body, SharedPool,
+    problem::{Problem, code_of_status},
+};
+use bowline_upstream::Upstream;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::watch;
+
+/// The largest answer read into memory.
+pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Why a call gave no value.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No answer: no instance, breaker open, out of time, connection broken.
+    #[error("call to {service} failed")]
+    Call {
+        /// Who was called.
+        service: ServiceName,
+        /// What the last attempt met.
+        #[source]
+        source: bowline_upstream::Error,
+    },
+    /// An answer that is no success.
+    #[error("{service} answered {status}{}", detail_of(problem.as_deref()))]
+    Status {
+        /// Who was called.
+        service: ServiceName,
+        /// The answer's status.
+        status: StatusCode,
+        /// The problem document it came with.
+        problem: Option<Box<Problem>>,
+    },
+    /// A success that cannot be read as the type asked for.
+    #[error("answer of {service} cannot be read")]
+    Answer {
+        /// Who was called.
+        service: ServiceName,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The request cannot be written.
+    #[error("request to {service} cannot be made")]
+    Request {
+        /// Who was to be called.
+        service: ServiceName,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+fn detail_of(problem: Option<&Problem>) -> String {
+    problem.map_or_else(String::new, |problem| format!(": {}", problem.detail))
+}
+
+impl Error {
+    /// The status of the answer, if there was one that is no success.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            Self::Call { .. } | Self::Answer { .. } | Self::Request { .. } => None,
+        }
+    }
+
+    /// What kind of failure it is.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Call { source, .. } => source.code(),
+            Self::Status { problem: Some(problem), .. } => problem.code,
+            Self::Status { status, .. } => code_of_status(*status),
+            Self::Answer { .. } => Code::BadGateway,
+            Self::Request { .. } => Code::Internal,
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn retryable(&self) -> bool {
+        matches!(self.code(), Code::Unavailable | Code::DeadlineExceeded | Code::RateLimited)
+    }
+}
+
+/// Calls one other service. Cheap to clone; all clones share instances, breakers and budget.
+///
+/// The policy is that of the declared call in `bowline.toml`.
+#[derive(Debug, Clone)]
+pub struct ServiceClient(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    service: ServiceName,
+    policy: CallPolicy,
+    upstream: Arc<Upstream>,
+    instances: watch::Receiver<Arc<[Instance]>>,
+    pool: SharedPool,
+    tracer: Tracer,
+    metrics: metric::Registry,
+    _follow: Guarded<()>,
+}
+
+impl ServiceClient {
+    pub(crate) fn new(
+        service: ServiceName,
+        policy: CallPolicy,
+        discovery: &Discovery,
+        pool: SharedPool,
+        tracer: Tracer,
+        metrics: metric::Registry,
+    ) -> Self {
+        let upstream = Upstream::new(service.clone(), policy.clone(), "client", &metrics);
+        let instances = discovery.instances(&service);
+        let follow = task::spawn(follow(upstream.clone(), instances.clone()));
+        let _follow = Guarded::new(follow);
+        Self(Arc::new(Inner { service, policy, upstream, instances, pool, tracer, metrics, _follow }))
+    }
+
+    /// A GET of that path.
+    pub fn get(&self, path: &str) -> Call {
+        self.request(Method::GET, path)
+    }
+
+    /// A POST to that path.
+    pub fn post(&self, path: &str) -> Call {
+        self.request(Method::POST, path)
+    }
+
+    /// A request of any method; the path may carry a query.
+    pub fn request(&self, method: Method, path: &str) -> Call {
+        let request = http::Request::builder().method(method).uri(path).header(header::HOST, self.0.service.as_str());
+        Call { client: self.clone(), request, body: Ok(None) }
+    }
+
+    /// How many instances are known now.
+    pub fn instance_count(&self) -> usize {
+        self.0.instances.borrow().len()
+    }
+}
+
+/// Keeps the upstream's instances what discovery says.
+async fn follow(upstream: Arc<Upstream>, mut instances: watch::Receiver<Arc<[Instance]>>) {
+    loop {
+        let now = instances.borrow_and_update().clone();
+        upstream.set_instances(&now);
+        if instances.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A request being made; nothing happens before [`Call::json`] or [`Call::send`].
+#[derive(Debug)]
+#[must_use = "a call does nothing until it is sent"]
+pub struct Call {
+    client: ServiceClient,
+    request: http::request::Builder,
+    body: Result<Option<Vec<u8>>, serde_json::Error>,
+}
+
+impl Call {
+    /// Adds a header.
+    pub fn header(mut self, name: HeaderName, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    /// Names the request, so that a repetition has no further effect and may be retried.
+    pub fn idempotency_key(self, key: &str) -> Self {
+        self.header(HeaderName::from_static("idempotency-key"), key)
+    }
+
+    /// Sends this value as JSON.
+    pub fn body(mut self, value: &impl Serialize) -> Self {
+        self.body = serde_json::to_vec(value).map(Some);
+        self.request = self.request.header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self
+    }
+
+    /// Sends it and reads the answer as JSON.
+    ///
+    /// # Errors
+    /// Any [`Error`]; an answer that is no 2xx is [`Error::Status`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future abandons the attempt under way and releases what it held; the service
+    /// called may or may not have acted.
+    pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let service = self.client.0.service.clone();
+        let body = self.send().await?;
+        serde_json::from_slice(&body).map_err(|source| Error::Answer { service, source: source.into() })
+    }
+
+    /// Sends it and returns the answer's bytes.
+    ///
+    /// # Errors
+    /// As [`Call::json`].
+    ///
+    /// # Cancel safety
+    /// As [`Call::json`].
+    pub async fn send(self) -> Result<bytes::Bytes, Error> {
+        let Self { client, request, body } = self;
+        let inner = client.0;
+        let unmade = |source: Box<dyn std::error::Error + Send + Sync>| Error::Request {
+            service: inner.service.clone(),
+            source,
+        };
+        let body = body.map_err(|error| unmade(error.into()))?.map_or_else(Body::empty, Body::full);
+        let request = request.body(body).map_err(|error| unmade(error.into()))?;
+        inner.send(request).await
+    }
+}
+
+impl Inner {
+    async fn send(&self, request: http::Request<Body>) -> Result<bytes::Bytes, Error> {
+        let begun = time::now();
+        let mut span =
+            self.tracer.start(format!("{} {}", request.method(), self.service), SpanKind::Client, current::context());
+        span.set(names::HTTP_REQUEST_METHOD, request.method().as_str().to_owned());
+        span.set(names::URL_PATH, request.uri().path().to_owned());
+        let own = Deadline::after(begun, self.policy.timeout);
+        let deadline = current_deadline().map_or(own, |callers| own.earliest(callers)).instant();
+        let result = self.exchange(request, &mut span, deadline).await;
+        let code = match &result {
+            Ok(response) => response.status().as_u16(),
+            Err(error) => error.code().http_status(),
+        };
+        span.set(names::HTTP_RESPONSE_STATUS_CODE, i64::from(code));
+        let result = result.and_then(|response| self.judge(response));
+        if let Err(error) = &result {
+            span.fail(crate::error::chain(error));
+        }
+        self.count(code, time::now() - begun);
+        result
+    }
+
+    async fn exchange(
+        &self,
+        request: http::Request<Body>,
+        span: &mut bowline_telemetry::Span,
+        deadline: Instant,
+    ) -> Result<Response<bytes::Bytes>, Error> {
+        self.first_instances(deadline).await;
+        let response = self.upstream.call(&self.pool, request, span, Some(deadline)).await;
+        let response = response.map_err(|source| Error::Call { service: self.service.clone(), source })?;
+        let (head, body) = response.into_parts();
+        let broken = |source| Error::Answer { service: self.service.clone(), source };
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect();
+        match time::timeout_at(deadline, body).await {
+            Ok(Ok(body)) => Ok(Response::from_parts(head, body.to_bytes())),
+            Ok(Err(error)) => Err(broken(error)),
+            Err(elapsed) => Err(broken(elapsed.into())),
+        }
+    }
+
+    /// Waits for the first answer of discovery, so that a process may call right after its start.
+    async fn first_instances(&self, deadline: Instant) {
+        if !self.instances.borrow().is_empty() {
+            return;
+        }
+        let mut instances = self.instances.clone();
+        let known = async {
+            let found = instances.wait_for(|set| !set.is_empty()).await.map(|set| set.clone());
+            if let Ok(set) = found {
+                self.upstream.set_instances(&set);
+            }
+        };
+        // Half of what is left at most: "no instance" is a better answer than "out of time".
+        let now = time::now();
+        let patience = deadline.saturating_duration_since(now) / 2;
+        let _found_or_not = time::timeout(patience.min(Duration::from_secs(2)), known).await;
+    }
+
+    fn judge(&self, response: Response<bytes::Bytes>) -> Result<bytes::Bytes, Error> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response.into_body());
+        }
+        let problem = Problem::parse(status, response.headers(), response.body()).map(Box::new);
+        Err(Error::Status { service: self.service.clone(), status, problem })
+    }
+
+    fn count(&self, code: u16, duration: Duration) {
+        let code = code.to_string();
+        let labels =
+            [("reporter", "client"), ("service", self.service.as_str()), ("route", ""), ("code", code.as_str())];
+        self.metrics.counter(names::REQUESTS_TOTAL, "Requests answered.", &labels).increment();
+        self.metrics.histogram(names::REQUEST_DURATION_SECONDS, "How long requests took.", &labels).record(duration);
+    }
+}
+
+tokio::task_local! {
+    static DEADLINE: Option<Deadline>;
+}
+
+/// The deadline of the request being served, which no call made for it outlives.
+pub(crate) fn current_deadline() -> Option<Deadline> {
+    DEADLINE.try_with(|deadline| *deadline).ok().flatten()
+}
+
+/// Runs a future under the deadline of the request it serves.
+pub(crate) async fn with_deadline<T>(deadline: Option<Deadline>, future: impl Future<Output = T>) -> T {
+    DEADLINE.scope(deadline, future).await
+}

@@ -1,0 +1,94 @@
+//! What a handler answers when it cannot do what was asked: a problem document with a code.
+
+use axum::{
+    extract::rejection::{JsonRejection, PathRejection, QueryRejection},
+    response::{IntoResponse, Response},
+};
+use bowline_model::Code;
+use bowline_telemetry::current;
+use bowline_transport::problem::Problem;
+
+use crate::client;
+
+/// An answer of `application/problem+json`, with the trace id of the request.
+///
+/// ```
+/// # use bowline::{Code, HandlerError};
+/// fn quantity(text: &str) -> Result<u32, HandlerError> {
+///     text.parse().map_err(|_| HandlerError::new(Code::Unprocessable, "quantity: a whole number from 1"))
+/// }
+/// # assert!(quantity("x").is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct HandlerError {
+    code: Code,
+    detail: String,
+}
+
+impl HandlerError {
+    /// An error the caller is told about.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+
+    /// A fault of ours: the cause goes to the log, the caller is told only that there was one.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let cause: Box<dyn std::error::Error + Send + Sync> = cause.into();
+        tracing::error!(error = chain(cause.as_ref()), "request failed");
+        Self::new(Code::Internal, "something failed here; the service's log says what, under this trace id")
+    }
+
+    /// What kind of failure it is.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+}
+
+/// An error with its causes, outermost first.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+impl From<client::Error> for HandlerError {
+    /// A failed call of ours: unavailable and deadline are passed on, the rest is a fault here.
+    fn from(error: client::Error) -> Self {
+        match error.code() {
+            code @ (Code::Unavailable | Code::DeadlineExceeded | Code::RateLimited) => Self::new(code, chain(&error)),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+macro_rules! from_rejection {
+    ($($rejection:ty),*) => {$(
+        impl From<$rejection> for HandlerError {
+            fn from(rejection: $rejection) -> Self {
+                let code = match rejection.status().as_u16() {
+                    413 => Code::PayloadTooLarge,
+                    422 => Code::Unprocessable,
+                    500.. => Code::Internal,
+                    _ => Code::InvalidArgument,
+                };
+                Self::new(code, rejection.body_text())
+            }
+        }
+    )*};
+}
+
+from_rejection!(JsonRejection, PathRejection, QueryRejection);
+
+impl IntoResponse for HandlerError {
+    fn into_response(self) -> Response {
+        let mut problem = Problem::new(self.code, self.detail);
+        problem.trace_id = current::context().map(|context| context.trace_id.to_string());
+        problem.into_response().map(axum::body::Body::new)
+    }
+}

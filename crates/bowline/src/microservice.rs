@@ -1,0 +1,223 @@
+//! A service in a few lines: an axum application with health, metrics, tracing, drain and registration.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use axum::Router;
+use bowline_model::{Address, Instance, ServiceName};
+use bowline_provider_remote::{RemoteRegistry, RemoteReporter};
+use bowline_registry::{Discovery, Registry};
+use bowline_runtime::{BoxFuture, drain, metric, net, task, time::Duration};
+use bowline_telemetry::{ParentBased, Tracer};
+use bowline_transport::{PoolSettings, SharedPool};
+use std::sync::{Mutex, PoisonError};
+
+use crate::{
+    ServiceClient,
+    registration::Registration,
+    serve,
+    settings::{self, Settings},
+};
+
+/// Spans that wait to be reported, at most.
+const SPANS_WAITING_MAX: usize = 10_000;
+
+/// How long requests in flight may take after the signal to stop.
+pub const GRACE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Why a service could not start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The environment holds a value that cannot be used.
+    #[error("settings cannot be used")]
+    Settings(#[source] settings::Error),
+    /// The address to listen on is taken or not ours.
+    #[error("cannot listen on {addr} (BOWLINE_LISTEN)")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Signals cannot be heard.
+    #[error("cannot listen for SIGTERM")]
+    Signal(#[source] std::io::Error),
+}
+
+pub(crate) type ReadyCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// A service: its settings, its clients, and the server of its operations.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), bowline::Error> {
+/// use axum::{Router, routing::get};
+/// let service = bowline::Microservice::from_env("hello")?;
+/// service.serve(Router::new().route("/hello", get(|| async { "hello" }))).await
+/// # }
+/// ```
+pub struct Microservice {
+    settings: Settings,
+    metrics: metric::Registry,
+    tracer: Tracer,
+    discovery: Arc<Discovery>,
+    registry: Option<Arc<RemoteRegistry>>,
+    pool: SharedPool,
+    clients: Mutex<BTreeMap<ServiceName, ServiceClient>>,
+    ready: Vec<ReadyCheck>,
+    reporter: Option<RemoteReporter>,
+}
+
+impl std::fmt::Debug for Microservice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Microservice").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Microservice {
+    /// A service configured by its environment; see [`Settings`].
+    ///
+    /// Nothing is awaited: the process starts and serves while Bowline is away.
+    ///
+    /// # Errors
+    /// When a variable holds what cannot be used.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn from_env(service: &str) -> Result<Self, Error> {
+        Settings::from_env(service).map(Self::new).map_err(Error::Settings)
+    }
+
+    /// A service with the given settings.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(settings: Settings) -> Self {
+        let metrics = metric::Registry::default();
+        let registry = settings.api.clone().map(|api| Arc::new(RemoteRegistry::new(api)));
+        let snapshots = Some(settings.data_dir.join("discovery").join(settings.instance.as_str()));
+        let discovery = match &registry {
+            Some(registry) => Discovery::new(registry.clone() as Arc<dyn Registry>, snapshots),
+            None => Discovery::new(Arc::new(crate::registration::NoRegistry), snapshots),
+        };
+        let (tracer, reporter) = match settings.api.clone() {
+            Some(api) => {
+                let (queue, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, &metrics);
+                let tracer =
+                    Tracer::new(settings.service.as_str(), settings.instance.as_str(), ParentBased::new(1.0), queue);
+                (tracer, Some(RemoteReporter::start(api, spans, &metrics)))
+            }
+            None => (Tracer::disabled(), None),
+        };
+        let pool = SharedPool::new(PoolSettings::default());
+        let (clients, ready) = (Mutex::default(), Vec::new());
+        Self { settings, metrics, tracer, discovery: Arc::new(discovery), registry, pool, clients, ready, reporter }
+    }
+
+    /// What this process was told about itself.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Where to count: what is registered here is served at `/metrics`.
+    pub fn metrics(&self) -> &metric::Registry {
+        &self.metrics
+    }
+
+    /// For spans of one's own.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
+    /// The client of a declared call.
+    ///
+    /// # Panics
+    /// When the name is no service name: it stands in the code, not in data.
+    pub fn client(&self, service: &str) -> ServiceClient {
+        let service = ServiceName::new(service).expect("the name in the code is a service name");
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let policy = self.settings.policy(&service);
+            let (pool, tracer, metrics) = (self.pool.clone(), self.tracer.clone(), self.metrics.clone());
+            ServiceClient::new(service.clone(), policy, &self.discovery, pool, tracer, metrics)
+        };
+        clients.entry(service.clone()).or_insert_with(make).clone()
+    }
+
+    /// Adds a condition of readiness: `/readyz` answers 503 with the text while it fails.
+    #[must_use]
+    pub fn ready_when<F, Fut>(mut self, check: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.ready.push(Arc::new(move || Box::pin(check())));
+        self
+    }
+
+    /// Serves the operations until SIGTERM or Ctrl-C, then finishes what is in flight.
+    ///
+    /// `/livez`, `/readyz` and `/metrics` are added. Each request runs in a server span and under
+    /// its caller's deadline.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn serve(self, app: Router) -> Result<(), Error> {
+        self.serve_until(app, shutdown_signal().map_err(Error::Signal)?, GRACE_DEFAULT, |_| ()).await
+    }
+
+    /// As [`Microservice::serve`], until the given future ends; `on_listen` is told the address.
+    ///
+    /// # Errors
+    /// As [`Microservice::serve`].
+    pub async fn serve_until(
+        self,
+        app: Router,
+        stop: impl Future<Output = ()>,
+        grace: Duration,
+        on_listen: impl FnOnce(SocketAddr),
+    ) -> Result<(), Error> {
+        let addr = self.settings.listen;
+        let listener = net::listen(addr).map_err(|source| Error::Listen { addr, source })?;
+        let addr = listener.local_addr().map_err(|source| Error::Listen { addr, source })?;
+        on_listen(addr);
+        let (mut drainer, drain) = drain::channel();
+        let context =
+            serve::Context::new(&self.settings, self.tracer.clone(), self.metrics.clone(), self.ready.clone());
+        let router = serve::router(app, context.clone());
+        let server = task::spawn(serve::accept(listener, router, drain, grace, self.metrics.clone()));
+        let registration = self.register(addr);
+        tracing::info!(service = %self.settings.service, instance = %self.settings.instance, %addr, "service listens");
+        stop.await;
+        tracing::info!("service drains");
+        context.begin_drain();
+        if let Some(registration) = registration {
+            registration.end().await;
+        }
+        drainer.drain().await;
+        let _ended = server.await;
+        if let Some(reporter) = self.reporter {
+            reporter.flush(Duration::from_secs(2)).await;
+        }
+        Ok(())
+    }
+
+    /// Registers this process, unless its supervisor does.
+    fn register(&self, addr: SocketAddr) -> Option<Registration> {
+        let registry = self.registry.clone().filter(|_| !self.settings.is_supervised)?;
+        let instance = Instance::new(self.settings.instance.clone(), self.settings.service.clone(), Address::Tcp(addr));
+        Some(Registration::start(registry, instance))
+    }
+}
+
+/// Ends at SIGTERM or SIGINT.
+fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+    })
+}

@@ -1,0 +1,113 @@
+//! Where the bank keeps its decisions.
+
+use std::{str::FromStr, time::Duration};
+
+use serde::Serialize;
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+/// A transfer as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Transfer {
+    pub(crate) reference: String,
+    pub(crate) card: String,
+    pub(crate) amount: i64,
+}
+
+/// The sum of what was settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub(crate) struct Ledger {
+    /// Transfers settled.
+    pub(crate) settled: i64,
+    /// Transfers declined.
+    pub(crate) declined: i64,
+    /// What the settled ones moved, in minor units.
+    pub(crate) amount: i64,
+}
+
+/// What the bank needs of its store.
+pub(crate) trait BankRepository {
+    /// Decides a transfer, once for each reference: whether it is settled, the first time and any
+    /// later one. `None`: the reference names a transfer of another card or amount.
+    async fn decide(&self, transfer: &Transfer) -> Result<Option<bool>, sqlx::Error>;
+
+    /// The sums.
+    async fn ledger(&self) -> Result<Ledger, sqlx::Error>;
+}
+
+/// The bank in SQLite.
+#[derive(Debug, Clone)]
+pub(crate) struct SqliteBank(SqlitePool);
+
+impl SqliteBank {
+    /// Opens the database, made and migrated where need be.
+    pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
+        let options = SqliteConnectOptions::from_str(url)?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(5));
+        // SQLite has one writer: one connection queues in the order of arrival, several would poll.
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+        sqlx::migrate!().run(&pool).await?;
+        Ok(Self(pool))
+    }
+}
+
+impl BankRepository for SqliteBank {
+    async fn decide(&self, transfer: &Transfer) -> Result<Option<bool>, sqlx::Error> {
+        let Transfer { reference, card, amount } = transfer;
+        // One statement decides and keeps the decision; the reference's first row wins.
+        sqlx::query(
+            "INSERT INTO transfers (reference, card, amount, is_settled)
+             VALUES (?1, ?2, ?3, EXISTS (SELECT 1 FROM cards WHERE card = ?2 AND is_active = 1))
+             ON CONFLICT (reference) DO NOTHING",
+        )
+        .bind(reference)
+        .bind(card)
+        .bind(amount)
+        .execute(&self.0)
+        .await?;
+        sqlx::query_scalar("SELECT is_settled FROM transfers WHERE reference = ? AND card = ? AND amount = ?")
+            .bind(reference)
+            .bind(card)
+            .bind(amount)
+            .fetch_optional(&self.0)
+            .await
+    }
+
+    async fn ledger(&self) -> Result<Ledger, sqlx::Error> {
+        sqlx::query_as(
+            "SELECT COALESCE(SUM(is_settled), 0) AS settled,
+                    COALESCE(SUM(1 - is_settled), 0) AS declined,
+                    COALESCE(SUM(amount * is_settled), 0) AS amount
+             FROM transfers",
+        )
+        .fetch_one(&self.0)
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transfer(reference: &str, card: &str, amount: i64) -> Transfer {
+        Transfer { reference: reference.to_owned(), card: card.to_owned(), amount }
+    }
+
+    #[tokio::test]
+    async fn a_reference_is_decided_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let bank = SqliteBank::open(&format!("sqlite://{}", dir.path().join("bank.db").display())).await.unwrap();
+        let good = transfer("o-1", "card-4242", 500);
+        assert_eq!(bank.decide(&good).await.unwrap(), Some(true));
+        assert_eq!(bank.decide(&good).await.unwrap(), Some(true));
+        assert_eq!(bank.decide(&transfer("o-1", "card-4242", 501)).await.unwrap(), None);
+        assert_eq!(bank.decide(&transfer("o-2", "card-0002", 500)).await.unwrap(), Some(false));
+        assert_eq!(bank.decide(&transfer("o-3", "card-unknown", 500)).await.unwrap(), Some(false));
+        assert_eq!(bank.ledger().await.unwrap(), Ledger { settled: 1, declined: 2, amount: 500 });
+    }
+}

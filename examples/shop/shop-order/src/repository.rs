@@ -1,0 +1,178 @@
+//! Where orders are kept.
+
+use std::{str::FromStr, time::Duration};
+
+use bowline::runtime::time;
+use sqlx::{
+    Row, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
+};
+
+use crate::{
+    order::{Order, Status},
+    service::IdempotencyKey,
+};
+
+/// How many times opening is tried while another replica prepares the file.
+const OPEN_ATTEMPTS_MAX: u32 = 20;
+
+/// An order with what only this service knows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) order: Order,
+    pub(crate) card: String,
+}
+
+/// What the service needs of its store.
+pub(crate) trait OrderRepository: Send + Sync {
+    /// Keeps a new order; where the key has one already, returns that.
+    fn keep(&self, new: Kept, key: Option<&IdempotencyKey>) -> impl Future<Output = Result<Kept, sqlx::Error>> + Send;
+
+    /// The order of that id.
+    fn find(&self, id: &str) -> impl Future<Output = Result<Option<Kept>, sqlx::Error>> + Send;
+
+    /// The order that the key made.
+    fn find_by_key(&self, key: &IdempotencyKey) -> impl Future<Output = Result<Option<Kept>, sqlx::Error>> + Send;
+
+    /// Marks a placed order; a marked one stays as it is.
+    fn mark(&self, id: &str, status: Status) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Orders that are placed for at least so many milliseconds, oldest first.
+    fn placed_before(&self, age_ms: i64, limit: u32) -> impl Future<Output = Result<Vec<Kept>, sqlx::Error>> + Send;
+}
+
+/// Orders in SQLite, shared by the replicas.
+#[derive(Debug, Clone)]
+pub(crate) struct SqliteOrders(SqlitePool);
+
+impl SqliteOrders {
+    /// Opens the database, made and migrated where need be.
+    ///
+    /// Replicas start at once and share the file: who finds it busy with another's preparations
+    /// tries again and finds it prepared.
+    pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
+        let mut attempt = 1;
+        loop {
+            match Self::try_open(url).await {
+                Err(_) if attempt < OPEN_ATTEMPTS_MAX => attempt += 1,
+                opened_or_not => return opened_or_not,
+            }
+            time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn try_open(url: &str) -> anyhow::Result<Self> {
+        let options = SqliteConnectOptions::from_str(url)?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(5));
+        // SQLite has one writer: one connection queues in the order of arrival, several would poll.
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+        sqlx::migrate!().run(&pool).await?;
+        Ok(Self(pool))
+    }
+}
+
+impl OrderRepository for SqliteOrders {
+    async fn keep(&self, new: Kept, key: Option<&IdempotencyKey>) -> Result<Kept, sqlx::Error> {
+        let Kept { order, card } = &new;
+        let inserted = sqlx::query(
+            "INSERT INTO orders (id, idempotency_key, user_id, card, items, total, status, placed_at_ms)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING",
+        )
+        .bind(&order.id)
+        .bind(key.map(|key| key.0.as_str()))
+        .bind(&order.user_id)
+        .bind(card)
+        .bind(serde_json::to_string(&order.items).map_err(|error| sqlx::Error::Encode(error.into()))?)
+        .bind(order.total)
+        .bind(order.status)
+        .bind(now_ms())
+        .execute(&self.0)
+        .await?;
+        match key {
+            Some(key) if inserted.rows_affected() == 0 => self.find_by_key(key).await?.ok_or(sqlx::Error::RowNotFound),
+            _ => Ok(new),
+        }
+    }
+
+    async fn find(&self, id: &str) -> Result<Option<Kept>, sqlx::Error> {
+        let select = "SELECT id, user_id, card, items, total, status FROM orders WHERE id = ?";
+        sqlx::query(select).bind(id).fetch_optional(&self.0).await?.as_ref().map(kept).transpose()
+    }
+
+    async fn find_by_key(&self, key: &IdempotencyKey) -> Result<Option<Kept>, sqlx::Error> {
+        let select = "SELECT id, user_id, card, items, total, status FROM orders WHERE idempotency_key = ?";
+        sqlx::query(select).bind(&key.0).fetch_optional(&self.0).await?.as_ref().map(kept).transpose()
+    }
+
+    async fn mark(&self, id: &str, status: Status) -> Result<(), sqlx::Error> {
+        let update = sqlx::query("UPDATE orders SET status = ? WHERE id = ? AND status = 'placed'");
+        update.bind(status).bind(id).execute(&self.0).await.map(drop)
+    }
+
+    async fn placed_before(&self, age_ms: i64, limit: u32) -> Result<Vec<Kept>, sqlx::Error> {
+        let select = "SELECT id, user_id, card, items, total, status FROM orders
+                      WHERE status = 'placed' AND placed_at_ms <= ? ORDER BY placed_at_ms LIMIT ?";
+        let rows = sqlx::query(select).bind(now_ms() - age_ms).bind(limit).fetch_all(&self.0).await?;
+        rows.iter().map(kept).collect()
+    }
+}
+
+fn now_ms() -> i64 {
+    i64::try_from(time::unix_millis_now()).unwrap_or(i64::MAX)
+}
+
+fn kept(row: &SqliteRow) -> Result<Kept, sqlx::Error> {
+    let items: String = row.try_get("items")?;
+    let order = Order {
+        id: row.try_get("id")?,
+        user_id: row.try_get("user_id")?,
+        items: serde_json::from_str(&items).map_err(|error| sqlx::Error::Decode(error.into()))?,
+        total: row.try_get("total")?,
+        status: row.try_get("status")?,
+    };
+    Ok(Kept { order, card: row.try_get("card")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::order::Item;
+
+    fn new(id: &str) -> Kept {
+        let items = vec![Item { sku: "book".to_owned(), quantity: 2, unit_price: 1999 }];
+        let order = Order { id: id.to_owned(), user_id: "u-1".to_owned(), items, total: 3998, status: Status::Placed };
+        Kept { order, card: "card-4242".to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_key_makes_one_order_in_two_replicas_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("order.db").display());
+        let (one, other) = tokio::join!(SqliteOrders::open(&url), SqliteOrders::open(&url));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        let key = IdempotencyKey("k1".to_owned());
+        let (a, b) = tokio::join!(one.keep(new("o-1"), Some(&key)), other.keep(new("o-2"), Some(&key)));
+        let (a, b) = (a.unwrap(), b.unwrap());
+        assert_eq!(a, b);
+        assert_eq!(one.find(&a.order.id).await.unwrap(), Some(a));
+        // Without a key each is its own order.
+        assert_eq!(one.keep(new("o-3"), None).await.unwrap().order.id, "o-3");
+        assert_eq!(one.keep(new("o-4"), None).await.unwrap().order.id, "o-4");
+    }
+
+    #[tokio::test]
+    async fn a_marked_order_stays_marked_and_is_not_resumed() {
+        let dir = tempfile::tempdir().unwrap();
+        let orders = SqliteOrders::open(&format!("sqlite://{}", dir.path().join("order.db").display())).await.unwrap();
+        orders.keep(new("o-1"), None).await.unwrap();
+        assert_eq!(orders.placed_before(0, 10).await.unwrap().len(), 1);
+        assert_eq!(orders.placed_before(60_000, 10).await.unwrap().len(), 0);
+        orders.mark("o-1", Status::Paid).await.unwrap();
+        orders.mark("o-1", Status::Declined).await.unwrap();
+        assert_eq!(orders.find("o-1").await.unwrap().unwrap().order.status, Status::Paid);
+        assert!(orders.placed_before(0, 10).await.unwrap().is_empty());
+    }
+}

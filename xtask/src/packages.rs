@@ -1,0 +1,124 @@
+//! Programs of the system that tests and benches need: found, or installed from Debian when we may.
+
+use std::{net::TcpStream, process::Command};
+
+use anyhow::{Context as _, bail};
+
+use crate::workspace::is_on_path;
+
+/// A package of Debian, the program in it that we look for, and who needs it.
+#[derive(Debug)]
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    pub(crate) program: &'static str,
+    pub(crate) why: &'static str,
+}
+
+/// What `cargo xtask test` needs beside Rust.
+pub(crate) const FOR_TESTS: &[Package] =
+    &[Package { name: "gcc", program: "cc", why: "SQLite is compiled from its C source, and Rust links with it" }];
+
+/// What every bench against a peer needs.
+pub(crate) const FOR_PROXY_BENCH: &[Package] = &[
+    Package { name: "nginx-light", program: "nginx", why: "the peer that the proxy is measured against" },
+    Package { name: "wrk", program: "wrk", why: "the load that the proxy is measured under" },
+];
+
+/// A component of the Rust toolchain that the checks call.
+const COMPONENTS: [(&str, &str); 2] = [("rustfmt", "fmt"), ("clippy", "clippy")];
+
+/// What an installation could start.
+const SERVICE: &str = "nginx";
+
+/// Where it would listen.
+const SERVICE_PORT: u16 = 80;
+
+/// Installs what is missing; answers what still is, a line each.
+pub(crate) fn install(packages: &[Package]) -> anyhow::Result<Vec<String>> {
+    let missing: Vec<&Package> = packages.iter().filter(|package| !is_on_path(package.program)).collect();
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    if is_root() && is_on_path("apt-get") {
+        let was_taken = is_taken();
+        if apt(&missing).is_err() {
+            println!("apt-get failed, once more with fresh lists");
+            run(Command::new("apt-get").args(["update", "-q"]))?;
+            apt(&missing)?;
+        }
+        if !was_taken && is_taken() {
+            stop_service()?;
+        }
+    }
+    let absent = missing.iter().filter(|package| !is_on_path(package.program));
+    Ok(absent.map(|package| format!("{} (Debian: {}): {}", package.program, package.name, package.why)).collect())
+}
+
+/// Adds the toolchain's components that are missing; answers what still is, a line each.
+pub(crate) fn install_components() -> Vec<String> {
+    let mut absent = Vec::new();
+    for (component, subcommand) in COMPONENTS {
+        let is_there = || is_quiet_success(crate::workspace::cargo().args([subcommand, "--version"]));
+        let is_added = || is_quiet_success(Command::new("rustup").args(["component", "add", component]));
+        if !(is_there() || (is_added() && is_there())) {
+            absent.push(format!("{component}: a check calls `cargo {subcommand}`; `rustup component add {component}`"));
+        }
+    }
+    absent
+}
+
+fn apt(packages: &[&Package]) -> anyhow::Result<()> {
+    let names: Vec<&str> = packages.iter().map(|package| package.name).collect();
+    println!("installing {}", names.join(", "));
+    let mut command = Command::new("apt-get");
+    command.args(["install", "-y", "-q", "--no-install-recommends"]).args(names);
+    // In run level 1 the packages' scripts start no service.
+    run(command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1"))
+}
+
+/// Where the run level is not heeded, the installation starts the service: nobody asked for it.
+fn stop_service() -> anyhow::Result<()> {
+    run(Command::new("service").args([SERVICE, "stop"])).ok();
+    if is_taken() {
+        bail!("the installation started {SERVICE} on port {SERVICE_PORT}, stop it: `service {SERVICE} stop`");
+    }
+    Ok(())
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("start {}", command.get_program().display()))?;
+    if !status.success() {
+        bail!("{} failed: {status}", command.get_program().display());
+    }
+    Ok(())
+}
+
+fn is_quiet_success(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn is_taken() -> bool {
+    TcpStream::connect(("127.0.0.1", SERVICE_PORT)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_not_installed() {
+        let package = Package { name: "no-such-package", program: "sh", why: "always there" };
+        assert_eq!(install(&[package]).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn every_package_says_why() {
+        for package in FOR_TESTS.iter().chain(FOR_PROXY_BENCH) {
+            assert!(!package.why.is_empty() && !package.program.contains('/'), "{package:?}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Tests of what the project says of itself.
+
+mod http_status;
