@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 /// One binary for running microservices: discovery, balancing, breaking, gateway, tracing.
 #[derive(Debug, Parser)]
-#[command(name = "bowline", version, about, max_term_width = 100)]
+#[command(name = "bowline", version, max_term_width = 100)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -96,7 +96,8 @@ impl Platform {
         stop: &mut Stop,
     ) -> anyhow::Result<()> {
         let layout = workspace::locate(dir);
-        let keeper = std::env::current_exe().context("cannot find the executable of bowline")?;
+        // Not by its path: a build may replace the file while it runs.
+        let keeper = PathBuf::from("/proc/self/exe");
         let mut settings = bowline_supervisor::Settings::new(layout, self.data_dir.clone(), keeper);
         settings.api = self.node.addr();
         settings.grace = args.grace;

@@ -82,10 +82,10 @@ impl TraceStore {
         Ok(Self(Arc::new(Handle { shared, progress: seen })))
     }
 
-    /// Takes spans to be written; gives how many it took. Never blocks.
+    /// Takes spans to be written; gives how many it took: all, or none when there is no room now.
     ///
-    /// When the queue is full, or the store is closed, the rest is dropped and counted in
-    /// `bowline_traces_spans_dropped_total`.
+    /// Never blocks. Of a batch that is larger than the whole queue, the first spans are taken. What
+    /// is not taken is dropped and counted in `bowline_traces_spans_dropped_total`.
     pub fn append(&self, spans: Vec<SpanData>) -> usize {
         let shared = &self.0.shared;
         let count = spans.len();

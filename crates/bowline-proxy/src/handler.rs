@@ -10,10 +10,10 @@ use bowline_transport::{
     server::{Incoming, Peer},
 };
 use bowline_upstream::ResponseBody;
-use http::{HeaderValue, Method, Request, Response, Version, request::Parts};
+use http::{HeaderValue, Method, Request, Response, Version, header::EXPECT, request::Parts};
 
 use crate::{
-    body::{ProxyBody, limit},
+    body::{ProxyBody, Rest, limit},
     cells::Cells,
     engine::Settings,
     error::{Error, rescue},
@@ -76,7 +76,9 @@ impl Worker {
         let span = self.tracer.start("request", SpanKind::Server, parent);
         let trace_id = span.context().trace_id;
         let mut record = Record::begin(&self, span);
-        let mut response = match self.forward(&peer, request, parent.is_some(), &mut record).await {
+        let expects_continue = request.headers().contains_key(EXPECT);
+        let mut rest = Rest::default();
+        let mut response = match self.forward(&peer, request, parent.is_some(), &mut record, &mut rest).await {
             Ok(response) => {
                 record.answer(response.status());
                 response.map(|body| ProxyBody::upstream(body, record))
@@ -84,7 +86,7 @@ impl Worker {
             Err(error) => {
                 record.refuse(&error);
                 record.finish();
-                rescue(&error, trace_id, version).map(ProxyBody::Local)
+                rescue(&error, trace_id, version).map(|answer| ProxyBody::local(answer, &rest, expects_continue))
             }
         };
         headers::add_trace_id(response.headers_mut(), trace_id);
@@ -97,17 +99,19 @@ impl Worker {
         request: Request<Incoming>,
         has_parent: bool,
         record: &mut Record,
+        rest: &mut Rest,
     ) -> Result<Response<ResponseBody<LocalPool>>, Error> {
         let (mut parts, body) = request.into_parts();
         describe(&parts, peer, record);
         let (chosen, authority) = self.route(&parts, record)?;
         let route = &chosen.snapshot.routes[chosen.route];
         headers::check_upgrade(&parts.headers)?;
-        let body = limit(body, route.body_max)?;
+        let limited;
+        (limited, *rest) = limit(body, route.body_max);
         let origin = Origin { peer, is_trusted: self.trusts_forwarded, has_parent };
         headers::prepare_request(&mut parts.headers, authority, origin);
         let upstream = &route.backends[chosen.backend].upstream;
-        let request = Request::from_parts(parts, body);
+        let request = Request::from_parts(parts, limited?);
         let mut response = upstream.call(&self.pool, request, &mut record.span, None).await?;
         headers::prepare_response(response.headers_mut());
         Ok(response)

@@ -45,9 +45,15 @@ pub struct Discovery {
 
 /// One service that is followed.
 struct Followed {
+    known: Known,
+    _task: task::Guarded<()>,
+}
+
+/// What is known of a service.
+#[derive(Clone)]
+struct Known {
     instances: watch::Receiver<Arc<[Instance]>>,
     is_settled: watch::Receiver<bool>,
-    _task: task::Guarded<()>,
 }
 
 impl Discovery {
@@ -66,7 +72,7 @@ impl Discovery {
     /// [`Discovery::settled`].
     pub fn instances(&self, service: &ServiceName) -> watch::Receiver<Arc<[Instance]>> {
         match self.follow(service) {
-            Some((instances, _)) => instances,
+            Some(known) => known.instances,
             None => watch::Sender::new(Arc::default()).subscribe(),
         }
     }
@@ -77,13 +83,13 @@ impl Discovery {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn settled(&self, service: &ServiceName) {
-        if let Some((_, mut is_settled)) = self.follow(service) {
+        if let Some(mut known) = self.follow(service) {
             // An error means that the task is gone, and with it all that could be waited for.
-            is_settled.wait_for(|is_settled| *is_settled).await.ok();
+            known.is_settled.wait_for(|is_settled| *is_settled).await.ok();
         }
     }
 
-    fn follow(&self, service: &ServiceName) -> Option<(watch::Receiver<Arc<[Instance]>>, watch::Receiver<bool>)> {
+    fn follow(&self, service: &ServiceName) -> Option<Known> {
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         if !services.contains_key(service) {
             if services.len() >= SERVICES_MAX {
@@ -92,16 +98,16 @@ impl Discovery {
             }
             services.insert(service.clone(), self.start(service));
         }
-        services.get(service).map(|followed| (followed.instances.clone(), followed.is_settled.clone()))
+        services.get(service).map(|followed| followed.known.clone())
     }
 
     fn start(&self, service: &ServiceName) -> Followed {
         let path = self.snapshot_dir.as_ref().map(|dir| dir.join(format!("{service}.json")));
-        let (instances, seen) = watch::channel(Arc::default());
-        let (settled, is_settled) = watch::channel(false);
+        let (instances, settled) = (watch::Sender::new(Arc::default()), watch::Sender::new(false));
+        let known = Known { instances: instances.subscribe(), is_settled: settled.subscribe() };
         let follower = Follower::new(Arc::clone(&self.registry), service.clone(), path, instances, settled);
         let _runtime = self.runtime.enter();
-        Followed { instances: seen, is_settled, _task: task::Guarded::new(task::spawn(follower.run())) }
+        Followed { known, _task: task::Guarded::new(task::spawn(follower.run())) }
     }
 }
 

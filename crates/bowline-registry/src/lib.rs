@@ -10,7 +10,7 @@ mod port;
 mod store;
 
 pub use bowline_store::{HistoryId, Revision};
-pub use discovery::Discovery;
+pub use discovery::{Discovery, SERVICES_MAX};
 pub use error::Error;
 pub use port::{
     Discovered, HEARTBEATS_MAX, HeartbeatAnswer, INSTANCES_MAX, InstanceChange, InstanceEvent, InstanceWatch, Query,

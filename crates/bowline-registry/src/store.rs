@@ -14,7 +14,7 @@ use bowline_model::{Instance, InstanceId, instance::LEASE_TTL_RANGE};
 use bowline_runtime::{BoxFuture, task, time};
 use bowline_store::{Entry, Error as StoreError, Expect, LeaseId, Revision, Store, Txn};
 
-use self::view::{Follower, Shared};
+use self::view::{Follower, Life, Shared};
 use crate::{
     Discovered, Error, HEARTBEATS_MAX, HeartbeatAnswer, INSTANCES_MAX, InstanceWatch, Query, Registry, ServiceSummary,
 };
@@ -159,12 +159,16 @@ impl StoreRegistry {
         }
         self.loaded().await?;
         let found = self.0.view.read().leases(&ids);
-        let leases = found.iter().filter_map(|found| found.flatten()).collect::<Vec<_>>();
+        let lease = |life: &Life| if let Life::Leased(lease) = life { Some(*lease) } else { None };
+        let leases = found.iter().filter_map(lease).collect::<Vec<_>>();
         let mut renewed = self.0.store.keep_alive(&leases).await.map_err(Error::Store)?.into_iter();
-        let answers = ids.into_iter().zip(found).map(|(id, found)| {
-            let ttl = found.flatten().and_then(|_| renewed.next()).and_then(Result::ok);
-            let known = found.is_some_and(|lease| lease.is_none() || ttl.is_some());
-            HeartbeatAnswer { id, known, ttl }
+        let answers = ids.into_iter().zip(found).map(|(id, life)| match life {
+            Life::Unknown => HeartbeatAnswer { id, known: false, ttl: None },
+            Life::Unleased => HeartbeatAnswer { id, known: true, ttl: None },
+            Life::Leased(_) => {
+                let ttl = renewed.next().and_then(Result::ok);
+                HeartbeatAnswer { id, known: ttl.is_some(), ttl }
+            }
         });
         Ok(answers.collect())
     }

@@ -5,9 +5,14 @@
 //! socket that the supervisor holds, closes: that is how the death of the supervisor is noticed,
 //! by `kill -9` too. Should the keeper itself be killed, the kernel kills its command: between the
 //! keeper and the command a second stage of the same executable asks for that
-//! (`PR_SET_PDEATHSIG`, which `exec` keeps).
+//! (`PR_SET_PDEATHSIG`, which `exec` keeps, save for set-user-id programs). Who is left then, the
+//! supervisor finds by a mark in the environment, `BOWLINE_TREE`.
 //!
-//! Over the socket go single bytes to the keeper, [`TERMINATE`] and [`KILL`], and lines back:
+//! Keeper and command are each in a process group of their own, so Ctrl-C in a terminal reaches the
+//! supervisor alone, which drains.
+//!
+//! Over the socket go single bytes to the keeper, `t` (SIGTERM to the group) and `k` (SIGKILL to
+//! the tree), and lines back:
 //! `pid N`, then `status N` or `signal N` when the command has ended; or `error TEXT`. The socket
 //! closes when the whole tree is gone.
 

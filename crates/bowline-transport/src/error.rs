@@ -53,6 +53,11 @@ impl Error {
         Self { kind, source: Some(source.into()) }
     }
 
+    /// The failure of a request's body that was read before it was sent.
+    pub fn request_body(source: impl Into<BoxError>) -> Self {
+        Self::new(Kind::RequestBody, source)
+    }
+
     /// What failed.
     pub fn kind(&self) -> Kind {
         self.kind

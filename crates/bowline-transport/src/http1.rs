@@ -13,7 +13,7 @@ mod upload;
 
 use std::{
     future::poll_fn,
-    io,
+    io, mem,
     task::{Context, Poll},
 };
 
@@ -50,15 +50,15 @@ pub(crate) async fn send<P: Pool>(
     pool: &P,
     endpoint: &Endpoint,
     head: &Parts,
-    mut body: Body,
+    body: &mut Body,
 ) -> Result<Response<ResponseBody<P>>, Error> {
     let settings = pool.settings();
     if let Some(connection) = pool.with(|idle| idle.take(endpoint, settings)) {
         let again = if is_repeatable(head) { body.as_replayable() } else { None };
-        match exchange(pool, connection, head, body).await {
+        match exchange(pool, connection, head, mem::take(body)).await {
             Ok(response) => return Ok(response),
             Err(Failed { error, is_untouched }) => match again {
-                Some(again) if is_untouched => body = again,
+                Some(again) if is_untouched => *body = again,
                 _ => return Err(error),
             },
         }
@@ -66,7 +66,7 @@ pub(crate) async fn send<P: Pool>(
         settings.metrics.closed_stale.increment();
     }
     let connection = Connection::connect(endpoint, settings).await?;
-    exchange(pool, connection, head, body).await.map_err(|failed| failed.error)
+    exchange(pool, connection, head, mem::take(body)).await.map_err(|failed| failed.error)
 }
 
 /// Whether the request may reach the server twice.

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::Future,
+    mem,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -46,14 +47,14 @@ pub(crate) async fn send<P: Pool>(
     pool: &P,
     endpoint: &Endpoint,
     head: &Parts,
-    mut body: Body,
+    body: &mut Body,
 ) -> Result<Response<ResponseBody<P>>, Error> {
     let settings = pool.settings();
     let shared = pool.with(|idle| idle.http2(endpoint, settings));
     let mut is_second = false;
     loop {
         let mut sender = shared.sender(endpoint, settings).await?;
-        let request = request(head, endpoint, body)?;
+        let request = request(head, endpoint, mem::take(body))?;
         match sender.try_send_request(request).await {
             Ok(response) => return Ok(response.map(ResponseBody::http2)),
             Err(mut failed) => match failed.take_message() {
@@ -62,7 +63,7 @@ pub(crate) async fn send<P: Pool>(
                     settings.metrics.closed_stale.increment();
                     shared.forget();
                     is_second = true;
-                    body = request.into_body();
+                    *body = request.into_body();
                 }
                 _ => return Err(Error::new(Kind::Reset, failed.into_error())),
             },

@@ -30,11 +30,14 @@ pub async fn send<P: Pool>(
     endpoint: &Endpoint,
     request: Request<Body>,
 ) -> Result<Response<ResponseBody<P>>, Error> {
-    let (head, body) = request.into_parts();
-    send_parts(pool, endpoint, &head, body).await
+    let (head, mut body) = request.into_parts();
+    send_parts(pool, endpoint, &head, &mut body).await
 }
 
 /// As [`send`], for a request whose head is kept for another attempt.
+///
+/// The body is taken once there is a connection: after an error with [`Error::is_connect`] it is
+/// still whole, after any other it is empty.
 ///
 /// # Errors
 /// As [`send`].
@@ -45,7 +48,7 @@ pub async fn send_parts<P: Pool>(
     pool: &P,
     endpoint: &Endpoint,
     head: &Parts,
-    body: Body,
+    body: &mut Body,
 ) -> Result<Response<ResponseBody<P>>, Error> {
     match endpoint.protocol {
         Protocol::Http1 => http1::send(pool, endpoint, head, body).await,

@@ -6,8 +6,13 @@
 //! [`Upstream`] has exactly one hop's policy applied, and must not retry on its own.
 
 mod body;
+mod call;
 mod error;
+mod member;
+mod metrics;
 mod upstream;
+//#[cfg(feature = "vectors")]
+//pub mod vectors;
 
 pub use body::ResponseBody;
 pub use error::Error;

@@ -1,15 +1,36 @@
 //! A service as this process calls it.
 
-use std::sync::Arc;
+use std::{
+    ptr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use bowline_model::{Instance, ServiceName, policy::CallPolicy};
-use bowline_resilience::breaker::State;
-use bowline_runtime::{metric::Registry, time::Instant};
+use arc_swap::ArcSwap;
+use bowline_balance::{Balancer, InstanceSet, Member as Entry};
+use bowline_model::{
+    Instance, ServiceName,
+    policy::{Backoff, BreakerPolicy, CallPolicy},
+};
+use bowline_resilience::{
+    breaker::{OwnedPermit, State},
+    retry::Budget,
+};
+use bowline_runtime::{
+    metric::Registry,
+    time::{self, Instant},
+};
 use bowline_telemetry::Span;
 use bowline_transport::{Body, Pool};
 use http::{Request, Response};
 
-use crate::{body::ResponseBody, error::Error};
+use crate::{
+    body::ResponseBody,
+    call::{self, Call},
+    error::Error,
+    member::Member,
+    metrics::Metrics,
+};
 
 /// A service as this process calls it: its instances, what is known of them, and the policy.
 ///
@@ -17,6 +38,19 @@ use crate::{body::ResponseBody, error::Error};
 #[derive(Debug)]
 pub struct Upstream {
     service: ServiceName,
+    active: ArcSwap<Active>,
+    /// The instances as last told; held while they or the policy are replaced.
+    told: Mutex<Vec<Instance>>,
+    pub(crate) metrics: Metrics,
+}
+
+/// A policy, and what serves it.
+#[derive(Debug)]
+struct Active {
+    policy: CallPolicy,
+    balancer: Balancer,
+    budget: Option<Budget>,
+    members: Arc<InstanceSet<Member>>,
 }
 
 /// An instance, and what is known of it here: for listings.
@@ -28,13 +62,32 @@ pub struct InstanceStatus {
     pub breaker: Option<State>,
     /// Requests in flight from here.
     pub in_flight: u64,
+    /// The recent latency as the balancer sees it; zero when none is known.
+    pub latency: Duration,
+}
+
+/// What of the policy one call works by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) deadline: Instant,
+    pub(crate) attempts_max: u32,
+    pub(crate) per_try_timeout: Option<Duration>,
+    pub(crate) backoff: Backoff,
+}
+
+/// An instance that may be asked now.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    pub(crate) member: Arc<Entry<Member>>,
+    pub(crate) permit: Option<OwnedPermit>,
 }
 
 impl Upstream {
     /// A service without instances yet. `reporter` is `gateway` or `client`, for the metrics.
     pub fn new(service: ServiceName, policy: CallPolicy, reporter: &'static str, metrics: &Registry) -> Arc<Self> {
-        let _ = (policy, reporter, metrics);
-        Arc::new(Self { service })
+        let metrics = Metrics::new(metrics, reporter, service.as_str());
+        let active = ArcSwap::from_pointee(Active::new(policy, Arc::default()));
+        Arc::new(Self { service, active, told: Mutex::default(), metrics })
     }
 
     /// Whom it calls.
@@ -43,28 +96,67 @@ impl Upstream {
     }
 
     /// Replaces the instances; what is known of one is kept while its id, address and protocol are the same.
+    ///
+    /// An empty list empties the service: whether it is to be believed is the caller's to decide.
     pub fn set_instances(&self, instances: &[Instance]) {
-        let _ = instances;
-        unimplemented!()
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        *told = instances.to_vec();
+        let active = self.active.load();
+        self.update(&active.members, active.policy.breaker.as_ref(), instances);
     }
 
-    /// Replaces the policy for calls that begin from now on; where the breaker's policy changed, all breakers begin anew.
+    /// Replaces the policy, for calls that begin from now on. Where the breaker's part changed, all
+    /// breakers begin anew, and the load with them; where the retry's part did, the budget does.
     pub fn set_policy(&self, policy: CallPolicy) {
-        let _ = policy;
-        unimplemented!()
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let active = self.active.load_full();
+        if active.policy == policy {
+            return;
+        }
+        let members = if active.policy.breaker == policy.breaker {
+            Arc::clone(&active.members)
+        } else {
+            let members = Arc::default();
+            self.update(&members, policy.breaker.as_ref(), &told);
+            members
+        };
+        self.active.store(Arc::new(Active::new(policy, members)));
+    }
+
+    fn update(&self, members: &InstanceSet<Member>, breaker: Option<&BreakerPolicy>, instances: &[Instance]) {
+        members.update(instances, |instance| Member::new(instance, breaker, &self.metrics.breakers));
     }
 
     /// The policy now.
-    pub fn policy(&self) -> Arc<CallPolicy> {
-        unimplemented!()
+    pub fn policy(&self) -> CallPolicy {
+        self.active.load().policy.clone()
     }
 
     /// The instances, sorted by id.
     pub fn instances(&self) -> Vec<InstanceStatus> {
-        unimplemented!()
+        let now = time::now();
+        let snapshot = self.active.load().members.snapshot();
+        let status = |entry: &Arc<Entry<Member>>| InstanceStatus {
+            instance: entry.instance.clone(),
+            breaker: entry.state.breaker.as_ref().map(|guard| guard.breaker.state(now)),
+            in_flight: entry.in_flight(),
+            latency: entry.latency(now),
+        };
+        snapshot.members().iter().map(status).collect()
     }
 
     /// Makes one call: deadline, retry, and per attempt pick, breaker, time limit, send.
+    ///
+    /// The deadline is the earlier of the policy's timeout and the caller's `deadline`; it bounds
+    /// the time to the head of the answer, not its body. `traceparent` and `x-bowline-timeout-ms`
+    /// are written into the request. Each attempt is an event on the span; the attributes name the
+    /// last instance and the count of attempts.
+    ///
+    /// An attempt is repeated while attempts, deadline and budget last, preferably at an instance
+    /// that was not tried: when no connection was made, whatever the method (which the budget does
+    /// not pay); when there was no answer, or 502, 503 or 504, and the request is idempotent, or
+    /// carries an `Idempotency-Key`, and its body is at hand. Bodies of a known length up to 64 KiB
+    /// are read up front for that.
     ///
     /// The future is `Send` where the pool is.
     ///
@@ -81,7 +173,82 @@ impl Upstream {
         span: &mut Span,
         deadline: Option<Instant>,
     ) -> Result<Response<ResponseBody<P>>, Error> {
-        let _ = (pool, request, span, deadline);
-        unimplemented!()
+        let plan = self.plan(time::now(), deadline);
+        let mut call = Call::new(self, plan, request, span);
+        let answer = call.run(pool).await;
+        call.conclude(&answer);
+        answer
+    }
+
+    /// Begins a call: pays into the budget, and takes of the policy what the call needs.
+    fn plan(&self, now: Instant, deadline: Option<Instant>) -> Plan {
+        let active = self.active.load();
+        let Active { policy, budget, .. } = &**active;
+        if let Some(budget) = budget {
+            budget.deposit(now);
+        }
+        let own = now.checked_add(policy.timeout).unwrap_or(now + call::TIMEOUT_MAX);
+        let retry = policy.retry.as_ref();
+        Plan {
+            deadline: deadline.map_or(own, |deadline| deadline.min(own)),
+            attempts_max: retry.map_or(1, |retry| retry.attempts_max),
+            per_try_timeout: retry.and_then(|retry| retry.per_try_timeout),
+            backoff: retry.map_or(Backoff { min: Duration::ZERO, max: Duration::ZERO }, |retry| retry.backoff),
+        }
+    }
+
+    /// Picks an instance whose breaker grants; one that was tried only if there is no other.
+    pub(crate) fn pick(&self, now: Instant, tried: &[Arc<Entry<Member>>]) -> Result<Picked, Error> {
+        let active = self.active.load();
+        let snapshot = active.members.load();
+        let mut retry_after: Option<Duration> = None;
+        let mut pick_but = |excluded: &[Arc<Entry<Member>>]| {
+            let mut permit = None;
+            let member = active.balancer.pick(&snapshot, now, |entry| {
+                if excluded.iter().any(|tried| ptr::eq(&raw const **tried, entry)) {
+                    return false;
+                }
+                let Some(guard) = &entry.state.breaker else { return true };
+                match guard.breaker.acquire_owned(now) {
+                    Ok(granted) => permit = Some(granted),
+                    Err(rejected) => {
+                        let least = retry_after.map_or(rejected.retry_after, |other| other.min(rejected.retry_after));
+                        retry_after = Some(least);
+                        return false;
+                    }
+                }
+                true
+            });
+            member.map(|member| Picked { member: Arc::clone(member), permit })
+        };
+        let mut picked = pick_but(tried);
+        if picked.is_none() && !tried.is_empty() {
+            picked = pick_but(&[]);
+        }
+        picked.ok_or_else(|| {
+            let service = self.service.clone();
+            match retry_after {
+                Some(_) => Error::BreakerOpen { service, retry_after },
+                None => Error::NoInstance { service },
+            }
+        })
+    }
+
+    /// How many instances a call could choose from, breakers aside.
+    pub(crate) fn eligible_count(&self) -> usize {
+        self.active.load().members.load().eligible_count()
+    }
+
+    /// Takes one retry out of the budget.
+    pub(crate) fn withdraw(&self, now: Instant) -> bool {
+        self.active.load().budget.as_ref().is_some_and(|budget| budget.try_withdraw(now))
+    }
+}
+
+impl Active {
+    fn new(policy: CallPolicy, members: Arc<InstanceSet<Member>>) -> Self {
+        let balancer = Balancer::new(policy.balance);
+        let budget = policy.retry.as_ref().map(Budget::new);
+        Self { policy, balancer, budget, members }
     }
 }

@@ -17,7 +17,7 @@ fn every_fault_is_told_with_its_place_and_nothing_starts() {
     let output = Command::new(bowline()).arg("up").arg(home.path()).output().unwrap();
     let report = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{report}");
-    for place in ["bowline.toml:4:1: error: ", "bowline.toml:5:21: error: ", "bowline.toml:6:11: error: "] {
+    for place in ["bowline.toml:4:1: error: ", "bowline.toml:5:22: error: ", "bowline.toml:6:11: error: "] {
         assert!(report.contains(place), "{place} in\n{report}");
     }
     assert!(report.contains("replicas"), "{report}");

@@ -51,11 +51,19 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the spans that there is room for, and says how many.
+    /// Takes the spans if there is room for all, or as many as ever fit; says how many.
+    ///
+    /// Not a part where there is room for all later: the caller sends a refused batch again, whole.
     pub(super) fn push(&self, spans: Vec<SpanData>) -> usize {
         let mut state = self.lock();
         if state.is_closed {
             return 0;
+        }
+        if !state.spans.is_empty() {
+            let bytes: usize = spans.iter().map(span_bytes).sum();
+            if state.bytes + bytes > self.bytes_max {
+                return 0;
+            }
         }
         let mut taken = 0;
         for span in spans {

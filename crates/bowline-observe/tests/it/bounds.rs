@@ -21,7 +21,8 @@ async fn the_folder_never_exceeds_the_cap() {
     while metric(&metrics, "bowline_traces_segments_deleted_total") < 6 * 16 {
         let batch = (0..=rand::below(60)).map(|_| {
             last += 1;
-            let text = "x".repeat(rand::below(2000));
+            let text: String =
+                (0..rand::below(2000)).map(|_| char::from(b'a' + u8::try_from(rand::below(26)).unwrap())).collect();
             SpanData { attributes: vec![("text".into(), text.into())], ..span(last, 1) }
         });
         store.append(batch.collect());
@@ -63,6 +64,11 @@ async fn a_full_queue_drops_and_counts() {
     store.flush().await.unwrap();
     assert_eq!(metric(&metrics, "bowline_traces_spans_written_total"), taken as u64);
     assert_eq!(store.append(vec![span(1000, 1)]), 1);
+    // All or nothing; but of what can never fit as a whole, what fits.
+    let batch = |count| (1..=count).map(|number| span(number, 2)).collect::<Vec<_>>();
+    assert_eq!(store.append(batch(taken as u128)), 0);
+    store.flush().await.unwrap();
+    assert_eq!(store.append(batch(1000)), taken);
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,4 +122,34 @@ async fn a_cap_that_is_too_small_is_refused() {
     let error = TraceStore::open(Settings { bytes_max: BYTES_MAX_MIN - 1, ..settings(dir.path()) }).unwrap_err();
     assert!(matches!(error, Error::CapTooSmall { .. }));
     assert!(!error.retryable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_refuses_costs_spans_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("traces");
+    let metrics = Registry::default();
+    let store = TraceStore::open(Settings { metrics: metrics.clone(), ..settings(&path) }).unwrap();
+    let fill = |trace| (1..=100).map(move |id| span_of_a_kilobyte(trace, id)).collect::<Vec<_>>();
+    store.append(fill(1));
+    store.flush().await.unwrap();
+    // The next segment cannot be made.
+    std::fs::remove_dir_all(&path).unwrap();
+    store.append(fill(2));
+    let failed = store.flush().await.unwrap_err();
+    assert!(matches!(failed, Error::NotSynced) && failed.retryable());
+    let dropped = metric(&metrics, "bowline_traces_spans_dropped_total{reason=\"write_failed\"}");
+    assert!(dropped > 0);
+    assert!(store.trace(trace_id(1)).await.unwrap().is_some());
+    std::fs::create_dir(&path).unwrap();
+    store.append(fill(3));
+    store.flush().await.unwrap();
+    assert_eq!(store.trace(trace_id(3)).await.unwrap().unwrap().len(), 100);
+    assert_eq!(metric(&metrics, "bowline_traces_spans_dropped_total{reason=\"write_failed\"}"), dropped);
+}
+
+fn span_of_a_kilobyte(trace: u128, id: u64) -> SpanData {
+    // Of different characters each, as equal texts are kept once.
+    let text: String = (0..1000).map(|_| char::from(b'a' + u8::try_from(rand::below(26)).unwrap())).collect();
+    SpanData { attributes: vec![("text".into(), text.into())], ..span(trace, id) }
 }

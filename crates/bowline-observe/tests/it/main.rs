@@ -5,7 +5,6 @@
 mod bounds;
 mod crash;
 mod search;
-mod tmp_perf;
 
 use std::path::Path;
 
@@ -113,14 +112,40 @@ async fn a_closed_store_says_so_and_lets_the_folder_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_written_is_synced_within_the_second() {
+async fn what_was_appended_is_written_without_being_asked() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     store.append(vec![span(1, 1)]);
-    // Nobody asks for it: the gathering and the flush are timers of the store.
-    bowline_runtime::time::sleep(std::time::Duration::from_millis(150)).await;
     while store.bytes_on_disk() == 0 {
         tokio::task::yield_now().await;
     }
     store.flush().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_reads_his_own_writes_while_old_segments_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let writers = (1..=4).map(|writer| {
+        let store = store.clone();
+        bowline_runtime::task::spawn(async move {
+            for round in 1..=60 {
+                let trace = writer * 1000 + round;
+                let text = format!("{trace}").repeat(700);
+                let large = |id| SpanData {
+                    attributes: vec![("text".into(), format!("{id}{text}").into())],
+                    ..span(trace, id)
+                };
+                let spans: Vec<_> = (1..=5).map(large).collect();
+                assert_eq!(store.append(spans.clone()), 5);
+                assert_eq!(store.trace(trace_id(trace)).await.unwrap().unwrap(), spans);
+                let found = store.search(&Query { limit: 1000, ..Query::default() }).await.unwrap();
+                assert!(found.iter().any(|found| found.trace_id == trace_id(trace)));
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    assert!(store.bytes_on_disk() <= BYTES_MAX_MIN);
 }

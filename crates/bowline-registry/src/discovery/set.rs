@@ -13,7 +13,7 @@ use crate::{Discovered, InstanceChange, InstanceEvent};
 
 /// How long instances have to register with a registry that lost them, once it lists others: a few
 /// heartbeats, after the first of which an instance learns that it is unknown.
-pub(crate) const RETURN_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const RETURN_WITHIN: Duration = Duration::from_mins(1);
 
 /// A place in a registry's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

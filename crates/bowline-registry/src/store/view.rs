@@ -49,6 +49,17 @@ pub(super) struct Registered {
     lease: Option<LeaseId>,
 }
 
+/// By what an instance lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It is not registered.
+    Unknown,
+    /// It stays until it is deregistered.
+    Unleased,
+    /// It stays while this is renewed.
+    Leased(LeaseId),
+}
+
 impl Default for Shared {
     fn default() -> Self {
         Self { view: RwLock::default(), reached: watch::Sender::new(Progress::Loading) }
@@ -87,9 +98,14 @@ impl View {
         self.instances.len() >= max && !self.instances.contains_key(id)
     }
 
-    /// For each id: none if it is unknown, else its lease if it has one.
-    pub(super) fn leases(&self, ids: &[InstanceId]) -> Vec<Option<Option<LeaseId>>> {
-        ids.iter().map(|id| self.instances.get(id).map(|found| found.lease)).collect()
+    /// By what each of the instances lives.
+    pub(super) fn leases(&self, ids: &[InstanceId]) -> Vec<Life> {
+        let life = |id| match self.instances.get(id).map(|found| found.lease) {
+            None => Life::Unknown,
+            Some(None) => Life::Unleased,
+            Some(Some(lease)) => Life::Leased(lease),
+        };
+        ids.iter().map(life).collect()
     }
 
     /// What matches, sorted by id; whether the limit left some off.

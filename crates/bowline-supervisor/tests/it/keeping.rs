@@ -10,7 +10,7 @@ use std::{
 
 use bowline_runtime::{fs, time};
 use bowline_supervisor::{Event, Exit};
-use bowline_testkit::{eventually, eventually_some, temp_dir};
+use bowline_testkit::{eventually, eventually_blocking, eventually_some, temp_dir};
 use rustix::process::Signal;
 
 use crate::fixture::{BOUND, Fixture, example, is_alive, kill, parent, pid_in, service};
@@ -137,6 +137,33 @@ fn a_command_inherits_no_ignored_signals_and_no_foreign_files() {
     }
     // Beside the standard three, the shell keeps files of its own from 10 on.
     assert!(read("files").lines().all(|fd| !(3..10).contains(&fd.parse().unwrap())), "{}", read("files"));
+}
+
+#[test]
+fn who_leaves_the_group_while_it_is_killed_is_found_too() {
+    let dir = temp_dir();
+    let mark = dir.path().to_str().unwrap().to_owned();
+    let is_marked = |pid: &str| {
+        fs::read(Path::new("/proc").join(pid).join("environ")).is_ok_and(|environment| {
+            let line = format!("STORM={mark}");
+            environment.split(|byte| *byte == 0).any(|variable| variable == line.as_bytes())
+        })
+    };
+    let marked = || {
+        let names = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|pid| is_marked(pid)).count()
+    };
+    // Two shells of groups of their own, which start more of such all the time.
+    let storm = "for i in 1 2; do setsid sh -c 'while :; do setsid sleep 1000 & sleep 0.003; done' & done; wait";
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut command = Command::new(example("keeper"));
+    command.args(["keeper", "--", "sh", "-c", storm]).env("STORM", &mark).stdin(OwnedFd::from(theirs));
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    eventually_blocking(BOUND, || marked() > 20);
+    drop(ours);
+    child.wait().unwrap();
+    assert_eq!(marked(), 0);
 }
 
 #[test]

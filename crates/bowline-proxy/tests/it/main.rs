@@ -1,0 +1,9 @@
+//! The engine over real sockets: each test has its own upstreams, its own proxy and its own clients.
+
+mod bodies;
+mod drain;
+mod failures;
+mod headers;
+mod protocols;
+mod routing;
+mod support;

@@ -1,0 +1,248 @@
+//! One call: its attempts, and whether there is another.
+
+use std::{mem, sync::Arc, time::Duration};
+
+use bowline_balance::Member as Entry;
+use bowline_resilience::{
+    breaker,
+    deadline::{Deadline, TIMEOUT_HEADER},
+    retry,
+};
+use bowline_runtime::{
+    rand,
+    time::{self, Instant},
+};
+use bowline_telemetry::{Span, names, propagation};
+use bowline_transport::{Body, Kind, Pool, send_parts};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request::Parts};
+use http_body_util::BodyExt as _;
+
+use crate::{
+    body::{Answered, ResponseBody},
+    error::Error,
+    member::Member,
+    metrics::Outcome,
+    upstream::{Picked, Plan, Upstream},
+};
+
+/// The longest body that is read up front so that it can be sent again.
+pub(crate) const REPLAYED_BYTES_MAX: u64 = 64 * 1024;
+
+/// The time of a call whose policy gives it more than can be counted.
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_hours(24);
+
+const TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);
+
+/// One call under way.
+pub(crate) struct Call<'a> {
+    upstream: &'a Upstream,
+    plan: Plan,
+    head: Parts,
+    body: Body,
+    span: &'a mut Span,
+    /// Whether the request may reach an instance twice.
+    is_repeatable: bool,
+    attempt: u32,
+    /// Those that failed, oldest first. Allocates at the first failure only.
+    tried: Vec<Arc<Entry<Member>>>,
+}
+
+type Answer<P> = Result<Response<ResponseBody<P>>, Error>;
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(upstream: &'a Upstream, plan: Plan, request: Request<Body>, span: &'a mut Span) -> Self {
+        let (mut head, body) = request.into_parts();
+        propagation::inject(span.context(), &mut head.headers);
+        let has_key = head.headers.contains_key("idempotency-key");
+        let is_repeatable = retry::is_idempotent(head.method.as_str(), has_key);
+        Self { upstream, plan, head, body, span, is_repeatable, attempt: 0, tried: Vec::new() }
+    }
+
+    /// Attempts until there is an answer to keep, or no hope.
+    pub(crate) async fn run<P: Pool>(&mut self, pool: &P) -> Answer<P> {
+        if self.plan.attempts_max > 1 {
+            self.read_body().await?;
+        }
+        let mut last: Option<Answer<P>> = None;
+        loop {
+            let now = time::now();
+            let picked = match self.upstream.pick(now, &self.tried) {
+                Ok(picked) => picked,
+                // The failure before says more than that there is nobody left to ask.
+                Err(error) => return last.unwrap_or(Err(error)),
+            };
+            drop(last.take());
+            self.attempt += 1;
+            let has_next = self.attempt < self.plan.attempts_max;
+            let again = if has_next { self.body.as_replayable() } else { None };
+            let member = if has_next { Some(Arc::clone(&picked.member)) } else { None };
+            let (answer, outcome) = self.attempt(pool, picked, now).await;
+            let Some(member) = member else { return answer };
+            if let Some(again) = again {
+                self.body = again;
+            } else if outcome != Outcome::Connect {
+                return answer;
+            }
+            self.tried.push(member);
+            let Some(wait) = self.wait_before_next(&answer, outcome) else { return answer };
+            if !wait.is_zero() {
+                time::sleep(wait).await;
+            }
+            last = Some(answer);
+        }
+    }
+
+    /// Reads a small body of known length, so that it can be sent again, and with the head.
+    async fn read_body(&mut self) -> Result<(), Error> {
+        let is_small = self.body.len_hint().is_some_and(|length| length <= REPLAYED_BYTES_MAX);
+        if !is_small || self.body.as_replayable().is_some() {
+            return Ok(());
+        }
+        let collected = time::timeout_at(self.plan.deadline, mem::take(&mut self.body).collect()).await;
+        let service = || self.upstream.service().clone();
+        let collected = collected.map_err(|_| Error::Timeout { service: service() })?;
+        let failed = |source| Error::Transport {
+            service: service(),
+            source: bowline_transport::Error::request_body(source),
+        };
+        self.body = Body::full(collected.map_err(failed)?.to_bytes());
+        Ok(())
+    }
+
+    /// One attempt, with all that has to be remembered of it.
+    async fn attempt<P: Pool>(&mut self, pool: &P, picked: Picked, started: Instant) -> (Answer<P>, Outcome) {
+        let Picked { member, permit } = picked;
+        let deadline = self.attempt_deadline(started);
+        let in_flight = member.begin(started);
+        let sent = match self.write_timeout(deadline, started) {
+            true => {
+                let sending = send_parts(pool, &member.state.endpoint, &self.head, &mut self.body);
+                time::timeout_at(deadline, sending).await.ok()
+            }
+            false => None,
+        };
+        let now = time::now();
+        let outcome = Outcome::of(sent.as_ref());
+        member.state.record(permit, outcome.verdict(), now);
+        self.upstream.metrics.attempted(outcome);
+        self.note(&member, outcome, now.saturating_duration_since(started));
+        let service = || self.upstream.service().clone();
+        let answer = match sent {
+            Some(Ok(response)) => {
+                let answered = Answered::new(in_flight, now, outcome == Outcome::Ok);
+                Ok(response.map(|body| ResponseBody::new(body, answered)))
+            }
+            Some(Err(source)) => {
+                if outcome != Outcome::Caller {
+                    in_flight.finish(now, false);
+                }
+                Err(Error::Transport { service: service(), source })
+            }
+            None => {
+                in_flight.finish(now, false);
+                Err(Error::Timeout { service: service() })
+            }
+        };
+        (answer, outcome)
+    }
+
+    fn attempt_deadline(&self, started: Instant) -> Instant {
+        let per_try = self.plan.per_try_timeout.and_then(|timeout| started.checked_add(timeout));
+        per_try.map_or(self.plan.deadline, |per_try| per_try.min(self.plan.deadline))
+    }
+
+    /// Tells the instance how long we wait; false when that is not worth it.
+    fn write_timeout(&mut self, deadline: Instant, now: Instant) -> bool {
+        let millis = Deadline::at(deadline).encode(now);
+        self.head.headers.insert(TIMEOUT, HeaderValue::from(millis));
+        millis > 0
+    }
+
+    /// How long to wait for the next attempt; `None` when this one's answer has to do.
+    fn wait_before_next<P: Pool>(&self, answer: &Answer<P>, outcome: Outcome) -> Option<Duration> {
+        let is_connect = outcome == Outcome::Connect;
+        let is_worth_it = match outcome {
+            Outcome::Connect => true,
+            Outcome::Reset => self.is_repeatable && is_reset(answer),
+            Outcome::Timeout => self.is_repeatable,
+            Outcome::ServerError => self.is_repeatable && answer.as_ref().is_ok_and(|a| is_transient(a.status())),
+            Outcome::Ok | Outcome::Caller => false,
+        };
+        if !is_worth_it {
+            return None;
+        }
+        let has_other = self.upstream.eligible_count() > self.tried.len();
+        let wait = match is_connect && has_other {
+            true => Duration::ZERO,
+            false => retry::backoff(&self.plan.backoff, self.attempt, rand::unit()),
+        };
+        let now = time::now();
+        if now + wait >= self.plan.deadline {
+            return None;
+        }
+        if !is_connect && !self.upstream.withdraw(now) {
+            self.upstream.metrics.retries_refused.increment();
+            return None;
+        }
+        self.upstream.metrics.retries.increment();
+        Some(wait)
+    }
+
+    /// Notes the attempt on the span.
+    fn note(&mut self, member: &Entry<Member>, outcome: Outcome, elapsed: Duration) {
+        let attempt = i64::from(self.attempt);
+        self.span.event_with(names::EVENT_ATTEMPT, || {
+            vec![
+                (names::BOWLINE_ATTEMPT.into(), attempt.into()),
+                (names::BOWLINE_INSTANCE.into(), member.instance.id.as_str().to_owned().into()),
+                (names::BOWLINE_ADDRESS.into(), member.instance.address.to_string().into()),
+                (names::BOWLINE_OUTCOME.into(), outcome.as_str().into()),
+                (names::BOWLINE_DURATION_NANOS.into(), i64::try_from(elapsed.as_nanos()).unwrap_or(i64::MAX).into()),
+            ]
+        });
+        self.span.set_with(names::BOWLINE_INSTANCE, || member.instance.id.as_str().to_owned());
+    }
+
+    /// Notes the end of the call on the span.
+    pub(crate) fn conclude<P: Pool>(&mut self, answer: &Answer<P>) {
+        self.span.set(names::BOWLINE_ATTEMPTS, i64::from(self.attempt));
+        if let Err(error) = answer {
+            self.span.set(names::BOWLINE_REASON, error.reason());
+        }
+    }
+}
+
+impl Outcome {
+    /// What came of sending; nothing in time is `None`.
+    fn of<B>(sent: Option<&Result<Response<B>, bowline_transport::Error>>) -> Self {
+        match sent {
+            None => Self::Timeout,
+            Some(Ok(response)) if response.status().is_server_error() => Self::ServerError,
+            Some(Ok(_)) => Self::Ok,
+            Some(Err(error)) if error.is_connect() => Self::Connect,
+            Some(Err(error)) => match error.kind() {
+                Kind::RequestBody | Kind::Unsupported => Self::Caller,
+                _ => Self::Reset,
+            },
+        }
+    }
+
+    /// What the breaker is told.
+    fn verdict(self) -> Option<breaker::Outcome> {
+        match self {
+            Self::Ok => Some(breaker::Outcome::Success),
+            Self::ServerError | Self::Connect | Self::Reset | Self::Timeout => Some(breaker::Outcome::Failure),
+            Self::Caller => None,
+        }
+    }
+}
+
+/// Answers that another instance may not give.
+fn is_transient(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+}
+
+/// Whether there was no answer, rather than a malformed one.
+fn is_reset<P: Pool>(answer: &Answer<P>) -> bool {
+    matches!(answer, Err(Error::Transport { source, .. }) if source.retryable())
+}
