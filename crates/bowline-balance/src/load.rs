@@ -6,11 +6,14 @@
 //!
 //! Sources: Finagle's `PeakEwma.scala`; tower's `load/peak_ewma.rs`.
 
-use std::sync::{
-    Arc,
-    atomic::{
-        AtomicU64,
-        Ordering::{Acquire, Relaxed, Release},
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 
@@ -53,35 +56,43 @@ struct Cells {
 
 /// One request in flight at a member, from [`Member::begin`](crate::Member::begin) on.
 ///
-/// Dropping it ends the request without a verdict (it was cancelled): the member is then known to
+/// Dropped without a verdict, the request was cancelled: the member is then known to
 /// take at least this long, and no less is concluded.
 #[derive(Debug)]
 #[must_use = "the request counts as in flight only while this lives"]
 pub struct InFlight {
     load: Arc<Load>,
     started: Instant,
-    is_finished: bool,
+    is_recorded: bool,
 }
 
 impl InFlight {
     pub(crate) fn begin(load: &Arc<Load>, now: Instant) -> Self {
         load.0.0.in_flight.fetch_add(1, Relaxed);
-        Self { load: Arc::clone(load), started: now, is_finished: false }
+        Self { load: Arc::clone(load), started: now, is_recorded: false }
+    }
+
+    /// Notes the latency up to `now` and whether it went well; the request stays in flight.
+    ///
+    /// For answers whose body goes on after their head: the head's latency counts at once, the
+    /// place is held until this is dropped. Only the first verdict counts. What the caller gave up
+    /// because it took too long did not go well.
+    pub fn record(&mut self, now: Instant, ok: bool) {
+        if !mem::replace(&mut self.is_recorded, true) {
+            let verdict = if ok { Verdict::Good } else { Verdict::Bad };
+            self.load.observe(now, now.saturating_duration_since(self.started), verdict);
+        }
     }
 
     /// Ends the request, with its latency up to `now` and whether it went well.
-    ///
-    /// What the caller gave up because it took too long did not go well.
     pub fn finish(mut self, now: Instant, ok: bool) {
-        self.is_finished = true;
-        let verdict = if ok { Verdict::Good } else { Verdict::Bad };
-        self.load.observe(now, now.saturating_duration_since(self.started), verdict);
+        self.record(now, ok);
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if !self.is_finished {
+        if !self.is_recorded {
             let now = time::now();
             self.load.observe(now, now.saturating_duration_since(self.started), Verdict::Unknown);
         }

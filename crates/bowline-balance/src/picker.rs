@@ -15,7 +15,7 @@ use bowline_runtime::{metric::Padded, rand, time::Instant};
 
 use crate::{
     load::Load,
-    set::{Eligible, Member, Snapshot},
+    set::{Member, Snapshot},
 };
 
 /// Picks members by one strategy. Shared by all cores.
@@ -30,8 +30,8 @@ pub struct Balancer {
 /// random.
 pub const LEAST_CONNECTIONS_SCAN_MAX: usize = 64;
 
-/// How often a refused weighted choice is made anew by weight before the rest follow evenly.
-const WEIGHTED_DRAWS: usize = 8;
+/// How often a strategy that goes in turn draws, refusals included, before the rest follow evenly.
+const DRAWS_MAX: usize = 8;
 
 /// 2⁶⁴ divided by the golden ratio: steps of it fill the circle of the 64-bit numbers evenly.
 const GOLDEN_STEP: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -75,9 +75,9 @@ impl Balancer {
         }
         let mut asking = Asking { members: &eligible.members, is_allowed };
         match self.strategy {
-            Balance::RoundRobin => asking.in_order(index(self.next_turn() % count as u64)),
-            Balance::Random => asking.walk(rand::below(count), &[]),
-            Balance::Weighted => self.pick_weighted(eligible, &mut asking),
+            Balance::RoundRobin => self.pick_in_turn(&mut asking),
+            Balance::Random => pick_random(&mut asking),
+            Balance::Weighted => self.pick_weighted(&eligible.weight_sums, &mut asking),
             Balance::LeastConnections => pick_least(&eligible.loads, &mut asking),
             Balance::P2cEwma => pick_two(&eligible.loads, now, &mut asking),
         }
@@ -88,25 +88,25 @@ impl Balancer {
         self.turn.0.fetch_add(1, Relaxed)
     }
 
-    fn pick_weighted<'s, T, F: FnMut(&Member<T>) -> bool>(
+    /// That turn, and where it is refused the next: the others stay exactly in turn.
+    fn pick_in_turn<'s, T, F: FnMut(&Member<T>) -> bool>(
         &self,
-        eligible: &Eligible<T>,
         asking: &mut Asking<'s, T, F>,
     ) -> Option<&'s Arc<Member<T>>> {
-        let mut asked = [usize::MAX; WEIGHTED_DRAWS];
-        for draw in 0..WEIGHTED_DRAWS {
-            // Refusals are drawn at random: the turns in between belong to others.
-            let point = if draw == 0 { self.next_turn().wrapping_mul(GOLDEN_STEP) } else { rand::u64() };
-            let at = at_point(&eligible.weight_sums, point);
-            if asked.contains(&at) {
-                continue;
-            }
-            if let Some(member) = asking.ask(at) {
-                return Some(member);
-            }
-            asked[draw] = at;
-        }
-        asking.walk(rand::below(asking.members.len()), &asked)
+        let count = asking.members.len() as u64;
+        asking.draw(|_| index(self.next_turn() % count))
+    }
+
+    /// That turn, and where it is refused one at random: the turns that follow belong to others.
+    fn pick_weighted<'s, T, F: FnMut(&Member<T>) -> bool>(
+        &self,
+        weight_sums: &[u64],
+        asking: &mut Asking<'s, T, F>,
+    ) -> Option<&'s Arc<Member<T>>> {
+        asking.draw(|is_first| {
+            let point = if is_first { self.next_turn().wrapping_mul(GOLDEN_STEP) } else { rand::u64() };
+            at_point(weight_sums, point)
+        })
     }
 }
 
@@ -123,29 +123,33 @@ impl<'s, T, F: FnMut(&Member<T>) -> bool> Asking<'s, T, F> {
         (self.is_allowed)(member).then_some(member)
     }
 
-    /// That one, else those after it.
+    /// The one drawn, where it is refused a few more draws, then all others in a random order.
     #[inline]
-    fn in_order(&mut self, first: usize) -> Option<&'s Arc<Member<T>>> {
-        self.ask(first).or_else(|| {
-            let mut others = (first + 1..self.members.len()).chain(0..first);
-            others.find_map(|at| self.ask(at))
-        })
+    fn draw(&mut self, mut draw: impl FnMut(bool) -> usize) -> Option<&'s Arc<Member<T>>> {
+        let first = draw(true);
+        self.ask(first).or_else(|| self.draw_others(first, || draw(false)))
     }
 
-    /// That one, else all others in a random order, but for those that were asked already.
+    #[cold]
+    fn draw_others(&mut self, first: usize, mut draw: impl FnMut() -> usize) -> Option<&'s Arc<Member<T>>> {
+        let mut asked = [first; DRAWS_MAX];
+        for turn in 1..DRAWS_MAX {
+            let at = draw();
+            if asked.contains(&at) {
+                continue;
+            }
+            if let Some(member) = self.ask(at) {
+                return Some(member);
+            }
+            asked[turn] = at;
+        }
+        self.walk_others(first, &asked)
+    }
+
+    /// All but that one in a random order, but for those that were asked already.
     ///
     /// The order is that of a random stride without a common divisor with the count, which meets
     /// each exactly once and remembers nothing.
-    #[inline]
-    fn walk(&mut self, first: usize, asked: &[usize]) -> Option<&'s Arc<Member<T>>> {
-        if !asked.contains(&first)
-            && let Some(member) = self.ask(first)
-        {
-            return Some(member);
-        }
-        self.walk_others(first, asked)
-    }
-
     #[cold]
     fn walk_others(&mut self, first: usize, asked: &[usize]) -> Option<&'s Arc<Member<T>>> {
         let mut walk = Walk::new(first, self.members.len());
@@ -184,6 +188,11 @@ fn at_point(weight_sums: &[u64], point: u64) -> usize {
     let total = weight_sums.last().copied().unwrap_or_default();
     let scaled = u64::try_from((u128::from(point) * u128::from(total)) >> 64).expect("below the total");
     weight_sums.partition_point(|sum| *sum <= scaled)
+}
+
+fn pick_random<'s, T, F: FnMut(&Member<T>) -> bool>(asking: &mut Asking<'s, T, F>) -> Option<&'s Arc<Member<T>>> {
+    let first = rand::below(asking.members.len());
+    asking.ask(first).or_else(|| asking.walk_others(first, &[]))
 }
 
 fn pick_two<'s, T, F: FnMut(&Member<T>) -> bool>(

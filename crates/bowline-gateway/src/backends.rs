@@ -70,9 +70,7 @@ impl Fed {
     }
 
     fn with_policy(self, route: &Route) -> Self {
-        if *self.upstream.policy() != route.policy {
-            self.upstream.set_policy(route.policy.clone());
-        }
+        self.upstream.set_policy(route.policy.clone());
         self
     }
 }

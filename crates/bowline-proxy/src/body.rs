@@ -25,9 +25,14 @@ pub(crate) struct TooLarge {
 ///
 /// One that says its length is refused at once if that is too much, and passes untouched otherwise:
 /// hyper holds it to its word. Others are counted as they stream.
-pub(crate) fn limit(body: Incoming, body_max: u64) -> (Result<Body, Error>, Rest) {
+///
+/// Where the client waits for a `100 Continue` it has sent nothing yet, and nothing is left over.
+pub(crate) fn limit(body: Incoming, body_max: u64, expects_continue: bool) -> (Result<Body, Error>, Rest) {
     match body.size_hint().exact() {
-        Some(length) if length > body_max => (Err(Error::BodyTooLarge { body_max }), Rest::of(body)),
+        Some(length) if length > body_max => {
+            let rest = if expects_continue { Rest::default() } else { Rest::of(body) };
+            (Err(Error::BodyTooLarge { body_max }), rest)
+        }
         Some(_) => (Ok(Body::incoming(body)), Rest::default()),
         None => {
             let rest = Rest(Some(Arc::new(Mutex::new(None))));
@@ -131,10 +136,8 @@ pub(crate) enum ProxyBody {
 
 impl ProxyBody {
     /// Our own answer; if it refuses a body, what is left of that is read and thrown away.
-    ///
-    /// Not where the client waits for a `100 Continue`: it has sent nothing yet.
-    pub(crate) fn local(answer: Bytes, rest: &Rest, expects_continue: bool) -> Self {
-        match rest.take().filter(|_| !expects_continue) {
+    pub(crate) fn local(answer: Bytes, rest: &Rest) -> Self {
+        match rest.take() {
             Some(body) => Self::Lingering(Box::new(Lingering {
                 answer,
                 body,

@@ -1,6 +1,6 @@
 //! Why a request is answered by us, and the one function that makes the answer.
 
-use std::{error::Error as StdError, fmt::Write as _};
+use std::error::Error as StdError;
 
 use bowline_model::Code;
 use bowline_telemetry::TraceId;
@@ -96,9 +96,10 @@ impl From<bowline_upstream::Error> for Error {
 /// The client is told the error itself; its causes go to the log.
 pub(crate) fn rescue(error: &Error, trace_id: TraceId, version: Version) -> Response<Bytes> {
     let trace_id = trace_id.to_string();
-    match error.side() {
-        Side::Downstream => tracing::debug!(reason = error.reason(), trace_id, error = %error, "request refused"),
-        _ => tracing::warn!(reason = error.reason(), trace_id, error = chain(error), "request failed"),
+    if error.side() == Side::Downstream {
+        tracing::debug!(reason = error.reason(), trace_id, error = %error, "request refused");
+    } else {
+        tracing::warn!(reason = error.reason(), trace_id, error = chain(error), "request failed");
     }
     let problem = Problem::new(error.code(), error.to_string()).with_reason(error.reason()).with_trace_id(trace_id);
     let mut response = problem.to_response();
@@ -125,7 +126,8 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(current) = cause {
-        let _ = write!(text, ": {current}");
+        text.push_str(": ");
+        text.push_str(&current.to_string());
         cause = current.source();
     }
     text

@@ -20,7 +20,7 @@ use crate::{
     headers::{self, Origin},
     matcher::Query,
     record::{Chosen, Record},
-    snapshot::Snapshot,
+    snapshot::{Held, Snapshot},
     target::Target,
 };
 
@@ -40,8 +40,8 @@ pub(crate) struct Worker {
 #[derive(Debug)]
 struct Latest {
     cache: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
-    /// The same once more, so that a request holds it without touching a counter that cores share.
-    local: Rc<Arc<Snapshot>>,
+    /// The same once more, for the requests to hold.
+    local: Rc<Held>,
 }
 
 impl Worker {
@@ -53,7 +53,7 @@ impl Worker {
         metrics: &Registry,
     ) -> Self {
         let mut cache = Cache::new(snapshots);
-        let local = Rc::new(Arc::clone(cache.load()));
+        let local = Rc::new(Held(Arc::clone(cache.load())));
         let labels = [(names::LABEL_REPORTER, settings.reporter), ("worker", &*index.to_string())];
         Self {
             snapshots: RefCell::new(Latest { cache, local }),
@@ -76,7 +76,6 @@ impl Worker {
         let span = self.tracer.start("request", SpanKind::Server, parent);
         let trace_id = span.context().trace_id;
         let mut record = Record::begin(&self, span);
-        let expects_continue = request.headers().contains_key(EXPECT);
         let mut rest = Rest::default();
         let mut response = match self.forward(&peer, request, parent.is_some(), &mut record, &mut rest).await {
             Ok(response) => {
@@ -86,7 +85,7 @@ impl Worker {
             Err(error) => {
                 record.refuse(&error);
                 record.finish();
-                rescue(&error, trace_id, version).map(|answer| ProxyBody::local(answer, &rest, expects_continue))
+                rescue(&error, trace_id, version).map(|answer| ProxyBody::local(answer, &rest))
             }
         };
         headers::add_trace_id(response.headers_mut(), trace_id);
@@ -107,7 +106,7 @@ impl Worker {
         let route = &chosen.snapshot.routes[chosen.route];
         headers::check_upgrade(&parts.headers)?;
         let limited;
-        (limited, *rest) = limit(body, route.body_max);
+        (limited, *rest) = limit(body, route.body_max, parts.headers.contains_key(EXPECT));
         let origin = Origin { peer, is_trusted: self.trusts_forwarded, has_parent };
         headers::prepare_request(&mut parts.headers, authority, origin);
         let upstream = &route.backends[chosen.backend].upstream;
@@ -134,10 +133,10 @@ impl Worker {
 }
 
 impl Latest {
-    fn get(&mut self) -> Rc<Arc<Snapshot>> {
+    fn get(&mut self) -> Rc<Held> {
         let latest = self.cache.load();
-        if !Arc::ptr_eq(latest, &self.local) {
-            self.local = Rc::new(Arc::clone(latest));
+        if !Arc::ptr_eq(latest, &self.local.0) {
+            self.local = Rc::new(Held(Arc::clone(latest)));
         }
         Rc::clone(&self.local)
     }

@@ -1,6 +1,6 @@
 //! What is kept of one request while it is under way: its span, its place in the metrics, its clock.
 
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
 
 use bowline_model::Code;
 use bowline_runtime::time::{self, Instant};
@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use crate::{
     error::{Error, chain},
     handler::Worker,
-    snapshot::Snapshot,
+    snapshot::Held,
 };
 
 /// A request under way. It is counted once: when it is finished, or when it is dropped.
@@ -30,7 +30,7 @@ pub(crate) struct Record {
 /// Where a request goes: a route and one of its backends, in the snapshot it was matched in.
 #[derive(Debug, Clone)]
 pub(crate) struct Chosen {
-    pub(crate) snapshot: Rc<Arc<Snapshot>>,
+    pub(crate) snapshot: Rc<Held>,
     pub(crate) route: usize,
     pub(crate) backend: usize,
 }

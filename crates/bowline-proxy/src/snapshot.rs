@@ -1,6 +1,6 @@
 //! What the workers act upon: the compiled routes and whom they lead to. Immutable; replaced as a whole.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use bowline_model::route::Route;
 use bowline_runtime::{metric::Registry, rand};
@@ -17,6 +17,10 @@ pub struct Snapshot {
     pub(crate) matcher: Matcher,
     pub(crate) routes: Box<[Served]>,
 }
+
+/// A snapshot that one core holds: cloning an `Rc` of this touches no counter that cores share.
+#[derive(Debug)]
+pub(crate) struct Held(pub(crate) Arc<Snapshot>);
 
 /// A route as it is served.
 #[derive(Debug)]
@@ -59,6 +63,14 @@ impl Snapshot {
             Served { backends: backends.collect(), name: route.name.clone(), body_max: route.body_max }
         };
         Ok(Self { matcher, routes: routes.iter().map(serve).collect() })
+    }
+}
+
+impl Deref for Held {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
     }
 }
 

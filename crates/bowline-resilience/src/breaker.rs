@@ -196,10 +196,15 @@ impl Breaker {
         state_of(self.gate.0.word.load(Acquire)) == State::Closed || self.is_due(now)
     }
 
-    /// The state now. Takes the mutex: for listings and metrics, not for calls.
+    /// The state now: half open from the moment an open breaker's time has come. Lock-free.
+    ///
+    /// While all probes are overdue and nobody is granted a new one yet, it still shows half open.
+    #[inline]
     pub fn state(&self, now: Instant) -> State {
-        let machine = *self.lock();
-        machine.elapse(&self.gate.0.rules, self.since_born(now)).state()
+        match state_of(self.gate.0.word.load(Acquire)) {
+            State::Open if self.is_due(now) => State::HalfOpen,
+            state => state,
+        }
     }
 
     #[inline]

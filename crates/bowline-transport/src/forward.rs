@@ -20,6 +20,8 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 /// The most bytes of a `Forwarded` or `X-Forwarded-For` header we pass on; a longer one begins anew with us.
 pub const FORWARDED_BYTES_MAX: usize = 4 * 1024;
 
+const GROWS: &str = "a text grows as it is written to";
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -79,20 +81,21 @@ pub struct Forwarded<'a> {
 /// Where the peer is not trusted, take away what it said with [`remove_forwarded`] first.
 pub fn add_forwarded(headers: &mut HeaderMap, forwarded: &Forwarded<'_>) {
     let mut text = String::with_capacity(96);
-    let _ = match forwarded.client {
+    match forwarded.client {
         Some(IpAddr::V4(ip)) => write!(text, "for={ip}"),
         Some(IpAddr::V6(ip)) => write!(text, "for=\"[{ip}]\""),
         None => write!(text, "for=unknown"),
-    };
+    }
+    .expect(GROWS);
     let host = forwarded.host.filter(|host| !host.contains(['"', '\\']));
     if let Some(host) = host {
-        let _ = write!(text, ";host=\"{host}\"");
+        write!(text, ";host=\"{host}\"").expect(GROWS);
     }
-    let _ = write!(text, ";proto={}", forwarded.proto);
+    write!(text, ";proto={}", forwarded.proto).expect(GROWS);
     append(headers, &header::FORWARDED, &text);
     if let Some(ip) = forwarded.client {
         text.clear();
-        let _ = write!(text, "{ip}");
+        write!(text, "{ip}").expect(GROWS);
         append(headers, &X_FORWARDED_FOR, &text);
     }
     if let Some(host) = host {

@@ -142,8 +142,7 @@ fn request(head: &Parts, endpoint: &Endpoint, body: Body) -> Result<Request<Body
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(Scheme::HTTP);
     uri.authority = Some(authority.map_err(|source| unsupported(source.into()))?);
-    uri.path_and_query =
-        Some(head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+    uri.path_and_query = Some(head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = Uri::from_parts(uri).map_err(|source| unsupported(source.into()))?;

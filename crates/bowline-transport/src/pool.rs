@@ -81,7 +81,7 @@ struct Shared {
 #[derive(Debug)]
 pub struct Idle {
     endpoints: BTreeMap<Arc<Endpoint>, Slot>,
-    idle_count: usize,
+    parked_count: usize,
     swept_at: Instant,
 }
 
@@ -111,9 +111,14 @@ impl LocalPool {
         Self(Rc::new(Local { settings, idle: RefCell::new(Idle::new()) }))
     }
 
+    /// What it counts.
+    pub fn metrics(&self) -> &PoolMetrics {
+        &self.0.settings.metrics
+    }
+
     /// Idle HTTP/1 connections now.
     pub fn idle_count(&self) -> usize {
-        self.with(|idle| idle.idle_count)
+        self.with(|idle| idle.parked_count)
     }
 }
 
@@ -123,9 +128,14 @@ impl SharedPool {
         Self(Arc::new(Shared { settings, idle: Mutex::new(Idle::new()) }))
     }
 
+    /// What it counts.
+    pub fn metrics(&self) -> &PoolMetrics {
+        &self.0.settings.metrics
+    }
+
     /// Idle HTTP/1 connections now.
     pub fn idle_count(&self) -> usize {
-        self.with(|idle| idle.idle_count)
+        self.with(|idle| idle.parked_count)
     }
 }
 
@@ -198,7 +208,7 @@ impl PoolMetrics {
 
 impl Idle {
     fn new() -> Self {
-        Self { endpoints: BTreeMap::new(), idle_count: 0, swept_at: time::now() }
+        Self { endpoints: BTreeMap::new(), parked_count: 0, swept_at: time::now() }
     }
 
     /// The connection that was used last and is alive still.
@@ -210,11 +220,11 @@ impl Idle {
         let now = time::now();
         slot.used_at = now;
         while let Some(Parked { connection, since }) = slot.http1.pop() {
-            self.idle_count -= 1;
+            self.parked_count -= 1;
             if now.duration_since(since) >= settings.idle_timeout {
                 // It was the youngest: the others are older.
                 settings.metrics.closed_idle.add(1 + slot.http1.len() as u64);
-                self.idle_count -= slot.http1.len();
+                self.parked_count -= slot.http1.len();
                 slot.http1.clear();
             } else if connection.is_stale() {
                 settings.metrics.closed_stale.increment();
@@ -231,7 +241,7 @@ impl Idle {
     pub(crate) fn park(&mut self, connection: Connection, settings: &PoolSettings) -> Option<Connection> {
         let now = time::now();
         self.sweep(now, settings);
-        let is_full = self.idle_count >= settings.idle_max;
+        let is_full = self.parked_count >= settings.idle_max;
         let slot = match self.endpoints.get_mut(&*connection.endpoint) {
             Some(slot) => slot,
             None => self.endpoints.entry(Arc::clone(&connection.endpoint)).or_insert(Slot::new(now)),
@@ -241,7 +251,7 @@ impl Idle {
             return Some(connection);
         }
         slot.http1.push(Parked { connection, since: now });
-        self.idle_count += 1;
+        self.parked_count += 1;
         None
     }
 
@@ -263,16 +273,16 @@ impl Idle {
             return;
         }
         self.swept_at = now;
-        let mut idle_count = 0;
+        let mut parked_count = 0;
         self.endpoints.retain(|_, slot| {
             let expired =
                 slot.http1.partition_point(|parked| now.duration_since(parked.since) >= settings.idle_timeout);
             slot.http1.drain(..expired);
             settings.metrics.closed_idle.add(expired as u64);
-            idle_count += slot.http1.len();
+            parked_count += slot.http1.len();
             !slot.http1.is_empty() || now.duration_since(slot.used_at) < settings.idle_timeout
         });
-        self.idle_count = idle_count;
+        self.parked_count = parked_count;
     }
 }
 

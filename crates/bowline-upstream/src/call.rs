@@ -66,9 +66,12 @@ impl<'a> Call<'a> {
         let mut last: Option<Answer<P>> = None;
         loop {
             let now = time::now();
+            // The failure before says more than that there is no time, or nobody, left to ask.
+            if self.is_too_late(now) {
+                return last.unwrap_or_else(|| Err(self.timed_out()));
+            }
             let picked = match self.upstream.pick(now, &self.tried) {
                 Ok(picked) => picked,
-                // The failure before says more than that there is nobody left to ask.
                 Err(error) => return last.unwrap_or(Err(error)),
             };
             drop(last.take());
@@ -99,12 +102,8 @@ impl<'a> Call<'a> {
             return Ok(());
         }
         let collected = time::timeout_at(self.plan.deadline, mem::take(&mut self.body).collect()).await;
-        let service = || self.upstream.service().clone();
-        let collected = collected.map_err(|_| Error::Timeout { service: service() })?;
-        let failed = |source| Error::Transport {
-            service: service(),
-            source: bowline_transport::Error::request_body(source),
-        };
+        let collected = collected.map_err(|_| self.timed_out())?;
+        let failed = |source| self.failed(bowline_transport::Error::request_body(source));
         self.body = Body::full(collected.map_err(failed)?.to_bytes());
         Ok(())
     }
@@ -114,19 +113,14 @@ impl<'a> Call<'a> {
         let Picked { member, permit } = picked;
         let deadline = self.attempt_deadline(started);
         let in_flight = member.begin(started);
-        let sent = match self.write_timeout(deadline, started) {
-            true => {
-                let sending = send_parts(pool, &member.state.endpoint, &self.head, &mut self.body);
-                time::timeout_at(deadline, sending).await.ok()
-            }
-            false => None,
-        };
+        self.write_timeout(deadline, started);
+        let sending = send_parts(pool, &member.state.endpoint, &self.head, &mut self.body);
+        let sent = time::timeout_at(deadline, sending).await.ok();
         let now = time::now();
         let outcome = Outcome::of(sent.as_ref());
         member.state.record(permit, outcome.verdict(), now);
         self.upstream.metrics.attempted(outcome);
         self.note(&member, outcome, now.saturating_duration_since(started));
-        let service = || self.upstream.service().clone();
         let answer = match sent {
             Some(Ok(response)) => {
                 let answered = Answered::new(in_flight, now, outcome == Outcome::Ok);
@@ -136,11 +130,11 @@ impl<'a> Call<'a> {
                 if outcome != Outcome::Caller {
                     in_flight.finish(now, false);
                 }
-                Err(Error::Transport { service: service(), source })
+                Err(self.failed(source))
             }
             None => {
                 in_flight.finish(now, false);
-                Err(Error::Timeout { service: service() })
+                Err(self.timed_out())
             }
         };
         (answer, outcome)
@@ -151,11 +145,23 @@ impl<'a> Call<'a> {
         per_try.map_or(self.plan.deadline, |per_try| per_try.min(self.plan.deadline))
     }
 
-    /// Tells the instance how long we wait; false when that is not worth it.
-    fn write_timeout(&mut self, deadline: Instant, now: Instant) -> bool {
-        let millis = Deadline::at(deadline).encode(now);
+    /// Whether what is left of the call's time is not worth an attempt: below a millisecond.
+    fn is_too_late(&self, now: Instant) -> bool {
+        Deadline::at(self.plan.deadline).encode(now) == 0
+    }
+
+    fn timed_out(&self) -> Error {
+        Error::Timeout { service: self.upstream.service().clone() }
+    }
+
+    fn failed(&self, source: bowline_transport::Error) -> Error {
+        Error::Transport { service: self.upstream.service().clone(), source }
+    }
+
+    /// Tells the instance how long we wait.
+    fn write_timeout(&mut self, deadline: Instant, now: Instant) {
+        let millis = Deadline::at(deadline).encode(now).max(1);
         self.head.headers.insert(TIMEOUT, HeaderValue::from(millis));
-        millis > 0
     }
 
     /// How long to wait for the next attempt; `None` when this one's answer has to do.
@@ -172,9 +178,10 @@ impl<'a> Call<'a> {
             return None;
         }
         let has_other = self.upstream.eligible_count() > self.tried.len();
-        let wait = match is_connect && has_other {
-            true => Duration::ZERO,
-            false => retry::backoff(&self.plan.backoff, self.attempt, rand::unit()),
+        let wait = if is_connect && has_other {
+            Duration::ZERO
+        } else {
+            retry::backoff(&self.plan.backoff, self.attempt, rand::unit())
         };
         let now = time::now();
         if now + wait >= self.plan.deadline {

@@ -38,8 +38,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 6] =
-        [Self::Ok, Self::ServerError, Self::Connect, Self::Reset, Self::Timeout, Self::Caller];
+    const ALL: [Self; 6] = [Self::Ok, Self::ServerError, Self::Connect, Self::Reset, Self::Timeout, Self::Caller];
 
     /// Its name in metrics and on spans.
     pub(crate) fn as_str(self) -> &'static str {

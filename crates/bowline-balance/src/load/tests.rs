@@ -95,6 +95,20 @@ async fn a_dropped_request_is_over_and_took_at_least_so_long() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_head_is_recorded_before_its_body_ends() {
+    let (load, now) = new();
+    let mut streaming = InFlight::begin(&load, now);
+    streaming.record(now + ms(10), true);
+    assert_near(load.latency(now + ms(10)), ms(10));
+    assert_eq!(load.in_flight(), 1);
+    streaming.record(now + SECOND, false);
+    time::sleep(SECOND).await;
+    drop(streaming);
+    assert_eq!(load.in_flight(), 0);
+    assert!(load.latency(now + ms(10)) <= ms(10), "the body's time is not the instance's latency");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancelled_future_gives_its_place_back() {
     let (load, now) = new();
     let request = async {

@@ -66,6 +66,21 @@ fn round_robin_goes_in_turn() {
 }
 
 #[test]
+fn round_robin_among_the_allowed_goes_in_turn() {
+    let set = set_of(&instances(5));
+    let balancer = Balancer::new(Balance::RoundRobin);
+    let next = || {
+        let snapshot = set.load();
+        balancer.pick(&snapshot, time::now(), |member| ![1, 2].contains(&number(member))).map(|m| number(m)).unwrap()
+    };
+    let first: Vec<_> = (0..3).map(|_| next()).collect();
+    assert_eq!(first.iter().collect::<BTreeSet<_>>().len(), 3);
+    for i in 0..99 {
+        assert_eq!(next(), first[i % 3]);
+    }
+}
+
+#[test]
 fn random_gives_each_the_same_chance() {
     seeded(1);
     assert_even(&counts(&Balancer::new(Balance::Random), &set_of(&instances(10)), 20_000), 10);

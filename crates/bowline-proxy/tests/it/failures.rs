@@ -88,11 +88,13 @@ async fn an_answer_that_breaks_off_is_not_passed_on_as_whole() {
         });
         let proxy = Proxy::start(&[route("a", "/**")], &[fake.instance("a", "a-1")]);
         let request = || Request::get("http://a/").header("host", "a").body(full("")).unwrap();
-        let response = http1(proxy.addr()).await.send_request(request()).await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert!(response.into_body().collect().await.is_err(), "chunked: {is_chunked}");
-        let response = http2(proxy.addr()).await.send_request(request()).await.unwrap();
-        assert!(response.into_body().collect().await.is_err(), "chunked: {is_chunked}");
+        // Where it breaks off before the head was written, the client gets nothing at all.
+        let is_whole = async |response: hyper::Result<Response<hyper::body::Incoming>>| match response {
+            Ok(response) => response.into_body().collect().await.is_ok(),
+            Err(_) => false,
+        };
+        assert!(!is_whole(http1(proxy.addr()).await.send_request(request()).await).await, "chunked: {is_chunked}");
+        assert!(!is_whole(http2(proxy.addr()).await.send_request(request()).await).await, "chunked: {is_chunked}");
         bowline_testkit::eventually(BOUND, || proxy.counted("a", 502) == 2).await;
     }
 }

@@ -1,6 +1,6 @@
 //! Undoes the framing of a response's body; strict, since whoever reads loosely can be fooled.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::head::{Framing, HEADERS_MAX};
@@ -106,14 +106,14 @@ impl Chunk {
                 Self::DataEnd => match &read[..read.len().min(2)] {
                     b"" | b"\r" => return Ok(()),
                     b"\r\n" => {
-                        let _ = read.split_to(2);
+                        read.advance(2);
                         Self::Size
                     }
                     _ => return Err(malformed("chunk is longer than it had said")),
                 },
                 Self::Trailers => match take_trailers(read, trailer_bytes_max)? {
                     None => return Ok(()),
-                    Some(trailers) => Self::End(trailers),
+                    Some(trailers) => Self::End((!trailers.is_empty()).then_some(trailers)),
                 },
                 Self::Data(_) | Self::End(_) => return Ok(()),
             };
@@ -131,7 +131,7 @@ fn take_size(read: &mut BytesMut) -> Result<Option<u64>, Error> {
     };
     let line = window[..end].strip_suffix(b"\r").ok_or_else(|| malformed("chunk's size line ends in a bare LF"))?;
     let size = parse_size(line).ok_or_else(|| malformed("chunk's size is malformed"))?;
-    let _ = read.split_to(end + 1);
+    read.advance(end + 1);
     Ok(Some(size))
 }
 
@@ -150,10 +150,10 @@ fn parse_size(line: &[u8]) -> Option<u64> {
 }
 
 /// Takes the trailers with the empty line behind them; `None` while they are not whole.
-fn take_trailers(read: &mut BytesMut, bytes_max: usize) -> Result<Option<Option<HeaderMap>>, Error> {
+fn take_trailers(read: &mut BytesMut, bytes_max: usize) -> Result<Option<HeaderMap>, Error> {
     if read.starts_with(b"\r\n") {
-        let _ = read.split_to(2);
-        return Ok(Some(None));
+        read.advance(2);
+        return Ok(Some(HeaderMap::new()));
     }
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let (length, map) = match httparse::parse_headers(read, &mut headers) {
@@ -166,8 +166,8 @@ fn take_trailers(read: &mut BytesMut, bytes_max: usize) -> Result<Option<Option<
     if has_bare_lf {
         return Err(malformed("trailer ends in a bare LF"));
     }
-    let _ = read.split_to(length);
-    Ok(Some(Some(map)))
+    read.advance(length);
+    Ok(Some(map))
 }
 
 fn trailers(headers: &[httparse::Header<'_>]) -> Result<HeaderMap, Error> {

@@ -78,7 +78,7 @@ impl<P: Pool> Download<P> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         if !self.upload.is_over() {
             // Its failure is no failure of the answer; the connection is not used again.
-            let _: Poll<_> = self.upload.poll(&mut connection.stream, cx);
+            drop(self.upload.poll(&mut connection.stream, cx));
         }
         loop {
             match self.decoder.decode(&mut connection.read, self.pool.settings().head_bytes_max)? {

@@ -62,9 +62,10 @@ impl Upload {
         encode::head(head, endpoint, framing, &mut out)?;
         let mut upload =
             Self { out, data: Bytes::new(), is_line_owed: false, body: Body::empty(), framing, state: State::Ending };
-        match body.take_full() {
-            Some(bytes) => upload.push(bytes),
-            None => (upload.body, upload.state) = (body, State::Open),
+        if let Some(bytes) = body.take_full() {
+            upload.push(bytes);
+        } else {
+            (upload.body, upload.state) = (body, State::Open);
         }
         Ok(upload)
     }
@@ -129,7 +130,7 @@ impl Upload {
             };
             match frame.into_data() {
                 Ok(data) => self.push_frame(data)?,
-                Err(frame) => self.end(frame.into_trailers().ok())?,
+                Err(frame) => self.end(frame.trailers_ref())?,
             }
         }
         Poll::Ready(Ok(()))
@@ -171,11 +172,11 @@ impl Upload {
         }
     }
 
-    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), BoxError> {
+    fn end(&mut self, trailers: Option<&HeaderMap>) -> Result<(), BoxError> {
         match self.framing {
             Framing::Length(0) => {}
             Framing::Length(_) => return Err("body is shorter than it had said".into()),
-            Framing::Chunked => encode::last_chunk(trailers.as_ref(), &mut self.out),
+            Framing::Chunked => encode::last_chunk(trailers, &mut self.out),
         }
         self.state = State::Ending;
         Ok(())

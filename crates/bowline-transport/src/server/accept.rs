@@ -110,9 +110,7 @@ impl Listener {
 impl Connections {
     fn new(settings: Settings, tick: Duration) -> Self {
         let (alive, ended) = mpsc::channel(1);
-        let ticks = |timeout: Duration| {
-            u32::try_from(timeout.as_nanos().div_ceil(tick.as_nanos())).unwrap_or(u32::MAX)
-        };
+        let ticks = |timeout: Duration| u32::try_from(timeout.as_nanos().div_ceil(tick.as_nanos())).unwrap_or(u32::MAX);
         Self {
             entries: Vec::new(),
             clock: Arc::new(AtomicU32::new(0)),

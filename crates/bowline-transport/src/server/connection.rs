@@ -54,7 +54,11 @@ where
     B: HttpBody<Error: Into<BoxError>> + 'static,
     E: Http2ServerConnExec<CountedFuture<S::Future>, Counted<B>> + Unpin + Clone,
 {
-    poll_fn(|cx| Poll::Ready(entry.listen(cx.waker()))).await;
+    poll_fn(|cx| {
+        entry.listen(cx.waker());
+        Poll::Ready(())
+    })
+    .await;
     let Some(Ok((prefix, is_http2))) = until_ordered(&entry, recognise(&mut stream)).await else { return };
     let io = TokioIo::new(Observed { stream, prefix, entry: Arc::clone(&entry) });
     let service = Counting { service, entry: Arc::clone(&entry) };
@@ -79,7 +83,8 @@ where
 /// Runs a future until it ends, or the connection is told anything.
 async fn until_ordered<T>(entry: &Entry, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
-    poll_fn(|cx| if entry.orders() == Order::Run { future.as_mut().poll(cx).map(Some) } else { Poll::Ready(None) }).await
+    poll_fn(|cx| if entry.orders() == Order::Run { future.as_mut().poll(cx).map(Some) } else { Poll::Ready(None) })
+        .await
 }
 
 /// Runs a connection until it ends (`Some`) or is told to abort (`None`).

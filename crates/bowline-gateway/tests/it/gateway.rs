@@ -1,0 +1,148 @@
+//! Routes, instances and listeners as they come and go.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use bowline_gateway::Error;
+use bowline_model::{Code, Health, Instance};
+use bowline_runtime::{net, task, time};
+use bowline_testkit::{Answer, HttpServer};
+
+use crate::support::{BOUND, FakeRegistry, connect, get, get_over, instance, route, start, start_on};
+
+fn server(body: &'static str) -> HttpServer {
+    HttpServer::start(move |_| Answer::Status(200, body.to_owned()))
+}
+
+/// Asks until the answer's body is that.
+async fn until_answered(addr: std::net::SocketAddr, path: &str, body: &str) {
+    let asking = async { while get(addr, path).await.2 != body {} };
+    time::timeout(BOUND, asking).await.unwrap_or_else(|_| panic!("{path} never answered {body}"));
+}
+
+#[tokio::test]
+async fn it_starts_with_what_is_registered_and_follows_what_changes() {
+    let (one, two) = (server("one"), server("two"));
+    let registry = FakeRegistry::new(&[instance("order", "o-1", one.addr())]);
+    let gateway = start(&registry, vec![route("order")]).await;
+    assert_eq!(get(gateway.addr(), "/order/1").await.2, "one", "the very first request finds the instance");
+    registry.put(instance("order", "o-2", two.addr()));
+    until_answered(gateway.addr(), "/order/1", "two").await;
+    registry.remove("o-1");
+    registry.put(Instance { health: Health::Unhealthy, ..instance("order", "o-3", one.addr()) });
+    until_answered(gateway.addr(), "/order/1", "two").await;
+    let mut bodies = BTreeSet::new();
+    for _ in 0..40 {
+        bodies.insert(get(gateway.addr(), "/order/1").await.2);
+    }
+    // Both events may still be under way at first, but not for forty requests in a row.
+    assert!(bodies.contains("two"), "{bodies:?}");
+    registry.remove("o-2");
+    registry.remove("o-3");
+    let gone = async { while get(gateway.addr(), "/order/1").await.0 != 503 {} };
+    time::timeout(BOUND, gone).await.unwrap();
+    assert_eq!(get(gateway.addr(), "/order/1").await.1["x-bowline-reason"], "no_instance");
+}
+
+#[tokio::test]
+async fn routes_are_replaced_under_load_without_a_failure() {
+    let (order, user) = (server("order"), server("user"));
+    let instances = [instance("order", "o-1", order.addr()), instance("user", "u-1", user.addr())];
+    let registry = FakeRegistry::new(&instances);
+    let gateway = start(&registry, vec![route("order")]).await;
+    let addr = gateway.addr();
+    assert_eq!(get(addr, "/user/1").await.0, 404);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let is_over = Arc::clone(&is_over);
+            task::spawn(async move {
+                let (mut client, mut answered) = (connect(addr).await, 0_u32);
+                while !is_over.load(SeqCst) {
+                    let (status, _, body) = get_over(&mut client, "/order/1").await;
+                    assert_eq!((status.as_u16(), body.as_str()), (200, "order"));
+                    answered += 1;
+                }
+                answered
+            })
+        })
+        .collect();
+    for _ in 0..20 {
+        gateway.set_routes(&[route("user"), route("order")]).unwrap();
+        until_answered(addr, "/user/1", "user").await;
+        gateway.set_routes(&[route("order")]).unwrap();
+        let gone = async { while get(addr, "/user/1").await.0 != 404 {} };
+        time::timeout(BOUND, gone).await.unwrap();
+    }
+    is_over.store(true, SeqCst);
+    for client in clients {
+        assert!(client.await.unwrap() > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_breaker_outlives_a_change_of_routes() {
+    let broken = HttpServer::start(|_| Answer::status(500));
+    let registry = FakeRegistry::new(&[instance("broken", "b-1", broken.addr())]);
+    let gateway = start(&registry, vec![route("broken")]).await;
+    let is_open = async || get(gateway.addr(), "/broken/1").await.1.contains_key("x-bowline-reason");
+    let opening = async { while !is_open().await {} };
+    time::timeout(BOUND, opening).await.unwrap();
+    assert_eq!(broken.requests().len(), 10);
+    let mut slower = route("broken");
+    slower.policy.timeout = Duration::from_secs(7);
+    gateway.set_routes(&[route("other"), slower.clone()]).unwrap();
+    for _ in 0..5 {
+        assert!(is_open().await);
+    }
+    assert_eq!(broken.requests().len(), 10);
+    // Another breaker policy is another breaker.
+    let mut patient = slower;
+    patient.policy.breaker.as_mut().unwrap().calls_min = 1000;
+    gateway.set_routes(&[patient]).unwrap();
+    assert!(!is_open().await);
+}
+
+#[tokio::test]
+async fn routes_that_cannot_be_served_change_nothing() {
+    let order = server("order");
+    let registry = FakeRegistry::new(&[instance("order", "o-1", order.addr())]);
+    let gateway = start(&registry, vec![route("order")]).await;
+    let error = gateway.set_routes(&[route("order"), route("order")]).unwrap_err();
+    assert_eq!(error.to_string(), "there are two routes named `order`");
+    let mut bad = route("bad");
+    bad.matches[0].headers = vec![("a b".to_owned(), "c".to_owned())];
+    let error = gateway.set_routes(&[bad]).unwrap_err();
+    assert!(matches!(error, Error::Route { .. }) && error.code() == Code::InvalidArgument);
+    assert_eq!(get(gateway.addr(), "/order/1").await.2, "order");
+}
+
+#[tokio::test]
+async fn a_taken_address_is_named_with_the_flag_to_change() {
+    let taken = net::listen(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = taken.local_addr().unwrap();
+    let error = start_on(&FakeRegistry::new(&[]), vec![route("order")], addr).await.unwrap_err();
+    assert!(matches!(error, Error::AddressTaken { .. }));
+    let text = error.to_string();
+    assert!(text.contains(&addr.to_string()) && text.contains("--gateway"), "{text}");
+    assert!(start_on(&FakeRegistry::new(&[]), vec![route("a"), route("a")], addr).await.is_err());
+}
+
+#[tokio::test]
+async fn draining_ends_the_listener() {
+    let order = server("order");
+    let registry = FakeRegistry::new(&[instance("order", "o-1", order.addr())]);
+    let gateway = start(&registry, vec![route("order")]).await;
+    let addr = gateway.addr();
+    assert_eq!(get(addr, "/order/1").await.2, "order");
+    assert!(gateway.drain(BOUND).await);
+    assert!(net::TcpStream::connect(addr).await.is_err());
+    // The port is free for whoever comes next.
+    assert_eq!(start_on(&registry, vec![route("order")], addr).await.unwrap().addr(), addr);
+}

@@ -1,0 +1,6 @@
+//! The gateway over real sockets, with a registry whose content the test decides.
+
+#![expect(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
+
+mod gateway;
+mod support;
