@@ -57,12 +57,13 @@ impl View {
     /// An event as it is shown: nothing, a line, or a line with the last words of a process.
     fn lines(&mut self, event: &Event) -> Vec<String> {
         match event {
+            // A quiet run hides what services and builds say; a start is told when it is healthy,
+            // and a drain of many instances in one line at its end.
             Event::LogLine { .. } | Event::BuildLine { .. } if self.is_quiet => Vec::new(),
             Event::LogLine { instance, line, .. } => vec![self.prefixes.line(instance, line)],
             Event::BuildStarted { command, .. } => self.note(Paint::Bold, format!("building: {command}")),
             Event::BuildLine { line, .. } => self.note(Paint::Dim, format!("  {line}")),
             Event::BuildEnded { took, .. } => self.note(Paint::Bold, format!("built in {:.1} s", took.as_secs_f64())),
-            Event::InstanceStarted { .. } => Vec::new(),
             Event::InstanceHealthy { instance, address, after } => {
                 let text = format!("{instance} is healthy at {address} after {:.1} s", after.as_secs_f64());
                 self.note(Paint::Green, text)
@@ -84,7 +85,6 @@ impl View {
             Event::Killed { instance } => {
                 self.note(Paint::Yellow, format!("{instance} did not stop in time and was killed"))
             }
-            // A drain of many instances is told in one line at its end.
             _ => Vec::new(),
         }
     }

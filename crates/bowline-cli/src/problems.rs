@@ -1,6 +1,7 @@
 //! Reads a system's file and shows everything that is wrong with it.
 
 use std::{
+    fmt::Write as _,
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
@@ -27,7 +28,9 @@ pub(crate) fn load(dir_or_file: &Path) -> anyhow::Result<Result<Loaded, Unusable
     let shown = file.display().to_string();
     let bytes = match read(&file) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(report(&shown, "", &[parse::absent()]))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Err(report(&shown, "", &[parse::absent()])));
+        }
         Err(error) => return Err(error).context(format!("cannot read {shown}")),
     };
     let text = match parse::decode(&bytes) {
@@ -53,6 +56,7 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 fn report(file: &str, text: &str, problems: &[Problem]) -> Unusable {
     let mut report: String = problems.iter().map(|found| problem::render(file, text, found)).collect();
     let count = problems.len();
-    report.push_str(&format!("{count} problem{} in {file}: nothing was started\n", if count == 1 { "" } else { "s" }));
+    let plural = if count == 1 { "" } else { "s" };
+    let _infallible = writeln!(report, "{count} problem{plural} in {file}: nothing was started");
     Unusable(report)
 }

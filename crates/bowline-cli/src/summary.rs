@@ -53,7 +53,7 @@ pub(crate) fn drained(drained: Option<&Drained>) {
         None => "stopped at once".to_owned(),
         Some(drained) if drained.killed.is_empty() => "stopped".to_owned(),
         Some(drained) => {
-            let killed: Vec<&str> = drained.killed.iter().map(|id| id.as_str()).collect();
+            let killed: Vec<&str> = drained.killed.iter().map(bowline_model::InstanceId::as_str).collect();
             format!("stopped; killed after the grace period: {}", killed.join(", "))
         }
     };

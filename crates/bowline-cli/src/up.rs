@@ -167,9 +167,10 @@ fn taken(what: &str, flag: &str, addr: SocketAddr, error: &std::io::Error) -> an
 
 /// The error with the last words of the process at fault.
 fn supervisor_error(error: bowline_supervisor::Error) -> anyhow::Error {
-    let lines = error.lines().iter().map(|line| format!("\n   {line}")).collect::<String>();
+    let last_words: Vec<String> = error.lines().to_vec();
     let text = format!("{:#}", anyhow::Error::new(error));
-    anyhow::anyhow!("{text}{lines}")
+    let lines: Vec<String> = std::iter::once(text).chain(last_words).collect();
+    anyhow::anyhow!(lines.join("\n   "))
 }
 
 /// Moves spans of this process into the trace store.

@@ -2,17 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bowline_model::{Address, Code, Instance, InstanceId};
-use bowline_registry::{Discovered, Error, HeartbeatAnswer, InstanceWatch, Query, Registry, Revision, ServiceSummary};
+use bowline_model::{Address, Code, Instance, InstanceId, instance::LEASE_TTL_RANGE};
+use bowline_registry::{
+    Discovered, Error, HEARTBEATS_MAX, HeartbeatAnswer, InstanceWatch, Query, Registry, Revision, ServiceSummary,
+};
 use bowline_runtime::{BoxFuture, time};
 use bowline_transport::{Body, ClientError, HttpClient};
 use http::{Method, Request};
 
-use crate::{
-    client::{encode, path},
-    watch::RemoteWatch,
-    wire,
-};
+use crate::{client::path, watch::RemoteWatch, wire};
 
 /// How long the head of a watch's answer may take.
 const WATCH_HEAD_MAX: Duration = Duration::from_secs(10);
@@ -39,6 +37,11 @@ fn error_of(error: ClientError) -> Error {
 impl Registry for RemoteRegistry {
     fn register(&self, instance: Instance, ttl: Option<Duration>) -> BoxFuture<'_, Result<Revision, Error>> {
         Box::pin(async move {
+            instance.validate().map_err(Error::InvalidInstance)?;
+            let (min, max) = LEASE_TTL_RANGE;
+            if ttl.is_some_and(|ttl| !(min..=max).contains(&ttl)) {
+                return Err(Error::Invalid { what: "ttl", rule: "it is 1s to 1h" });
+            }
             let (id, registration) = wire::Registration::of(instance, ttl);
             let path = format!("/v1/instances/{id}");
             let answer = self.0.send_json::<wire::Registered>(Method::PUT, &path, &registration).await;
@@ -49,6 +52,9 @@ impl Registry for RemoteRegistry {
     fn heartbeat(&self, ids: &[InstanceId]) -> BoxFuture<'_, Result<Vec<HeartbeatAnswer>, Error>> {
         let batch = wire::HeartbeatBatch { ids: ids.to_vec() };
         Box::pin(async move {
+            if batch.ids.len() > HEARTBEATS_MAX {
+                return Err(Error::Invalid { what: "heartbeat", rule: "it has at most 10,000 ids" });
+            }
             let answers: wire::HeartbeatAnswers = self.0.post_json("/v1/heartbeats", &batch).await.map_err(error_of)?;
             let answer = |wire::Heartbeat { id, known, ttl }| HeartbeatAnswer { id, known, ttl };
             Ok(answers.answers.into_iter().map(answer).collect())
@@ -67,18 +73,19 @@ impl Registry for RemoteRegistry {
     }
 
     fn discover(&self, query: &Query) -> BoxFuture<'_, Result<Discovered, Error>> {
-        let query = query.clone();
+        let Query { service, health, after, limit, history: _ } = query;
+        let pairs = [
+            service.as_ref().map(|service| ("service", service.to_string())),
+            health.map(|health| ("health", health.as_str().to_owned())),
+            after.as_ref().map(|id| ("after", id.to_string())),
+            limit.map(|limit| ("limit", limit.to_string())),
+        ];
+        let target = path("/v1/instances", pairs.into_iter().flatten());
         Box::pin(async move {
-            let pairs = query.service.as_ref().map(|service| ("service", service.to_string()));
-            let list: wire::InstanceList = self.0.get_json(&path("/v1/instances", pairs)).await.map_err(error_of)?;
-            let history = list.history.as_deref().and_then(wire::decode_history);
-            let mut instances = list.instances;
-            instances.retain(|instance| query.health.is_none_or(|health| health == instance.health));
-            instances.retain(|instance| query.after.as_ref().is_none_or(|after| instance.id > *after));
-            let limit = query.limit.unwrap_or(usize::MAX);
-            let more = instances.len() > limit;
-            instances.truncate(limit);
-            Ok(Discovered { revision: list.revision, history, instances, more })
+            let list = self.0.get_json(&target).await.map_err(error_of)?;
+            let wire::InstanceList { revision, history, instances, more } = list;
+            let history = history.as_deref().and_then(wire::decode_history);
+            Ok(Discovered { revision, history, instances, more })
         })
     }
 
@@ -91,19 +98,24 @@ impl Registry for RemoteRegistry {
     }
 
     fn watch(&self, query: &Query, from: Revision) -> BoxFuture<'_, Result<Box<dyn InstanceWatch>, Error>> {
-        let mut target = format!("/v1/instances?watch=true&from={from}");
-        if let Some(service) = &query.service {
-            target.push_str(&format!("&service={}", encode(service.as_str())));
-        }
-        if let Some(history) = query.history {
-            target.push_str(&format!("&history={}", wire::encode_history(history)));
-        }
+        let Query { service, health, after, limit, history } = query;
+        let is_filtered = health.is_some() || after.is_some() || limit.is_some();
+        let pairs = [
+            Some(("watch", "true".to_owned())),
+            Some(("from", from.to_string())),
+            service.as_ref().map(|service| ("service", service.to_string())),
+            history.map(|history| ("history", wire::encode_history(history))),
+        ];
+        let target = path("/v1/instances", pairs.into_iter().flatten());
         Box::pin(async move {
+            if is_filtered {
+                return Err(Error::Invalid { what: "watch", rule: "it is filtered by service only" });
+            }
             let request = Request::get(target).body(Body::empty());
             let request = request.expect("a checked name and numbers make a request");
             let answer = time::timeout(WATCH_HEAD_MAX, self.0.stream(request)).await;
-            let answer = answer.map_err(|_| Error::Unavailable(None))?.map_err(error_of)?;
-            let watch = RemoteWatch::of(answer).await?;
+            let answer = answer.map_err(|elapsed| Error::Unavailable(Some(Arc::new(elapsed))))?.map_err(error_of)?;
+            let watch = RemoteWatch::of(answer, from).await?;
             Ok(Box::new(watch) as Box<dyn InstanceWatch>)
         })
     }

@@ -6,9 +6,9 @@ use bowline_model::Address;
 use bowline_runtime::{
     drain::{self, Drain, Drainer},
     metric::{Counter, Registry},
-    task, time,
+    rand, task, time,
 };
-use bowline_telemetry::{SpanData, SpanQueue};
+use bowline_telemetry::{SpanData, SpanQueue, names};
 use bowline_transport::HttpClient;
 
 use crate::wire::SpanBatch;
@@ -26,7 +26,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How often a batch is sent before it is dropped.
 const ATTEMPTS_MAX: u32 = 5;
 
-/// Reports spans until flushed. Dropping it goes on in the background.
+/// Reports spans until flushed. Dropping it sends what waits, and then ends.
 #[derive(Debug)]
 pub struct RemoteReporter {
     drainer: Drainer,
@@ -39,14 +39,17 @@ impl RemoteReporter {
     /// Outside a tokio runtime.
     pub fn start(api: impl Into<Address>, spans: SpanQueue, metrics: &Registry) -> Self {
         let (drainer, drain) = drain::channel();
-        let help = "Spans that were dropped before they left the process.";
-        let dropped = metrics.counter("bowline_spans_dropped_total", help, &[("reason", "server_away")]);
+        let help = "Spans dropped before they left the process.";
+        let dropped = metrics.counter(names::SPANS_DROPPED_TOTAL, help, &[("reason", "server_away")]);
         let client = HttpClient::new(api).with_timeout(TIMEOUT);
         task::spawn(report(client, spans, drain, dropped));
         Self { drainer }
     }
 
-    /// Sends what waits, for at most so long.
+    /// Sends what waits, for at most so long; spans that end later are dropped.
+    ///
+    /// # Cancel safety
+    /// Reporting ends all the same, when what waits was sent.
     pub async fn flush(mut self, time_max: Duration) {
         let _in_time = time::timeout(time_max, self.drainer.drain()).await;
     }
@@ -64,12 +67,12 @@ async fn report(client: HttpClient, mut spans: SpanQueue, mut drain: Drain, drop
                 None => return,
             },
         };
-        send(&client, batch, &drain, &dropped).await;
+        send(&client, batch, &mut drain, &dropped).await;
     }
 }
 
 /// Sends one batch, again and again while that may help.
-async fn send(client: &HttpClient, spans: Vec<SpanData>, drain: &Drain, dropped: &Counter) {
+async fn send(client: &HttpClient, spans: Vec<SpanData>, drain: &mut Drain, dropped: &Counter) {
     let batch = SpanBatch { spans };
     let mut wait = BACKOFF_MIN;
     for attempt in 1..=ATTEMPTS_MAX {
@@ -82,7 +85,9 @@ async fn send(client: &HttpClient, spans: Vec<SpanData>, drain: &Drain, dropped:
             tracing::debug!(error = %error, spans = batch.spans.len(), "spans were dropped");
             break;
         }
-        time::sleep(wait).await;
+        // At least half of it, by chance, so that processes do not come back all at once; when the
+        // end is near the next attempt, the last one, does not wait.
+        let _waited = drain.or_drain(time::sleep(wait.mul_f64(0.5 + rand::unit() / 2.0))).await;
         wait = (wait * 2).min(BACKOFF_MAX);
     }
     dropped.add(batch.spans.len() as u64);

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bowline_model::Code;
-use bowline_registry::{Error, InstanceChange, InstanceEvent, InstanceWatch};
+use bowline_registry::{Error, InstanceChange, InstanceEvent, InstanceWatch, Revision};
 use bowline_runtime::{BoxFuture, time};
 use bowline_transport::{ResponseBody, SharedPool, problem};
 use bytes::{Buf as _, BytesMut};
@@ -22,13 +22,14 @@ const SILENCE_MAX: Duration = Duration::from_secs(35);
 pub(crate) struct RemoteWatch {
     body: ResponseBody<SharedPool>,
     buffer: BytesMut,
+    revision: Revision,
 }
 
 impl RemoteWatch {
     /// The watch that an answer is; an answer that is no success is read as the error it tells.
-    pub(crate) async fn of(answer: Response<ResponseBody<SharedPool>>) -> Result<Self, Error> {
+    pub(crate) async fn of(answer: Response<ResponseBody<SharedPool>>, from: Revision) -> Result<Self, Error> {
         let (head, body) = answer.into_parts();
-        let mut watch = Self { body, buffer: BytesMut::new() };
+        let mut watch = Self { body, buffer: BytesMut::new(), revision: from };
         if head.status.is_success() {
             return Ok(watch);
         }
@@ -71,17 +72,23 @@ impl RemoteWatch {
         loop {
             match self.line().transpose()? {
                 Some(WatchEvent::Put { revision, instance }) => {
-                    return Ok(InstanceEvent { revision, change: InstanceChange::Put(instance) });
+                    return Ok(self.seen(revision, InstanceChange::Put(instance)));
                 }
                 Some(WatchEvent::Delete { revision, id, service }) => {
-                    return Ok(InstanceEvent { revision, change: InstanceChange::Delete { id, service } });
+                    return Ok(self.seen(revision, InstanceChange::Delete { id, service }));
                 }
                 Some(WatchEvent::Error { code, detail }) => return Err(refused(code, detail)),
-                Some(WatchEvent::Bookmark { .. }) => {}
+                Some(WatchEvent::Bookmark { revision }) => self.revision = self.revision.max(revision),
                 None if self.read().await? => {}
                 None => return Err(Error::Unavailable(None)),
             }
         }
+    }
+
+    /// A change; up to the revision before it everything was told, of it maybe not yet.
+    fn seen(&mut self, revision: Revision, change: InstanceChange) -> InstanceEvent {
+        self.revision = self.revision.max(revision.saturating_sub(1));
+        InstanceEvent { revision, change }
     }
 }
 
@@ -101,5 +108,9 @@ fn unavailable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Er
 impl InstanceWatch for RemoteWatch {
     fn next(&mut self) -> BoxFuture<'_, Result<InstanceEvent, Error>> {
         Box::pin(self.event())
+    }
+
+    fn revision(&self) -> Option<Revision> {
+        Some(self.revision)
     }
 }

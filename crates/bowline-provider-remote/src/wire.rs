@@ -82,6 +82,9 @@ pub struct InstanceList {
     /// The instances.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
     pub instances: Vec<Instance>,
+    /// Whether the query's limit left some off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// `GET /v1/services`: every service that has an instance, sorted by name.
@@ -146,12 +149,13 @@ pub enum WatchEvent {
 
 /// A history's name on the wire: 16 hexadecimal digits.
 pub fn encode_history(history: HistoryId) -> String {
-    format!("{:016x}", history.0)
+    history.to_string()
 }
 
 /// The history of that name.
 pub fn decode_history(text: &str) -> Option<HistoryId> {
-    (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok().map(HistoryId)).flatten()
+    let is_name = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_name.then(|| text.parse().ok()).flatten()
 }
 
 /// `POST /v1/heartbeats`: many at once, at most 10,000.

@@ -14,7 +14,7 @@ use bowline_transport::{
     server::{self, Peer},
 };
 
-use crate::{handler::Worker, snapshot::Snapshot};
+use crate::{handler::Worker, headers::Client, snapshot::Snapshot};
 
 /// How an engine listens and connects.
 #[derive(Debug, Clone)]
@@ -106,7 +106,7 @@ impl Engine {
             let (drain, mut cut) = (drain.clone(), cut.clone());
             let work = move || async move {
                 let worker = Rc::new(Worker::new(index, &settings, snapshots, tracer, &metrics));
-                cut.or_drain(serve(listener, settings.server, worker, drain)).await;
+                cut.or_drain(serve(listener, settings, worker, drain)).await;
             };
             let started = task::core_thread(&format!("bowline-proxy-{index}"), work);
             started.map_err(|source| StartError::Worker { worker: index, source })?;
@@ -138,7 +138,7 @@ impl Engine {
 }
 
 /// One worker's accept loop, until it is drained.
-async fn serve(listener: std::net::TcpListener, settings: server::Settings, worker: Rc<Worker>, drain: Drain) {
+async fn serve(listener: std::net::TcpListener, settings: Settings, worker: Rc<Worker>, drain: Drain) {
     let listener = match net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -146,12 +146,13 @@ async fn serve(listener: std::net::TcpListener, settings: server::Settings, work
             return;
         }
     };
-    let settings = server::Settings { grace: NO_GRACE_OF_ITS_OWN, ..settings };
+    let trusts_forwarded = settings.trusts_forwarded;
+    let settings = server::Settings { grace: NO_GRACE_OF_ITS_OWN, ..settings.server };
     server::serve_local(listener, settings, drain, move |peer: &Peer| {
-        let (worker, peer) = (Rc::clone(&worker), *peer);
+        let (worker, client) = (Rc::clone(&worker), Rc::new(Client::new(*peer, trusts_forwarded)));
         server::service_fn(move |request| {
-            let worker = Rc::clone(&worker);
-            async move { Ok::<_, Infallible>(worker.handle(peer, request).await) }
+            let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
+            async move { Ok::<_, Infallible>(worker.handle(client, request).await) }
         })
     })
     .await;

@@ -10,14 +10,14 @@ use bowline_transport::{
     server::{Incoming, Peer},
 };
 use bowline_upstream::ResponseBody;
-use http::{HeaderValue, Method, Request, Response, Version, header::EXPECT, request::Parts};
+use http::{HeaderValue, Method, Request, Response, Version, request::Parts};
 
 use crate::{
     body::{ProxyBody, Rest, limit},
     cells::Cells,
     engine::Settings,
     error::{Error, rescue},
-    headers::{self, Origin},
+    headers::{self, Client, Seen},
     matcher::Query,
     record::{Chosen, Record},
     snapshot::{Held, Snapshot},
@@ -30,7 +30,6 @@ pub(crate) struct Worker {
     snapshots: RefCell<Latest>,
     pool: LocalPool,
     tracer: Tracer,
-    trusts_forwarded: bool,
     pub(crate) in_flight: Gauge,
     /// Counts what matches no route.
     pub(crate) unrouted: Cells,
@@ -59,7 +58,6 @@ impl Worker {
             snapshots: RefCell::new(Latest { cache, local }),
             pool: LocalPool::new(settings.pool.clone()),
             tracer,
-            trusts_forwarded: settings.trusts_forwarded,
             in_flight: metrics.gauge("bowline_requests_in_flight", "Requests under way.", &labels),
             unrouted: Cells::new(metrics, settings.reporter, "", ""),
         }
@@ -70,14 +68,15 @@ impl Worker {
     /// # Cancel safety
     /// Dropping the future, as hyper does when the client leaves, cancels the call upstream; the
     /// request is counted as 499.
-    pub(crate) async fn handle(self: Rc<Self>, peer: Peer, request: Request<Incoming>) -> Response<ProxyBody> {
+    pub(crate) async fn handle(self: Rc<Self>, client: Rc<Client>, request: Request<Incoming>) -> Response<ProxyBody> {
         let version = request.version();
-        let parent = propagation::extract(request.headers());
+        let seen = Seen::look(request.headers());
+        let parent = if seen.trace { propagation::extract(request.headers()) } else { None };
         let span = self.tracer.start("request", SpanKind::Server, parent);
         let trace_id = span.context().trace_id;
         let mut record = Record::begin(&self, span);
         let mut rest = Rest::default();
-        let mut response = match self.forward(&peer, request, parent.is_some(), &mut record, &mut rest).await {
+        let mut response = match self.forward(&client, request, seen, &mut record, &mut rest).await {
             Ok(response) => {
                 record.answer(response.status());
                 response.map(|body| ProxyBody::upstream(body, record))
@@ -94,21 +93,20 @@ impl Worker {
 
     async fn forward(
         &self,
-        peer: &Peer,
+        client: &Client,
         request: Request<Incoming>,
-        has_parent: bool,
+        seen: Seen,
         record: &mut Record,
         rest: &mut Rest,
     ) -> Result<Response<ResponseBody<LocalPool>>, Error> {
         let (mut parts, body) = request.into_parts();
-        describe(&parts, peer, record);
-        let (chosen, authority) = self.route(&parts, record)?;
+        describe(&parts, &client.peer, record);
+        let (chosen, host) = self.route(&parts, record)?;
         let route = &chosen.snapshot.routes[chosen.route];
-        headers::check_upgrade(&parts.headers)?;
+        headers::check_upgrade(&parts.headers, seen)?;
         let limited;
-        (limited, *rest) = limit(body, route.body_max, parts.headers.contains_key(EXPECT));
-        let origin = Origin { peer, is_trusted: self.trusts_forwarded, has_parent };
-        headers::prepare_request(&mut parts.headers, authority, origin);
+        (limited, *rest) = limit(body, route.body_max, seen.expect);
+        headers::prepare_request(&mut parts.headers, host, client, seen);
         let upstream = &route.backends[chosen.backend].upstream;
         let request = Request::from_parts(parts, limited?);
         let mut response = upstream.call(&self.pool, request, &mut record.span, None).await?;

@@ -1,4 +1,9 @@
 //! What the proxy does to the headers of what it passes on.
+//!
+//! Most requests carry nothing that has to be taken away, so their names are looked at once, and
+//! only what was seen is acted upon.
+
+use std::cell::RefCell;
 
 use bowline_telemetry::TraceId;
 use bowline_transport::{
@@ -6,56 +11,139 @@ use bowline_transport::{
     problem,
     server::Peer,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, header::HOST};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{HOST, UPGRADE},
+};
 
 use crate::error::Error;
 
-/// Request headers that only Bowline itself says.
+/// Request headers that only Bowline itself says begin with this.
 const INTERNAL_PREFIX: &str = "x-bowline-";
 
 const TRACE_ID: HeaderName = HeaderName::from_static(problem::TRACE_ID_HEADER);
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// What is known of a request beside its headers.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin<'a> {
-    pub(crate) peer: &'a Peer,
-    /// Whether what the client says about clients before it is passed on.
-    pub(crate) is_trusted: bool,
-    /// Whether it brought the context of a trace along.
-    pub(crate) has_parent: bool,
+/// Which kinds of headers there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Meant for one hop.
+    hop: bool,
+    /// An offer to upgrade.
+    upgrade: bool,
+    /// Bowline's own.
+    internal: bool,
+    /// About clients before the one that we see.
+    forwarded: bool,
+    /// `tracestate`.
+    state: bool,
+    /// The context of a trace, in any of its forms.
+    pub(crate) trace: bool,
+    /// `Expect`.
+    pub(crate) expect: bool,
+}
+
+impl Seen {
+    pub(crate) fn look(headers: &HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for name in headers.keys() {
+            match name.as_str() {
+                "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" => {
+                    seen.hop = true;
+                }
+                "upgrade" => (seen.hop, seen.upgrade) = (true, true),
+                "expect" => seen.expect = true,
+                "forwarded" => seen.forwarded = true,
+                "traceparent" | "b3" => seen.trace = true,
+                "tracestate" => seen.state = true,
+                other if !other.starts_with("x-") => {}
+                other => {
+                    seen.internal |= other.starts_with(INTERNAL_PREFIX);
+                    seen.forwarded |= other.starts_with("x-forwarded-");
+                    seen.trace |= other.starts_with("x-b3-");
+                }
+            }
+        }
+        seen
+    }
+}
+
+/// The other end of a connection, and what is said of it to those behind us.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) peer: Peer,
+    /// Whether what it says about clients before it is passed on.
+    is_trusted: bool,
+    /// What was said last, and for which host: the next request's is mostly the same.
+    said: RefCell<Option<(HeaderValue, HeaderMap)>>,
+}
+
+impl Client {
+    pub(crate) fn new(peer: Peer, is_trusted: bool) -> Self {
+        Self { peer, is_trusted, said: RefCell::new(None) }
+    }
+
+    /// Says for whom a request is forwarded; `host` is whom the client asked for.
+    fn add_forwarded(&self, headers: &mut HeaderMap, host: &HeaderValue, seen: Seen) {
+        if seen.forwarded && self.is_trusted {
+            self.say(headers, host);
+            return;
+        }
+        if seen.forwarded {
+            forward::remove_forwarded(headers);
+        }
+        let mut said = self.said.borrow_mut();
+        if said.as_ref().is_none_or(|(of, _)| of != host) {
+            let mut fresh = HeaderMap::new();
+            self.say(&mut fresh, host);
+            *said = Some((host.clone(), fresh));
+        }
+        for (name, value) in said.iter().flat_map(|(_, said)| said) {
+            headers.insert(name, value.clone());
+        }
+    }
+
+    fn say(&self, headers: &mut HeaderMap, host: &HeaderValue) {
+        let client = self.peer.remote.map(|remote| remote.ip());
+        let host = host.to_str().ok().filter(|host| !host.is_empty());
+        forward::add_forwarded(headers, &Forwarded { client, host, proto: "http" });
+    }
 }
 
 /// Refuses what would make the connection another protocol's.
 ///
 /// Other upgrades than WebSocket's (`h2c`, `TLS/1.0`) are offers that a server may ignore; a
 /// WebSocket client waits for it in vain, and is told.
-pub(crate) fn check_upgrade(headers: &HeaderMap) -> Result<(), Error> {
+pub(crate) fn check_upgrade(headers: &HeaderMap, seen: Seen) -> Result<(), Error> {
     let is_websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
-    if headers.get_all(http::header::UPGRADE).iter().any(is_websocket) { Err(Error::Upgrade) } else { Ok(()) }
+    if seen.upgrade && headers.get_all(UPGRADE).iter().any(is_websocket) { Err(Error::Upgrade) } else { Ok(()) }
 }
 
-/// Makes the headers of a request fit for the next hop; `authority` is whom the client asked for.
-pub(crate) fn prepare_request(headers: &mut HeaderMap, authority: HeaderValue, origin: Origin<'_>) {
-    forward::remove_hop_by_hop(headers);
-    remove_internal(headers);
-    if !origin.has_parent {
+/// Makes the headers of a request fit for the next hop.
+///
+/// `host` is whom the client asked for; empty where an HTTP/1.0 client does not say.
+pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, client: &Client, seen: Seen) {
+    if seen.hop {
+        forward::remove_hop_by_hop(headers);
+    }
+    if seen.internal {
+        remove_internal(headers);
+    }
+    // Whose trace it continues is not known, so what it says of the trace is worth nothing.
+    if seen.state && !seen.trace {
         headers.remove(TRACESTATE);
     }
-    if !origin.is_trusted {
-        forward::remove_forwarded(headers);
-    }
-    let host = authority.to_str().ok().filter(|host| !host.is_empty());
-    let client = origin.peer.remote.map(|remote| remote.ip());
-    forward::add_forwarded(headers, &Forwarded { client, host, proto: "http" });
-    if host.is_some() {
-        headers.insert(HOST, authority);
+    client.add_forwarded(headers, &host, seen);
+    if !host.is_empty() {
+        headers.insert(HOST, host);
     }
 }
 
 /// Makes the headers of a response fit for the client.
 pub(crate) fn prepare_response(headers: &mut HeaderMap) {
-    forward::remove_hop_by_hop(headers);
+    if Seen::look(headers).hop {
+        forward::remove_hop_by_hop(headers);
+    }
 }
 
 /// Says which trace a response belongs to.
@@ -81,6 +169,29 @@ fn remove_internal(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    fn client(is_trusted: bool) -> Client {
+        Client::new(Peer { remote: Some(([192, 0, 2, 1], 5).into()), local: None }, is_trusted)
+    }
+
+    fn prepared(client: &Client, host: &'static str, pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = map(pairs);
+        let seen = Seen::look(&headers);
+        prepare_request(&mut headers, HeaderValue::from_static(host), client, seen);
+        headers
+    }
+
+    const FORWARDED: [(&str, &str); 5] = [
+        ("host", "a.test:80"),
+        ("forwarded", "for=192.0.2.1;host=\"a.test:80\";proto=http"),
+        ("x-forwarded-for", "192.0.2.1"),
+        ("x-forwarded-host", "a.test:80"),
+        ("x-forwarded-proto", "http"),
+    ];
+
     #[test]
     fn a_trace_id_is_written_as_the_tracer_writes_it() {
         let trace_id = TraceId::generate();
@@ -91,32 +202,53 @@ mod tests {
 
     #[test]
     fn what_outsiders_may_not_say_is_taken_away() {
-        let said = ["x-bowline-timeout-ms", "x-bowline-reason", "forwarded", "x-forwarded-for", "tracestate", "te"];
-        let mut headers: HeaderMap =
-            said.map(|name| (HeaderName::from_static(name), "1".parse().unwrap())).into_iter().collect();
-        let peer = Peer { remote: Some(([192, 0, 2, 1], 5).into()), local: None };
-        let origin = Origin { peer: &peer, is_trusted: false, has_parent: false };
-        prepare_request(&mut headers, HeaderValue::from_static("a.test:80"), origin);
-        let expected = [
-            ("host", "a.test:80"),
-            ("forwarded", "for=192.0.2.1;host=\"a.test:80\";proto=http"),
-            ("x-forwarded-for", "192.0.2.1"),
-            ("x-forwarded-host", "a.test:80"),
-            ("x-forwarded-proto", "http"),
+        let said = [
+            "x-bowline-timeout-ms",
+            "x-bowline-reason",
+            "forwarded",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+            "tracestate",
+            "connection",
+            "keep-alive",
+            "proxy-connection",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
         ];
-        assert_eq!(headers.len(), expected.len(), "{headers:?}");
-        for (name, value) in expected {
-            assert_eq!(headers[name], value);
+        for one in said {
+            assert_eq!(prepared(&client(false), "a.test:80", &[(one, "1")]), map(&FORWARDED), "{one}");
         }
+        assert_eq!(prepared(&client(false), "a.test:80", &said.map(|name| (name, "1"))), map(&FORWARDED));
+    }
+
+    #[test]
+    fn each_host_is_said_as_it_is() {
+        let client = client(false);
+        for host in ["a.test", "a.test", "b.test", "a.test"] {
+            assert_eq!(prepared(&client, host, &[])["x-forwarded-host"], host);
+        }
+        let nobody = prepared(&client, "", &[("x-forwarded-host", "forged")]);
+        assert!(!nobody.contains_key("x-forwarded-host") && !nobody.contains_key("host"), "{nobody:?}");
     }
 
     #[test]
     fn a_trusted_peer_is_passed_on() {
-        let mut headers: HeaderMap =
-            [(HeaderName::from_static("x-forwarded-for"), "10.0.0.1".parse().unwrap())].into_iter().collect();
-        let peer = Peer { remote: Some(([192, 0, 2, 1], 5).into()), local: None };
-        let origin = Origin { peer: &peer, is_trusted: true, has_parent: true };
-        prepare_request(&mut headers, HeaderValue::from_static("a"), origin);
-        assert_eq!(headers["x-forwarded-for"], "10.0.0.1, 192.0.2.1");
+        let client = client(true);
+        let said = prepared(&client, "a", &[("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "https")]);
+        assert_eq!(said["x-forwarded-for"], "10.0.0.1, 192.0.2.1");
+        assert_eq!(said["x-forwarded-proto"], "https");
+        assert_eq!(prepared(&client, "a", &[])["x-forwarded-for"], "192.0.2.1");
+    }
+
+    #[test]
+    fn a_trace_is_seen_in_any_form() {
+        for name in ["traceparent", "b3", "x-b3-traceid"] {
+            assert!(Seen::look(&map(&[(name, "1")])).trace, "{name}");
+        }
+        let state = [("traceparent", "1"), ("tracestate", "2")];
+        assert_eq!(prepared(&client(false), "a", &state)["tracestate"], "2");
     }
 }

@@ -174,7 +174,8 @@ impl StoreRegistry {
     }
 
     async fn discover(&self, query: Query) -> Result<Discovered, Error> {
-        self.loaded().await?;
+        // So that nobody reads less than a watch has told already.
+        self.seen(self.0.store.revision().await.map_err(Error::Store)?).await?;
         let history = self.0.store.history().await.map_err(Error::Store)?;
         // The instances are copied after the view is free again.
         let (revision, found, more) = self.0.view.read().find(&query);

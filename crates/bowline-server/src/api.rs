@@ -1,12 +1,16 @@
 //! The API's routes and its OpenAPI document, which come from one list.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+};
 
-use axum::{Json, Router, extract::DefaultBodyLimit, middleware, routing::get};
-use bowline_model::{Code, ServiceName};
+use axum::{Router, extract::DefaultBodyLimit, http::header, middleware, response::IntoResponse};
+use bowline_model::Code;
 use bowline_observe::TraceStore;
 use bowline_registry::Registry;
 use bowline_runtime::{drain::Drain, metric};
+use bytes::Bytes;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -23,8 +27,6 @@ pub(crate) struct Shared {
     pub(crate) metrics: metric::Registry,
     pub(crate) drain: Drain,
     pub(crate) data_dir: PathBuf,
-    /// A name no service has in practice: asking for it costs nothing and tells the revision.
-    pub(crate) nobody: ServiceName,
 }
 
 #[derive(OpenApi)]
@@ -40,6 +42,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
+        .routes(routes!(document))
         .routes(routes!(health::server))
         .routes(routes!(instances::services))
         .routes(routes!(instances::list))
@@ -56,11 +59,19 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     routes().into_openapi()
 }
 
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", tag = "server",
+    responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json")))]
+async fn document() -> impl IntoResponse {
+    static DOCUMENT: LazyLock<Bytes> =
+        LazyLock::new(|| Bytes::from(serde_json::to_vec(&openapi()).expect("the document is JSON")));
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.clone())
+}
+
 /// The whole API as one service.
 pub(crate) fn router(shared: Shared) -> Router {
-    let (router, document) = routes().split_for_parts();
+    let (router, _document) = routes().split_for_parts();
     router
-        .route("/openapi.json", get(move || async move { Json(document) }))
         .fallback(|uri: axum::http::Uri| async move {
             ApiError::new(Code::NotFound, format!("nothing at {}: /openapi.json lists what there is", uri.path()))
         })

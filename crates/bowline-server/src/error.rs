@@ -30,8 +30,14 @@ impl ApiError {
         if code != Code::Internal {
             return Self::new(code, chain(error));
         }
-        tracing::error!(error = chain(error), "request failed");
+        let trace_id = TRACE_ID.try_with(Clone::clone).ok();
+        tracing::error!(trace_id, error = chain(error), "request failed");
         Self::new(code, "something failed here; the server's log says what, under this trace id")
+    }
+
+    /// Its code and what is told about it, for those who answer by other means than a response.
+    pub(crate) fn into_parts(self) -> (Code, String) {
+        (self.code, self.detail)
     }
 }
 

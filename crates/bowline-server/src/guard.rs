@@ -36,22 +36,33 @@ fn check(headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
         let detail = format!("{what} `{name}` is not this server's: ask for localhost or 127.0.0.1");
         Err(ApiError::new(Code::PermissionDenied, detail))
     };
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.to_str().unwrap_or(""),
-        (None, _) => uri.authority().map_or("", |authority| authority.as_str()),
-        (Some(_), Some(_)) => return Err(ApiError::new(Code::InvalidArgument, "more than one Host header")),
-    };
-    if !is_local(host) {
-        return refuse("host", host);
+    let mut hosts = headers.get_all(header::HOST).iter().map(text);
+    let (host, other) = (hosts.next(), hosts.next());
+    if other.is_some() {
+        return Err(ApiError::new(Code::InvalidArgument, "more than one Host header"));
     }
-    match headers.get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or("")) {
-        None => Ok(()),
-        Some(origin) => match origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) {
-            Some(authority) if is_local(authority) => Ok(()),
-            _ => refuse("origin", origin),
-        },
+    // HTTP/2 names the host in the target, and so may HTTP/1.1: where both do, both have to be ours.
+    let in_target = uri.authority().map(http::uri::Authority::as_str);
+    if host.is_none() && in_target.is_none() {
+        return Err(ApiError::new(Code::InvalidArgument, "no Host header"));
     }
+    for host in host.into_iter().chain(in_target) {
+        if !is_local(host) {
+            return refuse("host", host);
+        }
+    }
+    for origin in headers.get_all(header::ORIGIN).iter().map(text) {
+        let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        if !authority.is_some_and(is_local) {
+            return refuse("origin", origin);
+        }
+    }
+    Ok(())
+}
+
+/// A header as text; what is none is nobody's name.
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or("")
 }
 
 /// Whether `host[:port]` names the loopback, whoever resolves it.

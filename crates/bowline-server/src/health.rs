@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State, http::header, response::IntoResponse};
 use bowline_provider_remote::wire;
-use bowline_registry::Query;
+use bowline_registry::{Query, Registry, Revision};
 
 use crate::{api::Shared, error::ApiError};
 
@@ -29,12 +29,17 @@ pub(crate) async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
 /// Says who answers: release, data folder, process, revision.
 #[utoipa::path(get, path = "/v1/server", tag = "server", responses((status = 200, body = wire::ServerInfo)))]
 pub(crate) async fn server(State(shared): State<Shared>) -> Result<Json<wire::ServerInfo>, ApiError> {
-    let nothing = Query { service: Some(shared.nobody.clone()), ..Query::default() };
-    let revision = shared.registry.discover(&nothing).await?.revision;
+    let revision = revision(&*shared.registry).await?;
     Ok(Json(wire::ServerInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         data_dir: shared.data_dir.display().to_string(),
         pid: std::process::id(),
         revision,
     }))
+}
+
+/// The registry's revision now.
+pub(crate) async fn revision(registry: &dyn Registry) -> Result<Revision, ApiError> {
+    let nobody = Query { limit: Some(0), ..Query::default() };
+    Ok(registry.discover(&nobody).await?.revision)
 }

@@ -8,14 +8,15 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use bowline_model::{Code, InstanceId, ServiceName};
+use bowline_model::{Code, Health, InstanceId, ServiceName};
 use bowline_provider_remote::wire;
-use bowline_registry::HEARTBEATS_MAX;
+use bowline_registry::{Error, HEARTBEATS_MAX};
 use serde::Deserialize;
 
 use crate::{
     api::Shared,
     error::ApiError,
+    health::revision,
     watch::{self, WATCH_CONTENT_TYPE},
 };
 
@@ -36,6 +37,13 @@ pub(crate) async fn services(State(shared): State<Shared>) -> Result<Json<wire::
 pub(crate) struct InstancesQuery {
     /// Only instances of this service.
     service: Option<String>,
+    /// Only instances of this health.
+    #[param(value_type = Option<String>)]
+    health: Option<Health>,
+    /// Only instances with a greater id.
+    after: Option<String>,
+    /// At most so many; `more` in the answer says whether some were left off.
+    limit: Option<usize>,
     /// Instead of a list, the changes after `from`, one JSON object a line.
     #[serde(default)]
     watch: bool,
@@ -58,9 +66,10 @@ pub(crate) async fn list(
     State(shared): State<Shared>,
     query: Result<Query<InstancesQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(InstancesQuery { service, watch, from, history }) = query?;
+    let Query(InstancesQuery { service, health, after, limit, watch, from, history }) = query?;
     let service = service.map(|name| ServiceName::new(&name)).transpose()?;
-    let mut query = bowline_registry::Query { service, ..bowline_registry::Query::default() };
+    let after = after.map(|id| InstanceId::new(&id)).transpose()?;
+    let mut query = bowline_registry::Query { service, health, after, limit, history: None };
     if !watch {
         if from.is_some() || history.is_some() {
             return Err(ApiError::new(Code::InvalidArgument, "`from` and `history` go with `watch=true`"));
@@ -70,7 +79,7 @@ pub(crate) async fn list(
     query.history = history.map(|text| decode_history(&text)).transpose()?;
     let from = match from {
         Some(revision) => revision,
-        None => shared.registry.discover(&query).await?.revision,
+        None => revision(&*shared.registry).await?,
     };
     let watch = shared.registry.watch(&query, from).await?;
     let body = axum::body::Body::new(watch::body(watch, from, shared.drain.clone()));
@@ -79,7 +88,8 @@ pub(crate) async fn list(
 
 fn list_of(discovered: bowline_registry::Discovered) -> wire::InstanceList {
     let history = discovered.history.map(wire::encode_history);
-    wire::InstanceList { revision: discovered.revision, history, instances: discovered.instances }
+    let bowline_registry::Discovered { revision, history: _, instances, more } = discovered;
+    wire::InstanceList { revision, history, instances, more }
 }
 
 fn decode_history(text: &str) -> Result<bowline_registry::HistoryId, ApiError> {
@@ -103,7 +113,11 @@ pub(crate) async fn register(
     let Path(id) = id?;
     let Json(registration) = body?;
     let (instance, ttl) = registration.into_instance(InstanceId::new(&id)?);
-    let revision = shared.registry.register(instance, ttl).await?;
+    let revision = shared.registry.register(instance, ttl).await.map_err(|error| match error {
+        // All it judges stands in the body, which could be read.
+        Error::Invalid { .. } => ApiError::of(Code::Unprocessable, &error),
+        error => error.into(),
+    })?;
     Ok(Json(wire::Registered { revision }))
 }
 

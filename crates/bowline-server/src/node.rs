@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use bowline_model::ServiceName;
+use bowline_model::Code;
 use bowline_observe::TraceStore;
 use bowline_registry::{Registry, StoreRegistry};
 use bowline_runtime::{
@@ -11,7 +11,7 @@ use bowline_runtime::{
     task::{self, JoinHandle},
     time::Duration,
 };
-use bowline_store::{Embedded, Store};
+use bowline_store::Embedded;
 use bowline_transport::server;
 use hyper_util::service::TowerToHyperService;
 
@@ -72,8 +72,29 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// What kind of failure it is.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::DataDir { .. } | Self::Listen { .. } => Code::FailedPrecondition,
+            Self::Store { source, .. } => source.code(),
+            Self::Traces { source, .. } => source.code(),
+        }
+    }
+
+    /// Whether the same start may succeed later, without a change by hand.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::DataDir { .. } | Self::Listen { .. } => false,
+            Self::Store { source, .. } => source.retryable(),
+            Self::Traces { source, .. } => source.retryable(),
+        }
+    }
+}
+
 /// A running node. [`Node::stop`] ends it in order.
 pub struct Node {
+    store: Embedded,
     registry: Arc<dyn Registry>,
     traces: Arc<TraceStore>,
     metrics: metric::Registry,
@@ -102,21 +123,25 @@ impl Node {
         fs::create_dir_all(&data_dir).map_err(data_error)?;
         let data_dir = std::path::absolute(&data_dir).map_err(data_error)?;
         let store = open_store(&data_dir, &metrics).await?;
-        let registry: Arc<dyn Registry> = Arc::new(StoreRegistry::new(store));
-        let traces = open_traces(&data_dir, traces_bytes_max, &metrics)?;
+        let registry: Arc<dyn Registry> = Arc::new(StoreRegistry::new(Arc::new(store.clone())));
+        let traces = match open_traces(&data_dir, traces_bytes_max, &metrics).await {
+            Ok(traces) => traces,
+            Err(error) => {
+                store.close().await;
+                return Err(error);
+            }
+        };
         let (drainer, drain) = drain::channel();
-        let nobody = ServiceName::new("bowline-nobody").expect("it is a service name");
         let shared = Shared {
             registry: registry.clone(),
             traces: traces.clone(),
             metrics: metrics.clone(),
             drain: drain.clone(),
             data_dir,
-            nobody,
         };
         let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let server = listener.map(|listener| task::spawn(serve(listener, shared, drain, grace)));
-        Ok(Self { registry, traces, metrics, addr, drainer, server })
+        Ok(Self { store, registry, traces, metrics, addr, drainer, server })
     }
 
     /// The registry, for whoever lives in this process.
@@ -139,7 +164,12 @@ impl Node {
         self.addr
     }
 
-    /// Stops accepting, finishes what is in flight, writes out traces.
+    /// Stops accepting, finishes what is in flight, writes out traces and lets the data folder go.
+    ///
+    /// The registry and the trace store that were handed out are closed after this.
+    ///
+    /// # Cancel safety
+    /// What was begun goes on; the data folder is let go when the last handle is dropped.
     pub async fn stop(mut self) {
         self.drainer.drain().await;
         if let Some(server) = self.server.take() {
@@ -148,19 +178,21 @@ impl Node {
         if let Err(error) = self.traces.flush().await {
             tracing::warn!(error = %error, "last traces were not written");
         }
+        TraceStore::clone(&self.traces).close().await;
+        self.store.close().await;
     }
 }
 
-async fn open_store(data_dir: &std::path::Path, metrics: &metric::Registry) -> Result<Arc<dyn Store>, Error> {
+async fn open_store(data_dir: &std::path::Path, metrics: &metric::Registry) -> Result<Embedded, Error> {
     let path = data_dir.to_path_buf();
     let settings = bowline_store::Settings::new(path.join("store.redb"));
     match Embedded::open(settings, metrics).await {
-        Ok(store) => Ok(Arc::new(store)),
+        Ok(store) => Ok(store),
         Err(source) => Err(Error::Store { path, source }),
     }
 }
 
-fn open_traces(
+async fn open_traces(
     data_dir: &std::path::Path,
     bytes_max: u64,
     metrics: &metric::Registry,
@@ -168,7 +200,9 @@ fn open_traces(
     let mut settings = bowline_observe::Settings::new(data_dir.join("traces"));
     settings.bytes_max = bytes_max;
     settings.metrics = metrics.clone();
-    match TraceStore::open(settings) {
+    // It reads all that is kept: seconds for gigabytes.
+    let opened = task::spawn_blocking(move || TraceStore::open(settings)).await;
+    match opened.unwrap_or(Err(bowline_observe::Error::Closed)) {
         Ok(store) => Ok(Arc::new(store)),
         Err(source) => Err(Error::Traces { path: data_dir.to_path_buf(), source }),
     }

@@ -17,7 +17,10 @@ pub(crate) const SPANS_MAX: usize = 10_000;
 ///
 /// Answered when they can be searched; they are on disk within a second. A full queue answers 503.
 #[utoipa::path(post, path = "/v1/spans", tag = "traces", request_body = wire::SpanBatch,
-    responses((status = 204, description = "taken"), (status = 422, description = "a span breaks a bound")))]
+    responses(
+        (status = 204, description = "taken"),
+        (status = 422, description = "a span breaks a bound"),
+        (status = 503, description = "the trace store cannot keep up: send the batch again later")))]
 pub(crate) async fn take(
     State(shared): State<Shared>,
     body: Result<Json<wire::SpanBatch>, JsonRejection>,

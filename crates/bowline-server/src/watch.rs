@@ -11,6 +11,8 @@ use futures_util::stream::{self, Stream};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 
+use crate::error::ApiError;
+
 /// The media type of newline-delimited JSON.
 pub(crate) const WATCH_CONTENT_TYPE: &str = "application/x-ndjson";
 
@@ -48,7 +50,11 @@ impl State {
         }
         let waited = self.drain.or_drain(timeout(BOOKMARK_EVERY, self.watch.next())).await?;
         Some(match waited {
-            Err(_) => WatchEvent::Bookmark { revision: self.revision },
+            Err(_) => {
+                // Others' changes count too: whoever resumes later is then not behind the history.
+                self.revision = self.watch.revision().map_or(self.revision, |seen| seen.max(self.revision));
+                WatchEvent::Bookmark { revision: self.revision }
+            }
             Ok(Ok(event)) => {
                 self.revision = event.revision;
                 match event.change {
@@ -60,7 +66,8 @@ impl State {
             }
             Ok(Err(error)) => {
                 self.has_ended = true;
-                WatchEvent::Error { code: error.code(), detail: error.to_string() }
+                let (code, detail) = ApiError::from(error).into_parts();
+                WatchEvent::Error { code, detail }
             }
         })
     }

@@ -1,10 +1,10 @@
 //! One call: its attempts, and whether there is another.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{mem, time::Duration};
 
 use bowline_balance::Member as Entry;
 use bowline_resilience::{
-    breaker,
+    breaker::{self, OwnedPermit},
     deadline::{Deadline, TIMEOUT_HEADER},
     retry,
 };
@@ -22,7 +22,7 @@ use crate::{
     error::Error,
     member::Member,
     metrics::Outcome,
-    upstream::{Picked, Plan, Upstream},
+    upstream::{Picked, Plan, Tried, Upstream},
 };
 
 /// The longest body that is read up front so that it can be sent again.
@@ -44,7 +44,7 @@ pub(crate) struct Call<'a> {
     is_repeatable: bool,
     attempt: u32,
     /// Those that failed, oldest first. Allocates at the first failure only.
-    tried: Vec<Arc<Entry<Member>>>,
+    tried: Vec<Tried>,
 }
 
 type Answer<P> = Result<Response<ResponseBody<P>>, Error>;
@@ -78,16 +78,18 @@ impl<'a> Call<'a> {
             self.attempt += 1;
             let has_next = self.attempt < self.plan.attempts_max;
             let again = if has_next { self.body.as_replayable() } else { None };
-            let member = if has_next { Some(Arc::clone(&picked.member)) } else { None };
-            let (answer, outcome) = self.attempt(pool, picked, now).await;
-            let Some(member) = member else { return answer };
+            let Picked { member, permit } = picked;
+            let (answer, outcome) = self.attempt(pool, &member, permit, now).await;
+            if !has_next || !self.is_worth_another(&answer, outcome) {
+                return answer;
+            }
             if let Some(again) = again {
                 self.body = again;
             } else if outcome != Outcome::Connect {
                 return answer;
             }
-            self.tried.push(member);
-            let Some(wait) = self.wait_before_next(&answer, outcome) else { return answer };
+            self.tried.push(Tried { member, is_unreachable: outcome == Outcome::Connect });
+            let Some(wait) = self.wait_before_next(outcome) else { return answer };
             if !wait.is_zero() {
                 time::sleep(wait).await;
             }
@@ -109,8 +111,13 @@ impl<'a> Call<'a> {
     }
 
     /// One attempt, with all that has to be remembered of it.
-    async fn attempt<P: Pool>(&mut self, pool: &P, picked: Picked, started: Instant) -> (Answer<P>, Outcome) {
-        let Picked { member, permit } = picked;
+    async fn attempt<P: Pool>(
+        &mut self,
+        pool: &P,
+        member: &Entry<Member>,
+        permit: Option<OwnedPermit>,
+        started: Instant,
+    ) -> (Answer<P>, Outcome) {
         let deadline = self.attempt_deadline(started);
         let in_flight = member.begin(started);
         self.write_timeout(deadline, started);
@@ -120,7 +127,7 @@ impl<'a> Call<'a> {
         let outcome = Outcome::of(sent.as_ref());
         member.state.record(permit, outcome.verdict(), now);
         self.upstream.metrics.attempted(outcome);
-        self.note(&member, outcome, now.saturating_duration_since(started));
+        self.note(member, outcome, now.saturating_duration_since(started));
         let answer = match sent {
             Some(Ok(response)) => {
                 let answered = Answered::new(in_flight, now, outcome == Outcome::Ok);
@@ -161,22 +168,23 @@ impl<'a> Call<'a> {
     /// Tells the instance how long we wait.
     fn write_timeout(&mut self, deadline: Instant, now: Instant) {
         let millis = Deadline::at(deadline).encode(now).max(1);
-        self.head.headers.insert(TIMEOUT, HeaderValue::from(millis));
+        self.head.headers.insert(TIMEOUT, decimal(millis));
     }
 
-    /// How long to wait for the next attempt; `None` when this one's answer has to do.
-    fn wait_before_next<P: Pool>(&self, answer: &Answer<P>, outcome: Outcome) -> Option<Duration> {
-        let is_connect = outcome == Outcome::Connect;
-        let is_worth_it = match outcome {
-            Outcome::Connect => true,
-            Outcome::Reset => self.is_repeatable && is_reset(answer),
-            Outcome::Timeout => self.is_repeatable,
-            Outcome::ServerError => self.is_repeatable && answer.as_ref().is_ok_and(|a| is_transient(a.status())),
+    /// Whether another attempt may do better, and may be made.
+    fn is_worth_another<P: Pool>(&self, answer: &Answer<P>, outcome: Outcome) -> bool {
+        match outcome {
             Outcome::Ok | Outcome::Caller => false,
-        };
-        if !is_worth_it {
-            return None;
+            Outcome::Connect => true,
+            Outcome::Timeout => self.is_repeatable,
+            Outcome::Reset => self.is_repeatable && is_reset(answer),
+            Outcome::ServerError => self.is_repeatable && answer.as_ref().is_ok_and(|a| is_transient(a.status())),
         }
+    }
+
+    /// How long to wait for the next attempt; `None` when there is no time or no budget for it.
+    fn wait_before_next(&self, outcome: Outcome) -> Option<Duration> {
+        let is_connect = outcome == Outcome::Connect;
         let has_other = self.upstream.eligible_count() > self.tried.len();
         let wait = if is_connect && has_other {
             Duration::ZERO
@@ -244,6 +252,20 @@ impl Outcome {
     }
 }
 
+/// A number as a header's value, with one allocation (`HeaderValue::from` takes two).
+fn decimal(mut number: u64) -> HeaderValue {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b"0123456789"[(number % 10) as usize];
+        number /= 10;
+        if number == 0 {
+            return HeaderValue::from_bytes(&digits[start..]).expect("digits are a header's value");
+        }
+    }
+}
+
 /// Answers that another instance may not give.
 fn is_transient(status: StatusCode) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
@@ -252,4 +274,16 @@ fn is_transient(status: StatusCode) -> bool {
 /// Whether there was no answer, rather than a malformed one.
 fn is_reset<P: Pool>(answer: &Answer<P>) -> bool {
     matches!(answer, Err(Error::Transport { source, .. }) if source.retryable())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_they_are() {
+        for number in [0, 1, 10, 999, 86_400_000, u64::MAX] {
+            assert_eq!(decimal(number), number.to_string());
+        }
+    }
 }

@@ -11,8 +11,8 @@ mod error;
 mod member;
 mod metrics;
 mod upstream;
-//#[cfg(feature = "vectors")]
-//pub mod vectors;
+#[cfg(any(test, feature = "vectors"))]
+pub mod vectors;
 
 pub use body::ResponseBody;
 pub use error::Error;

@@ -82,6 +82,14 @@ pub(crate) struct Picked {
     pub(crate) permit: Option<OwnedPermit>,
 }
 
+/// An instance that failed in this call.
+#[derive(Debug)]
+pub(crate) struct Tried {
+    pub(crate) member: Arc<Entry<Member>>,
+    /// Whether no connection could be made.
+    pub(crate) is_unreachable: bool,
+}
+
 impl Upstream {
     /// A service without instances yet. `reporter` is `gateway` or `client`, for the metrics.
     pub fn new(service: ServiceName, policy: CallPolicy, reporter: &'static str, metrics: &Registry) -> Arc<Self> {
@@ -197,15 +205,17 @@ impl Upstream {
         }
     }
 
-    /// Picks an instance whose breaker grants; one that was tried only if there is no other.
-    pub(crate) fn pick(&self, now: Instant, tried: &[Arc<Entry<Member>>]) -> Result<Picked, Error> {
+    /// Picks an instance whose breaker grants: one that was not tried, else one that was reached,
+    /// else any.
+    pub(crate) fn pick(&self, now: Instant, tried: &[Tried]) -> Result<Picked, Error> {
         let active = self.active.load();
         let snapshot = active.members.load();
         let mut retry_after: Option<Duration> = None;
-        let mut pick_but = |excluded: &[Arc<Entry<Member>>]| {
+        let mut pick_but = |is_excluded: fn(&Tried) -> bool| {
             let mut permit = None;
             let member = active.balancer.pick(&snapshot, now, |entry| {
-                if excluded.iter().any(|tried| ptr::eq(&raw const **tried, entry)) {
+                let is = |tried: &Tried| ptr::eq(&raw const *tried.member, entry);
+                if tried.iter().any(|tried| is(tried) && is_excluded(tried)) {
                     return false;
                 }
                 let Some(guard) = &entry.state.breaker else { return true };
@@ -221,9 +231,9 @@ impl Upstream {
             });
             member.map(|member| Picked { member: Arc::clone(member), permit })
         };
-        let mut picked = pick_but(tried);
+        let mut picked = pick_but(|_| true);
         if picked.is_none() && !tried.is_empty() {
-            picked = pick_but(&[]);
+            picked = pick_but(|tried| tried.is_unreachable).or_else(|| pick_but(|_| false));
         }
         picked.ok_or_else(|| {
             let service = self.service.clone();

@@ -24,6 +24,9 @@ use tokio::sync::watch;
 /// The largest answer read into memory.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;
 
+/// The longest a call waits for the first instances of its service.
+const FIRST_INSTANCES_WITHIN: Duration = Duration::from_secs(2);
+
 /// Why a call gave no value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -109,6 +112,8 @@ struct Inner {
     policy: CallPolicy,
     upstream: Arc<Upstream>,
     instances: watch::Receiver<Arc<[Instance]>>,
+    /// Whether the upstream was told of instances, ever.
+    has_begun: watch::Receiver<bool>,
     pool: SharedPool,
     tracer: Tracer,
     metrics: metric::Registry,
@@ -126,9 +131,10 @@ impl ServiceClient {
     ) -> Self {
         let upstream = Upstream::new(service.clone(), policy.clone(), "client", &metrics);
         let instances = discovery.instances(&service);
-        let follow = task::spawn(follow(upstream.clone(), instances.clone()));
-        let _follow = Guarded::new(follow);
-        Self(Arc::new(Inner { service, policy, upstream, instances, pool, tracer, metrics, _follow }))
+        let (begun, has_begun) = watch::channel(false);
+        let follow = Guarded::new(task::spawn(follow(upstream.clone(), instances.clone(), begun)));
+        let inner = Inner { service, policy, upstream, instances, has_begun, pool, tracer, metrics, _follow: follow };
+        Self(Arc::new(inner))
     }
 
     /// A GET of that path.
@@ -154,10 +160,17 @@ impl ServiceClient {
 }
 
 /// Keeps the upstream's instances what discovery says.
-async fn follow(upstream: Arc<Upstream>, mut instances: watch::Receiver<Arc<[Instance]>>) {
+async fn follow(
+    upstream: Arc<Upstream>,
+    mut instances: watch::Receiver<Arc<[Instance]>>,
+    has_begun: watch::Sender<bool>,
+) {
     loop {
         let now = instances.borrow_and_update().clone();
         upstream.set_instances(&now);
+        if !now.is_empty() {
+            has_begun.send_replace(true);
+        }
         if instances.changed().await.is_err() {
             return;
         }
@@ -192,7 +205,7 @@ impl Call {
         self
     }
 
-    /// Sends it and reads the answer as JSON.
+    /// Sends it and reads the answer as JSON; an empty answer reads as `null`.
     ///
     /// # Errors
     /// Any [`Error`]; an answer that is no 2xx is [`Error::Status`].
@@ -203,7 +216,8 @@ impl Call {
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let service = self.client.0.service.clone();
         let body = self.send().await?;
-        serde_json::from_slice(&body).map_err(|source| Error::Answer { service, source: source.into() })
+        let body = if body.is_empty() { b"null" } else { &body[..] };
+        serde_json::from_slice(body).map_err(|source| Error::Answer { service, source: source.into() })
     }
 
     /// Sends it and returns the answer's bytes.
@@ -264,26 +278,25 @@ impl Inner {
         match time::timeout_at(deadline, body).await {
             Ok(Ok(body)) => Ok(Response::from_parts(head, body.to_bytes())),
             Ok(Err(error)) => Err(broken(error)),
-            Err(elapsed) => Err(broken(elapsed.into())),
+            Err(_) => {
+                let service = self.service.clone();
+                let source = bowline_upstream::Error::Timeout { service: service.clone() };
+                Err(Error::Call { service, source })
+            }
         }
     }
 
-    /// Waits for the first answer of discovery, so that a process may call right after its start.
+    /// Waits for the first instances, so that a process may call right after its start. Once there
+    /// were some, a service without any is told at once.
     async fn first_instances(&self, deadline: Instant) {
-        if !self.instances.borrow().is_empty() {
+        let mut has_begun = self.has_begun.clone();
+        if *has_begun.borrow() {
             return;
         }
-        let mut instances = self.instances.clone();
-        let known = async {
-            let found = instances.wait_for(|set| !set.is_empty()).await.map(|set| set.clone());
-            if let Ok(set) = found {
-                self.upstream.set_instances(&set);
-            }
-        };
         // Half of what is left at most: "no instance" is a better answer than "out of time".
-        let now = time::now();
-        let patience = deadline.saturating_duration_since(now) / 2;
-        let _found_or_not = time::timeout(patience.min(Duration::from_secs(2)), known).await;
+        let patience = deadline.saturating_duration_since(time::now()) / 2;
+        let known = has_begun.wait_for(|has_begun| *has_begun);
+        let _found_or_not = time::timeout(patience.min(FIRST_INSTANCES_WITHIN), known).await;
     }
 
     fn judge(&self, response: Response<bytes::Bytes>) -> Result<bytes::Bytes, Error> {

@@ -35,7 +35,7 @@ impl HandlerError {
     /// A fault of ours: the cause goes to the log, the caller is told only that there was one.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let cause: Box<dyn std::error::Error + Send + Sync> = cause.into();
-        tracing::error!(error = chain(cause.as_ref()), "request failed");
+        tracing::error!(trace_id = trace_id(), error = chain(cause.as_ref()), "request failed");
         Self::new(Code::Internal, "something failed here; the service's log says what, under this trace id")
     }
 
@@ -43,6 +43,11 @@ impl HandlerError {
     pub fn code(&self) -> Code {
         self.code
     }
+}
+
+/// The trace of the request at hand, if there is one.
+pub(crate) fn trace_id() -> Option<String> {
+    current::context().map(|context| context.trace_id.to_string())
 }
 
 /// An error with its causes, outermost first.
@@ -88,7 +93,7 @@ from_rejection!(JsonRejection, PathRejection, QueryRejection);
 impl IntoResponse for HandlerError {
     fn into_response(self) -> Response {
         let mut problem = Problem::new(self.code, self.detail);
-        problem.trace_id = current::context().map(|context| context.trace_id.to_string());
+        problem.trace_id = trace_id();
         problem.into_response().map(axum::body::Body::new)
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use axum::Router;
-use bowline_model::{Address, Instance, ServiceName};
+use bowline_model::{Address, Code, Instance, ServiceName};
 use bowline_provider_remote::{RemoteRegistry, RemoteReporter};
 use bowline_registry::{Discovery, Registry};
 use bowline_runtime::{BoxFuture, drain, metric, net, task, time::Duration};
@@ -43,6 +43,23 @@ pub enum Error {
     /// Signals cannot be heard.
     #[error("cannot listen for SIGTERM")]
     Signal(#[source] std::io::Error),
+}
+
+impl Error {
+    /// What kind of failure it is.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Settings(error) => error.code(),
+            Self::Listen { .. } => Code::FailedPrecondition,
+            Self::Signal(_) => Code::Internal,
+        }
+    }
+
+    /// Never: the process is to end, and its supervisor to decide.
+    #[expect(clippy::unused_self, reason = "every error answers this")]
+    pub fn retryable(&self) -> bool {
+        false
+    }
 }
 
 pub(crate) type ReadyCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -95,7 +112,9 @@ impl Microservice {
     pub fn new(settings: Settings) -> Self {
         let metrics = metric::Registry::default();
         let registry = settings.api.clone().map(|api| Arc::new(RemoteRegistry::new(api)));
-        let snapshots = Some(settings.data_dir.join("discovery").join(settings.instance.as_str()));
+        // A folder of this instance alone; one named by the process id would never be read again.
+        let snapshots =
+            settings.has_lasting_id.then(|| settings.data_dir.join("discovery").join(settings.instance.as_str()));
         let discovery = match &registry {
             Some(registry) => Discovery::new(registry.clone() as Arc<dyn Registry>, snapshots),
             None => Discovery::new(Arc::new(crate::registration::NoRegistry), snapshots),
@@ -158,10 +177,14 @@ impl Microservice {
     /// Serves the operations until SIGTERM or Ctrl-C, then finishes what is in flight.
     ///
     /// `/livez`, `/readyz` and `/metrics` are added. Each request runs in a server span and under
-    /// its caller's deadline.
+    /// its caller's deadline: no call made for it lasts longer. An error answered without a body
+    /// gets a problem document.
     ///
     /// # Errors
     /// When the address cannot be listened on.
+    ///
+    /// # Panics
+    /// When the application has a route `/livez`, `/readyz` or `/metrics` of its own.
     pub async fn serve(self, app: Router) -> Result<(), Error> {
         self.serve_until(app, shutdown_signal().map_err(Error::Signal)?, GRACE_DEFAULT, |_| ()).await
     }
@@ -170,6 +193,12 @@ impl Microservice {
     ///
     /// # Errors
     /// As [`Microservice::serve`].
+    ///
+    /// # Panics
+    /// As [`Microservice::serve`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future begins the drain, which then goes on by itself.
     pub async fn serve_until(
         self,
         app: Router,

@@ -9,11 +9,16 @@ use bowline_runtime::{
     time::{self, Duration},
 };
 
+use crate::error::chain;
+
 /// How long the registration outlives its process.
 const LEASE_TTL: Duration = Duration::from_secs(10);
 
 /// Time between heartbeats: two may be lost before the lease ends.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(3);
+
+/// The wait after a failure, more or less: half of it is up to chance.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The longest a goodbye may take.
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
@@ -41,17 +46,23 @@ impl Registration {
 async fn keep<R: Registry>(registry: Arc<R>, instance: Instance, mut drain: drain::Drain) {
     let id = instance.id.clone();
     let mut is_registered = false;
-    loop {
+    // Also when the answer did not come: the server may have done it.
+    let mut was_attempted = false;
+    let mut has_failed = false;
+    while !drain.is_draining() {
+        was_attempted = true;
         let step = async {
-            match is_registered {
-                false => registry.register(instance.clone(), Some(LEASE_TTL)).await.map(|_| true),
-                true => registry.heartbeat(std::slice::from_ref(&id)).await.map(|a| a.first().is_some_and(|a| a.known)),
+            if is_registered {
+                let answers = registry.heartbeat(std::slice::from_ref(&id)).await?;
+                return Ok(answers.first().is_some_and(|answer| answer.known));
             }
+            registry.register(instance.clone(), Some(LEASE_TTL)).await.map(|_| true)
         };
         let Some(outcome) = drain.or_drain(step).await else { break };
         let pause = match outcome {
             Ok(true) => {
                 is_registered = true;
+                has_failed = false;
                 HEARTBEAT_EVERY
             }
             Ok(false) => {
@@ -59,16 +70,18 @@ async fn keep<R: Registry>(registry: Arc<R>, instance: Instance, mut drain: drai
                 Duration::ZERO
             }
             Err(error) => {
-                tracing::debug!(error = %error, "registration waits for the server");
-                Duration::from_secs(1).mul_f64(0.5 + rand::unit())
+                if !std::mem::replace(&mut has_failed, true) {
+                    tracing::warn!(error = chain(&error), "registration waits for the server");
+                }
+                RETRY_AFTER.mul_f64(0.5 + rand::unit())
             }
         };
         if drain.or_drain(time::sleep(pause)).await.is_none() {
             break;
         }
     }
-    if is_registered {
-        let _gone = registry.deregister(&id).await;
+    if was_attempted && let Err(error) = registry.deregister(&id).await {
+        tracing::debug!(error = chain(&error), "registration is left to the end of its lease");
     }
 }
 

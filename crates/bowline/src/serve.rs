@@ -11,7 +11,7 @@ use std::{
 use axum::{
     Router,
     extract::{MatchedPath, Request, State},
-    http::{HeaderValue, header},
+    http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -20,10 +20,22 @@ use bowline_model::{Code, ServiceName};
 use bowline_resilience::deadline::{self, Deadline};
 use bowline_runtime::{drain::Drain, metric, net, time};
 use bowline_telemetry::{Span, SpanKind, Tracer, current, names, propagation};
-use bowline_transport::server;
+use bowline_transport::{
+    problem::{Problem, code_of_status},
+    server,
+};
 use futures_util::FutureExt;
+use http_body::Body as _;
 
-use crate::{client, error::HandlerError, microservice::ReadyCheck, settings::Settings};
+use crate::{
+    client,
+    error::{HandlerError, trace_id},
+    microservice::ReadyCheck,
+    settings::Settings,
+};
+
+/// The longest one condition of readiness may take to be checked.
+const READY_CHECK_MAX: time::Duration = time::Duration::from_secs(5);
 
 /// What the middleware and the health paths share. Cheap to clone.
 #[derive(Clone)]
@@ -55,12 +67,13 @@ pub(crate) fn router(app: Router, context: Context) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route_layer(middleware::from_fn(explain))
         .with_state(context.clone());
     // Health checks are asked for every second or two: they are not traced.
-    app.fallback(nothing_here)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(context, observe))
-        .merge(health)
+    let observe = middleware::from_fn_with_state(context, observe);
+    let app = app.layer(middleware::from_fn(explain)).layer(observe);
+    // In this order: what no route matches is the application's.
+    health.merge(app)
 }
 
 /// Accepts until drained.
@@ -82,7 +95,9 @@ async fn readyz(State(context): State<Context>) -> Result<&'static str, HandlerE
         return Err(HandlerError::new(Code::Unavailable, "draining"));
     }
     for check in &context.0.ready {
-        check().await.map_err(|reason| HandlerError::new(Code::Unavailable, reason))?;
+        let checked = time::timeout(READY_CHECK_MAX, check()).await;
+        let checked = checked.unwrap_or_else(|_| Err(format!("a check took more than {READY_CHECK_MAX:?}")));
+        checked.map_err(|reason| HandlerError::new(Code::Unavailable, reason))?;
     }
     Ok("ok\n")
 }
@@ -91,12 +106,32 @@ async fn metrics(State(context): State<Context>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], context.0.metrics.render())
 }
 
-async fn nothing_here(uri: axum::http::Uri) -> HandlerError {
-    HandlerError::new(Code::NotFound, format!("nothing at {}", uri.path()))
-}
-
-async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> HandlerError {
-    HandlerError::new(Code::MethodNotAllowed, format!("{method} is not for {}", uri.path()))
+/// Makes a problem document of an error without a body: the router's own 404 and 405, and a
+/// handler's bare status.
+async fn explain(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let has_body = response.body().size_hint().exact() != Some(0);
+    if !is_error || has_body || response.headers().contains_key(header::CONTENT_TYPE) {
+        return response;
+    }
+    let detail = match status {
+        StatusCode::NOT_FOUND => format!("nothing at {path}"),
+        StatusCode::METHOD_NOT_ALLOWED => format!("{method} is not for {path}"),
+        _ => format!("answered {status}"),
+    };
+    let problem =
+        Problem { status: status.as_u16(), trace_id: trace_id(), ..Problem::new(code_of_status(status), detail) };
+    let mut explained = problem.into_response().map(axum::body::Body::new);
+    // What it said in headers stays said: `Allow`, `Retry-After`.
+    for (name, value) in response.headers() {
+        if *name != header::CONTENT_LENGTH {
+            explained.headers_mut().append(name, value.clone());
+        }
+    }
+    explained
 }
 
 /// Runs a handler in its server span, under its caller's deadline, and counts it.
@@ -111,10 +146,7 @@ async fn observe(State(context): State<Context>, request: Request, next: Next) -
     let handler = current::scope(span.context(), AssertUnwindSafe(handler).catch_unwind());
     let mut response = match handler.await {
         Ok(response) => response,
-        Err(panic) => {
-            let error = panicked(&*panic);
-            current::scope(span.context(), async { error.into_response() }).await
-        }
+        Err(panic) => current::scope(span.context(), async move { panicked(panic).into_response() }).await,
     };
     let status = response.status();
     span.set(names::HTTP_RESPONSE_STATUS_CODE, i64::from(status.as_u16()));
@@ -146,7 +178,8 @@ fn count(inner: &Inner, route: &str, status: u16, duration: time::Duration) {
 }
 
 /// A handler's panic is the answer 500 to its caller and nothing to the others.
-fn panicked(panic: &(dyn std::any::Any + Send)) -> HandlerError {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    HandlerError::internal(format!("handler panicked: {}", text.unwrap_or("no message")))
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> HandlerError {
+    let text = panic.downcast::<String>().map(|text| *text);
+    let text = text.or_else(|panic| panic.downcast::<&str>().map(|text| (*text).to_owned()));
+    HandlerError::internal(format!("handler panicked: {}", text.as_deref().unwrap_or("no message")))
 }

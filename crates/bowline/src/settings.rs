@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use bowline_model::{Address, InstanceId, ServiceName, policy::CallPolicy};
+use bowline_model::{Address, Code, InstanceId, ServiceName, policy::CallPolicy};
 
 /// Who this process is, where it listens and whom it may call.
 ///
@@ -11,7 +11,7 @@ use bowline_model::{Address, InstanceId, ServiceName, policy::CallPolicy};
 /// | variable | meaning | where absent |
 /// |---|---|---|
 /// | `BOWLINE_SERVICE` | the service's name | the name given in code |
-/// | `BOWLINE_INSTANCE` | this copy's id | the service's name and the process id |
+/// | `BOWLINE_INSTANCE` | this copy's id | the service's name and the process id; no snapshot of discovery is kept |
 /// | `BOWLINE_LISTEN` | where to listen, `IP:PORT` | `127.0.0.1:0` |
 /// | `BOWLINE_API` | the server, `http://IP:PORT` | no discovery but the snapshot's, no reports |
 /// | `BOWLINE_DATA_DIR` | where state lives | `.bowline` |
@@ -28,6 +28,8 @@ pub struct Settings {
     pub(crate) calls: BTreeMap<ServiceName, CallPolicy>,
     pub(crate) data: BTreeMap<String, String>,
     pub(crate) is_supervised: bool,
+    /// Whether the instance's id is the same after a restart.
+    pub(crate) has_lasting_id: bool,
 }
 
 /// Why the settings cannot be used.
@@ -40,14 +42,28 @@ pub struct Error {
     pub rule: String,
 }
 
+#[expect(clippy::unused_self, reason = "every error answers these")]
 impl Error {
-    fn new(variable: &str, rule: impl ToString) -> Self {
+    fn new(variable: &str, rule: &(impl ToString + ?Sized)) -> Self {
         Self { variable: variable.to_owned(), rule: rule.to_string() }
+    }
+
+    /// Always [`Code::InvalidArgument`].
+    pub fn code(&self) -> Code {
+        Code::InvalidArgument
+    }
+
+    /// Never: the environment stays what it is.
+    pub fn retryable(&self) -> bool {
+        false
     }
 }
 
 impl Settings {
     /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// When a variable holds what cannot be used.
     pub fn from_env(service: &str) -> Result<Self, Error> {
         Self::from_vars(
             service,
@@ -56,25 +72,30 @@ impl Settings {
     }
 
     /// Reads the given variables; others than those of the table are passed over.
+    ///
+    /// # Errors
+    /// As [`Settings::from_env`].
     pub fn from_vars(service: &str, vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
         let mut vars: BTreeMap<String, String> =
             vars.into_iter().filter(|(name, _)| name.starts_with("BOWLINE_")).collect();
         let service = vars.remove("BOWLINE_SERVICE").unwrap_or_else(|| service.to_owned());
-        let service = ServiceName::new(&service).map_err(|error| Error::new("BOWLINE_SERVICE", error))?;
-        let instance = vars.remove("BOWLINE_INSTANCE").unwrap_or_else(|| format!("{service}-{}", std::process::id()));
-        let instance = InstanceId::new(&instance).map_err(|error| Error::new("BOWLINE_INSTANCE", error))?;
+        let service = ServiceName::new(&service).map_err(|error| Error::new("BOWLINE_SERVICE", &error))?;
+        let instance = vars.remove("BOWLINE_INSTANCE");
+        let has_lasting_id = instance.is_some();
+        let instance = instance.unwrap_or_else(|| format!("{service}-{}", std::process::id()));
+        let instance = InstanceId::new(&instance).map_err(|error| Error::new("BOWLINE_INSTANCE", &error))?;
         let listen = vars.remove("BOWLINE_LISTEN").unwrap_or_else(|| "127.0.0.1:0".to_owned());
-        let listen = listen.parse().map_err(|_| Error::new("BOWLINE_LISTEN", format!("`{listen}` is not IP:PORT")))?;
+        let listen = listen.parse().map_err(|_| Error::new("BOWLINE_LISTEN", &format!("`{listen}` is not IP:PORT")))?;
         let api = vars.remove("BOWLINE_API").map(|url| parse_api(&url)).transpose()?;
         let data_dir = vars.remove("BOWLINE_DATA_DIR").map_or_else(|| PathBuf::from(".bowline"), PathBuf::from);
         let calls = match vars.remove("BOWLINE_CALLS") {
-            Some(json) => serde_json::from_str(&json).map_err(|error| Error::new("BOWLINE_CALLS", error))?,
+            Some(json) => serde_json::from_str(&json).map_err(|error| Error::new("BOWLINE_CALLS", &error))?,
             None => BTreeMap::new(),
         };
         let is_supervised = vars.remove("BOWLINE_SUPERVISED").is_some_and(|value| value == "1");
         let data =
             vars.into_iter().filter_map(|(k, v)| Some((k.strip_prefix("BOWLINE_DATA_")?.to_owned(), v))).collect();
-        Ok(Self { service, instance, listen, api, data_dir, calls, data, is_supervised })
+        Ok(Self { service, instance, listen, api, data_dir, calls, data, is_supervised, has_lasting_id })
     }
 
     /// The connection string of a resource this service owns, by its name in `bowline.toml`.
@@ -92,7 +113,7 @@ impl Settings {
             None if kind == "sqlite" => Ok(format!("sqlite://{}", self.data_dir.join("sqlite").join(name).display())),
             None => Err(Error::new(
                 &format!("BOWLINE_DATA_{key}"),
-                format!("it is not set, so {resource} cannot be reached"),
+                &format!("it is not set, so {resource} cannot be reached"),
             )),
         }
     }
@@ -104,7 +125,7 @@ impl Settings {
 }
 
 fn parse_api(url: &str) -> Result<Address, Error> {
-    let rule = || Error::new("BOWLINE_API", format!("`{url}` is not http://IP:PORT"));
+    let rule = || Error::new("BOWLINE_API", &format!("`{url}` is not http://IP:PORT"));
     let address = url.strip_prefix("http://").ok_or_else(rule)?.trim_end_matches('/');
     address.parse().map_err(|_| rule())
 }

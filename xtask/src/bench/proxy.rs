@@ -45,11 +45,11 @@ const BUDGET: f64 = 1.5;
 
 /// What a browser's request carries, beside `Host`.
 const HEADERS: [&str; 5] = [
-    "host: bench.localhost",
-    "user-agent: wrk/4 (bench)",
-    "accept: application/json, text/plain, */*",
-    "accept-language: en-GB,en;q=0.8",
-    "x-request-source: bench",
+    "Host: bench.localhost",
+    "User-Agent: wrk/4 (bench)",
+    "Accept: application/json, text/plain, */*",
+    "Accept-Language: en-GB,en;q=0.8",
+    "X-Request-Source: bench",
 ];
 
 /// A proxy under measurement.

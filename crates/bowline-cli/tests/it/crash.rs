@@ -40,7 +40,8 @@ async fn acknowledged_orders_and_registrations_survive_and_dead_processes_do_not
     assert_eq!(answer.status, 200);
     let gateway = running.gateway();
     let acknowledged = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let writers: Vec<_> = (0..8).map(|writer| bowline_runtime::task::spawn(write(gateway, writer, acknowledged.clone()))).collect();
+    let writers: Vec<_> =
+        (0..8).map(|writer| bowline_runtime::task::spawn(write(gateway, writer, acknowledged.clone()))).collect();
     let is_writing = eventually(PATIENCE, async || acknowledged.lock().unwrap().len() >= 40);
     assert!(is_writing.await);
     let addresses = running.instances("order").await;

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 /// The longest a system may take to become ready, or a condition to come true.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The binary under test.
 pub(crate) fn bowline() -> &'static str {
@@ -164,7 +164,14 @@ impl Running {
     }
 
     /// One request to the gateway.
-    pub(crate) async fn ask(&self, method: Method, host: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        host: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         ask(self.gateway(), method, host, path, headers, body).await
     }
 
@@ -178,7 +185,9 @@ impl Running {
     /// The instances registered, as `id@address`, by the API.
     pub(crate) async fn instances(&self, service: &str) -> Vec<String> {
         let list = self.api_json(&format!("/v1/instances?service={service}")).await;
-        let name = |instance: &serde_json::Value| format!("{}@{}", instance["id"].as_str().unwrap(), instance["address"].as_str().unwrap());
+        let name = |instance: &serde_json::Value| {
+            format!("{}@{}", instance["id"].as_str().unwrap(), instance["address"].as_str().unwrap())
+        };
         list["instances"].as_array().unwrap().iter().map(name).collect()
     }
 
@@ -237,7 +246,7 @@ pub(crate) async fn ask(
 pub(crate) async fn eventually(time_max: Duration, mut condition: impl AsyncFnMut() -> bool) -> bool {
     let asked = async {
         while !condition().await {
-            time::sleep(Duration::from_millis(20)).await; // tidy: sleep (polls a real process)
+            time::sleep(Duration::from_millis(20)).await; // tidy: sleep: a real process is polled
         }
     };
     time::timeout(time_max, asked).await.is_ok()
@@ -245,7 +254,8 @@ pub(crate) async fn eventually(time_max: Duration, mut condition: impl AsyncFnMu
 
 /// Everything below a process, by `/proc`.
 pub(crate) fn descendants(root: Pid) -> Vec<Pid> {
-    let parents: Vec<(i32, i32)> = std::fs::read_dir("/proc").unwrap().filter_map(|entry| parent_of(&entry.ok()?.path())).collect();
+    let parents: Vec<(i32, i32)> =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| parent_of(&entry.ok()?.path())).collect();
     let mut found = vec![root.as_raw_nonzero().get()];
     let mut at = 0;
     while let Some(parent) = found.get(at).copied() {

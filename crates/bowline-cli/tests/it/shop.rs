@@ -59,7 +59,9 @@ async fn refusals(running: &Running) {
         assert_eq!(answer.header("content-type"), "application/problem+json", "{key}");
         assert_eq!(answer.json()["trace_id"].as_str().map(str::len), Some(32), "{key}");
     }
-    for (host, path) in [("shop.localhost", "/nothing"), ("other.localhost", "/orders"), ("shop.localhost", "/orders/o-9")] {
+    for (host, path) in
+        [("shop.localhost", "/nothing"), ("other.localhost", "/orders"), ("shop.localhost", "/orders/o-9")]
+    {
         let answer = running.ask(Method::GET, host, path, &[], b"").await;
         assert_eq!(answer.status, 404, "{host}{path}");
         assert_eq!(answer.header("content-type"), "application/problem+json");
@@ -73,7 +75,8 @@ async fn traces(running: &Running) {
     let wanted = [("gateway", ""), ("order", "gateway"), ("user", "order"), ("payment", "order"), ("bank", "payment")];
     let mut trace = serde_json::Value::Null;
     let is_whole = eventually(PATIENCE, async || {
-        let answer = crate::harness::ask(running.api(), Method::GET, "localhost", &format!("/v1/traces/{id}"), &[], b"").await;
+        let answer =
+            crate::harness::ask(running.api(), Method::GET, "localhost", &format!("/v1/traces/{id}"), &[], b"").await;
         if answer.status != 200 {
             return false;
         }
@@ -81,7 +84,8 @@ async fn traces(running: &Running) {
         wanted.iter().all(|(service, caller)| is_called_by(&trace, service, caller))
     });
     assert!(is_whole.await, "{trace:#}");
-    let json: serde_json::Value = serde_json::from_str(&running.command(&["trace", &id, "--output", "json"]).await).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&running.command(&["trace", &id, "--output", "json"]).await).unwrap();
     let span = &json["spans"][0];
     for key in ["span_id", "parent_span_id", "service", "name", "attributes"] {
         assert!(span.get(key).is_some(), "{key} in {span}");
@@ -116,7 +120,8 @@ async fn a_replica_killed_under_load_costs_no_order() {
     let is_loaded = eventually(PATIENCE, async || {
         let metrics = crate::harness::ask(running.api(), Method::GET, "localhost", "/metrics", &[], b"").await;
         let text = String::from_utf8(metrics.body.to_vec()).unwrap();
-        let placed = text.lines().find(|line| line.starts_with("bowline_requests_total") && line.contains("code=\"201\""));
+        let placed =
+            text.lines().find(|line| line.starts_with("bowline_requests_total") && line.contains("code=\"201\""));
         placed.and_then(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).is_some_and(|count| count > 50)
     });
     assert!(is_loaded.await);

@@ -30,7 +30,9 @@ async fn listeners_can_be_off() {
     let dir = home.path().display().to_string();
     let data = home.data_dir().display().to_string();
     let mut command = tokio::process::Command::new(crate::harness::bowline());
-    command.args(["up", &dir, "--api", "off", "--gateway", "off", "--data-dir", &data]).stdout(std::process::Stdio::piped());
+    command
+        .args(["up", &dir, "--api", "off", "--gateway", "off", "--data-dir", &data])
+        .stdout(std::process::Stdio::piped());
     let mut child = command.kill_on_drop(true).spawn().unwrap();
     let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
     let mut seen = Vec::new();
@@ -48,7 +50,12 @@ async fn a_taken_port_is_told_before_anything_starts() {
         let home = Home::new("name = \"s\"\n[service.a]\nrun = \"touch ${data}/started; sleep 100\"\n");
         let mut command = tokio::process::Command::new(crate::harness::bowline());
         let other = if flag == "--api" { "--gateway" } else { "--api" };
-        command.arg("up").arg(home.path()).args([flag, &addr, other, "127.0.0.1:0"]).arg("--data-dir").arg(home.data_dir());
+        command
+            .arg("up")
+            .arg(home.path())
+            .args([flag, &addr, other, "127.0.0.1:0"])
+            .arg("--data-dir")
+            .arg(home.data_dir());
         let output = command.output().await.unwrap();
         let report = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{report}");
@@ -103,7 +110,10 @@ async fn the_api_refuses_foreign_names_and_registers_over_http() {
     assert!(is_gone.await);
     let answer = ask(api, Method::POST, "localhost", "/v1/instances/ledger-1/heartbeat", &[], b"").await;
     assert_eq!(answer.status, 404);
-    for (path, body) in [("/v1/instances/a-1", &br#"{"service":"A","address":"127.0.0.1:1"}"#[..]), ("/v1/instances/a-1", br#"{"service":"a"}"#)] {
+    for (path, body) in [
+        ("/v1/instances/a-1", &br#"{"service":"A","address":"127.0.0.1:1"}"#[..]),
+        ("/v1/instances/a-1", br#"{"service":"a"}"#),
+    ] {
         let answer = ask(api, Method::PUT, "localhost", path, &json, body).await;
         assert_eq!(answer.status, 422, "{:?}", answer.body);
     }
@@ -120,6 +130,7 @@ async fn a_service_that_is_never_healthy_is_named_and_a_stop_meanwhile_is_clean(
     assert!(is_starting.await);
     let processes = running.descendants();
     running.stop().await;
-    let all_gone = eventually(Duration::from_secs(2), async || !processes.iter().any(|pid| crate::harness::is_alive(*pid)));
+    let all_gone =
+        eventually(Duration::from_secs(2), async || !processes.iter().any(|pid| crate::harness::is_alive(*pid)));
     assert!(all_gone.await, "{}", running.output());
 }

@@ -136,8 +136,7 @@ async fn a_disk_that_refuses_costs_spans_and_nothing_else() {
     // The next segment cannot be made.
     std::fs::remove_dir_all(&path).unwrap();
     store.append(fill(2));
-    let failed = store.flush().await.unwrap_err();
-    assert!(matches!(failed, Error::NotSynced) && failed.retryable());
+    store.flush().await.unwrap();
     let dropped = metric(&metrics, "bowline_traces_spans_dropped_total{reason=\"write_failed\"}");
     assert!(dropped > 0);
     assert!(store.trace(trace_id(1)).await.unwrap().is_some());

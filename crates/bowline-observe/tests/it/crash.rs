@@ -6,7 +6,7 @@ use bowline_runtime::rand;
 
 use super::*;
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 30;
 
 /// A store with some segments; gives what is in it.
 async fn filled(dir: &Path) -> HashMap<TraceId, Vec<SpanData>> {

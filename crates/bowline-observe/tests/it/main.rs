@@ -116,6 +116,7 @@ async fn what_was_appended_is_written_without_being_asked() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     store.append(vec![span(1, 1)]);
+    bowline_runtime::time::sleep(std::time::Duration::from_millis(150)).await;
     while store.bytes_on_disk() == 0 {
         tokio::task::yield_now().await;
     }

@@ -157,7 +157,7 @@ async fn a_client_that_leaves_in_the_middle_of_the_answer_is_counted() {
     response.frame().await.unwrap().unwrap();
     drop((response, client));
     // The upstream's connection is closed when the client's is: sending fails in the end.
-    time::timeout(BOUND, async { while sender.send(Ok(Bytes::from_static(&[0; 65536]))).await.is_ok() {} })
+    time::timeout(BOUND, async { while sender.send(Ok(Bytes::from_static(&[0; 8192]))).await.is_ok() {} })
         .await
         .unwrap();
     bowline_testkit::eventually(BOUND, || proxy.counted("a", 499) == 1).await;

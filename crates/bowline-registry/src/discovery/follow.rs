@@ -57,7 +57,9 @@ impl Follower {
     pub(super) async fn run(mut self) {
         let Some(path) = self.path.clone() else { return self.follow().await };
         self.restore(path.clone()).await;
-        let saver = save(path, self.service.clone(), self.snapshot.subscribe());
+        let snapshots = self.snapshot.subscribe();
+        let written = snapshots.borrow().clone();
+        let saver = save(path, self.service.clone(), snapshots, written);
         // Neither ends; both are dropped together.
         tokio::join!(self.follow(), saver);
     }
@@ -225,8 +227,12 @@ async fn answer<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, E
 }
 
 /// Writes each set to the folder, a while after it changed.
-async fn save(path: PathBuf, service: ServiceName, mut snapshots: watch::Receiver<Option<Snapshot>>) {
-    let mut written = snapshots.borrow_and_update().clone();
+async fn save(
+    path: PathBuf,
+    service: ServiceName,
+    mut snapshots: watch::Receiver<Option<Snapshot>>,
+    mut written: Option<Snapshot>,
+) {
     while snapshots.changed().await.is_ok() {
         time::sleep(SAVE_AFTER).await;
         let Some(snapshot) = snapshots.borrow_and_update().clone() else { continue };

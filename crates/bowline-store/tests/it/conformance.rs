@@ -5,6 +5,17 @@ use std::sync::Arc;
 use bowline_runtime::metric;
 use bowline_store::{Embedded, Settings, Store, conformance};
 
+/// What is about concurrency, on several threads; nothing in it waits for a clock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_is_right_on_several_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(crate::open(&dir.path().join("store")).await);
+    conformance::concurrent_comparisons_lose_no_update(&store).await;
+    conformance::a_watch_misses_nothing_under_load(&store).await;
+    conformance::an_abandoned_wait_loses_nothing(&store).await;
+    conformance::progress_follows_what_was_told(&store).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_embedded_store_passes_the_suite() {
     let dir = tempfile::tempdir().unwrap();

@@ -36,6 +36,8 @@ struct Connections {
     ended: mpsc::Receiver<()>,
     header_ticks: u32,
     idle_ticks: u32,
+    /// What of the gauge is ours: listeners may share it.
+    shown: i64,
     settings: Settings,
 }
 
@@ -118,8 +120,15 @@ impl Connections {
             ended,
             header_ticks: ticks(settings.header_timeout),
             idle_ticks: ticks(settings.idle_timeout),
+            shown: 0,
             settings,
         }
+    }
+
+    fn show(&mut self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.settings.metrics.connections.add(count - self.shown);
+        self.shown = count;
     }
 
     fn open_count(&self) -> usize {
@@ -148,7 +157,7 @@ impl Connections {
     fn look_over(&mut self) {
         self.clock.fetch_add(1, Relaxed);
         self.forget_ended();
-        self.settings.metrics.connections.set(i64::try_from(self.open_count()).unwrap_or(i64::MAX));
+        self.show(self.open_count());
         for entry in self.entries.iter().filter_map(Weak::upgrade) {
             match entry.waiting() {
                 Waiting::Head(ticks) if ticks > self.header_ticks => {
@@ -165,13 +174,14 @@ impl Connections {
     async fn drain(mut self) {
         let entries = std::mem::take(&mut self.entries);
         let order = |order| entries.iter().filter_map(Weak::upgrade).for_each(|entry| entry.order(order));
-        drop(self.alive);
+        let (alive, _) = mpsc::channel(1);
+        drop(std::mem::replace(&mut self.alive, alive));
         order(Order::Finish);
         if time::timeout(self.settings.grace, self.ended.recv()).await.is_err() {
-            tracing::warn!(listener_grace = ?self.settings.grace, "connections dropped after the grace");
+            tracing::warn!(grace = ?self.settings.grace, "connections dropped after the grace");
             order(Order::Abort);
             self.ended.recv().await;
         }
-        self.settings.metrics.connections.set(0);
+        self.show(0);
     }
 }

@@ -71,7 +71,8 @@ where
     } else {
         let mut builder = http1::Builder::new();
         // The accept loop looks after timeouts, without a timer for each request.
-        builder.header_read_timeout(None).max_buf_size(bounds.head_bytes_max);
+        builder.header_read_timeout(None);
+        builder.max_header_size(bounds.head_bytes_max).max_buf_size(bounds.head_bytes_max);
         let connection = builder.serve_connection(io, service);
         drive(connection, http1::Connection::graceful_shutdown, &entry).await
     };

@@ -1,12 +1,14 @@
 //! Servers that answer wrongly, or not to the end.
 
+use std::time::Duration;
+
 use bowline_model::Code;
 use bowline_runtime::net;
-use bowline_transport::{Body, Endpoint, Kind, Side, send};
+use bowline_transport::{Body, Endpoint, Kind, PoolSettings, Side, send};
 use http::Request;
 use http_body_util::BodyExt as _;
 
-use crate::peer::{Peer, ask, run};
+use crate::peer::{Peer, ask, run, run_with};
 
 #[test]
 fn malformed_heads_are_refused() {
@@ -109,23 +111,31 @@ fn where_nobody_listens_nothing_is_sent() {
     });
 }
 
-#[test]
-fn a_connection_that_is_not_made_in_time_is_given_up() {
-    let settings = bowline_transport::PoolSettings {
-        connect_timeout: std::time::Duration::ZERO,
-        ..Default::default()
-    };
-    crate::peer::run_with(settings, async |pool| {
-        let peer = Peer::answering("");
-        let error = peer.get(&pool).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::ConnectTimeout);
-        assert_eq!(pool_metrics(&pool).1, 1);
-    });
+/// A listener that accepts nothing, with its queue full: connecting to it takes forever.
+fn deaf() -> (socket2::Socket, Vec<socket2::Socket>) {
+    let tcp = |kind: socket2::Type| socket2::Socket::new(socket2::Domain::IPV4, kind, None).unwrap();
+    let listener = tcp(socket2::Type::STREAM);
+    listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let queued = (0..3).map(|_| tcp(socket2::Type::STREAM.nonblocking())).collect::<Vec<_>>();
+    for socket in &queued {
+        drop(socket.connect(&addr));
+    }
+    (listener, queued)
 }
 
-fn pool_metrics(pool: &bowline_transport::LocalPool) -> (u64, u64) {
-    let metrics = pool.metrics();
-    (metrics.connected.get(), metrics.connect_failed.get())
+#[test]
+fn a_connection_that_is_not_made_in_time_is_given_up() {
+    let settings = PoolSettings { connect_timeout: Duration::from_millis(30), ..PoolSettings::default() };
+    run_with(settings, async |pool| {
+        let (listener, _queued) = deaf();
+        let endpoint = Endpoint::http1(listener.local_addr().unwrap().as_socket().unwrap());
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let error = ask(&pool, &endpoint, request).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_connect()), (Kind::ConnectTimeout, true));
+        assert_eq!((pool.metrics().connected.get(), pool.metrics().connect_failed.get()), (0, 1));
+    });
 }
 
 #[test]

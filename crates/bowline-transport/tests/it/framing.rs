@@ -22,7 +22,8 @@ fn a_length_delimits_and_the_connection_is_used_again() {
 #[test]
 fn chunks_delimit_and_the_connection_is_used_again() {
     run(async |pool| {
-        let peer = Peer::answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n");
+        let peer =
+            Peer::answering("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n");
         for _ in 0..3 {
             let response = peer.get(&pool).await.unwrap();
             assert_eq!(response.body().bytes, "hello");
@@ -118,7 +119,8 @@ fn an_answer_in_single_bytes_is_the_same() {
 fn big_bodies_come_in_whole() {
     run(async |pool| {
         let body: Vec<u8> = (0..3_000_000u32).map(|i| i.to_le_bytes()[i as usize % 3]).collect();
-        let by_length = [format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes(), body.clone()];
+        let by_length =
+            [format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes(), body.clone()];
         let mut by_chunks = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
         for chunk in body.chunks(70_001) {
             by_chunks.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());

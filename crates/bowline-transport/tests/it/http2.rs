@@ -1,1 +1,175 @@
-//! The HTTP/2 client.
+//! The HTTP/2 client, against our own server.
+
+use std::{cell::Cell, convert::Infallible, net::SocketAddr, rc::Rc, time::Duration};
+
+use bowline_runtime::{drain, net, task, time};
+use bowline_transport::{
+    Body, Endpoint, Kind, LocalPool, SharedPool, send,
+    server::{self, Incoming, Settings, service_fn},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+
+use crate::peer::{ask, run};
+
+/// A server that echoes; counts its connections.
+struct Echo {
+    endpoint: Endpoint,
+    connections: Rc<Cell<usize>>,
+    drainer: drain::Drainer,
+    serving: task::JoinHandle<()>,
+}
+
+async fn echo(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let (head, body) = request.into_parts();
+    assert!(!head.headers.contains_key("connection"));
+    let mut response = Response::new(Body::incoming(body));
+    let headers = response.headers_mut();
+    headers.insert("x-version", HeaderValue::from_static(if head.version == Version::HTTP_2 { "2" } else { "1" }));
+    headers.insert("x-uri", HeaderValue::from_str(&head.uri.to_string()).unwrap());
+    headers.insert("x-method", HeaderValue::from_str(head.method.as_str()).unwrap());
+    Ok(response)
+}
+
+fn echoing(addr: SocketAddr) -> Echo {
+    let listener = net::listen(addr).unwrap();
+    let endpoint = Endpoint::http2(listener.local_addr().unwrap());
+    let (drainer, drain) = drain::channel();
+    let connections = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&connections);
+    let serving = task::spawn_local(server::serve_local(listener, Settings::default(), drain, move |_| {
+        counted.set(counted.get() + 1);
+        service_fn(echo)
+    }));
+    Echo { endpoint, connections, drainer, serving }
+}
+
+fn any_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+#[test]
+fn requests_share_one_connection() {
+    run(async |pool| {
+        let server = echoing(any_port());
+        let calls: Vec<_> = (0..20)
+            .map(|i| {
+                let (pool, endpoint) = (pool.clone(), server.endpoint.clone());
+                task::spawn_local(async move {
+                    let request = Request::post("/a?b").header("host", "shop.test").header("connection", "x");
+                    let request = request.body(Body::full(format!("body {i}"))).unwrap();
+                    let response = ask(&pool, &endpoint, request).await.unwrap();
+                    assert_eq!(response.headers()["x-version"], "2");
+                    assert_eq!(response.headers()["x-uri"], "http://shop.test/a?b");
+                    assert_eq!(response.body().bytes, format!("body {i}"));
+                })
+            })
+            .collect();
+        for call in calls {
+            call.await.unwrap();
+        }
+        assert_eq!(server.connections.get(), 1);
+        assert_eq!(pool.metrics().connected.get(), 1);
+    });
+}
+
+#[test]
+fn trailers_and_streams_pass() {
+    run(async |pool| {
+        let server = echoing(any_port());
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", HeaderValue::from_static("5"));
+        let piece = Bytes::from(vec![b'x'; 300_000]);
+        let frames = (0..10).map(|_| Frame::data(piece.clone())).chain([Frame::trailers(trailers)]);
+        let frames: Vec<Result<_, Infallible>> = frames.map(Ok).collect();
+        let body = Body::stream(StreamBody::new(futures_util::stream::iter(frames)));
+        let response = ask(&pool, &server.endpoint, Request::put("/").body(body).unwrap()).await.unwrap();
+        assert_eq!(response.body().bytes.len(), 3_000_000);
+        assert_eq!(response.body().trailers.as_ref().unwrap()["x-sum"], "5");
+    });
+}
+
+async fn get(pool: &LocalPool, server: &Echo) -> Result<(), bowline_transport::Error> {
+    ask(pool, &server.endpoint, Request::get("/").body(Body::empty()).unwrap()).await.map(drop)
+}
+
+#[test]
+fn a_server_that_came_back_is_found_again() {
+    run(async |pool| {
+        let mut server = echoing(any_port());
+        get(&pool, &server).await.unwrap();
+        server.drainer.drain().await;
+        server.serving.await.unwrap();
+        let bowline_model::Address::Tcp(addr) = server.endpoint.address else { unreachable!() };
+        let server = echoing(addr);
+        for _ in 0..3 {
+            get(&pool, &server).await.unwrap();
+        }
+        assert_eq!(server.connections.get(), 1);
+    });
+}
+
+#[test]
+fn where_nobody_listens_nothing_is_sent() {
+    run(async |pool| {
+        let server = echoing(any_port());
+        server.serving.abort();
+        assert!(server.serving.await.unwrap_err().is_cancelled());
+        let calls: Vec<_> = (0..5)
+            .map(|_| {
+                let (pool, endpoint) = (pool.clone(), server.endpoint.clone());
+                task::spawn_local(async move {
+                    let (head, ()) = Request::post("/").body(()).unwrap().into_parts();
+                    let mut body = Body::full("x");
+                    let error = bowline_transport::send_parts(&pool, &endpoint, &head, &mut body).await.unwrap_err();
+                    assert!(error.is_connect());
+                    assert_eq!(body.len_hint(), Some(1));
+                })
+            })
+            .collect();
+        for call in calls {
+            call.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_peer_that_speaks_no_http2_is_told_apart() {
+    run(async |pool| {
+        let peer = crate::peer::Peer::answering_once("HTTP/1.1 400 Bad Request\r\n\r\n");
+        let endpoint = Endpoint { protocol: bowline_model::Protocol::Http2, ..peer.endpoint.clone() };
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let error = time::timeout(Duration::from_secs(5), ask(&pool, &endpoint, request)).await.unwrap().unwrap_err();
+        assert!(matches!(error.kind(), Kind::Reset | Kind::Connect));
+    });
+}
+
+#[test]
+fn the_shared_pool_carries_http2_between_threads() {
+    let runtime = task::shared_runtime(2).unwrap();
+    runtime.block_on(async {
+        let listener = net::listen(any_port()).unwrap();
+        let endpoint = Endpoint::http2(listener.local_addr().unwrap());
+        let (_drainer, drain) = drain::channel();
+        task::spawn(server::serve(listener, Settings::default(), drain, |_| service_fn(echo)));
+        let pool = SharedPool::default();
+        let calls: Vec<_> = (0..8)
+            .map(|_| {
+                let (pool, endpoint) = (pool.clone(), endpoint.clone());
+                task::spawn(async move {
+                    for _ in 0..20 {
+                        let request = Request::post("/").body(Body::full("ping")).unwrap();
+                        let response = send(&pool, &endpoint, request).await.unwrap();
+                        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ping");
+                    }
+                })
+            })
+            .collect();
+        for call in calls {
+            call.await.unwrap();
+        }
+        assert_eq!(pool.metrics().connected.get(), 1);
+    });
+}

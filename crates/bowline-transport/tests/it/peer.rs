@@ -95,7 +95,9 @@ pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<
 }
 
 fn ends_chunked(body: &[u8]) -> bool {
-    body == b"0\r\n\r\n" || body.ends_with(b"\r\n0\r\n\r\n") || (find(body, b"\r\n0\r\n").is_some() && body.ends_with(b"\r\n\r\n"))
+    body == b"0\r\n\r\n"
+        || body.ends_with(b"\r\n0\r\n\r\n")
+        || (find(body, b"\r\n0\r\n").is_some() && body.ends_with(b"\r\n\r\n"))
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
@@ -143,4 +145,10 @@ pub(crate) async fn until(is_so: impl Fn() -> bool) {
     while !is_so() {
         task::yield_now().await;
     }
+}
+
+/// Lets real time pass: for what a real socket or a real timer does meanwhile.
+pub(crate) async fn pause(millis: u64) {
+    // tidy: sleep: that the kernel passed on a close, and that a bound on time holds, has no event to wait for
+    time::sleep(Duration::from_millis(millis)).await;
 }

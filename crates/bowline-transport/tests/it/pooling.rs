@@ -8,7 +8,7 @@ use http::{Method, Request};
 use http_body_util::BodyExt as _;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::peer::{Peer, ask, read_request, run, run_with};
+use crate::peer::{Peer, ask, pause, read_request, run, run_with};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -20,7 +20,7 @@ fn a_connection_that_was_closed_while_idle_is_not_used() {
             peer.get(&pool).await.unwrap();
             assert_eq!(peer.accepted(), count);
             // The close reaches us while nobody waits for it.
-            time::sleep(Duration::from_millis(20)).await;
+            pause(20).await;
         }
         assert_eq!(pool.metrics().closed_stale.get(), 2);
     });
@@ -32,13 +32,13 @@ fn bytes_that_nobody_asked_for_make_a_connection_useless() {
         let peer = Peer::new(|_, mut stream| async move {
             while read_request(&mut stream).await.is_some() {
                 stream.write_all(OK).await.unwrap();
-                time::sleep(Duration::from_millis(5)).await;
+                pause(5).await;
                 stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil").await.unwrap();
             }
         });
         for _ in 0..2 {
             assert_eq!(peer.get(&pool).await.unwrap().body().bytes, "ok");
-            time::sleep(Duration::from_millis(30)).await;
+            pause(30).await;
         }
         assert_eq!(peer.accepted(), 2);
     });
@@ -141,10 +141,10 @@ fn connections_idle_for_too_long_are_closed() {
     run_with(settings, async |pool| {
         let peer = Peer::answering(OK);
         peer.get(&pool).await.unwrap();
-        time::sleep(Duration::from_millis(15)).await;
+        pause(15).await;
         peer.get(&pool).await.unwrap();
         assert_eq!(peer.accepted(), 2);
-        time::sleep(Duration::from_millis(15)).await;
+        pause(15).await;
         let other = Peer::answering(OK);
         other.get(&pool).await.unwrap();
         assert_eq!(pool.idle_count(), 1, "another endpoint's are swept too");

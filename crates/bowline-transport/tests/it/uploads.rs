@@ -13,7 +13,7 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::peer::{Peer, TcpStream, ask, read_request, run, whole};
+use crate::peer::{Peer, TcpStream, ask, pause, read_request, run, whole};
 
 type Frames = mpsc::Sender<Result<Frame<Bytes>, BoxError>>;
 
@@ -28,7 +28,8 @@ fn channel() -> (Frames, Body) {
 fn telling() -> Peer {
     Peer::new(|_, mut stream| async move {
         while let Some((head, body)) = read_request(&mut stream).await {
-            let framing: Vec<_> = head.lines().filter(|l| l.starts_with("content-l") || l.starts_with("transfer")).collect();
+            let framing: Vec<_> =
+                head.lines().filter(|l| l.starts_with("content-l") || l.starts_with("transfer")).collect();
             let told = format!("{}|{}", framing.join(","), String::from_utf8_lossy(&body).replace("\r\n", "$"));
             let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{told}", told.len());
             stream.write_all(answer.as_bytes()).await.unwrap();
@@ -251,7 +252,7 @@ fn a_slow_reader_holds_the_server_back() {
         let request = Request::get("/").body(Body::empty()).unwrap();
         let mut body = send(&pool, &peer.endpoint, request).await.unwrap().into_body();
         body.frame().await.unwrap().unwrap();
-        time::sleep(Duration::from_millis(50)).await;
+        pause(50).await;
         let mut pieces = 0;
         while sent.try_recv().is_ok() {
             pieces += 1;

@@ -37,18 +37,20 @@ impl Connection {
         answer
     }
 
+    async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+        let stream = TcpStream::connect(self.gateway).await.context("cannot connect to the gateway")?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        task::spawn(async move {
+            let _closed = connection.await;
+        });
+        Ok(sender)
+    }
+
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
-        let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
-            Some(sender) => sender,
-            None => {
-                let stream = TcpStream::connect(self.gateway).await.context("cannot connect to the gateway")?;
-                stream.set_nodelay(true)?;
-                let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-                task::spawn(async move {
-                    let _closed = connection.await;
-                });
-                sender
-            }
+        let mut sender = match self.sender.take() {
+            Some(sender) if !sender.is_closed() => sender,
+            _ => self.connect().await?,
         };
         sender.ready().await?;
         let response = sender.send_request(request).await?;

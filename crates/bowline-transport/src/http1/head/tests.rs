@@ -111,3 +111,14 @@ fn whether_the_connection_lives_on() {
         assert_eq!(read(text).unwrap().unwrap().is_keep_alive, expect, "{text:?}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+        drop(parse(&mut BytesMut::from(&bytes[..]), false, 1000));
+        let mut answer = b"HTTP/1.1 200 OK\r\n".to_vec();
+        answer.extend_from_slice(&bytes);
+        answer.extend_from_slice(b"\r\n\r\n");
+        drop(parse(&mut BytesMut::from(&answer[..]), false, 1000));
+    }
+}

@@ -1,0 +1,11 @@
+//! A node as its clients see it: over HTTP, through the remote provider, across restarts.
+
+mod guard;
+mod instances;
+mod node;
+mod paths;
+mod port;
+mod support;
+mod system;
+mod traces;
+mod watch;

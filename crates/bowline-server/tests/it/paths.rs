@@ -1,0 +1,149 @@
+//! Every path: health, metrics, the document, and what is refused by all of them.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::support::{Fixture, registration};
+
+/// The operations of the API.
+const OPERATIONS: [(&str, &str); 14] = [
+    ("GET", "/livez"),
+    ("GET", "/metrics"),
+    ("GET", "/openapi.json"),
+    ("GET", "/readyz"),
+    ("GET", "/v1/instances"),
+    ("DELETE", "/v1/instances/{id}"),
+    ("PUT", "/v1/instances/{id}"),
+    ("POST", "/v1/heartbeats"),
+    ("POST", "/v1/instances/{id}/heartbeat"),
+    ("GET", "/v1/server"),
+    ("GET", "/v1/services"),
+    ("POST", "/v1/spans"),
+    ("GET", "/v1/traces"),
+    ("GET", "/v1/traces/{id}"),
+];
+
+const METHODS: [&str; 5] = ["GET", "PUT", "POST", "DELETE", "PATCH"];
+
+fn documented(document: &Value) -> BTreeSet<(String, String)> {
+    let paths = document["paths"].as_object().unwrap();
+    let operations = paths.iter().flat_map(|(path, item)| {
+        let methods = item.as_object().unwrap().keys().filter(|key| METHODS.contains(&&*key.to_uppercase()));
+        methods.map(|method| (method.to_uppercase(), path.clone()))
+    });
+    operations.collect()
+}
+
+#[tokio::test]
+async fn the_document_tells_every_route_and_no_other() {
+    let fixture = Fixture::start().await;
+    let answer = fixture.get("/openapi.json").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
+    let document = answer.json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3."), "{document}");
+    let documented = documented(&document);
+    let expected = OPERATIONS.map(|(method, path)| (method.to_owned(), path.to_owned()));
+    assert_eq!(documented, expected.into_iter().collect());
+    assert_eq!(serde_json::to_value(bowline_server::openapi()).unwrap(), document);
+
+    let paths: BTreeSet<&str> = documented.iter().map(|(_, path)| &**path).collect();
+    for path in paths {
+        for method in METHODS {
+            let target = path.replace("{id}", "%20");
+            let answer = fixture.ask(method, &target, "").await;
+            if documented.contains(&(method.to_owned(), path.to_owned())) {
+                assert!(![404, 405].contains(&answer.status), "{method} {path} is documented: {answer:?}");
+            } else {
+                let detail = answer.problem(405, "method_not_allowed");
+                assert_eq!(detail, format!("{method} is not for {target}"));
+                assert!(!answer.header("allow").is_empty(), "{answer:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn references_of_the_document_lead_somewhere() {
+    let document = serde_json::to_value(bowline_server::openapi()).unwrap();
+    let text = document.to_string();
+    let mut count = 0;
+    for reference in text.split(r##""$ref":"#"##).skip(1) {
+        let pointer = reference.split('"').next().unwrap();
+        assert!(document.pointer(pointer).is_some(), "{pointer}");
+        count += 1;
+    }
+    assert!(count > 10, "{count}");
+}
+
+#[tokio::test]
+async fn health_is_told() {
+    let fixture = Fixture::start().await;
+    for path in ["/livez", "/readyz"] {
+        let answer = fixture.get(path).await;
+        assert_eq!((answer.status, &answer.body[..]), (200, &b"ok\n"[..]));
+        assert_eq!(answer.header("x-trace-id").len(), 32);
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text() {
+    let fixture = Fixture::start().await;
+    let answer = fixture.get("/metrics").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"), "{answer:?}");
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert!(text.contains("# TYPE bowline_connections gauge\nbowline_connections{listener=\"api\"}"), "{text}");
+    assert!(text.contains("bowline_traces_"), "{text}");
+}
+
+#[tokio::test]
+async fn the_server_says_who_it_is() {
+    let fixture = Fixture::start().await;
+    let before = fixture.client().server().await.unwrap();
+    let data_dir = fixture.dir.path().join("data").canonicalize().unwrap();
+    assert_eq!(before.data_dir, data_dir.display().to_string());
+    assert_eq!(before.pid, std::process::id());
+    assert_eq!(before.version, env!("CARGO_PKG_VERSION"));
+    let revision = fixture.register("order-1").await;
+    assert_eq!(fixture.client().server().await.unwrap().revision, revision);
+    assert!(revision > before.revision);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem() {
+    let fixture = Fixture::start().await;
+    for path in ["/", "/v1", "/v1/instances/a/b", "/v2/services"] {
+        let detail = fixture.get(path).await.problem(404, "not_found");
+        assert!(detail.contains(path) && detail.contains("/openapi.json"), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn a_callers_trace_is_the_answers() {
+    let fixture = Fixture::start().await;
+    let headers = [("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")];
+    let answer = fixture.ask_with("GET", "/nothing", &headers, "").await;
+    answer.problem(404, "not_found");
+    assert_eq!(answer.header("x-trace-id"), "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(answer.header("cache-control"), "no-store");
+}
+
+#[tokio::test]
+async fn bodies_that_are_wrong_are_told_apart() {
+    let fixture = Fixture::start().await;
+    let target = "/v1/instances/order-1";
+    for bad in ["", "{", "not json", r#"{"service":"order","address":"127.0.0.1:9000"}}"#] {
+        fixture.ask("PUT", target, bad).await.problem(400, "invalid_argument");
+    }
+    let untyped = fixture.ask_with("PUT", target, &[("content-type", "text/plain")], registration("order")).await;
+    untyped.problem(400, "invalid_argument");
+    let unknown = r#"{"service":"order","address":"127.0.0.1:9000","colour":"red"}"#;
+    let detail = fixture.ask("PUT", target, unknown).await.problem(422, "unprocessable");
+    assert!(detail.contains("colour"), "{detail}");
+    let detail = fixture.ask("PUT", target, r#"{"service":"order"}"#).await.problem(422, "unprocessable");
+    assert!(detail.contains("address"), "{detail}");
+    // A registration is small, and so is the bound.
+    let huge = format!(r#"{{"service":"{}"}}"#, "a".repeat(9 << 20));
+    fixture.ask("PUT", target, huge).await.problem(413, "payload_too_large");
+}

@@ -1,0 +1,152 @@
+//! Spans in, traces out.
+
+use bowline_provider_remote::TracesQuery;
+use serde_json::{Value, json};
+
+use crate::support::Fixture;
+
+/// The trace of that number.
+fn trace_id(trace: u32) -> String {
+    format!("{trace:032x}")
+}
+
+fn span(trace: u32, span: u32, service: &str, name: &str) -> Value {
+    json!({
+        "trace_id": trace_id(trace),
+        "span_id": format!("{span:016x}"),
+        "parent_span_id": (span > 1).then(|| format!("{:016x}", span - 1)),
+        "service": service,
+        "instance": format!("{service}-1"),
+        "name": name,
+        "kind": "server",
+        "start_unix_nanos": 1_700_000_000_000_000_000_u64 + u64::from(trace) * 1_000_000_000 + u64::from(span),
+        "duration_nanos": 5_000_000,
+        "status": {"code": "ok"},
+        "attributes": {"http.route": "/orders", "n": trace},
+        "events": [],
+    })
+}
+
+/// Three traces: 1 is quick, 2 failed, 3 is slow and goes through two services.
+async fn with_traces() -> Fixture {
+    let fixture = Fixture::start().await;
+    let mut failed = span(2, 1, "payment", "POST /charges");
+    failed["status"] = json!({"code": "error", "message": "declined"});
+    let mut slow = span(3, 1, "order", "POST /orders");
+    slow["duration_nanos"] = json!(900_000_000);
+    let spans = [span(1, 1, "order", "GET /orders"), failed, slow, span(3, 2, "user", "GET /users/{id}")];
+    let answer = fixture.ask("POST", "/v1/spans", json!({ "spans": spans }).to_string()).await;
+    assert_eq!((answer.status, answer.body.len()), (204, 0), "{answer:?}");
+    fixture
+}
+
+async fn found(fixture: &Fixture, query: TracesQuery) -> Vec<u32> {
+    let list = fixture.client().traces(&query).await.unwrap();
+    list.traces.iter().map(|trace| u32::from_str_radix(&trace.trace_id, 16).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn each_filter_finds_its_traces_newest_first() {
+    let fixture = with_traces().await;
+    let text = |text: &str| Some(text.to_owned());
+    let all = TracesQuery::default();
+    assert_eq!(found(&fixture, all.clone()).await, [3, 2, 1]);
+    assert_eq!(found(&fixture, TracesQuery { service: text("order"), ..all.clone() }).await, [3, 1]);
+    assert_eq!(found(&fixture, TracesQuery { service: text("user"), ..all.clone() }).await, [3]);
+    assert_eq!(found(&fixture, TracesQuery { operation: text("GET /users/{id}"), ..all.clone() }).await, [3]);
+    assert_eq!(found(&fixture, TracesQuery { min_duration: text("100ms"), ..all.clone() }).await, [3]);
+    assert_eq!(found(&fixture, TracesQuery { attr: text("n=2"), ..all.clone() }).await, [2]);
+    assert_eq!(found(&fixture, TracesQuery { attr: text("http.route=/orders"), ..all.clone() }).await, [3, 2, 1]);
+    assert_eq!(found(&fixture, TracesQuery { error: Some(true), ..all.clone() }).await, [2]);
+    assert_eq!(found(&fixture, TracesQuery { error: Some(false), ..all.clone() }).await, [3, 1]);
+    assert_eq!(found(&fixture, TracesQuery { limit: Some(2), ..all.clone() }).await, [3, 2]);
+    assert_eq!(found(&fixture, TracesQuery { service: text("nobody"), ..all }).await, [0_u32; 0]);
+}
+
+#[tokio::test]
+async fn a_summary_says_what_matters() {
+    let fixture = with_traces().await;
+    let list = fixture.get("/v1/traces?service=user").await.json();
+    let expected = json!({
+        "trace_id": trace_id(3), "service": "order", "name": "POST /orders",
+        "start_unix_nanos": 1_700_000_003_000_000_001_u64, "duration_nanos": 900_000_000,
+        "span_count": 2, "services": ["order", "user"], "has_error": false,
+    });
+    assert_eq!(list, json!({ "traces": [expected] }));
+}
+
+#[tokio::test]
+async fn a_trace_is_told_whole() {
+    let fixture = with_traces().await;
+    let trace = fixture.get(&format!("/v1/traces/{}", trace_id(3))).await.json();
+    assert_eq!(trace["trace_id"], trace_id(3));
+    let mut root = span(3, 1, "order", "POST /orders");
+    root["duration_nanos"] = json!(900_000_000);
+    let spans = trace["spans"].as_array().unwrap();
+    assert_eq!(spans.len(), 2);
+    for (told, sent) in spans.iter().zip([root, span(3, 2, "user", "GET /users/{id}")]) {
+        for key in ["span_id", "parent_span_id", "service", "instance", "name", "kind", "attributes", "events"] {
+            assert_eq!(told[key], sent[key], "{key}");
+        }
+        assert_eq!(told["status"]["code"], "ok");
+    }
+    let typed = fixture.client().trace(&trace_id(3)).await.unwrap();
+    assert_eq!(typed.spans.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_no_trace_is_refused() {
+    let fixture = with_traces().await;
+    let detail = fixture.get(&format!("/v1/traces/{}", trace_id(9))).await.problem(404, "not_found");
+    assert!(detail.contains(&trace_id(9)), "{detail}");
+    for id in ["xyz", &"0".repeat(32), &"0".repeat(31)] {
+        fixture.get(&format!("/v1/traces/{id}")).await.problem(400, "invalid_argument");
+    }
+}
+
+#[tokio::test]
+async fn searches_that_make_no_sense_are_refused() {
+    let fixture = Fixture::start().await;
+    for query in ["limit=0", "limit=1001", "limit=x", "min_duration=5", "attr=novalue", "error=maybe", "colour=red"] {
+        fixture.get(&format!("/v1/traces?{query}")).await.problem(400, "invalid_argument");
+    }
+}
+
+#[tokio::test]
+async fn spans_over_their_bounds_are_refused_and_named() {
+    let fixture = Fixture::start().await;
+    let changed = |key: &str, value: Value| {
+        let mut span = span(1, 1, "order", "GET /");
+        span[key] = value;
+        span
+    };
+    let many: serde_json::Map<_, _> = (0..65).map(|at| (format!("k{at}"), json!(at))).collect();
+    for bad in [
+        changed("name", json!("")),
+        changed("name", json!("n".repeat(257))),
+        changed("service", json!("")),
+        changed("parent_span_id", json!(format!("{:016x}", 1))),
+        changed("attributes", json!({"k": "v".repeat(4097)})),
+        changed("attributes", Value::Object(many)),
+        changed("span_id", json!("zz")),
+        changed("trace_id", json!("0".repeat(32))),
+    ] {
+        let batch = json!({"spans": [span(1, 2, "order", "good"), bad]});
+        fixture.ask("POST", "/v1/spans", batch.to_string()).await.problem(422, "unprocessable");
+    }
+    let named = json!({"spans": [span(1, 2, "order", "good"), changed("name", json!(""))]});
+    let detail = fixture.ask("POST", "/v1/spans", named.to_string()).await.problem(422, "unprocessable");
+    assert!(detail.contains("spans[1]"), "{detail}");
+    // Of a batch that was refused nothing is kept.
+    assert_eq!(found(&fixture, TracesQuery::default()).await, [0_u32; 0]);
+    fixture.ask("POST", "/v1/spans", r#"{"spans":[],"more":1}"#).await.problem(422, "unprocessable");
+    fixture.ask("POST", "/v1/spans", "[").await.problem(400, "invalid_argument");
+}
+
+#[tokio::test]
+async fn a_batch_is_bounded() {
+    let fixture = Fixture::start().await;
+    let spans: Vec<_> = (1..=10_001).map(|at| span(1, at, "order", "GET /")).collect();
+    let answer = fixture.ask("POST", "/v1/spans", json!({ "spans": spans }).to_string()).await;
+    assert!(answer.problem(422, "unprocessable").contains("10000"));
+}
