@@ -72,10 +72,10 @@ impl View {
                 self.note(Paint::Yellow, format!("{instance} is unhealthy: {failure}"))
             }
             Event::InstanceExited { instance, exit, last_lines } => {
-                let mut lines = self.note(Paint::Red, format!("{instance} {exit}"));
-                if self.is_quiet {
-                    lines.extend(last_lines.iter().map(|line| self.prefixes.line(instance, line)));
-                }
+                // Also where they were shown before: by now other instances' lines stand between.
+                let head = if last_lines.is_empty() { "" } else { "; its last lines:" };
+                let mut lines = self.note(Paint::Red, format!("{instance} {exit}{head}"));
+                lines.extend(last_lines.iter().map(|line| format!("    {}", self.prefixes.line(instance, line))));
                 lines
             }
             Event::Restarting { instance, crashes, after } => {
@@ -108,6 +108,6 @@ mod tests {
         let exited = Event::InstanceExited { instance, exit: Exit::Status(3), last_lines: vec!["oh no".to_owned()] };
         assert_eq!(view(false).lines(&log), ["order-1 │ hello"]);
         assert!(view(true).lines(&log).is_empty());
-        assert_eq!(view(true).lines(&exited), ["order-1 exited with status 3", "order-1 │ oh no"]);
+        assert_eq!(view(true).lines(&exited), ["order-1 exited with status 3; its last lines:", "    order-1 │ oh no"]);
     }
 }

@@ -13,7 +13,7 @@ use bowline_transport::{
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{HOST, UPGRADE},
+    header::{CONNECTION, HOST, UPGRADE},
 };
 
 use crate::error::Error;
@@ -21,13 +21,18 @@ use crate::error::Error;
 /// Request headers that only Bowline itself says begin with this.
 const INTERNAL_PREFIX: &str = "x-bowline-";
 
+/// The most headers that are added to a request on its way: four here, and the caller's trace and time.
+const ADDED_MAX: usize = 6;
+
 const TRACE_ID: HeaderName = HeaderName::from_static(problem::TRACE_ID_HEADER);
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Which kinds of headers there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// Meant for one hop.
+    /// `Connection`, which may name others.
+    connection: bool,
+    /// Others meant for one hop.
     hop: bool,
     /// An offer to upgrade.
     upgrade: bool,
@@ -48,9 +53,8 @@ impl Seen {
         let mut seen = Self::default();
         for name in headers.keys() {
             match name.as_str() {
-                "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" => {
-                    seen.hop = true;
-                }
+                "connection" => seen.connection = true,
+                "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" => seen.hop = true,
                 "upgrade" => (seen.hop, seen.upgrade) = (true, true),
                 "expect" => seen.expect = true,
                 "forwarded" => seen.forwarded = true,
@@ -123,9 +127,7 @@ pub(crate) fn check_upgrade(headers: &HeaderMap, seen: Seen) -> Result<(), Error
 ///
 /// `host` is whom the client asked for; empty where an HTTP/1.0 client does not say.
 pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, client: &Client, seen: Seen) {
-    if seen.hop {
-        forward::remove_hop_by_hop(headers);
-    }
+    remove_hop_by_hop(headers, seen);
     if seen.internal {
         remove_internal(headers);
     }
@@ -133,16 +135,25 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, client
     if seen.state && !seen.trace {
         headers.remove(TRACESTATE);
     }
+    headers.reserve(ADDED_MAX);
     client.add_forwarded(headers, &host, seen);
-    if !host.is_empty() {
+    if !host.is_empty() && headers.get(HOST) != Some(&host) {
         headers.insert(HOST, host);
     }
 }
 
 /// Makes the headers of a response fit for the client.
 pub(crate) fn prepare_response(headers: &mut HeaderMap) {
-    if Seen::look(headers).hop {
+    remove_hop_by_hop(headers, Seen::look(headers));
+}
+
+/// Takes away what is meant for one hop; mostly that is a `Connection` that names nothing else.
+fn remove_hop_by_hop(headers: &mut HeaderMap, seen: Seen) {
+    let is_plain = |value: &HeaderValue| matches!(value.as_bytes(), b"keep-alive" | b"close" | b"Keep-Alive");
+    if seen.hop || (seen.connection && !headers.get_all(CONNECTION).iter().all(is_plain)) {
         forward::remove_hop_by_hop(headers);
+    } else if seen.connection {
+        headers.remove(CONNECTION);
     }
 }
 
@@ -222,6 +233,11 @@ mod tests {
             assert_eq!(prepared(&client(false), "a.test:80", &[(one, "1")]), map(&FORWARDED), "{one}");
         }
         assert_eq!(prepared(&client(false), "a.test:80", &said.map(|name| (name, "1"))), map(&FORWARDED));
+        for connection in ["keep-alive", "close", "x-hop", "close, X-Hop"] {
+            let headers = prepared(&client(false), "a.test:80", &[("connection", connection), ("x-hop", "1")]);
+            assert_eq!(headers.contains_key("x-hop"), !connection.to_ascii_lowercase().contains("x-hop"));
+            assert!(!headers.contains_key("connection"));
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A node as its clients see it: over HTTP, through the remote provider, across restarts.
 
+#![expect(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
+
 mod guard;
 mod instances;
 mod node;

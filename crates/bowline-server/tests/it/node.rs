@@ -12,13 +12,13 @@ use crate::support::{Fixture, instance, settings, start};
 
 /// An error with its causes, as a program prints it.
 fn printed(error: &Error) -> String {
-    let mut text = error.to_string();
+    let mut lines = vec![error.to_string()];
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
+        lines.push(cause.to_string());
         source = cause.source();
     }
-    text
+    lines.join(": ")
 }
 
 #[tokio::test]

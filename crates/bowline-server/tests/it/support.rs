@@ -189,13 +189,12 @@ impl Lines {
                 let line: Vec<u8> = self.read.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).unwrap());
             }
-            match timeout(BOUND, self.body.frame()).await.expect("a watch has something to tell") {
-                Some(frame) => self.read.extend_from_slice(&frame.unwrap().into_data().unwrap_or_default()),
-                None => {
-                    assert!(self.read.is_empty(), "the last line is whole");
-                    return None;
-                }
-            }
+            let frame = timeout(BOUND, self.body.frame()).await.expect("a watch has something to tell");
+            let Some(frame) = frame else {
+                assert!(self.read.is_empty(), "the last line is whole");
+                return None;
+            };
+            self.read.extend_from_slice(&frame.unwrap().into_data().unwrap_or_default());
         }
     }
 
