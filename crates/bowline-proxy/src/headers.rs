@@ -28,6 +28,7 @@ const TRACE_ID: HeaderName = HeaderName::from_static(problem::TRACE_ID_HEADER);
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Which kinds of headers there are.
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing seen, independent of the others")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// `Connection`, which may name others.

@@ -23,6 +23,9 @@ pub enum Kind {
     Connect,
     /// No connection was made in time: nothing was sent.
     ConnectTimeout,
+    /// The server says that it has not looked at the request (HTTP/2: `REFUSED_STREAM`, or a
+    /// `GOAWAY` that leaves it out).
+    Refused,
     /// The connection broke before the head of an answer was complete.
     Reset,
     /// The answer is not HTTP as we accept it.
@@ -66,7 +69,7 @@ impl Error {
     /// What to answer to whoever asked.
     pub fn code(&self) -> Code {
         match self.kind {
-            Kind::Connect | Kind::ConnectTimeout => Code::Unavailable,
+            Kind::Connect | Kind::ConnectTimeout | Kind::Refused => Code::Unavailable,
             Kind::Reset | Kind::Malformed | Kind::HeadTooLarge | Kind::Body => Code::BadGateway,
             Kind::RequestBody => Code::Cancelled,
             Kind::Unsupported => Code::Internal,
@@ -87,9 +90,14 @@ impl Error {
         matches!(self.kind, Kind::Connect | Kind::ConnectTimeout)
     }
 
+    /// Whether it is certain that no server has acted upon the request: any may be repeated.
+    pub fn is_unprocessed(&self) -> bool {
+        self.is_connect() || self.kind == Kind::Refused
+    }
+
     /// Whether another attempt may succeed; for [`Kind::Reset`] only an idempotent request may be repeated.
     pub fn retryable(&self) -> bool {
-        matches!(self.kind, Kind::Connect | Kind::ConnectTimeout | Kind::Reset)
+        self.is_unprocessed() || self.kind == Kind::Reset
     }
 }
 
@@ -104,6 +112,7 @@ impl fmt::Display for Error {
         f.write_str(match self.kind {
             Kind::Connect => "cannot connect",
             Kind::ConnectTimeout => "connecting took too long",
+            Kind::Refused => "request was refused unread",
             Kind::Reset => "connection closed before an answer",
             Kind::Malformed => "answer is malformed",
             Kind::HeadTooLarge => "answer's head is too large",

@@ -65,9 +65,14 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 impl From<client::Error> for HandlerError {
     /// A failed call of ours: unavailable and deadline are passed on, the rest is a fault here.
     fn from(error: client::Error) -> Self {
-        match error.code() {
-            code @ (Code::Unavailable | Code::DeadlineExceeded | Code::RateLimited) => Self::new(code, chain(&error)),
-            _ => Self::internal(error),
+        let code = error.code();
+        if !matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::RateLimited) {
+            return Self::internal(error);
+        }
+        match error {
+            // Its own words say whom and how; what is below them is for the trace.
+            client::Error::Call { source, .. } => Self::new(code, source.to_string()),
+            error => Self::new(code, error.to_string()),
         }
     }
 }

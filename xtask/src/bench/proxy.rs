@@ -168,10 +168,8 @@ fn nginx(folder: &Path, name: &str, server: &str, http: &str, pin: &[String]) ->
     let dir = folder.join(name);
     fs::create_dir(&dir)?;
     let dir = dir.to_str().context("the temporary folder's name is not text")?;
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .iter()
-        .map(|what| format!("{what}_temp_path {dir}/{what};\n"))
-        .collect();
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let temporary = temporary.map(|what| format!("{what}_temp_path {dir}/{what};\n")).concat();
     let settings = format!(
         "daemon off; master_process off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log warn;\n\
          events {{ worker_connections 1024; }}\n\

@@ -9,3 +9,4 @@ mod headers;
 mod protocols;
 mod routing;
 mod support;
+mod vectors;

@@ -204,7 +204,7 @@ pub(crate) struct Proxy {
     pub(crate) engine: Engine,
     pub(crate) metrics: Registry,
     pub(crate) spans: Spans,
-    upstreams: BTreeMap<(String, ServiceName), Arc<Upstream>>,
+    pub(crate) upstreams: BTreeMap<(String, ServiceName), Arc<Upstream>>,
 }
 
 impl Proxy {

@@ -3,8 +3,9 @@
 use std::{cell::Cell, convert::Infallible, net::SocketAddr, rc::Rc, time::Duration};
 
 use bowline_runtime::{drain, net, task, time};
+use bowline_model::Code;
 use bowline_transport::{
-    Body, Endpoint, Kind, LocalPool, SharedPool, send,
+    Body, BoxError, Endpoint, Error, Kind, LocalPool, SharedPool, Side, send,
     server::{self, Incoming, Settings, service_fn},
 };
 use bytes::Bytes;
@@ -12,7 +13,10 @@ use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 
-use crate::peer::{ask, run};
+use crate::{
+    frames::{Frames, GOAWAY, RST_STREAM, serving},
+    peer::{ask, run},
+};
 
 /// A server that echoes; counts its connections.
 struct Echo {
@@ -171,5 +175,122 @@ fn the_shared_pool_carries_http2_between_threads() {
             call.await.unwrap();
         }
         assert_eq!(pool.metrics().connected.get(), 1);
+    });
+}
+
+/// What came of a `POST` with that body.
+async fn post(pool: &LocalPool, endpoint: &Endpoint, body: Body) -> Result<u16, Error> {
+    ask(pool, endpoint, Request::post("/").body(body).unwrap()).await.map(|response| response.status().as_u16())
+}
+
+fn streamed(frames: Vec<Result<&'static str, BoxError>>) -> Body {
+    let frames = frames.into_iter().map(|frame| frame.map(|text| Frame::data(Bytes::from(text))));
+    Body::stream(StreamBody::new(futures_util::stream::iter(frames)))
+}
+
+#[test]
+fn a_stream_that_is_refused_was_not_looked_at() {
+    run(async |pool| {
+        // REFUSED_STREAM; of an INTERNAL_ERROR that is not known.
+        for (code, kind) in [(7, Kind::Refused), (2, Kind::Reset)] {
+            let peer = serving(move |_, mut frames: Frames| async move {
+                while let Some(stream) = frames.request().await {
+                    frames.write(RST_STREAM, 0, stream, &[0, 0, 0, code]).await;
+                }
+            });
+            let error = post(&pool, &peer.endpoint, Body::full("x")).await.unwrap_err();
+            assert_eq!((error.kind(), error.is_unprocessed()), (kind, kind == Kind::Refused));
+            assert!(error.retryable() && !error.is_connect() && error.side() == Side::Upstream);
+            let expected = if kind == Kind::Refused { Code::Unavailable } else { Code::BadGateway };
+            assert_eq!(error.code(), expected);
+            assert_eq!(peer.accepted(), 1, "it is the caller's to look for another server");
+        }
+    });
+}
+
+/// Says goodbye to the first `count` connections' requests, with that last stream.
+fn leaving(count: usize, last_stream: u8) -> crate::peer::Peer {
+    serving(move |number, mut frames: Frames| async move {
+        while let Some(stream) = frames.request().await {
+            if number <= count {
+                frames.write(GOAWAY, 0, 0, &[0, 0, 0, last_stream, 0, 0, 0, 0]).await;
+                return;
+            }
+            frames.answer(stream).await;
+        }
+    })
+}
+
+#[test]
+fn what_a_goodbye_leaves_out_goes_over_a_new_connection() {
+    run(async |pool| {
+        let peer = leaving(1, 0);
+        assert_eq!(post(&pool, &peer.endpoint, Body::full("x")).await.unwrap(), 200);
+        assert_eq!(post(&pool, &peer.endpoint, Body::full("x")).await.unwrap(), 200);
+        assert_eq!(peer.accepted(), 2);
+        // Once: whoever says goodbye twice is gone.
+        let peer = leaving(2, 0);
+        let error = post(&pool, &peer.endpoint, Body::full("x")).await.unwrap_err();
+        assert_eq!((error.kind(), peer.accepted()), (Kind::Refused, 2));
+        // A body that is gone cannot be sent again, but the caller may have it still.
+        let peer = leaving(1, 0);
+        let error = post(&pool, &peer.endpoint, streamed(vec![Ok("x")])).await.unwrap_err();
+        assert_eq!((error.kind(), peer.accepted()), (Kind::Refused, 1));
+    });
+}
+
+#[test]
+fn what_a_goodbye_takes_in_may_have_been_done() {
+    run(async |pool| {
+        let peer = leaving(1, 1);
+        let error = post(&pool, &peer.endpoint, Body::full("x")).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_unprocessed(), peer.accepted()), (Kind::Reset, false, 1));
+    });
+}
+
+#[test]
+fn a_body_that_fails_is_its_callers_fault() {
+    run(async |pool| {
+        for failing in [vec![Err("it left".into())], vec![Ok("x"), Err("it left".into())]] {
+            let failing = streamed(failing);
+            let peer = serving(|_, mut frames: Frames| async move { while frames.request().await.is_some() {} });
+            let error = post(&pool, &peer.endpoint, failing).await.unwrap_err();
+            assert_eq!((error.kind(), error.side(), error.code()), (Kind::RequestBody, Side::Downstream, Code::Cancelled));
+            let cause = std::error::Error::source(&error).unwrap();
+            assert_eq!(cause.to_string(), "it left", "the cause is the body's own");
+        }
+    });
+}
+
+/// A body that says another length than it has.
+struct Liar(StreamBody<futures_util::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>, u64);
+
+impl http_body::Body for Liar {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        std::pin::Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.1)
+    }
+}
+
+#[test]
+fn a_body_is_held_to_its_length() {
+    run(async |pool| {
+        let peer = serving(|_, mut frames: Frames| async move { while frames.request().await.is_some() {} });
+        for length in [1, 3] {
+            let frames = vec![Ok(Frame::data(Bytes::from_static(b"ab")))];
+            let body = Body::stream(Liar(StreamBody::new(futures_util::stream::iter(frames)), length));
+            let error = post(&pool, &peer.endpoint, body).await.unwrap_err();
+            assert_eq!(error.kind(), Kind::RequestBody, "{length}");
+        }
+        assert_eq!(peer.accepted(), 1, "the connection is not to blame");
     });
 }

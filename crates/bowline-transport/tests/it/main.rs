@@ -4,6 +4,7 @@
 
 mod broken;
 mod client;
+mod frames;
 mod framing;
 mod http2;
 mod peer;

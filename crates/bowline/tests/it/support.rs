@@ -177,6 +177,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F
     let deadline = time::now() + BOUND;
     while !holds().await {
         assert!(time::now() < deadline, "the condition did not hold within {BOUND:?}");
+        // tidy: sleep: the pause between two looks at a condition that is asked for.
         time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -1,0 +1,73 @@
+//! A server of raw HTTP/2 frames that does as it is told.
+
+use std::future::Future;
+
+use bowline_model::Protocol;
+use bowline_transport::Endpoint;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::peer::{Peer, TcpStream};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+pub(crate) const GOAWAY: u8 = 7;
+
+/// One connection, after its preface.
+pub(crate) struct Frames(TcpStream);
+
+/// A peer that runs a script on each connection; it gets the number of the connection, from 1.
+pub(crate) fn serving<F: Future<Output = ()> + 'static>(script: impl Fn(usize, Frames) -> F + Clone + 'static) -> Peer {
+    let peer = Peer::new(move |number, stream| {
+        let script = script.clone();
+        async move {
+            if let Some(frames) = Frames::accept(stream).await {
+                script(number, frames).await;
+            }
+        }
+    });
+    let endpoint = Endpoint { protocol: Protocol::Http2, ..peer.endpoint.clone() };
+    Peer { endpoint, ..peer }
+}
+
+impl Frames {
+    async fn accept(mut stream: TcpStream) -> Option<Self> {
+        let mut preface = [0; PREFACE.len()];
+        stream.read_exact(&mut preface).await.ok()?;
+        assert_eq!(preface, PREFACE);
+        let mut frames = Self(stream);
+        frames.write(SETTINGS, 0, 0, &[]).await;
+        Some(frames)
+    }
+
+    /// The stream of the next request; its body is passed over. `None` when the connection ends.
+    pub(crate) async fn request(&mut self) -> Option<u32> {
+        loop {
+            let mut head = [0; 9];
+            self.0.read_exact(&mut head).await.ok()?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; length as usize];
+            self.0.read_exact(&mut payload).await.ok()?;
+            if head[3] == HEADERS {
+                return Some(u32::from_be_bytes([head[5], head[6], head[7], head[8]]));
+            }
+        }
+    }
+
+    pub(crate) async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let mut frame = vec![length[1], length[2], length[3], kind, flags];
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        // A client that left need not be told.
+        self.0.write_all(&frame).await.ok();
+    }
+
+    /// Answers 200 without a body.
+    pub(crate) async fn answer(&mut self, stream: u32) {
+        const END_STREAM_AND_HEADERS: u8 = 5;
+        const STATUS_200: u8 = 0x88;
+        self.write(HEADERS, END_STREAM_AND_HEADERS, stream, &[STATUS_200]).await;
+    }
+}
