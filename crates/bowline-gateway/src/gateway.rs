@@ -29,9 +29,9 @@ pub struct Settings {
     /// Whether what clients say in `Forwarded` and `X-Forwarded-*` is passed on. True only behind
     /// another proxy of one's own: else what they say is replaced by what we know.
     pub trusts_forwarded: bool,
-    /// The bounds of each worker's listener: its `metrics` and `grace` are set by the gateway.
+    /// The bounds of each worker's listener; its `metrics` and `grace` are the gateway's to set.
     pub server: server::Settings,
-    /// The bounds of each worker's connections to instances: its `metrics` are set by the gateway.
+    /// The bounds of each worker's connections to instances; its `metrics` are the gateway's to set.
     pub pool: PoolSettings,
 }
 
@@ -79,14 +79,8 @@ impl Gateway {
         metrics: &Registry,
     ) -> Result<Self, Error> {
         let Settings { listen, workers, trusts_forwarded, server, pool } = settings;
-        let defaults = bowline_proxy::Settings::new(listen, REPORTER, metrics);
-        let settings = bowline_proxy::Settings {
-            workers,
-            trusts_forwarded,
-            server: server::Settings { metrics: defaults.server.metrics, ..server },
-            pool: PoolSettings { metrics: defaults.pool.metrics, ..pool },
-            ..defaults
-        };
+        let reporter = REPORTER;
+        let settings = bowline_proxy::Settings { listen, workers, reporter, trusts_forwarded, server, pool };
         let mut backends = Backends::default();
         let snapshot = compile(&routes, &mut backends, &discovery, metrics)?;
         if time::timeout(SETTLE_MAX, backends.settle(&discovery)).await.is_err() {

@@ -28,19 +28,27 @@ pub struct Settings {
     /// Whether what clients say in `Forwarded` and `X-Forwarded-*` is passed on. False where
     /// clients are strangers: what they say is replaced by what we know.
     pub trusts_forwarded: bool,
-    /// The bounds of each worker's listener; its `grace` is not used, see [`Engine::drain`].
+    /// The bounds of each worker's listener. Its `metrics` are the engine's to set, its `grace` is
+    /// told when draining.
     pub server: server::Settings,
-    /// The bounds of each worker's pool.
+    /// The bounds of each worker's pool. Its `metrics` are the engine's to set.
     pub pool: PoolSettings,
 }
 
 impl Settings {
-    /// The defaults: one worker a core, clients are strangers, metrics in `metrics`.
-    pub fn new(listen: SocketAddr, reporter: &'static str, metrics: &Registry) -> Self {
-        let server = server::Settings { metrics: server::Metrics::new(metrics, reporter), ..Default::default() };
-        let pool = PoolSettings { metrics: PoolMetrics::new(metrics), ..PoolSettings::default() };
+    /// The defaults: one worker a core, clients are strangers.
+    pub fn new(listen: SocketAddr, reporter: &'static str) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let (server, pool) = (server::Settings::default(), PoolSettings::default());
         Self { listen, workers, reporter, trusts_forwarded: false, server, pool }
+    }
+
+    /// Those of one worker, which counts its own connections.
+    fn of_worker(&self, index: usize, metrics: &Registry) -> Self {
+        let listener = server::Metrics::new(metrics, &format!("{}-{index}", self.reporter));
+        let server = server::Settings { metrics: listener, grace: NO_GRACE_OF_ITS_OWN, ..self.server.clone() };
+        let pool = PoolSettings { metrics: PoolMetrics::new(metrics), ..self.pool.clone() };
+        Self { server, pool, ..self.clone() }
     }
 }
 
@@ -101,7 +109,7 @@ impl Engine {
         let (drainer, drain) = drain::channel();
         let (cutter, cut) = drain::channel();
         for (index, listener) in listeners.into_iter().enumerate() {
-            let settings = settings.clone();
+            let settings = settings.of_worker(index, metrics);
             let (snapshots, tracer, metrics) = (Arc::clone(&snapshots), tracer.clone(), metrics.clone());
             let (drain, mut cut) = (drain.clone(), cut.clone());
             let work = move || async move {
@@ -147,8 +155,7 @@ async fn serve(listener: std::net::TcpListener, settings: Settings, worker: Rc<W
         }
     };
     let trusts_forwarded = settings.trusts_forwarded;
-    let settings = server::Settings { grace: NO_GRACE_OF_ITS_OWN, ..settings.server };
-    server::serve_local(listener, settings, drain, move |peer: &Peer| {
+    server::serve_local(listener, settings.server, drain, move |peer: &Peer| {
         let (worker, client) = (Rc::clone(&worker), Rc::new(Client::new(*peer, trusts_forwarded)));
         server::service_fn(move |request| {
             let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));

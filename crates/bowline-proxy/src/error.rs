@@ -37,9 +37,9 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) fn code(&self) -> Code {
         match self {
-            Self::Target(_) | Self::Upgrade => Code::InvalidArgument,
+            Self::Target(_) | Self::Connect | Self::Upgrade => Code::InvalidArgument,
             Self::NoRoute => Code::NotFound,
-            Self::Method { .. } | Self::Connect => Code::MethodNotAllowed,
+            Self::Method { .. } => Code::MethodNotAllowed,
             Self::BodyTooLarge { .. } => Code::PayloadTooLarge,
             Self::NoBackend => Code::Unavailable,
             Self::Upstream(error) => error.code(),
@@ -51,7 +51,8 @@ impl Error {
             Self::Target(Refusal::Host(_)) => "bad_host",
             Self::Target(Refusal::Path(_)) => "bad_path",
             Self::NoRoute => "no_route",
-            Self::Method { .. } | Self::Connect => "method_not_allowed",
+            Self::Method { .. } => "method_not_allowed",
+            Self::Connect => "connect_unsupported",
             Self::Upgrade => "upgrade_unsupported",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::NoBackend => "no_backend",

@@ -10,9 +10,9 @@
 //! |---|---|---|
 //! | 400 | `bad_host` | HTTP/1.1 without exactly one valid `Host`; HTTP/2 with two hosts that differ |
 //! | 400 | `bad_path` | the path has `//`, `.` or `..` segments (also percent-encoded), or a backslash |
-//! | 400 | `upgrade_unsupported` | the client asks for a WebSocket |
+//! | 400 | `upgrade_unsupported`, `connect_unsupported` | the client asks for a WebSocket or a tunnel |
 //! | 404 | `no_route` | no route has the host and path |
-//! | 405 | `method_not_allowed` | a route has them, with other methods: `Allow` says which; also `CONNECT` |
+//! | 405 | `method_not_allowed` | a route has them, with other methods: `Allow` says which |
 //! | 413 | `body_too_large` | the body exceeds the route's `body_max` |
 //! | 499 | `client_gone` | never sent; the status in spans and metrics when the client left first |
 //! | 502 | `upstream_reset`, `upstream_malformed` | the answer broke off, or is no HTTP |

@@ -67,6 +67,11 @@ impl Body {
         self.size_hint().exact()
     }
 
+    /// Whether it can be read once only, and may fail.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.0, Kind::Incoming(_) | Kind::Stream(_))
+    }
+
     /// The bytes of a body that is not a stream; what is left is empty.
     pub(crate) fn take_full(&mut self) -> Option<Bytes> {
         match mem::take(&mut self.0) {

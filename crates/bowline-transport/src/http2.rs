@@ -1,6 +1,9 @@
 //! The HTTP/2 client, on hyper's: one connection an endpoint, shared by its requests.
 
+mod upload;
+
 use std::{
+    error::Error as StdError,
     fmt,
     future::Future,
     mem,
@@ -18,6 +21,7 @@ use http::{
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use self::upload::Upload;
 use crate::{
     body::Body,
     endpoint::Endpoint,
@@ -37,12 +41,21 @@ const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 /// The one connection of an endpoint.
 #[derive(Default)]
 pub(crate) struct Shared {
-    sender: Mutex<Option<SendRequest<Body>>>,
+    current: Mutex<Current>,
     /// Held while connecting, so that requests which come meanwhile wait for the same connection.
     connecting: tokio::sync::Mutex<()>,
 }
 
+#[derive(Default)]
+struct Current {
+    sender: Option<SendRequest<Upload>>,
+    /// How many connections there were up to this.
+    number: u64,
+}
+
 /// Sends a request over the endpoint's connection, which is made first where there is none.
+///
+/// What a connection did not take, or its goodbye left out, goes over a new one, once.
 pub(crate) async fn send<P: Pool>(
     pool: &P,
     endpoint: &Endpoint,
@@ -53,54 +66,102 @@ pub(crate) async fn send<P: Pool>(
     let shared = pool.with(|idle| idle.http2(endpoint, settings));
     let mut is_second = false;
     loop {
-        let mut sender = shared.sender(endpoint, settings).await?;
-        let request = request(head, endpoint, mem::take(body))?;
-        match sender.try_send_request(request).await {
+        let (mut sender, number) = shared.sender(endpoint, settings).await?;
+        let again = if is_second { None } else { body.as_replayable() };
+        let (upload, failure) = Upload::new(mem::take(body));
+        let mut failed = match sender.try_send_request(request(head, endpoint, upload)?).await {
             Ok(response) => return Ok(response.map(ResponseBody::http2)),
-            Err(mut failed) => match failed.take_message() {
-                // The connection ended (a GOAWAY, say) before it took the request: nothing was sent.
-                Some(request) if !is_second => {
-                    settings.metrics.closed_stale.increment();
-                    shared.forget();
-                    is_second = true;
-                    *body = request.into_body();
-                }
-                _ => return Err(Error::new(Kind::Reset, failed.into_error())),
-            },
+            Err(failed) => failed,
+        };
+        let unsent = failed.take_message();
+        let error = failed.into_error();
+        if let Some(source) = failure.take() {
+            return Err(Error::new(Kind::RequestBody, source));
         }
+        let fate = if unsent.is_some() { Fate::Goodbye } else { Fate::of(&error) };
+        let again = unsent.map(|request| request.into_body().into_body()).or(again);
+        match (fate, again) {
+            (Fate::Goodbye, Some(again)) if !is_second => {
+                settings.metrics.closed_stale.increment();
+                shared.forget(number);
+                is_second = true;
+                *body = again;
+            }
+            (Fate::Goodbye | Fate::Refused, _) => return Err(Error::new(Kind::Refused, error)),
+            (Fate::Unknown, _) => return Err(Error::new(Kind::Reset, error)),
+        }
+    }
+}
+
+/// What became of a request that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It may have had its effect.
+    Unknown,
+    /// The server did not look at it.
+    Refused,
+    /// The connection ended before it: the server may take it over another.
+    Goodbye,
+}
+
+impl Fate {
+    /// Reads it off the protocol's error (RFC 9113, 6.8 and 8.7): of the streams that a `GOAWAY`
+    /// takes in, the protocol tells nothing yet, so that those it fails are those it leaves out.
+    fn of(error: &hyper::Error) -> Self {
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+        while let Some(current) = cause {
+            if let Some(error) = current.downcast_ref::<h2::Error>() {
+                return match error.reason() {
+                    _ if !error.is_remote() => Self::Unknown,
+                    _ if error.is_go_away() => Self::Goodbye,
+                    Some(h2::Reason::REFUSED_STREAM) => Self::Refused,
+                    _ => Self::Unknown,
+                };
+            }
+            cause = current.source();
+        }
+        Self::Unknown
     }
 }
 
 impl Shared {
-    /// A handle to a live connection.
-    async fn sender(&self, endpoint: &Endpoint, settings: &PoolSettings) -> Result<SendRequest<Body>, Error> {
-        if let Some(sender) = self.live() {
-            return Ok(sender);
+    /// A handle to a live connection, and the connection's number.
+    async fn sender(&self, endpoint: &Endpoint, settings: &PoolSettings) -> Result<(SendRequest<Upload>, u64), Error> {
+        if let Some(live) = self.live() {
+            return Ok(live);
         }
         let _connecting = self.connecting.lock().await;
-        if let Some(sender) = self.live() {
-            return Ok(sender);
+        if let Some(live) = self.live() {
+            return Ok(live);
         }
         let sender = handshake(endpoint, settings).await?;
-        *self.lock() = Some(sender.clone());
-        Ok(sender)
+        let mut current = self.lock();
+        let number = current.number + 1;
+        *current = Current { sender: Some(sender.clone()), number };
+        Ok((sender, number))
     }
 
-    fn live(&self) -> Option<SendRequest<Body>> {
-        self.lock().as_ref().filter(|sender| !sender.is_closed()).cloned()
+    fn live(&self) -> Option<(SendRequest<Upload>, u64)> {
+        let current = self.lock();
+        let sender = current.sender.as_ref().filter(|sender| !sender.is_closed())?;
+        Some((sender.clone(), current.number))
     }
 
-    fn forget(&self) {
-        *self.lock() = None;
+    /// Forgets that connection, unless there is another already.
+    fn forget(&self, number: u64) {
+        let mut current = self.lock();
+        if current.number == number {
+            current.sender = None;
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<SendRequest<Body>>> {
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Connects; the task that drives the connection ends with its last request once nobody holds a handle.
-async fn handshake(endpoint: &Endpoint, settings: &PoolSettings) -> Result<SendRequest<Body>, Error> {
+async fn handshake(endpoint: &Endpoint, settings: &PoolSettings) -> Result<SendRequest<Upload>, Error> {
     let stream = connect(endpoint, settings).await?;
     let (sender, connection) = Builder::new(Spawn)
         .timer(TokioTimer::new())
@@ -122,7 +183,7 @@ async fn handshake(endpoint: &Endpoint, settings: &PoolSettings) -> Result<SendR
 }
 
 /// The request as HTTP/2 wants it: an absolute URI, no `Host`, nothing meant for one hop.
-fn request(head: &Parts, endpoint: &Endpoint, body: Body) -> Result<Request<Body>, Error> {
+fn request(head: &Parts, endpoint: &Endpoint, body: Upload) -> Result<Request<Upload>, Error> {
     let unsupported = |source: http::Error| Error::new(Kind::Unsupported, source);
     let mut headers = head.headers.clone();
     forward::remove_hop_by_hop(&mut headers);

@@ -11,7 +11,8 @@ use crate::{body::Body, endpoint::Endpoint, error::Error, http1, http2, pool::Po
 /// read. The request's body is sent while the response is awaited, and, where the response comes
 /// first, while its body is read. The connection is used again only if both ended cleanly. A pooled
 /// connection that turns out to be dead before a byte came back is replaced by a new one, once, if
-/// the request can be repeated (its body is at hand, and its method idempotent).
+/// the request can be repeated (its body is at hand, and its method idempotent). Over HTTP/2 the
+/// same is done, whatever the method, for what the connection did not take or its `GOAWAY` left out.
 ///
 /// Framing headers (`Content-Length`, `Transfer-Encoding`, `Connection`) are written as the body
 /// demands, whatever the request has; `Host` is taken from the headers, else from the URI, else

@@ -18,7 +18,7 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request::Part
 use http_body_util::BodyExt as _;
 
 use crate::{
-    body::{Answered, ResponseBody},
+    body::ResponseBody,
     error::Error,
     member::Member,
     metrics::Outcome,
@@ -63,6 +63,7 @@ impl<'a> Call<'a> {
         if self.plan.attempts_max > 1 {
             self.read_body().await?;
         }
+        // Kept whole while we wait, as it is what the caller gets if there is nobody to ask then.
         let mut last: Option<Answer<P>> = None;
         loop {
             let now = time::now();
@@ -119,32 +120,38 @@ impl<'a> Call<'a> {
         started: Instant,
     ) -> (Answer<P>, Outcome) {
         let deadline = self.attempt_deadline(started);
-        let in_flight = member.begin(started);
+        let mut in_flight = member.begin(started);
         self.write_timeout(deadline, started);
         let sending = send_parts(pool, &member.state.endpoint, &self.head, &mut self.body);
         let sent = time::timeout_at(deadline, sending).await.ok();
         let now = time::now();
         let outcome = Outcome::of(sent.as_ref());
-        member.state.record(permit, outcome.verdict(), now);
+        let elapsed = now.saturating_duration_since(started);
+        member.state.record(permit, self.verdict(outcome, elapsed), now);
+        if outcome != Outcome::Caller {
+            in_flight.record(now, outcome == Outcome::Ok);
+        }
         self.upstream.metrics.attempted(outcome);
-        self.note(member, outcome, now.saturating_duration_since(started));
+        self.note(member, outcome, elapsed);
         let answer = match sent {
-            Some(Ok(response)) => {
-                let answered = Answered::new(in_flight, now, outcome == Outcome::Ok);
-                Ok(response.map(|body| ResponseBody::new(body, answered)))
-            }
-            Some(Err(source)) => {
-                if outcome != Outcome::Caller {
-                    in_flight.finish(now, false);
-                }
-                Err(self.failed(source))
-            }
-            None => {
-                in_flight.finish(now, false);
-                Err(self.timed_out())
-            }
+            Some(Ok(response)) => Ok(response.map(|body| ResponseBody::new(body, in_flight))),
+            Some(Err(source)) => Err(self.failed(source)),
+            None => Err(self.timed_out()),
         };
         (answer, outcome)
+    }
+
+    /// What the breaker is told; nothing where the instance is not to blame, or was given too little
+    /// time to tell.
+    fn verdict(&self, outcome: Outcome, elapsed: Duration) -> Option<breaker::Outcome> {
+        match outcome {
+            Outcome::Ok => Some(breaker::Outcome::Success),
+            Outcome::Timeout if elapsed < self.plan.patience => None,
+            Outcome::Caller => None,
+            Outcome::ServerError | Outcome::Connect | Outcome::Refused | Outcome::Reset | Outcome::Timeout => {
+                Some(breaker::Outcome::Failure)
+            }
+        }
     }
 
     fn attempt_deadline(&self, started: Instant) -> Instant {
@@ -175,7 +182,7 @@ impl<'a> Call<'a> {
     fn is_worth_another<P: Pool>(&self, answer: &Answer<P>, outcome: Outcome) -> bool {
         match outcome {
             Outcome::Ok | Outcome::Caller => false,
-            Outcome::Connect => true,
+            Outcome::Connect | Outcome::Refused => true,
             Outcome::Timeout => self.is_repeatable,
             Outcome::Reset => self.is_repeatable && is_reset(answer),
             Outcome::ServerError => self.is_repeatable && answer.as_ref().is_ok_and(|a| is_transient(a.status())),
@@ -237,17 +244,9 @@ impl Outcome {
             Some(Err(error)) if error.is_connect() => Self::Connect,
             Some(Err(error)) => match error.kind() {
                 Kind::RequestBody | Kind::Unsupported => Self::Caller,
+                Kind::Refused => Self::Refused,
                 _ => Self::Reset,
             },
-        }
-    }
-
-    /// What the breaker is told.
-    fn verdict(self) -> Option<breaker::Outcome> {
-        match self {
-            Self::Ok => Some(breaker::Outcome::Success),
-            Self::ServerError | Self::Connect | Self::Reset | Self::Timeout => Some(breaker::Outcome::Failure),
-            Self::Caller => None,
         }
     }
 }

@@ -67,8 +67,8 @@ impl Error {
     }
 
     /// Which layer refused, for `x-bowline-reason`, spans and metrics: `no_instance`,
-    /// `breaker_open`, `timeout`, `upstream_connect`, `upstream_reset`, `upstream_malformed`,
-    /// `request_body`, `unsupported`.
+    /// `breaker_open`, `timeout`, `upstream_connect`, `upstream_refused`, `upstream_reset`,
+    /// `upstream_malformed`, `request_body`, `unsupported`.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NoInstance { .. } => "no_instance",
@@ -84,6 +84,7 @@ pub(crate) fn transport_reason(error: &bowline_transport::Error) -> &'static str
     use bowline_transport::Kind;
     match error.kind() {
         Kind::Connect | Kind::ConnectTimeout => "upstream_connect",
+        Kind::Refused => "upstream_refused",
         Kind::RequestBody => "request_body",
         Kind::Malformed | Kind::HeadTooLarge => "upstream_malformed",
         Kind::Unsupported => "unsupported",

@@ -5,12 +5,15 @@ use std::sync::{
     atomic::{AtomicU8, Ordering::Relaxed},
 };
 
-use bowline_model::{Instance, policy::BreakerPolicy};
-use bowline_resilience::breaker::{Breaker, Outcome, OwnedPermit, State};
-use bowline_runtime::time::Instant;
+use bowline_model::{
+    Instance,
+    policy::{BreakerPolicy, CallPolicy},
+};
+use bowline_resilience::breaker::{Breaker, Outcome, OwnedPermit, PROBE_TIMEOUT, State};
+use bowline_runtime::time::{Duration, Instant};
 use bowline_transport::Endpoint;
 
-use crate::metrics::Breakers;
+use crate::{call::TIMEOUT_MAX, metrics::Breakers};
 
 /// What is remembered of one instance.
 #[derive(Debug)]
@@ -28,10 +31,25 @@ pub(crate) struct Guard {
     metrics: Breakers,
 }
 
+/// All that a breaker is made from: while it stays the same, breakers do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BreakerRules {
+    policy: BreakerPolicy,
+    probe_timeout: Duration,
+}
+
+impl BreakerRules {
+    /// Those of a policy that has a breaker. A probe may be out for longer than any call can take.
+    pub(crate) fn of(policy: &CallPolicy) -> Option<Self> {
+        let probe_timeout = PROBE_TIMEOUT.max(policy.timeout.min(TIMEOUT_MAX) * 2);
+        Some(Self { policy: policy.breaker.clone()?, probe_timeout })
+    }
+}
+
 impl Member {
-    pub(crate) fn new(instance: &Instance, policy: Option<&BreakerPolicy>, metrics: &Breakers) -> Self {
-        let breaker = policy.map(|policy| Guard {
-            breaker: Arc::new(Breaker::new(policy)),
+    pub(crate) fn new(instance: &Instance, rules: Option<&BreakerRules>, metrics: &Breakers) -> Self {
+        let breaker = rules.map(|rules| Guard {
+            breaker: Arc::new(Breaker::new(&rules.policy).probe_timeout(rules.probe_timeout)),
             counted: AtomicU8::new(0),
             metrics: metrics.clone(),
         });
@@ -45,10 +63,7 @@ impl Member {
             (Some(permit), Some(outcome)) => permit.record(outcome, now),
             (permit, _) => drop(permit),
         }
-        // A success in the closed state changes nothing; slow ones are noticed at the next failure.
-        if outcome != Some(Outcome::Success) || guard.counted.load(Relaxed) != 0 {
-            guard.count(guard.breaker.state(now));
-        }
+        guard.count(guard.breaker.state(now));
     }
 }
 
@@ -59,8 +74,11 @@ impl Guard {
             State::Open => 1,
             State::HalfOpen => 2,
         };
-        let before = state_of(self.counted.swap(number, Relaxed));
-        self.metrics.changed(before, state);
+        // Mostly it is the same, and nothing is written that other cores read.
+        if self.counted.load(Relaxed) != number {
+            let before = state_of(self.counted.swap(number, Relaxed));
+            self.metrics.changed(before, state);
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) enum Outcome {
     ServerError,
     /// No connection.
     Connect,
+    /// The instance said that it has not looked at the request.
+    Refused,
     /// No answer, or a broken one.
     Reset,
     /// No answer in time.
@@ -38,7 +40,8 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 6] = [Self::Ok, Self::ServerError, Self::Connect, Self::Reset, Self::Timeout, Self::Caller];
+    const ALL: [Self; 7] =
+        [Self::Ok, Self::ServerError, Self::Connect, Self::Refused, Self::Reset, Self::Timeout, Self::Caller];
 
     /// Its name in metrics and on spans.
     pub(crate) fn as_str(self) -> &'static str {
@@ -46,6 +49,7 @@ impl Outcome {
             Self::Ok => "ok",
             Self::ServerError => "server_error",
             Self::Connect => "connect",
+            Self::Refused => "refused",
             Self::Reset => "reset",
             Self::Timeout => "timeout",
             Self::Caller => "caller",

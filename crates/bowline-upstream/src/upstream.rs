@@ -1,7 +1,6 @@
 //! A service as this process calls it.
 
 use std::{
-    ptr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,7 +9,7 @@ use arc_swap::ArcSwap;
 use bowline_balance::{Balancer, InstanceSet, Member as Entry};
 use bowline_model::{
     Instance, ServiceName,
-    policy::{Backoff, BreakerPolicy, CallPolicy},
+    policy::{Backoff, CallPolicy},
 };
 use bowline_resilience::{
     breaker::{OwnedPermit, State},
@@ -28,7 +27,7 @@ use crate::{
     body::ResponseBody,
     call::{self, Call},
     error::Error,
-    member::Member,
+    member::{BreakerRules, Member},
     metrics::Metrics,
 };
 
@@ -70,6 +69,8 @@ pub struct InstanceStatus {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) deadline: Instant,
+    /// What an instance that gives no answer must be given before that tells against it.
+    pub(crate) patience: Duration,
     pub(crate) attempts_max: u32,
     pub(crate) per_try_timeout: Option<Duration>,
     pub(crate) backoff: Backoff,
@@ -110,29 +111,31 @@ impl Upstream {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         *told = instances.to_vec();
         let active = self.active.load();
-        self.update(&active.members, active.policy.breaker.as_ref(), instances);
+        self.update(&active.members, BreakerRules::of(&active.policy).as_ref(), instances);
     }
 
-    /// Replaces the policy, for calls that begin from now on. Where the breaker's part changed, all
-    /// breakers begin anew, and the load with them; where the retry's part did, the budget does.
+    /// Replaces the policy, for calls that begin from now on; the retry budget begins anew. Where the
+    /// breaker's part changed, all breakers begin anew, and the load with them; so they do where a
+    /// timeout above half a minute changed, which bounds how long a breaker waits for its probes.
     pub fn set_policy(&self, policy: CallPolicy) {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let active = self.active.load_full();
         if active.policy == policy {
             return;
         }
-        let members = if active.policy.breaker == policy.breaker {
+        let rules = BreakerRules::of(&policy);
+        let members = if BreakerRules::of(&active.policy) == rules {
             Arc::clone(&active.members)
         } else {
             let members = Arc::default();
-            self.update(&members, policy.breaker.as_ref(), &told);
+            self.update(&members, rules.as_ref(), &told);
             members
         };
         self.active.store(Arc::new(Active::new(policy, members)));
     }
 
-    fn update(&self, members: &InstanceSet<Member>, breaker: Option<&BreakerPolicy>, instances: &[Instance]) {
-        members.update(instances, |instance| Member::new(instance, breaker, &self.metrics.breakers));
+    fn update(&self, members: &InstanceSet<Member>, rules: Option<&BreakerRules>, instances: &[Instance]) {
+        members.update(instances, |instance| Member::new(instance, rules, &self.metrics.breakers));
     }
 
     /// The policy now.
@@ -162,9 +165,16 @@ impl Upstream {
     ///
     /// An attempt is repeated while attempts, deadline and budget last, preferably at an instance
     /// that was not tried: when no connection was made, whatever the method (which the budget does
-    /// not pay); when there was no answer, or 502, 503 or 504, and the request is idempotent, or
-    /// carries an `Idempotency-Key`, and its body is at hand. Bodies of a known length up to 64 KiB
-    /// are read up front for that.
+    /// not pay); when an HTTP/2 instance said that it has not looked at it, whatever the method, and
+    /// its body is at hand; when there was no answer, or 502, 503 or 504, and besides the request is
+    /// idempotent, or carries an `Idempotency-Key`. Bodies of a known length up to 64 KiB are read
+    /// up front for that. While the next attempt is waited for, the answer before it keeps its
+    /// connection and its place in the load, as it stands if there is nobody left to ask.
+    ///
+    /// Breakers are told of every attempt but of those that the caller's own body or deadline
+    /// ended: of a timeout only when the attempt had the time that the policy itself gives it (its
+    /// `per_try_timeout`, `slow_call`, or nine tenths of `timeout`). They are told at the head of
+    /// the answer: what befalls its body is no failure.
     ///
     /// The future is `Send` where the pool is.
     ///
@@ -199,6 +209,7 @@ impl Upstream {
         let retry = policy.retry.as_ref();
         Plan {
             deadline: deadline.map_or(own, |deadline| deadline.min(own)),
+            patience: patience(policy),
             attempts_max: retry.map_or(1, |retry| retry.attempts_max),
             per_try_timeout: retry.and_then(|retry| retry.per_try_timeout),
             backoff: retry.map_or(Backoff { min: Duration::ZERO, max: Duration::ZERO }, |retry| retry.backoff),
@@ -214,7 +225,8 @@ impl Upstream {
         let mut pick_but = |is_excluded: fn(&Tried) -> bool| {
             let mut permit = None;
             let member = active.balancer.pick(&snapshot, now, |entry| {
-                let is = |tried: &Tried| ptr::eq(&raw const *tried.member, entry);
+                // The member itself may be another since: an update of its health or weight makes one.
+                let is = |tried: &Tried| Arc::ptr_eq(&tried.member.state, &entry.state);
                 if tried.iter().any(|tried| is(tried) && is_excluded(tried)) {
                     return false;
                 }
@@ -255,6 +267,17 @@ impl Upstream {
     }
 }
 
+/// The least of the times that the policy itself gives an attempt.
+///
+/// Of its whole timeout, a tenth may have gone before: to an attempt that found nobody, or to the
+/// caller, who began to count earlier.
+fn patience(policy: &CallPolicy) -> Duration {
+    let per_try = policy.retry.as_ref().and_then(|retry| retry.per_try_timeout);
+    let slow_call = policy.breaker.as_ref().and_then(|breaker| breaker.slow_call);
+    let whole = policy.timeout - policy.timeout / 10;
+    [per_try, slow_call].into_iter().flatten().fold(whole, Duration::min)
+}
+
 impl Active {
     fn new(policy: CallPolicy, members: Arc<InstanceSet<Member>>) -> Self {
         let balancer = Balancer::new(policy.balance);
@@ -262,3 +285,6 @@ impl Active {
         Self { policy, balancer, budget, members }
     }
 }
+
+#[cfg(test)]
+mod tests;

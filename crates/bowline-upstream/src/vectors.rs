@@ -10,9 +10,20 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    thread,
+    time::Duration,
+};
 
 use bowline_model::{Health, Instance, policy::CallPolicy, units};
+use bowline_transport::Body;
+use bytes::Bytes;
+use http::Request;
+use http_body::{Body as HttpBody, Frame};
 use serde::Deserialize;
 
 use self::stage::Stage;
@@ -130,6 +141,32 @@ impl Default for Ask {
     }
 }
 
+impl Ask {
+    /// The request, but for how long its caller waits.
+    ///
+    /// # Panics
+    /// Where the vector's method is none.
+    pub fn request(&self) -> Request<Body> {
+        let bytes = Bytes::from(self.body.clone());
+        let body = if self.is_streamed { Body::stream(Streamed(Some(bytes))) } else { Body::full(bytes) };
+        let request = Request::builder().method(self.method.as_str()).uri("/");
+        let request = if self.has_key { request.header("idempotency-key", "k") } else { request };
+        request.body(body).expect("the vector's method is one")
+    }
+}
+
+/// A body that does not say how long it is.
+struct Streamed(Option<Bytes>);
+
+impl HttpBody for Streamed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
 /// What came of a call, as its caller sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
@@ -162,6 +199,16 @@ pub fn all() -> Vec<Vector> {
         Vector { name, ..vector }
     };
     list::FILES.iter().map(read).collect()
+}
+
+/// Holds a path against all vectors as they read at its layer, which `at_layer` says; see [`run`].
+///
+/// # Panics
+/// With all vectors that fail, and how.
+pub fn run_all<P: Path>(at_layer: impl Fn(Vector) -> Vector, make: impl Fn(&CallPolicy, &[Instance]) -> P) {
+    let told = |vector: Vector| Some(format!("{}: {}", vector.name, run(&vector, &make).err()?));
+    let failed: Vec<String> = all().into_iter().map(at_layer).filter_map(told).collect();
+    assert!(failed.is_empty(), "\n{}", failed.join("\n"));
 }
 
 /// Holds a path against a vector: starts the instances, lets `make` build the path to them, makes

@@ -64,7 +64,8 @@ struct Proxy {
 
 pub(super) fn run(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
     install(FOR_PROXY_BENCH)?;
-    let gateway = build(context)?;
+    build(context)?;
+    let gateway = example(context, "bench_gateway")?;
     let folder = tempfile::tempdir()?;
     let pins = Pins::new();
     let answer = format!("location / {{ return 200 \"{}\"; }}", "x".repeat(ANSWER_BYTES));
@@ -90,11 +91,25 @@ pub(super) fn run(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
         }
         println!("round {}: bowline {:.2} µs, nginx {:.2} µs", round + 1, ours.costs[round], peer.costs[round]);
     }
-    let rows = vec![cost(&ours, &peer), memory(&ours, &peer)?];
+    let mut rows = vec![cost(&ours, &peer), memory(&ours, &peer)?];
     for process in [ours.process, peer.process, upstream] {
         process.stop()?;
     }
+    rows.extend(matching(context)?);
     Ok(rows)
+}
+
+/// How long it takes to find one of 10,000 routes.
+fn matching(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
+    let output = Command::new(example(context, "bench_matcher")?).output().context("start bench_matcher")?;
+    let text = String::from_utf8(output.stdout)?;
+    let row = |line: &str| {
+        let (how, rest) = line.split_once(": ")?;
+        let nanos = rest.strip_suffix(" ns")?.parse().ok()?;
+        let id = format!("proxy.match.{}", how.strip_prefix("by ")?);
+        Some(Row::less_is_better(&id, &format!("route of 10,000, {how}"), "ns", nanos).note("goal 1000"))
+    };
+    text.lines().map(|line| row(line).with_context(|| format!("bench_matcher said {line:?}"))).collect()
 }
 
 /// CPU per request: medians of the rounds, and the median of the pairs' ratios.
@@ -129,13 +144,19 @@ impl Proxy {
     }
 }
 
-/// Builds the gateway of the bench as users run it; answers where it is.
-fn build(context: &Context<'_>) -> anyhow::Result<String> {
+/// Builds what is measured as users run it.
+fn build(context: &Context<'_>) -> anyhow::Result<()> {
     let mut command = cargo();
-    command.args(["build", "--release", "--locked", "--package", "bowline-gateway", "--example", "bench_gateway"]);
+    command.args(["build", "--release", "--locked", "--package", "bowline-gateway", "--package", "bowline-proxy"]);
+    command.args(["--example", "bench_gateway", "--example", "bench_matcher"]);
     let status = command.current_dir(&context.workspace.root).status().context("start cargo build")?;
     ensure!(status.success(), "the release build failed");
-    let binary = context.workspace.release_binary("examples/bench_gateway");
+    Ok(())
+}
+
+/// Where an example was built.
+fn example(context: &Context<'_>, name: &str) -> anyhow::Result<String> {
+    let binary = context.workspace.release_binary("examples").join(name);
     Ok(binary.to_str().context("the target folder's name is not text")?.to_owned())
 }
 

@@ -4,3 +4,4 @@
 
 mod gateway;
 mod support;
+mod vectors;

@@ -149,7 +149,7 @@ async fn new_routes_under_load_fail_no_request() {
 async fn a_taken_port_is_found_out() {
     let taken = bowline_runtime::net::listen(([127, 0, 0, 1], 0).into()).unwrap();
     let metrics = bowline_runtime::metric::Registry::default();
-    let settings = bowline_proxy::Settings::new(taken.local_addr().unwrap(), "gateway", &metrics);
+    let settings = bowline_proxy::Settings::new(taken.local_addr().unwrap(), "gateway");
     let never = |_: &bowline_model::route::Route, _| unreachable!();
     let snapshot = Arc::new(bowline_proxy::Snapshot::new(&[], "gateway", &metrics, never).unwrap());
     let tracer = bowline_telemetry::Tracer::disabled();

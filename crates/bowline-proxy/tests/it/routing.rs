@@ -66,6 +66,7 @@ async fn targets_that_can_be_read_in_two_ways_are_refused() {
         ("GET /a/../b HTTP/1.1\r\nhost: a\r\n", "bad_path"),
         ("GET /a/%2E%2e/b HTTP/1.1\r\nhost: a\r\n", "bad_path"),
         ("GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: WebSocket\r\n", "upgrade_unsupported"),
+        ("CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n", "connect_unsupported"),
     ] {
         let text = raw(proxy.addr(), format!("{head}connection: close\r\n\r\n").as_bytes()).await;
         assert!(text.starts_with("HTTP/1.1 400 "), "{head}: {text}");

@@ -218,7 +218,7 @@ impl Proxy {
         let tracer = Tracer::new("gateway", "gateway-1", Always, spans.clone());
         let mut upstreams = BTreeMap::new();
         let snapshot = snapshot(routes, instances, &metrics, &mut upstreams);
-        let mut settings = Settings::new(([127, 0, 0, 1], 0).into(), "gateway", &metrics);
+        let mut settings = Settings::new(([127, 0, 0, 1], 0).into(), "gateway");
         settings.workers = 2;
         change(&mut settings);
         let engine = Engine::start(&settings, snapshot, &tracer, &metrics).unwrap();

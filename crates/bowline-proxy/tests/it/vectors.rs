@@ -22,11 +22,12 @@ impl Path for Proxy {
             request += "idempotency-key: k\r\n";
         }
         let length = ask.body.len();
-        request += &match (ask.is_streamed, length) {
+        let rest = match (ask.is_streamed, length) {
             (true, _) => format!("transfer-encoding: chunked\r\n\r\n{length:x}\r\n{}\r\n0\r\n\r\n", ask.body),
             (false, 0) => "\r\n".to_owned(),
             (false, _) => format!("content-length: {length}\r\n\r\n{}", ask.body),
         };
+        request.push_str(&rest);
         let mut stream = TcpStream::connect(self.addr()).unwrap();
         stream.set_read_timeout(Some(BOUND)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();

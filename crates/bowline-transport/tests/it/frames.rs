@@ -3,7 +3,6 @@
 use std::future::Future;
 
 use bowline_model::Protocol;
-use bowline_transport::Endpoint;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::peer::{Peer, TcpStream};
@@ -19,7 +18,7 @@ pub(crate) struct Frames(TcpStream);
 
 /// A peer that runs a script on each connection; it gets the number of the connection, from 1.
 pub(crate) fn serving<F: Future<Output = ()> + 'static>(script: impl Fn(usize, Frames) -> F + Clone + 'static) -> Peer {
-    let peer = Peer::new(move |number, stream| {
+    let mut peer = Peer::new(move |number, stream| {
         let script = script.clone();
         async move {
             if let Some(frames) = Frames::accept(stream).await {
@@ -27,8 +26,8 @@ pub(crate) fn serving<F: Future<Output = ()> + 'static>(script: impl Fn(usize, F
             }
         }
     });
-    let endpoint = Endpoint { protocol: Protocol::Http2, ..peer.endpoint.clone() };
-    Peer { endpoint, ..peer }
+    peer.endpoint.protocol = Protocol::Http2;
+    peer
 }
 
 impl Frames {

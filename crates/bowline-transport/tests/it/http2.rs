@@ -2,8 +2,8 @@
 
 use std::{cell::Cell, convert::Infallible, net::SocketAddr, rc::Rc, time::Duration};
 
-use bowline_runtime::{drain, net, task, time};
 use bowline_model::Code;
+use bowline_runtime::{drain, net, task, time};
 use bowline_transport::{
     Body, BoxError, Endpoint, Error, Kind, LocalPool, SharedPool, Side, send,
     server::{self, Incoming, Settings, service_fn},
@@ -208,12 +208,12 @@ fn a_stream_that_is_refused_was_not_looked_at() {
     });
 }
 
-/// Says goodbye to the first `count` connections' requests, with that last stream.
-fn leaving(count: usize, last_stream: u8) -> crate::peer::Peer {
+/// Says goodbye to the first `count` connections' requests, with that last stream and reason.
+fn leaving(count: usize, last_stream: u8, reason: u8) -> crate::peer::Peer {
     serving(move |number, mut frames: Frames| async move {
         while let Some(stream) = frames.request().await {
             if number <= count {
-                frames.write(GOAWAY, 0, 0, &[0, 0, 0, last_stream, 0, 0, 0, 0]).await;
+                frames.write(GOAWAY, 0, 0, &[0, 0, 0, last_stream, 0, 0, 0, reason]).await;
                 return;
             }
             frames.answer(stream).await;
@@ -224,16 +224,16 @@ fn leaving(count: usize, last_stream: u8) -> crate::peer::Peer {
 #[test]
 fn what_a_goodbye_leaves_out_goes_over_a_new_connection() {
     run(async |pool| {
-        let peer = leaving(1, 0);
+        let peer = leaving(1, 0, 0);
         assert_eq!(post(&pool, &peer.endpoint, Body::full("x")).await.unwrap(), 200);
         assert_eq!(post(&pool, &peer.endpoint, Body::full("x")).await.unwrap(), 200);
         assert_eq!(peer.accepted(), 2);
         // Once: whoever says goodbye twice is gone.
-        let peer = leaving(2, 0);
+        let peer = leaving(2, 0, 0);
         let error = post(&pool, &peer.endpoint, Body::full("x")).await.unwrap_err();
         assert_eq!((error.kind(), peer.accepted()), (Kind::Refused, 2));
         // A body that is gone cannot be sent again, but the caller may have it still.
-        let peer = leaving(1, 0);
+        let peer = leaving(1, 0, 0);
         let error = post(&pool, &peer.endpoint, streamed(vec![Ok("x")])).await.unwrap_err();
         assert_eq!((error.kind(), peer.accepted()), (Kind::Refused, 1));
     });
@@ -242,9 +242,12 @@ fn what_a_goodbye_leaves_out_goes_over_a_new_connection() {
 #[test]
 fn what_a_goodbye_takes_in_may_have_been_done() {
     run(async |pool| {
-        let peer = leaving(1, 1);
-        let error = post(&pool, &peer.endpoint, Body::full("x")).await.unwrap_err();
-        assert_eq!((error.kind(), error.is_unprocessed(), peer.accepted()), (Kind::Reset, false, 1));
+        // Be it in peace (NO_ERROR) or not (INTERNAL_ERROR).
+        for reason in [0, 2] {
+            let peer = leaving(1, 1, reason);
+            let error = post(&pool, &peer.endpoint, Body::full("x")).await.unwrap_err();
+            assert_eq!((error.kind(), error.is_unprocessed(), peer.accepted()), (Kind::Reset, false, 1));
+        }
     });
 }
 
@@ -255,7 +258,10 @@ fn a_body_that_fails_is_its_callers_fault() {
             let failing = streamed(failing);
             let peer = serving(|_, mut frames: Frames| async move { while frames.request().await.is_some() {} });
             let error = post(&pool, &peer.endpoint, failing).await.unwrap_err();
-            assert_eq!((error.kind(), error.side(), error.code()), (Kind::RequestBody, Side::Downstream, Code::Cancelled));
+            assert_eq!(
+                (error.kind(), error.side(), error.code()),
+                (Kind::RequestBody, Side::Downstream, Code::Cancelled)
+            );
             let cause = std::error::Error::source(&error).unwrap();
             assert_eq!(cause.to_string(), "it left", "the cause is the body's own");
         }

@@ -1,16 +1,13 @@
 //! This crate's own paths: over the pool of one core and over the shared one, with one worker and two.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{convert::identity, path::PathBuf, sync::Arc};
 
 use bowline_model::ServiceName;
 use bowline_resilience::breaker::State;
 use bowline_runtime::{metric::Registry, task, time};
 use bowline_telemetry::Span;
-use bowline_transport::{Body, LocalPool, Pool, SharedPool};
-use bytes::Bytes;
-use http::Request;
-use http_body::Frame;
-use http_body_util::{BodyExt as _, StreamBody};
+use bowline_transport::{LocalPool, Pool, SharedPool};
+use http_body_util::BodyExt as _;
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
@@ -18,20 +15,9 @@ use crate::Upstream;
 
 /// Makes a call over a pool, and reads the whole answer.
 async fn call<P: Pool>(upstream: &Upstream, pool: &P, ask: &Ask) -> Seen {
-    let mut request = Request::builder().method(ask.method.as_str()).uri("/");
-    if ask.has_key {
-        request = request.header("idempotency-key", "k");
-    }
-    let body = if ask.is_streamed {
-        let frames = [Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(ask.body.clone())))];
-        let mut frames = frames.into_iter();
-        Body::stream(StreamBody::new(futures_util::stream::poll_fn(move |_| std::task::Poll::Ready(frames.next()))))
-    } else {
-        Body::full(ask.body.clone())
-    };
     let deadline = ask.deadline.map(|deadline| time::now() + deadline);
     let mut span = Span::disabled();
-    match upstream.call(pool, request.body(body).unwrap(), &mut span, deadline).await {
+    match upstream.call(pool, ask.request(), &mut span, deadline).await {
         Ok(response) => {
             let status = response.status().as_u16();
             response.into_body().collect().await.unwrap();
@@ -128,31 +114,24 @@ impl Path for Shared {
     }
 }
 
-/// Runs every vector and reports all that fail.
-fn check_all<P: Path>(make: impl Fn(&CallPolicy, &[Instance]) -> P) {
-    let failed: Vec<String> =
-        all().iter().filter_map(|vector| Some(format!("{}: {}", vector.name, run(vector, &make).err()?))).collect();
-    assert!(failed.is_empty(), "\n{}", failed.join("\n"));
-}
-
 #[test]
 fn one_worker_with_the_pool_of_its_core() {
-    check_all(|policy, instances| PerCore::new(policy, instances, 1));
+    run_all(identity, |policy, instances| PerCore::new(policy, instances, 1));
 }
 
 #[test]
 fn two_workers_each_with_the_pool_of_its_core() {
-    check_all(|policy, instances| PerCore::new(policy, instances, 2));
+    run_all(identity, |policy, instances| PerCore::new(policy, instances, 2));
 }
 
 #[test]
 fn one_worker_with_the_shared_pool() {
-    check_all(|policy, instances| Shared::new(policy, instances, 1));
+    run_all(identity, |policy, instances| Shared::new(policy, instances, 1));
 }
 
 #[test]
 fn two_workers_with_the_shared_pool() {
-    check_all(|policy, instances| Shared::new(policy, instances, 2));
+    run_all(identity, |policy, instances| Shared::new(policy, instances, 2));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bowline_model::{
-    Address, Health, Instance, InstanceId, Protocol, ServiceName,
+    Address, Code, Health, Instance, InstanceId, Protocol, ServiceName,
     policy::{Backoff, Balance, BreakerPolicy, CallPolicy, RetryPolicy},
     units::Share,
 };
@@ -285,12 +285,15 @@ fn a_deadline_that_has_passed_reaches_nobody() {
 #[test]
 fn a_body_that_fails_is_not_the_instances_fault() {
     run(async || {
-        let callee = serve("a", Protocol::Http1, |request: Request<Incoming>| async {
-            drop(request.into_body().collect().await);
-            status(200).await
+        let callees = [Protocol::Http1, Protocol::Http2].map(|protocol| {
+            serve("a", protocol, |request: Request<Incoming>| async {
+                drop(request.into_body().collect().await);
+                status(200).await
+            })
         });
-        for policy in [plain(), CallPolicy { breaker: Some(breaker()), ..retrying() }] {
-            let upstream = upstream(policy, &Registry::default(), std::slice::from_ref(&callee.instance));
+        let policies = [plain(), CallPolicy { breaker: Some(breaker()), ..retrying() }];
+        for (policy, callee) in policies.iter().flat_map(|policy| callees.iter().map(move |callee| (policy, callee))) {
+            let upstream = upstream(policy.clone(), &Registry::default(), std::slice::from_ref(&callee.instance));
             for _ in 0..3 {
                 let frames = [Ok(Frame::data(Bytes::from_static(b"x"))), Err(BoxError::from("client went away"))];
                 let body = Body::stream(StreamBody::new(futures_util::stream::iter(frames)));
@@ -302,6 +305,130 @@ fn a_body_that_fails_is_not_the_instances_fault() {
             let status = &upstream.instances()[0];
             assert_eq!((status.breaker, status.in_flight), (Some(State::Closed), 0));
         }
+    });
+}
+
+/// An HTTP/2 server that refuses its first streams unread, and answers the others.
+fn refusing(id: &str, count: usize) -> Instance {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let listener = net::listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = Address::Tcp(listener.local_addr().unwrap());
+    task::spawn_local(async move {
+        let mut stream = listener.accept().await.unwrap().0;
+        stream.read_exact(&mut [0; 24]).await.unwrap();
+        stream.write_all(SETTINGS).await.unwrap();
+        let (mut head, mut seen) = ([0; 9], 0);
+        while stream.read_exact(&mut head).await.is_ok() {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
+            if head[3] != 1 {
+                continue;
+            }
+            seen += 1;
+            let id = &head[5..];
+            let answer = if seen <= count {
+                [&[0, 0, 4, 3, 0], id, &[0, 0, 0, 7]].concat()
+            } else {
+                [&[0, 0, 1, 1, 5], id, &[0x88]].concat()
+            };
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    Instance { protocol: Protocol::Http2, ..Instance::new(InstanceId::new(id).unwrap(), service(), address) }
+}
+
+#[test]
+fn what_an_instance_refused_unread_is_repeated_whatever_the_method() {
+    run(async || {
+        let streamed = || {
+            let frames = [Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"x")))];
+            Body::stream(StreamBody::new(futures_util::stream::iter(frames)))
+        };
+        let pool = LocalPool::default();
+        let post = async |upstream: &Upstream, body: Body| {
+            let request = Request::post("/").body(body).unwrap();
+            let answer = upstream.call(&pool, request, &mut Span::disabled(), None).await;
+            answer.map(|response| response.status().as_u16())
+        };
+        let metrics = Registry::default();
+        let upstream = |count| upstream(retrying(), &metrics, &[refusing("a", count)]);
+        assert_eq!(post(&upstream(2), Body::full("x")).await.unwrap(), 200);
+        let text = metrics.render();
+        assert!(text.contains("outcome=\"refused\"} 2"), "{text}");
+        let error = post(&upstream(3), Body::full("x")).await.unwrap_err();
+        assert_eq!((error.reason(), error.code(), error.retryable()), ("upstream_refused", Code::Unavailable, true));
+        // What is gone cannot be sent again.
+        let error = post(&upstream(1), streamed()).await.unwrap_err();
+        assert_eq!(error.reason(), "upstream_refused");
+    });
+}
+
+#[test]
+fn a_slow_success_that_opens_the_breaker_is_counted_at_once() {
+    run(async || {
+        let metrics = Registry::default();
+        let callee = serve("a", Protocol::Http1, |_| async {
+            // tidy: sleep: slowness is what it is about
+            time::sleep(Duration::from_millis(20)).await;
+            status(200).await
+        });
+        let slow_call = Some(Duration::from_millis(10));
+        let breaker = BreakerPolicy { slow_call, open_for: HANGING, ..breaker() };
+        let policy = CallPolicy { breaker: Some(breaker), ..plain() };
+        let upstream = upstream(policy, &metrics, std::slice::from_ref(&callee.instance));
+        assert_eq!(ask(&upstream, &LocalPool::default()).await.unwrap(), 200);
+        assert_eq!(upstream.instances()[0].breaker, Some(State::Open));
+        let text = metrics.render();
+        assert!(text.contains("state=\"open\"} 1"), "{text}");
+    });
+}
+
+#[test]
+fn the_latency_is_known_with_the_head() {
+    run(async || {
+        let callee = serve("a", Protocol::Http1, |_| async {
+            let never = futures_util::stream::pending::<Result<Frame<Bytes>, BoxError>>();
+            Response::new(Body::stream(StreamBody::new(never)))
+        });
+        let upstream = upstream(plain(), &Registry::default(), std::slice::from_ref(&callee.instance));
+        let answer = upstream.call(&LocalPool::default(), get(), &mut Span::disabled(), None).await.unwrap();
+        let status = || upstream.instances().remove(0);
+        assert_eq!(status().in_flight, 1);
+        assert!(status().latency > Duration::ZERO, "before the body has ended");
+        drop(answer);
+        assert_eq!(status().in_flight, 0);
+    });
+}
+
+#[test]
+fn a_caller_that_does_not_wait_tells_nothing_of_the_instance() {
+    run(async || {
+        let callee = serve("a", Protocol::Http1, |_| std::future::pending());
+        let call = async |policy: CallPolicy, deadline: Duration| {
+            let upstream = upstream(policy, &Registry::default(), std::slice::from_ref(&callee.instance));
+            let deadline = Some(time::now() + deadline);
+            let pool = LocalPool::default();
+            let error = upstream.call(&pool, get(), &mut Span::disabled(), deadline).await.unwrap_err();
+            assert_eq!(error.reason(), "timeout");
+            let status = upstream.instances().remove(0);
+            assert_eq!(status.in_flight, 0);
+            assert!(status.latency >= Duration::from_millis(20), "the balancer is told all the same");
+            status.breaker.unwrap()
+        };
+        let breaker = || BreakerPolicy { open_for: HANGING, ..breaker() };
+        let policy = || CallPolicy { breaker: Some(breaker()), ..plain() };
+        let short = Duration::from_millis(20);
+        assert_eq!(call(policy(), short).await, State::Closed, "20 ms of the 5 s that it has");
+        // Within the caller's time, but beyond the policy's own patience.
+        let slow = CallPolicy { breaker: Some(BreakerPolicy { slow_call: Some(short / 2), ..breaker() }), ..policy() };
+        assert_eq!(call(slow, short).await, State::Open, "it was slow already");
+        let retry = RetryPolicy { attempts_max: 1, per_try_timeout: Some(short), ..retrying().retry.unwrap() };
+        assert_eq!(call(CallPolicy { retry: Some(retry), ..policy() }, HANGING).await, State::Open, "its try was over");
+        let brief = CallPolicy { timeout: short, ..policy() };
+        assert_eq!(call(brief.clone(), HANGING).await, State::Open, "its time was over");
+        assert_eq!(call(brief, short).await, State::Open, "its caller said the same");
     });
 }
 

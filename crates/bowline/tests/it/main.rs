@@ -10,3 +10,4 @@ mod errors;
 mod health;
 mod registration;
 mod support;
+mod vectors;
