@@ -1,5 +1,7 @@
 //! Asking a running Bowline, and saying so when there is none.
 
+use std::fmt::Write as _;
+
 use anyhow::Context as _;
 use bowline_provider_remote::Client;
 use serde::Serialize;
@@ -30,6 +32,32 @@ pub(crate) fn answered<T>(query: &args::Query, answer: Result<T, bowline_transpo
 
 /// Prints a value for programs.
 pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    style::line(&serde_json::to_string_pretty(value)?);
+    style::line(&escaped(&serde_json::to_string_pretty(value)?));
     Ok(())
+}
+
+/// JSON without the control characters that JSON allows and terminals obey: DEL and C1.
+fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            // These stand in strings only, where the escaped form means the same.
+            '\u{7f}'..='\u{9f}' => {
+                let _infallible = write!(escaped, "\\u{:04x}", u32::from(c));
+            }
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn json_holds_nothing_that_a_terminal_obeys() {
+        let text = "\u{9b}2J\x1b[2J\x7fé";
+        let json = super::escaped(&serde_json::to_string(text).unwrap());
+        assert!(!json.chars().any(char::is_control), "{json:?}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
 }

@@ -6,6 +6,7 @@ use bowline_supervisor::Event;
 use tokio::sync::mpsc;
 
 use crate::{
+    outlet::Outlet,
     prefix::Prefixes,
     style::{self, Paint},
 };
@@ -18,20 +19,21 @@ const EVENTS_WAITING_MAX: usize = 4096;
 pub(crate) struct Printer(JoinHandle<()>);
 
 impl Printer {
-    /// Prints what is left, after the last sender is gone.
+    /// Prints what is left, after the last sender is gone; takes as long as standard output does.
     pub(crate) async fn end(self) {
         let _ended = self.0.await;
     }
 }
 
 /// A queue for the supervisor's events and the task that prints them.
-pub(crate) fn printer(system: &System, is_quiet: bool) -> (mpsc::Sender<Event>, Printer) {
+pub(crate) fn printer(system: &System, is_quiet: bool, out: Outlet) -> (mpsc::Sender<Event>, Printer) {
     let (sender, mut events) = mpsc::channel(EVENTS_WAITING_MAX);
     let mut view = View::new(system, is_quiet, style::is_coloured());
     let task = task::spawn(async move {
         while let Some(event) = events.recv().await {
             for line in view.lines(&event) {
-                style::line(&line);
+                // A reader that stalls holds up the services' lines, and these in the end the services.
+                out.line(line).await;
             }
         }
     });
@@ -50,8 +52,8 @@ impl View {
         Self { prefixes: Prefixes::new(widest.unwrap_or(0), is_coloured), is_quiet, is_coloured }
     }
 
-    fn note(&self, paint: Paint, text: String) -> Vec<String> {
-        vec![paint.apply(text, self.is_coloured)]
+    fn note(&self, paint: Paint, text: &str) -> Vec<String> {
+        vec![paint.apply(style::plain(text), self.is_coloured)]
     }
 
     /// An event as it is shown: nothing, a line, or a line with the last words of a process.
@@ -61,29 +63,32 @@ impl View {
             // and a drain of many instances in one line at its end.
             Event::LogLine { .. } | Event::BuildLine { .. } if self.is_quiet => Vec::new(),
             Event::LogLine { instance, line, .. } => vec![self.prefixes.line(instance, line)],
-            Event::BuildStarted { command, .. } => self.note(Paint::Bold, format!("building: {command}")),
-            Event::BuildLine { line, .. } => self.note(Paint::Dim, format!("  {line}")),
-            Event::BuildEnded { took, .. } => self.note(Paint::Bold, format!("built in {:.1} s", took.as_secs_f64())),
+            Event::BuildStarted { command, .. } => self.note(Paint::Bold, &format!("building: {command}")),
+            Event::BuildLine { line, .. } => self.note(Paint::Dim, &format!("  {line}")),
+            Event::BuildEnded { took, .. } => self.note(Paint::Bold, &format!("built in {:.1} s", took.as_secs_f64())),
             Event::InstanceHealthy { instance, address, after } => {
                 let text = format!("{instance} is healthy at {address} after {:.1} s", after.as_secs_f64());
-                self.note(Paint::Green, text)
+                self.note(Paint::Green, &text)
             }
             Event::InstanceUnhealthy { instance, failure } => {
-                self.note(Paint::Yellow, format!("{instance} is unhealthy: {failure}"))
+                self.note(Paint::Yellow, &format!("{instance} is unhealthy: {failure}"))
             }
             Event::InstanceExited { instance, exit, last_lines } => {
                 // Also where they were shown before: by now other instances' lines stand between.
                 let head = if last_lines.is_empty() { "" } else { "; its last lines:" };
-                let mut lines = self.note(Paint::Red, format!("{instance} {exit}{head}"));
+                let mut lines = self.note(Paint::Red, &format!("{instance} {exit}{head}"));
                 lines.extend(last_lines.iter().map(|line| format!("    {}", self.prefixes.line(instance, line))));
                 lines
             }
+            Event::Restarting { instance, crashes: 0, .. } => {
+                self.note(Paint::Yellow, &format!("{instance} found its port taken and is started again on another"))
+            }
             Event::Restarting { instance, crashes, after } => {
                 let after = format_duration(*after);
-                self.note(Paint::Yellow, format!("{instance} is started again in {after} (crash {crashes} in a row)"))
+                self.note(Paint::Yellow, &format!("{instance} is started again in {after} (crash {crashes} in a row)"))
             }
             Event::Killed { instance } => {
-                self.note(Paint::Yellow, format!("{instance} did not stop in time and was killed"))
+                self.note(Paint::Yellow, &format!("{instance} did not stop in time and was killed"))
             }
             _ => Vec::new(),
         }

@@ -4,9 +4,11 @@ mod api;
 mod args;
 mod duration;
 mod events;
+mod outlet;
 mod prefix;
 mod problems;
 mod services;
+mod stop;
 mod style;
 mod summary;
 mod table;
@@ -14,7 +16,7 @@ mod traces;
 mod up;
 mod waterfall;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use clap::Parser;
 
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
     match run(Args::parse()) {
         Ok(code) => code,
         Err(error) => {
-            style::error(&format!("{error:#}"));
+            let _closed = writeln!(std::io::stderr(), "{}", style::error(&format!("{error:#}")));
             ExitCode::from(FAILED)
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bowline_model::InstanceId;
 
-use crate::style::Paint;
+use crate::style::{Paint, printable};
 
 /// Gives each instance a colour and all of them the same width.
 #[derive(Debug)]
@@ -29,26 +29,6 @@ impl Prefixes {
     }
 }
 
-/// The text without control characters; colours of the service itself stay where ours are on.
-fn printable(text: &str, is_coloured: bool) -> String {
-    if is_coloured {
-        return text.chars().filter(|c| !c.is_control() || *c == '\t' || *c == '\x1b').collect();
-    }
-    let mut plain = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\x1b' => {
-                // An escape sequence ends with a letter.
-                let _end = chars.by_ref().find(char::is_ascii_alphabetic);
-            }
-            c if c.is_control() && c != '\t' => {}
-            c => plain.push(c),
-        }
-    }
-    plain
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +39,6 @@ mod tests {
         let mut plain = Prefixes::new(9, false);
         assert_eq!(plain.line(&id, "a\x1b[31mb\x1b[0m\rc"), "order-1   │ abc");
         let mut coloured = Prefixes::new(9, true);
-        assert_eq!(coloured.line(&id, "a"), "\x1b[36morder-1   │\x1b[0m a");
+        assert_eq!(coloured.line(&id, "\x1b[31ma\x1b[2J"), "\x1b[36morder-1   │\x1b[0m \x1b[31ma");
     }
 }

@@ -10,32 +10,52 @@ use crate::{
     style, table,
 };
 
-/// Lists the instances of all services, or of one.
+/// Lists the instances of all services, or of one, of which there must be some.
 pub(crate) async fn run(args: args::Services) -> anyhow::Result<ExitCode> {
-    let client = api::client(&args.query);
-    let list = api::answered(&args.query, client.instances(args.name.as_deref()).await)?;
-    match args.query.output {
+    let args::Services { name, query } = args;
+    let client = api::client(&query);
+    let list = api::answered(&query, client.instances(name.as_deref()).await)?;
+    match query.output {
         Output::Json => api::print_json(&list)?,
-        Output::Text if list.instances.is_empty() => style::line("no instances are registered"),
+        Output::Text if list.instances.is_empty() && name.is_none() => style::line("no instances are registered"),
+        Output::Text if list.instances.is_empty() => {}
         Output::Text => {
-            for line in table::lines(&["SERVICE", "INSTANCE", "ADDRESS", "HEALTH", "VERSION"], &rows(&list.instances)) {
+            let head = ["SERVICE", "INSTANCE", "ADDRESS", "HEALTH", "PID", "VERSION"];
+            for line in table::lines(&head, &rows(&list.instances)) {
                 style::line(&line);
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    match name {
+        Some(name) if list.instances.is_empty() => {
+            let others = api::answered(&query, client.services().await)?.services;
+            let others: Vec<&str> = others.iter().map(|service| service.name.as_str()).collect();
+            Err(none_of(&name, &others))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn none_of(name: &str, others: &[&str]) -> anyhow::Error {
+    if others.is_empty() {
+        return anyhow::anyhow!("no instance of {name} is registered, nor of any other service");
+    }
+    anyhow::anyhow!("no instance of {name} is registered; there are instances of: {}", others.join(", "))
 }
 
 fn rows(instances: &[Instance]) -> Vec<Vec<String>> {
     let mut sorted: Vec<&Instance> = instances.iter().collect();
     sorted.sort_by_key(|instance| (&instance.service, &instance.id));
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let row = |instance: &Instance| {
         vec![
             instance.service.to_string(),
             instance.id.to_string(),
             instance.address.to_string(),
             instance.health.as_str().to_owned(),
-            if instance.version.is_empty() { "-".to_owned() } else { instance.version.clone() },
+            // Bowline's own instances have one.
+            or_dash(instance.metadata.get("pid").map_or("", String::as_str)),
+            or_dash(&instance.version),
         ]
     };
     sorted.into_iter().map(row).collect()

@@ -16,11 +16,27 @@ pub(crate) struct Ready<'a> {
     pub(crate) data_dir: &'a Path,
 }
 
-/// Says it.
-pub(crate) fn ready(ready: &Ready<'_>) {
-    for line in lines(ready, style::is_coloured()) {
-        style::line(&line);
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The services were drained.
+    Drained(Drained),
+    /// The grace period was over before all services had been told to stop and had ended.
+    Late,
+    /// By one more signal.
+    AtOnce,
+}
+
+impl Default for Ended {
+    /// There was nothing to drain.
+    fn default() -> Self {
+        Self::Drained(Drained::default())
     }
+}
+
+/// Says it, in lines.
+pub(crate) fn ready(ready: &Ready<'_>) -> String {
+    lines(ready, style::is_coloured()).join("\n")
 }
 
 fn lines(ready: &Ready<'_>, coloured: bool) -> Vec<String> {
@@ -38,7 +54,7 @@ fn lines(ready: &Ready<'_>, coloured: bool) -> Vec<String> {
         lines.push(format!("    {hosts} {paths} → {}", backends.join(", ")));
     }
     lines.push(format!("  api       {}", url(api)));
-    lines.push(format!("  data      {}", data_dir.display()));
+    lines.push(format!("  data      {}", style::plain(&data_dir.display().to_string())));
     let services: Vec<String> = system.services.iter().map(|s| format!("{} ×{}", s.name, s.replicas)).collect();
     if !services.is_empty() {
         lines.push(format!("  services  {}", services.join(", ")));
@@ -47,17 +63,17 @@ fn lines(ready: &Ready<'_>, coloured: bool) -> Vec<String> {
     lines
 }
 
-/// Says how the drain went; `None` when it was cut short.
-pub(crate) fn drained(drained: Option<&Drained>) {
-    let text = match drained {
-        None => "stopped at once".to_owned(),
-        Some(drained) if drained.killed.is_empty() => "stopped".to_owned(),
-        Some(drained) => {
+/// Says how it ended.
+pub(crate) fn ended(ended: &Ended) -> String {
+    match ended {
+        Ended::AtOnce => "stopped at once".to_owned(),
+        Ended::Late => "stopped; what still ran after the grace period was killed".to_owned(),
+        Ended::Drained(drained) if drained.killed.is_empty() => "stopped".to_owned(),
+        Ended::Drained(drained) => {
             let killed: Vec<&str> = drained.killed.iter().map(bowline_model::InstanceId::as_str).collect();
             format!("stopped; killed after the grace period: {}", killed.join(", "))
         }
-    };
-    style::line(&text);
+    }
 }
 
 #[cfg(test)]

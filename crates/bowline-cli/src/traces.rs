@@ -53,7 +53,12 @@ pub(crate) async fn show(args: args::Trace) -> anyhow::Result<ExitCode> {
         Output::Text => {
             let coloured = style::is_coloured();
             let total = waterfall::duration_nanos(&trace.spans);
-            let head = format!("trace {}  {} spans  {}", trace.trace_id, trace.spans.len(), duration::short(total));
+            let head = format!(
+                "trace {}  {} spans  {}",
+                style::plain(&trace.trace_id),
+                trace.spans.len(),
+                duration::short(total)
+            );
             style::line(&Paint::Bold.apply(head, coloured));
             for line in waterfall::lines(&trace.spans, coloured) {
                 style::line(&line);

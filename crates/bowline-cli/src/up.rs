@@ -13,16 +13,19 @@ use bowline_runtime::{
     time::{self, Instant},
 };
 use bowline_server::Node;
-use bowline_supervisor::{Supervisor, workspace};
+use bowline_supervisor::{Event, Supervisor, workspace};
 use bowline_telemetry::{ParentBased, SpanQueue, Tracer};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::{
-    UNUSABLE,
+    FAILED, UNUSABLE,
     args::{self, Listen},
     events,
+    outlet::Outlet,
     problems::{self, Loaded},
-    style, summary,
+    stop::Stop,
+    style,
+    summary::{self, Ended},
 };
 
 /// Spans of the gateway that wait to be stored, at most.
@@ -33,10 +36,17 @@ const SPANS_BATCH_MAX: usize = 1000;
 const SPANS_WAIT: Duration = Duration::from_millis(200);
 /// How long the last spans may take to be stored.
 const SPANS_END_MAX: Duration = Duration::from_secs(1);
+/// How long requests to the API may take at the end: it is asked about the drain till then.
+const API_GRACE_MAX: Duration = Duration::from_secs(1);
+/// How long after the grace period services may still be ending: the kernel takes its time to
+/// kill, and where the gateway needed all of the grace period they have this long after SIGTERM.
+const SERVICES_LATE_MAX: Duration = Duration::from_secs(2);
+/// How long a terminal or a pipe that takes nothing may hold up the end.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// Builds, starts and follows a system until it is told to stop.
 pub(crate) async fn run(args: args::Up) -> anyhow::Result<ExitCode> {
-    let Loaded { system, dir } = match problems::load(&args.dir)? {
+    let loaded = match problems::load(&args.dir)? {
         Ok(loaded) => loaded,
         Err(problems::Unusable(report)) => {
             use std::io::Write as _;
@@ -44,15 +54,130 @@ pub(crate) async fn run(args: args::Up) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(UNUSABLE));
         }
     };
-    init_logs();
+    let metrics = metric::Registry::default();
+    let (out, err) = (Outlet::open(std::io::stdout()), Outlet::open(std::io::stderr()));
+    init_logs(&err, &metrics);
     let mut stop = Stop::listen()?;
+    let outcome = follow(&args, loaded, metrics, &out, &mut stop).await;
+    let last_words = async {
+        if let Err(error) = &outcome {
+            err.line(style::error(&format!("{error:#}"))).await;
+        }
+        err.flush().await;
+    };
+    let _in_time = time::timeout(LAST_WORDS_MAX, last_words).await;
+    Ok(if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+/// A run from its start to its end. An error says why it did not start; a signal is none.
+async fn follow(
+    args: &args::Up,
+    loaded: Loaded,
+    metrics: metric::Registry,
+    out: &Outlet,
+    stop: &mut Stop,
+) -> anyhow::Result<()> {
     let begun = time::now();
+    let Loaded { system, dir } = loaded;
     let data_dir = args.data_dir.clone().unwrap_or_else(|| dir.join(".bowline"));
     let data_dir = std::path::absolute(&data_dir).context("cannot resolve the data folder")?;
-    let platform = Platform::start(&args, data_dir).await?;
-    let result = platform.run_system(&args, system, &dir, begun, &mut stop).await;
-    platform.stop().await;
-    result.map(|()| ExitCode::SUCCESS)
+    let Some(platform) = stop.or(Platform::start(args, data_dir, metrics)).await else {
+        out.line_soon(summary::ended(&Ended::default())).await;
+        return Ok(());
+    };
+    let mut running = Running::new(platform?);
+    let (events, printer) = events::printer(&system, args.quiet, out.clone());
+    let outcome = match stop.or(running.start(args, system, dir, begun, events, out)).await {
+        Some(Ok(())) => {
+            stop.told().await;
+            Ok(())
+        }
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
+    };
+    let said = outcome.is_ok().then_some("stopping: in-flight requests finish first, Ctrl-C again stops at once");
+    let ended = stop.unless_again(running.drain(args.grace, said, out)).await;
+    let last_words = async {
+        printer.end().await;
+        out.line(summary::ended(&ended.unwrap_or(Ended::AtOnce))).await;
+        out.flush().await;
+    };
+    let _in_time = time::timeout(LAST_WORDS_MAX, last_words).await;
+    outcome
+}
+
+/// Everything that runs, started as far as it came. Dropping it ends it all at once.
+struct Running {
+    gateway: Option<Gateway>,
+    supervisor: Option<Supervisor>,
+    platform: Platform,
+}
+
+impl Running {
+    fn new(platform: Platform) -> Self {
+        Self { gateway: None, supervisor: None, platform }
+    }
+
+    /// Starts the services, opens the gateway when all are healthy, and says that all is ready.
+    async fn start(
+        &mut self,
+        args: &args::Up,
+        system: System,
+        dir: PathBuf,
+        begun: Instant,
+        events: mpsc::Sender<Event>,
+        out: &Outlet,
+    ) -> anyhow::Result<()> {
+        // Not by its path: a build may replace the file while it runs.
+        let keeper = PathBuf::from("/proc/self/exe");
+        let platform = &self.platform;
+        let layout = workspace::locate(&dir);
+        let mut settings = bowline_supervisor::Settings::new(layout, platform.data_dir.clone(), keeper);
+        settings.api = platform.node.addr();
+        settings.grace = args.grace;
+        settings.metrics = platform.metrics.clone();
+        let supervisor = Supervisor::start(system.clone(), settings, platform.node.registry(), events).await;
+        let supervisor = self.supervisor.insert(supervisor.map_err(supervisor_error)?);
+        supervisor.ready().await.map_err(supervisor_error)?;
+        self.gateway = platform.open_gateway(args, &system).await?;
+        let ready = summary::Ready {
+            system: &system,
+            took: time::now() - begun,
+            gateway: self.gateway.as_ref().map(Gateway::addr),
+            api: platform.node.addr(),
+            data_dir: &platform.data_dir,
+        };
+        out.line(summary::ready(&ready)).await;
+        Ok(())
+    }
+
+    /// Stops in order: the gateway, the services, the platform. One deadline holds for all.
+    async fn drain(self, grace: Duration, said: Option<&str>, out: &Outlet) -> Ended {
+        let Self { gateway, supervisor, platform } = self;
+        let until = time::now() + grace;
+        let say = async {
+            if let Some(said) = said {
+                out.line_soon(said.to_owned()).await;
+            }
+        };
+        let drain_gateway = async {
+            if let Some(gateway) = gateway {
+                // The gateway logs what it cut.
+                let _in_time = gateway.drain(grace).await;
+            }
+        };
+        tokio::join!(say, drain_gateway);
+        let ended = match supervisor {
+            None => Ended::default(),
+            // Its own grace period began just now: what the gateway took of it is cut off here.
+            Some(supervisor) => match time::timeout_at(until + SERVICES_LATE_MAX, supervisor.drain()).await {
+                Ok(drained) => Ended::Drained(drained),
+                Err(_) => Ended::Late,
+            },
+        };
+        platform.stop().await;
+        ended
+    }
 }
 
 /// What of Bowline itself runs here: the node, and the way of its spans into the trace store.
@@ -65,12 +190,11 @@ struct Platform {
 }
 
 impl Platform {
-    async fn start(args: &args::Up, data_dir: PathBuf) -> anyhow::Result<Self> {
+    async fn start(args: &args::Up, data_dir: PathBuf, metrics: metric::Registry) -> anyhow::Result<Self> {
         // A taken port is said before anything is built or started.
         if let Listen::At(addr) = args.gateway {
             net::listen(addr).map_err(|error| taken("the gateway", "--gateway", addr, &error))?;
         }
-        let metrics = metric::Registry::default();
         let settings = bowline_server::Settings {
             data_dir: data_dir.clone(),
             listen: match args.api {
@@ -78,64 +202,13 @@ impl Platform {
                 Listen::Off => None,
             },
             traces_bytes_max: args.traces_max,
-            grace: args.grace,
+            grace: API_GRACE_MAX.min(args.grace),
         };
         let node = Node::start(settings, metrics.clone()).await?;
         let (queue, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, &metrics);
         let tracer = Tracer::new("gateway", "gateway-1", ParentBased::new(1.0), queue);
         let spans = task::spawn(store_spans(spans, node.traces()));
         Ok(Self { data_dir, metrics, node, tracer, spans })
-    }
-
-    async fn run_system(
-        &self,
-        args: &args::Up,
-        system: System,
-        dir: &std::path::Path,
-        begun: Instant,
-        stop: &mut Stop,
-    ) -> anyhow::Result<()> {
-        let layout = workspace::locate(dir);
-        // Not by its path: a build may replace the file while it runs.
-        let keeper = PathBuf::from("/proc/self/exe");
-        let mut settings = bowline_supervisor::Settings::new(layout, self.data_dir.clone(), keeper);
-        settings.api = self.node.addr();
-        settings.grace = args.grace;
-        settings.metrics = self.metrics.clone();
-        let (events, printer) = events::printer(&system, args.quiet);
-        let Some(supervisor) = stop.or(Supervisor::start(system.clone(), settings, self.node.registry(), events)).await
-        else {
-            return Ok(());
-        };
-        let supervisor = supervisor.map_err(supervisor_error)?;
-        let ready = stop.or(supervisor.ready()).await;
-        let outcome = match ready {
-            None => Ok(()),
-            Some(Err(error)) => Err(supervisor_error(error)),
-            Some(Ok(())) => self.serve(args, &system, begun, stop).await,
-        };
-        let drained = stop.unless_again(supervisor.drain()).await;
-        printer.end().await;
-        summary::drained(drained.as_ref());
-        outcome
-    }
-
-    /// Opens the gateway, says that all is ready, and waits for the signal.
-    async fn serve(&self, args: &args::Up, system: &System, begun: Instant, stop: &mut Stop) -> anyhow::Result<()> {
-        let gateway = self.open_gateway(args, system).await?;
-        summary::ready(&summary::Ready {
-            system,
-            took: time::now() - begun,
-            gateway: gateway.as_ref().map(Gateway::addr),
-            api: self.node.addr(),
-            data_dir: &self.data_dir,
-        });
-        stop.wait().await;
-        style::line("stopping: in-flight requests finish first, Ctrl-C again stops at once");
-        if let Some(gateway) = gateway {
-            let _in_time = stop.unless_again(gateway.drain(args.grace)).await;
-        }
-        Ok(())
     }
 
     /// Writes out the last spans, then stops the node.
@@ -182,41 +255,23 @@ async fn store_spans(mut spans: SpanQueue, traces: Arc<TraceStore>) {
 }
 
 /// Bowline's own log goes to standard error: warnings, or what `BOWLINE_LOG` asks for.
-fn init_logs() {
+fn init_logs(err: &Outlet, metrics: &metric::Registry) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("BOWLINE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let _first = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
-}
-
-/// The signals that end a run: SIGINT and SIGTERM.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn listen() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => (),
-            _ = self.terminate.recv() => (),
-        }
-    }
-
-    /// Runs a future until it ends, or until a signal comes: `None`.
-    async fn or<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            output = future => Some(output),
-            () = self.wait() => None,
-        }
-    }
-
-    /// The same while draining, where a signal is an impatient one.
-    async fn unless_again<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
-        self.or(future).await
+    let dropped = metrics.counter(
+        "bowline_log_lines_dropped_total",
+        "Lines of Bowline's own log that nobody took from its standard error in time.",
+        &[],
+    );
+    let log = err.log(dropped);
+    let wanted = std::env::var("BOWLINE_LOG").unwrap_or_default();
+    let filter = if wanted.is_empty() { Ok(EnvFilter::new("warn")) } else { EnvFilter::try_new(&wanted) };
+    let (filter, unusable) = match filter {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new("warn"), Some(error)),
+    };
+    let logs = tracing_subscriber::fmt().with_ansi(style::is_stderr_coloured()).with_writer(move || log.clone());
+    let _first = logs.with_env_filter(filter).try_init();
+    if let Some(error) = unusable {
+        tracing::warn!(%error, "BOWLINE_LOG cannot be used: only warnings are shown");
     }
 }

@@ -3,7 +3,10 @@
 use bowline_observe::waterfall::{Row, layout};
 use bowline_telemetry::{Event, SpanData, Status, names};
 
-use crate::{duration, style::Paint};
+use crate::{
+    duration,
+    style::{Paint, plain},
+};
 
 /// Columns of the time line.
 const BAR_WIDTH: usize = 32;
@@ -49,7 +52,7 @@ fn nanos(duration: std::time::Duration) -> u64 {
 fn name(row: &Row, spans: &[SpanData]) -> String {
     let indent = "  ".repeat(row.depth);
     match row.span.map(|at| &spans[at]) {
-        Some(span) => format!("{indent}{} · {}", span.service, span.name),
+        Some(span) => format!("{indent}{}", plain(&format!("{} · {}", span.service, span.name))),
         None => format!("{indent}(span {} has not come)", row.span_id),
     }
 }
@@ -67,13 +70,14 @@ fn bar(row: &Row, total: u64) -> String {
 
 /// Which instance, which status, and what went wrong.
 fn detail(span: &SpanData, coloured: bool) -> String {
-    let mut parts = vec![format!("[{}]", span.instance)];
+    let instance = Some(format!("[{}]", span.instance));
     let picked = span.attribute(names::BOWLINE_INSTANCE).map(|instance| format!("→ {instance}"));
     let status = span.attribute(names::HTTP_RESPONSE_STATUS_CODE).map(ToString::to_string);
     let reason = span.attribute(names::BOWLINE_REASON).map(|reason| format!("({reason})"));
-    parts.extend([picked, status, reason].into_iter().flatten());
+    let foreign = [instance, picked, status, reason].into_iter().flatten();
+    let mut parts: Vec<String> = foreign.map(|part| plain(&part)).collect();
     if let Status::Error(message) = &span.status {
-        parts.push(Paint::Red.apply(format!("✗ {message}"), coloured));
+        parts.push(Paint::Red.apply(format!("✗ {}", plain(message)), coloured));
     }
     parts.join(" ")
 }
@@ -93,7 +97,8 @@ fn attempt(event: &Event) -> String {
     let instance = value(names::BOWLINE_INSTANCE).unwrap_or_else(|| "no instance".to_owned());
     let outcome = value(names::BOWLINE_OUTCOME).unwrap_or_default();
     let took = value(names::BOWLINE_DURATION_NANOS).and_then(|nanos| nanos.parse().ok()).map(duration::short);
-    format!("attempt {number} → {instance}: {outcome} {}", took.unwrap_or_default()).trim_end().to_owned()
+    let text = format!("attempt {number} → {instance}: {outcome} {}", took.unwrap_or_default());
+    plain(text.trim_end())
 }
 
 #[cfg(test)]
@@ -122,11 +127,12 @@ mod tests {
     #[test]
     fn callees_stand_under_callers() {
         let mut inner = span(2, Some(1), "b", 500_000, 500_000);
-        inner.status = Status::Error("answered 503".to_owned());
+        inner.status = Status::Error("answered\n\x1b]0;title\x07503".to_owned());
+        inner.name = "GET\x1b[2J /".into();
         for attempt in 1..=2 {
             let attributes = vec![
                 (names::BOWLINE_ATTEMPT.into(), i64::from(attempt).into()),
-                (names::BOWLINE_INSTANCE.into(), "c-1".into()),
+                (names::BOWLINE_INSTANCE.into(), "c-1\x1bc".into()),
                 (names::BOWLINE_OUTCOME.into(), "reset".into()),
                 (names::BOWLINE_DURATION_NANOS.into(), 1_500_000_i64.into()),
             ];
@@ -138,8 +144,8 @@ mod tests {
         let expected = [
             format!("a · GET /    {full}   1.00 ms  [a-1]"),
             format!("  b · GET /  {half}    500 µs  [b-1] ✗ answered 503"),
-            "    attempt 1 → c-1: reset 1.50 ms".to_owned(),
-            "    attempt 2 → c-1: reset 1.50 ms".to_owned(),
+            "    attempt 1 → c-1c: reset 1.50 ms".to_owned(),
+            "    attempt 2 → c-1c: reset 1.50 ms".to_owned(),
         ];
         assert_eq!(lines(&[inner, outer], false), expected);
     }

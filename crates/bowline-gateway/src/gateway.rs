@@ -8,7 +8,7 @@ use std::{
 };
 
 use bowline_model::route::Route;
-use bowline_proxy::{Engine, Snapshot};
+use bowline_proxy::{Engine, Snapshot, matcher::Matcher};
 use bowline_registry::Discovery;
 use bowline_runtime::{metric::Registry, time};
 use bowline_telemetry::Tracer;
@@ -82,7 +82,7 @@ impl Gateway {
         let reporter = REPORTER;
         let settings = bowline_proxy::Settings { listen, workers, reporter, trusts_forwarded, server, pool };
         let mut backends = Backends::default();
-        let snapshot = compile(&routes, &mut backends, &discovery, metrics)?;
+        let snapshot = supply(match_routes(&routes)?, &routes, &mut backends, &discovery, metrics);
         if time::timeout(SETTLE_MAX, backends.settle(&discovery)).await.is_err() {
             tracing::warn!("gateway starts before the registry said where its services are");
         }
@@ -107,8 +107,10 @@ impl Gateway {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn set_routes(&self, routes: &[Route]) -> Result<(), Error> {
+        // Before anything is touched, so that the old routes stay whole if this fails.
+        let matcher = match_routes(routes)?;
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = compile(routes, &mut backends, &self.discovery, &self.metrics)?;
+        let snapshot = supply(matcher, routes, &mut backends, &self.discovery, &self.metrics);
         self.engine.set_snapshot(snapshot);
         tracing::info!(routes = routes.len(), "gateway has new routes");
         Ok(())
@@ -129,19 +131,23 @@ impl Gateway {
     }
 }
 
-/// Compiles routes over the upstreams they need; `backends` is changed only if they are valid.
-fn compile(
-    routes: &[Route],
-    backends: &mut Backends,
-    discovery: &Discovery,
-    metrics: &Registry,
-) -> Result<Arc<Snapshot>, Error> {
+/// Compiles routes, which finds out whether they can be served.
+fn match_routes(routes: &[Route]) -> Result<Matcher, Error> {
     let mut names = BTreeSet::new();
     if let Some(route) = routes.iter().find(|route| !names.insert(&route.name)) {
         return Err(Error::DuplicateRoute { name: route.name.clone() });
     }
-    bowline_proxy::matcher::Matcher::new(routes)?;
+    Ok(Matcher::new(routes)?)
+}
+
+/// Joins compiled routes with the upstreams they need.
+fn supply(
+    matcher: Matcher,
+    routes: &[Route],
+    backends: &mut Backends,
+    discovery: &Discovery,
+    metrics: &Registry,
+) -> Arc<Snapshot> {
     backends.renew(routes, discovery, metrics);
-    let snapshot = Snapshot::new(routes, REPORTER, metrics, |route, backend| backends.get(route, backend))?;
-    Ok(Arc::new(snapshot))
+    Arc::new(Snapshot::new(matcher, routes, REPORTER, metrics, |route, backend| backends.get(route, backend)))
 }

@@ -31,6 +31,8 @@ pub enum Code {
     OutOfRange,
     /// The body exceeds its limit.
     PayloadTooLarge,
+    /// The body is of a media type that is not read here.
+    UnsupportedMediaType,
     /// The request can be read, and its data makes no sense.
     Unprocessable,
     /// The headers exceed their limit.
@@ -52,7 +54,7 @@ pub enum Code {
 }
 
 /// Each code with its name, HTTP status, gRPC status and title, in the order of declaration.
-const TABLE: [(Code, &str, u16, u8, &str); 19] = [
+const TABLE: [(Code, &str, u16, u8, &str); 20] = [
     (Code::InvalidArgument, "invalid_argument", 400, 3, "Bad Request"),
     (Code::Unauthenticated, "unauthenticated", 401, 16, "Unauthorized"),
     (Code::PermissionDenied, "permission_denied", 403, 7, "Forbidden"),
@@ -63,6 +65,7 @@ const TABLE: [(Code, &str, u16, u8, &str); 19] = [
     (Code::FailedPrecondition, "failed_precondition", 400, 9, "Bad Request"),
     (Code::OutOfRange, "out_of_range", 410, 11, "Gone"),
     (Code::PayloadTooLarge, "payload_too_large", 413, 8, "Content Too Large"),
+    (Code::UnsupportedMediaType, "unsupported_media_type", 415, 3, "Unsupported Media Type"),
     (Code::Unprocessable, "unprocessable", 422, 3, "Unprocessable Content"),
     (Code::HeadersTooLarge, "headers_too_large", 431, 8, "Request Header Fields Too Large"),
     (Code::RateLimited, "rate_limited", 429, 8, "Too Many Requests"),

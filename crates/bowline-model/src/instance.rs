@@ -173,9 +173,21 @@ impl Instance {
         check(self.metadata.len() <= METADATA_MAX, "metadata", "it has at most 64 pairs")?;
         check(self.metadata.keys().all(|k| (1..=64).contains(&k.len())), "metadata", "a key has 1 to 64 bytes")?;
         check(self.metadata.values().all(|v| v.len() <= 512), "metadata", "a value has at most 512 bytes")?;
-        let port_given = !matches!(self.address, Address::Tcp(addr) if addr.port() == 0);
-        check(port_given, "address", "its port is not 0")
+        check_address(&self.address).map_err(|rule| InvalidInstance { field: "address", rule })
     }
+}
+
+/// Checks that an address is one that others can reach an instance at; the rule it breaks if not.
+pub fn check_address(address: &Address) -> Result<(), &'static str> {
+    let Address::Tcp(addr) = address else { return Ok(()) };
+    let ip = addr.ip().to_canonical();
+    if ip.is_unspecified() {
+        return Err("write the IP that others reach it at: 0.0.0.0 and [::] are where it listens, not where it is");
+    }
+    if ip.is_multicast() {
+        return Err("write the IP of one machine: this one is of a multicast group");
+    }
+    if addr.port() == 0 { Err("its port is not 0") } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -201,5 +213,19 @@ mod tests {
         assert_eq!(heavy.validate().unwrap_err().field, "weight");
         let nowhere = Instance { address: "127.0.0.1:0".parse().unwrap(), ..good };
         assert_eq!(nowhere.validate().unwrap_err().field, "address");
+    }
+
+    #[test]
+    fn an_address_is_where_one_machine_is() {
+        let (id, service) = (InstanceId::new("a-1").unwrap(), ServiceName::new("a").unwrap());
+        let validate = |address: &str| Instance::new(id.clone(), service.clone(), address.parse().unwrap()).validate();
+        for bad in ["0.0.0.0:80", "[::]:80", "[::ffff:0.0.0.0]:80", "224.0.0.1:80", "[ff02::1]:80"] {
+            let error = validate(bad).unwrap_err();
+            assert_eq!(error.field, "address", "{bad}");
+            assert!(error.rule.starts_with("write the IP"), "{bad}: {error}");
+        }
+        for good in ["10.0.0.1:80", "[::1]:80", "unix:/run/a.sock"] {
+            assert_eq!(validate(good), Ok(()), "{good}");
+        }
     }
 }

@@ -4,6 +4,8 @@
 //! boundaries, calls with their policies, routes, and the [`Code`] every error answers to.
 
 pub mod code;
+pub mod data;
+pub mod error;
 pub mod instance;
 pub mod name;
 pub mod parse;

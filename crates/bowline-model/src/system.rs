@@ -114,8 +114,7 @@ impl Resource {
     /// `sqlite:order.db` is told in `BOWLINE_DATA_ORDER_DB`: the name in capitals, with `_` for
     /// what a variable's name cannot hold.
     pub fn variable(&self) -> String {
-        let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
-        format!("BOWLINE_DATA_{}", self.name.chars().map(letter).collect::<String>())
+        crate::data::variable(&self.name)
     }
 }
 

@@ -43,7 +43,6 @@ pub(crate) struct Candidate {
     pub(crate) summary: TraceSummary,
     /// Whether its spans must be read to know.
     pub(crate) is_unsure: bool,
-    pub(crate) records: Vec<Location>,
 }
 
 /// A record, and the file to read it from; readable also after the file was deleted.
@@ -197,8 +196,7 @@ impl Index {
         let candidates = older.rev().filter_map(|key| {
             let trace = self.traces.get(&key.1)?;
             let is_unsure = trace.may_match(query, wanted.as_deref())?;
-            let records = if is_unsure { self.locations(trace) } else { Vec::new() };
-            Some(Candidate { key: *key, summary: self.summary(key.1, trace), is_unsure, records })
+            Some(Candidate { key: *key, summary: self.summary(key.1, trace), is_unsure })
         });
         candidates.take(count).collect()
     }

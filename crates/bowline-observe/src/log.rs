@@ -7,6 +7,7 @@
 //! Traces are not acknowledged data: a write reaches the disk with the next [`Log::sync`], and what
 //! a power loss tore is cut off or skipped at open.
 
+mod disk;
 mod frame;
 mod scan;
 
@@ -20,6 +21,9 @@ use std::{
 
 use bowline_runtime::fs::{self, File, OpenOptions};
 
+pub(crate) use disk::Disk;
+#[cfg(test)]
+pub(crate) use disk::Operation;
 pub(crate) use frame::read_record;
 
 use crate::{Error, Settings, metrics::Metrics};
@@ -30,6 +34,8 @@ use scan::{End, Scan};
 const LOCK_FILE: &str = "lock";
 /// The ending of segment files.
 const EXTENSION: &str = "spans";
+/// How much is written again at a time, after a failed sync.
+const REWRITE_BYTES: u64 = 256 * 1024;
 
 /// All segments of a folder, and the one that is written to.
 #[derive(Debug)]
@@ -41,12 +47,11 @@ pub(crate) struct Log {
     segments: VecDeque<Segment>,
     /// Whether the newest segment takes more records.
     is_open: bool,
-    /// Whether a record was written since the last sync.
-    is_dirty: bool,
     /// Whether a file was made or deleted since the last sync.
     is_dir_dirty: bool,
     bytes: u64,
     next_id: u32,
+    disk: Disk,
     metrics: Arc<Metrics>,
     _lock: File,
 }
@@ -57,10 +62,14 @@ struct Segment {
     path: PathBuf,
     file: Arc<File>,
     bytes: u64,
+    /// How much of it is on disk for sure.
+    synced_bytes: u64,
+    /// Whether the last sync of it failed.
+    is_suspect: bool,
 }
 
 /// Where a record stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     pub(crate) segment: u32,
     pub(crate) offset: u32,
@@ -80,11 +89,12 @@ impl Log {
     /// Opens or makes the folder, and reads everything in it. Blocks.
     pub(crate) fn open(
         settings: &Settings,
+        disk: Disk,
         metrics: Arc<Metrics>,
         follower: &mut impl Follower,
     ) -> Result<Self, Error> {
         let dir = settings.dir.clone();
-        fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        fs::create_private_dir_all(&dir).map_err(Error::io("create", &dir))?;
         let lock = lock(&dir)?;
         let mut log = Self {
             dir,
@@ -92,10 +102,10 @@ impl Log {
             segment_bytes: settings.segment_bytes(),
             segments: VecDeque::new(),
             is_open: false,
-            is_dirty: false,
             is_dir_dirty: false,
             bytes: 0,
             next_id: 1,
+            disk,
             metrics,
             _lock: lock,
         };
@@ -113,7 +123,7 @@ impl Log {
 
     /// Whether something was written that [`Log::sync`] has not made durable.
     pub(crate) fn is_dirty(&self) -> bool {
-        self.is_dirty || self.is_dir_dirty
+        self.is_dir_dirty || self.segments.iter().any(Segment::is_dirty)
     }
 
     /// The longest record that fits.
@@ -141,31 +151,38 @@ impl Log {
         let last = self.segments.back_mut().expect("a segment was just begun or was open");
         let offset = u32::try_from(last.bytes).expect("segments are at most 1 GiB");
         let frame = frame::encode(last.id, offset, record);
-        if let Err(source) = last.file.write_all_at(&frame, last.bytes) {
-            // What was written of it goes; if even that fails, nothing more goes into this file.
-            self.is_open = last.file.set_len(last.bytes).is_ok();
-            return Err(Error::Io { operation: "write", path: last.path.clone(), source });
+        if let Err(source) = self.disk.write_at(&last.file, &frame, last.bytes) {
+            let failed = Error::Io { operation: "write", path: last.path.clone(), source };
+            // What was written of it goes; if even that fails, nothing more goes into this file, and
+            // what is left there counts.
+            self.is_open = self.disk.cut(&last.file, last.bytes).is_ok();
+            if !self.is_open {
+                let bytes_left = last.file.metadata().map_or(frame_bytes, |file| file.len().saturating_sub(last.bytes));
+                last.bytes += bytes_left;
+                self.grow(bytes_left);
+            }
+            return Err(failed);
         }
         last.bytes += frame_bytes;
         let segment = last.id;
         self.grow(frame_bytes);
-        self.is_dirty = true;
         Ok(Place { segment, offset })
     }
 
-    /// Makes what was written survive a power loss.
+    /// Makes what was written survive a power loss, in whichever segment it is.
+    ///
+    /// A segment that fails keeps no other from the disk; it is tried again with the next call.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        if self.is_dirty
-            && let Some(last) = self.segments.back()
-        {
-            last.file.sync_data().map_err(Error::io("sync", &last.path))?;
-            self.is_dirty = false;
+        let mut synced = Ok(());
+        for segment in self.segments.iter_mut().filter(|segment| segment.is_dirty()) {
+            synced = synced.and(segment.sync(&self.disk));
         }
         if self.is_dir_dirty {
-            fs::sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))?;
-            self.is_dir_dirty = false;
+            let dir = self.disk.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir));
+            self.is_dir_dirty = dir.is_err();
+            synced = synced.and(dir);
         }
-        Ok(())
+        synced
     }
 
     fn grow(&mut self, bytes: u64) {
@@ -201,9 +218,9 @@ impl Log {
     fn begin_segment(&mut self, follower: &mut impl Follower) -> Result<(), Error> {
         let id = self.next_id;
         let path = self.dir.join(format!("{id:010}.{EXTENSION}"));
-        let create = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+        let create = fs::private_options().read(true).write(true).create_new(true).open(&path);
         let file = Arc::new(create.map_err(Error::io("create", &path))?);
-        if let Err(source) = file.write_all_at(&frame::encode_head(), 0) {
+        if let Err(source) = self.disk.write_at(&file, &frame::encode_head(), 0) {
             // An empty file costs nothing; the next open deletes what is left of it.
             if let Err(error) = fs::remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "cannot delete an unfinished trace segment");
@@ -213,7 +230,7 @@ impl Log {
         }
         self.next_id += 1;
         follower.opened(id, Arc::clone(&file));
-        self.segments.push_back(Segment { id, path, file, bytes: HEAD_BYTES });
+        self.segments.push_back(Segment { id, path, file, bytes: HEAD_BYTES, synced_bytes: 0, is_suspect: false });
         self.grow(HEAD_BYTES);
         self.is_open = true;
         self.is_dir_dirty = true;
@@ -237,7 +254,8 @@ impl Log {
             let bytes = file.metadata().map_err(Error::io("read", &path))?.len();
             self.bytes += bytes;
             self.next_id = id.saturating_add(1);
-            self.segments.push_back(Segment { id, path, file: Arc::new(file), bytes });
+            let file = Arc::new(file);
+            self.segments.push_back(Segment { id, path, file, bytes, synced_bytes: bytes, is_suspect: false });
         }
         Ok(())
     }
@@ -262,6 +280,8 @@ impl Log {
     /// Cuts off what a crash left unfinished; says whether the segment can be written on.
     fn mend_newest(&mut self, scan: Scan, follower: &mut impl Follower) -> Result<bool, Error> {
         let at = self.segments.len() - 1;
+        // Whether the last process came to sync it is not known.
+        self.segments[at].synced_bytes = 0;
         match scan.end {
             End::Clean => return Ok(true),
             End::Corrupt => {
@@ -283,9 +303,8 @@ impl Log {
             self.is_dir_dirty = true;
             return Ok(false);
         }
-        segment.file.set_len(scan.valid_bytes).map_err(Error::io("cut", &segment.path))?;
+        self.disk.cut(&segment.file, scan.valid_bytes).map_err(Error::io("cut", &segment.path))?;
         segment.bytes = scan.valid_bytes;
-        self.is_dirty = true;
         Ok(true)
     }
 
@@ -298,10 +317,39 @@ impl Log {
     }
 }
 
+impl Segment {
+    fn is_dirty(&self) -> bool {
+        self.synced_bytes < self.bytes
+    }
+
+    fn sync(&mut self, disk: &Disk) -> Result<(), Error> {
+        let synced = self.try_sync(disk);
+        self.is_suspect = synced.is_err();
+        if synced.is_ok() {
+            self.synced_bytes = self.bytes;
+        }
+        synced.map_err(Error::io("sync", &self.path))
+    }
+
+    /// After a failed sync the system may hold the lost bytes for written, and answer the next sync
+    /// with a yes: they are written again before it.
+    fn try_sync(&self, disk: &Disk) -> io::Result<()> {
+        let mut at = self.synced_bytes;
+        while self.is_suspect && at < self.bytes {
+            let length = (self.bytes - at).min(REWRITE_BYTES);
+            let mut bytes = vec![0; usize::try_from(length).expect("REWRITE_BYTES fits")];
+            self.file.read_exact_at(&mut bytes, at)?;
+            disk.write_at(&self.file, &bytes, at)?;
+            at += length;
+        }
+        disk.sync(&self.file)
+    }
+}
+
 /// Takes the folder's lock; it is given back when the file is closed, also by a crash.
 fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join(LOCK_FILE);
-    let open = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let open = fs::private_options().write(true).create(true).truncate(false).open(&path);
     let file = open.map_err(Error::io("open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -18,6 +18,7 @@ pub(crate) struct Metrics {
     pub(crate) tails_cut: Counter,
     pub(crate) records_unreadable: Counter,
     pub(crate) searches_cut: Counter,
+    pub(crate) searches_running: Gauge,
 }
 
 impl Metrics {
@@ -47,6 +48,7 @@ impl Metrics {
                 "Records that could not be read back.",
             ),
             searches_cut: counter("bowline_traces_searches_cut_total", "Searches that ended at their bound of work."),
+            searches_running: registry.gauge("bowline_traces_searches_running", "Searches that read now.", &[]),
         }
     }
 }

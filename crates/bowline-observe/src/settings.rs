@@ -24,6 +24,8 @@ pub struct Settings {
     pub traces_max: usize,
     /// The most bytes of spans that wait to be written; more are dropped. 32 MiB.
     pub queue_bytes_max: usize,
+    /// The most bytes of records that one search reads; it ends there with what it found. 256 MiB.
+    pub search_bytes_max: u64,
     /// How long what was written may stay in the system's memory only. 1 s.
     pub flush_every: Duration,
     /// How long a few spans wait for others, to share one record. 100 ms.
@@ -40,6 +42,7 @@ impl Settings {
             bytes_max: 256 * 1024 * 1024,
             traces_max: 100_000,
             queue_bytes_max: 32 * 1024 * 1024,
+            search_bytes_max: 256 * 1024 * 1024,
             flush_every: Duration::from_secs(1),
             gather_for: Duration::from_millis(100),
             metrics: metric::Registry::default(),

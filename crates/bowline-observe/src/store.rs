@@ -16,12 +16,20 @@ use bowline_runtime::{
     time::{self, Instant},
 };
 use bowline_telemetry::{SpanData, TraceId};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    BYTES_MAX_MIN, Error, Query, Settings, TraceSummary, metrics::Metrics, writer::SharedIndex, writer::Writer,
+    BYTES_MAX_MIN, Error, Query, Settings, TraceSummary,
+    log::Disk,
+    metrics::Metrics,
+    writer::{SharedIndex, Writer},
 };
 use queue::{Queue, Work};
+
+/// How many searches read at once; others wait.
+const SEARCHES_MAX: usize = 4;
+/// How many single traces are read at once; each takes up to 64 MiB of memory.
+const READS_MAX: usize = 4;
 
 /// Keeps spans on disk under a hard cap, and finds traces. Cheap to clone.
 ///
@@ -43,6 +51,9 @@ struct Shared {
     queue: Queue,
     index: SharedIndex,
     bytes: AtomicU64,
+    search_bytes_max: u64,
+    searches: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
@@ -66,15 +77,22 @@ impl TraceStore {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn open(settings: Settings) -> Result<Self, Error> {
+        Self::open_on(Disk::default(), settings)
+    }
+
+    fn open_on(disk: Disk, settings: Settings) -> Result<Self, Error> {
         if settings.bytes_max < BYTES_MAX_MIN {
             return Err(Error::CapTooSmall { bytes_max: settings.bytes_max });
         }
         let metrics = Arc::new(Metrics::new(&settings.metrics));
-        let (writer, index) = Writer::open(&settings, &metrics)?;
+        let (writer, index) = Writer::open(&settings, disk, &metrics)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(settings.queue_bytes_max),
             index,
             bytes: AtomicU64::new(writer.bytes()),
+            search_bytes_max: settings.search_bytes_max,
+            searches: Arc::new(Semaphore::new(SEARCHES_MAX)),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
             metrics,
         });
         let (progress, seen) = watch::channel(Progress::default());
@@ -106,14 +124,14 @@ impl TraceStore {
     /// Nothing is changed.
     pub async fn trace(&self, trace_id: TraceId) -> Result<Option<Vec<SpanData>>, Error> {
         self.written().await?;
-        let shared = Arc::clone(&self.0.shared);
-        let read = task::spawn_blocking(move || read::trace(&shared.index, &shared.metrics, trace_id));
-        read.await.map_err(|_| Error::Closed)
+        let shared = &self.0.shared;
+        read_at_most(&shared.reads, shared, move |shared| read::trace(&shared.index, &shared.metrics, trace_id)).await
     }
 
     /// Traces that match, the ones that began last first.
     ///
-    /// A search by attributes reads spans; it ends after reading those of 20 000 traces.
+    /// A search by attributes reads spans; it ends after those of 20 000 traces, or after
+    /// [`Settings::search_bytes_max`]. Four searches read at once, others wait for them.
     ///
     /// # Errors
     /// As [`TraceStore::trace`].
@@ -122,10 +140,15 @@ impl TraceStore {
     /// Nothing is changed.
     pub async fn search(&self, query: &Query) -> Result<Vec<TraceSummary>, Error> {
         self.written().await?;
-        let shared = Arc::clone(&self.0.shared);
+        let shared = &self.0.shared;
         let query = query.clone();
-        let read = task::spawn_blocking(move || read::search(&shared.index, &shared.metrics, &query));
-        read.await.map_err(|_| Error::Closed)
+        let search = move |shared: &Shared| {
+            shared.metrics.searches_running.add(1);
+            let found = read::search(&shared.index, &shared.metrics, &query, shared.search_bytes_max);
+            shared.metrics.searches_running.add(-1);
+            found
+        };
+        read_at_most(&shared.searches, shared, search).await
     }
 
     /// Makes everything appended so far, and kept, survive a power loss.
@@ -183,9 +206,37 @@ impl fmt::Debug for TraceStore {
     }
 }
 
+/// Reads on a blocking thread, when there is a place.
+async fn read_at_most<T: Send + 'static>(
+    places: &Arc<Semaphore>,
+    shared: &Arc<Shared>,
+    read: impl FnOnce(&Shared) -> T + Send + 'static,
+) -> Result<T, Error> {
+    // Held by the thread: a caller that gives up does not end the reading.
+    let place = Arc::clone(places).acquire_owned().await.map_err(|_| Error::Closed)?;
+    let shared = Arc::clone(shared);
+    let reading = task::spawn_blocking(move || {
+        let _place = place;
+        read(&shared)
+    });
+    reading.await.map_err(|_| Error::Closed)
+}
+
+/// Closes the queue when the writer ends, however it does.
+struct CloseAtEnd(Arc<Shared>);
+
+impl Drop for CloseAtEnd {
+    fn drop(&mut self) {
+        let lost = self.0.queue.abandon();
+        self.0.metrics.dropped_write_failed.add(lost as u64);
+    }
+}
+
 /// The writer's task: waits here, works on a blocking thread.
 async fn run(shared: Arc<Shared>, writer: Writer, settings: Settings, progress: watch::Sender<Progress>) {
     let writer = Arc::new(Mutex::new(writer));
+    // Dropped before `progress`: who hears that the writer is gone finds the queue closed.
+    let _close = CloseAtEnd(Arc::clone(&shared));
     let mut now = Progress::default();
     let mut sync_at: Option<Instant> = None;
     loop {
@@ -221,3 +272,6 @@ async fn run(shared: Arc<Shared>, writer: Writer, settings: Settings, progress: 
         progress.send_replace(now);
     }
 }
+
+#[cfg(test)]
+mod tests;

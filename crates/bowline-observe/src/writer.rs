@@ -8,7 +8,7 @@ use bowline_telemetry::SpanData;
 use crate::{
     Error, Settings, codec,
     index::{Index, TRACE_SPANS_MAX},
-    log::{Follower, Log, Place},
+    log::{Disk, Follower, Log, Place},
     metrics::Metrics,
 };
 
@@ -67,10 +67,10 @@ impl Follower for SharedIndex {
 
 impl Writer {
     /// Opens the folder and reads it.
-    pub(crate) fn open(settings: &Settings, metrics: &Arc<Metrics>) -> Result<(Self, SharedIndex), Error> {
+    pub(crate) fn open(settings: &Settings, disk: Disk, metrics: &Arc<Metrics>) -> Result<(Self, SharedIndex), Error> {
         let index = Arc::new(Mutex::new(Index::new(settings.traces_max)));
         let mut index = SharedIndex { index, metrics: Arc::clone(metrics) };
-        let log = Log::open(settings, Arc::clone(metrics), &mut index)?;
+        let log = Log::open(settings, disk, Arc::clone(metrics), &mut index)?;
         Ok((Self { log, index: index.clone(), metrics: Arc::clone(metrics) }, index))
     }
 
@@ -91,11 +91,11 @@ impl Writer {
 
     /// Writes spans; what fails is dropped, counted and logged.
     pub(crate) fn write(&mut self, spans: &[SpanData]) {
-        let mut rest = spans;
-        while !rest.is_empty() {
-            let (chunk, after) = rest.split_at(chunk_length(rest));
-            rest = after;
+        let mut rest = Rest { spans, metrics: Arc::clone(&self.metrics) };
+        while !rest.spans.is_empty() {
+            let (chunk, after) = rest.spans.split_at(chunk_length(rest.spans));
             self.write_chunk(chunk);
+            rest.spans = after;
         }
     }
 
@@ -155,6 +155,18 @@ impl Writer {
                 tracing::error!(error, spans = spans.len(), "cannot write to the trace store");
             }
         }
+    }
+}
+
+/// Spans that were not written yet; what a panic leaves of them is counted.
+struct Rest<'a> {
+    spans: &'a [SpanData],
+    metrics: Arc<Metrics>,
+}
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        self.metrics.dropped_write_failed.add(self.spans.len() as u64);
     }
 }
 

@@ -1,11 +1,21 @@
 //! Questions that tools ask a server.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use bowline_model::Address;
+use bowline_registry::INSTANCES_MAX;
 use bowline_transport::{ClientError, HttpClient};
 
 use crate::wire;
+
+/// How many instances are asked for at once.
+const PAGE: usize = 1000;
+/// How often a list is begun anew because the server's store was replaced while it was read.
+const LISTS_MAX: usize = 3;
+/// The most bytes of a trace's answer: the 64 MiB that a store reads of one, as JSON.
+const TRACE_BYTES_MAX: usize = 256 << 20;
+/// How long a trace's answer may take.
+const TRACE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Asks a server's API. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -44,10 +54,14 @@ impl Client {
         self.0.get_json("/v1/services").await
     }
 
-    /// The instances of a service, or of all, sorted by id.
+    /// The instances of a service, or of all, sorted by id; asked for in as many pages as they take.
+    ///
+    /// # Errors
+    /// Any of one answer, and [`ClientError::Changed`] when the server's store is replaced again
+    /// and again meanwhile.
     pub async fn instances(&self, service: Option<&str>) -> Result<wire::InstanceList, ClientError> {
-        let pairs = service.map(|service| ("service", service.to_owned()));
-        self.0.get_json(&path("/v1/instances", pairs)).await
+        let filter = service.map(|service| ("service", service.to_owned()));
+        list(&self.0, filter.as_slice(), None, INSTANCES_MAX).await
     }
 
     /// Searches traces, newest first.
@@ -64,9 +78,63 @@ impl Client {
         self.0.get_json(&path("/v1/traces", pairs.into_iter().flatten())).await
     }
 
-    /// One trace with its spans.
+    /// One trace with its spans; within 30 s and 256 MiB.
     pub async fn trace(&self, id: &str) -> Result<wire::Trace, ClientError> {
-        self.0.get_json(&format!("/v1/traces/{}", encode(id))).await
+        let client = self.0.clone().with_answer_bytes_max(TRACE_BYTES_MAX).with_timeout(TRACE_TIMEOUT);
+        client.get_json(&format!("/v1/traces/{}", encode(id))).await
+    }
+}
+
+/// What matches, in pages: at most `max` after that id.
+///
+/// The answer's revision is the first page's: what changed meanwhile comes to who watches from it.
+pub(crate) async fn list(
+    client: &HttpClient,
+    filter: &[(&'static str, String)],
+    after: Option<String>,
+    max: usize,
+) -> Result<wire::InstanceList, ClientError> {
+    for _ in 0..LISTS_MAX {
+        if let Some(list) = try_list(client, filter, after.clone(), max).await? {
+            return Ok(list);
+        }
+    }
+    Err(ClientError::Changed { address: client.address().clone() })
+}
+
+/// Lists once; none if a later page is no continuation of the first.
+async fn try_list(
+    client: &HttpClient,
+    filter: &[(&'static str, String)],
+    mut after: Option<String>,
+    max: usize,
+) -> Result<Option<wire::InstanceList>, ClientError> {
+    let mut whole: Option<wire::InstanceList> = None;
+    loop {
+        let had = whole.as_ref().map_or(0, |list| list.instances.len());
+        // None at all is asked for to learn the revision: one then, which is left off.
+        let limit = max.saturating_sub(had).clamp(1, PAGE);
+        let pairs = filter.iter().cloned();
+        let pairs = pairs.chain(after.clone().map(|id| ("after", id))).chain([("limit", limit.to_string())]);
+        let mut page: wire::InstanceList = client.get_json(&path("/v1/instances", pairs)).await?;
+        let last = page.instances.last().map(|instance| instance.id.to_string());
+        if page.more && last <= after {
+            return Ok(None);
+        }
+        let mut list = match whole {
+            None => page,
+            Some(first) if first.history != page.history => return Ok(None),
+            Some(mut first) => {
+                first.instances.append(&mut page.instances);
+                wire::InstanceList { more: page.more, ..first }
+            }
+        };
+        if !list.more || list.instances.len() >= max {
+            list.more |= list.instances.len() > max;
+            list.instances.truncate(max);
+            return Ok(Some(list));
+        }
+        (whole, after) = (Some(list), last);
     }
 }
 

@@ -4,13 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use bowline_model::{Address, Code, Instance, InstanceId, instance::LEASE_TTL_RANGE};
 use bowline_registry::{
-    Discovered, Error, HEARTBEATS_MAX, HeartbeatAnswer, InstanceWatch, Query, Registry, Revision, ServiceSummary,
+    Discovered, Error, HEARTBEATS_MAX, HeartbeatAnswer, INSTANCES_MAX, InstanceWatch, Query, Registry, Revision,
+    ServiceSummary,
 };
 use bowline_runtime::{BoxFuture, time};
 use bowline_transport::{Body, ClientError, HttpClient};
 use http::{Method, Request};
 
-use crate::{client::path, watch::RemoteWatch, wire};
+use crate::{
+    client::{list, path},
+    watch::RemoteWatch,
+    wire,
+};
 
 /// How long the head of a watch's answer may take.
 const WATCH_HEAD_MAX: Duration = Duration::from_secs(10);
@@ -74,15 +79,14 @@ impl Registry for RemoteRegistry {
 
     fn discover(&self, query: &Query) -> BoxFuture<'_, Result<Discovered, Error>> {
         let Query { service, health, after, limit, history: _ } = query;
-        let pairs = [
+        let filter = [
             service.as_ref().map(|service| ("service", service.to_string())),
             health.map(|health| ("health", health.as_str().to_owned())),
-            after.as_ref().map(|id| ("after", id.to_string())),
-            limit.map(|limit| ("limit", limit.to_string())),
         ];
-        let target = path("/v1/instances", pairs.into_iter().flatten());
+        let filter: Vec<_> = filter.into_iter().flatten().collect();
+        let (after, max) = (after.as_ref().map(ToString::to_string), limit.unwrap_or(INSTANCES_MAX).min(INSTANCES_MAX));
         Box::pin(async move {
-            let list = self.0.get_json(&target).await.map_err(error_of)?;
+            let list = list(&self.0, &filter, after, max).await.map_err(error_of)?;
             let wire::InstanceList { revision, history, instances, more } = list;
             let history = history.as_deref().and_then(wire::decode_history);
             Ok(Discovered { revision, history, instances, more })

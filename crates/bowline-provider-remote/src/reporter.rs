@@ -2,19 +2,25 @@
 
 use std::time::Duration;
 
-use bowline_model::Address;
+use bowline_model::{Address, Code};
 use bowline_runtime::{
     drain::{self, Drain, Drainer},
     metric::{Counter, Registry},
     rand, task, time,
 };
 use bowline_telemetry::{SpanData, SpanQueue, names};
-use bowline_transport::HttpClient;
+use bowline_transport::{ClientError, HttpClient};
 
 use crate::wire::SpanBatch;
 
 /// Spans in one request.
 const BATCH_MAX: usize = 512;
+/// About the most bytes of one request: half of what the server takes.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// About the bytes of a span's JSON beside its texts.
+const SPAN_BYTES: usize = 400;
+/// About the bytes of an attribute's or an event's JSON beside its texts.
+const ATTRIBUTE_BYTES: usize = 64;
 /// How long a span waits for company.
 const BATCH_WAIT: Duration = Duration::from_millis(200);
 /// How long one request may take.
@@ -40,7 +46,8 @@ impl RemoteReporter {
     pub fn start(api: impl Into<Address>, spans: SpanQueue, metrics: &Registry) -> Self {
         let (drainer, drain) = drain::channel();
         let help = "Spans dropped before they left the process.";
-        let dropped = metrics.counter(names::SPANS_DROPPED_TOTAL, help, &[("reason", "server_away")]);
+        let dropped = |reason| metrics.counter(names::SPANS_DROPPED_TOTAL, help, &[("reason", reason)]);
+        let dropped = Dropped { server_away: dropped("server_away"), too_large: dropped("too_large") };
         let client = HttpClient::new(api).with_timeout(TIMEOUT);
         task::spawn(report(client, spans, drain, dropped));
         Self { drainer }
@@ -55,7 +62,15 @@ impl RemoteReporter {
     }
 }
 
-async fn report(client: HttpClient, mut spans: SpanQueue, mut drain: Drain, dropped: Counter) {
+/// Spans that did not arrive, by reason.
+struct Dropped {
+    /// The server is away, or refuses the batch.
+    server_away: Counter,
+    /// The server does not take one as large, even alone.
+    too_large: Counter,
+}
+
+async fn report(client: HttpClient, mut spans: SpanQueue, mut drain: Drain, dropped: Dropped) {
     loop {
         let batch = match drain.or_drain(spans.next_batch(BATCH_MAX, BATCH_WAIT)).await {
             Some(None) => return,
@@ -67,28 +82,70 @@ async fn report(client: HttpClient, mut spans: SpanQueue, mut drain: Drain, drop
                 None => return,
             },
         };
-        send(&client, batch, &mut drain, &dropped).await;
+        send_all(&client, batch, &mut drain, &dropped).await;
     }
 }
 
-/// Sends one batch, again and again while that may help.
-async fn send(client: &HttpClient, spans: Vec<SpanData>, drain: &mut Drain, dropped: &Counter) {
+/// Cuts off the last spans that are more than one request should carry; at least one stays.
+fn cut_off(spans: &mut Vec<SpanData>) -> Vec<SpanData> {
+    let mut bytes = 0;
+    let fits = |span: &&SpanData| {
+        bytes += span.text_bytes() + SPAN_BYTES + ATTRIBUTE_BYTES * (span.attributes.len() + span.events.len());
+        bytes <= BATCH_BYTES_MAX
+    };
+    let count = spans.iter().take_while(fits).count().max(1);
+    spans.split_off(count.min(spans.len()))
+}
+
+/// Sends spans in batches of a size that the server takes.
+async fn send_all(client: &HttpClient, spans: Vec<SpanData>, drain: &mut Drain, dropped: &Dropped) {
+    // The next one is the last.
+    let mut batches = vec![spans];
+    while let Some(mut spans) = batches.pop() {
+        let rest = cut_off(&mut spans);
+        if !rest.is_empty() {
+            batches.push(rest);
+        }
+        let mut spans = match send(client, spans, drain).await {
+            Ok(()) => continue,
+            Err((ClientError::Answer { problem, .. }, spans)) if problem.code == Code::PayloadTooLarge => spans,
+            Err((error, spans)) => {
+                tracing::debug!(%error, spans = spans.len(), "spans were dropped");
+                dropped.server_away.add(spans.len() as u64);
+                continue;
+            }
+        };
+        if spans.len() == 1 {
+            tracing::debug!(name = %spans[0].name, "span was dropped: it is too large for the server");
+            dropped.too_large.increment();
+            continue;
+        }
+        let second = spans.split_off(spans.len() / 2);
+        batches.extend([second, spans]);
+    }
+}
+
+/// Sends one batch, again and again while that may help; gives it back where nothing did.
+async fn send(
+    client: &HttpClient,
+    spans: Vec<SpanData>,
+    drain: &mut Drain,
+) -> Result<(), (ClientError, Vec<SpanData>)> {
     let batch = SpanBatch { spans };
     let mut wait = BACKOFF_MIN;
-    for attempt in 1..=ATTEMPTS_MAX {
+    let mut attempt = 1;
+    loop {
         let error = match client.post_json::<()>("/v1/spans", &batch).await {
-            Ok(()) => return,
+            Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        let is_last = attempt == ATTEMPTS_MAX || !error.retryable() || drain.is_draining();
-        if is_last {
-            tracing::debug!(error = %error, spans = batch.spans.len(), "spans were dropped");
-            break;
+        if attempt == ATTEMPTS_MAX || !error.retryable() || drain.is_draining() {
+            return Err((error, batch.spans));
         }
+        attempt += 1;
         // At least half of it, by chance, so that processes do not come back all at once; when the
         // end is near the next attempt, the last one, does not wait.
         let _waited = drain.or_drain(time::sleep(wait.mul_f64(0.5 + rand::unit() / 2.0))).await;
         wait = (wait * 2).min(BACKOFF_MAX);
     }
-    dropped.add(batch.spans.len() as u64);
 }

@@ -78,7 +78,7 @@ impl RemoteWatch {
                     return Ok(self.seen(revision, InstanceChange::Delete { id, service }));
                 }
                 Some(WatchEvent::Error { code, detail }) => return Err(refused(code, detail)),
-                Some(WatchEvent::Bookmark { revision }) => self.revision = self.revision.max(revision),
+                Some(WatchEvent::Bookmark { revision, .. }) => self.revision = self.revision.max(revision),
                 None if self.read().await? => {}
                 None => return Err(Error::Unavailable(None)),
             }

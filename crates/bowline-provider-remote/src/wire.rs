@@ -82,7 +82,8 @@ pub struct InstanceList {
     /// The instances.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
     pub instances: Vec<Instance>,
-    /// Whether the query's limit left some off.
+    /// Whether some were left off: ask again with `after`, the last one's id. A page ends at the
+    /// query's limit, or earlier at 8 MiB.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
 }
@@ -132,10 +133,14 @@ pub enum WatchEvent {
         #[cfg_attr(feature = "openapi", schema(value_type = String))]
         service: ServiceName,
     },
-    /// Nothing happened; sent now and then so that a dead connection is noticed.
+    /// Nothing happened. The first line of every watch, and sent now and then so that a dead
+    /// connection is noticed.
     Bookmark {
         /// Resume from here.
         revision: u64,
+        /// The history the revision is of. Who resumes gives it, or compares it with the one before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        history: Option<String>,
     },
     /// The watch ends with an error.
     Error {
@@ -164,7 +169,7 @@ pub fn decode_history(text: &str) -> Option<HistoryId> {
 #[serde(deny_unknown_fields)]
 pub struct HeartbeatBatch {
     /// Whose leases to renew.
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>, max_items = 10_000))]
     pub ids: Vec<InstanceId>,
 }
 
@@ -197,7 +202,7 @@ pub struct Heartbeat {
 #[serde(deny_unknown_fields)]
 pub struct SpanBatch {
     /// The spans.
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>, max_items = 10_000))]
     pub spans: Vec<SpanData>,
 }
 

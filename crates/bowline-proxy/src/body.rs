@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -21,48 +21,98 @@ pub(crate) struct TooLarge {
     pub(crate) body_max: u64,
 }
 
-/// A request's body that never yields more than its route allows, and what to do if it tries.
-///
-/// One that says its length is refused at once if that is too much, and passes untouched otherwise:
-/// hyper holds it to its word. Others are counted as they stream.
-///
-/// Where the client waits for a `100 Continue` it has sent nothing yet, and nothing is left over.
-pub(crate) fn limit(body: Incoming, body_max: u64, expects_continue: bool) -> (Result<Body, Error>, Rest) {
-    match body.size_hint().exact() {
-        Some(length) if length > body_max => {
-            let rest = if expects_continue { Rest::default() } else { Rest::of(body) };
-            (Err(Error::BodyTooLarge { body_max }), rest)
-        }
-        Some(_) => (Ok(Body::incoming(body)), Rest::default()),
-        None => {
-            let rest = Rest(Some(Arc::new(Mutex::new(None))));
-            let limited = Limited { body: Some(body), left: body_max, body_max, rest: rest.clone() };
-            (Ok(Body::stream(limited)), rest)
-        }
-    }
+/// A request's body while nobody reads it: before it is passed on, and again when that ended early.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rest(Option<Arc<Mutex<Unread>>>);
+
+#[derive(Debug)]
+struct Unread {
+    body: Option<Incoming>,
+    /// Whether the client sends it: false while it waits for a `100 Continue`, which hyper sends when
+    /// the body is first read.
+    is_sent: bool,
 }
 
-/// What was not read of a body that was cut off; nothing where none was.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Rest(Option<Arc<Mutex<Option<Incoming>>>>);
+/// What is left of a request's body.
+#[derive(Debug)]
+pub(crate) enum Left {
+    Nothing,
+    /// A body that the client was not asked to send, and may send or not.
+    Unasked,
+    Sent(Incoming),
+}
 
 impl Rest {
-    fn of(body: Incoming) -> Self {
-        Self(Some(Arc::new(Mutex::new(Some(body)))))
+    /// A request's body; `expects_continue` where the client waits to be asked for it.
+    pub(crate) fn new(body: Incoming, expects_continue: bool) -> Self {
+        if body.is_end_stream() {
+            return Self::default();
+        }
+        let unread = Unread { body: Some(body), is_sent: !expects_continue };
+        Self(Some(Arc::new(Mutex::new(unread))))
     }
 
-    fn take(&self) -> Option<Incoming> {
-        self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// The body to pass on, which never yields more than its route allows.
+    ///
+    /// One that says its length is refused at once if that is too much; others are counted as they
+    /// stream. What is not read of it comes back here when it is dropped.
+    pub(crate) fn pass_on(&self, body_max: u64) -> Result<Body, Error> {
+        let Some(unread) = &self.0 else { return Ok(Body::empty()) };
+        let mut unread = lock(unread);
+        if unread.body.as_ref().is_some_and(|body| body.size_hint().lower() > body_max) {
+            return Err(Error::BodyTooLarge { body_max });
+        }
+        let body = unread.body.take();
+        Ok(Body::stream(Limited { body, left: body_max, body_max, is_read: false, rest: self.clone() }))
+    }
+
+    /// What is left of it now.
+    pub(crate) fn take(&self) -> Left {
+        let Some(unread) = &self.0 else { return Left::Nothing };
+        let mut unread = lock(unread);
+        match unread.body.take() {
+            Some(body) if body.is_end_stream() => Left::Nothing,
+            Some(body) if unread.is_sent => Left::Sent(body),
+            Some(_) => Left::Unasked,
+            None => Left::Nothing,
+        }
     }
 }
 
-/// A body of unknown length, counted.
+fn lock(unread: &Mutex<Unread>) -> MutexGuard<'_, Unread> {
+    unread.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Left {
+    /// Whether no other request can follow on the connection, as this one's end may not be met.
+    pub(crate) fn is_last(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Unasked => true,
+            Self::Sent(body) => body.size_hint().upper().is_none_or(|left| left > SKIPPED_BYTES_MAX),
+        }
+    }
+}
+
+/// A body that is passed on, counted.
 struct Limited {
     /// Until it is cut off.
     body: Option<Incoming>,
     left: u64,
     body_max: u64,
+    is_read: bool,
     rest: Rest,
+}
+
+impl Limited {
+    /// Puts back what was not read.
+    fn put_back(&mut self) {
+        if let (Some(body), Some(unread)) = (self.body.take(), &self.rest.0) {
+            let mut unread = lock(unread);
+            unread.body = Some(body);
+            unread.is_sent |= self.is_read;
+        }
+    }
 }
 
 impl HttpBody for Limited {
@@ -70,22 +120,31 @@ impl HttpBody for Limited {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let this = &mut *self;
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        this.is_read = true;
         let frame = ready!(Pin::new(body).poll_frame(cx)?);
         let length = frame.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
-        let Some(left) = self.left.checked_sub(length) else {
-            let body = self.body.take();
-            if let Some(rest) = &self.rest.0 {
-                *rest.lock().unwrap_or_else(PoisonError::into_inner) = body;
-            }
-            return Poll::Ready(Some(Err(TooLarge { body_max: self.body_max }.into())));
+        let Some(left) = this.left.checked_sub(length) else {
+            this.put_back();
+            return Poll::Ready(Some(Err(TooLarge { body_max: this.body_max }.into())));
         };
-        self.left = left;
+        this.left = left;
         Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
         self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        self.put_back();
     }
 }
 
@@ -95,6 +154,11 @@ impl HttpBody for Limited {
 /// why. nginx's `lingering_close` does the same.
 const LINGER_MAX: Duration = Duration::from_secs(10);
 const LINGER_BYTES_MAX: usize = 64 << 20;
+
+/// The longest rest of a refused body that is skipped for the sake of the request after it.
+///
+/// In an outage every call is refused: closing each one's connection would add to it.
+const SKIPPED_BYTES_MAX: u64 = 64 * 1024;
 
 /// An answer that is sent at once, and ends when the client has stopped sending.
 pub(crate) struct Lingering {
@@ -135,16 +199,16 @@ pub(crate) enum ProxyBody {
 }
 
 impl ProxyBody {
-    /// Our own answer; if it refuses a body, what is left of that is read and thrown away.
-    pub(crate) fn local(answer: Bytes, rest: &Rest) -> Self {
-        match rest.take() {
-            Some(body) => Self::Lingering(Box::new(Lingering {
+    /// Our own answer; what is left of the request's body is read and thrown away.
+    pub(crate) fn local(answer: Bytes, left: Left) -> Self {
+        match left {
+            Left::Sent(body) => Self::Lingering(Box::new(Lingering {
                 answer,
                 body,
                 bytes_left: LINGER_BYTES_MAX,
                 until: Box::pin(time::sleep(LINGER_MAX)),
             })),
-            None => Self::Local(answer),
+            Left::Nothing | Left::Unasked => Self::Local(answer),
         }
     }
 

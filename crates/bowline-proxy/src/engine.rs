@@ -2,17 +2,18 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwap;
 use bowline_runtime::{
     drain::{self, Drain, Drainer},
     metric::Registry,
-    net, task, time,
+    net::{self, TcpListener},
+    task, time,
 };
 use bowline_telemetry::Tracer;
 use bowline_transport::{
     PoolMetrics, PoolSettings,
     server::{self, Peer},
 };
+use tokio::sync::watch;
 
 use crate::{handler::Worker, headers::Client, snapshot::Snapshot};
 
@@ -64,7 +65,7 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// A worker's thread or runtime cannot be made.
+    /// A worker's thread or runtime cannot be made, or it cannot take over its listener.
     #[error("cannot start worker {worker}")]
     Worker {
         /// Which, from 0.
@@ -79,7 +80,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Engine {
     addr: SocketAddr,
-    snapshots: Arc<ArcSwap<Snapshot>>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
     /// Says: accept no more, finish what is there.
     drainer: Drainer,
     /// Says: end now. Workers hear it, too, when this is dropped.
@@ -105,18 +106,21 @@ impl Engine {
         let listen_error = |source| StartError::Listen { listen: settings.listen, source };
         let listeners = net::listen_shared(settings.listen, settings.workers).map_err(listen_error)?;
         let addr = listeners[0].local_addr().map_err(listen_error)?;
-        let snapshots = Arc::new(ArcSwap::new(snapshot));
+        let snapshots = watch::Sender::new(snapshot);
         let (drainer, drain) = drain::channel();
         let (cutter, cut) = drain::channel();
         for (index, listener) in listeners.into_iter().enumerate() {
             let settings = settings.of_worker(index, metrics);
-            let (snapshots, tracer, metrics) = (Arc::clone(&snapshots), tracer.clone(), metrics.clone());
+            let (snapshots, tracer, metrics) = (snapshots.subscribe(), tracer.clone(), metrics.clone());
             let (drain, mut cut) = (drain.clone(), cut.clone());
-            let work = move || async move {
+            let work = move || {
+                let listener = net::adopt(listener)?;
                 let worker = Rc::new(Worker::new(index, &settings, snapshots, tracer, &metrics));
-                cut.or_drain(serve(listener, settings, worker, drain)).await;
+                Ok(async move {
+                    cut.or_drain(serve(listener, settings, worker, drain)).await;
+                })
             };
-            let started = task::core_thread(&format!("bowline-proxy-{index}"), work);
+            let started = task::try_core_thread(&format!("bowline-proxy-{index}"), work);
             started.map_err(|source| StartError::Worker { worker: index, source })?;
         }
         Ok(Self { addr, snapshots, drainer, cutter })
@@ -128,8 +132,10 @@ impl Engine {
     }
 
     /// Serves requests that come from now on by another snapshot; those in flight keep theirs.
+    ///
+    /// The one before is dropped when the last of these has ended, even where no request comes.
     pub fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
-        self.snapshots.store(snapshot);
+        self.snapshots.send_replace(snapshot);
     }
 
     /// Stops accepting, lets what is in flight finish, and cuts what is left after `grace`.
@@ -146,14 +152,8 @@ impl Engine {
 }
 
 /// One worker's accept loop, until it is drained.
-async fn serve(listener: std::net::TcpListener, settings: Settings, worker: Rc<Worker>, drain: Drain) {
-    let listener = match net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(error = %error, "worker cannot listen");
-            return;
-        }
-    };
+async fn serve(listener: TcpListener, settings: Settings, worker: Rc<Worker>, drain: Drain) {
+    let _following = task::Guarded::new(task::spawn_local(Rc::clone(&worker).follow()));
     let trusts_forwarded = settings.trusts_forwarded;
     server::serve_local(listener, settings.server, drain, move |peer: &Peer| {
         let (worker, client) = (Rc::clone(&worker), Rc::new(Client::new(*peer, trusts_forwarded)));

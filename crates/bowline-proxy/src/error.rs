@@ -4,14 +4,14 @@ use std::error::Error as StdError;
 
 use bowline_model::Code;
 use bowline_telemetry::TraceId;
-use bowline_transport::{Side, problem::Problem};
+use bowline_transport::{Kind, Side, problem::Problem};
 use bytes::Bytes;
 use http::{
-    HeaderValue, Response, Version,
+    HeaderValue, Response,
     header::{ALLOW, CONNECTION, RETRY_AFTER},
 };
 
-use crate::{matcher::Miss, target::Refusal};
+use crate::{body::TooLarge, matcher::Miss, target::Refusal};
 
 /// Why a request is answered by us.
 #[derive(Debug, thiserror::Error)]
@@ -81,29 +81,40 @@ impl From<Miss> for Error {
 impl From<bowline_upstream::Error> for Error {
     /// A body that we cut off is our refusal, however deep in the call it came to light.
     fn from(error: bowline_upstream::Error) -> Self {
-        let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
-        while let Some(current) = cause {
-            if let Some(too_large) = current.downcast_ref::<crate::body::TooLarge>() {
-                return Self::BodyTooLarge { body_max: too_large.body_max };
-            }
-            cause = current.source();
+        match too_large(&error) {
+            Some(TooLarge { body_max }) => Self::BodyTooLarge { body_max: *body_max },
+            None => Self::Upstream(error),
         }
-        Self::Upstream(error)
+    }
+}
+
+fn too_large<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a TooLarge> {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        if let Some(too_large) = current.downcast_ref() {
+            return Some(too_large);
+        }
+        cause = current.source();
+    }
+    None
+}
+
+/// What is counted, and said, of an answer that broke off after its head was passed on.
+pub(crate) fn broken(error: &bowline_transport::Error) -> (Code, &'static str) {
+    match error.kind() {
+        Kind::RequestBody if too_large(error).is_some() => (Code::PayloadTooLarge, "body_too_large"),
+        Kind::RequestBody => (error.code(), "request_body"),
+        _ => (error.code(), "upstream_reset"),
     }
 }
 
 /// Answers an error: the only place where one becomes a response.
 ///
-/// The client is told the error itself; its causes go to the log.
-pub(crate) fn rescue(error: &Error, trace_id: TraceId, version: Version) -> Response<Bytes> {
-    let trace_id = trace_id.to_string();
-    if error.side() == Side::Downstream {
-        tracing::debug!(reason = error.reason(), trace_id, error = %error, "request refused");
-    } else {
-        tracing::warn!(reason = error.reason(), trace_id, error = chain(error), "request failed");
-    }
-    let problem = Problem::new(error.code(), error.to_string()).with_reason(error.reason()).with_trace_id(trace_id);
-    let mut response = problem.to_response();
+/// The client is told the error itself; its causes go to the log. `is_last` closes the connection, as
+/// what is left of the request may not be read to its end.
+pub(crate) fn rescue(error: &Error, trace_id: TraceId, is_last: bool) -> Response<Bytes> {
+    let problem = Problem::new(error.code(), error.to_string()).with_reason(error.reason());
+    let mut response = problem.with_trace_id(trace_id.to_string()).to_response();
     let headers = response.headers_mut();
     match error {
         Error::Method { allow } => {
@@ -113,23 +124,10 @@ pub(crate) fn rescue(error: &Error, trace_id: TraceId, version: Version) -> Resp
             // In whole seconds, rounded up: coming back earlier is in vain.
             headers.insert(RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).min(3600) as u16));
         }
-        // What is left of the body is not read, so that nothing can follow it.
-        Error::BodyTooLarge { .. } if version < Version::HTTP_2 => {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
         _ => {}
     }
-    response
-}
-
-/// An error and its causes, for the log.
-pub(crate) fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(current) = cause {
-        text.push_str(": ");
-        text.push_str(&current.to_string());
-        cause = current.source();
+    if is_last {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    text
+    response
 }

@@ -2,24 +2,25 @@
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
-use arc_swap::{ArcSwap, Cache};
 use bowline_runtime::metric::{Gauge, Registry};
-use bowline_telemetry::{SpanKind, Tracer, names, propagation};
+use bowline_telemetry::{SpanKind, Tracer, names};
 use bowline_transport::{
     LocalPool,
     server::{Incoming, Peer},
 };
 use bowline_upstream::ResponseBody;
 use http::{HeaderValue, Method, Request, Response, Version, request::Parts};
+use tokio::sync::watch;
 
 use crate::{
-    body::{ProxyBody, Rest, limit},
+    body::{Left, ProxyBody, Rest},
     cells::Cells,
     engine::Settings,
     error::{Error, rescue},
+    gate::Gates,
     headers::{self, Client, Seen},
     matcher::Query,
-    record::{Chosen, Record},
+    record::{Chosen, Record, note_method},
     snapshot::{Held, Snapshot},
     target::Target,
 };
@@ -33,33 +34,42 @@ pub(crate) struct Worker {
     pub(crate) in_flight: Gauge,
     /// Counts what matches no route.
     pub(crate) unrouted: Cells,
+    /// What keeps its failures from flooding the log.
+    pub(crate) gates: Gates,
 }
 
 /// The snapshot that was last seen.
 #[derive(Debug)]
 struct Latest {
-    cache: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
-    /// The same once more, for the requests to hold.
-    local: Rc<Held>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    seen: Rc<Held>,
 }
 
 impl Worker {
     pub(crate) fn new(
         index: usize,
         settings: &Settings,
-        snapshots: Arc<ArcSwap<Snapshot>>,
+        mut snapshots: watch::Receiver<Arc<Snapshot>>,
         tracer: Tracer,
         metrics: &Registry,
     ) -> Self {
-        let mut cache = Cache::new(snapshots);
-        let local = Rc::new(Held(Arc::clone(cache.load())));
+        let seen = Rc::new(Held(Arc::clone(&snapshots.borrow_and_update())));
         let labels = [(names::LABEL_REPORTER, settings.reporter), ("worker", &*index.to_string())];
         Self {
-            snapshots: RefCell::new(Latest { cache, local }),
+            snapshots: RefCell::new(Latest { snapshots, seen }),
             pool: LocalPool::new(settings.pool.clone()),
             tracer,
             in_flight: metrics.gauge("bowline_requests_in_flight", "Requests under way.", &labels),
             unrouted: Cells::new(metrics, settings.reporter, "", ""),
+            gates: Gates::default(),
+        }
+    }
+
+    /// Lets go of the snapshots that were replaced, also while no request comes.
+    pub(crate) async fn follow(self: Rc<Self>) {
+        let mut snapshots = self.snapshots.borrow().snapshots.clone();
+        while snapshots.changed().await.is_ok() {
+            self.snapshots.borrow_mut().get();
         }
     }
 
@@ -70,13 +80,14 @@ impl Worker {
     /// request is counted as 499.
     pub(crate) async fn handle(self: Rc<Self>, client: Rc<Client>, request: Request<Incoming>) -> Response<ProxyBody> {
         let version = request.version();
-        let seen = Seen::look(request.headers());
-        let parent = if seen.trace { propagation::extract(request.headers()) } else { None };
+        let mut seen = Seen::look(request.headers());
+        let parent = seen.read_trace(request.headers());
         let span = self.tracer.start("request", SpanKind::Server, parent);
         let trace_id = span.context().trace_id;
         let mut record = Record::begin(&self, span);
-        let mut rest = Rest::default();
-        let mut response = match self.forward(&client, request, seen, &mut record, &mut rest).await {
+        let (parts, body) = request.into_parts();
+        let rest = Rest::new(body, seen.expect);
+        let mut response = match self.forward(&client, parts, &rest, seen, &mut record).await {
             Ok(response) => {
                 record.answer(response.status());
                 response.map(|body| ProxyBody::upstream(body, record))
@@ -84,7 +95,9 @@ impl Worker {
             Err(error) => {
                 record.refuse(&error);
                 record.finish();
-                rescue(&error, trace_id, version).map(|answer| ProxyBody::local(answer, &rest))
+                // HTTP/2 can end a request without the connection.
+                let left = if version < Version::HTTP_2 { rest.take() } else { Left::Nothing };
+                rescue(&error, trace_id, left.is_last()).map(|answer| ProxyBody::local(answer, left))
             }
         };
         headers::add_trace_id(response.headers_mut(), trace_id);
@@ -94,21 +107,19 @@ impl Worker {
     async fn forward(
         &self,
         client: &Client,
-        request: Request<Incoming>,
+        mut parts: Parts,
+        rest: &Rest,
         seen: Seen,
         record: &mut Record,
-        rest: &mut Rest,
     ) -> Result<Response<ResponseBody<LocalPool>>, Error> {
-        let (mut parts, body) = request.into_parts();
         describe(&parts, &client.peer, record);
         let (chosen, host) = self.route(&parts, record)?;
         let route = &chosen.snapshot.routes[chosen.route];
         headers::check_upgrade(&parts.headers, seen)?;
-        let limited;
-        (limited, *rest) = limit(body, route.body_max, seen.expect);
+        let body = rest.pass_on(route.body_max)?;
         headers::prepare_request(&mut parts.headers, host, client, seen);
         let upstream = &route.backends[chosen.backend].upstream;
-        let request = Request::from_parts(parts, limited?);
+        let request = Request::from_parts(parts, body);
         let mut response = upstream.call(&self.pool, request, &mut record.span, None).await?;
         headers::prepare_response(response.headers_mut());
         Ok(response)
@@ -132,11 +143,10 @@ impl Worker {
 
 impl Latest {
     fn get(&mut self) -> Rc<Held> {
-        let latest = self.cache.load();
-        if !Arc::ptr_eq(latest, &self.local.0) {
-            self.local = Rc::new(Held(Arc::clone(latest)));
+        if self.snapshots.has_changed().unwrap_or(false) {
+            self.seen = Rc::new(Held(Arc::clone(&self.snapshots.borrow_and_update())));
         }
-        Rc::clone(&self.local)
+        Rc::clone(&self.seen)
     }
 }
 
@@ -146,7 +156,7 @@ fn describe(parts: &Parts, peer: &Peer, record: &mut Record) {
     if !span.is_recording() {
         return;
     }
-    span.set(names::HTTP_REQUEST_METHOD, parts.method.as_str().to_owned());
+    note_method(span, &parts.method);
     span.set(names::URL_PATH, parts.uri.path().to_owned());
     span.set(names::NETWORK_PROTOCOL_VERSION, if parts.version >= Version::HTTP_2 { "2" } else { "1.1" });
     if let Some(remote) = peer.remote {

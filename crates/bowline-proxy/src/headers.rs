@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use bowline_telemetry::TraceId;
+use bowline_telemetry::{SpanContext, TraceId, propagation};
 use bowline_transport::{
     forward::{self, Forwarded},
     problem,
@@ -18,8 +18,8 @@ use http::{
 
 use crate::error::Error;
 
-/// Request headers that only Bowline itself says begin with this.
-const INTERNAL_PREFIX: &str = "x-bowline-";
+/// Request headers that only Bowline itself says begin with one of these.
+const INTERNAL_PREFIXES: [&str; 2] = ["x-bowline-", "x_bowline_"];
 
 /// The most headers that are added to a request on its way: four here, and the caller's trace and time.
 const ADDED_MAX: usize = 6;
@@ -43,8 +43,8 @@ pub(crate) struct Seen {
     forwarded: bool,
     /// `tracestate`.
     state: bool,
-    /// The context of a trace, in any of its forms.
-    pub(crate) trace: bool,
+    /// The context of a trace, in any of its forms; once it was read, whether it could be.
+    trace: bool,
     /// `Expect`.
     pub(crate) expect: bool,
 }
@@ -58,18 +58,25 @@ impl Seen {
                 "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" => seen.hop = true,
                 "upgrade" => (seen.hop, seen.upgrade) = (true, true),
                 "expect" => seen.expect = true,
-                "forwarded" => seen.forwarded = true,
                 "traceparent" | "b3" => seen.trace = true,
                 "tracestate" => seen.state = true,
-                other if !other.starts_with("x-") => {}
-                other => {
-                    seen.internal |= other.starts_with(INTERNAL_PREFIX);
-                    seen.forwarded |= other.starts_with("x-forwarded-");
+                // The other names that matter begin so: `forwarded`, `true-client-ip`, `x-…`, `x_…`.
+                other if other.starts_with(['f', 't', 'x']) => {
+                    seen.internal |= is_internal(other);
+                    seen.forwarded |= forward::is_forwarded(other);
                     seen.trace |= other.starts_with("x-b3-");
                 }
+                _ => {}
             }
         }
         seen
+    }
+
+    /// Reads the span that the request goes on from; a context that is malformed counts as absent.
+    pub(crate) fn read_trace(&mut self, headers: &HeaderMap) -> Option<SpanContext> {
+        let parent = if self.trace { propagation::extract(headers) } else { None };
+        self.trace = parent.is_some();
+        parent
     }
 }
 
@@ -132,7 +139,8 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, client
     if seen.internal {
         remove_internal(headers);
     }
-    // Whose trace it continues is not known, so what it says of the trace is worth nothing.
+    // Whose trace it continues is not known, so what it says of the trace is worth nothing (W3C
+    // Trace Context 3.3.1.1).
     if seen.state && !seen.trace {
         headers.remove(TRACESTATE);
     }
@@ -145,7 +153,12 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, client
 
 /// Makes the headers of a response fit for the client.
 pub(crate) fn prepare_response(headers: &mut HeaderMap) {
-    remove_hop_by_hop(headers, Seen::look(headers));
+    let seen = Seen::look(headers);
+    remove_hop_by_hop(headers, seen);
+    // What says that it was refused here was: a service cannot claim it.
+    if seen.internal {
+        remove_internal(headers);
+    }
 }
 
 /// Takes away what is meant for one hop; mostly that is a `Connection` that names nothing else.
@@ -169,9 +182,13 @@ pub(crate) fn add_trace_id(headers: &mut HeaderMap, trace_id: TraceId) {
     headers.insert(TRACE_ID, HeaderValue::from_bytes(&text).expect("hex digits are a header value"));
 }
 
+/// Whether only Bowline itself says it; `_` counts as `-`, as it does to services behind CGI.
+fn is_internal(name: &str) -> bool {
+    INTERNAL_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 fn remove_internal(headers: &mut HeaderMap) {
-    let is_internal = |name: &&HeaderName| name.as_str().starts_with(INTERNAL_PREFIX);
-    let internal: Vec<_> = headers.keys().filter(is_internal).cloned().collect();
+    let internal: Vec<HeaderName> = headers.keys().filter(|name| is_internal(name.as_str())).cloned().collect();
     for name in internal {
         headers.remove(name);
     }
@@ -182,7 +199,11 @@ mod tests {
     use super::*;
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
     }
 
     fn client(is_trusted: bool) -> Client {
@@ -191,7 +212,8 @@ mod tests {
 
     fn prepared(client: &Client, host: &'static str, pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = map(pairs);
-        let seen = Seen::look(&headers);
+        let mut seen = Seen::look(&headers);
+        seen.read_trace(&headers);
         prepare_request(&mut headers, HeaderValue::from_static(host), client, seen);
         headers
     }
@@ -221,6 +243,12 @@ mod tests {
             "x-forwarded-for",
             "x-forwarded-host",
             "x-forwarded-proto",
+            "x-forwarded-prefix",
+            "x_forwarded_for",
+            "x_bowline_reason",
+            "x-real-ip",
+            "x-original-url",
+            "true-client-ip",
             "tracestate",
             "connection",
             "keep-alive",
@@ -265,7 +293,22 @@ mod tests {
         for name in ["traceparent", "b3", "x-b3-traceid"] {
             assert!(Seen::look(&map(&[(name, "1")])).trace, "{name}");
         }
-        let state = [("traceparent", "1"), ("tracestate", "2")];
-        assert_eq!(prepared(&client(false), "a", &state)["tracestate"], "2");
+    }
+
+    #[test]
+    fn the_state_of_a_trace_passes_only_with_the_trace() {
+        let parent = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let state = ("tracestate", "vendor=1");
+        assert_eq!(prepared(&client(false), "a", &[parent, state])["tracestate"], "vendor=1");
+        for unread in [&[state][..], &[("traceparent", "1"), state], &[parent, parent, state], &[("b3", "0"), state]] {
+            assert!(!prepared(&client(false), "a", unread).contains_key("tracestate"), "{unread:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_says_nothing_in_our_name() {
+        let mut headers = map(&[("x-bowline-reason", "breaker_open"), ("x-bowline-x", "1"), ("x-kept", "1")]);
+        prepare_response(&mut headers);
+        assert_eq!(headers, map(&[("x-kept", "1")]));
     }
 }

@@ -8,8 +8,8 @@
 //!
 //! | status | reason | when |
 //! |---|---|---|
-//! | 400 | `bad_host` | HTTP/1.1 without exactly one valid `Host`; HTTP/2 with two hosts that differ |
-//! | 400 | `bad_path` | the path has `//`, `.` or `..` segments (also percent-encoded), or a backslash |
+//! | 400 | `bad_host` | HTTP/1.1 without exactly one valid `Host` of at most 255 bytes; HTTP/2 with two hosts that differ |
+//! | 400 | `bad_path` | the path can be read as another one: see below |
 //! | 400 | `upgrade_unsupported`, `connect_unsupported` | the client asks for a WebSocket or a tunnel |
 //! | 404 | `no_route` | no route has the host and path |
 //! | 405 | `method_not_allowed` | a route has them, with other methods: `Allow` says which |
@@ -19,14 +19,24 @@
 //! | 503 | `no_backend`, `no_instance`, `breaker_open`, `upstream_connect` | nobody can take it now |
 //! | 504 | `timeout` | no answer before the route's timeout |
 //!
-//! Every response carries `x-trace-id`. Request headers named `x-bowline-…` are Bowline's own and
-//! are taken away from what comes in. An `Upgrade` other than to WebSocket is ignored, as RFC 9110
+//! A path goes to the route that its every reading goes to, or nowhere, so that none walks round a
+//! strict route by another spelling. Refused are empty segments (`//`, `/;x`), `.` and `..` segments,
+//! backslashes, a `%` without two hexadecimal digits, and percent-encoded slashes, backslashes, NULs,
+//! letters, digits and `-._~`. [Matching](matcher::Matcher) looks at each segment percent-decoded and
+//! without its parameters (`;x=1`); the path is passed on as it was sent.
+//!
+//! A request that fails through no fault of the client is logged, at most once a second for each route
+//! and reason; the next line has the count of those left out.
+//!
+//! Every response carries `x-trace-id`. Headers named `x-bowline-…` are Bowline's own and are taken
+//! away from requests and answers that pass. An `Upgrade` other than to WebSocket is ignored, as RFC 9110
 //! 7.8 allows.
 
 mod body;
 mod cells;
 mod engine;
 mod error;
+mod gate;
 mod handler;
 mod headers;
 mod record;

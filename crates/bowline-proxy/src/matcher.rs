@@ -5,6 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use bowline_model::route::{HostPattern, PathPattern, Route, RouteMatch};
 use http::{HeaderMap, Method};
 
+use crate::target::HOST_MAX;
+
 use tree::{Entry, Tree};
 
 mod tree;
@@ -26,6 +28,12 @@ mod tests;
 /// less specific one may answer in its place. Methods are compared exactly: `GET` does not include
 /// `HEAD`. A header with several values holds when one of them does.
 ///
+/// A segment of a path is compared with a literal as a server behind us may read it: up to its first
+/// `;`, as many servers take what follows for parameters and route without it, and percent-decoded.
+/// So `/admin;x=1` and `/caf%c3%a9` are `/admin` and `/caf%C3%A9`, and no less specific route answers
+/// for them; what is passed on is the path as it was sent. Paths with a second spelling of another
+/// kind, as `/%61dmin` or `/a%2fb`, must be refused before.
+///
 /// Looking up costs a hash for the host and one binary search for each segment of the path, so it
 /// grows with the logarithm of the number of routes. Nothing is allocated when a route is found.
 #[derive(Debug, Default)]
@@ -33,6 +41,7 @@ pub struct Matcher {
     exact: HashMap<Box<str>, Tree>,
     wildcard: HashMap<Box<str>, Tree>,
     any: Tree,
+    route_count: usize,
 }
 
 /// What a lookup reads of a request.
@@ -62,29 +71,41 @@ pub enum Miss {
 
 /// A route that cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("route `{route}` matches on `{header}`, which is not a header name")]
-pub struct InvalidRoute {
-    /// The route.
-    pub route: String,
-    /// What it has in the place of a header name.
-    pub header: String,
+#[non_exhaustive]
+pub enum InvalidRoute {
+    /// It matches on a header that cannot exist.
+    #[error("route `{route}` matches on `{header}`, which is not a header name")]
+    Header {
+        /// The route.
+        route: String,
+        /// What it has in the place of a header name.
+        header: String,
+    },
+    /// No request has the path, as those that could are refused or compared without their parameters.
+    #[error("route `{route}` has the path segment `{segment}`, which matches nothing: {problem}")]
+    Segment {
+        /// The route.
+        route: String,
+        /// The segment.
+        segment: String,
+        /// Why no request has it.
+        problem: &'static str,
+    },
 }
-
-/// The longest host name that is looked up; DNS has no longer ones.
-const HOST_MAX: usize = 255;
 
 impl Matcher {
     /// Compiles routes; what [`Matcher::find`] returns is an index into them.
     ///
     /// # Errors
-    /// [`InvalidRoute`] when a match names a header that cannot exist.
+    /// [`InvalidRoute`] when a match names a header that cannot exist, or a path that no request has.
     pub fn new(routes: &[Route]) -> Result<Self, InvalidRoute> {
-        let mut matcher = Self::default();
+        let mut matcher = Self { route_count: routes.len(), ..Self::default() };
         let everywhere = [everything()];
         for (index, route) in routes.iter().enumerate() {
             let matches = if route.matches.is_empty() { &everywhere } else { route.matches.as_slice() };
             for each in matches {
                 let entry = Entry::new(index, route, each)?;
+                tree::check(route, &each.path)?;
                 if route.hosts.is_empty() {
                     matcher.any.insert(&each.path, entry.clone());
                 }
@@ -104,6 +125,11 @@ impl Matcher {
         let mut buffer = [0; HOST_MAX];
         let host = lower_case(query.host, &mut buffer);
         self.trees_for(host).find_map(|tree| tree.find(query)).ok_or_else(|| self.explain(host, query))
+    }
+
+    /// How many routes were compiled.
+    pub(crate) fn route_count(&self) -> usize {
+        self.route_count
     }
 
     /// The slow path: nothing was found; which methods would have been?
@@ -146,10 +172,13 @@ fn everything() -> RouteMatch {
 /// A name that is too long to exist matches no host pattern.
 fn lower_case<'a>(host: &'a str, buffer: &'a mut [u8; HOST_MAX]) -> &'a str {
     let host = host.strip_suffix('.').unwrap_or(host);
+    if host.len() > HOST_MAX {
+        return "";
+    }
     if !host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return host;
     }
-    let Some(lower) = buffer.get_mut(..host.len()) else { return "" };
+    let lower = &mut buffer[..host.len()];
     lower.copy_from_slice(host.as_bytes());
     lower.make_ascii_lowercase();
     std::str::from_utf8(lower).expect("lower-casing ASCII keeps UTF-8 valid")

@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use bowline_model::Code;
+use bowline_model::{Code, error::chain};
 use bowline_runtime::time::{self, Instant};
 use bowline_telemetry::{Span, names};
+use bowline_transport::Side;
 use http::{Method, StatusCode};
 
 use crate::{
-    error::{Error, chain},
+    error::{self, Error},
     handler::Worker,
     snapshot::Held,
 };
@@ -48,7 +49,7 @@ impl Record {
         if self.span.is_recording() {
             let route = &chosen.snapshot.routes[chosen.route];
             let service = route.backends[chosen.backend].upstream.service().to_string();
-            self.span.rename(format!("{method} {}", route.name));
+            self.span.rename(format!("{} {}", known(method).unwrap_or("HTTP"), route.name));
             self.span.set(names::BOWLINE_ROUTE, route.name.clone());
             self.span.set(names::BOWLINE_BACKEND, service);
         }
@@ -63,8 +64,9 @@ impl Record {
         }
     }
 
-    /// Notes that we answer an error ourselves.
+    /// Notes that we answer an error ourselves, and logs it with its causes.
     pub(crate) fn refuse(&mut self, error: &Error) {
+        self.log_refusal(error);
         self.status = error.code().http_status();
         self.span.set(names::BOWLINE_REASON, error.reason());
         if self.status >= 500 && self.span.is_recording() {
@@ -80,11 +82,40 @@ impl Record {
 
     /// The upstream's answer broke off after its head was passed on.
     pub(crate) fn break_off(mut self, error: &bowline_transport::Error) {
-        let trace_id = self.span.context().trace_id;
-        tracing::warn!(%trace_id, error = chain(error), "answer broke off while it was passed on");
-        self.status = error.code().http_status();
-        self.fail("upstream_reset", "the answer broke off");
+        let (code, reason) = error::broken(error);
+        let (route, trace_id) = (self.route(), self.span.context().trace_id);
+        if error.side() == Side::Downstream {
+            tracing::debug!(route, reason, %trace_id, error = chain(error), "answer was cut off");
+        } else if let Some(left_out) = self.admit(reason) {
+            let error = chain(error);
+            tracing::warn!(route, reason, %trace_id, left_out, error, "answer broke off while it was passed on");
+        }
+        self.status = code.http_status();
+        self.fail(reason, "the answer broke off");
         self.count();
+    }
+
+    fn log_refusal(&self, error: &Error) {
+        let (route, reason, trace_id) = (self.route(), error.reason(), self.span.context().trace_id);
+        if error.side() == Side::Downstream {
+            tracing::debug!(route, reason, %trace_id, error = %error, "request refused");
+        } else if let Some(left_out) = self.admit(reason) {
+            tracing::warn!(route, reason, %trace_id, left_out, error = chain(error), "request failed");
+        }
+    }
+
+    /// Whether a failure is logged now: with how many were not since the last that was.
+    fn admit(&self, reason: &str) -> Option<u64> {
+        let gates = match &self.chosen {
+            Some(chosen) => &chosen.snapshot.routes[chosen.route].gates,
+            None => &self.worker.gates,
+        };
+        gates.admit(reason, time::now())
+    }
+
+    /// The route's name; empty where none was found.
+    fn route(&self) -> &str {
+        self.chosen.as_ref().map_or("", |chosen| &chosen.snapshot.routes[chosen.route].name)
     }
 
     fn fail(&mut self, reason: &'static str, message: &'static str) {
@@ -105,6 +136,25 @@ impl Record {
         cells.record(self.status, self.started.elapsed());
         self.span.set(names::HTTP_RESPONSE_STATUS_CODE, i64::from(self.status));
     }
+}
+
+/// Says on a span which method was asked for. Clients may invent methods, and what spans are grouped
+/// by must not grow with them.
+///
+/// Source: OpenTelemetry semantic conventions, HTTP spans.
+pub(crate) fn note_method(span: &mut Span, method: &Method) {
+    span.set(names::HTTP_REQUEST_METHOD, known(method).unwrap_or("_OTHER"));
+    if known(method).is_none() {
+        span.set(METHOD_ORIGINAL, method.as_str().to_owned());
+    }
+}
+
+const METHOD_ORIGINAL: &str = "http.request.method_original";
+
+/// The name of a method that RFC 9110 or RFC 5789 defines.
+fn known(method: &Method) -> Option<&'static str> {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    KNOWN.into_iter().find(|known| *known == method.as_str())
 }
 
 impl Drop for Record {

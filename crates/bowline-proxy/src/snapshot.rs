@@ -6,10 +6,7 @@ use bowline_model::route::Route;
 use bowline_runtime::{metric::Registry, rand};
 use bowline_upstream::Upstream;
 
-use crate::{
-    cells::Cells,
-    matcher::{InvalidRoute, Matcher},
-};
+use crate::{cells::Cells, gate::Gates, matcher::Matcher};
 
 /// The routes, compiled, with the upstream of each backend.
 #[derive(Debug)]
@@ -28,6 +25,8 @@ pub(crate) struct Served {
     pub(crate) name: String,
     pub(crate) body_max: u64,
     pub(crate) backends: Box<[Backend]>,
+    /// What keeps its failures from flooding the log.
+    pub(crate) gates: Gates,
 }
 
 /// One of a route's destinations.
@@ -40,19 +39,21 @@ pub(crate) struct Backend {
 }
 
 impl Snapshot {
-    /// Compiles routes; `upstream_of` gives the upstream of each route's backend, by its place.
+    /// Joins routes with the matcher compiled from them; `upstream_of` gives the upstream of each
+    /// route's backend, by its place.
     ///
     /// Requests are counted in `metrics` under that `reporter`.
     ///
-    /// # Errors
-    /// [`InvalidRoute`] when a route matches on a header that cannot exist.
+    /// # Panics
+    /// Where the matcher was compiled from another number of routes.
     pub fn new(
+        matcher: Matcher,
         routes: &[Route],
         reporter: &'static str,
         metrics: &Registry,
         mut upstream_of: impl FnMut(&Route, usize) -> Arc<Upstream>,
-    ) -> Result<Self, InvalidRoute> {
-        let matcher = Matcher::new(routes)?;
+    ) -> Self {
+        assert_eq!(matcher.route_count(), routes.len(), "the matcher was compiled from these routes");
         let serve = |route: &Route| {
             let mut weight_sum = 0;
             let backends = route.backends.iter().enumerate().map(|(index, backend)| {
@@ -60,9 +61,14 @@ impl Snapshot {
                 let cells = Cells::new(metrics, reporter, backend.service.as_str(), &route.name);
                 Backend { upstream: upstream_of(route, index), cells, weight_sum }
             });
-            Served { backends: backends.collect(), name: route.name.clone(), body_max: route.body_max }
+            Served {
+                backends: backends.collect(),
+                name: route.name.clone(),
+                body_max: route.body_max,
+                gates: Gates::default(),
+            }
         };
-        Ok(Self { matcher, routes: routes.iter().map(serve).collect() })
+        Self { matcher, routes: routes.iter().map(serve).collect() }
     }
 }
 
@@ -107,7 +113,8 @@ mod tests {
         };
         let registry = Registry::default();
         let make = |_: &Route, _| Upstream::new(service(), CallPolicy::default(), "gateway", &registry);
-        let snapshot = Snapshot::new(&[route], "gateway", &registry, make).unwrap();
+        let matcher = Matcher::new(std::slice::from_ref(&route)).unwrap();
+        let snapshot = Snapshot::new(matcher, &[route], "gateway", &registry, make);
         snapshot.routes.into_iter().next().unwrap()
     }
 

@@ -67,6 +67,9 @@ fn host_header(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     first.map(HeaderValue::to_str).transpose().map_err(|_| Refusal::Host("`Host` is not text"))
 }
 
+/// The longest host name; DNS has no longer ones.
+pub(crate) const HOST_MAX: usize = 255;
+
 /// The host of `host`, `host:port`, `[v6]` or `[v6]:port`.
 fn host_of(authority: &str) -> Result<&str, Refusal> {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
@@ -80,6 +83,9 @@ fn host_of(authority: &str) -> Result<&str, Refusal> {
     } else {
         !host.is_empty() && host.bytes().all(is_name)
     };
+    if host.len() > HOST_MAX {
+        return Err(Refusal::Host("it is too long"));
+    }
     if is_valid && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()) {
         Ok(host)
     } else {
@@ -89,34 +95,67 @@ fn host_of(authority: &str) -> Result<&str, Refusal> {
 
 /// Refuses paths that a server behind us may resolve to another one than we matched.
 ///
-/// Those are empty segments (`//`), segments that are `.` or `..` (also percent-encoded, also with
-/// parameters as in `..;x`), and backslashes. An empty last segment (`/orders/`) is none of these.
-fn check_path(path: &str) -> Result<(), Refusal> {
+/// Those are empty segments (`//`, also with parameters: `/;x`), segments that are `.` or `..` (also
+/// with parameters: `/..;x`), backslashes, and `%` that encodes nothing, or what need not or must not
+/// be encoded: a letter, a digit or one of `-._~` (RFC 3986 6.2.2.2 has both spellings mean the same),
+/// a slash, a backslash, a NUL. An empty last segment (`/orders/`) is none of these.
+pub(crate) fn check_path(path: &str) -> Result<(), Refusal> {
+    let bytes = path.as_bytes();
     let mut previous = 0;
     for (at, byte) in path.bytes().enumerate() {
         match byte {
-            b'/' if previous == b'/' => return Err(Refusal::Path("it has an empty segment")),
-            b'\\' => return Err(Refusal::Path("it has a backslash")),
-            b'.' | b'%' if previous == b'/' && is_dots(&path[at..]) => {
+            b'/' | b';' if previous == b'/' => return Err(Refusal::Path("it has an empty segment")),
+            b'.' if previous == b'/' && is_dots(&bytes[at..]) => {
                 return Err(Refusal::Path("it has a `.` or `..` segment"));
             }
-            _ => previous = byte,
+            b'\\' => return Err(Refusal::Path("it has a backslash")),
+            b'%' => check_encoded(decode(&bytes[at + 1..]))?,
+            _ => {}
         }
+        previous = byte;
     }
     Ok(())
 }
 
-/// Whether the first segment of `rest` is one or two dots.
-fn is_dots(rest: &str) -> bool {
-    let mut rest = rest.as_bytes();
-    for dots in 0.. {
-        rest = match rest {
-            [] | [b'/' | b';', ..] => return (1..=2).contains(&dots),
-            [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => rest,
-            _ => return false,
-        };
+/// Refuses the percent-encoding of what reads differently with and without it.
+fn check_encoded(byte: Option<u8>) -> Result<(), Refusal> {
+    match byte {
+        None => Err(Refusal::Path("it has a `%` that encodes nothing")),
+        Some(b'/' | b'\\' | 0) => Err(Refusal::Path("it encodes a slash, a backslash or a NUL")),
+        Some(byte) if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') => {
+            Err(Refusal::Path("it encodes a letter, a digit or one of `-._~`, which are written as they are"))
+        }
+        Some(_) => Ok(()),
     }
-    false
+}
+
+/// The byte that two hexadecimal digits stand for.
+fn decode(digits: &[u8]) -> Option<u8> {
+    let digit = |at: usize| char::from(*digits.get(at)?).to_digit(16);
+    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
+}
+
+/// Whether the first segment of `rest` is one or two dots.
+fn is_dots(rest: &[u8]) -> bool {
+    let rest = rest.strip_prefix(b".").unwrap_or(rest);
+    let rest = rest.strip_prefix(b".").unwrap_or(rest);
+    matches!(rest, [] | [b'/' | b';', ..])
+}
+
+/// The bytes of a segment with what is percent-encoded in it decoded.
+pub(crate) fn decoded(segment: &[u8]) -> impl Iterator<Item = u8> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let byte = *segment.get(at)?;
+        at += 1;
+        match decode(&segment[at..]) {
+            Some(decoded) if byte == b'%' => {
+                at += 2;
+                Some(decoded)
+            }
+            _ => Some(byte),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -149,6 +188,11 @@ mod tests {
         h1(&["127.0.0.1:"], Ok("127.0.0.1"));
         h1(&[], Err("missing"));
         h1(&["a", "a"], Err("more than one"));
+        let longest = "a".repeat(255);
+        check(Version::HTTP_11, "/a", &[&format!("{longest}:80")], Ok((&longest, "/a")));
+        for long in [longest + "a", "a.".repeat(30_000)] {
+            check(Version::HTTP_11, "/a", &[&long], Err("too long"));
+        }
         for bad in ["", ":80", "a b", "user@a", "a/b", "a:x", "a:123456", "[::1", "[]", "::1", "[a]b", "a,b", "é"] {
             h1(&[bad], Err("host"));
         }
@@ -170,14 +214,34 @@ mod tests {
 
     #[test]
     fn ambiguous_paths() {
-        for good in ["/", "/a/", "/.well-known/x", "/...", "/a.b/c..d", "/%2f", "/%2ea", "/a;..", "/a%2e", "/..%2e"] {
+        for good in ["/", "/a/", "/.well-known/x", "/...", "/a.b/c..d", "/a;..", "/a;x=1/b;y", "/a;/b", "/..a/.b"] {
             assert_eq!(check_path(good), Ok(()), "{good}");
         }
-        for bad in ["//", "/a//b", "/a//", "/.", "/a/./b", "/..", "/a/../b", "/a/..;x/b", "/a/%2e", "/%2E%2e/a"] {
+        for good in ["/a%20b", "/caf%C3%A9", "/a%40b%3a%3B", "/%25", "/%252f", "*"] {
+            assert_eq!(check_path(good), Ok(()), "{good}");
+        }
+        for bad in ["//", "/a//b", "/a//", "/;x/a", "/a/;/b", "/a/;x", "/.", "/a/./b", "/..", "/a/../b", "/a/..;x/b"] {
             assert!(check_path(bad).is_err(), "{bad}");
         }
-        for bad in ["/.%2e/", "/a/%2e./b", r"/a\b", "/.;"] {
+        for bad in ["/.;", r"/a\b", "/a/%2e", "/%2E%2e/a", "/.%2e/", "/a/%2e./b", "/..%2e", "/%2ea", "/a%2e"] {
             assert!(check_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_is_no_second_spelling() {
+        for bad in
+            ["%2f", "%2F", "..%2fadmin", "a%2f..%2fadmin", "%5c", "..%5Cadmin", "a%00", "%", "%4", "%zz", "%u002f"]
+        {
+            assert!(check_path(&format!("/{bad}")).is_err(), "{bad}");
+            assert!(check_path(&format!("/a/{bad}/b")).is_err(), "{bad}");
+        }
+        for byte in 0..=u8::MAX {
+            let is_unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+            let is_refused = is_unreserved || b"/\\\0".contains(&byte);
+            assert_eq!(check_path(&format!("/x%{byte:02x}")).is_err(), is_refused, "{byte:02x}");
+            assert_eq!(check_path(&format!("/x%{byte:02X}")).is_err(), is_refused, "{byte:02X}");
+            assert_eq!(decoded(format!("x%{byte:02x}%").as_bytes()).collect::<Vec<_>>(), [b'x', byte, b'%']);
         }
     }
 }

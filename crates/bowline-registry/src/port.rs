@@ -56,8 +56,11 @@ pub trait InstanceWatch: Send {
     /// Nothing is lost: the next call answers the same change.
     fn next(&mut self) -> BoxFuture<'_, Result<InstanceEvent, Error>>;
 
-    /// The revision to resume from: all up to it was told. It grows also while `next` waits (which
-    /// is dropped to ask), so that whoever resumes is not behind what the history keeps.
+    /// The revision to resume from: all up to it was told.
+    ///
+    /// After a change it is at least the revision before that of the change, of which more may
+    /// follow. It grows also while `next` waits (which is dropped to ask), so that whoever resumes
+    /// is not behind what the history keeps.
     fn revision(&self) -> Option<Revision> {
         None
     }

@@ -66,13 +66,29 @@ pub fn core_thread<F>(name: &str, make: impl FnOnce() -> F + Send + 'static) -> 
 where
     F: Future<Output = ()>,
 {
+    try_core_thread(name, move || Ok(make()))
+}
+
+/// As [`core_thread`], for what may find out on its thread that it cannot begin.
+///
+/// # Errors
+/// When the thread or its runtime cannot be made, and what `make` answers.
+#[cfg(not(bowline_sim))]
+pub fn try_core_thread<F>(name: &str, make: impl FnOnce() -> std::io::Result<F> + Send + 'static) -> std::io::Result<()>
+where
+    F: Future<Output = ()>,
+{
     let (started, is_started) = std::sync::mpsc::sync_channel(1);
-    std::thread::Builder::new().name(name.to_owned()).spawn(move || match core_runtime() {
-        Ok(runtime) => {
-            started.send(Ok(())).ok();
-            runtime.block_on(async move { make().await });
-        }
-        Err(error) => {
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let run = core_runtime().map(|runtime| {
+            runtime.block_on(async {
+                let future = make()?;
+                started.send(Ok(())).ok();
+                future.await;
+                Ok(())
+            })
+        });
+        if let Err(error) = run.flatten() {
             started.send(Err(error)).ok();
         }
     })?;
@@ -90,6 +106,22 @@ where
     F: Future<Output = ()> + 'static,
 {
     drop(spawn_local(async move { make().await }));
+    Ok(())
+}
+
+/// As [`core_thread`], for what may find out that it cannot begin.
+///
+/// # Panics
+/// Outside a simulation.
+#[cfg(bowline_sim)]
+pub fn try_core_thread<F>(
+    _name: &str,
+    make: impl FnOnce() -> std::io::Result<F> + Send + 'static,
+) -> std::io::Result<()>
+where
+    F: Future<Output = ()> + 'static,
+{
+    drop(spawn_local(make()?));
     Ok(())
 }
 
@@ -133,5 +165,12 @@ mod tests {
         })
         .unwrap();
         assert_eq!(told.await.unwrap().as_deref(), Some("core-7"));
+    }
+
+    #[test]
+    fn a_core_that_cannot_begin_is_told() {
+        let make = || Err::<std::future::Ready<()>, _>(std::io::ErrorKind::StorageFull.into());
+        assert_eq!(try_core_thread("core-8", make).unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+        assert!(try_core_thread("core-9", || Ok(std::future::ready(()))).is_ok());
     }
 }

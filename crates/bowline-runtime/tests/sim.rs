@@ -165,6 +165,31 @@ fn a_crash_takes_what_was_not_synced() {
 }
 
 #[test]
+fn a_folder_made_durably_survives_a_crash_with_all_above_it() {
+    let found = Rc::new(RefCell::new(Vec::new()));
+    let mut sim = sim::builder(sim::seed()).build();
+    let seen = found.clone();
+    sim.host("disk", move || {
+        let seen = seen.clone();
+        async move {
+            let (durable, lost) = (Path::new("/data/a/b"), Path::new("/lost/a/b"));
+            seen.borrow_mut().push((fs::metadata(durable).is_ok(), fs::metadata(lost).is_ok()));
+            fs::create_dir_all(lost)?;
+            // What another process made, and died before it was durable.
+            fs::create_dir_all(Path::new("/data"))?;
+            fs::create_private_dir_all(durable)?;
+            std::future::pending().await
+        }
+    });
+    sim.step().unwrap();
+    sim.crash("disk");
+    sim.bounce("disk");
+    sim.step().unwrap();
+    drop(sim);
+    assert_eq!(*found.borrow(), [(false, false), (true, false)]);
+}
+
+#[test]
 fn a_full_disk_leaves_the_old_content() {
     let mut builder = sim::builder(sim::seed());
     builder.fs().capacity(100);

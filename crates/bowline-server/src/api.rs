@@ -10,6 +10,7 @@ use bowline_model::Code;
 use bowline_observe::TraceStore;
 use bowline_registry::Registry;
 use bowline_runtime::{drain::Drain, metric};
+use bowline_store::Store;
 use bytes::Bytes;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -22,6 +23,7 @@ const BODY_MAX: usize = 8 << 20;
 /// What every handler may use. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) traces: Arc<TraceStore>,
     pub(crate) metrics: metric::Registry,

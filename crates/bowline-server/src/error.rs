@@ -5,8 +5,8 @@ use axum::{
     http::HeaderValue,
     response::{IntoResponse, Response},
 };
-use bowline_model::Code;
-use bowline_transport::problem::Problem;
+use bowline_model::{Code, error::chain};
+use bowline_transport::problem::{Problem, code_of_status};
 
 tokio::task_local! {
     /// The trace id of the request at hand, for the problem document.
@@ -25,14 +25,17 @@ impl ApiError {
         Self { code, detail: detail.into() }
     }
 
-    /// An error of a lower floor: its own words for what a caller can mend, the log for the rest.
+    /// An error of a lower floor: its own words for the caller, its causes for the log.
     pub(crate) fn of(code: Code, error: &(dyn std::error::Error + 'static)) -> Self {
-        if code != Code::Internal {
-            return Self::new(code, chain(error));
-        }
         let trace_id = TRACE_ID.try_with(Clone::clone).ok();
-        tracing::error!(trace_id, error = chain(error), "request failed");
-        Self::new(code, "something failed here; the server's log says what, under this trace id")
+        if code == Code::Internal {
+            tracing::error!(trace_id, error = chain(error), "request failed");
+            return Self::new(code, "something failed here; the server's log says what, under this trace id");
+        }
+        if code.http_status() >= 500 {
+            tracing::warn!(trace_id, %code, error = chain(error), "request failed");
+        }
+        Self::new(code, error.to_string())
     }
 
     /// Its code and what is told about it, for those who answer by other means than a response.
@@ -41,21 +44,13 @@ impl ApiError {
     }
 }
 
-/// An error with its causes, outermost first.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
 impl From<bowline_registry::Error> for ApiError {
     fn from(error: bowline_registry::Error) -> Self {
-        Self::of(error.code(), &error)
+        match &error {
+            // What the caller can mend is one floor down: which field breaks which rule.
+            bowline_registry::Error::InvalidInstance(invalid) => Self::of(error.code(), invalid),
+            _ => Self::of(error.code(), &error),
+        }
     }
 }
 
@@ -71,28 +66,17 @@ impl From<bowline_model::InvalidName> for ApiError {
     }
 }
 
-impl From<JsonRejection> for ApiError {
-    fn from(rejection: JsonRejection) -> Self {
-        let code = match rejection.status().as_u16() {
-            413 => Code::PayloadTooLarge,
-            422 => Code::Unprocessable,
-            _ => Code::InvalidArgument,
-        };
-        Self::new(code, rejection.body_text())
-    }
+macro_rules! from_rejection {
+    ($($rejection:ty),*) => {$(
+        impl From<$rejection> for ApiError {
+            fn from(rejection: $rejection) -> Self {
+                Self::new(code_of_status(rejection.status()), rejection.body_text())
+            }
+        }
+    )*};
 }
 
-impl From<QueryRejection> for ApiError {
-    fn from(rejection: QueryRejection) -> Self {
-        Self::new(Code::InvalidArgument, rejection.body_text())
-    }
-}
-
-impl From<PathRejection> for ApiError {
-    fn from(rejection: PathRejection) -> Self {
-        Self::new(Code::InvalidArgument, rejection.body_text())
-    }
-}
+from_rejection!(JsonRejection, PathRejection, QueryRejection);
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
@@ -102,5 +86,27 @@ impl IntoResponse for ApiError {
         let mut response = problem.into_response().map(axum::body::Body::new);
         response.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn causes_are_not_told() {
+        let disk = || Arc::new(std::io::Error::other("/secret/path is gone"));
+        for error in [
+            bowline_registry::Error::Unavailable(Some(disk())),
+            bowline_registry::Error::Store(bowline_store::Error::Io(disk())),
+            bowline_registry::Error::Store(bowline_store::Error::Full),
+        ] {
+            let code = error.code();
+            let (told, detail) = ApiError::from(error).into_parts();
+            assert_eq!(told, code);
+            assert!(!detail.contains("secret") && !detail.contains(": "), "{detail}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use bowline_model::{Code, Health, InstanceId, ServiceName};
+use bowline_model::{Code, Health, Instance, InstanceId, ServiceName};
 use bowline_provider_remote::wire;
 use bowline_registry::{Error, HEARTBEATS_MAX};
 use serde::Deserialize;
@@ -16,9 +16,16 @@ use serde::Deserialize;
 use crate::{
     api::Shared,
     error::ApiError,
-    health::revision,
+    health::now,
     watch::{self, WATCH_CONTENT_TYPE},
 };
+
+/// The most instances of one list.
+const PAGE_MAX: usize = 10_000;
+/// How many instances a list has where nothing else is asked for.
+const PAGE_DEFAULT: usize = 1000;
+/// The most bytes of one list, the first instance aside: well within what a client reads as a whole.
+const PAGE_BYTES_MAX: usize = 8 << 20;
 
 /// Every service that has an instance.
 #[utoipa::path(get, path = "/v1/services", tag = "registry", responses((status = 200, body = wire::ServiceList)))]
@@ -42,22 +49,28 @@ pub(crate) struct InstancesQuery {
     health: Option<Health>,
     /// Only instances with a greater id.
     after: Option<String>,
-    /// At most so many; `more` in the answer says whether some were left off.
+    /// At most so many, 1 to 10,000; 1000 where absent. `more` in the answer says whether some were
+    /// left off: ask for them with `after`.
+    #[param(minimum = 1, maximum = 10_000)]
     limit: Option<usize>,
     /// Instead of a list, the changes after `from`, one JSON object a line.
     #[serde(default)]
     watch: bool,
     /// With `watch`: the revision of the list or of the last event seen; absent: now.
     from: Option<u64>,
-    /// With `from`: the list's `history`; a server whose store has another one answers 410.
+    /// With `from`: the `history` of the list or of the watch before. Revisions of different
+    /// histories cannot be compared, so whoever resumes has to give it: a server whose store is
+    /// another one answers 410, and without it goes on in the middle of the other history.
     history: Option<String>,
 }
 
 /// Lists instances, or watches them.
 ///
 /// With `watch=true` the answer is newline-delimited JSON that does not end. List first, then watch
-/// from the list's revision: nothing is missed. 410 says that the revision is too old or from the
-/// future: list anew.
+/// from the list's revision with its `history`: nothing is missed. The first line is a bookmark with
+/// the revision and the history that the watch begins at, so that one begun without either can be
+/// resumed too. 410 says that the revision is too old, from the future or of another history: list
+/// anew.
 #[utoipa::path(get, path = "/v1/instances", tag = "registry", params(InstancesQuery),
     responses(
         (status = 200, description = "a list; with `watch=true` WatchEvent objects, one a line", body = wire::InstanceList),
@@ -74,22 +87,40 @@ pub(crate) async fn list(
         if from.is_some() || history.is_some() {
             return Err(ApiError::new(Code::InvalidArgument, "`from` and `history` go with `watch=true`"));
         }
+        let limit = limit.unwrap_or(PAGE_DEFAULT);
+        if !(1..=PAGE_MAX).contains(&limit) {
+            return Err(ApiError::new(Code::InvalidArgument, format!("limit {limit}: it is 1 to {PAGE_MAX}")));
+        }
+        query.limit = Some(limit);
         return Ok(Json(list_of(shared.registry.discover(&query).await?)).into_response());
     }
     query.history = history.map(|text| decode_history(&text)).transpose()?;
-    let from = match from {
-        Some(revision) => revision,
-        None => revision(&*shared.registry).await?,
-    };
+    let now = now(&*shared.registry).await?;
+    let from = from.unwrap_or(now.revision);
     let watch = shared.registry.watch(&query, from).await?;
-    let body = axum::body::Body::new(watch::body(watch, from, shared.drain.clone()));
+    let history = now.history.map(wire::encode_history);
+    let body = axum::body::Body::new(watch::body(watch, from, history, shared.drain.clone()));
     Ok(([("content-type", WATCH_CONTENT_TYPE), ("cache-control", "no-store")], body).into_response())
 }
 
 fn list_of(discovered: bowline_registry::Discovered) -> wire::InstanceList {
     let history = discovered.history.map(wire::encode_history);
-    let bowline_registry::Discovered { revision, history: _, instances, more } = discovered;
-    wire::InstanceList { revision, history, instances, more }
+    let bowline_registry::Discovered { revision, history: _, mut instances, more } = discovered;
+    let fitting = fitting(&instances, PAGE_BYTES_MAX);
+    let is_cut = fitting < instances.len();
+    instances.truncate(fitting);
+    wire::InstanceList { revision, history, instances, more: more || is_cut }
+}
+
+/// How many of them, at least one, are within so many bytes of JSON.
+fn fitting(instances: &[Instance], bytes_max: usize) -> usize {
+    let mut bytes = 0_usize;
+    let fits = |instance: &&Instance| {
+        // One that cannot be written fails the answer, not its measure.
+        bytes += serde_json::to_vec(instance).map_or(0, |json| json.len() + 1);
+        bytes <= bytes_max
+    };
+    instances.iter().take_while(fits).count().max(1)
 }
 
 fn decode_history(text: &str) -> Result<bowline_registry::HistoryId, ApiError> {
@@ -172,4 +203,22 @@ fn unknown(id: &InstanceId) -> ApiError {
         "no instance `{id}`: it was never registered, was deregistered, or its lease ended; register it again with PUT /v1/instances/{id}"
     );
     ApiError::new(Code::NotFound, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_ends_where_its_bytes_do() {
+        let instance = |at: usize| {
+            let id = InstanceId::new(&format!("a-{at}")).unwrap();
+            Instance::new(id, ServiceName::new("a").unwrap(), "127.0.0.1:1".parse().unwrap())
+        };
+        let instances: Vec<_> = (0..9).map(instance).collect();
+        let one = serde_json::to_vec(&instances[0]).unwrap().len() + 1;
+        assert_eq!(fitting(&instances, 9 * one), 9);
+        assert_eq!(fitting(&instances, 9 * one - 1), 8);
+        assert_eq!(fitting(&instances, 1), 1, "or it never ends");
+    }
 }

@@ -120,7 +120,7 @@ impl Node {
         let listener =
             listen.map(|addr| net::listen(addr).map_err(|source| Error::Listen { addr, source })).transpose()?;
         let data_error = |source| Error::DataDir { path: data_dir.clone(), source };
-        fs::create_dir_all(&data_dir).map_err(data_error)?;
+        fs::create_private_dir_all(&data_dir).map_err(data_error)?;
         let data_dir = std::path::absolute(&data_dir).map_err(data_error)?;
         let store = open_store(&data_dir, &metrics).await?;
         let registry: Arc<dyn Registry> = Arc::new(StoreRegistry::new(Arc::new(store.clone())));
@@ -133,6 +133,7 @@ impl Node {
         };
         let (drainer, drain) = drain::channel();
         let shared = Shared {
+            store: Arc::new(store.clone()),
             registry: registry.clone(),
             traces: traces.clone(),
             metrics: metrics.clone(),

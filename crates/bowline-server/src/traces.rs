@@ -32,6 +32,7 @@ pub(crate) struct TracesQuery {
     /// `true`: only traces with an error; `false`: only those without.
     error: Option<bool>,
     /// At most so many, 1 to 1000; 20 where absent.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
 }
 

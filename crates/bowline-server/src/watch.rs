@@ -1,4 +1,4 @@
-//! A watch as a response body: one JSON object a line, with a bookmark now and then.
+//! A watch as a response body: one JSON object a line, with a bookmark first and now and then.
 
 use bowline_provider_remote::wire::WatchEvent;
 use bowline_registry::{InstanceChange, InstanceWatch};
@@ -11,7 +11,7 @@ use futures_util::stream::{self, Stream};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, TRACE_ID};
 
 /// The media type of newline-delimited JSON.
 pub(crate) const WATCH_CONTENT_TYPE: &str = "application/x-ndjson";
@@ -22,24 +22,32 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(10);
 struct State {
     watch: Box<dyn InstanceWatch>,
     revision: u64,
+    history: Option<String>,
     drain: Drain,
+    has_begun: bool,
     has_ended: bool,
 }
 
 type Item = Result<Frame<Bytes>, std::convert::Infallible>;
 
-/// The events after `revision`; ends when the server drains, or after an error event.
+/// A bookmark, then the events after `revision`; ends when the server drains, or after an error
+/// event.
 pub(crate) fn body(
     watch: Box<dyn InstanceWatch>,
     revision: u64,
+    history: Option<String>,
     drain: Drain,
 ) -> StreamBody<impl Stream<Item = Item> + Send> {
-    let state = State { watch, revision, drain, has_ended: false };
-    StreamBody::new(stream::unfold(state, |mut state| async move {
-        let event = state.next().await?;
-        let mut line = serde_json::to_vec(&event).expect("a watch event is JSON");
-        line.push(b'\n');
-        Some((Ok(Frame::data(Bytes::from(line))), state))
+    // The body is read after the request left its scope.
+    let trace_id = TRACE_ID.try_with(Clone::clone).unwrap_or_default();
+    let state = State { watch, revision, history, drain, has_begun: false, has_ended: false };
+    StreamBody::new(stream::unfold(state, move |mut state| {
+        TRACE_ID.scope(trace_id.clone(), async move {
+            let event = state.next().await?;
+            let mut line = serde_json::to_vec(&event).expect("a watch event is JSON");
+            line.push(b'\n');
+            Some((Ok(Frame::data(Bytes::from(line))), state))
+        })
     }))
 }
 
@@ -48,12 +56,15 @@ impl State {
         if self.has_ended {
             return None;
         }
+        if !std::mem::replace(&mut self.has_begun, true) {
+            return Some(self.bookmark());
+        }
         let waited = self.drain.or_drain(timeout(BOOKMARK_EVERY, self.watch.next())).await?;
         Some(match waited {
             Err(_) => {
                 // Others' changes count too: whoever resumes later is then not behind the history.
                 self.revision = self.watch.revision().map_or(self.revision, |seen| seen.max(self.revision));
-                WatchEvent::Bookmark { revision: self.revision }
+                self.bookmark()
             }
             Ok(Ok(event)) => {
                 self.revision = event.revision;
@@ -70,5 +81,45 @@ impl State {
                 WatchEvent::Error { code, detail }
             }
         })
+    }
+
+    fn bookmark(&self) -> WatchEvent {
+        WatchEvent::Bookmark { revision: self.revision, history: self.history.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use bowline_registry::{Error, InstanceEvent};
+    use bowline_runtime::{BoxFuture, drain};
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    /// Fails, and keeps the trace id that a failure is logged under.
+    struct Fails(Arc<Mutex<Option<String>>>);
+
+    impl InstanceWatch for Fails {
+        fn next(&mut self) -> BoxFuture<'_, Result<InstanceEvent, Error>> {
+            Box::pin(async {
+                *self.0.lock().unwrap() = TRACE_ID.try_with(Clone::clone).ok();
+                Err(Error::Lagged)
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_logged_under_the_requests_trace_id() {
+        let (_drainer, drain) = drain::channel();
+        let seen = Arc::new(Mutex::new(None));
+        let watch = Box::new(Fails(seen.clone()));
+        let body = TRACE_ID.scope("4bf9".to_owned(), async { body(watch, 7, None, drain) }).await;
+        let text = body.collect().await.unwrap().to_bytes();
+        let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+        assert_eq!(lines[0], br#"{"type":"bookmark","revision":7}"#);
+        assert!(lines[1].starts_with(br#"{"type":"error","code":"unavailable""#), "{lines:?}");
+        assert_eq!(seen.lock().unwrap().as_deref(), Some("4bf9"));
     }
 }

@@ -67,6 +67,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// The revision now.
     fn revision(&self) -> BoxFuture<'_, Result<Revision, Error>>;
+
+    /// Whether a write may succeed in this process: false is for ever, until it is started again.
+    /// A disk that is full is none of that. Cheap.
+    fn is_writable(&self) -> bool {
+        true
+    }
 }
 
 /// Counts the transactions that changed something; the first is 1.

@@ -10,6 +10,7 @@ use crate::{
     expand::Placeholders,
     kept::{Kept, Order, Output},
     lines::{Lines, Tail},
+    run::RunId,
 };
 
 /// How many lines the error of a failed build remembers.
@@ -30,12 +31,13 @@ pub(crate) async fn run(
     system: &System,
     settings: &Settings,
     placeholders: Placeholders<'_>,
+    run: RunId,
     bus: &Bus,
 ) -> Result<(), Error> {
     for build in collect(system, placeholders) {
         let began = time::now();
         bus.tell(Event::BuildStarted { command: build.command.clone(), services: build.services.clone() });
-        let (exit, lines) = run_one(&build, settings, bus).await?;
+        let (exit, lines) = run_one(&build, settings, run, bus).await?;
         if !exit.is_success() {
             return Err(Error::Build { services: build.services, command: build.command, exit, lines });
         }
@@ -59,12 +61,13 @@ fn collect(system: &System, placeholders: Placeholders<'_>) -> Vec<Build> {
     builds
 }
 
-async fn run_one(build: &Build, settings: &Settings, bus: &Bus) -> Result<(Exit, Vec<String>), Error> {
+async fn run_one(build: &Build, settings: &Settings, run: RunId, bus: &Bus) -> Result<(Exit, Vec<String>), Error> {
     let order = Order {
         keeper: &settings.keeper,
         command: &build.command,
         dir: &settings.root,
         environment: &build.environment,
+        run,
     };
     let started = Kept::start(order).await;
     let (mut kept, output) = started.map_err(|source| Error::Keeper { keeper: settings.keeper.clone(), source })?;

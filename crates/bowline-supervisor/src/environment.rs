@@ -2,21 +2,18 @@
 
 use std::{collections::BTreeMap, io, net::SocketAddr, path::Path};
 
-use bowline_model::{InstanceId, policy::CallPolicy, system::Service};
+use bowline_model::{InstanceId, data, policy::CallPolicy, system::Service};
 use bowline_runtime::fs;
 
 use crate::{Error, Settings, expand::Placeholders};
-
-/// Where SQLite databases are, in the data folder.
-const SQLITE_DIR: &str = "sqlite";
 
 /// Variables, by their names.
 pub(crate) type Environment = BTreeMap<String, String>;
 
 /// Makes the folders that instances are told of.
 pub(crate) fn make_folders(settings: &Settings) -> Result<(), Error> {
-    let path = settings.data_dir.join(SQLITE_DIR);
-    fs::create_dir_all(&path).map_err(|source: io::Error| Error::Folder { path, source })
+    let path = settings.data_dir.join(data::SQLITE_DIR);
+    fs::create_private_dir_all(&path).map_err(|source: io::Error| Error::Folder { path, source })
 }
 
 /// What the service declares, for its build.
@@ -63,31 +60,6 @@ pub(crate) fn of_instance(of_service: &Environment, id: &InstanceId, address: So
 fn databases(service: &Service, data_dir: &Path) -> Vec<(String, String)> {
     let owned = service.boundary.data.iter().filter(|resource| resource.kind == "sqlite");
     owned
-        .map(|resource| {
-            // A name is one file, whatever it contains.
-            let file = resource.name.replace('/', "_");
-            let path = data_dir.join(SQLITE_DIR).join(file);
-            (variable(&resource.name), format!("sqlite://{}", percent_encode(&path.to_string_lossy())))
-        })
+        .map(|resource| (resource.variable(), data::sqlite_url(&data::sqlite_file(data_dir, &resource.name))))
         .collect()
-}
-
-fn variable(name: &str) -> String {
-    let upper = name.chars().map(|char| if char.is_ascii_alphanumeric() { char.to_ascii_uppercase() } else { '_' });
-    "BOWLINE_DATA_".chars().chain(upper).collect()
-}
-
-/// Encodes what would end the path of a URL, or means something else within it.
-fn percent_encode(path: &str) -> String {
-    let mut encoded = String::with_capacity(path.len());
-    for char in path.chars() {
-        match char {
-            '%' => encoded.push_str("%25"),
-            '?' => encoded.push_str("%3F"),
-            '#' => encoded.push_str("%23"),
-            ' ' => encoded.push_str("%20"),
-            other => encoded.push(other),
-        }
-    }
-    encoded
 }

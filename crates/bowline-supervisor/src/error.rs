@@ -59,6 +59,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The file that names the last run cannot be read or written.
+    #[error("cannot tell what an earlier run left behind by {}", path.display())]
+    Run {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The registrations that an earlier run left behind cannot be removed.
     #[error("cannot remove the registrations of an earlier run")]
     Leftovers {
@@ -71,7 +79,9 @@ impl Error {
     /// What kind of failure it is.
     pub fn code(&self) -> Code {
         match self {
-            Self::Build { .. } | Self::Folder { .. } | Self::Keeper { .. } => Code::FailedPrecondition,
+            Self::Build { .. } | Self::Folder { .. } | Self::Keeper { .. } | Self::Run { .. } => {
+                Code::FailedPrecondition
+            }
             Self::NeverHealthy { .. } => Code::DeadlineExceeded,
             Self::Leftovers { .. } => Code::Unavailable,
         }
@@ -86,7 +96,7 @@ impl Error {
     pub fn lines(&self) -> &[String] {
         match self {
             Self::Build { lines, .. } | Self::NeverHealthy { lines, .. } => lines,
-            Self::Folder { .. } | Self::Keeper { .. } | Self::Leftovers { .. } => &[],
+            Self::Folder { .. } | Self::Keeper { .. } | Self::Run { .. } | Self::Leftovers { .. } => &[],
         }
     }
 }

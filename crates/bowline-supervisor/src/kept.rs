@@ -11,7 +11,7 @@ use std::{
 use bowline_runtime::{
     net::UnixStream,
     process::{Child, ChildStderr, ChildStdout, Command},
-    rand, task, time,
+    task, time,
 };
 use rustix::process::{self, Pid, Signal};
 use tokio::{
@@ -23,6 +23,7 @@ use crate::{
     Exit,
     environment::Environment,
     keeper::{KILL, TERMINATE, tree},
+    run::RunId,
 };
 
 /// The longest a keeper may take to start its command.
@@ -45,6 +46,8 @@ pub(crate) struct Order<'a> {
     pub(crate) dir: &'a Path,
     /// What it finds beside what we find.
     pub(crate) environment: &'a Environment,
+    /// The run that it belongs to.
+    pub(crate) run: RunId,
 }
 
 /// A running command. Dropping it kills its whole tree.
@@ -69,7 +72,7 @@ pub(crate) struct Output {
 impl Kept {
     /// Starts a keeper and its command.
     pub(crate) async fn start(order: Order<'_>) -> io::Result<(Self, Output)> {
-        let mark = format!("{}-{:032x}", std::process::id(), rand::u128());
+        let mark = order.run.new_mark();
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut keeper = Command::new(order.keeper)
@@ -145,15 +148,21 @@ impl Kept {
     /// Does the work of a keeper that was killed: nobody of its tree may survive.
     async fn sweep(&self) {
         process::kill_process_group(self.pid, Signal::KILL).ok();
-        for _ in 0..SWEEPS_MAX {
-            let mark = self.mark.clone();
-            let survivors = task::spawn_blocking(move || tree::kill_marked(&mark)).await;
-            if matches!(survivors, Ok(0) | Err(_)) {
-                return;
-            }
-            time::sleep(SWEEP_EVERY).await;
-        }
+        sweep(&self.mark).await;
     }
+}
+
+/// Kills everybody whose mark begins so, until nobody is left.
+pub(crate) async fn sweep(mark: &str) {
+    for _ in 0..SWEEPS_MAX {
+        let beginning = mark.to_owned();
+        let survivors = task::spawn_blocking(move || tree::kill_marked(&beginning)).await;
+        if matches!(survivors, Ok(0) | Err(_)) {
+            return;
+        }
+        time::sleep(SWEEP_EVERY).await;
+    }
+    tracing::warn!(mark, "processes of a dead keeper survive SIGKILL: they hang in the kernel");
 }
 
 async fn first_report(reports: &mut Lines<BufReader<OwnedReadHalf>>) -> io::Result<Pid> {

@@ -18,6 +18,7 @@ mod order;
 mod port;
 mod probe;
 mod registration;
+mod run;
 mod settings;
 mod slot;
 mod supervisor;

@@ -20,6 +20,7 @@ use crate::{
     lines::{Lines, Tail},
     port::{Port, Ports},
     registration::{self, Registrar, Registration},
+    run::RunId,
 };
 use checks::{Checks, Verdict};
 
@@ -42,6 +43,7 @@ const PORTS_LOST_MAX: u32 = 5;
 #[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) settings: Settings,
+    pub(crate) run: RunId,
     pub(crate) board: Arc<Board>,
     pub(crate) bus: Bus,
     pub(crate) ports: Ports,
@@ -116,7 +118,8 @@ struct Running {
     kept: Kept,
     port: Port,
     began: Instant,
-    healthy_since: Option<Instant>,
+    /// When a check succeeded for the first time.
+    first_healthy: Option<Instant>,
     instance: Instance,
     readers: [task::JoinHandle<()>; 2],
 }
@@ -130,7 +133,7 @@ enum End {
 /// What a crash means for the next start.
 #[derive(Debug, Clone, Copy, Default)]
 struct Crash {
-    /// It was well for long.
+    /// It was first healthy long ago, whatever it was at the end.
     was_stable: bool,
     /// Its port was taken by somebody else.
     is_port_lost: bool,
@@ -197,6 +200,7 @@ impl Life {
             command: &self.template.command,
             dir: &settings.root,
             environment: &environment,
+            run: self.common.run,
         };
         let began = time::now();
         let (kept, output) = Kept::start(order).await?;
@@ -208,7 +212,7 @@ impl Life {
         let service = self.template.service.clone();
         self.common.bus.tell(Event::InstanceStarted { instance: self.id.clone(), service, pid, address });
         let readers = self.read(output);
-        Ok(Running { kept, port, began, healthy_since: None, instance, readers })
+        Ok(Running { kept, port, began, first_healthy: None, instance, readers })
     }
 
     /// Tells and remembers what the process writes.
@@ -247,8 +251,8 @@ impl Life {
         self.registration.want(None);
         let exit = running.kept.wait().await;
         let is_stable = |since: Instant| time::now() - since >= self.common.settings.stable_after;
-        let was_stable = running.healthy_since.is_some_and(is_stable);
-        let is_young = running.healthy_since.is_none() && time::now() - running.began < PORT_LOST_WITHIN;
+        let was_stable = running.first_healthy.is_some_and(is_stable);
+        let is_young = running.first_healthy.is_none() && time::now() - running.began < PORT_LOST_WITHIN;
         last_lines(running.readers).await;
         let last_lines = self.tail.current();
         let is_port_lost =
@@ -270,7 +274,7 @@ impl Life {
         match verdict {
             Verdict::Healthy => {
                 let address = running.port.address();
-                running.healthy_since = Some(time::now());
+                running.first_healthy.get_or_insert_with(time::now);
                 running.instance.health = Health::Healthy;
                 let after = time::now() - running.began;
                 self.common.bus.tell(Event::InstanceHealthy { instance, address, after });
@@ -282,7 +286,6 @@ impl Life {
                 return;
             }
             Verdict::Unhealthy(failure) => {
-                running.healthy_since = None;
                 running.instance.health = Health::Unhealthy;
                 self.common.bus.tell(Event::InstanceUnhealthy { instance, failure });
             }
@@ -320,7 +323,7 @@ impl Life {
 
     /// Keeps new requests away, then lets the process end what it has; kills it when told to.
     async fn drain(&mut self, mut running: Running) {
-        if running.instance.health != Health::Draining && running.healthy_since.is_some() {
+        if running.instance.health == Health::Healthy && running.first_healthy.is_some() {
             running.instance.health = Health::Draining;
             self.registration.want(Some(running.instance.clone()));
             time::timeout(REGISTRY_MAX, self.registration.settled()).await.ok();

@@ -19,6 +19,7 @@ use crate::{
     order,
     port::Ports,
     registration::{self, Registrar},
+    run::RunId,
     slot::{Aim, Common, Slot, Template},
 };
 
@@ -49,13 +50,17 @@ pub struct Drained {
 }
 
 impl Supervisor {
-    /// Builds, removes what an earlier run left in the registry, and starts every instance.
+    /// Kills what an earlier run left behind, removes what it left in the registry, builds, and
+    /// starts every instance.
+    ///
+    /// The data folder must be this process's alone, by a lock as the store's: whoever else runs a
+    /// system over it is taken for an earlier run.
     ///
     /// Returns when the processes are being started; [`Supervisor::ready`] waits for their health.
     ///
     /// # Errors
-    /// [`Error::Build`], [`Error::Keeper`], [`Error::Leftovers`], [`Error::Folder`]; nothing is
-    /// left running.
+    /// [`Error::Build`], [`Error::Keeper`], [`Error::Run`], [`Error::Leftovers`], [`Error::Folder`];
+    /// nothing is left running.
     ///
     /// # Cancel safety
     /// Dropping the future kills a build that is under way with all its processes.
@@ -68,13 +73,15 @@ impl Supervisor {
         let settings = absolute(settings);
         let placeholders = Placeholders { target: &settings.target_dir, data: &settings.data_dir };
         let (bus, carrier) = Bus::new(events, &settings.metrics);
-        registration::clear(registry.as_ref()).await.map_err(|source| Error::Leftovers { source })?;
         environment::make_folders(&settings)?;
-        build::run(&system, &settings, placeholders, &bus).await?;
+        // Before the registrations go: until then their processes may live.
+        let run = RunId::take_over(&settings.data_dir).await?;
+        registration::clear(registry.as_ref()).await.map_err(|source| Error::Leftovers { source })?;
+        build::run(&system, &settings, placeholders, run, &bus).await?;
         let templates = templates(&system, &settings, placeholders);
         let registrar = Registrar::new(registry, settings.lease_ttl, settings.heartbeat_every);
         let board = Arc::new(Board::new());
-        let common = Arc::new(Common { settings, board, bus, ports: Ports::default(), registrar });
+        let common = Arc::new(Common { settings, run, board, bus, ports: Ports::default(), registrar });
         let slots: Vec<Slot> = templates
             .into_iter()
             .flat_map(|(template, replicas)| (1..=replicas).map(move |number| (template.clone(), number)))

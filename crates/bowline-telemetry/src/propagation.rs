@@ -1,6 +1,7 @@
 //! Carries the context of a span between processes, in HTTP headers.
 //!
-//! Written as W3C `traceparent`; read as that, else as B3 (one header or several).
+//! Written as W3C `traceparent`; read as that, else as B3 (one header or several). What is passed on
+//! has one context, never two that differ.
 //!
 //! Sources: W3C Trace Context level 2, sections 3.2 and 4.3; github.com/openzipkin/b3-propagation.
 
@@ -12,6 +13,8 @@ use crate::{SpanContext, SpanId, TraceId, id::parse_hex};
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 const B3: HeaderName = HeaderName::from_static("b3");
+/// How all the others begin, `x-b3-parentspanid` as well.
+const B3_PREFIX: &str = "x-b3-";
 const B3_TRACE_ID: HeaderName = HeaderName::from_static("x-b3-traceid");
 const B3_SPAN_ID: HeaderName = HeaderName::from_static("x-b3-spanid");
 const B3_SAMPLED: HeaderName = HeaderName::from_static("x-b3-sampled");
@@ -36,11 +39,23 @@ pub fn extract(headers: &HeaderMap) -> Option<SpanContext> {
     parse_b3_headers(headers)
 }
 
-/// Writes the context of the calling span into the headers of a request, replacing another.
+/// Writes the context of the calling span into the headers of a request, replacing another in any
+/// form: who reads B3 first would go on from the caller's caller.
 pub fn inject(ctx: SpanContext, headers: &mut HeaderMap) {
     let text = format_traceparent(ctx);
     let value = HeaderValue::from_bytes(&text).expect("hex digits and dashes are a header value");
     headers.insert(TRACEPARENT, value);
+    // Mostly there is none: one look at the names is cheaper than a lookup of each.
+    if headers.keys().any(is_b3) {
+        let b3: Vec<HeaderName> = headers.keys().filter(|name| is_b3(name)).cloned().collect();
+        for name in b3 {
+            headers.remove(name);
+        }
+    }
+}
+
+fn is_b3(name: &HeaderName) -> bool {
+    *name == B3 || name.as_str().starts_with(B3_PREFIX)
 }
 
 /// The text of a `traceparent` header, version 00.

@@ -23,6 +23,8 @@ pub struct Body(Kind);
 enum Kind {
     #[default]
     Empty,
+    /// Nothing is left of it here; when the request was given up, the rest of it was waited for.
+    Starved,
     Full(Bytes),
     Incoming(Incoming),
     Stream(UnsyncBoxBody<Bytes, BoxError>),
@@ -56,7 +58,7 @@ impl Body {
     /// The same body once more; `None` when it is a stream.
     pub fn as_replayable(&self) -> Option<Self> {
         match &self.0 {
-            Kind::Empty => Some(Self(Kind::Empty)),
+            Kind::Empty | Kind::Starved => Some(Self(Kind::Empty)),
             Kind::Full(bytes) => Some(Self(Kind::Full(bytes.clone()))),
             Kind::Incoming(_) | Kind::Stream(_) => None,
         }
@@ -67,15 +69,26 @@ impl Body {
         self.size_hint().exact()
     }
 
+    /// Whether the request that took this body waited for more of it, rather than for the server,
+    /// when it was given up: see [`send_parts`](crate::send_parts).
+    pub fn is_starved(&self) -> bool {
+        matches!(self.0, Kind::Starved)
+    }
+
+    /// What is left of a body that was taken.
+    pub(crate) fn taken(is_starved: bool) -> Self {
+        Self(if is_starved { Kind::Starved } else { Kind::Empty })
+    }
+
     /// Whether it can be read once only, and may fail.
-    pub(crate) fn is_stream(&self) -> bool {
+    pub fn is_stream(&self) -> bool {
         matches!(self.0, Kind::Incoming(_) | Kind::Stream(_))
     }
 
     /// The bytes of a body that is not a stream; what is left is empty.
     pub(crate) fn take_full(&mut self) -> Option<Bytes> {
         match mem::take(&mut self.0) {
-            Kind::Empty => Some(Bytes::new()),
+            Kind::Empty | Kind::Starved => Some(Bytes::new()),
             Kind::Full(bytes) => Some(bytes),
             stream => {
                 self.0 = stream;
@@ -93,7 +106,7 @@ impl HttpBody for Body {
         match &mut self.0 {
             Kind::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Kind::Stream(body) => Pin::new(body).poll_frame(cx),
-            Kind::Empty => Poll::Ready(None),
+            Kind::Empty | Kind::Starved => Poll::Ready(None),
             Kind::Full(bytes) => {
                 let bytes = mem::take(bytes);
                 self.0 = Kind::Empty;
@@ -104,7 +117,7 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Empty => true,
+            Kind::Empty | Kind::Starved => true,
             Kind::Full(_) => false,
             Kind::Incoming(body) => body.is_end_stream(),
             Kind::Stream(body) => body.is_end_stream(),
@@ -113,7 +126,7 @@ impl HttpBody for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Empty | Kind::Starved => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Incoming(body) => body.size_hint(),
             Kind::Stream(body) => body.size_hint(),
@@ -149,6 +162,7 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.0 {
             Kind::Empty => "Empty",
+            Kind::Starved => "Starved",
             Kind::Full(_) => "Full",
             Kind::Incoming(_) => "Incoming",
             Kind::Stream(_) => "Stream",

@@ -19,7 +19,7 @@ use crate::{
     send::send,
 };
 
-/// The most bytes of an answer that is read as a whole.
+/// The most bytes of an answer that is read as a whole, unless another bound is asked for.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Asks one address, over HTTP/1.1. Cheap to clone; clones share their connections.
@@ -28,6 +28,7 @@ pub struct HttpClient {
     pool: SharedPool,
     endpoint: Endpoint,
     timeout: Duration,
+    answer_bytes_max: usize,
 }
 
 /// Why an answer cannot be used.
@@ -73,6 +74,12 @@ pub enum ClientError {
         /// Whom we asked.
         address: Address,
     },
+    /// What is read in several answers was another thing in the next one.
+    #[error("what {address} tells changed while it was read")]
+    Changed {
+        /// Whom we asked.
+        address: Address,
+    },
     /// The answer is an error.
     #[error("{address} answered {}: {}", problem.status, problem.detail)]
     Answer {
@@ -100,6 +107,7 @@ impl ClientError {
             Self::Transport { source, .. } => source.code(),
             Self::Timeout { .. } => Code::DeadlineExceeded,
             Self::TooLarge { .. } | Self::Decode { .. } => Code::BadGateway,
+            Self::Changed { .. } => Code::Unavailable,
             Self::Answer { problem, .. } => problem.code,
         }
     }
@@ -108,7 +116,7 @@ impl ClientError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Transport { source, .. } => source.retryable(),
-            Self::Timeout { .. } => true,
+            Self::Timeout { .. } | Self::Changed { .. } => true,
             Self::Answer { problem, .. } => matches!(problem.status, 429 | 502 | 503 | 504),
             Self::Request { .. } | Self::Encode { .. } | Self::TooLarge { .. } | Self::Decode { .. } => false,
         }
@@ -116,15 +124,25 @@ impl ClientError {
 }
 
 impl HttpClient {
-    /// A client of that address, with 10 s for each answer.
+    /// A client of that address, with 10 s and 16 MiB for each answer.
     pub fn new(address: impl Into<Address>) -> Self {
         let pool = SharedPool::new(PoolSettings::default());
-        Self { pool, endpoint: Endpoint::http1(address), timeout: Duration::from_secs(10) }
+        Self {
+            pool,
+            endpoint: Endpoint::http1(address),
+            timeout: Duration::from_secs(10),
+            answer_bytes_max: ANSWER_BYTES_MAX,
+        }
     }
 
     /// The same with another time limit for a whole answer.
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// The same with another bound on the bytes of a whole answer.
+    pub fn with_answer_bytes_max(self, answer_bytes_max: usize) -> Self {
+        Self { answer_bytes_max, ..self }
     }
 
     /// The same over connections shared with others.
@@ -224,7 +242,7 @@ impl HttpClient {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|source| ClientError::Transport { address: self.addr(), source })?;
             let Ok(data) = frame.into_data() else { continue };
-            if whole.len() + data.len() > ANSWER_BYTES_MAX {
+            if whole.len() + data.len() > self.answer_bytes_max {
                 return Err(ClientError::TooLarge { address: self.addr() });
             }
             whole.extend_from_slice(&data);

@@ -17,6 +17,31 @@ const HOP_BY_HOP: [HeaderName; 7] = [
     header::UPGRADE,
 ];
 
+/// What else names the client or the target to one service or another.
+const FORWARDED_ALIKE: [&str; 6] =
+    ["x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "x-original-url", "x-rewrite-url"];
+
+/// What must not come behind a body, beside what is meant for one hop.
+const NEVER_TRAILERS: [HeaderName; 17] = [
+    header::AUTHORIZATION,
+    header::CACHE_CONTROL,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::COOKIE,
+    header::EXPECT,
+    header::HOST,
+    header::LOCATION,
+    header::MAX_FORWARDS,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::RANGE,
+    header::SET_COOKIE,
+    header::WWW_AUTHENTICATE,
+    HeaderName::from_static("x-trace-id"),
+];
+
 /// The most bytes of a `Forwarded` or `X-Forwarded-For` header we pass on; a longer one begins anew with us.
 pub const FORWARDED_BYTES_MAX: usize = 4 * 1024;
 
@@ -32,13 +57,18 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 /// are never taken for hop-by-hop, whatever `Connection` claims.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     remove_named(headers);
-    let wants_trailers = headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let wants_trailers = headers.get_all(header::TE).iter().any(names_trailers);
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
     if wants_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Whether `trailers` is among what a `TE` header lists.
+fn names_trailers(te: &HeaderValue) -> bool {
+    te.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Takes away what `Connection` names.
@@ -81,7 +111,9 @@ pub struct Forwarded<'a> {
 /// Where the peer is not trusted, take away what it said with [`remove_forwarded`] first.
 pub fn add_forwarded(headers: &mut HeaderMap, forwarded: &Forwarded<'_>) {
     let mut text = String::with_capacity(96);
-    match forwarded.client {
+    // A listener of both families names its IPv4 clients by mapped addresses, which no list of addresses has.
+    let client = forwarded.client.map(|ip| ip.to_canonical());
+    match client {
         Some(IpAddr::V4(ip)) => write!(text, "for={ip}"),
         Some(IpAddr::V6(ip)) => write!(text, "for=\"[{ip}]\""),
         None => write!(text, "for=unknown"),
@@ -93,7 +125,7 @@ pub fn add_forwarded(headers: &mut HeaderMap, forwarded: &Forwarded<'_>) {
     }
     write!(text, ";proto={}", forwarded.proto).expect(GROWS);
     append(headers, &header::FORWARDED, &text);
-    if let Some(ip) = forwarded.client {
+    if let Some(ip) = client {
         text.clear();
         write!(text, "{ip}").expect(GROWS);
         append(headers, &X_FORWARDED_FOR, &text);
@@ -104,11 +136,50 @@ pub fn add_forwarded(headers: &mut HeaderMap, forwarded: &Forwarded<'_>) {
     set_default(headers, X_FORWARDED_PROTO, forwarded.proto);
 }
 
-/// Takes away what a peer that is not trusted said about others.
+/// Takes away what a peer that is not trusted said about others: every header that [`is_forwarded`].
 pub fn remove_forwarded(headers: &mut HeaderMap) {
-    for name in [&header::FORWARDED, &X_FORWARDED_FOR, &X_FORWARDED_HOST, &X_FORWARDED_PROTO] {
+    let named: Vec<HeaderName> = headers.keys().filter(|name| is_forwarded(name.as_str())).cloned().collect();
+    for name in named {
         headers.remove(name);
     }
+}
+
+/// Whether a header says who asked, or for what, before the peer that sent it; `name` is in lower case.
+///
+/// Where the peer is not trusted, a service must not see them. `_` counts as `-`, as it does to
+/// services behind CGI and its kin.
+pub fn is_forwarded(name: &str) -> bool {
+    if name == "forwarded" {
+        return true;
+    }
+    let is_candidate = name.starts_with("x-") || name.starts_with("x_") || name.starts_with("true");
+    is_candidate
+        && (begins_alike(name, "x-forwarded-")
+            || FORWARDED_ALIKE.iter().any(|other| name.len() == other.len() && begins_alike(name, other)))
+}
+
+/// Whether a name begins with another, where `_` counts as `-`.
+fn begins_alike(name: &str, prefix: &str) -> bool {
+    let alike = |(a, b): (u8, u8)| a == b || (a == b'_' && b == b'-');
+    name.len() >= prefix.len() && name.bytes().zip(prefix.bytes()).all(alike)
+}
+
+/// Whether a field may come behind a body (RFC 9110, section 6.5.1): nothing that frames, routes,
+/// authenticates, or that a proxy answers for, since some merge trailers into the headers.
+pub fn is_trailer(name: &HeaderName) -> bool {
+    !HOP_BY_HOP.contains(name)
+        && !NEVER_TRAILERS.contains(name)
+        && !is_forwarded(name.as_str())
+        && !begins_alike(name.as_str(), "x-bowline-")
+}
+
+/// The trailers without those that [`is_trailer`] refuses.
+pub(crate) fn without_refused(mut trailers: HeaderMap) -> HeaderMap {
+    let refused: Vec<HeaderName> = trailers.keys().filter(|name| !is_trailer(name)).cloned().collect();
+    for name in refused {
+        trailers.remove(name);
+    }
+    trailers
 }
 
 /// Adds an element to a list header, so that it stays one header.
@@ -161,7 +232,8 @@ mod tests {
             ("accept", "*/*"),
         ]);
         remove_hop_by_hop(&mut map);
-        assert_eq!(map, headers(&[("host", "a"), ("content-length", "3"), ("accept", "*/*")]));
+        let left = [("host", "a"), ("content-length", "3"), ("accept", "*/*"), ("te", "trailers")];
+        assert_eq!(map, headers(&left));
     }
 
     #[test]
@@ -172,6 +244,78 @@ mod tests {
         let mut map = headers(&[("te", "trailers")]);
         remove_hop_by_hop(&mut map);
         assert_eq!(map["te"], "trailers");
+    }
+
+    #[test]
+    fn te_trailers_passes_out_of_a_list() {
+        let mut map = headers(&[("te", "gzip;q=0.5"), ("te", "deflate , Trailers")]);
+        remove_hop_by_hop(&mut map);
+        assert_eq!(map, headers(&[("te", "trailers")]));
+        let mut map = headers(&[("te", "gzip, trailers;q=1")]);
+        remove_hop_by_hop(&mut map);
+        assert!(map.is_empty());
+    }
+
+    #[test]
+    fn all_that_strangers_say_of_others_is_removed() {
+        let said = [
+            "forwarded",
+            "x-forwarded-for",
+            "x-forwarded-port",
+            "x-forwarded-prefix",
+            "x_forwarded_ssl",
+            "x-forwarded_scheme",
+            "x-real-ip",
+            "x_real_ip",
+            "x-client-ip",
+            "x-cluster-client-ip",
+            "true-client-ip",
+            "true_client_ip",
+            "x-original-url",
+            "x-rewrite-url",
+        ];
+        let stays = ["x-real-ip-address", "x-forwarded", "x-request-id", "accept", "true"];
+        let all = said.into_iter().chain(stays).map(|name| (name, "1")).collect::<Vec<_>>();
+        let mut map = headers(&all);
+        remove_forwarded(&mut map);
+        assert_eq!(map, headers(&stays.map(|name| (name, "1"))));
+    }
+
+    #[test]
+    fn a_mapped_address_is_written_as_what_it_is() {
+        let mut map = HeaderMap::new();
+        let client = Some("::ffff:192.0.2.1".parse().unwrap());
+        add_forwarded(&mut map, &Forwarded { client, host: None, proto: "http" });
+        assert_eq!(
+            (&map["forwarded"], &map["x-forwarded-for"]),
+            (&HeaderValue::from_static("for=192.0.2.1;proto=http"), &HeaderValue::from_static("192.0.2.1"),)
+        );
+    }
+
+    #[test]
+    fn trailers_neither_frame_nor_route_nor_authenticate() {
+        for name in ["grpc-status", "x-sum", "digest", "server-timing"] {
+            assert!(is_trailer(&HeaderName::from_static(name)), "{name}");
+        }
+        for name in [
+            "transfer-encoding",
+            "content-length",
+            "host",
+            "te",
+            "trailer",
+            "connection",
+            "authorization",
+            "cookie",
+            "set-cookie",
+            "forwarded",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-real-ip",
+            "x-bowline-timeout-ms",
+            "x_bowline_timeout_ms",
+        ] {
+            assert!(!is_trailer(&HeaderName::from_static(name)), "{name}");
+        }
     }
 
     #[test]

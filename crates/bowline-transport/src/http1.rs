@@ -53,9 +53,11 @@ pub(crate) async fn send<P: Pool>(
     body: &mut Body,
 ) -> Result<Response<ResponseBody<P>>, Error> {
     let settings = pool.settings();
-    if let Some(connection) = pool.with(|idle| idle.take(endpoint, settings)) {
+    let (connection, closed) = pool.with(|idle| idle.take(endpoint, settings));
+    drop(closed);
+    if let Some(connection) = connection {
         let again = if is_repeatable(head) { body.as_replayable() } else { None };
-        match exchange(pool, connection, head, mem::take(body)).await {
+        match exchange(pool, connection, head, body).await {
             Ok(response) => return Ok(response),
             Err(Failed { error, is_untouched }) => match again {
                 Some(again) if is_untouched => *body = again,
@@ -66,7 +68,7 @@ pub(crate) async fn send<P: Pool>(
         settings.metrics.closed_stale.increment();
     }
     let connection = Connection::connect(endpoint, settings).await?;
-    exchange(pool, connection, head, mem::take(body)).await.map_err(|failed| failed.error)
+    exchange(pool, connection, head, body).await.map_err(|failed| failed.error)
 }
 
 /// Whether the request may reach the server twice.
@@ -78,13 +80,21 @@ async fn exchange<P: Pool>(
     pool: &P,
     connection: Connection,
     head: &Parts,
-    body: Body,
+    slot: &mut Body,
 ) -> Result<Response<ResponseBody<P>>, Failed> {
-    let upload = Upload::new(head, &connection.endpoint, body);
+    let upload = Upload::new(head, &connection.endpoint, mem::take(slot));
     let upload = upload.map_err(|error| Failed { error, is_untouched: false })?;
     let head_bytes_max = pool.settings().head_bytes_max;
     let mut exchange = Exchange::new(connection, upload, &head.method, head_bytes_max);
-    let answer = poll_fn(|cx| exchange.poll_answer(cx)).await;
+    let answer = poll_fn(|cx| {
+        let answer = exchange.poll_answer(cx);
+        let is_starved = answer.is_pending() && exchange.upload.is_starved();
+        if slot.is_starved() != is_starved {
+            *slot = Body::taken(is_starved);
+        }
+        answer
+    })
+    .await;
     let answer = answer.map_err(|error| Failed { error, is_untouched: !exchange.is_touched })?;
     let body = Download::begin(pool, exchange.connection, answer.framing, exchange.upload, answer.is_keep_alive);
     let body = body.map_err(|error| Failed { error, is_untouched: false })?;

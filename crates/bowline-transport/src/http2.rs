@@ -12,7 +12,10 @@ use std::{
 };
 
 use bowline_model::Address;
-use bowline_runtime::task;
+use bowline_runtime::{
+    task,
+    time::{self, Instant},
+};
 use http::{
     HeaderValue, Request, Response, Uri, Version, header,
     request::Parts,
@@ -21,7 +24,8 @@ use http::{
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use self::upload::Upload;
+pub(crate) use self::upload::refuse_trailers;
+use self::upload::{Failure, Upload};
 use crate::{
     body::Body,
     endpoint::Endpoint,
@@ -51,6 +55,8 @@ struct Current {
     sender: Option<SendRequest<Upload>>,
     /// How many connections there were up to this.
     number: u64,
+    /// When the last attempt to connect failed, and why.
+    failed: Option<(Instant, Kind)>,
 }
 
 /// Sends a request over the endpoint's connection, which is made first where there is none.
@@ -63,14 +69,20 @@ pub(crate) async fn send<P: Pool>(
     body: &mut Body,
 ) -> Result<Response<ResponseBody<P>>, Error> {
     let settings = pool.settings();
-    let shared = pool.with(|idle| idle.http2(endpoint, settings));
+    let (shared, closed) = pool.with(|idle| idle.http2(endpoint, settings));
+    drop(closed);
     let mut is_second = false;
     loop {
         let (mut sender, number) = shared.sender(endpoint, settings).await?;
         let again = if is_second { None } else { body.as_replayable() };
         let (upload, failure) = Upload::new(mem::take(body));
-        let mut failed = match sender.try_send_request(request(head, endpoint, upload)?).await {
-            Ok(response) => return Ok(response.map(ResponseBody::http2)),
+        let sending = sender.try_send_request(request(head, endpoint, upload)?);
+        let watch = Watch { slot: body, failure: &failure };
+        let sent = sending.await;
+        drop(watch);
+        *body = Body::empty();
+        let mut failed = match sent {
+            Ok(response) => return Ok(response.map(|body| ResponseBody::http2(body, shared))),
             Err(failed) => failed,
         };
         let unsent = failed.take_message();
@@ -90,6 +102,18 @@ pub(crate) async fn send<P: Pool>(
             (Fate::Goodbye | Fate::Refused, _) => return Err(Error::new(Kind::Refused, error)),
             (Fate::Unknown, _) => return Err(Error::new(Kind::Reset, error)),
         }
+    }
+}
+
+/// Tells, where a request is given up, whether it was its body that was waited for.
+struct Watch<'a> {
+    slot: &'a mut Body,
+    failure: &'a Failure,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        *self.slot = Body::taken(self.failure.is_starved());
     }
 }
 
@@ -130,15 +154,29 @@ impl Shared {
         if let Some(live) = self.live() {
             return Ok(live);
         }
+        let came = time::now();
         let _connecting = self.connecting.lock().await;
         if let Some(live) = self.live() {
             return Ok(live);
         }
-        let sender = handshake(endpoint, settings).await?;
+        // Who waited for an attempt that failed has been told as much as another would tell: the
+        // waiters of a dead endpoint do not stand in line for a time limit each.
+        if let Some((_, kind)) = self.lock().failed.filter(|(at, _)| *at >= came) {
+            return Err(kind.into());
+        }
+        let connected = handshake(endpoint, settings).await;
         let mut current = self.lock();
-        let number = current.number + 1;
-        *current = Current { sender: Some(sender.clone()), number };
-        Ok((sender, number))
+        match connected {
+            Ok(sender) => {
+                let number = current.number + 1;
+                *current = Current { sender: Some(sender.clone()), number, failed: None };
+                Ok((sender, number))
+            }
+            Err(error) => {
+                current.failed = Some((time::now(), error.kind()));
+                Err(error)
+            }
+        }
     }
 
     fn live(&self) -> Option<(SendRequest<Upload>, u64)> {

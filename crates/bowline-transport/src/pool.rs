@@ -99,6 +99,12 @@ struct Parked {
     since: Instant,
 }
 
+/// Connections that are closed when this is dropped: a system call each, for which nobody should
+/// wait at a lock.
+#[derive(Debug, Default)]
+#[must_use]
+pub(crate) struct Closed(Vec<Connection>);
+
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::LocalPool {}
@@ -211,12 +217,13 @@ impl Idle {
         Self { endpoints: BTreeMap::new(), parked_count: 0, swept_at: time::now() }
     }
 
-    /// The connection that was used last and is alive still.
-    pub(crate) fn take(&mut self, endpoint: &Endpoint, settings: &PoolSettings) -> Option<Connection> {
-        let slot = self.endpoints.get_mut(endpoint)?;
-        if slot.http1.is_empty() {
-            return None;
-        }
+    /// The connection that was used last and is alive still, and those that are not, to be closed
+    /// outside the lock.
+    pub(crate) fn take(&mut self, endpoint: &Endpoint, settings: &PoolSettings) -> (Option<Connection>, Closed) {
+        let mut closed = Closed::default();
+        let Some(slot) = self.endpoints.get_mut(endpoint).filter(|slot| !slot.http1.is_empty()) else {
+            return (None, closed);
+        };
         let now = time::now();
         slot.used_at = now;
         while let Some(Parked { connection, since }) = slot.http1.pop() {
@@ -225,22 +232,24 @@ impl Idle {
                 // It was the youngest: the others are older.
                 settings.metrics.closed_idle.add(1 + slot.http1.len() as u64);
                 self.parked_count -= slot.http1.len();
-                slot.http1.clear();
+                closed.0.push(connection);
+                closed.0.extend(slot.http1.drain(..).map(|parked| parked.connection));
             } else if connection.is_stale() {
                 settings.metrics.closed_stale.increment();
+                closed.0.push(connection);
             } else {
-                return Some(connection);
+                return (Some(connection), closed);
             }
         }
-        None
+        (None, closed)
     }
 
     /// Keeps a connection for the next request, unless that would exceed a bound.
     ///
-    /// Returns what could not be kept, to be closed outside the lock.
-    pub(crate) fn park(&mut self, connection: Connection, settings: &PoolSettings) -> Option<Connection> {
+    /// Returns what is not kept, to be closed outside the lock.
+    pub(crate) fn park(&mut self, connection: Connection, settings: &PoolSettings) -> Closed {
         let now = time::now();
-        self.sweep(now, settings);
+        let mut closed = self.sweep(now, settings);
         let is_full = self.parked_count >= settings.idle_max;
         let slot = match self.endpoints.get_mut(&*connection.endpoint) {
             Some(slot) => slot,
@@ -248,47 +257,57 @@ impl Idle {
         };
         if is_full || slot.http1.len() >= settings.idle_per_endpoint_max {
             settings.metrics.closed_full.increment();
-            return Some(connection);
+            closed.0.push(connection);
+            return closed;
         }
         slot.http1.push(Parked { connection, since: now });
         self.parked_count += 1;
-        None
+        closed
     }
 
-    /// The HTTP/2 connection of an endpoint, which may have to be made first.
-    pub(crate) fn http2(&mut self, endpoint: &Endpoint, settings: &PoolSettings) -> Arc<http2::Shared> {
+    /// The HTTP/2 connection of an endpoint, which may have to be made first; and what is to be
+    /// closed outside the lock.
+    pub(crate) fn http2(&mut self, endpoint: &Endpoint, settings: &PoolSettings) -> (Arc<http2::Shared>, Closed) {
         let now = time::now();
-        self.sweep(now, settings);
+        let closed = self.sweep(now, settings);
         let slot = match self.endpoints.get_mut(endpoint) {
             Some(slot) => slot,
             None => self.endpoints.entry(Arc::new(endpoint.clone())).or_insert(Slot::new(now)),
         };
         slot.used_at = now;
-        Arc::clone(slot.http2.get_or_insert_default())
+        (Arc::clone(slot.http2.get_or_insert_default()), closed)
     }
 
-    /// Now and then closes what has been idle for too long, at every endpoint.
-    fn sweep(&mut self, now: Instant, settings: &PoolSettings) {
+    /// Now and then gives out what has been idle for too long, at every endpoint.
+    fn sweep(&mut self, now: Instant, settings: &PoolSettings) -> Closed {
+        let mut closed = Closed::default();
         if now.duration_since(self.swept_at) < settings.idle_timeout / 2 {
-            return;
+            return closed;
         }
         self.swept_at = now;
         let mut parked_count = 0;
         self.endpoints.retain(|_, slot| {
             let expired =
                 slot.http1.partition_point(|parked| now.duration_since(parked.since) >= settings.idle_timeout);
-            slot.http1.drain(..expired);
+            closed.0.extend(slot.http1.drain(..expired).map(|parked| parked.connection));
             settings.metrics.closed_idle.add(expired as u64);
             parked_count += slot.http1.len();
-            !slot.http1.is_empty() || now.duration_since(slot.used_at) < settings.idle_timeout
+            let is_used = now.duration_since(slot.used_at) < settings.idle_timeout || slot.has_streams();
+            is_used || !slot.http1.is_empty()
         });
         self.parked_count = parked_count;
+        closed
     }
 }
 
 impl Slot {
     fn new(now: Instant) -> Self {
         Self { http1: Vec::new(), http2: None, used_at: now }
+    }
+
+    /// Whether requests are under way on its HTTP/2 connection: each holds it until its answer ended.
+    fn has_streams(&self) -> bool {
+        self.http2.as_ref().is_some_and(|shared| Arc::strong_count(shared) > 1)
     }
 }
 

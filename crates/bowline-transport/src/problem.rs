@@ -1,5 +1,7 @@
 //! Problem documents (RFC 9457): how every error is told to a client.
 
+use std::borrow::Cow;
+
 use bowline_model::Code;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -36,8 +38,8 @@ pub struct Problem {
 /// The document on the wire.
 #[derive(Serialize, Deserialize)]
 struct Wire<'a> {
-    #[serde(rename = "type", default = "about_blank")]
-    kind: &'a str,
+    #[serde(rename = "type", default = "about_blank", borrow)]
+    kind: Cow<'a, str>,
     #[serde(default)]
     title: String,
     #[serde(default)]
@@ -50,8 +52,8 @@ struct Wire<'a> {
     trace_id: Option<String>,
 }
 
-fn about_blank() -> &'static str {
-    "about:blank"
+fn about_blank() -> Cow<'static, str> {
+    Cow::Borrowed("about:blank")
 }
 
 impl Problem {
@@ -169,5 +171,8 @@ mod tests {
         assert_eq!(Problem::parse(StatusCode::NOT_FOUND, &headers, b"not json"), None);
         let foreign = Problem::parse(StatusCode::IM_A_TEAPOT, &headers, br#"{"type":"https://e/x","detail":"d"}"#);
         assert_eq!(foreign.map(|p| (p.code, p.status, p.detail)), Some((Code::InvalidArgument, 418, "d".to_owned())));
+        let escaped = br#"{"type":"https:\/\/e\/x","code":"not_found","detail":"d"}"#;
+        let foreign = Problem::parse(StatusCode::IM_A_TEAPOT, &headers, escaped);
+        assert_eq!(foreign.map(|p| p.code), Some(Code::NotFound), "a type may be written with escapes");
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt, mem,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -13,6 +14,7 @@ use hyper::body::Incoming;
 use crate::{
     error::{Error, Kind as ErrorKind},
     http1::Download,
+    http2,
     pool::Pool,
 };
 
@@ -26,7 +28,11 @@ enum Kind<P: Pool> {
     /// All of it came with the head; the connection is back already.
     Full(Bytes),
     Http1(Box<Download<P>>),
-    Http2(Incoming),
+    /// Whose connection is held, so that the pool does not forget it meanwhile.
+    Http2 {
+        body: Incoming,
+        _connection: Arc<http2::Shared>,
+    },
 }
 
 impl<P: Pool> ResponseBody<P> {
@@ -39,8 +45,8 @@ impl<P: Pool> ResponseBody<P> {
         Self(Kind::Http1(Box::new(download)))
     }
 
-    pub(crate) fn http2(body: Incoming) -> Self {
-        Self(Kind::Http2(body))
+    pub(crate) fn http2(body: Incoming, connection: Arc<http2::Shared>) -> Self {
+        Self(Kind::Http2 { body, _connection: connection })
     }
 }
 
@@ -53,7 +59,10 @@ impl<P: Pool> HttpBody for ResponseBody<P> {
             Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(mem::take(bytes))))),
             Kind::Http1(download) => download.poll_frame(cx),
-            Kind::Http2(body) => Pin::new(body).poll_frame(cx).map_err(|error| Error::new(ErrorKind::Body, error)),
+            Kind::Http2 { body, .. } => Pin::new(body)
+                .poll_frame(cx)
+                .map_ok(http2::refuse_trailers)
+                .map_err(|error| Error::new(ErrorKind::Body, error)),
         }
     }
 
@@ -61,7 +70,7 @@ impl<P: Pool> HttpBody for ResponseBody<P> {
         match &self.0 {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Http1(download) => download.is_end_stream(),
-            Kind::Http2(body) => body.is_end_stream(),
+            Kind::Http2 { body, .. } => body.is_end_stream(),
         }
     }
 
@@ -69,7 +78,7 @@ impl<P: Pool> HttpBody for ResponseBody<P> {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Http1(download) => download.size_hint(),
-            Kind::Http2(body) => body.size_hint(),
+            Kind::Http2 { body, .. } => body.size_hint(),
         }
     }
 }
@@ -79,7 +88,7 @@ impl<P: Pool> fmt::Debug for ResponseBody<P> {
         let kind = match &self.0 {
             Kind::Full(_) => "Full",
             Kind::Http1(_) => "Http1",
-            Kind::Http2(_) => "Http2",
+            Kind::Http2 { .. } => "Http2",
         };
         f.debug_struct("ResponseBody").field("kind", &kind).field("len", &self.size_hint().exact()).finish()
     }

@@ -38,7 +38,8 @@ pub async fn send<P: Pool>(
 /// As [`send`], for a request whose head is kept for another attempt.
 ///
 /// The body is taken once there is a connection: after an error with [`Error::is_connect`] it is
-/// still whole, after any other it is empty.
+/// still whole, after any other it is empty. When the future is dropped, [`Body::is_starved`] tells
+/// whether it was the body that was waited for.
 ///
 /// # Errors
 /// As [`send`].

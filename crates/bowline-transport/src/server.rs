@@ -57,14 +57,20 @@ pub struct Peer {
 pub struct Settings {
     /// How long a request's head may take, from its first byte; rounded up by up to a second.
     pub header_timeout: Duration,
-    /// How long a connection may be without a request.
+    /// How long a connection may be without a request. One that does not end when it is told so is
+    /// cut off a header timeout later.
     pub idle_timeout: Duration,
+    /// How long a client may take nothing of an answer that waits for it.
+    pub stall_timeout: Duration,
     /// The most bytes of a request's head: at least 8 KiB. At most 100 headers.
     pub head_bytes_max: usize,
     /// Connections open at once; further ones are closed as they come.
     pub connections_max: usize,
     /// Requests at once on one HTTP/2 connection.
     pub http2_streams_max: u32,
+    /// How often an HTTP/2 client that sends nothing is pinged; one that does not answer within the
+    /// header timeout is gone.
+    pub http2_ping_interval: Duration,
     /// How long requests in flight may still take once draining began.
     pub grace: Duration,
     /// What is counted.
@@ -82,17 +88,22 @@ pub struct Metrics {
     pub accept_failed: Counter,
     /// Connections closed since a request's head took too long.
     pub header_timeout: Counter,
+    /// Connections closed since the client took nothing of its answer.
+    pub stalled: Counter,
 }
 
 impl Default for Settings {
-    /// 10 s for a head, 75 s idle, heads of 64 KiB, 10,000 connections, 256 streams, 30 s of grace.
+    /// 10 s for a head, 75 s idle, 60 s stalled, heads of 64 KiB, 10,000 connections, 100 streams, pings
+    /// each 30 s, 30 s of grace.
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            stall_timeout: Duration::from_mins(1),
             head_bytes_max: 64 * 1024,
             connections_max: 10_000,
-            http2_streams_max: 256,
+            http2_streams_max: 100,
+            http2_ping_interval: Duration::from_secs(30),
             grace: Duration::from_secs(30),
             metrics: Metrics::default(),
         }
@@ -110,6 +121,11 @@ impl Metrics {
             header_timeout: registry.counter(
                 "bowline_header_timeouts_total",
                 "Connections closed: a request's head took too long.",
+                labels,
+            ),
+            stalled: registry.counter(
+                "bowline_stalled_total",
+                "Connections closed: the client took nothing of its answer.",
                 labels,
             ),
         }

@@ -13,7 +13,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 /// The body of an answer. The request counts as in flight at its instance until this ends or is dropped.
 ///
-/// `Send` where the pool is. Its errors are of [`bowline_transport::Kind::Body`]; an instance that
+/// `Send` where the pool is. Its errors are of [`bowline_transport::Kind::Body`], or, where the
+/// rest of the request failed, of [`bowline_transport::Kind::RequestBody`]; an instance that
 /// dies between the head of an answer and its end is no failure to its breaker, which has had its
 /// verdict by then: the calls that follow will find nobody there, and count.
 pub struct ResponseBody<P: Pool> {

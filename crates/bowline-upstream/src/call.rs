@@ -105,9 +105,12 @@ impl<'a> Call<'a> {
             return Ok(());
         }
         let collected = time::timeout_at(self.plan.deadline, mem::take(&mut self.body).collect()).await;
-        let collected = collected.map_err(|_| self.timed_out())?;
+        let collected = collected.map_err(|_| self.starved())?;
         let failed = |source| self.failed(bowline_transport::Error::request_body(source));
-        self.body = Body::full(collected.map_err(failed)?.to_bytes());
+        let collected = collected.map_err(failed)?;
+        // Trailers come behind a stream only; it can be sent once.
+        let has_trailers = collected.trailers().is_some();
+        self.body = if has_trailers { Body::stream(collected) } else { Body::full(collected.to_bytes()) };
         Ok(())
     }
 
@@ -122,12 +125,16 @@ impl<'a> Call<'a> {
         let deadline = self.attempt_deadline(started);
         let mut in_flight = member.begin(started);
         self.write_timeout(deadline, started);
+        let is_streamed = self.body.is_stream();
         let sending = send_parts(pool, &member.state.endpoint, &self.head, &mut self.body);
         let sent = time::timeout_at(deadline, sending).await.ok();
         let now = time::now();
-        let outcome = Outcome::of(sent.as_ref());
+        let outcome = if self.body.is_starved() { Outcome::Caller } else { Outcome::of(sent.as_ref()) };
         let elapsed = now.saturating_duration_since(started);
-        member.state.record(permit, self.verdict(outcome, elapsed), now);
+        // A body that streams takes the time that its sender takes: that is not the instance's slowness.
+        let is_senders_time = is_streamed && outcome == Outcome::Ok && elapsed >= self.plan.patience;
+        let verdict = if is_senders_time { None } else { self.verdict(outcome, elapsed) };
+        member.state.record(permit, verdict, now);
         if outcome != Outcome::Caller {
             in_flight.record(now, outcome == Outcome::Ok);
         }
@@ -136,6 +143,7 @@ impl<'a> Call<'a> {
         let answer = match sent {
             Some(Ok(response)) => Ok(response.map(|body| ResponseBody::new(body, in_flight))),
             Some(Err(source)) => Err(self.failed(source)),
+            None if outcome == Outcome::Caller => Err(self.starved()),
             None => Err(self.timed_out()),
         };
         (answer, outcome)
@@ -166,6 +174,11 @@ impl<'a> Call<'a> {
 
     fn timed_out(&self) -> Error {
         Error::Timeout { service: self.upstream.service().clone() }
+    }
+
+    /// The time is over, and the caller's own body is what was waited for.
+    fn starved(&self) -> Error {
+        self.failed(bowline_transport::Error::request_body("body did not come in time"))
     }
 
     fn failed(&self, source: bowline_transport::Error) -> Error {

@@ -47,6 +47,7 @@ pub struct Upstream {
 #[derive(Debug)]
 struct Active {
     policy: CallPolicy,
+    patience: Duration,
     balancer: Balancer,
     budget: Option<Budget>,
     members: Arc<InstanceSet<Member>>,
@@ -201,7 +202,7 @@ impl Upstream {
     /// Begins a call: pays into the budget, and takes of the policy what the call needs.
     fn plan(&self, now: Instant, deadline: Option<Instant>) -> Plan {
         let active = self.active.load();
-        let Active { policy, budget, .. } = &**active;
+        let Active { policy, budget, patience, .. } = &**active;
         if let Some(budget) = budget {
             budget.deposit(now);
         }
@@ -209,7 +210,7 @@ impl Upstream {
         let retry = policy.retry.as_ref();
         Plan {
             deadline: deadline.map_or(own, |deadline| deadline.min(own)),
-            patience: patience(policy),
+            patience: *patience,
             attempts_max: retry.map_or(1, |retry| retry.attempts_max),
             per_try_timeout: retry.and_then(|retry| retry.per_try_timeout),
             backoff: retry.map_or(Backoff { min: Duration::ZERO, max: Duration::ZERO }, |retry| retry.backoff),
@@ -274,7 +275,7 @@ impl Upstream {
 fn patience(policy: &CallPolicy) -> Duration {
     let per_try = policy.retry.as_ref().and_then(|retry| retry.per_try_timeout);
     let slow_call = policy.breaker.as_ref().and_then(|breaker| breaker.slow_call);
-    let whole = policy.timeout - policy.timeout / 10;
+    let whole = policy.timeout.saturating_sub(policy.timeout / 10);
     [per_try, slow_call].into_iter().flatten().fold(whole, Duration::min)
 }
 
@@ -282,7 +283,7 @@ impl Active {
     fn new(policy: CallPolicy, members: Arc<InstanceSet<Member>>) -> Self {
         let balancer = Balancer::new(policy.balance);
         let budget = policy.retry.as_ref().map(Budget::new);
-        Self { policy, balancer, budget, members }
+        Self { patience: patience(&policy), policy, balancer, budget, members }
     }
 }
 

@@ -257,7 +257,7 @@ impl Inner {
         span.set(names::HTTP_RESPONSE_STATUS_CODE, i64::from(code));
         let result = result.and_then(|response| self.judge(response));
         if let Err(error) = &result {
-            span.fail(crate::error::chain(error));
+            span.fail(bowline_model::error::chain(error));
         }
         self.count(code, time::now() - begun);
         result

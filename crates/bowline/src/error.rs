@@ -4,9 +4,9 @@ use axum::{
     extract::rejection::{JsonRejection, PathRejection, QueryRejection},
     response::{IntoResponse, Response},
 };
-use bowline_model::Code;
+use bowline_model::{Code, error::chain};
 use bowline_telemetry::current;
-use bowline_transport::problem::Problem;
+use bowline_transport::problem::{Problem, code_of_status};
 
 use crate::client;
 
@@ -50,18 +50,6 @@ pub(crate) fn trace_id() -> Option<String> {
     current::context().map(|context| context.trace_id.to_string())
 }
 
-/// An error with its causes, outermost first.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
 impl From<client::Error> for HandlerError {
     /// A failed call of ours: unavailable and deadline are passed on, the rest is a fault here.
     fn from(error: client::Error) -> Self {
@@ -81,13 +69,7 @@ macro_rules! from_rejection {
     ($($rejection:ty),*) => {$(
         impl From<$rejection> for HandlerError {
             fn from(rejection: $rejection) -> Self {
-                let code = match rejection.status().as_u16() {
-                    413 => Code::PayloadTooLarge,
-                    422 => Code::Unprocessable,
-                    500.. => Code::Internal,
-                    _ => Code::InvalidArgument,
-                };
-                Self::new(code, rejection.body_text())
+                Self::new(code_of_status(rejection.status()), rejection.body_text())
             }
         }
     )*};

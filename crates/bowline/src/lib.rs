@@ -33,5 +33,5 @@ pub use bowline_runtime as runtime;
 pub use bowline_telemetry::{SpanKind, Tracer, Value, current};
 pub use client::{Call, ServiceClient};
 pub use error::HandlerError;
-pub use microservice::{Error, GRACE_DEFAULT, Microservice};
+pub use microservice::{BODY_MAX_DEFAULT, Error, GRACE_DEFAULT, Microservice};
 pub use settings::Settings;

@@ -1,6 +1,10 @@
 //! A service in a few lines: an axum application with health, metrics, tracing, drain and registration.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::Router;
 use bowline_model::{Address, Code, Instance, ServiceName};
@@ -9,7 +13,6 @@ use bowline_registry::{Discovery, Registry};
 use bowline_runtime::{BoxFuture, drain, metric, net, task, time::Duration};
 use bowline_telemetry::{ParentBased, Tracer};
 use bowline_transport::{PoolSettings, SharedPool};
-use std::sync::{Mutex, PoisonError};
 
 use crate::{
     ServiceClient,
@@ -23,6 +26,11 @@ const SPANS_WAITING_MAX: usize = 10_000;
 
 /// How long requests in flight may take after the signal to stop.
 pub const GRACE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// The largest body of a request, in bytes, unless the application says otherwise: as much as the
+/// gateway lets pass where the file does not say. A layer `axum::extract::DefaultBodyLimit` of the
+/// application's own, on all its routes or on one, takes its place.
+pub const BODY_MAX_DEFAULT: usize = 10 << 20;
 
 /// Why a service could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -178,7 +186,7 @@ impl Microservice {
     ///
     /// `/livez`, `/readyz` and `/metrics` are added. Each request runs in a server span and under
     /// its caller's deadline: no call made for it lasts longer. An error answered without a body
-    /// gets a problem document.
+    /// gets a problem document. Extractors take bodies of up to [`BODY_MAX_DEFAULT`] bytes.
     ///
     /// # Errors
     /// When the address cannot be listened on.
@@ -234,7 +242,8 @@ impl Microservice {
     /// Registers this process, unless its supervisor does.
     fn register(&self, addr: SocketAddr) -> Option<Registration> {
         let registry = self.registry.clone().filter(|_| !self.settings.is_supervised)?;
-        let instance = Instance::new(self.settings.instance.clone(), self.settings.service.clone(), Address::Tcp(addr));
+        let address = Address::Tcp(self.settings.advertise.unwrap_or(addr));
+        let instance = Instance::new(self.settings.instance.clone(), self.settings.service.clone(), address);
         Some(Registration::start(registry, instance))
     }
 }

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use bowline_model::{Instance, InstanceId};
+use bowline_model::{Instance, InstanceId, error::chain};
 use bowline_registry::{Discovered, Error, HeartbeatAnswer, InstanceWatch, Query, Registry, Revision, ServiceSummary};
 use bowline_runtime::{
     BoxFuture, drain, rand, task,
     time::{self, Duration},
 };
-
-use crate::error::chain;
 
 /// How long the registration outlives its process.
 const LEASE_TTL: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use std::{
 
 use axum::{
     Router,
-    extract::{MatchedPath, Request, State},
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -30,7 +30,7 @@ use http_body::Body as _;
 use crate::{
     client,
     error::{HandlerError, trace_id},
-    microservice::ReadyCheck,
+    microservice::{BODY_MAX_DEFAULT, ReadyCheck},
     settings::Settings,
 };
 
@@ -71,7 +71,8 @@ pub(crate) fn router(app: Router, context: Context) -> Router {
         .with_state(context.clone());
     // Health checks are asked for every second or two: they are not traced.
     let observe = middleware::from_fn_with_state(context, observe);
-    let app = app.layer(middleware::from_fn(explain)).layer(observe);
+    let body_max = DefaultBodyLimit::max(BODY_MAX_DEFAULT);
+    let app = app.layer(middleware::from_fn(explain)).layer(observe).layer(body_max);
     // In this order: what no route matches is the application's.
     health.merge(app)
 }

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use bowline_model::{Address, Code, InstanceId, ServiceName, policy::CallPolicy};
+use bowline_model::{Address, Code, InstanceId, ServiceName, data, instance::check_address, policy::CallPolicy};
+use bowline_runtime::fs;
 
 /// Who this process is, where it listens and whom it may call.
 ///
@@ -13,6 +14,7 @@ use bowline_model::{Address, Code, InstanceId, ServiceName, policy::CallPolicy};
 /// | `BOWLINE_SERVICE` | the service's name | the name given in code |
 /// | `BOWLINE_INSTANCE` | this copy's id | the service's name and the process id; no snapshot of discovery is kept |
 /// | `BOWLINE_LISTEN` | where to listen, `IP:PORT` | `127.0.0.1:0` |
+/// | `BOWLINE_ADVERTISE` | where others reach it, `IP:PORT`; needed to register what listens on every address | where it listens |
 /// | `BOWLINE_API` | the server, `http://IP:PORT` | no discovery but the snapshot's, no reports |
 /// | `BOWLINE_DATA_DIR` | where state lives | `.bowline` |
 /// | `BOWLINE_CALLS` | JSON: service → policy of the declared call | the default policy |
@@ -23,6 +25,7 @@ pub struct Settings {
     pub(crate) service: ServiceName,
     pub(crate) instance: InstanceId,
     pub(crate) listen: SocketAddr,
+    pub(crate) advertise: Option<SocketAddr>,
     pub(crate) api: Option<Address>,
     pub(crate) data_dir: PathBuf,
     pub(crate) calls: BTreeMap<ServiceName, CallPolicy>,
@@ -85,7 +88,9 @@ impl Settings {
         let instance = instance.unwrap_or_else(|| format!("{service}-{}", std::process::id()));
         let instance = InstanceId::new(&instance).map_err(|error| Error::new("BOWLINE_INSTANCE", &error))?;
         let listen = vars.remove("BOWLINE_LISTEN").unwrap_or_else(|| "127.0.0.1:0".to_owned());
-        let listen = listen.parse().map_err(|_| Error::new("BOWLINE_LISTEN", &format!("`{listen}` is not IP:PORT")))?;
+        let listen: SocketAddr =
+            listen.parse().map_err(|_| Error::new("BOWLINE_LISTEN", &format!("`{listen}` is not IP:PORT")))?;
+        let advertise = vars.remove("BOWLINE_ADVERTISE").map(|text| parse_advertise(&text)).transpose()?;
         let api = vars.remove("BOWLINE_API").map(|url| parse_api(&url)).transpose()?;
         let data_dir = vars.remove("BOWLINE_DATA_DIR").map_or_else(|| PathBuf::from(".bowline"), PathBuf::from);
         let calls = match vars.remove("BOWLINE_CALLS") {
@@ -93,34 +98,62 @@ impl Settings {
             None => BTreeMap::new(),
         };
         let is_supervised = vars.remove("BOWLINE_SUPERVISED").is_some_and(|value| value == "1");
-        let data =
-            vars.into_iter().filter_map(|(k, v)| Some((k.strip_prefix("BOWLINE_DATA_")?.to_owned(), v))).collect();
-        Ok(Self { service, instance, listen, api, data_dir, calls, data, is_supervised, has_lasting_id })
+        // Who does not register itself is told to nobody.
+        if listen.ip().to_canonical().is_unspecified() && advertise.is_none() && api.is_some() && !is_supervised {
+            return Err(Error::new(
+                "BOWLINE_ADVERTISE",
+                &format!(
+                    "it is not set, and {listen} (BOWLINE_LISTEN) is every address: write the IP:PORT that others reach this process at"
+                ),
+            ));
+        }
+        let data = vars.into_iter().filter(|(name, _)| name.starts_with("BOWLINE_DATA_")).collect();
+        Ok(Self { service, instance, listen, advertise, api, data_dir, calls, data, is_supervised, has_lasting_id })
     }
 
     /// The connection string of a resource this service owns, by its name in `bowline.toml`.
     ///
-    /// Outside `bowline up`, a SQLite database lives in the data folder all the same.
+    /// Outside `bowline up`, a SQLite database lives in the data folder all the same; the folder it
+    /// is in is created. Reads and writes the disk: for the start of a process.
     ///
     /// # Errors
-    /// When nobody said where the resource is and it is not a SQLite database.
+    /// When nobody said where the resource is and it is not a SQLite database, when what was said is
+    /// of another kind, or when the folder cannot be created.
     pub fn data(&self, resource: &str) -> Result<String, Error> {
         let (kind, name) = resource.split_once(':').ok_or_else(|| Error::new(resource, "write kind:name"))?;
-        let key: String =
-            name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
-        match self.data.get(&key) {
-            Some(url) => Ok(url.clone()),
-            None if kind == "sqlite" => Ok(format!("sqlite://{}", self.data_dir.join("sqlite").join(name).display())),
-            None => Err(Error::new(
-                &format!("BOWLINE_DATA_{key}"),
-                &format!("it is not set, so {resource} cannot be reached"),
-            )),
+        let variable = data::variable(name);
+        let is_sqlite = kind == "sqlite";
+        match self.data.get(&variable) {
+            Some(url) if url.starts_with("sqlite:") == is_sqlite => Ok(url.clone()),
+            Some(_) => Err(Error::new(&variable, &format!("it is no connection string of {resource}"))),
+            None if is_sqlite => self.own_sqlite(name),
+            None => Err(Error::new(&variable, &format!("it is not set, so {resource} cannot be reached"))),
         }
+    }
+
+    /// The SQLite database of that name in the data folder.
+    fn own_sqlite(&self, name: &str) -> Result<String, Error> {
+        let file = data::sqlite_file(&self.data_dir, name);
+        let dir = self.data_dir.join(data::SQLITE_DIR);
+        fs::create_dir_all(&dir).map_err(|error| {
+            Error::new("BOWLINE_DATA_DIR", &format!("the folder {} cannot be created: {error}", dir.display()))
+        })?;
+        Ok(data::sqlite_url(&file))
     }
 
     /// The policy of the declared call; the default one where nothing was declared.
     pub(crate) fn policy(&self, target: &ServiceName) -> CallPolicy {
         self.calls.get(target).cloned().unwrap_or_default()
+    }
+}
+
+/// An address under which an instance can be registered.
+fn parse_advertise(text: &str) -> Result<SocketAddr, Error> {
+    let error = |rule: &str| Error::new("BOWLINE_ADVERTISE", &format!("`{text}`: {rule}"));
+    let address: SocketAddr = text.parse().map_err(|_| error("write IP:PORT"))?;
+    match check_address(&Address::Tcp(address)) {
+        Ok(()) => Ok(address),
+        Err(rule) => Err(error(rule)),
     }
 }
 
@@ -143,7 +176,7 @@ mod tests {
         let settings = Settings::from_vars("order", vars(&[])).unwrap();
         assert_eq!(settings.service.as_str(), "order");
         assert!(!settings.is_supervised);
-        assert_eq!(settings.data("sqlite:order.db").unwrap(), "sqlite://.bowline/sqlite/order.db");
+        assert_eq!(settings.data_dir, PathBuf::from(".bowline"));
         assert!(settings.data("postgres:order").unwrap_err().to_string().contains("BOWLINE_DATA_ORDER"));
     }
 
@@ -175,9 +208,37 @@ mod tests {
             ("BOWLINE_LISTEN", "9000"),
             ("BOWLINE_API", "127.0.0.1:1"),
             ("BOWLINE_CALLS", "{"),
+            ("BOWLINE_ADVERTISE", "9000"),
+            ("BOWLINE_ADVERTISE", "0.0.0.0:9000"),
+            ("BOWLINE_ADVERTISE", "10.0.0.1:0"),
         ] {
             let error = Settings::from_vars("order", vars(&[(name, value)])).unwrap_err();
             assert_eq!(error.variable, name);
         }
+    }
+
+    #[test]
+    fn what_listens_everywhere_has_to_say_where_it_is() {
+        let everywhere = [("BOWLINE_LISTEN", "0.0.0.0:8000"), ("BOWLINE_API", "http://127.0.0.1:7117")];
+        let error = Settings::from_vars("order", vars(&everywhere)).unwrap_err();
+        assert_eq!(error.variable, "BOWLINE_ADVERTISE");
+        assert!(error.rule.contains("0.0.0.0:8000") && error.rule.contains("IP:PORT"), "{error}");
+        let told = [&everywhere[..], &[("BOWLINE_ADVERTISE", "10.0.0.1:8000")]].concat();
+        let settings = Settings::from_vars("order", vars(&told)).unwrap();
+        assert_eq!(settings.advertise, Some(([10, 0, 0, 1], 8000).into()));
+        // Nobody is told where these are, or somebody else tells.
+        assert!(Settings::from_vars("order", vars(&everywhere[..1])).is_ok());
+        let supervised = [&everywhere[..], &[("BOWLINE_SUPERVISED", "1")]].concat();
+        assert!(Settings::from_vars("order", vars(&supervised)).is_ok());
+    }
+
+    #[test]
+    fn a_connection_string_of_another_kind_is_none() {
+        let all = vars(&[("BOWLINE_DATA_ORDER", "sqlite:///data/order"), ("BOWLINE_DATA_LOG", "postgres://db/log")]);
+        let settings = Settings::from_vars("order", all).unwrap();
+        assert_eq!(settings.data("sqlite:order").unwrap(), "sqlite:///data/order");
+        assert_eq!(settings.data("postgres:log").unwrap(), "postgres://db/log");
+        assert_eq!(settings.data("postgres:order").unwrap_err().variable, "BOWLINE_DATA_ORDER");
+        assert_eq!(settings.data("sqlite:log").unwrap_err().variable, "BOWLINE_DATA_LOG");
     }
 }

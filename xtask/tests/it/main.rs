@@ -1,3 +1,4 @@
 //! Tests of what the project says of itself.
 
 mod http_status;
+mod metrics;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use rustix::process::Signal;
 
-use crate::harness::{Home, PATIENCE, ask, eventually, is_alive};
+use crate::harness::{Home, PATIENCE, Running, ask, eventually, is_alive};
 
 #[tokio::test]
 async fn no_process_outlives_a_killed_bowline_not_even_a_grandchild() {
@@ -44,7 +44,8 @@ async fn acknowledged_orders_and_registrations_survive_and_dead_processes_do_not
         (0..8).map(|writer| bowline_runtime::task::spawn(write(gateway, writer, acknowledged.clone()))).collect();
     let is_writing = eventually(PATIENCE, async || acknowledged.lock().unwrap().len() >= 40);
     assert!(is_writing.await);
-    let addresses = running.instances("order").await;
+    let order_before = pid(&running, "order").await;
+    assert_eq!(running.instances("payment").await.len(), 2);
     let family = running.descendants();
     running.signal(Signal::KILL);
     running.ended().await;
@@ -52,16 +53,26 @@ async fn acknowledged_orders_and_registrations_survive_and_dead_processes_do_not
     let all_gone = eventually(Duration::from_secs(2), async || !family.iter().any(|pid| is_alive(*pid)));
     assert!(all_gone.await);
 
+    // No new process takes the place of the second: what is listed of it is of the dead run.
+    home.edit(|file| file.replace("replicas = 2", "replicas = 1"));
     let mut again = home.up().await;
     assert_eq!(again.instances("ledger").await, ["ledger-1@127.0.0.1:9999"]);
-    let now = again.instances("order").await;
-    assert_eq!(now.len(), 1, "was {addresses:?}, is {now:?}");
+    let payments = again.instances("payment").await;
+    assert!(payments.len() == 1 && payments[0].starts_with("payment-1@"), "{payments:?}");
+    assert_ne!(pid(&again, "order").await, order_before);
     let acknowledged = acknowledged.lock().unwrap().clone();
     for (id, body) in &acknowledged {
         let kept = again.ask(Method::GET, "shop.localhost", &format!("/orders/{id}"), &[], b"").await;
         assert_eq!((kept.status.as_u16(), &kept.body), (200, body), "of {} acknowledged", acknowledged.len());
     }
     again.stop().await;
+}
+
+/// The process of a service with one instance.
+async fn pid(running: &Running, service: &str) -> String {
+    let list = running.api_json(&format!("/v1/instances?service={service}")).await;
+    assert_eq!(list["instances"].as_array().unwrap().len(), 1);
+    list["instances"][0]["metadata"]["pid"].as_str().unwrap().to_owned()
 }
 
 type Acknowledged = std::sync::Arc<std::sync::Mutex<Vec<(String, bytes::Bytes)>>>;

@@ -48,6 +48,12 @@ impl Home {
         Self::new(&built.join("\n").replace("${target}/release", &bin_dir.display().to_string()))
     }
 
+    /// Changes `bowline.toml`.
+    pub(crate) fn edit(&self, edit: impl FnOnce(&str) -> String) {
+        let file = self.path().join("bowline.toml");
+        std::fs::write(&file, edit(&std::fs::read_to_string(&file).unwrap())).unwrap();
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -65,10 +71,16 @@ impl Home {
 
     /// Starts `bowline up` with further arguments, without waiting.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
+        self.start_with(args, &[])
+    }
+
+    /// The same with further variables.
+    pub(crate) fn start_with(&self, args: &[&str], vars: &[(&str, &str)]) -> Running {
         let mut command = Command::new(bowline());
         command.arg("up").arg(self.path()).args(["--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0"]);
         command.arg("--data-dir").arg(self.data_dir()).args(args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.envs(vars.iter().copied());
         let mut child = command.spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -191,11 +203,16 @@ impl Running {
         list["instances"].as_array().unwrap().iter().map(name).collect()
     }
 
-    /// Runs another command of the binary against this one; its standard output.
-    pub(crate) async fn command(&self, args: &[&str]) -> String {
+    /// Runs another command of the binary against this one; how it went.
+    pub(crate) async fn outcome(&self, args: &[&str]) -> std::process::Output {
         let mut command = Command::new(bowline());
         command.args(args).args(["--api", &self.api().to_string()]);
-        let output = command.output().await.unwrap();
+        command.output().await.unwrap()
+    }
+
+    /// The same for one that ends well; its standard output.
+    pub(crate) async fn command(&self, args: &[&str]) -> String {
+        let output = self.outcome(args).await;
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }

@@ -5,4 +5,7 @@ mod bad_files;
 mod crash;
 mod harness;
 mod shop;
+mod stand_in;
+mod stopping;
 mod system;
+mod terminal;

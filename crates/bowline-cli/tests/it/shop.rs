@@ -45,17 +45,23 @@ async fn orders(running: &Running) {
 }
 
 async fn refusals(running: &Running) {
-    let large = "x".repeat((10 << 20) + 1);
+    let too_large = "x".repeat((10 << 20) + 1);
+    // Within the limit, and refused for what it says.
+    let large = order_of("u-9").replace("book", &"x".repeat(9 << 20));
     for (key, body, status) in [
         ("r1", order_of("u-9"), 422),
         ("r2", r#"{"user_id":"u-1","items":[]}"#.to_owned(), 422),
         ("r3", order_of("u-1").replace("\"quantity\":2", "\"quantity\":0"), 422),
         ("r4", "{".to_owned(), 400),
-        ("r5", large, 413),
+        ("r5", too_large, 413),
+        ("r6", large, 422),
         ("k1", order_of("u-2"), 422),
     ] {
         let answer = order(running, key, &body).await;
         assert_eq!(answer.status, status, "{key}: {:?}", answer.body);
+        // The gateway's own refusal; the others are the service's.
+        let reason = if status == 413 { "body_too_large" } else { "" };
+        assert_eq!(answer.header("x-bowline-reason"), reason, "{key}");
         assert_eq!(answer.header("content-type"), "application/problem+json", "{key}");
         assert_eq!(answer.json()["trace_id"].as_str().map(str::len), Some(32), "{key}");
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bowline_gateway::Error;
-use bowline_model::{Code, Health, Instance};
+use bowline_model::{Code, Health, Instance, route::PathPattern};
 use bowline_runtime::{net, task, time};
 use bowline_testkit::{Answer, HttpServer};
 
@@ -121,6 +121,14 @@ async fn routes_that_cannot_be_served_change_nothing() {
     let error = gateway.set_routes(&[bad]).unwrap_err();
     assert!(matches!(error, Error::Route { .. }) && error.code() == Code::InvalidArgument);
     assert_eq!(get(gateway.addr(), "/order/1").await.2, "order");
+    let mut unreachable = route("unreachable");
+    unreachable.matches[0].path = PathPattern::parse("/a;b").unwrap();
+    let error = gateway.set_routes(&[unreachable]).unwrap_err();
+    assert!(matches!(error, Error::Route { .. }), "{error:?}");
+    // The old routes still follow their instances.
+    let other = server("other");
+    registry.put(instance("order", "o-1", other.addr()));
+    until_answered(gateway.addr(), "/order/1", "other").await;
 }
 
 #[tokio::test]

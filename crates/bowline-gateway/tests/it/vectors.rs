@@ -21,6 +21,7 @@ struct Gated {
 
 fn gated(workers: usize, policy: &CallPolicy, instances: &[Instance]) -> Gated {
     let clients = task::shared_runtime(2).unwrap();
+    let within = clients.enter();
     let mut route = route(SERVICE);
     route.matches[0].path = PathPattern::parse("/**").unwrap();
     route.policy = policy.clone();
@@ -29,6 +30,7 @@ fn gated(workers: usize, policy: &CallPolicy, instances: &[Instance]) -> Gated {
     let metrics = metric::Registry::default();
     let starting = Gateway::start(settings, vec![route], discovery, Tracer::disabled(), &metrics);
     let gateway = clients.block_on(starting).unwrap();
+    drop(within);
     Gated { gateway, clients }
 }
 

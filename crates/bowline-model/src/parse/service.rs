@@ -15,7 +15,7 @@ use crate::system::{Call, Check, Service};
 const REPLICAS_MAX: u32 = 100;
 
 /// Variables that Bowline sets for every instance; a file that sets them would be overruled.
-pub(super) const ENV_RESERVED: [&str; 8] = [
+pub(super) const ENV_RESERVED: [&str; 9] = [
     "BOWLINE_SERVICE",
     "BOWLINE_INSTANCE",
     "BOWLINE_LISTEN",
@@ -23,6 +23,7 @@ pub(super) const ENV_RESERVED: [&str; 8] = [
     "BOWLINE_DATA_DIR",
     "BOWLINE_SUPERVISED",
     "BOWLINE_CALLS",
+    "BOWLINE_TREE",
     "PORT",
 ];
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, BufReader, Read as _, Seek as _},
+    os::unix::fs::FileExt as _,
     path::Path,
 };
 
@@ -25,13 +26,16 @@ pub(super) struct Scan {
 pub(super) enum End {
     /// Nothing.
     Clean,
-    /// The last record, not all of it: a crash while it was written.
+    /// The last record, not all of it, or zeros: a crash while it was written.
     Torn,
     /// A bad record with more behind it: damage.
     Corrupt,
 }
 
 const BUFFER_BYTES: usize = 256 * 1024;
+/// How much is checksummed in search of good records behind a bad one. The torn records that a crash
+/// leaves need next to nothing of it; where it is not enough, nothing is cut.
+const SEARCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Shows each good record to the follower.
 ///
@@ -68,6 +72,10 @@ pub(super) fn scan(
                 valid_bytes += FRAME_BYTES + record.len() as u64;
             }
             (Next::Record, _) => return Ok(Scan { valid_bytes, end: End::Corrupt }),
+            (Next::End(End::Torn), Some(offset)) => {
+                let is_more = may_have_record_behind(segment, offset, file, bytes).map_err(Error::io("read", path))?;
+                return Ok(Scan { valid_bytes, end: if is_more { End::Corrupt } else { End::Torn } });
+            }
             (Next::End(end), _) => return Ok(Scan { valid_bytes, end }),
         }
     }
@@ -109,6 +117,33 @@ fn next_record(
         return Ok(Next::Record);
     }
     Ok(Next::End(if length as u64 == record_left { End::Torn } else { End::Corrupt }))
+}
+
+/// Whether what looks torn may have a good record in it, behind its beginning.
+///
+/// Then the crash is none: the length was damaged, and points past the end.
+fn may_have_record_behind(segment: u32, offset: u32, file: &File, bytes: u64) -> io::Result<bool> {
+    let tail_bytes = bytes - u64::from(offset);
+    if tail_bytes > FRAME_BYTES + RECORD_BYTES_MAX as u64 {
+        // No record is that long: these are zeros.
+        return Ok(false);
+    }
+    let mut tail = vec![0; usize::try_from(tail_bytes).expect("a record fits into memory")];
+    file.read_exact_at(&mut tail, u64::from(offset))?;
+    let mut search_bytes_left = SEARCH_BYTES_MAX;
+    for at in 1..tail.len().saturating_sub(FRAME_LEN) {
+        let (head, rest) = tail[at..].split_first_chunk().expect("at is a whole frame before the end");
+        let (length, hash) = frame::decode(*head);
+        let Some(record) = rest.get(..length).filter(|record| !record.is_empty()) else { continue };
+        let Some(left) = search_bytes_left.checked_sub(length) else { return Ok(true) };
+        search_bytes_left = left;
+        // It fits: the tail is no further from the segment's beginning than 32 bits reach.
+        let Some(place) = u32::try_from(at).ok().and_then(|at| offset.checked_add(at)) else { return Ok(false) };
+        if frame::checksum(segment, place, record) == hash {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether the rest is zeros: space that a file system had given and a crash left unwritten.

@@ -1,5 +1,7 @@
 //! Tests of the files.
 
+mod faults;
+
 use super::*;
 use bowline_runtime::metric::Registry;
 
@@ -26,9 +28,13 @@ impl Follower for Heard {
 }
 
 fn open(dir: &Path) -> Result<(Log, Heard), Error> {
+    open_on(Disk::default(), dir)
+}
+
+fn open_on(disk: Disk, dir: &Path) -> Result<(Log, Heard), Error> {
     let settings = Settings { bytes_max: crate::BYTES_MAX_MIN, ..Settings::new(dir) };
     let mut heard = Heard::default();
-    let log = Log::open(&settings, Arc::new(Metrics::new(&Registry::default())), &mut heard)?;
+    let log = Log::open(&settings, disk, Arc::new(Metrics::new(&Registry::default())), &mut heard)?;
     Ok((log, heard))
 }
 
@@ -101,6 +107,43 @@ fn damage_in_the_middle_skips_the_rest_loudly_and_is_not_written_after() {
     assert_eq!(fs::read(&path).unwrap(), bytes);
     drop(log);
     assert_eq!(records(&open(dir.path()).unwrap().1), [b"one".as_slice(), b"four"]);
+}
+
+#[test]
+fn a_damaged_length_is_no_torn_tail() {
+    // Bits that make the length of the first or second record point past the end.
+    for (at, bit) in [(16, 7), (17, 0), (18, 5), (31, 6)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = three_records(dir.path());
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at] ^= 1 << bit;
+        std::fs::write(&path, &bytes).unwrap();
+        let (mut log, mut heard) = open(dir.path()).unwrap();
+        assert_eq!(heard.found.len(), usize::from(at > 30));
+        assert_eq!((log.metrics.segments_corrupt.get(), log.metrics.tails_cut.get()), (1, 0), "{at} {bit}");
+        assert_eq!(log.append(b"four", &mut heard).unwrap().segment, 2);
+        assert_eq!(fs::read(&path).unwrap(), bytes, "nothing was cut");
+    }
+}
+
+#[test]
+fn a_torn_tail_full_of_lengths_is_not_searched_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings { bytes_max: 64 * crate::BYTES_MAX_MIN, ..Settings::new(dir.path()) };
+    let open = |heard: &mut Heard| {
+        Log::open(&settings, Disk::default(), Arc::new(Metrics::new(&Registry::default())), heard).unwrap()
+    };
+    let mut heard = Heard::default();
+    let mut log = open(&mut heard);
+    // At every fourth byte, the length of a record of 1 MiB.
+    let record: Vec<u8> = (0..3_000_000).map(|at| if at % 4 == 2 { 16 } else { 0 }).collect();
+    log.append(&record, &mut heard).unwrap();
+    let segment = &log.segments[0];
+    segment.file.set_len(segment.bytes - 1).unwrap();
+    drop(log);
+    let log = open(&mut Heard::default());
+    // Nobody knows, so nothing is cut.
+    assert_eq!((log.metrics.segments_corrupt.get(), log.metrics.tails_cut.get()), (1, 0));
 }
 
 #[test]
@@ -177,9 +220,10 @@ fn segments_are_divided_and_the_oldest_goes_before_the_cap_is_passed() {
 #[test]
 fn a_lowered_cap_holds_from_the_first_moment() {
     let dir = tempfile::tempdir().unwrap();
+    let metrics = Arc::new(Metrics::new(&Registry::default()));
     let settings = Settings { bytes_max: 4 * crate::BYTES_MAX_MIN, ..Settings::new(dir.path()) };
     let mut heard = Heard::default();
-    let mut log = Log::open(&settings, Arc::new(Metrics::new(&Registry::default())), &mut heard).unwrap();
+    let mut log = Log::open(&settings, Disk::default(), metrics, &mut heard).unwrap();
     let record = vec![7; 100_000];
     for _ in 0..35 {
         log.append(&record, &mut heard).unwrap();

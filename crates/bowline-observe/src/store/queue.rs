@@ -110,6 +110,14 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Takes nothing more, as nobody writes any more; gives how many spans are lost with it.
+    pub(super) fn abandon(&self) -> usize {
+        let mut state = self.lock();
+        state.is_closed = true;
+        state.bytes = 0;
+        std::mem::take(&mut state.spans).len()
+    }
+
     /// Waits for something to do: spans that have gathered long enough, a sync that is due.
     pub(super) async fn next(&self, synced: u64, gather_for: Duration, sync_at: Option<Instant>) -> Work {
         loop {

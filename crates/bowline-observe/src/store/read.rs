@@ -1,12 +1,12 @@
 //! Reads spans back. Everything here blocks.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use bowline_telemetry::{SpanData, TraceId};
 
 use crate::{
     LIMIT_MAX, Query, TraceSummary, codec,
-    index::{Key, Location},
+    index::{Candidate, Key, Location},
     log::{self, Place},
     metrics::Metrics,
     writer::{SharedIndex, span_bytes},
@@ -32,25 +32,27 @@ pub(super) fn trace(index: &SharedIndex, metrics: &Metrics, trace_id: TraceId) -
 }
 
 /// Traces that match, newest first.
-pub(super) fn search(index: &SharedIndex, metrics: &Metrics, query: &Query) -> Vec<TraceSummary> {
+pub(super) fn search(index: &SharedIndex, metrics: &Metrics, query: &Query, bytes_max: u64) -> Vec<TraceSummary> {
     let limit = query.limit.clamp(1, LIMIT_MAX);
     let mut found = Vec::new();
-    let mut records = Records::new(metrics);
+    let mut search = Search { index, query, records: Records::new(metrics), bytes_max, bytes_read: 0, reads: 0 };
     let mut before: Option<Key> = None;
-    let mut reads = 0;
     // Where the index alone decides, no more candidates are taken than are asked for.
     let count = if query.attributes.is_empty() { CANDIDATES.min(limit) } else { CANDIDATES };
     loop {
         let candidates = index.lock().candidates(query, before, count);
         let is_end = candidates.len() < count;
+        let mut batch = Batch::new(&candidates);
         for candidate in candidates {
             before = Some(candidate.key);
-            if candidate.is_unsure {
-                reads += 1;
-                let spans = records.spans(&candidate.records, candidate.summary.trace_id);
-                if !spans.iter().any(|span| query.is_span_matching(span)) {
-                    continue;
+            if candidate.is_unsure && !search.is_matching(candidate.summary.trace_id, &mut batch) {
+                if search.is_spent() {
+                    metrics.searches_cut.increment();
+                    let Search { reads, bytes_read, .. } = search;
+                    tracing::warn!(reads, bytes_read, "a search of traces ended at its bound of work");
+                    return found;
                 }
+                continue;
             }
             found.push(candidate.summary);
             if found.len() == limit {
@@ -60,11 +62,61 @@ pub(super) fn search(index: &SharedIndex, metrics: &Metrics, query: &Query) -> V
         if is_end {
             return found;
         }
-        if reads >= SEARCH_READS_MAX {
-            metrics.searches_cut.increment();
-            tracing::warn!(reads, "a search of traces ended at its bound of work");
-            return found;
+    }
+}
+
+/// A search, and what it cost so far.
+struct Search<'a> {
+    index: &'a SharedIndex,
+    query: &'a Query,
+    records: Records<'a>,
+    bytes_max: u64,
+    bytes_read: u64,
+    /// How many traces were looked at.
+    reads: usize,
+}
+
+/// Traces that are looked at together: mostly they share records, and each is decoded once.
+struct Batch {
+    unsure: HashSet<TraceId>,
+    matching: HashSet<TraceId>,
+    decoded: HashSet<Place>,
+}
+
+impl Batch {
+    fn new(candidates: &[Candidate]) -> Self {
+        let unsure = candidates.iter().filter(|candidate| candidate.is_unsure);
+        Self {
+            unsure: unsure.map(|candidate| candidate.summary.trace_id).collect(),
+            matching: HashSet::new(),
+            decoded: HashSet::new(),
         }
+    }
+}
+
+impl Search<'_> {
+    /// Whether the trace has a span that matches, as far as may be read.
+    fn is_matching(&mut self, trace_id: TraceId, batch: &mut Batch) -> bool {
+        self.reads += 1;
+        // None when it was deleted meanwhile.
+        let locations = self.index.lock().records(trace_id).unwrap_or_default();
+        for location in locations {
+            if batch.matching.contains(&trace_id) || self.is_spent() {
+                break;
+            }
+            if !batch.decoded.insert(location.place) {
+                continue;
+            }
+            let (length, spans) = self.records.decode(&location, |id| batch.unsure.contains(&id));
+            self.bytes_read += length as u64;
+            let matching = spans.iter().filter(|span| self.query.is_span_matching(span));
+            batch.matching.extend(matching.map(|span| span.trace_id));
+        }
+        batch.matching.contains(&trace_id)
+    }
+
+    fn is_spent(&self) -> bool {
+        self.reads >= SEARCH_READS_MAX || self.bytes_read >= self.bytes_max
     }
 }
 
@@ -84,20 +136,26 @@ impl<'a> Records<'a> {
         let mut spans = Vec::new();
         let mut bytes = 0;
         for location in locations {
-            let Some(record) = self.get(location) else { continue };
-            match codec::decode(record, |id| id == trace_id) {
-                Ok(more) => {
-                    bytes += more.iter().map(span_bytes).sum::<usize>();
-                    spans.extend(more);
-                }
-                Err(error) => self.report(location, &error),
-            }
+            let (_, more) = self.decode(location, |id| id == trace_id);
+            bytes += more.iter().map(span_bytes).sum::<usize>();
+            spans.extend(more);
             if bytes > TRACE_BYTES_MAX {
                 tracing::warn!(%trace_id, spans = spans.len(), "a trace is too large to be read as a whole");
                 break;
             }
         }
         spans
+    }
+
+    /// A record's length and the wanted spans in it; none when it cannot be read.
+    fn decode(&mut self, location: &Location, is_wanted: impl Fn(TraceId) -> bool) -> (usize, Vec<SpanData>) {
+        let Some(record) = self.get(location) else { return (0, Vec::new()) };
+        let length = record.len();
+        let spans = codec::decode(record, is_wanted).unwrap_or_else(|error| {
+            self.report(location, &error);
+            Vec::new()
+        });
+        (length, spans)
     }
 
     fn get(&mut self, location: &Location) -> Option<&[u8]> {

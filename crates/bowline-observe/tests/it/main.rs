@@ -6,10 +6,13 @@ mod bounds;
 mod crash;
 mod search;
 
-use std::path::Path;
+use std::{
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::Path,
+};
 
 use bowline_observe::{BYTES_MAX_MIN, Query, Settings, TraceStore};
-use bowline_runtime::metric::Registry;
+use bowline_runtime::{fs, metric::Registry};
 use bowline_telemetry::{SpanData, SpanId, SpanKind, Status, TraceId};
 
 fn settings(dir: &Path) -> Settings {
@@ -47,6 +50,23 @@ fn metric(metrics: &Registry, series: &str) -> u64 {
     let page = metrics.render();
     let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("{series} is not on the page\n{page}")).parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_its_owner_can_read_it_though_the_folder_was_open_to_all() {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("traces");
+    std::fs::DirBuilder::new().mode(0o755).create(&dir).unwrap();
+    let store = open(&dir);
+    store.append(vec![span(1, 1)]);
+    store.flush().await.unwrap();
+    assert_eq!(mode(&dir), 0o700);
+    let files: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() >= 2, "a lock and a segment: {files:?}");
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -121,3 +121,46 @@ async fn a_rare_attribute_is_found_among_many_traces() {
     let found = numbers(&store.search(&all).await.unwrap());
     assert_eq!(found, (2000..3000).rev().collect::<Vec<_>>());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_search_ends_at_its_bound_of_bytes_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = Registry::default();
+    let settings = Settings {
+        bytes_max: 16 * BYTES_MAX_MIN,
+        metrics: metrics.clone(),
+        search_bytes_max: 200_000,
+        ..settings(dir.path())
+    };
+    let store = TraceStore::open(settings).unwrap();
+    // A record for each trace, of about 10 kB.
+    for number in 1..=100 {
+        let text = format!("{number:010}").repeat(1000);
+        store.append(vec![SpanData {
+            attributes: vec![("number".into(), number.to_string().into()), ("text".into(), text.into())],
+            ..span(number, 1)
+        }]);
+        store.flush().await.unwrap();
+    }
+    let search = |key: &str, value: &str| query(|q| q.attributes = vec![(key.to_owned(), value.to_owned())]);
+    assert_eq!(numbers(&store.search(&search("number", "95")).await.unwrap()), [95]);
+    // The limit was not reached and there was more to read.
+    assert_eq!(metric(&metrics, "bowline_traces_searches_cut_total"), 1);
+    assert_eq!(numbers(&store.search(&search("number", "2")).await.unwrap()), [0; 0]);
+    assert_eq!(metric(&metrics, "bowline_traces_searches_cut_total"), 2);
+    // What the index knows alone reads nothing.
+    assert_eq!(store.search(&query(|q| q.limit = 100)).await.unwrap().len(), 100);
+    assert_eq!(metric(&metrics, "bowline_traces_searches_cut_total"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn traces_that_share_a_record_cost_it_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = Registry::default();
+    let settings = Settings { search_bytes_max: 100_000, metrics: metrics.clone(), ..settings(dir.path()) };
+    let store = TraceStore::open(settings).unwrap();
+    store.append((1..=200).map(|number| span(number, 1)).collect());
+    let last = query(|q| q.attributes = vec![("trace".into(), "1".into())]);
+    assert_eq!(numbers(&store.search(&last).await.unwrap()), [1]);
+    assert_eq!(metric(&metrics, "bowline_traces_searches_cut_total"), 0);
+}

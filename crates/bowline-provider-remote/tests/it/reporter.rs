@@ -28,7 +28,11 @@ fn batches(server: &HttpServer) -> Vec<usize> {
 }
 
 fn dropped(metrics: &Registry) -> u64 {
-    metrics.counter("bowline_spans_dropped_total", "", &[("reason", "server_away")]).get()
+    dropped_for("server_away", metrics)
+}
+
+fn dropped_for(reason: &'static str, metrics: &Registry) -> u64 {
+    metrics.counter("bowline_spans_dropped_total", "", &[("reason", reason)]).get()
 }
 
 /// A reporter to that address, and the tracer that feeds it.
@@ -79,6 +83,47 @@ async fn what_the_server_refuses_is_dropped_and_counted() {
     bowline_testkit::eventually(BOUND, || dropped(&metrics) == 3).await;
     reporter.flush(BOUND).await;
     assert_eq!(batches(&server), [3], "the same is refused again");
+}
+
+#[tokio::test]
+async fn a_batch_is_no_larger_than_the_server_takes() {
+    let metrics = Registry::default();
+    let server = HttpServer::start(|_| Answer::status(204));
+    let (tracer, reporter) = reporter(server.addr(), &metrics);
+    for _ in 0..512 {
+        let mut span = tracer.start("work", SpanKind::Internal, None);
+        for key in ["a", "b", "c", "d", "e"] {
+            span.set(key, "x".repeat(3500));
+        }
+    }
+    bowline_testkit::eventually(BOUND, || batches(&server).iter().sum::<usize>() == 512).await;
+    for request in server.requests() {
+        assert!(request.body.len() < 5 << 20, "{}", request.body.len());
+    }
+    reporter.flush(BOUND).await;
+    assert_eq!((dropped(&metrics), dropped_for("too_large", &metrics)), (0, 0));
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_is_sent_in_parts() {
+    let metrics = Registry::default();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = taken.clone();
+    let server = HttpServer::start(move |request| {
+        let batch: SpanBatch = serde_json::from_slice(&request.body).unwrap();
+        if batch.spans.len() > 3 || batch.spans.iter().any(|span| span.name == "huge") {
+            return Answer::status(413);
+        }
+        count.fetch_add(batch.spans.len(), Relaxed);
+        Answer::status(204)
+    });
+    let (tracer, reporter) = reporter(server.addr(), &metrics);
+    end_spans(&tracer, 5);
+    tracer.start("huge", SpanKind::Internal, None).end();
+    end_spans(&tracer, 5);
+    bowline_testkit::eventually(BOUND, || taken.load(Relaxed) == 10).await;
+    reporter.flush(BOUND).await;
+    assert_eq!((dropped(&metrics), dropped_for("too_large", &metrics)), (0, 1));
 }
 
 #[tokio::test]

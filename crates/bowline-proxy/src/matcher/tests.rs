@@ -90,7 +90,7 @@ fn hosts() {
     );
     check(&[("only", "a.test /**")], &[("GET a.test /", "only"), ("GET b.test /", "404"), ("GET - /", "404")]);
     let long = format!("GET {} /", "A.".repeat(200));
-    check(&[("wide", "*.a /**")], &[(long.as_str(), "404")]);
+    check(&[("wide", "*.a /**")], &[(long.as_str(), "404"), (long.to_ascii_lowercase().as_str(), "404")]);
 }
 
 #[test]
@@ -132,6 +132,50 @@ fn paths() {
         ],
     );
     check(&[("all", "a.test")], &[("GET a.test /", "all"), ("DELETE a.test /x/y", "all")]);
+}
+
+#[test]
+fn a_segment_has_one_meaning_however_it_is_written() {
+    check(
+        &[
+            ("all", "- /**"),
+            ("admin", "- /admin/**"),
+            ("one", "- /users/{id}"),
+            ("batch", "- /users/me:batch"),
+            ("coffee", "- /caf%C3%A9"),
+            ("tea", "- /thé"),
+        ],
+        &[
+            ("GET h /admin;x=1/users", "admin"),
+            ("GET h /admin;", "admin"),
+            ("GET h /admin;x/../y", "admin"),
+            ("GET h /admin%3Bx", "all"),
+            ("GET h /users/7;a=b", "one"),
+            ("GET h /users/;a=b", "all"),
+            ("GET h /users/me:batch", "batch"),
+            ("GET h /users/me%3abatch;v=1", "batch"),
+            ("GET h /users/me%3Bbatch", "one"),
+            ("GET h /caf%C3%A9", "coffee"),
+            ("GET h /caf%c3%a9", "coffee"),
+            ("GET h /café", "coffee"),
+            ("GET h /th%c3%a9", "tea"),
+            ("GET h /caf%c3", "all"),
+        ],
+    );
+}
+
+#[test]
+fn a_path_that_no_request_has_is_refused() {
+    for (path, problem) in [
+        ("/a;b", "without `;`"),
+        ("/x/%61", "a letter"),
+        ("/a%2fb/{id}", "a slash"),
+        ("/../a", "`..` segment"),
+        ("/100%", "encodes nothing"),
+    ] {
+        let error = Matcher::new(&[route("bad", &format!("- {path}"))]).unwrap_err();
+        assert!(matches!(error, InvalidRoute::Segment { .. }) && error.to_string().contains(problem), "{error}");
+    }
 }
 
 #[test]

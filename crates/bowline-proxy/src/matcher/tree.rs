@@ -6,6 +6,7 @@ use bowline_model::route::{PathPattern, Route, RouteMatch, Segment};
 use http::HeaderName;
 
 use super::{InvalidRoute, Query};
+use crate::target::{Refusal, check_path, decoded};
 
 /// A tree of path segments. Its depth is bounded by the length of the longest pattern.
 #[derive(Debug)]
@@ -16,8 +17,8 @@ pub(super) struct Tree {
 
 #[derive(Debug, Default)]
 struct Node {
-    /// The nodes below by literal segment, sorted.
-    literals: Vec<(Box<str>, usize)>,
+    /// The nodes below by literal segment, percent-decoded, sorted.
+    literals: Vec<(Box<[u8]>, usize)>,
     /// The node below for any other segment.
     parameter: Option<usize>,
     /// Matches whose path ends here, in order of precedence.
@@ -56,13 +57,16 @@ impl Tree {
         let node = &mut self.nodes[at];
         let child = match segment {
             Segment::Parameter(_) => *node.parameter.get_or_insert(next),
-            Segment::Literal(text) => match node.literals.binary_search_by(|(other, _)| other.as_ref().cmp(text)) {
-                Ok(place) => node.literals[place].1,
-                Err(place) => {
-                    node.literals.insert(place, (Box::from(text.as_str()), next));
-                    next
+            Segment::Literal(text) => {
+                let text: Box<[u8]> = decoded(text.as_bytes()).collect();
+                match node.literals.binary_search_by(|(other, _)| other.cmp(&text)) {
+                    Ok(place) => node.literals[place].1,
+                    Err(place) => {
+                        node.literals.insert(place, (text, next));
+                        next
+                    }
                 }
-            },
+            }
         };
         if child == next {
             self.nodes.push(Node::default());
@@ -105,15 +109,41 @@ impl Tree {
             Some(end) => (&rest[..end], Some(&rest[end + 1..])),
             None => (rest, None),
         };
-        let literal = node.literals.binary_search_by(|(text, _)| text.as_ref().cmp(segment));
-        let literal = literal.ok().map(|place| node.literals[place].1);
-        let parameter = node.parameter.filter(|_| !segment.is_empty());
-        [literal, parameter]
+        let name = segment.split_once(';').map_or(segment, |(name, _)| name);
+        let parameter = node.parameter.filter(|_| !name.is_empty());
+        [node.literal(name.as_bytes()), parameter]
             .into_iter()
             .flatten()
             .find_map(|child| self.walk(child, rest, visit))
             .or_else(|| visit(&node.below))
     }
+}
+
+impl Node {
+    /// The node below for a segment without its parameters.
+    fn literal(&self, name: &[u8]) -> Option<usize> {
+        let place = if name.contains(&b'%') {
+            self.literals.binary_search_by(|(text, _)| text.iter().copied().cmp(decoded(name)))
+        } else {
+            self.literals.binary_search_by(|(text, _)| (**text).cmp(name))
+        };
+        place.ok().map(|place| self.literals[place].1)
+    }
+}
+
+/// Refuses a pattern with a literal that no request has: [`check_path`] keeps it from coming here, or
+/// it has parameters, without which segments are compared.
+pub(super) fn check(route: &Route, path: &PathPattern) -> Result<(), InvalidRoute> {
+    for segment in path.segments() {
+        let Segment::Literal(text) = segment else { continue };
+        let problem = match check_path(&format!("/{text}")) {
+            _ if text.contains(';') => "segments are compared without `;` and what follows it",
+            Err(Refusal::Path(problem) | Refusal::Host(problem)) => problem,
+            Ok(()) => continue,
+        };
+        return Err(InvalidRoute::Segment { route: route.name.clone(), segment: text.clone(), problem });
+    }
+    Ok(())
 }
 
 /// What comes after the first slash, `None` when that is nothing; no path without a slash matches.
@@ -127,7 +157,7 @@ impl Entry {
     pub(super) fn new(index: usize, route: &Route, each: &RouteMatch) -> Result<Self, InvalidRoute> {
         let parse = |(name, value): &(String, String)| match HeaderName::from_bytes(name.as_bytes()) {
             Ok(name) => Ok((name, value.clone())),
-            Err(_) => Err(InvalidRoute { route: route.name.clone(), header: name.clone() }),
+            Err(_) => Err(InvalidRoute::Header { route: route.name.clone(), header: name.clone() }),
         };
         let headers = each.headers.iter().map(parse).collect::<Result<_, _>>()?;
         Ok(Self { route: index, methods: Arc::from(each.methods.as_slice()), headers })

@@ -129,6 +129,95 @@ async fn a_client_that_sends_first_and_reads_later_sees_the_refusal() {
     assert!(text.starts_with("HTTP/1.1 413 "), "{text}");
 }
 
+/// Twelve megabytes that are sent before anything is read.
+fn eager(request_line: &str, framing: &str) -> Vec<u8> {
+    const LENGTH: usize = 12 << 20;
+    let is_chunked = framing.starts_with("transfer-encoding");
+    let size = if is_chunked { format!("{LENGTH:x}\r\n") } else { String::new() };
+    let mut request = format!("{request_line} HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n{size}").into_bytes();
+    request.resize(request.len() + LENGTH, b'x');
+    request.extend_from_slice(if is_chunked { b"\r\n0\r\n\r\n" } else { b"" });
+    request
+}
+
+#[tokio::test]
+async fn whatever_the_refusal_it_arrives_before_the_connection_is_closed() {
+    let mut picky = route("picky", "/picky");
+    picky.matches[0].methods = vec!["GET".to_owned()];
+    let mut large = route("large", "/large");
+    large.body_max = 100 << 20;
+    let proxy = Proxy::start(&[picky, large], &[]);
+    for (request_line, status, reason) in [
+        ("POST /nowhere", 404, "no_route"),
+        ("POST /picky", 405, "method_not_allowed"),
+        ("POST /a/../b", 400, "bad_path"),
+        ("POST /large", 503, "no_instance"),
+    ] {
+        for framing in ["content-length: 12582912", "transfer-encoding: chunked"] {
+            let request = eager(request_line, framing);
+            let text = time::timeout(BOUND, raw(proxy.addr(), &request)).await.unwrap();
+            assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{request_line} {framing}: {text}");
+            assert!(text.contains(&format!("x-bowline-reason: {reason}\r\n")), "{request_line} {framing}: {text}");
+            assert!(text.contains("connection: close\r\n"), "{request_line} {framing}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_small_body_that_is_refused_does_not_cost_the_connection() {
+    let proxy = Proxy::start(&[], &[]);
+    let mut client = http1(proxy.addr()).await;
+    for _ in 0..3 {
+        client.ready().await.unwrap();
+        let got = read(client.send_request(post(full(vec![b'x'; 60_000]))).await.unwrap()).await;
+        got.assert_refused(404, "not_found", "no_route");
+        assert!(!got.headers.contains_key("connection"), "{got:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_refused_before_the_100_is_not_asked_for_the_body() {
+    let proxy = Proxy::start(&[], &[]);
+    let head = b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n";
+    let text = time::timeout(BOUND, raw(proxy.addr(), head)).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 404 ") && text.contains("connection: close\r\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_body_that_turns_out_too_long_behind_the_answers_head_ends_the_exchange() {
+    let fake = echo();
+    let mut small = route("small", "/**");
+    small.body_max = 100_000;
+    let proxy = Proxy::start(&[small], &[fake.instance("small", "s-1")]);
+    for (round, is_http2) in [(1, false), (2, true)] {
+        let (sender, body) = channel();
+        let request = Request::post("http://a/").header("host", "a").body(body).unwrap();
+        let first = async {
+            sender.send(Ok(Bytes::from_static(b"first"))).await.unwrap();
+        };
+        let asking = async {
+            if is_http2 {
+                http2(proxy.addr()).await.send_request(request).await.unwrap()
+            } else {
+                http1(proxy.addr()).await.send_request(request).await.unwrap()
+            }
+        };
+        let (response, ()) = time::timeout(BOUND, async { tokio::join!(asking, first) }).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let sending = async { while sender.send(Ok(Bytes::from_static(&[b'x'; 10_000]))).await.is_ok() {} };
+        let reading = async { response.into_body().collect().await.is_err() };
+        let ended = time::timeout(BOUND, async {
+            tokio::select! {
+                is_cut = reading => is_cut,
+                () = async { sending.await; std::future::pending().await } => unreachable!(),
+            }
+        });
+        assert!(ended.await.unwrap(), "http2: {is_http2}: what was cut off is not passed on as whole");
+        bowline_testkit::eventually(BOUND, || proxy.counted("small", 413) == round).await;
+        assert_eq!(proxy.in_flight(), 0);
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_turns_out_too_long_is_refused() {
     // An upstream that reads everything before it answers: the response has not begun.

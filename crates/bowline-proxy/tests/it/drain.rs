@@ -9,6 +9,7 @@ use std::{
 };
 
 use bowline_model::instance::Protocol;
+use bowline_proxy::matcher::Matcher;
 use bowline_runtime::{net::TcpStream, task, time};
 use http::Request;
 use tokio::sync::Semaphore;
@@ -146,12 +147,22 @@ async fn new_routes_under_load_fail_no_request() {
 }
 
 #[tokio::test]
+async fn routes_that_were_replaced_are_let_go_of_without_a_request() {
+    let mut proxy = Proxy::start(&[route("old", "/**")], &[]);
+    let old: Vec<_> = std::mem::take(&mut proxy.upstreams).values().map(Arc::downgrade).collect();
+    assert!(old[0].upgrade().is_some());
+    proxy.set_routes(&[route("new", "/**")], &[]);
+    bowline_testkit::eventually(BOUND, || old[0].upgrade().is_none()).await;
+    proxy.get("/").await.assert_refused(503, "unavailable", "no_instance");
+}
+
+#[tokio::test]
 async fn a_taken_port_is_found_out() {
     let taken = bowline_runtime::net::listen(([127, 0, 0, 1], 0).into()).unwrap();
     let metrics = bowline_runtime::metric::Registry::default();
     let settings = bowline_proxy::Settings::new(taken.local_addr().unwrap(), "gateway");
     let never = |_: &bowline_model::route::Route, _| unreachable!();
-    let snapshot = Arc::new(bowline_proxy::Snapshot::new(&[], "gateway", &metrics, never).unwrap());
+    let snapshot = Arc::new(bowline_proxy::Snapshot::new(Matcher::default(), &[], "gateway", &metrics, never));
     let tracer = bowline_telemetry::Tracer::disabled();
     let error = bowline_proxy::Engine::start(&settings, snapshot, &tracer, &metrics).unwrap_err();
     assert!(

@@ -18,7 +18,10 @@ use tokio::{
     sync::{Notify, mpsc},
 };
 
-use crate::support::{BOUND, Fake, Proxy, answer, attribute, channel, full, http1, http2, instance, route};
+use crate::{
+    logs,
+    support::{BOUND, Fake, Proxy, answer, attribute, channel, full, http1, http2, instance, route},
+};
 
 #[tokio::test]
 async fn a_dead_instance_is_passed_over() {
@@ -161,6 +164,26 @@ async fn a_client_that_leaves_in_the_middle_of_the_answer_is_counted() {
         .await
         .unwrap();
     bowline_testkit::eventually(BOUND, || proxy.counted("a", 499) == 1).await;
+}
+
+#[tokio::test]
+async fn an_outage_does_not_flood_the_log() {
+    let lines = logs::of("outage");
+    let other = logs::of("outage-too");
+    let proxy = Proxy::start(&[route("outage", "/a"), route("outage-too", "/b")], &[]);
+    let began = time::now();
+    for _ in 0..100 {
+        proxy.get("/a").await.assert_refused(503, "unavailable", "no_instance");
+    }
+    proxy.get("/b").await.assert_refused(503, "unavailable", "no_instance");
+    let lines = lines.take();
+    let most = 2 + began.elapsed().as_secs();
+    assert!((1..=most).contains(&(lines.len() as u64)), "{lines:?}");
+    let expected = [("message", "request failed"), ("reason", "no_instance"), ("left_out", "0")];
+    for (key, value) in expected {
+        assert_eq!(lines[0][key], value, "{lines:?}");
+    }
+    assert_eq!(other.take().len(), 1, "each route has its own line");
 }
 
 #[tokio::test]

@@ -67,12 +67,13 @@ async fn a_proxy_before_us_is_believed_where_we_are_told_to() {
 async fn an_answers_hop_headers_do_not_pass() {
     let fake = Fake::http1(|_| async {
         let response = Response::builder().header("connection", "x-hop").header("x-hop", "1").header("x-kept", "1");
+        let response = response.header("x-bowline-reason", "breaker_open");
         response.header("keep-alive", "timeout=9").body(full("ok")).unwrap()
     });
     let proxy = Proxy::start(&[route("a", "/**")], &[fake.instance("a", "a-1")]);
     let got = proxy.get("/").await;
     assert_eq!(got.headers["x-kept"], "1");
-    for gone in ["connection", "x-hop", "keep-alive"] {
+    for gone in ["connection", "x-hop", "keep-alive", "x-bowline-reason"] {
         assert!(!got.headers.contains_key(gone), "{got:?}");
     }
 }

@@ -6,6 +6,7 @@ mod bodies;
 mod drain;
 mod failures;
 mod headers;
+mod logs;
 mod protocols;
 mod routing;
 mod support;

@@ -35,8 +35,8 @@ async fn an_answer_passes_as_it_is_and_names_its_trace() {
         response
     });
     let proxy = Proxy::start(&[route("tea", "/**")], &[fake.instance("tea", "t-1")]);
-    let got = proxy.get("/a%20b/;c?d=e&f").await;
-    assert_eq!((got.status.as_u16(), got.text()), (418, "GET /a%20b/;c?d=e&f"));
+    let got = proxy.get("/a%20b/c;d?e=f&g").await;
+    assert_eq!((got.status.as_u16(), got.text()), (418, "GET /a%20b/c;d?e=f&g"));
     assert_eq!(got.headers["server"], "teapot/1");
     assert!(!got.headers.contains_key("x-bowline-reason"));
     let span = proxy.spans.only().await;
@@ -46,7 +46,7 @@ async fn an_answer_passes_as_it_is_and_names_its_trace() {
         ("bowline.route", "tea"),
         ("bowline.backend", "tea"),
         ("http.request.method", "GET"),
-        ("url.path", "/a%20b/;c"),
+        ("url.path", "/a%20b/c;d"),
         ("http.response.status_code", "418"),
         ("client.address", "127.0.0.1"),
     ];
@@ -65,6 +65,11 @@ async fn targets_that_can_be_read_in_two_ways_are_refused() {
         ("GET //a HTTP/1.1\r\nhost: a\r\n", "bad_path"),
         ("GET /a/../b HTTP/1.1\r\nhost: a\r\n", "bad_path"),
         ("GET /a/%2E%2e/b HTTP/1.1\r\nhost: a\r\n", "bad_path"),
+        ("GET /%61dmin HTTP/1.1\r\nhost: a\r\n", "bad_path"),
+        ("GET /public/..%2fadmin HTTP/1.1\r\nhost: a\r\n", "bad_path"),
+        ("GET /public/..%5Cadmin HTTP/1.1\r\nhost: a\r\n", "bad_path"),
+        ("GET /a%00 HTTP/1.1\r\nhost: a\r\n", "bad_path"),
+        ("GET /;x/a HTTP/1.1\r\nhost: a\r\n", "bad_path"),
         ("GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: WebSocket\r\n", "upgrade_unsupported"),
         ("CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n", "connect_unsupported"),
     ] {
@@ -73,6 +78,44 @@ async fn targets_that_can_be_read_in_two_ways_are_refused() {
         assert!(text.contains(&format!("x-bowline-reason: {reason}\r\n")), "{head}: {text}");
         assert!(text.contains("x-trace-id: "), "{text}");
     }
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_path_walks_round_its_route() {
+    let (admin, all) = (Fake::named("admin"), Fake::named("all"));
+    let routes = [
+        with_host(route("admin", "/admin/**"), "*.test"),
+        with_host(route("all", "/**"), "*.test"),
+        route("all-hosts", "/**"),
+    ];
+    let instances = [admin.instance("admin", "a-1"), all.instance("all", "b-1"), all.instance("all-hosts", "c-1")];
+    let proxy = Proxy::start(&routes, &instances);
+    for path in ["/admin/x", "/admin;v=1/x", "/admin;/x", "/admin;a=%2e%2e/x"] {
+        let got = proxy.get(path).await;
+        assert!(got.status == 400 || got.text() == "admin", "{path}: {got:?}");
+    }
+    assert_eq!(proxy.get("/admin;v=1/x").await.text(), "admin");
+    for path in
+        ["/%61dmin/x", "/%61DMIN/x", "//admin/x", "/x/../admin/x", "/x%2f..%2fadmin/x", "/;/admin/x", "/x/..;/admin"]
+    {
+        proxy.get(path).await.assert_refused(400, "invalid_argument", "bad_path");
+    }
+    assert_eq!(proxy.get("/adminx;v=1/x").await.text(), "all");
+    // Looking for the wildcard of such a host would take a core a second.
+    let long = Request::get("/").header("host", "a.".repeat(30_000)).body(full("")).unwrap();
+    proxy.send(long).await.assert_refused(400, "invalid_argument", "bad_host");
+}
+
+#[tokio::test]
+async fn methods_that_clients_invent_do_not_name_spans() {
+    let fake = Fake::named("tea");
+    let proxy = Proxy::start(&[route("tea", "/**")], &[fake.instance("tea", "t-1")]);
+    let request = Request::builder().method("BREW").uri("/pot").body(full("")).unwrap();
+    assert_eq!(proxy.send(request).await.text(), "tea");
+    let span = proxy.spans.only().await;
+    assert_eq!(span.name, "HTTP tea");
+    assert_eq!(attribute(&span, "http.request.method").as_deref(), Some("_OTHER"));
+    assert_eq!(attribute(&span, "http.request.method_original").as_deref(), Some("BREW"));
 }
 
 #[tokio::test]

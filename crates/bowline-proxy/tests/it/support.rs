@@ -16,7 +16,7 @@ use bowline_model::{
     route::{BODY_MAX_DEFAULT, Backend, HostPattern, PathPattern, Route, RouteMatch},
     units::Share,
 };
-use bowline_proxy::{Engine, Settings, Snapshot};
+use bowline_proxy::{Engine, Settings, Snapshot, matcher::Matcher};
 use bowline_runtime::{
     metric::Registry,
     net::{self, TcpStream},
@@ -273,7 +273,7 @@ fn snapshot(
         upstream.set_instances(&of_service.cloned().collect::<Vec<_>>());
         upstream
     };
-    Arc::new(Snapshot::new(routes, "gateway", metrics, upstream_of).unwrap())
+    Arc::new(Snapshot::new(Matcher::new(routes).unwrap(), routes, "gateway", metrics, upstream_of))
 }
 
 /// A response that was read to its end.

@@ -71,9 +71,9 @@ impl Snapshot {
             instances: self.instances.to_vec(),
         };
         if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir)?;
+            fs::create_private_dir_all(dir)?;
         }
-        fs::replace(path, &serde_json::to_vec_pretty(&wire)?)
+        fs::replace_private(path, &serde_json::to_vec_pretty(&wire)?)
     }
 }
 

@@ -44,6 +44,7 @@ impl InstanceWatch for Instances {
                 match self.watch.next_update().await.map_err(error)? {
                     Update::UpTo(revision) => self.revision = revision,
                     Update::Event(event) => {
+                        self.revision = self.revision.max(event.revision.saturating_sub(1));
                         if let Some(change) = self.convert(&event.change) {
                             return Ok(InstanceEvent { revision: event.revision, change });
                         }

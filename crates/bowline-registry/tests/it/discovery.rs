@@ -1,6 +1,7 @@
 //! Discovery: what callers see while the registry works, is away, is lost, and comes back.
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     sync::{Arc, atomic::Ordering::SeqCst},
     time::Duration,
@@ -229,6 +230,8 @@ async fn a_process_that_starts_without_the_registry_has_the_last_set() {
     discovery.settled(&service("a")).await;
     sleep(Duration::from_secs(2)).await;
     drop(discovery);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&folder), mode(&folder.join("a.json"))), (0o700, 0o600));
 
     fake.go_away();
     let (discovery, instances) = follow(&fake, Some(&folder));

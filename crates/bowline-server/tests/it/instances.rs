@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Fixture, registration, until};
+use bowline_registry::{Query, Registry};
+
+use crate::support::{Fixture, instance, registration, until};
 
 #[tokio::test]
 async fn what_is_registered_is_listed_until_it_is_deregistered() {
@@ -128,6 +130,12 @@ async fn fields_that_break_a_rule_are_named() {
         let body = format!(r#"{{"service":"{service}","address":"{address}"}}"#);
         fixture.ask("PUT", "/v1/instances/order-1", body).await.problem(422, "unprocessable");
     }
+    for address in ["0.0.0.0:9000", "[::]:9000", "224.0.0.1:9000"] {
+        let body = format!(r#"{{"service":"order","address":"{address}"}}"#);
+        let answer = fixture.ask("PUT", "/v1/instances/order-1", body).await;
+        let detail = answer.problem(422, "unprocessable");
+        assert!(detail.starts_with("address: write the IP"), "{address}: {detail}");
+    }
     assert_eq!(fixture.get("/v1/instances").await.json()["instances"], json!([]));
 }
 
@@ -144,7 +152,65 @@ async fn batches_are_bounded() {
 #[tokio::test]
 async fn queries_that_are_wrong_are_refused() {
     let fixture = Fixture::start().await;
-    for query in ["?colour=red", "?watch=maybe", "?from=1", "?history=0123456789abcdef", "?limit=-1", "?health=sick"] {
+    for query in [
+        "?colour=red",
+        "?watch=maybe",
+        "?from=1",
+        "?history=0123456789abcdef",
+        "?limit=-1",
+        "?limit=0",
+        "?limit=10001",
+        "?health=sick",
+    ] {
         fixture.get(&format!("/v1/instances{query}")).await.problem(400, "invalid_argument");
     }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_called_json_is_not_read() {
+    let fixture = Fixture::start().await;
+    for headers in [&[][..], &[("content-type", "text/plain")]] {
+        let answer = fixture.ask_with("PUT", "/v1/instances/order-1", headers, registration("order")).await;
+        let detail = answer.problem(415, "unsupported_media_type");
+        assert!(detail.contains("application/json"), "{detail}");
+    }
+}
+
+/// Registers instances of `order`, many at once.
+async fn register_all(registry: &dyn Registry, count: usize, metadata: &[(String, String)]) {
+    let register = |at: usize| {
+        let mut instance = instance(&format!("order-{at:05}"));
+        instance.metadata.extend(metadata.iter().cloned());
+        registry.register(instance, None)
+    };
+    for registered in futures_util::future::join_all((0..count).map(register)).await {
+        registered.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_list_has_pages_and_clients_read_all_of_them() {
+    let fixture = Fixture::start().await;
+    register_all(&*fixture.node.registry(), 1001, &[]).await;
+    let page = fixture.get("/v1/instances").await.json();
+    assert_eq!((page["instances"].as_array().unwrap().len(), &page["more"]), (1000, &json!(true)));
+    let whole = fixture.client().instances(Some("order")).await.unwrap();
+    assert_eq!((whole.instances.len(), whole.more), (1001, false));
+    let near = fixture.node.registry().discover(&Query::default()).await.unwrap();
+    assert_eq!(fixture.remote().discover(&Query::default()).await.unwrap(), near);
+    for limit in [0, 1000, 1001, 1002] {
+        let query = Query { limit: Some(limit), ..Query::default() };
+        let near = fixture.node.registry().discover(&query).await.unwrap();
+        assert_eq!(fixture.remote().discover(&query).await.unwrap(), near, "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn instances_with_all_they_may_have_are_found_too() {
+    let fixture = Fixture::start().await;
+    let metadata: Vec<_> = (0..64).map(|at| (format!("{at:064}"), "v".repeat(512))).collect();
+    register_all(&*fixture.node.registry(), 500, &metadata).await;
+    let found = fixture.remote().discover(&Query::default()).await.unwrap();
+    assert_eq!((found.instances.len(), found.more), (500, false));
+    assert_eq!(fixture.client().instances(None).await.unwrap().instances, found.instances);
 }

@@ -1,8 +1,8 @@
 //! A node's beginning and end: its folder, its port, and what it says when it cannot have them.
 
-use std::{error::Error as _, net::SocketAddr};
+use std::net::SocketAddr;
 
-use bowline_model::Code;
+use bowline_model::{Code, error::chain};
 use bowline_registry::Query;
 use bowline_runtime::net;
 use bowline_server::Error;
@@ -12,13 +12,7 @@ use crate::support::{Fixture, instance, settings, start};
 
 /// An error with its causes, as a program prints it.
 fn printed(error: &Error) -> String {
-    let mut lines = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        lines.push(cause.to_string());
-        source = cause.source();
-    }
-    lines.join(": ")
+    chain(error)
 }
 
 #[tokio::test]

@@ -76,6 +76,20 @@ async fn references_of_the_document_lead_somewhere() {
     assert!(count > 10, "{count}");
 }
 
+#[test]
+fn the_document_tells_the_bounds() {
+    let document = serde_json::to_value(bowline_server::openapi()).unwrap();
+    let schema = |pointer: &str| document.pointer(pointer).unwrap_or_else(|| panic!("{pointer}")).clone();
+    let heartbeats = schema("/components/schemas/HeartbeatBatch/properties/ids/maxItems");
+    assert_eq!(heartbeats, bowline_registry::HEARTBEATS_MAX);
+    assert_eq!(schema("/components/schemas/SpanBatch/properties/spans/maxItems"), 10_000);
+    for (path, max) in [("/v1/instances", 10_000), ("/v1/traces", 1000)] {
+        let parameters = document["paths"][path]["get"]["parameters"].as_array().unwrap();
+        let limit = parameters.iter().find(|parameter| parameter["name"] == "limit").unwrap();
+        assert_eq!((&limit["schema"]["minimum"], &limit["schema"]["maximum"]), (&1.into(), &max.into()), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn health_is_told() {
     let fixture = Fixture::start().await;
@@ -137,7 +151,7 @@ async fn bodies_that_are_wrong_are_told_apart() {
         fixture.ask("PUT", target, bad).await.problem(400, "invalid_argument");
     }
     let untyped = fixture.ask_with("PUT", target, &[("content-type", "text/plain")], registration("order")).await;
-    untyped.problem(400, "invalid_argument");
+    untyped.problem(415, "unsupported_media_type");
     let unknown = r#"{"service":"order","address":"127.0.0.1:9000","colour":"red"}"#;
     let detail = fixture.ask("PUT", target, unknown).await.problem(422, "unprocessable");
     assert!(detail.contains("colour"), "{detail}");

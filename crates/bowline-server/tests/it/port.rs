@@ -139,6 +139,23 @@ async fn a_watch_tells_every_change_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn a_watch_knows_where_to_resume() {
+    for Subject { name, registry, _fixture } in subjects().await {
+        let mut revisions = Vec::new();
+        for at in 1..=3 {
+            revisions.push(registry.register(instance(&format!("order-{at}")), None).await.unwrap());
+        }
+        let mut watch = registry.watch(&Query::default(), 0).await.unwrap();
+        assert_eq!(watch.revision(), Some(0), "{name}");
+        for revision in revisions {
+            assert_eq!(next(&mut watch).await.revision, revision, "{name}");
+            // More of the same revision may follow.
+            assert_eq!(watch.revision(), Some(revision - 1), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_watch_that_cannot_be_complete_is_refused() {
     for Subject { name, registry, _fixture } in subjects().await {
         registry.register(instance("order-1"), None).await.unwrap();

@@ -166,6 +166,8 @@ impl Answer {
 
 /// The lines of a watch.
 pub(crate) struct Lines {
+    /// The first one: where it begins.
+    pub(crate) begin: Value,
     body: ResponseBody<SharedPool>,
     read: Vec<u8>,
 }
@@ -179,7 +181,10 @@ impl Lines {
         }
         assert_eq!(head.headers["content-type"], "application/x-ndjson");
         assert_eq!(head.headers["cache-control"], "no-store");
-        Ok(Self { body, read: Vec::new() })
+        let mut lines = Self { begin: Value::Null, body, read: Vec::new() };
+        lines.begin = lines.next().await.expect("a watch says where it begins");
+        assert_eq!(lines.begin["type"], "bookmark");
+        Ok(lines)
     }
 
     /// The next line; none at the end of the answer.

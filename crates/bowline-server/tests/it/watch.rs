@@ -39,6 +39,26 @@ async fn a_watch_without_a_revision_begins_now() {
 }
 
 #[tokio::test]
+async fn a_watch_says_first_where_it_begins() {
+    let fixture = Fixture::start().await;
+    let revision = fixture.register("order-1").await;
+    let list = fixture.get("/v1/instances").await.json();
+    let begin = fixture.watch("").await.ok().unwrap().begin;
+    assert_eq!(begin, json!({"type": "bookmark", "revision": revision, "history": list["history"]}));
+    let begin = fixture.watch("&from=0").await.ok().unwrap().begin;
+    assert_eq!((&begin["revision"], &begin["history"]), (&json!(0), &list["history"]));
+
+    // Another store under the same address: who compares sees it, who gives the history is refused.
+    let other = Fixture::start().await;
+    other.register("user-1").await;
+    let blind = other.watch(&format!("&from={revision}")).await.ok().unwrap().begin;
+    assert_ne!(blind["history"], list["history"]);
+    let history = list["history"].as_str().unwrap();
+    let refused = other.watch(&format!("&from={revision}&history={history}")).await.err().unwrap();
+    refused.problem(410, "out_of_range");
+}
+
+#[tokio::test]
 async fn nothing_is_missed_by_who_resumes() {
     let fixture = Fixture::start().await;
     let list = fixture.get("/v1/instances").await.json();
@@ -111,7 +131,9 @@ async fn a_silent_watch_sends_bookmarks_that_keep_up() {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(11)).await;
     tokio::time::resume();
-    assert_eq!(watch.next_short().await, format!("bookmark - @{revision}"));
+    let bookmark = watch.next().await.unwrap();
+    assert_eq!((&bookmark["type"], &bookmark["revision"]), (&json!("bookmark"), &json!(revision)));
+    assert_eq!(bookmark["history"], watch.begin["history"]);
     let next = fixture.register("order-1").await;
     assert_eq!(watch.next_short().await, format!("put order-1 @{next}"));
 }

@@ -68,7 +68,7 @@ impl Disk {
     /// Opens the file, or creates it, and reads all of it.
     pub(super) fn open(path: &Path, opener: Opener) -> Result<(Self, Loaded), Error> {
         if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir).map_err(io_error)?;
+            fs::create_dir_all_durable(dir).map_err(io_error)?;
         }
         let mut disk =
             Self { path: path.to_owned(), opener, database: None, sync_failed: Arc::new(AtomicBool::new(false)) };

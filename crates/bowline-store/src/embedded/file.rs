@@ -19,10 +19,10 @@ pub(super) type Opener = Arc<dyn Fn(&Path) -> io::Result<Box<dyn StorageBackend>
 /// Opens the file itself.
 pub(super) fn opener() -> Opener {
     Arc::new(|path| {
-        let is_new = !path.exists();
-        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        if let Some(dir) = path.parent().filter(|dir| is_new && !dir.as_os_str().is_empty()) {
-            fs::sync_dir(dir)?;
+        let file = fs::private_options().read(true).write(true).create(true).truncate(false).open(path)?;
+        // At every open: whoever made the file may have died before its entry was durable.
+        if let Some(dir) = path.parent() {
+            fs::sync_dir(if dir.as_os_str().is_empty() { Path::new(".") } else { dir })?;
         }
         Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
     })

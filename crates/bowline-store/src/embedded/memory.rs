@@ -6,7 +6,10 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::Bound,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::sync::watch;
@@ -25,6 +28,7 @@ pub(super) struct Shared {
     memory: RwLock<Memory>,
     /// Tells watchers that wait that there is more to read, or never will be.
     published: watch::Sender<Published>,
+    is_lost: AtomicBool,
 }
 
 /// What a watcher that waits is told.
@@ -57,7 +61,7 @@ pub(super) struct Step {
 impl Shared {
     pub(super) fn new(history: HistoryId, memory: Memory, leases: Leases) -> Self {
         let published = watch::Sender::new(Published::Revision);
-        Self { history, leases, memory: RwLock::new(memory), published }
+        Self { history, leases, memory: RwLock::new(memory), published, is_lost: AtomicBool::new(false) }
     }
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, Memory> {
@@ -77,8 +81,18 @@ impl Shared {
         self.published.send_replace(Published::Revision);
     }
 
+    /// Nothing can be written any more, by this process.
+    pub(super) fn lose(&self) {
+        self.is_lost.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
+    }
+
     /// Ends the watches: nothing is written any more.
     pub(super) fn close(&self) {
+        self.lose();
         self.published.send_replace(Published::Closed);
     }
 }

@@ -225,4 +225,8 @@ impl Store for Embedded {
     fn revision(&self) -> BoxFuture<'_, Result<Revision, Error>> {
         now(Ok(self.0.shared.read().revision))
     }
+
+    fn is_writable(&self) -> bool {
+        !self.0.shared.is_lost()
+    }
 }

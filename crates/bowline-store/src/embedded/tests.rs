@@ -189,6 +189,7 @@ async fn a_full_disk_refuses_writes_and_reads_go_on() {
         let error = store.commit(put("b", "1")).await.unwrap_err();
         assert_eq!((error.code(), error.retryable()), (Code::InsufficientStorage, true), "{error}");
         assert!(matches!(store.grant(Duration::from_secs(5)).await, Err(Error::Full)));
+        assert!(store.is_writable(), "it is once there is room again");
         sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(store.get("a").await.unwrap().unwrap().value.as_ref(), b"1");
@@ -213,14 +214,19 @@ async fn a_failed_sync_is_not_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
     let faults = Faults::new();
-    let store = open_faulty(&path, &faults).await;
+    let metrics = metric::Registry::default();
+    let store = Embedded::open_with(Settings::new(&path), &metrics, faulty(&faults)).await.unwrap();
+    let is_writable = || (store.is_writable(), metrics.gauge("bowline_store_is_writable", "", &[]).get());
     store.commit(put("a", "1")).await.unwrap();
+    assert_eq!(is_writable(), (true, 1));
     faults.sync_fails.store(true, SeqCst);
     let error = store.commit(put("a", "2")).await.unwrap_err();
     assert_eq!((error.code(), error.retryable()), (Code::Internal, false), "{error}");
+    assert_eq!(is_writable(), (false, 0));
     faults.heal();
     sleep(Duration::from_mins(1)).await;
     store.commit(put("a", "3")).await.unwrap_err();
+    assert_eq!(is_writable(), (false, 0));
     assert_eq!(store.get("a").await.unwrap().unwrap().value.as_ref(), b"1");
     store.close().await;
     // The write whose sync failed may or may not be there: both were allowed.

@@ -182,6 +182,11 @@ impl Writer {
             tracing::error!(error = &error as &dyn std::error::Error, "store cannot write");
             self.metrics.write_failures.increment();
             self.failure = Some(Failure { at: time::now(), error: error.clone(), in_doubt: outcome });
+            if self.disk.is_lost() {
+                tracing::error!("store cannot be written until this process is started again");
+                self.shared.lose();
+                self.metrics.is_writable.set(0);
+            }
             return Err(error);
         }
         self.metrics.write_duration.record(time::now() - begin);
@@ -233,6 +238,7 @@ impl Writer {
     pub(super) fn measure(&self) {
         let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let memory = self.shared.read();
+        self.metrics.is_writable.set(i64::from(!self.shared.is_lost()));
         self.metrics.revision.set(gauge(memory.revision));
         self.metrics.entries.set(gauge(memory.entries.len() as u64));
         self.metrics.data_bytes.set(gauge(memory.data_bytes));

@@ -1,9 +1,9 @@
 //! Every bound of the store, reached.
 
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use bowline_model::Code;
-use bowline_runtime::{metric, time};
+use bowline_runtime::{fs, metric, time};
 use bowline_store::{Embedded, Error, LEASE_KEYS_MAX, Settings, Store, Txn};
 use tempfile::TempDir;
 
@@ -21,6 +21,16 @@ async fn bounded(change: impl FnOnce(&mut Settings)) -> (TempDir, Settings, Embe
 
 fn put(key: &str, bytes: usize) -> Txn {
     Txn::default().put(key, vec![7; bytes])
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_its_owner_can_read_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("outer/inner/store");
+    open_with(Settings::new(&path)).await;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!((mode(&dir.path().join("outer")), mode(&dir.path().join("outer/inner"))), (0o700, 0o700));
 }
 
 #[tokio::test(start_paused = true)]

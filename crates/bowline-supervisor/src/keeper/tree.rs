@@ -28,12 +28,16 @@ pub(crate) fn kill_descendants(root: Pid) -> usize {
     descendants.len()
 }
 
-/// Sends SIGKILL to every living process that carries this value of [`MARK`]; says how many.
+/// Sends SIGKILL to every living process, save this one, whose value of [`MARK`] begins so; says
+/// how many there were.
+///
+/// As with [`kill_descendants`], call again until the answer is 0.
 pub(crate) fn kill_marked(mark: &str) -> usize {
-    let line = format!("{MARK}={mark}");
+    let (own, beginning) = (process::getpid(), format!("{MARK}={mark}"));
     let is_marked = |process: &&Process| {
         let environment = fs::read(path(process.pid, "environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == line.as_bytes())
+        let mut variables = environment.split(|byte| *byte == 0);
+        process.pid != own && variables.any(|variable| variable.starts_with(beginning.as_bytes()))
     };
     let all = all();
     let marked: Vec<&Process> = all.iter().filter(|process| process.is_alive).filter(is_marked).collect();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bowline_runtime::fs;
 use bowline_supervisor::{Event, Exit};
 use bowline_testkit::{eventually, eventually_some};
 use rustix::process::Signal;
@@ -85,6 +86,29 @@ async fn a_stable_instance_begins_with_the_shortest_wait_again() {
         eventually(BOUND, || waits(&fixture.events.all()).len() == crash).await;
     }
     assert_eq!(waits(&fixture.events.all()), [Duration::from_millis(20); 3]);
+}
+
+#[tokio::test]
+async fn a_stable_instance_that_hung_before_it_crashed_was_stable() {
+    let mut fixture = Fixture::new();
+    fixture.settings.stable_after = Duration::ZERO;
+    let flag = fixture.file("unhealthy");
+    let mut order = probe("order");
+    order.env.insert("UNHEALTHY_FILE".to_owned(), flag.display().to_string());
+    let supervisor = fixture.start([order]).await.unwrap();
+    supervisor.ready().await.unwrap();
+    for crash in 1..=2 {
+        let instance = eventually_some(BOUND, || fixture.registry.get("order-1")).await;
+        fs::replace(&flag, b"").unwrap();
+        let is_unhealthy = |event: &&Event| matches!(event, Event::InstanceUnhealthy { .. });
+        eventually(BOUND, || fixture.events.all().iter().filter(is_unhealthy).count() == crash).await;
+        fs::remove_file(&flag).unwrap();
+        kill(instance.metadata["pid"].parse().unwrap(), Signal::KILL);
+        eventually(BOUND, || waits(&fixture.events.all()).len() == crash).await;
+        let is_back = || fixture.registry.get("order-1").filter(|now| now.metadata["pid"] != instance.metadata["pid"]);
+        eventually_some(BOUND, is_back).await;
+    }
+    assert_eq!(waits(&fixture.events.all()), [Duration::from_millis(20); 2]);
 }
 
 #[tokio::test]

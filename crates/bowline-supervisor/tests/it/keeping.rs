@@ -4,7 +4,7 @@ use std::{
     io::Read as _,
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -34,6 +34,7 @@ async fn host() {
     let Some(dir) = std::env::var_os(HOST_DIR).map(PathBuf::from) else { return };
     let mut fixture = Fixture::new();
     fixture.settings.root = dir.clone();
+    fixture.settings.data_dir = dir.join("data");
     let supervisor = fixture.start([service("family", FAMILY)]).await.unwrap();
     supervisor.ready().await.unwrap();
     fs::replace(&dir.join("ready"), format!("{}\n", std::process::id()).as_bytes()).unwrap();
@@ -43,15 +44,7 @@ async fn host() {
 #[tokio::test]
 async fn nobody_survives_a_supervisor_that_is_killed() {
     let dir = temp_dir();
-    let mut host = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "keeping::host"])
-        .env(HOST_DIR, dir.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    pid_in(&dir.path().join("ready")).await;
+    let mut host = start_host(dir.path()).await;
     let mut pids = family(dir.path()).await;
     pids.push(keeper_of(pids[0]));
     assert!(pids.iter().all(|pid| is_alive(*pid)), "{pids:?}");
@@ -60,6 +53,31 @@ async fn nobody_survives_a_supervisor_that_is_killed() {
     let began = time::now();
     eventually(BOUND, || !pids.iter().any(|pid| is_alive(*pid))).await;
     assert!(time::now() - began < GONE_WITHIN, "{:?}", time::now() - began);
+}
+
+#[tokio::test]
+async fn the_next_start_kills_what_a_supervisor_killed_with_its_keepers_left() {
+    let dir = temp_dir();
+    let mut host = start_host(dir.path()).await;
+    let pids = family(dir.path()).await;
+    // At once: whoever of the two lived on would kill the tree.
+    let keeper = keeper_of(pids[0]);
+    kill(host.id(), Signal::STOP);
+    kill(keeper, Signal::KILL);
+    host.kill().unwrap();
+    host.wait().unwrap();
+    eventually(BOUND, || !is_alive(keeper)).await;
+    // The command died with its keeper; for its descendants nobody is left to see to it.
+    assert!(is_alive(pids[1]) && is_alive(pids[2]), "there is nobody to be killed: the test proves nothing");
+    let mut fixture = Fixture::new();
+    fixture.settings.data_dir = dir.path().join("data");
+    let supervisor = fixture.start([]).await.unwrap();
+    assert!(!pids.iter().any(|pid| is_alive(*pid)), "{pids:?}");
+    drop(supervisor);
+    // A file that names nobody kills nobody, and is not passed over.
+    fs::replace(&dir.path().join("data/run"), b"bowline run 2 \n").unwrap();
+    let error = fixture.start([]).await.unwrap_err();
+    assert!(matches!(error, bowline_supervisor::Error::Run { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -183,6 +201,20 @@ fn keep(dir: &Path, script: &str) -> (Option<i32>, String) {
     let mut reports = String::new();
     ours.read_to_string(&mut reports).unwrap();
     (child.wait().unwrap().code(), reports.lines().last().unwrap_or_default().to_owned())
+}
+
+/// Starts [`host`] in a process of its own, and waits until its family is ready.
+async fn start_host(dir: &Path) -> Child {
+    let host = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "keeping::host"])
+        .env(HOST_DIR, dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    pid_in(&dir.join("ready")).await;
+    host
 }
 
 async fn family(dir: &Path) -> Vec<u32> {

@@ -1,6 +1,6 @@
 //! Starting: ready, registered, told what it needs to know.
 
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use bowline_model::{Health, Instance, InstanceId, ServiceName, system::Resource};
 use bowline_supervisor::Event;
@@ -75,7 +75,13 @@ async fn an_instance_is_told_who_it_is_and_what_it_owns_and_calls() {
     let calls = environment.lines().find_map(|line| line.strip_prefix("BOWLINE_CALLS=")).unwrap();
     let calls: serde_json::Value = serde_json::from_str(calls).unwrap();
     assert_eq!(calls["payment"]["timeout"], "15s");
-    assert!(fixture.settings.data_dir.join("sqlite").is_dir());
+    let databases = fixture.settings.data_dir.join("sqlite");
+    for (path, expected) in
+        [(&fixture.settings.data_dir, 0o700), (&databases, 0o700), (&fixture.settings.data_dir.join("run"), 0o600)]
+    {
+        let mode = bowline_runtime::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, expected, "{}", path.display());
+    }
 }
 
 #[tokio::test]

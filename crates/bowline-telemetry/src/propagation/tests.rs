@@ -119,6 +119,27 @@ fn injecting_replaces_what_was_there() {
     assert_eq!(headers[TRACEPARENT], format!("00-{TRACE}-{SPAN}-01"));
 }
 
+#[test]
+fn injecting_takes_the_callers_b3_away() {
+    let mut headers = headers(&[
+        ("b3", &format!("{TRACE}-0020000000000001-0")),
+        ("accept", "*/*"),
+        ("x-b3-traceid", TRACE),
+        ("x-b3-spanid", "0020000000000001"),
+        ("x-b3-parentspanid", "0020000000000002"),
+        ("x-b3-sampled", "0"),
+        ("x-b3-sampled", "0"),
+        ("x-b3-flags", "0"),
+        ("x-b4", "kept"),
+        ("b30", "kept"),
+    ]);
+    inject(expected(true), &mut headers);
+    let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["accept", "b30", "traceparent", "x-b4"]);
+    assert_eq!(extract(&headers), Some(expected(true)));
+}
+
 proptest! {
     #[test]
     fn what_is_injected_is_extracted(trace in 1_u128.., span in 1_u64.., is_sampled: bool) {

@@ -69,8 +69,8 @@ impl Connection {
         debug_assert!(self.read.is_empty(), "what was read belongs to nobody");
         buffer::give(mem::take(&mut self.read));
         self.read_size = buffer::CAPACITY;
-        let refused = pool.with(|idle| idle.park(self, pool.settings()));
-        drop(refused);
+        let closed = pool.with(|idle| idle.park(self, pool.settings()));
+        drop(closed);
     }
 }
 

@@ -4,7 +4,10 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::head::{Framing, HEADERS_MAX};
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    forward,
+};
 
 /// A line with a chunk's size and its extensions, at most.
 const SIZE_LINE_MAX: usize = 256;
@@ -175,8 +178,8 @@ fn trailers(headers: &[httparse::Header<'_>]) -> Result<HeaderMap, Error> {
     for header in headers {
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|source| Error::new(Kind::Body, source))?;
         let value = HeaderValue::from_bytes(header.value).map_err(|source| Error::new(Kind::Body, source))?;
-        // These would change what was already decided by the head (RFC 9110, section 6.5.1).
-        if !["transfer-encoding", "content-length", "host", "connection", "trailer"].contains(&name.as_str()) {
+        // The others would change what was already decided by the head.
+        if forward::is_trailer(&name) {
             map.append(name, value);
         }
     }

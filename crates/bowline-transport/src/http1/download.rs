@@ -12,7 +12,7 @@ use super::{
     connection::Connection,
     decode::{Decoded, Decoder},
     head::Framing,
-    upload::Upload,
+    upload::{Upload, UploadError},
 };
 use crate::{
     error::{Error, Kind},
@@ -76,9 +76,12 @@ impl<P: Pool> Download<P> {
 
     fn poll_decoded(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
-        if !self.upload.is_over() {
-            // Its failure is no failure of the answer; the connection is not used again.
-            drop(self.upload.poll(&mut connection.stream, cx));
+        // A connection that takes no more is no failure of the answer. A request that will never be
+        // whole is: the server may wait for the rest of it before it goes on.
+        if !self.upload.is_over()
+            && let Poll::Ready(Err(UploadError::Body(source))) = self.upload.poll(&mut connection.stream, cx)
+        {
+            return Poll::Ready(Some(Err(Error::new(Kind::RequestBody, source))));
         }
         loop {
             match self.decoder.decode(&mut connection.read, self.pool.settings().head_bytes_max)? {

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header, request::Parts};
 use crate::{
     endpoint::Endpoint,
     error::{Error, Kind},
+    forward,
 };
 
 /// How a request's body is delimited.
@@ -19,8 +20,10 @@ pub(super) enum Framing {
     Chunked,
 }
 
-/// Headers that the connection's own replace.
-const OURS: [HeaderName; 7] = [
+/// Headers that the connection's own replace. `TE` is nothing without a `Connection` that names it,
+/// and chunked answers may have trailers without it.
+const OURS: [HeaderName; 8] = [
+    header::TE,
     header::HOST,
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,
@@ -59,7 +62,7 @@ pub(super) fn chunk_size(length: usize, out: &mut BytesMut) {
 /// Appends the end of a chunked body.
 pub(super) fn last_chunk(trailers: Option<&HeaderMap>, out: &mut BytesMut) {
     out.extend_from_slice(b"0\r\n");
-    for (name, value) in trailers.into_iter().flatten() {
+    for (name, value) in trailers.into_iter().flatten().filter(|(name, _)| forward::is_trailer(name)) {
         field(name, value, out);
     }
     out.extend_from_slice(b"\r\n");

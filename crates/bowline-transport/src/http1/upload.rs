@@ -34,6 +34,8 @@ pub(super) struct Upload {
     is_line_owed: bool,
     body: Body,
     framing: Framing,
+    /// All that the body gave was written, and it has more to give.
+    is_starved: bool,
     state: State,
 }
 
@@ -60,8 +62,15 @@ impl Upload {
         let mut out = buffer::take();
         let framing = body.len_hint().map_or(Framing::Chunked, Framing::Length);
         encode::head(head, endpoint, framing, &mut out)?;
-        let mut upload =
-            Self { out, data: Bytes::new(), is_line_owed: false, body: Body::empty(), framing, state: State::Ending };
+        let mut upload = Self {
+            out,
+            data: Bytes::new(),
+            is_line_owed: false,
+            body: Body::empty(),
+            framing,
+            is_starved: false,
+            state: State::Ending,
+        };
         if let Some(bytes) = body.take_full() {
             upload.push(bytes);
         } else {
@@ -73,6 +82,11 @@ impl Upload {
     /// Whether all of it was sent.
     pub(super) fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
+    }
+
+    /// Whether it waits for the body, and for nothing else.
+    pub(super) fn is_starved(&self) -> bool {
+        self.is_starved
     }
 
     /// Whether there is nothing more to do, for better or worse.
@@ -90,6 +104,7 @@ impl Upload {
 
     /// Sends as much as the body gives and the connection takes. Ready when it is over.
     pub(super) fn poll(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        self.is_starved = false;
         loop {
             match self.state {
                 State::Done => return Poll::Ready(Ok(())),
@@ -108,7 +123,10 @@ impl Upload {
                     buffer::give(mem::take(&mut self.out));
                     self.state = State::Done;
                 }
-                Ok(()) if is_waiting => return Poll::Pending,
+                Ok(()) if is_waiting => {
+                    self.is_starved = true;
+                    return Poll::Pending;
+                }
                 Ok(()) => {}
                 Err(source) => self.fail(Some(source)),
             }

@@ -2,14 +2,20 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::body::{Body, BoxError};
+use crate::{
+    body::{Body, BoxError},
+    forward,
+};
 
 /// A request's body as the connection's task reads it.
 ///
@@ -24,7 +30,15 @@ pub(crate) struct Upload {
 
 /// What failed of a body; of one that is at hand nothing can.
 #[derive(Clone)]
-pub(crate) struct Failure(Option<Arc<Mutex<Option<BoxError>>>>);
+pub(crate) struct Failure(Option<Arc<Told>>);
+
+/// What the connection's task tells the caller's.
+#[derive(Default)]
+struct Told {
+    failed: Mutex<Option<BoxError>>,
+    /// Whether the body had nothing to give when it was last asked.
+    is_starved: AtomicBool,
+}
 
 /// What the connection's task is told: enough to reset the stream.
 #[derive(Debug, thiserror::Error)]
@@ -57,14 +71,26 @@ impl Upload {
     }
 }
 
+/// The frame without trailers that may not come behind a body.
+pub(crate) fn refuse_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(trailers) => Frame::trailers(forward::without_refused(trailers)),
+        Err(frame) => frame,
+    }
+}
+
 impl HttpBody for Upload {
     type Data = Bytes;
     type Error = Failed;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
         let this = &mut *self;
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx)).transpose();
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        this.failure.starve(frame.is_pending());
+        let frame = ready!(frame).transpose();
         let frame = frame.and_then(|frame| this.count(frame.as_ref()).map(|()| frame));
+        // Mostly data: trailers alone are looked at.
+        let frame = frame.map(|frame| frame.map(refuse_trailers));
         Poll::Ready(frame.map_err(|source| this.failure.put(source)).transpose())
     }
 
@@ -81,13 +107,24 @@ impl HttpBody for Upload {
 impl Failure {
     fn put(&self, source: BoxError) -> Failed {
         if let Some(slot) = &self.0 {
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+            *slot.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
         }
         Failed
     }
 
+    /// Whether the body is waited for.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.0.as_ref().is_some_and(|told| told.is_starved.load(Relaxed))
+    }
+
+    fn starve(&self, is_starved: bool) {
+        if let Some(told) = &self.0 {
+            told.is_starved.store(is_starved, Relaxed);
+        }
+    }
+
     /// What failed, if something did.
     pub(crate) fn take(&self) -> Option<BoxError> {
-        self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.as_ref()?.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

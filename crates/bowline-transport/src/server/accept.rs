@@ -36,6 +36,7 @@ struct Connections {
     ended: mpsc::Receiver<()>,
     header_ticks: u32,
     idle_ticks: u32,
+    stall_ticks: u32,
     /// What of the gauge is ours: listeners may share it.
     shown: i64,
     settings: Settings,
@@ -120,6 +121,7 @@ impl Connections {
             ended,
             header_ticks: ticks(settings.header_timeout),
             idle_ticks: ticks(settings.idle_timeout),
+            stall_ticks: ticks(settings.stall_timeout),
             shown: 0,
             settings,
         }
@@ -159,9 +161,18 @@ impl Connections {
         self.forget_ended();
         self.show(self.open_count());
         for entry in self.entries.iter().filter_map(Weak::upgrade) {
+            if entry.blocked() > self.stall_ticks {
+                self.settings.metrics.stalled.increment();
+                entry.order(Order::Abort);
+                continue;
+            }
             match entry.waiting() {
                 Waiting::Head(ticks) if ticks > self.header_ticks => {
                     self.settings.metrics.header_timeout.increment();
+                    entry.order(Order::Abort);
+                }
+                // It was told to finish, and waits for a peer that does not play its part.
+                Waiting::Idle(ticks) if ticks > self.idle_ticks.saturating_add(self.header_ticks) => {
                     entry.order(Order::Abort);
                 }
                 Waiting::Idle(ticks) if ticks > self.idle_ticks => entry.order(Order::Finish),

@@ -6,6 +6,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{Buf as _, BytesMut};
@@ -17,7 +18,7 @@ use hyper::{
     server::conn::{http1, http2},
     service::Service,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
@@ -30,6 +31,13 @@ use crate::{body::BoxError, buffer, stream::Stream};
 /// How every HTTP/2 connection begins (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// The most that is held of an answer that the client does not read, for each HTTP/2 stream.
+const HTTP2_SEND_BYTES_MAX: usize = 16 * 1024;
+
+/// What a client may send ahead of who reads it: on one HTTP/2 stream, and on the whole connection.
+const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const HTTP2_WINDOW_BYTES: u32 = 1024 * 1024;
+
 /// The least of the bounds that hyper accepts.
 const HEAD_BYTES_MIN: usize = 8192;
 
@@ -38,12 +46,19 @@ const HEAD_BYTES_MIN: usize = 8192;
 pub(super) struct Bounds {
     head_bytes_max: usize,
     http2_streams_max: u32,
+    http2_ping_interval: Duration,
+    header_timeout: Duration,
 }
 
 impl Bounds {
     pub(super) fn new(settings: &Settings) -> Self {
         let head_bytes_max = settings.head_bytes_max.max(HEAD_BYTES_MIN);
-        Self { head_bytes_max, http2_streams_max: settings.http2_streams_max }
+        Self {
+            head_bytes_max,
+            http2_streams_max: settings.http2_streams_max,
+            http2_ping_interval: settings.http2_ping_interval,
+            header_timeout: settings.header_timeout,
+        }
     }
 }
 
@@ -60,12 +75,20 @@ where
     })
     .await;
     let Some(Ok((prefix, is_http2))) = until_ordered(&entry, recognise(&mut stream)).await else { return };
-    let io = TokioIo::new(Observed { stream, prefix, entry: Arc::clone(&entry) });
+    let io = TokioIo::new(Observed { stream, prefix, is_http2, is_blocked: false, entry: Arc::clone(&entry) });
+    if is_http2 {
+        entry.is_multiplexed();
+    }
     let service = Counting { service, entry: Arc::clone(&entry) };
     let served = if is_http2 {
         let mut builder = http2::Builder::new(exec);
         builder.max_concurrent_streams(bounds.http2_streams_max);
         builder.max_header_list_size(u32::try_from(bounds.head_bytes_max).unwrap_or(u32::MAX));
+        builder.max_send_buf_size(HTTP2_SEND_BYTES_MAX);
+        builder.initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES);
+        builder.initial_connection_window_size(HTTP2_WINDOW_BYTES);
+        builder.timer(TokioTimer::new()).keep_alive_interval(bounds.http2_ping_interval);
+        builder.keep_alive_timeout(bounds.header_timeout);
         let connection = builder.serve_connection(io, service);
         drive(connection, http2::Connection::graceful_shutdown, &entry).await
     } else {
@@ -137,7 +160,20 @@ async fn recognise(stream: &mut Stream) -> io::Result<(BytesMut, bool)> {
 struct Observed {
     stream: Stream,
     prefix: BytesMut,
+    is_http2: bool,
+    is_blocked: bool,
     entry: Arc<Entry>,
+}
+
+impl Observed {
+    /// Notes whether the client takes what is written; costs nothing while that stays as it is.
+    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if self.is_blocked != written.is_pending() {
+            self.is_blocked = written.is_pending();
+            self.entry.set_blocked(self.is_blocked);
+        }
+        written
+    }
 }
 
 impl AsyncRead for Observed {
@@ -152,14 +188,17 @@ impl AsyncRead for Observed {
             return Poll::Ready(Ok(()));
         }
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        self.entry.bytes_read();
+        if !self.is_http2 {
+            self.entry.bytes_read();
+        }
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Observed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -167,7 +206,8 @@ impl AsyncWrite for Observed {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {

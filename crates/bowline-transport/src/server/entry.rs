@@ -37,6 +37,8 @@ pub(super) struct Entry {
     is_head_begun: AtomicBool,
     /// The tick at which it became idle, or the head began.
     since: AtomicU32,
+    /// One more than the tick at which the client took no more bytes; 0 while it takes them.
+    blocked: AtomicU32,
     clock: Clock,
     /// Tells the accept loop that it ended.
     _alive: mpsc::Sender<()>,
@@ -62,6 +64,7 @@ impl Entry {
             in_flight: AtomicU32::new(0),
             is_head_begun: AtomicBool::new(true),
             since: AtomicU32::new(clock.load(Relaxed)),
+            blocked: AtomicU32::new(0),
             clock: Arc::clone(clock),
             _alive: alive.clone(),
         })
@@ -97,6 +100,27 @@ impl Entry {
             self.since.store(self.clock.load(Relaxed), Relaxed);
             self.is_head_begun.store(true, Relaxed);
         }
+    }
+
+    /// Whether the client takes no more bytes, from now on.
+    pub(super) fn set_blocked(&self, is_blocked: bool) {
+        let tick = if is_blocked { self.clock.load(Relaxed).wrapping_add(1).max(1) } else { 0 };
+        self.blocked.store(tick, Relaxed);
+    }
+
+    /// For how many ticks the client has taken nothing of what waits for it.
+    pub(super) fn blocked(&self) -> u32 {
+        match self.blocked.load(Relaxed) {
+            0 => 0,
+            tick => self.clock.load(Relaxed).wrapping_add(1).wrapping_sub(tick),
+        }
+    }
+
+    /// It is HTTP/2: what arrives between requests is mostly about the connection (`PING`,
+    /// `WINDOW_UPDATE`), and begins no head. Whoever sends none is idle.
+    pub(super) fn is_multiplexed(&self) {
+        self.since.store(self.clock.load(Relaxed), Relaxed);
+        self.is_head_begun.store(false, Relaxed);
     }
 
     /// A request's head is whole.

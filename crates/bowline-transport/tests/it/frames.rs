@@ -1,6 +1,6 @@
 //! A server of raw HTTP/2 frames that does as it is told.
 
-use std::future::Future;
+use std::{future::Future, net::SocketAddr};
 
 use bowline_model::Protocol;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,10 +8,20 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::peer::{Peer, TcpStream};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const HEADERS: u8 = 1;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
 pub(crate) const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+
+/// `GET http://a/` as a block of headers; and of `/wait`.
+pub(crate) const GET: &[u8] = &[0x82, 0x84, 0x86, 0x01, 1, b'a'];
+pub(crate) const GET_WAIT: [u8; 12] = [0x82, 0x86, 0x01, 1, b'a', 0x04, 5, b'/', b'w', b'a', b'i', b't'];
 
 /// One connection, after its preface.
 pub(crate) struct Frames(TcpStream);
@@ -38,6 +48,30 @@ impl Frames {
         let mut frames = Self(stream);
         frames.write(SETTINGS, 0, 0, &[]).await;
         Some(frames)
+    }
+
+    /// The client's end of a connection to a server.
+    pub(crate) async fn connect(addr: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(PREFACE).await.unwrap();
+        let mut frames = Self(stream);
+        frames.write(SETTINGS, 0, 0, &[]).await;
+        frames
+    }
+
+    /// The kind of the next frame; `None` when the connection ends.
+    pub(crate) async fn frame(&mut self) -> Option<u8> {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).await.ok()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        self.0.read_exact(&mut vec![0; length as usize]).await.ok()?;
+        Some(head[3])
+    }
+
+    /// Passes over frames up to one of that kind; `None` when the connection ends before.
+    pub(crate) async fn until(&mut self, kind: u8) -> Option<()> {
+        while self.frame().await? != kind {}
+        Some(())
     }
 
     /// The stream of the next request; its body is passed over. `None` when the connection ends.

@@ -12,12 +12,18 @@ use bowline_transport::{
     Body, Endpoint, LocalPool,
     server::{self, Incoming, Peer, Settings, service_fn},
 };
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::Notify,
 };
 
+use crate::frames::{
+    DATA, END_HEADERS, END_STREAM, Frames, GET, GET_WAIT, GOAWAY, HEADERS, PING, SETTINGS, WINDOW_UPDATE,
+};
 use crate::peer::{ask, pause, run, until};
 
 /// A server that answers `/` at once, and `/wait` when it is let.
@@ -184,15 +190,128 @@ fn a_request_being_served_is_not_timed() {
 #[test]
 fn an_idle_connection_is_closed() {
     let settings = Settings {
+        header_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_millis(300),
+        ..Settings::default()
+    };
+    let metrics = settings.metrics.clone();
+    run(async |_| {
+        let server = start(settings);
+        let started = time::now();
+        let mut stream = server.dial().await;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        assert!(rest(&mut stream).await.ends_with("\r\n\r\nok"));
+        assert!(started.elapsed() >= Duration::from_millis(300), "{:?}", started.elapsed());
+        assert_eq!(metrics.header_timeout.get(), 0);
+    });
+}
+
+#[test]
+fn an_idle_http2_connection_is_told_to_go() {
+    let settings = Settings {
         header_timeout: Duration::from_millis(40),
-        idle_timeout: Duration::from_millis(40),
+        idle_timeout: Duration::from_millis(200),
+        ..Settings::default()
+    };
+    let metrics = settings.metrics.clone();
+    run(async |_| {
+        let server = start(settings);
+        let started = time::now();
+        let mut client = Frames::connect(server.addr).await;
+        client.write(HEADERS, END_STREAM | END_HEADERS, 1, GET).await;
+        client.until(DATA).await.unwrap();
+        // Not about a request: it begins no head, and keeps nothing open.
+        client.write(PING, 0, 0, &[0; 8]).await;
+        client.until(GOAWAY).await.expect("it is told, not cut off");
+        assert!(started.elapsed() >= Duration::from_millis(200), "{:?}", started.elapsed());
+        assert_eq!(metrics.header_timeout.get(), 0);
+        // Which it does not confirm, nor does it leave.
+        while client.frame().await.is_some() {}
+        assert!(started.elapsed() >= Duration::from_millis(240), "{:?}", started.elapsed());
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_its_answer_is_cut_off() {
+    let settings = Settings {
+        header_timeout: Duration::from_millis(40),
+        stall_timeout: Duration::from_millis(100),
+        ..Settings::default()
+    };
+    let metrics = settings.metrics.clone();
+    run(async |_| {
+        let listener = net::listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (_drainer, drain) = drain::channel();
+        task::spawn_local(server::serve_local(listener, settings, drain, |_: &Peer| {
+            service_fn(async |_: Request<Incoming>| {
+                let piece = Bytes::from(vec![b'x'; 64 * 1024]);
+                let endless =
+                    futures_util::stream::repeat_with(move || Ok::<_, Infallible>(Frame::data(piece.clone())));
+                Ok::<_, Infallible>(Response::new(StreamBody::new(endless)))
+            })
+        }));
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        let mut some = vec![0; 1024 * 1024];
+        for _ in 0..20 {
+            // Who reads slowly is not cut off.
+            stream.read_exact(&mut some).await.unwrap();
+            pause(10).await;
+        }
+        assert_eq!(metrics.stalled.get(), 0);
+        until(|| metrics.stalled.get() == 1).await;
+    });
+}
+
+#[test]
+fn an_http2_client_that_vanished_is_found_out() {
+    let settings = Settings {
+        header_timeout: Duration::from_millis(40),
+        http2_ping_interval: Duration::from_millis(40),
         ..Settings::default()
     };
     run(async |_| {
         let server = start(settings);
-        let mut stream = server.dial().await;
-        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-        assert!(rest(&mut stream).await.ends_with("\r\n\r\nok"));
+        let mut client = Frames::connect(server.addr).await;
+        client.write(HEADERS, END_STREAM | END_HEADERS, 1, &GET_WAIT).await;
+        client.until(PING).await.unwrap();
+        // A request is under way, but nobody answers the ping.
+        while client.frame().await.is_some() {}
+    });
+}
+
+#[test]
+fn an_http2_client_that_does_not_read_fills_no_memory() {
+    const STREAMS: u32 = 100;
+    run(async |_| {
+        let listener = net::listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (_drainer, drain) = drain::channel();
+        let given = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&given);
+        let piece = Bytes::from(vec![b'x'; 4096]);
+        task::spawn_local(server::serve_local(listener, Settings::default(), drain, move |_: &Peer| {
+            let (given, piece) = (Rc::clone(&counted), piece.clone());
+            service_fn(move |_: Request<Incoming>| {
+                let (given, piece) = (Rc::clone(&given), piece.clone());
+                let endless = futures_util::stream::repeat_with(move || {
+                    given.set(given.get() + piece.len());
+                    Ok::<_, Infallible>(Frame::data(piece.clone()))
+                });
+                async move { Ok::<_, Infallible>(Response::new(StreamBody::new(endless))) }
+            })
+        }));
+        let mut client = Frames::connect(addr).await;
+        // SETTINGS_INITIAL_WINDOW_SIZE, and the same for the connection.
+        client.write(SETTINGS, 0, 0, &[0, 4, 0x7f, 0, 0, 0]).await;
+        client.write(WINDOW_UPDATE, 0, 0, &[0x7f, 0, 0, 0]).await;
+        for request in 0..STREAMS {
+            client.write(HEADERS, END_STREAM | END_HEADERS, 2 * request + 1, GET).await;
+        }
+        pause(200).await;
+        assert!(given.get() > 100_000, "all of them are being served: {}", given.get());
+        assert!(given.get() < 12_000_000, "beside what the kernel holds: {}", given.get());
     });
 }
 

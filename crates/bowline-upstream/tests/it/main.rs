@@ -433,6 +433,53 @@ fn a_caller_that_does_not_wait_tells_nothing_of_the_instance() {
 }
 
 #[test]
+fn a_caller_that_does_not_send_its_body_tells_nothing_of_the_instance() {
+    run(async || {
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let callee = serve("a", protocol, |request| async move {
+                drop(request.into_body().collect().await);
+                status(200).await
+            });
+            let policy = CallPolicy { timeout: Duration::from_millis(50), ..plain() };
+            let upstream = upstream(policy, &Registry::default(), std::slice::from_ref(&callee.instance));
+            let (frames, mut receiver) = mpsc::channel::<Result<Frame<Bytes>, BoxError>>(1);
+            frames.send(Ok(Frame::data(Bytes::from_static(b"x")))).await.unwrap();
+            let stream = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
+            let request = Request::post("/").body(Body::stream(StreamBody::new(stream))).unwrap();
+            let pool = LocalPool::default();
+            let error = upstream.call(&pool, request, &mut Span::disabled(), None).await.unwrap_err();
+            assert_eq!((error.reason(), error.side()), ("request_body", Side::Downstream), "{protocol:?}");
+            assert_eq!(upstream.instances()[0].breaker, Some(State::Closed));
+        }
+    });
+}
+
+#[test]
+fn a_caller_that_sends_its_body_slowly_is_not_the_instances_slowness() {
+    run(async || {
+        let callee = serve("a", Protocol::Http1, |request| async move {
+            drop(request.into_body().collect().await);
+            status(200).await
+        });
+        let breaker = BreakerPolicy { slow_call: Some(Duration::from_millis(10)), open_for: HANGING, ..breaker() };
+        let policy = CallPolicy { breaker: Some(breaker), ..plain() };
+        let upstream = upstream(policy, &Registry::default(), std::slice::from_ref(&callee.instance));
+        let (frames, mut receiver) = mpsc::channel::<Result<Frame<Bytes>, BoxError>>(1);
+        task::spawn_local(async move {
+            // tidy: sleep: a slow sender, beside real sockets
+            time::sleep(Duration::from_millis(30)).await;
+            drop(frames);
+        });
+        let stream = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
+        let request = Request::post("/").body(Body::stream(StreamBody::new(stream))).unwrap();
+        let pool = LocalPool::default();
+        let answer = upstream.call(&pool, request, &mut Span::disabled(), None).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(upstream.instances()[0].breaker, Some(State::Closed));
+    });
+}
+
+#[test]
 fn what_is_known_of_an_instance_outlives_updates() {
     run(async || {
         let callee = serve("a", Protocol::Http1, |_| status(500));

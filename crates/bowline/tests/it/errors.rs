@@ -2,12 +2,13 @@
 
 use axum::{
     Router,
+    extract::DefaultBodyLimit,
     http::StatusCode,
     response::IntoResponse,
     routing::{get, post},
 };
 use bowline::{
-    Code, HandlerError,
+    BODY_MAX_DEFAULT, Code, HandlerError,
     extract::{Json, Path, Query},
 };
 use serde::Deserialize;
@@ -51,14 +52,24 @@ async fn bodies_that_are_wrong_are_told_apart() {
     running.post("/items", "{").await.traced_problem(400, "invalid_argument");
     running.post("/items", "").await.traced_problem(400, "invalid_argument");
     let untyped = ask(running.addr, "POST", "/items", &[], r#"{"quantity":2}"#).await;
-    untyped.traced_problem(400, "invalid_argument");
+    untyped.traced_problem(415, "unsupported_media_type");
     let detail = running.post("/items", r#"{"quantity":0}"#).await.traced_problem(422, "unprocessable");
     assert_eq!(detail, "quantity: a whole number from 1");
     for bad in [r#"{"quantity":-1}"#, "{}", r#"{"quantity":1,"colour":"red"}"#] {
         running.post("/items", bad).await.traced_problem(422, "unprocessable");
     }
-    let huge = format!(r#"{{"quantity":{}1}}"#, " ".repeat(3 << 20));
-    running.post("/items", &huge).await.traced_problem(413, "payload_too_large");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn bodies_may_be_as_large_as_the_gateway_lets_pass() {
+    let own = Router::new().route("/small", post(buy)).layer(DefaultBodyLimit::max(100));
+    let running = Running::alone(app().merge(own)).await;
+    let body = |bytes: usize| format!(r#"{{"quantity":1{}}}"#, " ".repeat(bytes - r#"{"quantity":1}"#.len()));
+    assert_eq!(running.post("/items", &body(BODY_MAX_DEFAULT)).await.text(), "1");
+    running.post("/items", &body(BODY_MAX_DEFAULT + 1)).await.traced_problem(413, "payload_too_large");
+    assert_eq!(running.post("/small", &body(100)).await.text(), "1");
+    running.post("/small", &body(101)).await.traced_problem(413, "payload_too_large");
     running.stop().await;
 }
 

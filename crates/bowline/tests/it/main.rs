@@ -4,6 +4,7 @@
 
 mod api;
 mod calls;
+mod data;
 mod discovery;
 mod drain;
 mod errors;

@@ -26,6 +26,17 @@ async fn it_is_registered_while_it_serves() {
 }
 
 #[tokio::test]
+async fn it_is_registered_where_it_says_it_is() {
+    let api = Api::start().await;
+    let place = Place::new("hello").beside(api.addr).with("BOWLINE_LISTEN", "0.0.0.0:0");
+    let service = place.with("BOWLINE_ADVERTISE", "10.0.0.1:8000").service();
+    let running = Running::start(service, hello()).await;
+    bowline_testkit::eventually(BOUND, || api.has("hello-1")).await;
+    assert_eq!(api.instances()[0].address, "10.0.0.1:8000".parse().unwrap());
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn one_that_is_supervised_leaves_that_to_its_supervisor() {
     let api = Api::start().await;
     let supervised = Place::new("first").beside(api.addr).with("BOWLINE_SUPERVISED", "1").service();

@@ -28,7 +28,9 @@ fn application(workers: usize, policy: &CallPolicy, instances: &[Instance]) -> A
     let runtime = task::shared_runtime(workers).unwrap();
     let (addr, running, api, place) = runtime.block_on(async {
         let api = Api::start().await;
-        instances.iter().for_each(|instance| api.register(instance.clone()));
+        for instance in instances {
+            api.register(instance.clone());
+        }
         let calls = json!({ SERVICE: policy }).to_string();
         let place = Place::new("caller").beside(api.addr).with("BOWLINE_CALLS", &calls);
         let service = place.service();

@@ -4,8 +4,15 @@ mod repository;
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, routing::get, routing::post};
-use bowline::{Code, HandlerError, Microservice, extract::Json};
+use axum::{
+    Router,
+    extract::State,
+    routing::{get, post},
+};
+use bowline::{
+    Code, HandlerError, Microservice,
+    extract::{Json, Path},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::repository::{BankRepository, Ledger, SqliteBank, Transfer};
@@ -17,7 +24,11 @@ const AMOUNT_MAX: i64 = 100_000_000;
 async fn main() -> anyhow::Result<()> {
     let service = Microservice::from_env("bank")?;
     let bank = Arc::new(SqliteBank::open(&service.settings().data("sqlite:bank.db")?).await?);
-    let app = Router::new().route("/transfers", post(transfer)).route("/ledger", get(ledger)).with_state(bank);
+    let app = Router::new()
+        .route("/transfers", post(transfer))
+        .route("/transfers/{reference}", get(show))
+        .route("/ledger", get(ledger))
+        .with_state(bank);
     Ok(service.serve(app).await?)
 }
 
@@ -36,6 +47,18 @@ struct Decision {
     status: &'static str,
 }
 
+/// A transfer as it was decided. Its card is between the bank and who asked.
+#[derive(Debug, Serialize)]
+struct Decided {
+    reference: String,
+    amount: i64,
+    status: &'static str,
+}
+
+fn status(is_settled: bool) -> &'static str {
+    if is_settled { "settled" } else { "declined" }
+}
+
 async fn transfer(
     State(bank): State<Arc<SqliteBank>>,
     Json(order): Json<Order>,
@@ -52,7 +75,18 @@ async fn transfer(
     let Some(is_settled) = bank.decide(&asked).await.map_err(HandlerError::internal)? else {
         return Err(HandlerError::new(Code::Conflict, "reference: it names another transfer already"));
     };
-    Ok(Json(Decision { status: if is_settled { "settled" } else { "declined" } }))
+    Ok(Json(Decision { status: status(is_settled) }))
+}
+
+async fn show(
+    State(bank): State<Arc<SqliteBank>>,
+    Path(reference): Path<String>,
+) -> Result<Json<Decided>, HandlerError> {
+    let found = bank.find(&reference).await.map_err(HandlerError::internal)?;
+    let Some((Transfer { reference, amount, card: _ }, is_settled)) = found else {
+        return Err(HandlerError::new(Code::NotFound, format!("no transfer `{reference}`")));
+    };
+    Ok(Json(Decided { reference, amount, status: status(is_settled) }))
 }
 
 async fn ledger(State(bank): State<Arc<SqliteBank>>) -> Result<Json<Ledger>, HandlerError> {

@@ -2,11 +2,16 @@
 
 use std::{str::FromStr, time::Duration};
 
+use bowline::runtime::time;
 use serde::Serialize;
 use sqlx::{
     SqlitePool,
+    migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+
+/// How many times opening is tried while another replica prepares the file.
+const OPEN_ATTEMPTS_MAX: u32 = 20;
 
 /// A transfer as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +38,9 @@ pub(crate) trait BankRepository {
     /// later one. `None`: the reference names a transfer of another card or amount.
     async fn decide(&self, transfer: &Transfer) -> Result<Option<bool>, sqlx::Error>;
 
+    /// The transfer of a reference, and whether it was settled.
+    async fn find(&self, reference: &str) -> Result<Option<(Transfer, bool)>, sqlx::Error>;
+
     /// The sums.
     async fn ledger(&self) -> Result<Ledger, sqlx::Error>;
 }
@@ -43,7 +51,21 @@ pub(crate) struct SqliteBank(SqlitePool);
 
 impl SqliteBank {
     /// Opens the database, made and migrated where need be.
+    ///
+    /// Replicas start at once and share the file: who finds it busy with another's preparations
+    /// tries again and finds it prepared.
     pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
+        let mut attempt = 1;
+        loop {
+            match Self::try_open(url).await {
+                Err(error) if is_race(&error) && attempt < OPEN_ATTEMPTS_MAX => attempt += 1,
+                opened_or_not => return opened_or_not,
+            }
+            time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn try_open(url: &str) -> anyhow::Result<Self> {
         let options = SqliteConnectOptions::from_str(url)?
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
@@ -53,6 +75,22 @@ impl SqliteBank {
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
         sqlx::migrate!().run(&pool).await?;
         Ok(Self(pool))
+    }
+}
+
+/// Whether another replica was at the file, so that opening it again goes better.
+fn is_race(error: &anyhow::Error) -> bool {
+    // SQLITE_BUSY and SQLITE_LOCKED; the extended codes have them in their low byte.
+    let is_busy = |error: &sqlx::Error| {
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+        matches!(code.map(|code| code & 0xff), Some(5 | 6))
+    };
+    match error.downcast_ref() {
+        // The other made the same tables meanwhile: the next look finds the migration applied.
+        Some(MigrateError::ExecuteMigration(..)) => true,
+        Some(MigrateError::Execute(sqlx::Error::Database(error))) if error.is_unique_violation() => true,
+        Some(MigrateError::Execute(error)) => is_busy(error),
+        _ => error.downcast_ref().is_some_and(is_busy),
     }
 }
 
@@ -78,6 +116,13 @@ impl BankRepository for SqliteBank {
             .await
     }
 
+    async fn find(&self, reference: &str) -> Result<Option<(Transfer, bool)>, sqlx::Error> {
+        let select = "SELECT reference, card, amount, is_settled FROM transfers WHERE reference = ?";
+        let row: Option<(String, String, i64, bool)> =
+            sqlx::query_as(select).bind(reference).fetch_optional(&self.0).await?;
+        Ok(row.map(|(reference, card, amount, is_settled)| (Transfer { reference, card, amount }, is_settled)))
+    }
+
     async fn ledger(&self) -> Result<Ledger, sqlx::Error> {
         sqlx::query_as(
             "SELECT COALESCE(SUM(is_settled), 0) AS settled,
@@ -92,6 +137,8 @@ impl BankRepository for SqliteBank {
 
 #[cfg(test)]
 mod tests {
+    use bowline::runtime::task;
+
     use super::*;
 
     fn transfer(reference: &str, card: &str, amount: i64) -> Transfer {
@@ -108,6 +155,25 @@ mod tests {
         assert_eq!(bank.decide(&transfer("o-1", "card-4242", 501)).await.unwrap(), None);
         assert_eq!(bank.decide(&transfer("o-2", "card-0002", 500)).await.unwrap(), Some(false));
         assert_eq!(bank.decide(&transfer("o-3", "card-unknown", 500)).await.unwrap(), Some(false));
+        assert_eq!(bank.find("o-1").await.unwrap(), Some((good, true)));
+        assert_eq!(bank.find("o-2").await.unwrap(), Some((transfer("o-2", "card-0002", 500), false)));
+        assert_eq!(bank.find("o-4").await.unwrap(), None);
         assert_eq!(bank.ledger().await.unwrap(), Ledger { settled: 1, declined: 2, amount: 500 });
+    }
+
+    #[tokio::test]
+    async fn many_replicas_open_it_at_once_and_other_failures_are_told_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("new.db").display());
+        let opening = (0..8).map(|_| {
+            let url = url.clone();
+            task::spawn(async move { SqliteBank::open(&url).await })
+        });
+        for opened in opening.collect::<Vec<_>>() {
+            opened.await.unwrap().unwrap();
+        }
+        let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
+        let error = SqliteBank::open(&url).await.unwrap_err();
+        assert!(!is_race(&error), "{error:#}");
     }
 }

@@ -115,7 +115,7 @@ async fn show(progress: Arc<Progress>, begun: Instant, length: Duration) {
 }
 
 impl Run {
-    fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         let latency_us = Histogram::new_with_bounds(1, 120_000_000, 3).expect("the bounds are sound");
         Self {
             orders: Vec::new(),

@@ -1,5 +1,6 @@
 //! The shop's order service: places orders, charges them through payment, and marks them.
 
+mod callees;
 mod order;
 mod repository;
 mod service;
@@ -13,7 +14,7 @@ use axum::{
     routing::{get, post},
 };
 use bowline::{
-    Code, HandlerError, Microservice,
+    Code, HandlerError, Microservice, ServiceClient,
     extract::{Json, Path},
     runtime::{task, time},
 };
@@ -27,7 +28,7 @@ use crate::{
 /// How often orders are looked for whose placing was cut short.
 const RESUME_EVERY: Duration = Duration::from_secs(5);
 
-type Service = Arc<OrderService<SqliteOrders>>;
+type Service = Arc<OrderService<SqliteOrders, ServiceClient, ServiceClient>>;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ use std::{str::FromStr, time::Duration};
 use bowline::runtime::time;
 use sqlx::{
     Row, SqlitePool,
+    migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 
@@ -37,7 +38,11 @@ pub(crate) trait OrderRepository: Send + Sync {
     /// Marks a placed order; a marked one stays as it is.
     fn mark(&self, id: &str, status: Status) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Orders that are placed for at least so many milliseconds, oldest first.
+    /// Notes that finishing an order is tried again now.
+    fn note_try(&self, id: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Orders that are placed for at least so many milliseconds: those first whose last try is the
+    /// longest ago, and of those never tried again the oldest.
     fn placed_before(&self, age_ms: i64, limit: u32) -> impl Future<Output = Result<Vec<Kept>, sqlx::Error>> + Send;
 }
 
@@ -54,7 +59,7 @@ impl SqliteOrders {
         let mut attempt = 1;
         loop {
             match Self::try_open(url).await {
-                Err(_) if attempt < OPEN_ATTEMPTS_MAX => attempt += 1,
+                Err(error) if is_race(&error) && attempt < OPEN_ATTEMPTS_MAX => attempt += 1,
                 opened_or_not => return opened_or_not,
             }
             time::sleep(Duration::from_millis(50)).await;
@@ -71,6 +76,22 @@ impl SqliteOrders {
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
         sqlx::migrate!().run(&pool).await?;
         Ok(Self(pool))
+    }
+}
+
+/// Whether another replica was at the file, so that opening it again goes better.
+fn is_race(error: &anyhow::Error) -> bool {
+    // SQLITE_BUSY and SQLITE_LOCKED; the extended codes have them in their low byte.
+    let is_busy = |error: &sqlx::Error| {
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+        matches!(code.map(|code| code & 0xff), Some(5 | 6))
+    };
+    match error.downcast_ref() {
+        // The other made the same tables meanwhile: the next look finds the migration applied.
+        Some(MigrateError::ExecuteMigration(..)) => true,
+        Some(MigrateError::Execute(sqlx::Error::Database(error))) if error.is_unique_violation() => true,
+        Some(MigrateError::Execute(error)) => is_busy(error),
+        _ => error.downcast_ref().is_some_and(is_busy),
     }
 }
 
@@ -112,9 +133,14 @@ impl OrderRepository for SqliteOrders {
         update.bind(status).bind(id).execute(&self.0).await.map(drop)
     }
 
+    async fn note_try(&self, id: &str) -> Result<(), sqlx::Error> {
+        let update = sqlx::query("UPDATE orders SET tried_at_ms = ? WHERE id = ?");
+        update.bind(now_ms()).bind(id).execute(&self.0).await.map(drop)
+    }
+
     async fn placed_before(&self, age_ms: i64, limit: u32) -> Result<Vec<Kept>, sqlx::Error> {
         let select = "SELECT id, user_id, card, items, total, status FROM orders
-                      WHERE status = 'placed' AND placed_at_ms <= ? ORDER BY placed_at_ms LIMIT ?";
+                      WHERE status = 'placed' AND placed_at_ms <= ? ORDER BY tried_at_ms, placed_at_ms LIMIT ?";
         let rows = sqlx::query(select).bind(now_ms() - age_ms).bind(limit).fetch_all(&self.0).await?;
         rows.iter().map(kept).collect()
     }
@@ -138,6 +164,8 @@ fn kept(row: &SqliteRow) -> Result<Kept, sqlx::Error> {
 
 #[cfg(test)]
 mod tests {
+    use bowline::runtime::task;
+
     use super::*;
     use crate::order::Item;
 
@@ -174,5 +202,21 @@ mod tests {
         orders.mark("o-1", Status::Declined).await.unwrap();
         assert_eq!(orders.find("o-1").await.unwrap().unwrap().order.status, Status::Paid);
         assert!(orders.placed_before(0, 10).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn many_replicas_open_it_at_once_and_other_failures_are_told_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("new.db").display());
+        let opening = (0..8).map(|_| {
+            let url = url.clone();
+            task::spawn(async move { SqliteOrders::open(&url).await })
+        });
+        for opened in opening.collect::<Vec<_>>() {
+            opened.await.unwrap().unwrap();
+        }
+        let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
+        let error = SqliteOrders::open(&url).await.unwrap_err();
+        assert!(!is_race(&error), "{error:#}");
     }
 }

@@ -1,10 +1,10 @@
 //! The rules of placing: each order is kept before it is charged, and charged once.
 
-use axum::http::{HeaderMap, StatusCode};
-use bowline::{Code, HandlerError, ServiceClient, runtime::rand};
-use serde::{Deserialize, Serialize};
+use axum::http::HeaderMap;
+use bowline::{Code, HandlerError, runtime::rand};
 
 use crate::{
+    callees::{Payments, Users},
     order::{NewOrder, Order, Status},
     repository::{Kept, OrderRepository},
 };
@@ -16,10 +16,10 @@ const ABANDONED_AFTER_MS: i64 = 15_000;
 
 /// Places orders with the help of two other services.
 #[derive(Debug)]
-pub(crate) struct OrderService<R> {
+pub(crate) struct OrderService<R, U, P> {
     pub(crate) repository: R,
-    pub(crate) user: ServiceClient,
-    pub(crate) payment: ServiceClient,
+    pub(crate) user: U,
+    pub(crate) payment: P,
 }
 
 /// The caller's name for a request, 1 to 128 visible characters.
@@ -37,24 +37,7 @@ impl IdempotencyKey {
     }
 }
 
-#[derive(Debug, Deserialize)]
-struct User {
-    card: String,
-}
-
-#[derive(Debug, Serialize)]
-struct NewCharge<'a> {
-    order_id: &'a str,
-    card: &'a str,
-    amount: i64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Charge {
-    status: String,
-}
-
-impl<R: OrderRepository> OrderService<R> {
+impl<R: OrderRepository, U: Users, P: Payments> OrderService<R, U, P> {
     /// Places an order, or goes on with the one that the same key placed before.
     ///
     /// Two requests with one key may arrive at once, or the second after a crash of whoever served
@@ -67,7 +50,9 @@ impl<R: OrderRepository> OrderService<R> {
         {
             return self.finish(same_request(kept, &new)?).await;
         }
-        let card = self.card_of(&new.user_id).await?;
+        let Some(card) = self.user.card_of(&new.user_id).await? else {
+            return Err(HandlerError::new(Code::Unprocessable, format!("user_id: no user `{}`", new.user_id)));
+        };
         let id = format!("o-{:032x}", rand::u128());
         let order = Order { id, user_id: new.user_id.clone(), items: new.items.clone(), total, status: Status::Placed };
         let kept = self.repository.keep(Kept { order, card }, key.as_ref()).await.map_err(HandlerError::internal)?;
@@ -75,36 +60,30 @@ impl<R: OrderRepository> OrderService<R> {
     }
 
     /// Finishes the orders that nobody waits for any more.
+    ///
+    /// One that cannot be finished keeps no other from it: the round goes on, and the next begins
+    /// with those that were not tried for the longest time. The error is the last one.
     pub(crate) async fn resume(&self) -> Result<(), HandlerError> {
-        let abandoned = self.repository.placed_before(ABANDONED_AFTER_MS, RESUMED_MAX).await;
-        for kept in abandoned.map_err(HandlerError::internal)? {
-            self.finish(kept).await?;
-        }
-        Ok(())
+        self.resume_some(ABANDONED_AFTER_MS, RESUMED_MAX).await
     }
 
-    async fn card_of(&self, user_id: &str) -> Result<String, HandlerError> {
-        match self.user.get(&format!("/users/{user_id}")).json::<User>().await {
-            Ok(user) => Ok(user.card),
-            Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => {
-                Err(HandlerError::new(Code::Unprocessable, format!("user_id: no user `{user_id}`")))
-            }
-            Err(error) => Err(error.into()),
+    async fn resume_some(&self, age_ms: i64, limit: u32) -> Result<(), HandlerError> {
+        let abandoned = self.repository.placed_before(age_ms, limit).await;
+        let mut resumed = Ok(());
+        for kept in abandoned.map_err(HandlerError::internal)? {
+            self.repository.note_try(&kept.order.id).await.map_err(HandlerError::internal)?;
+            resumed = self.finish(kept).await.map(drop).and(resumed);
         }
+        resumed
     }
 
     async fn finish(&self, kept: Kept) -> Result<Order, HandlerError> {
-        let Kept { mut order, card } = kept;
-        if order.status != Status::Placed {
-            return Ok(order);
+        if kept.order.status != Status::Placed {
+            return Ok(kept.order);
         }
-        let charge = NewCharge { order_id: &order.id, card: &card, amount: order.total };
-        let call = self.payment.post("/charges").idempotency_key(&order.id).body(&charge);
-        let charge: Charge = call.json().await?;
-        let status = if charge.status == "approved" { Status::Paid } else { Status::Declined };
-        self.repository.mark(&order.id, status).await.map_err(HandlerError::internal)?;
-        order.status = status;
-        Ok(order)
+        let status = self.payment.charge(&kept).await?;
+        self.repository.mark(&kept.order.id, status).await.map_err(HandlerError::internal)?;
+        Ok(Order { status, ..kept.order })
     }
 }
 
@@ -114,4 +93,63 @@ fn same_request(kept: Kept, new: &NewOrder) -> Result<Kept, HandlerError> {
         return Ok(kept);
     }
     Err(HandlerError::new(Code::Unprocessable, "idempotency-key: it named another order already"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{order::Item, repository::SqliteOrders};
+
+    /// Knows everybody, and charges everything but the orders of one user.
+    struct Others;
+
+    impl Users for Others {
+        async fn card_of(&self, _: &str) -> Result<Option<String>, HandlerError> {
+            Ok(Some("card".to_owned()))
+        }
+    }
+
+    impl Payments for Others {
+        async fn charge(&self, kept: &Kept) -> Result<Status, HandlerError> {
+            match kept.order.user_id.as_str() {
+                "never" => Err(HandlerError::new(Code::Internal, "never")),
+                _ => Ok(Status::Paid),
+            }
+        }
+    }
+
+    async fn placed(dir: &tempfile::TempDir, users: &[&str]) -> OrderService<SqliteOrders, Others, Others> {
+        let url = format!("sqlite://{}", dir.path().join("order.db").display());
+        let repository = SqliteOrders::open(&url).await.unwrap();
+        for (number, user) in users.iter().enumerate() {
+            let items = vec![Item { sku: "book".to_owned(), quantity: 1, unit_price: 1 }];
+            let (id, user_id) = (format!("o-{number}"), (*user).to_owned());
+            let order = Order { id, user_id, items, total: 1, status: Status::Placed };
+            repository.keep(Kept { order, card: "card".to_owned() }, None).await.unwrap();
+        }
+        OrderService { repository, user: Others, payment: Others }
+    }
+
+    async fn status(orders: &OrderService<SqliteOrders, Others, Others>, id: &str) -> Status {
+        orders.repository.find(id).await.unwrap().unwrap().order.status
+    }
+
+    #[tokio::test]
+    async fn an_order_that_fails_for_good_keeps_no_other_from_being_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let orders = placed(&dir, &["never", "u-1"]).await;
+        assert_eq!(orders.resume_some(0, 10).await.unwrap_err().to_string(), "never");
+        assert_eq!(status(&orders, "o-0").await, Status::Placed);
+        assert_eq!(status(&orders, "o-1").await, Status::Paid);
+    }
+
+    #[tokio::test]
+    async fn more_orders_that_fail_for_good_than_one_round_takes_starve_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let orders = placed(&dir, &["never", "never", "u-1"]).await;
+        for _ in 0..2 {
+            orders.resume_some(0, 2).await.unwrap_err();
+        }
+        assert_eq!(status(&orders, "o-2").await, Status::Paid);
+    }
 }

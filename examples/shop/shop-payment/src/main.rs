@@ -11,7 +11,7 @@ use axum::{
     routing::{get, post},
 };
 use bowline::{
-    Code, HandlerError, Microservice,
+    Code, HandlerError, Microservice, ServiceClient,
     extract::{Json, Path},
 };
 
@@ -20,7 +20,7 @@ use crate::{
     service::{NewCharge, PaymentService},
 };
 
-type Service = Arc<PaymentService<SqliteCharges>>;
+type Service = Arc<PaymentService<SqliteCharges, ServiceClient>>;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use bowline::runtime::time;
 use serde::Serialize;
 use sqlx::{
     SqlitePool,
+    migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -59,7 +60,7 @@ impl SqliteCharges {
         let mut attempt = 1;
         loop {
             match Self::try_open(url).await {
-                Err(_) if attempt < OPEN_ATTEMPTS_MAX => attempt += 1,
+                Err(error) if is_race(&error) && attempt < OPEN_ATTEMPTS_MAX => attempt += 1,
                 opened_or_not => return opened_or_not,
             }
             time::sleep(Duration::from_millis(50)).await;
@@ -76,6 +77,22 @@ impl SqliteCharges {
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
         sqlx::migrate!().run(&pool).await?;
         Ok(Self(pool))
+    }
+}
+
+/// Whether another replica was at the file, so that opening it again goes better.
+fn is_race(error: &anyhow::Error) -> bool {
+    // SQLITE_BUSY and SQLITE_LOCKED; the extended codes have them in their low byte.
+    let is_busy = |error: &sqlx::Error| {
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+        matches!(code.map(|code| code & 0xff), Some(5 | 6))
+    };
+    match error.downcast_ref() {
+        // The other made the same tables meanwhile: the next look finds the migration applied.
+        Some(MigrateError::ExecuteMigration(..)) => true,
+        Some(MigrateError::Execute(sqlx::Error::Database(error))) if error.is_unique_violation() => true,
+        Some(MigrateError::Execute(error)) => is_busy(error),
+        _ => error.downcast_ref().is_some_and(is_busy),
     }
 }
 
@@ -105,6 +122,8 @@ impl ChargeRepository for SqliteCharges {
 
 #[cfg(test)]
 mod tests {
+    use bowline::runtime::task;
+
     use super::*;
 
     #[tokio::test]
@@ -119,5 +138,21 @@ mod tests {
         one.end("o-1", Status::Approved).await.unwrap();
         other.end("o-1", Status::Declined).await.unwrap();
         assert_eq!(other.find("o-1").await.unwrap().unwrap().status, Status::Approved);
+    }
+
+    #[tokio::test]
+    async fn many_replicas_open_it_at_once_and_other_failures_are_told_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("new.db").display());
+        let opening = (0..8).map(|_| {
+            let url = url.clone();
+            task::spawn(async move { SqliteCharges::open(&url).await })
+        });
+        for opened in opening.collect::<Vec<_>>() {
+            opened.await.unwrap().unwrap();
+        }
+        let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
+        let error = SqliteCharges::open(&url).await.unwrap_err();
+        assert!(!is_race(&error), "{error:#}");
     }
 }

@@ -1,5 +1,6 @@
 //! The rules of charging.
 
+use axum::http::StatusCode;
 use bowline::{Code, HandlerError, ServiceClient};
 use serde::{Deserialize, Serialize};
 
@@ -7,9 +8,9 @@ use crate::repository::{Charge, ChargeRepository, Status};
 
 /// Charges cards; the bank has the last word.
 #[derive(Debug)]
-pub(crate) struct PaymentService<R> {
+pub(crate) struct PaymentService<R, B> {
     pub(crate) repository: R,
-    pub(crate) bank: ServiceClient,
+    pub(crate) bank: B,
 }
 
 /// What is asked of it.
@@ -23,6 +24,12 @@ pub(crate) struct NewCharge {
     pub(crate) amount: i64,
 }
 
+/// Who moves the money.
+pub(crate) trait Bank: Send + Sync {
+    /// Asks for a charge's transfer; the bank decides once, however often it is asked.
+    fn decide(&self, charge: &Charge) -> impl Future<Output = Result<Status, HandlerError>> + Send;
+}
+
 #[derive(Debug, Serialize)]
 struct Transfer<'a> {
     reference: &'a str,
@@ -33,6 +40,28 @@ struct Transfer<'a> {
 #[derive(Debug, Deserialize)]
 struct Decision {
     status: String,
+}
+
+impl Bank for ServiceClient {
+    async fn decide(&self, charge: &Charge) -> Result<Status, HandlerError> {
+        let transfer = Transfer { reference: &charge.order_id, card: &charge.card, amount: charge.amount };
+        let call = self.post("/transfers").idempotency_key(&charge.order_id).body(&transfer);
+        match call.json::<Decision>().await {
+            Ok(decision) if decision.status == "settled" => Ok(Status::Approved),
+            Ok(_) => Ok(Status::Declined),
+            Err(error) if is_refusal(error.status()) => {
+                tracing::warn!(order = charge.order_id, %error, "the bank refused a transfer");
+                Ok(Status::Declined)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Whether an answer says that the bank will never make this transfer: asking again changes nothing.
+fn is_refusal(status: Option<StatusCode>) -> bool {
+    let is_for_now = |status| matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+    status.is_some_and(|status| status.is_client_error() && !is_for_now(status))
 }
 
 impl NewCharge {
@@ -51,7 +80,7 @@ impl NewCharge {
     }
 }
 
-impl<R: ChargeRepository> PaymentService<R> {
+impl<R: ChargeRepository, B: Bank> PaymentService<R, B> {
     /// Charges an order. Asking again, at once or after a crash of anybody, charges nothing more:
     /// whoever finds the charge pending asks the bank under the same reference and gets its answer.
     pub(crate) async fn charge(&self, new: NewCharge) -> Result<Charge, HandlerError> {
@@ -63,10 +92,7 @@ impl<R: ChargeRepository> PaymentService<R> {
         if charge.status != Status::Pending {
             return Ok(charge);
         }
-        let transfer = Transfer { reference: &charge.order_id, card: &charge.card, amount: charge.amount };
-        let call = self.bank.post("/transfers").idempotency_key(&charge.order_id).body(&transfer);
-        let decision: Decision = call.json().await?;
-        let status = if decision.status == "settled" { Status::Approved } else { Status::Declined };
+        let status = self.bank.decide(&charge).await?;
         self.repository.end(&charge.order_id, status).await.map_err(HandlerError::internal)?;
         Ok(Charge { status, ..charge })
     }
@@ -75,6 +101,18 @@ impl<R: ChargeRepository> PaymentService<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_of_the_bank_is_its_decision() {
+        let is_refusal = |status| is_refusal(Some(StatusCode::from_u16(status).unwrap()));
+        for status in [400, 404, 409, 413, 422] {
+            assert!(is_refusal(status), "{status}");
+        }
+        for status in [200, 302, 408, 429, 500, 502, 503, 504] {
+            assert!(!is_refusal(status), "{status}");
+        }
+        assert!(!super::is_refusal(None));
+    }
 
     #[test]
     fn charges_are_checked() {

@@ -146,6 +146,9 @@ fn environments() {
 PORT = "80"
   3:1+4 `PORT` is set by Bowline itself → remove it, or give it another name
 
+BOWLINE_TREE = "x"
+  3:1+12 `BOWLINE_TREE` is set by Bowline itself → remove it, or give it another name
+
 BOWLINE_DATA_X = "1"
   3:1+14 `BOWLINE_DATA_X` is set by Bowline itself → remove it, or give it another name
 
