@@ -21,12 +21,15 @@ pub(crate) async fn search(args: args::Traces) -> anyhow::Result<ExitCode> {
     let list = api::answered(&query, api::client(&query).traces(&wanted).await)?;
     match query.output {
         Output::Json => api::print_json(&list)?,
-        Output::Text if list.traces.is_empty() => style::line("no trace matches"),
+        Output::Text if list.traces.is_empty() && !list.is_cut => style::line("no trace matches"),
         Output::Text => {
             let now = time::unix_nanos(time::wall());
             let rows: Vec<Vec<String>> = list.traces.iter().map(|trace| row(trace, now)).collect();
             for line in table::lines(&["TRACE", "AGO", "DURATION", "SPANS", "FIRST SPAN", "SERVICES"], &rows) {
                 style::line(&line);
+            }
+            if list.is_cut {
+                style::line("the search ended at its bound of work: older traces were not looked at; add --service");
             }
         }
     }

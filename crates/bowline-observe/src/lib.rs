@@ -16,6 +16,6 @@ mod writer;
 pub mod waterfall;
 
 pub use error::Error;
-pub use query::{LIMIT_DEFAULT, LIMIT_MAX, Query, TraceSummary};
+pub use query::{Found, LIMIT_DEFAULT, LIMIT_MAX, Query, TraceSummary};
 pub use settings::{BYTES_MAX_MIN, Settings};
 pub use store::TraceStore;

@@ -1,6 +1,6 @@
 //! What can be asked of the trace store, and what it answers.
 
-use std::time::Duration;
+use std::{ops::Deref, time::Duration};
 
 use bowline_telemetry::{SpanData, TraceId};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,32 @@ pub struct Query {
     pub has_error: Option<bool>,
     /// The most traces to find, from 1 to [`LIMIT_MAX`].
     pub limit: usize,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Found {
+    /// The traces, newest first.
+    pub traces: Vec<TraceSummary>,
+    /// Whether the search ended at its bound of work: older traces were not looked at.
+    pub is_cut: bool,
+}
+
+impl Deref for Found {
+    type Target = [TraceSummary];
+
+    fn deref(&self) -> &[TraceSummary] {
+        &self.traces
+    }
+}
+
+impl IntoIterator for Found {
+    type Item = TraceSummary;
+    type IntoIter = std::vec::IntoIter<TraceSummary>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.traces.into_iter()
+    }
 }
 
 /// A trace that was found.

@@ -19,7 +19,7 @@ use bowline_telemetry::{SpanData, TraceId};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
-    BYTES_MAX_MIN, Error, Query, Settings, TraceSummary,
+    BYTES_MAX_MIN, Error, Found, Query, Settings,
     log::Disk,
     metrics::Metrics,
     writer::{SharedIndex, Writer},
@@ -130,7 +130,7 @@ impl TraceStore {
 
     /// Traces that match, the ones that began last first.
     ///
-    /// A search by attributes reads spans; it ends after those of 20 000 traces, or after
+    /// A search by attributes reads spans; it ends, and says so, after those of 100 000 traces, or after
     /// [`Settings::search_bytes_max`]. Four searches read at once, others wait for them.
     ///
     /// # Errors
@@ -138,7 +138,7 @@ impl TraceStore {
     ///
     /// # Cancel safety
     /// Nothing is changed.
-    pub async fn search(&self, query: &Query) -> Result<Vec<TraceSummary>, Error> {
+    pub async fn search(&self, query: &Query) -> Result<Found, Error> {
         self.written().await?;
         let shared = &self.0.shared;
         let query = query.clone();

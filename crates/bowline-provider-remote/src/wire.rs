@@ -212,6 +212,9 @@ pub struct SpanBatch {
 pub struct TraceList {
     /// The traces.
     pub traces: Vec<TraceSummary>,
+    /// Whether the search ended at its bound of work: older traces were not looked at.
+    #[serde(default)]
+    pub is_cut: bool,
 }
 
 /// One trace in short.

@@ -44,6 +44,7 @@ pub(crate) async fn search(
 ) -> Result<Json<wire::TraceList>, ApiError> {
     let Query(query) = query?;
     let found = shared.traces.search(&query_of(query)?).await?;
+    let is_cut = found.is_cut;
     let traces = found
         .into_iter()
         .map(|summary| wire::TraceSummary {
@@ -57,7 +58,7 @@ pub(crate) async fn search(
             has_error: summary.has_error,
         })
         .collect();
-    Ok(Json(wire::TraceList { traces }))
+    Ok(Json(wire::TraceList { traces, is_cut }))
 }
 
 fn query_of(query: TracesQuery) -> Result<bowline_observe::Query, ApiError> {

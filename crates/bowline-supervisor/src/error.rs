@@ -27,7 +27,7 @@ pub enum Error {
     /// A service's health check never succeeded.
     #[error(
         "service {service} did not become healthy within {}: instance {instance}, check {check}: {failure}",
-        format_duration(*.waited)
+        format_duration(Duration::from_secs(.waited.as_secs()))
     )]
     NeverHealthy {
         /// The service.

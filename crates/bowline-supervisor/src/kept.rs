@@ -1,6 +1,7 @@
 //! A command under its keeper, as the supervisor sees it.
 
 use std::{
+    borrow::Cow,
     io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt as _},
     path::Path,
@@ -62,6 +63,17 @@ pub(crate) struct Kept {
     exit: Option<Exit>,
 }
 
+/// The command for `sh -c`: a program and its arguments take the shell's place, so that the process
+/// that is shown, and that a signal reaches, is the program's own.
+fn direct(command: &str) -> Cow<'_, str> {
+    // What stands in single quotes means itself.
+    let bare: String = command.split('\'').step_by(2).collect::<Vec<_>>().join("x");
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+=:,@% ".contains(&b);
+    let program = bare.split(' ').next().unwrap_or_default();
+    let is_direct = bare.bytes().all(is_plain) && program.contains('/') && !program.contains('=');
+    if is_direct { Cow::Owned(format!("exec {command}")) } else { Cow::Borrowed(command) }
+}
+
 /// What a command writes.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -76,7 +88,7 @@ impl Kept {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut keeper = Command::new(order.keeper)
-            .args(["keeper", "--", "sh", "-c", order.command])
+            .args(["keeper", "--", "sh", "-c", &direct(order.command)])
             .current_dir(order.dir)
             .envs(order.environment)
             .env(tree::MARK, &mark)
@@ -179,5 +191,29 @@ fn parse_exit(line: &str) -> Option<Exit> {
         ("signal", signal) => signal.parse().ok().map(Exit::Signal),
         ("error", why) => Some(Exit::NotStarted(why.to_owned())),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::direct;
+
+    #[test]
+    fn only_a_plain_program_takes_the_place_of_the_shell() {
+        for plain in ["target/release/order", "'/a b/$x'/release/order --port 1", "./run.sh a=1"] {
+            assert_eq!(direct(plain), format!("exec {plain}"));
+        }
+        for shell in [
+            "exit 3",
+            "A=/b ./c",
+            "./a; ./b",
+            "./a && ./b",
+            "./a > /dev/null",
+            "./a \"$X\"",
+            "sh -c './a'",
+            "./a 'b' &",
+        ] {
+            assert_eq!(direct(shell), shell);
+        }
     }
 }

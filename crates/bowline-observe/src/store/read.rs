@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use bowline_telemetry::{SpanData, TraceId};
 
 use crate::{
-    LIMIT_MAX, Query, TraceSummary, codec,
+    Found, LIMIT_MAX, Query, codec,
     index::{Candidate, Key, Location},
     log::{self, Place},
     metrics::Metrics,
@@ -15,7 +15,7 @@ use crate::{
 /// The most memory that the spans of one answer take.
 const TRACE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The most traces whose spans one search reads.
-const SEARCH_READS_MAX: usize = 20_000;
+const SEARCH_READS_MAX: usize = 100_000;
 /// How many traces a search takes from the index at a time.
 const CANDIDATES: usize = 256;
 /// How many records a search keeps at hand: traces that follow each other share them.
@@ -32,9 +32,9 @@ pub(super) fn trace(index: &SharedIndex, metrics: &Metrics, trace_id: TraceId) -
 }
 
 /// Traces that match, newest first.
-pub(super) fn search(index: &SharedIndex, metrics: &Metrics, query: &Query, bytes_max: u64) -> Vec<TraceSummary> {
+pub(super) fn search(index: &SharedIndex, metrics: &Metrics, query: &Query, bytes_max: u64) -> Found {
     let limit = query.limit.clamp(1, LIMIT_MAX);
-    let mut found = Vec::new();
+    let mut found = Found::default();
     let mut search = Search { index, query, records: Records::new(metrics), bytes_max, bytes_read: 0, reads: 0 };
     let mut before: Option<Key> = None;
     // Where the index alone decides, no more candidates are taken than are asked for.
@@ -49,12 +49,12 @@ pub(super) fn search(index: &SharedIndex, metrics: &Metrics, query: &Query, byte
                 if search.is_spent() {
                     metrics.searches_cut.increment();
                     let Search { reads, bytes_read, .. } = search;
-                    tracing::warn!(reads, bytes_read, "a search of traces ended at its bound of work");
-                    return found;
+                    tracing::info!(reads, bytes_read, "a search of traces ended at its bound of work");
+                    return Found { is_cut: true, ..found };
                 }
                 continue;
             }
-            found.push(candidate.summary);
+            found.traces.push(candidate.summary);
             if found.len() == limit {
                 return found;
             }

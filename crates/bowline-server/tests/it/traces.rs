@@ -72,7 +72,7 @@ async fn a_summary_says_what_matters() {
         "start_unix_nanos": 1_700_000_003_000_000_001_u64, "duration_nanos": 900_000_000,
         "span_count": 2, "services": ["order", "user"], "has_error": false,
     });
-    assert_eq!(list, json!({ "traces": [expected] }));
+    assert_eq!(list, json!({ "traces": [expected], "is_cut": false }));
 }
 
 #[tokio::test]

@@ -23,6 +23,9 @@ use crate::http::{self, Connection};
 /// The shop's host at the gateway.
 pub(crate) const SHOP: &str = "shop.localhost";
 
+/// How long a client waits after a failure.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
+
 /// An order as the shop answers it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Order {
@@ -90,6 +93,10 @@ async fn order_until(gateway: SocketAddr, end: Instant, name: String, progress: 
         let was_placed = run.take(key, body, answer);
         let count = if was_placed { &progress.answered } else { &progress.failed };
         count.fetch_add(1, Relaxed);
+        if !was_placed {
+            // A gateway that is away would otherwise be asked as fast as it refuses.
+            time::sleep(PAUSE_AFTER_FAILURE).await;
+        }
     }
     run
 }
