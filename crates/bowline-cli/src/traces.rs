@@ -2,8 +2,11 @@
 
 use std::process::ExitCode;
 
-use bowline_provider_remote::{TracesQuery, wire};
-use bowline_runtime::time;
+use bowline_model::Code;
+use bowline_provider_remote::{Client, TracesQuery, wire};
+use bowline_runtime::time::{self, Duration};
+use bowline_telemetry::SpanData;
+use bowline_transport::ClientError;
 
 use crate::{
     api,
@@ -12,6 +15,13 @@ use crate::{
     style::{self, Paint},
     table, waterfall,
 };
+
+/// How long after its end a span arrives at the latest, in a system that keeps up.
+const ARRIVAL: Duration = Duration::from_secs(1);
+/// The longest a trace is waited for.
+const ARRIVAL_MAX: Duration = Duration::from_secs(2);
+/// Time between two looks.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(200);
 
 /// Searches, newest first.
 pub(crate) async fn search(args: args::Traces) -> anyhow::Result<ExitCode> {
@@ -48,9 +58,32 @@ fn row(trace: &wire::TraceSummary, now: u64) -> Vec<String> {
     ]
 }
 
+/// Asks for a trace until its last spans can have come: whoever saw the answer a moment ago, asks now.
+async fn whole(client: &Client, id: &str) -> Result<wire::Trace, ClientError> {
+    let until = time::now() + ARRIVAL_MAX;
+    loop {
+        let answer = client.trace(id).await;
+        let may_grow = match &answer {
+            Ok(trace) => age_of(trace) < ARRIVAL,
+            Err(ClientError::Answer { problem, .. }) => problem.code == Code::NotFound,
+            Err(_) => false,
+        };
+        if !may_grow || time::now() >= until {
+            return answer;
+        }
+        time::sleep(LOOK_AGAIN_EVERY).await;
+    }
+}
+
+/// Time since the last span's end.
+fn age_of(trace: &wire::Trace) -> Duration {
+    let end = trace.spans.iter().map(SpanData::end_unix_nanos).max().unwrap_or(0);
+    Duration::from_nanos(time::unix_nanos(time::wall()).saturating_sub(end))
+}
+
 /// Shows one trace.
 pub(crate) async fn show(args: args::Trace) -> anyhow::Result<ExitCode> {
-    let trace = api::answered(&args.query, api::client(&args.query).trace(&args.id).await)?;
+    let trace = api::answered(&args.query, whole(&api::client(&args.query), &args.id).await)?;
     match args.query.output {
         Output::Json => api::print_json(&trace)?,
         Output::Text => {

@@ -79,6 +79,9 @@ async fn traces(running: &Running) {
     let placed = order(running, "t1", &order_of("u-1")).await;
     let id = placed.header("x-trace-id").to_owned();
     let wanted = [("gateway", ""), ("order", "gateway"), ("user", "order"), ("payment", "order"), ("bank", "payment")];
+    // Asked at once, the command waits for the last spans.
+    let text = running.command(&["trace", &id]).await;
+    assert!(text.contains("payment · POST /charges") && text.contains("[bank-1]"), "{text}");
     let mut trace = serde_json::Value::Null;
     let is_whole = eventually(PATIENCE, async || {
         let answer =
@@ -96,8 +99,6 @@ async fn traces(running: &Running) {
     for key in ["span_id", "parent_span_id", "service", "name", "attributes"] {
         assert!(span.get(key).is_some(), "{key} in {span}");
     }
-    let text = running.command(&["trace", &id]).await;
-    assert!(text.contains("payment · POST /charges") && text.contains("[bank-1]"), "{text}");
     assert!(running.command(&["traces", "--service", "bank"]).await.contains(&id));
 }
 
