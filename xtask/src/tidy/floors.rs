@@ -14,14 +14,16 @@ enum Floor {
     Fixture,
     /// A program on top of the product: links [`LINKED`] and nothing above it.
     Application,
+    /// What the applications of one example share; links what they may.
+    Shared,
     /// A tool of ours; nobody imports it.
     Tool,
 }
 
-use Floor::{Application, At, Fixture, Tool};
+use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 24] = [
+const FLOORS: [(&str, Floor); 25] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -45,6 +47,7 @@ const FLOORS: [(&str, Floor); 24] = [
     ("shop-order", Application),
     ("shop-payment", Application),
     ("shop-user", Application),
+    ("shop-sqlite", Shared),
     ("xtask", Tool),
 ];
 
@@ -100,8 +103,12 @@ fn fault(importer: &str, floor: Floor, dependency: &Dependency) -> Option<String
         (Fixture | Tool, At(there)) => Some(format!(
             "{importer} imports {imported} (floor {there}), import floors 0 to {FIXTURE_IMPORTS_MAX} only"
         )),
-        (Application, At(_)) if LINKED.contains(&imported) => None,
-        (Application, At(_)) => Some(format!("{importer} links {imported}, an application links bowline only")),
+        (Application, Shared) => None,
+        (_, Shared) => Some(format!("{imported} is for the applications of its example")),
+        (Application | Shared, At(_)) if LINKED.contains(&imported) => None,
+        (Application | Shared, At(_)) => {
+            Some(format!("{importer} links {imported}, an application links bowline only"))
+        }
     }
 }
 
@@ -166,6 +173,10 @@ mod tests {
         assert!(!is_allowed("shop-order", "bowline-server", None));
         assert!(!is_allowed("shop-order", "bowline-store", Some("dev")));
         assert!(!is_allowed("shop-order", "shop-user", None));
+        assert!(is_allowed("shop-order", "shop-sqlite", None));
+        assert!(is_allowed("shop-sqlite", "bowline", None));
+        assert!(!is_allowed("shop-sqlite", "bowline-server", None));
+        assert!(!is_allowed("bowline-server", "shop-sqlite", None));
         assert!(!is_allowed("bowline-server", "xtask", None));
     }
 

@@ -1,21 +1,12 @@
 //! Where orders are kept.
 
-use std::{str::FromStr, time::Duration};
-
 use bowline::runtime::time;
-use sqlx::{
-    Row, SqlitePool,
-    migrate::MigrateError,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
-};
+use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 
 use crate::{
     order::{Order, Status},
     service::IdempotencyKey,
 };
-
-/// How many times opening is tried while another replica prepares the file.
-const OPEN_ATTEMPTS_MAX: u32 = 20;
 
 /// An order with what only this service knows of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,46 +43,8 @@ pub(crate) struct SqliteOrders(SqlitePool);
 
 impl SqliteOrders {
     /// Opens the database, made and migrated where need be.
-    ///
-    /// Replicas start at once and share the file: who finds it busy with another's preparations
-    /// tries again and finds it prepared.
     pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
-        let mut attempt = 1;
-        loop {
-            match Self::try_open(url).await {
-                Err(error) if is_race(&error) && attempt < OPEN_ATTEMPTS_MAX => attempt += 1,
-                opened_or_not => return opened_or_not,
-            }
-            time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    async fn try_open(url: &str) -> anyhow::Result<Self> {
-        let options = SqliteConnectOptions::from_str(url)?
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5));
-        // SQLite has one writer: one connection queues in the order of arrival, several would poll.
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-        sqlx::migrate!().run(&pool).await?;
-        Ok(Self(pool))
-    }
-}
-
-/// Whether another replica was at the file, so that opening it again goes better.
-fn is_race(error: &anyhow::Error) -> bool {
-    // SQLITE_BUSY and SQLITE_LOCKED; the extended codes have them in their low byte.
-    let is_busy = |error: &sqlx::Error| {
-        let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
-        matches!(code.map(|code| code & 0xff), Some(5 | 6))
-    };
-    match error.downcast_ref() {
-        // The other made the same tables meanwhile: the next look finds the migration applied.
-        Some(MigrateError::ExecuteMigration(..)) => true,
-        Some(MigrateError::Execute(sqlx::Error::Database(error))) if error.is_unique_violation() => true,
-        Some(MigrateError::Execute(error)) => is_busy(error),
-        _ => error.downcast_ref().is_some_and(is_busy),
+        shop_sqlite::open(url, shop_sqlite::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await.map(Self)
     }
 }
 
@@ -217,6 +170,6 @@ mod tests {
         }
         let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
         let error = SqliteOrders::open(&url).await.unwrap_err();
-        assert!(!is_race(&error), "{error:#}");
+        assert!(!shop_sqlite::is_race(&error), "{error:#}");
     }
 }

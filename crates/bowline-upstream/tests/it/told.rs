@@ -1,0 +1,138 @@
+//! What a call tells: its span, its counters.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bowline_model::Protocol;
+use bowline_model::policy::{BreakerPolicy, CallPolicy};
+use bowline_resilience::breaker::State;
+use bowline_runtime::metric::Registry;
+use bowline_runtime::time;
+use bowline_telemetry::{Always, Reporter, SpanData, SpanKind, Tracer, Value, names, propagation};
+use bowline_transport::{LocalPool, Side};
+use http::HeaderMap;
+
+use crate::support::{HANGING, ask, breaker, dead, get, plain, retrying, run, serve, status, upstream};
+
+/// Spans as they end.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+impl Reporter for Kept {
+    fn report(&self, span: SpanData) {
+        self.0.lock().unwrap().push(span);
+    }
+}
+
+fn attribute<'a>(attributes: &'a [(bowline_telemetry::Key, Value)], key: &str) -> &'a Value {
+    &attributes.iter().find(|(name, _)| name == key).unwrap_or_else(|| panic!("no {key}")).1
+}
+
+#[test]
+fn the_span_tells_every_attempt_and_the_instance_is_told_the_trace() {
+    run(async || {
+        let seen: Rc<RefCell<Vec<HeaderMap>>> = Rc::default();
+        let see = Rc::clone(&seen);
+        let callee = serve("b", Protocol::Http2, move |request| {
+            see.borrow_mut().push(request.headers().clone());
+            status(if see.borrow().len() == 1 { 503 } else { 200 })
+        });
+        let upstream = upstream(retrying(), &Registry::default(), &[dead("a"), callee.instance.clone()]);
+        let kept = Kept::default();
+        let tracer = Tracer::new("caller", "caller-1", Always, kept.clone());
+        let pool = LocalPool::default();
+        // In turn: one of two calls begins at the dead instance.
+        for _ in 0..2 {
+            let mut span = tracer.start("call", SpanKind::Client, None);
+            let context = span.context();
+            let deadline = Some(time::now() + Duration::from_secs(3));
+            upstream.call(&pool, get(), &mut span, deadline).await.unwrap();
+            drop(span);
+            let headers = seen.borrow().last().unwrap().clone();
+            assert_eq!(propagation::extract(&headers), Some(context));
+            let millis: u64 = headers["x-bowline-timeout-ms"].to_str().unwrap().parse().unwrap();
+            assert!((2000..=3000).contains(&millis), "{millis}");
+        }
+        let spans = kept.0.lock().unwrap();
+        let outcomes: Vec<Vec<String>> = spans
+            .iter()
+            .map(|span| {
+                assert_eq!(*attribute(&span.attributes, names::BOWLINE_INSTANCE), Value::from("b"));
+                let count = i64::try_from(span.events.len()).unwrap();
+                assert_eq!(*attribute(&span.attributes, names::BOWLINE_ATTEMPTS), Value::from(count));
+                let outcome = |event: &bowline_telemetry::Event| {
+                    let Value::Text(instance) = attribute(&event.attributes, names::BOWLINE_INSTANCE) else { panic!() };
+                    let Value::Text(outcome) = attribute(&event.attributes, names::BOWLINE_OUTCOME) else { panic!() };
+                    format!("{instance} {outcome}")
+                };
+                span.events.iter().map(outcome).collect()
+            })
+            .collect();
+        let all: Vec<&str> = outcomes.iter().flatten().map(String::as_str).collect();
+        assert_eq!(all.iter().filter(|outcome| **outcome == "b ok").count(), 2, "{outcomes:?}");
+        assert_eq!(all.iter().filter(|outcome| **outcome == "b server_error").count(), 1, "{outcomes:?}");
+        assert!(all.contains(&"a connect"), "{outcomes:?}");
+    });
+}
+
+#[test]
+fn a_failed_call_says_why_on_its_span() {
+    run(async || {
+        let upstream = upstream(plain(), &Registry::default(), &[]);
+        let kept = Kept::default();
+        let tracer = Tracer::new("caller", "caller-1", Always, kept.clone());
+        let mut span = tracer.start("call", SpanKind::Client, None);
+        let error = upstream.call(&LocalPool::default(), get(), &mut span, None).await.unwrap_err();
+        assert_eq!((error.reason(), error.side(), error.retryable()), ("no_instance", Side::Upstream, true));
+        assert_eq!(error.to_string(), "service callee has no instance");
+        drop(span);
+        let spans = kept.0.lock().unwrap();
+        assert_eq!(*attribute(&spans[0].attributes, names::BOWLINE_REASON), Value::from("no_instance"));
+    });
+}
+
+#[test]
+fn attempts_retries_and_breakers_are_counted() {
+    run(async || {
+        let metrics = Registry::default();
+        let callee = serve("b", Protocol::Http1, |_| status(503));
+        let policy = CallPolicy { breaker: Some(BreakerPolicy { calls_min: 2, ..breaker() }), ..retrying() };
+        let upstream = upstream(policy, &metrics, std::slice::from_ref(&callee.instance));
+        assert_eq!(ask(&upstream, &LocalPool::default()).await.unwrap(), 503);
+        let text = metrics.render();
+        for line in [
+            "bowline_attempts_total{reporter=\"client\",service=\"callee\",outcome=\"server_error\"} 2",
+            "bowline_retries_total{reporter=\"client\",service=\"callee\",granted=\"true\"} 2",
+            "bowline_breakers{reporter=\"client\",service=\"callee\",state=\"open\"} 1",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        upstream.set_instances(&[]);
+        let text = metrics.render();
+        assert!(text.contains("state=\"open\"} 0"), "an instance that is gone is not counted\n{text}");
+    });
+}
+
+#[test]
+fn a_slow_success_that_opens_the_breaker_is_counted_at_once() {
+    run(async || {
+        let metrics = Registry::default();
+        let callee = serve("a", Protocol::Http1, |_| async {
+            // tidy: sleep: slowness is what it is about
+            time::sleep(Duration::from_millis(20)).await;
+            status(200).await
+        });
+        let slow_call = Some(Duration::from_millis(10));
+        let breaker = BreakerPolicy { slow_call, open_for: HANGING, ..breaker() };
+        let policy = CallPolicy { breaker: Some(breaker), ..plain() };
+        let upstream = upstream(policy, &metrics, std::slice::from_ref(&callee.instance));
+        assert_eq!(ask(&upstream, &LocalPool::default()).await.unwrap(), 200);
+        assert_eq!(upstream.instances()[0].breaker, Some(State::Open));
+        let text = metrics.render();
+        assert!(text.contains("state=\"open\"} 1"), "{text}");
+    });
+}
