@@ -45,7 +45,7 @@ fn lines(ready: &Ready<'_>, coloured: bool) -> Vec<String> {
     let mut lines = vec![String::new(), Paint::Bold.apply(title, coloured)];
     let url = |addr: &Option<SocketAddr>| addr.map_or_else(|| "off".to_owned(), |addr| format!("http://{addr}"));
     lines.push(format!("  gateway   {}", url(gateway)));
-    for route in &system.routes {
+    for route in &system.table.routes {
         let hosts: Vec<String> = route.hosts.iter().cloned().map(|host: HostPattern| String::from(host)).collect();
         let hosts = if hosts.is_empty() { "every host".to_owned() } else { hosts.join(", ") };
         let paths: Vec<String> = route.matches.iter().map(|m| String::from(m.path.clone())).collect();
@@ -78,11 +78,18 @@ pub(crate) fn ended(ended: &Ended) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bowline_model::RouteTable;
+
     use super::*;
 
     #[test]
     fn an_empty_system_is_told_in_five_lines() {
-        let system = System { name: "empty".parse().unwrap(), services: Vec::new(), routes: Vec::new() };
+        let system = System {
+            name: "empty".parse().unwrap(),
+            services: Vec::new(),
+            table: RouteTable::default(),
+            configs: Vec::new(),
+        };
         let ready = Ready {
             system: &system,
             took: Duration::from_millis(120),

@@ -228,7 +228,7 @@ impl Platform {
         if let Some(workers) = args.workers {
             settings.workers = usize::from(workers);
         }
-        let routes = system.routes.clone();
+        let routes = system.table.routes.clone();
         let gateway = Gateway::start(settings, routes, discovery, self.tracer.clone(), &self.metrics).await?;
         Ok(Some(gateway))
     }

@@ -11,7 +11,7 @@ use bowline_gateway::{Gateway, Settings};
 use bowline_model::{
     Instance, InstanceId, ServiceName,
     policy::{Balance, BreakerPolicy, CallPolicy, RetryPolicy},
-    route::{BODY_MAX_DEFAULT, Backend, HostPattern, PathPattern, Route, RouteMatch},
+    route::{Backend, HostPattern, PathPattern, Route, RouteMatch},
 };
 use bowline_registry::{
     Discovered, Discovery, Error, HeartbeatAnswer, InstanceEvent, InstanceWatch, Query, Registry, Revision,
@@ -63,12 +63,10 @@ fn routes() -> Result<Vec<Route>, Box<dyn std::error::Error>> {
     let route = |name: &str, host: &str, path: &str| -> Result<Route, Box<dyn std::error::Error>> {
         let methods = vec!["GET".to_owned(), "POST".to_owned()];
         Ok(Route {
-            name: name.to_owned(),
             hosts: vec![HostPattern::parse(host)?],
             matches: vec![RouteMatch { path: PathPattern::parse(path)?, methods, headers: Vec::new() }],
-            backends: vec![Backend { service: ServiceName::new("order")?, weight: 100 }],
             policy: policy.clone(),
-            body_max: BODY_MAX_DEFAULT,
+            ..Route::new(name, vec![Backend { service: ServiceName::new("order")?, weight: 100 }])
         })
     };
     Ok(vec![

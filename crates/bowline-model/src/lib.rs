@@ -6,6 +6,7 @@
 pub mod code;
 pub mod data;
 pub mod error;
+pub mod gateway;
 pub mod instance;
 pub mod name;
 pub mod parse;
@@ -16,8 +17,9 @@ pub mod system;
 pub mod units;
 
 pub use code::Code;
+pub use gateway::RouteTable;
 pub use instance::{Address, Health, Instance, Protocol};
-pub use name::{InstanceId, InvalidName, ServiceName};
+pub use name::{ConfigKey, InstanceId, InvalidName, ServiceName};
 pub use parse::parse;
 pub use problem::{Position, Problem};
 pub use system::System;

@@ -1,4 +1,4 @@
-//! Names, valid from birth: services and instances.
+//! Names, valid from birth: services, instances, documents of configuration.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -89,8 +89,44 @@ pub struct ServiceName(Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct InstanceId(Arc<str>);
 
+/// A document of configuration, `NAMESPACE/NAME`: each part 1 to 63 of `a-z 0-9 - _ .`, beginning with
+/// a letter or a digit. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ConfigKey(Arc<str>);
+
 name_type!(ServiceName, check_service_name);
 name_type!(InstanceId, check_instance_id);
+name_type!(ConfigKey, check_config_key);
+
+impl ConfigKey {
+    /// The namespace of what Bowline itself is configured by.
+    pub const RESERVED_NAMESPACE: &str = "bowline";
+
+    /// The route table that gateways serve by: `bowline/routes`.
+    pub fn routes() -> Self {
+        Self(Arc::from("bowline/routes"))
+    }
+
+    /// The part before the slash.
+    pub fn namespace(&self) -> &str {
+        self.parts().0
+    }
+
+    /// The part after the slash.
+    pub fn name(&self) -> &str {
+        self.parts().1
+    }
+
+    /// Whether it is Bowline's own.
+    pub fn is_reserved(&self) -> bool {
+        self.namespace() == Self::RESERVED_NAMESPACE
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        self.0.split_once('/').expect("a key has one slash")
+    }
+}
 
 fn check_service_name(text: &str) -> Result<(), InvalidName> {
     let error = |rule| Err(InvalidName::new(text, "service name", rule));
@@ -117,6 +153,23 @@ fn check_instance_id(text: &str) -> Result<(), InvalidName> {
     Ok(())
 }
 
+fn check_config_key(text: &str) -> Result<(), InvalidName> {
+    let error = |rule| Err(InvalidName::new(text, "configuration key", rule));
+    let Some((namespace, name)) = text.split_once('/') else {
+        return error("write NAMESPACE/NAME: shop/order");
+    };
+    for part in [namespace, name] {
+        if part.is_empty() || part.len() > 63 {
+            return error("namespace and name have 1 to 63 characters each");
+        }
+        let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        if !part.bytes().all(|b| is_plain(b) || b"-_.".contains(&b)) || !part.bytes().next().is_some_and(is_plain) {
+            return error("only a-z, 0-9 and - _ . are allowed, and a letter or a digit first");
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +182,14 @@ mod tests {
         for bad in ["", "Order", "a_b", "-a", "a-", "a.b", &"x".repeat(64), "é"] {
             assert!(ServiceName::new(bad).is_err(), "{bad}");
         }
+        for good in ["shop/order", "a/b.c_d-e", "0/1"] {
+            let key = ConfigKey::new(good).unwrap();
+            assert_eq!(format!("{}/{}", key.namespace(), key.name()), good);
+        }
+        for bad in ["", "shop", "shop/", "/order", "a/b/c", "A/b", "a/../b", "a/.b", "a/ b"] {
+            assert!(ConfigKey::new(bad).is_err(), "{bad}");
+        }
+        assert!(ConfigKey::new(ConfigKey::routes().as_str()).unwrap().is_reserved());
         assert!(InstanceId::new("order-1.host:80").is_ok());
         assert!(InstanceId::new("order/1").is_err());
         assert!(InstanceId::new(&"x".repeat(129)).is_err());

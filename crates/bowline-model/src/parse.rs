@@ -20,6 +20,7 @@ mod tests;
 mod value;
 
 use crate::{
+    gateway::RouteTable,
     problem::{Position, Problem, without_mark},
     system::System,
 };
@@ -94,7 +95,8 @@ fn system(root: &Table<'_>) -> Option<System> {
     if let Some(value) = root.get("deploy") {
         deployments(value, &declared);
     }
-    Some(System { name: name?, services, routes })
+    let table = RouteTable { routes, ..RouteTable::default() };
+    Some(System { name: name?, services, table, configs: Vec::new() })
 }
 
 /// `Deployment(S)`: the names are checked, and each section is told to be unbuilt.

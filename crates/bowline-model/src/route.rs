@@ -2,19 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{name::ServiceName, policy::CallPolicy};
+use crate::{
+    gateway::{LimitPolicy, Middleware},
+    name::ServiceName,
+    policy::CallPolicy,
+};
 
 /// One route: a request that matches any host and any match goes to one of the backends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Unique in the system; a DNS label.
     pub name: String,
     /// Hosts it answers for; empty: every host.
-    #[serde(default)]
     pub hosts: Vec<HostPattern>,
     /// Any of these suffices; empty: every path.
-    #[serde(default)]
     pub matches: Vec<RouteMatch>,
     /// Where requests go, in proportion to weights. At least one of weight above 0.
     pub backends: Vec<Backend>,
@@ -22,6 +23,29 @@ pub struct Route {
     pub policy: CallPolicy,
     /// The largest request body, in bytes.
     pub body_max: u64,
+    /// Who may come in, by the name of an [`AuthProvider`](crate::gateway::AuthProvider); absent: everybody.
+    pub auth: Option<ServiceName>,
+    /// How often; absent: without limit.
+    pub limit: Option<LimitPolicy>,
+    /// What is done to requests and answers on their way.
+    pub middleware: Middleware,
+}
+
+impl Route {
+    /// A route of every request to those backends, with the default policy and nothing demanded.
+    pub fn new(name: impl Into<String>, backends: Vec<Backend>) -> Self {
+        Self {
+            name: name.into(),
+            hosts: Vec::new(),
+            matches: Vec::new(),
+            backends,
+            policy: CallPolicy::default(),
+            body_max: BODY_MAX_DEFAULT,
+            auth: None,
+            limit: None,
+            middleware: Middleware::default(),
+        }
+    }
 }
 
 /// The HTTP methods that a match or an operation may name.
@@ -79,16 +103,13 @@ impl From<HostPattern> for String {
 }
 
 /// Conditions that all hold for a request to match.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteMatch {
     /// The path.
     pub path: PathPattern,
     /// Any of these methods; empty: every method.
-    #[serde(default)]
     pub methods: Vec<String>,
     /// Header name (lower case) and the exact value it has.
-    #[serde(default)]
     pub headers: Vec<(String, String)>,
 }
 
@@ -208,8 +229,7 @@ impl From<PathPattern> for String {
 }
 
 /// One of a route's destinations.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
     /// The service that answers.
     pub service: ServiceName,

@@ -11,7 +11,12 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use crate::{name::ServiceName, policy::CallPolicy, problem::Position, route::Route};
+use crate::{
+    gateway::RouteTable,
+    name::{ConfigKey, ServiceName},
+    policy::CallPolicy,
+    problem::Position,
+};
 
 /// What a `bowline.toml` declares.
 ///
@@ -24,7 +29,23 @@ pub struct System {
     /// Services(S).
     pub services: Vec<Service>,
     /// How requests from outside come in.
-    pub routes: Vec<Route>,
+    pub table: RouteTable,
+    /// Documents of configuration that are published with it.
+    pub configs: Vec<ConfigDeclaration>,
+}
+
+/// A document of configuration that a system brings along: `[config."shop/order"]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigDeclaration {
+    /// Its key.
+    pub key: ConfigKey,
+    /// Where it is declared.
+    pub position: Position,
+    /// The file with the document, relative to `bowline.toml`: published when the key is new, and again
+    /// when the file changed since.
+    pub document: Option<String>,
+    /// The file with the JSON Schema that every version has to fit, relative to `bowline.toml`.
+    pub schema: Option<String>,
 }
 
 impl System {

@@ -102,6 +102,63 @@ pub mod duration {
     }
 }
 
+/// So many in each period, at least one. As text: `"100/s"`, `"5000/h"`, `"10/m"`, `"1000/d"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    count: u32,
+    period: Duration,
+}
+
+impl Rate {
+    /// The most that a rate counts in a period.
+    pub const COUNT_MAX: u32 = 1_000_000;
+
+    /// Reads a whole number, a slash and `s`, `m`, `h` or `d`.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const RULE: &str = "write how many in which time: \"100/s\", \"10/m\", \"5000/h\" or \"1000/d\"";
+        let (count, unit) = text.split_once('/').ok_or(RULE)?;
+        let count: u32 = count.trim().parse().map_err(|_| RULE)?;
+        let seconds = match unit.trim() {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 86400,
+            _ => return Err(RULE),
+        };
+        if !(1..=Self::COUNT_MAX).contains(&count) {
+            return Err("a rate is 1 to 1,000,000 in its time");
+        }
+        Ok(Self { count, period: Duration::from_secs(seconds) })
+    }
+
+    /// How many in each period, 1 to [`Rate::COUNT_MAX`].
+    pub fn count(self) -> u32 {
+        self.count
+    }
+
+    /// The period: a second, a minute, an hour or a day.
+    pub fn period(self) -> Duration {
+        self.period
+    }
+
+    /// The time between two at an even pace.
+    pub fn interval(self) -> Duration {
+        self.period / self.count
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.period.as_secs() {
+            1 => "s",
+            60 => "m",
+            3600 => "h",
+            _ => "d",
+        };
+        write!(f, "{}/{unit}", self.count)
+    }
+}
+
 /// A share of a whole, 0 % to 100 %, kept in millionths. As text: `"50%"`, `"0.5%"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Share(u32);
@@ -190,6 +247,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn rates() {
+        for text in ["1/s", "100/s", "10/m", "5000/h", "1000000/d"] {
+            assert_eq!(Rate::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Rate::parse("100/s").unwrap().interval(), Duration::from_millis(10));
+        for bad in ["", "100", "/s", "0/s", "1000001/s", "-1/s", "1.5/s", "100/w", "100/10s"] {
+            assert!(Rate::parse(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn durations() {

@@ -6,8 +6,7 @@ use std::{error::Error, hint::black_box};
 
 use bowline_model::{
     ServiceName,
-    policy::CallPolicy,
-    route::{BODY_MAX_DEFAULT, Backend, HostPattern, PathPattern, Route, RouteMatch},
+    route::{Backend, HostPattern, PathPattern, Route, RouteMatch},
 };
 use bowline_proxy::matcher::{Matcher, Query};
 use bowline_runtime::time;
@@ -46,11 +45,8 @@ fn measure(place: impl Fn(usize) -> (String, String)) -> Result<f64, Box<dyn Err
 fn route(index: usize, (host, path): &(String, String)) -> Result<Route, Box<dyn Error>> {
     let methods = vec!["GET".to_owned()];
     Ok(Route {
-        name: format!("route-{index}"),
         hosts: vec![HostPattern::parse(host)?],
         matches: vec![RouteMatch { path: PathPattern::parse(path)?, methods, headers: Vec::new() }],
-        backends: vec![Backend { service: ServiceName::new("order")?, weight: 1 }],
-        policy: CallPolicy::default(),
-        body_max: BODY_MAX_DEFAULT,
+        ..Route::new(format!("route-{index}"), vec![Backend { service: ServiceName::new("order")?, weight: 1 }])
     })
 }

@@ -103,14 +103,7 @@ mod tests {
     fn served(weights: &[u32]) -> Served {
         let service = || ServiceName::new("a").unwrap();
         let backends = weights.iter().map(|weight| route::Backend { service: service(), weight: *weight });
-        let route = Route {
-            name: "r".to_owned(),
-            hosts: Vec::new(),
-            matches: Vec::new(),
-            backends: backends.collect(),
-            policy: CallPolicy::default(),
-            body_max: 1,
-        };
+        let route = Route::new("r", backends.collect());
         let registry = Registry::default();
         let make = |_: &Route, _| Upstream::new(service(), CallPolicy::default(), "gateway", &registry);
         let matcher = Matcher::new(std::slice::from_ref(&route)).unwrap();

@@ -35,7 +35,7 @@ pub(crate) fn tiers(system: &System) -> Vec<Vec<ServiceName>> {
 #[cfg(test)]
 mod tests {
     use bowline_model::{
-        Position,
+        Position, RouteTable,
         policy::CallPolicy,
         system::{Boundary, Call, Check, Service},
     };
@@ -62,7 +62,12 @@ mod tests {
     #[track_caller]
     fn check(services: &[(&str, &[&str])], expected: &[&[&str]]) {
         let services = services.iter().map(|(name, targets)| service(name, targets)).collect();
-        let system = System { name: ServiceName::new("s").unwrap(), services, routes: Vec::new() };
+        let system = System {
+            name: ServiceName::new("s").unwrap(),
+            services,
+            table: RouteTable::default(),
+            configs: Vec::new(),
+        };
         let found = tiers(&system);
         let found: Vec<Vec<&str>> = found.iter().map(|tier| tier.iter().map(ServiceName::as_str).collect()).collect();
         assert_eq!(found, expected);

@@ -11,7 +11,7 @@ use bowline_gateway::{Error as GatewayError, Gateway, Settings};
 use bowline_model::{
     Instance, InstanceId, ServiceName,
     policy::{Backoff, BreakerPolicy, CallPolicy, RetryPolicy},
-    route::{BODY_MAX_DEFAULT, Backend, PathPattern, Route, RouteMatch},
+    route::{Backend, PathPattern, Route, RouteMatch},
     units::Share,
 };
 use bowline_registry::{
@@ -148,10 +148,7 @@ pub(crate) fn route(service: &str) -> Route {
     let backoff = Backoff { min: Duration::from_millis(1), max: Duration::from_millis(2) };
     let path = PathPattern::parse(&format!("/{service}/**")).unwrap();
     Route {
-        name: service.to_owned(),
-        hosts: Vec::new(),
         matches: vec![RouteMatch { path, methods: Vec::new(), headers: Vec::new() }],
-        backends: vec![Backend { service: ServiceName::new(service).unwrap(), weight: 1 }],
         policy: CallPolicy {
             timeout: BOUND,
             retry: Some(RetryPolicy { attempts_max: 3, backoff, budget: Share::ALL, per_try_timeout: None }),
@@ -162,7 +159,7 @@ pub(crate) fn route(service: &str) -> Route {
             }),
             ..CallPolicy::default()
         },
-        body_max: BODY_MAX_DEFAULT,
+        ..Route::new(service, vec![Backend { service: ServiceName::new(service).unwrap(), weight: 1 }])
     }
 }
 

@@ -38,12 +38,14 @@ fn route(value: Value<'_>, declared: &Services<'_>, taken: &mut Taken) -> Option
     let name = table.need("name").and_then(|value| name(value, taken));
     let hosts = hosts(&table);
     let route = Route {
-        name: name.unwrap_or_default(),
         matches: matches(&table, &hosts, taken),
         hosts,
-        backends: table.need("backends").map(|value| backends(value, declared)).unwrap_or_default(),
         policy: policy::read(&table),
         body_max: table.get("body_max").and_then(body_max).unwrap_or(BODY_MAX_DEFAULT),
+        ..Route::new(
+            name.unwrap_or_default(),
+            table.need("backends").map(|value| backends(value, declared)).unwrap_or_default(),
+        )
     };
     Some(route)
 }

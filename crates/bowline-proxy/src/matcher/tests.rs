@@ -2,8 +2,7 @@
 
 use bowline_model::{
     ServiceName,
-    policy::CallPolicy,
-    route::{BODY_MAX_DEFAULT, Backend, Segment},
+    route::{Backend, Segment},
 };
 use http::{HeaderValue, header::HeaderName};
 use proptest::prelude::*;
@@ -24,12 +23,9 @@ fn route(name: &str, line: &str) -> Route {
         headers: headers.clone(),
     });
     Route {
-        name: name.to_owned(),
         hosts,
         matches: matches.collect(),
-        backends: vec![Backend { service: ServiceName::new("a").unwrap(), weight: 1 }],
-        policy: CallPolicy::default(),
-        body_max: BODY_MAX_DEFAULT,
+        ..Route::new(name, vec![Backend { service: ServiceName::new("a").unwrap(), weight: 1 }])
     }
 }
 

@@ -13,7 +13,7 @@ use bowline_model::{
     Instance, InstanceId, ServiceName,
     instance::Protocol,
     policy::{Backoff, BreakerPolicy, CallPolicy, RetryPolicy},
-    route::{BODY_MAX_DEFAULT, Backend, HostPattern, PathPattern, Route, RouteMatch},
+    route::{Backend, HostPattern, PathPattern, Route, RouteMatch},
     units::Share,
 };
 use bowline_proxy::{Engine, Settings, Snapshot, matcher::Matcher};
@@ -145,12 +145,9 @@ pub(crate) fn instance(service: &str, id: &str, addr: SocketAddr, protocol: Prot
 /// A route `name` for `path` on every host, to the service of the same name.
 pub(crate) fn route(name: &str, path: &str) -> Route {
     Route {
-        name: name.to_owned(),
-        hosts: Vec::new(),
         matches: vec![RouteMatch { path: PathPattern::parse(path).unwrap(), methods: Vec::new(), headers: Vec::new() }],
-        backends: vec![Backend { service: ServiceName::new(name).unwrap(), weight: 1 }],
         policy: policy(),
-        body_max: BODY_MAX_DEFAULT,
+        ..Route::new(name, vec![Backend { service: ServiceName::new(name).unwrap(), weight: 1 }])
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bowline_model::{
-    Address, Position, ServiceName, System,
+    Address, Position, RouteTable, ServiceName, System,
     policy::{Backoff, CallPolicy},
     system::{Boundary, Call, Check, Service},
 };
@@ -113,7 +113,7 @@ pub(crate) async fn pid_in(path: &Path) -> u32 {
 
 pub(crate) fn system(services: impl IntoIterator<Item = Service>) -> System {
     let services = services.into_iter().collect();
-    System { name: ServiceName::new("test").unwrap(), services, routes: Vec::new() }
+    System { name: ServiceName::new("test").unwrap(), services, table: RouteTable::default(), configs: Vec::new() }
 }
 
 const NOWHERE: Position = Position { line: 1, column: 1 };

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 use super::{check, parse, told};
 use crate::{
     InstanceId, ServiceName,
+    gateway::RouteTable,
     parse::{PROBLEMS_MAX, SERVICES_MAX, TEXT_MAX, absent, decode},
     policy::{Backoff, Balance, BreakerPolicy, CallPolicy, RetryPolicy},
     problem::{Position, render},
-    route::{BODY_MAX_DEFAULT, Backend, HostPattern, PathPattern, Route, RouteMatch},
+    route::{Backend, HostPattern, PathPattern, Route, RouteMatch},
     system::{Boundary, Call, Check, Operation, Resource, Service, System},
     units::Share,
 };
@@ -140,14 +141,12 @@ fn the_example_of_the_design_is_read() {
         headers: Vec::new(),
     };
     let route = Route {
-        name: "orders".to_owned(),
         hosts: vec![HostPattern::Exact("shop.localhost".to_owned())],
         matches: vec![matched],
-        backends: vec![Backend { service: name("order"), weight: 100 }],
-        policy: CallPolicy::default(),
-        body_max: BODY_MAX_DEFAULT,
+        ..Route::new("orders", vec![Backend { service: name("order"), weight: 100 }])
     };
-    let system = System { name: name("shop"), services: vec![order(), payment()], routes: vec![route] };
+    let table = RouteTable { routes: vec![route], ..RouteTable::default() };
+    let system = System { name: name("shop"), services: vec![order(), payment()], table, configs: Vec::new() };
     assert_eq!(parse(SHOP), Ok(system));
 }
 
@@ -258,7 +257,7 @@ body_max = "1 KiB"
     assert_eq!(policy.timeout, CallPolicy::default().timeout);
     assert_eq!(policy.retry, Some(RetryPolicy { attempts_max: 5, ..RetryPolicy::default() }));
     assert_eq!(policy.breaker, None);
-    let route = &system.routes[0];
+    let route = &system.table.routes[0];
     assert_eq!(route.policy, CallPolicy { retry: None, ..CallPolicy::default() });
     assert_eq!(String::from(route.matches[0].path.clone()), "/**");
     assert_eq!(route.matches[0].headers, [("x-canary".to_owned(), "yes".to_owned())]);
@@ -273,8 +272,6 @@ fn what_was_read_survives_json() {
     let json = serde_json::to_string(policy).unwrap();
     assert!(json.contains(r#""timeout":"800ms""#) && json.contains(r#""backoff":"20ms..500ms""#), "{json}");
     assert_eq!(&serde_json::from_str::<CallPolicy>(&json).unwrap(), policy);
-    let route = serde_json::to_string(&system.routes[0]).unwrap();
-    assert_eq!(serde_json::from_str::<Route>(&route).unwrap(), system.routes[0]);
 }
 
 #[test]
