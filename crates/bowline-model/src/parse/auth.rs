@@ -235,25 +235,19 @@ fn api_keys(value: Value<'_>) -> Option<Vec<ApiKey>> {
     if value.is_list() && values.is_empty() {
         return value.refuse("an api_key without keys", "make one with `bowline key new`, and write its hash here");
     }
-    let (mut subjects, mut hashes) = (BTreeSet::new(), BTreeSet::new());
-    let keys: Vec<ApiKey> = values.into_iter().filter_map(|value| one_key(value, &mut subjects, &mut hashes)).collect();
+    let mut hashes = BTreeSet::new();
+    let keys: Vec<ApiKey> = values.into_iter().filter_map(|value| one_key(value, &mut hashes)).collect();
     (!keys.is_empty()).then_some(keys)
 }
 
-fn one_key(value: Value<'_>, subjects: &mut BTreeSet<String>, hashes: &mut BTreeSet<KeyHash>) -> Option<ApiKey> {
+/// A subject may have several keys, so that a new one can be given out before the old one is taken away.
+fn one_key(value: Value<'_>, hashes: &mut BTreeSet<KeyHash>) -> Option<ApiKey> {
     let table = value.table(&schema::API_KEY_ONE)?;
-    let subject = table.need("subject").and_then(|value| {
-        let subject = value.parsed("a subject", subject)?;
-        if !subjects.insert(subject.clone()) {
-            return value
-                .refuse(format!("{} has two keys", in_ticks(&subject)), "keep one of them, or give each a subject");
-        }
-        Some(subject)
-    });
+    let subject = table.need("subject").and_then(|value| value.parsed("a subject", subject));
     let hash = table.need("hash").and_then(|value| {
         let hash = hash(value)?;
         if !hashes.insert(hash) {
-            return value.refuse("two subjects have this key", "make each its own with `bowline key new`");
+            return value.refuse("this key stands here twice", "make each with `bowline key new`");
         }
         Some(hash)
     });

@@ -389,10 +389,9 @@ fn keys() {
   3:33+8 `hash` is not the hash of a key → write "sha256:" and 64 hexadecimal digits, never the key: `bowline key new` makes both
 
 { subject = "s", hash = "sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a" }, { subject = "s", hash = "sha256:0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b" }
-  3:122+3 `s` has two keys → keep one of them, or give each a subject
 
 { subject = "s", hash = "sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a" }, { subject = "t", hash = "sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a" }
-  3:134+73 two subjects have this key → make each its own with `bowline key new`
+  3:134+73 this key stands here twice → make each with `bowline key new`
 
 { subject = "s", key = "sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a" }
   3:9+98 a key has no `hash` → write `hash = "sha256:…"`
