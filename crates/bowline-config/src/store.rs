@@ -13,6 +13,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use bowline_model::ConfigKey;
 use bowline_runtime::{BoxFuture, task, time};
 use bowline_store::{Entry, Error as StoreError, RANGE_MAX, Store, Txn};
+use tokio::sync::Semaphore;
 
 use self::entry::Head;
 use crate::{
@@ -26,6 +27,9 @@ const ATTEMPTS_MAX: usize = 16;
 /// The longest that a document is held against its schema.
 const CHECK_MAX: Duration = Duration::from_secs(10);
 
+/// The most documents that are judged at once; one whose time is over counts until it ends.
+const CHECKS_MAX: usize = 4;
+
 /// Configuration whose documents are keys of a store. Cheap to clone.
 #[derive(Clone)]
 pub struct StoreConfig(Arc<Inner>);
@@ -33,6 +37,7 @@ pub struct StoreConfig(Arc<Inner>);
 struct Inner {
     store: Arc<dyn Store>,
     schema: Arc<dyn Schema>,
+    checks: Arc<Semaphore>,
 }
 
 /// What a change begins with: what there is, to be compared when it is made.
@@ -52,7 +57,7 @@ struct Change {
 impl StoreConfig {
     /// Configuration in that store, judged by that schema.
     pub fn new(store: Arc<dyn Store>, schema: Arc<dyn Schema>) -> Self {
-        Self(Arc::new(Inner { store, schema }))
+        Self(Arc::new(Inner { store, schema, checks: Arc::new(Semaphore::new(CHECKS_MAX)) }))
     }
 
     /// Every entry under a prefix.
@@ -142,7 +147,14 @@ impl StoreConfig {
 
     /// Judges where blocking is allowed, but not for ever.
     async fn check<T: Send + 'static>(&self, judge: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-        let judged = time::timeout(CHECK_MAX, task::spawn_blocking(judge)).await;
+        let until = time::now() + CHECK_MAX;
+        let permit = time::timeout_at(until, Arc::clone(&self.0.checks).acquire_owned()).await;
+        let permit = permit.map_err(|elapsed| Error::Unavailable(Some(Arc::new(elapsed))))?;
+        let judged = task::spawn_blocking(move || {
+            let _permit = permit;
+            judge()
+        });
+        let judged = time::timeout_at(until, judged).await;
         let judged = judged.map_err(|_| Error::Invalid { what: "schema", rule: "it is checked within 10 s" })?;
         // A judge that panics has a fault; what it was given is not published.
         judged.map_err(|error| Error::Unavailable(Some(Arc::new(error))))

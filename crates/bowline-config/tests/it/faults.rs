@@ -1,7 +1,13 @@
 //! Histories that end, stores that close, entries that nobody can read, judges that fail.
 
+use std::{
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
 use bowline_config::{Document, Error, Schema, Violation};
 use bowline_model::{Code, ConfigKey};
+use bowline_runtime::task::{self, JoinSet};
 use bowline_store::{Store as _, Txn};
 
 use crate::support::{Fixture, draft, key, next};
@@ -96,6 +102,52 @@ async fn a_judge_that_fails_lets_nothing_through() {
     let error = fixture.config.set_config(&key, draft("a = 1")).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable(Some(_))), "{error:?}");
     assert_eq!(fixture.config.get_config(&key).await.unwrap(), None);
+}
+
+/// Judges when it is told to.
+struct Slow(Mutex<mpsc::Receiver<()>>);
+
+impl Schema for Slow {
+    fn check(&self, _: &ConfigKey, _: &Document, _: Option<&str>) -> Result<(), Vec<Violation>> {
+        self.0.lock().unwrap().recv().ok();
+        Ok(())
+    }
+
+    fn check_schema(&self, _: &ConfigKey, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn judges_that_take_too_long_are_not_waited_for_and_do_not_pile_up() {
+    let (judge, told) = mpsc::channel();
+    let fixture = Fixture::judged_by(Slow(Mutex::new(told))).await;
+    let key = key("shop/order");
+    let mut writers = JoinSet::new();
+    for number in 0..4 {
+        let (config, key) = (Arc::clone(&fixture.config), key.clone());
+        writers.spawn(async move { config.set_config(&key, draft(&format!("a = {number}"))).await });
+    }
+    task::yield_now().await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(11)).await;
+    while let Some(refused) = writers.join_next().await {
+        let error = refused.unwrap().unwrap_err();
+        assert!(matches!(error, Error::Invalid { what: "schema", .. }), "{error:?}");
+    }
+    // All of them are still at it.
+    let config = Arc::clone(&fixture.config);
+    let fifth = task::spawn({
+        let key = key.clone();
+        async move { config.set_config(&key, draft("a = 5")).await }
+    });
+    task::yield_now().await;
+    tokio::time::advance(Duration::from_secs(11)).await;
+    let error = fifth.await.unwrap().unwrap_err();
+    assert_eq!((error.code(), error.retryable()), (Code::Unavailable, true), "{error:?}");
+    tokio::time::resume();
+    drop(judge);
+    assert_eq!(fixture.publish(&key, "a = 6").await.number, 1);
 }
 
 #[tokio::test(start_paused = true)]
