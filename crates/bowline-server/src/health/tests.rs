@@ -44,6 +44,10 @@ impl Store for ReadOnly {
         self.0.revoke(lease)
     }
 
+    fn lease_keys(&self, lease: LeaseId) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
+        self.0.lease_keys(lease)
+    }
+
     fn time_left(&self, lease: LeaseId) -> BoxFuture<'_, Result<Duration, Error>> {
         self.0.time_left(lease)
     }
