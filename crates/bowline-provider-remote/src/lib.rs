@@ -3,12 +3,14 @@
 //! [`RemoteRegistry`] is the registry port over a server, [`RemoteReporter`] the way of spans to
 //! it, [`Client`] everything else a tool asks. [`wire`] holds what both sides say.
 
+mod bearer;
 mod client;
 mod registry;
 mod reporter;
 mod watch;
 pub mod wire;
 
-pub use client::{Client, TracesQuery};
+pub use bearer::{Bearer, InvalidToken, TOKEN_BYTES_MAX};
+pub use client::{AuditQuery, Client, TracesQuery};
 pub use registry::RemoteRegistry;
 pub use reporter::RemoteReporter;

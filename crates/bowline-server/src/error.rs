@@ -2,11 +2,14 @@
 
 use axum::{
     extract::rejection::{JsonRejection, PathRejection, QueryRejection},
-    http::HeaderValue,
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use bowline_model::{Code, error::chain};
 use bowline_transport::problem::{Problem, code_of_status};
+
+/// How whoever is not known is to authenticate (RFC 6750).
+const CHALLENGE: &str = "Bearer realm=\"bowline\"";
 
 tokio::task_local! {
     /// The trace id of the request at hand, for the problem document.
@@ -18,11 +21,22 @@ tokio::task_local! {
 pub(crate) struct ApiError {
     code: Code,
     detail: String,
+    reason: Option<&'static str>,
 }
 
 impl ApiError {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into() }
+        Self { code, detail: detail.into(), reason: None }
+    }
+
+    /// The same with the rule that refused, in `snake_case`.
+    pub(crate) fn with_reason(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+
+    /// What is told about it.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// An error of a lower floor: its own words for the caller, its causes for the log.
@@ -83,7 +97,11 @@ impl IntoResponse for ApiError {
         let trace_id = TRACE_ID.try_with(Clone::clone).ok();
         let mut problem = Problem::new(self.code, self.detail);
         problem.trace_id = trace_id;
+        problem.reason = self.reason;
         let mut response = problem.into_response().map(axum::body::Body::new);
+        if self.code == Code::Unauthenticated {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
         response.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
         response
     }

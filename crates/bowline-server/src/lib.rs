@@ -4,15 +4,20 @@
 //! whoever lives in its process (the gateway and the supervisor under `bowline up`). What it knows
 //! is in the store: a restart, or another server, reads the same (lease renewals excepted).
 
+mod access;
+mod actor;
 mod api;
+mod audit;
 mod error;
 mod guard;
 mod health;
 mod instances;
 mod node;
+pub mod secret;
 mod spans;
 mod traces;
 mod watch;
 
+pub use access::{MakeRootError, RootTokenError, read_root_token};
 pub use api::openapi;
 pub use node::{Error, Node, Settings};
