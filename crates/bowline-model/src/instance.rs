@@ -131,6 +131,12 @@ pub struct Instance {
 /// The most metadata pairs an instance has; keys hold up to 64, values up to 512 bytes.
 pub const METADATA_MAX: usize = 64;
 
+/// The beginning of the metadata keys that are Bowline's own: nobody else sets them.
+pub const METADATA_RESERVED_PREFIX: &str = "bowline.";
+
+/// The metadata key of an instance that a supervisor runs; who holds it decides about the instance.
+pub const METADATA_SUPERVISED: &str = "bowline.supervised";
+
 /// The shortest and the longest lease an instance may ask for.
 pub const LEASE_TTL_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
 

@@ -13,6 +13,7 @@ pub mod parse;
 pub mod policy;
 pub mod problem;
 pub mod route;
+pub mod secret;
 pub mod system;
 pub mod units;
 
@@ -22,4 +23,5 @@ pub use instance::{Address, Health, Instance, Protocol};
 pub use name::{ConfigKey, InstanceId, InvalidName, ServiceName};
 pub use parse::parse;
 pub use problem::{Position, Problem};
+pub use secret::Secret;
 pub use system::System;

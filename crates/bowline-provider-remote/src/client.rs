@@ -5,8 +5,9 @@ use std::{fmt::Write as _, time::Duration};
 use bowline_model::Address;
 use bowline_registry::INSTANCES_MAX;
 use bowline_transport::{ClientError, HttpClient};
+use http::Method;
 
-use crate::wire;
+use crate::{Bearer, wire};
 
 /// How many instances are asked for at once.
 const PAGE: usize = 1000;
@@ -38,10 +39,57 @@ pub struct TracesQuery {
     pub limit: Option<usize>,
 }
 
+/// Which entries of the audit to list; what is absent does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// Only entries of this class.
+    pub class: Option<wire::AuditClass>,
+    /// Only entries older than the one of this id.
+    pub before: Option<String>,
+    /// At most so many.
+    pub limit: Option<usize>,
+}
+
 impl Client {
     /// A client of the server at that address, with 10 s for each answer.
     pub fn new(address: impl Into<Address>) -> Self {
         Self(HttpClient::new(address))
+    }
+
+    /// The same, asking with a token.
+    pub fn with_bearer(self, bearer: Bearer) -> Self {
+        Self(bearer.on(self.0))
+    }
+
+    /// Who answers there, with a proof over the nonce that it is who holds the root token.
+    pub async fn proven_server(&self, nonce: &str) -> Result<wire::ServerInfo, ClientError> {
+        self.0.get_json(&path("/v1/server", [("nonce", nonce.to_owned())])).await
+    }
+
+    /// Makes a token, which is told this once.
+    pub async fn create_token(&self, token: &wire::NewToken) -> Result<wire::CreatedToken, ClientError> {
+        self.0.post_json("/v1/tokens", token).await
+    }
+
+    /// Every token, without its secret, sorted by id.
+    pub async fn tokens(&self) -> Result<wire::TokenList, ClientError> {
+        self.0.get_json("/v1/tokens").await
+    }
+
+    /// Ends a token at once.
+    pub async fn revoke_token(&self, id: &str) -> Result<(), ClientError> {
+        self.0.send_json(Method::DELETE, &format!("/v1/tokens/{}", encode(id)), &()).await
+    }
+
+    /// What was changed and by whom, newest first.
+    pub async fn audit(&self, query: &AuditQuery) -> Result<wire::AuditList, ClientError> {
+        let AuditQuery { class, before, limit } = query.clone();
+        let pairs = [
+            class.map(|class| ("class", class.as_str().to_owned())),
+            before.map(|value| ("before", value)),
+            limit.map(|value| ("limit", value.to_string())),
+        ];
+        self.0.get_json(&path("/v1/audit", pairs.into_iter().flatten())).await
     }
 
     /// Who answers there.

@@ -3,6 +3,7 @@
 //! [`RemoteRegistry`] is the registry port over a server, [`RemoteConfig`] the configuration port,
 //! [`RemoteReporter`] the way of spans to it, [`Client`] everything else a tool asks. [`wire`] holds what both sides say.
 
+mod bearer;
 mod client;
 mod config;
 mod lines;
@@ -11,7 +12,8 @@ mod reporter;
 mod watch;
 pub mod wire;
 
-pub use client::{Client, TracesQuery};
+pub use bearer::{Bearer, InvalidToken, TOKEN_BYTES_MAX};
+pub use client::{AuditQuery, Client, TracesQuery};
 pub use config::RemoteConfig;
 pub use registry::RemoteRegistry;
 pub use reporter::RemoteReporter;

@@ -12,6 +12,7 @@ use bowline_transport::{Body, ClientError, HttpClient};
 use http::{Method, Request};
 
 use crate::{
+    Bearer,
     client::{list, path},
     watch::RemoteWatch,
     wire,
@@ -28,6 +29,11 @@ impl RemoteRegistry {
     /// The registry of that server. Nothing is asked yet.
     pub fn new(address: impl Into<Address>) -> Self {
         Self(HttpClient::new(address))
+    }
+
+    /// The same, asked with a token.
+    pub fn with_bearer(self, bearer: Bearer) -> Self {
+        Self(bearer.on(self.0))
     }
 }
 

@@ -11,7 +11,7 @@ use bowline_runtime::{
 use bowline_telemetry::{SpanData, SpanQueue, names};
 use bowline_transport::{ClientError, HttpClient};
 
-use crate::wire::SpanBatch;
+use crate::{Bearer, wire::SpanBatch};
 
 /// Spans in one request.
 const BATCH_MAX: usize = 512;
@@ -39,16 +39,17 @@ pub struct RemoteReporter {
 }
 
 impl RemoteReporter {
-    /// Begins to report what comes out of the queue.
+    /// Begins to report what comes out of the queue, with a token where the server demands one.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn start(api: impl Into<Address>, spans: SpanQueue, metrics: &Registry) -> Self {
+    pub fn start(api: impl Into<Address>, bearer: Option<Bearer>, spans: SpanQueue, metrics: &Registry) -> Self {
         let (drainer, drain) = drain::channel();
         let help = "Spans dropped before they left the process.";
         let dropped = |reason| metrics.counter(names::SPANS_DROPPED_TOTAL, help, &[("reason", reason)]);
         let dropped = Dropped { server_away: dropped("server_away"), too_large: dropped("too_large") };
         let client = HttpClient::new(api).with_timeout(TIMEOUT);
+        let client = bearer.into_iter().fold(client, |client, bearer| bearer.on(client));
         task::spawn(report(client, spans, drain, dropped));
         Self { drainer }
     }

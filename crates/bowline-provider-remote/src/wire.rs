@@ -4,6 +4,13 @@ mod config;
 
 use std::{collections::BTreeMap, time::Duration};
 
+mod access;
+
+pub use access::{
+    AuditActor, AuditChange, AuditClass, AuditEntry, AuditList, ChangeKind, CreatedToken, NewToken, Role, Token,
+    TokenList,
+};
+
 use bowline_model::{Address, Health, Instance, InstanceId, Protocol, ServiceName, units};
 use bowline_registry::HistoryId;
 use bowline_telemetry::SpanData;
@@ -263,10 +270,15 @@ pub struct Trace {
 pub struct ServerInfo {
     /// The release of Bowline.
     pub version: String,
-    /// Where its state lives.
-    pub data_dir: String,
+    /// Where its state lives; told only where the API listens on a loopback address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<String>,
     /// Its process.
     pub pid: u32,
     /// The store's revision now.
     pub revision: u64,
+    /// With `nonce`: HMAC-SHA-256 in hexadecimal digits, over the nonce and the address the API listens
+    /// on, under the SHA-256 of the root token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
 }

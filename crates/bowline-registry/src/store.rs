@@ -10,7 +10,7 @@ mod watch;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use bowline_model::{Instance, InstanceId, instance::LEASE_TTL_RANGE};
+use bowline_model::{Code, Instance, InstanceId, instance::LEASE_TTL_RANGE};
 use bowline_runtime::{BoxFuture, task, time};
 use bowline_store::{Entry, Error as StoreError, Expect, LeaseId, Revision, Store, Txn};
 
@@ -30,7 +30,11 @@ const VIEW_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A registry whose instances are keys of a store. Cheap to clone.
 #[derive(Clone)]
-pub struct StoreRegistry(Arc<Inner>);
+pub struct StoreRegistry {
+    inner: Arc<Inner>,
+    /// Instances with this metadata key are not changed by way of this handle.
+    protects: Option<&'static str>,
+}
 
 struct Inner {
     store: Arc<dyn Store>,
@@ -45,7 +49,15 @@ impl StoreRegistry {
         let view = Arc::new(Shared::default());
         let follower = Follower { store: Arc::clone(&store), view: Arc::clone(&view) };
         let follower = task::Guarded::new(task::spawn(follower.run()));
-        Self(Arc::new(Inner { store, view, _follower: follower }))
+        Self { inner: Arc::new(Inner { store, view, _follower: follower }), protects: None }
+    }
+
+    /// The same registry for those who may not touch instances with that metadata key: neither
+    /// register one, nor change or deregister one that is there.
+    ///
+    /// They are refused with [`Code::PermissionDenied`], whatever happens at the same time.
+    pub fn protecting(&self, key: &'static str) -> Self {
+        Self { inner: Arc::clone(&self.inner), protects: Some(key) }
     }
 
     async fn register(&self, instance: Instance, ttl: Option<Duration>) -> Result<Revision, Error> {
@@ -54,8 +66,9 @@ impl StoreRegistry {
         if ttl.is_some_and(|ttl| !(min..=max).contains(&ttl)) {
             return Err(Error::Invalid { what: "ttl", rule: "it is 1s to 1h" });
         }
+        self.permit(&instance)?;
         self.loaded().await?;
-        if self.0.view.read().is_full_for(&instance.id, INSTANCES_MAX) {
+        if self.inner.view.read().is_full_for(&instance.id, INSTANCES_MAX) {
             return Err(Error::Full);
         }
         let value = serde_json::to_vec(&instance).expect("an instance can be written as JSON");
@@ -76,12 +89,14 @@ impl StoreRegistry {
         ttl: Option<Duration>,
     ) -> Result<Option<Revision>, Error> {
         let key = key(&instance.id);
-        let entry = self.0.store.get(&key).await.map_err(Error::Store)?;
+        let entry = self.inner.store.get(&key).await.map_err(Error::Store)?;
         let Some(entry) = entry else {
             return self.put(Txn::default().when(&*key, Expect::Missing), &key, value, Lease::of(ttl)).await;
         };
         let unchanged = Txn::default().when(&*key, Expect::Modified(entry.modified));
-        if view::parse(&entry).is_some_and(|before| before.service != instance.service) {
+        let before = view::parse(&entry);
+        before.as_ref().map_or(Ok(()), |before| self.permit(before))?;
+        if before.is_some_and(|before| before.service != instance.service) {
             // Watchers of the old service see it leave, those of the new one see it come.
             self.delete(&entry).await?;
             return Ok(None);
@@ -98,7 +113,7 @@ impl StoreRegistry {
         let revision = self.put(unchanged, &key, value, Lease::of(ttl)).await?;
         if let Some((_, old)) = revision.zip(entry.lease) {
             // It has no keys any more; if this fails it expires by itself.
-            self.0.store.revoke(old).await.ok();
+            self.inner.store.revoke(old).await.ok();
         }
         Ok(revision)
     }
@@ -107,9 +122,11 @@ impl StoreRegistry {
     async fn put(&self, txn: Txn, key: &str, value: &[u8], lease: Lease) -> Result<Option<Revision>, Error> {
         let value = value.to_vec();
         let put = match lease {
-            Lease::None => self.0.store.commit(txn.put(key, value)).await,
-            Lease::Old(lease) => self.0.store.commit(txn.put_leased(key, value, lease)).await,
-            Lease::New(ttl) => self.0.store.commit_leased(txn.put(key, value), ttl).await.map(|(revision, _)| revision),
+            Lease::None => self.inner.store.commit(txn.put(key, value)).await,
+            Lease::Old(lease) => self.inner.store.commit(txn.put_leased(key, value, lease)).await,
+            Lease::New(ttl) => {
+                self.inner.store.commit_leased(txn.put(key, value), ttl).await.map(|(revision, _)| revision)
+            }
         };
         match put {
             Ok(revision) => Ok(Some(revision)),
@@ -121,19 +138,19 @@ impl StoreRegistry {
     /// The lifetime to which a lease was renewed; none if there is none.
     async fn renew(&self, lease: Option<LeaseId>) -> Result<Option<Duration>, Error> {
         let Some(lease) = lease else { return Ok(None) };
-        let renewed = self.0.store.keep_alive(&[lease]).await.map_err(Error::Store)?;
+        let renewed = self.inner.store.keep_alive(&[lease]).await.map_err(Error::Store)?;
         Ok(renewed.into_iter().next().and_then(Result::ok))
     }
 
     /// Deletes an entry as it is, with its lease; false if it changed meanwhile.
     async fn delete(&self, entry: &Entry) -> Result<bool, Error> {
         if let Some(lease) = entry.lease
-            && self.0.store.revoke(lease).await.map_err(Error::Store)?
+            && self.inner.store.revoke(lease).await.map_err(Error::Store)?
         {
             return Ok(true);
         }
         let txn = Txn::default().when(&*entry.key, Expect::Modified(entry.modified)).delete(&*entry.key);
-        match self.0.store.commit(txn).await {
+        match self.inner.store.commit(txn).await {
             Ok(_) => Ok(true),
             Err(StoreError::Conflict { .. }) => Ok(false),
             Err(error) => Err(Error::Store(error)),
@@ -143,9 +160,10 @@ impl StoreRegistry {
     async fn deregister(&self, id: InstanceId) -> Result<bool, Error> {
         let key = key(&id);
         for _ in 0..ATTEMPTS_MAX {
-            let Some(entry) = self.0.store.get(&key).await.map_err(Error::Store)? else { return Ok(false) };
+            let Some(entry) = self.inner.store.get(&key).await.map_err(Error::Store)? else { return Ok(false) };
+            view::parse(&entry).map_or(Ok(()), |instance| self.permit(&instance))?;
             if self.delete(&entry).await? {
-                let revision = self.0.store.revision().await.map_err(Error::Store)?;
+                let revision = self.inner.store.revision().await.map_err(Error::Store)?;
                 self.seen(revision).await?;
                 return Ok(true);
             }
@@ -158,10 +176,10 @@ impl StoreRegistry {
             return Err(Error::Invalid { what: "heartbeat", rule: "it has at most 10,000 ids" });
         }
         self.loaded().await?;
-        let found = self.0.view.read().leases(&ids);
+        let found = self.inner.view.read().leases(&ids);
         let lease = |life: &Life| if let Life::Leased(lease) = life { Some(*lease) } else { None };
         let leases = found.iter().filter_map(lease).collect::<Vec<_>>();
-        let mut renewed = self.0.store.keep_alive(&leases).await.map_err(Error::Store)?.into_iter();
+        let mut renewed = self.inner.store.keep_alive(&leases).await.map_err(Error::Store)?.into_iter();
         let answers = ids.into_iter().zip(found).map(|(id, life)| match life {
             Life::Unknown => HeartbeatAnswer { id, known: false, ttl: None },
             Life::Unleased => HeartbeatAnswer { id, known: true, ttl: None },
@@ -175,10 +193,10 @@ impl StoreRegistry {
 
     async fn discover(&self, query: Query) -> Result<Discovered, Error> {
         // So that nobody reads less than a watch has told already.
-        self.seen(self.0.store.revision().await.map_err(Error::Store)?).await?;
-        let history = self.0.store.history().await.map_err(Error::Store)?;
+        self.seen(self.inner.store.revision().await.map_err(Error::Store)?).await?;
+        let history = self.inner.store.history().await.map_err(Error::Store)?;
         // The instances are copied after the view is free again.
-        let (revision, found, more) = self.0.view.read().find(&query);
+        let (revision, found, more) = self.inner.view.read().find(&query);
         let instances = found.iter().map(|found| found.instance.clone()).collect();
         Ok(Discovered { revision, history: Some(history), instances, more })
     }
@@ -188,12 +206,23 @@ impl StoreRegistry {
         if health.is_some() || after.is_some() || limit.is_some() {
             return Err(Error::Invalid { what: "watch", rule: "it is filtered by service only" });
         }
-        let own = self.0.store.history().await.map_err(Error::Store)?;
+        let own = self.inner.store.history().await.map_err(Error::Store)?;
         if history.is_some_and(|history| history != own) {
             return Err(Error::OtherHistory);
         }
-        let watch = self.0.store.watch(PREFIX, from).await.map_err(watch::error)?;
+        let watch = self.inner.store.watch(PREFIX, from).await.map_err(watch::error)?;
         Ok(Box::new(watch::Instances::new(watch, service, from)))
+    }
+
+    /// Refuses to touch what this handle protects.
+    fn permit(&self, instance: &Instance) -> Result<(), Error> {
+        match self.protects {
+            Some(key) if instance.metadata.contains_key(key) => {
+                let detail = format!("the instance `{}` is another's: its metadata has `{key}`", instance.id);
+                Err(Error::Refused { code: Code::PermissionDenied, detail })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Waits until the view was read once.
@@ -203,7 +232,7 @@ impl StoreRegistry {
 
     /// Waits until the view shows that revision.
     async fn seen(&self, revision: Revision) -> Result<(), Error> {
-        time::timeout(VIEW_WAIT_MAX, self.0.view.reached(revision)).await.map_err(|_| Error::Unavailable(None))?
+        time::timeout(VIEW_WAIT_MAX, self.inner.view.reached(revision)).await.map_err(|_| Error::Unavailable(None))?
     }
 }
 
@@ -250,7 +279,7 @@ impl Registry for StoreRegistry {
     fn services(&self) -> BoxFuture<'_, Result<Vec<ServiceSummary>, Error>> {
         Box::pin(async {
             self.loaded().await?;
-            Ok(self.0.view.read().services())
+            Ok(self.inner.view.read().services())
         })
     }
 

@@ -17,6 +17,7 @@ use turmoil::fs::shim::std::fs as files;
 
 pub use files::{
     File, OpenOptions, create_dir_all, metadata, read, read_dir, read_to_string, remove_dir_all, remove_file, rename,
+    symlink_metadata,
 };
 
 /// A folder for its owner alone.

@@ -16,7 +16,13 @@ use bytes::Bytes;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{config, error::ApiError, guard, health, instances, spans, traces};
+use crate::{
+    access::{self, Access, tokens},
+    audit::{self, Audited},
+    config,
+    error::ApiError,
+    guard, health, instances, spans, traces,
+};
 
 /// The largest body of a request.
 const BODY_MAX: usize = 8 << 20;
@@ -31,6 +37,10 @@ pub(crate) struct Shared {
     pub(crate) metrics: metric::Registry,
     pub(crate) drain: Drain,
     pub(crate) data_dir: PathBuf,
+    pub(crate) access: Arc<Access>,
+    pub(crate) audit: Arc<Audited>,
+    /// The registry for who may not touch what the supervisor runs.
+    pub(crate) foreign: Arc<dyn Registry>,
 }
 
 #[derive(OpenApi)]
@@ -63,6 +73,9 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(spans::take))
         .routes(routes!(traces::search))
         .routes(routes!(traces::trace))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(audit::list::list))
 }
 
 /// The OpenAPI document of the API.
@@ -90,6 +103,7 @@ pub(crate) fn router(shared: Shared) -> Router {
             ApiError::new(Code::MethodNotAllowed, format!("{method} is not for {}", uri.path()))
         })
         .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(middleware::from_fn(guard::guard))
+        .layer(middleware::from_fn_with_state(shared.clone(), access::demand))
+        .layer(middleware::from_fn_with_state(shared.access.is_loopback(), guard::guard))
         .with_state(shared)
 }

@@ -17,17 +17,12 @@ use bowline_provider_remote::wire::{self, encode_config_error};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::{api::Shared, error::ApiError, watch::WATCH_CONTENT_TYPE};
+use crate::{actor, api::Shared, error::ApiError, watch::WATCH_CONTENT_TYPE};
 
 /// The media type of a schema.
 const SCHEMA_CONTENT_TYPE: &str = "application/schema+json";
 /// The most versions that are told at once: more than are kept.
 const HISTORY_MAX: usize = 1000;
-
-/// Whom a request is from, as far as it was found out.
-fn author_of(_parts: &Parts) -> Author {
-    Author::anonymous()
-}
 
 /// The author of a request's changes.
 pub(crate) struct By(Author);
@@ -35,8 +30,9 @@ pub(crate) struct By(Author);
 impl<S: Sync> FromRequestParts<S> for By {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(author_of(parts)))
+    async fn from_request_parts(_parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        let acting = actor::current();
+        Ok(Self(Author::new(actor::name(&acting.actor)).unwrap_or_else(|_| Author::anonymous())))
     }
 }
 

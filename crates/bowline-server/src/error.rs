@@ -2,12 +2,15 @@
 
 use axum::{
     extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection},
-    http::HeaderValue,
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use bowline_model::{Code, error::chain};
 use bowline_transport::problem::{Problem, code_of_status};
 use serde_json::{Map, Value};
+
+/// How whoever is not known is to authenticate (RFC 6750).
+const CHALLENGE: &str = "Bearer realm=\"bowline\"";
 
 tokio::task_local! {
     /// The trace id of the request at hand, for the problem document.
@@ -21,17 +24,28 @@ pub(crate) struct ApiError {
     detail: String,
     /// What programs need of it: further members of the problem document.
     extra: Map<String, Value>,
+    reason: Option<&'static str>,
 }
 
 impl ApiError {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), extra: Map::new() }
+        Self { code, detail: detail.into(), extra: Map::new(), reason: None }
     }
 
     /// The same with further members.
     pub(crate) fn with(mut self, extra: Map<String, Value>) -> Self {
         self.extra.extend(extra);
         self
+    }
+
+    /// The same with the rule that refused, in `snake_case`.
+    pub(crate) fn with_reason(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+
+    /// What is told about it.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// An error of a lower floor: its own words for the caller, its causes for the log.
@@ -100,7 +114,11 @@ impl IntoResponse for ApiError {
         let mut problem = Problem::new(self.code, self.detail);
         problem.trace_id = trace_id;
         problem.extra = self.extra;
+        problem.reason = self.reason;
         let mut response = problem.into_response().map(axum::body::Body::new);
+        if self.code == Code::Unauthenticated {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
         response.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
         response
     }

@@ -8,12 +8,13 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use bowline_model::{Code, Health, Instance, InstanceId, ServiceName};
-use bowline_provider_remote::wire;
-use bowline_registry::{Error, HEARTBEATS_MAX};
+use bowline_model::{Code, Health, Instance, InstanceId, ServiceName, instance::METADATA_RESERVED_PREFIX};
+use bowline_provider_remote::wire::{self, Role};
+use bowline_registry::{Error, HEARTBEATS_MAX, Registry};
 use serde::Deserialize;
 
 use crate::{
+    actor,
     api::Shared,
     error::ApiError,
     health::now,
@@ -144,7 +145,15 @@ pub(crate) async fn register(
     let Path(id) = id?;
     let Json(registration) = body?;
     let (instance, ttl) = registration.into_instance(InstanceId::new(&id)?);
-    let revision = shared.registry.register(instance, ttl).await.map_err(|error| match error {
+    if let Some(key) = instance.metadata.keys().find(|key| key.starts_with(METADATA_RESERVED_PREFIX)) {
+        let detail = format!(
+            "metadata `{key}`: what begins with `{METADATA_RESERVED_PREFIX}` is Bowline's own, name it otherwise"
+        );
+        return Err(ApiError::new(Code::Unprocessable, detail));
+    }
+    let id = instance.id.clone();
+    let revision = registry(&shared).register(instance, ttl).await.map_err(|error| match error {
+        Error::Refused { code: Code::PermissionDenied, .. } => supervised(&id),
         // All it judges stands in the body, which could be read.
         Error::Invalid { .. } => ApiError::of(Code::Unprocessable, &error),
         error => error.into(),
@@ -162,7 +171,23 @@ pub(crate) async fn deregister(
 ) -> Result<axum::http::StatusCode, ApiError> {
     let Path(id) = id?;
     let id = InstanceId::new(&id)?;
-    if shared.registry.deregister(&id).await? { Ok(axum::http::StatusCode::NO_CONTENT) } else { Err(unknown(&id)) }
+    let is_gone = registry(&shared).deregister(&id).await.map_err(|error| match error {
+        Error::Refused { code: Code::PermissionDenied, .. } => supervised(&id),
+        error => error.into(),
+    })?;
+    if is_gone { Ok(axum::http::StatusCode::NO_CONTENT) } else { Err(unknown(&id)) }
+}
+
+/// The registry as whoever acts may change it.
+fn registry(shared: &Shared) -> &dyn Registry {
+    if actor::has_role(Role::Admin) { &*shared.registry } else { &*shared.foreign }
+}
+
+fn supervised(id: &InstanceId) -> ApiError {
+    let detail = format!(
+        "the instance `{id}` is run by this Bowline: its supervisor alone changes it, or whoever has a token of the role admin"
+    );
+    ApiError::new(Code::PermissionDenied, detail).with_reason("supervised")
 }
 
 /// Renews one instance's lease.

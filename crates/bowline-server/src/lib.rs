@@ -5,7 +5,10 @@
 //! up`). What it knows is in the store: a restart, or another server, reads the same (lease renewals
 //! excepted).
 
+mod access;
+mod actor;
 mod api;
+mod audit;
 mod config;
 mod error;
 mod guard;
@@ -13,10 +16,12 @@ mod health;
 mod instances;
 mod node;
 mod schema;
+pub mod secret;
 mod spans;
 mod traces;
 mod watch;
 
+pub use access::{MakeRootError, RootTokenError, read_root_token};
 pub use api::openapi;
 pub use node::{Error, Node, Settings};
 pub use schema::RoutesCheck;

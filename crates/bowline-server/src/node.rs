@@ -3,8 +3,9 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use bowline_config::{ConfigManager, StoreConfig};
-use bowline_model::Code;
+use bowline_model::{Code, Secret, instance::METADATA_SUPERVISED};
 use bowline_observe::TraceStore;
+use bowline_provider_remote::wire::Role;
 use bowline_registry::{Registry, StoreRegistry};
 use bowline_runtime::{
     drain::{self, Drain, Drainer},
@@ -14,11 +15,16 @@ use bowline_runtime::{
 };
 use bowline_store::Embedded;
 use bowline_transport::server;
+use http::Request;
+use hyper::{body::Incoming, service::Service};
 use hyper_util::service::TowerToHyperService;
 
 use crate::{
+    access::{self, Access, MakeRootError},
     api::{self, Shared},
+    audit::Audited,
     schema::{Judge, RoutesCheck},
+    secret::NoRandomness,
 };
 
 /// What a node is told.
@@ -65,6 +71,15 @@ pub enum Error {
         #[source]
         source: bowline_observe::Error,
     },
+    /// The root token cannot be made.
+    #[error("cannot make the root token in {}", path.display())]
+    RootToken {
+        /// The data folder.
+        path: PathBuf,
+        /// What the system or the store says.
+        #[source]
+        source: MakeRootError,
+    },
     /// The API's address is taken or not ours.
     #[error("the API cannot listen on {addr}: choose another address with --api, or --api off")]
     Listen {
@@ -81,6 +96,7 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::DataDir { .. } | Self::Listen { .. } => Code::FailedPrecondition,
+            Self::RootToken { source, .. } => source.code(),
             Self::Store { source, .. } => source.code(),
             Self::Traces { source, .. } => source.code(),
         }
@@ -90,6 +106,7 @@ impl Error {
     pub fn retryable(&self) -> bool {
         match self {
             Self::DataDir { .. } | Self::Listen { .. } => false,
+            Self::RootToken { source, .. } => source.retryable(),
             Self::Store { source, .. } => source.retryable(),
             Self::Traces { source, .. } => source.retryable(),
         }
@@ -104,6 +121,7 @@ pub struct Node {
     traces: Arc<TraceStore>,
     metrics: metric::Registry,
     addr: Option<SocketAddr>,
+    access: Arc<Access>,
     drainer: Drainer,
     server: Option<JoinHandle<()>>,
 }
@@ -150,28 +168,28 @@ impl Node {
         fs::create_private_dir_all(&data_dir).map_err(data_error)?;
         let data_dir = std::path::absolute(&data_dir).map_err(data_error)?;
         let store = open_store(&data_dir, &metrics).await?;
-        let registry: Arc<dyn Registry> = Arc::new(StoreRegistry::new(Arc::new(store.clone())));
-        let config: Arc<dyn ConfigManager> = Arc::new(StoreConfig::new(Arc::new(store.clone()), Arc::new(judge)));
-        let traces = match open_traces(&data_dir, traces_bytes_max, &metrics).await {
-            Ok(traces) => traces,
+        let (drainer, drain) = drain::channel();
+        let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let told = Told { data_dir, traces_bytes_max, addr, metrics, drain, judge };
+        let shared = match open_over(&store, told).await {
+            Ok(shared) => shared,
             Err(error) => {
                 store.close().await;
                 return Err(error);
             }
         };
-        let (drainer, drain) = drain::channel();
-        let shared = Shared {
-            store: Arc::new(store.clone()),
-            registry: registry.clone(),
-            config: config.clone(),
-            traces: traces.clone(),
-            metrics: metrics.clone(),
-            drain: drain.clone(),
-            data_dir,
-        };
-        let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let Shared { registry, config, traces, metrics, drain, access, .. } = shared.clone();
         let server = listener.map(|listener| task::spawn(serve(listener, shared, drain, grace)));
-        Ok(Self { store, registry, config, traces, metrics, addr, drainer, server })
+        Ok(Self { store, registry, config, traces, metrics, addr, access, drainer, server })
+    }
+
+    /// A token of that role for whoever lives in this process, or was started by it; it ends with the
+    /// process and is kept nowhere.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn lend_token(&self, name: &str, role: Role) -> Result<Secret, NoRandomness> {
+        self.access.lend(name, role)
     }
 
     /// The registry, for whoever lives in this process.
@@ -218,9 +236,37 @@ impl Node {
     }
 }
 
+/// What a node's parts are told.
+struct Told {
+    data_dir: PathBuf,
+    traces_bytes_max: u64,
+    addr: Option<SocketAddr>,
+    metrics: metric::Registry,
+    drain: Drain,
+    judge: Judge,
+}
+
+/// Everything that is over the store.
+async fn open_over(store: &Embedded, told: Told) -> Result<Shared, Error> {
+    let Told { data_dir, traces_bytes_max, addr, metrics, drain, judge } = told;
+    let store_error = |source| Error::Store { path: data_dir.clone(), source };
+    let audit = Arc::new(Audited::open(Arc::new(store.clone())).await.map_err(store_error)?);
+    let access = Arc::new(Access::new(Arc::clone(&audit), addr, &metrics));
+    let root_error = |source| Error::RootToken { path: data_dir.clone(), source };
+    access.make_root(&data_dir).await.map_err(root_error)?;
+    let registry = StoreRegistry::new(audit.clone());
+    let config = Arc::new(StoreConfig::new(audit.clone(), Arc::new(judge)));
+    let traces = open_traces(&data_dir, traces_bytes_max, &metrics).await?;
+    let foreign = Arc::new(registry.protecting(METADATA_SUPERVISED));
+    let (store, registry) = (audit.clone(), Arc::new(registry));
+    Ok(Shared { store, registry, config, traces, metrics, drain, data_dir, access, audit, foreign })
+}
+
 async fn open_store(data_dir: &std::path::Path, metrics: &metric::Registry) -> Result<Embedded, Error> {
     let path = data_dir.to_path_buf();
-    let settings = bowline_store::Settings::new(path.join("store.redb"));
+    let mut settings = bowline_store::Settings::new(path.join("store.redb"));
+    // With each change comes an entry of the audit, and later its removal.
+    settings.history_max *= 3;
     match Embedded::open(settings, metrics).await {
         Ok(store) => Ok(store),
         Err(source) => Err(Error::Store { path, source }),
@@ -247,5 +293,23 @@ async fn serve(listener: net::TcpListener, shared: Shared, drain: Drain, grace: 
     let metrics = server::Metrics::new(&shared.metrics, "api");
     let service = TowerToHyperService::new(api::router(shared));
     let settings = server::Settings { grace, metrics, ..server::Settings::default() };
-    server::serve(listener, settings, drain, move |_peer| service.clone()).await;
+    server::serve(listener, settings, drain, move |peer| FromPeer { service: service.clone(), peer: peer.remote })
+        .await;
+}
+
+/// Tells each request whence it comes.
+struct FromPeer<S> {
+    service: S,
+    peer: Option<SocketAddr>,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for FromPeer<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> S::Future {
+        request.extensions_mut().insert(access::From(self.peer));
+        self.service.call(request)
+    }
 }

@@ -20,7 +20,8 @@ pub use entries::{
     limits_are_refused, ranges_are_paged_in_order, revisions_count_changes,
 };
 pub use leases::{
-    a_commit_with_a_lease_is_one_step, a_lease_ends_unless_it_is_renewed, a_revoked_lease_is_final,
+    a_commit_with_a_lease_is_one_step, a_lasting_key_outlives_the_lease_granted_with_it,
+    a_lease_ends_unless_it_is_renewed, a_lease_tells_its_keys, a_revoked_lease_is_final,
     keys_put_anew_leave_their_lease,
 };
 pub use watches::{
@@ -52,6 +53,8 @@ pub async fn all(store: Arc<dyn Store>, reopen: Reopen) {
     a_revoked_lease_is_final(shared).await;
     keys_put_anew_leave_their_lease(shared).await;
     a_commit_with_a_lease_is_one_step(shared).await;
+    a_lasting_key_outlives_the_lease_granted_with_it(shared).await;
+    a_lease_tells_its_keys(shared).await;
     a_restart_keeps_all_of_it(store, reopen).await;
 }
 

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crate::{
-    Error,
-    port::{Op, Txn},
-};
+use crate::{Error, port::Txn};
 
 /// The longest key, in bytes of UTF-8.
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -65,7 +62,7 @@ pub fn check_txn(txn: &Txn) -> Result<(), Error> {
             return invalid("transaction", "it changes each key at most once");
         }
         bytes += op.key().len();
-        if let Op::Put { value, .. } = op {
+        if let Some(value) = op.value() {
             if value.len() > VALUE_BYTES_MAX {
                 return invalid("value", "it has at most 1 MiB");
             }

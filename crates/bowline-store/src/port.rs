@@ -34,7 +34,7 @@ pub trait Store: Send + Sync + 'static {
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Revision, Error>>;
 
     /// Grants a lease and commits in one step: every put that names no lease is bound to the new
-    /// one. When it fails nothing is granted.
+    /// one, but for [`Op::PutLasting`]. When it fails nothing is granted.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether it happens.
@@ -61,6 +61,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// How long a lease lives unless it is renewed.
     fn time_left(&self, lease: LeaseId) -> BoxFuture<'_, Result<Duration, Error>>;
+
+    /// The keys that live by a lease now, sorted; none where there is no such lease.
+    fn lease_keys(&self, lease: LeaseId) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>>;
 
     /// Which history the revisions count.
     fn history(&self) -> BoxFuture<'_, Result<HistoryId, Error>>;
@@ -155,6 +158,14 @@ pub enum Op {
         value: Bytes,
         /// The lease it lives by from now on.
         lease: Option<LeaseId>,
+    },
+    /// Creates or replaces a key that lives by no lease, not even by the one that its transaction is
+    /// granted.
+    PutLasting {
+        /// The key.
+        key: String,
+        /// Its value.
+        value: Bytes,
     },
     /// Deletes a key; a missing one is no error.
     Delete {
@@ -262,6 +273,12 @@ impl Txn {
         self
     }
 
+    /// Adds a put without a lease, also where the transaction is granted one.
+    pub fn put_lasting(mut self, key: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        self.ops.push(Op::PutLasting { key: key.into(), value: value.into() });
+        self
+    }
+
     /// Adds a deletion.
     pub fn delete(mut self, key: impl Into<String>) -> Self {
         self.ops.push(Op::Delete { key: key.into() });
@@ -273,7 +290,15 @@ impl Op {
     /// The key it changes.
     pub fn key(&self) -> &str {
         match self {
-            Self::Put { key, .. } | Self::Delete { key } => key,
+            Self::Put { key, .. } | Self::PutLasting { key, .. } | Self::Delete { key } => key,
+        }
+    }
+
+    /// The value it puts; none if it deletes.
+    pub fn value(&self) -> Option<&Bytes> {
+        match self {
+            Self::Put { value, .. } | Self::PutLasting { value, .. } => Some(value),
+            Self::Delete { .. } => None,
         }
     }
 }

@@ -7,6 +7,9 @@ use bowline_runtime::fs;
 
 use crate::{Error, Settings, expand::Placeholders};
 
+/// The variable that holds an instance's credential.
+pub(crate) const TOKEN: &str = "BOWLINE_TOKEN";
+
 /// Variables, by their names.
 pub(crate) type Environment = BTreeMap<String, String>;
 
@@ -41,6 +44,9 @@ pub(crate) fn of_service(service: &Service, settings: &Settings, placeholders: P
     tell("BOWLINE_DATA_DIR", settings.data_dir.to_string_lossy().into_owned());
     if let Some(api) = settings.api {
         tell("BOWLINE_API", format!("http://{api}"));
+    }
+    if let Some(token) = &settings.token {
+        tell(TOKEN, token.expose().to_owned());
     }
     variables
 }

@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     Exit,
-    environment::Environment,
+    environment::{self, Environment},
     keeper::{KILL, TERMINATE, tree},
     run::RunId,
 };
@@ -36,8 +36,8 @@ const SWEEPS_MAX: u32 = 100;
 /// Time between two looks.
 const SWEEP_EVERY: Duration = Duration::from_millis(10);
 
-/// What is to be run.
-#[derive(Debug, Clone, Copy)]
+/// What is to be run. Not for printing: the environment may hold credentials.
+#[derive(Clone, Copy)]
 pub(crate) struct Order<'a> {
     /// The keeper's executable.
     pub(crate) keeper: &'a Path,
@@ -90,6 +90,8 @@ impl Kept {
         let mut keeper = Command::new(order.keeper)
             .args(["keeper", "--", "sh", "-c", &direct(order.command)])
             .current_dir(order.dir)
+            // Ours is nobody else's: who starts a system may be its administrator.
+            .env_remove(environment::TOKEN)
             .envs(order.environment)
             .env(tree::MARK, &mark)
             .stdin(OwnedFd::from(theirs))

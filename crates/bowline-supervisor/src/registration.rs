@@ -10,13 +10,10 @@ use std::{
     time::Duration,
 };
 
-use bowline_model::{Instance, InstanceId};
+use bowline_model::{Instance, InstanceId, instance::METADATA_SUPERVISED};
 use bowline_registry::{Error, HEARTBEATS_MAX, Query, Registry};
 use bowline_runtime::{task, time};
 use tokio::sync::watch;
-
-/// The metadata key by which registrations of ours are known.
-const SUPERVISED: &str = "bowline.supervised";
 
 /// The longest a call to the registry may take.
 const CALL_MAX: Duration = Duration::from_secs(5);
@@ -67,7 +64,7 @@ impl std::fmt::Debug for Shared {
 
 /// Marks an instance as registered by a supervisor.
 pub(crate) fn mark(instance: &mut Instance, pid: u32) {
-    instance.metadata.insert(SUPERVISED.to_owned(), "true".to_owned());
+    instance.metadata.insert(METADATA_SUPERVISED.to_owned(), "true".to_owned());
     instance.metadata.insert("pid".to_owned(), pid.to_string());
 }
 
@@ -89,7 +86,7 @@ async fn clear_once(registry: &dyn Registry) -> Result<(), Error> {
     let mut query = Query::default();
     loop {
         let found = bounded(registry.discover(&query)).await?;
-        for instance in found.instances.iter().filter(|instance| instance.metadata.contains_key(SUPERVISED)) {
+        for instance in found.instances.iter().filter(|instance| instance.metadata.contains_key(METADATA_SUPERVISED)) {
             bounded(registry.deregister(&instance.id)).await?;
         }
         query.after = found.instances.last().map(|instance| instance.id.clone());

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use bowline_model::policy::Backoff;
+use bowline_model::{Secret, policy::Backoff};
 use bowline_runtime::metric;
 
 use crate::workspace::Layout;
@@ -18,6 +18,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where the platform's API is reached; absent: instances are not told.
     pub api: Option<SocketAddr>,
+    /// What instances show to the API; absent: they are given no credential.
+    pub token: Option<Secret>,
     /// The executable whose subcommand `keeper` calls [`keeper::run`](crate::keeper::run).
     pub keeper: PathBuf,
     /// The longest a drain waits between SIGTERM and SIGKILL.
@@ -45,6 +47,7 @@ impl Settings {
             target_dir: layout.target_dir,
             data_dir,
             api: None,
+            token: None,
             keeper,
             grace: Duration::from_secs(10),
             startup_max: Duration::from_mins(1),

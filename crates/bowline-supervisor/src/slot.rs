@@ -51,13 +51,19 @@ pub(crate) struct Common {
 }
 
 /// What all instances of a service share.
-#[derive(Debug)]
 pub(crate) struct Template {
     pub(crate) service: ServiceName,
     /// The shell command, expanded.
     pub(crate) command: String,
     pub(crate) check: Check,
     pub(crate) environment: Environment,
+}
+
+impl std::fmt::Debug for Template {
+    /// Without the environment, which may hold credentials.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Template").field("service", &self.service).finish_non_exhaustive()
+    }
 }
 
 /// What is to become of an instance.

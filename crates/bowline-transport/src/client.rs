@@ -5,7 +5,7 @@ use std::time::Duration;
 use bowline_model::{Address, Code};
 use bowline_runtime::time;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Builder};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request::Builder};
 use http_body_util::BodyExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -29,6 +29,7 @@ pub struct HttpClient {
     endpoint: Endpoint,
     timeout: Duration,
     answer_bytes_max: usize,
+    headers: HeaderMap,
 }
 
 /// Why an answer cannot be used.
@@ -132,6 +133,7 @@ impl HttpClient {
             endpoint: Endpoint::http1(address),
             timeout: Duration::from_secs(10),
             answer_bytes_max: ANSWER_BYTES_MAX,
+            headers: HeaderMap::new(),
         }
     }
 
@@ -143,6 +145,14 @@ impl HttpClient {
     /// The same with another bound on the bytes of a whole answer.
     pub fn with_answer_bytes_max(self, answer_bytes_max: usize) -> Self {
         Self { answer_bytes_max, ..self }
+    }
+
+    /// The same with a header in each request that has none of that name, as a credential: debugging
+    /// does not print its value.
+    pub fn with_header(mut self, name: HeaderName, mut value: HeaderValue) -> Self {
+        value.set_sensitive(true);
+        self.headers.insert(name, value);
+        self
     }
 
     /// The same over connections shared with others.
@@ -218,7 +228,10 @@ impl HttpClient {
     ///
     /// # Cancel safety
     /// As [`HttpClient::send_json`].
-    pub async fn stream(&self, request: Request<Body>) -> Result<Response<ResponseBody<SharedPool>>, ClientError> {
+    pub async fn stream(&self, mut request: Request<Body>) -> Result<Response<ResponseBody<SharedPool>>, ClientError> {
+        for (name, value) in &self.headers {
+            request.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
         let answer = send(&self.pool, &self.endpoint, request).await;
         answer.map_err(|source| ClientError::Transport { address: self.addr(), source })
     }

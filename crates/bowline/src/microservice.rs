@@ -119,7 +119,11 @@ impl Microservice {
     /// Outside a tokio runtime.
     pub fn new(settings: Settings) -> Self {
         let metrics = metric::Registry::default();
-        let registry = settings.api.clone().map(|api| Arc::new(RemoteRegistry::new(api)));
+        let bearer = settings.bearer.clone();
+        let registry = settings.api.clone().map(|api| {
+            let registry = RemoteRegistry::new(api);
+            Arc::new(bearer.clone().into_iter().fold(registry, RemoteRegistry::with_bearer))
+        });
         // A folder of this instance alone; one named by the process id would never be read again.
         let snapshots =
             settings.has_lasting_id.then(|| settings.data_dir.join("discovery").join(settings.instance.as_str()));
@@ -132,7 +136,7 @@ impl Microservice {
                 let (queue, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, &metrics);
                 let tracer =
                     Tracer::new(settings.service.as_str(), settings.instance.as_str(), ParentBased::new(1.0), queue);
-                (tracer, Some(RemoteReporter::start(api, spans, &metrics)))
+                (tracer, Some(RemoteReporter::start(api, bearer, spans, &metrics)))
             }
             None => (Tracer::disabled(), None),
         };

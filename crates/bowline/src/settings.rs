@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use bowline_model::{Address, Code, InstanceId, ServiceName, data, instance::check_address, policy::CallPolicy};
+use bowline_model::{
+    Address, Code, InstanceId, Secret, ServiceName, data, instance::check_address, policy::CallPolicy,
+};
+use bowline_provider_remote::Bearer;
 use bowline_runtime::fs;
 
 /// Who this process is, where it listens and whom it may call.
@@ -16,6 +19,7 @@ use bowline_runtime::fs;
 /// | `BOWLINE_LISTEN` | where to listen, `IP:PORT` | `127.0.0.1:0` |
 /// | `BOWLINE_ADVERTISE` | where others reach it, `IP:PORT`; needed to register what listens on every address | where it listens |
 /// | `BOWLINE_API` | the server, `http://IP:PORT` | no discovery but the snapshot's, no reports |
+/// | `BOWLINE_TOKEN` | the credential for that server | none is sent |
 /// | `BOWLINE_DATA_DIR` | where state lives | `.bowline` |
 /// | `BOWLINE_CALLS` | JSON: service → policy of the declared call | the default policy |
 /// | `BOWLINE_DATA_<NAME>` | connection string of an owned resource | see [`Settings::data`] |
@@ -27,6 +31,7 @@ pub struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) advertise: Option<SocketAddr>,
     pub(crate) api: Option<Address>,
+    pub(crate) bearer: Option<Bearer>,
     pub(crate) data_dir: PathBuf,
     pub(crate) calls: BTreeMap<ServiceName, CallPolicy>,
     pub(crate) data: BTreeMap<String, String>,
@@ -92,6 +97,8 @@ impl Settings {
             listen.parse().map_err(|_| Error::new("BOWLINE_LISTEN", &format!("`{listen}` is not IP:PORT")))?;
         let advertise = vars.remove("BOWLINE_ADVERTISE").map(|text| parse_advertise(&text)).transpose()?;
         let api = vars.remove("BOWLINE_API").map(|url| parse_api(&url)).transpose()?;
+        let bearer = vars.remove("BOWLINE_TOKEN").map(|token| Bearer::new(&Secret::new(token))).transpose();
+        let bearer = bearer.map_err(|error| Error::new("BOWLINE_TOKEN", &error))?;
         let data_dir = vars.remove("BOWLINE_DATA_DIR").map_or_else(|| PathBuf::from(".bowline"), PathBuf::from);
         let calls = match vars.remove("BOWLINE_CALLS") {
             Some(json) => serde_json::from_str(&json).map_err(|error| Error::new("BOWLINE_CALLS", &error))?,
@@ -108,7 +115,19 @@ impl Settings {
             ));
         }
         let data = vars.into_iter().filter(|(name, _)| name.starts_with("BOWLINE_DATA_")).collect();
-        Ok(Self { service, instance, listen, advertise, api, data_dir, calls, data, is_supervised, has_lasting_id })
+        Ok(Self {
+            service,
+            instance,
+            listen,
+            advertise,
+            api,
+            bearer,
+            data_dir,
+            calls,
+            data,
+            is_supervised,
+            has_lasting_id,
+        })
     }
 
     /// The connection string of a resource this service owns, by its name in `bowline.toml`.
@@ -211,10 +230,21 @@ mod tests {
             ("BOWLINE_ADVERTISE", "9000"),
             ("BOWLINE_ADVERTISE", "0.0.0.0:9000"),
             ("BOWLINE_ADVERTISE", "10.0.0.1:0"),
+            ("BOWLINE_TOKEN", ""),
+            ("BOWLINE_TOKEN", "two words"),
         ] {
             let error = Settings::from_vars("order", vars(&[(name, value)])).unwrap_err();
             assert_eq!(error.variable, name);
         }
+    }
+
+    #[test]
+    fn a_token_is_not_printed() {
+        let settings = Settings::from_vars("order", vars(&[("BOWLINE_TOKEN", "bwl_ab_cd")])).unwrap();
+        assert!(settings.bearer.is_some());
+        assert!(!format!("{settings:?}").contains("bwl_ab"), "{settings:?}");
+        let error = Settings::from_vars("order", vars(&[("BOWLINE_TOKEN", "bwl ab")])).unwrap_err();
+        assert!(!error.to_string().contains("bwl ab"), "{error}");
     }
 
     #[test]

@@ -16,11 +16,12 @@ use crate::system::{Call, Check, Service};
 const REPLICAS_MAX: u32 = 100;
 
 /// Variables that Bowline sets for every instance; a file that sets them would be overruled.
-pub(super) const ENV_RESERVED: [&str; 9] = [
+pub(super) const ENV_RESERVED: [&str; 10] = [
     "BOWLINE_SERVICE",
     "BOWLINE_INSTANCE",
     "BOWLINE_LISTEN",
     "BOWLINE_API",
+    "BOWLINE_TOKEN",
     "BOWLINE_DATA_DIR",
     "BOWLINE_SUPERVISED",
     "BOWLINE_CALLS",

@@ -39,7 +39,7 @@ fn dropped_for(reason: &'static str, metrics: &Registry) -> u64 {
 fn reporter(addr: std::net::SocketAddr, metrics: &Registry) -> (Tracer, RemoteReporter) {
     let (sender, spans) = queue(10_000, metrics);
     let tracer = Tracer::new("order", "order-1", Always, sender);
-    (tracer, RemoteReporter::start(addr, spans, metrics))
+    (tracer, RemoteReporter::start(addr, None, spans, metrics))
 }
 
 #[tokio::test]

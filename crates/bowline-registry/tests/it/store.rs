@@ -332,3 +332,30 @@ async fn a_closed_store_is_an_error_not_a_wait() {
     let error = fixture.registry.register(instance("a-2"), None).await.unwrap_err();
     assert_eq!(error.code(), Code::Unavailable);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_handle_protects_is_not_changed_by_way_of_it() {
+    let fixture = Fixture::new().await;
+    let foreign = fixture.registry.protecting("owner");
+    let mut owned = instance("order-1");
+    owned.metadata.insert("owner".to_owned(), "us".to_owned());
+    let is_refused = |result: Result<(), Error>| {
+        let error = result.unwrap_err();
+        assert!(error.code() == Code::PermissionDenied && error.to_string().contains("order-1"), "{error}");
+        assert!(!error.retryable());
+    };
+    is_refused(foreign.register(owned.clone(), None).await.map(|_| ()));
+    for ttl in [None, Some(TTL)] {
+        fixture.registry.register(owned.clone(), ttl).await.unwrap();
+        is_refused(foreign.register(instance("order-1"), ttl).await.map(|_| ()));
+        let elsewhere = Instance { service: service("evil"), ..instance("order-1") };
+        is_refused(foreign.register(elsewhere, ttl).await.map(|_| ()));
+        is_refused(foreign.deregister(&id("order-1")).await.map(|_| ()));
+        let found = foreign.discover(&Query::default()).await.unwrap().instances;
+        assert_eq!(found, [owned.clone()]);
+    }
+    foreign.register(instance("order-2"), None).await.unwrap();
+    assert!(foreign.deregister(&id("order-2")).await.unwrap());
+    assert!(fixture.registry.deregister(&id("order-1")).await.unwrap());
+    foreign.register(instance("order-1"), None).await.unwrap();
+}

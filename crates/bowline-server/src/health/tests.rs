@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bowline_runtime::{BoxFuture, drain, metric};
+use bowline_runtime::{BoxFuture, metric};
 use bowline_store::{Embedded, Entry, Error, HistoryId, LeaseId, Page, Revision, Store, Txn, Watch};
 
 use super::*;
@@ -44,6 +44,10 @@ impl Store for ReadOnly {
         self.0.revoke(lease)
     }
 
+    fn lease_keys(&self, lease: LeaseId) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
+        self.0.lease_keys(lease)
+    }
+
     fn time_left(&self, lease: LeaseId) -> BoxFuture<'_, Result<Duration, Error>> {
         self.0.time_left(lease)
     }
@@ -69,18 +73,8 @@ async fn a_store_that_cannot_be_written_is_not_ready() {
     let node = Node::start(settings, metric::Registry::default()).await.unwrap();
     let other = bowline_store::Settings::new(dir.path().join("other.redb"));
     let store = Embedded::open(other, &metric::Registry::default()).await.unwrap();
-    let (_drainer, drain) = drain::channel();
-    let shared = |store: Arc<dyn Store>| Shared {
-        store,
-        registry: node.registry(),
-        config: node.config(),
-        traces: node.traces(),
-        metrics: metric::Registry::default(),
-        drain: drain.clone(),
-        data_dir: dir.path().to_owned(),
-    };
-    assert_eq!(readyz(State(shared(Arc::new(store.clone())))).await.unwrap(), "ok\n");
-    let refused = readyz(State(shared(Arc::new(ReadOnly(store))))).await.unwrap_err();
+    assert_eq!(ready(&store, &*node.registry()).await.unwrap(), "ok\n");
+    let refused = ready(&ReadOnly(store), &*node.registry()).await.unwrap_err();
     let (code, detail) = refused.into_parts();
     assert_eq!(code, Code::Unavailable);
     assert!(detail.contains("cannot be written") && detail.contains("restart"), "{detail}");

@@ -260,14 +260,17 @@ async fn acknowledgements_are_told_by_the_status() {
 }
 
 #[tokio::test]
-async fn bowlines_own_documents_need_a_judge() {
+async fn bowlines_own_documents_need_an_administrator_and_a_judge() {
     let fixture = Fixture::start().await;
+    let root = fixture.root();
     let routes = "/v1/config/bowline/routes";
     for target in [routes, "/v1/config/bowline/other"] {
-        let refused = fixture.ask("PUT", target, publication("")).await;
+        fixture.ask("PUT", target, publication("")).await.problem(401, "unauthenticated");
+        let refused = fixture.ask_as(&root, "PUT", target, publication("")).await;
         refused.problem(422, "unprocessable");
         assert_eq!(refused.json()["violations"][0]["rule"], "reserved");
-        fixture.ask("PUT", &format!("{target}/schema"), "{}").await.problem(422, "unprocessable");
+        let schema = fixture.ask_as(&root, "PUT", &format!("{target}/schema"), "{}").await;
+        schema.problem(422, "unprocessable");
     }
 
     let check = RoutesCheck::new(|text| {
@@ -278,10 +281,12 @@ async fn bowlines_own_documents_need_a_judge() {
     let place = settings(&dir, Some(([127, 0, 0, 1], 0).into()));
     let node = Node::start_with_routes(place, metric::Registry::default(), check).await.unwrap();
     let fixture = Fixture::of(dir, node);
-    assert_eq!(fixture.ask("PUT", routes, publication("a = 1")).await.status, 200);
-    let refused = fixture.ask("PUT", routes, publication("bad = 1")).await;
+    let root = fixture.root();
+    assert_eq!(fixture.ask_as(&root, "PUT", routes, publication("a = 1")).await.status, 200);
+    let refused = fixture.ask_as(&root, "PUT", routes, publication("bad = 1")).await;
     assert_eq!(refused.problem(422, "unprocessable"), "the document breaks its rules: /route/0: bad (route)");
-    fixture.ask("PUT", "/v1/config/bowline/other", publication("")).await.problem(422, "unprocessable");
+    let other = fixture.ask_as(&root, "PUT", "/v1/config/bowline/other", publication("")).await;
+    other.problem(422, "unprocessable");
 }
 
 #[tokio::test]

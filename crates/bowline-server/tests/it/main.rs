@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
 
+mod access;
+mod audit;
 mod config;
 mod guard;
 mod instances;

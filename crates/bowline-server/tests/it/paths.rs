@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Fixture, registration};
 
 /// The operations of the API.
-const OPERATIONS: [(&str, &str); 25] = [
+const OPERATIONS: [(&str, &str); 29] = [
     ("GET", "/livez"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
@@ -28,9 +28,13 @@ const OPERATIONS: [(&str, &str); 25] = [
     ("PUT", "/v1/instances/{id}"),
     ("POST", "/v1/heartbeats"),
     ("POST", "/v1/instances/{id}/heartbeat"),
+    ("GET", "/v1/audit"),
     ("GET", "/v1/server"),
     ("GET", "/v1/services"),
     ("POST", "/v1/spans"),
+    ("GET", "/v1/tokens"),
+    ("POST", "/v1/tokens"),
+    ("DELETE", "/v1/tokens/{id}"),
     ("GET", "/v1/traces"),
     ("GET", "/v1/traces/{id}"),
 ];
@@ -129,7 +133,7 @@ async fn the_server_says_who_it_is() {
     let fixture = Fixture::start().await;
     let before = fixture.client().server().await.unwrap();
     let data_dir = fixture.dir.path().join("data").canonicalize().unwrap();
-    assert_eq!(before.data_dir, data_dir.display().to_string());
+    assert_eq!(before.data_dir, Some(data_dir.display().to_string()));
     assert_eq!(before.pid, std::process::id());
     assert_eq!(before.version, env!("CARGO_PKG_VERSION"));
     let revision = fixture.register("order-1").await;

@@ -2,8 +2,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use bowline_model::{Instance, InstanceId, ServiceName};
-use bowline_provider_remote::{Client, RemoteConfig, RemoteRegistry};
+use bowline_model::{Instance, InstanceId, Secret, ServiceName};
+use bowline_provider_remote::{
+    Client, RemoteConfig, RemoteRegistry,
+    wire::{AuditList, CreatedToken},
+};
 use bowline_runtime::{
     metric,
     net::TcpStream,
@@ -42,13 +45,49 @@ impl Fixture {
     }
 
     pub(crate) async fn start_in(dir: TempDir) -> Self {
-        let node = start(settings(&dir, Some(([127, 0, 0, 1], 0).into()))).await.unwrap();
+        Self::start_on(dir, [127, 0, 0, 1]).await
+    }
+
+    /// A node that listens on every address.
+    pub(crate) async fn start_everywhere() -> Self {
+        Self::start_on(bowline_testkit::temp_dir(), [0, 0, 0, 0]).await
+    }
+
+    async fn start_on(dir: TempDir, ip: [u8; 4]) -> Self {
+        let node = start(settings(&dir, Some((ip, 0).into()))).await.unwrap();
         Self::of(dir, node)
     }
 
     pub(crate) fn of(dir: TempDir, node: Node) -> Self {
-        let addr = node.addr().unwrap();
+        let addr = ([127, 0, 0, 1], node.addr().unwrap().port()).into();
         Self { dir, node, addr }
+    }
+
+    /// The root token, as whoever may read the data folder knows it.
+    pub(crate) fn root(&self) -> Secret {
+        bowline_server::read_root_token(&self.dir.path().join("data")).unwrap()
+    }
+
+    /// Makes a token of that role.
+    pub(crate) async fn token(&self, name: &str, role: &str) -> CreatedToken {
+        let body = format!(r#"{{"name":"{name}","role":"{role}"}}"#);
+        let answer = self.ask_as(&self.root(), "POST", "/v1/tokens", body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        serde_json::from_slice(&answer.body).unwrap()
+    }
+
+    /// As [`Fixture::ask`], with a token.
+    pub(crate) async fn ask_as(&self, token: &Secret, method: &str, target: &str, body: impl Into<Bytes>) -> Answer {
+        let authorization = format!("Bearer {}", token.expose());
+        let headers = [("content-type", "application/json"), ("authorization", &*authorization)];
+        self.ask_with(method, target, &headers, body).await
+    }
+
+    /// The newest entries of the audit.
+    pub(crate) async fn audit(&self, query: &str) -> AuditList {
+        let answer = self.ask_as(&self.root(), "GET", &format!("/v1/audit{query}"), "").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        serde_json::from_slice(&answer.body).unwrap()
     }
 
     /// Stops it, and starts another on the same folder.

@@ -90,3 +90,34 @@ pub async fn a_commit_with_a_lease_is_one_step(store: &Arc<dyn Store>) {
     assert!(store.revoke(other).await.expect("revokes"));
     assert!(store.range("c/leased/", None, 1).await.expect("reads").entries.is_empty());
 }
+
+/// A key put to last is bound to no lease, not even to that of its transaction.
+pub async fn a_lasting_key_outlives_the_lease_granted_with_it(store: &Arc<dyn Store>) {
+    let txn = Txn::default().put("c/lasting/leased", "1").put_lasting("c/lasting/key", "1");
+    let (_, lease) = store.commit_leased(txn, TTL).await.expect("commits");
+    let entry = store.get("c/lasting/key").await.expect("reads").expect("is there");
+    assert_eq!((entry.value.as_ref(), entry.lease), (b"1".as_ref(), None));
+    assert!(store.revoke(lease).await.expect("revokes"));
+    let page = store.range("c/lasting/", None, 10).await.expect("reads");
+    assert_eq!(page.entries.iter().map(|entry| &*entry.key).collect::<Vec<_>>(), ["c/lasting/key"]);
+    let lease = store.grant(TTL).await.expect("grants");
+    store.commit(Txn::default().put_leased("c/lasting/key", "2", lease)).await.expect("commits");
+    store.commit(Txn::default().put_lasting("c/lasting/key", "3")).await.expect("commits");
+    assert!(store.revoke(lease).await.expect("revokes"));
+    assert!(store.get("c/lasting/key").await.expect("reads").is_some(), "putting anew leaves the lease");
+}
+
+/// A lease tells its keys, of which it has none at its end.
+pub async fn a_lease_tells_its_keys(store: &Arc<dyn Store>) {
+    let lease = store.grant(TTL).await.expect("grants");
+    assert!(store.lease_keys(lease).await.expect("reads").is_empty());
+    let txn = Txn::default().put_leased("c/told/b", "1", lease).put_leased("c/told/a", "1", lease);
+    store.commit(txn.put("c/told/free", "1")).await.expect("commits");
+    let keys = store.lease_keys(lease).await.expect("reads");
+    assert_eq!(keys.iter().map(|key| &**key).collect::<Vec<_>>(), ["c/told/a", "c/told/b"]);
+    store.commit(Txn::default().put("c/told/a", "2")).await.expect("commits");
+    assert_eq!(store.lease_keys(lease).await.expect("reads").len(), 1);
+    assert!(store.revoke(lease).await.expect("revokes"));
+    assert!(store.lease_keys(lease).await.expect("reads").is_empty());
+    assert!(store.lease_keys(LeaseId(u64::MAX)).await.expect("reads").is_empty());
+}

@@ -139,8 +139,8 @@ impl<'a> Draft<'a> {
         let (mut added, mut removed) = (0, 0);
         for op in &txn.ops {
             removed += self.current(op.key()).map_or(0, entry_bytes);
-            if let Op::Put { key, value, .. } = op {
-                added += (key.len() + value.len()) as u64;
+            if let Some(value) = op.value() {
+                added += (op.key().len() + value.len()) as u64;
             }
         }
         let after = self.outcome.data_bytes + added - removed;
@@ -158,17 +158,15 @@ impl<'a> Draft<'a> {
     }
 
     fn apply(&mut self, op: Op, granted: Option<LeaseId>, revision: Revision) -> Option<Change> {
-        match op {
-            Op::Delete { key } => self.delete(&key),
-            Op::Put { key, value, lease } => {
-                let key = Arc::<str>::from(key);
-                let created = self.current(&key).map_or(revision, |entry| entry.created);
-                let entry =
-                    Entry { key: Arc::clone(&key), value, created, modified: revision, lease: lease.or(granted) };
-                self.outcome.entries.insert(key, Some(entry.clone()));
-                Some(Change::Put(entry))
-            }
-        }
+        let (key, value, lease) = match op {
+            Op::Delete { key } => return self.delete(&key),
+            Op::Put { key, value, lease } => (Arc::<str>::from(key), value, lease.or(granted)),
+            Op::PutLasting { key, value } => (Arc::from(key), value, None),
+        };
+        let created = self.current(&key).map_or(revision, |entry| entry.created);
+        let entry = Entry { key: Arc::clone(&key), value, created, modified: revision, lease };
+        self.outcome.entries.insert(key, Some(entry.clone()));
+        Some(Change::Put(entry))
     }
 
     fn delete(&mut self, key: &str) -> Option<Change> {

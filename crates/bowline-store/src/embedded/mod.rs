@@ -218,6 +218,10 @@ impl Store for Embedded {
         now(self.0.shared.leases.time_left(lease))
     }
 
+    fn lease_keys(&self, lease: LeaseId) -> BoxFuture<'_, Result<Vec<Arc<str>>, Error>> {
+        now(Ok(self.0.shared.leases.keys(lease).into_iter().collect()))
+    }
+
     fn history(&self) -> BoxFuture<'_, Result<HistoryId, Error>> {
         now(Ok(self.0.shared.history))
     }

@@ -113,10 +113,7 @@ impl Drop for Closing {
 
 impl Command {
     fn bytes(&self) -> usize {
-        let bytes = |op: &Op| match op {
-            Op::Put { key, value, .. } => key.len() + value.len(),
-            Op::Delete { key } => key.len(),
-        };
+        let bytes = |op: &Op| op.key().len() + op.value().map_or(0, bytes::Bytes::len);
         match self {
             Self::Commit { txn, .. } => txn.ops.iter().map(bytes).sum(),
             Self::End { .. } | Self::Close { .. } => 0,

@@ -30,16 +30,12 @@ impl Model {
         let revision = self.revision + 1;
         for op in &txn.ops {
             match op {
-                Op::Put { key, value, lease } => {
+                Op::Put { .. } | Op::PutLasting { .. } => {
+                    let (key, value) = (op.key(), op.value().unwrap());
+                    let lease = if let Op::Put { lease, .. } = op { *lease } else { None };
                     let created = self.entries.get(key).map_or(revision, |entry| entry.created);
-                    let entry = Entry {
-                        key: key.as_str().into(),
-                        value: value.clone(),
-                        created,
-                        modified: revision,
-                        lease: *lease,
-                    };
-                    self.entries.insert(key.clone(), entry);
+                    let entry = Entry { key: key.into(), value: value.clone(), created, modified: revision, lease };
+                    self.entries.insert(key.to_owned(), entry);
                     self.revision = revision;
                 }
                 Op::Delete { key } => {
@@ -76,7 +72,12 @@ fn random_txn(leases: &[LeaseId], revision: Revision) -> Txn {
             continue;
         }
         let lease = leases.get(rand::below(leases.len() * 2)).copied();
-        txn = if rand::below(3) == 0 { txn.delete(key) } else { txn.put_leased(key, rand::u64().to_string(), lease) };
+        let value = rand::u64().to_string();
+        txn = match rand::below(6) {
+            0 | 1 => txn.delete(key),
+            2 => txn.put_lasting(key, value),
+            _ => txn.put_leased(key, value, lease),
+        };
     }
     txn
 }

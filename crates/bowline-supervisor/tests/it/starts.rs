@@ -42,6 +42,21 @@ async fn replicas_become_ready_registered_and_known_by_events() {
 }
 
 #[tokio::test]
+async fn an_instance_has_the_credential_that_it_is_given_and_nobody_prints_it() {
+    for token in [Some("bwl_ab_cd"), None] {
+        let mut fixture = Fixture::new();
+        fixture.settings.token = token.map(bowline_model::Secret::new);
+        let supervisor = fixture.start([probe("order")]).await.unwrap();
+        supervisor.ready().await.unwrap();
+        let environment = get(&fixture.registry.get("order-1").unwrap().address, "/env");
+        let found = environment.lines().find_map(|line| line.strip_prefix("BOWLINE_TOKEN="));
+        assert_eq!(found, token);
+        let printed = format!("{supervisor:?} {:?} {:?}", fixture.settings, fixture.events.all());
+        assert!(!printed.contains("bwl_ab"), "{printed}");
+    }
+}
+
+#[tokio::test]
 async fn an_instance_is_told_who_it_is_and_what_it_owns_and_calls() {
     let mut fixture = Fixture::new();
     fixture.settings.api = Some(([127, 0, 0, 1], 7117).into());

@@ -69,3 +69,18 @@ fn other_failures_are_told_apart() {
         assert_eq!((error.code(), error.retryable()), (Code::Unavailable, true));
     });
 }
+
+#[test]
+fn a_header_of_the_client_goes_with_every_request_and_is_not_printed() {
+    run(async |_| {
+        let server = bowline_testkit::HttpServer::start(|_| bowline_testkit::Answer::Status(200, "1".to_owned()));
+        let client = HttpClient::new(server.addr())
+            .with_header(http::header::AUTHORIZATION, http::HeaderValue::from_static("Bearer hunter2"));
+        let _: Value = client.get_json("/a").await.unwrap();
+        let own = http::Request::get("/b").header("authorization", "own").body(bowline_transport::Body::empty());
+        client.request(own.unwrap()).await.unwrap();
+        let seen: Vec<_> = server.requests().iter().map(|request| request.headers["authorization"].clone()).collect();
+        assert_eq!(seen, ["Bearer hunter2", "own"]);
+        assert!(!format!("{client:?}").contains("hunter2"), "{client:?}");
+    });
+}

@@ -1,0 +1,133 @@
+//! Which role each operation demands: one table, which the tests hold against the OpenAPI document.
+
+use bowline_model::ConfigKey;
+use bowline_provider_remote::wire::Role;
+
+/// What an operation demands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Demand {
+    /// The least role; none: no credential, wherever the API listens.
+    pub(crate) least: Option<Role>,
+    /// Whether a credential is demanded on loopback too.
+    pub(crate) on_loopback: bool,
+}
+
+/// Everybody may.
+const OPEN: Demand = Demand { least: None, on_loopback: false };
+/// Reads.
+const VIEWER: Demand = Demand { least: Some(Role::Viewer), on_loopback: false };
+/// Changes what runs.
+const EDITOR: Demand = Demand { least: Some(Role::Editor), on_loopback: false };
+/// Lends identity, or weakens a rule.
+const GUARDED: Demand = Demand { least: Some(Role::Admin), on_loopback: true };
+
+/// Method and path as in the OpenAPI document, and what they demand.
+const RULES: [(&str, &str, Demand); 29] = [
+    ("GET", "/livez", OPEN),
+    ("GET", "/readyz", OPEN),
+    ("GET", "/metrics", VIEWER),
+    ("GET", "/openapi.json", VIEWER),
+    ("GET", "/v1/server", VIEWER),
+    ("GET", "/v1/services", VIEWER),
+    ("GET", "/v1/instances", VIEWER),
+    ("PUT", "/v1/instances/{id}", EDITOR),
+    ("DELETE", "/v1/instances/{id}", EDITOR),
+    ("POST", "/v1/instances/{id}/heartbeat", EDITOR),
+    ("POST", "/v1/heartbeats", EDITOR),
+    ("GET", "/v1/config", VIEWER),
+    ("GET", "/v1/config/{namespace}/{name}", VIEWER),
+    ("PUT", "/v1/config/{namespace}/{name}", EDITOR),
+    ("DELETE", "/v1/config/{namespace}/{name}", EDITOR),
+    ("GET", "/v1/config/{namespace}/{name}/history", VIEWER),
+    ("POST", "/v1/config/{namespace}/{name}/rollback", EDITOR),
+    ("GET", "/v1/config/{namespace}/{name}/schema", VIEWER),
+    ("PUT", "/v1/config/{namespace}/{name}/schema", EDITOR),
+    ("DELETE", "/v1/config/{namespace}/{name}/schema", EDITOR),
+    ("GET", "/v1/config/{namespace}/{name}/status", VIEWER),
+    ("PUT", "/v1/config/{namespace}/{name}/status/{instance}", EDITOR),
+    ("POST", "/v1/spans", EDITOR),
+    ("GET", "/v1/traces", VIEWER),
+    ("GET", "/v1/traces/{id}", VIEWER),
+    ("GET", "/v1/audit", VIEWER),
+    ("GET", "/v1/tokens", GUARDED),
+    ("POST", "/v1/tokens", GUARDED),
+    ("DELETE", "/v1/tokens/{id}", GUARDED),
+];
+
+/// The beginning of the paths of documents, behind which their namespace stands.
+const CONFIG_PREFIX: &str = "/v1/config/{";
+
+/// What a request demands; `template` is the path it matched, `first` that path's first parameter.
+///
+/// Where nothing matches, nothing is done: whoever may read is told so. A path without a rule is
+/// closed.
+pub(crate) fn demand(method: &str, template: Option<&str>, first: Option<&str>) -> Demand {
+    let Some(template) = template else { return VIEWER };
+    // What answers GET answers HEAD.
+    let method = if method == "HEAD" { "GET" } else { method };
+    // Routes are such a document: with them, a rule of the gateway could be weakened.
+    let is_reserved = template.starts_with(CONFIG_PREFIX) && first == Some(ConfigKey::RESERVED_NAMESPACE);
+    if is_reserved && method != "GET" {
+        return GUARDED;
+    }
+    let of_path = || RULES.iter().filter(|(_, path, _)| *path == template);
+    match of_path().find(|(known, _, _)| *known == method) {
+        Some((_, _, demand)) => *demand,
+        // The router answers that the method is not for this path.
+        None if of_path().next().is_some() => VIEWER,
+        None => GUARDED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_operation_has_one_rule_and_every_rule_an_operation() {
+        let document = serde_json::to_value(crate::openapi()).unwrap();
+        let mut operations = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for method in ["get", "put", "post", "delete", "patch", "options", "head", "trace"] {
+                if item.get(method).is_some() {
+                    operations.insert((method.to_uppercase(), path.clone()));
+                }
+            }
+        }
+        let rules: BTreeSet<_> =
+            RULES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+        assert_eq!(rules, operations);
+        assert_eq!(rules.len(), RULES.len(), "one rule each");
+    }
+
+    #[test]
+    fn what_changes_something_demands_an_editor_at_least() {
+        for (method, path, demand) in RULES {
+            match method {
+                "GET" => {}
+                _ => assert!(demand.least >= Some(Role::Editor), "{method} {path}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_rule_is_closed() {
+        assert_eq!(demand("GET", Some("/v1/forgotten"), None), GUARDED);
+        assert_eq!(demand("PATCH", Some("/v1/services"), None), VIEWER);
+        assert_eq!(demand("GET", None, None), VIEWER);
+        assert_eq!(demand("HEAD", Some("/livez"), None), OPEN);
+        assert_eq!(demand("HEAD", Some("/v1/tokens"), None), GUARDED);
+    }
+
+    #[test]
+    fn bowlines_own_documents_are_an_administrators() {
+        for path in ["/v1/config/{namespace}/{name}", "/v1/config/{ns}/{name}/rollback"] {
+            for method in ["PUT", "POST", "DELETE", "PATCH"] {
+                assert_eq!(demand(method, Some(path), Some("bowline")), GUARDED, "{method} {path}");
+            }
+        }
+        assert_eq!(demand("PUT", Some("/v1/instances/{id}"), Some("bowline")), EDITOR, "no namespace");
+    }
+}
