@@ -3,14 +3,18 @@
 use std::fmt::Write as _;
 
 use anyhow::Context as _;
-use bowline_provider_remote::Client;
+use bowline_model::Code;
+use bowline_provider_remote::{Bearer, Client};
 use serde::Serialize;
 
-use crate::{args, style};
+use crate::{args, credential, style};
 
-/// A client of the Bowline that the flags name.
-pub(crate) fn client(query: &args::Query) -> Client {
-    Client::new(query.api.0)
+/// A client of the Bowline that the flags name, with the credential there is.
+pub(crate) async fn client(query: &args::Query) -> anyhow::Result<Client> {
+    let client = Client::new(query.api.0);
+    let Some(token) = credential::find(query).await? else { return Ok(client) };
+    let bearer = Bearer::new(&token).context("--token, or BOWLINE_TOKEN, cannot be used")?;
+    Ok(client.with_bearer(bearer))
 }
 
 /// The answer, or an error that says what to do.
@@ -18,6 +22,10 @@ pub(crate) fn answered<T>(query: &args::Query, answer: Result<T, bowline_transpo
     use bowline_transport::ClientError;
     match answer {
         Ok(value) => Ok(value),
+        Err(ClientError::Answer { problem, .. }) if problem.code == Code::Unauthenticated => {
+            let what_to_do = "give one with --token or BOWLINE_TOKEN; the server's data folder holds one in root.token";
+            Err(anyhow::anyhow!("{}; {what_to_do}", problem.detail))
+        }
         Err(ClientError::Answer { problem, .. }) => Err(anyhow::anyhow!("{}", problem.detail)),
         Err(error @ ClientError::Transport { .. }) => {
             let what_to_do = format!(

@@ -1,8 +1,9 @@
 //! The command line: every command, flag and default.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
-use bowline_model::units;
+use bowline_model::{Secret, units};
+use bowline_provider_remote::wire::{AuditClass, Role};
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// One binary for running microservices: discovery, balancing, breaking, gateway, tracing.
@@ -23,6 +24,87 @@ pub(crate) enum Command {
     Traces(Traces),
     /// Shows one trace as a waterfall: who called whom, which instance, which attempt
     Trace(Trace),
+    /// Makes, lists and revokes tokens for the API
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Makes API keys for a gateway's clients
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Lists who changed what, newest first
+    Audit(Audit),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Makes a token, which is printed this once
+    Create(TokenCreate),
+    /// Lists the tokens there are, without their secrets
+    List(TokenList),
+    /// Ends a token at once
+    Revoke(TokenRevoke),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TokenCreate {
+    /// Whom or what it is for
+    pub(crate) name: String,
+    /// What it may do: viewer reads, editor changes what runs, admin decides who may what
+    #[arg(long, value_name = "ROLE", default_value = "viewer")]
+    pub(crate) role: Role,
+    /// How long it lives: 30d [default: until revoked]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) expires: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) query: Query,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TokenList {
+    #[command(flatten)]
+    pub(crate) query: Query,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TokenRevoke {
+    /// The token's id, as `bowline token list` shows it
+    pub(crate) id: String,
+    #[command(flatten)]
+    pub(crate) query: Query,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Makes an API key, which is printed this once, and what bowline.toml holds of it
+    New(KeyNew),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeyNew {
+    /// Whose key it is
+    #[arg(value_parser = subject)]
+    pub(crate) subject: String,
+    /// How to print
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Audit {
+    /// Only entries of this kind: registry, other or refused
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Option<AuditClass>,
+    /// Only entries older than the one of this id
+    #[arg(long, value_name = "ID")]
+    pub(crate) before: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) query: Query,
 }
 
 #[derive(Debug, clap::Args)]
@@ -99,6 +181,9 @@ pub(crate) struct Query {
     /// The running Bowline to ask
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7117", env = "BOWLINE_API")]
     pub(crate) api: Api,
+    /// The token to show it [default: on this machine, the root token of its data folder]
+    #[arg(long, value_name = "TOKEN", env = "BOWLINE_TOKEN", hide_env_values = true, value_parser = secret)]
+    pub(crate) token: Option<Secret>,
     /// How to print
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
@@ -126,13 +211,7 @@ impl FromStr for Listen {
         if text == "off" {
             return Ok(Self::Off);
         }
-        let addr: SocketAddr = text.parse().map_err(|_| "write IP:PORT, as 127.0.0.1:0, or off".to_owned())?;
-        if !addr.ip().is_loopback() {
-            return Err(
-                "only loopback addresses for now: beyond it credentials are needed, which are not built yet".to_owned()
-            );
-        }
-        Ok(Self::At(addr))
+        text.parse().map(Self::At).map_err(|_| "write IP:PORT, as 127.0.0.1:0, or off".to_owned())
     }
 }
 
@@ -153,6 +232,21 @@ fn duration(text: &str) -> Result<Duration, String> {
     units::parse_duration(text).map_err(str::to_owned)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "clap asks for it")]
+fn secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text))
+}
+
+/// A subject goes into a header.
+fn subject(text: &str) -> Result<String, &'static str> {
+    let is_visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_visible && (1..=128).contains(&text.len()) {
+        Ok(text.to_owned())
+    } else {
+        Err("write 1 to 128 visible ASCII characters, no spaces")
+    }
+}
+
 fn size(text: &str) -> Result<u64, String> {
     let bytes = units::parse_bytes(text)?;
     if bytes < 1 << 20 { Err("at least 1 MiB".to_owned()) } else { Ok(bytes) }
@@ -170,10 +264,25 @@ mod tests {
     }
 
     #[test]
-    fn listeners_are_loopback_or_off() {
+    fn a_token_is_not_printed() {
+        let args = Args::try_parse_from(["bowline", "services", "--token", "bwl_ab_cd"]).unwrap();
+        assert!(!format!("{args:?}").contains("bwl_ab"), "{args:?}");
+    }
+
+    #[test]
+    fn a_subject_is_one_word() {
+        assert!(subject("acme-2@example.com").is_ok());
+        for bad in ["", "two words", "é", "line\n", &"a".repeat(129)] {
+            assert!(subject(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn listeners_are_addresses_or_off() {
         assert_eq!("off".parse(), Ok(Listen::Off));
         assert_eq!("127.0.0.1:0".parse(), Ok(Listen::At(([127, 0, 0, 1], 0).into())));
-        for bad in ["", "8080", "0.0.0.0:8080", "localhost:80"] {
+        assert_eq!("0.0.0.0:8080".parse(), Ok(Listen::At(([0, 0, 0, 0], 8080).into())));
+        for bad in ["", "8080", "localhost:80"] {
             assert!(bad.parse::<Listen>().is_err(), "{bad}");
         }
     }

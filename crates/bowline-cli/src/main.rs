@@ -2,8 +2,11 @@
 
 mod api;
 mod args;
+mod audit;
+mod credential;
 mod duration;
 mod events;
+mod key;
 mod outlet;
 mod prefix;
 mod problems;
@@ -12,15 +15,17 @@ mod stop;
 mod style;
 mod summary;
 mod table;
+mod token;
 mod traces;
 mod up;
 mod waterfall;
+mod when;
 
 use std::{io::Write as _, process::ExitCode};
 
 use clap::Parser;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, KeyCommand};
 
 /// Exit code of a run that failed.
 const FAILED: u8 = 1;
@@ -49,6 +54,9 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Services(services) => runtime.block_on(services::run(services)),
         Command::Traces(traces) => runtime.block_on(traces::search(traces)),
         Command::Trace(trace) => runtime.block_on(traces::show(trace)),
+        Command::Token { command } => runtime.block_on(token::run(command)),
+        Command::Key { command: KeyCommand::New(new) } => key::new(&new),
+        Command::Audit(audit) => runtime.block_on(audit::run(audit)),
     };
     // What still blocks (a read of standard input, a lookup) must not hold up the exit.
     runtime.shutdown_background();

@@ -13,7 +13,7 @@ use crate::{
 /// Lists the instances of all services, or of one, of which there must be some.
 pub(crate) async fn run(args: args::Services) -> anyhow::Result<ExitCode> {
     let args::Services { name, query } = args;
-    let client = api::client(&query);
+    let client = api::client(&query).await?;
     let list = api::answered(&query, client.instances(name.as_deref()).await)?;
     match query.output {
         Output::Json => api::print_json(&list)?,

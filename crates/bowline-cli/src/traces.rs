@@ -28,7 +28,7 @@ pub(crate) async fn search(args: args::Traces) -> anyhow::Result<ExitCode> {
     let args::Traces { service, operation, min_duration, attr, error, limit, query } = args;
     let wanted =
         TracesQuery { service, operation, min_duration, attr, error: error.then_some(true), limit: Some(limit) };
-    let list = api::answered(&query, api::client(&query).traces(&wanted).await)?;
+    let list = api::answered(&query, api::client(&query).await?.traces(&wanted).await)?;
     match query.output {
         Output::Json => api::print_json(&list)?,
         Output::Text if list.traces.is_empty() && !list.is_cut => style::line("no trace matches"),
@@ -83,7 +83,7 @@ fn age_of(trace: &wire::Trace) -> Duration {
 
 /// Shows one trace.
 pub(crate) async fn show(args: args::Trace) -> anyhow::Result<ExitCode> {
-    let trace = api::answered(&args.query, whole(&api::client(&args.query), &args.id).await)?;
+    let trace = api::answered(&args.query, whole(&api::client(&args.query).await?, &args.id).await)?;
     match args.query.output {
         Output::Json => api::print_json(&trace)?,
         Output::Text => {

@@ -1,11 +1,18 @@
 //! `bowline up`: a whole system in one process tree, from its file to its drain.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use bowline_gateway::Gateway;
 use bowline_model::System;
 use bowline_observe::TraceStore;
+use bowline_provider_remote::wire::Role;
 use bowline_registry::Discovery;
 use bowline_runtime::{
     metric, net,
@@ -133,7 +140,13 @@ impl Running {
         let platform = &self.platform;
         let layout = workspace::locate(&dir);
         let mut settings = bowline_supervisor::Settings::new(layout, platform.data_dir.clone(), keeper);
-        settings.api = platform.node.addr();
+        if let Some(addr) = platform.node.addr() {
+            settings.api = Some(reached_at(addr));
+            if !addr.ip().to_canonical().is_loopback() {
+                settings.token = Some(platform.node.lend_token("instances", Role::Editor)?);
+                tracing::warn!(%addr, "the API is open to other machines: tokens travel unencrypted until TLS is built");
+            }
+        }
         settings.grace = args.grace;
         settings.metrics = platform.metrics.clone();
         let supervisor = Supervisor::start(system.clone(), settings, platform.node.registry(), events).await;
@@ -232,6 +245,16 @@ impl Platform {
         let gateway = Gateway::start(settings, routes, discovery, self.tracer.clone(), &self.metrics).await?;
         Ok(Some(gateway))
     }
+}
+
+/// Where what listens there is reached from this machine.
+fn reached_at(addr: SocketAddr) -> SocketAddr {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, addr.port())
 }
 
 fn taken(what: &str, flag: &str, addr: SocketAddr, error: &std::io::Error) -> anyhow::Error {

@@ -34,7 +34,7 @@ pub(crate) use entry::Record;
 /// Under which keys the entries are.
 const PREFIX: &str = "audit/";
 /// What nobody decides and many do: each instance tells which configuration it runs.
-const UNRECORDED: &str = "config/status/";
+const UNRECORDED: &str = "config/ack/";
 /// Under which keys the registry is.
 const REGISTRY: &str = "registry/";
 /// The most operations of a transaction, beside which its entry has place.

@@ -1,4 +1,5 @@
-//! The control-plane node: the HTTP/JSON API over registry, configuration and traces.
+//! The control-plane node: the HTTP/JSON API over registry, configuration and traces, who may ask it, and
+//! its audit.
 //!
 //! A [`Node`] opens the data folder, serves the API and hands the same registry, configuration
 //! and trace store to whoever lives in its process (the gateway and the supervisor under `bowline

@@ -77,7 +77,10 @@ impl Home {
     /// The same with further variables.
     pub(crate) fn start_with(&self, args: &[&str], vars: &[(&str, &str)]) -> Running {
         let mut command = Command::new(bowline());
-        command.arg("up").arg(self.path()).args(["--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0"]);
+        command.arg("up").arg(self.path());
+        for listener in ["--api", "--gateway"].iter().filter(|flag| !args.contains(flag)) {
+            command.args([listener, "127.0.0.1:0"]);
+        }
         command.arg("--data-dir").arg(self.data_dir()).args(args);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command.envs(vars.iter().copied());

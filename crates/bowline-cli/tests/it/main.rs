@@ -1,6 +1,7 @@
 //! `bowline` as its users meet it: the real binary, real processes, real sockets.
 #![expect(clippy::unwrap_used, reason = "what fails here is the report of a failed test")]
 
+mod access;
 mod bad_files;
 mod crash;
 mod harness;

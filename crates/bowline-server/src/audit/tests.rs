@@ -131,12 +131,12 @@ async fn a_revoked_lease_is_one_recorded_change() {
 #[tokio::test]
 async fn acknowledgements_are_not_recorded() {
     let fixture = Fixture::new().await;
-    let (_, lease) = fixture.audited.commit_leased(put("config/status/shop/order/order-1"), TTL).await.unwrap();
-    fixture.audited.commit(Txn::default().delete("config/status/shop/order/order-1")).await.unwrap();
+    let (_, lease) = fixture.audited.commit_leased(put("config/ack/shop/order/order-1"), TTL).await.unwrap();
+    fixture.audited.commit(Txn::default().delete("config/ack/shop/order/order-1")).await.unwrap();
     assert!(fixture.audited.revoke(lease).await.unwrap());
     assert_eq!(fixture.entries().await, [""; 0]);
-    fixture.audited.commit(put("config/status/x").put("config/documents/x", "1")).await.unwrap();
-    assert_eq!(fixture.entries().await, ["+config/status/x +config/documents/x"]);
+    fixture.audited.commit(put("config/ack/x").put("config/documents/x", "1")).await.unwrap();
+    assert_eq!(fixture.entries().await, ["+config/ack/x +config/documents/x"]);
 }
 
 #[tokio::test]
