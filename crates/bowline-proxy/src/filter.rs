@@ -46,12 +46,9 @@ pub enum Verdict {
     /// It ends here, with this answer.
     Answer(Box<Response<Bytes>>),
     /// It cannot be decided yet: the filter is asked again when this has ended, which it does in bounded
-    /// time. Nothing has been counted or changed. A filter says so once for a request, or twice.
+    /// time. Nothing has been counted or changed. A filter says so once for a request.
     Wait(BoxFuture<'static, ()>),
 }
-
-/// How often one filter may have a request wait.
-pub(crate) const WAITS_MAX: usize = 2;
 
 /// Why a request is refused: what its client is told.
 #[derive(Debug, Clone)]
@@ -82,6 +79,8 @@ pub struct Visit<'a> {
     pub client: Option<IpAddr>,
     /// Whether it is a preflight for a route that [answers them](Filter::answers_preflights).
     pub is_preflight: bool,
+    /// Whether it has waited for this filter already.
+    pub has_waited: bool,
     /// Its span.
     pub span: &'a mut Span,
     pub(crate) exits: &'a mut Exits,

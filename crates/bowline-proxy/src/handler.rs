@@ -19,7 +19,7 @@ use crate::{
     cells::Cells,
     engine::Settings,
     error::{Error, rescue},
-    filter::{Exits, Filter, Verdict, Visit, WAITS_MAX},
+    filter::{Exits, Filter, Verdict, Visit},
     gate::Gates,
     headers::{self, Client, Seen},
     record::{Chosen, Record, note_method},
@@ -189,7 +189,8 @@ struct Visitor<'a> {
 
 impl Visitor<'_> {
     fn visit<'a>(&'a mut self, is_preflight: bool, record: &'a mut Record) -> Visit<'a> {
-        Visit { head: self.head, client: self.address, is_preflight, span: &mut record.span, exits: self.exits }
+        let (head, client, exits) = (&mut *self.head, self.address, &mut *self.exits);
+        Visit { head, client, is_preflight, has_waited: false, span: &mut record.span, exits }
     }
 
     fn begin(&mut self, filter: Option<&dyn Filter>, is_preflight: bool, record: &mut Record) {
@@ -205,8 +206,8 @@ impl Visitor<'_> {
         is_preflight: bool,
         record: &mut Record,
     ) -> Result<Option<Box<Response<Bytes>>>, Error> {
-        for _ in 0..=WAITS_MAX {
-            match filter.admit(&mut self.visit(is_preflight, record)) {
+        for has_waited in [false, true] {
+            match filter.admit(&mut Visit { has_waited, ..self.visit(is_preflight, record) }) {
                 Verdict::Pass => return Ok(None),
                 Verdict::Answer(answer) => return Ok(Some(answer)),
                 Verdict::Refuse(refusal) => return Err(Error::Refused(refusal)),
