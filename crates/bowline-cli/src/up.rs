@@ -241,8 +241,8 @@ impl Platform {
         if let Some(workers) = args.workers {
             settings.workers = usize::from(workers);
         }
-        let routes = system.table.routes.clone();
-        let gateway = Gateway::start(settings, routes, discovery, self.tracer.clone(), &self.metrics).await?;
+        let table = system.table.clone();
+        let gateway = Gateway::start(settings, table, discovery, self.tracer.clone(), &self.metrics).await?;
         Ok(Some(gateway))
     }
 }

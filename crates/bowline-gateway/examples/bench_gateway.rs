@@ -10,6 +10,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bowline_gateway::{Gateway, Settings};
 use bowline_model::{
     Instance, InstanceId, ServiceName,
+    gateway::RouteTable,
     policy::{Balance, BreakerPolicy, CallPolicy, RetryPolicy},
     route::{Backend, HostPattern, PathPattern, Route, RouteMatch},
 };
@@ -40,7 +41,8 @@ async fn serve(upstream: SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
     let tracer = Tracer::new("gateway", "bench", ParentBased::new(SAMPLED), reporter);
     let discovery = Arc::new(Discovery::new(Arc::new(Fixed(instance(upstream)?)), None));
     let settings = Settings { workers: 1, ..Settings::new(([127, 0, 0, 1], 0).into()) };
-    let gateway = Gateway::start(settings, routes()?, discovery, tracer, &metrics).await?;
+    let table = RouteTable { routes: routes()?, ..RouteTable::default() };
+    let gateway = Gateway::start(settings, table, discovery, tracer, &metrics).await?;
     println!("listening on {}", gateway.addr());
     while let Some(batch) = spans.next_batch(BATCH_MAX, BATCH_WAIT).await {
         drop(batch);

@@ -7,16 +7,18 @@ use std::{
     time::Duration,
 };
 
-use bowline_model::route::Route;
-use bowline_proxy::{Engine, Snapshot, matcher::Matcher};
+use bowline_model::{gateway::RouteTable, route::Route};
+use bowline_proxy::{Engine, Filter, Snapshot, matcher::Matcher};
 use bowline_registry::Discovery;
 use bowline_runtime::{metric::Registry, time};
 use bowline_telemetry::Tracer;
 use bowline_transport::{PoolSettings, server};
 
 use crate::{
-    Error,
+    Error, KeySetSettings,
     backends::{Backends, REPORTER},
+    chain::Chain,
+    policies::{Means, Policies},
 };
 
 /// How a gateway listens.
@@ -33,6 +35,8 @@ pub struct Settings {
     pub server: server::Settings,
     /// The bounds of each worker's connections to instances; its `metrics` are the gateway's to set.
     pub pool: PoolSettings,
+    /// How the keys are kept current that tokens are checked with.
+    pub key_sets: KeySetSettings,
 }
 
 impl Settings {
@@ -40,7 +44,7 @@ impl Settings {
     pub fn new(listen: SocketAddr) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let (server, pool) = (server::Settings::default(), PoolSettings::default());
-        Self { listen, workers, trusts_forwarded: false, server, pool }
+        Self { listen, workers, trusts_forwarded: false, server, pool, key_sets: KeySetSettings::default() }
     }
 }
 
@@ -51,9 +55,16 @@ pub const SETTLE_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Gateway {
     engine: Engine,
-    backends: Mutex<Backends>,
-    discovery: Arc<Discovery>,
-    metrics: Registry,
+    /// Held while the routes are replaced.
+    serving: Mutex<Serving>,
+    means: Means,
+}
+
+/// What is served, and what of it outlives its routes.
+#[derive(Debug, Default)]
+struct Serving {
+    backends: Backends,
+    policies: Policies,
 }
 
 impl Gateway {
@@ -63,8 +74,8 @@ impl Gateway {
     /// with what is known: the data plane does not wait for the control plane.
     ///
     /// # Errors
-    /// [`Error::AddressTaken`] and [`Error::Listen`]; [`Error::DuplicateRoute`] and
-    /// [`Error::Route`] for routes that cannot be served. Nothing is left behind.
+    /// [`Error::AddressTaken`] and [`Error::Listen`]; any other for a table that cannot be served. Nothing
+    /// is left behind.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -73,22 +84,23 @@ impl Gateway {
     /// Outside a tokio runtime, as it follows discovery in tasks.
     pub async fn start(
         settings: Settings,
-        routes: Vec<Route>,
+        table: RouteTable,
         discovery: Arc<Discovery>,
         tracer: Tracer,
         metrics: &Registry,
     ) -> Result<Self, Error> {
-        let Settings { listen, workers, trusts_forwarded, server, pool } = settings;
+        let Settings { listen, workers, trusts_forwarded, server, pool, key_sets } = settings;
         let reporter = REPORTER;
         let settings = bowline_proxy::Settings { listen, workers, reporter, trusts_forwarded, server, pool };
-        let mut backends = Backends::default();
-        let snapshot = supply(match_routes(&routes)?, &routes, &mut backends, &discovery, metrics);
-        if time::timeout(SETTLE_MAX, backends.settle(&discovery)).await.is_err() {
+        let means = Means { discovery, metrics: metrics.clone(), key_sets };
+        let mut serving = Serving::default();
+        let snapshot = serving.renew(&table, &means)?;
+        if time::timeout(SETTLE_MAX, serving.backends.settle(&means.discovery)).await.is_err() {
             tracing::warn!("gateway starts before the registry said where its services are");
         }
         let engine = Engine::start(&settings, snapshot, &tracer, metrics)?;
-        tracing::info!(addr = %engine.addr(), routes = routes.len(), workers, "gateway listens");
-        Ok(Self { engine, backends: Mutex::new(backends), discovery, metrics: metrics.clone() })
+        tracing::info!(addr = %engine.addr(), routes = table.routes.len(), workers, "gateway listens");
+        Ok(Self { engine, serving: Mutex::new(serving), means })
     }
 
     /// The address it listens on, with the port it got.
@@ -96,23 +108,23 @@ impl Gateway {
         self.engine.addr()
     }
 
-    /// Replaces the routes for the requests that come from now on; those in flight keep theirs.
+    /// Replaces what is served for the requests that come from now on; those in flight keep theirs.
     ///
-    /// A backend whose route's name and service were there before keeps its breakers, budget and
-    /// load; a breaker begins anew only where the route's breaker policy changed.
+    /// A backend whose route's name and service were there before keeps its breakers, budget and load; a
+    /// breaker begins anew only where the route's breaker policy changed. A limit keeps its counts where the
+    /// name of its route and its policy are as they were; a provider its keys, and what it knows of tokens,
+    /// where it is as it was.
     ///
     /// # Errors
-    /// [`Error::DuplicateRoute`] and [`Error::Route`]; the old routes stay.
+    /// Any that names a place in the table; what was served before stays, whole.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn set_routes(&self, routes: &[Route]) -> Result<(), Error> {
-        // Before anything is touched, so that the old routes stay whole if this fails.
-        let matcher = match_routes(routes)?;
-        let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = supply(matcher, routes, &mut backends, &self.discovery, &self.metrics);
+    pub fn set_table(&self, table: &RouteTable) -> Result<(), Error> {
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = serving.renew(table, &self.means)?;
         self.engine.set_snapshot(snapshot);
-        tracing::info!(routes = routes.len(), "gateway has new routes");
+        tracing::info!(routes = table.routes.len(), "gateway has new routes");
         Ok(())
     }
 
@@ -140,14 +152,19 @@ fn match_routes(routes: &[Route]) -> Result<Matcher, Error> {
     Ok(Matcher::new(routes)?)
 }
 
-/// Joins compiled routes with the upstreams they need.
-fn supply(
-    matcher: Matcher,
-    routes: &[Route],
-    backends: &mut Backends,
-    discovery: &Discovery,
-    metrics: &Registry,
-) -> Arc<Snapshot> {
-    backends.renew(routes, discovery, metrics);
-    Arc::new(Snapshot::new(matcher, routes, REPORTER, metrics, |route, backend| backends.get(route, backend)))
+impl Serving {
+    /// Makes what serves a table, of what is there and of new parts. On an error all stays as it was.
+    fn renew(&mut self, table: &RouteTable, means: &Means) -> Result<Arc<Snapshot>, Error> {
+        let matcher = match_routes(&table.routes)?;
+        let (policies, chains) = self.policies.renew(table, means)?;
+        // From here on nothing fails.
+        let Self { backends, policies: kept } = self;
+        *kept = policies;
+        backends.renew(&table.routes, &means.discovery, &means.metrics);
+        let upstream_of = |route: &Route, backend| backends.get(route, backend);
+        let snapshot = Snapshot::new(matcher, &table.routes, REPORTER, &means.metrics, upstream_of);
+        let filter = |chain: &Arc<Chain>| (!chain.is_empty()).then(|| Arc::clone(chain) as Arc<dyn Filter>);
+        let listener = filter(&chains.listener);
+        Ok(Arc::new(snapshot.with_filters(listener, |route| filter(&chains.routes[route]))))
+    }
 }

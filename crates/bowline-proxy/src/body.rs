@@ -10,9 +10,10 @@ use bowline_runtime::time::{self, Duration, Sleep};
 use bowline_transport::{Body, BoxError, LocalPool, server::Incoming};
 use bowline_upstream::ResponseBody;
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::{error::Error, record::Record};
+use crate::{error::Error, filter::Recode, record::Record};
 
 /// A body was longer than its route allows.
 #[derive(Debug, thiserror::Error)]
@@ -196,6 +197,85 @@ pub(crate) enum ProxyBody {
         /// Until the body ended; what is dropped before that is a client that left.
         record: Option<Record>,
     },
+    Recoded(Box<Recoded>),
+}
+
+/// An upstream's body that is rewritten as it streams.
+pub(crate) struct Recoded {
+    body: ResponseBody<LocalPool>,
+    coder: Box<dyn Recode>,
+    state: Recoding,
+    /// Until the body ended.
+    record: Option<Record>,
+}
+
+enum Recoding {
+    /// `is_kept`: the coder may have kept some of what came since it last gave something.
+    Streaming {
+        is_kept: bool,
+    },
+    /// Only trailers are left.
+    Trailers(HeaderMap),
+    Ended,
+}
+
+impl Recoded {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, bowline_transport::Error>>> {
+        while let Recoding::Streaming { is_kept } = self.state {
+            let given = match Pin::new(&mut self.body).poll_frame(cx) {
+                // Nothing comes for the moment: whoever reads has what has come so far.
+                Poll::Pending if is_kept => {
+                    self.state = Recoding::Streaming { is_kept: false };
+                    let given = self.coder.flush();
+                    if given.is_empty() {
+                        return Poll::Pending;
+                    }
+                    given
+                }
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(frame))) => self.take(frame),
+                Poll::Ready(Some(Err(error))) => {
+                    self.state = Recoding::Ended;
+                    self.record.take().into_iter().for_each(|record| record.break_off(&error));
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Poll::Ready(None) => {
+                    self.state = Recoding::Ended;
+                    self.coder.finish()
+                }
+            };
+            if !given.is_empty() {
+                self.finish_at_end();
+                return Poll::Ready(Some(Ok(Frame::data(given))));
+            }
+        }
+        let trailers = match std::mem::replace(&mut self.state, Recoding::Ended) {
+            Recoding::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
+            Recoding::Streaming { .. } | Recoding::Ended => None,
+        };
+        self.finish_at_end();
+        Poll::Ready(trailers)
+    }
+
+    /// Takes a frame of the body; gives what is ready.
+    fn take(&mut self, frame: Frame<Bytes>) -> Bytes {
+        match frame.into_data() {
+            Ok(data) => {
+                self.state = Recoding::Streaming { is_kept: true };
+                self.coder.push(&data)
+            }
+            Err(frame) => {
+                self.state = frame.into_trailers().map_or(Recoding::Ended, Recoding::Trailers);
+                self.coder.finish()
+            }
+        }
+    }
+
+    fn finish_at_end(&mut self) {
+        if let Recoding::Ended = self.state {
+            self.record.take().into_iter().for_each(Record::finish);
+        }
+    }
 }
 
 impl ProxyBody {
@@ -216,6 +296,11 @@ impl ProxyBody {
         let mut this = Self::Upstream { body, record: Some(record) };
         this.finish_at_end();
         this
+    }
+
+    pub(crate) fn recoded(body: ResponseBody<LocalPool>, coder: Box<dyn Recode>, record: Record) -> Self {
+        let (state, record) = (Recoding::Streaming { is_kept: false }, Some(record));
+        Self::Recoded(Box::new(Recoded { body, coder, state, record }))
     }
 
     /// Ends the record as soon as the last byte is passed on: who has all of it need not ask for more.
@@ -246,6 +331,7 @@ impl HttpBody for ProxyBody {
             Self::Lingering(lingering) => {
                 return lingering.poll_frame(cx).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes))));
             }
+            Self::Recoded(recoded) => return recoded.poll_frame(cx),
             Self::Upstream { body, record } => (body, record),
         };
         let frame = ready!(Pin::new(body).poll_frame(cx));
@@ -261,6 +347,7 @@ impl HttpBody for ProxyBody {
         match self {
             Self::Local(bytes) => bytes.is_empty(),
             Self::Lingering(_) => false,
+            Self::Recoded(recoded) => matches!(recoded.state, Recoding::Ended),
             Self::Upstream { body, .. } => body.is_end_stream(),
         }
     }
@@ -268,7 +355,7 @@ impl HttpBody for ProxyBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Local(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Lingering(_) => SizeHint::default(),
+            Self::Lingering(_) | Self::Recoded(_) => SizeHint::default(),
             Self::Upstream { body, .. } => body.size_hint(),
         }
     }

@@ -11,7 +11,12 @@ use http::{
     header::{ALLOW, CONNECTION, RETRY_AFTER},
 };
 
-use crate::{body::TooLarge, matcher::Miss, target::Refusal};
+use crate::{
+    body::TooLarge,
+    filter::{self, whole_seconds},
+    matcher::Miss,
+    target::Refusal,
+};
 
 /// Why a request is answered by us.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +35,10 @@ pub(crate) enum Error {
     BodyTooLarge { body_max: u64 },
     #[error("the route's backends all have a weight of 0")]
     NoBackend,
+    #[error("{}", .0.detail)]
+    Refused(Box<filter::Refusal>),
+    #[error("a policy of this gateway came to no decision")]
+    Undecided,
     #[error(transparent)]
     Upstream(bowline_upstream::Error),
 }
@@ -41,7 +50,8 @@ impl Error {
             Self::NoRoute => Code::NotFound,
             Self::Method { .. } => Code::MethodNotAllowed,
             Self::BodyTooLarge { .. } => Code::PayloadTooLarge,
-            Self::NoBackend => Code::Unavailable,
+            Self::NoBackend | Self::Undecided => Code::Unavailable,
+            Self::Refused(refusal) => refusal.code,
             Self::Upstream(error) => error.code(),
         }
     }
@@ -56,13 +66,17 @@ impl Error {
             Self::Upgrade => "upgrade_unsupported",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::NoBackend => "no_backend",
+            Self::Undecided => "undecided",
+            Self::Refused(refusal) => refusal.reason,
             Self::Upstream(error) => error.reason(),
         }
     }
 
     pub(crate) fn side(&self) -> Side {
         match self {
-            Self::NoBackend => Side::Internal,
+            Self::NoBackend | Self::Undecided => Side::Internal,
+            // A client cannot be blamed for what ends with a 5xx.
+            Self::Refused(refusal) if refusal.code.http_status() >= 500 => Side::Internal,
             Self::Upstream(error) => error.side(),
             _ => Side::Downstream,
         }
@@ -99,6 +113,17 @@ fn too_large<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a TooLarge> {
     None
 }
 
+impl From<Error> for filter::Refusal {
+    /// What the client is told of it, for who asks without sending a request.
+    fn from(error: Error) -> Self {
+        let (code, reason, detail) = (error.code(), error.reason(), error.to_string());
+        match error {
+            Error::Refused(refusal) => *refusal,
+            _ => Self::new(code, reason, detail),
+        }
+    }
+}
+
 /// What is counted, and said, of an answer that broke off after its head was passed on.
 pub(crate) fn broken(error: &bowline_transport::Error) -> (Code, &'static str) {
     match error.kind() {
@@ -121,9 +146,9 @@ pub(crate) fn rescue(error: &Error, trace_id: TraceId, is_last: bool) -> Respons
             headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));
         }
         Error::Upstream(bowline_upstream::Error::BreakerOpen { retry_after: Some(after), .. }) => {
-            // In whole seconds, rounded up: coming back earlier is in vain.
-            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_millis().div_ceil(1000).min(3600) as u16));
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(*after).min(3600)));
         }
+        Error::Refused(refusal) => headers.extend(refusal.headers.clone()),
         _ => {}
     }
     if is_last {

@@ -11,7 +11,7 @@ use bowline_runtime::time::{self, Instant};
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The reasons with a gate of their own; any others share one.
-const REASONS: [&str; 9] = [
+const REASONS: [&str; 10] = [
     "no_backend",
     "no_instance",
     "breaker_open",
@@ -21,6 +21,7 @@ const REASONS: [&str; 9] = [
     "upstream_reset",
     "upstream_malformed",
     "unsupported",
+    "auth_keys_unavailable",
 ];
 
 /// A gate for each reason. Shared by all workers; asking costs a comparison or two of words, a load

@@ -1,6 +1,6 @@
 //! One request's life on one worker: route, limit, prepare, call, answer.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc};
+use std::{cell::RefCell, net::IpAddr, rc::Rc, sync::Arc};
 
 use bowline_runtime::metric::{Gauge, Registry};
 use bowline_telemetry::{SpanKind, Tracer, names};
@@ -9,7 +9,9 @@ use bowline_transport::{
     server::{Incoming, Peer},
 };
 use bowline_upstream::ResponseBody;
-use http::{HeaderValue, Method, Request, Response, Version, request::Parts};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Version, request::Parts};
+use http_body::Body as _;
 use tokio::sync::watch;
 
 use crate::{
@@ -17,12 +19,11 @@ use crate::{
     cells::Cells,
     engine::Settings,
     error::{Error, rescue},
+    filter::{Exits, Filter, Verdict, Visit},
     gate::Gates,
     headers::{self, Client, Seen},
-    matcher::Query,
     record::{Chosen, Record, note_method},
-    snapshot::{Held, Snapshot},
-    target::Target,
+    snapshot::{Found, Held, Snapshot},
 };
 
 /// What one worker has for itself.
@@ -87,17 +88,24 @@ impl Worker {
         let mut record = Record::begin(&self, span);
         let (parts, body) = request.into_parts();
         let rest = Rest::new(body, seen.expect);
-        let mut response = match self.forward(&client, parts, &rest, seen, &mut record).await {
-            Ok(response) => {
+        let mut exits = Exits::default();
+        let asked = Asked { parts, seen, client: &client };
+        let mut response = match self.forward(asked, &rest, &mut record, &mut exits).await {
+            Ok(Forwarded::Upstream(response)) => {
                 record.answer(response.status());
-                response.map(|body| ProxyBody::upstream(body, record))
+                leave(response, &mut exits, record)
+            }
+            Ok(Forwarded::Here(answer)) => {
+                record.answer(answer.status());
+                record.finish();
+                leave_here(*answer, &mut exits, rest.take())
             }
             Err(error) => {
                 record.refuse(&error);
                 record.finish();
                 // HTTP/2 can end a request without the connection.
                 let left = if version < Version::HTTP_2 { rest.take() } else { Left::Nothing };
-                rescue(&error, trace_id, left.is_last()).map(|answer| ProxyBody::local(answer, left))
+                leave_here(rescue(&error, trace_id, left.is_last()), &mut exits, left)
             }
         };
         headers::add_trace_id(response.headers_mut(), trace_id);
@@ -106,39 +114,131 @@ impl Worker {
 
     async fn forward(
         &self,
-        client: &Client,
-        mut parts: Parts,
+        asked: Asked<'_>,
         rest: &Rest,
-        seen: Seen,
         record: &mut Record,
-    ) -> Result<Response<ResponseBody<LocalPool>>, Error> {
+        exits: &mut Exits,
+    ) -> Result<Forwarded, Error> {
+        let Asked { mut parts, seen, client } = asked;
         describe(&parts, &client.peer, record);
-        let (chosen, host) = self.route(&parts, record)?;
-        let route = &chosen.snapshot.routes[chosen.route];
-        headers::check_upgrade(&parts.headers, seen)?;
-        let body = rest.pass_on(route.body_max)?;
+        let snapshot = self.snapshots.borrow_mut().get();
+        let found = match snapshot.find(&parts) {
+            Err(error) if snapshot.listener.is_none() => return Err(error),
+            found => found,
+        };
+        let upgrade = headers::check_upgrade(&parts.headers, seen);
+        let address = client.address(&parts.headers, seen);
+        let host = found.as_ref().map_or(NO_HOST, |found| found.host.clone());
         headers::prepare_request(&mut parts.headers, host, client, seen);
-        let upstream = &route.backends[chosen.backend].upstream;
+        let mut visitor = Visitor { head: &mut parts, address, exits };
+        if let Some(listener) = &snapshot.listener {
+            let filter = found.as_ref().ok().and_then(|found| snapshot.routes[found.route].filter.as_deref());
+            let is_preflight = found.as_ref().is_ok_and(|found| found.is_preflight);
+            visitor.begin(filter, is_preflight, record);
+            if let Some(answer) = visitor.ask(&**listener, is_preflight, record).await? {
+                return Ok(Forwarded::Here(answer));
+            }
+        }
+        let Found { route: place, is_preflight, .. } = found?;
+        let route = &snapshot.routes[place];
+        let backend = route.pick().ok_or(Error::NoBackend)?;
+        record.choose(&Chosen { snapshot: Rc::clone(&snapshot), route: place, backend }, &visitor.head.method);
+        if let Some(filter) = &route.filter {
+            if snapshot.listener.is_none() {
+                visitor.begin(Some(&**filter), is_preflight, record);
+            }
+            upgrade?;
+            if let Some(answer) = visitor.ask(&**filter, is_preflight, record).await? {
+                return Ok(Forwarded::Here(answer));
+            }
+        } else {
+            upgrade?;
+        }
+        let body = rest.pass_on(route.body_max)?;
         let request = Request::from_parts(parts, body);
+        let upstream = &route.backends[backend].upstream;
         let mut response = upstream.call(&self.pool, request, &mut record.span, None).await?;
         headers::prepare_response(response.headers_mut());
-        Ok(response)
+        Ok(Forwarded::Upstream(response))
+    }
+}
+
+/// A request as it came in.
+struct Asked<'a> {
+    parts: Parts,
+    seen: Seen,
+    client: &'a Client,
+}
+
+/// What came of a request.
+enum Forwarded {
+    Upstream(Response<ResponseBody<LocalPool>>),
+    /// A filter answered.
+    Here(Box<Response<Bytes>>),
+}
+
+/// Whom the client asked for where no route was found.
+const NO_HOST: HeaderValue = HeaderValue::from_static("");
+
+/// A request on its way from filter to filter.
+struct Visitor<'a> {
+    head: &'a mut Parts,
+    address: Option<IpAddr>,
+    exits: &'a mut Exits,
+}
+
+impl Visitor<'_> {
+    fn visit<'a>(&'a mut self, is_preflight: bool, record: &'a mut Record) -> Visit<'a> {
+        let (head, client, exits) = (&mut *self.head, self.address, &mut *self.exits);
+        Visit { head, client, is_preflight, has_waited: false, span: &mut record.span, exits }
     }
 
-    /// Finds the route and picks one of its backends; also says whom the client asked for.
-    fn route(&self, parts: &Parts, record: &mut Record) -> Result<(Chosen, HeaderValue), Error> {
-        if parts.method == Method::CONNECT {
-            return Err(Error::Connect);
+    fn begin(&mut self, filter: Option<&dyn Filter>, is_preflight: bool, record: &mut Record) {
+        if let Some(filter) = filter {
+            filter.begin(&mut self.visit(is_preflight, record));
         }
-        let target = Target::read(parts)?;
-        let snapshot = self.snapshots.borrow_mut().get();
-        let query = Query { host: target.host, path: target.path, method: &parts.method, headers: &parts.headers };
-        let route = snapshot.matcher.find(query)?;
-        let backend = snapshot.routes[route].pick().ok_or(Error::NoBackend)?;
-        let chosen = Chosen { snapshot, route, backend };
-        record.choose(&chosen, &parts.method);
-        Ok((chosen, target.to_header(&parts.headers)))
     }
+
+    /// Asks a filter until it has decided: what it answers in the place of the service, if anything.
+    async fn ask(
+        &mut self,
+        filter: &dyn Filter,
+        is_preflight: bool,
+        record: &mut Record,
+    ) -> Result<Option<Box<Response<Bytes>>>, Error> {
+        for has_waited in [false, true] {
+            match filter.admit(&mut Visit { has_waited, ..self.visit(is_preflight, record) }) {
+                Verdict::Pass => return Ok(None),
+                Verdict::Answer(answer) => return Ok(Some(answer)),
+                Verdict::Refuse(refusal) => return Err(Error::Refused(refusal)),
+                Verdict::Wait(event) => event.await,
+            }
+        }
+        Err(Error::Undecided)
+    }
+}
+
+/// Passes a service's answer on, through what was registered for it.
+fn leave(response: Response<ResponseBody<LocalPool>>, exits: &mut Exits, record: Record) -> Response<ProxyBody> {
+    if exits.is_empty() {
+        return response.map(|body| ProxyBody::upstream(body, record));
+    }
+    let (mut head, body) = response.into_parts();
+    let body = match exits.run(&mut head, body.size_hint().exact()) {
+        Some(coder) => ProxyBody::recoded(body, coder, record),
+        None => ProxyBody::upstream(body, record),
+    };
+    Response::from_parts(head, body)
+}
+
+/// Gives an answer of our own, through the same.
+fn leave_here(answer: Response<Bytes>, exits: &mut Exits, left: Left) -> Response<ProxyBody> {
+    let (mut head, body) = answer.into_parts();
+    let body = match exits.run(&mut head, Some(body.len() as u64)) {
+        Some(mut coder) => Bytes::from([coder.push(&body), coder.finish()].concat()),
+        None => body,
+    };
+    Response::from_parts(head, ProxyBody::local(body, left))
 }
 
 impl Latest {

@@ -3,7 +3,10 @@
 //! Most requests carry nothing that has to be taken away, so their names are looked at once, and
 //! only what was seen is acted upon.
 
-use std::cell::RefCell;
+use std::{
+    cell::RefCell,
+    net::{IpAddr, SocketAddr},
+};
 
 use bowline_telemetry::{SpanContext, TraceId, propagation};
 use bowline_transport::{
@@ -24,6 +27,7 @@ const INTERNAL_PREFIXES: [&str; 2] = ["x-bowline-", "x_bowline_"];
 /// The most headers that are added to a request on its way: four here, and the caller's trace and time.
 const ADDED_MAX: usize = 6;
 
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const TRACE_ID: HeaderName = HeaderName::from_static(problem::TRACE_ID_HEADER);
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -95,6 +99,14 @@ impl Client {
         Self { peer, is_trusted, said: RefCell::new(None) }
     }
 
+    /// Who asks: the peer, or, where that is trusted, the client that it named last in `X-Forwarded-For`,
+    /// as what stands before that is what its own client said. Asked before what it said is added to.
+    pub(crate) fn address(&self, headers: &HeaderMap, seen: Seen) -> Option<IpAddr> {
+        let peer = self.peer.remote.map(|remote| remote.ip());
+        let named = if seen.forwarded && self.is_trusted { last_forwarded(headers) } else { None };
+        named.or(peer).map(|ip| ip.to_canonical())
+    }
+
     /// Says for whom a request is forwarded; `host` is whom the client asked for.
     fn add_forwarded(&self, headers: &mut HeaderMap, host: &HeaderValue, seen: Seen) {
         if seen.forwarded && self.is_trusted {
@@ -120,6 +132,13 @@ impl Client {
         let host = host.to_str().ok().filter(|host| !host.is_empty());
         forward::add_forwarded(headers, &Forwarded { client, host, proto: "http" });
     }
+}
+
+/// The address that stands last in `X-Forwarded-For`, with or without a port.
+fn last_forwarded(headers: &HeaderMap) -> Option<IpAddr> {
+    let list = headers.get_all(X_FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
+    let last = list.rsplit(',').next()?.trim();
+    last.parse().ok().or_else(|| last.parse().ok().map(|addr: SocketAddr| addr.ip()))
 }
 
 /// Refuses what would make the connection another protocol's.
@@ -216,6 +235,22 @@ mod tests {
         seen.read_trace(&headers);
         prepare_request(&mut headers, HeaderValue::from_static(host), client, seen);
         headers
+    }
+
+    #[test]
+    fn who_asks_is_the_peer_or_whom_a_trusted_one_named_last() {
+        let check = |is_trusted, pairs: &[(&'static str, &'static str)], expected: &str| {
+            let headers = map(pairs);
+            let address = client(is_trusted).address(&headers, Seen::look(&headers));
+            assert_eq!(address, Some(expected.parse().unwrap()), "{pairs:?}");
+        };
+        check(true, &[], "192.0.2.1");
+        check(false, &[("x-forwarded-for", "198.51.100.7")], "192.0.2.1");
+        check(true, &[("x-forwarded-for", "198.51.100.7")], "198.51.100.7");
+        check(true, &[("x-forwarded-for", "203.0.113.9, 198.51.100.7")], "198.51.100.7");
+        check(true, &[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "[2001:db8::1]:99")], "2001:db8::1");
+        check(true, &[("x-forwarded-for", "::ffff:198.51.100.7")], "198.51.100.7");
+        check(true, &[("x-forwarded-for", "unknown")], "192.0.2.1");
     }
 
     const FORWARDED: [(&str, &str); 5] = [

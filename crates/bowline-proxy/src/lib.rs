@@ -25,6 +25,10 @@
 //! letters, digits and `-._~`. [Matching](matcher::Matcher) looks at each segment percent-decoded and
 //! without its parameters (`;x=1`); the path is passed on as it was sent.
 //!
+//! A [`Snapshot`] may have [`Filter`]s, for the listener and for each route: they decide who comes in, change
+//! heads, and rewrite answers. What they refuse is a problem document, too, with a reason of theirs. A route
+//! without them pays for a comparison.
+//!
 //! A request that fails through no fault of the client is logged, at most once a second for each route
 //! and reason; the next line has the count of those left out.
 //!
@@ -36,6 +40,7 @@ mod body;
 mod cells;
 mod engine;
 mod error;
+mod filter;
 mod gate;
 mod handler;
 mod headers;
@@ -46,4 +51,5 @@ mod target;
 pub mod matcher;
 
 pub use engine::{Engine, Settings, StartError};
-pub use snapshot::Snapshot;
+pub use filter::{Filter, Leaving, Recode, Refusal, Verdict, Visit, whole_seconds};
+pub use snapshot::{Found, Snapshot};

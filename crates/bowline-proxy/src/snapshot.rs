@@ -5,14 +5,40 @@ use std::{ops::Deref, sync::Arc};
 use bowline_model::route::Route;
 use bowline_runtime::{metric::Registry, rand};
 use bowline_upstream::Upstream;
+use http::{
+    HeaderValue, Method,
+    header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
+    request::Parts,
+};
 
-use crate::{cells::Cells, gate::Gates, matcher::Matcher};
+use crate::{
+    cells::Cells,
+    error::Error,
+    filter::{Filter, Refusal},
+    gate::Gates,
+    matcher::{Matcher, Query},
+    target::Target,
+};
 
 /// The routes, compiled, with the upstream of each backend.
 #[derive(Debug)]
 pub struct Snapshot {
-    pub(crate) matcher: Matcher,
+    matcher: Matcher,
     pub(crate) routes: Box<[Served]>,
+    /// What every request passes, whatever its route.
+    pub(crate) listener: Option<Arc<dyn Filter>>,
+    answers_preflights: bool,
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The place of its route.
+    pub route: usize,
+    /// Whether it is a preflight that the route answers.
+    pub is_preflight: bool,
+    /// Whom the client asked for.
+    pub(crate) host: HeaderValue,
 }
 
 /// A snapshot that one core holds: cloning an `Rc` of this touches no counter that cores share.
@@ -25,6 +51,8 @@ pub(crate) struct Served {
     pub(crate) name: String,
     pub(crate) body_max: u64,
     pub(crate) backends: Box<[Backend]>,
+    /// What its requests and answers pass.
+    pub(crate) filter: Option<Arc<dyn Filter>>,
     /// What keeps its failures from flooding the log.
     pub(crate) gates: Gates,
 }
@@ -65,10 +93,67 @@ impl Snapshot {
                 backends: backends.collect(),
                 name: route.name.clone(),
                 body_max: route.body_max,
+                filter: None,
                 gates: Gates::default(),
             }
         };
-        Self { matcher, routes: routes.iter().map(serve).collect() }
+        let routes = routes.iter().map(serve).collect();
+        Self { matcher, routes, listener: None, answers_preflights: false }
+    }
+
+    /// The same with filters: the listener's, and that of each route by its place.
+    #[must_use]
+    pub fn with_filters(
+        mut self,
+        listener: Option<Arc<dyn Filter>>,
+        mut filter_of: impl FnMut(usize) -> Option<Arc<dyn Filter>>,
+    ) -> Self {
+        for (index, route) in self.routes.iter_mut().enumerate() {
+            route.filter = filter_of(index);
+        }
+        let answers = |route: &Served| route.filter.as_ref().is_some_and(|filter| filter.answers_preflights());
+        self.answers_preflights = self.routes.iter().any(answers);
+        self.listener = listener;
+        self
+    }
+
+    /// Where a request goes that is as it came in; the same way as one that is served.
+    ///
+    /// # Errors
+    /// Why it goes nowhere.
+    pub fn look_up(&self, head: &Parts) -> Result<Found, Box<Refusal>> {
+        let refusal = |error: Error| Box::new(error.into());
+        let found = self.find(head).map_err(refusal)?;
+        if self.routes[found.route].has_weight() { Ok(found) } else { Err(refusal(Error::NoBackend)) }
+    }
+
+    /// Finds the route of a request.
+    pub(crate) fn find(&self, head: &Parts) -> Result<Found, Error> {
+        if head.method == Method::CONNECT {
+            return Err(Error::Connect);
+        }
+        let target = Target::read(head)?;
+        let query = Query { host: target.host, path: target.path, method: &head.method, headers: &head.headers };
+        let preflight = if self.answers_preflights { self.find_preflight(head, query) } else { None };
+        let (route, is_preflight) = match preflight {
+            Some(route) => (route, true),
+            None => (self.matcher.find(query)?, false),
+        };
+        Ok(Found { route, is_preflight, host: target.to_header(&head.headers) })
+    }
+
+    /// The route that answers a preflight: that of the request which it asks for, as far as its headers
+    /// are known.
+    ///
+    /// Source: Fetch, CORS protocol, CORS-preflight request.
+    fn find_preflight(&self, head: &Parts, query: Query<'_>) -> Option<usize> {
+        if head.method != Method::OPTIONS || !head.headers.contains_key(ORIGIN) {
+            return None;
+        }
+        let asked = Method::from_bytes(head.headers.get(ACCESS_CONTROL_REQUEST_METHOD)?.as_bytes()).ok()?;
+        let route = self.matcher.find(Query { method: &asked, ..query }).ok()?;
+        let is_answered = self.routes[route].filter.as_ref().is_some_and(|filter| filter.answers_preflights());
+        is_answered.then_some(route)
     }
 }
 
@@ -81,6 +166,11 @@ impl Deref for Held {
 }
 
 impl Served {
+    /// Whether any of its backends has a weight.
+    fn has_weight(&self) -> bool {
+        self.backends.last().is_some_and(|backend| backend.weight_sum > 0)
+    }
+
     /// A backend at random, in proportion to the weights; `None` when all of them are 0.
     pub(crate) fn pick(&self) -> Option<usize> {
         match &*self.backends {

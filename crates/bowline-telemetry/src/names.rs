@@ -67,6 +67,16 @@ pub const BOWLINE_REASON: &str = "bowline.reason";
 pub const BOWLINE_OUTCOME: &str = "bowline.outcome";
 /// How long an attempt took, in nanoseconds.
 pub const BOWLINE_DURATION_NANOS: &str = "bowline.duration_nanos";
+/// The provider that knows who called.
+pub const BOWLINE_AUTH: &str = "bowline.auth";
+/// Who called, as that provider knows it; never a credential.
+pub const ENDUSER_ID: &str = "enduser.id";
+/// What a limit decided: `allowed`, `refused`.
+pub const BOWLINE_LIMIT: &str = "bowline.limit";
+/// How many more the limit would have let through.
+pub const BOWLINE_LIMIT_REMAINING: &str = "bowline.limit_remaining";
+/// The request's `x-request-id`.
+pub const BOWLINE_REQUEST_ID: &str = "bowline.request_id";
 /// How many attributes and events a span had to drop at its bounds.
 pub const BOWLINE_DROPPED: &str = "bowline.dropped";
 

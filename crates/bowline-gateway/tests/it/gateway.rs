@@ -14,7 +14,7 @@ use bowline_model::{Code, Health, Instance, route::PathPattern};
 use bowline_runtime::{net, task, time};
 use bowline_testkit::{Answer, HttpServer};
 
-use crate::support::{BOUND, FakeRegistry, connect, get, get_over, instance, route, start, start_on};
+use crate::support::{BOUND, FakeRegistry, connect, get, get_over, instance, route, start, start_on, table};
 
 fn server(body: &'static str) -> HttpServer {
     HttpServer::start(move |_| Answer::Status(200, body.to_owned()))
@@ -74,9 +74,9 @@ async fn routes_are_replaced_under_load_without_a_failure() {
         })
         .collect();
     for _ in 0..20 {
-        gateway.set_routes(&[route("user"), route("order")]).unwrap();
+        gateway.set_table(&table(vec![route("user"), route("order")])).unwrap();
         until_answered(addr, "/user/1", "user").await;
-        gateway.set_routes(&[route("order")]).unwrap();
+        gateway.set_table(&table(vec![route("order")])).unwrap();
         let gone = async { while get(addr, "/user/1").await.0 != 404 {} };
         time::timeout(BOUND, gone).await.unwrap();
     }
@@ -97,7 +97,7 @@ async fn a_breaker_outlives_a_change_of_routes() {
     assert_eq!(broken.requests().len(), 10);
     let mut slower = route("broken");
     slower.policy.timeout = Duration::from_secs(7);
-    gateway.set_routes(&[route("other"), slower.clone()]).unwrap();
+    gateway.set_table(&table(vec![route("other"), slower.clone()])).unwrap();
     for _ in 0..5 {
         assert!(is_open().await);
     }
@@ -105,7 +105,7 @@ async fn a_breaker_outlives_a_change_of_routes() {
     // Another breaker policy is another breaker.
     let mut patient = slower;
     patient.policy.breaker.as_mut().unwrap().calls_min = 1000;
-    gateway.set_routes(&[patient]).unwrap();
+    gateway.set_table(&table(vec![patient])).unwrap();
     assert!(!is_open().await);
 }
 
@@ -114,16 +114,16 @@ async fn routes_that_cannot_be_served_change_nothing() {
     let order = server("order");
     let registry = FakeRegistry::new(&[instance("order", "o-1", order.addr())]);
     let gateway = start(&registry, vec![route("order")]).await;
-    let error = gateway.set_routes(&[route("order"), route("order")]).unwrap_err();
+    let error = gateway.set_table(&table(vec![route("order"), route("order")])).unwrap_err();
     assert_eq!(error.to_string(), "there are two routes named `order`");
     let mut bad = route("bad");
     bad.matches[0].headers = vec![("a b".to_owned(), "c".to_owned())];
-    let error = gateway.set_routes(&[bad]).unwrap_err();
+    let error = gateway.set_table(&table(vec![bad])).unwrap_err();
     assert!(matches!(error, Error::Route { .. }) && error.code() == Code::InvalidArgument);
     assert_eq!(get(gateway.addr(), "/order/1").await.2, "order");
     let mut unreachable = route("unreachable");
     unreachable.matches[0].path = PathPattern::parse("/a;b").unwrap();
-    let error = gateway.set_routes(&[unreachable]).unwrap_err();
+    let error = gateway.set_table(&table(vec![unreachable])).unwrap_err();
     assert!(matches!(error, Error::Route { .. }), "{error:?}");
     // The old routes still follow their instances.
     let other = server("other");

@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
 
+mod auth;
 mod gateway;
+mod limits;
+mod middleware;
 mod support;
+mod tokens;
 mod vectors;

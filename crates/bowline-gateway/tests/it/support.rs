@@ -10,6 +10,7 @@ use std::{
 use bowline_gateway::{Error as GatewayError, Gateway, Settings};
 use bowline_model::{
     Instance, InstanceId, ServiceName,
+    gateway::RouteTable,
     policy::{Backoff, BreakerPolicy, CallPolicy, RetryPolicy},
     route::{Backend, PathPattern, Route, RouteMatch},
     units::Share,
@@ -24,7 +25,7 @@ use bowline_runtime::{
     net::TcpStream,
     task,
 };
-use bowline_telemetry::Tracer;
+use bowline_telemetry::{Always, Reporter, SpanData, Tracer};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
@@ -163,6 +164,11 @@ pub(crate) fn route(service: &str) -> Route {
     }
 }
 
+/// Those routes, with nothing demanded.
+pub(crate) fn table(routes: Vec<Route>) -> RouteTable {
+    RouteTable { routes, ..RouteTable::default() }
+}
+
 /// A gateway with two workers on a free port.
 pub(crate) async fn start(registry: &FakeRegistry, routes: Vec<Route>) -> Gateway {
     start_on(registry, routes, ([127, 0, 0, 1], 0).into()).await.unwrap()
@@ -173,9 +179,18 @@ pub(crate) async fn start_on(
     routes: Vec<Route>,
     listen: SocketAddr,
 ) -> Result<Gateway, GatewayError> {
-    let discovery = Arc::new(Discovery::new(Arc::new(registry.clone()), None));
     let settings = Settings { workers: 2, ..Settings::new(listen) };
-    Gateway::start(settings, routes, discovery, Tracer::disabled(), &metric::Registry::default()).await
+    start_with(registry, table(routes), settings, Tracer::disabled()).await
+}
+
+pub(crate) async fn start_with(
+    registry: &FakeRegistry,
+    table: RouteTable,
+    settings: Settings,
+    tracer: Tracer,
+) -> Result<Gateway, GatewayError> {
+    let discovery = Arc::new(Discovery::new(Arc::new(registry.clone()), None));
+    Gateway::start(settings, table, discovery, tracer, &metric::Registry::default()).await
 }
 
 /// A connection to the gateway.
@@ -197,4 +212,36 @@ pub(crate) async fn get_over(client: &mut SendRequest<Empty<Bytes>>, path: &str)
     let (parts, body) = client.send_request(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     (parts.status, parts.headers, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// An answer that was read to its end.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+/// One request without a body, over a connection of its own.
+pub(crate) async fn ask(addr: SocketAddr, request: http::request::Builder) -> Seen {
+    let request = request.body(Empty::new()).unwrap();
+    let (parts, body) = connect(addr).await.send_request(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Seen { status: parts.status, headers: parts.headers, body: String::from_utf8_lossy(&body).into_owned() }
+}
+
+/// Spans as they end.
+#[derive(Clone, Default)]
+struct Spans(Arc<Mutex<Vec<SpanData>>>);
+
+impl Reporter for Spans {
+    fn report(&self, span: SpanData) {
+        self.0.lock().unwrap().push(span);
+    }
+}
+
+/// A tracer, and the spans that it ends.
+pub(crate) fn spans() -> (Tracer, Arc<Mutex<Vec<SpanData>>>) {
+    let spans = Spans::default();
+    (Tracer::new("gateway", "gateway-1", Always, spans.clone()), spans.0)
 }

@@ -11,7 +11,7 @@ use bowline_transport::{Endpoint, SharedPool, send};
 use bowline_upstream::vectors::{Ask, Path, SERVICE, Seen, run_all};
 use http_body_util::BodyExt as _;
 
-use crate::support::{BOUND, FakeRegistry, route};
+use crate::support::{BOUND, FakeRegistry, route, table};
 
 /// A gateway whose only route leads to the service, and its clients.
 struct Gated {
@@ -28,7 +28,7 @@ fn gated(workers: usize, policy: &CallPolicy, instances: &[Instance]) -> Gated {
     let discovery = Arc::new(Discovery::new(Arc::new(FakeRegistry::new(instances)), None));
     let settings = Settings { workers, ..Settings::new(([127, 0, 0, 1], 0).into()) };
     let metrics = metric::Registry::default();
-    let starting = Gateway::start(settings, vec![route], discovery, Tracer::disabled(), &metrics);
+    let starting = Gateway::start(settings, table(vec![route]), discovery, Tracer::disabled(), &metrics);
     let gateway = clients.block_on(starting).unwrap();
     drop(within);
     Gated { gateway, clients }

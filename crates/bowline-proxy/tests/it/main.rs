@@ -5,6 +5,7 @@
 mod bodies;
 mod drain;
 mod failures;
+mod filters;
 mod headers;
 mod logs;
 mod protocols;

@@ -16,7 +16,7 @@ use bowline_model::{
     route::{Backend, HostPattern, PathPattern, Route, RouteMatch},
     units::Share,
 };
-use bowline_proxy::{Engine, Settings, Snapshot, matcher::Matcher};
+use bowline_proxy::{Engine, Filter, Settings, Snapshot, matcher::Matcher};
 use bowline_runtime::{
     metric::Registry,
     net::{self, TcpStream},
@@ -220,6 +220,21 @@ impl Proxy {
         change(&mut settings);
         let engine = Engine::start(&settings, snapshot, &tracer, &metrics).unwrap();
         Self { engine, metrics, spans, upstreams }
+    }
+
+    /// A proxy with filters of the listener and of its one route.
+    pub(crate) fn start_filtered(
+        route: &Route,
+        instances: &[Instance],
+        listener: Option<Arc<dyn Filter>>,
+        filter: &Arc<dyn Filter>,
+    ) -> Self {
+        let proxy = Self::start(&[], &[]);
+        let mut upstreams = BTreeMap::new();
+        let made = snapshot(std::slice::from_ref(route), instances, &proxy.metrics, &mut upstreams);
+        let made = Arc::into_inner(made).unwrap().with_filters(listener, |_| Some(Arc::clone(filter)));
+        proxy.engine.set_snapshot(Arc::new(made));
+        Self { upstreams, ..proxy }
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
