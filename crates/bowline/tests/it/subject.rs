@@ -36,7 +36,9 @@ async fn a_handler_is_told_who_asks() {
 #[tokio::test]
 async fn without_a_subject_the_answer_is_401_or_the_handlers_business() {
     let running = Running::alone(app()).await;
-    let detail = get_as(&running, "/me", &[]).await.traced_problem(401, "unauthenticated");
+    let refused = get_as(&running, "/me", &[]).await;
+    let detail = refused.traced_problem(401, "unauthenticated");
+    assert_eq!(refused.header("www-authenticate"), "Bearer");
     assert!(detail.contains("gateway") && detail.contains("auth"), "{detail}");
     let answer = get_as(&running, "/maybe", &[]).await;
     assert_eq!((answer.status, answer.text()), (200, "nobody"));
