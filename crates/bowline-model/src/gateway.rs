@@ -199,9 +199,15 @@ pub struct LimitPolicy {
     pub by: LimitBy,
     /// How many in the long run.
     pub rate: Rate,
-    /// How many at once after a pause, 1 to 1,000,000.
+    /// How many at once after a pause, 1 to [`BURST_MAX`], and no more than [`LIMIT_REFILL_MAX`] refills.
     pub burst: u32,
 }
+
+/// The most that a limit lets through at once.
+pub const BURST_MAX: u32 = 1_000_000;
+
+/// The longest that a limit takes from nothing to its full burst.
+pub const LIMIT_REFILL_MAX: Duration = Duration::from_hours(30 * 24);
 
 /// What a limit counts together. As text: `address`, `subject`, `header:x-tenant`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,13 @@
 //! section of the file has one function. A faulty value becomes a fault and a default, so that the
 //! walk goes on; the system is handed out only when there was no fault at all.
 
+mod auth;
 mod boundary;
+mod config;
+mod cut;
 mod file;
+mod gateway;
+mod middleware;
 mod policy;
 mod references;
 mod route;
@@ -18,14 +23,18 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod value;
+mod web;
 
 use crate::{
     gateway::RouteTable,
+    name::ServiceName,
     problem::{Position, Problem, without_mark},
     system::System,
 };
+pub use cut::routes_text;
 use file::File;
-use references::{Services, Side};
+use references::{Names, Side};
+use schema::Schema;
 use table::Table;
 use value::Value;
 
@@ -38,6 +47,12 @@ pub const SERVICES_MAX: usize = 1000;
 /// The most routes a system has.
 pub const ROUTES_MAX: usize = 1000;
 
+/// The most ways to tell who calls.
+pub const AUTHS_MAX: usize = 100;
+
+/// The most documents of configuration that a system brings along.
+pub const CONFIGS_MAX: usize = 1000;
+
 /// The most problems that are told at once; further ones are counted out as one.
 pub const PROBLEMS_MAX: usize = 1000;
 
@@ -49,16 +64,36 @@ pub const PROBLEMS_MAX: usize = 1000;
 /// Every problem there is, sorted by position, at most [`PROBLEMS_MAX`] and one that says that
 /// there are more. Where the text is no TOML, the problems are those of its syntax alone.
 pub fn parse(text: &str) -> Result<System, Vec<Problem>> {
+    whole(text, &schema::SYSTEM, system)
+}
+
+/// Reads a route table that stands by itself: the sections `[gateway]`, `[auth.X]` and `[[route]]` of a
+/// `bowline.toml`, and no others. What it names of `services` has to be among them.
+///
+/// [`routes_text`] gives such a text.
+///
+/// # Errors
+/// As [`parse()`].
+pub fn routes(text: &str, services: &[ServiceName]) -> Result<RouteTable, Vec<Problem>> {
+    whole(text, &schema::ROUTE_TABLE, |root| Some(gateway::table(root, Names::known(services))))
+}
+
+/// Reads a text whose root has the keys of a schema.
+fn whole<T>(
+    text: &str,
+    schema: &'static Schema,
+    read: impl for<'a> FnOnce(&Table<'a>) -> Option<T>,
+) -> Result<T, Vec<Problem>> {
     let text = without_mark(text);
     if text.len() > TEXT_MAX {
         let message = format!("the file has {} bytes, above the limit of {TEXT_MAX}", text.len());
         return Err(vec![Problem::of_file(message, "move what is generated out of it")]);
     }
     let file = File::new(text);
-    let system = syntax::read(&file).and_then(|root| system(&Table::root(root.get_ref(), &file)));
+    let read = syntax::read(&file).and_then(|root| read(&Table::root(root.get_ref(), schema, &file)));
     let problems = file.into_problems();
-    match system {
-        Some(system) if problems.is_empty() => Ok(system),
+    match read {
+        Some(read) if problems.is_empty() => Ok(read),
         _ => Err(problems),
     }
 }
@@ -89,18 +124,18 @@ fn system(root: &Table<'_>) -> Option<System> {
     let name = root.need("name").and_then(Value::label);
     let entries = root.get("service").map(|value| value.entries(&schema::SERVICE_ENTRY, SERVICES_MAX));
     let entries = entries.unwrap_or_default();
-    let declared = Services::new(&entries);
+    let declared = Names::declared("service", &entries);
     let services = service::read_all(&entries, &declared);
-    let routes = root.get("route").map(|value| route::read_all(value, &declared)).unwrap_or_default();
     if let Some(value) = root.get("deploy") {
         deployments(value, &declared);
     }
-    let table = RouteTable { routes, ..RouteTable::default() };
-    Some(System { name: name?, services, table, configs: Vec::new() })
+    let configs = root.get("config").map(config::read_all).unwrap_or_default();
+    let table = gateway::table(root, declared);
+    Some(System { name: name?, services, table, configs })
 }
 
 /// `Deployment(S)`: the names are checked, and each section is told to be unbuilt.
-fn deployments(value: Value<'_>, declared: &Services<'_>) {
+fn deployments(value: Value<'_>, declared: &Names<'_>) {
     for deploy in value.entries(&schema::DEPLOY_ENTRY, SERVICES_MAX) {
         declared.check(deploy.key(), deploy, Side::Key);
         deploy.table(&schema::DEPLOY);

@@ -1,4 +1,4 @@
-//! The services that the file declares, and who owns what: all that sections say about each other.
+//! The sections that the file declares, and who owns what: all that sections say about each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,35 +6,47 @@ use super::{
     suggest,
     value::{Value, in_ticks},
 };
-use crate::problem::Position;
+use crate::{name::ServiceName, problem::Position};
 
-/// The names of all declared services, the badly written ones too.
+/// The names of all sections of one kind, the badly written ones too.
 #[derive(Debug)]
-pub(super) struct Services<'a> {
-    names: BTreeSet<&'a str>,
+pub(super) struct Names<'a> {
+    /// What a section declares, which is also what its header begins with.
+    kind: &'static str,
+    /// Where the sections are, said behind their header in a help.
+    place: &'static str,
+    declared: BTreeSet<&'a str>,
 }
 
-/// Which side of `key = value` names a service.
+/// Which side of `key = value` names a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Key,
     Value,
 }
 
-impl<'a> Services<'a> {
-    pub(super) fn new(entries: &[Value<'a>]) -> Self {
-        Self { names: entries.iter().map(|entry| entry.key()).collect() }
+impl<'a> Names<'a> {
+    /// Those of the sections of this file.
+    pub(super) fn declared(kind: &'static str, entries: &[Value<'a>]) -> Self {
+        Self { kind, place: "", declared: entries.iter().map(|entry| entry.key()).collect() }
+    }
+
+    /// The services of a system that is declared elsewhere.
+    pub(super) fn known(services: &'a [ServiceName]) -> Self {
+        let declared = services.iter().map(ServiceName::as_str).collect();
+        Self { kind: "service", place: " in bowline.toml", declared }
     }
 
     /// Notes a name that no section declares.
     pub(super) fn check(&self, name: &str, at: Value<'_>, side: Side) {
-        if self.names.contains(name) {
+        if self.declared.contains(name) {
             return;
         }
-        let message = format!("unknown service {}", in_ticks(name));
-        let help = match suggest::nearest(name, self.names.iter().copied()) {
+        let Self { kind, place, declared } = self;
+        let message = format!("unknown {kind} {}", in_ticks(name));
+        let help = match suggest::nearest(name, declared.iter().copied()) {
             Some(known) => format!("did you mean `{known}`?"),
-            None => format!("declare it with {}", in_ticks(&format!("[service.{name}]"))),
+            None => format!("declare it with {}{place}", in_ticks(&format!("[{kind}.{name}]"))),
         };
         match side {
             Side::Key => at.fault_key(message, help),

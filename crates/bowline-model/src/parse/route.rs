@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     ROUTES_MAX,
     boundary::{read_method, shape},
-    policy,
-    references::{Services, Side},
+    gateway::Declared,
+    middleware, policy,
+    references::{Names, Side},
     schema,
     table::Table,
-    value::{LIST_MAX, Value, in_ticks},
+    value::{LIST_MAX, Value, in_ticks, once},
+    web::{self, header_value},
 };
 use crate::{
+    gateway::is_header_name,
     problem::Position,
     route::{BODY_MAX_DEFAULT, Backend, HostPattern, PathPattern, Route, RouteMatch},
     units,
@@ -27,13 +30,13 @@ struct Taken {
     matches: BTreeMap<String, Position>,
 }
 
-pub(super) fn read_all(value: Value<'_>, declared: &Services<'_>) -> Vec<Route> {
+pub(super) fn read_all(value: Value<'_>, declared: &Declared<'_>) -> Vec<Route> {
     let mut taken = Taken::default();
     let routes = value.list(ROUTES_MAX);
     routes.into_iter().filter_map(|value| route(value, declared, &mut taken)).collect()
 }
 
-fn route(value: Value<'_>, declared: &Services<'_>, taken: &mut Taken) -> Option<Route> {
+fn route(value: Value<'_>, declared: &Declared<'_>, taken: &mut Taken) -> Option<Route> {
     let table = value.table(&schema::ROUTE)?;
     let name = table.need("name").and_then(|value| name(value, taken));
     let hosts = hosts(&table);
@@ -42,10 +45,11 @@ fn route(value: Value<'_>, declared: &Services<'_>, taken: &mut Taken) -> Option
         hosts,
         policy: policy::read(&table),
         body_max: table.get("body_max").and_then(body_max).unwrap_or(BODY_MAX_DEFAULT),
-        ..Route::new(
-            name.unwrap_or_default(),
-            table.need("backends").map(|value| backends(value, declared)).unwrap_or_default(),
-        )
+        auth: declared.auth(&table),
+        limit: declared.limit(&table),
+        middleware: middleware::read(&table),
+        name: name.unwrap_or_default(),
+        backends: table.need("backends").map(|value| backends(value, &declared.services)).unwrap_or_default(),
     };
     Some(route)
 }
@@ -67,15 +71,6 @@ fn hosts(table: &Table<'_>) -> Vec<HostPattern> {
         once(value, host, &mut hosts);
     }
     hosts
-}
-
-/// Adds to a list what is not in it yet.
-fn once<T: PartialEq>(value: Value<'_>, item: T, items: &mut Vec<T>) {
-    if items.contains(&item) {
-        value.fault(format!("{} has this twice", value.key_quoted()), "remove one of them");
-    } else {
-        items.push(item);
-    }
 }
 
 fn body_max(value: Value<'_>) -> Option<u64> {
@@ -132,10 +127,9 @@ fn headers(value: Value<'_>) -> Vec<(String, String)> {
     let mut headers = Vec::new();
     for entry in value.entries(&schema::HEADER_ENTRY, LIST_MAX) {
         let name = entry.key().to_ascii_lowercase();
-        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(is_token) {
+        if !is_header_name(&name) {
             let message = format!("{} is not the name of a header", entry.key_quoted());
-            entry.fault_key(message, "use letters, digits and -: `x-canary`");
+            entry.fault_key(message, web::HEADER_NAME_RULE);
         } else if !names.insert(name.clone()) {
             entry.fault_key(format!("the header {} is asked for twice", in_ticks(&name)), "remove one of them");
         }
@@ -144,15 +138,6 @@ fn headers(value: Value<'_>) -> Vec<(String, String)> {
         }
     }
     headers
-}
-
-fn header_value(text: &str) -> Result<String, &'static str> {
-    let is_visible = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-    if text.trim() == text && is_visible {
-        Ok(text.to_owned())
-    } else {
-        Err("write visible ASCII characters without blanks around them")
-    }
 }
 
 impl Taken {
@@ -178,7 +163,7 @@ impl Taken {
 
 // === backends ===
 
-fn backends(value: Value<'_>, declared: &Services<'_>) -> Vec<Backend> {
+fn backends(value: Value<'_>, declared: &Names<'_>) -> Vec<Backend> {
     let values = value.list(LIST_MAX);
     let mut seen = BTreeSet::new();
     let backends: Vec<Option<Backend>> = values.into_iter().map(|value| backend(value, declared, &mut seen)).collect();
@@ -190,7 +175,7 @@ fn backends(value: Value<'_>, declared: &Services<'_>) -> Vec<Backend> {
     backends.into_iter().flatten().collect()
 }
 
-fn backend(value: Value<'_>, declared: &Services<'_>, seen: &mut BTreeSet<String>) -> Option<Backend> {
+fn backend(value: Value<'_>, declared: &Names<'_>, seen: &mut BTreeSet<String>) -> Option<Backend> {
     let table = value.table(&schema::BACKEND)?;
     let weight = match table.get("weight") {
         Some(value) => value.integer(0..=WEIGHT_MAX),

@@ -52,10 +52,20 @@ pub(super) static SYSTEM: Schema = Schema {
     keys: &[
         key("name", r#""shop""#),
         section("service", "[service.order]"),
-        section("route", "[[route]]"),
+        GATEWAY_KEY,
+        AUTH_KEY,
+        ROUTE_KEY,
+        section("config", r#"[config."shop/order"]"#),
         section("deploy", "[deploy.order]"),
     ],
 };
+
+/// The document of the routes alone.
+pub(super) static ROUTE_TABLE: Schema = Schema { title: "a route table", keys: &[GATEWAY_KEY, AUTH_KEY, ROUTE_KEY] };
+
+const GATEWAY_KEY: Key = section("gateway", "[gateway]");
+const AUTH_KEY: Key = section("auth", "[auth.customers]");
+const ROUTE_KEY: Key = section("route", "[[route]]");
 
 pub(super) static SERVICE: Schema = Schema {
     title: "a service",
@@ -131,12 +141,13 @@ pub(super) static ROUTE: Schema = Schema {
         BREAKER_KEY,
         BALANCE,
         key("body_max", r#""10 MiB""#),
-        planned("auth", r#""customers""#, "remove it: the gateway lets every caller through"),
-        planned(
-            "limit",
-            r#"{ by = "subject", rate = "100/s", burst = 200 }"#,
-            "remove it: the gateway does not limit rates",
-        ),
+        AUTH_NAME,
+        LIMIT_KEY,
+        key("cors", r#"{ origins = ["https://shop.example"] }"#),
+        key("request_id", "true"),
+        key("request_headers", r#"{ remove = ["x-debug"], set = { x-shop = "1" } }"#),
+        key("response_headers", r#"{ set = { strict-transport-security = "max-age=63072000" } }"#),
+        key("compress", "true"),
     ],
 };
 
@@ -152,6 +163,71 @@ pub(super) static MATCH: Schema = Schema {
 pub(super) static BACKEND: Schema =
     Schema { title: "a backend", keys: &[key("service", r#""order""#), key("weight", "100")] };
 
+pub(super) static GATEWAY: Schema = Schema { title: "the gateway", keys: &[AUTH_NAME, LIMIT_KEY] };
+
+const AUTH_NAME: Key = key("auth", r#""customers""#);
+const LIMIT_KEY: Key = key("limit", r#"{ by = "address", rate = "100/s", burst = 200 }"#);
+
+pub(super) static AUTH: Schema = Schema {
+    title: "an auth section",
+    keys: &[
+        key(
+            "jwt",
+            r#"{ issuer = "https://shop.example", audience = "shop", algorithms = ["EdDSA"], jwks = { service = "user", path = "/.well-known/jwks.json" } }"#,
+        ),
+        section("api_key", "[auth.partners.api_key]"),
+        key("pass_credential", "true"),
+    ],
+};
+
+pub(super) static JWT: Schema = Schema {
+    title: "a jwt",
+    keys: &[
+        key("issuer", r#""https://shop.example""#),
+        key("audience", r#""shop""#),
+        key("algorithms", r#"["EdDSA"]"#),
+        key("jwks", r#"{ service = "user", path = "/.well-known/jwks.json" }"#),
+        key("secret", r#""env:SHOP_JWT_SECRET""#),
+        key("leeway", r#""30s""#),
+    ],
+};
+
+pub(super) static JWKS: Schema =
+    Schema { title: "a jwks", keys: &[key("service", r#""user""#), key("path", r#""/.well-known/jwks.json""#)] };
+
+pub(super) static API_KEY: Schema = Schema {
+    title: "an api_key",
+    keys: &[key("header", r#""x-api-key""#), key("keys", r#"[{ subject = "acme", hash = "sha256:…" }]"#)],
+};
+
+pub(super) static API_KEY_ONE: Schema =
+    Schema { title: "a key", keys: &[key("subject", r#""acme""#), key("hash", r#""sha256:…""#)] };
+
+pub(super) static LIMIT: Schema =
+    Schema { title: "a limit", keys: &[key("by", r#""address""#), key("rate", r#""100/s""#), key("burst", "200")] };
+
+pub(super) static CORS: Schema = Schema {
+    title: "a cors",
+    keys: &[
+        key("origins", r#"["https://shop.example"]"#),
+        key("methods", r#"["PUT", "DELETE"]"#),
+        key("headers", r#"["content-type"]"#),
+        key("expose", r#"["x-request-id"]"#),
+        key("credentials", "true"),
+        key("max_age", r#""10m""#),
+    ],
+};
+
+pub(super) static HEADER_EDITS: Schema = Schema {
+    title: "a change of headers",
+    keys: &[key("remove", r#"["x-debug"]"#), key("set", r#"{ x-shop = "1" }"#), key("add", r#"{ vary = "x-shop" }"#)],
+};
+
+pub(super) static CONFIG: Schema = Schema {
+    title: "a configuration",
+    keys: &[key("document", r#""config/order.toml""#), key("schema", r#""config/order.schema.json""#)],
+};
+
 pub(super) static DEPLOY: Schema = Schema {
     title: "a deployment",
     keys: &[
@@ -165,13 +241,15 @@ pub(super) static DEPLOY: Schema = Schema {
 /// What stands under the keys of the file's own choosing.
 pub(super) static SERVICE_ENTRY: Key = section("X", "[service.order]");
 pub(super) static CALL_ENTRY: Key = section("Y", "[service.order.calls.payment]");
+pub(super) static AUTH_ENTRY: Key = section("X", "[auth.customers]");
+pub(super) static CONFIG_ENTRY: Key = section("NAMESPACE/NAME", r#"[config."shop/order"]"#);
 pub(super) static DEPLOY_ENTRY: Key = section("X", "[deploy.order]");
 pub(super) static ENV_ENTRY: Key = key("NAME", r#""value""#);
 pub(super) static HEADER_ENTRY: Key = key("name", r#""value""#);
 
 /// Every table there is, in the order of the reference page, with its heading there.
 #[cfg(test)]
-pub(super) const ALL: [(&str, &Schema); 11] = [
+pub(super) const ALL: [(&str, &Schema); 21] = [
     ("The system", &SYSTEM),
     ("`[service.X]`", &SERVICE),
     ("`check`", &CHECK),
@@ -182,5 +260,15 @@ pub(super) const ALL: [(&str, &Schema); 11] = [
     ("`[[route]]`", &ROUTE),
     ("`matches`", &MATCH),
     ("`backends`", &BACKEND),
+    ("`limit`", &LIMIT),
+    ("`cors`", &CORS),
+    ("`request_headers`, `response_headers`", &HEADER_EDITS),
+    ("`[gateway]`", &GATEWAY),
+    ("`[auth.X]`", &AUTH),
+    ("`jwt`", &JWT),
+    ("`jwks`", &JWKS),
+    ("`api_key`", &API_KEY),
+    ("`keys`", &API_KEY_ONE),
+    ("`[config.\"NAMESPACE/NAME\"]`", &CONFIG),
     ("`[deploy.X]`", &DEPLOY),
 ];

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{
     SERVICES_MAX, boundary, policy,
-    references::{Owners, Services, Side},
+    references::{Names, Owners, Side},
     schema,
     table::Table,
     value::{LIST_MAX, Value, in_ticks},
+    web,
 };
 use crate::system::{Call, Check, Service};
 
@@ -30,12 +31,12 @@ pub(super) const ENV_RESERVED: [&str; 9] = [
 /// The beginning of the variables that hold connection strings.
 const ENV_DATA_PREFIX: &str = "BOWLINE_DATA_";
 
-pub(super) fn read_all<'a>(entries: &[Value<'a>], declared: &Services<'a>) -> Vec<Service> {
+pub(super) fn read_all<'a>(entries: &[Value<'a>], declared: &Names<'a>) -> Vec<Service> {
     let mut owners = Owners::default();
     entries.iter().filter_map(|entry| service(*entry, declared, &mut owners)).collect()
 }
 
-fn service<'a>(entry: Value<'a>, declared: &Services<'a>, owners: &mut Owners<'a>) -> Option<Service> {
+fn service<'a>(entry: Value<'a>, declared: &Names<'a>, owners: &mut Owners<'a>) -> Option<Service> {
     let name = entry.key_label();
     let table = entry.table(&schema::SERVICE)?;
     let build = table.get("build").and_then(command);
@@ -84,16 +85,8 @@ fn check(value: Value<'_>) -> Check {
     }
 }
 
-/// A path as it is requested, so with a query if need be.
 fn check_path(text: &str) -> Result<String, &'static str> {
-    const PATH_LENGTH_MAX: usize = 1024;
-    if !text.starts_with('/') {
-        return Err("begin it with a slash: \"/readyz\"");
-    }
-    if text.len() > PATH_LENGTH_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
-        return Err("write at most 1024 visible ASCII characters without #, others percent-encoded");
-    }
-    Ok(text.to_owned())
+    web::path(text, "begin it with a slash: \"/readyz\"")
 }
 
 fn env(value: Value<'_>) -> BTreeMap<String, String> {
@@ -132,12 +125,12 @@ fn variable_value(entry: Value<'_>) -> Option<String> {
 }
 
 /// `Communication(S)`: the edges from one service, each with its policy.
-fn calls<'a>(value: Value<'a>, caller: &str, declared: &Services<'a>) -> Vec<Call> {
+fn calls<'a>(value: Value<'a>, caller: &str, declared: &Names<'a>) -> Vec<Call> {
     let entries = value.entries(&schema::CALL_ENTRY, SERVICES_MAX);
     entries.into_iter().filter_map(|entry| call(entry, caller, declared)).collect()
 }
 
-fn call(entry: Value<'_>, caller: &str, declared: &Services<'_>) -> Option<Call> {
+fn call(entry: Value<'_>, caller: &str, declared: &Names<'_>) -> Option<Call> {
     let target = entry.key();
     if target == caller {
         let message = format!("{} calls itself", in_ticks(caller));

@@ -10,7 +10,7 @@ use toml::{Spanned, de::DeTable};
 
 use super::{
     file::File,
-    schema::{self, Schema},
+    schema::Schema,
     suggest,
     value::{LIST_MAX, Value, in_ticks},
 };
@@ -29,8 +29,8 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     /// The whole file.
-    pub(super) fn root(nodes: &'a DeTable<'a>, file: &'a File<'a>) -> Self {
-        Self::open(nodes, &schema::SYSTEM, 0..0, file)
+    pub(super) fn root(nodes: &'a DeTable<'a>, schema: &'static Schema, file: &'a File<'a>) -> Self {
+        Self::open(nodes, schema, 0..0, file)
     }
 
     pub(super) fn open(
@@ -76,11 +76,16 @@ impl<'a> Table<'a> {
     /// The value of a key that must be there; a misspelt one was told already.
     pub(super) fn need(&self, name: &'static str) -> Option<Value<'a>> {
         let value = self.get(name);
-        if value.is_none() && !self.meant.contains(&name) {
+        if !self.has(name) {
             let help = self.schema.key(name).map_or_else(String::new, |key| key.like_this(name));
             self.fault(format!("{} has no `{name}`", self.schema.title), help);
         }
         value
+    }
+
+    /// Whether a key is there, or a misspelt one was told to mean it.
+    pub(super) fn has(&self, name: &'static str) -> bool {
+        self.get(name).is_some() || self.meant.contains(&name)
     }
 
     /// The duration of a key, or the default where the key is absent or faulty.
@@ -91,6 +96,11 @@ impl<'a> Table<'a> {
     /// The whole number of a key, or the default where the key is absent or faulty.
     pub(super) fn integer_or(&self, name: &'static str, range: RangeInclusive<u32>, default: u32) -> u32 {
         self.get(name).and_then(|value| value.integer(range)).unwrap_or(default)
+    }
+
+    /// Whether a key is there and true.
+    pub(super) fn is_on(&self, name: &'static str) -> bool {
+        self.get(name).and_then(Value::boolean).unwrap_or_default()
     }
 
     /// The elements of a key's list; empty where the key is absent.

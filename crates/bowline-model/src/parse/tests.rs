@@ -1,11 +1,16 @@
 //! The parser: what is right is read as it should be, and what is wrong is told where it is.
 
+mod auth;
 mod calls;
+mod config;
 mod file;
+mod gateway;
+mod middleware;
 mod random;
 mod reference;
 mod routes;
 mod services;
+mod table;
 mod whole;
 
 use super::*;

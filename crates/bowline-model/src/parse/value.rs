@@ -191,6 +191,15 @@ impl<'a> Value<'a> {
     }
 }
 
+/// Adds to a list what is not in it yet.
+pub(super) fn once<T: PartialEq>(value: Value<'_>, item: T, items: &mut Vec<T>) {
+    if items.contains(&item) {
+        value.fault(format!("{} has this twice", value.key_quoted()), "remove one of them");
+    } else {
+        items.push(item);
+    }
+}
+
 // === readers of plain values ===
 
 impl<'a> Value<'a> {
@@ -237,6 +246,13 @@ impl<'a> Value<'a> {
             return self.refuse(message, format!("write {max} or less"));
         }
         Some(duration)
+    }
+
+    pub(super) fn boolean(self) -> Option<bool> {
+        match self.node.get_ref() {
+            DeValue::Boolean(is_so) => Some(*is_so),
+            _ => self.refuse_type("a boolean"),
+        }
     }
 
     /// A share of 0 % to 100 %.

@@ -1,10 +1,7 @@
 //! Many threads at once: what is exact must be exact.
 
 use std::{
-    sync::{
-        Barrier,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
     thread,
 };
 
@@ -12,28 +9,12 @@ use bowline_model::policy::BreakerPolicy;
 use bowline_resilience::breaker::{Breaker, Outcome, Permit, State};
 use bowline_runtime::time::{self, Duration};
 
-const THREADS: usize = 8;
+use crate::threads::{THREADS, together};
+
 const OPEN_FOR: Duration = Duration::from_secs(5);
 
 fn policy() -> BreakerPolicy {
     BreakerPolicy { calls_min: 100, probes_max: 3, open_for: OPEN_FOR, ..BreakerPolicy::default() }
-}
-
-/// Runs it on every thread at the same moment and collects what comes out.
-fn together<R: Send>(run: impl Fn(usize) -> R + Sync) -> Vec<R> {
-    let barrier = Barrier::new(THREADS);
-    thread::scope(|scope| {
-        let handles: Vec<_> = (0..THREADS)
-            .map(|at| {
-                let (barrier, run) = (&barrier, &run);
-                scope.spawn(move || {
-                    barrier.wait();
-                    run(at)
-                })
-            })
-            .collect();
-        handles.into_iter().map(|handle| handle.join().expect("no thread panics")).collect()
-    })
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::parse;
+use super::{parse, routes, routes_text};
 use crate::problem::render;
 
 const VALID: &str = r#"name = "t"
@@ -25,11 +25,45 @@ hosts = ["h.localhost", "*.x"]
 matches = [{ path = "/a/**", methods = ["GET"], headers = { x = "1" } }] # é日
 backends = [{ service = "a", weight = 1 }, { service = "b" }]
 body_max = "10 MiB"
+auth = "tokens"
+limit = { by = "subject", rate = "100/s", burst = 200 }
+cors = { origins = ["https://a.b"], methods = ["PUT"], headers = ["x"], expose = ["y"], credentials = true, max_age = "1m" }
+request_id = true
+request_headers = { remove = ["x-a"], set = { x-b = "1" }, add = { x-c = "2" } }
+response_headers = { set = { x-d = "1" } }
+compress = true
+
+[gateway]
+auth = "keys"
+limit = { by = "header:x", rate = "1/d", burst = 1 }
+[auth.tokens]
+jwt = { issuer = "i", audience = "s", algorithms = ["EdDSA"], jwks = { service = "a", path = "/k" }, leeway = "30s" }
+pass_credential = false
+[auth.secret.jwt]
+issuer = "i"
+audience = "s"
+algorithms = ["HS256"]
+secret = "env:A"
+
+# keys
+[auth.keys]
+api_key = { header = "x-k", keys = [{ subject = "c", hash = "sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a" }] }
+[config."a/b"]
+schema = "c/a.json"
+document = "c/a.toml"
 "#;
 
-/// Parses and renders; what is told lies within the text and in order.
+/// Parses and renders; what is told lies within the text and in order. What is right is so by itself too.
 fn survives(text: &str) {
-    let Err(problems) = parse(text) else { return };
+    let cut = routes_text(text);
+    let problems = match parse(text) {
+        Err(problems) => problems,
+        Ok(system) => {
+            let services: Vec<_> = system.services.iter().map(|service| service.name.clone()).collect();
+            assert_eq!(routes(&cut, &services), Ok(system.table), "in\n{cut}\nof\n{text}\n");
+            return;
+        }
+    };
     assert!(!problems.is_empty(), "refused without a reason:\n{text}");
     assert!(problems.is_sorted_by_key(|problem| problem.position), "{problems:?}");
     let lines: Vec<&str> = text.split('\n').collect();

@@ -60,12 +60,6 @@ body_max = "0 B"
 body_max = 5
   6:12+1 `body_max` is a whole number, not a string → write `body_max = "10 MiB"`
 
-auth = "customers"
-  6:1+4 `auth` is not built yet → remove it: the gateway lets every caller through
-
-limit = { by = "subject" }
-  6:1+5 `limit` is not built yet → remove it: the gateway does not limit rates
-
 timeout = "0s"
   6:11+4 `timeout` (0s) must be above zero → write `timeout = "800ms"`
 

@@ -1,0 +1,141 @@
+//! One key's limit explored exhaustively: every order of requests and time, against the definition.
+
+use stateright::{Checker, Model, Property};
+
+use super::*;
+
+/// Someone who asks at any whole nanosecond up to `now_max`.
+#[derive(Debug, Clone)]
+struct Asker {
+    limit: Limit,
+    now_max: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct World {
+    now: u64,
+    full_at: u64,
+    /// When each request was let through.
+    allowed: Vec<u64>,
+    /// Whether the last one, at this instant, was refused.
+    was_refused: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Action {
+    Ask,
+    Tick,
+}
+
+impl Model for Asker {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World { now: 0, full_at: 0, allowed: vec![], was_refused: false }]
+    }
+
+    fn actions(&self, _: &World, actions: &mut Vec<Action>) {
+        actions.extend([Action::Ask, Action::Tick]);
+    }
+
+    fn next_state(&self, before: &World, action: Action) -> Option<World> {
+        let mut world = before.clone();
+        match action {
+            Action::Tick => (world.now, world.was_refused) = (world.now + 1, false),
+            Action::Ask => {
+                let (full_at, decision) = self.limit.step(world.full_at, world.now);
+                world.full_at = full_at;
+                world.was_refused = !decision.is_allowed;
+                if decision.is_allowed {
+                    world.allowed.push(world.now);
+                }
+            }
+        }
+        Some(world)
+    }
+
+    fn within_boundary(&self, world: &World) -> bool {
+        world.now <= self.now_max
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("no span has more than the burst and what refills in it", spans_are_bounded),
+            Property::always("a request is refused only where it would break that", refusals_are_needed),
+            Property::always("a refusal moves nothing", |model: &Self, world: &World| {
+                let (full_at, decision) = model.limit.step(world.full_at, world.now);
+                decision.is_allowed || full_at == world.full_at
+            }),
+            Property::always("so many are let through as remain, and no more", remaining_is_exact),
+            Property::always("it is granted when it says, and not a moment before", retry_after_is_exact),
+            Property::always("the full burst is there when it says, and not a moment before", reset_is_exact),
+            Property::sometimes("a request is refused", |_, world: &World| world.was_refused),
+            Property::sometimes("one is granted after a refusal", |model: &Self, world: &World| {
+                world.allowed.len() > model.limit.burst as usize
+            }),
+        ]
+    }
+}
+
+/// Whether each span that begins with a granted request and ends now has no more than it may.
+fn is_within(limit: Limit, allowed: &[u64], now: u64) -> bool {
+    allowed.iter().enumerate().all(|(at, begin)| {
+        let count = (allowed.len() - at) as u64;
+        count <= u64::from(limit.burst) + (now - begin) / limit.interval
+    })
+}
+
+fn spans_are_bounded(model: &Asker, world: &World) -> bool {
+    is_within(model.limit, &world.allowed, world.now)
+}
+
+fn refusals_are_needed(model: &Asker, world: &World) -> bool {
+    let with_one_more: Vec<u64> = world.allowed.iter().copied().chain([world.now]).collect();
+    model.limit.look(world.full_at, world.now).is_allowed == is_within(model.limit, &with_one_more, world.now)
+}
+
+fn remaining_is_exact(model: &Asker, world: &World) -> bool {
+    let (mut full_at, now) = (world.full_at, world.now);
+    let mut left = model.limit.look(full_at, now).remaining;
+    loop {
+        let (next, decision) = model.limit.step(full_at, now);
+        if !decision.is_allowed {
+            return left == 0 && decision.remaining == 0;
+        }
+        if left != decision.remaining + 1 || !decision.retry_after.is_zero() {
+            return false;
+        }
+        (full_at, left) = (next, decision.remaining);
+    }
+}
+
+fn retry_after_is_exact(model: &Asker, world: &World) -> bool {
+    let decision = model.limit.look(world.full_at, world.now);
+    let then = world.now + nanos(decision.retry_after);
+    let is_early = then > world.now && model.limit.look(world.full_at, then - 1).is_allowed;
+    decision.is_allowed == decision.retry_after.is_zero()
+        && decision.retry_after <= model.limit.interval()
+        && model.limit.look(world.full_at, then).is_allowed
+        && !is_early
+}
+
+fn reset_is_exact(model: &Asker, world: &World) -> bool {
+    let decision = model.limit.look(world.full_at, world.now);
+    let then = world.now + nanos(decision.reset_after);
+    let at = |now: u64| model.limit.look(world.full_at, now);
+    at(then).remaining == model.limit.burst
+        && at(then).reset_after.is_zero()
+        && (then == world.now || !at(then - 1).reset_after.is_zero())
+}
+
+#[test]
+fn every_order_of_requests_keeps_the_limit() {
+    for (interval, burst, now_max) in [(1, 1, 6), (3, 1, 12), (2, 3, 10), (3, 2, 14), (4, 5, 11)] {
+        let limit = Limit::new(Duration::from_nanos(interval), burst);
+        let checker = Asker { limit, now_max }.checker().threads(2).spawn_bfs().join();
+        println!("interval {interval}, burst {burst}: {} states", checker.unique_state_count());
+        assert!(checker.unique_state_count() > 50, "the model explores nothing");
+        checker.assert_properties();
+    }
+}
