@@ -5,6 +5,7 @@ mod bad_files;
 mod crash;
 mod harness;
 mod shop;
+mod shop_access;
 mod stand_in;
 mod stopping;
 mod system;
