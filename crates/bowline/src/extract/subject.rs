@@ -15,7 +15,7 @@ use crate::error::HandlerError;
 pub const SUBJECT_BYTES_MAX: usize = 256;
 
 /// Who asks: the subject that the gateway authenticated, 1 to [`SUBJECT_BYTES_MAX`] visible ASCII
-/// characters.
+/// characters, and blanks between them.
 ///
 /// The gateway takes away what a client says of itself, then says in `x-bowline-subject` what a route's
 /// `auth` found out. **It is worth as much as the way it came**: whoever can reach the service past the
@@ -41,11 +41,12 @@ impl Subject {
     /// Reads a name.
     ///
     /// # Errors
-    /// When it is empty, too long, or holds anything but visible ASCII characters.
+    /// When it is empty, too long, or holds anything but visible ASCII characters and blanks between them.
     pub fn new(name: &str) -> Result<Self, HandlerError> {
-        let is_visible = name.bytes().all(|byte| byte.is_ascii_graphic());
-        if name.is_empty() || name.len() > SUBJECT_BYTES_MAX || !is_visible {
-            let detail = format!("{SUBJECT_HEADER}: 1 to {SUBJECT_BYTES_MAX} visible ASCII characters");
+        let is_visible = name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        if name.is_empty() || name.len() > SUBJECT_BYTES_MAX || !is_visible || name.trim_ascii() != name {
+            let rule = format!("1 to {SUBJECT_BYTES_MAX} visible ASCII characters, and blanks between them");
+            let detail = format!("{SUBJECT_HEADER}: {rule}");
             return Err(HandlerError::new(Code::InvalidArgument, detail));
         }
         Ok(Self(name.to_owned()))
