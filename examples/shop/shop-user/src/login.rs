@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use bowline::{Code, HandlerError, runtime::rand};
+use bowline::{
+    Code, HandlerError,
+    runtime::{metric::Registry, rand},
+};
 use jsonwebtoken::{Algorithm, Header, encode};
 use serde::{Deserialize, Serialize};
 
@@ -64,8 +67,8 @@ pub(crate) struct LoginService<R> {
 }
 
 impl<R: UserRepository + KeyRepository> LoginService<R> {
-    pub(crate) fn new(repository: R) -> Self {
-        Self { repository, passwords: Passwords::default() }
+    pub(crate) fn new(repository: R, metrics: &Registry) -> Self {
+        Self { repository, passwords: Passwords::new(metrics) }
     }
 
     pub(crate) fn repository(&self) -> &R {
@@ -128,7 +131,7 @@ mod tests {
 
     async fn service(dir: &tempfile::TempDir) -> LoginService<SqliteUsers> {
         let url = format!("sqlite://{}", dir.path().join("user.db").display());
-        let logins = LoginService::new(SqliteUsers::open(&url).await.unwrap());
+        let logins = LoginService::new(SqliteUsers::open(&url).await.unwrap(), &Registry::default());
         logins.keys().rotate(time::unix_millis_now()).await.unwrap();
         logins
     }

@@ -37,7 +37,7 @@ type Service = Arc<LoginService<SqliteUsers>>;
 async fn main() -> anyhow::Result<()> {
     let service = Microservice::from_env("user")?;
     let repository = SqliteUsers::open(&service.settings().data("sqlite:user.db")?).await?;
-    let logins = Arc::new(LoginService::new(repository));
+    let logins = Arc::new(LoginService::new(repository, service.metrics()));
     logins.keys().rotate(time::unix_millis_now()).await?;
     let _rotating = task::Guarded::new(task::spawn(rotate(logins.clone())));
     let app = Router::new()
