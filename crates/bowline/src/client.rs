@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use bowline_model::{
-    Code, Instance, ServiceName,
-    policy::{CallPolicy, RetryPolicy},
-};
+use bowline_model::{Code, Instance, ServiceName, policy::CallPolicy};
 use bowline_registry::Discovery;
 use bowline_resilience::deadline::Deadline;
 use bowline_runtime::{
@@ -154,15 +151,6 @@ impl ServiceClient {
     pub fn request(&self, method: Method, path: &str) -> Call {
         let request = http::Request::builder().method(method).uri(path).header(header::HOST, self.0.service.as_str());
         Call { client: self.clone(), request, body: Ok(None) }
-    }
-
-    /// Replaces when failed attempts are tried again, `None` for never, in all clones and for calls
-    /// that begin from now on. The retry budget begins anew, breakers and connections stay; the same
-    /// policy again changes nothing.
-    ///
-    /// For policies that change while the process runs; they begin with what `bowline.toml` declares.
-    pub fn set_retry(&self, retry: Option<RetryPolicy>) {
-        self.0.upstream.set_policy(CallPolicy { retry, ..self.0.policy.clone() });
     }
 
     /// How many instances are known now.

@@ -28,7 +28,7 @@ mod registration;
 mod serve;
 pub mod settings;
 
-pub use bowline_model::{Code, policy::RetryPolicy};
+pub use bowline_model::Code;
 pub use bowline_runtime as runtime;
 pub use bowline_telemetry::{SpanKind, Tracer, Value, current};
 pub use client::{Call, ServiceClient};

@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use axum::{Router, body::Body, extract::State, response::Response, routing::get};
 use bowline::{
-    Code, HandlerError, RetryPolicy, ServiceClient, SpanKind, client, current,
+    Code, HandlerError, ServiceClient, SpanKind, client, current,
     extract::{Json, Path},
 };
 use bowline_telemetry::SpanContext;
@@ -304,22 +304,4 @@ async fn calls_are_counted() {
     let text = service.metrics().render();
     let line = r#"bowline_requests_total{reporter="client",service="callee",route="",code="200"} 1"#;
     assert!(text.contains(line), "{text}");
-}
-
-#[tokio::test]
-async fn retries_change_while_the_client_is_used() {
-    let (_api, server, caller) = called(|_| Answer::Status(503, String::new())).await;
-    let clone = caller.client.clone();
-    let attempts = async || {
-        let before = server.requests().len();
-        clone.get("/").json::<Value>().await.unwrap_err();
-        server.requests().len() - before
-    };
-    assert_eq!(attempts().await, 3);
-    caller.client.set_retry(None);
-    assert_eq!(attempts().await, 1);
-    let retry: RetryPolicy =
-        serde_json::from_value(json!({"attempts_max": 5, "backoff": "1ms..2ms", "budget": "100%"})).unwrap();
-    caller.client.set_retry(Some(retry));
-    assert_eq!(attempts().await, 5);
 }
