@@ -89,3 +89,5 @@ pub const EVENT_ATTEMPT: &str = "attempt";
 pub const TRACE_ID_HEADER: &str = "x-trace-id";
 /// Says why Bowline itself answered.
 pub const REASON_HEADER: &str = "x-bowline-reason";
+/// Tells a service who asks, as the gateway made sure of it; what a client says under this name is taken away.
+pub const SUBJECT_HEADER: &str = "x-bowline-subject";

@@ -2,6 +2,7 @@
 
 use axum::{
     extract::rejection::{JsonRejection, PathRejection, QueryRejection},
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use bowline_model::{Code, error::chain};
@@ -81,6 +82,11 @@ impl IntoResponse for HandlerError {
     fn into_response(self) -> Response {
         let mut problem = Problem::new(self.code, self.detail);
         problem.trace_id = trace_id();
-        problem.into_response().map(axum::body::Body::new)
+        let mut response = problem.into_response().map(axum::body::Body::new);
+        if self.code == Code::Unauthenticated {
+            // RFC 9110, 15.5.2: whoever is answered 401 is told what would do.
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
     }
 }

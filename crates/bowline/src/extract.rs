@@ -1,10 +1,14 @@
 //! Extractors whose refusals are problem documents: 400 for what cannot be read, 422 for what makes no sense.
 
+mod subject;
+
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::error::HandlerError;
+
+pub use subject::{SUBJECT_BYTES_MAX, Subject};
 
 /// A JSON body, in and out.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use rustix::process::Signal;
 
-use crate::harness::{Home, PATIENCE, Running, ask, eventually, is_alive};
+use crate::harness::{Answer, Home, PATIENCE, Running, ask, eventually, is_alive};
 
 #[tokio::test]
 async fn no_process_outlives_a_killed_bowline_not_even_a_grandchild() {
@@ -38,10 +38,10 @@ async fn acknowledged_orders_and_registrations_survive_and_dead_processes_do_not
     let registration = br#"{"service":"ledger","address":"127.0.0.1:9999","ttl":"1h"}"#;
     let answer = ask(running.api(), Method::PUT, "localhost", "/v1/instances/ledger-1", &json, registration).await;
     assert_eq!(answer.status, 200);
-    let gateway = running.gateway();
+    let (gateway, ada) = (running.gateway(), running.sign_in("ada@example.com").await);
     let acknowledged = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let writers: Vec<_> =
-        (0..8).map(|writer| bowline_runtime::task::spawn(write(gateway, writer, acknowledged.clone()))).collect();
+    let begin = |writer| write(gateway, ada.clone(), writer, acknowledged.clone());
+    let writers: Vec<_> = (0..8).map(|writer| bowline_runtime::task::spawn(begin(writer))).collect();
     let is_writing = eventually(PATIENCE, async || acknowledged.lock().unwrap().len() >= 40);
     assert!(is_writing.await);
     let order_before = pid(&running, "order").await;
@@ -62,10 +62,25 @@ async fn acknowledged_orders_and_registrations_survive_and_dead_processes_do_not
     assert_ne!(pid(&again, "order").await, order_before);
     let acknowledged = acknowledged.lock().unwrap().clone();
     for (id, body) in &acknowledged {
-        let kept = again.ask(Method::GET, "shop.localhost", &format!("/orders/{id}"), &[], b"").await;
+        // The token is as good as before: the keys survive too.
+        let signed = [("authorization", ada.as_str())];
+        let kept = ask_patiently(&again, &format!("/orders/{id}"), &signed).await;
         assert_eq!((kept.status.as_u16(), &kept.body), (200, body), "of {} acknowledged", acknowledged.len());
     }
     again.stop().await;
+}
+
+/// Asks the shop, as often as its limit makes it necessary.
+async fn ask_patiently(running: &Running, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut answer = None;
+    let is_answered = eventually(PATIENCE, async || {
+        let asked = running.ask(Method::GET, "shop.localhost", path, headers, b"").await;
+        let is_answered = asked.status != 429;
+        answer = Some(asked);
+        is_answered
+    });
+    assert!(is_answered.await, "{answer:?}");
+    answer.unwrap()
 }
 
 /// The process of a service with one instance.
@@ -78,11 +93,12 @@ async fn pid(running: &Running, service: &str) -> String {
 type Acknowledged = std::sync::Arc<std::sync::Mutex<Vec<(String, bytes::Bytes)>>>;
 
 /// Places orders one after the other until there is no answer any more.
-async fn write(gateway: std::net::SocketAddr, writer: u32, acknowledged: Acknowledged) {
+async fn write(gateway: std::net::SocketAddr, signed: String, writer: u32, acknowledged: Acknowledged) {
     let body = br#"{"user_id":"u-1","items":[{"sku":"book","quantity":1,"unit_price":100}]}"#;
     for number in 0.. {
         let key = format!("crash-{writer}-{number}");
-        let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
+        let headers =
+            [("content-type", "application/json"), ("authorization", &*signed), ("idempotency-key", key.as_str())];
         let answer = ask(gateway, Method::POST, "shop.localhost", "/orders", &headers, body).await;
         if answer.status == 201 {
             let id = answer.json()["id"].as_str().unwrap().to_owned();

@@ -41,11 +41,17 @@ impl Home {
 
     /// The shop, its services built as the binary under test is.
     pub(crate) fn shop() -> Self {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop/bowline.toml");
-        let text = std::fs::read_to_string(file).unwrap();
+        let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop");
+        let text = std::fs::read_to_string(shop.join("bowline.toml")).unwrap();
         let built: Vec<&str> = text.lines().filter(|line| !line.starts_with("build = ")).collect();
         let bin_dir = build_shop();
-        Self::new(&built.join("\n").replace("${target}/release", &bin_dir.display().to_string()))
+        let home = Self::new(&built.join("\n").replace("${target}/release", &bin_dir.display().to_string()));
+        std::fs::create_dir(home.path().join("config")).unwrap();
+        for entry in std::fs::read_dir(shop.join("config")).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), home.path().join("config").join(entry.file_name())).unwrap();
+        }
+        home
     }
 
     /// Changes `bowline.toml`.
@@ -188,6 +194,20 @@ impl Running {
         body: &[u8],
     ) -> Answer {
         ask(self.gateway(), method, host, path, headers, body).await
+    }
+
+    /// Signs in at the shop; what to write into `authorization` from then on.
+    pub(crate) async fn sign_in(&self, email: &str) -> String {
+        let answer = self.try_sign_in(email, "correct horse").await;
+        assert_eq!(answer.status, 200, "{:?}\n{}", answer.body, self.output());
+        format!("Bearer {}", answer.json()["access_token"].as_str().unwrap())
+    }
+
+    /// The answer to a login at the shop.
+    pub(crate) async fn try_sign_in(&self, email: &str, password: &str) -> Answer {
+        let body = serde_json::json!({"email": email, "password": password}).to_string();
+        let json = [("content-type", "application/json")];
+        self.ask(Method::POST, "shop.localhost", "/login", &json, body.as_bytes()).await
     }
 
     /// One request to the API.

@@ -6,6 +6,7 @@ mod bad_files;
 mod crash;
 mod harness;
 mod shop;
+mod shop_access;
 mod stand_in;
 mod stopping;
 mod system;

@@ -7,8 +7,9 @@ use crate::harness::{Home, PATIENCE, Running, build_shop, eventually};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-async fn order(running: &Running, key: &str, body: &str) -> crate::harness::Answer {
-    let headers = [JSON, ("idempotency-key", key)];
+/// Places an order with what signing in brought.
+async fn order(running: &Running, signed: &str, key: &str, body: &str) -> crate::harness::Answer {
+    let headers = [JSON, ("authorization", signed), ("idempotency-key", key)];
     running.ask(Method::POST, "shop.localhost", "/orders", &headers, body.as_bytes()).await
 }
 
@@ -16,48 +17,69 @@ fn order_of(user: &str) -> String {
     format!(r#"{{"user_id":"{user}","items":[{{"sku":"book","quantity":2,"unit_price":1999}}]}}"#)
 }
 
+#[test]
+fn the_example_is_a_good_file_and_its_documents_are_there() {
+    let shop = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop");
+    let text = std::fs::read_to_string(shop.join("bowline.toml")).unwrap();
+    let system = bowline_model::parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let route = |name: &str| system.table.routes.iter().find(|route| route.name.as_str() == name).unwrap();
+    assert!(route("orders").auth.is_some() && route("login").auth.is_none());
+    assert_eq!(route("orders").limit.as_ref().unwrap().to_string(), "100/s, burst 200, by subject");
+    let keys: Vec<_> = system.configs.iter().map(|config| config.key.to_string()).collect();
+    assert_eq!(keys, ["shop/order", "shop/payment"]);
+    for config in &system.configs {
+        for file in [&config.schema, &config.document] {
+            assert!(shop.join(file.as_ref().unwrap()).is_file(), "{file:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn orders_are_placed_once_refused_by_rule_and_traced() {
     let home = Home::shop();
     let mut running = home.up().await;
-    orders(&running).await;
-    refusals(&running).await;
-    traces(&running).await;
+    let ada = running.sign_in("ada@example.com").await;
+    orders(&running, &ada).await;
+    refusals(&running, &ada).await;
+    traces(&running, &ada).await;
     running.stop().await;
 }
 
-async fn orders(running: &Running) {
-    let first = order(running, "k1", &order_of("u-1")).await;
+async fn orders(running: &Running, ada: &str) {
+    let first = order(running, ada, "k1", &order_of("u-1")).await;
     assert_eq!(first.status, 201, "{:?}\n{}", first.body, running.output());
     assert_eq!((first.json()["status"].as_str(), first.json()["total"].as_i64()), (Some("paid"), Some(3998)));
     assert_eq!(first.header("x-trace-id").len(), 32);
-    let again = order(running, "k1", &order_of("u-1")).await;
+    let again = order(running, ada, "k1", &order_of("u-1")).await;
     assert_eq!((again.status, &again.body), (first.status, &first.body));
     // Two that arrive at once are one order.
     let body = order_of("u-1");
-    let (a, b) = tokio::join!(order(running, "k2", &body), order(running, "k2", &body));
+    let (a, b) = tokio::join!(order(running, ada, "k2", &body), order(running, ada, "k2", &body));
     assert_eq!((a.status.as_u16(), &a.body), (201, &b.body));
-    let declined = order(running, "k3", &order_of("u-2")).await;
+    // The key is another user's: it names another order.
+    let bob = running.sign_in("bob@example.com").await;
+    let declined = order(running, &bob, "k1", &order_of("u-2")).await;
     assert_eq!((declined.status.as_u16(), declined.json()["status"].as_str()), (201, Some("declined")));
     let id = first.json()["id"].as_str().unwrap().to_owned();
-    let shown = running.ask(Method::GET, "shop.localhost", &format!("/orders/{id}"), &[], b"").await;
+    let signed = [("authorization", ada)];
+    let shown = running.ask(Method::GET, "shop.localhost", &format!("/orders/{id}"), &signed, b"").await;
     assert_eq!((shown.status.as_u16(), shown.json()), (200, first.json()));
 }
 
-async fn refusals(running: &Running) {
+async fn refusals(running: &Running, ada: &str) {
     let too_large = "x".repeat((10 << 20) + 1);
     // Within the limit, and refused for what it says.
-    let large = order_of("u-9").replace("book", &"x".repeat(9 << 20));
+    let large = order_of("u-1").replace("book", &"x".repeat(9 << 20));
     for (key, body, status) in [
-        ("r1", order_of("u-9"), 422),
+        ("r1", order_of("u-9"), 403),
         ("r2", r#"{"user_id":"u-1","items":[]}"#.to_owned(), 422),
         ("r3", order_of("u-1").replace("\"quantity\":2", "\"quantity\":0"), 422),
         ("r4", "{".to_owned(), 400),
         ("r5", too_large, 413),
         ("r6", large, 422),
-        ("k1", order_of("u-2"), 422),
+        ("k1", order_of("u-1").replace("\"quantity\":2", "\"quantity\":3"), 422),
     ] {
-        let answer = order(running, key, &body).await;
+        let answer = order(running, ada, key, &body).await;
         assert_eq!(answer.status, status, "{key}: {:?}", answer.body);
         // The gateway's own refusal; the others are the service's.
         let reason = if status == 413 { "body_too_large" } else { "" };
@@ -68,15 +90,15 @@ async fn refusals(running: &Running) {
     for (host, path) in
         [("shop.localhost", "/nothing"), ("other.localhost", "/orders"), ("shop.localhost", "/orders/o-9")]
     {
-        let answer = running.ask(Method::GET, host, path, &[], b"").await;
+        let answer = running.ask(Method::GET, host, path, &[("authorization", ada)], b"").await;
         assert_eq!(answer.status, 404, "{host}{path}");
         assert_eq!(answer.header("content-type"), "application/problem+json");
     }
 }
 
 /// Gateway → order → user, and order → payment → bank.
-async fn traces(running: &Running) {
-    let placed = order(running, "t1", &order_of("u-1")).await;
+async fn traces(running: &Running, ada: &str) {
+    let placed = order(running, ada, "t1", &order_of("u-1")).await;
     let id = placed.header("x-trace-id").to_owned();
     let wanted = [("gateway", ""), ("order", "gateway"), ("user", "order"), ("payment", "order"), ("bank", "payment")];
     // Asked at once, the command waits for the last spans.

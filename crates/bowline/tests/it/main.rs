@@ -10,5 +10,6 @@ mod drain;
 mod errors;
 mod health;
 mod registration;
+mod subject;
 mod support;
 mod vectors;

@@ -2,13 +2,16 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use ::http::{Request, StatusCode};
 use anyhow::{Context as _, ensure};
 use bowline_runtime::{task::JoinSet, time};
+use bytes::Bytes;
+use http_body_util::Full;
 use serde::Deserialize;
 
 use crate::{
-    http::{self, Connection},
-    load::{Order, Run, SHOP},
+    http::{self, Connection, SHOP},
+    load::{Asked, Order, Placed, Run},
 };
 
 /// The bank's sums.
@@ -23,6 +26,9 @@ const BANK: &str = "bank.localhost";
 
 /// How often an unanswered order is asked for again before the audit gives up.
 const ASKED_AGAIN_MAX: u32 = 20;
+
+/// How long the audit waits before it asks again.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// How many orders are looked up at once.
 const LOOKUPS: usize = 8;
@@ -61,13 +67,13 @@ pub(crate) async fn ledger(gateway: SocketAddr) -> anyhow::Result<Ledger> {
 /// none of its business.
 pub(crate) async fn audit(gateway: SocketAddr, before: Ledger, run: &Run) -> anyhow::Result<Verdict> {
     let mut connection = Connection::new(gateway);
-    let mut orders = run.orders.clone();
-    for (key, body) in &run.unanswered {
-        orders.push(ask_again(&mut connection, key, body).await?);
+    let mut placed = run.placed.clone();
+    for asked in &run.unanswered {
+        placed.push(ask_again(&mut connection, asked).await?);
     }
     let mut verdict = Verdict { asked_again: run.unanswered.len(), ..Verdict::default() };
     let mut lookups = JoinSet::new();
-    for share in orders.chunks(orders.len().div_ceil(LOOKUPS).max(1)) {
+    for share in placed.chunks(placed.len().div_ceil(LOOKUPS).max(1)) {
         lookups.spawn(look_up(gateway, share.to_vec()));
     }
     while let Some(share) = lookups.join_next().await {
@@ -84,11 +90,13 @@ pub(crate) async fn audit(gateway: SocketAddr, before: Ledger, run: &Run) -> any
 }
 
 /// Holds orders against what the shop and the bank say of them now.
-async fn look_up(gateway: SocketAddr, orders: Vec<Order>) -> anyhow::Result<Verdict> {
+async fn look_up(gateway: SocketAddr, placed: Vec<Placed>) -> anyhow::Result<Verdict> {
     let mut connection = Connection::new(gateway);
     let mut verdict = Verdict::default();
-    for order in orders {
-        let (status, body) = connection.send(http::get(SHOP, &format!("/orders/{}", order.id))).await?;
+    for Placed { customer, order } in placed {
+        // An order is shown to whose it is.
+        let request = customer.sign(http::get(SHOP, &format!("/orders/{}", order.id))).await?;
+        let (status, body) = send_patiently(&mut connection, request).await?;
         if status != 200 || !serde_json::from_slice::<Order>(&body).is_ok_and(|kept| kept == order) {
             verdict.lost.push(order.id.clone());
         }
@@ -115,15 +123,31 @@ fn is_equal(order: &Order, transfer: Option<&Transfer>) -> bool {
     }
 }
 
-async fn ask_again(connection: &mut Connection, key: &str, body: &serde_json::Value) -> anyhow::Result<Order> {
+/// Sends what may be sent again, and once more after a while when it came too often.
+async fn send_patiently(
+    connection: &mut Connection,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<(StatusCode, Bytes)> {
     for _ in 0..ASKED_AGAIN_MAX {
-        if let Ok((status, answer)) = connection.send(http::post(SHOP, "/orders", key, body)).await
+        let answer = connection.send(request.clone()).await?;
+        if answer.0 != StatusCode::TOO_MANY_REQUESTS {
+            return Ok(answer);
+        }
+        time::sleep(PAUSE).await;
+    }
+    anyhow::bail!("{} comes too often, asked {ASKED_AGAIN_MAX} times", request.uri())
+}
+
+async fn ask_again(connection: &mut Connection, asked: &Asked) -> anyhow::Result<Placed> {
+    for _ in 0..ASKED_AGAIN_MAX {
+        if let Ok((status, answer)) = asked.send(connection).await
             && status == 201
         {
-            return Ok(serde_json::from_slice(&answer)?);
+            return Ok(Placed { customer: asked.customer.clone(), order: serde_json::from_slice(&answer)? });
         }
-        time::sleep(Duration::from_millis(500)).await;
+        time::sleep(PAUSE).await;
     }
+    let key = asked.key();
     anyhow::bail!("the order under the key {key} is not answered, asked {ASKED_AGAIN_MAX} times again")
 }
 
@@ -152,44 +176,65 @@ impl Verdict {
 
 #[cfg(test)]
 mod tests {
-    use bowline_runtime::{
-        net::{self, TcpListener},
-        task::{self, Guarded},
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
     };
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use bowline_testkit::{Answer, HttpServer};
 
     use super::*;
+    use crate::customers::Customers;
 
     /// A shop and a bank: `paid` cost 5 and was moved, `unmoved` never was, `lost` is not there;
-    /// `other` is an earlier order.
-    async fn gateway(listener: TcpListener) {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\n") {
-                request.push(stream.read_u8().await.unwrap());
-            }
-            let request = String::from_utf8(request).unwrap();
-            let (status, body) = match request.split(' ').nth(1).unwrap() {
+    /// `other` is an earlier order. An order is shown to the one customer there is; the first look at
+    /// each comes too soon.
+    fn gateway() -> HttpServer {
+        let looks = AtomicUsize::new(0);
+        HttpServer::start(move |request| {
+            let is_signed = request.headers.get("authorization").is_some_and(|value| value == "Bearer t");
+            let (status, body) = match &*request.path {
+                "/login" => (200, r#"{"access_token":"t","expires_in":3600}"#),
+                path if path.starts_with("/orders") && !is_signed => (401, "{}"),
+                path if path.starts_with("/orders/") && looks.fetch_add(1, Relaxed) == 0 => (429, "{}"),
+                "/orders" => (201, r#"{"id":"paid","total":5,"status":"paid"}"#),
                 "/orders/paid" => (200, r#"{"id":"paid","total":5,"status":"paid"}"#),
                 "/orders/unmoved" => (200, r#"{"id":"unmoved","total":5,"status":"paid"}"#),
                 "/transfers/paid" | "/transfers/lost" => (200, r#"{"amount":5,"status":"settled"}"#),
                 "/ledger" => (200, r#"{"settled":9,"amount":900}"#),
                 _ => (404, "{}"),
             };
-            let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close", body.len());
-            stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await.unwrap();
-        }
+            Answer::Status(status, body.to_owned())
+        })
     }
 
     async fn audit_of(ids: &[&str], before: Ledger) -> Verdict {
-        let listener = net::listen(([127, 0, 0, 1], 0).into()).unwrap();
-        let addr = listener.local_addr().unwrap();
-        let _serving = Guarded::new(task::spawn(gateway(listener)));
-        let order = |id: &&str| Order { id: (*id).to_owned(), total: 5, status: "paid".to_owned() };
+        let gateway = gateway();
+        let customer = Customers::sign_in(gateway.addr(), 1).await.unwrap().next();
+        let placed = |id: &&str| {
+            let order = Order { id: (*id).to_owned(), total: 5, status: "paid".to_owned() };
+            Placed { customer: customer.clone(), order }
+        };
         let mut run = Run::empty();
-        run.orders = ids.iter().map(order).collect();
-        audit(addr, before, &run).await.unwrap()
+        run.placed = ids.iter().map(placed).collect();
+        audit(gateway.addr(), before, &run).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_not_answered_is_asked_again_in_its_customers_name() {
+        let gateway = gateway();
+        let customer = Customers::sign_in(gateway.addr(), 1).await.unwrap().next();
+        let mut run = Run::empty();
+        run.unanswered.push(Asked::new(Arc::clone(&customer), "k1".to_owned()));
+        let verdict = audit(gateway.addr(), Ledger { settled: 0, amount: 0 }, &run).await.unwrap();
+        assert!(verdict.is_good(), "{verdict:?}");
+        assert_eq!((verdict.asked_again, verdict.paid), (1, (1, 5)));
+        let requests = gateway.requests();
+        let asked = requests.iter().find(|request| request.path == "/orders").unwrap();
+        let header = |name| asked.headers.get(name).map(String::as_str);
+        assert_eq!((header("idempotency-key"), header("authorization")), (Some("k1"), Some("Bearer t")));
+        let body: serde_json::Value = serde_json::from_slice(&asked.body).unwrap();
+        assert_eq!(body["user_id"], "u-load-0");
     }
 
     #[tokio::test]

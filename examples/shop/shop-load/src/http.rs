@@ -10,6 +10,9 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 
+/// The shop's host at the gateway.
+pub(crate) const SHOP: &str = "shop.localhost";
+
 /// The largest answer.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// The longest wait for an answer.
@@ -68,12 +71,11 @@ pub(crate) fn get(host: &str, path: &str) -> Request<Full<Bytes>> {
     request.expect("host and path are given in the code or by the service")
 }
 
-/// A POST of JSON through the gateway, under an idempotency key.
-pub(crate) fn post(host: &str, path: &str, key: &str, body: &serde_json::Value) -> Request<Full<Bytes>> {
+/// A POST of JSON through the gateway.
+pub(crate) fn post(host: &str, path: &str, body: &serde_json::Value) -> Request<Full<Bytes>> {
     let request = Request::post(path)
         .header("host", host)
         .header("content-type", "application/json")
-        .header("idempotency-key", key)
         .body(Full::from(body.to_string()));
-    request.expect("host, path and key are made in the code")
+    request.expect("host and path are given in the code")
 }

@@ -18,10 +18,10 @@ use bowline_runtime::{
 use hdrhistogram::Histogram;
 use serde::Deserialize;
 
-use crate::http::{self, Connection};
-
-/// The shop's host at the gateway.
-pub(crate) const SHOP: &str = "shop.localhost";
+use crate::{
+    customers::{Customer, Customers},
+    http::{self, Connection, SHOP},
+};
 
 /// How long a client waits after a failure.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
@@ -34,13 +34,48 @@ pub(crate) struct Order {
     pub(crate) status: String,
 }
 
+/// An order that was acknowledged, and whose it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Placed {
+    pub(crate) customer: Arc<Customer>,
+    pub(crate) order: Order,
+}
+
+/// A request for an order, to be asked again under its key where it is not answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) customer: Arc<Customer>,
+    key: String,
+    body: serde_json::Value,
+}
+
+impl Asked {
+    /// One to three books for a customer.
+    pub(crate) fn new(customer: Arc<Customer>, key: String) -> Self {
+        let items = serde_json::json!([{"sku": "book", "quantity": 1 + rand::below(3), "unit_price": 1999}]);
+        let body = serde_json::json!({"user_id": customer.id, "items": items});
+        Self { customer, key, body }
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Asks, in the customer's name.
+    pub(crate) async fn send(&self, connection: &mut Connection) -> anyhow::Result<(::http::StatusCode, bytes::Bytes)> {
+        let mut request = http::post(SHOP, "/orders", &self.body);
+        request.headers_mut().insert("idempotency-key", ::http::HeaderValue::try_from(&self.key)?);
+        connection.send(self.customer.sign(request).await?).await
+    }
+}
+
 /// What a run brought.
 #[derive(Debug)]
 pub(crate) struct Run {
     /// Orders answered with 201.
-    pub(crate) orders: Vec<Order>,
-    /// Requests that were not answered with 201: key and body, to be asked again.
-    pub(crate) unanswered: Vec<(String, serde_json::Value)>,
+    pub(crate) placed: Vec<Placed>,
+    /// Requests that were not answered with 201, to be asked again.
+    pub(crate) unanswered: Vec<Asked>,
     /// Answers of 500 and above.
     pub(crate) server_errors: u64,
     /// Answers below 500 that are not 201.
@@ -57,15 +92,16 @@ struct Progress {
     failed: AtomicU64,
 }
 
-/// Lets so many clients order for so long.
-pub(crate) async fn run(gateway: SocketAddr, clients: u16, length: Duration) -> Run {
+/// Lets so many clients order for so long, each order for the customer whose turn it is.
+pub(crate) async fn run(gateway: SocketAddr, customers: Customers, clients: u16, length: Duration) -> Run {
     let begun = time::now();
     let progress = Arc::new(Progress::default());
     let _shown = Guarded::new(task::spawn(show(progress.clone(), begun, length)));
-    let run_id = rand::u64();
+    let (run_id, customers) = (rand::u64(), Arc::new(customers));
     let mut running = JoinSet::new();
     for client in 0..clients {
-        running.spawn(order_until(gateway, begun + length, format!("load-{run_id:016x}-{client}"), progress.clone()));
+        let name = format!("load-{run_id:016x}-{client}");
+        running.spawn(order_until(gateway, customers.clone(), begun + length, name, progress.clone()));
     }
     let mut total = Run::empty();
     while let Some(part) = running.join_next().await {
@@ -75,22 +111,25 @@ pub(crate) async fn run(gateway: SocketAddr, clients: u16, length: Duration) -> 
     total
 }
 
-async fn order_until(gateway: SocketAddr, end: Instant, name: String, progress: Arc<Progress>) -> Run {
+async fn order_until(
+    gateway: SocketAddr,
+    customers: Arc<Customers>,
+    end: Instant,
+    name: String,
+    progress: Arc<Progress>,
+) -> Run {
     let mut run = Run::empty();
     let mut connection = Connection::new(gateway);
     for number in 0_u64.. {
         if time::now() >= end {
             break;
         }
-        let key = format!("{name}-{number}");
-        let quantity = 1 + rand::below(3);
-        let body =
-            serde_json::json!({"user_id": "u-1", "items": [{"sku": "book", "quantity": quantity, "unit_price": 1999}]});
+        let asked = Asked::new(customers.next(), format!("{name}-{number}"));
         let begun = time::now();
-        let answer = connection.send(http::post(SHOP, "/orders", &key, &body)).await;
+        let answer = asked.send(&mut connection).await;
         let took = u64::try_from((time::now() - begun).as_micros()).unwrap_or(u64::MAX);
         run.latency_us.saturating_record(took);
-        let was_placed = run.take(key, body, answer);
+        let was_placed = run.take(asked, answer);
         let count = if was_placed { &progress.answered } else { &progress.failed };
         count.fetch_add(1, Relaxed);
         if !was_placed {
@@ -125,7 +164,7 @@ impl Run {
     pub(crate) fn empty() -> Self {
         let latency_us = Histogram::new_with_bounds(1, 120_000_000, 3).expect("the bounds are sound");
         Self {
-            orders: Vec::new(),
+            placed: Vec::new(),
             unanswered: Vec::new(),
             server_errors: 0,
             refused: 0,
@@ -136,8 +175,8 @@ impl Run {
     }
 
     fn add(&mut self, part: Self) {
-        let Self { orders, unanswered, server_errors, refused, broken, took: _, latency_us } = part;
-        self.orders.extend(orders);
+        let Self { placed, unanswered, server_errors, refused, broken, took: _, latency_us } = part;
+        self.placed.extend(placed);
         self.unanswered.extend(unanswered);
         self.server_errors += server_errors;
         self.refused += refused;
@@ -146,16 +185,11 @@ impl Run {
     }
 
     /// Books one answer; whether an order was placed.
-    fn take(
-        &mut self,
-        key: String,
-        body: serde_json::Value,
-        answer: anyhow::Result<(::http::StatusCode, bytes::Bytes)>,
-    ) -> bool {
+    fn take(&mut self, asked: Asked, answer: anyhow::Result<(::http::StatusCode, bytes::Bytes)>) -> bool {
         match answer {
             Ok((status, bytes)) if status == 201 => {
                 if let Ok(order) = serde_json::from_slice(&bytes) {
-                    self.orders.push(order);
+                    self.placed.push(Placed { customer: asked.customer, order });
                     return true;
                 }
                 self.broken += 1;
@@ -164,15 +198,15 @@ impl Run {
             Ok(_) => self.refused += 1,
             Err(_) => self.broken += 1,
         }
-        self.unanswered.push((key, body));
+        self.unanswered.push(asked);
         false
     }
 
     /// Prints counts and the latency histogram.
     #[expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "it is the program's answer, for people")]
     pub(crate) fn print(&self) {
-        let rate = self.orders.len() as f64 / self.took.as_secs_f64();
-        println!("\n{} orders in {:.1} s: {rate:.0} orders/s", self.orders.len(), self.took.as_secs_f64());
+        let rate = self.placed.len() as f64 / self.took.as_secs_f64();
+        println!("\n{} orders in {:.1} s: {rate:.0} orders/s", self.placed.len(), self.took.as_secs_f64());
         println!("5xx {}   other refusals {}   no answer {}", self.server_errors, self.refused, self.broken);
         println!("latency, ms");
         for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {

@@ -1,12 +1,15 @@
 //! The shop's load program: concurrent orders with progress, a latency histogram and an audit of the ledger.
 
 mod audit;
+mod customers;
 mod http;
 mod load;
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::Parser;
+
+use crate::customers::{Customers, SEEDED};
 
 /// Places orders from many clients at once, then holds the bank's ledger against the paid orders.
 #[derive(Debug, Clone, Parser)]
@@ -17,6 +20,9 @@ struct Args {
     /// Clients that order at once
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     clients: u16,
+    /// Users that order in turn, of those the shop has for this
+    #[arg(long, default_value_t = SEEDED, value_parser = clap::value_parser!(u16).range(1..=i64::from(SEEDED)))]
+    users: u16,
     /// How long they order, in seconds
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
@@ -26,7 +32,8 @@ struct Args {
 async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let before = audit::ledger(args.gateway).await?;
-    let run = load::run(args.gateway, args.clients, Duration::from_secs(args.seconds)).await;
+    let customers = Customers::sign_in(args.gateway, args.users).await?;
+    let run = load::run(args.gateway, customers, args.clients, Duration::from_secs(args.seconds)).await;
     run.print();
     let verdict = audit::audit(args.gateway, before, &run).await?;
     verdict.print();

@@ -1,6 +1,7 @@
 //! The shop's order service: places orders, charges them through payment, and marks them.
 
 mod callees;
+mod limits;
 mod order;
 mod repository;
 mod service;
@@ -14,14 +15,15 @@ use axum::{
     routing::{get, post},
 };
 use bowline::{
-    Code, HandlerError, Microservice, ServiceClient,
-    extract::{Json, Path},
+    HandlerError, Microservice, ServiceClient,
+    extract::{Json, Path, Subject},
     runtime::{task, time},
 };
 
 use crate::{
+    limits::Limits,
     order::{NewOrder, Order},
-    repository::{OrderRepository, SqliteOrders},
+    repository::SqliteOrders,
     service::{IdempotencyKey, OrderService},
 };
 
@@ -34,8 +36,13 @@ type Service = Arc<OrderService<SqliteOrders, ServiceClient, ServiceClient>>;
 async fn main() -> anyhow::Result<()> {
     let service = Microservice::from_env("order")?;
     let repository = SqliteOrders::open(&service.settings().data("sqlite:order.db")?).await?;
-    let orders =
-        Arc::new(OrderService { repository, user: service.client("user"), payment: service.client("payment") });
+    let limits = Arc::new(Limits::default());
+    let orders = Arc::new(OrderService {
+        repository,
+        user: service.client("user"),
+        payment: service.client("payment"),
+        limits: Box::new(move || limits.clone()),
+    });
     let _resuming = task::Guarded::new(task::spawn(resume(orders.clone())));
     let app = Router::new().route("/orders", post(place)).route("/orders/{id}", get(show)).with_state(orders);
     Ok(service.serve(app).await?)
@@ -43,17 +50,21 @@ async fn main() -> anyhow::Result<()> {
 
 async fn place(
     State(orders): State<Service>,
+    subject: Subject,
     headers: HeaderMap,
     Json(new): Json<NewOrder>,
 ) -> Result<(StatusCode, Json<Order>), HandlerError> {
     let key = IdempotencyKey::of(&headers)?;
-    let order = orders.place(new, key).await?;
+    let order = orders.place(&subject, new, key).await?;
     Ok((StatusCode::CREATED, Json(order)))
 }
 
-async fn show(State(orders): State<Service>, Path(id): Path<String>) -> Result<Json<Order>, HandlerError> {
-    let order = orders.repository.find(&id).await.map_err(HandlerError::internal)?;
-    order.map(|kept| Json(kept.order)).ok_or_else(|| HandlerError::new(Code::NotFound, format!("no order `{id}`")))
+async fn show(
+    State(orders): State<Service>,
+    subject: Subject,
+    Path(id): Path<String>,
+) -> Result<Json<Order>, HandlerError> {
+    orders.show(&subject, &id).await.map(Json)
 }
 
 /// Finishes orders that a crash, of this process or of another, left placed.

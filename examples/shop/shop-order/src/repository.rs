@@ -17,14 +17,18 @@ pub(crate) struct Kept {
 
 /// What the service needs of its store.
 pub(crate) trait OrderRepository: Send + Sync {
-    /// Keeps a new order; where the key has one already, returns that.
+    /// Keeps a new order; where its user's key has one already, returns that.
     fn keep(&self, new: Kept, key: Option<&IdempotencyKey>) -> impl Future<Output = Result<Kept, sqlx::Error>> + Send;
 
     /// The order of that id.
     fn find(&self, id: &str) -> impl Future<Output = Result<Option<Kept>, sqlx::Error>> + Send;
 
-    /// The order that the key made.
-    fn find_by_key(&self, key: &IdempotencyKey) -> impl Future<Output = Result<Option<Kept>, sqlx::Error>> + Send;
+    /// The order that the user's key made.
+    fn find_by_key(
+        &self,
+        user_id: &str,
+        key: &IdempotencyKey,
+    ) -> impl Future<Output = Result<Option<Kept>, sqlx::Error>> + Send;
 
     /// Marks a placed order; a marked one stays as it is.
     fn mark(&self, id: &str, status: Status) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
@@ -53,7 +57,7 @@ impl OrderRepository for SqliteOrders {
         let Kept { order, card } = &new;
         let inserted = sqlx::query(
             "INSERT INTO orders (id, idempotency_key, user_id, card, items, total, status, placed_at_ms)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (idempotency_key) DO NOTHING",
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user_id, idempotency_key) DO NOTHING",
         )
         .bind(&order.id)
         .bind(key.map(|key| key.0.as_str()))
@@ -66,7 +70,9 @@ impl OrderRepository for SqliteOrders {
         .execute(&self.0)
         .await?;
         match key {
-            Some(key) if inserted.rows_affected() == 0 => self.find_by_key(key).await?.ok_or(sqlx::Error::RowNotFound),
+            Some(key) if inserted.rows_affected() == 0 => {
+                self.find_by_key(&order.user_id, key).await?.ok_or(sqlx::Error::RowNotFound)
+            }
             _ => Ok(new),
         }
     }
@@ -76,9 +82,10 @@ impl OrderRepository for SqliteOrders {
         sqlx::query(select).bind(id).fetch_optional(&self.0).await?.as_ref().map(kept).transpose()
     }
 
-    async fn find_by_key(&self, key: &IdempotencyKey) -> Result<Option<Kept>, sqlx::Error> {
-        let select = "SELECT id, user_id, card, items, total, status FROM orders WHERE idempotency_key = ?";
-        sqlx::query(select).bind(&key.0).fetch_optional(&self.0).await?.as_ref().map(kept).transpose()
+    async fn find_by_key(&self, user_id: &str, key: &IdempotencyKey) -> Result<Option<Kept>, sqlx::Error> {
+        let select = "SELECT id, user_id, card, items, total, status FROM orders
+                      WHERE user_id = ? AND idempotency_key = ?";
+        sqlx::query(select).bind(user_id).bind(&key.0).fetch_optional(&self.0).await?.as_ref().map(kept).transpose()
     }
 
     async fn mark(&self, id: &str, status: Status) -> Result<(), sqlx::Error> {
@@ -139,6 +146,12 @@ mod tests {
         let (a, b) = (a.unwrap(), b.unwrap());
         assert_eq!(a, b);
         assert_eq!(one.find(&a.order.id).await.unwrap(), Some(a));
+        // What another user calls his is another request.
+        let mut of_another = new("o-9");
+        of_another.order.user_id = "u-2".to_owned();
+        assert_eq!(one.keep(of_another, Some(&key)).await.unwrap().order.id, "o-9");
+        assert_eq!(one.find_by_key("u-2", &key).await.unwrap().unwrap().order.id, "o-9");
+        assert!(one.find_by_key("u-3", &key).await.unwrap().is_none());
         // Without a key each is its own order.
         assert_eq!(one.keep(new("o-3"), None).await.unwrap().order.id, "o-3");
         assert_eq!(one.keep(new("o-4"), None).await.unwrap().order.id, "o-4");
@@ -155,6 +168,23 @@ mod tests {
         orders.mark("o-1", Status::Declined).await.unwrap();
         assert_eq!(orders.find("o-1").await.unwrap().unwrap().order.status, Status::Paid);
         assert!(orders.placed_before(0, 10).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn orders_of_the_shop_before_keys_were_a_users_own_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("order.db").display());
+        let pool = SqlitePool::connect(&format!("{url}?mode=rwc")).await.unwrap();
+        sqlx::migrate!().run_to(2, &pool).await.unwrap();
+        let insert = "INSERT INTO orders (id, idempotency_key, user_id, card, items, total, status, placed_at_ms)
+                      VALUES ('o-1', 'k1', 'u-1', 'c', '[]', 5, 'placed', 1), ('o-2', NULL, 'u-1', 'c', '[]', 6, 'paid', 2)";
+        sqlx::query(insert).execute(&pool).await.unwrap();
+        pool.close().await;
+        let orders = SqliteOrders::open(&url).await.unwrap();
+        let key = IdempotencyKey("k1".to_owned());
+        assert_eq!(orders.find_by_key("u-1", &key).await.unwrap().unwrap().order.id, "o-1");
+        assert_eq!(orders.find("o-2").await.unwrap().unwrap().order.total, 6);
+        assert_eq!(orders.placed_before(0, 10).await.unwrap().len(), 1);
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 
 use std::{str::FromStr, time::Duration};
 
-use bowline::runtime::time;
+use anyhow::Context as _;
+use bowline::runtime::{fs, time};
 use sqlx::{
     SqlitePool,
     migrate::{MigrateError, Migrator},
@@ -16,7 +17,7 @@ pub const CONNECTIONS_TO_WRITE: u32 = 1;
 /// How many times opening is tried while another replica prepares the file.
 const OPEN_ATTEMPTS_MAX: u32 = 20;
 
-/// Opens a database, made and migrated where need be.
+/// Opens a database, made and migrated where need be; a new file is its owner's alone.
 ///
 /// Replicas start at once and share the file: who finds it busy with another's preparations
 /// tries again and finds it prepared.
@@ -43,6 +44,10 @@ async fn try_open(url: &str, connections_max: u32, migrations: &Migrator) -> any
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::from_secs(5));
+    // SQLite itself would make a file that everybody may read; what it puts beside it is as the file is.
+    let file = options.get_filename();
+    let made = fs::private_options().append(true).create(true).open(file);
+    drop(made.with_context(|| format!("cannot open the database {}", file.display()))?);
     let pool = SqlitePoolOptions::new().max_connections(connections_max).connect_with(options).await?;
     migrations.run(&pool).await?;
     Ok(pool)
@@ -61,5 +66,29 @@ pub fn is_race(error: &anyhow::Error) -> bool {
         Some(MigrateError::Execute(sqlx::Error::Database(error))) if error.is_unique_violation() => true,
         Some(MigrateError::Execute(error)) => is_busy(error),
         _ => error.downcast_ref().is_some_and(is_busy),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_new_database_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("new.db");
+        let migrations = Migrator::DEFAULT;
+        let pool = open(&format!("sqlite://{}", file.display()), 1, &migrations).await.unwrap();
+        sqlx::query("CREATE TABLE t (a TEXT)").execute(&pool).await.unwrap();
+        let mut seen = 0;
+        for entry in fs::read_dir(dir.path()).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{}", entry.path().display());
+            seen += 1;
+        }
+        assert!(seen >= 2, "the database and its log");
     }
 }

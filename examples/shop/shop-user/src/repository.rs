@@ -1,9 +1,11 @@
-//! Where users are kept.
+//! Where users, their credentials and the signing keys are kept.
+
+use std::fmt;
 
 use serde::Serialize;
 use sqlx::SqlitePool;
 
-/// Connections of a service that only reads.
+/// Connections of a service that reads much and writes a few rows a month.
 const CONNECTIONS_MAX: u32 = 4;
 
 /// A customer.
@@ -15,13 +17,56 @@ pub(crate) struct User {
     pub(crate) card: String,
 }
 
-/// What the service needs of its store.
-pub(crate) trait UserRepository {
-    /// The user of that id.
-    async fn find(&self, id: &str) -> Result<Option<User>, sqlx::Error>;
+/// Who signs in with an email address, and the hash of the password.
+#[derive(Clone, PartialEq, Eq, sqlx::FromRow)]
+pub(crate) struct Account {
+    pub(crate) user_id: String,
+    /// A PHC string.
+    pub(crate) password_hash: String,
 }
 
-/// Users in SQLite.
+/// A key that tokens are signed with.
+#[derive(Clone, PartialEq, Eq, sqlx::FromRow)]
+pub(crate) struct SigningKey {
+    pub(crate) key_id: String,
+    /// The private key.
+    pub(crate) pkcs8: Vec<u8>,
+    pub(crate) created_at_ms: i64,
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey").field("key_id", &self.key_id).finish_non_exhaustive()
+    }
+}
+
+/// What the service needs of its store of users.
+pub(crate) trait UserRepository: Send + Sync {
+    /// The user of that id.
+    fn find(&self, id: &str) -> impl Future<Output = Result<Option<User>, sqlx::Error>> + Send;
+
+    /// Who signs in with that email address, in any case.
+    fn account(&self, email: &str) -> impl Future<Output = Result<Option<Account>, sqlx::Error>> + Send;
+}
+
+/// What the service needs of its store of signing keys.
+pub(crate) trait KeyRepository: Send + Sync {
+    /// The keys, oldest first.
+    fn keys(&self) -> impl Future<Output = Result<Vec<SigningKey>, sqlx::Error>> + Send;
+
+    /// Keeps a key, unless there is one that was made after `newest_before_ms`; whether it did. Of
+    /// replicas that ask at once, one does.
+    fn add_key(
+        &self,
+        key: &SigningKey,
+        newest_before_ms: i64,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// Forgets the keys that were followed by another at `followed_before_ms` or earlier.
+    fn forget_keys(&self, followed_before_ms: i64) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+}
+
+/// All of it in SQLite, shared by the replicas.
 #[derive(Debug, Clone)]
 pub(crate) struct SqliteUsers(SqlitePool);
 
@@ -36,6 +81,37 @@ impl UserRepository for SqliteUsers {
     async fn find(&self, id: &str) -> Result<Option<User>, sqlx::Error> {
         sqlx::query_as("SELECT id, name, card FROM users WHERE id = ?").bind(id).fetch_optional(&self.0).await
     }
+
+    async fn account(&self, email: &str) -> Result<Option<Account>, sqlx::Error> {
+        let select = sqlx::query_as("SELECT user_id, password_hash FROM credentials WHERE email = ?");
+        select.bind(email).fetch_optional(&self.0).await
+    }
+}
+
+impl KeyRepository for SqliteUsers {
+    async fn keys(&self) -> Result<Vec<SigningKey>, sqlx::Error> {
+        let select = "SELECT key_id, pkcs8, created_at_ms FROM signing_keys ORDER BY created_at_ms, key_id";
+        sqlx::query_as(select).fetch_all(&self.0).await
+    }
+
+    async fn add_key(&self, key: &SigningKey, newest_before_ms: i64) -> Result<bool, sqlx::Error> {
+        // One statement looks and writes: SQLite has one writer at a time.
+        let insert = sqlx::query(
+            "INSERT INTO signing_keys (key_id, pkcs8, created_at_ms) SELECT ?, ?, ?
+             WHERE NOT EXISTS (SELECT 1 FROM signing_keys WHERE created_at_ms > ?)",
+        );
+        let SigningKey { key_id, pkcs8, created_at_ms } = key;
+        let inserted = insert.bind(key_id).bind(pkcs8).bind(created_at_ms).bind(newest_before_ms).execute(&self.0);
+        Ok(inserted.await?.rows_affected() == 1)
+    }
+
+    async fn forget_keys(&self, followed_before_ms: i64) -> Result<(), sqlx::Error> {
+        let delete = sqlx::query(
+            "DELETE FROM signing_keys WHERE created_at_ms <
+             (SELECT MAX(created_at_ms) FROM signing_keys WHERE created_at_ms <= ?)",
+        );
+        delete.bind(followed_before_ms).execute(&self.0).await.map(drop)
+    }
 }
 
 #[cfg(test)]
@@ -49,8 +125,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", dir.path().join("user.db").display());
         let users = SqliteUsers::open(&url).await.unwrap();
-        assert_eq!(users.find("u-1").await.unwrap().unwrap().card, "card-4242");
+        for (id, card) in [("u-1", "card-4242"), ("u-2", "card-0002"), ("u-load-0", "card-4242")] {
+            assert_eq!(users.find(id).await.unwrap().unwrap().card, card);
+        }
         assert_eq!(users.find("u-9").await.unwrap(), None);
+        for (email, id) in [("ada@example.com", "u-1"), ("Bob@Example.com", "u-2")] {
+            assert_eq!(users.account(email).await.unwrap().unwrap().user_id, id);
+        }
+        for number in 0..64 {
+            let account = users.account(&format!("load-{number}@example.com")).await.unwrap().unwrap();
+            assert_eq!(account.user_id, format!("u-load-{number}"));
+            assert!(users.find(&account.user_id).await.unwrap().is_some());
+        }
+        for email in ["load-64@example.com", "", "ada@example.com ", "%"] {
+            assert!(users.account(email).await.unwrap().is_none(), "{email}");
+        }
         // A second start finds the migrations applied.
         drop(users);
         SqliteUsers::open(&url).await.unwrap();
