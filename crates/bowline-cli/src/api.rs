@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Context as _;
 use bowline_model::Code;
-use bowline_provider_remote::{Bearer, Client};
+use bowline_provider_remote::{Bearer, Client, RemoteConfig};
 use serde::Serialize;
 
 use crate::{args, credential, style};
@@ -12,9 +12,24 @@ use crate::{args, credential, style};
 /// A client of the Bowline that the flags name, with the credential there is.
 pub(crate) async fn client(query: &args::Query) -> anyhow::Result<Client> {
     let client = Client::new(query.api.0);
-    let Some(token) = credential::find(query).await? else { return Ok(client) };
-    let bearer = Bearer::new(&token).context("--token, or BOWLINE_TOKEN, cannot be used")?;
-    Ok(client.with_bearer(bearer))
+    Ok(match bearer(query).await? {
+        Some(bearer) => client.with_bearer(bearer),
+        None => client,
+    })
+}
+
+/// The configuration of the Bowline that the flags name, with the credential there is.
+pub(crate) async fn config(query: &args::Query) -> anyhow::Result<RemoteConfig> {
+    let config = RemoteConfig::new(query.api.0);
+    Ok(match bearer(query).await? {
+        Some(bearer) => config.with_bearer(bearer),
+        None => config,
+    })
+}
+
+async fn bearer(query: &args::Query) -> anyhow::Result<Option<Bearer>> {
+    let Some(token) = credential::find(query).await? else { return Ok(None) };
+    Bearer::new(&token).context("--token, or BOWLINE_TOKEN, cannot be used").map(Some)
 }
 
 /// The answer, or an error that says what to do.
@@ -22,20 +37,32 @@ pub(crate) fn answered<T>(query: &args::Query, answer: Result<T, bowline_transpo
     use bowline_transport::ClientError;
     match answer {
         Ok(value) => Ok(value),
-        Err(ClientError::Answer { problem, .. }) if problem.code == Code::Unauthenticated => {
-            let what_to_do = "give one with --token or BOWLINE_TOKEN; the server's data folder holds one in root.token";
-            Err(anyhow::anyhow!("{}; {what_to_do}", problem.detail))
-        }
-        Err(ClientError::Answer { problem, .. }) => Err(anyhow::anyhow!("{}", problem.detail)),
-        Err(error @ ClientError::Transport { .. }) => {
-            let what_to_do = format!(
-                "no Bowline answers at {}: start one with `bowline up`, or name its API with --api",
-                query.api.0
-            );
-            Err(error).context(what_to_do)
-        }
+        Err(ClientError::Answer { problem, .. }) => Err(refused(problem.code, &problem.detail)),
+        Err(error @ ClientError::Transport { .. }) => Err(error).context(nobody(query)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// An error of the configuration that says what to do.
+pub(crate) fn config_error(query: &args::Query, error: bowline_config::Error) -> anyhow::Error {
+    use bowline_config::Error;
+    match error {
+        Error::Refused { code, detail } => refused(code, &detail),
+        error @ Error::Unavailable(Some(_)) => anyhow::Error::new(error).context(nobody(query)),
+        error => error.into(),
+    }
+}
+
+fn refused(code: Code, detail: &str) -> anyhow::Error {
+    if code == Code::Unauthenticated {
+        let what_to_do = "give one with --token or BOWLINE_TOKEN; the server's data folder holds one in root.token";
+        return anyhow::anyhow!("{detail}; {what_to_do}");
+    }
+    anyhow::anyhow!("{detail}")
+}
+
+fn nobody(query: &args::Query) -> String {
+    format!("no Bowline answers at {}: start one with `bowline up`, or name its API with --api", query.api.0)
 }
 
 /// Prints a value for programs.
@@ -45,7 +72,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
 }
 
 /// JSON without the control characters that JSON allows and terminals obey: DEL and C1.
-fn escaped(json: &str) -> String {
+pub(crate) fn escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
         match c {

@@ -1,10 +1,14 @@
 //! The command line: every command, flag and default.
 
+mod config;
+
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use bowline_model::{Secret, units};
 use bowline_provider_remote::wire::{AuditClass, Role};
 use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use config::{Config, ConfigCommand, Diff, Format, Get, History, Key, Rollback, Routes, RoutesCommand, Set};
 
 /// One binary for running microservices: discovery, balancing, breaking, gateway, tracing.
 #[derive(Debug, Parser)]
@@ -36,6 +40,10 @@ pub(crate) enum Command {
     },
     /// Lists who changed what, newest first
     Audit(Audit),
+    /// Shows and changes documents of configuration
+    Config(Config),
+    /// Shows and changes the gateway's routes
+    Routes(Routes),
 }
 
 #[derive(Debug, Subcommand)]

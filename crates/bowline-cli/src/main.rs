@@ -3,6 +3,8 @@
 mod api;
 mod args;
 mod audit;
+mod brought;
+mod config;
 mod credential;
 mod duration;
 mod events;
@@ -57,6 +59,8 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Token { command } => runtime.block_on(token::run(command)),
         Command::Key { command: KeyCommand::New(new) } => key::new(&new),
         Command::Audit(audit) => runtime.block_on(audit::run(audit)),
+        Command::Config(config) => runtime.block_on(config::run(config)),
+        Command::Routes(routes) => runtime.block_on(config::routes(routes)),
     };
     // What still blocks (a read of standard input, a lookup) must not hold up the exit.
     runtime.shutdown_background();

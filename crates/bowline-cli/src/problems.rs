@@ -9,12 +9,16 @@ use std::{
 use anyhow::Context as _;
 use bowline_model::{Problem, System, parse, problem};
 
+use crate::brought::{self, Brought};
+
 /// A file that was read.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) system: System,
     /// The folder the file is in, absolute.
     pub(crate) dir: PathBuf,
+    /// What it brings along into the store.
+    pub(crate) brought: Vec<Brought>,
 }
 
 /// What was wrong: ready to print.
@@ -42,7 +46,11 @@ pub(crate) fn load(dir_or_file: &Path) -> anyhow::Result<Result<Loaded, Unusable
         Err(problems) => return Ok(Err(report(&shown, text, &problems))),
     };
     let dir = std::path::absolute(file.parent().unwrap_or(Path::new(".")))?;
-    Ok(Ok(Loaded { system, dir: dir.canonicalize().unwrap_or(dir) }))
+    let dir = dir.canonicalize().unwrap_or(dir);
+    match brought::read(&system, text, &dir) {
+        Ok(brought) => Ok(Ok(Loaded { system, dir, brought })),
+        Err(problems) => Ok(Err(report(&shown, text, &problems))),
+    }
 }
 
 /// The file, or as much of it as shows that it is too long.

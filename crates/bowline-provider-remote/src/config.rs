@@ -13,6 +13,7 @@ use http::{Method, Request, header};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    Bearer,
     client::path,
     lines::{Fault, Lines},
     wire::{ConfigAck, ConfigEvent, ConfigHistory, ConfigList, Publication, Rollback, decode_config_error as error_of},
@@ -40,6 +41,11 @@ impl RemoteConfig {
     /// The configuration of the server that this client asks.
     pub fn over(client: HttpClient) -> Self {
         Self(client)
+    }
+
+    /// The same, asked with a token.
+    pub fn with_bearer(self, bearer: Bearer) -> Self {
+        Self(bearer.on(self.0))
     }
 
     async fn get<T: DeserializeOwned>(&self, key: &ConfigKey, path: &str) -> Result<Option<T>, Error> {

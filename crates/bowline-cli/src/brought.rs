@@ -1,0 +1,153 @@
+//! What a system's file brings along into the store: its routes and its documents of configuration.
+//!
+//! The file speaks first, and again whenever what it says has changed; what was published through
+//! the API since then stays otherwise, also over a restart.
+
+use std::{
+    io::{self, Read as _},
+    path::Path,
+};
+
+use anyhow::Context as _;
+use bowline_config::{
+    Author, ConfigManager, DOCUMENT_BYTES_MAX, Document, Draft, Error, Format, Origin, SCHEMA_BYTES_MAX, VERSIONS_MAX,
+    Version, VersionSummary,
+};
+use bowline_model::{ConfigKey, Problem, ServiceName, System, parse, system::ConfigDeclaration};
+
+/// A document, and the schema it has to fit.
+#[derive(Debug, Clone)]
+pub(crate) struct Brought {
+    key: ConfigKey,
+    document: Option<Document>,
+    schema: Option<String>,
+}
+
+/// Reads the files that a system names; `text` is its own, `dir` the folder it is in.
+///
+/// # Errors
+/// A problem for each file that cannot be read, at the place that names it.
+pub(crate) fn read(system: &System, text: &str, dir: &Path) -> Result<Vec<Brought>, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let routes = Document::new(Format::Toml, parse::routes_text(text));
+    let mut all = vec![Brought { key: ConfigKey::routes(), document: Some(routes), schema: None }];
+    for declared in &system.configs {
+        let ConfigDeclaration { key, position: _, document, schema } = declared;
+        let mut file = |name: &String, bytes_max| match read_file(&dir.join(name), bytes_max) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                problems.push(unread(declared, name, &error));
+                None
+            }
+        };
+        let text = document.as_ref().and_then(|name| file(name, DOCUMENT_BYTES_MAX));
+        let schema = schema.as_ref().and_then(|name| file(name, SCHEMA_BYTES_MAX));
+        let format = document.as_ref().map_or(Format::Text, |name| format_of(Path::new(name)));
+        all.push(Brought { key: key.clone(), document: text.map(|text| Document::new(format, text)), schema });
+    }
+    if problems.is_empty() { Ok(all) } else { Err(problems) }
+}
+
+/// The format that the name of a file tells.
+pub(crate) fn format_of(file: &Path) -> Format {
+    match file.extension().and_then(|extension| extension.to_str()) {
+        Some("toml") => Format::Toml,
+        Some("json") => Format::Json,
+        _ => Format::Text,
+    }
+}
+
+fn read_file(file: &Path, bytes_max: usize) -> io::Result<String> {
+    let mut text = String::new();
+    bowline_runtime::fs::File::open(file)?.take(bytes_max as u64 + 1).read_to_string(&mut text)?;
+    if text.len() > bytes_max {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {bytes_max} bytes")));
+    }
+    Ok(text)
+}
+
+fn unread(declared: &ConfigDeclaration, name: &str, error: &io::Error) -> Problem {
+    Problem {
+        position: declared.position,
+        width: declared.key.as_str().len(),
+        message: format!("{name}, which `{}` names, cannot be read: {error}", declared.key),
+        help: "paths are relative to bowline.toml: write the file, or name another".to_owned(),
+    }
+}
+
+/// Publishes what is new in the file; says what is not as the file has it, a line each.
+///
+/// # Errors
+/// A document that breaks its schema, a store that fails.
+pub(crate) async fn publish(
+    config: &dyn ConfigManager,
+    brought: &[Brought],
+    services: &[ServiceName],
+) -> anyhow::Result<Vec<String>> {
+    let mut notes = Vec::new();
+    for one in brought {
+        let note = one.publish(config, services).await;
+        notes.extend(note.with_context(|| format!("cannot publish {} of bowline.toml", one.key))?);
+    }
+    Ok(notes)
+}
+
+impl Brought {
+    async fn publish(&self, config: &dyn ConfigManager, services: &[ServiceName]) -> anyhow::Result<Option<String>> {
+        let current = config.get_config(&self.key).await?;
+        let Some(document) = &self.document else { return self.demand_schema(config, current.as_ref()).await };
+        let kept = config.history(&self.key, None, VERSIONS_MAX).await?;
+        let is_due = current.as_ref().is_none_or(|current| !self.is_usable(current, services))
+            || self.last_of_file(config, &kept).await?.is_none_or(|last| last.document != *document);
+        if !is_due {
+            return self.demand_schema(config, current.as_ref()).await;
+        }
+        let author = Author::new("bowline up").expect("it is a name");
+        let draft = Draft { origin: Origin::File, ..Draft::new(document.clone(), author) };
+        match &self.schema {
+            Some(schema) => config.set_config_with_schema(&self.key, draft, schema).await?,
+            None => config.set_config(&self.key, draft).await?,
+        };
+        Ok(None)
+    }
+
+    /// Whether gateways can still serve by a version of the routes: it may name a service that the
+    /// file declares no more.
+    fn is_usable(&self, current: &Version, services: &[ServiceName]) -> bool {
+        self.key != ConfigKey::routes() || parse::routes(&current.document.text, services).is_ok()
+    }
+
+    /// The version that the file brought last; none where it is no longer kept.
+    async fn last_of_file(
+        &self,
+        config: &dyn ConfigManager,
+        kept: &[VersionSummary],
+    ) -> anyhow::Result<Option<Version>> {
+        let Some(last) = kept.iter().find(|version| version.origin == Origin::File) else { return Ok(None) };
+        Ok(config.get_version(&self.key, last.number).await?)
+    }
+
+    /// Sets the schema where it is another one, and says what is not as the file has it.
+    async fn demand_schema(
+        &self,
+        config: &dyn ConfigManager,
+        current: Option<&Version>,
+    ) -> anyhow::Result<Option<String>> {
+        if let Some(schema) = &self.schema
+            && config.get_schema(&self.key).await?.as_ref() != Some(schema)
+        {
+            match config.set_schema(&self.key, Some(schema)).await {
+                // Whoever may mend it needs a Bowline that runs.
+                Err(error @ Error::Rejected { .. }) => {
+                    return Ok(Some(format!("{} keeps its old schema: the version that is live {error}", self.key)));
+                }
+                set => set?,
+            }
+        }
+        let Some(current) = current.filter(|current| current.origin == Origin::Api && self.document.is_some()) else {
+            return Ok(None);
+        };
+        let Version { number, author, .. } = current;
+        Ok(Some(format!("{} stays at version {number}, which {author} published after bowline.toml's", self.key)))
+    }
+}
