@@ -6,7 +6,7 @@ use super::{
     references::{Names, Side},
     schema,
     table::Table,
-    value::{LIST_MAX, Value, in_ticks, once},
+    value::{LIST_MAX, Value, once},
     web,
 };
 use crate::{
