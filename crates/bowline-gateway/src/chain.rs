@@ -1,11 +1,13 @@
 //! The chain that a request passes: authenticate, limit, middleware; its answer passes the middleware in
 //! reverse.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use bowline_model::Code;
 use bowline_proxy::{Filter, Refusal, Verdict, Visit};
+use bowline_resilience::rate::Decision;
 use bowline_telemetry::names;
+use http::HeaderMap;
 
 use crate::{
     auth::{Authenticator, Identity, Outcome},
@@ -31,28 +33,35 @@ impl Chain {
         auth.is_none() && limit.is_none() && middleware.is_empty() && forget.is_empty()
     }
 
-    /// Finds out who calls.
-    ///
-    /// What the listener found out stands where the same provider is asked again.
-    fn authenticate(&self, visit: &mut Visit<'_>) -> Result<(), Verdict> {
-        let Some(auth) = &self.auth else { return Ok(()) };
-        if known(visit).is_some_and(|identity| identity.provider() == auth.provider()) {
-            return Ok(());
+    /// Finds out who calls; `None` where that is not asked, or known already: what the listener found out
+    /// stands where the same provider is asked again.
+    fn identify(&self, headers: &HeaderMap, known: Option<&Identity>, may_wait: bool) -> Option<Outcome> {
+        let auth = self.auth.as_ref()?;
+        if known.is_some_and(|identity| identity.provider() == auth.provider()) {
+            return None;
         }
-        match auth.authenticate(&visit.head.headers, !visit.has_waited) {
+        Some(match auth.authenticate(headers, may_wait) {
+            Outcome::Later(_) if !may_wait => Outcome::Refused(Box::new(undecided())),
+            outcome => outcome,
+        })
+    }
+
+    fn authenticate(&self, visit: &mut Visit<'_>) -> Result<(), Verdict> {
+        let Some(outcome) = self.identify(&visit.head.headers, known(visit), !visit.has_waited) else { return Ok(()) };
+        visit.span.set_with(names::BOWLINE_AUTH, || self.provider().to_owned());
+        match outcome {
             Outcome::Known(identity) => {
-                visit.span.set_with(names::BOWLINE_AUTH, || identity.provider().to_owned());
                 visit.span.set_with(names::ENDUSER_ID, || identity.subject().to_owned());
                 visit.head.extensions.insert(identity);
                 Ok(())
             }
-            Outcome::Refused(refusal) => {
-                visit.span.set_with(names::BOWLINE_AUTH, || auth.provider().to_owned());
-                Err(Verdict::Refuse(refusal))
-            }
-            Outcome::Later(_) if visit.has_waited => Err(Verdict::Refuse(Box::new(undecided()))),
+            Outcome::Refused(refusal) => Err(Verdict::Refuse(refusal)),
             Outcome::Later(event) => Err(Verdict::Wait(event)),
         }
+    }
+
+    fn provider(&self) -> &str {
+        self.auth.as_ref().map_or("", |auth| auth.provider())
     }
 
     fn check_limit(&self, visit: &mut Visit<'_>) -> Result<(), Verdict> {
@@ -98,13 +107,68 @@ impl Chain {
     }
 }
 
+/// What a chain would make of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Examined {
+    /// Who calls, as far as that is known.
+    pub(crate) identity: Option<Identity>,
+    /// What the limit has left; `None` where it is not asked.
+    pub(crate) decision: Option<Decision>,
+    pub(crate) refusal: Option<Box<Refusal>>,
+}
+
+impl Chain {
+    /// What [`Filter::admit`] would make of a request; nothing is counted, changed or told to the service.
+    /// `known` is what the listener found out.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind.
+    pub(crate) async fn examine(
+        &self,
+        headers: &HeaderMap,
+        client: Option<IpAddr>,
+        is_preflight: bool,
+        known: Option<Identity>,
+    ) -> Examined {
+        let mut examined = Examined { identity: known, ..Examined::default() };
+        let outcome = if is_preflight { None } else { self.find_out(headers, examined.identity.as_ref()).await };
+        match outcome {
+            Some(Outcome::Known(identity)) => examined.identity = Some(identity),
+            Some(Outcome::Refused(refusal)) => {
+                examined.refusal = Some(refusal);
+                return examined;
+            }
+            Some(Outcome::Later(_)) | None => {}
+        }
+        if let Some(limit) = self.limit.as_ref().filter(|_| !(is_preflight && self.answers_preflights())) {
+            let decision = limit.peek(&Caller { client, identity: examined.identity.as_ref(), headers });
+            if !decision.is_allowed {
+                examined.refusal = Some(Box::new(limit::refuse(&**limit, &decision)));
+            }
+            examined.decision = Some(decision);
+        }
+        examined
+    }
+
+    /// [`Chain::identify`], waited for as requests wait.
+    async fn find_out(&self, headers: &HeaderMap, known: Option<&Identity>) -> Option<Outcome> {
+        match self.identify(headers, known, true) {
+            Some(Outcome::Later(event)) => {
+                event.await;
+                self.identify(headers, known, false)
+            }
+            outcome => outcome,
+        }
+    }
+}
+
 /// Who calls, as far as that was found out.
-pub(crate) fn known<'a>(visit: &'a Visit<'_>) -> Option<&'a Identity> {
+fn known<'a>(visit: &'a Visit<'_>) -> Option<&'a Identity> {
     visit.head.extensions.get()
 }
 
 /// An authenticator that does not decide though it was waited for.
-pub(crate) fn undecided() -> Refusal {
+fn undecided() -> Refusal {
     Refusal::new(Code::Unavailable, "auth_undecided", "who calls cannot be found out now")
 }
 

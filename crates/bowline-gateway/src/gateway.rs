@@ -13,12 +13,14 @@ use bowline_registry::Discovery;
 use bowline_runtime::{metric::Registry, time};
 use bowline_telemetry::Tracer;
 use bowline_transport::{PoolSettings, server};
+use bowline_upstream::Upstream;
 
 use crate::{
-    Error, KeySetSettings,
+    Ask, Error, Explanation, KeySetSettings,
     backends::{Backends, REPORTER},
     chain::Chain,
-    policies::{Means, Policies},
+    explain,
+    policies::{Chains, Means, Policies},
 };
 
 /// How a gateway listens.
@@ -61,10 +63,21 @@ pub struct Gateway {
 }
 
 /// What is served, and what of it outlives its routes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Serving {
     backends: Backends,
     policies: Policies,
+    current: Arc<Current>,
+}
+
+/// What is served now, for whoever asks about it.
+#[derive(Debug)]
+pub(crate) struct Current {
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) table: RouteTable,
+    pub(crate) chains: Chains,
+    /// Of each route its backends' upstreams, by their places.
+    pub(crate) upstreams: Vec<Vec<Arc<Upstream>>>,
 }
 
 impl Gateway {
@@ -93,12 +106,11 @@ impl Gateway {
         let reporter = REPORTER;
         let settings = bowline_proxy::Settings { listen, workers, reporter, trusts_forwarded, server, pool };
         let means = Means { discovery, metrics: metrics.clone(), key_sets };
-        let mut serving = Serving::default();
-        let snapshot = serving.renew(&table, &means)?;
+        let serving = Serving::new(&table, &means)?;
         if time::timeout(SETTLE_MAX, serving.backends.settle(&means.discovery)).await.is_err() {
             tracing::warn!("gateway starts before the registry said where its services are");
         }
-        let engine = Engine::start(&settings, snapshot, &tracer, metrics)?;
+        let engine = Engine::start(&settings, Arc::clone(&serving.current.snapshot), &tracer, metrics)?;
         tracing::info!(addr = %engine.addr(), routes = table.routes.len(), workers, "gateway listens");
         Ok(Self { engine, serving: Mutex::new(serving), means })
     }
@@ -122,10 +134,22 @@ impl Gateway {
     /// Outside a tokio runtime.
     pub fn set_table(&self, table: &RouteTable) -> Result<(), Error> {
         let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = serving.renew(table, &self.means)?;
-        self.engine.set_snapshot(snapshot);
+        serving.renew(table, &self.means)?;
+        self.engine.set_snapshot(Arc::clone(&serving.current.snapshot));
         tracing::info!(routes = table.routes.len(), "gateway has new routes");
         Ok(())
+    }
+
+    /// Says what would become of a request now, by the same matcher, authenticators and limits that
+    /// requests meet. Nothing is sent, and nothing is taken from a limit.
+    ///
+    /// It may wait for keys as a request does.
+    ///
+    /// # Cancel safety
+    /// Nothing is left behind.
+    pub async fn explain(&self, ask: Ask) -> Explanation {
+        let current = Arc::clone(&self.serving.lock().unwrap_or_else(PoisonError::into_inner).current);
+        explain::explain(&current, ask).await
     }
 
     /// Stops accepting, lets what is in flight finish, and cuts what is left after `grace`.
@@ -153,18 +177,35 @@ fn match_routes(routes: &[Route]) -> Result<Matcher, Error> {
 }
 
 impl Serving {
-    /// Makes what serves a table, of what is there and of new parts. On an error all stays as it was.
-    fn renew(&mut self, table: &RouteTable, means: &Means) -> Result<Arc<Snapshot>, Error> {
-        let matcher = match_routes(&table.routes)?;
-        let (policies, chains) = self.policies.renew(table, means)?;
-        // From here on nothing fails.
-        let Self { backends, policies: kept } = self;
-        *kept = policies;
-        backends.renew(&table.routes, &means.discovery, &means.metrics);
-        let upstream_of = |route: &Route, backend| backends.get(route, backend);
-        let snapshot = Snapshot::new(matcher, &table.routes, REPORTER, &means.metrics, upstream_of);
-        let filter = |chain: &Arc<Chain>| (!chain.is_empty()).then(|| Arc::clone(chain) as Arc<dyn Filter>);
-        let listener = filter(&chains.listener);
-        Ok(Arc::new(snapshot.with_filters(listener, |route| filter(&chains.routes[route]))))
+    fn new(table: &RouteTable, means: &Means) -> Result<Self, Error> {
+        let (mut backends, policies) = (Backends::default(), Policies::default());
+        let (policies, current) = serve(table, means, &mut backends, &policies)?;
+        Ok(Self { backends, policies, current })
     }
+
+    /// Serves another table, with what is there of it. On an error all stays as it was.
+    fn renew(&mut self, table: &RouteTable, means: &Means) -> Result<(), Error> {
+        (self.policies, self.current) = serve(table, means, &mut self.backends, &self.policies)?;
+        Ok(())
+    }
+}
+
+/// Makes what serves a table, of what is there and of new parts; `backends` changes only where it succeeds.
+fn serve(
+    table: &RouteTable,
+    means: &Means,
+    backends: &mut Backends,
+    policies: &Policies,
+) -> Result<(Policies, Arc<Current>), Error> {
+    let matcher = match_routes(&table.routes)?;
+    let (policies, chains) = policies.renew(table, means)?;
+    backends.renew(&table.routes, &means.discovery, &means.metrics);
+    let upstream_of = |route: &Route, backend| backends.get(route, backend);
+    let snapshot = Snapshot::new(matcher, &table.routes, REPORTER, &means.metrics, upstream_of);
+    let filter = |chain: &Arc<Chain>| (!chain.is_empty()).then(|| Arc::clone(chain) as Arc<dyn Filter>);
+    let listener = filter(&chains.listener);
+    let snapshot = Arc::new(snapshot.with_filters(listener, |route| filter(&chains.routes[route])));
+    let all_of = |route: &Route| (0..route.backends.len()).map(|backend| backends.get(route, backend)).collect();
+    let upstreams = table.routes.iter().map(all_of).collect();
+    Ok((policies, Arc::new(Current { snapshot, table: table.clone(), chains, upstreams })))
 }

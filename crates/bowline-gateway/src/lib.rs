@@ -29,6 +29,7 @@ mod auth;
 mod backends;
 mod chain;
 mod error;
+mod explain;
 mod gateway;
 mod limit;
 mod middleware;
@@ -36,6 +37,7 @@ mod policies;
 
 pub use auth::{AUTH_HEADER, Authenticator, Identity, KeySetSettings, Outcome, SUBJECT_HEADER};
 pub use error::{Error, Place, PolicyError, SecretError};
+pub use explain::{Ask, AuthState, BackendState, Demands, Explanation, InstanceState, LimitState};
 pub use gateway::{Gateway, SETTLE_MAX, Settings};
 pub use limit::{Caller, RateLimiter};
 pub use middleware::Middleware;

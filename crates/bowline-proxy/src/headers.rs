@@ -150,14 +150,28 @@ pub(crate) fn check_upgrade(headers: &HeaderMap, seen: Seen) -> Result<(), Error
     if seen.upgrade && headers.get_all(UPGRADE).iter().any(is_websocket) { Err(Error::Upgrade) } else { Ok(()) }
 }
 
-/// Makes the headers of a request fit for the next hop.
-///
-/// `host` is whom the client asked for; empty where an HTTP/1.0 client does not say.
-pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, client: &Client, seen: Seen) {
+/// Takes away what filters do not see, as [`prepare_request`] does; whether the request may be served is
+/// as [`check_upgrade`] says.
+pub(crate) fn strip(headers: &mut HeaderMap) -> Result<(), Error> {
+    let seen = Seen::look(headers);
+    let upgrade = check_upgrade(headers, seen);
+    remove_outsiders(headers, seen);
+    upgrade
+}
+
+/// Takes away what is meant for one hop, and what only Bowline itself says.
+fn remove_outsiders(headers: &mut HeaderMap, seen: Seen) {
     remove_hop_by_hop(headers, seen);
     if seen.internal {
         remove_internal(headers);
     }
+}
+
+/// Makes the headers of a request fit for the next hop.
+///
+/// `host` is whom the client asked for; empty where an HTTP/1.0 client does not say.
+pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, client: &Client, seen: Seen) {
+    remove_outsiders(headers, seen);
     // Whose trace it continues is not known, so what it says of the trace is worth nothing (W3C
     // Trace Context 3.3.1.1).
     if seen.state && !seen.trace {
@@ -172,12 +186,8 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, client
 
 /// Makes the headers of a response fit for the client.
 pub(crate) fn prepare_response(headers: &mut HeaderMap) {
-    let seen = Seen::look(headers);
-    remove_hop_by_hop(headers, seen);
     // What says that it was refused here was: a service cannot claim it.
-    if seen.internal {
-        remove_internal(headers);
-    }
+    remove_outsiders(headers, Seen::look(headers));
 }
 
 /// Takes away what is meant for one hop; mostly that is a `Connection` that names nothing else.

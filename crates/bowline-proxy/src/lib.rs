@@ -52,4 +52,4 @@ pub mod matcher;
 
 pub use engine::{Engine, Settings, StartError};
 pub use filter::{Filter, Leaving, Recode, Refusal, Verdict, Visit, whole_seconds};
-pub use snapshot::{Found, Snapshot};
+pub use snapshot::{Found, LookedUp, Snapshot};

@@ -16,6 +16,7 @@ use crate::{
     error::Error,
     filter::{Filter, Refusal},
     gate::Gates,
+    headers,
     matcher::{Matcher, Query},
     target::Target,
 };
@@ -28,6 +29,15 @@ pub struct Snapshot {
     /// What every request passes, whatever its route.
     pub(crate) listener: Option<Arc<dyn Filter>>,
     answers_preflights: bool,
+}
+
+/// What is known of a request before any filter of its route is asked.
+#[derive(Debug)]
+pub struct LookedUp {
+    /// Where it goes, if anywhere.
+    pub found: Option<Found>,
+    /// Why it goes no further, once the listener let it in.
+    pub refusal: Option<Box<Refusal>>,
 }
 
 /// Where a request goes.
@@ -117,14 +127,19 @@ impl Snapshot {
         self
     }
 
-    /// Where a request goes that is as it came in; the same way as one that is served.
-    ///
-    /// # Errors
-    /// Why it goes nowhere.
-    pub fn look_up(&self, head: &Parts) -> Result<Found, Box<Refusal>> {
-        let refusal = |error: Error| Box::new(error.into());
-        let found = self.find(head).map_err(refusal)?;
-        if self.routes[found.route].has_weight() { Ok(found) } else { Err(refusal(Error::NoBackend)) }
+    /// Looks at a request as it came in, the same way as at one that is served, and makes its head what
+    /// filters see.
+    pub fn look_up(&self, head: &mut Parts) -> LookedUp {
+        let found = self.find(head);
+        let upgrade = headers::strip(&mut head.headers);
+        let refused = |error: Error| Some(Box::new(Refusal::from(error)));
+        match found {
+            Err(error) => LookedUp { found: None, refusal: refused(error) },
+            Ok(found) if !self.routes[found.route].has_weight() => {
+                LookedUp { found: Some(found), refusal: refused(Error::NoBackend) }
+            }
+            Ok(found) => LookedUp { found: Some(found), refusal: upgrade.err().and_then(refused) },
+        }
     }
 
     /// Finds the route of a request.
