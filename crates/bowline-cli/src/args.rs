@@ -8,7 +8,9 @@ use bowline_model::{Secret, units};
 use bowline_provider_remote::wire::{AuditClass, Role};
 use clap::{Parser, Subcommand, ValueEnum};
 
-pub(crate) use config::{Config, ConfigCommand, Diff, Format, Get, History, Key, Rollback, Routes, RoutesCommand, Set};
+pub(crate) use config::{
+    Config, ConfigCommand, Diff, Explain, Format, Get, History, Key, Rollback, Routes, RoutesCommand, Set,
+};
 
 /// One binary for running microservices: discovery, balancing, breaking, gateway, tracing.
 #[derive(Debug, Parser)]
@@ -44,6 +46,8 @@ pub(crate) enum Command {
     Config(Config),
     /// Shows and changes the gateway's routes
     Routes(Routes),
+    /// Says which route, rules, limits and backend a request would meet, without sending it
+    Explain(Explain),
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,9 +11,10 @@ use std::{
 use anyhow::Context as _;
 use bowline_config::{
     Author, ConfigManager, DOCUMENT_BYTES_MAX, Document, Draft, Error, Format, Origin, SCHEMA_BYTES_MAX, VERSIONS_MAX,
-    Version, VersionSummary,
+    VIOLATIONS_MAX, Version, VersionSummary, Violation,
 };
-use bowline_model::{ConfigKey, Problem, ServiceName, System, parse, system::ConfigDeclaration};
+use bowline_model::{ConfigKey, Position, Problem, ServiceName, System, parse, system::ConfigDeclaration};
+use bowline_server::RoutesCheck;
 
 /// A document, and the schema it has to fit.
 #[derive(Debug, Clone)]
@@ -46,6 +47,21 @@ pub(crate) fn read(system: &System, text: &str, dir: &Path) -> Result<Vec<Brough
         all.push(Brought { key: key.clone(), document: text.map(|text| Document::new(format, text)), schema });
     }
     if problems.is_empty() { Ok(all) } else { Err(problems) }
+}
+
+/// What judges the routes that are published while a system runs.
+pub(crate) fn routes_check(system: &System) -> RoutesCheck {
+    let services: Vec<ServiceName> = system.services.iter().map(|service| service.name.clone()).collect();
+    RoutesCheck::new(move |text| match parse::routes(text, &services) {
+        Ok(_) => Ok(()),
+        Err(problems) => Err(problems.iter().take(VIOLATIONS_MAX).map(violation).collect()),
+    })
+}
+
+fn violation(problem: &Problem) -> Violation {
+    let Problem { position: Position { line, column }, width: _, message, help } = problem;
+    let detail = format!("{message} → {help}");
+    Violation { path: format!("line {line}, column {column}"), rule: "routes".to_owned(), detail }
 }
 
 /// The format that the name of a file tells.

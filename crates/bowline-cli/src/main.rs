@@ -8,6 +8,7 @@ mod config;
 mod credential;
 mod duration;
 mod events;
+mod explain;
 mod key;
 mod outlet;
 mod prefix;
@@ -61,6 +62,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Audit(audit) => runtime.block_on(audit::run(audit)),
         Command::Config(config) => runtime.block_on(config::run(config)),
         Command::Routes(routes) => runtime.block_on(config::routes(routes)),
+        Command::Explain(explain) => runtime.block_on(explain::run(explain)),
     };
     // What still blocks (a read of standard input, a lookup) must not hold up the exit.
     runtime.shutdown_background();

@@ -9,17 +9,17 @@ use std::{
 };
 
 use anyhow::Context as _;
-use bowline_gateway::Gateway;
-use bowline_model::System;
+use bowline_gateway::{Follow, Gateway};
+use bowline_model::{ConfigKey, InstanceId, ServiceName, System, parse};
 use bowline_observe::TraceStore;
 use bowline_provider_remote::wire::Role;
 use bowline_registry::Discovery;
 use bowline_runtime::{
-    metric, net,
+    BoxFuture, metric, net,
     task::{self, JoinHandle},
     time::{self, Instant},
 };
-use bowline_server::Node;
+use bowline_server::{Explainer, Node};
 use bowline_supervisor::{Event, Supervisor, workspace};
 use bowline_telemetry::{ParentBased, SpanQueue, Tracer};
 use tokio::sync::mpsc;
@@ -27,7 +27,8 @@ use tokio::sync::mpsc;
 use crate::{
     FAILED, UNUSABLE,
     args::{self, Listen},
-    events,
+    brought::{self, Brought},
+    events, explain,
     outlet::Outlet,
     problems::{self, Loaded},
     stop::Stop,
@@ -85,16 +86,16 @@ async fn follow(
     stop: &mut Stop,
 ) -> anyhow::Result<()> {
     let begun = time::now();
-    let Loaded { system, dir } = loaded;
+    let Loaded { system, dir, brought } = loaded;
     let data_dir = args.data_dir.clone().unwrap_or_else(|| dir.join(".bowline"));
     let data_dir = std::path::absolute(&data_dir).context("cannot resolve the data folder")?;
-    let Some(platform) = stop.or(Platform::start(args, data_dir, metrics)).await else {
+    let Some(platform) = stop.or(Platform::start(args, &system, data_dir, metrics)).await else {
         out.line_soon(summary::ended(&Ended::default())).await;
         return Ok(());
     };
     let mut running = Running::new(platform?);
     let (events, printer) = events::printer(&system, args.quiet, out.clone());
-    let outcome = match stop.or(running.start(args, system, dir, begun, events, out)).await {
+    let outcome = match stop.or(running.start(args, system, Place { dir, brought }, begun, events, out)).await {
         Some(Ok(())) => {
             stop.told().await;
             Ok(())
@@ -120,6 +121,12 @@ struct Running {
     platform: Platform,
 }
 
+/// Where a system's file is, and what it brings along.
+struct Place {
+    dir: PathBuf,
+    brought: Vec<Brought>,
+}
+
 impl Running {
     fn new(platform: Platform) -> Self {
         Self { gateway: None, supervisor: None, platform }
@@ -130,7 +137,7 @@ impl Running {
         &mut self,
         args: &args::Up,
         system: System,
-        dir: PathBuf,
+        place: Place,
         begun: Instant,
         events: mpsc::Sender<Event>,
         out: &Outlet,
@@ -138,6 +145,10 @@ impl Running {
         // Not by its path: a build may replace the file while it runs.
         let keeper = PathBuf::from("/proc/self/exe");
         let platform = &self.platform;
+        let Place { dir, brought } = place;
+        for note in platform.publish(&system, &brought).await? {
+            out.line(note).await;
+        }
         let layout = workspace::locate(&dir);
         let mut settings = bowline_supervisor::Settings::new(layout, platform.data_dir.clone(), keeper);
         if let Some(addr) = platform.node.addr() {
@@ -203,7 +214,12 @@ struct Platform {
 }
 
 impl Platform {
-    async fn start(args: &args::Up, data_dir: PathBuf, metrics: metric::Registry) -> anyhow::Result<Self> {
+    async fn start(
+        args: &args::Up,
+        system: &System,
+        data_dir: PathBuf,
+        metrics: metric::Registry,
+    ) -> anyhow::Result<Self> {
         // A taken port is said before anything is built or started.
         if let Listen::At(addr) = args.gateway {
             net::listen(addr).map_err(|error| taken("the gateway", "--gateway", addr, &error))?;
@@ -217,7 +233,7 @@ impl Platform {
             traces_bytes_max: args.traces_max,
             grace: API_GRACE_MAX.min(args.grace),
         };
-        let node = Node::start(settings, metrics.clone()).await?;
+        let node = Node::start_with_routes(settings, metrics.clone(), brought::routes_check(system)).await?;
         let (queue, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, &metrics);
         let tracer = Tracer::new("gateway", "gateway-1", ParentBased::new(1.0), queue);
         let spans = task::spawn(store_spans(spans, node.traces()));
@@ -233,6 +249,12 @@ impl Platform {
         node.stop().await;
     }
 
+    /// Publishes what the file brings along; says what is not as the file has it.
+    async fn publish(&self, system: &System, brought: &[Brought]) -> anyhow::Result<Vec<String>> {
+        let services: Vec<ServiceName> = system.services.iter().map(|service| service.name.clone()).collect();
+        brought::publish(&*self.node.config(), brought, &services).await
+    }
+
     async fn open_gateway(&self, args: &args::Up, system: &System) -> anyhow::Result<Option<Gateway>> {
         let Listen::At(listen) = args.gateway else { return Ok(None) };
         let snapshots = self.data_dir.join("discovery").join("gateway");
@@ -241,8 +263,25 @@ impl Platform {
         if let Some(workers) = args.workers {
             settings.workers = usize::from(workers);
         }
-        let table = system.table.clone();
-        let gateway = Gateway::start(settings, table, discovery, self.tracer.clone(), &self.metrics).await?;
+        let config = self.node.config();
+        let services: Vec<ServiceName> = system.services.iter().map(|service| service.name.clone()).collect();
+        // What was published through the API since the file last changed, or what the file says.
+        let published = config.get_config(&ConfigKey::routes()).await?;
+        let known = published.and_then(|it| Some((parse::routes(&it.document.text, &services).ok()?, it.number)));
+        let (table, runs) = known.map_or((None, None), |(table, number)| (Some(table), Some(number)));
+        let table = table.unwrap_or_else(|| system.table.clone());
+        let mut gateway = Gateway::start(settings, table, discovery, self.tracer.clone(), &self.metrics).await?;
+        gateway.follow(Follow {
+            config,
+            services,
+            instance: InstanceId::new("gateway-1").expect("it is an id"),
+            service: ServiceName::new("gateway").expect("it is a name"),
+            last_good: Some(self.data_dir.join("routes.toml")),
+            runs,
+        });
+        let handle = gateway.handle();
+        let explainer = move |request| -> BoxFuture<'static, _> { Box::pin(explain::answer(handle.clone(), request)) };
+        self.node.set_explainer(Explainer::new(explainer));
         Ok(Some(gateway))
     }
 }

@@ -126,6 +126,11 @@ impl Client {
         self.0.get_json(&path("/v1/traces", pairs.into_iter().flatten())).await
     }
 
+    /// What would become of a request at the server's gateway.
+    pub async fn explain(&self, request: &wire::ExplainRequest) -> Result<wire::Explanation, ClientError> {
+        self.0.send_json(http::Method::POST, "/v1/explain", request).await
+    }
+
     /// One trace with its spans; within 30 s and 256 MiB.
     pub async fn trace(&self, id: &str) -> Result<wire::Trace, ClientError> {
         let client = self.0.clone().with_answer_bytes_max(TRACE_BYTES_MAX).with_timeout(TRACE_TIMEOUT);

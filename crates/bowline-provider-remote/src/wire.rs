@@ -1,25 +1,25 @@
 //! The wire types of the API: what stands in requests and answers, apart from the domain's types.
 
+mod access;
 mod config;
+mod explain;
 
 use std::{collections::BTreeMap, time::Duration};
-
-mod access;
-
-pub use access::{
-    AuditActor, AuditChange, AuditClass, AuditEntry, AuditList, ChangeKind, CreatedToken, NewToken, Role, Token,
-    TokenList,
-};
 
 use bowline_model::{Address, Health, Instance, InstanceId, Protocol, ServiceName, units};
 use bowline_registry::HistoryId;
 use bowline_telemetry::SpanData;
 use serde::{Deserialize, Serialize};
 
+pub use access::{
+    AuditActor, AuditChange, AuditClass, AuditEntry, AuditList, ChangeKind, CreatedToken, NewToken, Role, Token,
+    TokenList,
+};
 pub use config::{
     ConfigAck, ConfigEvent, ConfigHistory, ConfigList, Publication, Rollback, Verdict, decode_config_error,
     encode_config_error,
 };
+pub use explain::{ExplainRequest, ExplainedAuth, ExplainedBackend, ExplainedInstance, ExplainedLimit, Explanation};
 
 /// `PUT /v1/instances/{id}`: an instance as its owner describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ use crate::{
     audit::{self, Audited},
     config,
     error::ApiError,
-    guard, health, instances, spans, traces,
+    explain, guard, health, instances, spans, traces,
 };
 
 /// The largest body of a request.
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) data_dir: PathBuf,
     pub(crate) access: Arc<Access>,
     pub(crate) audit: Arc<Audited>,
+    /// Who says what would become of a request.
+    pub(crate) explainer: explain::Slot,
     /// The registry for who may not touch what the supervisor runs.
     pub(crate) foreign: Arc<dyn Registry>,
 }
@@ -70,6 +72,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(config::schema, config::set_schema, config::delete_schema))
         .routes(routes!(config::status))
         .routes(routes!(config::acknowledge))
+        .routes(routes!(explain::explain))
         .routes(routes!(spans::take))
         .routes(routes!(traces::search))
         .routes(routes!(traces::trace))

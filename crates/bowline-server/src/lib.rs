@@ -12,6 +12,7 @@ mod api;
 mod audit;
 mod config;
 mod error;
+mod explain;
 mod guard;
 mod health;
 mod instances;
@@ -24,5 +25,6 @@ mod watch;
 
 pub use access::{MakeRootError, RootTokenError, read_root_token};
 pub use api::openapi;
+pub use explain::{EXPLAIN_HEADERS_MAX, Explainer};
 pub use node::{Error, Node, Settings};
 pub use schema::RoutesCheck;

@@ -23,6 +23,7 @@ use crate::{
     access::{self, Access, MakeRootError},
     api::{self, Shared},
     audit::Audited,
+    explain::{self, Explainer},
     schema::{Judge, RoutesCheck},
     secret::NoRandomness,
 };
@@ -122,6 +123,7 @@ pub struct Node {
     metrics: metric::Registry,
     addr: Option<SocketAddr>,
     access: Arc<Access>,
+    explainer: explain::Slot,
     drainer: Drainer,
     server: Option<JoinHandle<()>>,
 }
@@ -178,9 +180,9 @@ impl Node {
                 return Err(error);
             }
         };
-        let Shared { registry, config, traces, metrics, drain, access, .. } = shared.clone();
+        let Shared { registry, config, traces, metrics, drain, access, explainer, .. } = shared.clone();
         let server = listener.map(|listener| task::spawn(serve(listener, shared, drain, grace)));
-        Ok(Self { store, registry, config, traces, metrics, addr, access, drainer, server })
+        Ok(Self { store, registry, config, traces, metrics, addr, access, explainer, drainer, server })
     }
 
     /// A token of that role for whoever lives in this process, or was started by it; it ends with the
@@ -190,6 +192,11 @@ impl Node {
     /// When the system has no randomness to give.
     pub fn lend_token(&self, name: &str, role: Role) -> Result<Secret, NoRandomness> {
         self.access.lend(name, role)
+    }
+
+    /// Has this answer what would become of a request; the first one stays.
+    pub fn set_explainer(&self, explainer: Explainer) {
+        self.explainer.get_or_init(|| explainer);
     }
 
     /// The registry, for whoever lives in this process.
@@ -259,7 +266,19 @@ async fn open_over(store: &Embedded, told: Told) -> Result<Shared, Error> {
     let traces = open_traces(&data_dir, traces_bytes_max, &metrics).await?;
     let foreign = Arc::new(registry.protecting(METADATA_SUPERVISED));
     let (store, registry) = (audit.clone(), Arc::new(registry));
-    Ok(Shared { store, registry, config, traces, metrics, drain, data_dir, access, audit, foreign })
+    Ok(Shared {
+        store,
+        registry,
+        config,
+        traces,
+        metrics,
+        drain,
+        data_dir,
+        access,
+        audit,
+        explainer: explain::Slot::default(),
+        foreign,
+    })
 }
 
 async fn open_store(data_dir: &std::path::Path, metrics: &metric::Registry) -> Result<Embedded, Error> {

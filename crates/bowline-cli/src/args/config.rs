@@ -1,6 +1,6 @@
 //! The command line of configuration: `bowline config …`, `bowline routes …`, `bowline explain`.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use bowline_model::ConfigKey;
 use clap::Subcommand;
@@ -127,8 +127,11 @@ pub(crate) struct Explain {
     /// The request's address: http://shop.localhost/orders/1
     pub(crate) url: String,
     /// A header of the request; may be repeated
-    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
-    pub(crate) headers: Vec<String>,
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
+    pub(crate) headers: Vec<(String, String)>,
+    /// The address it would come from, which limits by address count [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    pub(crate) client: Option<IpAddr>,
     #[command(flatten)]
     pub(crate) query: Query,
 }
@@ -206,4 +209,10 @@ pub(crate) enum Format {
     Json,
     /// Any text
     Text,
+}
+
+/// `NAME: VALUE`, as curl takes it.
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("write NAME: VALUE, as \"authorization: Bearer …\"")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Fixture, registration};
 
 /// The operations of the API.
-const OPERATIONS: [(&str, &str); 29] = [
+const OPERATIONS: [(&str, &str); 30] = [
     ("GET", "/livez"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
@@ -23,6 +23,7 @@ const OPERATIONS: [(&str, &str); 29] = [
     ("PUT", "/v1/config/{namespace}/{name}/schema"),
     ("GET", "/v1/config/{namespace}/{name}/status"),
     ("PUT", "/v1/config/{namespace}/{name}/status/{instance}"),
+    ("POST", "/v1/explain"),
     ("GET", "/v1/instances"),
     ("DELETE", "/v1/instances/{id}"),
     ("PUT", "/v1/instances/{id}"),
