@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::{
     chain::{Chain, Examined},
-    gateway::Current,
+    serving::Current,
 };
 
 /// A request that is asked about, and not sent.

@@ -1,26 +1,16 @@
 //! A running gateway: its listeners, its routes and the instances behind them.
 
-use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use bowline_model::{gateway::RouteTable, route::Route};
-use bowline_proxy::{Engine, Filter, Snapshot, matcher::Matcher};
+use bowline_model::gateway::RouteTable;
+use bowline_proxy::Engine;
 use bowline_registry::Discovery;
-use bowline_runtime::{metric::Registry, time};
+use bowline_runtime::{metric::Registry, task, time};
 use bowline_telemetry::Tracer;
 use bowline_transport::{PoolSettings, server};
-use bowline_upstream::Upstream;
 
 use crate::{
-    Ask, Error, Explanation, KeySetSettings,
-    backends::{Backends, REPORTER},
-    chain::Chain,
-    explain,
-    policies::{Chains, Means, Policies},
+    Ask, Error, Explanation, Follow, Handle, KeySetSettings, backends::REPORTER, policies::Means, serving::Serving,
 };
 
 /// How a gateway listens.
@@ -57,27 +47,8 @@ pub const SETTLE_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Gateway {
     engine: Engine,
-    /// Held while the routes are replaced.
-    serving: Mutex<Serving>,
-    means: Means,
-}
-
-/// What is served, and what of it outlives its routes.
-#[derive(Debug)]
-struct Serving {
-    backends: Backends,
-    policies: Policies,
-    current: Arc<Current>,
-}
-
-/// What is served now, for whoever asks about it.
-#[derive(Debug)]
-pub(crate) struct Current {
-    pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) table: RouteTable,
-    pub(crate) chains: Chains,
-    /// Of each route its backends' upstreams, by their places.
-    pub(crate) upstreams: Vec<Vec<Arc<Upstream>>>,
+    handle: Handle,
+    following: Option<task::Guarded<()>>,
 }
 
 impl Gateway {
@@ -107,12 +78,13 @@ impl Gateway {
         let settings = bowline_proxy::Settings { listen, workers, reporter, trusts_forwarded, server, pool };
         let means = Means { discovery, metrics: metrics.clone(), key_sets };
         let serving = Serving::new(&table, &means)?;
-        if time::timeout(SETTLE_MAX, serving.backends.settle(&means.discovery)).await.is_err() {
+        if time::timeout(SETTLE_MAX, serving.settle(&means.discovery)).await.is_err() {
             tracing::warn!("gateway starts before the registry said where its services are");
         }
-        let engine = Engine::start(&settings, Arc::clone(&serving.current.snapshot), &tracer, metrics)?;
+        let engine = Engine::start(&settings, serving.snapshot(), &tracer, metrics)?;
         tracing::info!(addr = %engine.addr(), routes = table.routes.len(), workers, "gateway listens");
-        Ok(Self { engine, serving: Mutex::new(serving), means })
+        let handle = Handle::new(serving, means, engine.switch());
+        Ok(Self { engine, handle, following: None })
     }
 
     /// The address it listens on, with the port it got.
@@ -120,36 +92,40 @@ impl Gateway {
         self.engine.addr()
     }
 
-    /// Replaces what is served for the requests that come from now on; those in flight keep theirs.
-    ///
-    /// A backend whose route's name and service were there before keeps its breakers, budget and load; a
-    /// breaker begins anew only where the route's breaker policy changed. A limit keeps its counts where the
-    /// name of its route and its policy are as they were; a provider its keys, and what it knows of tokens,
-    /// where it is as it was.
+    /// What changes the routes and tells of them, for whoever does not have the gateway.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// As [`Handle::set_table`].
     ///
     /// # Errors
-    /// Any that names a place in the table; what was served before stays, whole.
+    /// As [`Handle::set_table`].
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn set_table(&self, table: &RouteTable) -> Result<(), Error> {
-        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
-        serving.renew(table, &self.means)?;
-        self.engine.set_snapshot(Arc::clone(&serving.current.snapshot));
-        tracing::info!(routes = table.routes.len(), "gateway has new routes");
-        Ok(())
+        self.handle.set_table(table)
     }
 
-    /// Says what would become of a request now, by the same matcher, authenticators and limits that
-    /// requests meet. Nothing is sent, and nothing is taken from a limit.
-    ///
-    /// It may wait for keys as a request does.
+    /// As [`Handle::explain`].
     ///
     /// # Cancel safety
     /// Nothing is left behind.
     pub async fn explain(&self, ask: Ask) -> Explanation {
-        let current = Arc::clone(&self.serving.lock().unwrap_or_else(PoisonError::into_inner).current);
-        explain::explain(&current, ask).await
+        self.handle.explain(ask).await
+    }
+
+    /// Serves by the route table that is published as `bowline/routes` from now on, until the gateway ends;
+    /// the one that is followed so far is no longer.
+    ///
+    /// Each version is live as soon as it is told, or refused as a whole, which is acknowledged either way.
+    /// While there is none, and when it is deleted, what is served stays.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn follow(&mut self, follow: Follow) {
+        self.following = Some(task::Guarded::new(task::spawn(follow.run(self.handle()))));
     }
 
     /// Stops accepting, lets what is in flight finish, and cuts what is left after `grace`.
@@ -159,53 +135,12 @@ impl Gateway {
     /// # Cancel safety
     /// Dropping the future cuts what is in flight.
     pub async fn drain(self, grace: Duration) -> bool {
-        let is_finished = self.engine.drain(grace).await;
+        let Self { engine, handle: _, following } = self;
+        drop(following);
+        let is_finished = engine.drain(grace).await;
         if !is_finished {
             tracing::warn!(?grace, "requests were cut when the gateway's grace was over");
         }
         is_finished
     }
-}
-
-/// Compiles routes, which finds out whether they can be served.
-fn match_routes(routes: &[Route]) -> Result<Matcher, Error> {
-    let mut names = BTreeSet::new();
-    if let Some(route) = routes.iter().find(|route| !names.insert(&route.name)) {
-        return Err(Error::DuplicateRoute { name: route.name.clone() });
-    }
-    Ok(Matcher::new(routes)?)
-}
-
-impl Serving {
-    fn new(table: &RouteTable, means: &Means) -> Result<Self, Error> {
-        let (mut backends, policies) = (Backends::default(), Policies::default());
-        let (policies, current) = serve(table, means, &mut backends, &policies)?;
-        Ok(Self { backends, policies, current })
-    }
-
-    /// Serves another table, with what is there of it. On an error all stays as it was.
-    fn renew(&mut self, table: &RouteTable, means: &Means) -> Result<(), Error> {
-        (self.policies, self.current) = serve(table, means, &mut self.backends, &self.policies)?;
-        Ok(())
-    }
-}
-
-/// Makes what serves a table, of what is there and of new parts; `backends` changes only where it succeeds.
-fn serve(
-    table: &RouteTable,
-    means: &Means,
-    backends: &mut Backends,
-    policies: &Policies,
-) -> Result<(Policies, Arc<Current>), Error> {
-    let matcher = match_routes(&table.routes)?;
-    let (policies, chains) = policies.renew(table, means)?;
-    backends.renew(&table.routes, &means.discovery, &means.metrics);
-    let upstream_of = |route: &Route, backend| backends.get(route, backend);
-    let snapshot = Snapshot::new(matcher, &table.routes, REPORTER, &means.metrics, upstream_of);
-    let filter = |chain: &Arc<Chain>| (!chain.is_empty()).then(|| Arc::clone(chain) as Arc<dyn Filter>);
-    let listener = filter(&chains.listener);
-    let snapshot = Arc::new(snapshot.with_filters(listener, |route| filter(&chains.routes[route])));
-    let all_of = |route: &Route| (0..route.backends.len()).map(|backend| backends.get(route, backend)).collect();
-    let upstreams = table.routes.iter().map(all_of).collect();
-    Ok((policies, Arc::new(Current { snapshot, table: table.clone(), chains, upstreams })))
 }

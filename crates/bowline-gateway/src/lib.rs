@@ -18,6 +18,9 @@
 //!   limit counts it, the route's does not.
 //! - [`Gateway::explain`] says what would become of a request, by the same matcher and the same links.
 //!
+//! - [`Gateway::follow`] serves by the table that the store holds; the [`LastGood`] one on disk is served
+//!   where the store cannot be asked.
+//!
 //! | status | reason | when |
 //! |---|---|---|
 //! | 401 | `no_credentials` | the route or the listener demands to know who calls, and nobody says |
@@ -30,14 +33,18 @@ mod backends;
 mod chain;
 mod error;
 mod explain;
+mod follow;
 mod gateway;
 mod limit;
 mod middleware;
 mod policies;
+mod serving;
 
 pub use auth::{AUTH_HEADER, Authenticator, Identity, KeySetSettings, Outcome, SUBJECT_HEADER};
 pub use error::{Error, Place, PolicyError, SecretError};
 pub use explain::{Ask, AuthState, BackendState, Demands, Explanation, InstanceState, LimitState};
+pub use follow::{Follow, LastGood};
 pub use gateway::{Gateway, SETTLE_MAX, Settings};
 pub use limit::{Caller, RateLimiter};
 pub use middleware::Middleware;
+pub use serving::Handle;

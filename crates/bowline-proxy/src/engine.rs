@@ -87,6 +87,19 @@ pub struct Engine {
     cutter: Drainer,
 }
 
+/// Replaces the snapshot of an engine, as long as that serves.
+#[derive(Debug, Clone)]
+pub struct Switch(watch::Sender<Arc<Snapshot>>);
+
+impl Switch {
+    /// Serves requests that come from now on by another snapshot; those in flight keep theirs.
+    ///
+    /// The one before is dropped when the last of these has ended, even where no request comes.
+    pub fn set(&self, snapshot: Arc<Snapshot>) {
+        self.0.send_replace(snapshot);
+    }
+}
+
 /// Longer than anybody waits: the engine's own grace is told when draining.
 const NO_GRACE_OF_ITS_OWN: Duration = Duration::from_hours(24 * 365);
 
@@ -131,11 +144,14 @@ impl Engine {
         self.addr
     }
 
-    /// Serves requests that come from now on by another snapshot; those in flight keep theirs.
-    ///
-    /// The one before is dropped when the last of these has ended, even where no request comes.
+    /// As [`Switch::set`].
     pub fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
-        self.snapshots.send_replace(snapshot);
+        self.switch().set(snapshot);
+    }
+
+    /// What replaces its snapshot, for whoever does not have the engine.
+    pub fn switch(&self) -> Switch {
+        Switch(self.snapshots.clone())
     }
 
     /// Stops accepting, lets what is in flight finish, and cuts what is left after `grace`.

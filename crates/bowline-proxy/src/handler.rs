@@ -122,13 +122,13 @@ impl Worker {
         let Asked { mut parts, seen, client } = asked;
         describe(&parts, &client.peer, record);
         let snapshot = self.snapshots.borrow_mut().get();
-        let found = match snapshot.find(&parts) {
+        let mut found = match snapshot.find(&parts) {
             Err(error) if snapshot.listener.is_none() => return Err(error),
             found => found,
         };
         let upgrade = headers::check_upgrade(&parts.headers, seen);
         let address = client.address(&parts.headers, seen);
-        let host = found.as_ref().map_or(NO_HOST, |found| found.host.clone());
+        let host = found.as_mut().map_or(NO_HOST, |found| std::mem::replace(&mut found.host, NO_HOST));
         headers::prepare_request(&mut parts.headers, host, client, seen);
         let mut visitor = Visitor { head: &mut parts, address, exits };
         if let Some(listener) = &snapshot.listener {

@@ -50,6 +50,6 @@ mod target;
 
 pub mod matcher;
 
-pub use engine::{Engine, Settings, StartError};
+pub use engine::{Engine, Settings, StartError, Switch};
 pub use filter::{Filter, Leaving, Recode, Refusal, Verdict, Visit, whole_seconds};
 pub use snapshot::{Found, LookedUp, Snapshot};

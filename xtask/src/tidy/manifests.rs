@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use super::Problem;
 use crate::workspace::{Workspace, cargo};
 
-/// Crates that must not be in the lock file, and what to use.
+/// Crates that must not be built, and what to use.
 const BANNED: [(&str, &str); 4] = [
     ("openssl", "TLS is rustls on aws-lc-rs"),
     ("openssl-sys", "TLS is rustls on aws-lc-rs"),
@@ -31,7 +31,7 @@ pub(super) fn check(workspace: &Workspace) -> anyhow::Result<Vec<Problem>> {
         }
     }
     let lock = fs::read_to_string(workspace.root.join("Cargo.lock")).context("read Cargo.lock")?;
-    problems.extend(banned(&lock));
+    problems.extend(banned(&lock, &built(workspace)?));
     problems.extend(engines(workspace)?);
     Ok(problems)
 }
@@ -41,11 +41,28 @@ fn inherits_lints(manifest: &str) -> anyhow::Result<bool> {
     Ok(manifest.get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool) == Some(true))
 }
 
-fn banned(lock: &str) -> Vec<Problem> {
+/// The packages that are built for any feature and target, a line each.
+///
+/// The lock file has more: those, too, that a weak feature (`ring?/std`) would only adapt if they were there.
+fn built(workspace: &Workspace) -> anyhow::Result<String> {
+    tree(workspace, &["--workspace", "--all-features", "--target", "all", "--edges", "all", "--format", "{p}"])
+}
+
+fn tree(workspace: &Workspace, args: &[&str]) -> anyhow::Result<String> {
+    let mut command = cargo();
+    command.args(["tree", "--locked", "--prefix", "none"]).args(args).current_dir(&workspace.root);
+    let output = command.output().context("run cargo tree")?;
+    ensure!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Those of the lock file that are banned and built.
+fn banned(lock: &str, built: &str) -> Vec<Problem> {
+    let is_built = |name: &str| built.lines().any(|line| line.split(' ').next() == Some(name));
     let mut problems = Vec::new();
     for (index, line) in lock.lines().enumerate() {
         let name = line.strip_prefix("name = \"").and_then(|rest| rest.strip_suffix('"'));
-        if let Some((name, instead)) = BANNED.iter().find(|(banned, _)| Some(*banned) == name) {
+        if let Some((name, instead)) = BANNED.iter().find(|(banned, _)| Some(*banned) == name && is_built(banned)) {
             let message = format!("{name} is banned, {instead}; `cargo tree -i {name}` shows who brings it");
             problems.push(Problem::new("Cargo.lock", index + 1, message));
         }
@@ -61,24 +78,7 @@ fn engines(workspace: &Workspace) -> anyhow::Result<Vec<Problem>> {
             format!("the member {APPLICATION} is gone, name another in {}", file!()),
         )]);
     };
-    let output = cargo()
-        .args([
-            "tree",
-            "--locked",
-            "--package",
-            APPLICATION,
-            "--edges",
-            "normal",
-            "--prefix",
-            "none",
-            "--format",
-            "{lib}",
-        ])
-        .current_dir(&workspace.root)
-        .output()
-        .context("run cargo tree")?;
-    ensure!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
-    let tree = String::from_utf8(output.stdout)?;
+    let tree = tree(workspace, &["--package", APPLICATION, "--edges", "normal", "--format", "{lib}"])?;
     let linked = ENGINES.iter().filter(|engine| tree.lines().any(|line| line == **engine));
     let manifest = workspace.relative(&package.manifest_path);
     Ok(linked
@@ -106,7 +106,8 @@ mod tests {
     #[test]
     fn a_banned_crate_is_found_at_its_line() {
         let lock = "[[package]]\nname = \"bring\"\n\n[[package]]\nname = \"ring\"\n";
-        let lines: Vec<usize> = banned(lock).iter().map(|problem| problem.line).collect();
-        assert_eq!(lines, [5]);
+        let lines = |built| banned(lock, built).iter().map(|problem| problem.line).collect::<Vec<usize>>();
+        assert_eq!(lines("a v1.0.0\nring v0.17.0\n"), [5]);
+        assert_eq!(lines("a v1.0.0\nbring v0.17.0\n"), Vec::<usize>::new(), "the lock file alone does not build it");
     }
 }

@@ -1,4 +1,7 @@
 //! Tokens that were found good, so that each is verified once and not at every request.
+//!
+//! To verify one takes 70 µs with `EdDSA` and 100 µs with ES256, several times what the proxy takes for the
+//! whole request; to look it up here takes less than one.
 
 use std::{
     collections::HashMap,

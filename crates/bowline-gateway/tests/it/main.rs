@@ -4,6 +4,7 @@
 
 mod auth;
 mod explain;
+mod follow;
 mod gateway;
 mod limits;
 mod middleware;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use bowline_model::Code;
 use bowline_proxy::{Filter, Recode, Refusal, Verdict, Visit};
-use bowline_runtime::time;
+use bowline_runtime::{task, time};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt as _;
@@ -193,7 +193,7 @@ async fn a_filter_is_asked_again_when_what_it_waits_for_has_come() {
         }
         let is_there = Arc::clone(&is_there);
         Verdict::Wait(Box::pin(async move {
-            time::sleep(time::Duration::from_millis(1)).await;
+            task::yield_now().await;
             *is_there.lock().unwrap() = true;
         }))
     });
