@@ -220,12 +220,11 @@ impl Subject {
     async fn rollback(&self, args: args::Rollback) -> anyhow::Result<ExitCode> {
         let args::Rollback { to, query } = args;
         let manager = api::config(&query).await?;
-        let to = match to {
-            Some(number) => number,
-            None => {
-                let current = self.current(&manager, &query).await?;
-                self.before(&manager, &query, current.number).await?.number
-            }
+        let to = if let Some(number) = to {
+            number
+        } else {
+            let current = self.current(&manager, &query).await?;
+            self.before(&manager, &query, current.number).await?.number
         };
         let version = answered(&query, manager.rollback(&self.0, to, Author::anonymous()).await)?;
         self.published(&version, &query)

@@ -124,7 +124,7 @@ pub(crate) enum RoutesCommand {
 pub(crate) struct Explain {
     /// The request's method
     pub(crate) method: String,
-    /// The request's address: http://shop.localhost/orders/1
+    /// The request's address, as `http://shop.localhost/orders/1`
     pub(crate) url: String,
     /// A header of the request; may be repeated
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = header)]
@@ -143,6 +143,7 @@ pub(crate) struct Key {
 }
 
 #[derive(Debug, clap::Args)]
+#[group(skip)] // its name is the command's
 pub(crate) struct Get {
     /// This version instead of the current one
     #[arg(long, value_name = "VERSION")]
@@ -152,6 +153,7 @@ pub(crate) struct Get {
 }
 
 #[derive(Debug, clap::Args)]
+#[group(skip)] // its name is the command's
 pub(crate) struct Set {
     /// The file with the document: .toml, .json, or any other as text; - is standard input
     pub(crate) file: PathBuf,
@@ -169,6 +171,7 @@ pub(crate) struct Set {
 }
 
 #[derive(Debug, clap::Args)]
+#[group(skip)] // its name is the command's
 pub(crate) struct History {
     /// At most so many
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
@@ -178,6 +181,7 @@ pub(crate) struct History {
 }
 
 #[derive(Debug, clap::Args)]
+#[group(skip)] // its name is the command's
 pub(crate) struct Diff {
     /// From this version [default: the one before the current one, or the current one with --file]
     #[arg(value_name = "FROM")]
@@ -193,6 +197,7 @@ pub(crate) struct Diff {
 }
 
 #[derive(Debug, clap::Args)]
+#[group(skip)] // its name is the command's
 pub(crate) struct Rollback {
     /// To this version [default: the one before the current one]
     #[arg(long, value_name = "VERSION")]

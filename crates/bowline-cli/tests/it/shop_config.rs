@@ -265,15 +265,12 @@ async fn what_explain_says_is_what_happens() {
         let headers: Vec<(&str, &str)> = token.iter().map(|token| ("authorization", *token)).collect();
         let answer = running.ask(method.clone(), host, path, &headers, b"").await;
         let case = format!("{method} {url} {}: {said}", token.is_some());
-        match said["status"].as_u64() {
-            Some(status) => {
-                assert_eq!(u64::from(answer.status.as_u16()), status, "{case}");
-                assert_eq!(answer.header("x-bowline-reason"), said["reason"].as_str().unwrap(), "{case}");
-            }
-            None => {
-                assert_eq!(answer.header("x-bowline-reason"), "", "{case}");
-                assert!(said["service"].is_string(), "{case}");
-            }
+        if let Some(status) = said["status"].as_u64() {
+            assert_eq!(u64::from(answer.status.as_u16()), status, "{case}");
+            assert_eq!(answer.header("x-bowline-reason"), said["reason"].as_str().unwrap(), "{case}");
+        } else {
+            assert_eq!(answer.header("x-bowline-reason"), "", "{case}");
+            assert!(said["service"].is_string(), "{case}");
         }
     }
     let said = json(&running, &["explain", "GET", "http://shop.localhost/orders/1"]).await;
