@@ -9,6 +9,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{self, Share};
 
+/// Attempts beyond this are no retry but a flood.
+pub const ATTEMPTS_MAX: u32 = 10;
+
+/// The most calls a breaker's window may wait for.
+pub const CALLS_MIN_MAX: u32 = 1_000_000;
+
+/// The most probes of a half-open breaker.
+pub const PROBES_MAX: u32 = 1000;
+
+/// The longest a duration may be: beyond a day it is a slip of the unit.
+pub const DURATION_MAX: Duration = Duration::from_hours(24);
+
+/// What a policy may not be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {rule}")]
+pub struct InvalidPolicy {
+    /// The field at fault: `retry.attempts_max`.
+    pub field: &'static str,
+    /// The rule it breaks.
+    pub rule: &'static str,
+}
+
 /// All that governs one outbound call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +58,55 @@ impl Default for CallPolicy {
             breaker: Some(BreakerPolicy::default()),
             balance: Balance::default(),
         }
+    }
+}
+
+impl CallPolicy {
+    /// Checks what the types alone do not: a policy out of `bowline.toml` is valid, one that was
+    /// read otherwise need not be.
+    ///
+    /// # Errors
+    /// The first field that breaks a rule.
+    pub fn check(&self) -> Result<(), InvalidPolicy> {
+        let Self { timeout, retry, breaker, balance: _ } = self;
+        check_duration("timeout", *timeout)?;
+        retry.as_ref().map_or(Ok(()), |retry| retry.check(*timeout))?;
+        breaker.as_ref().map_or(Ok(()), |breaker| breaker.check(*timeout))
+    }
+}
+
+fn check_duration(field: &'static str, duration: Duration) -> Result<(), InvalidPolicy> {
+    check_that(!duration.is_zero() && duration <= DURATION_MAX, field, "it is above zero, and not above 1d")
+}
+
+/// A duration that the timeout would make pointless if it were longer.
+fn check_within(field: &'static str, duration: Option<Duration>, timeout: Duration) -> Result<(), InvalidPolicy> {
+    let is_within = duration.is_none_or(|duration| !duration.is_zero() && duration <= timeout);
+    check_that(is_within, field, "it is above zero, and not above the call's timeout")
+}
+
+fn check_that(is_so: bool, field: &'static str, rule: &'static str) -> Result<(), InvalidPolicy> {
+    if is_so { Ok(()) } else { Err(InvalidPolicy { field, rule }) }
+}
+
+impl RetryPolicy {
+    fn check(&self, timeout: Duration) -> Result<(), InvalidPolicy> {
+        // A backoff and a budget are checked where they are made.
+        let Self { attempts_max, backoff: _, budget: _, per_try_timeout } = self;
+        check_that((1..=ATTEMPTS_MAX).contains(attempts_max), "retry.attempts_max", "it is 1 to 10")?;
+        check_within("retry.per_try_timeout", *per_try_timeout, timeout)
+    }
+}
+
+impl BreakerPolicy {
+    fn check(&self, timeout: Duration) -> Result<(), InvalidPolicy> {
+        let Self { failure_rate, slow_call, window, calls_min, open_for, probes_max } = self;
+        check_that(*failure_rate != Share::ZERO, "breaker.failure_rate", "it is above 0%")?;
+        check_within("breaker.slow_call", *slow_call, timeout)?;
+        check_duration("breaker.window", *window)?;
+        check_that((1..=CALLS_MIN_MAX).contains(calls_min), "breaker.calls_min", "it is 1 to 1000000")?;
+        check_duration("breaker.open_for", *open_for)?;
+        check_that((1..=PROBES_MAX).contains(probes_max), "breaker.probes_max", "it is 1 to 1000")
     }
 }
 
@@ -164,4 +235,47 @@ impl Balance {
         ("least-connections", Self::LeastConnections),
         ("p2c-ewma", Self::P2cEwma),
     ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut CallPolicy), expect: Option<&str>) {
+        let mut policy = CallPolicy::default();
+        change(&mut policy);
+        assert_eq!(policy.check().err().map(|error| error.field), expect);
+    }
+
+    fn retry(policy: &mut CallPolicy) -> &mut RetryPolicy {
+        policy.retry.as_mut().unwrap()
+    }
+
+    fn breaker(policy: &mut CallPolicy) -> &mut BreakerPolicy {
+        policy.breaker.as_mut().unwrap()
+    }
+
+    #[test]
+    fn a_policy_that_makes_no_sense_is_found() {
+        check(|_| (), None);
+        check(|policy| (policy.retry, policy.breaker) = (None, None), None);
+        check(|policy| policy.timeout = Duration::ZERO, Some("timeout"));
+        check(|policy| policy.timeout = DURATION_MAX + Duration::from_nanos(1), Some("timeout"));
+        check(|policy| retry(policy).attempts_max = 0, Some("retry.attempts_max"));
+        check(|policy| retry(policy).attempts_max = ATTEMPTS_MAX + 1, Some("retry.attempts_max"));
+        check(|policy| retry(policy).per_try_timeout = Some(policy_timeout()), None);
+        check(|policy| retry(policy).per_try_timeout = Some(policy_timeout() * 2), Some("retry.per_try_timeout"));
+        check(|policy| retry(policy).per_try_timeout = Some(Duration::ZERO), Some("retry.per_try_timeout"));
+        check(|policy| breaker(policy).failure_rate = Share::ZERO, Some("breaker.failure_rate"));
+        check(|policy| breaker(policy).slow_call = Some(policy_timeout() * 2), Some("breaker.slow_call"));
+        check(|policy| breaker(policy).window = Duration::ZERO, Some("breaker.window"));
+        check(|policy| breaker(policy).calls_min = 0, Some("breaker.calls_min"));
+        check(|policy| breaker(policy).open_for = Duration::ZERO, Some("breaker.open_for"));
+        check(|policy| breaker(policy).probes_max = PROBES_MAX + 1, Some("breaker.probes_max"));
+    }
+
+    fn policy_timeout() -> Duration {
+        CallPolicy::default().timeout
+    }
 }

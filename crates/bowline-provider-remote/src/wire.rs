@@ -1,11 +1,18 @@
 //! The wire types of the API: what stands in requests and answers, apart from the domain's types.
 
+mod config;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use bowline_model::{Address, Health, Instance, InstanceId, Protocol, ServiceName, units};
 use bowline_registry::HistoryId;
 use bowline_telemetry::SpanData;
 use serde::{Deserialize, Serialize};
+
+pub use config::{
+    ConfigAck, ConfigEvent, ConfigHistory, ConfigList, Publication, Rollback, Verdict, decode_config_error,
+    encode_config_error,
+};
 
 /// `PUT /v1/instances/{id}`: an instance as its owner describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use std::{
 };
 
 use axum::{Router, extract::DefaultBodyLimit, http::header, middleware, response::IntoResponse};
+use bowline_config::ConfigManager;
 use bowline_model::Code;
 use bowline_observe::TraceStore;
 use bowline_registry::Registry;
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{error::ApiError, guard, health, instances, spans, traces};
+use crate::{config, error::ApiError, guard, health, instances, spans, traces};
 
 /// The largest body of a request.
 const BODY_MAX: usize = 8 << 20;
@@ -25,6 +26,7 @@ const BODY_MAX: usize = 8 << 20;
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) config: Arc<dyn ConfigManager>,
     pub(crate) traces: Arc<TraceStore>,
     pub(crate) metrics: metric::Registry,
     pub(crate) drain: Drain,
@@ -34,7 +36,7 @@ pub(crate) struct Shared {
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Bowline",
-    description = "One API for registry and traces: lists, and watches that resume from a revision. Errors are application/problem+json with `code`, `detail` and `trace_id`.",
+    description = "One API for registry, configuration and traces: lists, and watches that resume from a revision. Errors are application/problem+json with `code`, `detail` and `trace_id`.",
     license(name = "Apache-2.0", identifier = "Apache-2.0")
 ))]
 struct Document;
@@ -51,6 +53,13 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(instances::register, instances::deregister))
         .routes(routes!(instances::heartbeat))
         .routes(routes!(instances::heartbeats))
+        .routes(routes!(config::list))
+        .routes(routes!(config::get, config::set, config::delete))
+        .routes(routes!(config::history))
+        .routes(routes!(config::rollback))
+        .routes(routes!(config::schema, config::set_schema, config::delete_schema))
+        .routes(routes!(config::status))
+        .routes(routes!(config::acknowledge))
         .routes(routes!(spans::take))
         .routes(routes!(traces::search))
         .routes(routes!(traces::trace))

@@ -1,12 +1,13 @@
 //! Errors of the API, and the one place that turns them into answers.
 
 use axum::{
-    extract::rejection::{JsonRejection, PathRejection, QueryRejection},
+    extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection},
     http::HeaderValue,
     response::{IntoResponse, Response},
 };
 use bowline_model::{Code, error::chain};
 use bowline_transport::problem::{Problem, code_of_status};
+use serde_json::{Map, Value};
 
 tokio::task_local! {
     /// The trace id of the request at hand, for the problem document.
@@ -18,11 +19,19 @@ tokio::task_local! {
 pub(crate) struct ApiError {
     code: Code,
     detail: String,
+    /// What programs need of it: further members of the problem document.
+    extra: Map<String, Value>,
 }
 
 impl ApiError {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into() }
+        Self { code, detail: detail.into(), extra: Map::new() }
+    }
+
+    /// The same with further members.
+    pub(crate) fn with(mut self, extra: Map<String, Value>) -> Self {
+        self.extra.extend(extra);
+        self
     }
 
     /// An error of a lower floor: its own words for the caller, its causes for the log.
@@ -54,6 +63,13 @@ impl From<bowline_registry::Error> for ApiError {
     }
 }
 
+impl From<bowline_config::Error> for ApiError {
+    fn from(error: bowline_config::Error) -> Self {
+        let extra = bowline_provider_remote::wire::encode_config_error(&error);
+        Self::of(error.code(), &error).with(extra)
+    }
+}
+
 impl From<bowline_observe::Error> for ApiError {
     fn from(error: bowline_observe::Error) -> Self {
         Self::of(error.code(), &error)
@@ -76,13 +92,14 @@ macro_rules! from_rejection {
     )*};
 }
 
-from_rejection!(JsonRejection, PathRejection, QueryRejection);
+from_rejection!(BytesRejection, JsonRejection, PathRejection, QueryRejection);
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let trace_id = TRACE_ID.try_with(Clone::clone).ok();
         let mut problem = Problem::new(self.code, self.detail);
         problem.trace_id = trace_id;
+        problem.extra = self.extra;
         let mut response = problem.into_response().map(axum::body::Body::new);
         response.headers_mut().insert("cache-control", HeaderValue::from_static("no-store"));
         response

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
+use bowline_config::{ConfigManager, StoreConfig};
 use bowline_model::Code;
 use bowline_observe::TraceStore;
 use bowline_registry::{Registry, StoreRegistry};
@@ -15,7 +16,10 @@ use bowline_store::Embedded;
 use bowline_transport::server;
 use hyper_util::service::TowerToHyperService;
 
-use crate::api::{self, Shared};
+use crate::{
+    api::{self, Shared},
+    schema::{Judge, RoutesCheck},
+};
 
 /// What a node is told.
 #[derive(Debug, Clone)]
@@ -96,6 +100,7 @@ impl Error {
 pub struct Node {
     store: Embedded,
     registry: Arc<dyn Registry>,
+    config: Arc<dyn ConfigManager>,
     traces: Arc<TraceStore>,
     metrics: metric::Registry,
     addr: Option<SocketAddr>,
@@ -110,11 +115,33 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
-    /// Opens the data folder and serves the API.
+    /// Opens the data folder and serves the API. It takes no routes; see [`Node::start_with_routes`].
     ///
     /// # Errors
     /// Any [`Error`]; nothing is left running.
+    ///
+    /// # Cancel safety
+    /// What was opened is closed again.
     pub async fn start(settings: Settings, metrics: metric::Registry) -> Result<Self, Error> {
+        Self::open(settings, metrics, Judge { routes: None }).await
+    }
+
+    /// As [`Node::start`], of a node that takes the document `bowline/routes` when it passes that check.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    ///
+    /// # Cancel safety
+    /// As [`Node::start`].
+    pub async fn start_with_routes(
+        settings: Settings,
+        metrics: metric::Registry,
+        routes: RoutesCheck,
+    ) -> Result<Self, Error> {
+        Self::open(settings, metrics, Judge { routes: Some(routes) }).await
+    }
+
+    async fn open(settings: Settings, metrics: metric::Registry, judge: Judge) -> Result<Self, Error> {
         let Settings { data_dir, listen, traces_bytes_max, grace } = settings;
         // The port comes first: a taken one is the likeliest failure, and nothing was opened yet.
         let listener =
@@ -124,6 +151,7 @@ impl Node {
         let data_dir = std::path::absolute(&data_dir).map_err(data_error)?;
         let store = open_store(&data_dir, &metrics).await?;
         let registry: Arc<dyn Registry> = Arc::new(StoreRegistry::new(Arc::new(store.clone())));
+        let config: Arc<dyn ConfigManager> = Arc::new(StoreConfig::new(Arc::new(store.clone()), Arc::new(judge)));
         let traces = match open_traces(&data_dir, traces_bytes_max, &metrics).await {
             Ok(traces) => traces,
             Err(error) => {
@@ -135,6 +163,7 @@ impl Node {
         let shared = Shared {
             store: Arc::new(store.clone()),
             registry: registry.clone(),
+            config: config.clone(),
             traces: traces.clone(),
             metrics: metrics.clone(),
             drain: drain.clone(),
@@ -142,12 +171,17 @@ impl Node {
         };
         let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let server = listener.map(|listener| task::spawn(serve(listener, shared, drain, grace)));
-        Ok(Self { store, registry, traces, metrics, addr, drainer, server })
+        Ok(Self { store, registry, config, traces, metrics, addr, drainer, server })
     }
 
     /// The registry, for whoever lives in this process.
     pub fn registry(&self) -> Arc<dyn Registry> {
         self.registry.clone()
+    }
+
+    /// The configuration, for whoever lives in this process.
+    pub fn config(&self) -> Arc<dyn ConfigManager> {
+        self.config.clone()
     }
 
     /// The trace store, for whoever lives in this process.
@@ -167,7 +201,7 @@ impl Node {
 
     /// Stops accepting, finishes what is in flight, writes out traces and lets the data folder go.
     ///
-    /// The registry and the trace store that were handed out are closed after this.
+    /// The registry, the configuration and the trace store that were handed out are closed after this.
     ///
     /// # Cancel safety
     /// What was begun goes on; the data folder is let go when the last handle is dropped.

@@ -1,4 +1,4 @@
-//! A watch as a response body: one JSON object a line, with a bookmark first and now and then.
+//! A watch as a response body: one JSON object a line; that of instances with a bookmark first and now and then.
 
 use bowline_provider_remote::wire::WatchEvent;
 use bowline_registry::{InstanceChange, InstanceWatch};
@@ -17,7 +17,16 @@ use crate::error::{ApiError, TRACE_ID};
 pub(crate) const WATCH_CONTENT_TYPE: &str = "application/x-ndjson";
 
 /// How long a silent watch waits before it sends a bookmark, so that a dead peer is noticed.
-const BOOKMARK_EVERY: Duration = Duration::from_secs(10);
+pub(crate) const BOOKMARK_EVERY: Duration = Duration::from_secs(10);
+
+/// What a watch has to tell, one event after the other.
+pub(crate) trait Source: Send + 'static {
+    /// A line of it.
+    type Event: serde::Serialize;
+
+    /// Waits for the next event; none at the end.
+    fn next(&mut self) -> impl Future<Output = Option<Self::Event>> + Send;
+}
 
 struct State {
     watch: Box<dyn InstanceWatch>,
@@ -30,6 +39,20 @@ struct State {
 
 type Item = Result<Frame<Bytes>, std::convert::Infallible>;
 
+/// The events of a source, one a line.
+pub(crate) fn lines<S: Source>(source: S) -> StreamBody<impl Stream<Item = Item> + Send + 'static> {
+    // The body is read after the request left its scope.
+    let trace_id = TRACE_ID.try_with(Clone::clone).unwrap_or_default();
+    StreamBody::new(stream::unfold(source, move |mut source| {
+        TRACE_ID.scope(trace_id.clone(), async move {
+            let event = source.next().await?;
+            let mut line = serde_json::to_vec(&event).expect("a watch event is JSON");
+            line.push(b'\n');
+            Some((Ok(Frame::data(Bytes::from(line))), source))
+        })
+    }))
+}
+
 /// A bookmark, then the events after `revision`; ends when the server drains, or after an error
 /// event.
 pub(crate) fn body(
@@ -37,21 +60,13 @@ pub(crate) fn body(
     revision: u64,
     history: Option<String>,
     drain: Drain,
-) -> StreamBody<impl Stream<Item = Item> + Send> {
-    // The body is read after the request left its scope.
-    let trace_id = TRACE_ID.try_with(Clone::clone).unwrap_or_default();
-    let state = State { watch, revision, history, drain, has_begun: false, has_ended: false };
-    StreamBody::new(stream::unfold(state, move |mut state| {
-        TRACE_ID.scope(trace_id.clone(), async move {
-            let event = state.next().await?;
-            let mut line = serde_json::to_vec(&event).expect("a watch event is JSON");
-            line.push(b'\n');
-            Some((Ok(Frame::data(Bytes::from(line))), state))
-        })
-    }))
+) -> StreamBody<impl Stream<Item = Item> + Send + 'static> {
+    lines(State { watch, revision, history, drain, has_begun: false, has_ended: false })
 }
 
-impl State {
+impl Source for State {
+    type Event = WatchEvent;
+
     async fn next(&mut self) -> Option<WatchEvent> {
         if self.has_ended {
             return None;
@@ -82,7 +97,9 @@ impl State {
             }
         })
     }
+}
 
+impl State {
     fn bookmark(&self) -> WatchEvent {
         WatchEvent::Bookmark { revision: self.revision, history: self.history.clone() }
     }

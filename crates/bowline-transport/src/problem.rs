@@ -6,6 +6,7 @@ use bowline_model::Code;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::body::Body;
 
@@ -33,6 +34,8 @@ pub struct Problem {
     pub trace_id: Option<String>,
     /// Which layer refused, in `snake_case`; sent as [`REASON_HEADER`].
     pub reason: Option<&'static str>,
+    /// Members that problems of this kind have besides: what programs act upon.
+    pub extra: Map<String, Value>,
 }
 
 /// The document on the wire.
@@ -50,6 +53,8 @@ struct Wire<'a> {
     detail: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
+    #[serde(flatten)]
+    extra: Map<String, Value>,
 }
 
 fn about_blank() -> Cow<'static, str> {
@@ -66,6 +71,7 @@ impl Problem {
             detail: detail.into(),
             trace_id: None,
             reason: None,
+            extra: Map::new(),
         }
     }
 
@@ -79,6 +85,12 @@ impl Problem {
         Self { trace_id: Some(trace_id.into()), ..self }
     }
 
+    /// The same with one more member; one of the document's own names is not to be used.
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.extra.insert(name.to_owned(), value.into());
+        self
+    }
+
     /// The document as JSON.
     pub fn to_json(&self) -> Bytes {
         let wire = Wire {
@@ -88,6 +100,7 @@ impl Problem {
             code: self.code.as_str().to_owned(),
             detail: self.detail.clone(),
             trace_id: self.trace_id.clone(),
+            extra: self.extra.clone(),
         };
         Bytes::from(serde_json::to_vec(&wire).expect("texts and numbers are JSON"))
     }
@@ -124,7 +137,7 @@ impl Problem {
         let wire: Wire<'_> = serde_json::from_slice(body).ok()?;
         let code = Code::parse(&wire.code).unwrap_or_else(|| code_of_status(status));
         let problem = Self::new(code, wire.detail);
-        Some(Self { status: status.as_u16(), trace_id: wire.trace_id, ..problem })
+        Some(Self { status: status.as_u16(), trace_id: wire.trace_id, extra: wire.extra, ..problem })
     }
 }
 
@@ -147,6 +160,16 @@ mod tests {
             let read = Problem::parse(response.status(), response.headers(), response.body());
             assert_eq!(read, Some(problem));
         }
+    }
+
+    #[test]
+    fn further_members_survive_the_wire() {
+        let violations = serde_json::json!([{"path": "/a", "rule": "maximum"}]);
+        let problem = Problem::new(Code::Unprocessable, "no").with("violations", violations.clone()).with("n", 7);
+        let response = problem.to_response();
+        let json: Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!((&json["violations"], &json["n"], &json["detail"]), (&violations, &7.into(), &"no".into()));
+        assert_eq!(Problem::parse(response.status(), response.headers(), response.body()), Some(problem));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Calls to other services: found, balanced, guarded by a breaker, retried, timed out, traced.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bowline_model::{Code, Instance, ServiceName, policy::CallPolicy};
+use bowline_model::{
+    Code, Instance, ServiceName,
+    policy::{BreakerPolicy, CallPolicy, InvalidPolicy, RetryPolicy},
+};
 use bowline_registry::Discovery;
 use bowline_resilience::deadline::Deadline;
 use bowline_runtime::{
@@ -102,15 +105,37 @@ impl Error {
 
 /// Calls one other service. Cheap to clone; all clones share instances, breakers and budget.
 ///
-/// The policy is that of the declared call in `bowline.toml`.
+/// The policy is that of the declared call in `bowline.toml`, until it is replaced: by a document
+/// of configuration, for example.
+///
+/// ```no_run
+/// # use bowline::{Microservice, policy::RetryPolicy};
+/// #[derive(serde::Deserialize)]
+/// struct PaymentSettings {
+///     retry: RetryPolicy,
+/// }
+///
+/// # async fn run(service: &Microservice) -> Result<(), bowline::config::Error> {
+/// let bank = service.client("bank");
+/// let checked = bank.clone();
+/// let settings = service
+///     .config_loader::<PaymentSettings>("shop/payment")
+///     .validate(move |new| checked.check_retry(Some(&new.retry)).map_err(|error| error.to_string()))
+///     .load()
+///     .await?;
+/// settings.on_change(move |new| bank.set_retry(Some(new.retry.clone())).expect("it was checked"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct ServiceClient(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     service: ServiceName,
-    policy: CallPolicy,
     upstream: Arc<Upstream>,
+    /// Held while the policy is read to be changed.
+    changing: Mutex<()>,
     instances: watch::Receiver<Arc<[Instance]>>,
     /// Whether the upstream was told of instances, ever.
     has_begun: watch::Receiver<bool>,
@@ -129,11 +154,12 @@ impl ServiceClient {
         tracer: Tracer,
         metrics: metric::Registry,
     ) -> Self {
-        let upstream = Upstream::new(service.clone(), policy.clone(), "client", &metrics);
+        let upstream = Upstream::new(service.clone(), policy, "client", &metrics);
         let instances = discovery.instances(&service);
         let (begun, has_begun) = watch::channel(false);
         let follow = Guarded::new(task::spawn(follow(upstream.clone(), instances.clone(), begun)));
-        let inner = Inner { service, policy, upstream, instances, has_begun, pool, tracer, metrics, _follow: follow };
+        let changing = Mutex::default();
+        let inner = Inner { service, upstream, changing, instances, has_begun, pool, tracer, metrics, _follow: follow };
         Self(Arc::new(inner))
     }
 
@@ -156,6 +182,63 @@ impl ServiceClient {
     /// How many instances are known now.
     pub fn instance_count(&self) -> usize {
         self.0.instances.borrow().len()
+    }
+
+    /// The policy now.
+    pub fn policy(&self) -> CallPolicy {
+        self.0.upstream.policy()
+    }
+
+    /// Replaces the policy, for calls of every clone that begin from now on. What it does to
+    /// budget and breakers is said at [`Upstream::set_policy`].
+    ///
+    /// # Errors
+    /// When it makes no sense; then nothing is changed.
+    pub fn set_policy(&self, policy: CallPolicy) -> Result<(), InvalidPolicy> {
+        self.change(|changed| *changed = policy)
+    }
+
+    /// Replaces when a failed attempt is tried again, or that it is at all; see
+    /// [`ServiceClient::set_policy`].
+    ///
+    /// # Errors
+    /// When it makes no sense; then nothing is changed.
+    pub fn set_retry(&self, retry: Option<RetryPolicy>) -> Result<(), InvalidPolicy> {
+        self.change(|changed| changed.retry = retry)
+    }
+
+    /// Whether [`ServiceClient::set_retry`] would take that.
+    ///
+    /// # Errors
+    /// When it would not.
+    pub fn check_retry(&self, retry: Option<&RetryPolicy>) -> Result<(), InvalidPolicy> {
+        CallPolicy { retry: retry.cloned(), ..self.policy() }.check()
+    }
+
+    /// Replaces when an instance is left alone, or that it is at all; see
+    /// [`ServiceClient::set_policy`].
+    ///
+    /// # Errors
+    /// When it makes no sense; then nothing is changed.
+    pub fn set_breaker(&self, breaker: Option<BreakerPolicy>) -> Result<(), InvalidPolicy> {
+        self.change(|changed| changed.breaker = breaker)
+    }
+
+    /// Replaces the time that a whole call has; see [`ServiceClient::set_policy`].
+    ///
+    /// # Errors
+    /// When it makes no sense, by itself or beside the rest; then nothing is changed.
+    pub fn set_timeout(&self, timeout: Duration) -> Result<(), InvalidPolicy> {
+        self.change(|changed| changed.timeout = timeout)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut CallPolicy)) -> Result<(), InvalidPolicy> {
+        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut policy = self.policy();
+        change(&mut policy);
+        policy.check()?;
+        self.0.upstream.set_policy(policy);
+        Ok(())
     }
 }
 
@@ -247,7 +330,7 @@ impl Inner {
             self.tracer.start(format!("{} {}", request.method(), self.service), SpanKind::Client, current::context());
         span.set(names::HTTP_REQUEST_METHOD, request.method().as_str().to_owned());
         span.set(names::URL_PATH, request.uri().path().to_owned());
-        let own = Deadline::after(begun, self.policy.timeout);
+        let own = Deadline::after(begun, self.upstream.policy().timeout);
         let deadline = current_deadline().map_or(own, |callers| own.earliest(callers)).instant();
         let result = self.exchange(request, &mut span, deadline).await;
         let code = match &result {

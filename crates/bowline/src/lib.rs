@@ -1,8 +1,9 @@
-//! The crate applications link: `Microservice` and `ServiceClient`.
+//! The crate applications link: `Microservice`, `ServiceClient` and `Config`.
 //!
 //! A service is an axum application. [`Microservice`] gives it health, metrics, tracing, graceful
 //! stop and registration; [`Microservice::client`] gives it clients that discover, balance, break,
-//! retry, time out and trace by the policy declared in `bowline.toml`.
+//! retry, time out and trace by the policy declared in `bowline.toml`; [`Microservice::config`] gives
+//! it a [`Config`], a document of configuration as a value that changes while it runs.
 //!
 //! ```no_run
 //! use axum::{Router, extract::State, routing::get};
@@ -21,6 +22,7 @@
 //! ```
 
 pub mod client;
+pub mod config;
 mod error;
 pub mod extract;
 mod microservice;
@@ -28,10 +30,11 @@ mod registration;
 mod serve;
 pub mod settings;
 
-pub use bowline_model::Code;
+pub use bowline_model::{Code, policy};
 pub use bowline_runtime as runtime;
 pub use bowline_telemetry::{SpanKind, Tracer, Value, current};
 pub use client::{Call, ServiceClient};
+pub use config::Config;
 pub use error::HandlerError;
 pub use microservice::{BODY_MAX_DEFAULT, Error, GRACE_DEFAULT, Microservice};
 pub use settings::Settings;

@@ -7,15 +7,18 @@ use std::{
 };
 
 use axum::Router;
-use bowline_model::{Address, Code, Instance, ServiceName};
-use bowline_provider_remote::{RemoteRegistry, RemoteReporter};
+use bowline_config::ConfigManager;
+use bowline_model::{Address, Code, ConfigKey, Instance, ServiceName};
+use bowline_provider_remote::{RemoteConfig, RemoteRegistry, RemoteReporter};
 use bowline_registry::{Discovery, Registry};
 use bowline_runtime::{BoxFuture, drain, metric, net, task, time::Duration};
 use bowline_telemetry::{ParentBased, Tracer};
 use bowline_transport::{PoolSettings, SharedPool};
+use serde::de::DeserializeOwned;
 
 use crate::{
     ServiceClient,
+    config::{self, Config},
     registration::Registration,
     serve,
     settings::{self, Settings},
@@ -87,6 +90,7 @@ pub struct Microservice {
     tracer: Tracer,
     discovery: Arc<Discovery>,
     registry: Option<Arc<RemoteRegistry>>,
+    configuration: Option<Arc<dyn ConfigManager>>,
     pool: SharedPool,
     clients: Mutex<BTreeMap<ServiceName, ServiceClient>>,
     ready: Vec<ReadyCheck>,
@@ -136,9 +140,11 @@ impl Microservice {
             }
             None => (Tracer::disabled(), None),
         };
+        let configuration = settings.api.clone().map(|api| Arc::new(RemoteConfig::new(api)) as Arc<dyn ConfigManager>);
         let pool = SharedPool::new(PoolSettings::default());
         let (clients, ready) = (Mutex::default(), Vec::new());
-        Self { settings, metrics, tracer, discovery: Arc::new(discovery), registry, pool, clients, ready, reporter }
+        let discovery = Arc::new(discovery);
+        Self { settings, metrics, tracer, discovery, registry, configuration, pool, clients, ready, reporter }
     }
 
     /// What this process was told about itself.
@@ -169,6 +175,54 @@ impl Microservice {
             ServiceClient::new(service.clone(), policy, &self.discovery, pool, tracer, metrics)
         };
         clients.entry(service.clone()).or_insert_with(make).clone()
+    }
+
+    /// A document of configuration as a value that follows it: each later version that can be read
+    /// as the type replaces it within a second, any other is refused and changes nothing. What
+    /// became of each is told by `bowline config status KEY`.
+    ///
+    /// # Errors
+    /// When there is nothing to begin with; see [`config::Loader::load`].
+    ///
+    /// # Panics
+    /// When the key is no `NAMESPACE/NAME`: it stands in the code, not in data.
+    ///
+    /// # Cancel safety
+    /// Nothing is followed.
+    pub async fn config<T>(&self, key: &str) -> Result<Config<T>, config::Error>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        self.config_loader(key).load().await
+    }
+
+    /// As [`Microservice::config`], beginning with the type's default where nothing was published.
+    ///
+    /// # Errors
+    /// None today: there is always something to begin with.
+    ///
+    /// # Panics
+    /// As [`Microservice::config`].
+    ///
+    /// # Cancel safety
+    /// Nothing is followed.
+    pub async fn config_or_default<T>(&self, key: &str) -> Result<Config<T>, config::Error>
+    where
+        T: DeserializeOwned + Default + Send + Sync + 'static,
+    {
+        self.config_loader(key).or(T::default()).load().await
+    }
+
+    /// As [`Microservice::config`], with a check or a default of one's own.
+    ///
+    /// # Panics
+    /// As [`Microservice::config`].
+    pub fn config_loader<T>(&self, key: &str) -> config::Loader<T>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        let key = ConfigKey::new(key).expect("the key in the code is NAMESPACE/NAME");
+        config::Loader::new(self.configuration.clone(), &self.settings, key)
     }
 
     /// Adds a condition of readiness: `/readyz` answers 503 with the text while it fails.

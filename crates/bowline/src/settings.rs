@@ -12,10 +12,10 @@ use bowline_runtime::fs;
 /// | variable | meaning | where absent |
 /// |---|---|---|
 /// | `BOWLINE_SERVICE` | the service's name | the name given in code |
-/// | `BOWLINE_INSTANCE` | this copy's id | the service's name and the process id; no snapshot of discovery is kept |
+/// | `BOWLINE_INSTANCE` | this copy's id | the service's name and the process id; no snapshot of discovery or configuration is kept |
 /// | `BOWLINE_LISTEN` | where to listen, `IP:PORT` | `127.0.0.1:0` |
 /// | `BOWLINE_ADVERTISE` | where others reach it, `IP:PORT`; needed to register what listens on every address | where it listens |
-/// | `BOWLINE_API` | the server, `http://IP:PORT` | no discovery but the snapshot's, no reports |
+/// | `BOWLINE_API` | the server, `http://IP:PORT` | no discovery and no configuration but the snapshots', no reports |
 /// | `BOWLINE_DATA_DIR` | where state lives | `.bowline` |
 /// | `BOWLINE_CALLS` | JSON: service → policy of the declared call | the default policy |
 /// | `BOWLINE_DATA_<NAME>` | connection string of an owned resource | see [`Settings::data`] |

@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 25] = [
+const FLOORS: [(&str, Floor); 26] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -33,6 +33,7 @@ const FLOORS: [(&str, Floor); 25] = [
     ("bowline-transport", At(2)),
     ("bowline-upstream", At(3)),
     ("bowline-registry", At(3)),
+    ("bowline-config", At(3)),
     ("bowline-observe", At(3)),
     ("bowline-proxy", At(4)),
     ("bowline-provider-remote", At(4)),

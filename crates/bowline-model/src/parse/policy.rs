@@ -8,18 +8,9 @@ use super::{
     value::Value,
 };
 use crate::{
-    policy::{Backoff, Balance, BreakerPolicy, CallPolicy, RetryPolicy},
+    policy::{ATTEMPTS_MAX, Backoff, Balance, BreakerPolicy, CALLS_MIN_MAX, CallPolicy, PROBES_MAX, RetryPolicy},
     units,
 };
-
-/// Attempts beyond this are no retry but a flood.
-const ATTEMPTS_MAX: u32 = 10;
-
-/// The most calls a window may wait for.
-const CALLS_MIN_MAX: u32 = 1_000_000;
-
-/// The most probes of a half-open breaker.
-const PROBES_MAX: u32 = 1000;
 
 const BALANCE_PLANNED: [&str; 2] = ["maglev", "ring"];
 

@@ -12,15 +12,13 @@ use super::{
 };
 use crate::{
     name::ServiceName,
+    policy::DURATION_MAX,
     problem::Position,
     units::{self, Share},
 };
 
 /// The most elements a list has.
 pub(super) const LIST_MAX: usize = 1000;
-
-/// The longest a duration may be: beyond a day it is a slip of the unit.
-pub(super) const DURATION_MAX: Duration = Duration::from_hours(24);
 
 /// A text in backticks, cut short, with control characters escaped: fit for a message.
 pub(super) fn in_ticks(text: &str) -> String {

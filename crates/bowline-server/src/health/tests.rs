@@ -73,6 +73,7 @@ async fn a_store_that_cannot_be_written_is_not_ready() {
     let shared = |store: Arc<dyn Store>| Shared {
         store,
         registry: node.registry(),
+        config: node.config(),
         traces: node.traces(),
         metrics: metric::Registry::default(),
         drain: drain.clone(),

@@ -7,11 +7,22 @@ use serde_json::Value;
 use crate::support::{Fixture, registration};
 
 /// The operations of the API.
-const OPERATIONS: [(&str, &str); 14] = [
+const OPERATIONS: [(&str, &str); 25] = [
     ("GET", "/livez"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
     ("GET", "/readyz"),
+    ("GET", "/v1/config"),
+    ("DELETE", "/v1/config/{namespace}/{name}"),
+    ("GET", "/v1/config/{namespace}/{name}"),
+    ("PUT", "/v1/config/{namespace}/{name}"),
+    ("GET", "/v1/config/{namespace}/{name}/history"),
+    ("POST", "/v1/config/{namespace}/{name}/rollback"),
+    ("DELETE", "/v1/config/{namespace}/{name}/schema"),
+    ("GET", "/v1/config/{namespace}/{name}/schema"),
+    ("PUT", "/v1/config/{namespace}/{name}/schema"),
+    ("GET", "/v1/config/{namespace}/{name}/status"),
+    ("PUT", "/v1/config/{namespace}/{name}/status/{instance}"),
     ("GET", "/v1/instances"),
     ("DELETE", "/v1/instances/{id}"),
     ("PUT", "/v1/instances/{id}"),
@@ -50,7 +61,8 @@ async fn the_document_tells_every_route_and_no_other() {
     let paths: BTreeSet<&str> = documented.iter().map(|(_, path)| &**path).collect();
     for path in paths {
         for method in METHODS {
-            let target = path.replace("{id}", "%20");
+            let parts = ["{id}", "{namespace}", "{name}", "{instance}"];
+            let target = parts.iter().fold(path.to_owned(), |target, part| target.replace(part, "%20"));
             let answer = fixture.ask(method, &target, "").await;
             if documented.contains(&(method.to_owned(), path.to_owned())) {
                 assert!(![404, 405].contains(&answer.status), "{method} {path} is documented: {answer:?}");
@@ -83,7 +95,8 @@ fn the_document_tells_the_bounds() {
     let heartbeats = schema("/components/schemas/HeartbeatBatch/properties/ids/maxItems");
     assert_eq!(heartbeats, bowline_registry::HEARTBEATS_MAX);
     assert_eq!(schema("/components/schemas/SpanBatch/properties/spans/maxItems"), 10_000);
-    for (path, max) in [("/v1/instances", 10_000), ("/v1/traces", 1000)] {
+    let history = "/v1/config/{namespace}/{name}/history";
+    for (path, max) in [("/v1/instances", 10_000), ("/v1/traces", 1000), (history, 1000)] {
         let parameters = document["paths"][path]["get"]["parameters"].as_array().unwrap();
         let limit = parameters.iter().find(|parameter| parameter["name"] == "limit").unwrap();
         assert_eq!((&limit["schema"]["minimum"], &limit["schema"]["maximum"]), (&1.into(), &max.into()), "{path}");

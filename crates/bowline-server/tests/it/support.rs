@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bowline_model::{Instance, InstanceId, ServiceName};
-use bowline_provider_remote::{Client, RemoteRegistry};
+use bowline_provider_remote::{Client, RemoteConfig, RemoteRegistry};
 use bowline_runtime::{
     metric,
     net::TcpStream,
@@ -43,6 +43,10 @@ impl Fixture {
 
     pub(crate) async fn start_in(dir: TempDir) -> Self {
         let node = start(settings(&dir, Some(([127, 0, 0, 1], 0).into()))).await.unwrap();
+        Self::of(dir, node)
+    }
+
+    pub(crate) fn of(dir: TempDir, node: Node) -> Self {
         let addr = node.addr().unwrap();
         Self { dir, node, addr }
     }
@@ -60,6 +64,10 @@ impl Fixture {
 
     pub(crate) fn remote(&self) -> RemoteRegistry {
         RemoteRegistry::new(self.addr)
+    }
+
+    pub(crate) fn remote_config(&self) -> RemoteConfig {
+        RemoteConfig::new(self.addr)
     }
 
     /// Sends a request with a JSON body, which is empty where it is `""`.
@@ -87,9 +95,15 @@ impl Fixture {
         self.ask("GET", target, "").await
     }
 
-    /// Opens a watch; a refusal is read as a whole.
+    /// Opens a watch of instances; a refusal is read as a whole.
     pub(crate) async fn watch(&self, query: &str) -> Result<Lines, Answer> {
-        let target = format!("/v1/instances?watch=true{query}");
+        let lines = self.lines(&format!("/v1/instances?watch=true{query}")).await?;
+        assert_eq!(lines.begin["type"], "bookmark");
+        Ok(lines)
+    }
+
+    /// Opens a watch of anything.
+    pub(crate) async fn lines(&self, target: &str) -> Result<Lines, Answer> {
         let request = Request::get(target).body(Body::empty()).unwrap();
         let answer = timeout(BOUND, HttpClient::new(self.addr).stream(request)).await.unwrap().unwrap();
         Lines::of(answer).await
@@ -183,7 +197,6 @@ impl Lines {
         assert_eq!(head.headers["cache-control"], "no-store");
         let mut lines = Self { begin: Value::Null, body, read: Vec::new() };
         lines.begin = lines.next().await.expect("a watch says where it begins");
-        assert_eq!(lines.begin["type"], "bookmark");
         Ok(lines)
     }
 

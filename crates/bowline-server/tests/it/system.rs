@@ -1,10 +1,15 @@
 //! Applications and a node together: registered, discovered, called, traced.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{Router, extract::State, routing::get};
-use bowline::{HandlerError, Microservice, ServiceClient, Settings, extract::Path};
-use bowline_runtime::task::{self, JoinHandle};
+use bowline::{Config, HandlerError, Microservice, ServiceClient, Settings, extract::Path};
+use bowline_config::{Author, Document, Draft, Format, Outcome};
+use bowline_model::ConfigKey;
+use bowline_runtime::{
+    task::{self, JoinHandle},
+    time::timeout,
+};
 use bowline_transport::HttpClient;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -109,4 +114,75 @@ async fn applications_outlive_the_server_and_come_back_to_the_next_one() {
     drop(dir);
     users.stop().await;
     orders.stop().await;
+}
+
+/// What an order may be, as its document says.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limits {
+    items_max: u32,
+}
+
+async fn limit(State(limits): State<Config<Limits>>) -> axum::Json<u32> {
+    axum::Json(limits.get().items_max)
+}
+
+#[tokio::test]
+async fn configuration_is_live_within_a_second_without_a_failed_request() {
+    let fixture = Fixture::start().await;
+    let (config, key) = (fixture.node.config(), ConfigKey::new("shop/order").unwrap());
+    let draft = |text: &str| Draft::new(Document::new(Format::Toml, text), Author::anonymous());
+    config.set_config(&key, draft("items_max = 1")).await.unwrap();
+    let orders = service(&fixture, "order");
+    let limits = orders.config::<Limits>("shop/order").await.unwrap();
+    let orders = Running::start(orders, Router::new().route("/limit", get(limit)).with_state(limits)).await;
+    let client = HttpClient::new(orders.addr);
+    let ask = async || client.get_json::<u32>("/limit").await.unwrap();
+    assert_eq!(ask().await, 1);
+    let live = async |expected: u32| {
+        let asked = async { while ask().await != expected {} };
+        timeout(Duration::from_secs(1), asked).await.expect("it is live within a second");
+    };
+    config.set_config(&key, draft("items_max = 2")).await.unwrap();
+    live(2).await;
+    config.rollback(&key, 1, Author::anonymous()).await.unwrap();
+    live(1).await;
+
+    // What it cannot run by, it says.
+    config.set_config(&key, draft("items_max = -1")).await.unwrap();
+    until(async || {
+        let status = config.status(&key).await.unwrap();
+        assert_eq!(ask().await, 1);
+        status.instances.iter().any(|instance| {
+            let is_refused = matches!(&instance.ack.outcome, Outcome::Refused { reason } if reason.contains("line 1"));
+            instance.ack.version == 4 && is_refused && instance.ack.runs == Some(3)
+        })
+    })
+    .await;
+    orders.stop().await;
+}
+
+#[tokio::test]
+async fn configuration_outlives_the_server() {
+    let fixture = Fixture::start().await;
+    let (config, key) = (fixture.node.config(), ConfigKey::new("shop/order").unwrap());
+    let draft = |text: &str| Draft::new(Document::new(Format::Toml, text), Author::anonymous());
+    config.set_config(&key, draft("items_max = 1")).await.unwrap();
+    let orders = service(&fixture, "order");
+    let limits = orders.config::<Limits>("shop/order").await.unwrap();
+    let Fixture { dir, node, addr } = fixture;
+    node.stop().await;
+    assert_eq!(limits.get().items_max, 1);
+    drop(limits);
+    // An instance that starts meanwhile reads its folder,
+    let limits = orders.config::<Limits>("shop/order").await.unwrap();
+    assert_eq!((limits.get().items_max, limits.version()), (1, Some(1)));
+    // and follows the server again once there is one.
+    let node = crate::support::start(crate::support::settings(&dir, Some(addr))).await.unwrap();
+    let mut changes = limits.changes();
+    node.config().set_config(&key, draft("items_max = 2")).await.unwrap();
+    let changed = timeout(BOUND, changes.next()).await.expect("it follows again");
+    assert_eq!(changed.items_max, 2);
+    drop(limits);
+    node.stop().await;
 }

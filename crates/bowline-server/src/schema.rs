@@ -1,0 +1,115 @@
+//! The judge of documents: JSON Schema, and what the platform's own keys demand.
+
+use std::{fmt, sync::Arc};
+
+use bowline_config::{Document, Format, Schema, VIOLATIONS_MAX, Violation};
+use bowline_model::ConfigKey;
+use jsonschema::{PatternOptions, Retrieve, Uri, ValidationError, Validator};
+use serde_json::Value;
+
+/// The longest text about one violation, in characters.
+const DETAIL_MAX: usize = 500;
+
+type Check = dyn Fn(&str) -> Result<(), Vec<Violation>> + Send + Sync;
+
+/// What judges a route table: its text as TOML, and every rule that it breaks.
+#[derive(Clone)]
+pub struct RoutesCheck(Arc<Check>);
+
+impl RoutesCheck {
+    /// A judge that is a function. It may block.
+    pub fn new(check: impl Fn(&str) -> Result<(), Vec<Violation>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(check))
+    }
+}
+
+impl fmt::Debug for RoutesCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoutesCheck").finish_non_exhaustive()
+    }
+}
+
+/// Judges by JSON Schema, 2020-12 where the schema does not say otherwise.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    /// The judge of `bowline/routes`; absent: there are none here.
+    pub(crate) routes: Option<RoutesCheck>,
+}
+
+impl Schema for Judge {
+    fn check(&self, key: &ConfigKey, document: &Document, schema: Option<&str>) -> Result<(), Vec<Violation>> {
+        if key.is_reserved() {
+            return self.check_reserved(key, document);
+        }
+        let Some(schema) = schema else { return Ok(()) };
+        let whole = |rule: &str, detail: String| vec![violation(String::new(), rule, detail)];
+        let validator = compile(schema).map_err(|reason| whole("schema", reason))?;
+        let json = document.to_json().map_err(|error| whole("syntax", error.to_string()))?;
+        let violations: Vec<_> = validator.iter_errors(&json).take(VIOLATIONS_MAX).map(|error| told(&error)).collect();
+        if violations.is_empty() { Ok(()) } else { Err(violations) }
+    }
+
+    fn check_schema(&self, key: &ConfigKey, schema: &str) -> Result<(), String> {
+        if key.is_reserved() {
+            return Err(format!("`{key}` is Bowline's own, which judges it itself"));
+        }
+        compile(schema).map(drop)
+    }
+}
+
+impl Judge {
+    fn check_reserved(&self, key: &ConfigKey, document: &Document) -> Result<(), Vec<Violation>> {
+        let refused = |detail: String| Err(vec![violation(String::new(), "reserved", detail)]);
+        if *key != ConfigKey::routes() {
+            let routes = ConfigKey::routes();
+            return refused(format!("`{key}` is not known: of Bowline's own documents there is `{routes}` alone"));
+        }
+        let Some(RoutesCheck(check)) = &self.routes else {
+            return refused("this server has no gateway to take routes".to_owned());
+        };
+        if document.format != Format::Toml {
+            return refused(format!("routes are written in toml, not in {}", document.format));
+        }
+        check(&document.text)
+    }
+}
+
+/// Refuses references to other documents: what a schema means may not depend on what is elsewhere.
+struct Nowhere;
+
+impl Retrieve for Nowhere {
+    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+        Err(format!("`{uri}` is not fetched: write it into the schema, under `$defs`, and refer to `#/$defs/NAME`")
+            .into())
+    }
+}
+
+fn compile(schema: &str) -> Result<Validator, String> {
+    let schema: Value = serde_json::from_str(schema).map_err(|error| error.to_string())?;
+    if !schema.is_object() {
+        return Err("it is not a JSON object".to_owned());
+    }
+    // An engine without backtracking: no pattern takes long.
+    let options = jsonschema::options().with_retriever(Nowhere).with_pattern_options(PatternOptions::regex());
+    options.build(&schema).map_err(|error| {
+        let Violation { path, rule: _, detail } = told(&error);
+        if path.is_empty() { detail } else { format!("{path}: {detail}") }
+    })
+}
+
+/// A violation in words that name no value of the document, which may be nobody's business.
+fn told(error: &ValidationError<'_>) -> Violation {
+    let detail = error.masked_with("the value").to_string();
+    violation(error.instance_path().to_string(), error.kind().keyword(), detail)
+}
+
+fn violation(path: String, rule: &str, detail: String) -> Violation {
+    let detail = match detail.char_indices().nth(DETAIL_MAX) {
+        Some((end, _)) => format!("{}…", &detail[..end]),
+        None => detail,
+    };
+    Violation { path, rule: rule.to_owned(), detail }
+}
+
+#[cfg(test)]
+mod tests;
