@@ -6,6 +6,7 @@ mod crash;
 mod harness;
 mod shop;
 mod shop_access;
+mod shop_config;
 mod stand_in;
 mod stopping;
 mod system;
