@@ -8,6 +8,7 @@ mod harness;
 mod shop;
 mod shop_access;
 mod shop_config;
+mod shop_live;
 mod stand_in;
 mod stopping;
 mod system;

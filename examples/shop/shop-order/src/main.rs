@@ -36,12 +36,12 @@ type Service = Arc<OrderService<SqliteOrders, ServiceClient, ServiceClient>>;
 async fn main() -> anyhow::Result<()> {
     let service = Microservice::from_env("order")?;
     let repository = SqliteOrders::open(&service.settings().data("sqlite:order.db")?).await?;
-    let limits = Arc::new(Limits::default());
+    let limits = service.config_loader("shop/order").or(Limits::default()).load().await?;
     let orders = Arc::new(OrderService {
         repository,
         user: service.client("user"),
         payment: service.client("payment"),
-        limits: Box::new(move || limits.clone()),
+        limits: Box::new(move || limits.get()),
     });
     let _resuming = task::Guarded::new(task::spawn(resume(orders.clone())));
     let app = Router::new().route("/orders", post(place)).route("/orders/{id}", get(show)).with_state(orders);
