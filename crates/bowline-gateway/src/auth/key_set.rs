@@ -208,26 +208,32 @@ impl Jwks {
 
     /// Has the set fetched anew, unless that was done a moment ago: what ends with the fetch, or with the
     /// longest wait. However many ask, there is one fetch at a time.
+    ///
+    /// While there is no set at all it ends with the first good fetch: at a start, the service that serves
+    /// the set may be known a moment after the gateway is open.
     pub(super) fn refresh(&self, now: Instant) -> Option<BoxFuture<'static, ()>> {
         let Shared { settings, progress, wanted, .. } = &*self.shared;
+        let has_none = self.shared.current.load().is_none();
         let mut seen = None;
         progress.send_if_modified(|progress| {
-            let is_due = |ended: Instant| now.saturating_duration_since(ended) >= settings.refresh_min;
-            if progress.is_under_way || progress.ended_at.is_none_or(is_due) {
+            let is_due =
+                progress.ended_at.is_none_or(|ended| now.saturating_duration_since(ended) >= settings.refresh_min);
+            if progress.is_under_way || is_due || has_none {
                 seen = Some(progress.ended_count);
-                if !progress.is_under_way {
-                    progress.is_under_way = true;
-                    wanted.notify_one();
-                }
+            }
+            if is_due && !progress.is_under_way {
+                progress.is_under_way = true;
+                wanted.notify_one();
             }
             false
         });
-        let seen = seen?;
-        let (mut progress, wait_max) = (progress.subscribe(), settings.wait_max);
+        let (seen, wait_max, shared) = (seen?, settings.wait_max, Arc::clone(&self.shared));
         Some(Box::pin(async move {
-            let ended = progress.wait_for(|progress| progress.ended_count > seen);
+            let mut progress = shared.progress.subscribe();
+            let is_over =
+                |progress: &Progress| progress.ended_count > seen && (!has_none || shared.current.load().is_some());
             // Whoever waits looks for themselves what there is.
-            drop(time::timeout(wait_max, ended).await);
+            drop(time::timeout(wait_max, progress.wait_for(is_over)).await);
         }))
     }
 }
