@@ -8,7 +8,7 @@ use bowline_transport::{Kind, Side, problem::Problem};
 use bytes::Bytes;
 use http::{
     HeaderValue, Response,
-    header::{ALLOW, CONNECTION, RETRY_AFTER},
+    header::{ALLOW, RETRY_AFTER},
 };
 
 use crate::{
@@ -135,9 +135,8 @@ pub(crate) fn broken(error: &bowline_transport::Error) -> (Code, &'static str) {
 
 /// Answers an error: the only place where one becomes a response.
 ///
-/// The client is told the error itself; its causes go to the log. `is_last` closes the connection, as
-/// what is left of the request may not be read to its end.
-pub(crate) fn rescue(error: &Error, trace_id: TraceId, is_last: bool) -> Response<Bytes> {
+/// The client is told the error itself; its causes go to the log.
+pub(crate) fn rescue(error: &Error, trace_id: TraceId) -> Response<Bytes> {
     let problem = Problem::new(error.code(), error.to_string()).with_reason(error.reason());
     let mut response = problem.with_trace_id(trace_id.to_string()).to_response();
     let headers = response.headers_mut();
@@ -150,9 +149,6 @@ pub(crate) fn rescue(error: &Error, trace_id: TraceId, is_last: bool) -> Respons
         }
         Error::Refused(refusal) => headers.extend(refusal.headers.clone()),
         _ => {}
-    }
-    if is_last {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

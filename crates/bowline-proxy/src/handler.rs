@@ -10,7 +10,7 @@ use bowline_transport::{
 };
 use bowline_upstream::ResponseBody;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version, request::Parts};
+use http::{HeaderValue, Request, Response, Version, header::CONNECTION, request::Parts};
 use http_body::Body as _;
 use tokio::sync::watch;
 
@@ -90,7 +90,10 @@ impl Worker {
         let rest = Rest::new(body, seen.expect);
         let mut exits = Exits::default();
         let asked = Asked { parts, seen, client: &client };
-        let mut response = match self.forward(asked, &rest, &mut record, &mut exits).await {
+        let forwarded = self.forward(asked, &rest, &mut record, &mut exits).await;
+        // HTTP/2 can end a request without the connection.
+        let left = || if version < Version::HTTP_2 { rest.take() } else { Left::Nothing };
+        let mut response = match forwarded {
             Ok(Forwarded::Upstream(response)) => {
                 record.answer(response.status());
                 leave(response, &mut exits, record)
@@ -98,14 +101,12 @@ impl Worker {
             Ok(Forwarded::Here(answer)) => {
                 record.answer(answer.status());
                 record.finish();
-                leave_here(*answer, &mut exits, rest.take())
+                leave_here(*answer, &mut exits, left())
             }
             Err(error) => {
                 record.refuse(&error);
                 record.finish();
-                // HTTP/2 can end a request without the connection.
-                let left = if version < Version::HTTP_2 { rest.take() } else { Left::Nothing };
-                leave_here(rescue(&error, trace_id, left.is_last()), &mut exits, left)
+                leave_here(rescue(&error, trace_id), &mut exits, left())
             }
         };
         headers::add_trace_id(response.headers_mut(), trace_id);
@@ -231,9 +232,13 @@ fn leave(response: Response<ResponseBody<LocalPool>>, exits: &mut Exits, record:
     Response::from_parts(head, body)
 }
 
-/// Gives an answer of our own, through the same.
+/// Gives an answer of our own, through the same; closes the connection where what is left of the request
+/// may not be read to its end.
 fn leave_here(answer: Response<Bytes>, exits: &mut Exits, left: Left) -> Response<ProxyBody> {
     let (mut head, body) = answer.into_parts();
+    if left.is_last() {
+        head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     let body = match exits.run(&mut head, Some(body.len() as u64)) {
         Some(mut coder) => Bytes::from([coder.push(&body), coder.finish()].concat()),
         None => body,

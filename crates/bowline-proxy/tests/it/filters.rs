@@ -181,6 +181,10 @@ async fn a_filter_may_answer_in_the_place_of_the_service() {
         client.ready().await.unwrap();
     }
     assert_eq!(proxy.counted("a", 204), 2);
+    // A body that nobody asked for may come or not: no request can follow on the connection.
+    let text =
+        raw(proxy.addr(), b"POST /a HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n").await;
+    assert!(text.starts_with("HTTP/1.1 204") && text.contains("connection: close\r\n"), "{text}");
 }
 
 #[tokio::test]
