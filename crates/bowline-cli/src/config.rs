@@ -316,7 +316,7 @@ impl From<args::Format> for Format {
 
 /// Time since then.
 fn ago(at_unix_ms: u64) -> String {
-    let now = time::unix_nanos(time::wall());
+    let now = time::unix_nanos(time::system());
     duration::short(now.saturating_sub(at_unix_ms.saturating_mul(1_000_000)))
 }
 

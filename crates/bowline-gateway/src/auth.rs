@@ -25,7 +25,7 @@ pub(crate) use secret::{Secret, read_file};
 pub(crate) use source::Source;
 
 /// Says to a service who calls: the subject, as the provider knows it.
-pub const SUBJECT_HEADER: HeaderName = HeaderName::from_static("x-bowline-subject");
+pub const SUBJECT_HEADER: HeaderName = HeaderName::from_static(bowline_telemetry::names::SUBJECT_HEADER);
 
 /// Says to a service which provider knows the subject.
 pub const AUTH_HEADER: HeaderName = HeaderName::from_static("x-bowline-auth");

@@ -11,10 +11,24 @@ pub use tokio::time::{interval, sleep, sleep_until, timeout, timeout_at};
 /// Where the two clocks met when the process first asked: wall time is monotonic from then on.
 ///
 /// A step of the system's clock is therefore not seen by a running process: spans stay in order.
-#[expect(clippy::disallowed_methods, reason = "this module is the door to the clock")]
 fn anchor() -> (Instant, SystemTime) {
-    static ANCHOR: OnceLock<(Instant, SystemTime)> = OnceLock::new();
-    *ANCHOR.get_or_init(|| (Instant::now(), SystemTime::now()))
+    let Anchor { virtual_, wall, .. } = *first_asked();
+    (virtual_, wall)
+}
+
+/// The clocks' readings when the process first asked.
+struct Anchor {
+    virtual_: Instant,
+    wall: SystemTime,
+    /// Of the monotonic clock itself, also where a test pauses time.
+    real: std::time::Instant,
+}
+
+#[expect(clippy::disallowed_methods, reason = "this module is the door to the clock")]
+fn first_asked() -> &'static Anchor {
+    static ANCHOR: OnceLock<Anchor> = OnceLock::new();
+    let read = || Anchor { virtual_: Instant::now(), wall: SystemTime::now(), real: std::time::Instant::now() };
+    ANCHOR.get_or_init(read)
 }
 
 /// Two readings of the clocks at one moment.
@@ -41,6 +55,27 @@ pub fn wall() -> SystemTime {
     wall_of(now())
 }
 
+/// The wall clock as the system has it now, for what others' clocks have to agree with: the end of a
+/// token, the time of an entry.
+///
+/// Unlike [`wall`] it follows steps of the system's clock, and counts the time that the machine slept.
+#[cfg(not(bowline_sim))]
+#[expect(clippy::disallowed_methods, reason = "this module is the door to the clock")]
+pub fn system() -> SystemTime {
+    let Anchor { wall: start, real, .. } = first_asked();
+    let expected = *start + real.elapsed();
+    match SystemTime::now().duration_since(expected) {
+        Ok(ahead) => wall() + ahead,
+        Err(behind) => wall() - behind.duration(),
+    }
+}
+
+/// The wall clock of the simulated host, which makes no steps.
+#[cfg(bowline_sim)]
+pub fn system() -> SystemTime {
+    wall()
+}
+
 /// The wall clock's reading at a monotonic instant.
 pub fn wall_of(instant: Instant) -> SystemTime {
     let (start, wall) = met();
@@ -56,9 +91,9 @@ pub fn unix_nanos(wall: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds since 1970 of the wall clock now.
+/// Milliseconds since 1970, as [`system`] has it.
 pub fn unix_millis_now() -> u64 {
-    unix_nanos(wall()) / 1_000_000
+    unix_nanos(system()) / 1_000_000
 }
 
 #[cfg(test)]
@@ -71,5 +106,8 @@ mod tests {
         sleep(Duration::from_hours(1)).await;
         assert_eq!(now() - start, Duration::from_hours(1));
         assert_eq!(wall().duration_since(wall_start).unwrap(), Duration::from_hours(1));
+        // What the real clocks differ by meanwhile is next to nothing.
+        let system = system().duration_since(wall_start).unwrap().as_secs_f64();
+        assert!((3599.0..3601.0).contains(&system), "{system}");
     }
 }

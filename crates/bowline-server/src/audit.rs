@@ -160,7 +160,7 @@ impl Audited {
             return Err(Error::Invalid { what: "transaction", rule });
         }
         let is_relief = !txn.ops.is_empty() && txn.ops.iter().all(|op| op.value().is_none());
-        let now = time::unix_nanos(time::wall());
+        let now = time::unix_nanos(time::system());
         let id = self.kept().begin(class.as_str(), now);
         let record = Record::new(acting, now / 1_000_000, &txn.ops);
         let txn = txn.put_lasting(entry::key(class, id), record.encode());
@@ -225,7 +225,7 @@ impl Audited {
 
     /// Records what is about to be changed.
     async fn recorded_before(&self, class: AuditClass, acting: &Acting, txn: &Txn) -> Result<(), Error> {
-        let now = time::unix_nanos(time::wall());
+        let now = time::unix_nanos(time::system());
         let id = self.kept().begin(class.as_str(), now);
         let record = Record::new(acting, now / 1_000_000, &txn.ops);
         self.store.commit(Txn::default().put(entry::key(class, id), record.encode())).await.map(|_| ())

@@ -269,7 +269,7 @@ fn describe(error: &ErrorKind) -> &'static str {
 
 /// Seconds since 1970.
 fn unix_now() -> f64 {
-    time::wall().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    time::system().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 impl fmt::Debug for Jwt {
