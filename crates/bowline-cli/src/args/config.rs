@@ -199,8 +199,8 @@ pub(crate) struct Diff {
 #[derive(Debug, clap::Args)]
 #[group(skip)] // its name is the command's
 pub(crate) struct Rollback {
-    /// To this version [default: the one before the current one]
-    #[arg(long, value_name = "VERSION")]
+    /// The version whose document is published again [default: the one before the current one]
+    #[arg(value_name = "VERSION")]
     pub(crate) to: Option<u64>,
     #[command(flatten)]
     pub(crate) query: Query,
