@@ -56,11 +56,16 @@ pub(crate) fn read(system: &System, text: &str, dir: &Path) -> Result<Vec<Brough
 
 /// What judges the routes that are published while a system runs.
 pub(crate) fn routes_check(system: &System) -> RoutesCheck {
-    let services: Vec<ServiceName> = system.services.iter().map(|service| service.name.clone()).collect();
+    let services = services(system);
     RoutesCheck::new(move |text| match parse::routes(text, &services) {
         Ok(_) => Ok(()),
         Err(problems) => Err(problems.iter().take(VIOLATIONS_MAX).map(violation).collect()),
     })
+}
+
+/// The services that routes may name.
+pub(crate) fn services(system: &System) -> Vec<ServiceName> {
+    system.services.iter().map(|service| service.name.clone()).collect()
 }
 
 fn violation(problem: &Problem) -> Violation {

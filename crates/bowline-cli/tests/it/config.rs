@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::harness::{Home, Running, ask};
+use crate::harness::{Home, PATIENCE, Running, ask, eventually};
 
 const EMPTY: &str = "name = \"empty\"\n";
 const KEY: &str = "shop/order";
@@ -127,4 +127,58 @@ async fn a_conflict_is_told_to_programs_too() {
     assert_eq!(conflict["current"]["document"]["text"], "a = 1");
     assert!(told.contains("`shop/order` is at version 1"), "{told}");
     running.stop().await;
+}
+
+const ROUTED: &str = r#"name = "routed"
+[service.a]
+[[route]]
+name = "first"
+matches = [{ path = "/one" }]
+backends = [{ service = "a" }]
+"#;
+const SECOND: &str = r#"[[route]]
+name = "second"
+matches = [{ path = "/two" }]
+backends = [{ service = "a" }]
+"#;
+const GUARDED: &str = r#"[auth.guard]
+jwt = { issuer = "https://i", audience = "a", algorithms = ["HS256"], secret = "env:BOWLINE_TEST_IS_NOT_SET" }
+[[route]]
+name = "third"
+matches = [{ path = "/three" }]
+backends = [{ service = "a" }]
+auth = "guard"
+"#;
+
+#[tokio::test]
+async fn routes_that_no_gateway_can_serve_do_not_keep_the_system_from_starting() {
+    let home = Home::new(ROUTED);
+    let mut running = home.up().await;
+    running.command(&["routes", "set", &file(&home, "second.toml", SECOND)]).await;
+    let is_live = async |running: &Running, path: &str| {
+        running.ask(Method::GET, "s.localhost", path, &[], b"").await.status != 404
+    };
+    assert!(eventually(PATIENCE, async || is_live(&running, "/two").await).await);
+    running.command(&["routes", "set", &file(&home, "third.toml", GUARDED)]).await;
+    let told = async |running: &Running| running.command(&["routes", "status"]).await;
+    let is_refused = eventually(PATIENCE, async || told(&running).await.contains("refused 3"));
+    assert!(is_refused.await, "{}", told(&running).await);
+    running.stop().await;
+
+    let mut running = home.up().await;
+    assert!(is_live(&running, "/two").await && !is_live(&running, "/one").await, "the last good routes are served");
+    let is_refused = eventually(PATIENCE, async || told(&running).await.contains("refused 3"));
+    assert!(is_refused.await, "{}", told(&running).await);
+    assert!(running.output().contains("published routes cannot be served"), "{}", running.output());
+    running.stop().await;
+    // What was served and cannot be any more is not replaced by what may demand less.
+    let mut running = home.start_with(&[], &[("BOWLINE_TEST_IS_NOT_SET", "0123456789abcdef0123456789abcdef")]);
+    running.ready().await;
+    assert!(is_live(&running, "/three").await);
+    let is_current = eventually(PATIENCE, async || told(&running).await.contains("current"));
+    assert!(is_current.await, "{}", told(&running).await);
+    running.stop().await;
+    let mut running = home.start(&[]);
+    assert_eq!(running.ended().await.code(), Some(1));
+    assert!(running.output().contains("`BOWLINE_TEST_IS_NOT_SET` is not set"), "{}", running.output());
 }
