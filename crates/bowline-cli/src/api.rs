@@ -49,6 +49,17 @@ pub(crate) fn config_error(query: &args::Query, error: bowline_config::Error) ->
     match error {
         Error::Refused { code, detail } => refused(code, &detail),
         error @ Error::Unavailable(Some(_)) => anyhow::Error::new(error).context(nobody(query)),
+        error => document_error(error),
+    }
+}
+
+/// An error of a document, with each of the rules that it breaks.
+pub(crate) fn document_error(error: bowline_config::Error) -> anyhow::Error {
+    match error {
+        bowline_config::Error::Rejected { violations } => {
+            let lines: Vec<String> = violations.iter().map(|violation| format!("\n  {violation}")).collect();
+            anyhow::anyhow!("the document breaks its rules:{}", lines.concat())
+        }
         error => error.into(),
     }
 }

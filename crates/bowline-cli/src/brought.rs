@@ -1,7 +1,7 @@
 //! What a system's file brings along into the store: its routes and its documents of configuration.
 //!
-//! The file speaks first, and again whenever what it says has changed; what was published through
-//! the API since then stays otherwise, also over a restart.
+//! The file speaks first, and again whenever what it says has changed, or nothing is there any more;
+//! what was published through the API since then stays otherwise, also over a restart.
 
 use std::{
     io::{self, Read as _},
@@ -11,10 +11,15 @@ use std::{
 use anyhow::Context as _;
 use bowline_config::{
     Author, ConfigManager, DOCUMENT_BYTES_MAX, Document, Draft, Error, Format, Origin, SCHEMA_BYTES_MAX, VERSIONS_MAX,
-    VIOLATIONS_MAX, Version, VersionSummary, Violation,
+    VIOLATIONS_MAX, Version, Violation,
 };
 use bowline_model::{ConfigKey, Position, Problem, ServiceName, System, parse, system::ConfigDeclaration};
 use bowline_server::RoutesCheck;
+
+use crate::api;
+
+/// How often a publication is tried that others are faster than.
+const ATTEMPTS_MAX: usize = 4;
 
 /// A document, and the schema it has to fit.
 #[derive(Debug, Clone)]
@@ -43,7 +48,7 @@ pub(crate) fn read(system: &System, text: &str, dir: &Path) -> Result<Vec<Brough
         };
         let text = document.as_ref().and_then(|name| file(name, DOCUMENT_BYTES_MAX));
         let schema = schema.as_ref().and_then(|name| file(name, SCHEMA_BYTES_MAX));
-        let format = document.as_ref().map_or(Format::Text, |name| format_of(Path::new(name)));
+        let format = document.as_ref().and_then(|name| format_of(Path::new(name))).unwrap_or(Format::Text);
         all.push(Brought { key: key.clone(), document: text.map(|text| Document::new(format, text)), schema });
     }
     if problems.is_empty() { Ok(all) } else { Err(problems) }
@@ -51,11 +56,16 @@ pub(crate) fn read(system: &System, text: &str, dir: &Path) -> Result<Vec<Brough
 
 /// What judges the routes that are published while a system runs.
 pub(crate) fn routes_check(system: &System) -> RoutesCheck {
-    let services: Vec<ServiceName> = system.services.iter().map(|service| service.name.clone()).collect();
+    let services = services(system);
     RoutesCheck::new(move |text| match parse::routes(text, &services) {
         Ok(_) => Ok(()),
         Err(problems) => Err(problems.iter().take(VIOLATIONS_MAX).map(violation).collect()),
     })
+}
+
+/// The services that routes may name.
+pub(crate) fn services(system: &System) -> Vec<ServiceName> {
+    system.services.iter().map(|service| service.name.clone()).collect()
 }
 
 fn violation(problem: &Problem) -> Violation {
@@ -64,22 +74,28 @@ fn violation(problem: &Problem) -> Violation {
     Violation { path: format!("line {line}, column {column}"), rule: "routes".to_owned(), detail }
 }
 
-/// The format that the name of a file tells.
-pub(crate) fn format_of(file: &Path) -> Format {
+/// The format that the name of a file tells, if it does.
+pub(crate) fn format_of(file: &Path) -> Option<Format> {
     match file.extension().and_then(|extension| extension.to_str()) {
-        Some("toml") => Format::Toml,
-        Some("json") => Format::Json,
-        _ => Format::Text,
+        Some("toml") => Some(Format::Toml),
+        Some("json") => Some(Format::Json),
+        Some("txt") => Some(Format::Text),
+        _ => None,
     }
 }
 
 fn read_file(file: &Path, bytes_max: usize) -> io::Result<String> {
-    let mut text = String::new();
-    bowline_runtime::fs::File::open(file)?.take(bytes_max as u64 + 1).read_to_string(&mut text)?;
-    if text.len() > bytes_max {
+    read_text(bowline_runtime::fs::File::open(file)?, bytes_max)
+}
+
+/// A text of at most so many bytes.
+pub(crate) fn read_text(source: impl io::Read, bytes_max: usize) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    source.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {bytes_max} bytes")));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
 fn unread(declared: &ConfigDeclaration, name: &str, error: &io::Error) -> Problem {
@@ -91,7 +107,8 @@ fn unread(declared: &ConfigDeclaration, name: &str, error: &io::Error) -> Proble
     }
 }
 
-/// Publishes what is new in the file; says what is not as the file has it, a line each.
+/// Publishes what is new in the file; says what is not as the file has it, and what it took the place
+/// of, a line each.
 ///
 /// # Errors
 /// A document that breaks its schema, a store that fails.
@@ -102,29 +119,45 @@ pub(crate) async fn publish(
 ) -> anyhow::Result<Vec<String>> {
     let mut notes = Vec::new();
     for one in brought {
-        let note = one.publish(config, services).await;
+        let note = one.publish(config, services).await.map_err(|error| one.unpublished(error));
         notes.extend(note.with_context(|| format!("cannot publish {} of bowline.toml", one.key))?);
     }
     Ok(notes)
 }
 
 impl Brought {
-    async fn publish(&self, config: &dyn ConfigManager, services: &[ServiceName]) -> anyhow::Result<Option<String>> {
+    async fn publish(&self, config: &dyn ConfigManager, services: &[ServiceName]) -> Result<Option<String>, Error> {
+        for _ in 1..ATTEMPTS_MAX {
+            match self.try_publish(config, services).await {
+                // The API is open already. What came through it meanwhile may be there to stay.
+                Err(Error::Conflict { .. }) => {}
+                published => return published,
+            }
+        }
+        self.try_publish(config, services).await
+    }
+
+    async fn try_publish(&self, config: &dyn ConfigManager, services: &[ServiceName]) -> Result<Option<String>, Error> {
         let current = config.get_config(&self.key).await?;
         let Some(document) = &self.document else { return self.demand_schema(config, current.as_ref()).await };
-        let kept = config.history(&self.key, None, VERSIONS_MAX).await?;
-        let is_due = current.as_ref().is_none_or(|current| !self.is_usable(current, services))
-            || self.last_of_file(config, &kept).await?.is_none_or(|last| last.document != *document);
-        if !is_due {
+        let is_usable = current.as_ref().is_some_and(|current| self.is_usable(current, services));
+        if is_usable && self.last_of_file(config).await?.is_some_and(|last| last.document == *document) {
             return self.demand_schema(config, current.as_ref()).await;
         }
         let author = Author::new("bowline up").expect("it is a name");
-        let draft = Draft { origin: Origin::File, ..Draft::new(document.clone(), author) };
+        let expect = Some(current.as_ref().map_or(0, |current| current.number));
+        let draft = Draft { origin: Origin::File, expect, ..Draft::new(document.clone(), author) };
         match &self.schema {
             Some(schema) => config.set_config_with_schema(&self.key, draft, schema).await?,
             None => config.set_config(&self.key, draft).await?,
         };
-        Ok(None)
+        let replaced = current.filter(|current| current.origin == Origin::Api && current.document != *document);
+        Ok(replaced.map(|Version { number, author, .. }| {
+            let key = &self.key;
+            format!(
+                "{key} is what bowline.toml says now; `bowline config get {key} --version {number}` shows what {author} had published"
+            )
+        }))
     }
 
     /// Whether gateways can still serve by a version of the routes: it may name a service that the
@@ -134,13 +167,10 @@ impl Brought {
     }
 
     /// The version that the file brought last; none where it is no longer kept.
-    async fn last_of_file(
-        &self,
-        config: &dyn ConfigManager,
-        kept: &[VersionSummary],
-    ) -> anyhow::Result<Option<Version>> {
+    async fn last_of_file(&self, config: &dyn ConfigManager) -> Result<Option<Version>, Error> {
+        let kept = config.history(&self.key, None, VERSIONS_MAX).await?;
         let Some(last) = kept.iter().find(|version| version.origin == Origin::File) else { return Ok(None) };
-        Ok(config.get_version(&self.key, last.number).await?)
+        config.get_version(&self.key, last.number).await
     }
 
     /// Sets the schema where it is another one, and says what is not as the file has it.
@@ -148,14 +178,16 @@ impl Brought {
         &self,
         config: &dyn ConfigManager,
         current: Option<&Version>,
-    ) -> anyhow::Result<Option<String>> {
+    ) -> Result<Option<String>, Error> {
         if let Some(schema) = &self.schema
             && config.get_schema(&self.key).await?.as_ref() != Some(schema)
         {
             match config.set_schema(&self.key, Some(schema)).await {
                 // Whoever may mend it needs a Bowline that runs.
-                Err(error @ Error::Rejected { .. }) => {
-                    return Ok(Some(format!("{} keeps its old schema: the version that is live {error}", self.key)));
+                Err(Error::Rejected { violations }) => {
+                    let broken = violations.first().map(ToString::to_string).unwrap_or_default();
+                    let key = &self.key;
+                    return Ok(Some(format!("{key} keeps its old schema: what is live breaks the new one: {broken}")));
                 }
                 set => set?,
             }
@@ -166,4 +198,18 @@ impl Brought {
         let Version { number, author, .. } = current;
         Ok(Some(format!("{} stays at version {number}, which {author} published after bowline.toml's", self.key)))
     }
+
+    fn unpublished(&self, error: Error) -> anyhow::Error {
+        // Without a Bowline that runs, the schema can be replaced by way of the file alone.
+        let is_of_another = self.schema.is_none() && matches!(error, Error::Rejected { .. });
+        let error = api::document_error(error);
+        if is_of_another {
+            error.context("bowline.toml names no `schema`, the last one stands until it does")
+        } else {
+            error
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

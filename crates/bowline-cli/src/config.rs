@@ -2,20 +2,16 @@
 //!
 //! The routes are a document like any other, under a key of Bowline's own.
 
-use std::{
-    io::{self, Read as _},
-    path::Path,
-    process::ExitCode,
-};
+use std::{io, path::Path, process::ExitCode};
 
 use anyhow::{Context as _, bail};
 use bowline_config::{
     Acknowledged, Author, ConfigManager as _, DOCUMENT_BYTES_MAX, Document, Draft, Error, Format, Origin, Outcome,
-    Status, Summary, Version, VersionSummary, diff,
+    SCHEMA_BYTES_MAX, Status, Summary, Version, VersionSummary, diff,
 };
 use bowline_model::ConfigKey;
-use bowline_provider_remote::RemoteConfig;
-use bowline_runtime::time;
+use bowline_provider_remote::{RemoteConfig, wire::encode_config_error};
+use bowline_runtime::{fs, time};
 
 use crate::{
     api,
@@ -90,7 +86,7 @@ impl Subject {
         };
         match query.output {
             Output::Json => api::print_json(&found)?,
-            Output::Text => print_text(&found.document.text),
+            Output::Text => style::text(&found.document.text),
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -121,7 +117,7 @@ impl Subject {
         };
         let (new_name, new_text) = match (to, file) {
             (Some(to), _) => (format!("{} version {}", self.0, to.number), to.document.text),
-            (None, Some(file)) => (shown(&file), read(&file)?),
+            (None, Some(file)) => (shown(&file), read(&file, DOCUMENT_BYTES_MAX)?),
             (None, None) => unreachable!("without a file there is a version"),
         };
         let old_name = format!("{} version {}", self.0, from.number);
@@ -148,7 +144,7 @@ impl Subject {
                     let by = author(&version.author, version.origin);
                     let head = format!("{} version {} by {by}", self.0, version.number);
                     style::line(&Paint::Bold.apply(style::plain(&head), style::is_coloured()));
-                    print_text(&version.document.text);
+                    version.document.text.lines().for_each(|line| style::line(&style::printable(line, false)));
                 }
             }
         }
@@ -161,13 +157,19 @@ impl Subject {
             return Ok(ExitCode::SUCCESS);
         }
         let Status { key: _, current, instances } = status;
-        let Some(current) = current else { return Err(self.absent()) };
-        let (ago, by) = (ago(current.at_unix_ms), author(&current.author, current.origin));
-        style::line(&style::plain(&format!("{} is at version {}, since {ago}, by {by}", self.0, current.number)));
+        match &current {
+            None if instances.is_empty() => return Err(self.absent()),
+            None => style::line(&format!("{} is deleted; who ran it keeps what it has", self.0)),
+            Some(VersionSummary { number, author: by, origin, at_unix_ms, .. }) => {
+                let (ago, by) = (ago(*at_unix_ms), author(by, *origin));
+                style::line(&style::plain(&format!("{} is at version {number}, since {ago}, by {by}", self.0)));
+            }
+        }
         if instances.is_empty() {
             style::line("no instance has told what it runs");
         } else {
-            let rows = instances.iter().map(|instance| status_row(instance, current.number));
+            let current = current.map(|current| current.number);
+            let rows = instances.iter().map(|instance| status_row(instance, current));
             print_table(&["SERVICE", "INSTANCE", "RUNS", "STATE", "WHY"], rows);
         }
         Ok(ExitCode::SUCCESS)
@@ -199,32 +201,47 @@ impl Subject {
 impl Subject {
     async fn set(&self, args: args::Set) -> anyhow::Result<ExitCode> {
         let args::Set { file, format, expect, comment, query } = args;
-        let format = format.map_or_else(|| format_of(&file, &self.0), Into::into);
-        let document = Document { format, text: read(&file)? };
-        let draft = Draft { expect, comment, ..Draft::new(document.clone(), Author::anonymous()) };
+        let text = read(&file, DOCUMENT_BYTES_MAX)?;
         let manager = api::config(&query).await?;
-        match manager.set_config(&self.0, draft).await {
-            Ok(version) => self.published(&version, &query),
-            Err(Error::Rejected { violations }) => {
-                let lines: Vec<String> = violations.iter().map(|violation| format!("  {violation}")).collect();
-                bail!("{} does not take {}:\n{}", self.0, shown(&file), lines.join("\n"))
+        let format = match format.map(Into::into).or_else(|| format_of(&file, &self.0)) {
+            Some(format) => format,
+            // The name does not tell: it stays what it is.
+            None => answered(&query, manager.get_config(&self.0).await)?
+                .map_or(Format::Text, |current| current.document.format),
+        };
+        let document = Document { format, text };
+        let draft = Draft { expect, comment, ..Draft::new(document.clone(), Author::anonymous()) };
+        let error = match manager.set_config(&self.0, draft).await {
+            Ok(version) => return self.published(&version, &query),
+            Err(error) => error,
+        };
+        match (&error, query.output) {
+            (Error::Conflict { .. }, Output::Text) => print_conflict(&error, &document),
+            (Error::Conflict { .. }, Output::Json) => api::print_json(&encode_config_error(&error))?,
+            (Error::Rejected { .. } | Error::Syntax { .. } | Error::Invalid { .. }, _) => {
+                let told = format!("{} does not take {}", self.0, shown(&file));
+                return Err(api::document_error(error).context(told));
             }
-            Err(error @ Error::Conflict { .. }) => {
-                print_conflict(&error, &document);
-                answered(&query, Err(error))
-            }
-            Err(error) => answered(&query, Err(error)),
+            _ => {}
         }
+        answered(&query, Err(error))
     }
 
     async fn rollback(&self, args: args::Rollback) -> anyhow::Result<ExitCode> {
         let args::Rollback { to, query } = args;
         let manager = api::config(&query).await?;
-        let to = if let Some(number) = to {
-            number
-        } else {
-            let current = self.current(&manager, &query).await?;
-            self.before(&manager, &query, current.number).await?.number
+        let to = match to {
+            Some(number) => number,
+            None => match answered(&query, manager.get_config(&self.0).await)? {
+                Some(current) => self.before(&manager, &query, current.number).await?.number,
+                // A deletion is undone by what was there before it.
+                None => {
+                    answered(&query, manager.history(&self.0, None, 1).await)?
+                        .first()
+                        .ok_or_else(|| self.absent())?
+                        .number
+                }
+            },
         };
         let version = answered(&query, manager.rollback(&self.0, to, Author::anonymous()).await)?;
         self.published(&version, &query)
@@ -248,25 +265,37 @@ impl Subject {
         if !answered(query, api::config(query).await?.delete_config(&self.0, expect).await)? {
             return Err(self.absent());
         }
-        style::line(&format!("{} is deleted; who runs it keeps what it has", self.0));
-        Ok(ExitCode::SUCCESS)
+        let told = format!("{} is deleted; who runs it keeps what it has, a rollback brings it back", self.0);
+        self.changed(query, "deleted", &told)
     }
 
     async fn schema(&self, file: Option<&Path>, remove: bool, query: &Query) -> anyhow::Result<ExitCode> {
         let manager = api::config(query).await?;
         match file {
             Some(file) => {
-                answered(query, manager.set_schema(&self.0, Some(&read(file)?)).await)?;
-                style::line(&format!("every version of {} has to fit {} from now on", self.0, shown(file)));
+                answered(query, manager.set_schema(&self.0, Some(&read(file, SCHEMA_BYTES_MAX)?)).await)?;
+                let told = format!("every version of {} has to fit {} from now on", self.0, shown(file));
+                self.changed(query, "schema_set", &told)
             }
             None if remove => {
                 answered(query, manager.set_schema(&self.0, None).await)?;
-                style::line(&format!("{} has no schema any more", self.0));
+                self.changed(query, "schema_removed", &format!("{} has no schema any more", self.0))
             }
             None => match answered(query, manager.get_schema(&self.0).await)? {
-                Some(schema) => print_text(&schema),
+                Some(schema) => {
+                    style::text(&schema);
+                    Ok(ExitCode::SUCCESS)
+                }
                 None => bail!("{} has no schema", self.0),
             },
+        }
+    }
+
+    /// Says what was done: to programs by its name, with the key.
+    fn changed(&self, query: &Query, what: &str, told: &str) -> anyhow::Result<ExitCode> {
+        match query.output {
+            Output::Json => api::print_json(&serde_json::json!({ what: self.0 }))?,
+            Output::Text => style::line(&style::plain(told)),
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -280,19 +309,13 @@ fn answered<T>(query: &Query, answer: Result<T, Error>) -> anyhow::Result<T> {
 }
 
 /// What a file, or standard input, holds.
-fn read(file: &Path) -> anyhow::Result<String> {
-    let limit = DOCUMENT_BYTES_MAX as u64 + 1;
-    let mut text = String::new();
-    if file == Path::new("-") {
-        io::stdin().take(limit).read_to_string(&mut text).context("cannot read standard input")?;
+fn read(file: &Path, bytes_max: usize) -> anyhow::Result<String> {
+    let text = if file == Path::new("-") {
+        brought::read_text(io::stdin(), bytes_max)
     } else {
-        let opened = std::fs::File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
-        opened.take(limit).read_to_string(&mut text).with_context(|| format!("cannot read {}", file.display()))?;
-    }
-    if text.len() > DOCUMENT_BYTES_MAX {
-        bail!("{} has more than {} KiB", shown(file), DOCUMENT_BYTES_MAX / 1024);
-    }
-    Ok(text)
+        fs::File::open(file).and_then(|opened| brought::read_text(opened, bytes_max))
+    };
+    text.with_context(|| format!("cannot read {}", shown(file)))
 }
 
 fn shown(file: &Path) -> String {
@@ -300,8 +323,8 @@ fn shown(file: &Path) -> String {
 }
 
 /// Routes are TOML, whatever their file's name is.
-fn format_of(file: &Path, key: &ConfigKey) -> Format {
-    if key.is_reserved() { Format::Toml } else { brought::format_of(file) }
+fn format_of(file: &Path, key: &ConfigKey) -> Option<Format> {
+    if key.is_reserved() { Some(Format::Toml) } else { brought::format_of(file) }
 }
 
 impl From<args::Format> for Format {
@@ -324,13 +347,6 @@ fn author(author: &Author, origin: Origin) -> String {
     match origin {
         Origin::File => "bowline.toml".to_owned(),
         Origin::Api => author.to_string(),
-    }
-}
-
-/// Prints a document; its lines stay lines.
-fn print_text(text: &str) {
-    for line in text.lines() {
-        style::line(&style::printable(line, false));
     }
 }
 
@@ -359,10 +375,11 @@ fn history_row(version: &VersionSummary) -> Vec<String> {
     vec![version.number.to_string(), ago(version.at_unix_ms), author(&version.author, version.origin), comment]
 }
 
-fn status_row(instance: &Acknowledged, current: u64) -> Vec<String> {
+fn status_row(instance: &Acknowledged, current: Option<u64>) -> Vec<String> {
     let ack = &instance.ack;
     let (state, why) = match &ack.outcome {
-        Outcome::Applied if ack.version == current => ("current".to_owned(), String::new()),
+        Outcome::Applied if current.is_none() => ("deleted".to_owned(), String::new()),
+        Outcome::Applied if Some(ack.version) == current => ("current".to_owned(), String::new()),
         Outcome::Applied => ("behind".to_owned(), String::new()),
         Outcome::Refused { reason } => (format!("refused {}", ack.version), reason.clone()),
     };

@@ -56,6 +56,16 @@ pub(crate) fn line(text: &str) {
     let _closed = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Prints a text: to a terminal what it cannot obey, a line each; to everybody else as it is.
+pub(crate) fn text(text: &str) {
+    let mut out = std::io::stdout();
+    if out.is_terminal() {
+        text.lines().for_each(|shown| line(&printable(shown, false)));
+    } else {
+        let _closed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+}
+
 /// An error as it is shown on standard error; its lines stay lines.
 pub(crate) fn error(text: &str) -> String {
     let lines: Vec<String> = text.lines().map(plain).collect();

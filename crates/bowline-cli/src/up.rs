@@ -2,15 +2,15 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::Context as _;
-use bowline_gateway::{Follow, Gateway};
-use bowline_model::{ConfigKey, InstanceId, ServiceName, System, parse};
+use bowline_gateway::{Follow, Gateway, LastGood};
+use bowline_model::{ConfigKey, InstanceId, RouteTable, ServiceName, System, error::chain, parse};
 use bowline_observe::TraceStore;
 use bowline_provider_remote::wire::Role;
 use bowline_registry::Discovery;
@@ -251,8 +251,7 @@ impl Platform {
 
     /// Publishes what the file brings along; says what is not as the file has it.
     async fn publish(&self, system: &System, brought: &[Brought]) -> anyhow::Result<Vec<String>> {
-        let services: Vec<ServiceName> = system.services.iter().map(|service| service.name.clone()).collect();
-        brought::publish(&*self.node.config(), brought, &services).await
+        brought::publish(&*self.node.config(), brought, &brought::services(system)).await
     }
 
     async fn open_gateway(&self, args: &args::Up, system: &System) -> anyhow::Result<Option<Gateway>> {
@@ -263,26 +262,52 @@ impl Platform {
         if let Some(workers) = args.workers {
             settings.workers = usize::from(workers);
         }
-        let config = self.node.config();
-        let services: Vec<ServiceName> = system.services.iter().map(|service| service.name.clone()).collect();
-        // What was published through the API since the file last changed, or what the file says.
-        let published = config.get_config(&ConfigKey::routes()).await?;
-        let known = published.and_then(|it| Some((parse::routes(&it.document.text, &services).ok()?, it.number)));
-        let (table, runs) = known.map_or((None, None), |(table, number)| (Some(table), Some(number)));
-        let table = table.unwrap_or_else(|| system.table.clone());
-        let mut gateway = Gateway::start(settings, table, discovery, self.tracer.clone(), &self.metrics).await?;
+        let last_good = self.data_dir.join("routes.toml");
+        let start = |table| {
+            let (settings, discovery) = (settings.clone(), Arc::clone(&discovery));
+            Gateway::start(settings, table, discovery, self.tracer.clone(), &self.metrics)
+        };
+        let (table, runs, refused_before) = self.known_routes(system, &last_good).await?;
+        let (mut gateway, runs) = match (start(table).await, refused_before) {
+            // No gateway has served it yet: what was served instead still is.
+            (Err(error), Some(LastGood { table, version })) if error.is_of_table() => {
+                let error = chain(&error);
+                tracing::warn!(version = runs, error, "published routes cannot be served, those served before are");
+                (start(table).await?, Some(version))
+            }
+            (started, _) => (started?, runs),
+        };
         gateway.follow(Follow {
-            config,
-            services,
+            config: self.node.config(),
+            services: brought::services(system),
             instance: InstanceId::new("gateway-1").expect("it is an id"),
             service: ServiceName::new("gateway").expect("it is a name"),
-            last_good: Some(self.data_dir.join("routes.toml")),
+            last_good: Some(last_good),
             runs,
         });
         let handle = gateway.handle();
         let explainer = move |request| -> BoxFuture<'static, _> { Box::pin(explain::answer(handle.clone(), request)) };
         self.node.set_explainer(Explainer::new(explainer));
         Ok(Some(gateway))
+    }
+
+    /// What was published through the API since the file last changed, or what the file says, with its
+    /// version. Beside it, what a gateway served last if that is another one.
+    async fn known_routes(
+        &self,
+        system: &System,
+        last_good: &Path,
+    ) -> anyhow::Result<(RouteTable, Option<u64>, Option<LastGood>)> {
+        let services = brought::services(system);
+        let published = self.node.config().get_config(&ConfigKey::routes()).await?;
+        let published = published.and_then(|it| Some((parse::routes(&it.document.text, &services).ok()?, it.number)));
+        let Some((table, version)) = published else { return Ok((system.table.clone(), None, None)) };
+        let path = last_good.to_path_buf();
+        let served = task::spawn_blocking(move || LastGood::read(&path, &services)).await?;
+        // It may name a service that is gone.
+        let served = served.inspect_err(|error| tracing::warn!(%error, "the last good routes are of no use"));
+        let served = served.ok().flatten().filter(|served| served.version != version);
+        Ok((table, Some(version), served))
     }
 }
 

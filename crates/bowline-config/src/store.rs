@@ -183,16 +183,21 @@ impl StoreConfig {
         Ok((txn.put(entry::head_key(key), entry::encode(&head)).put(entry::version_key(key, number), kept), version))
     }
 
-    /// The versions that have to go when one of that size comes.
+    /// The versions that have to go when one of that size comes; `spared` stays, and counts.
     async fn beyond_bounds(&self, key: &ConfigKey, bytes: usize, spared: Option<u64>) -> Result<Vec<String>, Error> {
         let spared = spared.map(|number| entry::version_key(key, number));
+        let is_spared = |kept: &Entry| spared.as_deref() == Some(&*kept.key);
+        let kept = self.entries(&entry::versions(key)).await?;
         let (mut count, mut bytes) = (1, bytes);
+        for spared in kept.iter().filter(|kept| is_spared(kept)) {
+            count += 1;
+            bytes += spared.value.len();
+        }
         let mut gone = Vec::new();
-        for kept in self.entries(&entry::versions(key)).await?.into_iter().rev() {
+        for kept in kept.iter().rev().filter(|kept| !is_spared(kept)) {
             count += 1;
             bytes += kept.value.len();
-            let is_spared = spared.as_deref() == Some(&*kept.key);
-            if (count > VERSIONS_MAX || bytes > HISTORY_BYTES_MAX) && !is_spared {
+            if count > VERSIONS_MAX || bytes > HISTORY_BYTES_MAX {
                 gone.push(kept.key.to_string());
             }
         }

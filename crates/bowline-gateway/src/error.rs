@@ -157,6 +157,14 @@ impl PolicyError {
 }
 
 impl Error {
+    /// Whether it is for the table: another one may be served.
+    pub fn is_of_table(&self) -> bool {
+        match self {
+            Self::AddressTaken { .. } | Self::Listen { .. } | Self::Worker { .. } => false,
+            Self::DuplicateRoute { .. } | Self::UnknownAuth { .. } | Self::Policy { .. } | Self::Route { .. } => true,
+        }
+    }
+
     /// The code it answers to.
     pub fn code(&self) -> Code {
         match self {

@@ -72,7 +72,7 @@ pub(crate) enum ConfigCommand {
         #[command(flatten)]
         query: Query,
     },
-    /// Deletes a document with its history; who runs it keeps what it has
+    /// Deletes a document; who runs it keeps what it has, and a rollback brings it back
     Delete {
         #[command(flatten)]
         key: Key,
@@ -155,9 +155,9 @@ pub(crate) struct Get {
 #[derive(Debug, clap::Args)]
 #[group(skip)] // its name is the command's
 pub(crate) struct Set {
-    /// The file with the document: .toml, .json, or any other as text; - is standard input
+    /// The file with the document, as .toml, .json or .txt; - is standard input
     pub(crate) file: PathBuf,
-    /// The document's format, where the file's name does not tell
+    /// The document's format [default: what the file's name tells, else that of the current version, else text]
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
     /// Only if this is the current version; 0: only if there is none
@@ -199,7 +199,8 @@ pub(crate) struct Diff {
 #[derive(Debug, clap::Args)]
 #[group(skip)] // its name is the command's
 pub(crate) struct Rollback {
-    /// The version whose document is published again [default: the one before the current one]
+    /// The version whose document is published again [default: the one before the current one, or the
+    /// last one of a deleted document]
     #[arg(value_name = "VERSION")]
     pub(crate) to: Option<u64>,
     #[command(flatten)]

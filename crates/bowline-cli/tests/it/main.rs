@@ -3,6 +3,7 @@
 
 mod access;
 mod bad_files;
+mod config;
 mod crash;
 mod harness;
 mod shop;
