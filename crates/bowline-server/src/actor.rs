@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use bowline_provider_remote::wire::{AuditActor, Role};
 
+use crate::secret;
+
 tokio::task_local! {
     static ACTING: Acting;
 }
@@ -35,7 +37,7 @@ impl Acting {
             None => AuditActor::Anonymous { address },
             Some(Holder { id, name, role }) => AuditActor::Token { id, name, role, address },
         };
-        let mut operation = format!("{method} {path}");
+        let mut operation = format!("{method} {}", without_tokens(path));
         operation.truncate(operation.floor_char_boundary(OPERATION_BYTES_MAX));
         Self { actor, operation: Some(operation) }
     }
@@ -44,6 +46,12 @@ impl Acting {
     fn process() -> Self {
         Self { actor: AuditActor::Bowline, operation: None }
     }
+}
+
+/// The path without the tokens that somebody took for ids: it is logged and kept.
+fn without_tokens(path: &str) -> String {
+    let shown = |part| if secret::token_id(part).is_some() { "(a token)" } else { part };
+    path.split('/').map(shown).collect::<Vec<_>>().join("/")
 }
 
 /// Who acts in this task.

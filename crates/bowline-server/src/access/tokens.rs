@@ -68,7 +68,7 @@ pub(crate) async fn list(State(shared): State<Shared>) -> Result<Json<wire::Toke
     params(("id" = String, Path, description = "the token's id")),
     responses(
         (status = 204, description = "it is gone"),
-        (status = 400, description = "the root token cannot be revoked"),
+        (status = 400, description = "the root token cannot be revoked, or it is a token and no id"),
         (status = 401, description = "no token, or a bad one"), (status = 403, description = "not an administrator's"),
         (status = 404, description = "no token has that id")))]
 pub(crate) async fn revoke(
@@ -79,6 +79,10 @@ pub(crate) async fn revoke(
     if id == ROOT_ID {
         let detail = "the root token is not revoked: delete root.token in the data folder and restart Bowline, which makes a new one";
         return Err(ApiError::new(Code::FailedPrecondition, detail));
+    }
+    if let Some(its_id) = secret::token_id(&id) {
+        let detail = format!("this is a token, which is told to nobody: give its id, `{its_id}`");
+        return Err(ApiError::new(Code::InvalidArgument, detail));
     }
     let is_gone = secret::is_token_id(&id)
         && shared.access.revoke(&id).await.map_err(|error| ApiError::of(error.code(), &error))?;

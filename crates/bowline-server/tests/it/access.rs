@@ -151,6 +151,18 @@ async fn a_revoked_token_ends_at_once_and_an_expired_one_in_time() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_taken_for_an_id_is_told_to_nobody() {
+    let fixture = Fixture::start().await;
+    let token = fixture.token("ci", "editor").await.token;
+    let path = format!("/v1/tokens/{}", token.expose());
+    let detail = fixture.ask_as(&fixture.root(), "DELETE", &path, "").await.problem(400, "invalid_argument");
+    assert!(detail.contains("its id") && !detail.contains(token.expose()), "{detail}");
+    fixture.ask_as(&token, "DELETE", &path, "").await.problem(403, "permission_denied");
+    let refused = fixture.audit("?class=refused").await.entries;
+    assert_eq!(refused[0].operation.as_deref(), Some("DELETE /v1/tokens/(a token)"));
+}
+
+#[tokio::test]
 async fn a_token_that_breaks_a_rule_is_not_made() {
     let fixture = Fixture::start().await;
     let long = "a".repeat(65);

@@ -290,6 +290,42 @@ async fn bowlines_own_documents_need_an_administrator_and_a_judge() {
 }
 
 #[tokio::test]
+async fn no_other_spelling_of_a_path_changes_bowlines_own_documents() {
+    let dir = bowline_testkit::temp_dir();
+    let place = settings(&dir, Some(([127, 0, 0, 1], 0).into()));
+    let node = Node::start_with_routes(place, metric::Registry::default(), RoutesCheck::new(|_| Ok(()))).await.unwrap();
+    let fixture = Fixture::of(dir, node);
+    let before = fixture.node.config().set_config(&ConfigKey::routes(), draft("a = 1")).await.unwrap();
+    fixture.node.config().set_config(&ConfigKey::routes(), draft("a = 2")).await.unwrap();
+    let current =
+        fixture.node.config().rollback(&ConfigKey::routes(), before.number, Author::anonymous()).await.unwrap();
+    for target in ["/v1/config/%62owline/routes", "/v1/config/bowl%69ne/%72outes", "/v1/config/bowline/routes?"] {
+        fixture.ask("PUT", target, publication("a = 3")).await.problem(401, "unauthenticated");
+        fixture.ask("DELETE", target, "").await.problem(401, "unauthenticated");
+    }
+    for target in ["/v1/config/bowline/%72outes/rollback", "/v1/config/%62owline/routes/rollback"] {
+        fixture.ask("POST", target, r#"{"to":2}"#).await.problem(401, "unauthenticated");
+    }
+    for target in [
+        "/v1/config//bowline/routes",
+        "/v1/config/bowline%2Froutes",
+        "/v1/config/shop/../bowline/routes",
+        "/v1/config/shop/%2e%2e/bowline/routes",
+        "/v1/config/x%2F..%2Fbowline/routes",
+        "/v1/config/Bowline/routes",
+        "/v1/config/bowline%00/routes",
+        "/v1//config/bowline/routes",
+        "/V1/config/bowline/routes",
+    ] {
+        for method in ["PUT", "POST", "PATCH", "DELETE", "OPTIONS", "put"] {
+            let answer = fixture.ask(method, target, publication("a = 3")).await;
+            assert!(answer.status >= 400, "{method} {target}: {answer:?}");
+        }
+    }
+    assert_eq!(fixture.node.config().get_config(&ConfigKey::routes()).await.unwrap(), Some(current));
+}
+
+#[tokio::test]
 async fn the_origin_is_the_servers_to_say() {
     let fixture = Fixture::start().await;
     let claimed = Draft { origin: Origin::File, author: Author::new("root").unwrap(), ..draft("a = 1") };
