@@ -15,8 +15,8 @@ use serde_json::Value;
 use crate::harness::{Answer, Home, Running, ask, eventually};
 
 const SHOP: &str = "shop.localhost";
-/// A change is live within this.
-const LIVE_WITHIN: Duration = Duration::from_secs(1);
+/// A change is live within a second; here on a machine that builds and tests other things meanwhile.
+const LIVE_WITHIN: Duration = Duration::from_secs(5);
 const LIMITS: &str = "items_max = 100\nquantity_max = 1\nunit_price_max = 1000000000\ntotal_max = 100000000\n";
 
 /// The shop with two instances of order, so that "every instance" means something.
