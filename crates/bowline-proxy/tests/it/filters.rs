@@ -129,7 +129,7 @@ async fn what_clients_may_not_say_is_gone_before_a_filter_looks_and_what_it_says
     let text = raw(
         proxy.addr(),
         b"GET /a HTTP/1.1\r\nhost: a\r\nx-bowline-subject: eve\r\nx-bowline-subject: mallory\r\n\
-          connection: x-bowline-subject, close\r\n\r\n",
+          x-bowline_subject: eve\r\nX_Bowline-Subject: eve\r\nconnection: x-bowline-subject, close\r\n\r\n",
     )
     .await;
     assert!(text.contains("x-bowline-subject: ada\n"), "{text}");
