@@ -150,6 +150,18 @@ async fn a_refusal_is_a_problem_and_passes_what_answers_pass() {
 }
 
 #[tokio::test]
+async fn an_answer_for_a_route_without_weight_passes_what_its_answers_pass() {
+    let (log, fake) = (Log::default(), Fake::named("a"));
+    let mut idle = route("a", "/a");
+    idle.backends[0].weight = 0;
+    let own = log.filter("route", |_| Verdict::Pass);
+    let proxy = Proxy::start_filtered(&idle, &[fake.instance("a", "a-1")], None, &own);
+    let seen = proxy.get("/a").await;
+    seen.assert_refused(503, "unavailable", "no_backend");
+    assert_eq!(seen.headers["x-passed"], "route");
+}
+
+#[tokio::test]
 async fn whom_the_listener_refuses_does_not_learn_which_routes_there_are() {
     let (log, fake) = (Log::default(), Fake::named("a"));
     let own = log.filter("route", |_| Verdict::Pass);
