@@ -248,6 +248,20 @@ async fn a_secret_signs_what_it_checks_and_no_public_key_does() {
 }
 
 #[tokio::test]
+async fn a_secret_that_was_replaced_signs_no_more_once_a_table_is_taken_in() {
+    let (old, new) = (b"0123456789abcdef0123456789abcdef", b"another secret of thirty-two bytes");
+    let secret = TempFile::new(old);
+    let table = demanding(provider(&[JwtAlgorithm::Hs256], JwtKeys::Secret(SecretSource::File(secret.name()))));
+    let guarded = Guarded::start(table.clone()).await;
+    let (token, renewed) = (Key::secret("", old).token("u-1"), Key::secret("", new).token("u-1"));
+    assert_eq!(guarded.get_with(&token).await.status, 200);
+    std::fs::write(&secret.0, new).unwrap();
+    guarded.gateway.set_table(&table).unwrap();
+    assert_eq!(guarded.get_with(&token).await.status, 401, "also of those found good before");
+    assert_eq!(guarded.get_with(&renewed).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_secret_that_cannot_be_used_is_an_error_of_the_table() {
     let key = Key::ed("ed");
     let served = KeyServer::start(&[&key]);
