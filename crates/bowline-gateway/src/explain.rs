@@ -146,9 +146,15 @@ pub(crate) async fn explain(current: &Current, ask: Ask) -> Explanation {
     };
     let (route, chain) = (&current.table.routes[found.route], &current.chains.routes[found.route]);
     let upstreams = &current.upstreams[found.route];
-    let inside = chain.examine(&head.headers, client, is_preflight, at_door.identity.clone()).await;
+    let refusal = at_door.refusal.or(refusal);
+    let inside = if refusal.is_none() {
+        chain.examine(&head.headers, client, is_preflight, at_door.identity).await
+    } else {
+        // It does not come so far.
+        Examined { identity: at_door.identity, ..Examined::default() }
+    };
     let (auth, limit) = (auth_state(chain, &inside), limit_state(chain, &inside));
-    let refusal = at_door.refusal.or(refusal).or(inside.refusal);
+    let refusal = refusal.or(inside.refusal);
     let refusal = if refusal.is_none() && !is_preflight { away(route, upstreams) } else { refusal };
     let answered = if is_preflight && refusal.is_none() { Some(204) } else { None };
     let Explanation { status, reason, detail, .. } = refused(refusal);

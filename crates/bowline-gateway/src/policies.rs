@@ -85,7 +85,9 @@ impl Policies {
         known.ok_or_else(unknown).map(Some)
     }
 
-    /// The authenticator of a provider: the one that is there, if the provider is as it was.
+    /// The authenticator of a provider: the one that is there, if the provider is as it was. Not where it
+    /// has a shared secret, which is read anew with each table: it may be another, though it stands where it
+    /// stood.
     fn authenticator(
         &self,
         provider: &AuthProvider,
@@ -98,6 +100,7 @@ impl Policies {
         };
         if let Some((same, auth)) = self.auth.get(&provider.name)
             && same == provider
+            && !matches!(keys, Some(Keys::Secret(_)))
         {
             return Ok(Arc::clone(auth));
         }

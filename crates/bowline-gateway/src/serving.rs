@@ -58,7 +58,7 @@ impl Handle {
     /// A backend whose route's name and service were there before keeps its breakers, budget and load; a
     /// breaker begins anew only where the route's breaker policy changed. A limit keeps its counts where the
     /// name of its route and its policy are as they were; a provider its keys, and what it knows of tokens,
-    /// where it is as it was.
+    /// where it is as it was; a shared secret is read anew.
     ///
     /// # Errors
     /// Any that names a place in the table; what was served before stays, whole.

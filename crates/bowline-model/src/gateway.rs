@@ -302,6 +302,15 @@ pub fn is_header_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= 256 && text.bytes().all(is_token)
 }
 
+/// Whether Bowline itself speaks in the header of that name, in lower case: a client's own reaches no service.
+///
+/// `_` counts as `-` wherever it stands, as it does to services behind CGI and its kin.
+pub fn is_own_header(name: &str) -> bool {
+    const PREFIX: &[u8] = b"x-bowline-";
+    let alike = |(byte, own): (u8, &u8)| byte == *own || (byte == b'_' && *own == b'-');
+    name.len() >= PREFIX.len() && name.bytes().zip(PREFIX).all(alike)
+}
+
 impl fmt::Display for LimitPolicy {
     /// `100/s, burst 200, by subject`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

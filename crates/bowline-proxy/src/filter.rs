@@ -13,8 +13,8 @@ use http::{HeaderMap, Response, request, response};
 ///
 /// A request passes, in this order: its route's [`Filter::begin`], the listener's [`Filter::admit`], and,
 /// where a route was found, that route's [`Filter::admit`]. Its route is looked up before anything is
-/// demanded, so that an answer of the listener's has what the route's answers have; whether there is one is
-/// told only to those whom the listener admits.
+/// demanded, so that an answer of the listener's has what the route's answers have; by the
+/// status and the reason whether there is one is told only to those whom the listener admits.
 ///
 /// Filters see requests as they are forwarded: what is meant for one hop, and what only Bowline may say,
 /// is taken away before. What a filter sets is therefore not taken away.

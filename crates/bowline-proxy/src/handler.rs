@@ -132,28 +132,25 @@ impl Worker {
         let host = found.as_mut().map_or(NO_HOST, |found| std::mem::replace(&mut found.host, NO_HOST));
         headers::prepare_request(&mut parts.headers, host, client, seen);
         let mut visitor = Visitor { head: &mut parts, address, exits };
-        if let Some(listener) = &snapshot.listener {
-            let filter = found.as_ref().ok().and_then(|found| snapshot.routes[found.route].filter.as_deref());
-            let is_preflight = found.as_ref().is_ok_and(|found| found.is_preflight);
-            visitor.begin(filter, is_preflight, record);
-            if let Some(answer) = visitor.ask(&**listener, is_preflight, record).await? {
-                return Ok(Forwarded::Here(answer));
-            }
+        let filter = found.as_ref().ok().and_then(|found| snapshot.routes[found.route].filter.as_deref());
+        let is_preflight = found.as_ref().is_ok_and(|found| found.is_preflight);
+        if let Some(filter) = filter {
+            filter.begin(&mut visitor.visit(is_preflight, record));
         }
-        let Found { route: place, is_preflight, .. } = found?;
+        if let Some(listener) = &snapshot.listener
+            && let Some(answer) = visitor.ask(&**listener, is_preflight, record).await?
+        {
+            return Ok(Forwarded::Here(answer));
+        }
+        let Found { route: place, .. } = found?;
         let route = &snapshot.routes[place];
         let backend = route.pick().ok_or(Error::NoBackend)?;
         record.choose(&Chosen { snapshot: Rc::clone(&snapshot), route: place, backend }, &visitor.head.method);
-        if let Some(filter) = &route.filter {
-            if snapshot.listener.is_none() {
-                visitor.begin(Some(&**filter), is_preflight, record);
-            }
-            upgrade?;
-            if let Some(answer) = visitor.ask(&**filter, is_preflight, record).await? {
-                return Ok(Forwarded::Here(answer));
-            }
-        } else {
-            upgrade?;
+        upgrade?;
+        if let Some(filter) = filter
+            && let Some(answer) = visitor.ask(filter, is_preflight, record).await?
+        {
+            return Ok(Forwarded::Here(answer));
         }
         let body = rest.pass_on(route.body_max)?;
         let request = Request::from_parts(parts, body);
@@ -192,12 +189,6 @@ impl Visitor<'_> {
     fn visit<'a>(&'a mut self, is_preflight: bool, record: &'a mut Record) -> Visit<'a> {
         let (head, client, exits) = (&mut *self.head, self.address, &mut *self.exits);
         Visit { head, client, is_preflight, has_waited: false, span: &mut record.span, exits }
-    }
-
-    fn begin(&mut self, filter: Option<&dyn Filter>, is_preflight: bool, record: &mut Record) {
-        if let Some(filter) = filter {
-            filter.begin(&mut self.visit(is_preflight, record));
-        }
     }
 
     /// Asks a filter until it has decided: what it answers in the place of the service, if anything.

@@ -8,6 +8,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use bowline_model::gateway::is_own_header;
 use bowline_telemetry::{SpanContext, TraceId, propagation};
 use bowline_transport::{
     forward::{self, Forwarded},
@@ -20,9 +21,6 @@ use http::{
 };
 
 use crate::error::Error;
-
-/// Request headers that only Bowline itself says begin with one of these.
-const INTERNAL_PREFIXES: [&str; 2] = ["x-bowline-", "x_bowline_"];
 
 /// The most headers that are added to a request on its way: four here, and the caller's trace and time.
 const ADDED_MAX: usize = 6;
@@ -66,7 +64,7 @@ impl Seen {
                 "tracestate" => seen.state = true,
                 // The other names that matter begin so: `forwarded`, `true-client-ip`, `x-…`, `x_…`.
                 other if other.starts_with(['f', 't', 'x']) => {
-                    seen.internal |= is_internal(other);
+                    seen.internal |= is_own_header(other);
                     seen.forwarded |= forward::is_forwarded(other);
                     seen.trace |= other.starts_with("x-b3-");
                 }
@@ -211,13 +209,8 @@ pub(crate) fn add_trace_id(headers: &mut HeaderMap, trace_id: TraceId) {
     headers.insert(TRACE_ID, HeaderValue::from_bytes(&text).expect("hex digits are a header value"));
 }
 
-/// Whether only Bowline itself says it; `_` counts as `-`, as it does to services behind CGI.
-fn is_internal(name: &str) -> bool {
-    INTERNAL_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
-
 fn remove_internal(headers: &mut HeaderMap) {
-    let internal: Vec<HeaderName> = headers.keys().filter(|name| is_internal(name.as_str())).cloned().collect();
+    let internal: Vec<HeaderName> = headers.keys().filter(|name| is_own_header(name.as_str())).cloned().collect();
     for name in internal {
         headers.remove(name);
     }
@@ -291,6 +284,8 @@ mod tests {
             "x-forwarded-prefix",
             "x_forwarded_for",
             "x_bowline_reason",
+            "x-bowline_subject",
+            "x_bowline-subject",
             "x-real-ip",
             "x-original-url",
             "true-client-ip",

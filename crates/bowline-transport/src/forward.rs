@@ -4,6 +4,7 @@
 
 use std::{fmt::Write as _, net::IpAddr};
 
+use bowline_model::gateway::is_own_header;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Headers meant for one hop, whether `Connection` names them or not.
@@ -170,7 +171,7 @@ pub fn is_trailer(name: &HeaderName) -> bool {
     !HOP_BY_HOP.contains(name)
         && !NEVER_TRAILERS.contains(name)
         && !is_forwarded(name.as_str())
-        && !begins_alike(name.as_str(), "x-bowline-")
+        && !is_own_header(name.as_str())
 }
 
 /// The trailers without those that [`is_trailer`] refuses.

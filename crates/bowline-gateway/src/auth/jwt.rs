@@ -89,13 +89,13 @@ impl Jwt {
 
     /// Whose token it is, by the keys as they are known.
     fn identify(&self, token: &[u8], may_wait: bool) -> Outcome {
-        let refresh = |jwks: &Jwks| if may_wait { jwks.refresh(time::now()) } else { None };
+        let refresh = |jwks: &Jwks, known| if may_wait { jwks.refresh(known, time::now()) } else { None };
         let set = match &self.keys {
             Keys::Secret(_) => None,
             Keys::Set(jwks) => match jwks.current() {
                 Some(set) => Some((jwks, set)),
                 // It is not the client's fault, and not known whether it would be refused.
-                None => return refresh(jwks).map_or_else(|| self.no_keys(), Outcome::Later),
+                None => return refresh(jwks, None).map_or_else(|| self.no_keys(), Outcome::Later),
             },
         };
         let edition = set.as_ref().map_or(0, |(_, set)| set.edition);
@@ -111,7 +111,7 @@ impl Jwt {
             }
             Checked::Unbelieved(why) => self.refuse(why),
             // The issuer may have a new one.
-            Checked::UnknownKey => set.and_then(|(jwks, _)| refresh(jwks)).map_or_else(
+            Checked::UnknownKey => set.and_then(|(jwks, set)| refresh(jwks, Some(set.edition))).map_or_else(
                 || self.refuse("the token is signed with a key that the issuer does not list"),
                 Outcome::Later,
             ),

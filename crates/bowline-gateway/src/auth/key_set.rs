@@ -11,6 +11,7 @@ use bowline_runtime::{
     rand, task,
     time::{self, Instant},
 };
+use bytes::Bytes;
 use jsonwebtoken::{
     DecodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse},
@@ -59,6 +60,8 @@ pub(crate) struct KeySet {
     keys: Vec<Key>,
     /// Another set has another number.
     pub(super) edition: u64,
+    /// What it was read from.
+    document: Bytes,
 }
 
 struct Key {
@@ -91,7 +94,7 @@ pub(super) enum Lookup<'a> {
 impl KeySet {
     /// Reads a set. Keys that are not for checking signatures of ours are left out, as a set may have
     /// some for others (RFC 7517, 5).
-    fn parse(document: &[u8], edition: u64) -> Result<Self, KeySetError> {
+    fn parse(document: Bytes, edition: u64) -> Result<Self, KeySetError> {
         #[derive(Deserialize)]
         struct Document {
             keys: Vec<serde_json::Value>,
@@ -99,12 +102,12 @@ impl KeySet {
         if document.len() > KEY_SET_BYTES_MAX {
             return Err(KeySetError::TooLong);
         }
-        let Document { keys } = serde_json::from_slice(document).map_err(KeySetError::Json)?;
+        let Document { keys } = serde_json::from_slice(&document).map_err(KeySetError::Json)?;
         if keys.len() > KEYS_MAX {
             return Err(KeySetError::TooMany);
         }
         let keys: Vec<Key> = keys.into_iter().filter_map(Key::read).collect();
-        if keys.is_empty() { Err(KeySetError::Empty) } else { Ok(Self { keys, edition }) }
+        if keys.is_empty() { Err(KeySetError::Empty) } else { Ok(Self { keys, edition, document }) }
     }
 
     /// The key of that name for that algorithm.
@@ -206,16 +209,28 @@ impl Jwks {
         self.shared.current.load_full()
     }
 
+    fn edition(&self) -> Option<u64> {
+        self.shared.current.load().as_ref().map(|set| set.edition)
+    }
+
     /// Has the set fetched anew, unless that was done a moment ago: what ends with the fetch, or with the
     /// longest wait. However many ask, there is one fetch at a time.
     ///
+    /// `known` is the edition that does not do, if there was one. Where another has come since, there is
+    /// nothing to wait for.
+    ///
     /// While there is no set at all it ends with the first good fetch: at a start, the service that serves
     /// the set may be known a moment after the gateway is open.
-    pub(super) fn refresh(&self, now: Instant) -> Option<BoxFuture<'static, ()>> {
+    pub(super) fn refresh(&self, known: Option<u64>, now: Instant) -> Option<BoxFuture<'static, ()>> {
         let Shared { settings, progress, wanted, .. } = &*self.shared;
-        let has_none = self.shared.current.load().is_none();
-        let mut seen = None;
+        let has_none = known.is_none();
+        let (mut seen, mut has_changed) = (None, false);
         progress.send_if_modified(|progress| {
+            // Looked at here, where a fetch that has ended is seen with the set that it gave.
+            has_changed = self.edition() != known;
+            if has_changed {
+                return false;
+            }
             let is_due =
                 progress.ended_at.is_none_or(|ended| now.saturating_duration_since(ended) >= settings.refresh_min);
             if progress.is_under_way || is_due || has_none {
@@ -227,6 +242,9 @@ impl Jwks {
             }
             false
         });
+        if has_changed {
+            return Some(Box::pin(std::future::ready(())));
+        }
         let (seen, wait_max, shared) = (seen?, settings.wait_max, Arc::clone(&self.shared));
         Some(Box::pin(async move {
             let mut progress = shared.progress.subscribe();
@@ -266,13 +284,10 @@ fn retry_wait(failed_count: u32) -> Duration {
 
 impl Shared {
     /// Takes what a fetch gave; answers whether it is a set.
-    fn end(&self, fetched: Result<bytes::Bytes, SourceError>) -> bool {
-        let edition = self.progress.borrow().ended_count;
-        let failure = match fetched.map(|document| KeySet::parse(&document, edition)) {
-            Ok(Ok(set)) => {
-                tracing::debug!(source = self.name, keys = set.keys.len(), "key set fetched");
+    fn end(&self, fetched: Result<Bytes, SourceError>) -> bool {
+        let failure = match fetched.map(|document| self.take(document)) {
+            Ok(Ok(())) => {
                 self.fetched.increment();
-                self.current.store(Some(Arc::new(set)));
                 None
             }
             Ok(Err(error)) => Some(chain(&error)),
@@ -292,14 +307,32 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Takes in a document. The one that is there is no other edition: were it, whoever names unknown keys
+    /// would have each token that was found good by it checked again and again.
+    fn take(&self, document: Bytes) -> Result<(), KeySetError> {
+        if self.current.load().as_ref().is_some_and(|set| set.document == document) {
+            return Ok(());
+        }
+        let set = KeySet::parse(document, self.progress.borrow().ended_count)?;
+        tracing::debug!(source = self.name, keys = set.keys.len(), "key set fetched");
+        self.current.store(Some(Arc::new(set)));
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const ED: &str = r#"{"kty":"OKP","crv":"Ed25519","kid":"ed","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
 
+    fn document(keys: &str) -> Bytes {
+        format!("{{\"keys\":[{keys}],\"other\":1}}").into()
+    }
+
     fn set(keys: &str) -> Result<KeySet, KeySetError> {
-        KeySet::parse(format!("{{\"keys\":[{keys}],\"other\":1}}").as_bytes(), 0)
+        KeySet::parse(document(keys), 0)
     }
 
     #[test]
@@ -330,11 +363,52 @@ mod tests {
     #[test]
     fn what_is_no_key_set_is_refused() {
         for bad in ["", "[]", "{}", r#"{"keys":1}"#] {
-            assert!(matches!(KeySet::parse(bad.as_bytes(), 0), Err(KeySetError::Json(_))), "{bad}");
+            assert!(matches!(KeySet::parse(bad.into(), 0), Err(KeySetError::Json(_))), "{bad}");
         }
         assert!(matches!(set(&vec![ED; KEYS_MAX + 1].join(",")), Err(KeySetError::TooMany)));
         let long = " ".repeat(KEY_SET_BYTES_MAX + 1);
-        assert!(matches!(KeySet::parse(long.as_bytes(), 0), Err(KeySetError::TooLong)));
+        assert!(matches!(KeySet::parse(long.into(), 0), Err(KeySetError::TooLong)));
+    }
+
+    fn shared() -> Shared {
+        let (fetched, failed) = (Counter::default(), Counter::default());
+        let (progress, current, wanted) = (watch::Sender::default(), ArcSwapOption::empty(), Notify::new());
+        let settings = KeySetSettings::default();
+        Shared { name: String::new(), settings, current, progress, wanted, fetched, failed }
+    }
+
+    /// Between looking for a key and asking for a fetch, a fetch may end.
+    #[tokio::test(start_paused = true)]
+    async fn who_missed_a_fetch_looks_again_at_once() {
+        let keeping = task::Guarded::new(task::spawn(std::future::pending()));
+        let jwks = Jwks { shared: Arc::new(shared()), _keeping: keeping };
+        let mut known = None;
+        for id in ["a", "b"] {
+            assert!(jwks.shared.end(Ok(document(&ED.replace(r#""ed""#, &format!("{id:?}"))))));
+            let begun = time::now();
+            jwks.refresh(known, begun).expect("there is another set to look at").await;
+            assert_eq!((time::now(), jwks.shared.progress.borrow().is_under_way), (begun, false));
+            known = jwks.edition();
+        }
+        assert!(jwks.refresh(known, time::now()).is_none(), "that was done a moment ago");
+    }
+
+    #[test]
+    fn only_another_document_is_another_edition() {
+        let shared = shared();
+        let edition = || shared.current.load().as_ref().unwrap().edition;
+        assert!(shared.end(Ok(document(ED))));
+        let first = edition();
+        assert!(shared.end(Ok(document(ED))));
+        assert_eq!((edition(), shared.fetched.get()), (first, 2));
+        let other = document(&ED.replace(r#""ed""#, r#""other""#));
+        assert!(shared.end(Ok(other.clone())));
+        let second = edition();
+        assert_ne!(second, first);
+        assert!(!shared.end(Ok(Bytes::new())));
+        assert!(shared.end(Ok(other)) && edition() == second, "the last good one stayed");
+        assert!(shared.end(Ok(document(ED))));
+        assert!(![first, second].contains(&edition()), "what came back is another edition, too");
     }
 
     #[test]

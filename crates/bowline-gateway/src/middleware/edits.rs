@@ -1,9 +1,10 @@
 //! Headers that are removed, set and added.
 
-use bowline_model::gateway::HeaderEdits;
+use std::sync::Arc;
+
+use bowline_model::gateway::{HeaderEdits, is_own_header};
 use bowline_proxy::Visit;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use std::sync::Arc;
 
 use super::Middleware;
 use crate::error::PolicyError;
@@ -59,8 +60,7 @@ impl Edits {
 fn name(text: &str) -> Result<HeaderName, PolicyError> {
     let invalid = || PolicyError::Header { header: text.to_owned() };
     let name = HeaderName::from_bytes(text.as_bytes()).map_err(|_| invalid())?;
-    let is_ours = ["x-bowline-", "x_bowline_"].iter().any(|prefix| name.as_str().starts_with(prefix));
-    if is_ours || FRAMING.contains(&name.as_str()) {
+    if is_own_header(name.as_str()) || FRAMING.contains(&name.as_str()) {
         return Err(PolicyError::ReservedHeader { header: text.to_owned() });
     }
     Ok(name)

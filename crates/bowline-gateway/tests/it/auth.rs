@@ -37,9 +37,18 @@ struct Guarded {
 
 impl Guarded {
     async fn start(table: RouteTable) -> Self {
+        Self::start_with(table, EAGER).await
+    }
+
+    /// For tests where there are no keys to wait for.
+    async fn start_impatient(table: RouteTable) -> Self {
+        Self::start_with(table, KeySetSettings { wait_max: time::Duration::from_millis(50), ..EAGER }).await
+    }
+
+    async fn start_with(table: RouteTable, key_sets: KeySetSettings) -> Self {
         let order = HttpServer::start(|_| Answer::Status(200, "order".to_owned()));
         let registry = FakeRegistry::new(&[instance("order", "o-1", order.addr())]);
-        let settings = Settings { workers: 2, key_sets: EAGER, ..Settings::new(([127, 0, 0, 1], 0).into()) };
+        let settings = Settings { workers: 2, key_sets, ..Settings::new(([127, 0, 0, 1], 0).into()) };
         let gateway = start_with(&registry, table, settings, Tracer::disabled()).await.unwrap();
         Self { gateway, order, registry }
     }
@@ -195,8 +204,9 @@ async fn a_token_that_was_good_is_refused_when_it_has_ended() {
     let keys = KeyServer::start(&[&key]);
     let guarded = Guarded::start(demanding(provider(&[JwtAlgorithm::EdDsa], keys.keys()))).await;
     let mut short = claims("u-1");
-    // With the leeway, it ends in about a second.
-    short["exp"] = json!(at(-29));
+    assert_eq!(guarded.get_with(&key.token("u-1")).await.status, 200, "the keys are there");
+    // With the leeway, it ends in two to three seconds.
+    short["exp"] = json!(at(-27));
     let token = key.sign(&key.header(), &short);
     assert_eq!(guarded.get_with(&token).await.status, 200);
     let ending = async { while guarded.get_with(&token).await.status == 200 {} };
@@ -245,6 +255,20 @@ async fn a_secret_signs_what_it_checks_and_no_public_key_does() {
     assert_eq!(guarded.get_with(&good.token("u-1")).await.status, 200);
     // A secret has no name that a token would have to say.
     assert_eq!(guarded.get_with(&good.sign(&json!({"alg": "HS256"}), &claims("u-1"))).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_secret_that_was_replaced_signs_no_more_once_a_table_is_taken_in() {
+    let (old, new) = (b"0123456789abcdef0123456789abcdef", b"another secret of thirty-two bytes");
+    let secret = TempFile::new(old);
+    let table = demanding(provider(&[JwtAlgorithm::Hs256], JwtKeys::Secret(SecretSource::File(secret.name()))));
+    let guarded = Guarded::start(table.clone()).await;
+    let (token, renewed) = (Key::secret("", old).token("u-1"), Key::secret("", new).token("u-1"));
+    assert_eq!(guarded.get_with(&token).await.status, 200);
+    std::fs::write(&secret.0, new).unwrap();
+    guarded.gateway.set_table(&table).unwrap();
+    assert_eq!(guarded.get_with(&token).await.status, 401, "also of those found good before");
+    assert_eq!(guarded.get_with(&renewed).await.status, 200);
 }
 
 #[tokio::test]
@@ -334,7 +358,7 @@ async fn without_any_key_nobody_is_refused_for_good() {
     let key = Key::ed("ed");
     let keys = KeyServer::start(&[&key]);
     keys.answer_with(Answer::status(500));
-    let guarded = Guarded::start(demanding(provider(&[JwtAlgorithm::EdDsa], keys.keys()))).await;
+    let guarded = Guarded::start_impatient(demanding(provider(&[JwtAlgorithm::EdDsa], keys.keys()))).await;
     let seen = guarded.get_with(&key.token("u-1")).await;
     assert_eq!(
         (seen.status.as_u16(), &seen.headers["x-bowline-reason"]),
@@ -353,7 +377,7 @@ async fn keys_come_from_a_service_of_the_system_as_soon_as_it_is_there() {
     let keys = KeyServer::start(&[&key]);
     let service = ServiceName::new("user").unwrap();
     let source = JwtKeys::Service { service, path: "/.well-known/jwks.json".to_owned() };
-    let guarded = Guarded::start(demanding(provider(&[JwtAlgorithm::EdDsa], source))).await;
+    let guarded = Guarded::start_impatient(demanding(provider(&[JwtAlgorithm::EdDsa], source))).await;
     assert_eq!(guarded.get_with(&key.token("u-1")).await.status, 503);
     guarded.registry.put(instance("user", "u-1", keys.server.addr()));
     let coming = async { while guarded.get_with(&key.token("u-1")).await.status != 200 {} };

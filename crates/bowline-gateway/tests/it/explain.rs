@@ -215,6 +215,8 @@ async fn whom_the_listener_refuses_is_told_of_that_first() {
     ] {
         let said = explained(&gateway, "GET", path, headers).await;
         assert_eq!(said.reason.as_deref(), reason, "{path} {said:?}");
+        let comes_so_far = said.limit.as_ref().is_some_and(|limit| limit.remaining.is_some());
+        assert_eq!(comes_so_far, path == "/order/1" && !headers.is_empty(), "{path} {said:?}");
         let request = Request::get(path).header("host", "a");
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let seen = ask(gateway.addr(), request).await;

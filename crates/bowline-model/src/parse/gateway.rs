@@ -6,10 +6,9 @@ use super::{
     route, schema,
     table::Table,
     value::{Value, in_ticks},
-    web,
 };
 use crate::{
-    gateway::{BURST_MAX, LIMIT_REFILL_MAX, LimitBy, LimitPolicy, ListenerPolicy, RouteTable},
+    gateway::{BURST_MAX, LIMIT_REFILL_MAX, LimitBy, LimitPolicy, ListenerPolicy, RouteTable, is_own_header},
     name::ServiceName,
     units::{self, Rate},
 };
@@ -70,7 +69,7 @@ fn limit_by(value: Value<'_>, has_subject: bool) -> Option<LimitBy> {
             "a limit by subject without `auth`",
             "add `auth`, so that subjects are known, or limit by \"address\"",
         ),
-        LimitBy::Header(name) if web::is_ours(name) => value.refuse(
+        LimitBy::Header(name) if is_own_header(name) => value.refuse(
             format!("{} is never a client's own", in_ticks(name)),
             "limit by \"subject\", \"address\" or another header",
         ),

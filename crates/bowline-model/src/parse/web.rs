@@ -3,16 +3,16 @@
 use std::net::Ipv6Addr;
 
 use super::value::{Value, in_ticks};
-use crate::{gateway::is_header_name, route::HostPattern};
+use crate::{
+    gateway::{is_header_name, is_own_header},
+    route::HostPattern,
+};
 
 /// What to write for a header's name.
 pub(super) const HEADER_NAME_RULE: &str = "use letters, digits and -: `x-canary`";
 
 /// The longest URL or path, in bytes.
 const LENGTH_MAX: usize = 1024;
-
-/// The beginning of the headers that Bowline itself speaks in.
-const OUR_PREFIX: &str = "x-bowline-";
 
 /// Headers by which a hop keeps a message apart from the next one, and says whom it is for: no rule may
 /// change them (RFC 9110, 7.6.1; RFC 9112, 6).
@@ -106,11 +106,6 @@ pub(super) fn header_name(text: &str) -> Result<String, &'static str> {
     if is_header_name(text) { Ok(text.to_ascii_lowercase()) } else { Err(HEADER_NAME_RULE) }
 }
 
-/// Whether Bowline itself speaks in that header, so that no client's own reaches a service.
-pub(super) fn is_ours(name: &str) -> bool {
-    name.starts_with(OUR_PREFIX)
-}
-
 /// The name of a header that a rule of the file may be about, lower case.
 pub(super) fn own_header(value: Value<'_>) -> Option<String> {
     let text = value.text()?;
@@ -130,7 +125,7 @@ fn own_name(text: &str) -> Result<String, (String, &'static str)> {
             "leave it to the gateway: remove it here",
         ));
     }
-    if is_ours(&name) {
+    if is_own_header(&name) {
         return Err((
             format!("the header {} is set by Bowline itself", in_ticks(&name)),
             "use a name that does not begin with `x-bowline-`",

@@ -129,7 +129,7 @@ async fn what_clients_may_not_say_is_gone_before_a_filter_looks_and_what_it_says
     let text = raw(
         proxy.addr(),
         b"GET /a HTTP/1.1\r\nhost: a\r\nx-bowline-subject: eve\r\nx-bowline-subject: mallory\r\n\
-          connection: x-bowline-subject, close\r\n\r\n",
+          x-bowline_subject: eve\r\nX_Bowline-Subject: eve\r\nconnection: x-bowline-subject, close\r\n\r\n",
     )
     .await;
     assert!(text.contains("x-bowline-subject: ada\n"), "{text}");
@@ -147,6 +147,18 @@ async fn a_refusal_is_a_problem_and_passes_what_answers_pass() {
     assert_eq!(seen.headers["x-passed"], "route");
     assert_eq!(log.take(), ["route begin", "route admit", "route leaves 401"]);
     assert_eq!(proxy.counted("a", 401), 1);
+}
+
+#[tokio::test]
+async fn an_answer_for_a_route_without_weight_passes_what_its_answers_pass() {
+    let (log, fake) = (Log::default(), Fake::named("a"));
+    let mut idle = route("a", "/a");
+    idle.backends[0].weight = 0;
+    let own = log.filter("route", |_| Verdict::Pass);
+    let proxy = Proxy::start_filtered(&idle, &[fake.instance("a", "a-1")], None, &own);
+    let seen = proxy.get("/a").await;
+    seen.assert_refused(503, "unavailable", "no_backend");
+    assert_eq!(seen.headers["x-passed"], "route");
 }
 
 #[tokio::test]

@@ -350,6 +350,10 @@ header = "x-bowline-key"
 keys = [{ subject = "s", hash = "sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a" }]
   3:10+15 the header `x-bowline-key` is set by Bowline itself → use a name that does not begin with `x-bowline-`
 
+header = "X-Bowline_Key"
+keys = [{ subject = "s", hash = "sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a" }]
+  3:10+15 the header `x-bowline_key` is set by Bowline itself → use a name that does not begin with `x-bowline-`
+
 header = 5
 keys = [{ subject = "s", hash = "sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a" }]
   3:10+1 `header` is a whole number, not a string → write `header = "x-api-key"`

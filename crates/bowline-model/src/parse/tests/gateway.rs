@@ -49,6 +49,9 @@ limit = { by = "header:", rate = "1/s", burst = 1 }
 limit = { by = "header:x-bowline-subject", rate = "1/s", burst = 1 }
   8:16+26 `x-bowline-subject` is never a client's own → limit by "subject", "address" or another header
 
+limit = { by = "header:x_bowline-subject", rate = "1/s", burst = 1 }
+  8:16+26 `x_bowline-subject` is never a client's own → limit by "subject", "address" or another header
+
 limit = { by = "subject", rate = "1/s", burst = 1 }
   8:16+9 a limit by subject without `auth` → add `auth`, so that subjects are known, or limit by "address"
 
