@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::Path, sync::Arc};
 
-use bowline_model::{Health, Instance, ServiceName, gateway::JwtKeys};
+use bowline_model::{Health, Instance, ServiceName, gateway::JwtKeys, instance::METADATA_SUPERVISED};
 use bowline_registry::Discovery;
 use bowline_runtime::{rand, task, time};
 use bowline_transport::{Body, Endpoint, PoolSettings, SharedPool, send};
@@ -23,7 +23,15 @@ pub(super) const KEY_SET_BYTES_MAX: usize = 64 * 1024;
 /// Where a key set comes from.
 pub(crate) enum Source {
     Url(Url),
-    Service { service: ServiceName, path: Uri, instances: watch::Receiver<Arc<[Instance]>>, pool: SharedPool },
+    Service {
+        service: ServiceName,
+        path: Uri,
+        instances: watch::Receiver<Arc<[Instance]>>,
+        /// Whether an instance was seen that a supervisor runs: from then on only such are believed. Others
+        /// may register themselves, and whoever serves the keys can sign for everybody.
+        is_supervised: bool,
+        pool: SharedPool,
+    },
     File(String),
 }
 
@@ -68,6 +76,7 @@ impl Source {
                 service: service.clone(),
                 path: path.parse().map_err(|_| PolicyError::Url { url: path.clone() })?,
                 instances: discovery.instances(service),
+                is_supervised: false,
                 pool: SharedPool::new(PoolSettings { connect_timeout: FETCH_MAX, ..PoolSettings::default() }),
             },
             JwtKeys::File(path) => Self::File(path.clone()),
@@ -82,8 +91,11 @@ impl Source {
     pub(super) async fn get(&mut self) -> Result<Bytes, SourceError> {
         match self {
             Self::Url(url) => Ok(url.fetch(KEY_SET_BYTES_MAX).await?),
-            Self::Service { service, path, instances, pool } => {
+            Self::Service { service, path, instances, is_supervised, pool } => {
                 let known = Arc::clone(&instances.borrow_and_update());
+                *is_supervised |= known.iter().any(is_run_by_supervisor);
+                let may_be_asked = |instance: &&Instance| !*is_supervised || is_run_by_supervisor(instance);
+                let known: Vec<&Instance> = known.iter().filter(may_be_asked).collect();
                 let asking = ask(service, path, &known, pool);
                 time::timeout(FETCH_MAX, asking).await.map_err(|_| SourceError::Timeout(service.clone()))?
             }
@@ -110,9 +122,13 @@ impl Source {
     }
 }
 
+fn is_run_by_supervisor(instance: &Instance) -> bool {
+    instance.metadata.contains_key(METADATA_SUPERVISED)
+}
+
 /// Asks one of the instances, a healthy one where there is one.
-async fn ask(service: &ServiceName, path: &Uri, known: &[Instance], pool: &SharedPool) -> Result<Bytes, SourceError> {
-    let of = |health| known.iter().filter(|instance| instance.health == health).collect::<Vec<_>>();
+async fn ask(service: &ServiceName, path: &Uri, known: &[&Instance], pool: &SharedPool) -> Result<Bytes, SourceError> {
+    let of = |health| known.iter().copied().filter(|instance| instance.health == health).collect::<Vec<_>>();
     let mut candidates = of(Health::Healthy);
     if candidates.is_empty() {
         candidates = of(Health::Unhealthy);

@@ -6,6 +6,7 @@ use bowline_gateway::{Error, Gateway, KeySetSettings, Settings};
 use bowline_model::{
     Code, ServiceName,
     gateway::{ApiKey, ApiKeyPolicy, AuthKind, AuthProvider, JwtAlgorithm, JwtKeys, KeyHash, RouteTable, SecretSource},
+    instance::METADATA_SUPERVISED,
     route::Route,
 };
 use bowline_runtime::time;
@@ -383,6 +384,28 @@ async fn keys_come_from_a_service_of_the_system_as_soon_as_it_is_there() {
     let coming = async { while guarded.get_with(&key.token("u-1")).await.status != 200 {} };
     time::timeout(BOUND, coming).await.unwrap();
     assert_eq!(keys.server.requests()[0].path, "/.well-known/jwks.json");
+}
+
+#[tokio::test]
+async fn who_registers_itself_serves_no_keys_in_the_place_of_what_a_supervisor_runs() {
+    let (key, forged) = (Key::ed("ed"), Key::ed("forged"));
+    let (keys, evil) = (KeyServer::start(&[&key]), KeyServer::start(&[&forged]));
+    let service = ServiceName::new("user").unwrap();
+    let source = JwtKeys::Service { service, path: "/.well-known/jwks.json".to_owned() };
+    let guarded = Guarded::start_impatient(demanding(provider(&[JwtAlgorithm::EdDsa], source))).await;
+    let mut supervised = instance("user", "u-1", keys.server.addr());
+    supervised.metadata.insert(METADATA_SUPERVISED.to_owned(), "yes".to_owned());
+    guarded.registry.put(supervised);
+    let coming = async { while guarded.get_with(&key.token("u-1")).await.status != 200 {} };
+    time::timeout(BOUND, coming).await.unwrap();
+    guarded.registry.put(instance("user", "u-evil", evil.server.addr()));
+    guarded.registry.remove("u-1");
+    // An unknown key has the set fetched anew: from nobody now.
+    for _ in 0..3 {
+        assert_eq!(guarded.get_with(&forged.token("u-1")).await.status, 401);
+    }
+    assert_eq!(guarded.get_with(&key.token("u-1")).await.status, 200, "the last good set stays");
+    assert_eq!(evil.server.requests().len(), 0);
 }
 
 #[tokio::test]
