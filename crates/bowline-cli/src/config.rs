@@ -256,7 +256,11 @@ impl Subject {
                     self.0, version.number
                 ));
             }
-            (Output::Text, None) => style::line(&format!("{} is at version {}", self.0, version.number)),
+            (Output::Text, None) => {
+                let status =
+                    if self.0.is_reserved() { "routes status".to_owned() } else { format!("config status {}", self.0) };
+                style::line(&format!("{} is at version {}; who runs it: bowline {status}", self.0, version.number));
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

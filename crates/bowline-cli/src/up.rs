@@ -136,7 +136,7 @@ impl Running {
     async fn start(
         &mut self,
         args: &args::Up,
-        system: System,
+        mut system: System,
         place: Place,
         begun: Instant,
         events: mpsc::Sender<Event>,
@@ -164,6 +164,10 @@ impl Running {
         let supervisor = self.supervisor.insert(supervisor.map_err(supervisor_error)?);
         supervisor.ready().await.map_err(supervisor_error)?;
         self.gateway = platform.open_gateway(args, &system).await?;
+        if let Some(gateway) = &self.gateway {
+            // What is live is told, which may have come through the API.
+            system.table = gateway.handle().table();
+        }
         let ready = summary::Ready {
             system: &system,
             took: time::now() - begun,

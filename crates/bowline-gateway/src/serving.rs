@@ -85,6 +85,11 @@ impl Handle {
         explain::explain(&current, ask).await
     }
 
+    /// What is served now.
+    pub fn table(&self) -> RouteTable {
+        self.lock().current.table.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Serving> {
         self.0.serving.lock().unwrap_or_else(PoisonError::into_inner)
     }

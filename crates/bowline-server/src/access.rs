@@ -166,7 +166,7 @@ impl Access {
             *last = Some(now);
         }
         let operation = acting.operation.as_deref().unwrap_or_default();
-        tracing::warn!(actor = ?acting.actor, operation, why = error.detail(), "request refused");
+        tracing::warn!(actor = actor::name(&acting.actor), operation, why = error.detail(), "request refused");
         if let Err(error) = self.store.record_refusal(acting).await {
             tracing::warn!(%error, "a refusal is not in the audit");
         }

@@ -7,6 +7,7 @@ use bowline_runtime::{
     rand, task,
     time::{self, Instant},
 };
+use bowline_store::Error as StoreError;
 use tokio::sync::watch;
 
 use super::{set::Set, snapshot::Snapshot};
@@ -96,7 +97,8 @@ impl Follower {
                 Some(_) => is_named && *self.is_settled.borrow(),
             };
             let Some(error) = error else { continue };
-            if self.failures == 0 {
+            // At its end a process closes its store before whoever follows it is gone.
+            if self.failures == 0 && !matches!(error, Error::Store(StoreError::Closed)) {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(service = %self.service, error, "discovery lost the registry, keeps what it knows");
             }

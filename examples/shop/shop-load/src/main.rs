@@ -29,6 +29,7 @@ struct Args {
 }
 
 #[tokio::main]
+#[expect(clippy::print_stderr, reason = "it is the program's last word, for people")]
 async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let before = audit::ledger(args.gateway).await?;
@@ -38,5 +39,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     let verdict = audit::audit(args.gateway, before, &run).await?;
     verdict.print();
     let is_good = run.server_errors == 0 && run.broken == 0 && verdict.is_good();
+    if !is_good {
+        eprintln!("failed: an answer was a 5xx or none came, or the audit found a difference");
+    }
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
