@@ -78,18 +78,11 @@ pub(crate) fn ended(ended: &Ended) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bowline_model::RouteTable;
-
     use super::*;
 
     #[test]
     fn an_empty_system_is_told_in_five_lines() {
-        let system = System {
-            name: "empty".parse().unwrap(),
-            services: Vec::new(),
-            table: RouteTable::default(),
-            configs: Vec::new(),
-        };
+        let system = System::new("empty".parse().unwrap());
         let ready = Ready {
             system: &system,
             took: Duration::from_millis(120),

@@ -8,6 +8,7 @@ pub mod data;
 pub mod error;
 pub mod gateway;
 pub mod instance;
+pub mod mesh;
 pub mod name;
 pub mod parse;
 pub mod policy;

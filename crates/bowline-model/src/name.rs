@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use crate::mesh::Workload;
+
 /// Why a text is no name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` is not a valid {what}: {rule}")]
@@ -108,6 +110,19 @@ impl ConfigKey {
         Self(Arc::from("bowline/routes"))
     }
 
+    /// How traffic is steered and disturbed: `bowline/traffic`.
+    pub fn traffic() -> Self {
+        Self(Arc::from("bowline/traffic"))
+    }
+
+    /// What a workload of the mesh acts by: `bowline.service/NAME` for a service, `bowline.mesh/NAME` for others.
+    pub fn snapshot(workload: &Workload) -> Self {
+        match workload {
+            Workload::Service(service) => Self(Arc::from(format!("bowline.service/{service}"))),
+            Workload::Gateway | Workload::Platform => Self(Arc::from(format!("bowline.mesh/{workload}"))),
+        }
+    }
+
     /// The part before the slash.
     pub fn namespace(&self) -> &str {
         self.parts().0
@@ -120,7 +135,13 @@ impl ConfigKey {
 
     /// Whether it is Bowline's own.
     pub fn is_reserved(&self) -> bool {
-        self.namespace() == Self::RESERVED_NAMESPACE
+        Self::is_reserved_namespace(self.namespace())
+    }
+
+    /// Whether the documents of a namespace are Bowline's own: `bowline`, and what begins with `bowline.`.
+    pub fn is_reserved_namespace(namespace: &str) -> bool {
+        let rest = namespace.strip_prefix(Self::RESERVED_NAMESPACE);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
     fn parts(&self) -> (&str, &str) {

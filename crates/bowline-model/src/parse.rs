@@ -131,7 +131,7 @@ fn system(root: &Table<'_>) -> Option<System> {
     }
     let configs = root.get("config").map(config::read_all).unwrap_or_default();
     let table = gateway::table(root, declared);
-    Some(System { name: name?, services, table, configs })
+    Some(System { name: name?, services, table, configs, mesh: None })
 }
 
 /// `Deployment(S)`: the names are checked, and each section is told to be unbuilt.

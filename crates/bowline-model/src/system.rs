@@ -13,6 +13,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use crate::{
     gateway::RouteTable,
+    mesh::MeshPolicy,
     name::{ConfigKey, ServiceName},
     policy::CallPolicy,
     problem::Position,
@@ -32,6 +33,8 @@ pub struct System {
     pub table: RouteTable,
     /// Documents of configuration that are published with it.
     pub configs: Vec<ConfigDeclaration>,
+    /// What its mesh demands; absent: it has none.
+    pub mesh: Option<MeshPolicy>,
 }
 
 /// A document of configuration that a system brings along: `[config."shop/order"]`.
@@ -49,6 +52,11 @@ pub struct ConfigDeclaration {
 }
 
 impl System {
+    /// A system of that name, and nothing else.
+    pub fn new(name: ServiceName) -> Self {
+        Self { name, services: Vec::new(), table: RouteTable::default(), configs: Vec::new(), mesh: None }
+    }
+
     /// The service of that name.
     pub fn service(&self, name: &str) -> Option<&Service> {
         self.services.iter().find(|service| service.name.as_str() == name)
@@ -76,6 +84,82 @@ pub struct Service {
     pub boundary: Boundary,
     /// Communication(S): whom it calls, and how.
     pub calls: Vec<Call>,
+    /// Who makes its calls in a mesh.
+    pub outbound: Outbound,
+    /// Where it listens in a mesh.
+    pub bind: Bind,
+    /// The release that `run` is; empty when not told.
+    pub version: String,
+    /// Other releases that run beside it.
+    pub versions: Vec<Version>,
+}
+
+impl Service {
+    /// A service that nothing is said of: it runs elsewhere and registers itself.
+    pub fn new(name: ServiceName, position: Position) -> Self {
+        Self {
+            name,
+            position,
+            build: None,
+            run: None,
+            replicas: 0,
+            check: Check::default(),
+            env: BTreeMap::new(),
+            boundary: Boundary::default(),
+            calls: Vec::new(),
+            outbound: Outbound::default(),
+            bind: Bind::default(),
+            version: String::new(),
+            versions: Vec::new(),
+        }
+    }
+}
+
+/// Which hop owns the policy of a service's calls in a mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Outbound {
+    /// Its sidecar: a local port for each declared call, and an HTTP proxy.
+    #[default]
+    Sidecar,
+    /// The application itself, which links `bowline`.
+    Application,
+}
+
+impl Outbound {
+    /// Both, by their names in `bowline.toml`.
+    pub const NAMES: [(&'static str, Self); 2] = [("sidecar", Self::Sidecar), ("application", Self::Application)];
+}
+
+/// Where an application listens that only its sidecar is to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bind {
+    /// On a Unix socket below the data folder.
+    #[default]
+    Unix,
+    /// On a port of loopback, for what cannot do the other.
+    Port,
+}
+
+impl Bind {
+    /// Both, by their names in `bowline.toml`.
+    pub const NAMES: [(&'static str, Self); 2] = [("unix", Self::Unix), ("port", Self::Port)];
+}
+
+/// A release that runs beside a service's own: `[service.X.versions.V]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Its name; valid by [`is_version`](crate::mesh::is_version).
+    pub name: String,
+    /// Where it is declared.
+    pub position: Position,
+    /// As [`Service::build`]; absent: the service's.
+    pub build: Option<String>,
+    /// As [`Service::run`]; absent: the service's.
+    pub run: Option<String>,
+    /// As [`Service::replicas`].
+    pub replicas: u32,
+    /// Added to, and over, the service's environment.
+    pub env: BTreeMap<String, String>,
 }
 
 /// A health check over HTTP.
@@ -154,4 +238,13 @@ pub struct Call {
     pub position: Position,
     /// Time, failure and choice.
     pub policy: CallPolicy,
+    /// What it is called for, of what the target offers; empty: all of that.
+    pub operations: Vec<Operation>,
+}
+
+impl Call {
+    /// A call for all that the target offers, by the default policy.
+    pub fn new(target: ServiceName, position: Position) -> Self {
+        Self { target, position, policy: CallPolicy::default(), operations: Vec::new() }
+    }
 }

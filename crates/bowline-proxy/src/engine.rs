@@ -172,7 +172,7 @@ async fn serve(listener: TcpListener, settings: Settings, worker: Rc<Worker>, dr
     let _following = task::Guarded::new(task::spawn_local(Rc::clone(&worker).follow()));
     let trusts_forwarded = settings.trusts_forwarded;
     server::serve_local(listener, settings.server, drain, move |peer: &Peer| {
-        let (worker, client) = (Rc::clone(&worker), Rc::new(Client::new(*peer, trusts_forwarded)));
+        let (worker, client) = (Rc::clone(&worker), Rc::new(Client::new(peer.clone(), trusts_forwarded)));
         server::service_fn(move |request| {
             let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
             async move { Ok::<_, Infallible>(worker.handle(client, request).await) }

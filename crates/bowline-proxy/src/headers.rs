@@ -229,7 +229,7 @@ mod tests {
     }
 
     fn client(is_trusted: bool) -> Client {
-        Client::new(Peer { remote: Some(([192, 0, 2, 1], 5).into()), local: None }, is_trusted)
+        Client::new(Peer { remote: Some(([192, 0, 2, 1], 5).into()), ..Peer::default() }, is_trusted)
     }
 
     fn prepared(client: &Client, host: &'static str, pairs: &[(&'static str, &'static str)]) -> HeaderMap {

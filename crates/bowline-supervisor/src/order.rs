@@ -35,39 +35,23 @@ pub(crate) fn tiers(system: &System) -> Vec<Vec<ServiceName>> {
 #[cfg(test)]
 mod tests {
     use bowline_model::{
-        Position, RouteTable,
-        policy::CallPolicy,
-        system::{Boundary, Call, Check, Service},
+        Position,
+        system::{Call, Service},
     };
 
     use super::*;
 
     fn service(name: &str, targets: &[&str]) -> Service {
         let position = Position { line: 1, column: 1 };
-        let call =
-            |target: &&str| Call { target: ServiceName::new(target).unwrap(), position, policy: CallPolicy::default() };
-        Service {
-            name: ServiceName::new(name).unwrap(),
-            position,
-            build: None,
-            run: None,
-            replicas: 1,
-            check: Check::default(),
-            env: BTreeMap::new(),
-            boundary: Boundary::default(),
-            calls: targets.iter().map(call).collect(),
-        }
+        let call = |target: &&str| Call::new(ServiceName::new(target).unwrap(), position);
+        let calls = targets.iter().map(call).collect();
+        Service { replicas: 1, calls, ..Service::new(ServiceName::new(name).unwrap(), position) }
     }
 
     #[track_caller]
     fn check(services: &[(&str, &[&str])], expected: &[&[&str]]) {
         let services = services.iter().map(|(name, targets)| service(name, targets)).collect();
-        let system = System {
-            name: ServiceName::new("s").unwrap(),
-            services,
-            table: RouteTable::default(),
-            configs: Vec::new(),
-        };
+        let system = System { services, ..System::new(ServiceName::new("s").unwrap()) };
         let found = tiers(&system);
         let found: Vec<Vec<&str>> = found.iter().map(|tier| tier.iter().map(ServiceName::as_str).collect()).collect();
         assert_eq!(found, expected);

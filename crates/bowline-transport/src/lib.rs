@@ -19,6 +19,7 @@ mod response;
 mod send;
 pub mod server;
 mod stream;
+mod tls;
 
 pub use body::{Body, BoxError};
 pub use client::{ClientError, HttpClient};
@@ -27,3 +28,4 @@ pub use error::{Error, Kind, Side};
 pub use pool::{LocalPool, Pool, PoolMetrics, PoolSettings, SharedPool};
 pub use response::ResponseBody;
 pub use send::{send, send_parts};
+pub use tls::{ClientTls, ServerTls};

@@ -14,7 +14,7 @@ use bowline_runtime::{
     time::{self, Instant},
 };
 
-use crate::{endpoint::Endpoint, http1::Connection, http2};
+use crate::{endpoint::Endpoint, http1::Connection, http2, tls::ClientTls};
 
 /// Keeps connections between requests. [`LocalPool`] or [`SharedPool`]; there is no other.
 ///
@@ -48,6 +48,8 @@ pub struct PoolSettings {
     pub idle_timeout: Duration,
     /// The most bytes of a response's head, and of a body's trailers.
     pub head_bytes_max: usize,
+    /// How connections are made to endpoints that demand TLS; none: those cannot be reached.
+    pub tls: Option<ClientTls>,
     /// What is counted.
     pub metrics: PoolMetrics,
 }
@@ -186,6 +188,7 @@ impl Default for PoolSettings {
             idle_max: 4096,
             idle_timeout: Duration::from_secs(30),
             head_bytes_max: 64 * 1024,
+            tls: None,
             metrics: PoolMetrics::default(),
         }
     }

@@ -4,7 +4,7 @@ mod accept;
 mod connection;
 mod entry;
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use bowline_runtime::{
     drain::Drain,
@@ -20,7 +20,7 @@ pub use hyper::{
 };
 
 use self::{accept::accept, connection::Bounds};
-use crate::{body::BoxError, http2::Spawn};
+use crate::{body::BoxError, http2::Spawn, tls::ServerTls};
 
 /// What is listened on.
 #[derive(Debug)]
@@ -44,12 +44,14 @@ impl From<UnixListener> for Listener {
 }
 
 /// The two ends of an accepted connection; `None` for Unix sockets.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Peer {
     /// The client's.
     pub remote: Option<SocketAddr>,
     /// Ours.
     pub local: Option<SocketAddr>,
+    /// The certificate that the client showed and that was verified, in DER; none in the clear.
+    pub certificate: Option<Arc<[u8]>>,
 }
 
 /// The bounds of a listener.
@@ -73,6 +75,8 @@ pub struct Settings {
     pub http2_ping_interval: Duration,
     /// How long requests in flight may still take once draining began.
     pub grace: Duration,
+    /// How connections are taken; none: in the clear.
+    pub tls: Option<ServerTls>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -105,6 +109,7 @@ impl Default for Settings {
             http2_streams_max: 100,
             http2_ping_interval: Duration::from_secs(30),
             grace: Duration::from_secs(30),
+            tls: None,
             metrics: Metrics::default(),
         }
     }

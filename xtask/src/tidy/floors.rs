@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 26] = [
+const FLOORS: [(&str, Floor); 28] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -34,11 +34,13 @@ const FLOORS: [(&str, Floor); 26] = [
     ("bowline-upstream", At(3)),
     ("bowline-registry", At(3)),
     ("bowline-config", At(3)),
+    ("bowline-identity", At(3)),
     ("bowline-observe", At(3)),
     ("bowline-proxy", At(4)),
     ("bowline-provider-remote", At(4)),
     ("bowline", At(5)),
     ("bowline-gateway", At(5)),
+    ("bowline-mesh", At(5)),
     ("bowline-supervisor", At(5)),
     ("bowline-server", At(6)),
     ("bowline-cli", At(7)),

@@ -10,7 +10,7 @@ use super::{
     value::{LIST_MAX, Value, in_ticks},
     web,
 };
-use crate::system::{Call, Check, Service};
+use crate::system::{Bind, Call, Check, Outbound, Service};
 
 /// The most instances of a service.
 const REPLICAS_MAX: u32 = 100;
@@ -50,6 +50,10 @@ fn service<'a>(entry: Value<'a>, declared: &Names<'a>, owners: &mut Owners<'a>) 
         env: table.get("env").map(env).unwrap_or_default(),
         boundary: table.get("boundary").map(|value| boundary::read(value, entry.key(), owners)).unwrap_or_default(),
         calls: table.get("calls").map(|value| calls(value, entry.key(), declared)).unwrap_or_default(),
+        outbound: Outbound::default(),
+        bind: Bind::default(),
+        version: String::new(),
+        versions: Vec::new(),
         build,
         run,
     };
@@ -145,5 +149,5 @@ fn call(entry: Value<'_>, caller: &str, declared: &Names<'_>) -> Option<Call> {
     }
     let policy = policy::read(&table);
     let target = crate::name::ServiceName::new(target).ok()?;
-    Some(Call { target, position: entry.key_position(), policy })
+    Some(Call { target, position: entry.key_position(), policy, operations: Vec::new() })
 }

@@ -68,7 +68,7 @@ pub(crate) fn demand(method: &str, template: Option<&str>, first: Option<&str>) 
     // What answers GET answers HEAD.
     let method = if method == "HEAD" { "GET" } else { method };
     // Routes are such a document: with them, a rule of the gateway could be weakened.
-    let is_reserved = template.starts_with(CONFIG_PREFIX) && first == Some(ConfigKey::RESERVED_NAMESPACE);
+    let is_reserved = template.starts_with(CONFIG_PREFIX) && first.is_some_and(ConfigKey::is_reserved_namespace);
     if is_reserved && method != "GET" {
         return GUARDED;
     }
@@ -129,7 +129,10 @@ mod tests {
     fn bowlines_own_documents_are_an_administrators() {
         for path in ["/v1/config/{namespace}/{name}", "/v1/config/{ns}/{name}/rollback"] {
             for method in ["PUT", "POST", "DELETE", "PATCH"] {
-                assert_eq!(demand(method, Some(path), Some("bowline")), GUARDED, "{method} {path}");
+                for namespace in ["bowline", "bowline.service"] {
+                    assert_eq!(demand(method, Some(path), Some(namespace)), GUARDED, "{method} {path}");
+                }
+                assert_ne!(demand(method, Some(path), Some("bowlines")), GUARDED, "{method} {path}");
             }
         }
         assert_eq!(demand("PUT", Some("/v1/instances/{id}"), Some("bowline")), EDITOR, "no namespace");

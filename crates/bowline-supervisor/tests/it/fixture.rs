@@ -1,7 +1,6 @@
 //! What the tests share: systems, a supervisor whose events are kept, and a look at processes.
 
 use std::{
-    collections::BTreeMap,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
@@ -10,9 +9,9 @@ use std::{
 };
 
 use bowline_model::{
-    Address, Position, RouteTable, ServiceName, System,
-    policy::{Backoff, CallPolicy},
-    system::{Boundary, Call, Check, Service},
+    Address, Position, ServiceName, System,
+    policy::Backoff,
+    system::{Call, Check, Service},
 };
 use bowline_runtime::{
     fs,
@@ -113,7 +112,7 @@ pub(crate) async fn pid_in(path: &Path) -> u32 {
 
 pub(crate) fn system(services: impl IntoIterator<Item = Service>) -> System {
     let services = services.into_iter().collect();
-    System { name: ServiceName::new("test").unwrap(), services, table: RouteTable::default(), configs: Vec::new() }
+    System { services, ..System::new(ServiceName::new("test").unwrap()) }
 }
 
 const NOWHERE: Position = Position { line: 1, column: 1 };
@@ -121,17 +120,8 @@ const NOWHERE: Position = Position { line: 1, column: 1 };
 /// A service that runs this shell command.
 pub(crate) fn service(name: &str, run: &str) -> Service {
     let check = Check { every: Duration::from_millis(20), timeout: Duration::from_secs(5), ..Check::default() };
-    Service {
-        name: ServiceName::new(name).unwrap(),
-        position: NOWHERE,
-        build: None,
-        run: Some(run.to_owned()),
-        replicas: 1,
-        check,
-        env: BTreeMap::new(),
-        boundary: Boundary::default(),
-        calls: Vec::new(),
-    }
+    let run = Some(run.to_owned());
+    Service { run, replicas: 1, check, ..Service::new(ServiceName::new(name).unwrap(), NOWHERE) }
 }
 
 /// A service that answers.
@@ -140,7 +130,7 @@ pub(crate) fn probe(name: &str) -> Service {
 }
 
 pub(crate) fn call(target: &str) -> Call {
-    Call { target: ServiceName::new(target).unwrap(), position: NOWHERE, policy: CallPolicy::default() }
+    Call::new(ServiceName::new(target).unwrap(), NOWHERE)
 }
 
 /// Cargo puts examples beside the folder of tests.

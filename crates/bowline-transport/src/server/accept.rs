@@ -103,7 +103,7 @@ impl Listener {
                 let (stream, remote) = listener.accept().await?;
                 stream.set_nodelay(true)?;
                 let local: Option<SocketAddr> = stream.local_addr().ok();
-                Ok((Stream::Tcp(stream), Peer { remote: Some(remote), local }))
+                Ok((Stream::Tcp(stream), Peer { remote: Some(remote), local, certificate: None }))
             }
             Self::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), Peer::default())),
         }

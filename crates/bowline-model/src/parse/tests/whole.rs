@@ -1,6 +1,6 @@
 //! Whole files: the design's example, many problems at once, limits, what may be left out.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
 use super::{check, parse, told};
 use crate::{
@@ -96,33 +96,26 @@ fn order() -> Service {
     let operation =
         |method: &str, pattern, position| Operation { method: method.to_owned(), path: path(pattern), position };
     Service {
-        name: name("order"),
-        position: at(3, 10),
         build: Some("cargo build --release -p shop-order".to_owned()),
         run: Some("${target}/release/shop-order".to_owned()),
         replicas: 2,
         check: Check { http: "/readyz".to_owned(), every: Duration::from_secs(2), timeout: Duration::from_millis(500) },
-        env: BTreeMap::new(),
         boundary: Boundary {
             api: vec![operation("POST", "/orders", at(10, 10)), operation("GET", "/orders/{id}", at(10, 26))],
             data: vec![resource("sqlite", "order.db", at(11, 10))],
             state: vec![resource("topic", "order.placed", at(12, 10)), resource("cache", "order", at(12, 32))],
         },
-        calls: vec![Call { target: name("payment"), position: at(14, 22), policy: payment_policy() }],
+        calls: vec![Call { policy: payment_policy(), ..Call::new(name("payment"), at(14, 22)) }],
+        ..Service::new(name("order"), at(3, 10))
     }
 }
 
 fn payment() -> Service {
     Service {
-        name: name("payment"),
-        position: at(27, 10),
-        build: None,
         run: Some("./payment".to_owned()),
         replicas: 1,
-        check: Check::default(),
         env: [("RUST_LOG", "info"), ("BANK", "http://127.0.0.1:9")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
-        boundary: Boundary::default(),
-        calls: Vec::new(),
+        ..Service::new(name("payment"), at(27, 10))
     }
 }
 
@@ -139,7 +132,7 @@ fn the_example_of_the_design_is_read() {
         ..Route::new("orders", vec![Backend { service: name("order"), weight: 100 }])
     };
     let table = RouteTable { routes: vec![route], ..RouteTable::default() };
-    let system = System { name: name("shop"), services: vec![order(), payment()], table, configs: Vec::new() };
+    let system = System { services: vec![order(), payment()], table, ..System::new(name("shop")) };
     assert_eq!(parse(SHOP), Ok(system));
 }
 

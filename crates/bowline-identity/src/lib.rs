@@ -1,0 +1,1 @@
+//! A workload's certificate: asked for, rotated while connections live, verified.

@@ -1,0 +1,1 @@
+//! The mesh: certificate authority, policy compiled for each workload, and the sidecar.
