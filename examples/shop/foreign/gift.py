@@ -7,7 +7,9 @@ below `.mesh`, which the standard client sends through HTTP_PROXY, the sidecar. 
 import http.server
 import json
 import os
+import signal
 import socketserver
+import threading
 import urllib.error
 import urllib.request
 
@@ -45,7 +47,7 @@ class Gifts(http.server.BaseHTTPRequestHandler):
 
 
 class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
+    daemon_threads = False
     request_queue_size = 128
 
 
@@ -56,6 +58,8 @@ def main():
     else:
         host, port = listen.rsplit(":", 1)
         server = http.server.ThreadingHTTPServer((host, int(port)), Gifts)
+    # What is under way is finished; the serving thread cannot wait for itself.
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     print("gift listens on", listen, flush=True)
     server.serve_forever()
 
