@@ -16,9 +16,12 @@ use crate::system::{Bind, Call, Check, Outbound, Service};
 const REPLICAS_MAX: u32 = 100;
 
 /// Variables that Bowline sets for every instance; a file that sets them would be overruled.
-pub(super) const ENV_RESERVED: [&str; 10] = [
+pub(super) const ENV_RESERVED: [&str; 13] = [
     "BOWLINE_SERVICE",
     "BOWLINE_INSTANCE",
+    "BOWLINE_VERSION",
+    "BOWLINE_SYSTEM",
+    "BOWLINE_JOIN",
     "BOWLINE_LISTEN",
     "BOWLINE_API",
     "BOWLINE_TOKEN",
@@ -29,8 +32,8 @@ pub(super) const ENV_RESERVED: [&str; 10] = [
     "PORT",
 ];
 
-/// The beginning of the variables that hold connection strings.
-const ENV_DATA_PREFIX: &str = "BOWLINE_DATA_";
+/// The beginnings of the variables that hold connection strings, and where a sidecar takes each call.
+const ENV_RESERVED_PREFIXES: [&str; 2] = ["BOWLINE_DATA_", "BOWLINE_CALL_"];
 
 pub(super) fn read_all<'a>(entries: &[Value<'a>], declared: &Names<'a>) -> Vec<Service> {
     let mut owners = Owners::default();
@@ -111,7 +114,7 @@ fn variable_name(entry: Value<'_>) -> Option<String> {
         );
         return None;
     }
-    if ENV_RESERVED.contains(&name) || name.starts_with(ENV_DATA_PREFIX) {
+    if ENV_RESERVED.contains(&name) || ENV_RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
         entry.fault_key(
             format!("{} is set by Bowline itself", entry.key_quoted()),
             "remove it, or give it another name",
