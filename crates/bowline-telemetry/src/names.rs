@@ -91,3 +91,5 @@ pub const TRACE_ID_HEADER: &str = "x-trace-id";
 pub const REASON_HEADER: &str = "x-bowline-reason";
 /// Tells a service who asks, as the gateway made sure of it; what a client says under this name is taken away.
 pub const SUBJECT_HEADER: &str = "x-bowline-subject";
+/// Tells a service which workload of the mesh asks, as its certificate says: `service/order`.
+pub const CALLER_HEADER: &str = "x-bowline-caller";
