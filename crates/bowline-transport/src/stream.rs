@@ -68,9 +68,10 @@ impl Tls {
                 self.is_taken |= !data.is_empty();
                 Poll::Ready(Ok(data))
             }
-            Err(error) if !is_taken && is_refusal(&error) => {
-                Poll::Ready(Err(io::Error::new(REFUSED, error.into_inner().unwrap_or_else(|| REFUSED.to_string().into()))))
-            }
+            Err(error) if !is_taken && is_refusal(&error) => Poll::Ready(Err(io::Error::new(
+                REFUSED,
+                error.into_inner().unwrap_or_else(|| REFUSED.to_string().into()),
+            ))),
             Err(error) => Poll::Ready(Err(error)),
         }
     }
