@@ -41,6 +41,7 @@ mod cells;
 mod client;
 mod engine;
 mod error;
+mod fed;
 mod filter;
 mod gate;
 mod handler;
@@ -55,6 +56,8 @@ pub mod matcher;
 
 pub use client::Peers;
 pub use engine::{Engine, ReadId, Settings, Spans, StartError, Switch};
+pub use fed::Fed;
 pub use filter::{Filter, Leaving, Recode, Refusal, Verdict, Visit, whole_seconds};
+pub use gate::Gates;
 pub use listener::{Addressed, Listener, PROXY_USER, ProxySecret};
 pub use snapshot::{Found, LookedUp, Snapshot};
