@@ -10,7 +10,7 @@ use std::{
 use bowline_config::{
     Acknowledgement, ConfigManager, ConfigWatcher, DOCUMENT_BYTES_MAX, Format, Outcome, REASON_BYTES_MAX, Version,
 };
-use bowline_model::{ConfigKey, InstanceId, ServiceName, error::chain, gateway::RouteTable, parse};
+use bowline_model::{ConfigKey, InstanceId, Problem, ServiceName, error::chain, gateway::RouteTable, parse};
 use bowline_runtime::{
     fs, task,
     time::{self, MissedTickBehavior},
@@ -36,8 +36,8 @@ const HEAD_BYTES_MAX: usize = 64;
 pub struct Follow {
     /// Who is asked for it.
     pub config: Arc<dyn ConfigManager>,
-    /// The services that a table may name.
-    pub services: Vec<ServiceName>,
+    /// The services that a table may name; none: nobody here knows which there are, and any name is taken.
+    pub services: Option<Vec<ServiceName>>,
     /// Who says what came of each version, and of which service that is an instance.
     pub instance: InstanceId,
     /// As `instance`.
@@ -58,12 +58,13 @@ pub struct LastGood {
 }
 
 impl LastGood {
-    /// Reads the table that [`Follow::last_good`] keeps; `None` where there is none yet.
+    /// Reads the table that [`Follow::last_good`] keeps; `None` where there is none yet. `services` is as
+    /// [`Follow::services`].
     ///
     /// # Errors
     /// When the file cannot be read; `InvalidData` when it has another format, or names what is none of
     /// `services` any more.
-    pub fn read(path: &Path, services: &[ServiceName]) -> io::Result<Option<Self>> {
+    pub fn read(path: &Path, services: Option<&[ServiceName]>) -> io::Result<Option<Self>> {
         let content = match crate::auth::read_file(path, DOCUMENT_BYTES_MAX + HEAD_BYTES_MAX) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             content => content?,
@@ -74,7 +75,7 @@ impl LastGood {
         let version = version.and_then(|(version, _)| version.parse().ok());
         let version =
             version.ok_or_else(|| invalid(format!("it does not begin with `{HEAD}`: another release wrote it")))?;
-        let table = parse::routes(&text, services).map_err(|problems| invalid(reason(&problems)))?;
+        let table = parse_routes(&text, services).map_err(|problems| invalid(reason(&problems)))?;
         Ok(Some(Self { table, version }))
     }
 }
@@ -155,7 +156,7 @@ impl Follow {
         if document.format != Format::Toml {
             return Err("routes are written in TOML".to_owned());
         }
-        let table = parse::routes(&document.text, &self.services).map_err(|problems| reason(&problems))?;
+        let table = parse_routes(&document.text, self.services.as_deref()).map_err(|problems| reason(&problems))?;
         handle.set_table(&table).map_err(|error| bounded(chain(&error)))
     }
 
@@ -181,9 +182,16 @@ impl Follow {
     }
 }
 
+fn parse_routes(text: &str, services: Option<&[ServiceName]>) -> Result<RouteTable, Vec<Problem>> {
+    match services {
+        Some(services) => parse::routes(text, services),
+        None => parse::routes_of_any(text),
+    }
+}
+
 /// What is wrong in a document, each with its place and what to write instead.
-fn reason(problems: &[bowline_model::problem::Problem]) -> String {
-    let line = |problem: &bowline_model::problem::Problem| match problem.help.as_str() {
+fn reason(problems: &[Problem]) -> String {
+    let line = |problem: &Problem| match problem.help.as_str() {
         "" => problem.to_string(),
         help => format!("{problem} ({help})"),
     };
