@@ -10,6 +10,9 @@ mod call;
 mod error;
 mod member;
 mod metrics;
+mod mirror;
+mod pick;
+mod split;
 mod upstream;
 #[cfg(any(test, feature = "vectors"))]
 pub mod vectors;
