@@ -94,7 +94,7 @@ impl Calls {
             let upstream = callee.upstream();
             upstream.set_security(security);
             upstream.set_policy(policy.clone());
-            let _ = steering;
+            upstream.set_steering(steering.clone());
             callees.insert(target.clone(), callee);
         }
         self.callees = callees;

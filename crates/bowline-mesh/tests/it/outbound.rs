@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use bowline_model::{
-    mesh::{MeshPolicy, Mode},
+    mesh::{MeshPolicy, Mode, Steering, Traffic},
     system::{Call, Outbound},
 };
 use bowline_runtime::time;
@@ -177,4 +177,28 @@ async fn draining_lets_finish_what_came_in() {
     assert!(sidecar.drain(BOUND).await);
     assert_eq!(seen.await.unwrap().unwrap().body, "late");
     order.ask_at("payment", addr, "POST", "/charges").await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_steered_between_versions() {
+    let shop = Shop::new(shop()).await;
+    let outside = |answer: &'static str| HttpServer::start(move |_| Answer::Status(200, answer.to_owned()));
+    let (old, new) = (outside("v1"), outside("v2"));
+    let old = shop.run_version("payment", "v1", old).await;
+    let new = shop.run_version("payment", "v2", new).await;
+    let order = shop.run("order", Outbound::Sidecar).await;
+    let (port, _) = address(&order.sidecar.environment(), "BOWLINE_CALL_PAYMENT");
+    let charge = async || ask_plain(port, Request::post("/charges")).await.unwrap().body;
+    let split = |weights: [(&str, u32); 2]| {
+        let split = weights.map(|(version, weight)| (version.to_owned(), weight)).into();
+        Traffic { steering: [(name("payment"), Steering { split, mirror: None })].into(), faults: Vec::new() }
+    };
+    for (traffic, expected) in [(split([("v1", 1), ("v2", 0)]), "v1"), (split([("v1", 0), ("v2", 1)]), "v2")] {
+        shop.set_traffic(&traffic).await;
+        shop.acted_by("order", |snapshot| snapshot.outbound[0].steering == traffic.steering[&name("payment")]).await;
+        for _ in 0..10 {
+            assert_eq!(charge().await, expected);
+        }
+    }
+    assert_eq!((old.app.requests().len(), new.app.requests().len()), (10, 10));
 }

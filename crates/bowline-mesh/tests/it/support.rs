@@ -193,9 +193,19 @@ impl Shop {
     }
 
     pub(crate) async fn run_before(&self, service: &str, outbound: Outbound, app: HttpServer) -> Running {
-        let id = InstanceId::new(&format!("{service}-1")).unwrap();
+        self.start(service, "1", outbound, app).await
+    }
+
+    /// An instance of a release.
+    pub(crate) async fn run_version(&self, service: &str, version: &str, app: HttpServer) -> Running {
+        self.start(service, version, Outbound::Sidecar, app).await
+    }
+
+    async fn start(&self, service: &str, version: &str, outbound: Outbound, app: HttpServer) -> Running {
+        let id = InstanceId::new(&format!("{service}-{version}")).unwrap();
         let sidecar = self.mesh.sidecar(&name(service), &id, Address::Tcp(app.addr()), outbound).await.unwrap();
         let mut instance = Instance::new(id, name(service), sidecar.addr().into());
+        instance.version = version.to_owned();
         instance.metadata.insert(METADATA_MESH.to_owned(), "mtls".to_owned());
         self.registry.register(instance, None).await.unwrap();
         Running { app, sidecar }

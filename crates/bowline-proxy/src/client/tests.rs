@@ -90,7 +90,7 @@ fn a_deadline_is_that_of_who_is_believed() {
 #[tokio::test]
 async fn who_is_served_is_found_out_once() {
     static ASKED: AtomicUsize = AtomicUsize::new(0);
-    let client = || client(Trust::Application, None);
+    let client = || client(Trust::Application);
     assert!(client().is_admitted().await);
     for answer in [true, false] {
         let admits: Admits = if answer { |peer| count(peer) } else { |peer| !count(peer) };
