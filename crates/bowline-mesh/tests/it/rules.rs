@@ -1,14 +1,18 @@
 //! Who is let in, who is not, and what is said of it: over real connections under mutual TLS.
 
+use std::convert::Infallible;
+
 use bowline_mesh::ca::Authority;
 use bowline_model::{
+    Address, InstanceId,
     mesh::{Authorization, MeshPolicy, Mode, SpiffeId},
     system::Outbound,
 };
-use bowline_runtime::metric;
+use bowline_runtime::{drain, metric, net::UnixListener, task};
 use bowline_telemetry::Value;
 use bowline_testkit::temp_dir;
-use http::Request;
+use bowline_transport::server::{self, Incoming};
+use http::{Request, Response};
 
 use crate::support::{Client, Running, Shop, ask_plain, authority, shop, shop_with};
 
@@ -214,4 +218,27 @@ async fn beside_an_application_that_reports_only_what_happened_is_told() {
     check_span(&shop, &[("bowline.reason", "mesh_operation")]);
     let rendered = shop.mesh.metrics.render();
     assert!(!rendered.contains("bowline_requests_total"), "{rendered}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_on_a_unix_socket_is_reached_once_it_listens() {
+    let shop = Shop::new(shop()).await;
+    let socket = shop.dir.path().join("payment.sock");
+    let id = InstanceId::new("payment-1").unwrap();
+    let sidecar = shop.sidecar("payment", &id, Address::Unix(socket.clone()), Outbound::Sidecar).await;
+    let order = shop.client("service/order").await;
+    let charge = async || order.ask_at("payment", sidecar.addr(), "POST", "/charges").await.unwrap();
+    let seen = charge().await;
+    assert_eq!((seen.status, seen.reason()), (503, "upstream_connect"));
+    let (mut drainer, drain) = drain::channel();
+    let listener = UnixListener::bind(&socket).unwrap();
+    let answer = |request: Request<Incoming>| async move {
+        assert!(request.headers().contains_key("x-bowline-caller"));
+        Ok::<_, Infallible>(Response::new(String::from("over a socket")))
+    };
+    let serving = server::serve(listener, server::Settings::default(), drain, move |_| server::service_fn(answer));
+    let serving = task::spawn(serving);
+    assert_eq!(charge().await.body, "over a socket");
+    drainer.drain().await;
+    serving.await.unwrap();
 }

@@ -203,12 +203,17 @@ impl Shop {
 
     async fn start(&self, service: &str, version: &str, outbound: Outbound, app: HttpServer) -> Running {
         let id = InstanceId::new(&format!("{service}-{version}")).unwrap();
-        let sidecar = self.mesh.sidecar(&name(service), &id, Address::Tcp(app.addr()), outbound).await.unwrap();
+        let sidecar = self.sidecar(service, &id, app.addr().into(), outbound).await;
         let mut instance = Instance::new(id, name(service), sidecar.addr().into());
         instance.version = version.to_owned();
         instance.metadata.insert(METADATA_MESH.to_owned(), "mtls".to_owned());
         self.registry.register(instance, None).await.unwrap();
         Running { app, sidecar }
+    }
+
+    /// A sidecar before whatever listens there, or does not.
+    pub(crate) async fn sidecar(&self, service: &str, id: &InstanceId, app: Address, outbound: Outbound) -> Sidecar {
+        self.mesh.sidecar(&name(service), id, app, outbound).await.unwrap()
     }
 
     /// The same with nobody who compiles and publishes.
