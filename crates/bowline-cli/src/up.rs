@@ -236,6 +236,7 @@ impl Platform {
             },
             traces_bytes_max: args.traces_max,
             grace: API_GRACE_MAX.min(args.grace),
+            mesh: None,
         };
         let node = Node::start_with_routes(settings, metrics.clone(), brought::routes_check(system)).await?;
         let (queue, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, &metrics);

@@ -137,6 +137,9 @@ pub const METADATA_RESERVED_PREFIX: &str = "bowline.";
 /// The metadata key of an instance that a supervisor runs; who holds it decides about the instance.
 pub const METADATA_SUPERVISED: &str = "bowline.supervised";
 
+/// The metadata key of an instance that takes connections of the mesh, with the value `mtls`.
+pub const METADATA_MESH: &str = "bowline.mesh";
+
 /// The shortest and the longest lease an instance may ask for.
 pub const LEASE_TTL_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
 
