@@ -7,7 +7,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use bowline_model::{
     Address, Health, Instance, InstanceId, ServiceName,
-    instance::METADATA_MESH,
+    instance::{METADATA_MESH, METADATA_MESH_MTLS},
     policy::Backoff,
     system::{Bind, Check},
 };
@@ -249,7 +249,7 @@ impl Life {
         instance.version.clone_from(&self.template.version);
         registration::mark(&mut instance, pid);
         if seat.is_lasting() {
-            instance.metadata.insert(METADATA_MESH.to_owned(), "mtls".to_owned());
+            instance.metadata.insert(METADATA_MESH.to_owned(), METADATA_MESH_MTLS.to_owned());
         }
         instance
     }
