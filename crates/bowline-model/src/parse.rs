@@ -11,6 +11,7 @@ mod config;
 mod cut;
 mod file;
 mod gateway;
+mod mesh;
 mod middleware;
 mod policy;
 mod references;
@@ -23,6 +24,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod value;
+mod version;
 mod web;
 
 use crate::{
@@ -78,6 +80,15 @@ pub fn routes(text: &str, services: &[ServiceName]) -> Result<RouteTable, Vec<Pr
     whole(text, &schema::ROUTE_TABLE, |root| Some(gateway::table(root, Names::known(services))))
 }
 
+/// Reads a route table as [`routes`] does, where it is not known which services there are: every name of
+/// one is taken.
+///
+/// # Errors
+/// As [`parse()`].
+pub fn routes_of_any(text: &str) -> Result<RouteTable, Vec<Problem>> {
+    whole(text, &schema::ROUTE_TABLE, |root| Some(gateway::table(root, Names::any())))
+}
+
 /// Reads a text whose root has the keys of a schema.
 fn whole<T>(
     text: &str,
@@ -122,6 +133,7 @@ pub fn absent() -> Problem {
 /// `Microservices(S) = ⟨Services(S), Communication(S), Deployment(S)⟩`: the whole file.
 fn system(root: &Table<'_>) -> Option<System> {
     let name = root.need("name").and_then(Value::label);
+    let mesh = root.get("mesh").map(mesh::read);
     let entries = root.get("service").map(|value| value.entries(&schema::SERVICE_ENTRY, SERVICES_MAX));
     let entries = entries.unwrap_or_default();
     let declared = Names::declared("service", &entries);
@@ -131,7 +143,7 @@ fn system(root: &Table<'_>) -> Option<System> {
     }
     let configs = root.get("config").map(config::read_all).unwrap_or_default();
     let table = gateway::table(root, declared);
-    Some(System { name: name?, services, table, configs, mesh: None })
+    Some(System { name: name?, services, table, configs, mesh })
 }
 
 /// `Deployment(S)`: the names are checked, and each section is told to be unbuilt.

@@ -31,8 +31,16 @@ pub(super) fn read<'a>(value: Value<'a>, service: &'a str, owners: &mut Owners<'
     Boundary { api, data, state }
 }
 
-/// `API(s)`: a method and a path.
+/// `API(s)`: what no other service offers.
 fn operation<'a>(value: Value<'a>, service: &'a str, owners: &mut Owners<'a>) -> Option<Operation> {
+    let operation = read_operation(value)?;
+    let Operation { method, path, position: _ } = &operation;
+    owners.claim(format!("{method} {}", shape(path)), value.text()?, service, value);
+    Some(operation)
+}
+
+/// A method and a path.
+pub(super) fn read_operation(value: Value<'_>) -> Option<Operation> {
     let text = value.text()?;
     let Some((method, path)) = text.split_once(' ') else {
         let message = format!("{} is not an operation", value.quoted_with(text));
@@ -43,7 +51,6 @@ fn operation<'a>(value: Value<'a>, service: &'a str, owners: &mut Owners<'a>) ->
         Ok(path) => path,
         Err(rule) => return value.refuse(format!("{} is not a path", in_ticks(path)), rule),
     };
-    owners.claim(format!("{method} {}", shape(&path)), text, service, value);
     Some(Operation { method, path, position: value.position() })
 }
 

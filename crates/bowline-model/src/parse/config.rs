@@ -36,7 +36,7 @@ fn key(entry: Value<'_>) -> Option<ConfigKey> {
     });
     let key = key.ok()?;
     if key.is_reserved() {
-        let message = format!("the namespace `{}` is Bowline's own", ConfigKey::RESERVED_NAMESPACE);
+        let message = format!("the namespace `{}` is Bowline's own", key.namespace());
         entry.fault_key(message, "use another; routes are written as `[[route]]` of this file");
         return None;
     }

@@ -1,4 +1,4 @@
-//! The sections that the file declares, and who owns what: all that sections say about each other.
+//! The sections that the file declares, who owns what, and who asks for what: all that sections say about each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,12 @@ use super::{
     suggest,
     value::{Value, in_ticks},
 };
-use crate::{name::ServiceName, problem::Position};
+use crate::{
+    name::ServiceName,
+    problem::Position,
+    route::{PathPattern, Segment},
+    system::{Operation, Service},
+};
 
 /// The names of all sections of one kind, the badly written ones too.
 #[derive(Debug)]
@@ -15,7 +20,8 @@ pub(super) struct Names<'a> {
     kind: &'static str,
     /// Where the sections are, said behind their header in a help.
     place: &'static str,
-    declared: BTreeSet<&'a str>,
+    /// None: nobody knows which there are.
+    declared: Option<BTreeSet<&'a str>>,
 }
 
 /// Which side of `key = value` names a section.
@@ -28,21 +34,24 @@ pub(super) enum Side {
 impl<'a> Names<'a> {
     /// Those of the sections of this file.
     pub(super) fn declared(kind: &'static str, entries: &[Value<'a>]) -> Self {
-        Self { kind, place: "", declared: entries.iter().map(|entry| entry.key()).collect() }
+        Self { kind, place: "", declared: Some(entries.iter().map(|entry| entry.key()).collect()) }
     }
 
     /// The services of a system that is declared elsewhere.
     pub(super) fn known(services: &'a [ServiceName]) -> Self {
         let declared = services.iter().map(ServiceName::as_str).collect();
-        Self { kind: "service", place: " in bowline.toml", declared }
+        Self { kind: "service", place: " in bowline.toml", declared: Some(declared) }
+    }
+
+    /// Services of a system that is declared elsewhere, and not known here.
+    pub(super) fn any() -> Self {
+        Self { kind: "service", place: "", declared: None }
     }
 
     /// Notes a name that no section declares.
     pub(super) fn check(&self, name: &str, at: Value<'_>, side: Side) {
-        if self.declared.contains(name) {
-            return;
-        }
         let Self { kind, place, declared } = self;
+        let Some(declared) = declared.as_ref().filter(|declared| !declared.contains(name)) else { return };
         let message = format!("unknown {kind} {}", in_ticks(name));
         let help = match suggest::nearest(name, declared.iter().copied()) {
             Some(known) => format!("did you mean `{known}`?"),
@@ -77,4 +86,52 @@ impl<'a> Owners<'a> {
             at.fault(message, format!("let one of them own it, and the other call {owner} for it"));
         }
     }
+}
+
+/// What calls are made for, to be held against what the services that are called offer.
+#[derive(Debug, Default)]
+pub(super) struct Asked<'a>(Vec<(&'a str, Operation, Value<'a>)>);
+
+impl<'a> Asked<'a> {
+    /// Notes that somebody calls `target` for this.
+    pub(super) fn note(&mut self, target: &'a str, operation: Operation, at: Value<'a>) {
+        self.0.push((target, operation, at));
+    }
+
+    /// Notes what is asked of a service that says what it offers, and is not among that.
+    pub(super) fn check(&self, services: &[Service]) {
+        for (target, asked, at) in &self.0 {
+            let Some(service) = services.iter().find(|service| service.name.as_str() == *target) else { continue };
+            let offered = &service.boundary.api;
+            if offered.is_empty() || offered.iter().any(|offered| covers(offered, asked)) {
+                continue;
+            }
+            let asked = format!("{} {}", asked.method, String::from(asked.path.clone()));
+            let message = format!("{} is not in the `api` of {}", in_ticks(&asked), in_ticks(target));
+            let written = offered.iter().map(|it| format!("{} {}", it.method, String::from(it.path.clone())));
+            let written: Vec<String> = written.collect();
+            let help = suggest::nearest(&asked, written.iter().map(String::as_str)).map_or_else(
+                || format!("add it to {}, or remove it here", in_ticks(&format!("[service.{target}.boundary]"))),
+                |meant| format!("did you mean \"{meant}\"?"),
+            );
+            at.fault(message, help);
+        }
+    }
+}
+
+/// Whether all requests that look like `asked` look like `offered`.
+fn covers(offered: &Operation, asked: &Operation) -> bool {
+    offered.method == asked.method && covers_path(&offered.path, &asked.path)
+}
+
+fn covers_path(offered: &PathPattern, asked: &PathPattern) -> bool {
+    let (outer, inner) = (offered.segments(), asked.segments());
+    let is_long_enough =
+        if offered.is_prefix() { inner.len() >= outer.len() } else { inner.len() == outer.len() && !asked.is_prefix() };
+    let covers_segment = |(outer, inner): (&Segment, &Segment)| match (outer, inner) {
+        (Segment::Parameter(_), _) => true,
+        (Segment::Literal(outer), Segment::Literal(inner)) => outer == inner,
+        (Segment::Literal(_), Segment::Parameter(_)) => false,
+    };
+    is_long_enough && outer.iter().zip(inner).all(covers_segment)
 }

@@ -51,6 +51,7 @@ pub(super) static SYSTEM: Schema = Schema {
     title: "the file",
     keys: &[
         key("name", r#""shop""#),
+        section("mesh", "[mesh]"),
         section("service", "[service.order]"),
         GATEWAY_KEY,
         AUTH_KEY,
@@ -67,16 +68,25 @@ const GATEWAY_KEY: Key = section("gateway", "[gateway]");
 const AUTH_KEY: Key = section("auth", "[auth.customers]");
 const ROUTE_KEY: Key = section("route", "[[route]]");
 
+pub(super) static MESH: Schema = Schema {
+    title: "a mesh",
+    keys: &[key("mode", r#""strict""#), key("authorization", r#""enforce""#), key("certificate_ttl", r#""1h""#)],
+};
+
 pub(super) static SERVICE: Schema = Schema {
     title: "a service",
     keys: &[
-        key("build", r#""cargo build --release -p shop-order""#),
-        key("run", r#""${target}/release/shop-order""#),
-        key("replicas", "2"),
+        BUILD,
+        RUN,
+        REPLICAS,
         key("check", r#"{ http = "/readyz", every = "2s", timeout = "500ms" }"#),
-        key("env", r#"{ RUST_LOG = "info" }"#),
+        ENV,
         section("boundary", "[service.order.boundary]"),
         section("calls", "[service.order.calls.payment]"),
+        key("outbound", r#""sidecar""#),
+        key("bind", r#""unix""#),
+        key("version", r#""v1""#),
+        section("versions", "[service.order.versions.v2]"),
         planned(
             "listen",
             r#"["mqtt:1883"]"#,
@@ -84,6 +94,13 @@ pub(super) static SERVICE: Schema = Schema {
         ),
     ],
 };
+
+const BUILD: Key = key("build", r#""cargo build --release -p shop-order""#);
+const RUN: Key = key("run", r#""${target}/release/shop-order""#);
+const REPLICAS: Key = key("replicas", "2");
+const ENV: Key = key("env", r#"{ RUST_LOG = "info" }"#);
+
+pub(super) static VERSION: Schema = Schema { title: "a version", keys: &[BUILD, RUN, REPLICAS, ENV] };
 
 pub(super) static CHECK: Schema = Schema {
     title: "a check",
@@ -99,8 +116,17 @@ pub(super) static BOUNDARY: Schema = Schema {
     ],
 };
 
-pub(super) static CALL: Schema =
-    Schema { title: "a call", keys: &[key("mode", r#""sync""#), TIMEOUT, RETRY_KEY, BREAKER_KEY, BALANCE] };
+pub(super) static CALL: Schema = Schema {
+    title: "a call",
+    keys: &[
+        key("mode", r#""sync""#),
+        key("operations", r#"["POST /charges"]"#),
+        TIMEOUT,
+        RETRY_KEY,
+        BREAKER_KEY,
+        BALANCE,
+    ],
+};
 
 const TIMEOUT: Key = key("timeout", r#""800ms""#);
 const RETRY_KEY: Key = key("retry", r#"{ attempts_max = 3, backoff = "20ms..500ms", budget = "20%" }"#);
@@ -241,6 +267,7 @@ pub(super) static DEPLOY: Schema = Schema {
 /// What stands under the keys of the file's own choosing.
 pub(super) static SERVICE_ENTRY: Key = section("X", "[service.order]");
 pub(super) static CALL_ENTRY: Key = section("Y", "[service.order.calls.payment]");
+pub(super) static VERSION_ENTRY: Key = section("V", "[service.order.versions.v2]");
 pub(super) static AUTH_ENTRY: Key = section("X", "[auth.customers]");
 pub(super) static CONFIG_ENTRY: Key = section("NAMESPACE/NAME", r#"[config."shop/order"]"#);
 pub(super) static DEPLOY_ENTRY: Key = section("X", "[deploy.order]");
@@ -249,12 +276,14 @@ pub(super) static HEADER_ENTRY: Key = key("name", r#""value""#);
 
 /// Every table there is, in the order of the reference page, with its heading there.
 #[cfg(test)]
-pub(super) const ALL: [(&str, &Schema); 21] = [
+pub(super) const ALL: [(&str, &Schema); 23] = [
     ("The system", &SYSTEM),
+    ("`[mesh]`", &MESH),
     ("`[service.X]`", &SERVICE),
     ("`check`", &CHECK),
     ("`[service.X.boundary]`", &BOUNDARY),
     ("`[service.X.calls.Y]`", &CALL),
+    ("`[service.X.versions.V]`", &VERSION),
     ("`retry`", &RETRY),
     ("`breaker`", &BREAKER),
     ("`[[route]]`", &ROUTE),

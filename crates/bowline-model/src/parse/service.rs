@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::{
     SERVICES_MAX, boundary, policy,
-    references::{Names, Owners, Side},
+    references::{Asked, Names, Owners, Side},
     schema,
     table::Table,
     value::{LIST_MAX, Value, in_ticks},
-    web,
+    version, web,
 };
-use crate::system::{Bind, Call, Check, Outbound, Service};
+use crate::system::{Bind, Call, Check, Operation, Outbound, Service};
 
 /// The most instances of a service.
 const REPLICAS_MAX: u32 = 100;
@@ -37,26 +37,36 @@ const ENV_RESERVED_PREFIXES: [&str; 2] = ["BOWLINE_DATA_", "BOWLINE_CALL_"];
 
 pub(super) fn read_all<'a>(entries: &[Value<'a>], declared: &Names<'a>) -> Vec<Service> {
     let mut owners = Owners::default();
-    entries.iter().filter_map(|entry| service(*entry, declared, &mut owners)).collect()
+    let mut asked = Asked::default();
+    let read = entries.iter().filter_map(|entry| service(*entry, declared, &mut owners, &mut asked));
+    let services: Vec<Service> = read.collect();
+    asked.check(&services);
+    services
 }
 
-fn service<'a>(entry: Value<'a>, declared: &Names<'a>, owners: &mut Owners<'a>) -> Option<Service> {
+fn service<'a>(
+    entry: Value<'a>,
+    declared: &Names<'a>,
+    owners: &mut Owners<'a>,
+    asked: &mut Asked<'a>,
+) -> Option<Service> {
     let name = entry.key_label();
     let table = entry.table(&schema::SERVICE)?;
     let build = table.get("build").and_then(command);
     let run = table.get("run").and_then(command);
+    let (version, versions) = version::read(&table);
     let service = Service {
         name: name?,
         position: entry.key_position(),
-        replicas: replicas(&table),
+        replicas: replicas(&table, table.get("run").is_some()),
         check: table.get("check").map(check).unwrap_or_default(),
         env: table.get("env").map(env).unwrap_or_default(),
         boundary: table.get("boundary").map(|value| boundary::read(value, entry.key(), owners)).unwrap_or_default(),
-        calls: table.get("calls").map(|value| calls(value, entry.key(), declared)).unwrap_or_default(),
-        outbound: Outbound::default(),
-        bind: Bind::default(),
-        version: String::new(),
-        versions: Vec::new(),
+        calls: table.get("calls").map(|value| calls(value, entry.key(), declared, asked)).unwrap_or_default(),
+        outbound: table.get("outbound").and_then(|value| value.choice(&Outbound::NAMES, &[])).unwrap_or_default(),
+        bind: table.get("bind").and_then(|value| value.choice(&Bind::NAMES, &[])).unwrap_or_default(),
+        version,
+        versions,
         build,
         run,
     };
@@ -64,7 +74,7 @@ fn service<'a>(entry: Value<'a>, declared: &Names<'a>, owners: &mut Owners<'a>) 
 }
 
 /// A shell command.
-fn command(value: Value<'_>) -> Option<String> {
+pub(super) fn command(value: Value<'_>) -> Option<String> {
     value.parsed("a command", |text| match text {
         _ if text.trim().is_empty() => Err("write a shell command, or leave the key out"),
         _ if text.contains('\0') => Err("a command holds no NUL"),
@@ -73,8 +83,7 @@ fn command(value: Value<'_>) -> Option<String> {
 }
 
 /// One where there is something to run; without it the instances register themselves.
-fn replicas(table: &Table<'_>) -> u32 {
-    let has_run = table.get("run").is_some();
+pub(super) fn replicas(table: &Table<'_>, has_run: bool) -> u32 {
     let Some(value) = table.get("replicas") else { return u32::from(has_run) };
     let count = value.integer(0..=REPLICAS_MAX).unwrap_or_default();
     if count > 0 && !has_run {
@@ -97,7 +106,7 @@ fn check_path(text: &str) -> Result<String, &'static str> {
     web::path(text, "begin it with a slash: \"/readyz\"")
 }
 
-fn env(value: Value<'_>) -> BTreeMap<String, String> {
+pub(super) fn env(value: Value<'_>) -> BTreeMap<String, String> {
     let entries = value.entries(&schema::ENV_ENTRY, LIST_MAX);
     entries.into_iter().filter_map(|entry| variable_name(entry).zip(variable_value(entry))).collect()
 }
@@ -133,12 +142,12 @@ fn variable_value(entry: Value<'_>) -> Option<String> {
 }
 
 /// `Communication(S)`: the edges from one service, each with its policy.
-fn calls<'a>(value: Value<'a>, caller: &str, declared: &Names<'a>) -> Vec<Call> {
+fn calls<'a>(value: Value<'a>, caller: &str, declared: &Names<'a>, asked: &mut Asked<'a>) -> Vec<Call> {
     let entries = value.entries(&schema::CALL_ENTRY, SERVICES_MAX);
-    entries.into_iter().filter_map(|entry| call(entry, caller, declared)).collect()
+    entries.into_iter().filter_map(|entry| call(entry, caller, declared, asked)).collect()
 }
 
-fn call(entry: Value<'_>, caller: &str, declared: &Names<'_>) -> Option<Call> {
+fn call<'a>(entry: Value<'a>, caller: &str, declared: &Names<'a>, asked: &mut Asked<'a>) -> Option<Call> {
     let target = entry.key();
     if target == caller {
         let message = format!("{} calls itself", in_ticks(caller));
@@ -151,6 +160,30 @@ fn call(entry: Value<'_>, caller: &str, declared: &Names<'_>) -> Option<Call> {
         mode.choice(&[("sync", ())], &["async", "message"]);
     }
     let policy = policy::read(&table);
+    let operations = operations(&table, target, asked);
     let target = crate::name::ServiceName::new(target).ok()?;
-    Some(Call { target, position: entry.key_position(), policy, operations: Vec::new() })
+    Some(Call { target, position: entry.key_position(), policy, operations })
+}
+
+/// What of the target's `api` the call is made for.
+fn operations<'a>(table: &Table<'a>, target: &'a str, asked: &mut Asked<'a>) -> Vec<Operation> {
+    let mut operations: Vec<Operation> = Vec::new();
+    for value in table.list("operations") {
+        let Some(operation) = boundary::read_operation(value) else { continue };
+        let is_same = |other: &Operation| {
+            other.method == operation.method && boundary::shape(&other.path) == boundary::shape(&operation.path)
+        };
+        if operations.iter().any(is_same) {
+            value.fault(format!("{} has this twice", value.key_quoted()), "remove one of them");
+            continue;
+        }
+        asked.note(target, operation.clone(), value);
+        operations.push(operation);
+    }
+    if operations.is_empty()
+        && let Some(value) = table.get("operations").filter(|value| value.is_list_empty())
+    {
+        value.fault("`operations` is empty, which would allow nothing", "name one, or leave the key out for all");
+    }
+    operations
 }

@@ -5,6 +5,7 @@ mod calls;
 mod config;
 mod file;
 mod gateway;
+mod mesh;
 mod middleware;
 mod random;
 mod reference;

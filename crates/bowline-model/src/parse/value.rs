@@ -184,6 +184,10 @@ impl<'a> Value<'a> {
         self.node.get_ref().is_array()
     }
 
+    pub(super) fn is_list_empty(self) -> bool {
+        self.node.get_ref().as_array().is_some_and(|nodes| nodes.is_empty())
+    }
+
     pub(super) fn is_text(self) -> bool {
         self.node.get_ref().is_str()
     }

@@ -12,13 +12,23 @@ run = "./a"
 replicas = 2
 check = { http = "/readyz", every = "2s", timeout = "500ms" }
 env = { A = "1" }
+version = "v1"
+outbound = "application"
+bind = "port"
 boundary = { api = ["GET /a/{id}"], data = ["sqlite:a.db"], state = ["topic:a"] }
 [service.b.calls.a]
 mode = "sync"
+operations = ["GET /a/{x}"]
 timeout = "800ms"
 retry = { attempts_max = 3, backoff = "20ms..500ms", budget = "20%", per_try_timeout = "1ms" }
 breaker = { failure_rate = "50%", slow_call = "300ms", window = "10s", calls_min = 20, open_for = "5s", probes_max = 3 }
 balance = "random"
+[service.a.versions."2.0"]
+run = "./b"
+[mesh]
+mode = "permissive"
+authorization = "dry-run"
+certificate_ttl = "30d"
 [[route]]
 name = "r"
 hosts = ["h.localhost", "*.x"]

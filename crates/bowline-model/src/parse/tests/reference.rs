@@ -10,9 +10,11 @@ fn before(heading: &str) -> &'static str {
     match heading {
         "The system" => "",
         "`[service.X]`" => "[service.x]\n",
+        "`[mesh]`" => "[mesh]\n",
         "`check`" => "[service.order.check]\n",
         "`[service.X.boundary]`" => "[service.order.boundary]\n",
         "`[service.X.calls.Y]`" => "[service.order.calls.payment]\n",
+        "`[service.X.versions.V]`" => "[service.order.versions.v2]\n",
         "`retry`" => "[service.order.calls.payment.retry]\n",
         "`breaker`" => "[service.order.calls.payment.breaker]\n",
         "`[[route]]`" => "[[route]]\n",
