@@ -1,6 +1,8 @@
 //! The command line: every command, flag and default.
 
 mod config;
+mod mesh;
+mod roles;
 
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
@@ -11,6 +13,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use config::{
     Config, ConfigCommand, Diff, Explain, Format, Get, History, Key, Rollback, Routes, RoutesCommand, Set,
 };
+
+pub(crate) use mesh::{FaultAdd, FaultCommand, MeshCommand, MeshMirror, MeshSplit};
+pub(crate) use roles::{Gateway, Server};
 
 /// One binary for running microservices: discovery, balancing, breaking, gateway, tracing.
 #[derive(Debug, Parser)]
@@ -24,6 +29,10 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Builds and runs a whole system: every service of DIR/bowline.toml, the gateway and the API
     Up(Up),
+    /// Runs the control plane alone, as a process of its own: the API, without gateway and services
+    Server(Server),
+    /// Runs a gateway as a process of its own, which serves on while the server is away
+    Gateway(Gateway),
     /// Lists services and their instances
     Services(Services),
     /// Searches traces, newest first
@@ -46,6 +55,16 @@ pub(crate) enum Command {
     Config(Config),
     /// Shows and changes the gateway's routes
     Routes(Routes),
+    /// Makes requests slow or fail on purpose, for a while: of a system with a mesh
+    Fault {
+        #[command(subcommand)]
+        command: FaultCommand,
+    },
+    /// Shows and steers the mesh
+    Mesh {
+        #[command(subcommand)]
+        command: MeshCommand,
+    },
     /// Says which route, rules, limits and backend a request would meet, without sending it
     Explain(Explain),
 }

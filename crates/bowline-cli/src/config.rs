@@ -257,8 +257,8 @@ impl Subject {
                 ));
             }
             (Output::Text, None) => {
-                let status =
-                    if self.0.is_reserved() { "routes status".to_owned() } else { format!("config status {}", self.0) };
+                let is_routes = self.0 == ConfigKey::routes();
+                let status = if is_routes { "routes status".to_owned() } else { format!("config status {}", self.0) };
                 style::line(&format!("{} is at version {}; who runs it: bowline {status}", self.0, version.number));
             }
         }
@@ -328,7 +328,7 @@ fn shown(file: &Path) -> String {
 
 /// Routes are TOML, whatever their file's name is.
 fn format_of(file: &Path, key: &ConfigKey) -> Option<Format> {
-    if key.is_reserved() { Some(Format::Toml) } else { brought::format_of(file) }
+    if *key == ConfigKey::routes() { Some(Format::Toml) } else { brought::format_of(file) }
 }
 
 impl From<args::Format> for Format {

@@ -1,5 +1,6 @@
 //! The binary `bowline`: arguments, roles, rendering; nothing else.
 
+mod admin;
 mod api;
 mod args;
 mod audit;
@@ -9,10 +10,16 @@ mod credential;
 mod duration;
 mod events;
 mod explain;
+mod fault;
+mod gateway;
 mod key;
+mod mesh;
 mod outlet;
+mod platform;
 mod prefix;
 mod problems;
+mod process;
+mod server;
 mod services;
 mod stop;
 mod style;
@@ -20,6 +27,7 @@ mod summary;
 mod table;
 mod token;
 mod traces;
+mod traffic;
 mod up;
 mod waterfall;
 mod when;
@@ -54,6 +62,8 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = bowline_runtime::task::shared_runtime(2)?;
     let code = match args.command {
         Command::Up(up) => runtime.block_on(up::run(up)),
+        Command::Server(server) => runtime.block_on(server::run(server)),
+        Command::Gateway(gateway) => runtime.block_on(gateway::run(gateway)),
         Command::Services(services) => runtime.block_on(services::run(services)),
         Command::Traces(traces) => runtime.block_on(traces::search(traces)),
         Command::Trace(trace) => runtime.block_on(traces::show(trace)),
@@ -62,6 +72,8 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Audit(audit) => runtime.block_on(audit::run(audit)),
         Command::Config(config) => runtime.block_on(config::run(config)),
         Command::Routes(routes) => runtime.block_on(config::routes(routes)),
+        Command::Fault { command } => runtime.block_on(fault::run(command)),
+        Command::Mesh { command } => runtime.block_on(mesh::run(command)),
         Command::Explain(explain) => runtime.block_on(explain::run(explain)),
     };
     // What still blocks (a read of standard input, a lookup) must not hold up the exit.

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -23,10 +23,20 @@ pub(crate) struct Loaded {
 
 /// What was wrong: ready to print.
 #[derive(Debug)]
-pub(crate) struct Unusable(pub(crate) String);
+struct Unusable(String);
 
-/// Reads `DIR/bowline.toml`, or the file itself.
-pub(crate) fn load(dir_or_file: &Path) -> anyhow::Result<Result<Loaded, Unusable>> {
+/// Reads `DIR/bowline.toml`, or the file itself; says on standard error what is wrong with it.
+pub(crate) fn load_or_say(dir_or_file: &Path) -> anyhow::Result<Option<Loaded>> {
+    match load(dir_or_file)? {
+        Ok(loaded) => Ok(Some(loaded)),
+        Err(Unusable(report)) => {
+            let _closed = io::stderr().write_all(report.as_bytes());
+            Ok(None)
+        }
+    }
+}
+
+fn load(dir_or_file: &Path) -> anyhow::Result<Result<Loaded, Unusable>> {
     let is_dir = dir_or_file.is_dir();
     let file = if is_dir { dir_or_file.join("bowline.toml") } else { dir_or_file.to_path_buf() };
     let shown = file.display().to_string();

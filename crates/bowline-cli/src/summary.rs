@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use bowline_model::{System, route::HostPattern};
+use bowline_model::{
+    RouteTable, System,
+    route::{HostPattern, Route},
+};
 use bowline_supervisor::Drained;
 
 use crate::style::{self, Paint};
@@ -43,17 +46,9 @@ fn lines(ready: &Ready<'_>, coloured: bool) -> Vec<String> {
     let Ready { system, took, gateway, api, data_dir } = ready;
     let title = format!("{} is ready after {:.1} s", system.name, took.as_secs_f64());
     let mut lines = vec![String::new(), Paint::Bold.apply(title, coloured)];
-    let url = |addr: &Option<SocketAddr>| addr.map_or_else(|| "off".to_owned(), |addr| format!("http://{addr}"));
-    lines.push(format!("  gateway   {}", url(gateway)));
-    for route in &system.table.routes {
-        let hosts: Vec<String> = route.hosts.iter().cloned().map(|host: HostPattern| String::from(host)).collect();
-        let hosts = if hosts.is_empty() { "every host".to_owned() } else { hosts.join(", ") };
-        let paths: Vec<String> = route.matches.iter().map(|m| String::from(m.path.clone())).collect();
-        let paths = if paths.is_empty() { "/**".to_owned() } else { paths.join(", ") };
-        let backends: Vec<&str> = route.backends.iter().map(|b| b.service.as_str()).collect();
-        lines.push(format!("    {hosts} {paths} → {}", backends.join(", ")));
-    }
-    lines.push(format!("  api       {}", url(api)));
+    lines.push(format!("  gateway   {}", url(*gateway)));
+    lines.extend(routes(&system.table));
+    lines.push(format!("  api       {}", url(*api)));
     lines.push(format!("  data      {}", style::plain(&data_dir.display().to_string())));
     let services: Vec<String> = system.services.iter().map(|s| format!("{} ×{}", s.name, s.replicas)).collect();
     if !services.is_empty() {
@@ -61,6 +56,59 @@ fn lines(ready: &Ready<'_>, coloured: bool) -> Vec<String> {
     }
     lines.push(String::new());
     lines
+}
+
+/// Says that the server is ready, in lines.
+pub(crate) fn server_ready(system: &System, took: Duration, api: Option<SocketAddr>, data_dir: &Path) -> String {
+    let title = format!("the server of {} is ready after {:.1} s", system.name, took.as_secs_f64());
+    let mut lines = vec![String::new(), Paint::Bold.apply(title, style::is_coloured())];
+    lines.push(format!("  api       {}", url(api)));
+    lines.push(format!("  data      {}", style::plain(&data_dir.display().to_string())));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// What there is to say when a gateway alone is ready.
+pub(crate) struct GatewayReady<'a> {
+    pub(crate) took: Duration,
+    pub(crate) gateway: SocketAddr,
+    pub(crate) server: SocketAddr,
+    pub(crate) is_server_away: bool,
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) table: &'a RouteTable,
+    pub(crate) data_dir: &'a Path,
+}
+
+/// Says it, in lines.
+pub(crate) fn gateway_ready(ready: &GatewayReady<'_>) -> String {
+    let GatewayReady { took, gateway, server, is_server_away, admin, table, data_dir } = ready;
+    let title = format!("the gateway is ready after {:.1} s", took.as_secs_f64());
+    let mut lines = vec![String::new(), Paint::Bold.apply(title, style::is_coloured())];
+    lines.push(format!("  gateway   {}", url(Some(*gateway))));
+    lines.extend(routes(table));
+    let away = if *is_server_away { ", which is away: what it said last is served" } else { "" };
+    lines.push(format!("  server    {}{away}", url(Some(*server))));
+    lines.extend(admin.map(|admin| format!("  admin     {}", url(Some(admin)))));
+    lines.push(format!("  data      {}", style::plain(&data_dir.display().to_string())));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn url(addr: Option<SocketAddr>) -> String {
+    addr.map_or_else(|| "off".to_owned(), |addr| format!("http://{addr}"))
+}
+
+/// A line for each route.
+fn routes(table: &RouteTable) -> Vec<String> {
+    let line = |route: &Route| {
+        let hosts: Vec<String> = route.hosts.iter().cloned().map(|host: HostPattern| String::from(host)).collect();
+        let hosts = if hosts.is_empty() { "every host".to_owned() } else { hosts.join(", ") };
+        let paths: Vec<String> = route.matches.iter().map(|m| String::from(m.path.clone())).collect();
+        let paths = if paths.is_empty() { "/**".to_owned() } else { paths.join(", ") };
+        let backends: Vec<&str> = route.backends.iter().map(|b| b.service.as_str()).collect();
+        format!("    {hosts} {paths} → {}", backends.join(", "))
+    };
+    table.routes.iter().map(line).collect()
 }
 
 /// Says how it ended.

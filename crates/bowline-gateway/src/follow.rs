@@ -7,7 +7,7 @@ use std::{
 };
 
 use bowline_config::{ConfigManager, Format, Version};
-use bowline_model::{ConfigKey, InstanceId, ServiceName, error::chain, gateway::RouteTable, parse};
+use bowline_model::{ConfigKey, InstanceId, Problem, ServiceName, error::chain, gateway::RouteTable, parse};
 use bowline_proxy::follow::{self, Kept};
 
 use crate::Handle;
@@ -16,8 +16,8 @@ use crate::Handle;
 pub struct Follow {
     /// Who is asked for it.
     pub config: Arc<dyn ConfigManager>,
-    /// The services that a table may name.
-    pub services: Vec<ServiceName>,
+    /// The services that a table may name; none: nobody here knows which there are, and any name is taken.
+    pub services: Option<Vec<ServiceName>>,
     /// Who says what came of each version, and of which service that is an instance.
     pub instance: InstanceId,
     /// As `instance`.
@@ -38,15 +38,16 @@ pub struct LastGood {
 }
 
 impl LastGood {
-    /// Reads the table that [`Follow::last_good`] keeps; `None` where there is none yet.
+    /// Reads the table that [`Follow::last_good`] keeps; `None` where there is none yet. `services` is as
+    /// [`Follow::services`].
     ///
     /// # Errors
     /// When the file cannot be read; `InvalidData` when it has another format, or names what is none of
     /// `services` any more.
-    pub fn read(path: &Path, services: &[ServiceName]) -> io::Result<Option<Self>> {
+    pub fn read(path: &Path, services: Option<&[ServiceName]>) -> io::Result<Option<Self>> {
         let Some(Kept { text, version }) = last_good(path.to_path_buf()).read()? else { return Ok(None) };
         let invalid = |why| io::Error::new(io::ErrorKind::InvalidData, why);
-        let table = parse::routes(&text, services).map_err(|problems| invalid(reason(&problems)))?;
+        let table = parse_routes(&text, services).map_err(|problems| invalid(reason(&problems)))?;
         Ok(Some(Self { table, version }))
     }
 }
@@ -57,7 +58,7 @@ impl Follow {
         let Self { config, services, instance, service, last_good: path, runs } = self;
         let (key, last_good) = (ConfigKey::routes(), path.map(last_good));
         let follow = follow::Follow { config, key, instance, service, last_good, runs };
-        follow.run(|version| apply(version, &services, &handle)).await;
+        follow.run(|version| apply(version, services.as_deref(), &handle)).await;
     }
 }
 
@@ -65,18 +66,25 @@ fn last_good(path: PathBuf) -> follow::LastGood {
     follow::LastGood { path, what: "routes" }
 }
 
-fn apply(version: &Version, services: &[ServiceName], handle: &Handle) -> Result<(), String> {
+fn apply(version: &Version, services: Option<&[ServiceName]>, handle: &Handle) -> Result<(), String> {
     let document = &version.document;
     if document.format != Format::Toml {
         return Err("routes are written in TOML".to_owned());
     }
-    let table = parse::routes(&document.text, services).map_err(|problems| reason(&problems))?;
+    let table = parse_routes(&document.text, services).map_err(|problems| reason(&problems))?;
     handle.set_table(&table).map_err(|error| chain(&error))
 }
 
+fn parse_routes(text: &str, services: Option<&[ServiceName]>) -> Result<RouteTable, Vec<Problem>> {
+    match services {
+        Some(services) => parse::routes(text, services),
+        None => parse::routes_of_any(text),
+    }
+}
+
 /// What is wrong in a document, each with its place and what to write instead.
-fn reason(problems: &[bowline_model::problem::Problem]) -> String {
-    let line = |problem: &bowline_model::problem::Problem| match problem.help.as_str() {
+fn reason(problems: &[Problem]) -> String {
+    let line = |problem: &Problem| match problem.help.as_str() {
         "" => problem.to_string(),
         help => format!("{problem} ({help})"),
     };

@@ -88,14 +88,37 @@ impl Home {
             command.args([listener, "127.0.0.1:0"]);
         }
         command.arg("--data-dir").arg(self.data_dir()).args(args);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command.envs(vars.iter().copied());
+        Running::of(command)
+    }
+
+    /// Starts `bowline server`, its API at that address, and waits until it says that it is ready.
+    pub(crate) async fn server(&self, api: &str) -> Running {
+        let mut command = Command::new(bowline());
+        command.arg("server").arg(self.path()).args(["--api", api]).arg("--data-dir").arg(self.data_dir());
+        let mut running = Running::of(command);
+        running.ready().await;
+        running
+    }
+
+    /// Starts `bowline gateway` by the server at that address, without waiting.
+    pub(crate) fn start_gateway(&self, api: &str, args: &[&str]) -> Running {
+        let mut command = Command::new(bowline());
+        command.args(["gateway", "--api", api, "--listen", "127.0.0.1:0"]);
+        command.arg("--data-dir").arg(self.path().join("gateway")).args(args);
+        Running::of(command)
+    }
+}
+
+impl Running {
+    fn of(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         task::spawn(collect(BufReader::new(stdout), lines.clone()));
         task::spawn(collect(BufReader::new(stderr), lines.clone()));
-        Running { child, lines }
+        Self { child, lines }
     }
 }
 
@@ -123,7 +146,7 @@ pub(crate) fn build_shop() -> PathBuf {
     DIR.get_or_init(build).clone()
 }
 
-/// A `bowline up` that runs. Dropping it kills it.
+/// A Bowline that runs: `up`, or a role of its own. Dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
@@ -178,6 +201,10 @@ impl Running {
 
     pub(crate) fn gateway(&self) -> SocketAddr {
         self.addr("gateway")
+    }
+
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.addr("admin")
     }
 
     pub(crate) fn api(&self) -> SocketAddr {

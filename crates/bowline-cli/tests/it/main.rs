@@ -6,6 +6,7 @@ mod bad_files;
 mod config;
 mod crash;
 mod harness;
+mod roles;
 mod shop;
 mod shop_access;
 mod shop_config;

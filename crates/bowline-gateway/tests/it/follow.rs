@@ -66,7 +66,7 @@ impl Published {
         let mut this = Self { dir, config, gateway, _server: server };
         this.gateway.follow(Follow {
             config: Arc::clone(&this.config),
-            services: services(),
+            services: Some(services()),
             instance: InstanceId::new("gateway").unwrap(),
             service: ServiceName::new("gateway").unwrap(),
             last_good: Some(this.last_good()),
@@ -112,7 +112,7 @@ async fn what_is_published_is_live_acknowledged_and_kept() {
     assert_eq!((said.ack.outcome, said.ack.runs), (Outcome::Applied, Some(first)));
     assert_eq!((said.ack.instance.as_str(), said.ack.service.as_str()), ("gateway", "gateway"));
     assert_eq!((published.status("/new/1").await, published.status("/order/1").await), (200, 404));
-    let kept = LastGood::read(&published.last_good(), &services()).unwrap().unwrap();
+    let kept = LastGood::read(&published.last_good(), Some(&services())).unwrap().unwrap();
     assert_eq!((kept.version, &*kept.table.routes[0].name), (first, "new"));
     // A deletion is no proof that nothing is to be served.
     assert!(published.config.delete_config(&ConfigKey::routes(), None).await.unwrap());
@@ -141,7 +141,7 @@ async fn what_cannot_be_served_is_refused_with_the_reason_and_the_old_routes_sta
         assert_eq!(said.ack.runs, Some(good), "{why}");
         assert_eq!(published.status("/good/1").await, 200);
     }
-    let kept = LastGood::read(&published.last_good(), &services()).unwrap().unwrap();
+    let kept = LastGood::read(&published.last_good(), Some(&services())).unwrap().unwrap();
     assert_eq!(kept.version, good);
 }
 
@@ -177,7 +177,7 @@ async fn publishing_under_load_drops_no_request() {
 fn what_is_kept_is_read_only_where_it_is_understood() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("routes.toml");
-    assert_eq!(LastGood::read(&path, &services()).unwrap(), None);
+    assert_eq!(LastGood::read(&path, Some(&services())).unwrap(), None);
     for (content, why) in [
         ("", "another release"),
         ("[[route]]\n", "another release"),
@@ -187,10 +187,10 @@ fn what_is_kept_is_read_only_where_it_is_understood() {
         ("\u{fffd}", "another release"),
     ] {
         std::fs::write(&path, content).unwrap();
-        let error = LastGood::read(&path, &services()).unwrap_err();
+        let error = LastGood::read(&path, Some(&services())).unwrap_err();
         assert!(error.kind() == std::io::ErrorKind::InvalidData && error.to_string().contains(why), "{error}");
     }
     std::fs::write(&path, format!("# bowline routes, format 1, version 7\n{}", routes(&["a"]))).unwrap();
-    assert_eq!(LastGood::read(&path, &services()).unwrap().unwrap().version, 7);
-    assert!(LastGood::read(&path, &[]).is_err(), "a service that is gone");
+    assert_eq!(LastGood::read(&path, Some(&services())).unwrap().unwrap().version, 7);
+    assert!(LastGood::read(&path, Some(&[])).is_err(), "a service that is gone");
 }

@@ -1,0 +1,57 @@
+//! The gateway of `bowline up`, in the process of the control plane.
+
+use std::sync::Arc;
+
+use bowline_gateway::Gateway;
+use bowline_model::{ConfigKey, InstanceId, System, parse};
+use bowline_registry::Discovery;
+use bowline_runtime::BoxFuture;
+use bowline_server::Explainer;
+use bowline_telemetry::{ParentBased, Tracer};
+
+use super::{Followed, Known, Parts, open as open_by, served};
+use crate::{
+    args::{self, Listen},
+    brought, explain,
+    platform::{Platform, Spans},
+};
+
+/// Opens it beside its node, which tells from then on what requests would meet there.
+pub(crate) async fn open(
+    args: &args::Up,
+    system: &System,
+    platform: &Platform,
+    spans: &Spans,
+) -> anyhow::Result<Option<Gateway>> {
+    let Listen::At(listen) = args.gateway else { return Ok(None) };
+    let Platform { data_dir, metrics, node } = platform;
+    let mut settings = bowline_gateway::Settings::new(listen);
+    if let Some(workers) = args.workers {
+        settings.workers = usize::from(workers);
+    }
+    let instance = InstanceId::new("gateway-1").expect("it is an id");
+    let tracer = Tracer::new("gateway", instance.as_str(), ParentBased::new(1.0), spans.reporter.clone());
+    let discovery = Arc::new(Discovery::new(node.registry(), Some(data_dir.join("discovery").join("gateway"))));
+    let parts = Parts { settings, discovery, tracer, metrics: metrics.clone() };
+    let last_good = data_dir.join("routes.toml");
+    let services = Some(brought::services(system));
+    let followed = Followed { config: node.config(), services, instance, last_good };
+    let gateway = open_by(parts, known(system, &followed).await?, followed).await?;
+    let handle = gateway.handle();
+    let explainer = move |request| -> BoxFuture<'static, _> { Box::pin(explain::answer(handle.clone(), request)) };
+    node.set_explainer(Explainer::new(explainer));
+    Ok(Some(gateway))
+}
+
+/// What was published through the API since the file last changed, or what the file says.
+async fn known(system: &System, followed: &Followed) -> anyhow::Result<Known> {
+    let Followed { config, services, last_good, .. } = followed;
+    let published = config.get_config(&ConfigKey::routes()).await?;
+    let read = |text: &str| parse::routes(text, services.as_deref().unwrap_or_default()).ok();
+    let published = published.and_then(|it| Some((read(&it.document.text)?, it.number)));
+    let Some((table, version)) = published else {
+        return Ok(Known { table: system.table.clone(), version: None, served: None });
+    };
+    let served = served(last_good, services.clone()).await;
+    Ok(Known { table, version: Some(version), served })
+}

@@ -1,0 +1,203 @@
+//! A gateway beside no server: what it knows of the world it asks for, and keeps on disk.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use bowline_config::{ConfigManager, Error};
+use bowline_gateway::{Gateway, LastGood};
+use bowline_model::{Code, ConfigKey, InstanceId, RouteTable, error::chain, parse};
+use bowline_provider_remote::{Bearer, RemoteConfig, RemoteRegistry, RemoteReporter};
+use bowline_registry::Discovery;
+use bowline_runtime::{fs, rand, task, time};
+use bowline_telemetry::{ParentBased, Tracer};
+
+use super::{Followed, Known, Parts, open, served};
+use crate::{
+    admin::Admin,
+    args,
+    outlet::Outlet,
+    process::{self, Process, STOPPING},
+    summary::{self, Ended},
+};
+
+/// How long the server may take to say what it knows, before what is on disk is served.
+const ASK_MAX: Duration = Duration::from_secs(3);
+/// The wait before it is asked again, where there is nothing to serve by.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Spans that wait to be sent, at most.
+const SPANS_WAITING_MAX: usize = 20_000;
+/// How long the last spans may take to be sent.
+const SPANS_END_MAX: Duration = Duration::from_secs(1);
+
+/// Serves until it is told to stop.
+pub(crate) async fn run(args: args::Gateway) -> anyhow::Result<ExitCode> {
+    let mut process = Process::begin()?;
+    let outcome = follow(&args, &mut process).await;
+    Ok(process.end(outcome).await)
+}
+
+/// A run from its start to its end. An error says why it did not start; a signal is none.
+async fn follow(args: &args::Gateway, process: &mut Process) -> anyhow::Result<()> {
+    let starting = Running::start(args, process.metrics.clone(), process.out.clone());
+    let Some(started) = process.stop.or(starting).await else {
+        process.out.line_soon(summary::ended(&Ended::default())).await;
+        return Ok(());
+    };
+    let running = started?;
+    process.stop.told().await;
+    process.out.line_soon(STOPPING.to_owned()).await;
+    let ended = process.stop.unless_again(running.drain(args.grace)).await;
+    let ended = if ended.is_some() { Ended::default() } else { Ended::AtOnce };
+    process::last_words(async {
+        process.out.line(summary::ended(&ended)).await;
+        process.out.flush().await;
+    })
+    .await;
+    Ok(())
+}
+
+/// What runs. Dropping it ends it all at once.
+struct Running {
+    gateway: Gateway,
+    admin: Option<Admin>,
+    spans: RemoteReporter,
+}
+
+impl Running {
+    async fn start(
+        args: &args::Gateway,
+        metrics: bowline_runtime::metric::Registry,
+        out: Outlet,
+    ) -> anyhow::Result<Self> {
+        let begun = time::now();
+        let data_dir = std::path::absolute(&args.data_dir).context("cannot resolve the data folder")?;
+        let place = data_dir.clone();
+        let instance = task::spawn_blocking(move || own_instance(&place)).await??;
+        let bearer = args.token.as_ref().filter(|token| !token.expose().is_empty());
+        let bearer = bearer.map(Bearer::new).transpose().context("--token, or BOWLINE_TOKEN, cannot be used")?;
+        let api = args.api.0;
+        let config = bearer.iter().cloned().fold(RemoteConfig::new(api), RemoteConfig::with_bearer);
+        let registry = bearer.iter().cloned().fold(RemoteRegistry::new(api), RemoteRegistry::with_bearer);
+        let config: Arc<dyn ConfigManager> = Arc::new(config);
+        let discovery = Arc::new(Discovery::new(Arc::new(registry), Some(data_dir.join("discovery"))));
+        let admin = args.admin.map(|addr| Admin::open(addr, &metrics)).transpose()?;
+
+        let (reporter, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, &metrics);
+        let spans = RemoteReporter::start(api, bearer, spans, &metrics);
+        let tracer = Tracer::new("gateway", instance.as_str(), ParentBased::new(1.0), reporter);
+        let mut settings = bowline_gateway::Settings::new(args.listen);
+        if let Some(workers) = args.workers {
+            settings.workers = usize::from(workers);
+        }
+        let parts = Parts { settings, discovery, tracer, metrics };
+        let last_good = data_dir.join("routes.toml");
+        let (known, is_told) = learn(&*config, &last_good, args, &out).await?;
+        let followed = Followed { config, services: None, instance, last_good };
+        let gateway = open(parts, known, followed).await?;
+        let table = gateway.handle().table();
+        let ready = summary::GatewayReady {
+            took: time::now() - begun,
+            gateway: gateway.addr(),
+            server: args.api.0,
+            is_server_away: !is_told,
+            admin: admin.as_ref().map(Admin::addr),
+            table: &table,
+            data_dir: &data_dir,
+        };
+        out.line(summary::gateway_ready(&ready)).await;
+        Ok(Self { gateway, admin, spans })
+    }
+
+    /// Lets requests in flight finish, and sends the last spans.
+    async fn drain(self, grace: Duration) {
+        let Self { gateway, admin, spans } = self;
+        // The gateway logs what it cut.
+        let _in_time = gateway.drain(grace).await;
+        spans.flush(SPANS_END_MAX).await;
+        drop(admin);
+    }
+}
+
+/// What the server says of the routes, or what was served by last; and whether the server said it.
+///
+/// # Errors
+/// A server that refuses to tell.
+async fn learn(
+    config: &dyn ConfigManager,
+    last_good: &Path,
+    args: &args::Gateway,
+    out: &Outlet,
+) -> anyhow::Result<(Known, bool)> {
+    let served = served(last_good, None).await;
+    let mut is_waiting = false;
+    loop {
+        let asked = time::timeout(ASK_MAX, config.get_config(&ConfigKey::routes())).await;
+        match asked.unwrap_or(Err(Error::Unavailable(None))) {
+            Ok(Some(published)) => match parse::routes_of_any(&published.document.text) {
+                Ok(table) => return Ok((Known { table, version: Some(published.number), served }, true)),
+                Err(problems) => {
+                    let problem = problems.first().map(ToString::to_string).unwrap_or_default();
+                    tracing::warn!(version = published.number, problem, "published routes cannot be read here");
+                    return Ok((of_disk(served), true));
+                }
+            },
+            Ok(None) => return Ok((of_disk(served), true)),
+            Err(Error::Refused { code: Code::Unauthenticated | Code::PermissionDenied, detail }) => {
+                bail!(
+                    "{detail}; give a token of an editor with --token or BOWLINE_TOKEN: `bowline token create gateway --role editor`"
+                )
+            }
+            Err(error) if served.is_some() => {
+                tracing::warn!(error = chain(&error), "the server is away: the last good routes are served");
+                return Ok((of_disk(served), false));
+            }
+            Err(_) if !is_waiting => {
+                is_waiting = true;
+                let told = format!("no Bowline answers at {}, and no routes are on disk: waiting for it", args.api.0);
+                out.line(told).await;
+            }
+            Err(_) => {}
+        }
+        time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// To serve by what was served by last, or by no routes at all.
+fn of_disk(served: Option<LastGood>) -> Known {
+    match served {
+        Some(LastGood { table, version }) => Known { table, version: Some(version), served: None },
+        None => Known { table: RouteTable::default(), version: None, served: None },
+    }
+}
+
+/// Who this gateway is among others: made once for its data folder.
+fn own_instance(data_dir: &Path) -> anyhow::Result<InstanceId> {
+    let cannot = || format!("cannot use the data folder {}", data_dir.display());
+    fs::create_private_dir_all(data_dir).with_context(cannot)?;
+    let file: PathBuf = data_dir.join("instance");
+    let known = std::fs::read_to_string(&file).ok().and_then(|text| InstanceId::new(text.trim()).ok());
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let instance = InstanceId::new(&format!("gateway-{:06x}", rand::u64() & 0xff_ffff)).expect("it is an id");
+    fs::replace_private(&file, instance.as_str().as_bytes()).with_context(cannot)?;
+    Ok(instance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_stays_who_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = own_instance(&dir.path().join("data")).unwrap();
+        assert_eq!(own_instance(&dir.path().join("data")).unwrap(), first);
+        assert_ne!(own_instance(&dir.path().join("other")).unwrap(), first);
+    }
+}

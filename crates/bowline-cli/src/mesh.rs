@@ -1,0 +1,108 @@
+//! `bowline mesh`: who is in the mesh and runs what, and how its traffic is steered.
+
+use std::{collections::BTreeMap, io::Write as _, process::ExitCode};
+
+use bowline_model::{
+    ServiceName,
+    mesh::{Mirror, Steering, Traffic},
+    units::Share,
+};
+
+use crate::{
+    api,
+    args::{self, MeshCommand, Output, Query},
+    style, traffic,
+};
+
+/// `bowline mesh …`.
+pub(crate) async fn run(command: MeshCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        MeshCommand::Split(args) => split(args).await?,
+        MeshCommand::Mirror(args) => mirror(args).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn split(args: args::MeshSplit) -> anyhow::Result<()> {
+    let args::MeshSplit { service, weights, query } = args;
+    let split: BTreeMap<String, u32> = weights.into_iter().collect();
+    let why = if split.is_empty() { format!("{service} is split no more") } else { format!("{service} is split") };
+    let steering = steer(&query, &service, &why, |steering| steering.split = split.clone()).await?;
+    note_unknown(&query, &service, steering.split.keys()).await;
+    told(&query, &service, &steering)
+}
+
+async fn mirror(args: args::MeshMirror) -> anyhow::Result<()> {
+    let args::MeshMirror { service, to, percent, off: _, query } = args;
+    let mirror = to.map(|version| Mirror { version, share: percent });
+    let why = match &mirror {
+        Some(Mirror { version, share }) => format!("{share} of {service} is mirrored to {version}"),
+        None => format!("{service} is mirrored no more"),
+    };
+    let steering = steer(&query, &service, &why, |steering| steering.mirror.clone_from(&mirror)).await?;
+    note_unknown(&query, &service, steering.mirror.iter().map(|mirror| &mirror.version)).await;
+    told(&query, &service, &steering)
+}
+
+/// Changes how the traffic to one service is steered; as it is from then on.
+async fn steer(
+    query: &Query,
+    service: &ServiceName,
+    why: &str,
+    edit: impl Fn(&mut Steering),
+) -> anyhow::Result<Steering> {
+    traffic::change(query, why, |traffic: &mut Traffic| {
+        let mut steering = traffic.steering.remove(service).unwrap_or_default();
+        edit(&mut steering);
+        if !steering.is_empty() {
+            traffic.steering.insert(service.clone(), steering.clone());
+        }
+        Ok(steering)
+    })
+    .await
+}
+
+/// Says which versions no instance is of: traffic for them goes nowhere.
+async fn note_unknown<'a>(query: &Query, service: &ServiceName, versions: impl Iterator<Item = &'a String>) {
+    // What is wrong there is not what was asked for.
+    let Ok(client) = api::client(query).await else { return };
+    let Ok(list) = client.instances(Some(service.as_str())).await else { return };
+    for version in versions.filter(|version| !list.instances.iter().any(|it| it.version == **version)) {
+        let note = format!("note: no instance of {service} is of version {version} now");
+        let _closed = writeln!(std::io::stderr(), "{}", style::plain(&note));
+    }
+}
+
+fn told(query: &Query, service: &ServiceName, steering: &Steering) -> anyhow::Result<()> {
+    match query.output {
+        Output::Json => api::print_json(&serde_json::json!({ "service": service, "steering": steering }))?,
+        Output::Text => style::line(&style::plain(&in_words(service, steering))),
+    }
+    Ok(())
+}
+
+fn in_words(service: &ServiceName, steering: &Steering) -> String {
+    let Steering { split, mirror } = steering;
+    let split: Vec<String> = split.iter().map(|(version, weight)| format!("{version} {weight}")).collect();
+    let split = if split.is_empty() { "all versions alike".to_owned() } else { split.join(", ") };
+    let mirror = mirror.as_ref().map_or_else(String::new, |Mirror { version, share }: &Mirror| {
+        let share: &Share = share;
+        format!("; copies of {share} go to {version}")
+    });
+    format!("traffic to {service}: {split}{mirror}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steering_is_told_in_words() {
+        let service = ServiceName::new("payment").unwrap();
+        let mut steering = Steering::default();
+        assert_eq!(in_words(&service, &steering), "traffic to payment: all versions alike");
+        steering.split = [("v1".to_owned(), 90), ("v2".to_owned(), 10)].into();
+        steering.mirror = Some(Mirror { version: "v3".to_owned(), share: Share::from_percent(5) });
+        assert_eq!(in_words(&service, &steering), "traffic to payment: v1 90, v2 10; copies of 5% go to v3");
+    }
+}

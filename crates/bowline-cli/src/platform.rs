@@ -1,0 +1,103 @@
+//! The control plane of a system in this process: the node with its API, and what the file brings along.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use bowline_model::System;
+use bowline_observe::TraceStore;
+use bowline_runtime::{
+    metric,
+    task::{self, JoinHandle},
+    time,
+};
+use bowline_server::Node;
+use bowline_telemetry::{QueueReporter, SpanQueue};
+
+use crate::brought::{self, Brought};
+
+/// Spans of this process that wait to be stored, at most.
+const SPANS_WAITING_MAX: usize = 20_000;
+/// Spans stored in one go.
+const SPANS_BATCH_MAX: usize = 1000;
+/// How long a span waits for company.
+const SPANS_WAIT: Duration = Duration::from_millis(200);
+/// How long the last spans may take to be stored.
+const SPANS_END_MAX: Duration = Duration::from_secs(1);
+/// How long requests to the API may take at the end: it is asked about the drain till then.
+const API_GRACE_MAX: Duration = Duration::from_secs(1);
+
+/// What a platform is told.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Where all state lives; absolute.
+    pub(crate) data_dir: PathBuf,
+    /// Where the API listens, if anywhere.
+    pub(crate) api: Option<SocketAddr>,
+    /// How much disk traces may take.
+    pub(crate) traces_max: u64,
+    /// How long a drain may take.
+    pub(crate) grace: Duration,
+}
+
+/// The node, and where this process counts.
+pub(crate) struct Platform {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) metrics: metric::Registry,
+    pub(crate) node: Node,
+}
+
+impl Platform {
+    /// Opens the data folder and the API.
+    pub(crate) async fn start(settings: Settings, system: &System, metrics: metric::Registry) -> anyhow::Result<Self> {
+        let Settings { data_dir, api, traces_max, grace } = settings;
+        let settings = bowline_server::Settings {
+            data_dir: data_dir.clone(),
+            listen: api,
+            traces_bytes_max: traces_max,
+            grace: API_GRACE_MAX.min(grace),
+        };
+        let node = Node::start_with_routes(settings, metrics.clone(), brought::routes_check(system)).await?;
+        Ok(Self { data_dir, metrics, node })
+    }
+
+    /// Publishes what the file brings along; says what is not as the file has it.
+    pub(crate) async fn publish(&self, system: &System, brought: &[Brought]) -> anyhow::Result<Vec<String>> {
+        brought::publish(&*self.node.config(), brought, &brought::services(system)).await
+    }
+
+    /// Says where tokens travel unencrypted.
+    pub(crate) fn warn_if_open(&self) {
+        if let Some(addr) = self.node.addr().filter(|addr| !addr.ip().to_canonical().is_loopback()) {
+            tracing::warn!(%addr, "the API is open to other machines: tokens travel unencrypted until its TLS is built");
+        }
+    }
+}
+
+/// The way of this process's own spans into its trace store.
+#[derive(Debug)]
+pub(crate) struct Spans {
+    /// Where tracers put them.
+    pub(crate) reporter: QueueReporter,
+    storing: JoinHandle<()>,
+}
+
+impl Spans {
+    /// Begins to store them.
+    pub(crate) fn into_store(traces: Arc<TraceStore>, metrics: &metric::Registry) -> Self {
+        let (reporter, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, metrics);
+        Self { reporter, storing: task::spawn(store_spans(spans, traces)) }
+    }
+
+    /// Writes out the last ones, when all tracers are gone.
+    pub(crate) async fn end(self) {
+        let Self { reporter, storing } = self;
+        drop(reporter);
+        let _in_time = time::timeout(SPANS_END_MAX, storing).await;
+    }
+}
+
+async fn store_spans(mut spans: SpanQueue, traces: Arc<TraceStore>) {
+    while let Some(batch) = spans.next_batch(SPANS_BATCH_MAX, SPANS_WAIT).await {
+        // What does not fit is dropped, and counted by the store.
+        traces.append(batch);
+    }
+}
