@@ -15,8 +15,13 @@ pub(crate) struct Package {
 }
 
 /// What `cargo xtask test` needs beside Rust.
-pub(crate) const FOR_TESTS: &[Package] =
-    &[Package { name: "gcc", program: "cc", why: "SQLite is compiled from its C source, and Rust links with it" }];
+pub(crate) const FOR_TESTS: &[Package] = &[
+    Package { name: "gcc", program: "cc", why: "SQLite is compiled from its C source, and Rust links with it" },
+    Package { name: "python3", program: "python3", why: "a service in plain Python joins the mesh" },
+    Package { name: "nodejs", program: "node", why: "a service in plain Node.js joins the mesh" },
+    Package { name: "openssl", program: "openssl", why: "a stranger to our code looks at the certificates" },
+    Package { name: "curl", program: "curl", why: "a plain client knocks at the mesh" },
+];
 
 /// What every bench against a peer needs.
 pub(crate) const FOR_PROXY_BENCH: &[Package] = &[

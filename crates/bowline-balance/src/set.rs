@@ -75,11 +75,27 @@ impl<T> InstanceSet<T> {
     /// counts. An empty update empties the set: whether it is to be believed is the caller's to
     /// decide. Picks go on meanwhile, on the members before. O(n log n).
     pub fn update(&self, instances: &[Instance], make: impl Fn(&Instance) -> T) {
+        self.update_fitting(instances, |_, _| true, make);
+    }
+
+    /// As [`InstanceSet::update`], where the state of an instance is of no more use once it no longer
+    /// `fits` it: then it begins anew, and the load with it.
+    pub fn update_fitting(
+        &self,
+        instances: &[Instance],
+        fits: impl Fn(&T, &Instance) -> bool,
+        make: impl Fn(&Instance) -> T,
+    ) {
         let _updating = self.updating.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.current.load_full();
         let by_id: BTreeMap<&InstanceId, &Instance> = instances.iter().map(|i| (&i.id, i)).collect();
-        let members: Box<[_]> =
-            by_id.values().map(|instance| next_member(before.get(&instance.id), instance, &make)).collect();
+        let members: Box<[_]> = by_id
+            .values()
+            .map(|instance| {
+                let fitting = before.get(&instance.id).filter(|member| fits(&member.state, instance));
+                next_member(fitting, instance, &make)
+            })
+            .collect();
         let is_same = members.len() == before.members.len()
             && members.iter().zip(&before.members).all(|(a, b)| Arc::ptr_eq(a, b));
         if !is_same {

@@ -20,8 +20,8 @@ pub(crate) use api_key::ApiKeys;
 pub(crate) use jwt::{Jwt, Keys};
 pub(crate) use key_set::Jwks;
 pub use key_set::KeySetSettings;
+pub(crate) use secret::Secret;
 pub use secret::SecretError;
-pub(crate) use secret::{Secret, read_file};
 pub(crate) use source::Source;
 
 /// Says to a service who calls: the subject, as the provider knows it.

@@ -74,14 +74,14 @@ impl Gateway {
         metrics: &Registry,
     ) -> Result<Self, Error> {
         let Settings { listen, workers, trusts_forwarded, server, pool, key_sets } = settings;
-        let reporter = REPORTER;
-        let settings = bowline_proxy::Settings { listen, workers, reporter, trusts_forwarded, server, pool };
+        let engine = bowline_proxy::Settings::new(listen, REPORTER);
+        let engine = bowline_proxy::Settings { workers, trusts_forwarded, server, pool, ..engine };
         let means = Means { discovery, metrics: metrics.clone(), key_sets };
         let serving = Serving::new(&table, &means)?;
         if time::timeout(SETTLE_MAX, serving.settle(&means.discovery)).await.is_err() {
             tracing::warn!("gateway starts before the registry said where its services are");
         }
-        let engine = Engine::start(&settings, serving.snapshot(), &tracer, metrics)?;
+        let engine = Engine::start(&engine, serving.snapshot(), &tracer, metrics)?;
         tracing::info!(addr = %engine.addr(), routes = table.routes.len(), workers, "gateway listens");
         let handle = Handle::new(serving, means, engine.switch());
         Ok(Self { engine, handle, following: None })

@@ -137,6 +137,12 @@ pub const METADATA_RESERVED_PREFIX: &str = "bowline.";
 /// The metadata key of an instance that a supervisor runs; who holds it decides about the instance.
 pub const METADATA_SUPERVISED: &str = "bowline.supervised";
 
+/// The metadata key that says how an instance takes part in the mesh.
+pub const METADATA_MESH: &str = "bowline.mesh";
+
+/// What [`METADATA_MESH`] says of an instance that takes connections under mutual TLS.
+pub const METADATA_MESH_MTLS: &str = "mtls";
+
 /// The shortest and the longest lease an instance may ask for.
 pub const LEASE_TTL_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
 

@@ -2,10 +2,11 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
+use bowline_model::mesh::SpiffeId;
 use bowline_runtime::{
     drain::{self, Drain, Drainer},
     metric::Registry,
-    net::{self, TcpListener},
+    net::{self, SharedListener, TcpListener},
     task, time,
 };
 use bowline_telemetry::Tracer;
@@ -15,33 +16,76 @@ use bowline_transport::{
 };
 use tokio::sync::watch;
 
-use crate::{handler::Worker, headers::Client, snapshot::Snapshot};
+use crate::{
+    client::{Client, Peers, Trust},
+    handler::Worker,
+    listener::Listener,
+    snapshot::Snapshot,
+};
 
 /// How an engine listens and connects.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The address it listens on; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Threads, each with its own listener, connections and pool: at least 1.
+    /// Where it listens, at least one; all workers serve all of them.
+    pub listeners: Vec<Listener>,
+    /// Threads, each with its own listeners, connections and pool: at least 1.
     pub workers: usize,
     /// Who says so in metrics: `gateway`.
     pub reporter: &'static str,
-    /// Whether what clients say in `Forwarded` and `X-Forwarded-*` is passed on. False where
-    /// clients are strangers: what they say is replaced by what we know.
+    /// Whether requests are counted. Not where who is called counts them under the same name.
+    pub counts_requests: bool,
+    /// Which spans are reported.
+    pub spans: Spans,
+    /// Who the clients are.
+    pub peers: Peers,
+    /// Whether what strangers say in `Forwarded` and `X-Forwarded-*` is passed on. False where
+    /// anybody may come: what they say is replaced by what we know.
     pub trusts_forwarded: bool,
-    /// The bounds of each worker's listener. Its `metrics` are the engine's to set, its `grace` is
-    /// told when draining.
+    /// Reads who a client is out of its certificate, once for a connection; none: nobody is anybody.
+    pub peer_id: Option<ReadId>,
+    /// The bounds of each worker's listeners, each on its own. Its `metrics` and `tls` are the engine's to
+    /// set, its `grace` is told when draining.
     pub server: server::Settings,
     /// The bounds of each worker's pool. Its `metrics` are the engine's to set.
     pub pool: PoolSettings,
 }
 
+/// Reads whose a verified certificate is, in DER.
+pub type ReadId = fn(&[u8]) -> Option<SpiffeId>;
+
+/// Which spans of an engine are reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spans {
+    /// One for every request, which the call goes on from.
+    #[default]
+    Every,
+    /// Those of requests that are refused, that fail here, or whose span a filter
+    /// [keeps](bowline_telemetry::Span::keep). The call goes on from where the request does; a request
+    /// without a trace is passed on without one, and its answer says which one the service began.
+    Eventful,
+}
+
 impl Settings {
-    /// The defaults: one worker a core, clients are strangers.
+    /// The defaults for one listener: a worker a core, clients are strangers, every request is counted and
+    /// traced.
     pub fn new(listen: SocketAddr, reporter: &'static str) -> Self {
-        let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let (server, pool) = (server::Settings::default(), PoolSettings::default());
-        Self { listen, workers, reporter, trusts_forwarded: false, server, pool }
+        Self::with_listeners(vec![Listener::new(listen)], reporter)
+    }
+
+    /// The same for these listeners.
+    pub fn with_listeners(listeners: Vec<Listener>, reporter: &'static str) -> Self {
+        Self {
+            listeners,
+            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            reporter,
+            counts_requests: true,
+            spans: Spans::default(),
+            peers: Peers::default(),
+            trusts_forwarded: false,
+            peer_id: None,
+            server: server::Settings::default(),
+            pool: PoolSettings::default(),
+        }
     }
 
     /// Those of one worker, which counts its own connections.
@@ -79,7 +123,7 @@ pub enum StartError {
 /// Workers that serve. Dropping it cuts what is in flight.
 #[derive(Debug)]
 pub struct Engine {
-    addr: SocketAddr,
+    addrs: Vec<SocketAddr>,
     snapshots: watch::Sender<Arc<Snapshot>>,
     /// Says: accept no more, finish what is there.
     drainer: Drainer,
@@ -110,38 +154,45 @@ impl Engine {
     /// # Errors
     /// [`StartError::Listen`] before anything is started; [`StartError::Worker`], after which those
     /// started have ended or are about to.
+    ///
+    /// # Panics
+    /// Without a listener.
     pub fn start(
         settings: &Settings,
         snapshot: Arc<Snapshot>,
         tracer: &Tracer,
         metrics: &Registry,
     ) -> Result<Self, StartError> {
-        let listen_error = |source| StartError::Listen { listen: settings.listen, source };
-        let listeners = net::listen_shared(settings.listen, settings.workers).map_err(listen_error)?;
-        let addr = listeners[0].local_addr().map_err(listen_error)?;
+        assert!(!settings.listeners.is_empty(), "an engine has a listener");
+        let (addrs, of_workers) = listen(settings)?;
         let snapshots = watch::Sender::new(snapshot);
         let (drainer, drain) = drain::channel();
         let (cutter, cut) = drain::channel();
-        for (index, listener) in listeners.into_iter().enumerate() {
+        for (index, listeners) in of_workers.into_iter().enumerate() {
             let settings = settings.of_worker(index, metrics);
             let (snapshots, tracer, metrics) = (snapshots.subscribe(), tracer.clone(), metrics.clone());
             let (drain, mut cut) = (drain.clone(), cut.clone());
             let work = move || {
-                let listener = net::adopt(listener)?;
+                let listeners = listeners.into_iter().map(net::adopt).collect::<io::Result<Vec<_>>>()?;
                 let worker = Rc::new(Worker::new(index, &settings, snapshots, tracer, &metrics));
                 Ok(async move {
-                    cut.or_drain(serve(listener, settings, worker, drain)).await;
+                    cut.or_drain(serve(listeners, settings, worker, drain)).await;
                 })
             };
             let started = task::try_core_thread(&format!("bowline-proxy-{index}"), work);
             started.map_err(|source| StartError::Worker { worker: index, source })?;
         }
-        Ok(Self { addr, snapshots, drainer, cutter })
+        Ok(Self { addrs, snapshots, drainer, cutter })
     }
 
-    /// The address it listens on, with the port it got.
+    /// The address of its first listener, with the port it got.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.addrs[0]
+    }
+
+    /// The addresses of its listeners in their order, with the ports they got.
+    pub fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
     }
 
     /// As [`Switch::set`].
@@ -167,12 +218,44 @@ impl Engine {
     }
 }
 
-/// One worker's accept loop, until it is drained.
-async fn serve(listener: TcpListener, settings: Settings, worker: Rc<Worker>, drain: Drain) {
+/// Opens the listeners: their addresses, and for each worker its own of each.
+fn listen(settings: &Settings) -> Result<(Vec<SocketAddr>, Vec<Vec<SharedListener>>), StartError> {
+    let mut addrs = Vec::with_capacity(settings.listeners.len());
+    let mut of_workers: Vec<_> = std::iter::repeat_with(Vec::new).take(settings.workers).collect();
+    for &Listener { at, .. } in &settings.listeners {
+        let listen_error = |source| StartError::Listen { listen: at, source };
+        let shared = net::listen_shared(at, settings.workers).map_err(listen_error)?;
+        addrs.push(shared[0].local_addr().map_err(listen_error)?);
+        for (of_worker, listener) in of_workers.iter_mut().zip(shared) {
+            of_worker.push(listener);
+        }
+    }
+    Ok((addrs, of_workers))
+}
+
+/// One worker's accept loops, until they are drained.
+async fn serve(listeners: Vec<TcpListener>, settings: Settings, worker: Rc<Worker>, drain: Drain) {
     let _following = task::Guarded::new(task::spawn_local(Rc::clone(&worker).follow()));
-    let trusts_forwarded = settings.trusts_forwarded;
-    server::serve_local(listener, settings.server, drain, move |peer: &Peer| {
-        let (worker, client) = (Rc::clone(&worker), Rc::new(Client::new(peer.clone(), trusts_forwarded)));
+    let settings = Rc::new(settings);
+    let mut serving = task::JoinSet::new();
+    for (index, listener) in listeners.into_iter().enumerate() {
+        serving.spawn_local(serve_one(index, listener, Rc::clone(&settings), Rc::clone(&worker), drain.clone()));
+    }
+    while let Some(ended) = serving.join_next().await {
+        ended.expect("an accept loop does not panic");
+    }
+}
+
+/// One worker's accept loop of one listener.
+async fn serve_one(index: usize, listener: TcpListener, settings: Rc<Settings>, worker: Rc<Worker>, drain: Drain) {
+    let Listener { at: _, tls, addressed } = settings.listeners[index].clone();
+    let addressed = Rc::new(addressed);
+    let server = server::Settings { tls, ..settings.server.clone() };
+    server::serve_local(listener, server, drain, move |peer: &Peer| {
+        let id = settings.peer_id.zip(peer.certificate.as_deref()).and_then(|(read, certificate)| read(certificate));
+        let trust = Trust::of(settings.peers, id.as_ref(), settings.trusts_forwarded);
+        let client = Rc::new(Client::new(peer.clone(), index, Rc::clone(&addressed), id, trust));
+        let worker = Rc::clone(&worker);
         server::service_fn(move |request| {
             let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
             async move { Ok::<_, Infallible>(worker.handle(client, request).await) }

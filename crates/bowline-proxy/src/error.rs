@@ -2,13 +2,13 @@
 
 use std::error::Error as StdError;
 
-use bowline_model::Code;
+use bowline_model::{Code, mesh::MESH_DOMAIN};
 use bowline_telemetry::TraceId;
 use bowline_transport::{Kind, Side, problem::Problem};
 use bytes::Bytes;
 use http::{
-    HeaderValue, Response,
-    header::{ALLOW, RETRY_AFTER},
+    HeaderValue, Response, StatusCode,
+    header::{ALLOW, PROXY_AUTHENTICATE, RETRY_AFTER},
 };
 
 use crate::{
@@ -27,10 +27,16 @@ pub(crate) enum Error {
     NoRoute,
     #[error("this path takes other methods")]
     Method { allow: String },
-    #[error("tunnels are not offered")]
+    #[error("tunnels are not offered: have the client ask for `http://` addresses without CONNECT")]
     Connect,
     #[error("upgrading a connection is not offered")]
     Upgrade,
+    #[error("this proxy demands credentials of its own in `Proxy-Authorization`: those in HTTP_PROXY")]
+    ProxyAuth,
+    #[error("{0}")]
+    ProxyForm(&'static str),
+    #[error("{}", undeclared(host))]
+    Egress { host: String },
     #[error("the body exceeds the {body_max} bytes that are allowed here")]
     BodyTooLarge { body_max: u64 },
     #[error("the route's backends all have a weight of 0")]
@@ -46,13 +52,24 @@ pub(crate) enum Error {
 impl Error {
     pub(crate) fn code(&self) -> Code {
         match self {
-            Self::Target(_) | Self::Connect | Self::Upgrade => Code::InvalidArgument,
+            Self::Target(_) | Self::Connect | Self::Upgrade | Self::ProxyForm(_) => Code::InvalidArgument,
+            Self::ProxyAuth => Code::Unauthenticated,
+            Self::Egress { .. } => Code::PermissionDenied,
             Self::NoRoute => Code::NotFound,
             Self::Method { .. } => Code::MethodNotAllowed,
             Self::BodyTooLarge { .. } => Code::PayloadTooLarge,
             Self::NoBackend | Self::Undecided => Code::Unavailable,
             Self::Refused(refusal) => refusal.code,
             Self::Upstream(error) => error.code(),
+        }
+    }
+
+    /// The status of the answer.
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            // The code has the status of an origin.
+            Self::ProxyAuth => StatusCode::PROXY_AUTHENTICATION_REQUIRED.as_u16(),
+            _ => self.code().http_status(),
         }
     }
 
@@ -64,6 +81,9 @@ impl Error {
             Self::Method { .. } => "method_not_allowed",
             Self::Connect => "connect_unsupported",
             Self::Upgrade => "upgrade_unsupported",
+            Self::ProxyAuth => "proxy_credentials",
+            Self::ProxyForm(_) => "proxy_form",
+            Self::Egress { .. } => "egress_not_declared",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::NoBackend => "no_backend",
             Self::Undecided => "undecided",
@@ -133,11 +153,21 @@ pub(crate) fn broken(error: &bowline_transport::Error) -> (Code, &'static str) {
     }
 }
 
+/// What is to be done where a host is asked for that no call leads to.
+fn undeclared(host: &str) -> String {
+    let service = host.strip_suffix(&format!(".{MESH_DOMAIN}")).unwrap_or(host);
+    format!(
+        "this service declares no call to `{host}`: add `[service.NAME.calls.{service}]` to bowline.toml, \
+         or name hosts outside the mesh in NO_PROXY"
+    )
+}
+
 /// Answers an error: the only place where one becomes a response.
 ///
 /// The client is told the error itself; its causes go to the log.
 pub(crate) fn rescue(error: &Error, trace_id: TraceId) -> Response<Bytes> {
-    let problem = Problem::new(error.code(), error.to_string()).with_reason(error.reason());
+    let problem = Problem { status: error.status(), ..Problem::new(error.code(), error.to_string()) };
+    let problem = problem.with_reason(error.reason());
     let mut response = problem.with_trace_id(trace_id.to_string()).to_response();
     let headers = response.headers_mut();
     match error {
@@ -146,6 +176,9 @@ pub(crate) fn rescue(error: &Error, trace_id: TraceId) -> Response<Bytes> {
         }
         Error::Upstream(bowline_upstream::Error::BreakerOpen { retry_after: Some(after), .. }) => {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(*after).min(3600)));
+        }
+        Error::ProxyAuth => {
+            headers.insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"bowline\""));
         }
         Error::Refused(refusal) => headers.extend(refusal.headers.clone()),
         _ => {}

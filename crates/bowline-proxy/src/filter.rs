@@ -3,7 +3,7 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
-use bowline_model::Code;
+use bowline_model::{Code, mesh::SpiffeId};
 use bowline_runtime::BoxFuture;
 use bowline_telemetry::Span;
 use bytes::Bytes;
@@ -77,11 +77,16 @@ pub struct Visit<'a> {
     pub head: &'a mut request::Parts,
     /// Who sent it: the peer, or, where that is trusted, whom it named last. `None` over a Unix socket.
     pub client: Option<IpAddr>,
+    /// Whose certificate the peer showed, where one was demanded: [`Settings::peer_id`](crate::Settings::peer_id).
+    pub peer: Option<&'a SpiffeId>,
+    /// The place of the listener it came by, in [`Settings::listeners`](crate::Settings::listeners).
+    pub listener: usize,
     /// Whether it is a preflight for a route that [answers them](Filter::answers_preflights).
     pub is_preflight: bool,
     /// Whether it has waited for this filter already.
     pub has_waited: bool,
-    /// Its span.
+    /// Its span; one that is reported only if it is [kept](Span::keep) where spans are
+    /// [eventful](crate::Spans::Eventful).
     pub span: &'a mut Span,
     pub(crate) exits: &'a mut Exits,
 }

@@ -11,7 +11,7 @@ use bowline_runtime::time::{self, Instant};
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The reasons with a gate of their own; any others share one.
-const REASONS: [&str; 10] = [
+const REASONS: [&str; 13] = [
     "no_backend",
     "no_instance",
     "breaker_open",
@@ -22,12 +22,15 @@ const REASONS: [&str; 10] = [
     "upstream_malformed",
     "unsupported",
     "auth_keys_unavailable",
+    "mesh_no_identity",
+    "mesh_not_declared",
+    "mesh_operation",
 ];
 
 /// A gate for each reason. Shared by all workers; asking costs a comparison or two of words, a load
 /// and an addition, and never waits.
 #[derive(Debug)]
-pub(crate) struct Gates {
+pub struct Gates {
     since: Instant,
     gates: [Gate; REASONS.len() + 1],
 }
@@ -47,7 +50,7 @@ impl Default for Gates {
 
 impl Gates {
     /// Whether a line may be written: with how many were left out since the last one.
-    pub(crate) fn admit(&self, reason: &str, now: Instant) -> Option<u64> {
+    pub fn admit(&self, reason: &str, now: Instant) -> Option<u64> {
         let place = REASONS.iter().position(|known| *known == reason).unwrap_or(REASONS.len());
         let Gate { next_at, left_out } = &self.gates[place];
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

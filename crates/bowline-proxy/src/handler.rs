@@ -10,18 +10,23 @@ use bowline_transport::{
 };
 use bowline_upstream::ResponseBody;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version, header::CONNECTION, request::Parts};
+use http::{
+    HeaderValue, Request, Response, Version,
+    header::{CONNECTION, HOST},
+    request::Parts,
+};
 use http_body::Body as _;
 use tokio::sync::watch;
 
 use crate::{
     body::{Left, ProxyBody, Rest},
     cells::Cells,
-    engine::Settings,
+    client::Client,
+    engine::{Settings, Spans},
     error::{Error, rescue},
     filter::{Exits, Filter, Verdict, Visit},
     gate::Gates,
-    headers::{self, Client, Seen},
+    headers::{self, Seen},
     record::{Chosen, Record, note_method},
     snapshot::{Found, Held, Snapshot},
 };
@@ -32,6 +37,8 @@ pub(crate) struct Worker {
     snapshots: RefCell<Latest>,
     pool: LocalPool,
     tracer: Tracer,
+    spans: Spans,
+    pub(crate) counts_requests: bool,
     pub(crate) in_flight: Gauge,
     /// Counts what matches no route.
     pub(crate) unrouted: Cells,
@@ -56,11 +63,14 @@ impl Worker {
     ) -> Self {
         let seen = Rc::new(Held(Arc::clone(&snapshots.borrow_and_update())));
         let labels = [(names::LABEL_REPORTER, settings.reporter), ("worker", &*index.to_string())];
+        let in_flight = || metrics.gauge("bowline_requests_in_flight", "Requests under way.", &labels);
         Self {
             snapshots: RefCell::new(Latest { snapshots, seen }),
             pool: LocalPool::new(settings.pool.clone()),
             tracer,
-            in_flight: metrics.gauge("bowline_requests_in_flight", "Requests under way.", &labels),
+            spans: settings.spans,
+            counts_requests: settings.counts_requests,
+            in_flight: if settings.counts_requests { in_flight() } else { Gauge::default() },
             unrouted: Cells::new(metrics, settings.reporter, "", ""),
             gates: Gates::default(),
         }
@@ -83,7 +93,10 @@ impl Worker {
         let version = request.version();
         let mut seen = Seen::look(request.headers());
         let parent = seen.read_trace(request.headers());
-        let span = self.tracer.start("request", SpanKind::Server, parent);
+        let span = match self.spans {
+            Spans::Every => self.tracer.start("request", SpanKind::Server, parent),
+            Spans::Eventful => self.tracer.start_aside("request", SpanKind::Server, parent),
+        };
         let trace_id = span.context().trace_id;
         let mut record = Record::begin(&self, span);
         let (parts, body) = request.into_parts();
@@ -93,9 +106,12 @@ impl Worker {
         let forwarded = self.forward(asked, &rest, &mut record, &mut exits).await;
         // HTTP/2 can end a request without the connection.
         let left = || if version < Version::HTTP_2 { rest.take() } else { Left::Nothing };
+        // Who was told of no trace has begun one, and says which.
+        let mut is_theirs = false;
         let mut response = match forwarded {
             Ok(Forwarded::Upstream(response)) => {
                 record.answer(response.status());
+                is_theirs = record.span.passed_on().is_none() && headers::has_trace_id(response.headers());
                 leave(response, &mut exits, record)
             }
             Ok(Forwarded::Here(answer)) => {
@@ -109,7 +125,9 @@ impl Worker {
                 leave_here(rescue(&error, trace_id), &mut exits, left())
             }
         };
-        headers::add_trace_id(response.headers_mut(), trace_id);
+        if !is_theirs {
+            headers::add_trace_id(response.headers_mut(), trace_id);
+        }
         response
     }
 
@@ -123,15 +141,16 @@ impl Worker {
         let Asked { mut parts, seen, client } = asked;
         describe(&parts, &client.peer, record);
         let snapshot = self.snapshots.borrow_mut().get();
-        let mut found = match snapshot.find(&parts) {
+        let mut found = match client.addressed.find(&mut parts, &snapshot) {
             Err(error) if snapshot.listener.is_none() => return Err(error),
             found => found,
         };
         let upgrade = headers::check_upgrade(&parts.headers, seen);
         let address = client.address(&parts.headers, seen);
+        let deadline = client.deadline(&parts.headers, seen, record.started);
         let host = found.as_mut().map_or(NO_HOST, |found| std::mem::replace(&mut found.host, NO_HOST));
         headers::prepare_request(&mut parts.headers, host, client, seen);
-        let mut visitor = Visitor { head: &mut parts, address, exits };
+        let mut visitor = Visitor { head: &mut parts, client, address, exits };
         let filter = found.as_ref().ok().and_then(|found| snapshot.routes[found.route].filter.as_deref());
         let is_preflight = found.as_ref().is_ok_and(|found| found.is_preflight);
         if let Some(filter) = filter {
@@ -147,6 +166,9 @@ impl Worker {
         let backend = route.pick().ok_or(Error::NoBackend)?;
         record.choose(&Chosen { snapshot: Rc::clone(&snapshot), route: place, backend }, &visitor.head.method);
         upgrade?;
+        if client.addressed.is_outbound() {
+            visitor.head.headers.insert(HOST, route.backends[backend].host.clone());
+        }
         if let Some(filter) = filter
             && let Some(answer) = visitor.ask(filter, is_preflight, record).await?
         {
@@ -155,8 +177,16 @@ impl Worker {
         let body = rest.pass_on(route.body_max)?;
         let request = Request::from_parts(parts, body);
         let upstream = &route.backends[backend].upstream;
-        let mut response = upstream.call(&self.pool, request, &mut record.span, None).await?;
-        headers::prepare_response(response.headers_mut());
+        let mut unrecorded;
+        let span = if self.spans == Spans::Every || record.span.is_kept() {
+            &mut record.span
+        } else {
+            unrecorded = record.span.unrecorded();
+            &mut unrecorded
+        };
+        let mut response = upstream.call(&self.pool, request, span, deadline).await?;
+        let is_of_sidecar = response.body().is_verified();
+        headers::prepare_response(response.headers_mut(), is_of_sidecar);
         Ok(Forwarded::Upstream(response))
     }
 }
@@ -181,6 +211,7 @@ const NO_HOST: HeaderValue = HeaderValue::from_static("");
 /// A request on its way from filter to filter.
 struct Visitor<'a> {
     head: &'a mut Parts,
+    client: &'a Client,
     address: Option<IpAddr>,
     exits: &'a mut Exits,
 }
@@ -188,7 +219,9 @@ struct Visitor<'a> {
 impl Visitor<'_> {
     fn visit<'a>(&'a mut self, is_preflight: bool, record: &'a mut Record) -> Visit<'a> {
         let (head, client, exits) = (&mut *self.head, self.address, &mut *self.exits);
-        Visit { head, client, is_preflight, has_waited: false, span: &mut record.span, exits }
+        let (peer, listener) = (self.client.id.as_ref(), self.client.listener);
+        let (has_waited, span) = (false, &mut record.span);
+        Visit { head, client, peer, listener, is_preflight, has_waited, span, exits }
     }
 
     /// Asks a filter until it has decided: what it answers in the place of the service, if anything.

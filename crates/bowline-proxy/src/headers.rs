@@ -3,30 +3,21 @@
 //! Most requests carry nothing that has to be taken away, so their names are looked at once, and
 //! only what was seen is acted upon.
 
-use std::{
-    cell::RefCell,
-    net::{IpAddr, SocketAddr},
-};
-
 use bowline_model::gateway::is_own_header;
-use bowline_telemetry::{SpanContext, TraceId, propagation};
-use bowline_transport::{
-    forward::{self, Forwarded},
-    problem,
-    server::Peer,
-};
+use bowline_telemetry::{SpanContext, TraceId, names, propagation};
+use bowline_transport::{forward, problem};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{CONNECTION, HOST, UPGRADE},
 };
 
-use crate::error::Error;
+use crate::{client::Client, error::Error};
 
 /// The most headers that are added to a request on its way: four here, and the caller's trace and time.
 const ADDED_MAX: usize = 6;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const TRACE_ID: HeaderName = HeaderName::from_static(problem::TRACE_ID_HEADER);
+const CALLER: HeaderName = HeaderName::from_static(names::CALLER_HEADER);
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Which kinds of headers there are.
@@ -40,9 +31,9 @@ pub(crate) struct Seen {
     /// An offer to upgrade.
     upgrade: bool,
     /// Bowline's own.
-    internal: bool,
+    pub(crate) internal: bool,
     /// About clients before the one that we see.
-    forwarded: bool,
+    pub(crate) forwarded: bool,
     /// `tracestate`.
     state: bool,
     /// The context of a trace, in any of its forms; once it was read, whether it could be.
@@ -82,63 +73,6 @@ impl Seen {
     }
 }
 
-/// The other end of a connection, and what is said of it to those behind us.
-#[derive(Debug)]
-pub(crate) struct Client {
-    pub(crate) peer: Peer,
-    /// Whether what it says about clients before it is passed on.
-    is_trusted: bool,
-    /// What was said last, and for which host: the next request's is mostly the same.
-    said: RefCell<Option<(HeaderValue, HeaderMap)>>,
-}
-
-impl Client {
-    pub(crate) fn new(peer: Peer, is_trusted: bool) -> Self {
-        Self { peer, is_trusted, said: RefCell::new(None) }
-    }
-
-    /// Who asks: the peer, or, where that is trusted, the client that it named last in `X-Forwarded-For`,
-    /// as what stands before that is what its own client said. Asked before what it said is added to.
-    pub(crate) fn address(&self, headers: &HeaderMap, seen: Seen) -> Option<IpAddr> {
-        let peer = self.peer.remote.map(|remote| remote.ip());
-        let named = if seen.forwarded && self.is_trusted { last_forwarded(headers) } else { None };
-        named.or(peer).map(|ip| ip.to_canonical())
-    }
-
-    /// Says for whom a request is forwarded; `host` is whom the client asked for.
-    fn add_forwarded(&self, headers: &mut HeaderMap, host: &HeaderValue, seen: Seen) {
-        if seen.forwarded && self.is_trusted {
-            self.say(headers, host);
-            return;
-        }
-        if seen.forwarded {
-            forward::remove_forwarded(headers);
-        }
-        let mut said = self.said.borrow_mut();
-        if said.as_ref().is_none_or(|(of, _)| of != host) {
-            let mut fresh = HeaderMap::new();
-            self.say(&mut fresh, host);
-            *said = Some((host.clone(), fresh));
-        }
-        for (name, value) in said.iter().flat_map(|(_, said)| said) {
-            headers.insert(name, value.clone());
-        }
-    }
-
-    fn say(&self, headers: &mut HeaderMap, host: &HeaderValue) {
-        let client = self.peer.remote.map(|remote| remote.ip());
-        let host = host.to_str().ok().filter(|host| !host.is_empty());
-        forward::add_forwarded(headers, &Forwarded { client, host, proto: "http" });
-    }
-}
-
-/// The address that stands last in `X-Forwarded-For`, with or without a port.
-fn last_forwarded(headers: &HeaderMap) -> Option<IpAddr> {
-    let list = headers.get_all(X_FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
-    let last = list.rsplit(',').next()?.trim();
-    last.parse().ok().or_else(|| last.parse().ok().map(|addr: SocketAddr| addr.ip()))
-}
-
 /// Refuses what would make the connection another protocol's.
 ///
 /// Other upgrades than WebSocket's (`h2c`, `TLS/1.0`) are offers that a server may ignore; a
@@ -153,15 +87,15 @@ pub(crate) fn check_upgrade(headers: &HeaderMap, seen: Seen) -> Result<(), Error
 pub(crate) fn strip(headers: &mut HeaderMap) -> Result<(), Error> {
     let seen = Seen::look(headers);
     let upgrade = check_upgrade(headers, seen);
-    remove_outsiders(headers, seen);
+    remove_outsiders(headers, seen, |_| false);
     upgrade
 }
 
-/// Takes away what is meant for one hop, and what only Bowline itself says.
-fn remove_outsiders(headers: &mut HeaderMap, seen: Seen) {
+/// Takes away what is meant for one hop, and what only Bowline itself says, unless it is kept.
+fn remove_outsiders(headers: &mut HeaderMap, seen: Seen, is_kept: impl Fn(&str) -> bool) {
     remove_hop_by_hop(headers, seen);
     if seen.internal {
-        remove_internal(headers);
+        remove_internal(headers, is_kept);
     }
 }
 
@@ -169,7 +103,7 @@ fn remove_outsiders(headers: &mut HeaderMap, seen: Seen) {
 ///
 /// `host` is whom the client asked for; empty where an HTTP/1.0 client does not say.
 pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, client: &Client, seen: Seen) {
-    remove_outsiders(headers, seen);
+    remove_outsiders(headers, seen, |name| client.trust.keeps(name));
     // Whose trace it continues is not known, so what it says of the trace is worth nothing (W3C
     // Trace Context 3.3.1.1).
     if seen.state && !seen.trace {
@@ -177,15 +111,25 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, client
     }
     headers.reserve(ADDED_MAX);
     client.add_forwarded(headers, &host, seen);
+    if let Some(caller) = &client.caller {
+        headers.insert(CALLER, caller.clone());
+    }
     if !host.is_empty() && headers.get(HOST) != Some(&host) {
         headers.insert(HOST, host);
     }
 }
 
 /// Makes the headers of a response fit for the client.
-pub(crate) fn prepare_response(headers: &mut HeaderMap) {
-    // What says that it was refused here was: a service cannot claim it.
-    remove_outsiders(headers, Seen::look(headers));
+///
+/// What says that Bowline refused a request is Bowline's: a service cannot claim it, but a sidecar before it,
+/// which showed its certificate and took away what the service claims, can.
+pub(crate) fn prepare_response(headers: &mut HeaderMap, is_of_sidecar: bool) {
+    remove_outsiders(headers, Seen::look(headers), |name| is_of_sidecar && name == names::REASON_HEADER);
+}
+
+/// Whether a response says which trace it belongs to.
+pub(crate) fn has_trace_id(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRACE_ID)
 }
 
 /// Takes away what is meant for one hop; mostly that is a `Connection` that names nothing else.
@@ -209,8 +153,9 @@ pub(crate) fn add_trace_id(headers: &mut HeaderMap, trace_id: TraceId) {
     headers.insert(TRACE_ID, HeaderValue::from_bytes(&text).expect("hex digits are a header value"));
 }
 
-fn remove_internal(headers: &mut HeaderMap) {
-    let internal: Vec<HeaderName> = headers.keys().filter(|name| is_own_header(name.as_str())).cloned().collect();
+fn remove_internal(headers: &mut HeaderMap, is_kept: impl Fn(&str) -> bool) {
+    let is_outsiders = |name: &&HeaderName| is_own_header(name.as_str()) && !is_kept(name.as_str());
+    let internal: Vec<HeaderName> = headers.keys().filter(is_outsiders).cloned().collect();
     for name in internal {
         headers.remove(name);
     }
@@ -218,7 +163,12 @@ fn remove_internal(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
+    use bowline_transport::server::Peer;
+
     use super::*;
+    use crate::client::Trust;
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -228,8 +178,9 @@ mod tests {
         headers
     }
 
-    fn client(is_trusted: bool) -> Client {
-        Client::new(Peer { remote: Some(([192, 0, 2, 1], 5).into()), ..Peer::default() }, is_trusted)
+    fn client(is_proxy: bool) -> Client {
+        let peer = Peer { remote: Some(([192, 0, 2, 1], 5).into()), ..Peer::default() };
+        Client::new(peer, 0, Rc::default(), None, Trust::Stranger { is_proxy })
     }
 
     fn prepared(client: &Client, host: &'static str, pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -238,22 +189,6 @@ mod tests {
         seen.read_trace(&headers);
         prepare_request(&mut headers, HeaderValue::from_static(host), client, seen);
         headers
-    }
-
-    #[test]
-    fn who_asks_is_the_peer_or_whom_a_trusted_one_named_last() {
-        let check = |is_trusted, pairs: &[(&'static str, &'static str)], expected: &str| {
-            let headers = map(pairs);
-            let address = client(is_trusted).address(&headers, Seen::look(&headers));
-            assert_eq!(address, Some(expected.parse().unwrap()), "{pairs:?}");
-        };
-        check(true, &[], "192.0.2.1");
-        check(false, &[("x-forwarded-for", "198.51.100.7")], "192.0.2.1");
-        check(true, &[("x-forwarded-for", "198.51.100.7")], "198.51.100.7");
-        check(true, &[("x-forwarded-for", "203.0.113.9, 198.51.100.7")], "198.51.100.7");
-        check(true, &[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "[2001:db8::1]:99")], "2001:db8::1");
-        check(true, &[("x-forwarded-for", "::ffff:198.51.100.7")], "198.51.100.7");
-        check(true, &[("x-forwarded-for", "unknown")], "192.0.2.1");
     }
 
     const FORWARDED: [(&str, &str); 5] = [
@@ -347,8 +282,13 @@ mod tests {
 
     #[test]
     fn an_answer_says_nothing_in_our_name() {
-        let mut headers = map(&[("x-bowline-reason", "breaker_open"), ("x-bowline-x", "1"), ("x-kept", "1")]);
-        prepare_response(&mut headers);
+        let said =
+            [("x-bowline-reason", "breaker_open"), ("x-bowline-x", "1"), ("x_bowline-reason", "1"), ("x-kept", "1")];
+        let mut headers = map(&said);
+        prepare_response(&mut headers, false);
         assert_eq!(headers, map(&[("x-kept", "1")]));
+        let mut headers = map(&said);
+        prepare_response(&mut headers, true);
+        assert_eq!(headers, map(&[("x-bowline-reason", "breaker_open"), ("x-kept", "1")]), "of a sidecar");
     }
 }

@@ -38,18 +38,26 @@
 
 mod body;
 mod cells;
+mod client;
 mod engine;
 mod error;
+mod fed;
 mod filter;
 mod gate;
 mod handler;
 mod headers;
+mod listener;
 mod record;
 mod snapshot;
 mod target;
 
+pub mod follow;
 pub mod matcher;
 
-pub use engine::{Engine, Settings, StartError, Switch};
+pub use client::Peers;
+pub use engine::{Engine, ReadId, Settings, Spans, StartError, Switch};
+pub use fed::Fed;
 pub use filter::{Filter, Leaving, Recode, Refusal, Verdict, Visit, whole_seconds};
+pub use gate::Gates;
+pub use listener::{Addressed, Listener, PROXY_USER, ProxySecret};
 pub use snapshot::{Found, LookedUp, Snapshot};

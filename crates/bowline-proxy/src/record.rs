@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Record {
     worker: Rc<Worker>,
-    started: Instant,
+    pub(crate) started: Instant,
     pub(crate) span: Span,
     chosen: Option<Chosen>,
     /// What is counted if it is finished.
@@ -67,7 +67,8 @@ impl Record {
     /// Notes that we answer an error ourselves, and logs it with its causes.
     pub(crate) fn refuse(&mut self, error: &Error) {
         self.log_refusal(error);
-        self.status = error.code().http_status();
+        self.status = error.status();
+        self.span.keep();
         self.span.set(names::BOWLINE_REASON, error.reason());
         if self.status >= 500 && self.span.is_recording() {
             self.span.set(names::ERROR_TYPE, error.reason());
@@ -90,6 +91,8 @@ impl Record {
             let error = chain(error);
             tracing::warn!(route, reason, %trace_id, left_out, error, "answer broke off while it was passed on");
         }
+        // Who broke off may be unable to say so.
+        self.span.keep();
         self.status = code.http_status();
         self.fail(reason, "the answer broke off");
         self.count();
@@ -129,11 +132,13 @@ impl Record {
     fn count(&mut self) {
         self.is_counted = true;
         self.worker.in_flight.add(-1);
-        let cells = match &self.chosen {
-            Some(chosen) => &chosen.snapshot.routes[chosen.route].backends[chosen.backend].cells,
-            None => &self.worker.unrouted,
-        };
-        cells.record(self.status, self.started.elapsed());
+        if self.worker.counts_requests {
+            let cells = match &self.chosen {
+                Some(chosen) => &chosen.snapshot.routes[chosen.route].backends[chosen.backend].cells,
+                None => &self.worker.unrouted,
+            };
+            cells.record(self.status, self.started.elapsed());
+        }
         self.span.set(names::HTTP_RESPONSE_STATUS_CODE, i64::from(self.status));
     }
 }

@@ -72,6 +72,8 @@ pub(crate) struct Served {
 pub(crate) struct Backend {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) cells: Cells,
+    /// The service's own name, for `Host`.
+    pub(crate) host: HeaderValue,
     /// The weights up to and including this one's, summed.
     weight_sum: usize,
 }
@@ -97,7 +99,8 @@ impl Snapshot {
             let backends = route.backends.iter().enumerate().map(|(index, backend)| {
                 weight_sum += backend.weight as usize;
                 let cells = Cells::new(metrics, reporter, backend.service.as_str(), &route.name);
-                Backend { upstream: upstream_of(route, index), cells, weight_sum }
+                let host = HeaderValue::from_str(backend.service.as_str()).expect("a name is visible ASCII");
+                Backend { upstream: upstream_of(route, index), cells, host, weight_sum }
             });
             Served {
                 backends: backends.collect(),

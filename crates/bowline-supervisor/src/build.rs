@@ -1,6 +1,6 @@
 //! Runs the build commands: equal ones once, one after another.
 
-use bowline_model::{ServiceName, System};
+use bowline_model::ServiceName;
 use bowline_runtime::time;
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     expand::Placeholders,
     kept::{Kept, Order, Output},
     lines::{Lines, Tail},
+    release::Release,
     run::RunId,
 };
 
@@ -23,18 +24,18 @@ struct Build {
     environment: Environment,
 }
 
-/// Runs every build command of the system.
+/// Runs every build command of these releases.
 ///
 /// # Cancel safety
 /// Dropping the future kills the command that runs, with all its processes.
 pub(crate) async fn run(
-    system: &System,
+    releases: &[Release],
     settings: &Settings,
     placeholders: Placeholders<'_>,
     run: RunId,
     bus: &Bus,
 ) -> Result<(), Error> {
-    for build in collect(system, placeholders) {
+    for build in collect(releases, placeholders) {
         let began = time::now();
         bus.tell(Event::BuildStarted { command: build.command.clone(), services: build.services.clone() });
         let (exit, lines) = run_one(&build, settings, run, bus).await?;
@@ -46,13 +47,15 @@ pub(crate) async fn run(
     Ok(())
 }
 
-fn collect(system: &System, placeholders: Placeholders<'_>) -> Vec<Build> {
+fn collect(releases: &[Release], placeholders: Placeholders<'_>) -> Vec<Build> {
     let mut builds: Vec<Build> = Vec::new();
-    for service in &system.services {
+    for Release { service, ids: _ } in releases {
         let Some(command) = &service.build else { continue };
         let command = placeholders.in_command(command);
         if let Some(same) = builds.iter_mut().find(|build| build.command == command) {
-            same.services.push(service.name.clone());
+            if !same.services.contains(&service.name) {
+                same.services.push(service.name.clone());
+            }
         } else {
             let environment = environment::of_build(service, placeholders);
             builds.push(Build { command, services: vec![service.name.clone()], environment });

@@ -1,14 +1,18 @@
 //! What an instance finds in its environment.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
-use bowline_model::{InstanceId, data, policy::CallPolicy, system::Service};
+use bowline_model::{Address, InstanceId, System, data, policy::CallPolicy, system::Service};
 use bowline_runtime::fs;
 
-use crate::{Error, Settings, expand::Placeholders};
+use crate::{Error, Settings, expand::Placeholders, slot::Template};
 
 /// The variable that holds an instance's credential.
 pub(crate) const TOKEN: &str = "BOWLINE_TOKEN";
+
+/// What an instance does not inherit: what stands there is of whoever starts a system, as whose administrator
+/// or in whose mesh.
+pub(crate) const NOT_INHERITED: [&str; 3] = [TOKEN, "BOWLINE_JOIN", "PORT"];
 
 /// Variables, by their names.
 pub(crate) type Environment = BTreeMap<String, String>;
@@ -26,7 +30,12 @@ pub(crate) fn of_build(service: &Service, placeholders: Placeholders<'_>) -> Env
 
 /// What every process of the service finds: what it declares, and what Bowline tells it. A declared
 /// `DATABASE_URL` wins over Bowline's; names that begin with `BOWLINE_`, and `PORT`, are Bowline's.
-pub(crate) fn of_service(service: &Service, settings: &Settings, placeholders: Placeholders<'_>) -> Environment {
+pub(crate) fn of_service(
+    system: &System,
+    service: &Service,
+    settings: &Settings,
+    placeholders: Placeholders<'_>,
+) -> Environment {
     let mut variables = Environment::new();
     let databases = databases(service, &settings.data_dir);
     if let [(_, url)] = databases.as_slice() {
@@ -38,7 +47,9 @@ pub(crate) fn of_service(service: &Service, settings: &Settings, placeholders: P
         service.calls.iter().map(|call| (call.target.as_str(), &call.policy)).collect();
     let calls = serde_json::to_string(&calls).expect("policies are plain data with text keys");
     let mut tell = |name: &str, value: String| variables.insert(name.to_owned(), value);
+    tell("BOWLINE_SYSTEM", system.name.to_string());
     tell("BOWLINE_SERVICE", service.name.to_string());
+    tell("BOWLINE_VERSION", service.version.clone());
     tell("BOWLINE_SUPERVISED", "1".to_owned());
     tell("BOWLINE_CALLS", calls);
     tell("BOWLINE_DATA_DIR", settings.data_dir.to_string_lossy().into_owned());
@@ -51,12 +62,23 @@ pub(crate) fn of_service(service: &Service, settings: &Settings, placeholders: P
     variables
 }
 
-/// What one process finds on top: who it is and where it listens.
-pub(crate) fn of_instance(of_service: &Environment, id: &InstanceId, address: SocketAddr) -> Environment {
-    let mut variables = of_service.clone();
+/// What one process finds: what every process of the service does, who it is, where it listens, and what its
+/// companion says, but for the variables that the service sets itself, in capitals or not.
+pub(crate) fn of_instance(
+    template: &Template,
+    of_companion: Environment,
+    id: &InstanceId,
+    app: &Address,
+) -> Environment {
+    let is_declared = |name: &str| template.declared.iter().any(|declared| declared.eq_ignore_ascii_case(name));
+    let mut variables = template.environment.clone();
+    variables.extend(of_companion.into_iter().filter(|(name, _)| !is_declared(name)));
     variables.insert("BOWLINE_INSTANCE".to_owned(), id.to_string());
-    variables.insert("BOWLINE_LISTEN".to_owned(), address.to_string());
-    variables.insert("PORT".to_owned(), address.port().to_string());
+    variables.insert("BOWLINE_LISTEN".to_owned(), app.to_string());
+    match app {
+        Address::Tcp(addr) => variables.insert("PORT".to_owned(), addr.port().to_string()),
+        Address::Unix(_) => variables.remove("PORT"),
+    };
     variables
 }
 

@@ -1,8 +1,8 @@
 //! What a supervisor tells while it works, and the bounded queue it tells it through.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use bowline_model::{InstanceId, ServiceName};
+use bowline_model::{Address, InstanceId, ServiceName};
 use bowline_runtime::{metric, task};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -49,8 +49,8 @@ pub enum Event {
         service: ServiceName,
         /// The process.
         pid: u32,
-        /// Where it was told to listen.
-        address: SocketAddr,
+        /// Where others will reach it: where it was told to listen, or its companion does.
+        address: Address,
     },
     /// An instance wrote a line.
     LogLine {
@@ -65,8 +65,8 @@ pub enum Event {
     InstanceHealthy {
         /// The instance.
         instance: InstanceId,
-        /// Where it listens.
-        address: SocketAddr,
+        /// Where others reach it: where it listens, or its companion does.
+        address: Address,
         /// Time since its process started.
         after: Duration,
     },

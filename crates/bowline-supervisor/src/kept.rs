@@ -87,11 +87,13 @@ impl Kept {
         let mark = order.run.new_mark();
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let mut keeper = Command::new(order.keeper)
+        let mut keeper = Command::new(order.keeper);
+        for name in environment::NOT_INHERITED {
+            keeper.env_remove(name);
+        }
+        let mut keeper = keeper
             .args(["keeper", "--", "sh", "-c", &direct(order.command)])
             .current_dir(order.dir)
-            // Ours is nobody else's: who starts a system may be its administrator.
-            .env_remove(environment::TOKEN)
             .envs(order.environment)
             .env(tree::MARK, &mark)
             .stdin(OwnedFd::from(theirs))

@@ -3,10 +3,13 @@
 //! [`Supervisor::start`] builds what the system's services need and starts their instances, each
 //! under a small parent process, the [`keeper`], which outlives nobody: whatever happens to
 //! `bowline`, no process of an instance's tree is left behind. An instance is registered when its
-//! first health check succeeds, and leaves the registry the moment its process ends.
+//! first health check succeeds, and leaves the registry the moment its process ends. Where there are
+//! [`Companions`], each instance has one beside it: the application listens on a Unix socket of its own,
+//! and what is registered is the companion's address.
 
 mod board;
 mod build;
+mod companion;
 mod environment;
 mod error;
 mod event;
@@ -18,12 +21,15 @@ mod order;
 mod port;
 mod probe;
 mod registration;
+mod release;
 mod run;
 mod settings;
 mod slot;
+mod sockets;
 mod supervisor;
 pub mod workspace;
 
+pub use companion::{Beside, Companion, Companions};
 pub use error::Error;
 pub use event::{Event, Exit};
 pub use settings::Settings;

@@ -3,10 +3,14 @@
 //! Written by hand, a GET on a connection of its own: a check must notice a process that accepts
 //! no connections, which a pooled connection hides.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, time::Duration};
 
-use bowline_runtime::{net::TcpStream, time};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use bowline_model::Address;
+use bowline_runtime::{
+    net::{TcpStream, UnixStream},
+    time,
+};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// The part of an answer that is looked at.
 const HEAD_BYTES_MAX: usize = 1024;
@@ -20,8 +24,21 @@ const REST_MAX: Duration = Duration::from_millis(50);
 pub(crate) type Failure = String;
 
 /// Asks for `path`; any 2xx within `timeout` is well.
-pub(crate) async fn check(address: SocketAddr, path: &str, timeout: Duration) -> Result<(), Failure> {
-    let asked = time::timeout(timeout, ask(address, path)).await;
+pub(crate) async fn check(address: &Address, path: &str, timeout: Duration) -> Result<(), Failure> {
+    match address {
+        Address::Tcp(addr) => check_over(TcpStream::connect(*addr), &addr.to_string(), path, timeout).await,
+        // A socket's path is nothing that a Host could hold.
+        Address::Unix(socket) => check_over(UnixStream::connect(socket), "localhost", path, timeout).await,
+    }
+}
+
+async fn check_over<S: AsyncRead + AsyncWrite + Unpin>(
+    connected: impl Future<Output = io::Result<S>>,
+    host: &str,
+    path: &str,
+    timeout: Duration,
+) -> Result<(), Failure> {
+    let asked = time::timeout(timeout, ask(connected, host, path)).await;
     let (status, mut stream) = match asked {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => return Err(error.to_string()),
@@ -33,10 +50,14 @@ pub(crate) async fn check(address: SocketAddr, path: &str, timeout: Duration) ->
     if (200..300).contains(&status) { Ok(()) } else { Err(format!("answered with status {status}")) }
 }
 
-async fn ask(address: SocketAddr, path: &str) -> io::Result<(u16, TcpStream)> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+    connected: impl Future<Output = io::Result<S>>,
+    host: &str,
+    path: &str,
+) -> io::Result<(u16, S)> {
+    let mut stream = connected.await?;
     let request =
-        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: bowline-check\r\nConnection: close\r\n\r\n");
+        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bowline-check\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut head = Vec::with_capacity(HEAD_BYTES_MAX);
     while !head.contains(&b'\n') && head.len() < HEAD_BYTES_MAX {

@@ -1,11 +1,11 @@
 //! What a supervisor is told: folders, the keeper's executable, and its bounds in time.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use bowline_model::{Secret, policy::Backoff};
 use bowline_runtime::metric;
 
-use crate::workspace::Layout;
+use crate::{Companions, workspace::Layout};
 
 /// What a [`Supervisor`](crate::Supervisor) is told.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct Settings {
     pub restart: Backoff,
     /// An instance that was up for so long begins with the shortest wait again.
     pub stable_after: Duration,
+    /// Who stands beside each instance; absent: instances listen where they are registered.
+    pub companions: Option<Arc<dyn Companions>>,
     /// Where restarts and dropped events are counted.
     pub metrics: metric::Registry,
 }
@@ -55,6 +57,7 @@ impl Settings {
             heartbeat_every: Duration::from_secs(3),
             restart: Backoff { min: Duration::from_millis(100), max: Duration::from_secs(30) },
             stable_after: Duration::from_secs(30),
+            companions: None,
             metrics: metric::Registry::default(),
         }
     }

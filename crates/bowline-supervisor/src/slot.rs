@@ -1,10 +1,16 @@
 //! The life of one instance: start, check, restart, stop.
 
 mod checks;
+mod seat;
 
 use std::{io, sync::Arc, time::Duration};
 
-use bowline_model::{Health, Instance, InstanceId, ServiceName, policy::Backoff, system::Check};
+use bowline_model::{
+    Address, Health, Instance, InstanceId, ServiceName,
+    instance::{METADATA_MESH, METADATA_MESH_MTLS},
+    policy::Backoff,
+    system::{Bind, Check},
+};
 use bowline_runtime::{
     metric, task,
     time::{self, Instant},
@@ -18,11 +24,13 @@ use crate::{
     event::Bus,
     kept::{Kept, Order, Output},
     lines::{Lines, Tail},
-    port::{Port, Ports},
+    port::Ports,
     registration::{self, Registrar, Registration},
     run::RunId,
+    sockets::Sockets,
 };
 use checks::{Checks, Verdict};
+use seat::Seat;
 
 /// How many lines of an instance are remembered.
 const TAIL_LINES: usize = 20;
@@ -47,16 +55,23 @@ pub(crate) struct Common {
     pub(crate) board: Arc<Board>,
     pub(crate) bus: Bus,
     pub(crate) ports: Ports,
+    pub(crate) sockets: Sockets,
     pub(crate) registrar: Registrar,
 }
 
-/// What all instances of a service share.
+/// What all instances of a release share.
 pub(crate) struct Template {
     pub(crate) service: ServiceName,
+    /// The release; empty when not told.
+    pub(crate) version: String,
+    /// Where it listens beside a companion.
+    pub(crate) bind: Bind,
     /// The shell command, expanded.
     pub(crate) command: String,
     pub(crate) check: Check,
     pub(crate) environment: Environment,
+    /// The variables that the service sets itself.
+    pub(crate) declared: Vec<String>,
 }
 
 impl std::fmt::Debug for Template {
@@ -87,14 +102,13 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Starts the instance with this number, from 1.
+    /// Starts the instance of this id.
     ///
     /// The id names the slot, not the process: a process that is started again has the same. Who
     /// registers, renews and deregisters it is one task, so no late word of a dead process can
     /// harm the next one.
-    pub(crate) fn start(common: Arc<Common>, template: Arc<Template>, number: u32) -> Self {
+    pub(crate) fn start(common: Arc<Common>, template: Arc<Template>, id: InstanceId) -> Self {
         let service = template.service.clone();
-        let id = InstanceId::new(&format!("{service}-{number}")).expect("a service's name and a number are an id");
         let (aim, aim_seen) = watch::channel(Aim::Run);
         let life = Life::new(common, template, id.clone(), aim_seen);
         Self { id, service, aim, _task: task::Guarded::new(task::spawn(life.live())) }
@@ -112,6 +126,8 @@ struct Life {
     template: Arc<Template>,
     id: InstanceId,
     aim: watch::Receiver<Aim>,
+    /// Where its processes listen; absent before the first, and when it was lost to somebody else.
+    seat: Option<Seat>,
     registration: Registration,
     tail: Tail,
     restarts: metric::Counter,
@@ -122,7 +138,6 @@ struct Life {
 /// A process of the instance.
 struct Running {
     kept: Kept,
-    port: Port,
     began: Instant,
     /// When a check succeeded for the first time.
     first_healthy: Option<Instant>,
@@ -171,7 +186,7 @@ impl Life {
                 }
             });
         });
-        Self { common, template, id, aim, registration, tail, restarts, crashes: 0, ports_lost: 0 }
+        Self { common, template, id, aim, seat: None, registration, tail, restarts, crashes: 0, ports_lost: 0 }
     }
 
     /// Starts the process again and again, until it is to stop.
@@ -196,11 +211,16 @@ impl Life {
     }
 
     async fn start(&mut self) -> io::Result<Running> {
-        let settings = &self.common.settings;
         self.tail.begin();
-        let port = self.common.ports.take()?;
-        let address = port.address();
-        let environment = environment::of_instance(&self.template.environment, &self.id, address);
+        if !self.seat.as_ref().is_some_and(Seat::is_lasting) {
+            self.seat = None;
+            self.seat = Some(Seat::take(&self.common, &self.template, &self.id).await?);
+        }
+        let seat = self.seat();
+        seat.clear()?;
+        let of_companion = seat.environment().await?;
+        let environment = environment::of_instance(&self.template, of_companion, &self.id, seat.app());
+        let settings = &self.common.settings;
         let order = Order {
             keeper: &settings.keeper,
             command: &self.template.command,
@@ -210,15 +230,28 @@ impl Life {
         };
         let began = time::now();
         let (kept, output) = Kept::start(order).await?;
-        let pid = kept.pid();
-        let mut instance = Instance::new(self.id.clone(), self.template.service.clone(), address.into());
-        registration::mark(&mut instance, pid);
-        let check = format!("http://{address}{}", self.template.check.http);
+        let instance = self.instance(seat, kept.pid());
+        let check = checked_url(seat.app(), &self.template.check.http);
         self.common.board.change(&self.id, |row| row.check = check);
-        let service = self.template.service.clone();
-        self.common.bus.tell(Event::InstanceStarted { instance: self.id.clone(), service, pid, address });
         let readers = self.read(output);
-        Ok(Running { kept, port, began, first_healthy: None, instance, readers })
+        let (service, pid, address) = (self.template.service.clone(), kept.pid(), instance.address.clone());
+        self.common.bus.tell(Event::InstanceStarted { instance: self.id.clone(), service, pid, address });
+        Ok(Running { kept, began, first_healthy: None, instance, readers })
+    }
+
+    fn seat(&self) -> &Seat {
+        self.seat.as_ref().expect("a process has a place from its start until it is drained")
+    }
+
+    /// What is registered of a process.
+    fn instance(&self, seat: &Seat, pid: u32) -> Instance {
+        let mut instance = Instance::new(self.id.clone(), self.template.service.clone(), seat.public());
+        instance.version.clone_from(&self.template.version);
+        registration::mark(&mut instance, pid);
+        if seat.is_lasting() {
+            instance.metadata.insert(METADATA_MESH.to_owned(), METADATA_MESH_MTLS.to_owned());
+        }
+        instance
     }
 
     /// Tells and remembers what the process writes.
@@ -242,7 +275,8 @@ impl Life {
 
     /// Checks the process until it ends or is to stop.
     async fn watch_over(&mut self, mut running: Running) -> End {
-        let mut checks = Checks::new(running.port.address(), &self.template.check);
+        let template = Arc::clone(&self.template);
+        let mut checks = Checks::new(self.seat().app().clone(), &template.check);
         loop {
             tokio::select! {
                 biased;
@@ -261,8 +295,11 @@ impl Life {
         let is_young = running.first_healthy.is_none() && time::now() - running.began < PORT_LOST_WITHIN;
         last_lines(running.readers).await;
         let last_lines = self.tail.current();
-        let is_port_lost =
-            is_young && last_lines.iter().any(|line| speaks_of_taken_address(line, running.port.number()));
+        let port = self.seat.as_ref().and_then(Seat::port).filter(|_| is_young);
+        let is_port_lost = port.is_some_and(|port| last_lines.iter().any(|line| speaks_of_taken_address(line, port)));
+        if is_port_lost {
+            self.seat = None;
+        }
         // What a shell answers when there is no such command, or it may not be run.
         let is_hopeless = matches!(exit, Exit::Status(126 | 127));
         self.exited(exit, last_lines);
@@ -279,7 +316,7 @@ impl Life {
         let instance = self.id.clone();
         match verdict {
             Verdict::Healthy => {
-                let address = running.port.address();
+                let address = running.instance.address.clone();
                 running.first_healthy.get_or_insert_with(time::now);
                 running.instance.health = Health::Healthy;
                 let after = time::now() - running.began;
@@ -328,6 +365,9 @@ impl Life {
     }
 
     /// Keeps new requests away, then lets the process end what it has; kills it when told to.
+    ///
+    /// The registry is told first, then the companion takes nothing new, then the process gets SIGTERM: it
+    /// can still call others by its companion, which ends last.
     async fn drain(&mut self, mut running: Running) {
         if running.instance.health == Health::Healthy && running.first_healthy.is_some() {
             running.instance.health = Health::Draining;
@@ -335,6 +375,10 @@ impl Life {
             time::timeout(REGISTRY_MAX, self.registration.settled()).await.ok();
         }
         self.common.bus.tell(Event::Draining { instance: self.id.clone() });
+        let seat = self.seat.take();
+        if let Some(seat) = &seat {
+            seat.refuse_new(self.common.settings.grace).await;
+        }
         running.kept.terminate();
         let (exit, was_killed) = tokio::select! {
             biased;
@@ -345,7 +389,15 @@ impl Life {
                 (running.kept.wait().await, true)
             }
         };
+        self.registration.want(None);
         last_lines(running.readers).await;
+        if let Some(seat) = seat.filter(|_| !was_killed) {
+            tokio::select! {
+                biased;
+                () = seat.end(self.common.settings.grace) => {}
+                () = aimed(&mut self.aim, Aim::Kill) => {}
+            }
+        }
         self.stopped(exit, was_killed).await;
     }
 
@@ -354,6 +406,14 @@ impl Life {
         time::timeout(REGISTRY_MAX, self.registration.settled()).await.ok();
         self.common.bus.tell(Event::InstanceStopped { instance: self.id.clone(), exit });
         self.common.board.change(&self.id, |row| row.phase = Phase::Stopped { was_killed });
+    }
+}
+
+/// What is checked, for people.
+fn checked_url(app: &Address, path: &str) -> String {
+    match app {
+        Address::Tcp(addr) => format!("http://{addr}{path}"),
+        Address::Unix(_) => format!("{path} at {app}"),
     }
 }
 

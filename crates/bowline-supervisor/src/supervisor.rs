@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use bowline_model::{InstanceId, System};
+use bowline_model::{InstanceId, System, system::Bind};
 use bowline_registry::Registry;
 use bowline_runtime::{
     task,
@@ -19,8 +19,10 @@ use crate::{
     order,
     port::Ports,
     registration::{self, Registrar},
+    release::{self, Release},
     run::RunId,
     slot::{Aim, Common, Slot, Template},
+    sockets::Sockets,
 };
 
 /// The longest a drain waits for processes that were killed.
@@ -77,15 +79,17 @@ impl Supervisor {
         // Before the registrations go: until then their processes may live.
         let run = RunId::take_over(&settings.data_dir).await?;
         registration::clear(registry.as_ref()).await.map_err(|source| Error::Leftovers { source })?;
-        build::run(&system, &settings, placeholders, run, &bus).await?;
-        let templates = templates(&system, &settings, placeholders);
+        let releases = release::all(&system);
+        build::run(&releases, &settings, placeholders, run, &bus).await?;
+        let templates = templates(&system, releases, &settings, placeholders);
+        let sockets = sockets(&templates, &settings)?;
         let registrar = Registrar::new(registry, settings.lease_ttl, settings.heartbeat_every);
         let board = Arc::new(Board::new());
-        let common = Arc::new(Common { settings, run, board, bus, ports: Ports::default(), registrar });
+        let common = Arc::new(Common { settings, run, board, bus, ports: Ports::default(), sockets, registrar });
         let slots: Vec<Slot> = templates
             .into_iter()
-            .flat_map(|(template, replicas)| (1..=replicas).map(move |number| (template.clone(), number)))
-            .map(|(template, number)| Slot::start(common.clone(), template, number))
+            .flat_map(|(template, ids)| ids.into_iter().map(move |id| (template.clone(), id)))
+            .map(|(template, id)| Slot::start(common.clone(), template, id))
             .collect();
         let tiers = tiers(&system, &slots);
         Ok(Self { common, slots, tiers, started: time::now(), carrier })
@@ -190,18 +194,36 @@ fn absolute(mut settings: Settings) -> Settings {
     settings
 }
 
-/// The services that run here, with their numbers of replicas.
-fn templates(system: &System, settings: &Settings, placeholders: Placeholders<'_>) -> Vec<(Arc<Template>, u32)> {
-    let template = |service: &bowline_model::system::Service| {
+/// The releases that run here, with the ids of their instances.
+fn templates(
+    system: &System,
+    releases: Vec<Release>,
+    settings: &Settings,
+    placeholders: Placeholders<'_>,
+) -> Vec<(Arc<Template>, Vec<InstanceId>)> {
+    let template = |Release { service, ids }| {
         let template = Template {
             service: service.name.clone(),
+            version: service.version.clone(),
+            bind: service.bind,
             command: placeholders.in_command(service.run.as_ref()?),
             check: service.check.clone(),
-            environment: environment::of_service(service, settings, placeholders),
+            environment: environment::of_service(system, &service, settings, placeholders),
+            declared: service.env.into_keys().collect(),
         };
-        Some((Arc::new(template), service.replicas))
+        Some((Arc::new(template), ids))
     };
-    system.services.iter().filter_map(template).collect()
+    releases.into_iter().filter_map(template).collect()
+}
+
+/// The folder for the sockets of those that listen on one; none is made where nobody does.
+fn sockets(templates: &[(Arc<Template>, Vec<InstanceId>)], settings: &Settings) -> Result<Sockets, Error> {
+    let listen_there = templates.iter().filter(|(template, _)| template.bind == Bind::Unix);
+    let ids: Vec<InstanceId> = listen_there.flat_map(|(_, ids)| ids.clone()).collect();
+    if settings.companions.is_none() || ids.is_empty() {
+        return Ok(Sockets::default());
+    }
+    Sockets::make(&settings.data_dir, &ids)
 }
 
 fn tiers(system: &System, slots: &[Slot]) -> Vec<Vec<usize>> {

@@ -77,11 +77,25 @@ pub const BOWLINE_LIMIT: &str = "bowline.limit";
 pub const BOWLINE_LIMIT_REMAINING: &str = "bowline.limit_remaining";
 /// The request's `x-request-id`.
 pub const BOWLINE_REQUEST_ID: &str = "bowline.request_id";
+/// The workload of the mesh that asks: `service/order`.
+pub const BOWLINE_CALLER: &str = "bowline.caller";
+/// The rule of the mesh that let a request pass, or that it breaks.
+pub const BOWLINE_RULE: &str = "bowline.rule";
+/// What a dry run of the mesh's rules would have done: `denied`.
+pub const BOWLINE_DRY_RUN: &str = "bowline.dry_run";
+/// The fault that befell a request on purpose.
+pub const BOWLINE_FAULT: &str = "bowline.fault";
+/// How long that held it up, in milliseconds.
+pub const BOWLINE_FAULT_DELAY_MS: &str = "bowline.fault.delay_ms";
+/// The status that it was answered with in the place of the service.
+pub const BOWLINE_FAULT_ABORT: &str = "bowline.fault.abort";
 /// How many attributes and events a span had to drop at its bounds.
 pub const BOWLINE_DROPPED: &str = "bowline.dropped";
 
 /// The event of one attempt.
 pub const EVENT_ATTEMPT: &str = "attempt";
+/// The event of a fault that was injected.
+pub const EVENT_FAULT: &str = "fault";
 
 // === headers ===
 
@@ -91,3 +105,5 @@ pub const TRACE_ID_HEADER: &str = "x-trace-id";
 pub const REASON_HEADER: &str = "x-bowline-reason";
 /// Tells a service who asks, as the gateway made sure of it; what a client says under this name is taken away.
 pub const SUBJECT_HEADER: &str = "x-bowline-subject";
+/// Tells a service which workload of the mesh asks, as its certificate says: `service/order`.
+pub const CALLER_HEADER: &str = "x-bowline-caller";

@@ -36,6 +36,8 @@ struct Shared {
 pub struct Span {
     context: SpanContext,
     recording: Option<Box<Recording>>,
+    /// Whether those who are called are told of any context.
+    is_passed_on: bool,
 }
 
 struct Recording {
@@ -45,6 +47,8 @@ struct Recording {
     /// What the span's texts count for in [`SPAN_BYTES_MAX`].
     bytes: usize,
     dropped: u32,
+    /// Whether it is reported when it ends.
+    is_kept: bool,
 }
 
 impl Tracer {
@@ -67,13 +71,28 @@ impl Tracer {
     #[inline]
     pub fn start(&self, name: impl Into<Key>, kind: SpanKind, parent: Option<SpanContext>) -> Span {
         let Some(shared) = &self.0 else {
-            return Span { context: parent.unwrap_or_else(unsampled), recording: None };
+            return Span { context: parent.unwrap_or_else(unsampled), recording: None, is_passed_on: true };
         };
         let trace_id = parent.map_or_else(TraceId::generate, |parent| parent.trace_id);
         let is_sampled = shared.sampler.should_sample(parent.as_ref(), trace_id);
         let context = SpanContext { trace_id, span_id: SpanId::generate(), is_sampled };
         let recording = is_sampled.then(|| Recording::start(shared, context, name.into(), kind, parent));
-        Span { context, recording }
+        Span { context, recording, is_passed_on: true }
+    }
+
+    /// Starts a span that is reported only if it is [kept](Span::keep), for who stands between two that
+    /// report themselves, and says something only when something happens.
+    ///
+    /// The context of the `parent` is passed on as it is: who goes on from this span is its sibling, so
+    /// nothing is missing where it is not reported. Without a `parent`, nothing is passed on until it is kept.
+    pub fn start_aside(&self, name: impl Into<Key>, kind: SpanKind, parent: Option<SpanContext>) -> Span {
+        let mut span = self.start(name, kind, parent);
+        span.context = parent.unwrap_or(span.context);
+        span.is_passed_on = parent.is_some();
+        if let Some(recording) = &mut span.recording {
+            recording.is_kept = false;
+        }
+        span
     }
 }
 
@@ -84,13 +103,24 @@ fn unsampled() -> SpanContext {
 impl Span {
     /// A span of nothing, for callers that have no tracer.
     pub fn disabled() -> Self {
-        Self { context: unsampled(), recording: None }
+        Self { context: unsampled(), recording: None, is_passed_on: true }
+    }
+
+    /// The same without anything that is recorded: for work whose details are not worth it.
+    pub fn unrecorded(&self) -> Self {
+        Self { context: self.context, recording: None, is_passed_on: self.is_passed_on }
     }
 
     /// What children need to know of it.
     #[inline]
     pub fn context(&self) -> SpanContext {
         self.context
+    }
+
+    /// What is told to those who are called; none where they begin a trace of their own.
+    #[inline]
+    pub fn passed_on(&self) -> Option<SpanContext> {
+        self.is_passed_on.then_some(self.context)
     }
 
     /// Whether anything of it is kept. Ask before working out costly attributes.
@@ -132,6 +162,20 @@ impl Span {
         if let Some(recording) = &mut self.recording {
             recording.event(name.into(), attributes());
         }
+    }
+
+    /// Has it reported when it ends, where it was [started aside](Tracer::start_aside). Others are anyway.
+    pub fn keep(&mut self) {
+        if let Some(recording) = &mut self.recording {
+            recording.is_kept = true;
+            self.is_passed_on = true;
+        }
+    }
+
+    /// Whether it will be reported, as far as is known by now.
+    #[inline]
+    pub fn is_kept(&self) -> bool {
+        self.recording.as_ref().is_some_and(|recording| recording.is_kept)
     }
 
     /// Says that it ended badly, and why. The last word counts.
@@ -196,7 +240,7 @@ impl Recording {
         // Names and status are counted at their longest, as they may still change, and so is the
         // note of what was dropped.
         let bytes = 3 * NAME_BYTES_MAX + VALUE_BYTES_MAX + names::BOWLINE_DROPPED.len() + 8;
-        Box::new(Self { shared: Arc::clone(shared), started, data, bytes, dropped: 0 })
+        Box::new(Self { shared: Arc::clone(shared), started, data, bytes, dropped: 0, is_kept: true })
     }
 
     fn set(&mut self, key: Key, value: Value) {
@@ -239,6 +283,9 @@ impl Recording {
     }
 
     fn end(mut self: Box<Self>) {
+        if !self.is_kept {
+            return;
+        }
         self.data.duration_nanos = nanos_since(self.started);
         if self.dropped > 0 {
             // Room for the one attribute that says so; its length is in `bytes` already.

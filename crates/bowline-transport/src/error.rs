@@ -24,7 +24,8 @@ pub enum Kind {
     /// No connection was made in time: nothing was sent.
     ConnectTimeout,
     /// The server says that it has not looked at the request (HTTP/2: `REFUSED_STREAM`, or a
-    /// `GOAWAY` that leaves it out).
+    /// `GOAWAY` that leaves it out; TLS 1.3: it does not take our certificate, which it tells only
+    /// once we already send).
     Refused,
     /// The connection broke before the head of an answer was complete.
     Reset,

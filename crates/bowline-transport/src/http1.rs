@@ -33,6 +33,7 @@ use crate::{
     error::{Error, Kind},
     pool::Pool,
     response::ResponseBody,
+    stream,
 };
 
 /// Interim answers (1xx) before the final one, at most.
@@ -165,6 +166,9 @@ impl Exchange {
 
     /// The connection broke: the first failure, on either side of it, is the cause.
     fn broken(&mut self, source: io::Error) -> Error {
+        if stream::is_refused(&source) {
+            return Error::new(Kind::Refused, source);
+        }
         Error::new(Kind::Reset, self.upload.take_failure().unwrap_or(source))
     }
 }

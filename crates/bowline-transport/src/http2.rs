@@ -34,6 +34,7 @@ use crate::{
     http1::connect,
     pool::{Pool, PoolSettings},
     response::ResponseBody,
+    stream,
 };
 
 /// How often a connection with requests on it is pinged, and how long the answer may take.
@@ -136,6 +137,7 @@ impl Fate {
         while let Some(current) = cause {
             if let Some(error) = current.downcast_ref::<h2::Error>() {
                 return match error.reason() {
+                    _ if error.get_io().is_some_and(stream::is_refused) => Self::Refused,
                     _ if !error.is_remote() => Self::Unknown,
                     _ if error.is_go_away() => Self::Goodbye,
                     Some(h2::Reason::REFUSED_STREAM) => Self::Refused,

@@ -18,6 +18,7 @@ pub mod problem;
 mod response;
 mod send;
 pub mod server;
+mod socket;
 mod stream;
 mod tls;
 

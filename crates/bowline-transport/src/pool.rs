@@ -229,7 +229,7 @@ impl Idle {
         };
         let now = time::now();
         slot.used_at = now;
-        while let Some(Parked { connection, since }) = slot.http1.pop() {
+        while let Some(Parked { mut connection, since }) = slot.http1.pop() {
             self.parked_count -= 1;
             if now.duration_since(since) >= settings.idle_timeout {
                 // It was the youngest: the others are older.

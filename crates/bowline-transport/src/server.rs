@@ -3,8 +3,9 @@
 mod accept;
 mod connection;
 mod entry;
+mod handshake;
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bowline_runtime::{
     drain::Drain,
@@ -19,7 +20,7 @@ pub use hyper::{
     service::{Service, service_fn},
 };
 
-use self::{accept::accept, connection::Bounds};
+use self::{accept::accept, connection::Shared};
 use crate::{body::BoxError, http2::Spawn, tls::ServerTls};
 
 /// What is listened on.
@@ -57,7 +58,8 @@ pub struct Peer {
 /// The bounds of a listener.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long a request's head may take, from its first byte; rounded up by up to a second.
+    /// How long a request's head may take, from its first byte, and a TLS handshake before the first;
+    /// rounded up by up to a second.
     pub header_timeout: Duration,
     /// How long a connection may be without a request. One that does not end when it is told so is
     /// cut off a header timeout later.
@@ -94,6 +96,8 @@ pub struct Metrics {
     pub header_timeout: Counter,
     /// Connections closed since the client took nothing of its answer.
     pub stalled: Counter,
+    /// TLS handshakes that failed, or took too long.
+    pub tls_failed: Counter,
 }
 
 impl Default for Settings {
@@ -133,14 +137,19 @@ impl Metrics {
                 "Connections closed: the client took nothing of its answer.",
                 labels,
             ),
+            tls_failed: registry.counter(
+                "bowline_tls_handshake_failures_total",
+                "TLS handshakes that failed or took too long.",
+                labels,
+            ),
         }
     }
 }
 
 /// Serves on this core: services and their futures need not be `Send`.
 ///
-/// `make` gives each connection its service; requests arrive with hyper's own body. HTTP/2 is
-/// recognised by its preface. When draining begins, nothing more is accepted, idle connections are
+/// `make` gives each connection its service, once its TLS handshake is done; requests arrive with
+/// hyper's own body. HTTP/2 is recognised by its preface. When draining begins, nothing more is accepted, idle connections are
 /// closed, the others are told (`Connection: close`, GOAWAY) and have the grace to finish; then
 /// this returns, and what is left is dropped.
 ///
@@ -151,13 +160,13 @@ impl Metrics {
 /// Dropping the future stops accepting; connections go on by themselves, unsupervised.
 pub async fn serve_local<M, S, B>(listener: impl Into<Listener>, settings: Settings, drain: Drain, make: M)
 where
-    M: Fn(&Peer) -> S,
+    M: Fn(&Peer) -> S + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>> + 'static,
     B: HttpBody<Error: Into<BoxError>> + 'static,
 {
-    let bounds = Bounds::new(&settings);
-    accept(listener.into(), settings, drain, |stream, peer, entry| {
-        task::spawn_local(connection::serve(stream, make(&peer), bounds, entry, SpawnLocal));
+    let shared = Rc::new(Shared::new(&settings, make));
+    accept(listener.into(), settings, drain, |socket, peer, entry| {
+        task::spawn_local(connection::serve(socket, peer, Rc::clone(&shared), entry, SpawnLocal));
     })
     .await;
 }
@@ -171,13 +180,13 @@ where
 /// As [`serve_local`].
 pub async fn serve<M, S, B>(listener: impl Into<Listener>, settings: Settings, drain: Drain, make: M)
 where
-    M: Fn(&Peer) -> S,
+    M: Fn(&Peer) -> S + Send + Sync + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>, Future: Send> + Send + 'static,
     B: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    let bounds = Bounds::new(&settings);
-    accept(listener.into(), settings, drain, |stream, peer, entry| {
-        task::spawn(connection::serve(stream, make(&peer), bounds, entry, Spawn));
+    let shared = Arc::new(Shared::new(&settings, make));
+    accept(listener.into(), settings, drain, |socket, peer, entry| {
+        task::spawn(connection::serve(socket, peer, Arc::clone(&shared), entry, Spawn));
     })
     .await;
 }

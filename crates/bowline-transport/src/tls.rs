@@ -1,9 +1,18 @@
 //! TLS on connections: who we are and whom we believe is in the configurations, which are made elsewhere.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use bowline_model::ServiceName;
-use tokio_rustls::rustls::{ClientConfig, ServerConfig, pki_types::ServerName};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, ServerConfig, pki_types::ServerName},
+};
+
+use crate::{
+    body::BoxError,
+    socket::Socket,
+    stream::{Stream, Tls},
+};
 
 /// How connections are made to endpoints that [demand TLS](crate::Endpoint::tls).
 ///
@@ -21,8 +30,36 @@ pub struct ServerTls {
     pub takes_plain: bool,
 }
 
+/// Why there is no connection under TLS; its cause is rustls's error, or the socket's.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("`{0}` demands TLS, and there is no certificate yet to show it")]
+    NoCertificate(ServiceName),
+    #[error("TLS handshake with `{service}` failed")]
+    Handshake { service: ServiceName, source: BoxError },
+}
+
+impl ClientTls {
+    /// The handshake, without a time limit.
+    pub(crate) async fn connect(&self, service: &ServiceName, socket: Socket) -> Result<Stream, ConnectError> {
+        let connector = TlsConnector::from(Arc::clone(&self.0));
+        match connector.connect(server_name(service), socket).await {
+            Ok(stream) => Ok(Stream::Tls(Tls::new(stream))),
+            Err(error) => Err(ConnectError::Handshake { service: service.clone(), source: cause(error) }),
+        }
+    }
+}
+
+/// What an I/O error was made of, which is not its source; itself where it was made of nothing.
+pub(crate) fn cause(error: io::Error) -> BoxError {
+    if error.get_ref().is_none() {
+        return error.into();
+    }
+    error.into_inner().unwrap_or_else(|| "unknown".into())
+}
+
 /// The name of a service as TLS has it.
-pub(crate) fn server_name(service: &ServiceName) -> ServerName<'static> {
+fn server_name(service: &ServiceName) -> ServerName<'static> {
     ServerName::try_from(service.as_str().to_owned()).expect("a service's name is a DNS label")
 }
 

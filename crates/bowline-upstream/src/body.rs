@@ -21,13 +21,19 @@ pub struct ResponseBody<P: Pool> {
     inner: bowline_transport::ResponseBody<P>,
     /// Until the body has ended.
     in_flight: Option<InFlight>,
+    is_verified: bool,
 }
 
 impl<P: Pool> ResponseBody<P> {
     /// `in_flight` has its latency already: that of the answer's head.
-    pub(crate) fn new(inner: bowline_transport::ResponseBody<P>, in_flight: InFlight) -> Self {
+    pub(crate) fn new(inner: bowline_transport::ResponseBody<P>, in_flight: InFlight, is_verified: bool) -> Self {
         let in_flight = (!inner.is_end_stream()).then_some(in_flight);
-        Self { inner, in_flight }
+        Self { inner, in_flight, is_verified }
+    }
+
+    /// Whether who answers showed the certificate of the service: it is a sidecar, which speaks for Bowline.
+    pub fn is_verified(&self) -> bool {
+        self.is_verified
     }
 }
 

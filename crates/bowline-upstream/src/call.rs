@@ -52,7 +52,9 @@ type Answer<P> = Result<Response<ResponseBody<P>>, Error>;
 impl<'a> Call<'a> {
     pub(crate) fn new(upstream: &'a Upstream, plan: Plan, request: Request<Body>, span: &'a mut Span) -> Self {
         let (mut head, body) = request.into_parts();
-        propagation::inject(span.context(), &mut head.headers);
+        if let Some(context) = span.passed_on() {
+            propagation::inject(context, &mut head.headers);
+        }
         let has_key = head.headers.contains_key("idempotency-key");
         let is_repeatable = retry::is_idempotent(head.method.as_str(), has_key);
         Self { upstream, plan, head, body, span, is_repeatable, attempt: 0, tried: Vec::new() }
@@ -141,7 +143,10 @@ impl<'a> Call<'a> {
         self.upstream.metrics.attempted(outcome);
         self.note(member, outcome, elapsed);
         let answer = match sent {
-            Some(Ok(response)) => Ok(response.map(|body| ResponseBody::new(body, in_flight))),
+            Some(Ok(response)) => {
+                let is_verified = member.state.endpoint.tls.is_some();
+                Ok(response.map(|body| ResponseBody::new(body, in_flight, is_verified)))
+            }
             Some(Err(source)) => Err(self.failed(source)),
             None if outcome == Outcome::Caller => Err(self.starved()),
             None => Err(self.timed_out()),

@@ -10,10 +10,12 @@ mod call;
 mod error;
 mod member;
 mod metrics;
+mod security;
 mod upstream;
 #[cfg(any(test, feature = "vectors"))]
 pub mod vectors;
 
 pub use body::ResponseBody;
 pub use error::Error;
+pub use security::Security;
 pub use upstream::{InstanceStatus, Upstream};

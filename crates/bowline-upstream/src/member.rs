@@ -5,10 +5,7 @@ use std::sync::{
     atomic::{AtomicU8, Ordering::Relaxed},
 };
 
-use bowline_model::{
-    Instance,
-    policy::{BreakerPolicy, CallPolicy},
-};
+use bowline_model::policy::{BreakerPolicy, CallPolicy};
 use bowline_resilience::breaker::{Breaker, Outcome, OwnedPermit, PROBE_TIMEOUT, State};
 use bowline_runtime::time::{Duration, Instant};
 use bowline_transport::Endpoint;
@@ -47,13 +44,13 @@ impl BreakerRules {
 }
 
 impl Member {
-    pub(crate) fn new(instance: &Instance, rules: Option<&BreakerRules>, metrics: &Breakers) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, rules: Option<&BreakerRules>, metrics: &Breakers) -> Self {
         let breaker = rules.map(|rules| Guard {
             breaker: Arc::new(Breaker::new(&rules.policy).probe_timeout(rules.probe_timeout)),
             counted: AtomicU8::new(0),
             metrics: metrics.clone(),
         });
-        Self { endpoint: Endpoint::from(instance), breaker }
+        Self { endpoint, breaker }
     }
 
     /// Gives a permit back with what came of the attempt; `None` where that says nothing.

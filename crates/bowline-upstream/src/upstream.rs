@@ -1,6 +1,7 @@
 //! A service as this process calls it.
 
 use std::{
+    mem,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -29,6 +30,7 @@ use crate::{
     error::Error,
     member::{BreakerRules, Member},
     metrics::Metrics,
+    security::Security,
 };
 
 /// A service as this process calls it: its instances, what is known of them, and the policy.
@@ -40,6 +42,8 @@ pub struct Upstream {
     active: ArcSwap<Active>,
     /// The instances as last told; held while they or the policy are replaced.
     told: Mutex<Vec<Instance>>,
+    /// Locked only while `told` is.
+    security: Mutex<Security>,
     pub(crate) metrics: Metrics,
 }
 
@@ -97,7 +101,7 @@ impl Upstream {
     pub fn new(service: ServiceName, policy: CallPolicy, reporter: &'static str, metrics: &Registry) -> Arc<Self> {
         let metrics = Metrics::new(metrics, reporter, service.as_str());
         let active = ArcSwap::from_pointee(Active::new(policy, Arc::default()));
-        Arc::new(Self { service, active, told: Mutex::default(), metrics })
+        Arc::new(Self { service, active, told: Mutex::default(), security: Mutex::default(), metrics })
     }
 
     /// Whom it calls.
@@ -105,7 +109,8 @@ impl Upstream {
         &self.service
     }
 
-    /// Replaces the instances; what is known of one is kept while its id, address and protocol are the same.
+    /// Replaces the instances; what is known of one is kept while its id, address and protocol are the
+    /// same, and whether it is called under TLS.
     ///
     /// An empty list empties the service: whether it is to be believed is the caller's to decide.
     pub fn set_instances(&self, instances: &[Instance]) {
@@ -135,8 +140,28 @@ impl Upstream {
         self.active.store(Arc::new(Active::new(policy, members)));
     }
 
+    /// Replaces which instances are called under TLS, for calls that begin from now on. Where that is a
+    /// change, all that is known of the instances begins anew, the retry budget with it.
+    pub fn set_security(&self, security: Security) {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = mem::replace(&mut *self.security.lock().unwrap_or_else(PoisonError::into_inner), security);
+        if before == security {
+            return;
+        }
+        let policy = self.policy();
+        let members = Arc::default();
+        self.update(&members, BreakerRules::of(&policy).as_ref(), &told);
+        self.active.store(Arc::new(Active::new(policy, members)));
+    }
+
     fn update(&self, members: &InstanceSet<Member>, rules: Option<&BreakerRules>, instances: &[Instance]) {
-        members.update(instances, |instance| Member::new(instance, rules, &self.metrics.breakers));
+        let security = *self.security.lock().unwrap_or_else(PoisonError::into_inner);
+        let endpoint = |instance: &Instance| security.endpoint(&self.service, instance);
+        members.update_fitting(
+            instances,
+            |member, instance| member.endpoint.tls.is_some() == security.demands(instance),
+            |instance| Member::new(endpoint(instance), rules, &self.metrics.breakers),
+        );
     }
 
     /// The policy now.

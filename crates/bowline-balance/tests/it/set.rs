@@ -85,6 +85,24 @@ fn another_place_is_another_member() {
 }
 
 #[test]
+fn a_state_that_no_longer_fits_begins_anew() {
+    let set: InstanceSet<AtomicU32> = InstanceSet::new();
+    let update = |limit: u32| {
+        let fits = |state: &AtomicU32, _: &Instance| state.load(Relaxed) < limit;
+        set.update_fitting(&instances(2), fits, |_| AtomicU32::new(0));
+    };
+    update(1);
+    let before = set.snapshot();
+    before.members()[0].state.store(7, Relaxed);
+    update(8);
+    assert!(Arc::ptr_eq(&set.load().members()[0], &before.members()[0]));
+    update(7);
+    let after = set.snapshot();
+    assert_eq!(after.members()[0].state.load(Relaxed), 0);
+    assert!(Arc::ptr_eq(&after.members()[1], &before.members()[1]), "the other is the same member");
+}
+
+#[test]
 fn an_update_that_changes_nothing_replaces_nothing() {
     let set = set_of(&instances(5));
     let before = set.snapshot();

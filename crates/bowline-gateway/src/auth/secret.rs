@@ -70,7 +70,7 @@ impl Secret {
 }
 
 /// A file's content, and at most one byte more than `bytes_max`.
-pub(crate) fn read_file(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+pub(super) fn read_file(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     fs::File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut content)?;
     Ok(content)

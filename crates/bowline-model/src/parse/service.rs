@@ -19,6 +19,9 @@ const REPLICAS_MAX: u32 = 100;
 pub(super) const ENV_RESERVED: [&str; 13] = [
     "BOWLINE_SERVICE",
     "BOWLINE_INSTANCE",
+    "BOWLINE_VERSION",
+    "BOWLINE_SYSTEM",
+    "BOWLINE_JOIN",
     "BOWLINE_LISTEN",
     "BOWLINE_API",
     "BOWLINE_TOKEN",
@@ -26,14 +29,11 @@ pub(super) const ENV_RESERVED: [&str; 13] = [
     "BOWLINE_SUPERVISED",
     "BOWLINE_CALLS",
     "BOWLINE_TREE",
-    "BOWLINE_SYSTEM",
-    "BOWLINE_JOIN",
-    "BOWLINE_VERSION",
     "PORT",
 ];
 
-/// The beginning of the variables that hold connection strings.
-const ENV_DATA_PREFIX: &str = "BOWLINE_DATA_";
+/// The beginnings of the variables that hold connection strings, and where a sidecar takes each call.
+const ENV_RESERVED_PREFIXES: [&str; 2] = ["BOWLINE_DATA_", "BOWLINE_CALL_"];
 
 pub(super) fn read_all<'a>(entries: &[Value<'a>], declared: &Names<'a>) -> Vec<Service> {
     let mut owners = Owners::default();
@@ -123,7 +123,7 @@ fn variable_name(entry: Value<'_>) -> Option<String> {
         );
         return None;
     }
-    if ENV_RESERVED.contains(&name) || name.starts_with(ENV_DATA_PREFIX) {
+    if ENV_RESERVED.contains(&name) || ENV_RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
         entry.fault_key(
             format!("{} is set by Bowline itself", entry.key_quoted()),
             "remove it, or give it another name",

@@ -1,8 +1,6 @@
 //! When a process is checked, and what the answers mean.
 
-use std::net::SocketAddr;
-
-use bowline_model::system::Check;
+use bowline_model::{Address, system::Check};
 use bowline_runtime::time::{self, Duration, Instant};
 
 use crate::probe::{self, Failure};
@@ -16,7 +14,7 @@ const FAILURES_MAX: u32 = 2;
 /// The checks of one process.
 #[derive(Debug)]
 pub(super) struct Checks<'a> {
-    address: SocketAddr,
+    address: Address,
     check: &'a Check,
     state: State,
     next_at: Instant,
@@ -42,7 +40,7 @@ pub(super) enum Verdict {
 }
 
 impl<'a> Checks<'a> {
-    pub(super) fn new(address: SocketAddr, check: &'a Check) -> Self {
+    pub(super) fn new(address: Address, check: &'a Check) -> Self {
         Self { address, check, state: State::New, next_at: time::now() }
     }
 
@@ -54,7 +52,7 @@ impl<'a> Checks<'a> {
         loop {
             time::sleep_until(self.next_at).await;
             let began = time::now();
-            let answer = probe::check(self.address, &self.check.http, self.check.timeout).await;
+            let answer = probe::check(&self.address, &self.check.http, self.check.timeout).await;
             let (state, verdict) = step(self.state, answer);
             self.state = state;
             let every = if state == State::New { self.check.every.min(FIRST_EVERY) } else { self.check.every };

@@ -90,6 +90,40 @@ fn a_disabled_tracer_passes_the_context_on() {
 }
 
 #[test]
+fn a_span_aside_is_reported_only_if_kept_and_stands_beside_what_goes_on() {
+    let (tracer, kept) = tracer(ParentBased::new(1.0));
+    let parent = SpanContext { trace_id: TraceId::generate(), span_id: SpanId::generate(), is_sampled: true };
+    let span = tracer.start_aside("a", SpanKind::Server, Some(parent));
+    assert_eq!((span.passed_on(), span.is_kept(), span.is_recording()), (Some(parent), false, true));
+    assert_eq!(span.unrecorded().passed_on(), Some(parent));
+    drop(span);
+    assert!(kept.0.lock().unwrap().is_empty());
+    let mut span = tracer.start_aside("a", SpanKind::Server, Some(parent));
+    span.keep();
+    assert_eq!(span.passed_on(), Some(parent));
+    drop(span);
+    let data = kept.only();
+    assert_eq!((data.trace_id, data.parent_span_id), (parent.trace_id, Some(parent.span_id)));
+    assert_ne!(data.span_id, parent.span_id);
+    let unsampled = SpanContext { is_sampled: false, ..parent };
+    let mut span = tracer.start_aside("a", SpanKind::Server, Some(unsampled));
+    span.keep();
+    assert_eq!((span.passed_on(), span.is_kept()), (Some(unsampled), false));
+}
+
+#[test]
+fn a_span_aside_without_a_caller_is_passed_on_only_if_kept() {
+    let (tracer, kept) = tracer(Always);
+    let mut span = tracer.start_aside("a", SpanKind::Server, None);
+    assert_eq!(span.passed_on(), None);
+    span.keep();
+    let passed_on = span.passed_on().unwrap();
+    drop(span);
+    let data = kept.only();
+    assert_eq!((data.trace_id, data.span_id, data.parent_span_id), (passed_on.trace_id, passed_on.span_id, None));
+}
+
+#[test]
 fn bounds_hold_and_say_how_much_was_dropped() {
     let (tracer, kept) = tracer(Always);
     let mut span = tracer.start("é".repeat(NAME_BYTES_MAX), SpanKind::Internal, None);

@@ -13,11 +13,14 @@ use bytes::BytesMut;
 use tokio::io::AsyncReadExt as _;
 
 use crate::{
+    body::BoxError,
     buffer,
     endpoint::Endpoint,
     error::{Error, Kind},
     pool::{Pool, PoolSettings},
+    socket::Socket,
     stream::Stream,
+    tls::{ClientTls, ConnectError},
 };
 
 /// The most that is read at once.
@@ -43,7 +46,7 @@ impl Connection {
     }
 
     /// Whether it can no longer carry a request: it was closed, or has bytes that belong to none.
-    pub(crate) fn is_stale(&self) -> bool {
+    pub(crate) fn is_stale(&mut self) -> bool {
         self.stream.is_stale()
     }
 
@@ -74,9 +77,9 @@ impl Connection {
     }
 }
 
-/// Opens a socket to an endpoint, within the time that the settings allow.
+/// Connects to an endpoint, within the time that the settings allow.
 pub(crate) async fn connect(endpoint: &Endpoint, settings: &PoolSettings) -> Result<Stream, Error> {
-    let connected = time::timeout(settings.connect_timeout, Stream::connect(&endpoint.address)).await;
+    let connected = time::timeout(settings.connect_timeout, open(endpoint, settings.tls.as_ref())).await;
     let result = match connected {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(source)) => Err(Error::new(Kind::Connect, source)),
@@ -87,4 +90,15 @@ pub(crate) async fn connect(endpoint: &Endpoint, settings: &PoolSettings) -> Res
         Err(_) => settings.metrics.connect_failed.increment(),
     }
     result
+}
+
+/// Opens a socket, and shakes hands where the endpoint demands it.
+async fn open(endpoint: &Endpoint, tls: Option<&ClientTls>) -> Result<Stream, BoxError> {
+    let Some(service) = &endpoint.tls else {
+        return Ok(Stream::Plain(Socket::connect(&endpoint.address).await?));
+    };
+    let tls = tls.ok_or_else(|| ConnectError::NoCertificate(service.clone()))?;
+    let socket = Socket::connect(&endpoint.address).await?;
+    // Apart, so that calls in the clear do not carry it about.
+    Ok(Box::pin(tls.connect(service, socket)).await?)
 }

@@ -200,7 +200,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Writes everything that waits.
+    /// Writes everything that waits, down to the socket.
     fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() || !self.data.is_empty() {
             let stream = Pin::new(&mut *stream);
@@ -219,6 +219,6 @@ impl Upload {
                 self.pay_line();
             }
         }
-        Poll::Ready(Ok(()))
+        Pin::new(stream).poll_flush(cx)
     }
 }

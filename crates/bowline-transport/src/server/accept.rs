@@ -20,7 +20,7 @@ use super::{
     Listener, Peer, Settings,
     entry::{Clock, Entry, Order, Waiting},
 };
-use crate::stream::Stream;
+use crate::socket::Socket;
 
 /// The wait after a failure to accept (no file descriptors, say): doubled each time, up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
@@ -47,7 +47,7 @@ pub(super) async fn accept(
     listener: Listener,
     settings: Settings,
     mut drain: Drain,
-    spawn: impl Fn(Stream, Peer, Arc<Entry>),
+    spawn: impl Fn(Socket, Peer, Arc<Entry>),
 ) {
     let tick = (settings.header_timeout / 8).clamp(TICK.0, TICK.1);
     let mut connections = Connections::new(settings, tick);
@@ -57,10 +57,10 @@ pub(super) async fn accept(
     while let Some(step) = drain.or_drain(next(&listener, &mut ticks)).await {
         match step {
             Step::Tick => connections.look_over(),
-            Step::Accepted(Ok((stream, peer))) => {
+            Step::Accepted(Ok((socket, peer))) => {
                 backoff = BACKOFF.0;
                 if let Some(entry) = connections.admit() {
-                    spawn(stream, peer, entry);
+                    spawn(socket, peer, entry);
                 }
             }
             Step::Accepted(Err(error)) if is_of_one_connection(&error) => {}
@@ -79,7 +79,7 @@ pub(super) async fn accept(
 
 enum Step {
     Tick,
-    Accepted(io::Result<(Stream, Peer)>),
+    Accepted(io::Result<(Socket, Peer)>),
 }
 
 async fn next(listener: &Listener, ticks: &mut Interval) -> Step {
@@ -97,15 +97,15 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 impl Listener {
-    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    async fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, remote) = listener.accept().await?;
                 stream.set_nodelay(true)?;
                 let local: Option<SocketAddr> = stream.local_addr().ok();
-                Ok((Stream::Tcp(stream), Peer { remote: Some(remote), local, certificate: None }))
+                Ok((Socket::Tcp(stream), Peer { remote: Some(remote), local, certificate: None }))
             }
-            Self::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), Peer::default())),
+            Self::Unix(listener) => Ok((Socket::Unix(listener.accept().await?.0), Peer::default())),
         }
     }
 }

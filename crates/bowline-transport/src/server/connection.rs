@@ -3,12 +3,14 @@
 use std::{
     future::{Future, poll_fn},
     io,
+    ops::Deref,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use bowline_runtime::metric::Counter;
 use bytes::{Buf as _, BytesMut};
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -23,10 +25,11 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::{
-    Settings,
+    Peer, Settings,
     entry::{Entry, InFlight, Order},
+    handshake::{self, Taken},
 };
-use crate::{body::BoxError, buffer, stream::Stream};
+use crate::{body::BoxError, buffer, socket::Socket, stream::Stream, tls::ServerTls};
 
 /// How every HTTP/2 connection begins (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -41,30 +44,68 @@ const HTTP2_WINDOW_BYTES: u32 = 1024 * 1024;
 /// The least of the bounds that hyper accepts.
 const HEAD_BYTES_MIN: usize = 8192;
 
+/// What the connections of a listener have in common.
+pub(super) struct Shared<M> {
+    /// Gives each its service.
+    make: M,
+    tls: Option<ServerTls>,
+    tls_failed: Counter,
+    bounds: Bounds,
+}
+
 /// The bounds of one connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+struct Bounds {
     head_bytes_max: usize,
     http2_streams_max: u32,
     http2_ping_interval: Duration,
     header_timeout: Duration,
 }
 
-impl Bounds {
-    pub(super) fn new(settings: &Settings) -> Self {
-        let head_bytes_max = settings.head_bytes_max.max(HEAD_BYTES_MIN);
-        Self {
-            head_bytes_max,
+impl<M> Shared<M> {
+    pub(super) fn new(settings: &Settings, make: M) -> Self {
+        let bounds = Bounds {
+            head_bytes_max: settings.head_bytes_max.max(HEAD_BYTES_MIN),
             http2_streams_max: settings.http2_streams_max,
             http2_ping_interval: settings.http2_ping_interval,
             header_timeout: settings.header_timeout,
+        };
+        Self { make, tls: settings.tls.clone(), tls_failed: settings.metrics.tls_failed.clone(), bounds }
+    }
+
+    /// The connection as HTTP is spoken over it; `None` when nothing will come of it.
+    async fn take(&self, socket: Socket, peer: &Peer, entry: &Entry) -> Option<Taken> {
+        let Some(tls) = &self.tls else {
+            return Some(Taken { stream: Stream::Plain(socket), prefix: BytesMut::new(), certificate: None });
+        };
+        // Apart, so that connections in the clear do not carry it about.
+        let taken = until_ordered(entry, Box::pin(handshake::take(socket, tls))).await;
+        match taken {
+            Some(Some(Ok(taken))) => {
+                entry.is_taken();
+                return Some(taken);
+            }
+            Some(Some(Err(failed))) => {
+                self.tls_failed.increment();
+                tracing::debug!(remote = ?peer.remote, error = %failed.error, "handshake failed");
+                failed.hang_up().await;
+            }
+            None if entry.orders() == Order::Abort => self.tls_failed.increment(),
+            Some(None) | None => {}
         }
+        None
     }
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve<S, B, E>(mut stream: Stream, service: S, bounds: Bounds, entry: Arc<Entry>, exec: E)
-where
+pub(super) async fn serve<M, S, B, E>(
+    socket: Socket,
+    mut peer: Peer,
+    shared: impl Deref<Target = Shared<M>>,
+    entry: Arc<Entry>,
+    exec: E,
+) where
+    M: Fn(&Peer) -> S,
     S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>> + 'static,
     B: HttpBody<Error: Into<BoxError>> + 'static,
     E: Http2ServerConnExec<CountedFuture<S::Future>, Counted<B>> + Unpin + Clone,
@@ -74,7 +115,12 @@ where
         Poll::Ready(())
     })
     .await;
-    let Some(Ok((prefix, is_http2))) = until_ordered(&entry, recognise(&mut stream)).await else { return };
+    let Some(taken) = shared.take(socket, &peer, &entry).await else { return };
+    let Taken { mut stream, mut prefix, certificate } = taken;
+    peer.certificate = certificate;
+    let (service, bounds) = ((shared.make)(&peer), shared.bounds);
+    drop((shared, peer));
+    let Some(Ok(is_http2)) = until_ordered(&entry, recognise(&mut stream, &mut prefix)).await else { return };
     let io = TokioIo::new(Observed { stream, prefix, is_http2, is_blocked: false, entry: Arc::clone(&entry) });
     if is_http2 {
         entry.is_multiplexed();
@@ -134,24 +180,23 @@ async fn drive<C: Future>(connection: C, finish: fn(Pin<&mut C>), entry: &Entry)
     .await
 }
 
-/// Reads the first bytes: what they were, and whether they are HTTP/2's.
-async fn recognise(stream: &mut Stream) -> io::Result<(BytesMut, bool)> {
-    let mut prefix = BytesMut::new();
+/// Reads the first bytes behind what was read already: whether they are HTTP/2's.
+async fn recognise(stream: &mut Stream, prefix: &mut BytesMut) -> io::Result<bool> {
     loop {
         // A buffer is held only once something is there.
         poll_fn(|cx| stream.poll_read_ready(cx)).await?;
         if prefix.capacity() == 0 {
-            prefix = buffer::take();
+            *prefix = buffer::take();
         }
-        if stream.read_buf(&mut prefix).await? == 0 {
+        if stream.read_buf(prefix).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let common = prefix.len().min(PREFACE.len());
         if prefix[..common] != PREFACE[..common] {
-            return Ok((prefix, false));
+            return Ok(false);
         }
         if common == PREFACE.len() {
-            return Ok((prefix, true));
+            return Ok(true);
         }
     }
 }
@@ -167,11 +212,15 @@ struct Observed {
 
 impl Observed {
     /// Notes whether the client takes what is written; costs nothing while that stays as it is.
-    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if self.is_blocked != written.is_pending() {
-            self.is_blocked = written.is_pending();
-            self.entry.set_blocked(self.is_blocked);
+    fn note(&mut self, is_blocked: bool) {
+        if self.is_blocked != is_blocked {
+            self.is_blocked = is_blocked;
+            self.entry.set_blocked(is_blocked);
         }
+    }
+
+    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.note(written.is_pending());
         written
     }
 }
@@ -215,7 +264,12 @@ impl AsyncWrite for Observed {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if self.stream.is_buffering() {
+            // What was written may not have left: here it shows whether the client takes it.
+            self.note(flushed.is_pending());
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

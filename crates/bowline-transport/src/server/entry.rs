@@ -116,6 +116,11 @@ impl Entry {
         }
     }
 
+    /// Its first head begins only now: what came before was the handshake.
+    pub(super) fn is_taken(&self) {
+        self.since.store(self.clock.load(Relaxed), Relaxed);
+    }
+
     /// It is HTTP/2: what arrives between requests is mostly about the connection (`PING`,
     /// `WINDOW_UPDATE`), and begins no head. Whoever sends none is idle.
     pub(super) fn is_multiplexed(&self) {

@@ -2,6 +2,7 @@
 
 use bowline_model::{
     Address, InstanceId,
+    instance::{METADATA_MESH, METADATA_MESH_MTLS},
     policy::{Balance, BreakerPolicy},
 };
 use bowline_resilience::breaker::Outcome;
@@ -76,4 +77,40 @@ fn an_instance_that_was_tried_is_known_again_after_an_update() {
     // Of the same name, but elsewhere: it was not tried.
     upstream.set_instances(&[Instance { address: instance("c").address, ..a.clone() }]);
     assert_eq!(upstream.pick(time::now(), &tried).unwrap().member.instance.id, a.id);
+}
+
+#[test]
+fn security_says_who_is_called_under_tls_and_a_change_begins_anew() {
+    let mesh = (METADATA_MESH.to_owned(), METADATA_MESH_MTLS.to_owned());
+    let (a, b) = (instance("a"), Instance { metadata: [mesh].into(), ..instance("b") });
+    let upstream = upstream(policy(SECOND), &[a.clone(), b.clone()]);
+    let members = || upstream.active.load().members.snapshot();
+    let under_tls = || members().members().iter().map(|entry| entry.state.endpoint.tls.clone()).collect::<Vec<_>>();
+    let name = Some(ServiceName::new("callee").unwrap());
+    assert_eq!(under_tls(), [None, None]);
+    for (security, expect) in [
+        (Security::Strict, [name.clone(), name.clone()]),
+        (Security::Permissive, [None, name.clone()]),
+        (Security::Plain, [None, None]),
+        (Security::Permissive, [None, name.clone()]),
+    ] {
+        let before = members();
+        upstream.set_security(security);
+        assert_eq!(under_tls(), expect, "{security:?}");
+        for (before, after) in before.members().iter().zip(members().members()) {
+            assert!(!Arc::ptr_eq(&before.state, &after.state), "breakers begin anew");
+        }
+        let before = members();
+        upstream.set_security(security);
+        upstream.set_policy(CallPolicy { timeout: SECOND * 2, ..upstream.policy() });
+        upstream.set_policy(policy(SECOND));
+        assert_eq!(under_tls(), expect, "{security:?} stays");
+        assert!(Arc::ptr_eq(&before.members()[0].state, &members().members()[0].state));
+    }
+    // What an instance says of itself may change: then it is another to us.
+    let before = members();
+    upstream.set_instances(&[Instance { metadata: b.metadata.clone(), ..a }, b]);
+    assert_eq!(under_tls(), [name.clone(), name]);
+    let is_same = |at: usize| Arc::ptr_eq(&before.members()[at].state, &members().members()[at].state);
+    assert_eq!([is_same(0), is_same(1)], [false, true]);
 }

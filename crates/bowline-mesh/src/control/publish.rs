@@ -1,0 +1,127 @@
+//! Brings what is published to what was compiled, and takes out of the traffic what has ended.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bowline_config::{Author, ConfigManager, Document, Draft, Error, Format, Version};
+use bowline_model::{
+    ConfigKey, ServiceName,
+    mesh::{InvalidTraffic, Snapshot, Traffic, Workload},
+};
+
+/// How often a change is tried that somebody else was faster with.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// Who publishes.
+const AUTHOR: &str = "bowline";
+
+/// What writes to the manager of configuration.
+pub(super) struct Publisher {
+    config: Arc<dyn ConfigManager>,
+    author: Author,
+}
+
+impl Publisher {
+    pub(super) fn new(config: Arc<dyn ConfigManager>) -> Self {
+        Self { config, author: Author::new(AUTHOR).expect("the name is short and printable") }
+    }
+
+    /// Publishes the snapshots that are not there as they are, and deletes those that are no more.
+    ///
+    /// # Errors
+    /// The first; what can be published is, nevertheless.
+    pub(super) async fn publish(&self, snapshots: &BTreeMap<Workload, Snapshot>) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        for (workload, snapshot) in snapshots {
+            let published = self.publish_one(&ConfigKey::snapshot(workload), snapshot).await;
+            outcome = outcome.and(published);
+        }
+        outcome.and(self.delete_others(snapshots).await)
+    }
+
+    async fn publish_one(&self, key: &ConfigKey, snapshot: &Snapshot) -> Result<(), Error> {
+        let document = to_document(snapshot);
+        self.change(key, "", |current| {
+            let is_there = current.is_some_and(|version| version.document == document);
+            (!is_there).then(|| document.clone())
+        })
+        .await
+    }
+
+    /// Deletes the snapshots of services that there are no more.
+    async fn delete_others(&self, snapshots: &BTreeMap<Workload, Snapshot>) -> Result<(), Error> {
+        let keys: BTreeSet<_> = snapshots.keys().map(ConfigKey::snapshot).collect();
+        let namespaces: BTreeSet<_> = keys.iter().map(ConfigKey::namespace).collect();
+        for namespace in namespaces {
+            for summary in self.config.list(Some(namespace)).await? {
+                if keys.contains(&summary.key) {
+                    continue;
+                }
+                match self.config.delete_config(&summary.key, Some(summary.version.number)).await {
+                    Ok(_) | Err(Error::Conflict { .. }) => tracing::info!(key = %summary.key, "snapshot deleted"),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the faults out of the traffic that have ended at `now`, in milliseconds since 1970.
+    pub(super) async fn prune(&self, services: &[ServiceName], now: u64) -> Result<(), Error> {
+        self.change(&ConfigKey::traffic(), "faults that ended are taken out", |current| {
+            let mut traffic = read_traffic(current?, services).ok()?;
+            let before = traffic.faults.len();
+            traffic.faults.retain(|fault| fault.until_unix_ms > now);
+            (traffic.faults.len() < before).then(|| to_document(&traffic))
+        })
+        .await
+    }
+
+    /// Publishes what `change` makes of the current version, if anything; anew where somebody was faster.
+    async fn change(
+        &self,
+        key: &ConfigKey,
+        comment: &str,
+        change: impl Fn(Option<&Version>) -> Option<Document>,
+    ) -> Result<(), Error> {
+        let mut attempt = 1;
+        loop {
+            let current = self.config.get_config(key).await?;
+            let Some(document) = change(current.as_ref()) else { return Ok(()) };
+            let expect = Some(current.map_or(0, |version| version.number));
+            let draft = Draft { expect, comment: comment.to_owned(), ..Draft::new(document, self.author.clone()) };
+            match self.config.set_config(key, draft).await {
+                Ok(version) => {
+                    tracing::info!(%key, version = version.number, "published");
+                    return Ok(());
+                }
+                Err(Error::Conflict { .. }) if attempt < ATTEMPTS_MAX => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// As people read it, too: `bowline config diff` shows what changed.
+fn to_document(value: &impl serde::Serialize) -> Document {
+    let mut text = serde_json::to_string_pretty(value).expect("snapshots and traffic have a form in JSON");
+    text.push('\n');
+    Document::new(Format::Json, text)
+}
+
+/// Reads the traffic, without what is said of services that are none of the system's any more.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn read_traffic(version: &Version, services: &[ServiceName]) -> Result<Traffic, String> {
+    let mut traffic: Traffic = version.document.read().map_err(|error| error.to_string())?;
+    traffic.steering.retain(|service, _| services.contains(service));
+    traffic.faults.retain(|fault| services.contains(&fault.service));
+    let told = |problems: Vec<InvalidTraffic>| problems.first().map_or_else(String::new, ToString::to_string);
+    match traffic.check(services) {
+        Ok(()) => Ok(traffic),
+        Err(problems) => Err(told(problems)),
+    }
+}

@@ -1,0 +1,4 @@
+//! The mesh through its public interface.
+
+mod control;
+mod support;

@@ -1,0 +1,167 @@
+//! The other end of a connection: who it is, and what of what it says is believed.
+
+use std::{
+    cell::RefCell,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+};
+
+use bowline_model::mesh::{SpiffeId, Workload};
+use bowline_resilience::deadline::{Deadline, TIMEOUT_HEADER};
+use bowline_runtime::time::Instant;
+use bowline_transport::{
+    forward::{self, Forwarded},
+    server::Peer,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::{headers::Seen, listener::Addressed};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Who the clients of an engine are, which decides what is believed of what they say in Bowline's headers
+/// and about clients before them.
+///
+/// | what a client says | a stranger | a peer of the mesh | the gateway, in the mesh | the application |
+/// |---|---|---|---|---|
+/// | `x-bowline-timeout-ms` | taken away | bounds the call | bounds the call | bounds the call |
+/// | `x-bowline-mirror` | taken away | passed on | passed on | taken away |
+/// | `x-bowline-subject`, `x-bowline-auth` | taken away | taken away | passed on | taken away |
+/// | `x-bowline-…` else | taken away | taken away | taken away | taken away |
+/// | `Forwarded`, `X-Forwarded-…` and their kin | replaced | passed on | passed on | passed on |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Peers {
+    /// Anybody, as at a gateway.
+    #[default]
+    Strangers,
+    /// Workloads of the mesh, as at an inbound sidecar: those that showed a certificate with an identity.
+    /// Others are strangers.
+    ///
+    /// A service is told who calls in `x-bowline-caller`: `service/order`. That the peer itself is a client is
+    /// not added to what it says of others: the service sees what it would see without sidecars.
+    Mesh,
+    /// The application beside us, as at an outbound sidecar. What it says of clients before it is its own
+    /// affair, as it would be without a sidecar.
+    Application,
+}
+
+/// What one client is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Nothing; `is_proxy`: but whom it says it forwards for.
+    Stranger { is_proxy: bool },
+    /// What a peer of the mesh says.
+    Peer,
+    /// That, and who calls.
+    Gateway,
+    /// What the application says.
+    Application,
+}
+
+/// The other end of a connection, and what is said of it to those behind us.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) peer: Peer,
+    /// Whose certificate it showed.
+    pub(crate) id: Option<SpiffeId>,
+    /// The place of the listener it came by.
+    pub(crate) listener: usize,
+    pub(crate) addressed: Rc<Addressed>,
+    pub(crate) trust: Trust,
+    /// Who the service is told it is.
+    pub(crate) caller: Option<HeaderValue>,
+    /// What was said last, and for which host: the next request's is mostly the same.
+    said: RefCell<Option<(HeaderValue, HeaderMap)>>,
+}
+
+impl Trust {
+    pub(crate) fn of(peers: Peers, id: Option<&SpiffeId>, is_proxy: bool) -> Self {
+        match (peers, id.map(|id| &id.workload)) {
+            (Peers::Application, _) => Self::Application,
+            (Peers::Mesh, Some(Workload::Gateway)) => Self::Gateway,
+            (Peers::Mesh, Some(Workload::Service(_) | Workload::Platform)) => Self::Peer,
+            (Peers::Mesh, None) | (Peers::Strangers, _) => Self::Stranger { is_proxy },
+        }
+    }
+
+    /// Whether one of Bowline's own headers is passed on, as it was said.
+    pub(crate) fn keeps(self, name: &str) -> bool {
+        match name {
+            "x-bowline-mirror" => matches!(self, Self::Peer | Self::Gateway),
+            "x-bowline-subject" | "x-bowline-auth" => self == Self::Gateway,
+            _ => false,
+        }
+    }
+}
+
+impl Client {
+    pub(crate) fn new(
+        peer: Peer,
+        listener: usize,
+        addressed: Rc<Addressed>,
+        id: Option<SpiffeId>,
+        trust: Trust,
+    ) -> Self {
+        let caller = match (trust, &id) {
+            (Trust::Peer | Trust::Gateway, Some(id)) => HeaderValue::from_str(&id.workload.to_string()).ok(),
+            _ => None,
+        };
+        Self { peer, id, listener, addressed, trust, caller, said: RefCell::default() }
+    }
+
+    /// Who asks: the peer, or, where that is trusted, the client that it named last in `X-Forwarded-For`,
+    /// as what stands before that is what its own client said. Asked before what it said is added to.
+    pub(crate) fn address(&self, headers: &HeaderMap, seen: Seen) -> Option<IpAddr> {
+        let peer = self.peer.remote.map(|remote| remote.ip());
+        let is_believed = seen.forwarded && self.trust == Trust::Stranger { is_proxy: true };
+        let named = if is_believed { last_forwarded(headers) } else { None };
+        named.or(peer).map(|ip| ip.to_canonical())
+    }
+
+    /// By when it wants its answer, if it says so and is believed; what is malformed counts as absent.
+    pub(crate) fn deadline(&self, headers: &HeaderMap, seen: Seen, now: Instant) -> Option<Instant> {
+        if !seen.internal || matches!(self.trust, Trust::Stranger { .. }) {
+            return None;
+        }
+        let said = headers.get(TIMEOUT_HEADER)?;
+        Deadline::decode(said.as_bytes(), now).ok().map(Deadline::instant)
+    }
+
+    /// Says for whom a request is forwarded; `host` is whom the client asked for.
+    pub(crate) fn add_forwarded(&self, headers: &mut HeaderMap, host: &HeaderValue, seen: Seen) {
+        let Trust::Stranger { is_proxy } = self.trust else { return };
+        if seen.forwarded && is_proxy {
+            self.say(headers, host);
+            return;
+        }
+        if seen.forwarded {
+            forward::remove_forwarded(headers);
+        }
+        let mut said = self.said.borrow_mut();
+        if said.as_ref().is_none_or(|(of, _)| of != host) {
+            let mut fresh = HeaderMap::new();
+            self.say(&mut fresh, host);
+            *said = Some((host.clone(), fresh));
+        }
+        for (name, value) in said.iter().flat_map(|(_, said)| said) {
+            headers.insert(name, value.clone());
+        }
+    }
+
+    fn say(&self, headers: &mut HeaderMap, host: &HeaderValue) {
+        let client = self.peer.remote.map(|remote| remote.ip());
+        let host = host.to_str().ok().filter(|host| !host.is_empty());
+        let proto = if self.peer.certificate.is_some() { "https" } else { "http" };
+        forward::add_forwarded(headers, &Forwarded { client, host, proto });
+    }
+}
+
+/// The address that stands last in `X-Forwarded-For`, with or without a port.
+fn last_forwarded(headers: &HeaderMap) -> Option<IpAddr> {
+    let list = headers.get_all(X_FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
+    let last = list.rsplit(',').next()?.trim();
+    last.parse().ok().or_else(|| last.parse().ok().map(|addr: SocketAddr| addr.ip()))
+}
+
+#[cfg(test)]
+mod tests;
