@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bowline_model::{Instance, ServiceName, route::Route};
+use bowline_model::{Instance, ServiceName, mesh::Steering, route::Route};
 use bowline_registry::Discovery;
 use bowline_runtime::{metric::Registry, task};
 use bowline_upstream::Upstream;
@@ -14,7 +14,11 @@ pub(crate) const REPORTER: &str = "gateway";
 /// The upstream of each route and service: breakers and budgets are per route, so that one route's
 /// timeouts do not close another's way.
 #[derive(Debug, Default)]
-pub(crate) struct Backends(BTreeMap<(String, ServiceName), Fed>);
+pub(crate) struct Backends {
+    fed: BTreeMap<(String, ServiceName), Fed>,
+    /// How the calls to each service are steered, whether a route names it now or later.
+    steering: BTreeMap<ServiceName, Steering>,
+}
 
 /// An upstream and the task that keeps its instances current.
 #[derive(Debug)]
@@ -30,20 +34,33 @@ impl Backends {
         for route in routes {
             for backend in &route.backends {
                 let key = (route.name.clone(), backend.service.clone());
-                let fed = next.remove(&key).or_else(|| self.0.remove(&key));
+                let fed = next.remove(&key).or_else(|| self.fed.remove(&key));
                 let fed = match fed {
                     Some(fed) => fed.with_policy(route),
                     None => Fed::new(route, &backend.service, discovery, metrics),
                 };
+                self.steer(&backend.service, &fed);
                 next.insert(key, fed);
             }
         }
-        self.0 = next;
+        self.fed = next;
+    }
+
+    /// Steers the calls to services, of all routes; those that are not named are not steered.
+    pub(crate) fn set_steering(&mut self, steering: &BTreeMap<ServiceName, Steering>) {
+        self.steering.clone_from(steering);
+        for ((_, service), fed) in &self.fed {
+            self.steer(service, fed);
+        }
+    }
+
+    fn steer(&self, service: &ServiceName, fed: &Fed) {
+        fed.upstream.set_steering(self.steering.get(service).cloned().unwrap_or_default());
     }
 
     /// Waits until discovery knows each service, and passes on what it knows.
     pub(crate) async fn settle(&self, discovery: &Discovery) {
-        for ((_, service), fed) in &self.0 {
+        for ((_, service), fed) in &self.fed {
             discovery.settled(service).await;
             fed.upstream.set_instances(&discovery.instances(service).borrow());
         }
@@ -55,7 +72,7 @@ impl Backends {
     /// Where [`Backends::renew`] has not seen the route.
     pub(crate) fn get(&self, route: &Route, backend: usize) -> Arc<Upstream> {
         let key = (route.name.clone(), route.backends[backend].service.clone());
-        Arc::clone(&self.0[&key].upstream)
+        Arc::clone(&self.fed[&key].upstream)
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bowline_model::{
     Code, Instance, ServiceName,
+    mesh::Steering,
     policy::{BreakerPolicy, CallPolicy, InvalidPolicy, RetryPolicy},
 };
 use bowline_registry::Discovery;
@@ -230,6 +231,13 @@ impl ServiceClient {
     /// When it makes no sense, by itself or beside the rest; then nothing is changed.
     pub fn set_timeout(&self, timeout: Duration) -> Result<(), InvalidPolicy> {
         self.change(|changed| changed.timeout = timeout)
+    }
+
+    /// Steers calls of every clone that begin from now on between the service's versions; see
+    /// [`Upstream::set_steering`].
+    #[expect(dead_code, reason = "the followed snapshot will tell it")]
+    pub(crate) fn set_steering(&self, steering: Steering) {
+        self.0.upstream.set_steering(steering);
     }
 
     fn change(&self, change: impl FnOnce(&mut CallPolicy)) -> Result<(), InvalidPolicy> {
