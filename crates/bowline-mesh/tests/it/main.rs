@@ -1,4 +1,10 @@
 //! The mesh through its public interface.
 
+#![expect(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
+
 mod control;
+mod faults;
+mod outbound;
+mod rules;
+mod snapshots;
 mod support;
