@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
 
+mod authorities;
+mod authority;
 mod control;
 mod faults;
+mod identity;
 mod outbound;
 mod rules;
 mod snapshots;
