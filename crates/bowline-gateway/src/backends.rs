@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_model::{Instance, ServiceName, route::Route};
 use bowline_registry::Discovery;
-use bowline_runtime::{metric::Registry, task};
-use bowline_upstream::Upstream;
+use bowline_runtime::task;
+use bowline_upstream::{Security, Upstream};
 use tokio::sync::watch;
+
+use crate::policies::Means;
 
 /// Who says so in metrics.
 pub(crate) const REPORTER: &str = "gateway";
@@ -25,7 +27,7 @@ struct Fed {
 
 impl Backends {
     /// The upstreams of these routes: those that `self` has already, with their state, and new ones.
-    pub(crate) fn renew(&mut self, routes: &[Route], discovery: &Discovery, metrics: &Registry) {
+    pub(crate) fn renew(&mut self, routes: &[Route], means: &Means) {
         let mut next = BTreeMap::new();
         for route in routes {
             for backend in &route.backends {
@@ -33,12 +35,19 @@ impl Backends {
                 let fed = next.remove(&key).or_else(|| self.0.remove(&key));
                 let fed = match fed {
                     Some(fed) => fed.with_policy(route),
-                    None => Fed::new(route, &backend.service, discovery, metrics),
+                    None => Fed::new(route, &backend.service, means),
                 };
                 next.insert(key, fed);
             }
         }
         self.0 = next;
+    }
+
+    /// Has all of them call under TLS as that says.
+    pub(crate) fn set_security(&self, security: Security) {
+        for fed in self.0.values() {
+            fed.upstream.set_security(security);
+        }
     }
 
     /// Waits until discovery knows each service, and passes on what it knows.
@@ -60,9 +69,10 @@ impl Backends {
 }
 
 impl Fed {
-    fn new(route: &Route, service: &ServiceName, discovery: &Discovery, metrics: &Registry) -> Self {
-        let upstream = Upstream::new(service.clone(), route.policy.clone(), REPORTER, metrics);
-        let mut instances = discovery.instances(service);
+    fn new(route: &Route, service: &ServiceName, means: &Means) -> Self {
+        let upstream = Upstream::new(service.clone(), route.policy.clone(), REPORTER, &means.metrics);
+        upstream.set_security(*means.security.borrow());
+        let mut instances = means.discovery.instances(service);
         // What is known already is there before the first request.
         upstream.set_instances(&instances.borrow_and_update());
         let feeding = task::spawn(feed(Arc::clone(&upstream), instances));
