@@ -4,6 +4,7 @@
 
 mod control;
 mod faults;
+mod logs;
 mod outbound;
 mod rules;
 mod snapshots;
