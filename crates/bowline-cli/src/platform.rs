@@ -54,6 +54,7 @@ impl Platform {
             listen: api,
             traces_bytes_max: traces_max,
             grace: API_GRACE_MAX.min(grace),
+            mesh: None,
         };
         let node = Node::start_with_routes(settings, metrics.clone(), brought::routes_check(system)).await?;
         Ok(Self { data_dir, metrics, node })

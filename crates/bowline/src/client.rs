@@ -1,6 +1,8 @@
 //! Calls to other services: found, balanced, guarded by a breaker, retried, timed out, traced.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod policies;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bowline_model::{
     Code, Instance, ServiceName,
@@ -24,6 +26,8 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
+
+use policies::{Own, Policies};
 
 /// The largest answer read into memory.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -106,8 +110,9 @@ impl Error {
 
 /// Calls one other service. Cheap to clone; all clones share instances, breakers and budget.
 ///
-/// The policy is that of the declared call in `bowline.toml`, until it is replaced: by a document
-/// of configuration, for example.
+/// The policy is that of the declared call in `bowline.toml`, which in a mesh may change while the
+/// process runs. What the application replaces of it, by a document of configuration for example, stays
+/// the application's.
 ///
 /// ```no_run
 /// # use bowline::{Microservice, policy::RetryPolicy};
@@ -135,8 +140,8 @@ pub struct ServiceClient(Arc<Inner>);
 struct Inner {
     service: ServiceName,
     upstream: Arc<Upstream>,
-    /// Held while the policy is read to be changed.
-    changing: Mutex<()>,
+    /// Held while the policy is changed.
+    policies: Mutex<Policies>,
     instances: watch::Receiver<Arc<[Instance]>>,
     /// Whether the upstream was told of instances, ever.
     has_begun: watch::Receiver<bool>,
@@ -155,12 +160,12 @@ impl ServiceClient {
         tracer: Tracer,
         metrics: metric::Registry,
     ) -> Self {
-        let upstream = Upstream::new(service.clone(), policy, "client", &metrics);
+        let upstream = Upstream::new(service.clone(), policy.clone(), "client", &metrics);
         let instances = discovery.instances(&service);
         let (begun, has_begun) = watch::channel(false);
         let follow = Guarded::new(task::spawn(follow(upstream.clone(), instances.clone(), begun)));
-        let changing = Mutex::default();
-        let inner = Inner { service, upstream, changing, instances, has_begun, pool, tracer, metrics, _follow: follow };
+        let policies = Mutex::new(Policies::new(policy));
+        let inner = Inner { service, upstream, policies, instances, has_begun, pool, tracer, metrics, _follow: follow };
         Self(Arc::new(inner))
     }
 
@@ -196,7 +201,7 @@ impl ServiceClient {
     /// # Errors
     /// When it makes no sense; then nothing is changed.
     pub fn set_policy(&self, policy: CallPolicy) -> Result<(), InvalidPolicy> {
-        self.change(|changed| *changed = policy)
+        self.set_own(Own::all(policy))
     }
 
     /// Replaces when a failed attempt is tried again, or that it is at all; see
@@ -205,7 +210,7 @@ impl ServiceClient {
     /// # Errors
     /// When it makes no sense; then nothing is changed.
     pub fn set_retry(&self, retry: Option<RetryPolicy>) -> Result<(), InvalidPolicy> {
-        self.change(|changed| changed.retry = retry)
+        self.set_own(Own { retry: Some(retry), ..Own::default() })
     }
 
     /// Whether [`ServiceClient::set_retry`] would take that.
@@ -213,7 +218,7 @@ impl ServiceClient {
     /// # Errors
     /// When it would not.
     pub fn check_retry(&self, retry: Option<&RetryPolicy>) -> Result<(), InvalidPolicy> {
-        CallPolicy { retry: retry.cloned(), ..self.policy() }.check()
+        self.policies().with_own(&Own { retry: Some(retry.cloned()), ..Own::default() }).check()
     }
 
     /// Replaces when an instance is left alone, or that it is at all; see
@@ -222,7 +227,7 @@ impl ServiceClient {
     /// # Errors
     /// When it makes no sense; then nothing is changed.
     pub fn set_breaker(&self, breaker: Option<BreakerPolicy>) -> Result<(), InvalidPolicy> {
-        self.change(|changed| changed.breaker = breaker)
+        self.set_own(Own { breaker: Some(breaker), ..Own::default() })
     }
 
     /// Replaces the time that a whole call has; see [`ServiceClient::set_policy`].
@@ -230,7 +235,7 @@ impl ServiceClient {
     /// # Errors
     /// When it makes no sense, by itself or beside the rest; then nothing is changed.
     pub fn set_timeout(&self, timeout: Duration) -> Result<(), InvalidPolicy> {
-        self.change(|changed| changed.timeout = timeout)
+        self.set_own(Own { timeout: Some(timeout), ..Own::default() })
     }
 
     /// Steers calls of every clone that begin from now on between the service's versions; see
@@ -240,13 +245,33 @@ impl ServiceClient {
         self.0.upstream.set_steering(steering);
     }
 
-    fn change(&self, change: impl FnOnce(&mut CallPolicy)) -> Result<(), InvalidPolicy> {
-        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut policy = self.policy();
-        change(&mut policy);
+    fn set_own(&self, own: Own) -> Result<(), InvalidPolicy> {
+        let mut policies = self.policies();
+        let policy = policies.with_own(&own);
         policy.check()?;
+        policies.set_own(own);
         self.0.upstream.set_policy(policy);
         Ok(())
+    }
+
+    /// Replaces what is declared; what the application set itself stays.
+    ///
+    /// # Errors
+    /// When the two make no sense together; then nothing is changed.
+    pub(crate) fn set_declared(&self, declared: CallPolicy) -> Result<(), InvalidPolicy> {
+        let mut policies = self.policies();
+        if *policies.declared() == declared {
+            return Ok(());
+        }
+        let policy = policies.with_declared(&declared);
+        policy.check()?;
+        policies.set_declared(declared);
+        self.0.upstream.set_policy(policy);
+        Ok(())
+    }
+
+    fn policies(&self) -> MutexGuard<'_, Policies> {
+        self.0.policies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

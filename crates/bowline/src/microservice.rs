@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -11,7 +10,7 @@ use bowline_config::ConfigManager;
 use bowline_model::{Address, Code, ConfigKey, Instance, ServiceName};
 use bowline_provider_remote::{RemoteConfig, RemoteRegistry, RemoteReporter};
 use bowline_registry::{Discovery, Registry};
-use bowline_runtime::{BoxFuture, drain, metric, net, task, time::Duration};
+use bowline_runtime::{BoxFuture, drain, metric, task, time::Duration};
 use bowline_telemetry::{ParentBased, Tracer};
 use bowline_transport::{PoolSettings, SharedPool};
 use serde::de::DeserializeOwned;
@@ -46,7 +45,7 @@ pub enum Error {
     #[error("cannot listen on {addr} (BOWLINE_LISTEN)")]
     Listen {
         /// The address.
-        addr: SocketAddr,
+        addr: Address,
         /// What the system says.
         #[source]
         source: std::io::Error,
@@ -259,7 +258,8 @@ impl Microservice {
         self.serve_until(app, shutdown_signal().map_err(Error::Signal)?, GRACE_DEFAULT, |_| ()).await
     }
 
-    /// As [`Microservice::serve`], until the given future ends; `on_listen` is told the address.
+    /// As [`Microservice::serve`], until the given future ends; `on_listen` is told the address, with
+    /// the port it has now if it is one.
     ///
     /// # Errors
     /// As [`Microservice::serve`].
@@ -274,18 +274,18 @@ impl Microservice {
         app: Router,
         stop: impl Future<Output = ()>,
         grace: Duration,
-        on_listen: impl FnOnce(SocketAddr),
+        on_listen: impl FnOnce(Address),
     ) -> Result<(), Error> {
-        let addr = self.settings.listen;
-        let listener = net::listen(addr).map_err(|source| Error::Listen { addr, source })?;
-        let addr = listener.local_addr().map_err(|source| Error::Listen { addr, source })?;
-        on_listen(addr);
+        let listened = serve::listen(&self.settings.listen);
+        let (listener, addr) =
+            listened.map_err(|source| Error::Listen { addr: self.settings.listen.clone(), source })?;
+        on_listen(addr.clone());
         let (mut drainer, drain) = drain::channel();
         let context =
             serve::Context::new(&self.settings, self.tracer.clone(), self.metrics.clone(), self.ready.clone());
         let router = serve::router(app, context.clone());
         let server = task::spawn(serve::accept(listener, router, drain, grace, self.metrics.clone()));
-        let registration = self.register(addr);
+        let registration = self.register(&addr);
         tracing::info!(service = %self.settings.service, instance = %self.settings.instance, %addr, "service listens");
         stop.await;
         tracing::info!("service drains");
@@ -301,11 +301,17 @@ impl Microservice {
         Ok(())
     }
 
-    /// Registers this process, unless its supervisor does.
-    fn register(&self, addr: SocketAddr) -> Option<Registration> {
+    /// Registers this process, unless its supervisor does, or others cannot reach it.
+    fn register(&self, addr: &Address) -> Option<Registration> {
         let registry = self.registry.clone().filter(|_| !self.settings.is_supervised)?;
-        let address = Address::Tcp(self.settings.advertise.unwrap_or(addr));
-        let instance = Instance::new(self.settings.instance.clone(), self.settings.service.clone(), address);
+        let address = match (self.settings.advertise, addr) {
+            (Some(advertised), _) => Address::Tcp(advertised),
+            (None, Address::Tcp(_)) => addr.clone(),
+            // Whoever listens in its place registers it.
+            (None, Address::Unix(_)) => return None,
+        };
+        let mut instance = Instance::new(self.settings.instance.clone(), self.settings.service.clone(), address);
+        instance.version.clone_from(&self.settings.version);
         Some(Registration::start(registry, instance))
     }
 }

@@ -1,6 +1,7 @@
 //! The server of an application: what every request passes on its way in and out.
 
 use std::{
+    io,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -16,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use bowline_model::{Code, ServiceName};
+use bowline_model::{Address, Code, ServiceName};
 use bowline_resilience::deadline::{self, Deadline};
 use bowline_runtime::{drain::Drain, metric, net, time};
 use bowline_telemetry::{Span, SpanKind, Tracer, current, names, propagation};
@@ -77,9 +78,21 @@ pub(crate) fn router(app: Router, context: Context) -> Router {
     health.merge(app)
 }
 
+/// Opens a listener, and says where it is: with the port that 0 became.
+pub(crate) fn listen(at: &Address) -> io::Result<(server::Listener, Address)> {
+    match at {
+        Address::Tcp(addr) => {
+            let listener = net::listen(*addr)?;
+            let addr = listener.local_addr()?;
+            Ok((listener.into(), addr.into()))
+        }
+        Address::Unix(path) => Ok((net::listen_unix(path)?.into(), at.clone())),
+    }
+}
+
 /// Accepts until drained.
 pub(crate) async fn accept(
-    listener: net::TcpListener,
+    listener: server::Listener,
     router: Router,
     drain: Drain,
     grace: time::Duration,

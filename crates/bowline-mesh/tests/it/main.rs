@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
 
+mod authority;
 mod control;
 mod faults;
+mod fixture;
+mod identity;
 mod logs;
 mod outbound;
 mod rules;
