@@ -8,7 +8,7 @@ use bowline_model::{Code, Secret};
 use bowline_runtime::time;
 use bowline_store::{RANGE_MAX, Store, Txn};
 
-use crate::fixture::{Fixture, HOUR, MINUTE, ca_settings, id, open_store, request, workload};
+use crate::authorities::{Fixture, HOUR, MINUTE, ca_settings, id, open_store, request, workload};
 
 /// A request of `next`, signed by the key of the current certificate.
 fn renewal(of: &str, key: &Key, chain: &[Vec<u8>], next: &Key, at_unix_ms: u64) -> Request {

@@ -6,7 +6,7 @@ use bowline_identity::{Admission, Error, Identity, peer_id};
 use bowline_model::{Code, Secret};
 use bowline_runtime::{metric::Registry, time};
 
-use crate::fixture::{Elsewhere, Fixture, MINUTE, Told, id, settings, shake, start, unavailable};
+use crate::authorities::{Elsewhere, Fixture, MINUTE, Told, id, settings, shake, start, unavailable};
 
 fn join(token: &Secret, folder: Option<&Path>) -> Admission {
     Admission::Join { token: token.clone(), folder: folder.map(Path::to_owned) }

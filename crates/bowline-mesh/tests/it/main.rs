@@ -2,10 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
 
+mod authorities;
 mod authority;
 mod control;
 mod faults;
-mod fixture;
 mod identity;
 mod logs;
 mod outbound;
