@@ -27,8 +27,8 @@ use bowline_registry::Discovery;
 use bowline_runtime::{metric::Registry, task, time};
 use bowline_telemetry::Tracer;
 
-use self::{calls::Calls, entrance::Entrance};
 pub use self::first::{First, NoSnapshot, first_snapshot};
+use self::{calls::Calls, entrance::Entrance};
 
 /// The longest a sidecar waits for discovery before it starts with what is known.
 const SETTLE_MAX: Duration = Duration::from_secs(2);

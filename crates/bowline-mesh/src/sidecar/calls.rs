@@ -99,9 +99,8 @@ impl Calls {
         }
         self.callees = callees;
         let routes = routes(snapshot);
-        let upstream_of = |route: &Route, backend: usize| {
-            Arc::clone(self.callees[&route.backends[backend].service].upstream())
-        };
+        let upstream_of =
+            |route: &Route, backend: usize| Arc::clone(self.callees[&route.backends[backend].service].upstream());
         Arc::new(bowline_proxy::Snapshot::new(matcher, &routes, REPORTER, &self.metrics, upstream_of))
     }
 

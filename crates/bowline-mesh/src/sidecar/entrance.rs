@@ -57,11 +57,7 @@ impl Entrance {
     }
 
     /// Opens the listener.
-    pub(super) fn start(
-        &self,
-        settings: &Settings,
-        serving: Arc<bowline_proxy::Snapshot>,
-    ) -> Result<Engine, Error> {
+    pub(super) fn start(&self, settings: &Settings, serving: Arc<bowline_proxy::Snapshot>) -> Result<Engine, Error> {
         let takes_plain = settings.first.snapshot.mode == Some(Mode::Permissive);
         let listener = Listener::new(settings.listen).with_tls(settings.identity.server_tls(takes_plain));
         let reports = settings.outbound == Outbound::Sidecar;
