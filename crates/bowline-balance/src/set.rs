@@ -125,6 +125,17 @@ impl<T> Snapshot<T> {
     pub fn eligible_count(&self) -> usize {
         self.eligible.members.len()
     }
+
+    /// Whether a healthy one can be picked.
+    pub fn is_healthy(&self) -> bool {
+        self.eligible.members.first().is_some_and(|member| member.instance.health == Health::Healthy)
+    }
+
+    /// Some of the members, to be picked from by themselves: they share state and load with these. O(n).
+    pub fn subset(&self, is_in: impl Fn(&Instance) -> bool) -> Self {
+        let members: Box<[_]> = self.members.iter().filter(|member| is_in(&member.instance)).map(Arc::clone).collect();
+        Self { eligible: Eligible::of(&members), members }
+    }
 }
 
 impl<T> Member<T> {

@@ -9,7 +9,7 @@ use bowline_runtime::{
     task::{self, JoinHandle},
     time,
 };
-use bowline_server::Node;
+use bowline_server::{Checks, MeshSettings, Node, TrafficCheck};
 use bowline_telemetry::{QueueReporter, SpanQueue};
 
 use crate::brought::{self, Brought};
@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) traces_max: u64,
     /// How long a drain may take.
     pub(crate) grace: Duration,
+    /// The file of the key that seals the certificate authority's own; absent: in the data folder.
+    pub(crate) ca_key: Option<PathBuf>,
 }
 
 /// The node, and where this process counts.
@@ -48,14 +50,22 @@ pub(crate) struct Platform {
 impl Platform {
     /// Opens the data folder and the API.
     pub(crate) async fn start(settings: Settings, system: &System, metrics: metric::Registry) -> anyhow::Result<Self> {
-        let Settings { data_dir, api, traces_max, grace } = settings;
+        let Settings { data_dir, api, traces_max, grace, ca_key } = settings;
+        let mesh = system.mesh.as_ref().map(|policy| MeshSettings {
+            system: system.name.clone(),
+            certificate_ttl: policy.certificate_ttl,
+            ca_key,
+        });
         let settings = bowline_server::Settings {
             data_dir: data_dir.clone(),
             listen: api,
             traces_bytes_max: traces_max,
             grace: API_GRACE_MAX.min(grace),
+            mesh,
         };
-        let node = Node::start_with_routes(settings, metrics.clone(), brought::routes_check(system)).await?;
+        let traffic = TrafficCheck::of_services(brought::services(system));
+        let checks = Checks { routes: Some(brought::routes_check(system)), traffic: Some(traffic) };
+        let node = Node::start_with(settings, metrics.clone(), checks).await?;
         Ok(Self { data_dir, metrics, node })
     }
 

@@ -1,8 +1,8 @@
 //! A running gateway: its listeners, its routes and the instances behind them.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use bowline_model::gateway::RouteTable;
+use bowline_model::{ServiceName, gateway::RouteTable, mesh::Steering};
 use bowline_proxy::Engine;
 use bowline_registry::Discovery;
 use bowline_runtime::{metric::Registry, task, time};
@@ -106,6 +106,11 @@ impl Gateway {
     /// Outside a tokio runtime.
     pub fn set_table(&self, table: &RouteTable) -> Result<(), Error> {
         self.handle.set_table(table)
+    }
+
+    /// As [`Handle::set_steering`].
+    pub fn set_steering(&self, steering: &BTreeMap<ServiceName, Steering>) {
+        self.handle.set_steering(steering);
     }
 
     /// As [`Handle::explain`].

@@ -1,11 +1,11 @@
 //! What a gateway serves now, and how it is replaced as a whole.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bowline_model::{gateway::RouteTable, route::Route};
+use bowline_model::{ServiceName, gateway::RouteTable, mesh::Steering, route::Route};
 use bowline_proxy::{Filter, Snapshot, Switch, matcher::Matcher};
 use bowline_registry::Discovery;
 use bowline_upstream::Upstream;
@@ -71,6 +71,12 @@ impl Handle {
         self.0.switch.set(serving.snapshot());
         tracing::info!(routes = table.routes.len(), "gateway has new routes");
         Ok(())
+    }
+
+    /// Steers the calls to services between their versions, whichever routes name them, now and later; those
+    /// that are not in the map are not steered. What it means is said at [`Upstream::set_steering`].
+    pub fn set_steering(&self, steering: &BTreeMap<ServiceName, Steering>) {
+        self.lock().backends.set_steering(steering);
     }
 
     /// Says what would become of a request now, by the same matcher, authenticators and limits that

@@ -31,6 +31,8 @@ struct Work {
     services: Vec<ServiceName>,
     table: RouteTable,
     traffic: Traffic,
+    /// Whether faults have ended that are still in the document.
+    is_prune_due: bool,
     publisher: Publisher,
 }
 
@@ -74,7 +76,7 @@ impl Work {
     fn new(system: System, config: Arc<dyn ConfigManager>) -> Self {
         let services = system.services.iter().map(|service| service.name.clone()).collect();
         let (table, traffic) = (system.table.clone(), Traffic::default());
-        Self { system, services, table, traffic, publisher: Publisher::new(config) }
+        Self { system, services, table, traffic, is_prune_due: false, publisher: Publisher::new(config) }
     }
 
     /// Works, for ever.
@@ -109,13 +111,16 @@ impl Work {
 
     /// Does all that is due.
     async fn catch_up(&mut self) -> Result<(), Error> {
-        self.publish().await?;
         let now = time::unix_millis_now();
-        if self.traffic.faults.iter().all(|fault| fault.until_unix_ms > now) {
-            return Ok(());
+        let count = self.traffic.faults.len();
+        self.traffic.faults.retain(|fault| fault.until_unix_ms > now);
+        self.is_prune_due |= self.traffic.faults.len() < count;
+        self.publish().await?;
+        if self.is_prune_due {
+            self.publisher.prune(&self.services, now).await?;
+            self.is_prune_due = false;
         }
-        // What is left is told by the watch, as every other change.
-        self.publisher.prune(&self.services, now).await
+        Ok(())
     }
 
     async fn publish(&self) -> Result<(), Error> {
@@ -156,7 +161,6 @@ impl Work {
     fn until_prune(&self) -> Duration {
         let ends = self.traffic.faults.iter().map(|fault| fault.until_unix_ms);
         let left = |end: u64| Duration::from_millis(end.saturating_sub(time::unix_millis_now()));
-        // One that has ended and is still there: to take it out has just been tried.
         ends.min().map_or(PRUNE_EVERY, |end| left(end).clamp(BACKOFF.min, PRUNE_EVERY))
     }
 }

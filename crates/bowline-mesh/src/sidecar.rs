@@ -3,6 +3,7 @@
 mod calls;
 mod entrance;
 mod first;
+mod neighbour;
 
 use std::{
     collections::BTreeMap,
@@ -121,8 +122,10 @@ impl Sidecar {
     ///
     /// With [`Outbound::Sidecar`] and at least one declared call it makes the application's calls, by the
     /// policies of the snapshot: over a local port for each call, and over an HTTP proxy for
-    /// `http://TARGET.mesh`. [`Sidecar::environment`] tells the application of both. A call that is declared
-    /// later is made by the proxy at once, and has a port of its own from the next start on.
+    /// `http://TARGET.mesh`. [`Sidecar::environment`] tells the application of both. The ports serve only processes
+    /// of the user that the sidecar runs as, and nobody where the system does not say whose a connection is; the
+    /// proxy serves whoever knows its secret. A call that is declared later is made by the proxy at once, and has a
+    /// port of its own from the next start on.
     ///
     /// A snapshot of another system, workload or format, or that cannot be compiled, is refused; what was acted
     /// by stays. It waits up to 2 s until discovery knows whom the application calls, and then starts with what is

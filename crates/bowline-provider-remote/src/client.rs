@@ -20,7 +20,7 @@ const TRACE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Asks a server's API. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Client(HttpClient);
+pub struct Client(pub(crate) HttpClient);
 
 /// Which traces to find; what is absent does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

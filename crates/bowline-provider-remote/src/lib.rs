@@ -1,12 +1,14 @@
 //! A Bowline server as a provider: the wire types of its API and a client that implements the ports.
 //!
 //! [`RemoteRegistry`] is the registry port over a server, [`RemoteConfig`] the configuration port,
-//! [`RemoteReporter`] the way of spans to it, [`Client`] everything else a tool asks. [`wire`] holds what both sides say.
+//! [`RemoteIssuer`] the issuer port, [`RemoteReporter`] the way of spans to it, [`Client`] everything else a tool
+//! asks. [`wire`] holds what both sides say.
 
 mod bearer;
 mod client;
 mod config;
 mod lines;
+mod mesh;
 mod registry;
 mod reporter;
 mod watch;
@@ -15,5 +17,6 @@ pub mod wire;
 pub use bearer::{Bearer, InvalidToken, TOKEN_BYTES_MAX};
 pub use client::{AuditQuery, Client, TracesQuery};
 pub use config::RemoteConfig;
+pub use mesh::RemoteIssuer;
 pub use registry::RemoteRegistry;
 pub use reporter::RemoteReporter;

@@ -3,6 +3,7 @@
 mod access;
 mod config;
 mod explain;
+mod mesh;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,6 +21,10 @@ pub use config::{
     encode_config_error,
 };
 pub use explain::{ExplainRequest, ExplainedAuth, ExplainedBackend, ExplainedInstance, ExplainedLimit, Explanation};
+pub use mesh::{
+    CHAIN_MAX, CertificateProof, CertificateRequest, CreatedJoinToken, DER_BYTES_MAX, Der, IssuedCertificate,
+    MeshRoots, MeshStatus, MeshWorkload, NewJoinToken, ders,
+};
 
 /// `PUT /v1/instances/{id}`: an instance as its owner describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

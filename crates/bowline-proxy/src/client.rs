@@ -8,14 +8,18 @@ use std::{
 
 use bowline_model::mesh::{SpiffeId, Workload};
 use bowline_resilience::deadline::{Deadline, TIMEOUT_HEADER};
-use bowline_runtime::time::Instant;
+use bowline_runtime::{task, time::Instant};
 use bowline_transport::{
     forward::{self, Forwarded},
     server::Peer,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::OnceCell;
 
-use crate::{headers::Seen, listener::Addressed};
+use crate::{
+    headers::Seen,
+    listener::{Addressed, Admits},
+};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -70,8 +74,17 @@ pub(crate) struct Client {
     pub(crate) trust: Trust,
     /// Who the service is told it is.
     pub(crate) caller: Option<HeaderValue>,
+    /// Whether it is served at all.
+    admission: Admission,
     /// What was said last, and for which host: the next request's is mostly the same.
     said: RefCell<Option<(HeaderValue, HeaderMap)>>,
+}
+
+/// Whether a client is served, as far as that was asked.
+#[derive(Debug, Default)]
+struct Admission {
+    admits: Option<Admits>,
+    answer: OnceCell<bool>,
 }
 
 impl Trust {
@@ -106,7 +119,24 @@ impl Client {
             (Trust::Peer | Trust::Gateway, Some(id)) => HeaderValue::from_str(&id.workload.to_string()).ok(),
             _ => None,
         };
-        Self { peer, id, listener, addressed, trust, caller, said: RefCell::default() }
+        Self { peer, id, listener, addressed, trust, caller, admission: Admission::default(), said: RefCell::default() }
+    }
+
+    /// The same, served only if that says so.
+    pub(crate) fn admitted_by(self, admits: Option<Admits>) -> Self {
+        Self { admission: Admission { admits, answer: OnceCell::new() }, ..self }
+    }
+
+    /// Whether it is served; the first request finds out for the others.
+    pub(crate) async fn is_admitted(&self) -> bool {
+        let Admission { admits, answer } = &self.admission;
+        let Some(admits) = *admits else { return true };
+        let ask = || async {
+            let peer = self.peer.clone();
+            // Who asks and panics has not said yes.
+            task::spawn_blocking(move || admits(&peer)).await.unwrap_or(false)
+        };
+        *answer.get_or_init(ask).await
     }
 
     /// Who asks: the peer, or, where that is trusted, the client that it named last in `X-Forwarded-For`,

@@ -248,13 +248,14 @@ async fn serve(listeners: Vec<TcpListener>, settings: Settings, worker: Rc<Worke
 
 /// One worker's accept loop of one listener.
 async fn serve_one(index: usize, listener: TcpListener, settings: Rc<Settings>, worker: Rc<Worker>, drain: Drain) {
-    let Listener { at: _, tls, addressed } = settings.listeners[index].clone();
+    let Listener { at: _, tls, addressed, admits } = settings.listeners[index].clone();
     let addressed = Rc::new(addressed);
     let server = server::Settings { tls, ..settings.server.clone() };
     server::serve_local(listener, server, drain, move |peer: &Peer| {
         let id = settings.peer_id.zip(peer.certificate.as_deref()).and_then(|(read, certificate)| read(certificate));
         let trust = Trust::of(settings.peers, id.as_ref(), settings.trusts_forwarded);
-        let client = Rc::new(Client::new(peer.clone(), index, Rc::clone(&addressed), id, trust));
+        let client = Client::new(peer.clone(), index, Rc::clone(&addressed), id, trust).admitted_by(admits);
+        let client = Rc::new(client);
         let worker = Rc::clone(&worker);
         server::service_fn(move |request| {
             let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));

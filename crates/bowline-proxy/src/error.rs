@@ -35,6 +35,8 @@ pub(crate) enum Error {
     ProxyAuth,
     #[error("{0}")]
     ProxyForm(&'static str),
+    #[error("this port serves only the application beside it: processes of the same user")]
+    NotAdmitted,
     #[error("{}", undeclared(host))]
     Egress { host: String },
     #[error("the body exceeds the {body_max} bytes that are allowed here")]
@@ -54,7 +56,7 @@ impl Error {
         match self {
             Self::Target(_) | Self::Connect | Self::Upgrade | Self::ProxyForm(_) => Code::InvalidArgument,
             Self::ProxyAuth => Code::Unauthenticated,
-            Self::Egress { .. } => Code::PermissionDenied,
+            Self::NotAdmitted | Self::Egress { .. } => Code::PermissionDenied,
             Self::NoRoute => Code::NotFound,
             Self::Method { .. } => Code::MethodNotAllowed,
             Self::BodyTooLarge { .. } => Code::PayloadTooLarge,
@@ -83,6 +85,7 @@ impl Error {
             Self::Upgrade => "upgrade_unsupported",
             Self::ProxyAuth => "proxy_credentials",
             Self::ProxyForm(_) => "proxy_form",
+            Self::NotAdmitted => "not_admitted",
             Self::Egress { .. } => "egress_not_declared",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::NoBackend => "no_backend",

@@ -140,6 +140,9 @@ impl Worker {
     ) -> Result<Forwarded, Error> {
         let Asked { mut parts, seen, client } = asked;
         describe(&parts, &client.peer, record);
+        if !client.is_admitted().await {
+            return Err(Error::NotAdmitted);
+        }
         let snapshot = self.snapshots.borrow_mut().get();
         let mut found = match client.addressed.find(&mut parts, &snapshot) {
             Err(error) if snapshot.listener.is_none() => return Err(error),

@@ -11,6 +11,7 @@
 //! | 400 | `bad_host` | HTTP/1.1 without exactly one valid `Host` of at most 255 bytes; HTTP/2 with two hosts that differ |
 //! | 400 | `bad_path` | the path can be read as another one: see below |
 //! | 400 | `upgrade_unsupported`, `connect_unsupported` | the client asks for a WebSocket or a tunnel |
+//! | 403 | `not_admitted` | the listener [admits](Admits) others only |
 //! | 404 | `no_route` | no route has the host and path |
 //! | 405 | `method_not_allowed` | a route has them, with other methods: `Allow` says which |
 //! | 413 | `body_too_large` | the body exceeds the route's `body_max` |
@@ -59,5 +60,5 @@ pub use engine::{Engine, ReadId, Settings, Spans, StartError, Switch};
 pub use fed::Fed;
 pub use filter::{Filter, Leaving, Recode, Refusal, Verdict, Visit, whole_seconds};
 pub use gate::Gates;
-pub use listener::{Addressed, Listener, PROXY_USER, ProxySecret};
+pub use listener::{Addressed, Admits, Listener, PROXY_USER, ProxySecret};
 pub use snapshot::{Found, LookedUp, Snapshot};

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr};
 
 use aws_lc_rs::constant_time;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use bowline_transport::ServerTls;
+use bowline_transport::{ServerTls, server::Peer};
 use http::{
     HeaderMap, HeaderValue, Method, Uri,
     header::{HOST, PROXY_AUTHORIZATION},
@@ -25,7 +25,12 @@ pub struct Listener {
     pub tls: Option<ServerTls>,
     /// How requests say whom they are for.
     pub addressed: Addressed,
+    /// Whose connections are served; none: everybody's.
+    pub admits: Option<Admits>,
 }
+
+/// Says whether a connection is served. Asked once for each, with its first request, where blocking is allowed.
+pub type Admits = fn(&Peer) -> bool;
 
 /// How the requests of a listener say whom they are for.
 #[derive(Debug, Clone, Default)]
@@ -55,7 +60,7 @@ pub const PROXY_USER: &str = "bowline";
 impl Listener {
     /// A listener in the clear, for requests that name their hosts.
     pub fn new(at: SocketAddr) -> Self {
-        Self { at, tls: None, addressed: Addressed::ByHost }
+        Self { at, tls: None, addressed: Addressed::ByHost, admits: None }
     }
 
     /// The same with TLS.
@@ -68,6 +73,12 @@ impl Listener {
     #[must_use]
     pub fn addressed(self, addressed: Addressed) -> Self {
         Self { addressed, ..self }
+    }
+
+    /// The same for connections of whom that admits; requests of others are refused.
+    #[must_use]
+    pub fn admitting(self, admits: Admits) -> Self {
+        Self { admits: Some(admits), ..self }
     }
 }
 

@@ -21,7 +21,9 @@ use crate::{
     audit::{self, Audited},
     config,
     error::ApiError,
-    explain, guard, health, instances, spans, traces,
+    explain, guard, health, instances,
+    mesh::{self, Mesh},
+    spans, traces,
 };
 
 /// The largest body of a request.
@@ -43,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) explainer: explain::Slot,
     /// The registry for who may not touch what the supervisor runs.
     pub(crate) foreign: Arc<dyn Registry>,
+    /// Absent where the system has no mesh.
+    pub(crate) mesh: Option<Arc<Mesh>>,
 }
 
 #[derive(OpenApi)]
@@ -79,6 +83,16 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list::list))
+        .routes(routes!(mesh::join))
+        .routes(routes!(mesh::roots))
+        .routes(routes!(mesh::status))
+        .merge(open_routes())
+}
+
+/// What takes bodies from whoever sends them, so only small ones.
+fn open_routes() -> OpenApiRouter<Shared> {
+    let limit = DefaultBodyLimit::max(mesh::REQUEST_BYTES_MAX);
+    OpenApiRouter::new().routes(routes!(mesh::issue)).layer(limit)
 }
 
 /// The OpenAPI document of the API.

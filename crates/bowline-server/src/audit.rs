@@ -3,7 +3,8 @@
 //! [`Audited`] is a store around another one. Each of its transactions that changes something also puts
 //! an entry at `audit/CLASS/ID`: there is an entry exactly if there is the change. Ids grow with time;
 //! keys hold their complement, so that the newest comes first. Not recorded are renewals and the end of
-//! leases, which nobody decides, acknowledgements of configuration, and the removal of old entries.
+//! leases, which nobody decides, acknowledgements of configuration, certificates that are renewed or issued
+//! within this process, and the removal of old entries.
 
 mod entry;
 mod kept;
@@ -33,8 +34,9 @@ pub(crate) use entry::Record;
 
 /// Under which keys the entries are.
 const PREFIX: &str = "audit/";
-/// What nobody decides and many do: each instance tells which configuration it runs.
-const UNRECORDED: &str = "config/ack/";
+/// What nobody decides and many do: each instance tells which configuration it runs, and renews its
+/// certificate. Who is let in by a join token is recorded, since the token is used up.
+const UNRECORDED: [&str; 2] = ["config/ack/", "mesh/certificates/"];
 /// Under which keys the registry is.
 const REGISTRY: &str = "registry/";
 /// The most operations of a transaction, beside which its entry has place.
@@ -241,7 +243,8 @@ type Written = (Revision, Option<LeaseId>);
 
 /// What kind of change it is to these keys; none where it is not recorded.
 fn class_of<'a>(mut keys: impl Iterator<Item = &'a str> + Clone) -> Option<AuditClass> {
-    if keys.clone().all(|key| key.starts_with(UNRECORDED)) {
+    let is_unrecorded = |key: &str| UNRECORDED.iter().any(|prefix| key.starts_with(prefix));
+    if keys.clone().all(is_unrecorded) {
         return None;
     }
     Some(if keys.all(|key| key.starts_with(REGISTRY)) { AuditClass::Registry } else { AuditClass::Other })

@@ -44,6 +44,20 @@ fn key_of(path: Key) -> Result<ConfigKey, ApiError> {
     Ok(ConfigKey::new(&format!("{namespace}/{name}"))?)
 }
 
+/// The document a request changes: not one that the control plane alone writes, whoever asks.
+fn own_key_of(path: Key) -> Result<ConfigKey, ApiError> {
+    let key = key_of(path)?;
+    if key.is_reserved() && key.namespace() != ConfigKey::RESERVED_NAMESPACE {
+        let detail = format!(
+            "`{key}` is compiled by the control plane, which alone writes it: change bowline.toml, {} or {}",
+            ConfigKey::routes(),
+            ConfigKey::traffic()
+        );
+        return Err(ApiError::new(Code::PermissionDenied, detail).with_reason("compiled"));
+    }
+    Ok(key)
+}
+
 /// What the body asks for breaks a bound: the body could be read, and makes no sense.
 fn of_body(error: Error) -> ApiError {
     match error {
@@ -142,7 +156,7 @@ pub(crate) async fn set(
     By(author): By,
     body: Result<Json<wire::Publication>, JsonRejection>,
 ) -> Result<Json<Version>, ApiError> {
-    let key = key_of(key)?;
+    let key = own_key_of(key)?;
     let Json(publication) = body?;
     let (draft, schema) = publication.into_draft(author);
     let published = match schema {
@@ -172,7 +186,7 @@ pub(crate) async fn delete(
     key: Key,
     query: Result<Query<DeleteQuery>, QueryRejection>,
 ) -> Result<StatusCode, ApiError> {
-    let key = key_of(key)?;
+    let key = own_key_of(key)?;
     let Query(DeleteQuery { expect }) = query?;
     if shared.config.delete_config(&key, expect).await? {
         return Ok(StatusCode::NO_CONTENT);
@@ -224,7 +238,7 @@ pub(crate) async fn rollback(
     By(author): By,
     body: Result<Json<wire::Rollback>, JsonRejection>,
 ) -> Result<Json<Version>, ApiError> {
-    let key = key_of(key)?;
+    let key = own_key_of(key)?;
     let Json(wire::Rollback { to }) = body?;
     shared.config.rollback(&key, to, author).await.map(Json).map_err(of_body)
 }
@@ -258,7 +272,7 @@ pub(crate) async fn set_schema(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, ApiError> {
-    let key = key_of(key)?;
+    let key = own_key_of(key)?;
     let called = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = called.split(';').next().unwrap_or_default().trim();
     if ![SCHEMA_CONTENT_TYPE, "application/json"].iter().any(|known| media_type.eq_ignore_ascii_case(known)) {
@@ -277,7 +291,7 @@ pub(crate) async fn set_schema(
     params(("namespace" = String, Path, description = "of the key"), ("name" = String, Path, description = "of the key")),
     responses((status = 204, description = "there is none now")))]
 pub(crate) async fn delete_schema(State(shared): State<Shared>, key: Key) -> Result<StatusCode, ApiError> {
-    shared.config.set_schema(&key_of(key)?, None).await?;
+    shared.config.set_schema(&own_key_of(key)?, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

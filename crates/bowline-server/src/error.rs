@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bowline_model::{Code, error::chain};
+use bowline_runtime::time::Duration;
 use bowline_transport::problem::{Problem, code_of_status};
 use serde_json::{Map, Value};
 
@@ -25,11 +26,12 @@ pub(crate) struct ApiError {
     /// What programs need of it: further members of the problem document.
     extra: Map<String, Value>,
     reason: Option<&'static str>,
+    retry_after: Option<Duration>,
 }
 
 impl ApiError {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), extra: Map::new(), reason: None }
+        Self { code, detail: detail.into(), extra: Map::new(), reason: None, retry_after: None }
     }
 
     /// The same with further members.
@@ -41,6 +43,11 @@ impl ApiError {
     /// The same with the rule that refused, in `snake_case`.
     pub(crate) fn with_reason(self, reason: &'static str) -> Self {
         Self { reason: Some(reason), ..self }
+    }
+
+    /// The same with when to ask again.
+    pub(crate) fn with_retry_after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
     }
 
     /// What is told about it.
@@ -116,6 +123,10 @@ impl IntoResponse for ApiError {
         problem.extra = self.extra;
         problem.reason = self.reason;
         let mut response = problem.into_response().map(axum::body::Body::new);
+        if let Some(wait) = self.retry_after {
+            // Whole seconds, and never too early.
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+        }
         if self.code == Code::Unauthenticated {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }

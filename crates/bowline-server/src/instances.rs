@@ -8,7 +8,10 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use bowline_model::{Code, Health, Instance, InstanceId, ServiceName, instance::METADATA_RESERVED_PREFIX};
+use bowline_model::{
+    Code, Health, Instance, InstanceId, ServiceName,
+    instance::{METADATA_MESH, METADATA_RESERVED_PREFIX},
+};
 use bowline_provider_remote::wire::{self, Role};
 use bowline_registry::{Error, HEARTBEATS_MAX, Registry};
 use serde::Deserialize;
@@ -21,6 +24,8 @@ use crate::{
     watch::{self, WATCH_CONTENT_TYPE},
 };
 
+/// The value of [`METADATA_MESH`].
+const MTLS: &str = "mtls";
 /// The most instances of one list.
 const PAGE_MAX: usize = 10_000;
 /// How many instances a list has where nothing else is asked for.
@@ -145,7 +150,11 @@ pub(crate) async fn register(
     let Path(id) = id?;
     let Json(registration) = body?;
     let (instance, ttl) = registration.into_instance(InstanceId::new(&id)?);
-    if let Some(key) = instance.metadata.keys().find(|key| key.starts_with(METADATA_RESERVED_PREFIX)) {
+    // A sidecar on its own says so itself; who is behind it, its certificate says.
+    let is_foreign = |(key, value): (&String, &String)| {
+        key.starts_with(METADATA_RESERVED_PREFIX) && !(key == METADATA_MESH && value == MTLS)
+    };
+    if let Some((key, _)) = instance.metadata.iter().find(|(key, value)| is_foreign((key, value))) {
         let detail = format!(
             "metadata `{key}`: what begins with `{METADATA_RESERVED_PREFIX}` is Bowline's own, name it otherwise"
         );

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use bowline_config::{ConfigManager, StoreConfig};
+use bowline_mesh::ca::{self, Authority};
 use bowline_model::{Code, Secret, instance::METADATA_SUPERVISED};
 use bowline_observe::TraceStore;
 use bowline_provider_remote::wire::Role;
@@ -24,7 +25,8 @@ use crate::{
     api::{self, Shared},
     audit::Audited,
     explain::{self, Explainer},
-    schema::{Judge, RoutesCheck},
+    mesh::{Mesh, MeshSettings},
+    schema::{Checks, Judge, RoutesCheck},
     secret::NoRandomness,
 };
 
@@ -39,6 +41,8 @@ pub struct Settings {
     pub traces_bytes_max: u64,
     /// How long requests in flight may take at the end.
     pub grace: Duration,
+    /// The mesh; absent: the system has none.
+    pub mesh: Option<MeshSettings>,
 }
 
 /// Why a node could not start.
@@ -81,6 +85,15 @@ pub enum Error {
         #[source]
         source: MakeRootError,
     },
+    /// The certificate authority cannot be opened.
+    #[error("cannot open the certificate authority in {}", path.display())]
+    Authority {
+        /// The data folder.
+        path: PathBuf,
+        /// What the authority says.
+        #[source]
+        source: ca::Error,
+    },
     /// The API's address is taken or not ours.
     #[error("the API cannot listen on {addr}: choose another address with --api, or --api off")]
     Listen {
@@ -100,6 +113,7 @@ impl Error {
             Self::RootToken { source, .. } => source.code(),
             Self::Store { source, .. } => source.code(),
             Self::Traces { source, .. } => source.code(),
+            Self::Authority { source, .. } => source.code(),
         }
     }
 
@@ -110,6 +124,7 @@ impl Error {
             Self::RootToken { source, .. } => source.retryable(),
             Self::Store { source, .. } => source.retryable(),
             Self::Traces { source, .. } => source.retryable(),
+            Self::Authority { source, .. } => source.retryable(),
         }
     }
 }
@@ -124,6 +139,7 @@ pub struct Node {
     addr: Option<SocketAddr>,
     access: Arc<Access>,
     explainer: explain::Slot,
+    mesh: Option<Arc<Mesh>>,
     drainer: Drainer,
     server: Option<JoinHandle<()>>,
 }
@@ -143,7 +159,7 @@ impl Node {
     /// # Cancel safety
     /// What was opened is closed again.
     pub async fn start(settings: Settings, metrics: metric::Registry) -> Result<Self, Error> {
-        Self::open(settings, metrics, Judge { routes: None }).await
+        Self::open(settings, metrics, Checks::default()).await
     }
 
     /// As [`Node::start`], of a node that takes the document `bowline/routes` when it passes that check.
@@ -158,11 +174,22 @@ impl Node {
         metrics: metric::Registry,
         routes: RoutesCheck,
     ) -> Result<Self, Error> {
-        Self::open(settings, metrics, Judge { routes: Some(routes) }).await
+        Self::open(settings, metrics, Checks { routes: Some(routes), traffic: None }).await
     }
 
-    async fn open(settings: Settings, metrics: metric::Registry, judge: Judge) -> Result<Self, Error> {
-        let Settings { data_dir, listen, traces_bytes_max, grace } = settings;
+    /// As [`Node::start`], of a node that takes those of Bowline's own documents that pass these checks.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    ///
+    /// # Cancel safety
+    /// As [`Node::start`].
+    pub async fn start_with(settings: Settings, metrics: metric::Registry, checks: Checks) -> Result<Self, Error> {
+        Self::open(settings, metrics, checks).await
+    }
+
+    async fn open(settings: Settings, metrics: metric::Registry, checks: Checks) -> Result<Self, Error> {
+        let Settings { data_dir, listen, traces_bytes_max, grace, mesh } = settings;
         // The port comes first: a taken one is the likeliest failure, and nothing was opened yet.
         let listener =
             listen.map(|addr| net::listen(addr).map_err(|source| Error::Listen { addr, source })).transpose()?;
@@ -172,7 +199,7 @@ impl Node {
         let store = open_store(&data_dir, &metrics).await?;
         let (drainer, drain) = drain::channel();
         let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let told = Told { data_dir, traces_bytes_max, addr, metrics, drain, judge };
+        let told = Told { data_dir, traces_bytes_max, addr, metrics, drain, judge: Judge(checks), mesh };
         let shared = match open_over(&store, told).await {
             Ok(shared) => shared,
             Err(error) => {
@@ -180,9 +207,9 @@ impl Node {
                 return Err(error);
             }
         };
-        let Shared { registry, config, traces, metrics, drain, access, explainer, .. } = shared.clone();
+        let Shared { registry, config, traces, metrics, drain, access, explainer, mesh, .. } = shared.clone();
         let server = listener.map(|listener| task::spawn(serve(listener, shared, drain, grace)));
-        Ok(Self { store, registry, config, traces, metrics, addr, access, explainer, drainer, server })
+        Ok(Self { store, registry, config, traces, metrics, addr, access, explainer, mesh, drainer, server })
     }
 
     /// A token of that role for whoever lives in this process, or was started by it; it ends with the
@@ -207,6 +234,11 @@ impl Node {
     /// The configuration, for whoever lives in this process.
     pub fn config(&self) -> Arc<dyn ConfigManager> {
         self.config.clone()
+    }
+
+    /// The certificate authority, for whoever lives in this process; none where the system has no mesh.
+    pub fn authority(&self) -> Option<Arc<Authority>> {
+        self.mesh.as_ref().map(|mesh| mesh.authority.clone())
     }
 
     /// The trace store, for whoever lives in this process.
@@ -251,11 +283,12 @@ struct Told {
     metrics: metric::Registry,
     drain: Drain,
     judge: Judge,
+    mesh: Option<MeshSettings>,
 }
 
 /// Everything that is over the store.
 async fn open_over(store: &Embedded, told: Told) -> Result<Shared, Error> {
-    let Told { data_dir, traces_bytes_max, addr, metrics, drain, judge } = told;
+    let Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh } = told;
     let store_error = |source| Error::Store { path: data_dir.clone(), source };
     let audit = Arc::new(Audited::open(Arc::new(store.clone())).await.map_err(store_error)?);
     let access = Arc::new(Access::new(Arc::clone(&audit), addr, &metrics));
@@ -264,6 +297,10 @@ async fn open_over(store: &Embedded, told: Told) -> Result<Shared, Error> {
     let registry = StoreRegistry::new(audit.clone());
     let config = Arc::new(StoreConfig::new(audit.clone(), Arc::new(judge)));
     let traces = open_traces(&data_dir, traces_bytes_max, &metrics).await?;
+    let mesh = match mesh {
+        Some(mesh) => Some(open_mesh(&data_dir, mesh, audit.clone()).await?),
+        None => None,
+    };
     let foreign = Arc::new(registry.protecting(METADATA_SUPERVISED));
     let (store, registry) = (audit.clone(), Arc::new(registry));
     Ok(Shared {
@@ -278,7 +315,20 @@ async fn open_over(store: &Embedded, told: Told) -> Result<Shared, Error> {
         audit,
         explainer: explain::Slot::default(),
         foreign,
+        mesh,
     })
+}
+
+async fn open_mesh(
+    data_dir: &std::path::Path,
+    settings: MeshSettings,
+    store: Arc<Audited>,
+) -> Result<Arc<Mesh>, Error> {
+    let MeshSettings { system, certificate_ttl, ca_key } = settings;
+    let key_file = ca_key.unwrap_or_else(|| data_dir.join(ca::KEY_FILE));
+    let authority = Authority::open(store, ca::Settings { system, certificate_ttl, key_file }).await;
+    let authority = authority.map_err(|source| Error::Authority { path: data_dir.to_owned(), source })?;
+    Ok(Arc::new(Mesh::new(Arc::new(authority))))
 }
 
 async fn open_store(data_dir: &std::path::Path, metrics: &metric::Registry) -> Result<Embedded, Error> {

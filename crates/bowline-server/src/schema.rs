@@ -3,18 +3,32 @@
 use std::{fmt, sync::Arc};
 
 use bowline_config::{Document, Format, Schema, VIOLATIONS_MAX, Violation};
-use bowline_model::ConfigKey;
+use bowline_model::{
+    ConfigKey, ServiceName,
+    mesh::{InvalidTraffic, SNAPSHOT_FORMAT, Snapshot, Traffic},
+};
 use jsonschema::{PatternOptions, Retrieve, Uri, ValidationError, Validator};
 use serde_json::Value;
+
+use crate::mesh::workload_of;
 
 /// The longest text about one violation, in characters.
 const DETAIL_MAX: usize = 500;
 
-type Check = dyn Fn(&str) -> Result<(), Vec<Violation>> + Send + Sync;
+type Check<T> = dyn Fn(&T) -> Result<(), Vec<Violation>> + Send + Sync;
+
+/// What judges Bowline's own documents; where a check is absent, there is no such document.
+#[derive(Debug, Clone, Default)]
+pub struct Checks {
+    /// The judge of `bowline/routes`.
+    pub routes: Option<RoutesCheck>,
+    /// The judge of `bowline/traffic`.
+    pub traffic: Option<TrafficCheck>,
+}
 
 /// What judges a route table: its text as TOML, and every rule that it breaks.
 #[derive(Clone)]
-pub struct RoutesCheck(Arc<Check>);
+pub struct RoutesCheck(Arc<Check<str>>);
 
 impl RoutesCheck {
     /// A judge that is a function. It may block.
@@ -29,12 +43,34 @@ impl fmt::Debug for RoutesCheck {
     }
 }
 
+/// What judges the document of traffic: every rule that it breaks.
+#[derive(Clone)]
+pub struct TrafficCheck(Arc<Check<Traffic>>);
+
+impl TrafficCheck {
+    /// A judge that is a function. It may block.
+    pub fn new(check: impl Fn(&Traffic) -> Result<(), Vec<Violation>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(check))
+    }
+
+    /// The judge of a system that has these services.
+    pub fn of_services(services: Vec<ServiceName>) -> Self {
+        let told = |InvalidTraffic { path, rule }| violation(path, "traffic", rule);
+        Self::new(move |traffic| {
+            traffic.check(&services).map_err(|faults| faults.into_iter().take(VIOLATIONS_MAX).map(told).collect())
+        })
+    }
+}
+
+impl fmt::Debug for TrafficCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrafficCheck").finish_non_exhaustive()
+    }
+}
+
 /// Judges by JSON Schema, 2020-12 where the schema does not say otherwise.
 #[derive(Debug)]
-pub(crate) struct Judge {
-    /// The judge of `bowline/routes`; absent: there are none here.
-    pub(crate) routes: Option<RoutesCheck>,
-}
+pub(crate) struct Judge(pub(crate) Checks);
 
 impl Schema for Judge {
     fn check(&self, key: &ConfigKey, document: &Document, schema: Option<&str>) -> Result<(), Vec<Violation>> {
@@ -59,19 +95,65 @@ impl Schema for Judge {
 
 impl Judge {
     fn check_reserved(&self, key: &ConfigKey, document: &Document) -> Result<(), Vec<Violation>> {
-        let refused = |detail: String| Err(vec![violation(String::new(), "reserved", detail)]);
-        if *key != ConfigKey::routes() {
-            let routes = ConfigKey::routes();
-            return refused(format!("`{key}` is not known: of Bowline's own documents there is `{routes}` alone"));
+        let (routes, traffic) = (ConfigKey::routes(), ConfigKey::traffic());
+        if *key == routes {
+            return self.check_routes(document);
         }
-        let Some(RoutesCheck(check)) = &self.routes else {
-            return refused("this server has no gateway to take routes".to_owned());
+        if *key == traffic {
+            return self.check_traffic(document);
+        }
+        if workload_of(key).is_some() {
+            return check_snapshot(key, document);
+        }
+        refuse(format!("`{key}` is not known: of Bowline's own documents there are `{routes}` and `{traffic}`"))
+    }
+
+    fn check_routes(&self, document: &Document) -> Result<(), Vec<Violation>> {
+        let Some(RoutesCheck(check)) = &self.0.routes else {
+            return refuse("this server has no gateway to take routes".to_owned());
         };
         if document.format != Format::Toml {
-            return refused(format!("routes are written in toml, not in {}", document.format));
+            return refuse(format!("routes are written in toml, not in {}", document.format));
         }
         check(&document.text)
     }
+
+    fn check_traffic(&self, document: &Document) -> Result<(), Vec<Violation>> {
+        let Some(TrafficCheck(check)) = &self.0.traffic else {
+            return refuse("this server runs no system whose traffic could be steered".to_owned());
+        };
+        if !matches!(document.format, Format::Json | Format::Toml) {
+            return refuse(format!("traffic is written in json or toml, not in {}", document.format));
+        }
+        check(&read(document)?)
+    }
+}
+
+/// Whether a document is a snapshot of the workload that its key names. Only the control plane writes
+/// them, in this process.
+fn check_snapshot(key: &ConfigKey, document: &Document) -> Result<(), Vec<Violation>> {
+    if document.format != Format::Json {
+        return refuse(format!("snapshots are written in json, not in {}", document.format));
+    }
+    let snapshot: Snapshot = read(document)?;
+    if snapshot.format != SNAPSHOT_FORMAT {
+        return refuse(format!("the snapshot has format {}, this release knows {SNAPSHOT_FORMAT}", snapshot.format));
+    }
+    if ConfigKey::snapshot(&snapshot.workload) != *key {
+        return refuse(format!("the snapshot is that of `{}`", snapshot.workload));
+    }
+    Ok(())
+}
+
+/// Reads a document of Bowline's own.
+fn read<T: serde::de::DeserializeOwned>(document: &Document) -> Result<T, Vec<Violation>> {
+    let whole = |rule: &str, detail: String| vec![violation(String::new(), rule, detail)];
+    let json = document.to_json().map_err(|error| whole("syntax", error.to_string()))?;
+    serde_json::from_value(json).map_err(|error| whole("type", error.to_string()))
+}
+
+fn refuse(detail: String) -> Result<(), Vec<Violation>> {
+    Err(vec![violation(String::new(), "reserved", detail)])
 }
 
 /// Refuses references to other documents: what a schema means may not depend on what is elsewhere.

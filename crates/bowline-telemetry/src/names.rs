@@ -59,6 +59,8 @@ pub const BOWLINE_ATTEMPT: &str = "bowline.attempt";
 pub const BOWLINE_ATTEMPTS: &str = "bowline.attempts";
 /// The instance that was picked.
 pub const BOWLINE_INSTANCE: &str = "bowline.instance";
+/// Its version, where the calls to its service are split between versions.
+pub const BOWLINE_VERSION: &str = "bowline.version";
 /// Its address.
 pub const BOWLINE_ADDRESS: &str = "bowline.address";
 /// Why Bowline itself answered, or gave up an attempt: the value of `x-bowline-reason`.
@@ -107,3 +109,5 @@ pub const REASON_HEADER: &str = "x-bowline-reason";
 pub const SUBJECT_HEADER: &str = "x-bowline-subject";
 /// Tells a service which workload of the mesh asks, as its certificate says: `service/order`.
 pub const CALLER_HEADER: &str = "x-bowline-caller";
+/// Marks a request as a copy of one that another instance answers; the value is `1`.
+pub const MIRROR_HEADER: &str = "x-bowline-mirror";

@@ -5,6 +5,7 @@
 //! client runs in the caller's own task: a small request costs one write and one read. What comes in is
 //! served by [`server`]. Nothing here retries, picks or times a call; that is `bowline-upstream`.
 
+mod aside;
 mod body;
 mod buffer;
 mod client;
@@ -22,6 +23,7 @@ mod socket;
 mod stream;
 mod tls;
 
+pub use aside::send_aside;
 pub use body::{Body, BoxError};
 pub use client::{ClientError, HttpClient};
 pub use endpoint::Endpoint;

@@ -11,10 +11,11 @@ use std::{
 
 use bowline_runtime::{
     metric::{Counter, Registry},
+    task,
     time::{self, Instant},
 };
 
-use crate::{endpoint::Endpoint, http1::Connection, http2, tls::ClientTls};
+use crate::{aside::Errand, endpoint::Endpoint, http1::Connection, http2, tls::ClientTls};
 
 /// Keeps connections between requests. [`LocalPool`] or [`SharedPool`]; there is no other.
 ///
@@ -25,6 +26,10 @@ pub trait Pool: Clone + sealed::Sealed + 'static {
 
     #[doc(hidden)]
     fn with<T>(&self, work: impl FnOnce(&mut Idle) -> T) -> T;
+
+    /// Runs it in a task of its own, on this core where the pool is this core's.
+    #[doc(hidden)]
+    fn run_aside(&self, errand: Errand);
 }
 
 /// The pool of one core: no lock, not `Send`.
@@ -155,6 +160,10 @@ impl Pool for LocalPool {
     fn with<T>(&self, work: impl FnOnce(&mut Idle) -> T) -> T {
         work(&mut self.0.idle.borrow_mut())
     }
+
+    fn run_aside(&self, errand: Errand) {
+        task::spawn_local(errand.run(self.clone()));
+    }
 }
 
 impl Pool for SharedPool {
@@ -164,6 +173,10 @@ impl Pool for SharedPool {
 
     fn with<T>(&self, work: impl FnOnce(&mut Idle) -> T) -> T {
         work(&mut self.0.idle.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn run_aside(&self, errand: Errand) {
+        task::spawn(errand.run(self.clone()));
     }
 }
 

@@ -22,7 +22,9 @@ use crate::{
     error::Error,
     member::Member,
     metrics::Outcome,
-    upstream::{Picked, Plan, Tried, Upstream},
+    mirror::Mirror,
+    pick::{Picked, Tried},
+    upstream::{Plan, Upstream},
 };
 
 /// The longest body that is read up front so that it can be sent again.
@@ -62,8 +64,12 @@ impl<'a> Call<'a> {
 
     /// Attempts until there is an answer to keep, or no hope.
     pub(crate) async fn run<P: Pool>(&mut self, pool: &P) -> Answer<P> {
-        if self.plan.attempts_max > 1 {
+        let mirror = self.plan.mirror.take();
+        if self.plan.attempts_max > 1 || mirror.is_some() {
             self.read_body().await?;
+        }
+        if let Some(mirror) = mirror {
+            self.copy(pool, &mirror);
         }
         // Kept whole while we wait, as it is what the caller gets if there is nobody to ask then.
         let mut last: Option<Answer<P>> = None;
@@ -116,6 +122,15 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
+    /// Sends a copy of the request to the mirrored version.
+    fn copy<P: Pool>(&mut self, pool: &P, mirror: &Mirror) {
+        let now = time::now();
+        if !self.is_too_late(now) {
+            self.write_timeout(self.plan.deadline, now);
+            mirror.copy(pool, &self.head, &self.body, self.plan.deadline, now);
+        }
+    }
+
     /// One attempt, with all that has to be remembered of it.
     async fn attempt<P: Pool>(
         &mut self,
@@ -131,7 +146,7 @@ impl<'a> Call<'a> {
         let sending = send_parts(pool, &member.state.endpoint, &self.head, &mut self.body);
         let sent = time::timeout_at(deadline, sending).await.ok();
         let now = time::now();
-        let outcome = if self.body.is_starved() { Outcome::Caller } else { Outcome::of(sent.as_ref()) };
+        let outcome = if self.body.is_starved() { Outcome::Caller } else { Outcome::of(status_of(sent.as_ref())) };
         let elapsed = now.saturating_duration_since(started);
         // A body that streams takes the time that its sender takes: that is not the instance's slowness.
         let is_senders_time = is_streamed && outcome == Outcome::Ok && elapsed >= self.plan.patience;
@@ -241,6 +256,9 @@ impl<'a> Call<'a> {
             ]
         });
         self.span.set_with(names::BOWLINE_INSTANCE, || member.instance.id.as_str().to_owned());
+        if self.plan.is_split {
+            self.span.set_with(names::BOWLINE_VERSION, || member.instance.version.clone());
+        }
     }
 
     /// Notes the end of the call on the span.
@@ -254,10 +272,10 @@ impl<'a> Call<'a> {
 
 impl Outcome {
     /// What came of sending; nothing in time is `None`.
-    fn of<B>(sent: Option<&Result<Response<B>, bowline_transport::Error>>) -> Self {
+    pub(crate) fn of(sent: Option<Result<StatusCode, &bowline_transport::Error>>) -> Self {
         match sent {
             None => Self::Timeout,
-            Some(Ok(response)) if response.status().is_server_error() => Self::ServerError,
+            Some(Ok(status)) if status.is_server_error() => Self::ServerError,
             Some(Ok(_)) => Self::Ok,
             Some(Err(error)) if error.is_connect() => Self::Connect,
             Some(Err(error)) => match error.kind() {
@@ -267,6 +285,10 @@ impl Outcome {
             },
         }
     }
+}
+
+fn status_of<B, E>(sent: Option<&Result<Response<B>, E>>) -> Option<Result<StatusCode, &E>> {
+    sent.map(|sent| sent.as_ref().map(Response::status))
 }
 
 /// A number as a header's value, with one allocation (`HeaderValue::from` takes two).

@@ -11,6 +11,9 @@ mod error;
 mod member;
 mod metrics;
 mod security;
+mod mirror;
+mod pick;
+mod split;
 mod upstream;
 #[cfg(any(test, feature = "vectors"))]
 pub mod vectors;

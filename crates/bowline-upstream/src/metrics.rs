@@ -11,6 +11,20 @@ pub(crate) struct Metrics {
     /// Retries that the budget refused.
     pub(crate) retries_refused: Counter,
     pub(crate) breakers: Breakers,
+    registry: Registry,
+    reporter: &'static str,
+}
+
+/// What came of copies of requests.
+#[derive(Debug)]
+pub(crate) struct Mirrored {
+    sent: [Counter; Outcome::ALL.len()],
+    /// There were too many under way.
+    pub(crate) dropped: Counter,
+    /// The body cannot be sent twice.
+    pub(crate) streamed: Counter,
+    /// Nobody of that version was there.
+    pub(crate) no_instance: Counter,
 }
 
 /// How many of a service's breakers are not closed.
@@ -58,7 +72,7 @@ impl Outcome {
 }
 
 impl Metrics {
-    pub(crate) fn new(registry: &Registry, reporter: &str, service: &str) -> Self {
+    pub(crate) fn new(registry: &Registry, reporter: &'static str, service: &str) -> Self {
         let attempts = |outcome: Outcome| {
             let labels: &[_] = &[("reporter", reporter), ("service", service), ("outcome", outcome.as_str())];
             registry.counter("bowline_attempts_total", "Attempts to call an instance.", labels)
@@ -76,11 +90,34 @@ impl Metrics {
             retries: retries("true"),
             retries_refused: retries("false"),
             breakers: Breakers { open: breakers("open"), half_open: breakers("half_open") },
+            registry: registry.clone(),
+            reporter,
+        }
+    }
+
+    /// The cells of a service whose requests are copied: others do not show them.
+    pub(crate) fn mirrored(&self, service: &str) -> Mirrored {
+        let cell = |outcome: &str| {
+            let labels: &[_] = &[("reporter", self.reporter), ("service", service), ("outcome", outcome)];
+            self.registry.counter("bowline_mirrored_total", "Copies of requests for a mirrored version.", labels)
+        };
+        Mirrored {
+            sent: Outcome::ALL.map(|outcome| cell(outcome.as_str())),
+            dropped: cell("dropped"),
+            streamed: cell("streamed"),
+            no_instance: cell("no_instance"),
         }
     }
 
     pub(crate) fn attempted(&self, outcome: Outcome) {
         self.attempts[outcome as usize].increment();
+    }
+}
+
+impl Mirrored {
+    /// A copy was sent.
+    pub(crate) fn sent(&self, outcome: Outcome) {
+        self.sent[outcome as usize].increment();
     }
 }
 

@@ -10,12 +10,10 @@ use arc_swap::ArcSwap;
 use bowline_balance::{Balancer, InstanceSet, Member as Entry};
 use bowline_model::{
     Instance, ServiceName,
+    mesh::Steering,
     policy::{Backoff, CallPolicy},
 };
-use bowline_resilience::{
-    breaker::{OwnedPermit, State},
-    retry::Budget,
-};
+use bowline_resilience::{breaker::State, retry::Budget};
 use bowline_runtime::{
     metric::Registry,
     time::{self, Instant},
@@ -31,6 +29,9 @@ use crate::{
     member::{BreakerRules, Member},
     metrics::Metrics,
     security::Security,
+    mirror::{Mirror, UnderWay},
+    pick::{Picked, Search, Tried},
+    split::Split,
 };
 
 /// A service as this process calls it: its instances, what is known of them, and the policy.
@@ -44,17 +45,21 @@ pub struct Upstream {
     told: Mutex<Vec<Instance>>,
     /// Locked only while `told` is.
     security: Mutex<Security>,
+    mirrored: UnderWay,
     pub(crate) metrics: Metrics,
 }
 
-/// A policy, and what serves it.
+/// A policy, a steering, and what serves them.
 #[derive(Debug)]
 struct Active {
     policy: CallPolicy,
     patience: Duration,
     balancer: Balancer,
-    budget: Option<Budget>,
+    budget: Option<Arc<Budget>>,
     members: Arc<InstanceSet<Member>>,
+    steering: Steering,
+    split: Option<Split>,
+    mirror: Option<Arc<Mirror>>,
 }
 
 /// An instance, and what is known of it here: for listings.
@@ -71,7 +76,7 @@ pub struct InstanceStatus {
 }
 
 /// What of the policy one call works by.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) deadline: Instant,
     /// What an instance that gives no answer must be given before that tells against it.
@@ -79,29 +84,20 @@ pub(crate) struct Plan {
     pub(crate) attempts_max: u32,
     pub(crate) per_try_timeout: Option<Duration>,
     pub(crate) backoff: Backoff,
-}
-
-/// An instance that may be asked now.
-#[derive(Debug)]
-pub(crate) struct Picked {
-    pub(crate) member: Arc<Entry<Member>>,
-    pub(crate) permit: Option<OwnedPermit>,
-}
-
-/// An instance that failed in this call.
-#[derive(Debug)]
-pub(crate) struct Tried {
-    pub(crate) member: Arc<Entry<Member>>,
-    /// Whether no connection could be made.
-    pub(crate) is_unreachable: bool,
+    /// Whether its service's traffic is split between versions.
+    pub(crate) is_split: bool,
+    /// Where a copy goes, if one does.
+    pub(crate) mirror: Option<Arc<Mirror>>,
 }
 
 impl Upstream {
     /// A service without instances yet. `reporter` is `gateway` or `client`, for the metrics.
     pub fn new(service: ServiceName, policy: CallPolicy, reporter: &'static str, metrics: &Registry) -> Arc<Self> {
         let metrics = Metrics::new(metrics, reporter, service.as_str());
-        let active = ArcSwap::from_pointee(Active::new(policy, Arc::default()));
-        Arc::new(Self { service, active, told: Mutex::default(), security: Mutex::default(), metrics })
+        let budget = budget(&policy);
+        let active = ArcSwap::from_pointee(Active::new(policy, Arc::default(), budget));
+        let (told, security, mirrored) = (Mutex::default(), Mutex::default(), UnderWay::default());
+        Arc::new(Self { service, active, told, security, mirrored, metrics })
     }
 
     /// Whom it calls.
@@ -118,6 +114,7 @@ impl Upstream {
         *told = instances.to_vec();
         let active = self.active.load();
         self.update(&active.members, BreakerRules::of(&active.policy).as_ref(), instances);
+        active.renew();
     }
 
     /// Replaces the policy, for calls that begin from now on; the retry budget begins anew. Where the
@@ -137,7 +134,50 @@ impl Upstream {
             self.update(&members, rules.as_ref(), &told);
             members
         };
-        self.active.store(Arc::new(Active::new(policy, members)));
+        let budget = budget(&policy);
+        self.serve(policy, members, budget, active.steering.clone());
+    }
+
+    /// Replaces how calls that begin from now on are steered between the versions of the service.
+    ///
+    /// Of a split, each call takes one version, in proportion to the weights of those that have a
+    /// healthy instance (any, where none has). Its retries stay there while somebody is left whom
+    /// it has not tried, and go on to the other versions of weight above 0 then. Versions that are
+    /// not named, and those of weight 0, get nothing: without an instance of the others, calls
+    /// fail with [`Error::NoInstance`].
+    ///
+    /// Of a mirror, a share of the calls is sent to an instance of that version, too, whatever the
+    /// split says: those whose body is at hand, or of a known length up to 64 KiB (which is read up
+    /// front). The copy carries `x-bowline-mirror: 1`, has the time of the call, and is tried once;
+    /// nothing that comes of it reaches the caller, a breaker or the load. There are at most 64
+    /// under way; beyond, they are dropped and counted.
+    ///
+    /// What is known of the instances stays, and so does the retry budget.
+    pub fn set_steering(&self, steering: Steering) {
+        let _told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let active = self.active.load_full();
+        if active.steering != steering {
+            let Active { policy, members, budget, .. } = &*active;
+            self.serve(policy.clone(), Arc::clone(members), budget.clone(), steering);
+        }
+    }
+
+    /// Serves by these from now on; the instances are held meanwhile.
+    fn serve(
+        &self,
+        policy: CallPolicy,
+        members: Arc<InstanceSet<Member>>,
+        budget: Option<Arc<Budget>>,
+        steering: Steering,
+    ) {
+        let all = members.snapshot();
+        let split = Split::new(&steering.split, policy.balance, &all);
+        let mirror = steering.mirror.as_ref().map(|mirror| {
+            let metrics = self.metrics.mirrored(self.service.as_str());
+            Arc::new(Mirror::new(mirror, policy.balance, &all, self.mirrored.clone(), metrics))
+        });
+        let active = Active { steering, split, mirror, ..Active::new(policy, members, budget) };
+        self.active.store(Arc::new(active));
     }
 
     /// Replaces which instances are called under TLS, for calls that begin from now on. Where that is a
@@ -148,10 +188,12 @@ impl Upstream {
         if before == security {
             return;
         }
-        let policy = self.policy();
+        let active = self.active.load_full();
+        let policy = active.policy.clone();
         let members = Arc::default();
         self.update(&members, BreakerRules::of(&policy).as_ref(), &told);
-        self.active.store(Arc::new(Active::new(policy, members)));
+        let budget = budget(&policy);
+        self.serve(policy, members, budget, active.steering.clone());
     }
 
     fn update(&self, members: &InstanceSet<Member>, rules: Option<&BreakerRules>, instances: &[Instance]) {
@@ -227,7 +269,7 @@ impl Upstream {
     /// Begins a call: pays into the budget, and takes of the policy what the call needs.
     fn plan(&self, now: Instant, deadline: Option<Instant>) -> Plan {
         let active = self.active.load();
-        let Active { policy, budget, patience, .. } = &**active;
+        let Active { policy, budget, patience, split, mirror, .. } = &**active;
         if let Some(budget) = budget {
             budget.deposit(now);
         }
@@ -239,6 +281,8 @@ impl Upstream {
             attempts_max: retry.map_or(1, |retry| retry.attempts_max),
             per_try_timeout: retry.and_then(|retry| retry.per_try_timeout),
             backoff: retry.map_or(Backoff { min: Duration::ZERO, max: Duration::ZERO }, |retry| retry.backoff),
+            is_split: split.is_some(),
+            mirror: mirror.as_ref().filter(|mirror| mirror.draws()).map(Arc::clone),
         }
     }
 
@@ -246,35 +290,16 @@ impl Upstream {
     /// else any.
     pub(crate) fn pick(&self, now: Instant, tried: &[Tried]) -> Result<Picked, Error> {
         let active = self.active.load();
-        let snapshot = active.members.load();
-        let mut retry_after: Option<Duration> = None;
-        let mut pick_but = |is_excluded: fn(&Tried) -> bool| {
-            let mut permit = None;
-            let member = active.balancer.pick(&snapshot, now, |entry| {
-                // The member itself may be another since: an update of its health or weight makes one.
-                let is = |tried: &Tried| Arc::ptr_eq(&tried.member.state, &entry.state);
-                if tried.iter().any(|tried| is(tried) && is_excluded(tried)) {
-                    return false;
-                }
-                let Some(guard) = &entry.state.breaker else { return true };
-                match guard.breaker.acquire_owned(now) {
-                    Ok(granted) => permit = Some(granted),
-                    Err(rejected) => {
-                        let least = retry_after.map_or(rejected.retry_after, |other| other.min(rejected.retry_after));
-                        retry_after = Some(least);
-                        return false;
-                    }
-                }
-                true
-            });
-            member.map(|member| Picked { member: Arc::clone(member), permit })
+        let mut search = Search::new(now, tried);
+        let picked = match &active.split {
+            None => {
+                let all = active.members.load();
+                search.run(|search, is_excluded| search.pick(&active.balancer, &all, is_excluded))
+            }
+            Some(split) => search.run(|search, is_excluded| split.pick(search, is_excluded)),
         };
-        let mut picked = pick_but(|_| true);
-        if picked.is_none() && !tried.is_empty() {
-            picked = pick_but(|tried| tried.is_unreachable).or_else(|| pick_but(|_| false));
-        }
         picked.ok_or_else(|| {
-            let service = self.service.clone();
+            let (service, retry_after) = (self.service.clone(), search.retry_after);
             match retry_after {
                 Some(_) => Error::BreakerOpen { service, retry_after },
                 None => Error::NoInstance { service },
@@ -284,7 +309,8 @@ impl Upstream {
 
     /// How many instances a call could choose from, breakers aside.
     pub(crate) fn eligible_count(&self) -> usize {
-        self.active.load().members.load().eligible_count()
+        let active = self.active.load();
+        active.split.as_ref().map_or_else(|| active.members.load().eligible_count(), Split::eligible_count)
     }
 
     /// Takes one retry out of the budget.
@@ -304,11 +330,28 @@ fn patience(policy: &CallPolicy) -> Duration {
     [per_try, slow_call].into_iter().flatten().fold(whole, Duration::min)
 }
 
+fn budget(policy: &CallPolicy) -> Option<Arc<Budget>> {
+    policy.retry.as_ref().map(|retry| Arc::new(Budget::new(retry)))
+}
+
 impl Active {
-    fn new(policy: CallPolicy, members: Arc<InstanceSet<Member>>) -> Self {
-        let balancer = Balancer::new(policy.balance);
-        let budget = policy.retry.as_ref().map(Budget::new);
-        Self { patience: patience(&policy), policy, balancer, budget, members }
+    fn new(policy: CallPolicy, members: Arc<InstanceSet<Member>>, budget: Option<Arc<Budget>>) -> Self {
+        let (balancer, patience) = (Balancer::new(policy.balance), patience(&policy));
+        Self { policy, patience, balancer, budget, members, steering: Steering::default(), split: None, mirror: None }
+    }
+
+    /// Takes note of who is there now.
+    fn renew(&self) {
+        if self.steering.is_empty() {
+            return;
+        }
+        let all = self.members.snapshot();
+        if let Some(split) = &self.split {
+            split.renew(&all);
+        }
+        if let Some(mirror) = &self.mirror {
+            mirror.renew(&all);
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_model::{Health, Instance, policy::CallPolicy, units};
+use bowline_model::{Health, Instance, mesh::Steering, policy::CallPolicy, units};
 use bowline_transport::Body;
 use bytes::Bytes;
 use http::Request;
@@ -30,6 +30,9 @@ use self::stage::Stage;
 
 /// The service that is called.
 pub const SERVICE: &str = "callee";
+
+/// The longest that copies of requests are waited for.
+const MIRRORED_WITHIN: Duration = Duration::from_secs(5);
 
 /// One behaviour: what is there, what is done, what must come of it.
 #[derive(Debug, Clone, Deserialize)]
@@ -42,6 +45,9 @@ pub struct Vector {
     pub why: String,
     /// The policy of the calls.
     pub policy: CallPolicy,
+    /// How the calls are steered.
+    #[serde(default)]
+    pub steering: Steering,
     /// The instances, by their ids.
     pub instances: BTreeMap<String, Script>,
     /// The calls, in order.
@@ -61,6 +67,9 @@ pub struct Vector {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Script {
+    /// The release it runs.
+    #[serde(default)]
+    pub version: String,
     /// The verdict of its checks.
     #[serde(default)]
     pub health: Health,
@@ -182,6 +191,12 @@ pub trait Path: Sync {
     /// numbered from 0, so that they can be dealt to workers.
     fn call(&self, number: usize, ask: &Ask) -> Seen;
 
+    /// Steers the calls that follow; false where the path cannot: a vector that demands it is left out.
+    fn steer(&self, steering: &Steering) -> bool {
+        let _ = steering;
+        false
+    }
+
     /// The states of the instances' breakers, by id: `closed`, `open`, `half_open`. Empty where
     /// the path cannot tell.
     fn breakers(&self) -> BTreeMap<String, String> {
@@ -219,10 +234,13 @@ pub fn run_all<P: Path>(at_layer: impl Fn(Vector) -> Vector, make: impl Fn(&Call
 pub fn run<P: Path>(vector: &Vector, make: impl FnOnce(&CallPolicy, &[Instance]) -> P) -> Result<(), String> {
     let stage = Stage::start(&vector.instances);
     let path = make(&vector.policy, stage.instances());
+    if !vector.steering.is_empty() && !path.steer(&vector.steering) {
+        return Ok(());
+    }
     for (number, step) in vector.steps.iter().enumerate() {
         check(&format!("step {}", number + 1), &tally(&path, step), &step.expect)?;
     }
-    let served = stage.served();
+    let served = settled(&stage, vector);
     if let Some(expect) = &vector.served {
         check("requests served", &served, expect)?;
     }
@@ -238,6 +256,20 @@ pub fn run<P: Path>(vector: &Vector, make: impl FnOnce(&CallPolicy, &[Instance])
     }
     let named = breakers.into_iter().filter(|(id, _)| vector.breakers.contains_key(id)).collect();
     check("breakers", &named, &vector.breakers)
+}
+
+/// The requests that each instance got; copies of requests, for which no caller waits, are waited for.
+fn settled(stage: &Stage, vector: &Vector) -> BTreeMap<String, u64> {
+    let deadline = std::time::Instant::now() + MIRRORED_WITHIN;
+    loop {
+        let served = stage.served();
+        let is_expected = vector.served.as_ref().is_none_or(|expect| *expect == served);
+        if is_expected || vector.steering.mirror.is_none() || std::time::Instant::now() > deadline {
+            return served;
+        }
+        // tidy: sleep: other threads are polled, beside real sockets
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Makes a step's calls and counts what came of them.

@@ -57,6 +57,10 @@ async fn a_gateway_serves_on_without_its_server_and_follows_it_when_it_is_back()
     let acknowledged = async || server.command(&["routes", "status"]).await.contains("current");
     assert!(eventually(PATIENCE, acknowledged).await);
 
+    // What is known of the instances is on disk within a second or two.
+    let kept = home.path().join("gateway/discovery/order.json");
+    assert!(eventually(PATIENCE, async || kept.exists()).await);
+
     server.signal(Signal::KILL);
     server.ended().await;
     assert_eq!(status(&gateway, "/orders/2").await, 200);

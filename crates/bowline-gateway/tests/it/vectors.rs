@@ -1,9 +1,9 @@
 //! The behaviours that every path to an upstream must show, by way of the gateway.
 
-use std::{convert::identity, sync::Arc};
+use std::{collections::BTreeMap, convert::identity, sync::Arc};
 
 use bowline_gateway::{Gateway, Settings};
-use bowline_model::{Instance, policy::CallPolicy, route::PathPattern};
+use bowline_model::{Instance, ServiceName, mesh::Steering, policy::CallPolicy, route::PathPattern};
 use bowline_registry::Discovery;
 use bowline_runtime::{metric, task, time};
 use bowline_telemetry::Tracer;
@@ -50,6 +50,11 @@ impl Path for Gated {
         let asking = async { time::timeout(ask.deadline.unwrap_or(BOUND), asking).await };
         let left = |_| Seen { status: 504, reason: Some("timeout".to_owned()) };
         self.clients.block_on(asking).unwrap_or_else(left)
+    }
+
+    fn steer(&self, steering: &Steering) -> bool {
+        self.gateway.set_steering(&BTreeMap::from([(ServiceName::new(SERVICE).unwrap(), steering.clone())]));
+        true
     }
 }
 

@@ -18,7 +18,7 @@ use bowline_transport::PoolSettings;
 use bowline_upstream::{Security, Upstream};
 use http::HeaderValue;
 
-use super::{Error, Settings};
+use super::{Error, Settings, neighbour};
 
 /// Who says so in metrics.
 const REPORTER: &str = "client";
@@ -94,7 +94,7 @@ impl Calls {
             let upstream = callee.upstream();
             upstream.set_security(security);
             upstream.set_policy(policy.clone());
-            let _ = steering;
+            upstream.set_steering(steering.clone());
             callees.insert(target.clone(), callee);
         }
         self.callees = callees;
@@ -120,7 +120,7 @@ pub(super) fn start(
 ) -> Result<Started, Error> {
     let local = || Listener::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let secret = random_secret()?;
-    let port = |target| local().addressed(Addressed::To(header(target)));
+    let port = |target| local().addressed(Addressed::To(header(target))).admitting(neighbour::is_ours);
     let mut listeners: Vec<_> = calls.callees.keys().map(port).collect();
     listeners.push(local().addressed(Addressed::AsProxy { secret: Some(ProxySecret::new(&secret)) }));
     let engine = bowline_proxy::Settings {

@@ -1,28 +1,18 @@
 //! Snapshots are published when they change, and only then; what ended is taken out.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
-};
+use std::sync::Arc;
 
-use bowline_config::{
-    Acknowledgement, Author, ConfigManager, ConfigWatcher, Document, Draft, Error, Format, Status, Summary, Version,
-    VersionSummary,
-};
+use bowline_config::{Author, ConfigManager, Document, Draft, Error, Format, Version};
 use bowline_mesh::{ControlPlane, compile};
 use bowline_model::{
     ConfigKey,
     mesh::{Fault, Snapshot, Steering, Traffic, Workload},
     units::Share,
 };
-use bowline_runtime::{BoxFuture, time};
+use bowline_runtime::time;
 use bowline_testkit::temp_dir;
 
-use crate::support::{config, name, shop, until};
-
-fn service(text: &str) -> Workload {
-    Workload::Service(name(text))
-}
+use crate::support::{broken, config, name, service, shop, until};
 
 async fn published(config: &dyn ConfigManager, workload: &Workload) -> Option<(Snapshot, Version)> {
     let version = config.get_config(&ConfigKey::snapshot(workload)).await.unwrap()?;
@@ -166,114 +156,21 @@ async fn faults_that_ended_are_taken_out_and_nothing_else() {
     .await;
 }
 
-/// A manager that fails while it is told to, and lets somebody else be faster now and then.
-struct Broken {
-    inner: Arc<dyn ConfigManager>,
-    is_broken: AtomicBool,
-    /// How many writes to the traffic somebody else is faster with.
-    races: AtomicU32,
-}
-
-impl Broken {
-    fn check(&self) -> Result<(), Error> {
-        if self.is_broken.load(SeqCst) { Err(Error::Unavailable(None)) } else { Ok(()) }
-    }
-}
-
-impl ConfigManager for Broken {
-    fn get_config(&self, key: &ConfigKey) -> BoxFuture<'_, Result<Option<Version>, Error>> {
-        let asked = self.inner.get_config(key);
-        Box::pin(async { self.check().and(asked.await) })
-    }
-
-    fn set_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<Version, Error>> {
-        let key = key.clone();
-        Box::pin(async move {
-            self.check()?;
-            let is_raced = key == ConfigKey::traffic()
-                && draft.author.as_str() == "bowline"
-                && self.races.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
-            if is_raced {
-                let other = Draft { author: Author::new("racer").unwrap(), expect: None, ..draft.clone() };
-                let text = self.inner.get_config(&key).await?.unwrap().document.text + " ";
-                self.inner.set_config(&key, Draft { document: Document::new(Format::Json, text), ..other }).await?;
-            }
-            self.inner.set_config(&key, draft).await
-        })
-    }
-
-    fn delete_config(&self, key: &ConfigKey, expect: Option<u64>) -> BoxFuture<'_, Result<bool, Error>> {
-        self.inner.delete_config(key, expect)
-    }
-
-    fn watch_config(&self, key: &ConfigKey) -> BoxFuture<'_, Result<Box<dyn ConfigWatcher>, Error>> {
-        let asked = self.inner.watch_config(key);
-        Box::pin(async { self.check().and(asked.await) })
-    }
-
-    fn list(&self, namespace: Option<&str>) -> BoxFuture<'_, Result<Vec<Summary>, Error>> {
-        let asked = self.inner.list(namespace);
-        Box::pin(async { self.check().and(asked.await) })
-    }
-
-    fn get_version(&self, _: &ConfigKey, _: u64) -> BoxFuture<'_, Result<Option<Version>, Error>> {
-        unreachable!("nobody asks for old versions")
-    }
-
-    fn set_config_with_schema(&self, _: &ConfigKey, _: Draft, _: &str) -> BoxFuture<'_, Result<Version, Error>> {
-        unreachable!("nobody sets schemas")
-    }
-
-    fn rollback(&self, _: &ConfigKey, _: u64, _: Author) -> BoxFuture<'_, Result<Version, Error>> {
-        unreachable!("nobody rolls back")
-    }
-
-    fn history(&self, _: &ConfigKey, _: Option<u64>, _: usize) -> BoxFuture<'_, Result<Vec<VersionSummary>, Error>> {
-        unreachable!("nobody asks for the history")
-    }
-
-    fn get_schema(&self, _: &ConfigKey) -> BoxFuture<'_, Result<Option<String>, Error>> {
-        unreachable!("nobody asks for schemas")
-    }
-
-    fn set_schema(&self, _: &ConfigKey, _: Option<&str>) -> BoxFuture<'_, Result<(), Error>> {
-        unreachable!("nobody sets schemas")
-    }
-
-    fn acknowledge(
-        &self,
-        _: &ConfigKey,
-        _: Acknowledgement,
-        _: std::time::Duration,
-    ) -> BoxFuture<'_, Result<(), Error>> {
-        unreachable!("nobody acknowledges")
-    }
-
-    fn status(&self, _: &ConfigKey) -> BoxFuture<'_, Result<Status, Error>> {
-        unreachable!("nobody asks for the status")
-    }
-}
-
-async fn broken(dir: &bowline_testkit::TempDir, is_broken: bool, races: u32) -> Arc<Broken> {
-    let inner = config(dir).await;
-    Arc::new(Broken { inner, is_broken: AtomicBool::new(is_broken), races: AtomicU32::new(races) })
-}
-
 #[tokio::test]
 async fn a_store_that_fails_at_the_start_is_told() {
     let dir = temp_dir();
-    let config = broken(&dir, true, 0).await;
+    let config = Arc::new(broken(config(&dir).await, true, 0));
     assert!(matches!(ControlPlane::start(shop(), config).await, Err(Error::Unavailable(_))));
 }
 
 #[tokio::test]
 async fn a_store_that_fails_later_is_outlasted() {
     let dir = temp_dir();
-    let config = broken(&dir, false, 0).await;
+    let config = Arc::new(broken(config(&dir).await, false, 0));
     let _control = ControlPlane::start(shop(), Arc::clone(&config) as _).await.unwrap();
-    config.is_broken.store(true, SeqCst);
+    config.set_broken(true);
     set_traffic(&*config.inner, &split()).await;
-    config.is_broken.store(false, SeqCst);
+    config.set_broken(false);
     until("the split", async || {
         let (snapshot, _) = published(&*config.inner, &service("order")).await?;
         snapshot.outbound.iter().any(|call| !call.steering.is_empty()).then_some(())
@@ -284,7 +181,7 @@ async fn a_store_that_fails_later_is_outlasted() {
 #[tokio::test]
 async fn who_is_faster_is_not_overwritten() {
     let dir = temp_dir();
-    let config = broken(&dir, false, 2).await;
+    let config = Arc::new(broken(config(&dir).await, false, 2));
     set_traffic(&*config, &Traffic { faults: vec![fault("past", 1)], ..split() }).await;
     let _control = ControlPlane::start(shop(), Arc::clone(&config) as _).await.unwrap();
     let version = until("the end of the fault", async || {

@@ -1,4 +1,13 @@
 //! The mesh through its public interface.
 
+#![expect(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
+
+mod authorities;
+mod authority;
 mod control;
+mod faults;
+mod identity;
+mod outbound;
+mod rules;
+mod snapshots;
 mod support;

@@ -8,6 +8,7 @@ use std::{
 
 use bowline_model::{
     Instance, ServiceName,
+    mesh::Steering,
     policy::CallPolicy,
     route::{Backend, Route},
 };
@@ -36,6 +37,11 @@ impl Path for Proxy {
         let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
         let reason = answer.lines().find_map(|line| line.strip_prefix("x-bowline-reason: ")).map(str::to_owned);
         Seen { status: status.unwrap_or_else(|| panic!("no status in {answer:?}")), reason }
+    }
+
+    fn steer(&self, steering: &Steering) -> bool {
+        self.upstreams.values().for_each(|upstream| upstream.set_steering(steering.clone()));
+        true
     }
 
     fn breakers(&self) -> BTreeMap<String, String> {

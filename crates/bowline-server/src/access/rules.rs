@@ -22,7 +22,7 @@ const EDITOR: Demand = Demand { least: Some(Role::Editor), on_loopback: false };
 const GUARDED: Demand = Demand { least: Some(Role::Admin), on_loopback: true };
 
 /// Method and path as in the OpenAPI document, and what they demand.
-const RULES: [(&str, &str, Demand); 30] = [
+const RULES: [(&str, &str, Demand); 34] = [
     ("GET", "/livez", OPEN),
     ("GET", "/readyz", OPEN),
     ("GET", "/metrics", VIEWER),
@@ -54,7 +54,18 @@ const RULES: [(&str, &str, Demand); 30] = [
     ("GET", "/v1/tokens", GUARDED),
     ("POST", "/v1/tokens", GUARDED),
     ("DELETE", "/v1/tokens/{id}", GUARDED),
+    ("POST", "/v1/mesh/join-tokens", GUARDED),
+    // It carries a proof of its own, which the authority judges.
+    ("POST", CERTIFICATES, OPEN),
+    ("GET", "/v1/mesh/roots", OPEN),
+    ("GET", "/v1/mesh/status", VIEWER),
 ];
+
+/// Where certificates are issued.
+const CERTIFICATES: &str = "/v1/mesh/certificates";
+
+/// Where instances tell what they make of a document: that is no change of it.
+const ACKNOWLEDGEMENT: &str = "/v1/config/{namespace}/{name}/status/{instance}";
 
 /// The beginning of the paths of documents, behind which their namespace stands.
 const CONFIG_PREFIX: &str = "/v1/config/{";
@@ -70,7 +81,7 @@ pub(crate) fn demand(method: &str, template: Option<&str>, first: Option<&str>) 
     // Routes are such a document: with them, a rule of the gateway could be weakened.
     let is_reserved = template.starts_with(CONFIG_PREFIX) && first.is_some_and(ConfigKey::is_reserved_namespace);
     // What an instance makes of a version changes nothing of it: gateways and sidecars say it.
-    if is_reserved && method != "GET" && !template.ends_with("/status/{instance}") {
+    if is_reserved && method != "GET" && template != ACKNOWLEDGEMENT {
         return GUARDED;
     }
     let of_path = || RULES.iter().filter(|(_, path, _)| *path == template);
@@ -112,6 +123,7 @@ mod tests {
                 "GET" => {}
                 // It is a question with a body.
                 _ if path == "/v1/explain" => assert_eq!(demand, VIEWER),
+                _ if path == CERTIFICATES => assert_eq!(demand, OPEN),
                 _ => assert!(demand.least >= Some(Role::Editor), "{method} {path}"),
             }
         }
@@ -130,7 +142,7 @@ mod tests {
     fn bowlines_own_documents_are_an_administrators() {
         let acknowledged = "/v1/config/{namespace}/{name}/status/{instance}";
         assert_eq!(demand("PUT", Some(acknowledged), Some("bowline")), EDITOR);
-        for path in ["/v1/config/{namespace}/{name}", "/v1/config/{ns}/{name}/rollback"] {
+        for path in ["/v1/config/{namespace}/{name}", "/v1/config/{namespace}/{name}/rollback"] {
             for method in ["PUT", "POST", "DELETE", "PATCH"] {
                 for namespace in ["bowline", "bowline.service"] {
                     assert_eq!(demand(method, Some(path), Some(namespace)), GUARDED, "{method} {path}");
@@ -139,5 +151,6 @@ mod tests {
             }
         }
         assert_eq!(demand("PUT", Some("/v1/instances/{id}"), Some("bowline")), EDITOR, "no namespace");
+        assert_eq!(demand("PUT", Some(ACKNOWLEDGEMENT), Some("bowline.service")), EDITOR, "what sidecars tell");
     }
 }

@@ -68,8 +68,13 @@ impl Store for ReadOnly {
 #[tokio::test]
 async fn a_store_that_cannot_be_written_is_not_ready() {
     let dir = bowline_testkit::temp_dir();
-    let settings =
-        Settings { data_dir: dir.path().to_owned(), listen: None, traces_bytes_max: 16 << 20, grace: Duration::ZERO };
+    let settings = Settings {
+        data_dir: dir.path().to_owned(),
+        listen: None,
+        traces_bytes_max: 16 << 20,
+        grace: Duration::ZERO,
+        mesh: None,
+    };
     let node = Node::start(settings, metric::Registry::default()).await.unwrap();
     let other = bowline_store::Settings::new(dir.path().join("other.redb"));
     let store = Embedded::open(other, &metric::Registry::default()).await.unwrap();

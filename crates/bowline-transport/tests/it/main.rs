@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by its panic")]
 
+mod authority;
 mod broken;
 mod client;
 mod frames;
@@ -10,6 +11,7 @@ mod http2;
 mod peer;
 mod pooling;
 mod server;
+mod tls;
 mod uploads;
 
 use bowline_transport::{Body, Endpoint, SharedPool, send};

@@ -1,11 +1,14 @@
 //! Picks, at times that no test could wait for.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bowline_model::{
     Address, InstanceId,
     instance::{METADATA_MESH, METADATA_MESH_MTLS},
     policy::{Balance, BreakerPolicy},
 };
 use bowline_resilience::breaker::Outcome;
+use bowline_runtime::rand;
 
 use super::*;
 
@@ -113,4 +116,141 @@ fn security_says_who_is_called_under_tls_and_a_change_begins_anew() {
     assert_eq!(under_tls(), [name.clone(), name]);
     let is_same = |at: usize| Arc::ptr_eq(&before.members()[at].state, &members().members()[at].state);
     assert_eq!([is_same(0), is_same(1)], [false, true]);
+}
+
+fn of(version: &str, count: usize) -> Vec<Instance> {
+    let of = |n| Instance { version: version.to_owned(), ..instance(&format!("{version}-{n}")) };
+    (0..count).map(of).collect()
+}
+
+fn split(weights: &[(&str, u32)]) -> Steering {
+    let split = weights.iter().map(|(version, weight)| ((*version).to_owned(), *weight)).collect();
+    Steering { split, mirror: None }
+}
+
+/// Who is picked, by id, in so many calls of one attempt each.
+fn tally(upstream: &Upstream, calls: usize) -> BTreeMap<String, usize> {
+    let mut tally = BTreeMap::new();
+    for _ in 0..calls {
+        let Picked { member, .. } = upstream.pick(time::now(), &[]).unwrap();
+        *tally.entry(member.instance.id.to_string()).or_default() += 1;
+    }
+    tally
+}
+
+fn of_version(tally: &BTreeMap<String, usize>, version: &str) -> usize {
+    tally.iter().filter(|(id, _)| id.starts_with(version)).map(|(_, count)| count).sum()
+}
+
+fn seeded() {
+    let seed = rand::u64();
+    println!("seed {seed}");
+    rand::seed(seed);
+}
+
+#[test]
+fn a_canary_of_one_among_a_hundred_has_its_share_by_every_strategy() {
+    const CALLS: usize = 20_000;
+    seeded();
+    for (balance, _) in Balance::NAMES.map(|(name, balance)| (balance, name)) {
+        let upstream = upstream(CallPolicy { balance, ..policy(SECOND) }, &[of("v1", 99), of("v2", 1)].concat());
+        upstream.set_steering(split(&[("v1", 95), ("v2", 5)]));
+        let tally = tally(&upstream, CALLS);
+        let canary = of_version(&tally, "v2");
+        // 1,000 are due, with a standard deviation of 31.
+        assert!((800..=1200).contains(&canary), "{balance:?}: {canary}");
+        // 192 are due to each of the others, with one of 14.
+        let others = tally.iter().filter(|(id, _)| id.starts_with("v1"));
+        let uneven: Vec<_> = others.filter(|(_, count)| !(110..=280).contains(*count)).collect();
+        assert!(uneven.is_empty() && tally.len() == 100, "{balance:?}: {uneven:?}");
+    }
+}
+
+#[test]
+fn turns_within_a_version_are_exact() {
+    seeded();
+    let upstream = upstream(policy(SECOND), &[of("v1", 2), of("v2", 2)].concat());
+    upstream.set_steering(split(&[("v1", 1), ("v2", 1)]));
+    let tally = tally(&upstream, 1000);
+    for version in ["v1", "v2"] {
+        let [a, b] = [0, 1].map(|n| tally[&format!("{version}-{n}")]);
+        assert!(a.abs_diff(b) <= 1, "{tally:?}");
+    }
+}
+
+#[test]
+fn the_share_of_a_version_that_is_gone_falls_to_the_others_by_their_weights() {
+    seeded();
+    let upstream = upstream(policy(SECOND), &[of("v1", 3), of("v2", 3), of("v3", 3), of("v4", 1)].concat());
+    upstream.set_steering(split(&[("v1", 60), ("v2", 30), ("v3", 10), ("v5", 100)]));
+    let shares = |upstream: &Upstream| {
+        let tally = tally(upstream, 10_000);
+        ["v1", "v2", "v3", "v4"].map(|version| of_version(&tally, version))
+    };
+    let near = |seen: [usize; 4], due: [usize; 4]| seen.iter().zip(due).all(|(seen, due)| seen.abs_diff(due) < 300);
+    let seen = shares(&upstream);
+    assert!(near(seen, [6000, 3000, 1000, 0]) && seen[3] == 0, "{seen:?}");
+    // While calls are made: the instances, then the policy, then the weights.
+    upstream.set_instances(&[of("v2", 1), of("v3", 1), of("v4", 1)].concat());
+    let seen = shares(&upstream);
+    assert!(near(seen, [0, 7500, 2500, 0]) && seen[3] == 0, "{seen:?}");
+    upstream.set_policy(CallPolicy { balance: Balance::Random, breaker: None, ..policy(SECOND) });
+    let seen = shares(&upstream);
+    assert!(near(seen, [0, 7500, 2500, 0]) && seen[3] == 0, "{seen:?}");
+    upstream.set_steering(split(&[("v4", 1), ("v3", 1)]));
+    let seen = shares(&upstream);
+    assert!(near(seen, [0, 0, 5000, 5000]), "{seen:?}");
+    upstream.set_steering(Steering::default());
+    let seen = shares(&upstream);
+    assert!(near(seen, [0, 3333, 3333, 3333]), "{seen:?}");
+}
+
+#[test]
+fn a_version_whose_breakers_are_open_passes_its_calls_on() {
+    seeded();
+    let upstream = upstream(policy(SECOND), &[of("v1", 1), of("v2", 1)].concat());
+    upstream.set_steering(split(&[("v1", 1), ("v2", 1)]));
+    let now = time::now();
+    let fail = |version: &str| loop {
+        let Picked { member, permit } = upstream.pick(now, &[]).unwrap();
+        let is_it = member.instance.version == version;
+        member.state.record(permit, is_it.then_some(Outcome::Failure), now);
+        if is_it {
+            break;
+        }
+    };
+    fail("v1");
+    for _ in 0..50 {
+        let Picked { member, permit } = upstream.pick(now, &[]).unwrap();
+        assert_eq!(member.instance.version, "v2");
+        member.state.record(permit, None, now);
+    }
+    // What is known of an instance outlives another steering.
+    upstream.set_steering(split(&[("v1", 1), ("v2", 0)]));
+    assert!(matches!(upstream.pick(now, &[]), Err(Error::BreakerOpen { retry_after: Some(_), .. })));
+    upstream.set_steering(split(&[("v3", 1)]));
+    assert!(matches!(upstream.pick(now, &[]), Err(Error::NoInstance { .. })));
+}
+
+#[test]
+fn retries_stay_in_their_version_and_leave_it_when_all_were_tried() {
+    seeded();
+    let upstream = upstream(policy(SECOND), &[of("v1", 3), of("v2", 3), of("v3", 3)].concat());
+    upstream.set_steering(split(&[("v1", 1), ("v2", 1), ("v3", 0)]));
+    for _ in 0..100 {
+        let mut tried: Vec<Tried> = Vec::new();
+        let mut ids = BTreeSet::new();
+        for attempt in 0..6 {
+            let Picked { member, .. } = upstream.pick(time::now(), &tried).unwrap();
+            let first = tried.first().map_or(&member.instance.version, |tried| &tried.member.instance.version);
+            assert_eq!(member.instance.version == *first, attempt < 3, "attempt {attempt}");
+            assert_ne!(member.instance.version, "v3");
+            assert!(ids.insert(member.instance.id.clone()), "one is asked twice");
+            tried.push(Tried { member, is_unreachable: false });
+        }
+        assert_eq!(upstream.eligible_count(), 6);
+        // All were tried: its own again, even where its instance was another then.
+        let Picked { member, .. } = upstream.pick(time::now(), &tried).unwrap();
+        assert_eq!(member.instance.version, tried[0].member.instance.version);
+    }
 }

@@ -1,7 +1,7 @@
 //! The vectors' files. A test sees to it that none is forgotten.
 
 /// Names and contents.
-pub(super) const FILES: [(&str, &str); 43] = [
+pub(super) const FILES: [(&str, &str); 53] = [
     ("a_500_is_not_retried", include_str!("../../tests/vectors/a_500_is_not_retried.json")),
     ("a_breaker_guards_its_own_instance", include_str!("../../tests/vectors/a_breaker_guards_its_own_instance.json")),
     ("a_client_error_is_no_failure", include_str!("../../tests/vectors/a_client_error_is_no_failure.json")),
@@ -21,6 +21,7 @@ pub(super) const FILES: [(&str, &str); 43] = [
         include_str!("../../tests/vectors/a_dead_instance_is_skipped_by_any_method.json"),
     ),
     ("a_dead_instance_opens_its_breaker", include_str!("../../tests/vectors/a_dead_instance_opens_its_breaker.json")),
+    ("a_dead_version_is_not_seen", include_str!("../../tests/vectors/a_dead_version_is_not_seen.json")),
     ("a_draining_instance_gets_nothing", include_str!("../../tests/vectors/a_draining_instance_gets_nothing.json")),
     (
         "a_failure_is_told_rather_than_the_breaker_it_opened",
@@ -28,6 +29,9 @@ pub(super) const FILES: [(&str, &str); 43] = [
     ),
     ("a_get_is_retried_on_503", include_str!("../../tests/vectors/a_get_is_retried_on_503.json")),
     ("a_malformed_answer_is_told", include_str!("../../tests/vectors/a_malformed_answer_is_told.json")),
+    ("a_mirror_does_no_harm", include_str!("../../tests/vectors/a_mirror_does_no_harm.json")),
+    ("a_mirror_gets_copies", include_str!("../../tests/vectors/a_mirror_gets_copies.json")),
+    ("a_mirror_of_the_dead_does_no_harm", include_str!("../../tests/vectors/a_mirror_of_the_dead_does_no_harm.json")),
     ("a_post_is_not_retried_on_503", include_str!("../../tests/vectors/a_post_is_not_retried_on_503.json")),
     ("a_post_that_hangs_is_not_repeated", include_str!("../../tests/vectors/a_post_that_hangs_is_not_repeated.json")),
     (
@@ -37,19 +41,34 @@ pub(super) const FILES: [(&str, &str); 43] = [
     ("a_probe_that_fails_opens_it_again", include_str!("../../tests/vectors/a_probe_that_fails_opens_it_again.json")),
     ("a_reset_get_goes_to_another", include_str!("../../tests/vectors/a_reset_get_goes_to_another.json")),
     ("a_reset_post_is_told", include_str!("../../tests/vectors/a_reset_post_is_told.json")),
+    (
+        "a_retry_leaves_a_version_that_has_nobody_left",
+        include_str!("../../tests/vectors/a_retry_leaves_a_version_that_has_nobody_left.json"),
+    ),
+    ("a_retry_stays_in_its_version", include_str!("../../tests/vectors/a_retry_stays_in_its_version.json")),
     ("a_small_body_is_sent_again", include_str!("../../tests/vectors/a_small_body_is_sent_again.json")),
+    ("a_split_leaves_others_out", include_str!("../../tests/vectors/a_split_leaves_others_out.json")),
+    (
+        "a_split_without_anybody_is_no_instance",
+        include_str!("../../tests/vectors/a_split_without_anybody_is_no_instance.json"),
+    ),
     ("a_streamed_body_is_not_sent_twice", include_str!("../../tests/vectors/a_streamed_body_is_not_sent_twice.json")),
     (
         "a_streamed_body_survives_a_dead_instance",
         include_str!("../../tests/vectors/a_streamed_body_survives_a_dead_instance.json"),
     ),
     ("a_timeout_is_a_failure", include_str!("../../tests/vectors/a_timeout_is_a_failure.json")),
+    ("a_version_has_its_turns", include_str!("../../tests/vectors/a_version_has_its_turns.json")),
     ("all_dead", include_str!("../../tests/vectors/all_dead.json")),
     ("an_answer_is_passed_on", include_str!("../../tests/vectors/an_answer_is_passed_on.json")),
     ("an_attempt_has_its_own_timeout", include_str!("../../tests/vectors/an_attempt_has_its_own_timeout.json")),
     (
         "an_unhealthy_instance_gets_nothing_beside_a_healthy_one",
         include_str!("../../tests/vectors/an_unhealthy_instance_gets_nothing_beside_a_healthy_one.json"),
+    ),
+    (
+        "an_unhealthy_version_gets_nothing_beside_a_healthy_one",
+        include_str!("../../tests/vectors/an_unhealthy_version_gets_nothing_beside_a_healthy_one.json"),
     ),
     ("no_instance", include_str!("../../tests/vectors/no_instance.json")),
     ("only_draining_is_nobody", include_str!("../../tests/vectors/only_draining_is_nobody.json")),

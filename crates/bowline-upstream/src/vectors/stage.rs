@@ -89,7 +89,7 @@ fn open(id: &str, script: Script, count: Arc<AtomicU64>) -> Instance {
     };
     let id = InstanceId::new(id).expect("ids are valid");
     let service = ServiceName::new(SERVICE).expect("it is valid");
-    Instance { health: script.health, ..Instance::new(id, service, address) }
+    Instance { health: script.health, version: script.version, ..Instance::new(id, service, address) }
 }
 
 async fn serve(listener: TcpListener, does: Rc<[Behaviour]>, count: Arc<AtomicU64>) {

@@ -81,6 +81,11 @@ impl Path for PerCore {
         answered.blocking_recv().unwrap()
     }
 
+    fn steer(&self, steering: &Steering) -> bool {
+        self.upstream.set_steering(steering.clone());
+        true
+    }
+
     fn breakers(&self) -> BTreeMap<String, String> {
         breakers(&self.upstream)
     }
@@ -107,6 +112,11 @@ impl Path for Shared {
         let _guard = self.runtime.enter();
         task::spawn(async move { answer.send(call(&upstream, &pool, &ask).await) });
         answered.blocking_recv().unwrap()
+    }
+
+    fn steer(&self, steering: &Steering) -> bool {
+        self.upstream.set_steering(steering.clone());
+        true
     }
 
     fn breakers(&self) -> BTreeMap<String, String> {
