@@ -7,6 +7,7 @@ use std::{
 
 use axum::Router;
 use bowline_config::ConfigManager;
+use bowline_identity::Issuer;
 use bowline_model::{Address, Code, ConfigKey, Instance, ServiceName};
 use bowline_provider_remote::{RemoteConfig, RemoteRegistry, RemoteReporter};
 use bowline_registry::{Discovery, Registry};
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     ServiceClient,
     config::{self, Config},
+    mesh::Member,
     registration::Registration,
     serve,
     settings::{self, Settings},
@@ -90,6 +92,8 @@ pub struct Microservice {
     discovery: Arc<Discovery>,
     registry: Option<Arc<RemoteRegistry>>,
     configuration: Option<Arc<dyn ConfigManager>>,
+    /// Its place in the mesh, if it is in one.
+    member: Option<Member>,
     pool: SharedPool,
     clients: Mutex<BTreeMap<ServiceName, ServiceClient>>,
     ready: Vec<ReadyCheck>,
@@ -148,10 +152,16 @@ impl Microservice {
             let config = settings.bearer.clone().into_iter().fold(config, RemoteConfig::with_bearer);
             Arc::new(config) as Arc<dyn ConfigManager>
         });
-        let pool = SharedPool::new(PoolSettings::default());
+        let member = settings
+            .mesh
+            .as_ref()
+            .zip(configuration.clone())
+            .map(|(mesh, config)| Member::join(&settings, mesh, config, issuer(mesh), &metrics));
+        let tls = member.as_ref().map(Member::client_tls);
+        let pool = SharedPool::new(PoolSettings { tls, ..PoolSettings::default() });
         let (clients, ready) = (Mutex::default(), Vec::new());
         let discovery = Arc::new(discovery);
-        Self { settings, metrics, tracer, discovery, registry, configuration, pool, clients, ready, reporter }
+        Self { settings, metrics, tracer, discovery, registry, configuration, member, pool, clients, ready, reporter }
     }
 
     /// What this process was told about itself.
@@ -179,7 +189,8 @@ impl Microservice {
         let make = || {
             let policy = self.settings.policy(&service);
             let (pool, tracer, metrics) = (self.pool.clone(), self.tracer.clone(), self.metrics.clone());
-            ServiceClient::new(service.clone(), policy, &self.discovery, pool, tracer, metrics)
+            let member = self.member.clone();
+            ServiceClient::new(service.clone(), policy, &self.discovery, pool, tracer, metrics, member)
         };
         clients.entry(service.clone()).or_insert_with(make).clone()
     }
@@ -281,8 +292,7 @@ impl Microservice {
             listened.map_err(|source| Error::Listen { addr: self.settings.listen.clone(), source })?;
         on_listen(addr.clone());
         let (mut drainer, drain) = drain::channel();
-        let context =
-            serve::Context::new(&self.settings, self.tracer.clone(), self.metrics.clone(), self.ready.clone());
+        let context = serve::Context::new(&self.settings, self.tracer.clone(), self.metrics.clone(), self.readiness());
         let router = serve::router(app, context.clone());
         let server = task::spawn(serve::accept(listener, router, drain, grace, self.metrics.clone()));
         let registration = self.register(&addr);
@@ -301,6 +311,20 @@ impl Microservice {
         Ok(())
     }
 
+    /// The conditions of readiness: the application's own, and that it can show who it is to those it calls.
+    fn readiness(&self) -> Vec<ReadyCheck> {
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let makes_calls = !clients.is_empty() || !self.settings.calls.is_empty();
+        let member = self.member.clone().filter(|_| makes_calls);
+        let can_call = member.map(|member| -> ReadyCheck {
+            Arc::new(move || {
+                let standing = member.standing();
+                Box::pin(async { standing })
+            })
+        });
+        can_call.into_iter().chain(self.ready.iter().cloned()).collect()
+    }
+
     /// Registers this process, unless its supervisor does, or others cannot reach it.
     fn register(&self, addr: &Address) -> Option<Registration> {
         let registry = self.registry.clone().filter(|_| !self.settings.is_supervised)?;
@@ -314,6 +338,21 @@ impl Microservice {
         instance.version.clone_from(&self.settings.version);
         Some(Registration::start(registry, instance))
     }
+}
+
+/// Who gives the process its certificates.
+fn issuer(mesh: &settings::Mesh) -> Arc<dyn Issuer> {
+    let _ = &mesh.api;
+    struct Nobody;
+    impl Issuer for Nobody {
+        fn issue(
+            &self,
+            _: bowline_identity::Request,
+        ) -> BoxFuture<'_, Result<bowline_identity::Issued, bowline_identity::Error>> {
+            Box::pin(async { Err(bowline_identity::Error::Unavailable(Arc::new(std::io::Error::other("no issuer")))) })
+        }
+    }
+    Arc::new(Nobody)
 }
 
 /// Ends at SIGTERM or SIGINT.

@@ -47,13 +47,15 @@ struct Inner {
     tracer: Tracer,
     metrics: metric::Registry,
     ready: Vec<ReadyCheck>,
+    /// Whether a sidecar stands before the application.
+    is_meshed: bool,
     is_draining: AtomicBool,
 }
 
 impl Context {
     pub(crate) fn new(settings: &Settings, tracer: Tracer, metrics: metric::Registry, ready: Vec<ReadyCheck>) -> Self {
-        let service = settings.service.clone();
-        Self(Arc::new(Inner { service, tracer, metrics, ready, is_draining: AtomicBool::new(false) }))
+        let (service, is_meshed) = (settings.service.clone(), settings.mesh.is_some());
+        Self(Arc::new(Inner { service, tracer, metrics, ready, is_meshed, is_draining: AtomicBool::new(false) }))
     }
 
     /// From here on `/readyz` answers 503.
@@ -149,9 +151,13 @@ async fn explain(request: Request, next: Next) -> Response {
 }
 
 /// Runs a handler in its server span, under its caller's deadline, and counts it.
-async fn observe(State(context): State<Context>, request: Request, next: Next) -> Response {
+async fn observe(State(context): State<Context>, mut request: Request, next: Next) -> Response {
     let begun = time::now();
     let inner = &*context.0;
+    if !inner.is_meshed {
+        // Nobody stands before us who would have made sure of it.
+        request.headers_mut().remove(names::CALLER_HEADER);
+    }
     let route = request.extensions().get::<MatchedPath>().map_or_else(String::new, |path| path.as_str().to_owned());
     let mut span = start_span(&inner.tracer, &request, &route);
     let deadline = request.headers().get(deadline::TIMEOUT_HEADER);

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
+use bowline_identity::JoinToken;
 use bowline_model::{
     Address, Code, InstanceId, Secret, ServiceName, data, instance::check_address, policy::CallPolicy,
 };
@@ -193,6 +194,7 @@ fn mesh(vars: &mut BTreeMap<String, String>, api: Option<&Address>) -> Result<Op
     let missing = |variable| Error::new(variable, "it is not set, and a mesh is to be joined (BOWLINE_JOIN)");
     let system = system.ok_or_else(|| missing("BOWLINE_SYSTEM"))?;
     let api = api.cloned().ok_or_else(|| missing("BOWLINE_API"))?;
+    JoinToken::parse(&join).map_err(|error| Error::new("BOWLINE_JOIN", &error))?;
     Ok(Some(Mesh { system, join, api }))
 }
 

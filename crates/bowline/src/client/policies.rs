@@ -24,11 +24,6 @@ impl Policies {
         Self { declared, own: Own::default() }
     }
 
-    /// What is declared now.
-    pub(super) fn declared(&self) -> &CallPolicy {
-        &self.declared
-    }
-
     fn with(&self, declared: &CallPolicy, own: &Own) -> CallPolicy {
         let merged = self.own.clone().replaced_by(own.clone());
         let CallPolicy { timeout, retry, breaker, balance } = declared.clone();
