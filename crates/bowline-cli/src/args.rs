@@ -14,8 +14,8 @@ pub(crate) use config::{
     Config, ConfigCommand, Diff, Explain, Format, Get, History, Key, Rollback, Routes, RoutesCommand, Set,
 };
 
-pub(crate) use mesh::{FaultAdd, FaultCommand, MeshCommand, MeshMirror, MeshSplit};
-pub(crate) use roles::{Gateway, Server};
+pub(crate) use mesh::{Call, FaultAdd, FaultCommand, MeshCommand, MeshJoin, MeshMirror, MeshSplit};
+pub(crate) use roles::{Bind, Gateway, Server, Sidecar};
 
 /// One binary for running microservices: discovery, balancing, breaking, gateway, tracing.
 #[derive(Debug, Parser)]
@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Server(Server),
     /// Runs a gateway as a process of its own, which serves on while the server is away
     Gateway(Gateway),
+    /// Runs a command with a sidecar beside it, as an instance of a service of the mesh
+    Sidecar(Sidecar),
     /// Lists services and their instances
     Services(Services),
     /// Searches traces, newest first
@@ -65,6 +67,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: MeshCommand,
     },
+    /// Sends a request as a workload of the mesh, and prints the answer
+    Call(Call),
     /// Says which route, rules, limits and backend a request would meet, without sending it
     Explain(Explain),
 }
@@ -161,6 +165,9 @@ pub(crate) struct Up {
     /// How much disk traces may take
     #[arg(long, value_name = "SIZE", default_value = "256 MiB", value_parser = size)]
     pub(crate) traces_max: u64,
+    /// The file of the key that seals the certificate authority's own [default: ca.key in the data folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_key: Option<PathBuf>,
     /// Prints no logs of services, only what Bowline itself has to say
     #[arg(long, short)]
     pub(crate) quiet: bool,

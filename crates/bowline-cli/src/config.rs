@@ -379,7 +379,7 @@ fn history_row(version: &VersionSummary) -> Vec<String> {
     vec![version.number.to_string(), ago(version.at_unix_ms), author(&version.author, version.origin), comment]
 }
 
-fn status_row(instance: &Acknowledged, current: Option<u64>) -> Vec<String> {
+pub(crate) fn status_row(instance: &Acknowledged, current: Option<u64>) -> Vec<String> {
     let ack = &instance.ack;
     let (state, why) = match &ack.outcome {
         Outcome::Applied if current.is_none() => ("deleted".to_owned(), String::new()),

@@ -5,6 +5,7 @@ mod api;
 mod args;
 mod audit;
 mod brought;
+mod call;
 mod config;
 mod credential;
 mod duration;
@@ -15,12 +16,14 @@ mod gateway;
 mod key;
 mod mesh;
 mod outlet;
+mod place;
 mod platform;
 mod prefix;
 mod problems;
 mod process;
 mod server;
 mod services;
+mod sidecar;
 mod stop;
 mod style;
 mod summary;
@@ -64,6 +67,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Up(up) => runtime.block_on(up::run(up)),
         Command::Server(server) => runtime.block_on(server::run(server)),
         Command::Gateway(gateway) => runtime.block_on(gateway::run(gateway)),
+        Command::Sidecar(sidecar) => runtime.block_on(sidecar::run(sidecar)),
         Command::Services(services) => runtime.block_on(services::run(services)),
         Command::Traces(traces) => runtime.block_on(traces::search(traces)),
         Command::Trace(trace) => runtime.block_on(traces::show(trace)),
@@ -74,6 +78,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Routes(routes) => runtime.block_on(config::routes(routes)),
         Command::Fault { command } => runtime.block_on(fault::run(command)),
         Command::Mesh { command } => runtime.block_on(mesh::run(command)),
+        Command::Call(call) => runtime.block_on(call::run(call)),
         Command::Explain(explain) => runtime.block_on(explain::run(explain)),
     };
     // What still blocks (a read of standard input, a lookup) must not hold up the exit.

@@ -1,26 +1,92 @@
 //! `bowline mesh`: who is in the mesh and runs what, and how its traffic is steered.
 
-use std::{collections::BTreeMap, io::Write as _, process::ExitCode};
+use std::{collections::BTreeMap, io::Write as _, process::ExitCode, time::Duration};
 
+use bowline_config::{Acknowledged, Outcome};
 use bowline_model::{
     ServiceName,
     mesh::{Mirror, Steering, Traffic},
-    units::Share,
+    units,
 };
+use bowline_provider_remote::wire::{MeshWorkload, NewJoinToken};
+use bowline_runtime::time;
 
 use crate::{
     api,
     args::{self, MeshCommand, Output, Query},
-    style, traffic,
+    config, style, table, traffic,
 };
 
 /// `bowline mesh …`.
 pub(crate) async fn run(command: MeshCommand) -> anyhow::Result<ExitCode> {
     match command {
+        MeshCommand::Status(query) => status(&query).await?,
+        MeshCommand::Join(args) => join(args).await?,
         MeshCommand::Split(args) => split(args).await?,
         MeshCommand::Mirror(args) => mirror(args).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn status(query: &Query) -> anyhow::Result<()> {
+    let status = api::answered(query, api::client(query).await?.mesh_status().await)?;
+    if query.output == Output::Json {
+        return api::print_json(&status);
+    }
+    let now = time::unix_millis_now();
+    let rows: Vec<Vec<String>> = status.workloads.iter().map(|workload| workload_row(workload, now)).collect();
+    style::line(&format!("the mesh of {}", status.system));
+    for line in table::lines(&["WORKLOAD", "SNAPSHOT", "ACKNOWLEDGED", "CERTIFICATES", "NEXT EXPIRES IN"], &rows) {
+        style::line(&line);
+    }
+    let behind = |workload: &MeshWorkload| {
+        let (version, instances) = (workload.version, workload.instances.clone());
+        instances.into_iter().filter(move |it| !is_current(it, version)).map(move |it| config::status_row(&it, version))
+    };
+    let rows: Vec<Vec<String>> = status.workloads.iter().flat_map(behind).collect();
+    if !rows.is_empty() {
+        style::line("");
+        for line in table::lines(&["SERVICE", "INSTANCE", "RUNS", "STATE", "WHY"], &rows) {
+            style::line(&line);
+        }
+    }
+    Ok(())
+}
+
+fn is_current(instance: &Acknowledged, version: Option<u64>) -> bool {
+    instance.ack.outcome == Outcome::Applied && Some(instance.ack.version) == version
+}
+
+fn workload_row(workload: &MeshWorkload, now: u64) -> Vec<String> {
+    let MeshWorkload { workload, version, published_unix_ms: _, instances, certificates, expires_unix_ms } = workload;
+    let current = instances.iter().filter(|instance| is_current(instance, *version)).count();
+    // To the second: nobody reads more.
+    let left = |at: u64| units::format_duration(Duration::from_secs(at.saturating_sub(now) / 1000));
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    vec![
+        workload.to_string(),
+        or_dash(version.map(|version| version.to_string())),
+        format!("{current} of {}", instances.len()),
+        certificates.to_string(),
+        or_dash(expires_unix_ms.map(left)),
+    ]
+}
+
+async fn join(args: args::MeshJoin) -> anyhow::Result<()> {
+    let args::MeshJoin { workload, ttl, query } = args;
+    let new = NewJoinToken { workload, ttl };
+    let created = api::answered(&query, api::client(&query).await?.create_join_token(&new).await)?;
+    match query.output {
+        Output::Json => api::print_json(&created)?,
+        Output::Text => {
+            // Alone on standard output, so that it can be taken into a variable.
+            style::line(&style::plain(created.token.expose()));
+            let ttl = units::format_duration(created.ttl);
+            let said = format!("it lets {} join once, within {ttl}, and is shown this once", created.workload);
+            let _closed = writeln!(std::io::stderr(), "{}", style::plain(&said));
+        }
+    }
+    Ok(())
 }
 
 async fn split(args: args::MeshSplit) -> anyhow::Result<()> {
@@ -85,15 +151,15 @@ fn in_words(service: &ServiceName, steering: &Steering) -> String {
     let Steering { split, mirror } = steering;
     let split: Vec<String> = split.iter().map(|(version, weight)| format!("{version} {weight}")).collect();
     let split = if split.is_empty() { "all versions alike".to_owned() } else { split.join(", ") };
-    let mirror = mirror.as_ref().map_or_else(String::new, |Mirror { version, share }: &Mirror| {
-        let share: &Share = share;
-        format!("; copies of {share} go to {version}")
-    });
+    let told = |Mirror { version, share }: &Mirror| format!("; copies of {share} go to {version}");
+    let mirror = mirror.as_ref().map_or_else(String::new, told);
     format!("traffic to {service}: {split}{mirror}")
 }
 
 #[cfg(test)]
 mod tests {
+    use bowline_model::units::Share;
+
     use super::*;
 
     #[test]

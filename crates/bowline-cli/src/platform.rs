@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use anyhow::Context as _;
+use bowline_mesh::ControlPlane;
 use bowline_model::System;
 use bowline_observe::TraceStore;
 use bowline_runtime::{
@@ -45,6 +47,7 @@ pub(crate) struct Platform {
     pub(crate) data_dir: PathBuf,
     pub(crate) metrics: metric::Registry,
     pub(crate) node: Node,
+    control: Option<ControlPlane>,
 }
 
 impl Platform {
@@ -66,12 +69,26 @@ impl Platform {
         let traffic = TrafficCheck::of_services(brought::services(system));
         let checks = Checks { routes: Some(brought::routes_check(system)), traffic: Some(traffic) };
         let node = Node::start_with(settings, metrics.clone(), checks).await?;
-        Ok(Self { data_dir, metrics, node })
+        Ok(Self { data_dir, metrics, node, control: None })
     }
 
-    /// Publishes what the file brings along; says what is not as the file has it.
-    pub(crate) async fn publish(&self, system: &System, brought: &[Brought]) -> anyhow::Result<Vec<String>> {
-        brought::publish(&*self.node.config(), brought, &brought::services(system)).await
+    /// Publishes what the file brings along, and from then on what each workload acts by; says what is not as
+    /// the file has it.
+    pub(crate) async fn publish(&mut self, system: &System, brought: &[Brought]) -> anyhow::Result<Vec<String>> {
+        let config = self.node.config();
+        let notes = brought::publish(&*config, brought, &brought::services(system)).await?;
+        if system.mesh.is_some() {
+            let control = ControlPlane::start(system.clone(), config).await;
+            self.control = Some(control.context("cannot publish what the mesh acts by")?);
+        }
+        Ok(notes)
+    }
+
+    /// Stops the node, after whoever publishes there.
+    pub(crate) async fn stop(self) {
+        let Self { data_dir: _, metrics: _, node, control } = self;
+        drop(control);
+        node.stop().await;
     }
 
     /// Says where tokens travel unencrypted.

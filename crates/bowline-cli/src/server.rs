@@ -32,7 +32,7 @@ async fn follow(args: &args::Server, loaded: Loaded, process: &mut Process) -> a
     let Process { metrics, out, stop, .. } = process;
     let starting = Platform::start(settings, &system, metrics.clone());
     let Some(platform) = stop.or(starting).await else { return Ok(()) };
-    let platform = platform?;
+    let mut platform = platform?;
     let outcome = match stop.or(platform.publish(&system, &brought)).await {
         Some(Ok(notes)) => {
             for note in notes {
@@ -47,7 +47,7 @@ async fn follow(args: &args::Server, loaded: Loaded, process: &mut Process) -> a
         Some(Err(error)) => Err(error),
         None => Ok(()),
     };
-    let ended = stop.unless_again(platform.node.stop()).await;
+    let ended = stop.unless_again(platform.stop()).await;
     let ended = if ended.is_some() { summary::Ended::default() } else { summary::Ended::AtOnce };
     process::last_words(async {
         out.line(summary::ended(&ended)).await;

@@ -82,7 +82,13 @@ async fn start_platform(
         Listen::At(addr) => Some(addr),
         Listen::Off => None,
     };
-    let settings = platform::Settings { data_dir, api, traces_max: args.traces_max, grace: args.grace, ca_key: args.ca_key.clone() };
+    let settings = platform::Settings {
+        data_dir,
+        api,
+        traces_max: args.traces_max,
+        grace: args.grace,
+        ca_key: args.ca_key.clone(),
+    };
     Platform::start(settings, system, metrics).await
 }
 
@@ -118,11 +124,11 @@ impl Running {
     ) -> anyhow::Result<()> {
         // Not by its path: a build may replace the file while it runs.
         let keeper = PathBuf::from("/proc/self/exe");
-        let platform = &self.platform;
         let Place { dir, brought } = place;
-        for note in platform.publish(&system, &brought).await? {
+        for note in self.platform.publish(&system, &brought).await? {
             out.line(note).await;
         }
+        let platform = &self.platform;
         let layout = workspace::locate(&dir);
         let mut settings = bowline_supervisor::Settings::new(layout, platform.data_dir.clone(), keeper);
         if let Some(addr) = platform.node.addr() {
@@ -178,7 +184,7 @@ impl Running {
             },
         };
         spans.end().await;
-        platform.node.stop().await;
+        platform.stop().await;
         ended
     }
 }

@@ -218,7 +218,7 @@ pub(crate) enum Format {
 }
 
 /// `NAME: VALUE`, as curl takes it.
-fn header(text: &str) -> Result<(String, String), String> {
+pub(super) fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("write NAME: VALUE, as \"authorization: Bearer …\"")?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }

@@ -56,10 +56,49 @@ pub(crate) struct FaultAdd {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MeshCommand {
+    /// Shows who acts by which snapshot, who refused one and why, and whose certificates are good
+    Status(Query),
+    /// Makes a token that lets one process join as a workload, once; it is printed this once
+    Join(MeshJoin),
     /// Splits the traffic to a service between its versions; without weights, not any more
     Split(MeshSplit),
     /// Sends copies of a service's requests to one of its versions, whose answers nobody sees
     Mirror(MeshMirror),
+}
+
+#[derive(Debug, clap::Args)]
+#[group(skip)] // its name is the command's
+pub(crate) struct MeshJoin {
+    /// Who joins: a service's name, or gateway
+    #[arg(value_parser = workload)]
+    pub(crate) workload: Workload,
+    /// How long the token is good, 10s to 1h [default: 15m]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) ttl: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) query: Query,
+}
+
+/// Sends a request as a workload of the mesh, and prints the answer
+#[derive(Debug, clap::Args)]
+pub(crate) struct Call {
+    /// Who calls: a service's name, or gateway
+    #[arg(long = "as", value_name = "WORKLOAD", value_parser = workload)]
+    pub(crate) caller: Workload,
+    /// The service that is called
+    pub(crate) service: ServiceName,
+    /// The request's method
+    pub(crate) method: http::Method,
+    /// The request's path, with its query
+    pub(crate) path: String,
+    /// The request's body
+    #[arg(long, short, value_name = "BODY", default_value = "")]
+    pub(crate) data: String,
+    /// A header of the request; may be repeated
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE", value_parser = super::config::header)]
+    pub(crate) headers: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) query: Query,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,8 +1,9 @@
-//! The command line of the roles that run as processes of their own: `bowline server`, `bowline gateway`.
+//! The command line of the roles that run as processes of their own: `bowline server`, `bowline gateway`,
+//! `bowline sidecar`.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use bowline_model::Secret;
+use bowline_model::{InstanceId, Secret, ServiceName};
 
 use super::{Api, duration, secret, size};
 
@@ -20,6 +21,9 @@ pub(crate) struct Server {
     /// How much disk traces may take
     #[arg(long, value_name = "SIZE", default_value = "256 MiB", value_parser = size)]
     pub(crate) traces_max: u64,
+    /// The file of the key that seals the certificate authority's own [default: ca.key in the data folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_key: Option<PathBuf>,
     /// How long requests to the API may take at the end
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(crate) grace: Duration,
@@ -48,4 +52,86 @@ pub(crate) struct Gateway {
     /// How long requests in flight may take at the end
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(crate) grace: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sidecar {
+    /// The service that the command is an instance of
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: ServiceName,
+    /// Which instance [default: made once for the data folder]
+    #[arg(long, value_name = "ID")]
+    pub(crate) instance: Option<InstanceId>,
+    /// The release that the command is, which traffic is split by
+    #[arg(long, value_name = "VERSION", default_value = "")]
+    pub(crate) version: String,
+    /// Where others of the mesh reach it: IP:PORT; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// The address that is registered, where it is not the one it listens on
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) advertise: Option<SocketAddr>,
+    /// Where the command listens, which BOWLINE_LISTEN tells it
+    #[arg(long, value_enum, default_value_t = Bind::Unix)]
+    pub(crate) bind: Bind,
+    /// A path that the command answers with 2xx when it takes requests [default: that it accepts connections]
+    #[arg(long, value_name = "PATH", value_parser = check_path)]
+    pub(crate) check: Option<String>,
+    /// The server
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7117", env = "BOWLINE_API")]
+    pub(crate) api: Api,
+    /// The token to show it: of an editor; on loopback none is needed
+    #[arg(long, value_name = "TOKEN", env = "BOWLINE_TOKEN", hide_env_values = true, value_parser = secret)]
+    pub(crate) token: Option<Secret>,
+    /// The join token of this service, as `bowline mesh join` prints it; the same at each start from one data folder
+    #[arg(long, value_name = "TOKEN", env = "BOWLINE_JOIN", hide_env_values = true, value_parser = secret)]
+    pub(crate) join: Secret,
+    /// Where to keep what is needed to start while the server is away; of this sidecar alone
+    /// [default: .bowline-sidecar-NAME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// How long requests in flight, and then the command, may take at the end
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub(crate) grace: Duration,
+    /// The command, behind --
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Bind {
+    /// On a Unix socket that only this user reaches
+    Unix,
+    /// On a port of loopback, for what cannot do the other
+    Port,
+}
+
+fn check_path(text: &str) -> Result<String, &'static str> {
+    let is_path = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_path { Ok(text.to_owned()) } else { Err("write a path, as /readyz") }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::args::{Args, Command};
+
+    #[test]
+    fn a_sidecar_runs_what_stands_behind_the_dashes() {
+        let parse = |words: &str| Args::try_parse_from(words.split(' '));
+        let args = parse("bowline sidecar --service gift --join bwj_x --check /ok -- python3 gift.py --fast").unwrap();
+        let Command::Sidecar(sidecar) = args.command else { panic!("{args:?}") };
+        assert_eq!(sidecar.command, ["python3", "gift.py", "--fast"]);
+        assert!(!format!("{sidecar:?}").contains("bwj_x"), "{sidecar:?}");
+        for bad in [
+            "bowline sidecar --service gift --join bwj_x",
+            "bowline sidecar --service gift --join bwj_x python3",
+            "bowline sidecar --service Gift --join bwj_x -- python3",
+            "bowline sidecar --service gift --join bwj_x --check ok -- python3",
+            "bowline sidecar --join bwj_x -- python3",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub(crate) async fn open(
     spans: &Spans,
 ) -> anyhow::Result<Option<Gateway>> {
     let Listen::At(listen) = args.gateway else { return Ok(None) };
-    let Platform { data_dir, metrics, node } = platform;
+    let Platform { data_dir, metrics, node, .. } = platform;
     let mut settings = bowline_gateway::Settings::new(listen);
     if let Some(workers) = args.workers {
         settings.workers = usize::from(workers);

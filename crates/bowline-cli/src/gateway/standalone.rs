@@ -1,19 +1,14 @@
 //! A gateway beside no server: what it knows of the world it asks for, and keeps on disk.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use bowline_config::{ConfigManager, Error};
 use bowline_gateway::{Gateway, LastGood};
-use bowline_model::{Code, ConfigKey, InstanceId, RouteTable, error::chain, parse};
+use bowline_model::{Code, ConfigKey, RouteTable, error::chain, parse};
 use bowline_provider_remote::{Bearer, RemoteConfig, RemoteRegistry, RemoteReporter};
 use bowline_registry::Discovery;
-use bowline_runtime::{fs, rand, task, time};
+use bowline_runtime::{task, time};
 use bowline_telemetry::{ParentBased, Tracer};
 
 use super::{Followed, Known, Parts, open, served};
@@ -21,6 +16,7 @@ use crate::{
     admin::Admin,
     args,
     outlet::Outlet,
+    place,
     process::{self, Process, STOPPING},
     summary::{self, Ended},
 };
@@ -77,7 +73,7 @@ impl Running {
         let begun = time::now();
         let data_dir = std::path::absolute(&args.data_dir).context("cannot resolve the data folder")?;
         let place = data_dir.clone();
-        let instance = task::spawn_blocking(move || own_instance(&place)).await??;
+        let instance = task::spawn_blocking(move || place::own_instance(&place, "gateway")).await??;
         let bearer = args.token.as_ref().filter(|token| !token.expose().is_empty());
         let bearer = bearer.map(Bearer::new).transpose().context("--token, or BOWLINE_TOKEN, cannot be used")?;
         let api = args.api.0;
@@ -172,32 +168,5 @@ fn of_disk(served: Option<LastGood>) -> Known {
     match served {
         Some(LastGood { table, version }) => Known { table, version: Some(version), served: None },
         None => Known { table: RouteTable::default(), version: None, served: None },
-    }
-}
-
-/// Who this gateway is among others: made once for its data folder.
-fn own_instance(data_dir: &Path) -> anyhow::Result<InstanceId> {
-    let cannot = || format!("cannot use the data folder {}", data_dir.display());
-    fs::create_private_dir_all(data_dir).with_context(cannot)?;
-    let file: PathBuf = data_dir.join("instance");
-    let known = std::fs::read_to_string(&file).ok().and_then(|text| InstanceId::new(text.trim()).ok());
-    if let Some(known) = known {
-        return Ok(known);
-    }
-    let instance = InstanceId::new(&format!("gateway-{:06x}", rand::u64() & 0xff_ffff)).expect("it is an id");
-    fs::replace_private(&file, instance.as_str().as_bytes()).with_context(cannot)?;
-    Ok(instance)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gateway_stays_who_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = own_instance(&dir.path().join("data")).unwrap();
-        assert_eq!(own_instance(&dir.path().join("data")).unwrap(), first);
-        assert_ne!(own_instance(&dir.path().join("other")).unwrap(), first);
     }
 }

@@ -122,3 +122,39 @@ async fn a_file_that_cannot_be_used_starts_no_server() {
     assert!(told.contains("bowline.toml:3:8: error: `mode` (\"lax\") is unknown"), "{told}");
     assert!(!home.data_dir().exists());
 }
+
+#[tokio::test]
+async fn faults_come_and_go_and_traffic_is_steered() {
+    let home = Home::new(FILE);
+    let mut server = home.server("127.0.0.1:0").await;
+    assert_eq!(server.command(&["fault", "list"]).await, "there are no faults\n");
+    let add = ["fault", "add", "payment", "--delay", "300ms", "--percent", "50", "--from", "order", "--output", "json"];
+    let fault: serde_json::Value = serde_json::from_str(&server.command(&add).await).unwrap();
+    let id = fault["id"].as_str().unwrap().to_owned();
+    assert_eq!((fault["delay"].as_str(), fault["share"].as_str()), (Some("300ms"), Some("50%")));
+    // Two at once: neither is lost.
+    let (one, two) = tokio::join!(
+        server.command(&["fault", "add", "order", "--abort", "503", "--for", "24h"]),
+        server.command(&["mesh", "split", "payment", "v1=90", "v2=10"]),
+    );
+    assert!(one.contains("100% of the requests to order are answered 503"), "{one}");
+    assert_eq!(two, "traffic to payment: v1 90, v2 10\n");
+    let list = server.command(&["fault", "list"]).await;
+    assert!(list.contains(&id) && list.contains("service/order") && list.contains("503"), "{list}");
+    let mirrored = server.command(&["mesh", "mirror", "payment", "--to", "v2", "--percent", "5"]).await;
+    assert_eq!(mirrored, "traffic to payment: v1 90, v2 10; copies of 5% go to v2\n");
+
+    server.command(&["fault", "remove", &id]).await;
+    let gone = server.outcome(&["fault", "remove", &id]).await;
+    let told = String::from_utf8(gone.stderr).unwrap();
+    assert!(!gone.status.success() && told.contains("`bowline fault list` shows"), "{told}");
+    let unknown = server.outcome(&["fault", "add", "bank", "--abort", "503"]).await;
+    let told = String::from_utf8(unknown.stderr).unwrap();
+    assert!(!unknown.status.success() && told.contains("the system has no service `bank`"), "{told}");
+    server.command(&["mesh", "split", "payment"]).await;
+    let traffic = server.command(&["config", "get", "bowline/traffic"]).await;
+    let traffic: serde_json::Value = serde_json::from_str(&traffic).unwrap();
+    assert_eq!(traffic["steering"]["payment"]["mirror"]["version"], "v2");
+    assert_eq!((traffic["steering"]["payment"].get("split"), traffic["faults"].as_array().unwrap().len()), (None, 1));
+    server.stop().await;
+}

@@ -1,0 +1,244 @@
+//! `bowline sidecar`: runs a command with a sidecar beside it, as an instance of a service of the mesh.
+//!
+//! It starts without the server from what is on disk, and goes on without it: certificate, snapshot and
+//! instances were kept there. The command ends with it, and it with the command.
+
+mod child;
+mod member;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use bowline_config::ConfigManager;
+use bowline_identity::{Admission, Identity};
+use bowline_mesh::sidecar::{self, Sidecar, first_snapshot};
+use bowline_model::{
+    Address, Instance, InstanceId, ServiceName,
+    error::chain,
+    instance::{METADATA_MESH, METADATA_MESH_MTLS},
+    mesh::{SpiffeId, Workload},
+    system::Outbound,
+};
+use bowline_provider_remote::{Bearer, Client, RemoteConfig, RemoteIssuer, RemoteRegistry, RemoteReporter};
+use bowline_registry::Discovery;
+use bowline_runtime::{fs, metric, net, task, time};
+use bowline_telemetry::{ParentBased, Tracer};
+
+use self::{child::Child, member::Member};
+use crate::{
+    args::{self, Bind},
+    outlet::Outlet,
+    place,
+    process::{self, Process},
+};
+
+/// How long the server may take to say what system it is of, before what is on disk counts.
+const ASK_MAX: Duration = Duration::from_secs(3);
+/// The wait before it is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Spans that wait to be sent, at most.
+const SPANS_WAITING_MAX: usize = 20_000;
+/// How long the last spans may take to be sent.
+const SPANS_END_MAX: Duration = Duration::from_secs(1);
+/// The most bytes of a Unix socket's path: what the kernel takes.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Runs the command until it ends, or until it is told to stop; exits as the command did.
+pub(crate) async fn run(args: args::Sidecar) -> anyhow::Result<ExitCode> {
+    let mut process = Process::begin()?;
+    match follow(&args, &mut process).await {
+        Ok(code) => {
+            process.end(Ok(())).await;
+            Ok(code)
+        }
+        Err(error) => Ok(process.end(Err(error)).await),
+    }
+}
+
+async fn follow(args: &args::Sidecar, process: &mut Process) -> anyhow::Result<ExitCode> {
+    let starting = Running::start(args, process.metrics.clone(), process.out.clone());
+    let Some(started) = process.stop.or(starting).await else { return Ok(ExitCode::SUCCESS) };
+    let mut running = started?;
+    let ended = process.stop.or(running.child.ended()).await;
+    let grace = if ended.is_some() { Duration::ZERO } else { args.grace };
+    let code = process.stop.unless_again(running.drain(grace)).await;
+    process::last_words(process.out.flush()).await;
+    // Dropped, it took the command with it.
+    Ok(code.unwrap_or(ExitCode::from(crate::FAILED)))
+}
+
+/// What runs. Dropping it ends it all at once, the command too.
+struct Running {
+    child: Child,
+    member: Member,
+    sidecar: Sidecar,
+    spans: RemoteReporter,
+}
+
+/// Where things are, and who it is.
+struct Place {
+    data_dir: PathBuf,
+    instance: InstanceId,
+    app: Address,
+}
+
+impl Running {
+    async fn start(args: &args::Sidecar, metrics: metric::Registry, out: Outlet) -> anyhow::Result<Self> {
+        let settings = (args.data_dir.clone(), args.service.clone(), args.instance.clone(), args.bind);
+        let place = task::spawn_blocking(move || Place::make(settings)).await??;
+        let Place { data_dir, instance, app } = place;
+        let bearer = args.token.as_ref().filter(|token| !token.expose().is_empty());
+        let bearer = bearer.map(Bearer::new).transpose().context("--token, or BOWLINE_TOKEN, cannot be used")?;
+        let api = args.api.0;
+        let config = bearer.iter().cloned().fold(RemoteConfig::new(api), RemoteConfig::with_bearer);
+        let registry = bearer.iter().cloned().fold(RemoteRegistry::new(api), RemoteRegistry::with_bearer);
+        let (config, registry): (Arc<dyn ConfigManager>, _) = (Arc::new(config), Arc::new(registry));
+
+        let system = system(&Client::new(api), &data_dir, &out).await?;
+        let (identity, rotation) = join(args, system.clone(), &data_dir, &metrics)?;
+        if identity.chain().is_none() {
+            out.line(format!("{instance} joins {system} as {}", identity.id())).await;
+        }
+        identity.ready().await.context("the server lets it not join: make a token with `bowline mesh join`")?;
+
+        let (reporter, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, &metrics);
+        let spans = RemoteReporter::start(api, bearer, spans, &metrics);
+        let tracer = Tracer::new(args.service.as_str(), instance.as_str(), ParentBased::new(1.0), reporter);
+        let first = first_snapshot(&*config, &args.service, Some(&data_dir)).await?;
+        let discovery = Arc::new(Discovery::new(registry.clone(), Some(data_dir.join("discovery"))));
+        let settings = sidecar::Settings {
+            service: args.service.clone(),
+            instance: instance.clone(),
+            listen: args.listen,
+            app: app.clone(),
+            outbound: Outbound::Sidecar,
+            snapshot_dir: Some(data_dir),
+            identity,
+            discovery,
+            config,
+            tracer,
+            metrics,
+            first,
+        };
+        let sidecar = Sidecar::start(settings).await?.with_rotation(rotation);
+        let address = args.advertise.unwrap_or_else(|| process::reached_at(sidecar.addr()));
+        let child = Child::start(&args.command, environment(args, &instance, &app, &sidecar))?;
+        let mut described = Instance::new(instance.clone(), args.service.clone(), address.into());
+        described.version.clone_from(&args.version);
+        described.metadata.insert(METADATA_MESH.to_owned(), METADATA_MESH_MTLS.to_owned());
+        let member = Member::start(registry, described, app, args.check.clone());
+        out.line(format!("{instance} runs behind {address}, as {}", args.service)).await;
+        Ok(Self { child, member, sidecar, spans })
+    }
+
+    /// Leaves the registry, lets requests in flight finish, and then the command.
+    async fn drain(self, grace: Duration) -> ExitCode {
+        let Self { child, member, sidecar, spans } = self;
+        let until = time::now() + grace;
+        member.end().await;
+        sidecar.drain(grace).await;
+        let code = child.stop(until.saturating_duration_since(time::now())).await;
+        spans.flush(SPANS_END_MAX).await;
+        code
+    }
+}
+
+impl Place {
+    /// Makes the data folder, and finds out where the command is to listen.
+    fn make(
+        (data_dir, service, instance, bind): (Option<PathBuf>, ServiceName, Option<InstanceId>, Bind),
+    ) -> anyhow::Result<Self> {
+        let data_dir = data_dir.unwrap_or_else(|| PathBuf::from(format!(".bowline-sidecar-{service}")));
+        let data_dir = std::path::absolute(data_dir).context("cannot resolve the data folder")?;
+        let own = place::own_instance(&data_dir, service.as_str())?;
+        let app = match bind {
+            Bind::Unix => Address::Unix(socket(&data_dir)?),
+            Bind::Port => free_port()?.into(),
+        };
+        Ok(Self { data_dir, instance: instance.unwrap_or(own), app })
+    }
+}
+
+/// The command's socket, without what an earlier one left there.
+fn socket(data_dir: &Path) -> anyhow::Result<PathBuf> {
+    let path = data_dir.join("app.sock");
+    if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+        bail!("{} is too long for a socket's path: choose a shorter --data-dir, or --bind port", path.display());
+    }
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(path),
+    }
+}
+
+/// A port that is free now.
+fn free_port() -> anyhow::Result<SocketAddr> {
+    let listener = net::listen((Ipv4Addr::LOCALHOST, 0).into()).context("no port is free for the command")?;
+    listener.local_addr().context("no port is free for the command")
+}
+
+/// What the command is told.
+fn environment(args: &args::Sidecar, instance: &InstanceId, app: &Address, sidecar: &Sidecar) -> Vec<(String, String)> {
+    let own = [
+        ("BOWLINE_SERVICE", args.service.to_string()),
+        ("BOWLINE_INSTANCE", instance.to_string()),
+        ("BOWLINE_VERSION", args.version.clone()),
+        ("BOWLINE_LISTEN", app.to_string()),
+    ];
+    let port = match app {
+        Address::Tcp(addr) => Some(("PORT", addr.port().to_string())),
+        Address::Unix(_) => None,
+    };
+    let own = own.into_iter().chain(port).map(|(name, value)| (name.to_owned(), value));
+    sidecar.environment().into_iter().chain(own).collect()
+}
+
+/// The system that it joins: as the server says, or as it said before.
+async fn system(client: &Client, data_dir: &Path, out: &Outlet) -> anyhow::Result<ServiceName> {
+    let file = data_dir.join("system");
+    let mut is_waiting = false;
+    loop {
+        let error = match time::timeout(ASK_MAX, client.mesh_roots()).await {
+            Ok(Ok(told)) => {
+                let (path, text) = (file, told.system.to_string());
+                let kept = task::spawn_blocking(move || fs::replace_private(&path, text.as_bytes())).await?;
+                kept.with_context(|| format!("cannot use the data folder {}", data_dir.display()))?;
+                return Ok(told.system);
+            }
+            Ok(Err(error @ bowline_transport::ClientError::Answer { .. })) => bail!("{}", chain(&error)),
+            Ok(Err(error)) => chain(&error),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        let kept = fs::read_to_string(&file).ok().and_then(|text| ServiceName::new(text.trim()).ok());
+        if let Some(kept) = kept {
+            tracing::warn!(error, "the server is away: what it said before counts");
+            return Ok(kept);
+        }
+        if !std::mem::replace(&mut is_waiting, true) {
+            out.line(format!("the server does not answer, and nothing is on disk: waiting for it ({error})")).await;
+        }
+        time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// Its identity: the one on disk, or a new one by the join token.
+fn join(
+    args: &args::Sidecar,
+    system: ServiceName,
+    data_dir: &Path,
+    metrics: &metric::Registry,
+) -> anyhow::Result<(Identity, task::Guarded<()>)> {
+    let admission = Admission::Join { token: args.join.clone(), folder: Some(data_dir.to_owned()) };
+    let id = SpiffeId::new(system, Workload::Service(args.service.clone()));
+    let settings = bowline_identity::Settings { id, admission, metrics: metrics.clone() };
+    let issuer = Arc::new(RemoteIssuer::new(args.api.0));
+    Identity::start(settings, issuer).context("--join, or BOWLINE_JOIN, cannot be used")
+}
