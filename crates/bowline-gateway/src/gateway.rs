@@ -15,8 +15,11 @@ use bowline_transport::{PoolSettings, server};
 use tokio::sync::watch;
 
 use crate::{
-    Ask, Error, Explanation, Follow, FollowMesh, Handle, KeySetSettings, backends::REPORTER, mesh::security_of,
-    policies::Means, serving::Serving,
+    Ask, Error, Explanation, Follow, FollowMesh, Handle, KeySetSettings,
+    backends::REPORTER,
+    mesh::{security_of, steering_of},
+    policies::Means,
+    serving::Serving,
 };
 
 /// How a gateway listens.
@@ -95,6 +98,7 @@ impl Gateway {
         let engine = Engine::start(&engine, serving.snapshot(), &tracer, metrics)?;
         tracing::info!(addr = %engine.addr(), routes = table.routes.len(), workers, "gateway listens");
         let handle = Handle::new(serving, means, engine.switch());
+        handle.set_steering(&mesh.as_ref().map(steering_of).unwrap_or_default());
         Ok(Self { engine, handle, following: None, following_mesh: None })
     }
 

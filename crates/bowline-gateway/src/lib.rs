@@ -20,7 +20,8 @@
 //!
 //! - [`Gateway::follow`] serves by the table that the store holds; the [`LastGood`] one on disk is served
 //!   where the store cannot be asked.
-//! - [`Gateway::follow_mesh`] calls under TLS as the mesh demands, services that give their keys included.
+//! - [`Gateway::follow_mesh`] calls under TLS as the mesh demands, services that give their keys included, and steers
+//!   traffic between versions as is published.
 //!
 //! | status | reason | when |
 //! |---|---|---|

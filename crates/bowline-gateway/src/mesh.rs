@@ -1,6 +1,7 @@
-//! What a gateway does in the mesh: calls under TLS as its snapshot says.
+//! What a gateway does in the mesh: calls under TLS, and steers traffic, as its snapshot says.
 
 use std::{
+    collections::BTreeMap,
     fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,7 +10,7 @@ use std::{
 use bowline_config::{ConfigManager, Format, Version};
 use bowline_model::{
     ConfigKey, InstanceId, ServiceName,
-    mesh::{Mode, SNAPSHOT_FORMAT, Snapshot, Workload},
+    mesh::{Mode, SNAPSHOT_FORMAT, Snapshot, Steering, Workload},
 };
 use bowline_proxy::follow::{Follow, Kept, LastGood};
 use bowline_upstream::Security;
@@ -71,6 +72,12 @@ pub(crate) fn security_of(snapshot: &Snapshot) -> Security {
     }
 }
 
+/// How the traffic to services is steered by that snapshot, where it is.
+pub(crate) fn steering_of(snapshot: &Snapshot) -> BTreeMap<ServiceName, Steering> {
+    let steered = snapshot.outbound.iter().filter(|outbound| !outbound.steering.is_empty());
+    steered.map(|outbound| (outbound.target.clone(), outbound.steering.clone())).collect()
+}
+
 fn last_good(path: PathBuf) -> LastGood {
     LastGood { path, what: "mesh" }
 }
@@ -79,11 +86,13 @@ fn apply(version: &Version, handle: &Handle) -> Result<(), String> {
     if version.document.format != Format::Json {
         return Err("snapshots are written in JSON".to_owned());
     }
-    let security = security_of(&read(&version.document.text)?);
+    let snapshot = read(&version.document.text)?;
+    let security = security_of(&snapshot);
     if security != Security::Plain && !handle.has_identity() {
         return Err("this gateway has no identity to show in the mesh".to_owned());
     }
     handle.set_security(security);
+    handle.set_steering(&steering_of(&snapshot));
     Ok(())
 }
 

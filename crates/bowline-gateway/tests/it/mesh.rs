@@ -9,7 +9,7 @@ use bowline_gateway::{FollowMesh, Gateway, LastGoodMesh, Settings};
 use bowline_model::{
     ConfigKey, InstanceId, ServiceName,
     gateway::{JwtAlgorithm, JwtKeys, RouteTable},
-    mesh::{Authorization, Mode, SNAPSHOT_FORMAT, Snapshot, Workload},
+    mesh::{Authorization, Mode, Outbound, SNAPSHOT_FORMAT, Snapshot, Steering, Workload},
     policy::CallPolicy,
     route::Route,
 };
@@ -170,6 +170,33 @@ async fn what_is_published_decides_who_is_called_under_tls() {
     // The instance does not say that it takes TLS.
     meshed.publish_mode(Some(Mode::Permissive)).await;
     assert_eq!(meshed.status().await, 502);
+}
+
+#[tokio::test]
+async fn what_is_published_decides_which_version_is_called() {
+    let [one, two] = ["v1", "v2"].map(|version| HttpServer::start(move |_| Answer::Status(200, version.to_owned())));
+    let mut instances = [instance("order", "o-1", one.addr()), instance("order", "o-2", two.addr())];
+    for (instance, version) in instances.iter_mut().zip(["v1", "v2"]) {
+        instance.version = version.to_owned();
+    }
+    let registry = FakeRegistry::new(&instances);
+    let to = |version: &str| {
+        let steering = Steering { split: [(version.to_owned(), 1)].into(), mirror: None };
+        let outbound = Outbound { target: name("order"), policy: CallPolicy::default(), steering };
+        Snapshot { outbound: vec![outbound], ..snapshot(None) }
+    };
+    let meshed = Meshed::start(&registry, table(vec![route("order")]), None, Some(to("v1"))).await;
+    let answers = async || {
+        let mut answers = Vec::new();
+        for _ in 0..8 {
+            answers.push(get(meshed.gateway.addr(), "/order/1").await.2);
+        }
+        answers
+    };
+    assert_eq!(answers().await, ["v1"; 8]);
+    let said = meshed.publish(serde_json::to_string(&to("v2")).unwrap()).await;
+    assert_eq!(said.ack.outcome, Outcome::Applied);
+    assert_eq!(answers().await, ["v2"; 8]);
 }
 
 #[tokio::test]
