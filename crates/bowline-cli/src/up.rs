@@ -82,7 +82,13 @@ async fn start_platform(
         Listen::At(addr) => Some(addr),
         Listen::Off => None,
     };
-    let settings = platform::Settings { data_dir, api, traces_max: args.traces_max, grace: args.grace, ca_key: args.ca_key.clone() };
+    let settings = platform::Settings {
+        data_dir,
+        api,
+        traces_max: args.traces_max,
+        grace: args.grace,
+        ca_key: args.ca_key.clone(),
+    };
     Platform::start(settings, system, metrics).await
 }
 
