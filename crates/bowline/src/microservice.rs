@@ -7,9 +7,8 @@ use std::{
 
 use axum::Router;
 use bowline_config::ConfigManager;
-use bowline_identity::Issuer;
 use bowline_model::{Address, Code, ConfigKey, Instance, ServiceName};
-use bowline_provider_remote::{RemoteConfig, RemoteRegistry, RemoteReporter};
+use bowline_provider_remote::{RemoteConfig, RemoteIssuer, RemoteRegistry, RemoteReporter};
 use bowline_registry::{Discovery, Registry};
 use bowline_runtime::{BoxFuture, drain, metric, task, time::Duration};
 use bowline_telemetry::{ParentBased, Tracer};
@@ -152,11 +151,9 @@ impl Microservice {
             let config = settings.bearer.clone().into_iter().fold(config, RemoteConfig::with_bearer);
             Arc::new(config) as Arc<dyn ConfigManager>
         });
-        let member = settings
-            .mesh
-            .as_ref()
-            .zip(configuration.clone())
-            .map(|(mesh, config)| Member::join(&settings, mesh, config, issuer(mesh), &metrics));
+        let member = settings.mesh.as_ref().zip(configuration.clone()).map(|(mesh, config)| {
+            Member::join(&settings, mesh, config, Arc::new(RemoteIssuer::new(mesh.api.clone())), &metrics)
+        });
         let tls = member.as_ref().map(Member::client_tls);
         let pool = SharedPool::new(PoolSettings { tls, ..PoolSettings::default() });
         let (clients, ready) = (Mutex::default(), Vec::new());
@@ -338,21 +335,6 @@ impl Microservice {
         instance.version.clone_from(&self.settings.version);
         Some(Registration::start(registry, instance))
     }
-}
-
-/// Who gives the process its certificates.
-fn issuer(mesh: &settings::Mesh) -> Arc<dyn Issuer> {
-    let _ = &mesh.api;
-    struct Nobody;
-    impl Issuer for Nobody {
-        fn issue(
-            &self,
-            _: bowline_identity::Request,
-        ) -> BoxFuture<'_, Result<bowline_identity::Issued, bowline_identity::Error>> {
-            Box::pin(async { Err(bowline_identity::Error::Unavailable(Arc::new(std::io::Error::other("no issuer")))) })
-        }
-    }
-    Arc::new(Nobody)
 }
 
 /// Ends at SIGTERM or SIGINT.

@@ -7,7 +7,7 @@ use std::sync::{
 
 use bowline_model::{
     error::chain,
-    mesh::{Mode, Snapshot},
+    mesh::{Mode, Snapshot, Steering},
     policy::{CallPolicy, InvalidPolicy},
 };
 use bowline_upstream::{Security, Upstream};
@@ -66,8 +66,10 @@ impl Governed {
         let service = self.upstream.service();
         let Some(outbound) = snapshot.outbound.iter().find(|outbound| outbound.target == *service) else {
             tracing::debug!(%service, "the mesh knows of no call to it");
+            self.upstream.set_steering(Steering::default());
             return;
         };
+        self.upstream.set_steering(outbound.steering.clone());
         if let Err(error) = self.set_declared(outbound.policy.clone()) {
             let error = chain(&error);
             tracing::warn!(%service, error, "the mesh's policy contradicts the application's own, the last one stays");
