@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn bowlines_own_documents_are_an_administrators() {
-        for path in ["/v1/config/{namespace}/{name}", "/v1/config/{ns}/{name}/rollback"] {
+        for path in ["/v1/config/{namespace}/{name}", "/v1/config/{namespace}/{name}/rollback"] {
             for method in ["PUT", "POST", "DELETE", "PATCH"] {
                 for namespace in ["bowline", "bowline.service"] {
                     assert_eq!(demand(method, Some(path), Some(namespace)), GUARDED, "{method} {path}");
