@@ -205,7 +205,7 @@ async fn a_system_without_a_mesh_says_so() {
         ("POST", "/v1/mesh/join-tokens", json!({"workload": "gateway"}).to_string()),
     ] {
         let answer = fixture.ask_as(&root, method, target, body).await;
-        assert!(answer.problem(404, "not_found").contains("[mesh]"), "{method} {target}");
+        assert!(answer.problem(400, "failed_precondition").contains("[mesh]"), "{method} {target}");
     }
 }
 
