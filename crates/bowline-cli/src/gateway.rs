@@ -9,7 +9,7 @@ use std::{
 };
 
 use bowline_config::ConfigManager;
-use bowline_gateway::{Follow, Gateway, LastGood};
+use bowline_gateway::{Follow, FollowMesh, Gateway, LastGood};
 use bowline_model::{InstanceId, RouteTable, ServiceName, error::chain};
 use bowline_registry::Discovery;
 use bowline_runtime::{metric, task};
@@ -43,10 +43,28 @@ struct Followed {
     services: Option<Vec<ServiceName>>,
     instance: InstanceId,
     last_good: PathBuf,
+    /// How it is in the mesh, if it is.
+    joined: Option<Joined>,
+}
+
+/// How a gateway is in the mesh.
+struct Joined {
+    /// What renews its certificate.
+    rotation: task::Guarded<()>,
+    /// The version of the snapshot that it starts with.
+    version: Option<u64>,
+    /// Where the last good snapshot is kept, if anywhere.
+    last_good: Option<PathBuf>,
+}
+
+/// A gateway that takes requests, and what it needs for that.
+pub(crate) struct Open {
+    pub(crate) gateway: Gateway,
+    _rotation: Option<task::Guarded<()>>,
 }
 
 /// Opens a gateway by what is known, or by what was served before where that cannot be served any more.
-async fn open(parts: Parts, known: Known, followed: Followed) -> Result<Gateway, bowline_gateway::Error> {
+async fn open(parts: Parts, known: Known, followed: Followed) -> Result<Open, bowline_gateway::Error> {
     let Known { table, version, served } = known;
     let Parts { settings, discovery, tracer, metrics } = parts;
     let start = |table| {
@@ -63,10 +81,15 @@ async fn open(parts: Parts, known: Known, followed: Followed) -> Result<Gateway,
         }
         (started, _) => (started?, version),
     };
-    let Followed { config, services, instance, last_good } = followed;
+    let Followed { config, services, instance, last_good, joined } = followed;
     let service = ServiceName::new("gateway").expect("it is a name");
+    let rotation = joined.map(|Joined { rotation, version: runs, last_good }| {
+        let (config, instance, service) = (Arc::clone(&config), instance.clone(), service.clone());
+        gateway.follow_mesh(FollowMesh { config, instance, service, last_good, runs });
+        rotation
+    });
     gateway.follow(Follow { config, services, instance, service, last_good: Some(last_good), runs });
-    Ok(gateway)
+    Ok(Open { gateway, _rotation: rotation })
 }
 
 /// What a gateway served by last, if it is of use.

@@ -6,6 +6,7 @@ mod args;
 mod audit;
 mod brought;
 mod call;
+mod companions;
 mod config;
 mod credential;
 mod duration;

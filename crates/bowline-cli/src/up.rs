@@ -140,10 +140,14 @@ impl Running {
         }
         settings.grace = args.grace;
         settings.metrics = platform.metrics.clone();
+        let mesh = companions::mesh(&system, platform, &self.spans)?;
+        settings.companions = mesh.as_ref().map(|mesh| {
+            Arc::new(Sidecars::new(Arc::clone(mesh), system.clone())) as Arc<dyn Companions>
+        });
         let supervisor = Supervisor::start(system.clone(), settings, platform.node.registry(), events).await;
         let supervisor = self.supervisor.insert(supervisor.map_err(supervisor_error)?);
         supervisor.ready().await.map_err(supervisor_error)?;
-        self.gateway = gateway::open_beside(args, &system, platform, &self.spans).await?;
+        self.gateway = gateway::open_beside(args, &system, platform, &self.spans, mesh.as_deref()).await?;
         if let Some(gateway) = &self.gateway {
             // What is live is told, which may have come through the API.
             system.table = gateway.handle().table();

@@ -32,8 +32,8 @@ use self::stage::Stage;
 /// The service that is called.
 pub const SERVICE: &str = "callee";
 
-/// The longest that copies of requests are waited for.
-const MIRRORED_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is looked whether copies of requests have come: for at least five seconds.
+const MIRRORED_LOOKS_MAX: usize = 1000;
 
 /// One behaviour: what is there, what is done, what must come of it.
 #[derive(Debug, Clone, Deserialize)]
@@ -261,16 +261,15 @@ pub fn run<P: Path>(vector: &Vector, make: impl FnOnce(&CallPolicy, &[Instance])
 
 /// The requests that each instance got; copies of requests, for which no caller waits, are waited for.
 fn settled(stage: &Stage, vector: &Vector) -> BTreeMap<String, u64> {
-    let deadline = time::now() + MIRRORED_WITHIN;
-    loop {
-        let served = stage.served();
-        let is_expected = vector.served.as_ref().is_none_or(|expect| *expect == served);
-        if is_expected || vector.steering.mirror.is_none() || time::now() > deadline {
-            return served;
+    for _ in 0..MIRRORED_LOOKS_MAX {
+        let is_expected = vector.served.as_ref().is_none_or(|expect| *expect == stage.served());
+        if is_expected || vector.steering.mirror.is_none() {
+            break;
         }
         // tidy: sleep: other threads are polled, beside real sockets
         thread::sleep(Duration::from_millis(5));
     }
+    stage.served()
 }
 
 /// Makes a step's calls and counts what came of them.

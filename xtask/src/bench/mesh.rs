@@ -203,7 +203,10 @@ mod tests {
         let ids = ["mesh.pair.cpu.envoy", "mesh.pair.cpu_paced.envoy", "mesh.pair.p50.envoy", "mesh.pair.p99.envoy"];
         assert_eq!(rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ids);
         for (row, (ours, peer)) in rows.iter().zip([(60.0, 120.0), (90.0, 180.0), (100.0, 200.0), (200.0, 400.0)]) {
-            assert_eq!((row.ours, row.peer, row.ratio, row.budget), (ours, Some(peer), Some(0.5), Some(1.0)));
+            assert_eq!(
+                (Some(row.ours), row.peer, row.ratio, row.budget),
+                (Some(ours), Some(peer), Some(0.5), Some(1.0))
+            );
         }
     }
 }

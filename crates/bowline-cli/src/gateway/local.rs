@@ -1,20 +1,25 @@
 //! The gateway of `bowline up`, in the process of the control plane.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use bowline_gateway::Gateway;
-use bowline_model::{ConfigKey, InstanceId, System, parse};
+use bowline_mesh::Mesh;
+use bowline_model::{ConfigKey, InstanceId, System, mesh::Workload, parse};
 use bowline_registry::Discovery;
-use bowline_runtime::BoxFuture;
+use bowline_runtime::{BoxFuture, time};
 use bowline_server::Explainer;
 use bowline_telemetry::{ParentBased, Tracer};
 
-use super::{Followed, Known, Parts, open as open_by, served};
+use super::{Followed, Joined, Known, Parts, open as open_by, served};
 use crate::{
     args::{self, Listen},
     brought, explain,
     platform::{Platform, Spans},
 };
+
+/// The longest the gateway waits for its first certificate.
+const CERTIFICATE_MAX: Duration = Duration::from_secs(10);
 
 /// Opens it beside its node, which tells from then on what requests would meet there.
 pub(crate) async fn open(
@@ -22,6 +27,7 @@ pub(crate) async fn open(
     system: &System,
     platform: &Platform,
     spans: &Spans,
+    mesh: Option<&Mesh>,
 ) -> anyhow::Result<Option<Gateway>> {
     let Listen::At(listen) = args.gateway else { return Ok(None) };
     let Platform { data_dir, metrics, node, .. } = platform;
@@ -29,18 +35,35 @@ pub(crate) async fn open(
     if let Some(workers) = args.workers {
         settings.workers = usize::from(workers);
     }
+    let joined = match mesh {
+        Some(mesh) => Some(join(mesh, &mut settings).await?),
+        None => None,
+    };
     let instance = InstanceId::new("gateway-1").expect("it is an id");
     let tracer = Tracer::new("gateway", instance.as_str(), ParentBased::new(1.0), spans.reporter.clone());
     let discovery = Arc::new(Discovery::new(node.registry(), Some(data_dir.join("discovery").join("gateway"))));
     let parts = Parts { settings, discovery, tracer, metrics: metrics.clone() };
     let last_good = data_dir.join("routes.toml");
     let services = Some(brought::services(system));
-    let followed = Followed { config: node.config(), services, instance, last_good };
+    let followed = Followed { config: node.config(), services, instance, last_good, joined };
     let gateway = open_by(parts, known(system, &followed).await?, followed).await?;
     let handle = gateway.handle();
     let explainer = move |request| -> BoxFuture<'static, _> { Box::pin(explain::answer(handle.clone(), request)) };
     node.set_explainer(Explainer::new(explainer));
     Ok(Some(gateway))
+}
+
+/// Gives the gateway its identity, and what is published of the mesh for it.
+async fn join(mesh: &Mesh, settings: &mut bowline_gateway::Settings) -> anyhow::Result<Joined> {
+    let (identity, rotation) = mesh.identity(Workload::Gateway)?;
+    let ready = time::timeout(CERTIFICATE_MAX, identity.ready()).await;
+    ready.context("the gateway gets no certificate").and_then(|ready| Ok(ready?))?;
+    let published = mesh.config.get_config(&ConfigKey::snapshot(&Workload::Gateway)).await?;
+    let version = published.as_ref().map(|published| published.number);
+    let snapshot = published.map(|published| published.document.read()).transpose()?;
+    settings.pool.tls = Some(identity.client_tls());
+    settings.mesh = snapshot;
+    Ok(Joined { rotation, version, last_good: None })
 }
 
 /// What was published through the API since the file last changed, or what the file says.

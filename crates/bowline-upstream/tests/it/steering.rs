@@ -63,7 +63,7 @@ fn keeping(id: &str, protocol: Protocol, seen: &Seen) -> Callee {
 async fn until(what: &str, is_so: impl Fn() -> bool) {
     let waiting = async {
         while !is_so() {
-            task::yield_now().await
+            task::yield_now().await;
         }
     };
     time::timeout(HANGING / 2, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
