@@ -131,7 +131,11 @@ mod tests {
     #[test]
     fn who_takes_requests_is_asked_first() {
         let instance = |id: &str, health| {
-            let mut instance = Instance::new(id.parse().unwrap(), "order".parse().unwrap(), std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into());
+            let mut instance = Instance::new(
+                id.parse().unwrap(),
+                "order".parse().unwrap(),
+                std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into(),
+            );
             instance.health = health;
             instance
         };

@@ -6,6 +6,7 @@ mod standalone;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use bowline_config::ConfigManager;
@@ -61,6 +62,14 @@ struct Joined {
 pub(crate) struct Open {
     pub(crate) gateway: Gateway,
     _rotation: Option<task::Guarded<()>>,
+}
+
+impl Open {
+    /// Stops accepting, lets what is in flight finish, and cuts what is left after `grace`.
+    pub(crate) async fn drain(self, grace: Duration) -> bool {
+        let Self { gateway, _rotation } = self;
+        gateway.drain(grace).await
+    }
 }
 
 /// Opens a gateway by what is known, or by what was served before where that cannot be served any more.

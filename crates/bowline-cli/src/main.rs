@@ -14,6 +14,7 @@ mod events;
 mod explain;
 mod fault;
 mod gateway;
+mod joining;
 mod key;
 mod mesh;
 mod outlet;

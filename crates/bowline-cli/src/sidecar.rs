@@ -16,16 +16,14 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use bowline_config::ConfigManager;
-use bowline_identity::{Admission, Identity};
 use bowline_mesh::sidecar::{self, Sidecar, first_snapshot};
 use bowline_model::{
     Address, Instance, InstanceId, ServiceName,
-    error::chain,
     instance::{METADATA_MESH, METADATA_MESH_MTLS},
-    mesh::{SpiffeId, Workload},
+    mesh::Workload,
     system::Outbound,
 };
-use bowline_provider_remote::{Bearer, Client, RemoteConfig, RemoteIssuer, RemoteRegistry, RemoteReporter};
+use bowline_provider_remote::{Bearer, RemoteConfig, RemoteRegistry, RemoteReporter};
 use bowline_registry::Discovery;
 use bowline_runtime::{fs, metric, net, task, time};
 use bowline_telemetry::{ParentBased, Tracer};
@@ -33,15 +31,12 @@ use bowline_telemetry::{ParentBased, Tracer};
 use self::{child::Child, member::Member};
 use crate::{
     args::{self, Bind},
+    joining::Joining,
     outlet::Outlet,
     place,
     process::{self, Process},
 };
 
-/// How long the server may take to say what system it is of, before what is on disk counts.
-const ASK_MAX: Duration = Duration::from_secs(3);
-/// The wait before it is asked again.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Spans that wait to be sent, at most.
 const SPANS_WAITING_MAX: usize = 20_000;
 /// How long the last spans may take to be sent.
@@ -100,12 +95,9 @@ impl Running {
         let registry = bearer.iter().cloned().fold(RemoteRegistry::new(api), RemoteRegistry::with_bearer);
         let (config, registry): (Arc<dyn ConfigManager>, _) = (Arc::new(config), Arc::new(registry));
 
-        let system = system(&Client::new(api), &data_dir, &out).await?;
-        let (identity, rotation) = join(args, system.clone(), &data_dir, &metrics)?;
-        if identity.chain().is_none() {
-            out.line(format!("{instance} joins {system} as {}", identity.id())).await;
-        }
-        identity.ready().await.context("the server lets it not join: make a token with `bowline mesh join`")?;
+        let workload = Workload::Service(args.service.clone());
+        let joining = Joining { api, workload, token: &args.join, data_dir: &data_dir };
+        let (identity, rotation) = joining.join(&instance, &metrics, &out).await?;
 
         let (reporter, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, &metrics);
         let spans = RemoteReporter::start(api, bearer, spans, &metrics);
@@ -199,46 +191,4 @@ fn environment(args: &args::Sidecar, instance: &InstanceId, app: &Address, sidec
     };
     let own = own.into_iter().chain(port).map(|(name, value)| (name.to_owned(), value));
     sidecar.environment().into_iter().chain(own).collect()
-}
-
-/// The system that it joins: as the server says, or as it said before.
-async fn system(client: &Client, data_dir: &Path, out: &Outlet) -> anyhow::Result<ServiceName> {
-    let file = data_dir.join("system");
-    let mut is_waiting = false;
-    loop {
-        let error = match time::timeout(ASK_MAX, client.mesh_roots()).await {
-            Ok(Ok(told)) => {
-                let (path, text) = (file, told.system.to_string());
-                let kept = task::spawn_blocking(move || fs::replace_private(&path, text.as_bytes())).await?;
-                kept.with_context(|| format!("cannot use the data folder {}", data_dir.display()))?;
-                return Ok(told.system);
-            }
-            Ok(Err(error @ bowline_transport::ClientError::Answer { .. })) => bail!("{}", chain(&error)),
-            Ok(Err(error)) => chain(&error),
-            Err(_) => "no answer in time".to_owned(),
-        };
-        let kept = fs::read_to_string(&file).ok().and_then(|text| ServiceName::new(text.trim()).ok());
-        if let Some(kept) = kept {
-            tracing::warn!(error, "the server is away: what it said before counts");
-            return Ok(kept);
-        }
-        if !std::mem::replace(&mut is_waiting, true) {
-            out.line(format!("the server does not answer, and nothing is on disk: waiting for it ({error})")).await;
-        }
-        time::sleep(ASK_AGAIN).await;
-    }
-}
-
-/// Its identity: the one on disk, or a new one by the join token.
-fn join(
-    args: &args::Sidecar,
-    system: ServiceName,
-    data_dir: &Path,
-    metrics: &metric::Registry,
-) -> anyhow::Result<(Identity, task::Guarded<()>)> {
-    let admission = Admission::Join { token: args.join.clone(), folder: Some(data_dir.to_owned()) };
-    let id = SpiffeId::new(system, Workload::Service(args.service.clone()));
-    let settings = bowline_identity::Settings { id, admission, metrics: metrics.clone() };
-    let issuer = Arc::new(RemoteIssuer::new(args.api.0));
-    Identity::start(settings, issuer).context("--join, or BOWLINE_JOIN, cannot be used")
 }

@@ -1,23 +1,24 @@
 //! `bowline up`: a whole system in one process tree, from its file to its drain.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use bowline_gateway::Gateway;
 use bowline_model::System;
 use bowline_provider_remote::wire::Role;
 use bowline_runtime::{
     net,
     time::{self, Instant},
 };
-use bowline_supervisor::{Event, Supervisor, workspace};
+use bowline_supervisor::{Companions, Event, Supervisor, workspace};
 use tokio::sync::mpsc;
 
 use crate::{
     UNUSABLE,
     args::{self, Listen},
     brought::Brought,
-    events, gateway,
+    companions::{self, Sidecars},
+    events,
+    gateway::{self, Open},
     outlet::Outlet,
     platform::{self, Platform, Spans},
     problems::{self, Loaded},
@@ -94,7 +95,7 @@ async fn start_platform(
 
 /// Everything that runs, started as far as it came. Dropping it ends it all at once.
 struct Running {
-    gateway: Option<Gateway>,
+    gateway: Option<Open>,
     supervisor: Option<Supervisor>,
     spans: Spans,
     platform: Platform,
@@ -141,21 +142,20 @@ impl Running {
         settings.grace = args.grace;
         settings.metrics = platform.metrics.clone();
         let mesh = companions::mesh(&system, platform, &self.spans)?;
-        settings.companions = mesh.as_ref().map(|mesh| {
-            Arc::new(Sidecars::new(Arc::clone(mesh), system.clone())) as Arc<dyn Companions>
-        });
+        settings.companions =
+            mesh.as_ref().map(|mesh| Arc::new(Sidecars::new(Arc::clone(mesh), system.clone())) as Arc<dyn Companions>);
         let supervisor = Supervisor::start(system.clone(), settings, platform.node.registry(), events).await;
         let supervisor = self.supervisor.insert(supervisor.map_err(supervisor_error)?);
         supervisor.ready().await.map_err(supervisor_error)?;
         self.gateway = gateway::open_beside(args, &system, platform, &self.spans, mesh.as_deref()).await?;
         if let Some(gateway) = &self.gateway {
             // What is live is told, which may have come through the API.
-            system.table = gateway.handle().table();
+            system.table = gateway.gateway.handle().table();
         }
         let ready = summary::Ready {
             system: &system,
             took: time::now() - begun,
-            gateway: self.gateway.as_ref().map(Gateway::addr),
+            gateway: self.gateway.as_ref().map(|open| open.gateway.addr()),
             api: platform.node.addr(),
             data_dir: &platform.data_dir,
         };

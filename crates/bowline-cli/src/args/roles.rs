@@ -43,6 +43,10 @@ pub(crate) struct Gateway {
     /// Where to keep what is served by while the server is away; of this gateway alone
     #[arg(long, value_name = "DIR", default_value = ".bowline-gateway")]
     pub(crate) data_dir: PathBuf,
+    /// The one-time token that `bowline mesh join gateway` printed, where the system has a mesh; it also seals what
+    /// is kept on disk, so it is the same at each start
+    #[arg(long, value_name = "TOKEN", env = "BOWLINE_JOIN", hide_env_values = true, value_parser = secret)]
+    pub(crate) join: Option<Secret>,
     /// How many threads carry the traffic [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: Option<u16>,

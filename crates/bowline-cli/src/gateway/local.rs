@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use bowline_gateway::Gateway;
 use bowline_mesh::Mesh;
 use bowline_model::{ConfigKey, InstanceId, System, mesh::Workload, parse};
 use bowline_registry::Discovery;
@@ -11,7 +10,7 @@ use bowline_runtime::{BoxFuture, time};
 use bowline_server::Explainer;
 use bowline_telemetry::{ParentBased, Tracer};
 
-use super::{Followed, Joined, Known, Parts, open as open_by, served};
+use super::{Followed, Joined, Known, Open, Parts, open as open_by, served};
 use crate::{
     args::{self, Listen},
     brought, explain,
@@ -28,7 +27,7 @@ pub(crate) async fn open(
     platform: &Platform,
     spans: &Spans,
     mesh: Option<&Mesh>,
-) -> anyhow::Result<Option<Gateway>> {
+) -> anyhow::Result<Option<Open>> {
     let Listen::At(listen) = args.gateway else { return Ok(None) };
     let Platform { data_dir, metrics, node, .. } = platform;
     let mut settings = bowline_gateway::Settings::new(listen);
@@ -47,7 +46,7 @@ pub(crate) async fn open(
     let services = Some(brought::services(system));
     let followed = Followed { config: node.config(), services, instance, last_good, joined };
     let gateway = open_by(parts, known(system, &followed).await?, followed).await?;
-    let handle = gateway.handle();
+    let handle = gateway.gateway.handle();
     let explainer = move |request| -> BoxFuture<'static, _> { Box::pin(explain::answer(handle.clone(), request)) };
     node.set_explainer(Explainer::new(explainer));
     Ok(Some(gateway))

@@ -4,17 +4,19 @@ use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use bowline_config::{ConfigManager, Error};
-use bowline_gateway::{Gateway, LastGood};
-use bowline_model::{Code, ConfigKey, RouteTable, error::chain, parse};
+use bowline_gateway::{LastGood, LastGoodMesh};
+use bowline_identity::Identity;
+use bowline_model::{Code, ConfigKey, RouteTable, error::chain, mesh::Workload, parse};
 use bowline_provider_remote::{Bearer, RemoteConfig, RemoteRegistry, RemoteReporter};
 use bowline_registry::Discovery;
 use bowline_runtime::{task, time};
 use bowline_telemetry::{ParentBased, Tracer};
 
-use super::{Followed, Known, Parts, open, served};
+use super::{Followed, Joined, Known, Open, Parts, open, served};
 use crate::{
     admin::Admin,
     args,
+    joining::Joining,
     outlet::Outlet,
     place,
     process::{self, Process, STOPPING},
@@ -59,7 +61,7 @@ async fn follow(args: &args::Gateway, process: &mut Process) -> anyhow::Result<(
 
 /// What runs. Dropping it ends it all at once.
 struct Running {
-    gateway: Gateway,
+    gateway: Open,
     admin: Option<Admin>,
     spans: RemoteReporter,
 }
@@ -90,15 +92,23 @@ impl Running {
         if let Some(workers) = args.workers {
             settings.workers = usize::from(workers);
         }
+        let joined = match &args.join {
+            Some(token) => {
+                let joining = Joining { api, workload: Workload::Gateway, token, data_dir: &data_dir };
+                let joined = joining.join(&instance, &metrics, &out).await?;
+                Some(take_part(&*config, joined, &data_dir, &mut settings).await?)
+            }
+            None => None,
+        };
         let parts = Parts { settings, discovery, tracer, metrics };
         let last_good = data_dir.join("routes.toml");
         let (known, is_told) = learn(&*config, &last_good, args, &out).await?;
-        let followed = Followed { config, services: None, instance, last_good };
+        let followed = Followed { config, services: None, instance, last_good, joined };
         let gateway = open(parts, known, followed).await?;
-        let table = gateway.handle().table();
+        let table = gateway.gateway.handle().table();
         let ready = summary::GatewayReady {
             took: time::now() - begun,
-            gateway: gateway.addr(),
+            gateway: gateway.gateway.addr(),
             server: args.api.0,
             is_server_away: !is_told,
             admin: admin.as_ref().map(Admin::addr),
@@ -117,6 +127,34 @@ impl Running {
         spans.flush(SPANS_END_MAX).await;
         drop(admin);
     }
+}
+
+/// Gives the gateway its identity, and the snapshot of the mesh that the server has for it, or that it acted by
+/// last.
+///
+/// # Errors
+/// When there is neither, or what is on disk cannot be read.
+async fn take_part(
+    config: &dyn ConfigManager,
+    (identity, rotation): (Identity, task::Guarded<()>),
+    data_dir: &Path,
+    settings: &mut bowline_gateway::Settings,
+) -> anyhow::Result<Joined> {
+    let path = data_dir.join("mesh.json");
+    let asked = time::timeout(ASK_MAX, config.get_config(&ConfigKey::snapshot(&Workload::Gateway))).await;
+    let (snapshot, version) = match asked.unwrap_or(Err(Error::Unavailable(None))) {
+        Ok(Some(published)) => (published.document.read()?, published.number),
+        Ok(None) => bail!("the server has nothing published for gateways of its mesh: is it that of another system?"),
+        Err(error) => {
+            let read = path.clone();
+            let kept = task::spawn_blocking(move || LastGoodMesh::read(&read)).await??;
+            let LastGoodMesh { snapshot, version } = kept.with_context(|| chain(&error))?;
+            (snapshot, version)
+        }
+    };
+    settings.pool.tls = Some(identity.client_tls());
+    settings.mesh = Some(snapshot);
+    Ok(Joined { rotation, version: Some(version), last_good: Some(path) })
 }
 
 /// What the server says of the routes, or what was served by last; and whether the server said it.
