@@ -92,13 +92,12 @@ fn file_name(id: &InstanceId) -> String {
 
 fn elsewhere(data_dir: &Path) -> PathBuf {
     let hash = hash(data_dir.as_os_str().as_encoded_bytes());
-    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_dir() && dir.is_absolute()) {
-        Some(dir) => dir.join(format!("bowline-{hash:016x}")),
-        None => {
-            let user = rustix::process::geteuid().as_raw();
-            std::env::temp_dir().join(format!("bowline-{user}-{hash:016x}"))
-        }
+    let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute() && dir.is_dir());
+    if let Some(own) = own {
+        return own.join(format!("bowline-{hash:016x}"));
     }
+    let user = rustix::process::geteuid().as_raw();
+    std::env::temp_dir().join(format!("bowline-{user}-{hash:016x}"))
 }
 
 /// Makes a folder of ours alone where others may write too: one that is another's is not taken.
@@ -111,7 +110,7 @@ fn make_private(dir: &Path) -> io::Result<()> {
     let found = rustix::fs::lstat(dir)?;
     let is_dir = FileType::from_raw_mode(found.st_mode).is_dir();
     let is_ours = found.st_uid == rustix::process::geteuid().as_raw();
-    let is_private = Mode::from_raw_mode(found.st_mode).bits() & 0o077 == 0;
+    let is_private = !Mode::from_raw_mode(found.st_mode).intersects(Mode::RWXG | Mode::RWXO);
     if is_dir && is_ours && is_private {
         return Ok(());
     }
@@ -139,7 +138,7 @@ mod tests {
         let dir = bowline_testkit::temp_dir();
         let sockets = Sockets::make(dir.path(), &[id("order-1")]).unwrap();
         assert_eq!(sockets.path(&id("order-1")), dir.path().join("sockets/order-1.sock"));
-        let mode = fs::metadata(&dir.path().join("sockets")).unwrap().permissions().mode();
+        let mode = fs::metadata(dir.path().join("sockets")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
 
         let deep = dir.path().join("d".repeat(100));

@@ -273,6 +273,24 @@ mod tests {
     }
 
     #[test]
+    fn a_mesh_is_joined_with_all_that_it_takes() {
+        let join = format!("bwj_{}_{}", "0".repeat(64), "1".repeat(32));
+        let all =
+            [("BOWLINE_JOIN", join.as_str()), ("BOWLINE_SYSTEM", "shop"), ("BOWLINE_API", "http://127.0.0.1:7117")];
+        let settings = Settings::from_vars("order", vars(&all)).unwrap();
+        assert_eq!(settings.mesh.as_ref().unwrap().system.as_str(), "shop");
+        assert!(!format!("{settings:?}").contains(&join));
+        for (without, at) in [(1, "BOWLINE_SYSTEM"), (2, "BOWLINE_API")] {
+            let mut some = all.to_vec();
+            some.remove(without);
+            assert_eq!(Settings::from_vars("order", vars(&some)).unwrap_err().variable, at);
+        }
+        assert!(Settings::from_vars("order", vars(&all[1..])).unwrap().mesh.is_none());
+        let broken = [("BOWLINE_JOIN", "bwj_1"), all[1], all[2]];
+        assert_eq!(Settings::from_vars("order", vars(&broken)).unwrap_err().variable, "BOWLINE_JOIN");
+    }
+
+    #[test]
     fn a_token_is_not_printed() {
         let settings = Settings::from_vars("order", vars(&[("BOWLINE_TOKEN", "bwl_ab_cd")])).unwrap();
         assert!(settings.bearer.is_some());

@@ -71,3 +71,26 @@ impl Own {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(timeout: u64) -> CallPolicy {
+        CallPolicy { timeout: Duration::from_secs(timeout), ..CallPolicy::default() }
+    }
+
+    #[test]
+    fn what_the_application_set_stays_whatever_is_declared() {
+        let mut policies = Policies::new(policy(1));
+        policies.set_own(Own { retry: Some(None), ..Own::default() });
+        let declared = CallPolicy { breaker: None, ..policy(2) };
+        assert_eq!(policies.with_declared(&declared), CallPolicy { retry: None, ..declared.clone() });
+        policies.set_declared(declared.clone());
+        // The last word of the application counts, and a whole policy is a word about all of it.
+        policies.set_own(Own::all(policy(3)));
+        assert_eq!(policies.with_declared(&policy(4)), policy(3));
+        policies.set_own(Own { timeout: Some(Duration::from_secs(5)), ..Own::default() });
+        assert_eq!(policies.with_declared(&declared), policy(5));
+    }
+}

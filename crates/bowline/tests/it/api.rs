@@ -16,7 +16,8 @@ use axum::{
 };
 use bowline_model::{Instance, InstanceId, ServiceName};
 use bowline_provider_remote::wire::{
-    Heartbeat, HeartbeatAnswers, HeartbeatBatch, InstanceList, Registered, Registration, SpanBatch, WatchEvent,
+    CertificateRequest, Heartbeat, HeartbeatAnswers, HeartbeatBatch, InstanceList, IssuedCertificate, Registered,
+    Registration, SpanBatch, WatchEvent,
 };
 use bowline_runtime::{net, task};
 use bowline_telemetry::SpanData;
@@ -25,7 +26,7 @@ use futures_util::stream;
 use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
 
-use crate::support::BOUND;
+use crate::{mesh::Authority, support::BOUND};
 
 /// The stand-in. Dropping it closes its port and its connections.
 pub(crate) struct Api {
@@ -48,6 +49,8 @@ struct Inner {
     events: Vec<WatchEvent>,
     spans: Vec<SpanData>,
     heartbeats: usize,
+    /// Who gives certificates; nobody does without.
+    authority: Option<Arc<Authority>>,
     /// Watches opened, by service.
     watched: Vec<String>,
 }
@@ -77,6 +80,7 @@ impl Api {
             .route("/v1/instances/{id}", put(register).delete(deregister))
             .route("/v1/heartbeats", post(heartbeats))
             .route("/v1/spans", post(take_spans))
+            .route("/v1/mesh/certificates", post(certify))
             .with_state(shared.clone());
         let accepting = task::spawn(async move {
             // Of its own, so that connections end with it.
@@ -107,6 +111,11 @@ impl Api {
 
     pub(crate) fn instances(&self) -> Vec<Instance> {
         self.state().instances.clone()
+    }
+
+    /// Gives certificates from now on.
+    pub(crate) fn certify_by(&self, authority: &Arc<Authority>) {
+        self.state().authority = Some(authority.clone());
     }
 
     /// Whether anybody was registered, ever.
@@ -250,4 +259,10 @@ async fn heartbeats(State(shared): Shares, Json(batch): Json<HeartbeatBatch>) ->
 async fn take_spans(State(shared): Shares, Json(batch): Json<SpanBatch>) -> StatusCode {
     shared.state.lock().unwrap().spans.extend(batch.spans);
     StatusCode::NO_CONTENT
+}
+
+async fn certify(State(shared): Shares, Json(request): Json<CertificateRequest>) -> Result<Response, StatusCode> {
+    let authority = shared.state.lock().unwrap().authority.clone().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    let issued = authority.certify(&request.workload, &request.csr.0);
+    Ok(Json(IssuedCertificate::from(issued)).into_response())
 }

@@ -9,6 +9,7 @@ mod discovery;
 mod drain;
 mod errors;
 mod health;
+mod mesh;
 mod policy;
 mod registration;
 mod subject;

@@ -2,7 +2,7 @@
 
 use axum::{Router, routing::get};
 use bowline_model::Address;
-use bowline_runtime::{fs, net, task};
+use bowline_runtime::{net, task};
 use tokio::sync::oneshot;
 
 use crate::{
