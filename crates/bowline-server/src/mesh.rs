@@ -82,7 +82,7 @@ pub(crate) async fn join(
 ) -> Result<impl IntoResponse, ApiError> {
     let Json(wire::NewJoinToken { workload, ttl }) = body?;
     let ttl = ttl.unwrap_or(JOIN_TTL);
-    let token = mesh(&shared)?.authority.new_join(&workload, ttl).await.map_err(of)?;
+    let token = mesh(&shared)?.authority.new_join(&workload, ttl).await.map_err(|error| of(&error))?;
     let created = wire::CreatedJoinToken { workload, token, ttl };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(created)))
 }
@@ -106,7 +106,7 @@ pub(crate) async fn issue(
     mesh.check_rate(peer.map(|peer| peer.ip()))?;
     let Json(request) = body?;
     let request: Request = request.into_request().map_err(|rule| ApiError::new(Code::Unprocessable, rule))?;
-    let issued = mesh.authority.issue(request).await.map_err(of)?;
+    let issued = mesh.authority.issue(request).await.map_err(|error| of(&error))?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(wire::IssuedCertificate::from(issued))))
 }
 
@@ -125,7 +125,7 @@ pub(crate) async fn roots(State(shared): State<Shared>) -> Result<Json<wire::Mes
 pub(crate) async fn status(State(shared): State<Shared>) -> Result<Json<wire::MeshStatus>, ApiError> {
     let authority = &mesh(&shared)?.authority;
     let mut workloads = snapshots(&*shared.config).await?;
-    for (workload, certificates) in authority.certificates().await.map_err(of)? {
+    for (workload, certificates) in authority.certificates().await.map_err(|error| of(&error))? {
         let about = workloads.entry(workload.clone()).or_insert_with(|| unknown(workload));
         about.certificates = certificates.len();
         about.expires_unix_ms = certificates.iter().map(|Certificate { expires_unix_ms, .. }| *expires_unix_ms).min();
@@ -181,10 +181,10 @@ fn mesh(shared: &Shared) -> Result<&Mesh, ApiError> {
     })
 }
 
-fn of(error: Error) -> ApiError {
-    match &error {
+fn of(error: &Error) -> ApiError {
+    match error {
         Error::Refused { code, detail } => {
-            tracing::debug!(%code, error = chain(&error), "certificate or join token was refused");
+            tracing::debug!(%code, error = chain(error), "certificate or join token was refused");
             ApiError::new(*code, detail)
         }
         error => ApiError::of(error.code(), error),
