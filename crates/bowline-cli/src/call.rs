@@ -131,7 +131,8 @@ mod tests {
     #[test]
     fn who_takes_requests_is_asked_first() {
         let instance = |id: &str, health| {
-            let mut instance = Instance::new(id.parse().unwrap(), "order".parse().unwrap(), ([127, 0, 0, 1], 1).into());
+            let mut instance =
+                Instance::new(id.parse().unwrap(), "order".parse().unwrap(), "127.0.0.1:1".parse().unwrap());
             instance.health = health;
             instance
         };
