@@ -3,6 +3,7 @@
 //! A bench returns [`Row`]s; this frame prints them, writes them and judges their budgets.
 
 mod idle;
+mod mesh;
 mod proxy;
 
 use std::{fs, process::ExitStatus};
@@ -33,6 +34,8 @@ pub(crate) struct Arguments {
 enum Name {
     /// Memory, time to ready and CPU of `bowline up` on an empty system.
     Idle,
+    /// CPU and delay that a pair of sidecars with mutual TLS adds, beside a pair of Envoys.
+    Mesh,
     /// CPU per proxied request, beside Debian's nginx.
     Proxy,
 }
@@ -114,6 +117,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
     let context = Context { workspace, is_long: arguments.long };
     let (name, rows) = match arguments.name {
         Name::Idle => ("idle", idle::run(&context)?),
+        Name::Mesh => ("mesh", mesh::run(&context)?),
         Name::Proxy => ("proxy", proxy::run(&context)?),
     };
     let path = write(workspace, name, &rows)?;

@@ -29,6 +29,14 @@ pub(crate) const FOR_PROXY_BENCH: &[Package] = &[
     Package { name: "wrk", program: "wrk", why: "the load that the proxy is measured under" },
 ];
 
+/// What the bench of the mesh needs, beside Envoy, which it gets from `PyPI`.
+pub(crate) const FOR_MESH_BENCH: &[Package] = &[
+    Package { name: "nginx-light", program: "nginx", why: "the service behind the sidecars" },
+    Package { name: "wrk", program: "wrk", why: "the load that the sidecars are measured under" },
+    Package { name: "openssl", program: "openssl", why: "the certificates of the peer" },
+    Package { name: "python3-pip", program: "pip3", why: "the peer is a package of PyPI" },
+];
+
 /// A component of the Rust toolchain that the checks call.
 const COMPONENTS: [(&str, &str); 2] = [("rustfmt", "fmt"), ("clippy", "clippy")];
 
@@ -122,7 +130,7 @@ mod tests {
 
     #[test]
     fn every_package_says_why() {
-        for package in FOR_TESTS.iter().chain(FOR_PROXY_BENCH) {
+        for package in FOR_TESTS.iter().chain(FOR_PROXY_BENCH).chain(FOR_MESH_BENCH) {
             assert!(!package.why.is_empty() && !package.program.contains('/'), "{package:?}");
         }
     }

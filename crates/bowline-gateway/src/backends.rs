@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use bowline_model::{ServiceName, mesh::Steering, route::Route};
 use bowline_proxy::Fed;
 use bowline_registry::Discovery;
-use bowline_runtime::metric::Registry;
-use bowline_upstream::Upstream;
+use bowline_upstream::{Security, Upstream};
+
+use crate::policies::Means;
 
 /// Who says so in metrics.
 pub(crate) const REPORTER: &str = "gateway";
@@ -22,7 +23,7 @@ pub(crate) struct Backends {
 
 impl Backends {
     /// The upstreams of these routes: those that `self` has already, with their state, and new ones.
-    pub(crate) fn renew(&mut self, routes: &[Route], discovery: &Discovery, metrics: &Registry) {
+    pub(crate) fn renew(&mut self, routes: &[Route], means: &Means) {
         let mut next = BTreeMap::new();
         for route in routes {
             for backend in &route.backends {
@@ -30,7 +31,9 @@ impl Backends {
                 let fed = next.remove(&key).or_else(|| self.fed.remove(&key));
                 let fed = fed.unwrap_or_else(|| {
                     let service = backend.service.clone();
-                    Fed::new(Upstream::new(service, route.policy.clone(), REPORTER, metrics), discovery)
+                    let upstream = Upstream::new(service, route.policy.clone(), REPORTER, &means.metrics);
+                    upstream.set_security(*means.security.borrow());
+                    Fed::new(upstream, &means.discovery)
                 });
                 fed.upstream().set_policy(route.policy.clone());
                 self.steer(&backend.service, &fed);
@@ -50,6 +53,13 @@ impl Backends {
 
     fn steer(&self, service: &ServiceName, fed: &Fed) {
         fed.upstream().set_steering(self.steering.get(service).cloned().unwrap_or_default());
+    }
+
+    /// Has all of them call under TLS as that says.
+    pub(crate) fn set_security(&self, security: Security) {
+        for fed in self.fed.values() {
+            fed.upstream().set_security(security);
+        }
     }
 
     /// Waits until discovery knows each service, and passes on what it knows.

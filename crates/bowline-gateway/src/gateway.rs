@@ -2,15 +2,24 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use bowline_model::{ServiceName, gateway::RouteTable, mesh::Steering};
+use bowline_model::{
+    ServiceName,
+    gateway::RouteTable,
+    mesh::{self, Steering},
+};
 use bowline_proxy::Engine;
 use bowline_registry::Discovery;
 use bowline_runtime::{metric::Registry, task, time};
 use bowline_telemetry::Tracer;
 use bowline_transport::{PoolSettings, server};
+use tokio::sync::watch;
 
 use crate::{
-    Ask, Error, Explanation, Follow, Handle, KeySetSettings, backends::REPORTER, policies::Means, serving::Serving,
+    Ask, Error, Explanation, Follow, FollowMesh, Handle, KeySetSettings,
+    backends::REPORTER,
+    mesh::{security_of, steering_of},
+    policies::Means,
+    serving::Serving,
 };
 
 /// How a gateway listens.
@@ -25,8 +34,11 @@ pub struct Settings {
     pub trusts_forwarded: bool,
     /// The bounds of each worker's listener; its `metrics` and `grace` are the gateway's to set.
     pub server: server::Settings,
-    /// The bounds of each worker's connections to instances; its `metrics` are the gateway's to set.
+    /// The bounds of each worker's connections to instances; its `metrics` are the gateway's to set. Its `tls`
+    /// is the gateway's identity in the mesh, by which services are asked for keys, too.
     pub pool: PoolSettings,
+    /// What it acts by in the mesh until [`Gateway::follow_mesh`] is told; none: as without a mesh.
+    pub mesh: Option<mesh::Snapshot>,
     /// How the keys are kept current that tokens are checked with.
     pub key_sets: KeySetSettings,
 }
@@ -36,7 +48,7 @@ impl Settings {
     pub fn new(listen: SocketAddr) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let (server, pool) = (server::Settings::default(), PoolSettings::default());
-        Self { listen, workers, trusts_forwarded: false, server, pool, key_sets: KeySetSettings::default() }
+        Self { listen, workers, trusts_forwarded: false, server, pool, mesh: None, key_sets: KeySetSettings::default() }
     }
 }
 
@@ -49,6 +61,7 @@ pub struct Gateway {
     engine: Engine,
     handle: Handle,
     following: Option<task::Guarded<()>>,
+    following_mesh: Option<task::Guarded<()>>,
 }
 
 impl Gateway {
@@ -73,10 +86,11 @@ impl Gateway {
         tracer: Tracer,
         metrics: &Registry,
     ) -> Result<Self, Error> {
-        let Settings { listen, workers, trusts_forwarded, server, pool, key_sets } = settings;
+        let Settings { listen, workers, trusts_forwarded, server, pool, mesh, key_sets } = settings;
         let engine = bowline_proxy::Settings::new(listen, REPORTER);
         let engine = bowline_proxy::Settings { workers, trusts_forwarded, server, pool, ..engine };
-        let means = Means { discovery, metrics: metrics.clone(), key_sets };
+        let security = watch::Sender::new(mesh.as_ref().map(security_of).unwrap_or_default());
+        let means = Means { discovery, metrics: metrics.clone(), key_sets, tls: engine.pool.tls.clone(), security };
         let serving = Serving::new(&table, &means)?;
         if time::timeout(SETTLE_MAX, serving.settle(&means.discovery)).await.is_err() {
             tracing::warn!("gateway starts before the registry said where its services are");
@@ -84,7 +98,8 @@ impl Gateway {
         let engine = Engine::start(&engine, serving.snapshot(), &tracer, metrics)?;
         tracing::info!(addr = %engine.addr(), routes = table.routes.len(), workers, "gateway listens");
         let handle = Handle::new(serving, means, engine.switch());
-        Ok(Self { engine, handle, following: None })
+        handle.set_steering(&mesh.as_ref().map(steering_of).unwrap_or_default());
+        Ok(Self { engine, handle, following: None, following_mesh: None })
     }
 
     /// The address it listens on, with the port it got.
@@ -133,6 +148,15 @@ impl Gateway {
         self.following = Some(task::Guarded::new(task::spawn(follow.run(self.handle()))));
     }
 
+    /// Acts by what is published of the mesh for gateways from now on, `bowline.mesh/gateway`, until the gateway
+    /// ends; what is followed of it so far is no longer. As [`Gateway::follow`] else.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn follow_mesh(&mut self, follow: FollowMesh) {
+        self.following_mesh = Some(task::Guarded::new(task::spawn(follow.run(self.handle()))));
+    }
+
     /// Stops accepting, lets what is in flight finish, and cuts what is left after `grace`.
     ///
     /// Answers whether everything finished in time. Idle connections are closed at once.
@@ -140,8 +164,8 @@ impl Gateway {
     /// # Cancel safety
     /// Dropping the future cuts what is in flight.
     pub async fn drain(self, grace: Duration) -> bool {
-        let Self { engine, handle: _, following } = self;
-        drop(following);
+        let Self { engine, handle: _, following, following_mesh } = self;
+        drop((following, following_mesh));
         let is_finished = engine.drain(grace).await;
         if !is_finished {
             tracing::warn!(?grace, "requests were cut when the gateway's grace was over");

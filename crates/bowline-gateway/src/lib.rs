@@ -20,6 +20,8 @@
 //!
 //! - [`Gateway::follow`] serves by the table that the store holds; the [`LastGood`] one on disk is served
 //!   where the store cannot be asked.
+//! - [`Gateway::follow_mesh`] calls under TLS as the mesh demands, services that give their keys included, and steers
+//!   traffic between versions as is published.
 //!
 //! | status | reason | when |
 //! |---|---|---|
@@ -36,6 +38,7 @@ mod explain;
 mod follow;
 mod gateway;
 mod limit;
+mod mesh;
 mod middleware;
 mod policies;
 mod serving;
@@ -46,5 +49,6 @@ pub use explain::{Ask, AuthState, BackendState, Demands, Explanation, InstanceSt
 pub use follow::{Follow, LastGood};
 pub use gateway::{Gateway, SETTLE_MAX, Settings};
 pub use limit::{Caller, RateLimiter};
+pub use mesh::{FollowMesh, LastGoodMesh};
 pub use middleware::Middleware;
 pub use serving::Handle;

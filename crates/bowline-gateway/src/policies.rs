@@ -9,6 +9,9 @@ use bowline_model::{
 };
 use bowline_registry::Discovery;
 use bowline_runtime::metric::Registry;
+use bowline_transport::ClientTls;
+use bowline_upstream::Security;
+use tokio::sync::watch;
 
 use crate::{
     Error,
@@ -29,6 +32,10 @@ pub(crate) struct Means {
     pub(crate) discovery: Arc<Discovery>,
     pub(crate) metrics: Registry,
     pub(crate) key_sets: KeySetSettings,
+    /// How connections are made to who demands TLS.
+    pub(crate) tls: Option<ClientTls>,
+    /// Which instances do.
+    pub(crate) security: watch::Sender<Security>,
 }
 
 /// What is kept from one route table to the next, where the next has the same of it.
@@ -136,7 +143,7 @@ impl Policies {
         let jwks = if let Some((_, jwks)) = self.key_sets.iter().find(of_source) {
             Arc::clone(jwks)
         } else {
-            let source = Source::new(&policy.keys, &means.discovery)?.ok_or(PolicyError::Algorithms)?;
+            let source = Source::new(&policy.keys, means)?.ok_or(PolicyError::Algorithms)?;
             Arc::new(Jwks::new(source, means.key_sets, &means.metrics))
         };
         key_sets.push((policy.keys.clone(), Arc::clone(&jwks)));

@@ -8,7 +8,7 @@ use std::{
 use bowline_model::{ServiceName, gateway::RouteTable, mesh::Steering, route::Route};
 use bowline_proxy::{Filter, Snapshot, Switch, matcher::Matcher};
 use bowline_registry::Discovery;
-use bowline_upstream::Upstream;
+use bowline_upstream::{Security, Upstream};
 
 use crate::{
     Ask, Error, Explanation,
@@ -79,6 +79,20 @@ impl Handle {
         self.lock().backends.set_steering(steering);
     }
 
+    /// Replaces which instances are called under TLS, for calls that begin from now on, and for whoever is
+    /// asked for keys. TLS needs [`PoolSettings::tls`](bowline_transport::PoolSettings::tls) of the gateway's
+    /// settings: without, those that demand it cannot be reached.
+    pub fn set_security(&self, security: Security) {
+        let serving = self.lock();
+        self.0.means.security.send_if_modified(|current| std::mem::replace(current, security) != security);
+        serving.backends.set_security(security);
+    }
+
+    /// Whether there is anything to call under TLS with.
+    pub(crate) fn has_identity(&self) -> bool {
+        self.0.means.tls.is_some()
+    }
+
     /// Says what would become of a request now, by the same matcher, authenticators and limits that
     /// requests meet. Nothing is sent, and nothing is taken from a limit.
     ///
@@ -133,7 +147,7 @@ fn serve(
 ) -> Result<(Policies, Arc<Current>), Error> {
     let matcher = match_routes(&table.routes)?;
     let (policies, chains) = policies.renew(table, means)?;
-    backends.renew(&table.routes, &means.discovery, &means.metrics);
+    backends.renew(&table.routes, means);
     let upstream_of = |route: &Route, backend| backends.get(route, backend);
     let snapshot = Snapshot::new(matcher, &table.routes, REPORTER, &means.metrics, upstream_of);
     let filter = |chain: &Arc<Chain>| (!chain.is_empty()).then(|| Arc::clone(chain) as Arc<dyn Filter>);

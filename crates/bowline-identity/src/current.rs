@@ -23,8 +23,10 @@ impl Current {
     pub(crate) fn new(id: &SpiffeId, key: Key, issued: Issued, now: SystemTime) -> Result<Self, Error> {
         let Issued { chain, roots } = issued;
         let roots = Roots::new(roots)?;
-        roots.verify(&chain, now)?;
-        let leaf = &chain[0];
+        let leaf = chain.first().ok_or_else(|| Error::certificate("there is none"))?;
+        let validity = Validity::of(leaf)?;
+        // Where our clock is behind the issuer's, it counts soon, and for others already.
+        roots.verify(&chain, now.max(validity.not_before))?;
         let named = peer_id(leaf)?;
         if named != *id {
             return Err(Error::certificate(format!("it is for `{named}`, not for `{id}`")));
@@ -32,7 +34,6 @@ impl Current {
         if certificate::read(leaf)?.public_key().raw != key.public_der()? {
             return Err(Error::certificate("it is for another key"));
         }
-        let validity = Validity::of(leaf)?;
         let ders = chain.iter().cloned().map(CertificateDer::from).collect();
         let certified = Arc::new(CertifiedKey::new(ders, key.for_tls()?));
         Ok(Self { key, chain, roots, validity, certified })

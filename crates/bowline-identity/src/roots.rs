@@ -65,7 +65,7 @@ impl Roots {
         between: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
-        self.clients.verify_client_cert(leaf, between, now).map(|_| ())
+        self.clients.verify_client_cert(leaf, between, now).map(|_| ()).map_err(of_chain)
     }
 
     /// Verifies a server's certificate; its name is another matter.
@@ -83,12 +83,21 @@ impl Roots {
             now,
             algorithms,
         )
+        .map_err(of_chain)
     }
 }
 
 impl fmt::Debug for Roots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Roots").field("count", &self.ders.len()).finish_non_exhaustive()
+    }
+}
+
+/// A root of the same name that signed nothing of it is an unknown one: another system's of that name.
+fn of_chain(error: rustls::Error) -> rustls::Error {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => CertificateError::UnknownIssuer.into(),
+        error => error,
     }
 }
 
@@ -109,7 +118,7 @@ pub(crate) fn in_words(error: &rustls::Error) -> String {
     use CertificateError as E;
     let rustls::Error::InvalidCertificate(error) = error else { return error.to_string() };
     match error {
-        E::UnknownIssuer | E::BadSignature => "it is signed by an authority that is not this system's".to_owned(),
+        E::UnknownIssuer => "it is signed by an authority that is not this system's".to_owned(),
         E::ExpiredContext { time, not_after } => {
             format!("it expired {} s ago", time.as_secs().saturating_sub(not_after.as_secs()))
         }

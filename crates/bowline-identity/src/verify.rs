@@ -201,7 +201,7 @@ fn reason(error: &rustls::Error) -> &'static str {
     use CertificateError as E;
     match error {
         rustls::Error::InvalidCertificate(error) => match error {
-            E::UnknownIssuer | E::BadSignature => "foreign_authority",
+            E::UnknownIssuer => "foreign_authority",
             E::Expired | E::ExpiredContext { .. } => "expired",
             E::NotValidYet | E::NotValidYetContext { .. } => "not_yet_valid",
             E::NotValidForName | E::NotValidForNameContext { .. } => "other_name",

@@ -12,8 +12,11 @@
 //! | 400 | `bad_path` | the path can be read as another one: see below |
 //! | 400 | `upgrade_unsupported`, `connect_unsupported` | the client asks for a WebSocket or a tunnel |
 //! | 403 | `not_admitted` | the listener [admits](Admits) others only |
+//! | 400 | `proxy_form` | what is not addressed as to an HTTP proxy came to [one](Addressed::AsProxy) |
+//! | 403 | `egress_not_declared` | no route has the host that a call is [for](Addressed): it is not declared |
 //! | 404 | `no_route` | no route has the host and path |
 //! | 405 | `method_not_allowed` | a route has them, with other methods: `Allow` says which |
+//! | 407 | `proxy_credentials` | the HTTP proxy demands its [secret](ProxySecret): `Proxy-Authenticate` |
 //! | 413 | `body_too_large` | the body exceeds the route's `body_max` |
 //! | 499 | `client_gone` | never sent; the status in spans and metrics when the client left first |
 //! | 502 | `upstream_reset`, `upstream_malformed` | the answer broke off, or is no HTTP |
@@ -33,8 +36,13 @@
 //! A request that fails through no fault of the client is logged, at most once a second for each route
 //! and reason; the next line has the count of those left out.
 //!
+//! It serves as a gateway and as a sidecar, which differ in their [`Settings`]: by which [`Listener`]s requests
+//! come, [who](Peers) the clients are and what of what they say is believed, which [`Spans`] are reported. What
+//! it acts by is followed with [`follow`].
+//!
 //! Every response carries `x-trace-id`. Headers named `x-bowline-…` are Bowline's own and are taken
-//! away from requests and answers that pass. An `Upgrade` other than to WebSocket is ignored, as RFC 9110
+//! away from requests and answers that pass, but for what [peers](Peers) of the mesh may say, and for the reason
+//! of a refusal by whom is called under mutual TLS: that is a sidecar, which lets no service claim one. An `Upgrade` other than to WebSocket is ignored, as RFC 9110
 //! 7.8 allows.
 
 mod body;

@@ -73,9 +73,8 @@ impl Mesh {
 #[utoipa::path(post, path = "/v1/mesh/join-tokens", tag = "mesh", request_body = wire::NewJoinToken,
     responses(
         (status = 201, description = "made; this is the only answer that holds it", body = wire::CreatedJoinToken),
-        (status = 400, description = "there are too many that nobody used"),
+        (status = 400, description = "there are too many that nobody used, or this system has no mesh"),
         (status = 401, description = "no token, or a bad one"), (status = 403, description = "not an administrator's"),
-        (status = 404, description = "this system has no mesh"),
         (status = 422, description = "a field breaks its rule")))]
 pub(crate) async fn join(
     State(shared): State<Shared>,
@@ -94,9 +93,8 @@ pub(crate) async fn join(
 #[utoipa::path(post, path = "/v1/mesh/certificates", tag = "mesh", request_body = wire::CertificateRequest,
     responses(
         (status = 200, body = wire::IssuedCertificate),
-        (status = 400, description = "the certificate request cannot be read, or is not signed by its key"),
+        (status = 400, description = "the certificate request cannot be read, or is not signed by its key; or this system has no mesh"),
         (status = 401, description = "the proof is not good: the token is unknown, used or expired, the certificate is another authority's, expired or another workload's"),
-        (status = 404, description = "this system has no mesh"),
         (status = 429, description = "too many requests from this address")))]
 pub(crate) async fn issue(
     State(shared): State<Shared>,
@@ -114,7 +112,7 @@ pub(crate) async fn issue(
 
 /// The roots that the workloads of this system believe.
 #[utoipa::path(get, path = "/v1/mesh/roots", tag = "mesh",
-    responses((status = 200, body = wire::MeshRoots), (status = 404, description = "this system has no mesh")))]
+    responses((status = 200, body = wire::MeshRoots), (status = 400, description = "this system has no mesh")))]
 pub(crate) async fn roots(State(shared): State<Shared>) -> Result<Json<wire::MeshRoots>, ApiError> {
     let authority = &mesh(&shared)?.authority;
     let roots = wire::ders(authority.roots());
@@ -123,7 +121,7 @@ pub(crate) async fn roots(State(shared): State<Shared>) -> Result<Json<wire::Mes
 
 /// Who acts by which snapshot, and whose certificates are good.
 #[utoipa::path(get, path = "/v1/mesh/status", tag = "mesh",
-    responses((status = 200, body = wire::MeshStatus), (status = 404, description = "this system has no mesh")))]
+    responses((status = 200, body = wire::MeshStatus), (status = 400, description = "this system has no mesh")))]
 pub(crate) async fn status(State(shared): State<Shared>) -> Result<Json<wire::MeshStatus>, ApiError> {
     let authority = &mesh(&shared)?.authority;
     let mut workloads = snapshots(&*shared.config).await?;
@@ -179,7 +177,7 @@ fn unknown(workload: Workload) -> wire::MeshWorkload {
 fn mesh(shared: &Shared) -> Result<&Mesh, ApiError> {
     shared.mesh.as_deref().ok_or_else(|| {
         let detail = "this system has no mesh: add the table [mesh] to its bowline.toml, and start it anew";
-        ApiError::new(Code::NotFound, detail)
+        ApiError::new(Code::FailedPrecondition, detail)
     })
 }
 

@@ -137,12 +137,14 @@ impl Fate {
         while let Some(current) = cause {
             if let Some(error) = current.downcast_ref::<h2::Error>() {
                 return match error.reason() {
-                    _ if error.get_io().is_some_and(stream::is_refused) => Self::Refused,
                     _ if !error.is_remote() => Self::Unknown,
                     _ if error.is_go_away() => Self::Goodbye,
                     Some(h2::Reason::REFUSED_STREAM) => Self::Refused,
                     _ => Self::Unknown,
                 };
+            }
+            if current.downcast_ref().is_some_and(stream::is_refused) {
+                return Self::Refused;
             }
             cause = current.source();
         }

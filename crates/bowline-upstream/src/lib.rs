@@ -10,9 +10,9 @@ mod call;
 mod error;
 mod member;
 mod metrics;
-mod security;
 mod mirror;
 mod pick;
+mod security;
 mod split;
 mod upstream;
 #[cfg(any(test, feature = "vectors"))]

@@ -20,7 +20,7 @@ pub enum Security {
 
 impl Security {
     /// Where and how an instance of that service is dialled.
-    pub(crate) fn endpoint(self, service: &ServiceName, instance: &Instance) -> Endpoint {
+    pub fn endpoint(self, service: &ServiceName, instance: &Instance) -> Endpoint {
         Endpoint { tls: self.demands(instance).then(|| service.clone()), ..Endpoint::from(instance) }
     }
 

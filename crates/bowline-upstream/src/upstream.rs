@@ -28,9 +28,9 @@ use crate::{
     error::Error,
     member::{BreakerRules, Member},
     metrics::Metrics,
-    security::Security,
     mirror::{Mirror, UnderWay},
     pick::{Picked, Search, Tried},
+    security::Security,
     split::Split,
 };
 

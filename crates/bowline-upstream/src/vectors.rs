@@ -20,6 +20,7 @@ use std::{
 };
 
 use bowline_model::{Health, Instance, mesh::Steering, policy::CallPolicy, units};
+use bowline_runtime::time;
 use bowline_transport::Body;
 use bytes::Bytes;
 use http::Request;
@@ -260,11 +261,11 @@ pub fn run<P: Path>(vector: &Vector, make: impl FnOnce(&CallPolicy, &[Instance])
 
 /// The requests that each instance got; copies of requests, for which no caller waits, are waited for.
 fn settled(stage: &Stage, vector: &Vector) -> BTreeMap<String, u64> {
-    let deadline = std::time::Instant::now() + MIRRORED_WITHIN;
+    let deadline = time::now() + MIRRORED_WITHIN;
     loop {
         let served = stage.served();
         let is_expected = vector.served.as_ref().is_none_or(|expect| *expect == served);
-        if is_expected || vector.steering.mirror.is_none() || std::time::Instant::now() > deadline {
+        if is_expected || vector.steering.mirror.is_none() || time::now() > deadline {
             return served;
         }
         // tidy: sleep: other threads are polled, beside real sockets

@@ -1,10 +1,13 @@
 //! Calls to other services: found, balanced, guarded by a breaker, retried, timed out, traced.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod governed;
+mod policies;
+
+use std::sync::Arc;
 
 use bowline_model::{
     Code, Instance, ServiceName,
-    mesh::Steering,
+    mesh::Snapshot,
     policy::{BreakerPolicy, CallPolicy, InvalidPolicy, RetryPolicy},
 };
 use bowline_registry::Discovery;
@@ -25,6 +28,10 @@ use http_body_util::{BodyExt, Limited};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
+use crate::mesh::Member;
+use governed::Governed;
+use policies::Own;
+
 /// The largest answer read into memory.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;
 
@@ -43,6 +50,14 @@ pub enum Error {
         /// What the last attempt met.
         #[source]
         source: bowline_upstream::Error,
+    },
+    /// The process cannot show the mesh who it is.
+    #[error("call to {service} failed: {reason}")]
+    NoIdentity {
+        /// Who was to be called.
+        service: ServiceName,
+        /// Why not.
+        reason: String,
     },
     /// An answer that is no success.
     #[error("{service} answered {status}{}", detail_of(problem.as_deref()))]
@@ -83,7 +98,7 @@ impl Error {
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Status { status, .. } => Some(*status),
-            Self::Call { .. } | Self::Answer { .. } | Self::Request { .. } => None,
+            Self::Call { .. } | Self::NoIdentity { .. } | Self::Answer { .. } | Self::Request { .. } => None,
         }
     }
 
@@ -91,6 +106,7 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Call { source, .. } => source.code(),
+            Self::NoIdentity { .. } => Code::Unavailable,
             Self::Status { problem: Some(problem), .. } => problem.code,
             Self::Status { status, .. } => code_of_status(*status),
             Self::Answer { .. } => Code::BadGateway,
@@ -106,8 +122,9 @@ impl Error {
 
 /// Calls one other service. Cheap to clone; all clones share instances, breakers and budget.
 ///
-/// The policy is that of the declared call in `bowline.toml`, until it is replaced: by a document
-/// of configuration, for example.
+/// The policy is that of the declared call in `bowline.toml`, which in a mesh may change while the
+/// process runs. What the application replaces of it, by a document of configuration for example, stays
+/// the application's.
 ///
 /// ```no_run
 /// # use bowline::{Microservice, policy::RetryPolicy};
@@ -134,12 +151,11 @@ pub struct ServiceClient(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     service: ServiceName,
-    upstream: Arc<Upstream>,
-    /// Held while the policy is read to be changed.
-    changing: Mutex<()>,
+    governed: Arc<Governed>,
     instances: watch::Receiver<Arc<[Instance]>>,
-    /// Whether the upstream was told of instances, ever.
+    /// Whether the upstream was told of instances, ever, and in a mesh had what calls need.
     has_begun: watch::Receiver<bool>,
+    member: Option<Member>,
     pool: SharedPool,
     tracer: Tracer,
     metrics: metric::Registry,
@@ -154,14 +170,26 @@ impl ServiceClient {
         pool: SharedPool,
         tracer: Tracer,
         metrics: metric::Registry,
+        member: Option<Member>,
     ) -> Self {
-        let upstream = Upstream::new(service.clone(), policy, "client", &metrics);
+        let upstream = Upstream::new(service.clone(), policy.clone(), "client", &metrics);
+        let governed = Arc::new(Governed::new(upstream, policy, member.is_some()));
         let instances = discovery.instances(&service);
         let (begun, has_begun) = watch::channel(false);
-        let follow = Guarded::new(task::spawn(follow(upstream.clone(), instances.clone(), begun)));
-        let changing = Mutex::default();
-        let inner = Inner { service, upstream, changing, instances, has_begun, pool, tracer, metrics, _follow: follow };
-        Self(Arc::new(inner))
+        let follower =
+            Follower { governed: governed.clone(), instances: instances.clone(), begun, member: member.clone() };
+        let follow = Guarded::new(task::spawn(follower.run()));
+        Self(Arc::new(Inner {
+            service,
+            governed,
+            instances,
+            has_begun,
+            member,
+            pool,
+            tracer,
+            metrics,
+            _follow: follow,
+        }))
     }
 
     /// A GET of that path.
@@ -187,7 +215,7 @@ impl ServiceClient {
 
     /// The policy now.
     pub fn policy(&self) -> CallPolicy {
-        self.0.upstream.policy()
+        self.0.governed.upstream().policy()
     }
 
     /// Replaces the policy, for calls of every clone that begin from now on. What it does to
@@ -196,7 +224,7 @@ impl ServiceClient {
     /// # Errors
     /// When it makes no sense; then nothing is changed.
     pub fn set_policy(&self, policy: CallPolicy) -> Result<(), InvalidPolicy> {
-        self.change(|changed| *changed = policy)
+        self.0.governed.set_own(Own::all(policy))
     }
 
     /// Replaces when a failed attempt is tried again, or that it is at all; see
@@ -205,7 +233,7 @@ impl ServiceClient {
     /// # Errors
     /// When it makes no sense; then nothing is changed.
     pub fn set_retry(&self, retry: Option<RetryPolicy>) -> Result<(), InvalidPolicy> {
-        self.change(|changed| changed.retry = retry)
+        self.0.governed.set_own(Own { retry: Some(retry), ..Own::default() })
     }
 
     /// Whether [`ServiceClient::set_retry`] would take that.
@@ -213,7 +241,7 @@ impl ServiceClient {
     /// # Errors
     /// When it would not.
     pub fn check_retry(&self, retry: Option<&RetryPolicy>) -> Result<(), InvalidPolicy> {
-        CallPolicy { retry: retry.cloned(), ..self.policy() }.check()
+        self.0.governed.check_own(&Own { retry: Some(retry.cloned()), ..Own::default() })
     }
 
     /// Replaces when an instance is left alone, or that it is at all; see
@@ -222,7 +250,7 @@ impl ServiceClient {
     /// # Errors
     /// When it makes no sense; then nothing is changed.
     pub fn set_breaker(&self, breaker: Option<BreakerPolicy>) -> Result<(), InvalidPolicy> {
-        self.change(|changed| changed.breaker = breaker)
+        self.0.governed.set_own(Own { breaker: Some(breaker), ..Own::default() })
     }
 
     /// Replaces the time that a whole call has; see [`ServiceClient::set_policy`].
@@ -230,41 +258,61 @@ impl ServiceClient {
     /// # Errors
     /// When it makes no sense, by itself or beside the rest; then nothing is changed.
     pub fn set_timeout(&self, timeout: Duration) -> Result<(), InvalidPolicy> {
-        self.change(|changed| changed.timeout = timeout)
-    }
-
-    /// Steers calls of every clone that begin from now on between the service's versions; see
-    /// [`Upstream::set_steering`].
-    #[expect(dead_code, reason = "the followed snapshot will tell it")]
-    pub(crate) fn set_steering(&self, steering: Steering) {
-        self.0.upstream.set_steering(steering);
-    }
-
-    fn change(&self, change: impl FnOnce(&mut CallPolicy)) -> Result<(), InvalidPolicy> {
-        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut policy = self.policy();
-        change(&mut policy);
-        policy.check()?;
-        self.0.upstream.set_policy(policy);
-        Ok(())
+        self.0.governed.set_own(Own { timeout: Some(timeout), ..Own::default() })
     }
 }
 
-/// Keeps the upstream's instances what discovery says.
-async fn follow(
-    upstream: Arc<Upstream>,
-    mut instances: watch::Receiver<Arc<[Instance]>>,
-    has_begun: watch::Sender<bool>,
-) {
-    loop {
-        let now = instances.borrow_and_update().clone();
-        upstream.set_instances(&now);
-        if !now.is_empty() {
-            has_begun.send_replace(true);
+/// Keeps what calls go by what discovery and the mesh say.
+struct Follower {
+    governed: Arc<Governed>,
+    instances: watch::Receiver<Arc<[Instance]>>,
+    begun: watch::Sender<bool>,
+    member: Option<Member>,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        let mut snapshots = self.member.as_ref().map(Member::snapshot);
+        loop {
+            let is_told = snapshots.as_mut().is_none_or(|snapshots| self.take(snapshots));
+            let now = self.instances.borrow_and_update().clone();
+            self.governed.upstream().set_instances(&now);
+            let standing = self.member.as_ref().map_or(Ok(()), Member::standing);
+            if is_told && standing.is_ok() && !now.is_empty() {
+                self.begun.send_replace(true);
+            }
+            let decided = async {
+                match (&self.member, standing) {
+                    (Some(member), Err(_)) if !*self.begun.borrow() => member.decided().await,
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = self.instances.changed() => if changed.is_err() { return },
+                () = changed(snapshots.as_mut()) => {}
+                () = decided => {}
+            }
         }
-        if instances.changed().await.is_err() {
-            return;
-        }
+    }
+
+    /// Acts by the snapshot now; whether there is one.
+    fn take(&self, snapshots: &mut watch::Receiver<Option<Arc<Snapshot>>>) -> bool {
+        let snapshot = snapshots.borrow_and_update().clone();
+        snapshot.is_some_and(|snapshot| {
+            self.governed.take(&snapshot);
+            true
+        })
+    }
+}
+
+/// Waits for a change, of what changes.
+async fn changed<T>(watched: Option<&mut watch::Receiver<T>>) {
+    let has_changed = match watched {
+        Some(watched) => watched.changed().await.is_ok(),
+        None => false,
+    };
+    if !has_changed {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -338,7 +386,7 @@ impl Inner {
             self.tracer.start(format!("{} {}", request.method(), self.service), SpanKind::Client, current::context());
         span.set(names::HTTP_REQUEST_METHOD, request.method().as_str().to_owned());
         span.set(names::URL_PATH, request.uri().path().to_owned());
-        let own = Deadline::after(begun, self.upstream.policy().timeout);
+        let own = Deadline::after(begun, self.governed.upstream().policy().timeout);
         let deadline = current_deadline().map_or(own, |callers| own.earliest(callers)).instant();
         let result = self.exchange(request, &mut span, deadline).await;
         let code = match &result {
@@ -361,7 +409,8 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Response<bytes::Bytes>, Error> {
         self.first_instances(deadline).await;
-        let response = self.upstream.call(&self.pool, request, span, Some(deadline)).await;
+        self.may_call()?;
+        let response = self.governed.upstream().call(&self.pool, request, span, Some(deadline)).await;
         let response = response.map_err(|source| Error::Call { service: self.service.clone(), source })?;
         let (head, body) = response.into_parts();
         let broken = |source| Error::Answer { service: self.service.clone(), source };
@@ -377,8 +426,14 @@ impl Inner {
         }
     }
 
-    /// Waits for the first instances, so that a process may call right after its start. Once there
-    /// were some, a service without any is told at once.
+    /// Whether the process is who it has to be for this call.
+    fn may_call(&self) -> Result<(), Error> {
+        let standing = self.member.as_ref().filter(|_| self.governed.demands_identity()).map(Member::standing);
+        standing.unwrap_or(Ok(())).map_err(|reason| Error::NoIdentity { service: self.service.clone(), reason })
+    }
+
+    /// Waits for the first instances, and in a mesh for the certificate, so that a process may call right after
+    /// its start. Once there were some, a service without any is told at once.
     async fn first_instances(&self, deadline: Instant) {
         let mut has_begun = self.has_begun.clone();
         if *has_begun.borrow() {

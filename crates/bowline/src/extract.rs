@@ -1,5 +1,6 @@
 //! Extractors whose refusals are problem documents: 400 for what cannot be read, 422 for what makes no sense.
 
+mod caller;
 mod subject;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -8,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::HandlerError;
 
+pub use caller::Caller;
 pub use subject::{SUBJECT_BYTES_MAX, Subject};
 
 /// A JSON body, in and out.

@@ -3,7 +3,9 @@
 //! A service is an axum application. [`Microservice`] gives it health, metrics, tracing, graceful
 //! stop and registration; [`Microservice::client`] gives it clients that discover, balance, break,
 //! retry, time out and trace by the policy declared in `bowline.toml`; [`Microservice::config`] gives
-//! it a [`Config`], a document of configuration as a value that changes while it runs.
+//! it a [`Config`], a document of configuration as a value that changes while it runs. Told to join a mesh
+//! (`BOWLINE_JOIN`), it calls with a certificate of its own, as the mesh says; an
+//! [extractor](extract::Caller) tells handlers who calls.
 //!
 //! ```no_run
 //! use axum::{Router, extract::State, routing::get};
@@ -25,6 +27,7 @@ pub mod client;
 pub mod config;
 mod error;
 pub mod extract;
+mod mesh;
 mod microservice;
 mod registration;
 mod serve;

@@ -2,16 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use axum::Router;
 use bowline_config::ConfigManager;
 use bowline_model::{Address, Code, ConfigKey, Instance, ServiceName};
-use bowline_provider_remote::{RemoteConfig, RemoteRegistry, RemoteReporter};
+use bowline_provider_remote::{RemoteConfig, RemoteIssuer, RemoteRegistry, RemoteReporter};
 use bowline_registry::{Discovery, Registry};
-use bowline_runtime::{BoxFuture, drain, metric, net, task, time::Duration};
+use bowline_runtime::{BoxFuture, drain, metric, task, time::Duration};
 use bowline_telemetry::{ParentBased, Tracer};
 use bowline_transport::{PoolSettings, SharedPool};
 use serde::de::DeserializeOwned;
@@ -19,6 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     ServiceClient,
     config::{self, Config},
+    mesh::Member,
     registration::Registration,
     serve,
     settings::{self, Settings},
@@ -46,7 +46,7 @@ pub enum Error {
     #[error("cannot listen on {addr} (BOWLINE_LISTEN)")]
     Listen {
         /// The address.
-        addr: SocketAddr,
+        addr: Address,
         /// What the system says.
         #[source]
         source: std::io::Error,
@@ -91,6 +91,8 @@ pub struct Microservice {
     discovery: Arc<Discovery>,
     registry: Option<Arc<RemoteRegistry>>,
     configuration: Option<Arc<dyn ConfigManager>>,
+    /// Its place in the mesh, if it is in one.
+    member: Option<Member>,
     pool: SharedPool,
     clients: Mutex<BTreeMap<ServiceName, ServiceClient>>,
     ready: Vec<ReadyCheck>,
@@ -149,10 +151,14 @@ impl Microservice {
             let config = settings.bearer.clone().into_iter().fold(config, RemoteConfig::with_bearer);
             Arc::new(config) as Arc<dyn ConfigManager>
         });
-        let pool = SharedPool::new(PoolSettings::default());
+        let member = settings.mesh.as_ref().zip(configuration.clone()).map(|(mesh, config)| {
+            Member::join(&settings, mesh, config, Arc::new(RemoteIssuer::new(mesh.api.clone())), &metrics)
+        });
+        let tls = member.as_ref().map(Member::client_tls);
+        let pool = SharedPool::new(PoolSettings { tls, ..PoolSettings::default() });
         let (clients, ready) = (Mutex::default(), Vec::new());
         let discovery = Arc::new(discovery);
-        Self { settings, metrics, tracer, discovery, registry, configuration, pool, clients, ready, reporter }
+        Self { settings, metrics, tracer, discovery, registry, configuration, member, pool, clients, ready, reporter }
     }
 
     /// What this process was told about itself.
@@ -180,7 +186,8 @@ impl Microservice {
         let make = || {
             let policy = self.settings.policy(&service);
             let (pool, tracer, metrics) = (self.pool.clone(), self.tracer.clone(), self.metrics.clone());
-            ServiceClient::new(service.clone(), policy, &self.discovery, pool, tracer, metrics)
+            let member = self.member.clone();
+            ServiceClient::new(service.clone(), policy, &self.discovery, pool, tracer, metrics, member)
         };
         clients.entry(service.clone()).or_insert_with(make).clone()
     }
@@ -259,7 +266,8 @@ impl Microservice {
         self.serve_until(app, shutdown_signal().map_err(Error::Signal)?, GRACE_DEFAULT, |_| ()).await
     }
 
-    /// As [`Microservice::serve`], until the given future ends; `on_listen` is told the address.
+    /// As [`Microservice::serve`], until the given future ends; `on_listen` is told the address, with
+    /// the port it has now if it is one.
     ///
     /// # Errors
     /// As [`Microservice::serve`].
@@ -274,18 +282,17 @@ impl Microservice {
         app: Router,
         stop: impl Future<Output = ()>,
         grace: Duration,
-        on_listen: impl FnOnce(SocketAddr),
+        on_listen: impl FnOnce(Address),
     ) -> Result<(), Error> {
-        let addr = self.settings.listen;
-        let listener = net::listen(addr).map_err(|source| Error::Listen { addr, source })?;
-        let addr = listener.local_addr().map_err(|source| Error::Listen { addr, source })?;
-        on_listen(addr);
+        let listened = serve::listen(&self.settings.listen);
+        let (listener, addr) =
+            listened.map_err(|source| Error::Listen { addr: self.settings.listen.clone(), source })?;
+        on_listen(addr.clone());
         let (mut drainer, drain) = drain::channel();
-        let context =
-            serve::Context::new(&self.settings, self.tracer.clone(), self.metrics.clone(), self.ready.clone());
+        let context = serve::Context::new(&self.settings, self.tracer.clone(), self.metrics.clone(), self.readiness());
         let router = serve::router(app, context.clone());
         let server = task::spawn(serve::accept(listener, router, drain, grace, self.metrics.clone()));
-        let registration = self.register(addr);
+        let registration = self.register(&addr);
         tracing::info!(service = %self.settings.service, instance = %self.settings.instance, %addr, "service listens");
         stop.await;
         tracing::info!("service drains");
@@ -301,11 +308,31 @@ impl Microservice {
         Ok(())
     }
 
-    /// Registers this process, unless its supervisor does.
-    fn register(&self, addr: SocketAddr) -> Option<Registration> {
+    /// The conditions of readiness: the application's own, and that it can show who it is to those it calls.
+    fn readiness(&self) -> Vec<ReadyCheck> {
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let makes_calls = !clients.is_empty() || !self.settings.calls.is_empty();
+        let member = self.member.clone().filter(|_| makes_calls);
+        let can_call = member.map(|member| -> ReadyCheck {
+            Arc::new(move || {
+                let standing = member.standing();
+                Box::pin(async { standing })
+            })
+        });
+        can_call.into_iter().chain(self.ready.iter().cloned()).collect()
+    }
+
+    /// Registers this process, unless its supervisor does, or others cannot reach it.
+    fn register(&self, addr: &Address) -> Option<Registration> {
         let registry = self.registry.clone().filter(|_| !self.settings.is_supervised)?;
-        let address = Address::Tcp(self.settings.advertise.unwrap_or(addr));
-        let instance = Instance::new(self.settings.instance.clone(), self.settings.service.clone(), address);
+        let address = match (self.settings.advertise, addr) {
+            (Some(advertised), _) => Address::Tcp(advertised),
+            (None, Address::Tcp(_)) => addr.clone(),
+            // Whoever listens in its place registers it.
+            (None, Address::Unix(_)) => return None,
+        };
+        let mut instance = Instance::new(self.settings.instance.clone(), self.settings.service.clone(), address);
+        instance.version.clone_from(&self.settings.version);
         Some(Registration::start(registry, instance))
     }
 }

@@ -1,6 +1,7 @@
 //! The server of an application: what every request passes on its way in and out.
 
 use std::{
+    io,
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -16,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use bowline_model::{Code, ServiceName};
+use bowline_model::{Address, Code, ServiceName};
 use bowline_resilience::deadline::{self, Deadline};
 use bowline_runtime::{drain::Drain, metric, net, time};
 use bowline_telemetry::{Span, SpanKind, Tracer, current, names, propagation};
@@ -46,13 +47,15 @@ struct Inner {
     tracer: Tracer,
     metrics: metric::Registry,
     ready: Vec<ReadyCheck>,
+    /// Whether a sidecar stands before the application.
+    is_meshed: bool,
     is_draining: AtomicBool,
 }
 
 impl Context {
     pub(crate) fn new(settings: &Settings, tracer: Tracer, metrics: metric::Registry, ready: Vec<ReadyCheck>) -> Self {
-        let service = settings.service.clone();
-        Self(Arc::new(Inner { service, tracer, metrics, ready, is_draining: AtomicBool::new(false) }))
+        let (service, is_meshed) = (settings.service.clone(), settings.mesh.is_some());
+        Self(Arc::new(Inner { service, tracer, metrics, ready, is_meshed, is_draining: AtomicBool::new(false) }))
     }
 
     /// From here on `/readyz` answers 503.
@@ -77,9 +80,21 @@ pub(crate) fn router(app: Router, context: Context) -> Router {
     health.merge(app)
 }
 
+/// Opens a listener, and says where it is: with the port that 0 became.
+pub(crate) fn listen(at: &Address) -> io::Result<(server::Listener, Address)> {
+    match at {
+        Address::Tcp(addr) => {
+            let listener = net::listen(*addr)?;
+            let addr = listener.local_addr()?;
+            Ok((listener.into(), addr.into()))
+        }
+        Address::Unix(path) => Ok((net::listen_unix(path)?.into(), at.clone())),
+    }
+}
+
 /// Accepts until drained.
 pub(crate) async fn accept(
-    listener: net::TcpListener,
+    listener: server::Listener,
     router: Router,
     drain: Drain,
     grace: time::Duration,
@@ -136,9 +151,13 @@ async fn explain(request: Request, next: Next) -> Response {
 }
 
 /// Runs a handler in its server span, under its caller's deadline, and counts it.
-async fn observe(State(context): State<Context>, request: Request, next: Next) -> Response {
+async fn observe(State(context): State<Context>, mut request: Request, next: Next) -> Response {
     let begun = time::now();
     let inner = &*context.0;
+    if !inner.is_meshed {
+        // Nobody stands before us who would have made sure of it.
+        request.headers_mut().remove(names::CALLER_HEADER);
+    }
     let route = request.extensions().get::<MatchedPath>().map_or_else(String::new, |path| path.as_str().to_owned());
     let mut span = start_span(&inner.tracer, &request, &route);
     let deadline = request.headers().get(deadline::TIMEOUT_HEADER);

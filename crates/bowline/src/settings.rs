@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
+use bowline_identity::JoinToken;
 use bowline_model::{
     Address, Code, InstanceId, Secret, ServiceName, data, instance::check_address, policy::CallPolicy,
 };
@@ -16,28 +17,42 @@ use bowline_runtime::fs;
 /// |---|---|---|
 /// | `BOWLINE_SERVICE` | the service's name | the name given in code |
 /// | `BOWLINE_INSTANCE` | this copy's id | the service's name and the process id; no snapshot of discovery or configuration is kept |
-/// | `BOWLINE_LISTEN` | where to listen, `IP:PORT` | `127.0.0.1:0` |
+/// | `BOWLINE_VERSION` | the release it is | none is told |
+/// | `BOWLINE_LISTEN` | where to listen, `IP:PORT` or `unix:/PATH` (which is not registered: nobody elsewhere could reach it) | `127.0.0.1:0` |
 /// | `BOWLINE_ADVERTISE` | where others reach it, `IP:PORT`; needed to register what listens on every address | where it listens |
 /// | `BOWLINE_API` | the server, `http://IP:PORT` | no discovery and no configuration but the snapshots', no reports |
 /// | `BOWLINE_TOKEN` | the credential for that server | none is sent |
 /// | `BOWLINE_DATA_DIR` | where state lives | `.bowline` |
 /// | `BOWLINE_CALLS` | JSON: service → policy of the declared call | the default policy |
 /// | `BOWLINE_DATA_<NAME>` | connection string of an owned resource | see [`Settings::data`] |
+/// | `BOWLINE_SYSTEM` | the system it is part of | none |
+/// | `BOWLINE_JOIN` | the token by which it joins the system's mesh; needs `BOWLINE_SYSTEM` and `BOWLINE_API` | it is in no mesh |
 /// | `BOWLINE_SUPERVISED` | registration is the supervisor's business | the process registers itself |
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub(crate) service: ServiceName,
     pub(crate) instance: InstanceId,
-    pub(crate) listen: SocketAddr,
+    /// The release; empty when not told.
+    pub(crate) version: String,
+    pub(crate) listen: Address,
     pub(crate) advertise: Option<SocketAddr>,
     pub(crate) api: Option<Address>,
     pub(crate) bearer: Option<Bearer>,
     pub(crate) data_dir: PathBuf,
     pub(crate) calls: BTreeMap<ServiceName, CallPolicy>,
     pub(crate) data: BTreeMap<String, String>,
+    pub(crate) mesh: Option<Mesh>,
     pub(crate) is_supervised: bool,
     /// Whether the instance's id is the same after a restart.
     pub(crate) has_lasting_id: bool,
+}
+
+/// The mesh that a process joins.
+#[derive(Debug, Clone)]
+pub(crate) struct Mesh {
+    pub(crate) system: ServiceName,
+    pub(crate) join: Secret,
+    pub(crate) api: Address,
 }
 
 /// Why the settings cannot be used.
@@ -92,9 +107,9 @@ impl Settings {
         let has_lasting_id = instance.is_some();
         let instance = instance.unwrap_or_else(|| format!("{service}-{}", std::process::id()));
         let instance = InstanceId::new(&instance).map_err(|error| Error::new("BOWLINE_INSTANCE", &error))?;
+        let version = vars.remove("BOWLINE_VERSION").unwrap_or_default();
         let listen = vars.remove("BOWLINE_LISTEN").unwrap_or_else(|| "127.0.0.1:0".to_owned());
-        let listen: SocketAddr =
-            listen.parse().map_err(|_| Error::new("BOWLINE_LISTEN", &format!("`{listen}` is not IP:PORT")))?;
+        let listen: Address = listen.parse().map_err(|error| Error::new("BOWLINE_LISTEN", &error))?;
         let advertise = vars.remove("BOWLINE_ADVERTISE").map(|text| parse_advertise(&text)).transpose()?;
         let api = vars.remove("BOWLINE_API").map(|url| parse_api(&url)).transpose()?;
         let bearer = vars.remove("BOWLINE_TOKEN").map(|token| Bearer::new(&Secret::new(token))).transpose();
@@ -104,9 +119,11 @@ impl Settings {
             Some(json) => serde_json::from_str(&json).map_err(|error| Error::new("BOWLINE_CALLS", &error))?,
             None => BTreeMap::new(),
         };
+        let mesh = mesh(&mut vars, api.as_ref())?;
         let is_supervised = vars.remove("BOWLINE_SUPERVISED").is_some_and(|value| value == "1");
         // Who does not register itself is told to nobody.
-        if listen.ip().to_canonical().is_unspecified() && advertise.is_none() && api.is_some() && !is_supervised {
+        let is_everywhere = matches!(&listen, Address::Tcp(addr) if addr.ip().to_canonical().is_unspecified());
+        if is_everywhere && advertise.is_none() && api.is_some() && !is_supervised {
             return Err(Error::new(
                 "BOWLINE_ADVERTISE",
                 &format!(
@@ -118,6 +135,7 @@ impl Settings {
         Ok(Self {
             service,
             instance,
+            version,
             listen,
             advertise,
             api,
@@ -125,6 +143,7 @@ impl Settings {
             data_dir,
             calls,
             data,
+            mesh,
             is_supervised,
             has_lasting_id,
         })
@@ -164,6 +183,19 @@ impl Settings {
     pub(crate) fn policy(&self, target: &ServiceName) -> CallPolicy {
         self.calls.get(target).cloned().unwrap_or_default()
     }
+}
+
+/// The mesh to join, where there is a token for it.
+fn mesh(vars: &mut BTreeMap<String, String>, api: Option<&Address>) -> Result<Option<Mesh>, Error> {
+    let system = vars.remove("BOWLINE_SYSTEM").filter(|system| !system.is_empty());
+    let system = system.map(|system| ServiceName::new(&system)).transpose();
+    let system = system.map_err(|error| Error::new("BOWLINE_SYSTEM", &error))?;
+    let Some(join) = vars.remove("BOWLINE_JOIN").map(Secret::new) else { return Ok(None) };
+    let missing = |variable| Error::new(variable, "it is not set, and a mesh is to be joined (BOWLINE_JOIN)");
+    let system = system.ok_or_else(|| missing("BOWLINE_SYSTEM"))?;
+    let api = api.cloned().ok_or_else(|| missing("BOWLINE_API"))?;
+    JoinToken::parse(&join).map_err(|error| Error::new("BOWLINE_JOIN", &error))?;
+    Ok(Some(Mesh { system, join, api }))
 }
 
 /// An address under which an instance can be registered.
@@ -225,6 +257,8 @@ mod tests {
             ("BOWLINE_SERVICE", "Order!"),
             ("BOWLINE_INSTANCE", ""),
             ("BOWLINE_LISTEN", "9000"),
+            ("BOWLINE_LISTEN", "unix:here.sock"),
+            ("BOWLINE_SYSTEM", "Shop!"),
             ("BOWLINE_API", "127.0.0.1:1"),
             ("BOWLINE_CALLS", "{"),
             ("BOWLINE_ADVERTISE", "9000"),

@@ -32,19 +32,19 @@ const ROUNDS_LONG: usize = 15;
 const WARM_UP: Duration = Duration::from_secs(2);
 
 /// How long a program may take until it listens.
-const READY_MAX: Duration = Duration::from_secs(10);
+pub(super) const READY_MAX: Duration = Duration::from_secs(10);
 
 /// Connections that are kept busy.
-const CONNECTIONS: usize = 64;
+pub(super) const CONNECTIONS: usize = 64;
 
 /// Bytes of each answer.
-const ANSWER_BYTES: usize = 1024;
+pub(super) const ANSWER_BYTES: usize = 1024;
 
 /// The most that CPU per request may be, as a multiple of nginx's.
 const BUDGET: f64 = 1.5;
 
 /// What a browser's request carries, beside `Host`.
-const HEADERS: [&str; 5] = [
+pub(super) const HEADERS: [&str; 5] = [
     "Host: bench.localhost",
     "User-Agent: wrk/4 (bench)",
     "Accept: application/json, text/plain, */*",
@@ -161,7 +161,7 @@ fn example(context: &Context<'_>, name: &str) -> anyhow::Result<String> {
 }
 
 /// Runs `wrk` against a proxy; answers how many requests were answered, all of them well.
-fn load(addr: SocketAddr, time: Duration, pin: &[String]) -> anyhow::Result<u64> {
+pub(super) fn load(addr: SocketAddr, time: Duration, pin: &[String]) -> anyhow::Result<u64> {
     let mut command = pinned(pin, "wrk");
     command.args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{}s", time.as_secs())]);
     for header in HEADERS {
@@ -184,7 +184,13 @@ fn answered(report: &str) -> anyhow::Result<u64> {
 }
 
 /// Starts one nginx process, without a master, and waits until it listens.
-fn nginx(folder: &Path, name: &str, server: &str, http: &str, pin: &[String]) -> anyhow::Result<(Process, SocketAddr)> {
+pub(super) fn nginx(
+    folder: &Path,
+    name: &str,
+    server: &str,
+    http: &str,
+    pin: &[String],
+) -> anyhow::Result<(Process, SocketAddr)> {
     let addr = free_addr()?;
     let dir = folder.join(name);
     fs::create_dir(&dir)?;
@@ -211,18 +217,18 @@ fn nginx(folder: &Path, name: &str, server: &str, http: &str, pin: &[String]) ->
 }
 
 /// nginx cannot tell which port it got, so we ask for a free one first.
-fn free_addr() -> anyhow::Result<SocketAddr> {
+pub(super) fn free_addr() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }
 
 /// Which CPU the proxies run on, and which the rest: figures are steadier when they do not move.
-struct Pins {
-    proxy: Vec<String>,
-    others: Vec<String>,
+pub(super) struct Pins {
+    pub(super) proxy: Vec<String>,
+    pub(super) others: Vec<String>,
 }
 
 impl Pins {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let cpus = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let pin = |cpu: &str| match cpus {
             2.. if is_on_path("taskset") => ["taskset", "-c", cpu].map(str::to_owned).to_vec(),
@@ -232,7 +238,7 @@ impl Pins {
     }
 }
 
-fn pinned(pin: &[String], program: &str) -> Command {
+pub(super) fn pinned(pin: &[String], program: &str) -> Command {
     match pin {
         [] => Command::new(program),
         [first, rest @ ..] => {
@@ -243,7 +249,7 @@ fn pinned(pin: &[String], program: &str) -> Command {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     match values.len() {
         0 => f64::NAN,

@@ -3,9 +3,9 @@
 use std::{fmt, io, path::Path, sync::Arc};
 
 use bowline_model::{Health, Instance, ServiceName, gateway::JwtKeys, instance::METADATA_SUPERVISED};
-use bowline_registry::Discovery;
 use bowline_runtime::{rand, task, time};
-use bowline_transport::{Body, Endpoint, PoolSettings, SharedPool, send};
+use bowline_transport::{Body, PoolSettings, SharedPool, send};
+use bowline_upstream::Security;
 use bytes::Bytes;
 use http::{Request, Uri, header};
 use http_body_util::{BodyExt as _, Limited};
@@ -15,7 +15,7 @@ use super::{
     fetch::{FETCH_MAX, FetchError, Url},
     secret::read_file,
 };
-use crate::error::PolicyError;
+use crate::{error::PolicyError, policies::Means};
 
 /// The largest key set, in bytes.
 pub(super) const KEY_SET_BYTES_MAX: usize = 64 * 1024;
@@ -31,6 +31,8 @@ pub(crate) enum Source {
         /// may register themselves, and whoever serves the keys can sign for everybody.
         is_supervised: bool,
         pool: SharedPool,
+        /// Which instances are asked under TLS.
+        security: watch::Receiver<Security>,
     },
     File(String),
 }
@@ -69,15 +71,20 @@ pub(crate) enum SourceError {
 
 impl Source {
     /// The source of such keys; `None` where they are no set.
-    pub(crate) fn new(keys: &JwtKeys, discovery: &Discovery) -> Result<Option<Self>, PolicyError> {
+    pub(crate) fn new(keys: &JwtKeys, means: &Means) -> Result<Option<Self>, PolicyError> {
         Ok(Some(match keys {
             JwtKeys::Url(url) => Self::Url(Url::parse(url).ok_or_else(|| PolicyError::Url { url: url.clone() })?),
             JwtKeys::Service { service, path } => Self::Service {
                 service: service.clone(),
                 path: path.parse().map_err(|_| PolicyError::Url { url: path.clone() })?,
-                instances: discovery.instances(service),
+                instances: means.discovery.instances(service),
                 is_supervised: false,
-                pool: SharedPool::new(PoolSettings { connect_timeout: FETCH_MAX, ..PoolSettings::default() }),
+                pool: SharedPool::new(PoolSettings {
+                    connect_timeout: FETCH_MAX,
+                    tls: means.tls.clone(),
+                    ..PoolSettings::default()
+                }),
+                security: means.security.subscribe(),
             },
             JwtKeys::File(path) => Self::File(path.clone()),
             JwtKeys::Secret(_) => return Ok(None),
@@ -91,12 +98,13 @@ impl Source {
     pub(super) async fn get(&mut self) -> Result<Bytes, SourceError> {
         match self {
             Self::Url(url) => Ok(url.fetch(KEY_SET_BYTES_MAX).await?),
-            Self::Service { service, path, instances, is_supervised, pool } => {
+            Self::Service { service, path, instances, is_supervised, pool, security } => {
+                let security = *security.borrow_and_update();
                 let known = Arc::clone(&instances.borrow_and_update());
                 *is_supervised |= known.iter().any(is_run_by_supervisor);
                 let may_be_asked = |instance: &&Instance| !*is_supervised || is_run_by_supervisor(instance);
                 let known: Vec<&Instance> = known.iter().filter(may_be_asked).collect();
-                let asking = ask(service, path, &known, pool);
+                let asking = ask(service, path, &known, security, pool);
                 time::timeout(FETCH_MAX, asking).await.map_err(|_| SourceError::Timeout(service.clone()))?
             }
             Self::File(path) => {
@@ -113,12 +121,14 @@ impl Source {
     /// # Cancel safety
     /// Nothing is missed.
     pub(super) async fn changed(&mut self) {
-        if let Self::Service { instances, .. } = self
-            && instances.changed().await.is_ok()
-        {
-            return;
+        let Self::Service { instances, security, .. } = self else { return std::future::pending().await };
+        let is_known = tokio::select! {
+            changed = instances.changed() => changed.is_ok(),
+            changed = security.changed() => changed.is_ok(),
+        };
+        if !is_known {
+            std::future::pending::<()>().await;
         }
-        std::future::pending::<()>().await;
     }
 }
 
@@ -127,7 +137,13 @@ fn is_run_by_supervisor(instance: &Instance) -> bool {
 }
 
 /// Asks one of the instances, a healthy one where there is one.
-async fn ask(service: &ServiceName, path: &Uri, known: &[&Instance], pool: &SharedPool) -> Result<Bytes, SourceError> {
+async fn ask(
+    service: &ServiceName,
+    path: &Uri,
+    known: &[&Instance],
+    security: Security,
+    pool: &SharedPool,
+) -> Result<Bytes, SourceError> {
     let of = |health| known.iter().copied().filter(|instance| instance.health == health).collect::<Vec<_>>();
     let mut candidates = of(Health::Healthy);
     if candidates.is_empty() {
@@ -135,7 +151,7 @@ async fn ask(service: &ServiceName, path: &Uri, known: &[&Instance], pool: &Shar
     }
     let chosen = candidates.get(rand::below(candidates.len())).copied();
     let instance = chosen.ok_or_else(|| SourceError::NoInstance(service.clone()))?;
-    let endpoint = Endpoint::from(instance);
+    let endpoint = security.endpoint(service, instance);
     let mut request = Request::new(Body::empty());
     request.uri_mut().clone_from(path);
     request.headers_mut().insert(header::ACCEPT, http::HeaderValue::from_static("application/json"));

@@ -1,7 +1,7 @@
 //! Routes, instances and listeners as they come and go.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use bowline_gateway::Error;
-use bowline_model::{Code, Health, Instance, route::PathPattern};
+use bowline_model::{Code, Health, Instance, ServiceName, mesh::Steering, route::PathPattern};
 use bowline_runtime::{net, task, time};
 use bowline_testkit::{Answer, HttpServer};
 
@@ -153,4 +153,42 @@ async fn draining_ends_the_listener() {
     assert!(net::TcpStream::connect(addr).await.is_err());
     // The port is free for whoever comes next.
     assert_eq!(start_on(&registry, vec![route("order")], addr).await.unwrap().addr(), addr);
+}
+
+#[tokio::test]
+async fn steering_reaches_every_route_of_a_service_and_those_that_come_later() {
+    let (old, new) = (server("v1"), server("v2"));
+    let of = |id: &str, version: &str, server: &HttpServer| Instance {
+        version: version.to_owned(),
+        ..instance("order", id, server.addr())
+    };
+    let registry = FakeRegistry::new(&[of("o-1", "v1", &old), of("o-2", "v2", &new)]);
+    let other = || {
+        let mut other = route("order");
+        other.name = "other".to_owned();
+        other.matches[0].path = PathPattern::parse("/other/**").unwrap();
+        other
+    };
+    let gateway = start(&registry, vec![route("order")]).await;
+    let steer = |version: &str| {
+        let split = BTreeMap::from([(version.to_owned(), 1)]);
+        let steering = Steering { split, mirror: None };
+        gateway.set_steering(&BTreeMap::from([(ServiceName::new("order").unwrap(), steering)]));
+    };
+    let bodies = async |path: &str| {
+        let mut bodies = BTreeSet::new();
+        for _ in 0..20 {
+            bodies.insert(get(gateway.addr(), path).await.2);
+        }
+        bodies.into_iter().collect::<Vec<_>>()
+    };
+    steer("v2");
+    assert_eq!(bodies("/order/1").await, ["v2"]);
+    gateway.set_table(&table(vec![route("order"), other()])).unwrap();
+    assert_eq!((bodies("/order/1").await, bodies("/other/1").await), (vec!["v2".to_owned()], vec!["v2".to_owned()]));
+    steer("v1");
+    assert_eq!((bodies("/order/1").await, bodies("/other/1").await), (vec!["v1".to_owned()], vec!["v1".to_owned()]));
+    gateway.set_steering(&BTreeMap::new());
+    until_answered(gateway.addr(), "/other/1", "v1").await;
+    until_answered(gateway.addr(), "/other/1", "v2").await;
 }

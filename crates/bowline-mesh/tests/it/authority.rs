@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, sync::Arc};
 
-use bowline_identity::{Key, Proof, Roots, peer_id, sign_renewal};
+use bowline_identity::{Key, Proof, Request, Roots, peer_id, sign_renewal};
 use bowline_mesh::ca::{self, Authority, CERTIFICATES_MAX, JOIN_TTL, JOIN_TTL_RANGE, JOINS_MAX};
 use bowline_model::{Code, Secret};
 use bowline_runtime::time;
@@ -10,9 +10,12 @@ use bowline_store::{RANGE_MAX, Store, Txn};
 
 use crate::authorities::{Fixture, HOUR, MINUTE, ca_settings, id, open_store, request, workload};
 
-fn renewal(key: &Key, chain: &[Vec<u8>], next: &Key, at_unix_ms: u64) -> Proof {
-    let signature = sign_renewal(key, &next.csr().unwrap(), at_unix_ms).unwrap();
-    Proof::Renewal { chain: chain.to_vec(), signature, at_unix_ms }
+/// A request of `next`, signed by the key of the current certificate.
+fn renewal(of: &str, key: &Key, chain: &[Vec<u8>], next: &Key, at_unix_ms: u64) -> Request {
+    let csr = next.csr().unwrap();
+    let signature = sign_renewal(key, &csr, at_unix_ms).unwrap();
+    let proof = Proof::Renewal { chain: chain.to_vec(), signature, at_unix_ms };
+    Request { workload: workload(of), csr, proof }
 }
 
 #[track_caller]
@@ -97,28 +100,30 @@ async fn a_renewal_proves_who_asks() {
     let (key, issued) = fixture.joined("service/order").await;
     let (chain, next, now) = (&issued.chain, Key::generate().unwrap(), time::unix_millis_now());
 
-    let good = || renewal(&key, chain, &next, now);
-    let renewed = authority.issue(request("service/order", &next, good())).await.unwrap();
+    let good = renewal("service/order", &key, chain, &next, now);
+    let renewed = authority.issue(good.clone()).await.unwrap();
     assert_eq!(peer_id(&renewed.chain[0]).unwrap(), id("service/order"));
     assert_ne!(renewed.chain, issued.chain);
 
     // Whoever overheard it has another key, and gets nothing for it.
+    let not_signed = "not by the key of the current certificate";
     let thief = Key::generate().unwrap();
-    let replayed = authority.issue(request("service/order", &thief, good())).await;
-    refused(replayed, Code::Unauthenticated, "not by the key of the current certificate");
+    let replayed = Request { csr: thief.csr().unwrap(), ..good.clone() };
+    refused(authority.issue(replayed).await, Code::Unauthenticated, not_signed);
     // Whoever knows the certificate alone cannot sign.
-    let forged = authority.issue(request("service/order", &thief, renewal(&thief, chain, &thief, now))).await;
-    refused(forged, Code::Unauthenticated, "not by the key of the current certificate");
-    let other = authority.issue(request("service/payment", &next, good())).await;
-    refused(other, Code::Unauthenticated, "cannot renew that of `spiffe://shop/service/payment`");
-    for at in [now - 61_000 - 5_000, now + 61_000 + 5_000] {
-        let late = authority.issue(request("service/order", &next, renewal(&key, chain, &next, at))).await;
-        refused(late, Code::Unauthenticated, "set the clocks right");
+    let forged = renewal("service/order", &thief, chain, &thief, now);
+    refused(authority.issue(forged).await, Code::Unauthenticated, not_signed);
+    let other = Request { workload: workload("service/payment"), ..good.clone() };
+    let detail = "cannot renew that of `spiffe://shop/service/payment`";
+    refused(authority.issue(other).await, Code::Unauthenticated, detail);
+    for at in [now - 66_000, now + 66_000] {
+        let late = renewal("service/order", &key, chain, &next, at);
+        refused(authority.issue(late).await, Code::Unauthenticated, "set the clocks right");
     }
-    let Proof::Renewal { chain: shown, signature, at_unix_ms } = good() else { panic!("it is a renewal") };
+    let Proof::Renewal { chain: shown, signature, at_unix_ms } = good.proof else { panic!("it is a renewal") };
     let moved = Proof::Renewal { chain: shown, signature, at_unix_ms: at_unix_ms + 1 };
-    let moved = authority.issue(request("service/order", &next, moved)).await;
-    refused(moved, Code::Unauthenticated, "not by the key of the current certificate");
+    let moved = Request { workload: workload("service/order"), csr: good.csr, proof: moved };
+    refused(authority.issue(moved).await, Code::Unauthenticated, not_signed);
     let nothing = Proof::Renewal { chain: vec![], signature: vec![], at_unix_ms: now };
     refused(authority.issue(request("service/order", &next, nothing)).await, Code::Unauthenticated, "there is none");
 }
@@ -128,8 +133,8 @@ async fn certificates_of_another_authority_renew_nothing() {
     let (fixture, foreign) = (Fixture::start().await, Fixture::start().await);
     let (key, issued) = foreign.joined("service/order").await;
     let next = Key::generate().unwrap();
-    let proof = renewal(&key, &issued.chain, &next, time::unix_millis_now());
-    let answer = fixture.authority.issue(request("service/order", &next, proof)).await;
+    let renewal = renewal("service/order", &key, &issued.chain, &next, time::unix_millis_now());
+    let answer = fixture.authority.issue(renewal).await;
     refused(answer, Code::Unauthenticated, "authority that is not this system's");
 }
 
@@ -141,8 +146,8 @@ async fn an_expired_certificate_renews_nothing() {
     time::sleep(2 * MINUTE).await;
     tokio::time::resume();
     let next = Key::generate().unwrap();
-    let proof = renewal(&key, &issued.chain, &next, time::unix_millis_now());
-    refused(fixture.authority.issue(request("service/order", &next, proof)).await, Code::Unauthenticated, "it expired");
+    let renewal = renewal("service/order", &key, &issued.chain, &next, time::unix_millis_now());
+    refused(fixture.authority.issue(renewal).await, Code::Unauthenticated, "it expired");
 }
 
 #[tokio::test]
@@ -201,8 +206,8 @@ async fn what_was_issued_is_told_until_it_is_replaced_or_expires() {
     assert!(first.join.is_some() && first.expires_unix_ms > time::unix_millis_now());
 
     let next = Key::generate().unwrap();
-    let proof = renewal(&key, &issued.chain, &next, time::unix_millis_now());
-    fixture.authority.issue(request("service/order", &next, proof)).await.unwrap();
+    let renewal = renewal("service/order", &key, &issued.chain, &next, time::unix_millis_now());
+    fixture.authority.issue(renewal).await.unwrap();
     let all = fixture.authority.certificates().await.unwrap();
     let [second] = all[&workload("service/order")].as_slice() else { panic!("{all:?}") };
     assert!(second.join.is_none() && second.serial != first.serial);
@@ -240,8 +245,8 @@ async fn a_restart_keeps_the_root() {
     let again = Fixture::open(&fixture.store, fixture.key_file(), HOUR).await.unwrap();
     assert_eq!(again.roots(), fixture.authority.roots());
     let next = Key::generate().unwrap();
-    let proof = renewal(&key, &issued.chain, &next, time::unix_millis_now());
-    again.issue(request("service/order", &next, proof)).await.unwrap();
+    let renewal = renewal("service/order", &key, &issued.chain, &next, time::unix_millis_now());
+    again.issue(renewal).await.unwrap();
 }
 
 #[tokio::test]

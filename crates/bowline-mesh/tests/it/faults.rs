@@ -10,7 +10,7 @@ use bowline_model::{
 use bowline_runtime::time;
 use bowline_telemetry::{SpanData, Value};
 
-use crate::support::{Client, Running, Shop, name, shop};
+use crate::support::{Client, Running, Shop, name, shop, until};
 
 fn fault(id: &str) -> Fault {
     Fault {
@@ -93,17 +93,15 @@ async fn a_delay_holds_up_and_then_passes_or_aborts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_ends_by_itself_though_nobody_says_so() {
-    let until_unix_ms = time::unix_millis_now() + 1500;
-    let faulty =
-        Faulty::new(Outbound::Sidecar, vec![Fault { abort: Some(500), until_unix_ms, ..fault("short") }]).await;
+    let faulty = Faulty::new(Outbound::Sidecar, Vec::new()).await;
+    let until_unix_ms = time::unix_millis_now() + 2500;
+    faulty.set(vec![Fault { abort: Some(500), until_unix_ms, ..fault("short") }]).await;
     // Nobody publishes any more.
     let Faulty { shop, payment, order } = faulty;
     let shop = shop.without_control();
-    assert_eq!(order.ask("payment", &payment, "POST", "/charges").await.status, 500);
-    crate::support::until("the end of the fault", async || {
-        (order.ask("payment", &payment, "POST", "/charges").await.status == 200).then_some(())
-    })
-    .await;
+    let charge = async || order.ask("payment", &payment, "POST", "/charges").await.status;
+    assert_eq!(charge().await, 500);
+    until("the end of the fault", async || (charge().await == 200).then_some(())).await;
     assert!(time::unix_millis_now() >= until_unix_ms);
     shop.acted_by("payment", |snapshot| snapshot.faults.len() == 1).await;
 }

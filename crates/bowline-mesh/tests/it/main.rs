@@ -7,6 +7,7 @@ mod authority;
 mod control;
 mod faults;
 mod identity;
+mod logs;
 mod outbound;
 mod rules;
 mod snapshots;

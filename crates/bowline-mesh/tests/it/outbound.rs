@@ -1,12 +1,14 @@
 //! The application's calls: over a port of their own or the HTTP proxy, under the sidecar's identity.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap, net::SocketAddr, os::unix::process::CommandExt as _, process::Command, time::Duration,
+};
 
 use bowline_model::{
     mesh::{MeshPolicy, Mode, Steering, Traffic},
     system::{Call, Outbound},
 };
-use bowline_runtime::time;
+use bowline_runtime::{task, time};
 use bowline_testkit::{Answer, HttpServer};
 use http::Request;
 
@@ -38,7 +40,7 @@ async fn ask_absolute(proxy: SocketAddr, request: http::request::Builder) -> See
     let stream = bowline_runtime::net::TcpStream::connect(proxy).await.unwrap();
     let (mut client, connection) =
         hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
-    bowline_runtime::task::spawn(async move { connection.await.ok() });
+    task::spawn(async move { connection.await.ok() });
     let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
     let (head, body) = client.send_request(request).await.unwrap().into_parts();
     let body = body.collect().await.unwrap().to_bytes();
@@ -168,7 +170,7 @@ async fn draining_lets_finish_what_came_in() {
     let running = shop.run_before("payment", Outbound::Sidecar, app).await;
     let order = shop.client("service/order").await;
     let addr = running.sidecar.addr();
-    let seen = bowline_runtime::task::spawn({
+    let seen = task::spawn({
         let client = shop.client("service/order").await;
         async move { client.ask_at("payment", addr, "POST", "/charges").await }
     });
@@ -201,4 +203,34 @@ async fn calls_are_steered_between_versions() {
         }
     }
     assert_eq!((old.app.requests().len(), new.app.requests().len()), (10, 10));
+}
+
+/// What another user's process is told by a port; none where this process may not become another user.
+async fn asked_by_nobody(port: SocketAddr) -> Option<String> {
+    const NOBODY: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let script = format!(
+        "exec 3<>/dev/tcp/{}/{}; printf 'GET / HTTP/1.1\\r\\nhost: x\\r\\nconnection: close\\r\\n\\r\\n' >&3; cat <&3",
+        port.ip(),
+        port.port()
+    );
+    let asking = task::spawn_blocking(move || Command::new("bash").args(["-c", &script]).uid(NOBODY).output());
+    let output = asking.await.unwrap().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_serves_nobody_elses_process() {
+    let shop = Shop::new(shop()).await;
+    let payment = shop.run("payment", Outbound::Sidecar).await;
+    let order = shop.run("order", Outbound::Sidecar).await;
+    let (port, _) = address(&order.sidecar.environment(), "BOWLINE_CALL_PAYMENT");
+    if let Some(answer) = asked_by_nobody(port).await {
+        assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("x-bowline-reason: not_admitted"), "{answer}");
+    }
+    assert!(payment.app.requests().is_empty());
+    assert_eq!(ask_plain(port, Request::post("/charges")).await.unwrap().status, 200, "ours is served");
 }

@@ -87,22 +87,22 @@ fn a_deadline_is_that_of_who_is_believed() {
     assert_eq!(client(Trust::Peer).deadline(&nothing, Seen::look(&nothing), now), None);
 }
 
+static ASKED: AtomicUsize = AtomicUsize::new(0);
+
+fn admits_counted(_: &Peer) -> bool {
+    ASKED.fetch_add(1, SeqCst);
+    true
+}
+
 #[tokio::test]
 async fn who_is_served_is_found_out_once() {
-    static ASKED: AtomicUsize = AtomicUsize::new(0);
     let client = || client(Trust::Application);
     assert!(client().is_admitted().await);
-    for answer in [true, false] {
-        let admits: Admits = if answer { |peer| count(peer) } else { |peer| !count(peer) };
+    for (admits, answer) in [(admits_counted as Admits, true), (|peer| !admits_counted(peer), false)] {
         let client = client().admitted_by(Some(admits));
         assert_eq!((client.is_admitted().await, client.is_admitted().await), (answer, answer));
     }
     assert_eq!(ASKED.load(SeqCst), 2);
     let panics: Admits = |_| panic!("it cannot say");
     assert!(!client().admitted_by(Some(panics)).is_admitted().await);
-
-    fn count(_: &Peer) -> bool {
-        ASKED.fetch_add(1, SeqCst);
-        true
-    }
 }

@@ -229,12 +229,31 @@ impl Proxy {
         listener: Option<Arc<dyn Filter>>,
         filter: &Arc<dyn Filter>,
     ) -> Self {
-        let proxy = Self::start(&[], &[]);
+        Self::start(&[], &[]).filtered(route, instances, listener, filter)
+    }
+
+    /// A proxy with a filter of its one route, and with other settings.
+    pub(crate) fn start_filtered_with(
+        route: &Route,
+        instances: &[Instance],
+        filter: &Arc<dyn Filter>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
+        Self::start_with(&[], &[], change).filtered(route, instances, None, filter)
+    }
+
+    fn filtered(
+        self,
+        route: &Route,
+        instances: &[Instance],
+        listener: Option<Arc<dyn Filter>>,
+        filter: &Arc<dyn Filter>,
+    ) -> Self {
         let mut upstreams = BTreeMap::new();
-        let made = snapshot(std::slice::from_ref(route), instances, &proxy.metrics, &mut upstreams);
+        let made = snapshot(std::slice::from_ref(route), instances, &self.metrics, &mut upstreams);
         let made = Arc::into_inner(made).unwrap().with_filters(listener, |_| Some(Arc::clone(filter)));
-        proxy.engine.set_snapshot(Arc::new(made));
-        Self { upstreams, ..proxy }
+        self.engine.set_snapshot(Arc::new(made));
+        Self { upstreams, ..self }
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {

@@ -7,6 +7,7 @@ mod audit;
 mod config;
 mod guard;
 mod instances;
+mod mesh;
 mod node;
 mod paths;
 mod port;

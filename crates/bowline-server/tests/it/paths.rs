@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Fixture, registration};
 
 /// The operations of the API.
-const OPERATIONS: [(&str, &str); 30] = [
+const OPERATIONS: [(&str, &str); 34] = [
     ("GET", "/livez"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
@@ -30,6 +30,10 @@ const OPERATIONS: [(&str, &str); 30] = [
     ("POST", "/v1/heartbeats"),
     ("POST", "/v1/instances/{id}/heartbeat"),
     ("GET", "/v1/audit"),
+    ("POST", "/v1/mesh/certificates"),
+    ("POST", "/v1/mesh/join-tokens"),
+    ("GET", "/v1/mesh/roots"),
+    ("GET", "/v1/mesh/status"),
     ("GET", "/v1/server"),
     ("GET", "/v1/services"),
     ("POST", "/v1/spans"),

@@ -29,7 +29,8 @@ impl Running {
         let (tell, told) = oneshot::channel();
         let stopped = async move { drop(stopped.await) };
         let ended = task::spawn(service.serve_until(app, stopped, BOUND, |addr| tell.send(addr).unwrap()));
-        Self { addr: told.await.unwrap(), stop, ended }
+        let bowline_model::Address::Tcp(addr) = told.await.unwrap() else { panic!("it listens on TCP") };
+        Self { addr, stop, ended }
     }
 
     async fn stop(self) {

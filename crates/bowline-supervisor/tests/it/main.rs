@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by it, and helpers of tests are tests")]
 
 mod builds;
+mod companions;
 mod crashes;
 mod drains;
 mod fixture;
@@ -10,3 +11,4 @@ mod health;
 mod keeping;
 mod registry;
 mod starts;
+mod versions;

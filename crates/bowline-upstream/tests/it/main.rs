@@ -4,5 +4,6 @@
 
 mod calls;
 mod faults;
+mod steering;
 mod support;
 mod told;

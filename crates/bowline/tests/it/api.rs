@@ -109,6 +109,11 @@ impl Api {
         self.state().instances.clone()
     }
 
+    /// Whether anybody was registered, ever.
+    pub(crate) fn was_registered_at(&self) -> bool {
+        !self.state().events.is_empty()
+    }
+
     pub(crate) fn has(&self, id: &str) -> bool {
         self.state().instances.iter().any(|instance| instance.id.as_str() == id)
     }

@@ -13,4 +13,5 @@ mod policy;
 mod registration;
 mod subject;
 mod support;
+mod unix;
 mod vectors;

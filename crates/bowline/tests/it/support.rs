@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use axum::Router;
 use bowline::{Error, Microservice, ServiceClient, Settings};
-use bowline_model::{Instance, InstanceId, ServiceName};
+use bowline_model::{Address, Instance, InstanceId, ServiceName};
 use bowline_runtime::{
     task::{self, JoinHandle},
     time,
@@ -84,7 +84,8 @@ impl Running {
         let (tell, told) = oneshot::channel();
         let stopped = async move { drop(stopped.await) };
         let ended = task::spawn(service.serve_until(app, stopped, BOUND, |addr| tell.send(addr).unwrap()));
-        Self { addr: told.await.unwrap(), stop, ended }
+        let Address::Tcp(addr) = told.await.unwrap() else { panic!("it was told an IP") };
+        Self { addr, stop, ended }
     }
 
     /// Alone: without a server.
@@ -112,7 +113,7 @@ impl Running {
 }
 
 pub(crate) async fn ask(
-    addr: SocketAddr,
+    addr: impl Into<Address>,
     method: &str,
     target: &str,
     headers: &[(&str, &str)],

@@ -1,0 +1,73 @@
+//! Whose word counts about a call: what is declared may change, what the application set itself stays.
+
+use bowline_model::policy::{Balance, BreakerPolicy, CallPolicy, RetryPolicy};
+use bowline_runtime::time::Duration;
+
+/// The declared policy of a call, and what the application replaced of it.
+#[derive(Debug)]
+pub(super) struct Policies {
+    declared: CallPolicy,
+    own: Own,
+}
+
+/// What the application set itself; absent: what is declared counts.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Own {
+    pub(super) timeout: Option<Duration>,
+    pub(super) retry: Option<Option<RetryPolicy>>,
+    pub(super) breaker: Option<Option<BreakerPolicy>>,
+    pub(super) balance: Option<Balance>,
+}
+
+impl Policies {
+    pub(super) fn new(declared: CallPolicy) -> Self {
+        Self { declared, own: Own::default() }
+    }
+
+    fn with(&self, declared: &CallPolicy, own: &Own) -> CallPolicy {
+        let merged = self.own.clone().replaced_by(own.clone());
+        let CallPolicy { timeout, retry, breaker, balance } = declared.clone();
+        CallPolicy {
+            timeout: merged.timeout.unwrap_or(timeout),
+            retry: merged.retry.unwrap_or(retry),
+            breaker: merged.breaker.unwrap_or(breaker),
+            balance: merged.balance.unwrap_or(balance),
+        }
+    }
+
+    /// What calls would go by if the application set that, too.
+    pub(super) fn with_own(&self, own: &Own) -> CallPolicy {
+        self.with(&self.declared, own)
+    }
+
+    /// What calls would go by if that were declared.
+    pub(super) fn with_declared(&self, declared: &CallPolicy) -> CallPolicy {
+        self.with(declared, &Own::default())
+    }
+
+    pub(super) fn set_own(&mut self, own: Own) {
+        self.own = std::mem::take(&mut self.own).replaced_by(own);
+    }
+
+    pub(super) fn set_declared(&mut self, declared: CallPolicy) {
+        self.declared = declared;
+    }
+}
+
+impl Own {
+    /// All of a policy.
+    pub(super) fn all(policy: CallPolicy) -> Self {
+        let CallPolicy { timeout, retry, breaker, balance } = policy;
+        Self { timeout: Some(timeout), retry: Some(retry), breaker: Some(breaker), balance: Some(balance) }
+    }
+
+    fn replaced_by(self, other: Self) -> Self {
+        let Self { timeout, retry, breaker, balance } = other;
+        Self {
+            timeout: timeout.or(self.timeout),
+            retry: retry.or(self.retry),
+            breaker: breaker.or(self.breaker),
+            balance: balance.or(self.balance),
+        }
+    }
+}

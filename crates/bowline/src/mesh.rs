@@ -1,0 +1,151 @@
+//! A process in the mesh: its identity, and the snapshot that says how it calls.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bowline_config::ConfigManager;
+use bowline_identity::{Admission, Identity, Issuer};
+use bowline_model::{
+    ConfigKey, InstanceId,
+    error::chain,
+    mesh::{Mode, SNAPSHOT_FORMAT, Snapshot, SpiffeId, Workload},
+};
+use bowline_runtime::{
+    metric, rand,
+    task::{self, Guarded},
+    time::{self, Duration},
+};
+use bowline_transport::ClientTls;
+use bowline_upstream::Security;
+use futures_util::FutureExt as _;
+use tokio::sync::watch;
+
+use crate::{
+    config::Loader,
+    settings::{Mesh, Settings},
+};
+
+/// The wait until the first snapshot is asked for again, more or less: half of it is up to chance.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What tells the acknowledgements of an application from those of its sidecar, which has the same id.
+const ACKS_AS: &str = ":app";
+
+/// A process's place in the mesh. Cheap to clone; it is kept while a clone lives.
+#[derive(Debug, Clone)]
+pub(crate) struct Member(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    identity: Identity,
+    snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
+    _renewing: Guarded<()>,
+    _following: Guarded<()>,
+}
+
+impl Member {
+    /// Begins to join: certificate and snapshot come when they come.
+    pub(crate) fn join(
+        settings: &Settings,
+        mesh: &Mesh,
+        config: Arc<dyn ConfigManager>,
+        issuer: Arc<dyn Issuer>,
+        metrics: &metric::Registry,
+    ) -> Self {
+        let workload = Workload::Service(settings.service.clone());
+        let identity = bowline_identity::Settings {
+            id: SpiffeId::new(mesh.system.clone(), workload),
+            // Nothing of it is kept: the next process is given a token of its own.
+            admission: Admission::Join { token: mesh.join.clone(), folder: None },
+            metrics: metrics.clone(),
+        };
+        let id = identity.id.clone();
+        let started = Identity::start(identity, issuer);
+        let (identity, renewing) = started.expect("settings hold whole tokens only, and nothing is read from disk");
+        let (told, snapshot) = watch::channel(None);
+        let following = Guarded::new(task::spawn(follow(settings.clone(), id, config, told)));
+        Self(Arc::new(Inner { identity, snapshot, _renewing: renewing, _following: following }))
+    }
+
+    /// How connections to others of the mesh are made.
+    pub(crate) fn client_tls(&self) -> ClientTls {
+        self.0.identity.client_tls()
+    }
+
+    /// What it acts by, now and later; none: it has not been told.
+    pub(crate) fn snapshot(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.0.snapshot.clone()
+    }
+
+    /// Waits until it is decided whether there is a certificate.
+    ///
+    /// # Cancel safety
+    /// It only waits.
+    pub(crate) async fn decided(&self) {
+        // What was decided is asked for in `standing`.
+        self.0.identity.ready().await.ok();
+    }
+
+    /// Whether it has a certificate that is good now.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    pub(crate) fn standing(&self) -> Result<(), String> {
+        let identity = &self.0.identity;
+        match identity.expires_at() {
+            Some(expires_at) if time::system() < expires_at => Ok(()),
+            Some(_) => Err("its certificate of the mesh has expired, and could not be renewed".to_owned()),
+            None => match identity.ready().now_or_never() {
+                Some(Err(error)) => Err(format!("it is given no certificate of the mesh: {}", chain(&error))),
+                Some(Ok(())) | None => Err("it has no certificate of the mesh yet".to_owned()),
+            },
+        }
+    }
+}
+
+/// Which instances are called under TLS in that mode; none: there is no mesh any more.
+pub(crate) fn security(mode: Option<Mode>) -> Security {
+    match mode {
+        Some(Mode::Strict) => Security::Strict,
+        Some(Mode::Permissive) => Security::Permissive,
+        None => Security::Plain,
+    }
+}
+
+/// Follows the snapshot as any other document of configuration: acknowledged, and the last good one kept.
+async fn follow(
+    mut settings: Settings,
+    id: SpiffeId,
+    config: Arc<dyn ConfigManager>,
+    told: watch::Sender<Option<Arc<Snapshot>>>,
+) {
+    let key = ConfigKey::snapshot(&id.workload);
+    if let Ok(instance) = InstanceId::new(&format!("{}{ACKS_AS}", settings.instance)) {
+        settings.instance = instance;
+    }
+    loop {
+        let mine = id.clone();
+        let loader = Loader::<Snapshot>::new(Some(config.clone()), &settings, key.clone());
+        match loader.validate(move |snapshot| check(snapshot, &mine)).load().await {
+            Ok(snapshots) => {
+                snapshots.on_change(move |snapshot| {
+                    told.send_replace(Some(snapshot.clone()));
+                });
+                return std::future::pending().await;
+            }
+            Err(error) => tracing::warn!(error = chain(&error), "the mesh has not said yet how to call"),
+        }
+        time::sleep(RETRY_AFTER.mul_f64(0.5 + rand::unit())).await;
+    }
+}
+
+fn check(snapshot: &Snapshot, mine: &SpiffeId) -> Result<(), String> {
+    let Snapshot { format, system, workload, .. } = snapshot;
+    if *format != SNAPSHOT_FORMAT {
+        return Err(format!("its format is {format}; this release reads {SNAPSHOT_FORMAT}"));
+    }
+    let whose = SpiffeId::new(system.clone(), workload.clone());
+    if whose == *mine { Ok(()) } else { Err(format!("it is {whose}'s, and this is {mine}")) }
+}
