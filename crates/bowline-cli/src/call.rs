@@ -98,7 +98,9 @@ fn print(answer: &Response<Bytes>, instance: &Instance, output: Output) -> anyho
             }))
         }
         Output::Text => {
-            head(answer.status(), answer.headers()).iter().for_each(|line| style::line(&style::plain(line)));
+            for line in head(answer.status(), answer.headers()) {
+                style::line(&style::plain(&line));
+            }
             style::line("");
             style::text(&body);
             Ok(())
