@@ -98,7 +98,9 @@ fn print(answer: &Response<Bytes>, instance: &Instance, output: Output) -> anyho
             }))
         }
         Output::Text => {
-            head(answer.status(), answer.headers()).iter().for_each(|line| style::line(&style::plain(line)));
+            for line in head(answer.status(), answer.headers()) {
+                style::line(&style::plain(&line));
+            }
             style::line("");
             style::text(&body);
             Ok(())
@@ -131,11 +133,8 @@ mod tests {
     #[test]
     fn who_takes_requests_is_asked_first() {
         let instance = |id: &str, health| {
-            let mut instance = Instance::new(
-                id.parse().unwrap(),
-                "order".parse().unwrap(),
-                std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into(),
-            );
+            let mut instance =
+                Instance::new(id.parse().unwrap(), "order".parse().unwrap(), "127.0.0.1:1".parse().unwrap());
             instance.health = health;
             instance
         };

@@ -75,7 +75,7 @@ pub(crate) struct Sidecar {
     /// The address that is registered, where it is not the one it listens on
     #[arg(long, value_name = "ADDR")]
     pub(crate) advertise: Option<SocketAddr>,
-    /// Where the command listens, which BOWLINE_LISTEN tells it
+    /// Where the command is to listen
     #[arg(long, value_enum, default_value_t = Bind::Unix)]
     pub(crate) bind: Bind,
     /// A path that the command answers with 2xx when it takes requests [default: that it accepts connections]

@@ -101,6 +101,14 @@ impl Home {
         running
     }
 
+    /// Starts `bowline sidecar` before a command, by the server at that address, without waiting.
+    pub(crate) fn start_sidecar(&self, api: &str, args: &[&str], words: &[String]) -> Running {
+        let mut command = Command::new(bowline());
+        command.args(["sidecar", "--api", api]).arg("--data-dir").arg(self.path().join("sidecar")).args(args);
+        command.arg("--").args(words);
+        Running::of(command)
+    }
+
     /// Starts `bowline gateway` by the server at that address, without waiting.
     pub(crate) fn start_gateway(&self, api: &str, args: &[&str]) -> Running {
         let mut command = Command::new(bowline());

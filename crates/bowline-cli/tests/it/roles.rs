@@ -158,3 +158,65 @@ async fn faults_come_and_go_and_traffic_is_steered() {
     assert_eq!((traffic["steering"]["payment"].get("split"), traffic["faults"].as_array().unwrap().len()), (None, 1));
     server.stop().await;
 }
+
+const MESHED: &str = r#"name = "shop"
+[mesh]
+[service.order.calls.payment]
+operations = ["GET /charges"]
+[service.payment]
+[service.user]
+"#;
+
+#[tokio::test]
+async fn whatever_runs_behind_a_sidecar_is_called_as_declared() {
+    let home = Home::new(MESHED);
+    let mut server = home.server("127.0.0.1:0").await;
+    let api = server.api().to_string();
+    let token = server.command(&["mesh", "join", "payment"]).await;
+    let args = ["--service", "payment", "--join", token.trim(), "--bind", "port", "--check", "/readyz"];
+    let mut sidecar = home.start_sidecar(&api, &args, &crate::stand_in::kind());
+    let listed = eventually(PATIENCE, async || server.command(&["services"]).await.contains("payment-"));
+    assert!(listed.await, "{}", sidecar.output());
+
+    let passed = server.outcome(&["call", "--as", "order", "payment", "GET", "/charges"]).await;
+    let told = String::from_utf8_lossy(&passed.stdout).into_owned();
+    assert!(passed.status.success() && told.starts_with("200 OK"), "{told} {}", sidecar.output());
+    for (caller, path, reason) in [
+        ("user", "/charges", "mesh_not_declared"),
+        ("order", "/refunds", "mesh_operation"),
+        ("gateway", "/charges", "mesh_not_declared"),
+    ] {
+        let denied = server.outcome(&["call", "--as", caller, "payment", "GET", path]).await;
+        let told = String::from_utf8_lossy(&denied.stdout).into_owned();
+        assert_eq!(denied.status.code(), Some(1), "{told}");
+        assert!(told.starts_with("403 Forbidden") && told.contains(&format!("x-bowline-reason: {reason}")), "{told}");
+    }
+    let status = server.command(&["mesh", "status"]).await;
+    let own = status.lines().find(|line| line.starts_with("service/payment ")).unwrap();
+    assert!(own.contains("1 of 1"), "{status}");
+
+    // A fault comes and goes without the application.
+    let add = ["fault", "add", "payment", "--abort", "503", "--from", "order", "--output", "json"];
+    let fault: serde_json::Value = serde_json::from_str(&server.command(&add).await).unwrap();
+    let call = ["call", "--as", "order", "payment", "GET", "/charges"];
+    let aborted = async || String::from_utf8_lossy(&server.outcome(&call).await.stdout).starts_with("503");
+    assert!(eventually(PATIENCE, aborted).await, "{}", sidecar.output());
+    server.command(&["fault", "remove", fault["id"].as_str().unwrap()]).await;
+    assert!(eventually(PATIENCE, async || server.outcome(&call).await.status.success()).await);
+
+    let family = sidecar.descendants();
+    sidecar.signal(Signal::TERM);
+    sidecar.ended().await;
+    let all_gone = eventually(PATIENCE, async || !family.iter().any(|pid| crate::harness::is_alive(*pid)));
+    assert!(all_gone.await, "{}", sidecar.output());
+    assert!(server.instances("payment").await.is_empty());
+    let nobody = server.outcome(&call).await;
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("no instance of payment"), "{nobody:?}");
+
+    // The server is gone: what is on disk is enough to start, and the command's end is the sidecar's.
+    server.signal(Signal::KILL);
+    server.ended().await;
+    let brief = ["sh", "-c", "exit 7"].map(ToOwned::to_owned);
+    let mut again = home.start_sidecar(&api, &args, &brief);
+    assert_eq!(again.ended().await.code(), Some(7), "{}", again.output());
+}

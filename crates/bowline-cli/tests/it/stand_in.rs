@@ -15,6 +15,12 @@ pub(crate) fn command(is_stubborn: bool, is_chatty: bool) -> String {
     format!("{trap}{chatty}exec {} --exact stand_in::serve --nocapture", program.display())
 }
 
+/// The words of a command that answers every request, to run beside a sidecar.
+pub(crate) fn kind() -> [String; 5] {
+    let program = std::env::current_exe().unwrap().display().to_string();
+    ["env", "STAND_IN_IS_KIND=1", &program, "--exact", "stand_in::serve"].map(ToOwned::to_owned)
+}
+
 /// No test: what the command above runs.
 #[test]
 fn serve() {
@@ -33,7 +39,7 @@ fn serve() {
 fn answer(mut connection: TcpStream) -> Option<TcpStream> {
     let mut line = String::new();
     BufReader::new(&connection).read_line(&mut line).unwrap();
-    if line.starts_with("GET /readyz ") {
+    if line.starts_with("GET /readyz ") || std::env::var_os("STAND_IN_IS_KIND").is_some() {
         let head = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         connection.write_all(head.as_bytes()).ok()?;
         return None;
