@@ -20,7 +20,6 @@ use std::{
 };
 
 use bowline_model::{Health, Instance, mesh::Steering, policy::CallPolicy, units};
-use bowline_runtime::time;
 use bowline_transport::Body;
 use bytes::Bytes;
 use http::Request;
