@@ -113,11 +113,16 @@ impl Registrar {
 }
 
 impl Registration {
-    /// Wants the instance registered like this, or not at all, and returns at once.
+    /// Wants the instance registered like this, or not at all, and returns at once. What is wanted already is not
+    /// done again.
     pub(crate) fn want(&self, instance: Option<Instance>) {
-        self.wanted.send_modify(|wanted| {
-            wanted.generation += 1;
-            wanted.instance = instance;
+        self.wanted.send_if_modified(|wanted| {
+            let is_new = wanted.instance != instance;
+            if is_new {
+                wanted.generation += 1;
+                wanted.instance = instance;
+            }
+            is_new
         });
     }
 
