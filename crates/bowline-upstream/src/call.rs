@@ -19,7 +19,7 @@ use http_body_util::BodyExt as _;
 
 use crate::{
     body::ResponseBody,
-    error::Error,
+    error::{Error, REASON_CONNECT},
     member::Member,
     metrics::Outcome,
     mirror::Mirror,
@@ -94,7 +94,8 @@ impl<'a> Call<'a> {
             }
             if let Some(again) = again {
                 self.body = again;
-            } else if outcome != Outcome::Connect {
+            } else if outcome != Outcome::Connect || answer.is_ok() {
+                // The body is on its way, and cannot be had again: only where nobody was reached it is whole.
                 return answer;
             }
             self.tried.push(Tried { member, is_unreachable: outcome == Outcome::Connect });
@@ -146,7 +147,8 @@ impl<'a> Call<'a> {
         let sending = send_parts(pool, &member.state.endpoint, &self.head, &mut self.body);
         let sent = time::timeout_at(deadline, sending).await.ok();
         let now = time::now();
-        let outcome = if self.body.is_starved() { Outcome::Caller } else { Outcome::of(status_of(sent.as_ref())) };
+        let is_verified = member.state.endpoint.tls.is_some();
+        let outcome = if self.body.is_starved() { Outcome::Caller } else { outcome(sent.as_ref(), is_verified) };
         let elapsed = now.saturating_duration_since(started);
         // A body that streams takes the time that its sender takes: that is not the instance's slowness.
         let is_senders_time = is_streamed && outcome == Outcome::Ok && elapsed >= self.plan.patience;
@@ -158,10 +160,7 @@ impl<'a> Call<'a> {
         self.upstream.metrics.attempted(outcome);
         self.note(member, outcome, elapsed);
         let answer = match sent {
-            Some(Ok(response)) => {
-                let is_verified = member.state.endpoint.tls.is_some();
-                Ok(response.map(|body| ResponseBody::new(body, in_flight, is_verified)))
-            }
+            Some(Ok(response)) => Ok(response.map(|body| ResponseBody::new(body, in_flight, is_verified))),
             Some(Err(source)) => Err(self.failed(source)),
             None if outcome == Outcome::Caller => Err(self.starved()),
             None => Err(self.timed_out()),
@@ -287,6 +286,24 @@ impl Outcome {
     }
 }
 
+/// What came of an attempt.
+///
+/// A sidecar that could not reach its application has shown it nothing: that is a connection that was not
+/// made, one hop further on. Only who is verified is believed that, since a sidecar takes away what its
+/// application says in Bowline's name.
+fn outcome<B>(sent: Option<&Result<Response<B>, bowline_transport::Error>>, is_verified: bool) -> Outcome {
+    match sent {
+        Some(Ok(response)) if is_verified && says_unreached(response) => Outcome::Connect,
+        sent => Outcome::of(status_of(sent)),
+    }
+}
+
+fn says_unreached<B>(response: &Response<B>) -> bool {
+    let reason = || response.headers().get(names::REASON_HEADER);
+    matches!(response.status(), StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE)
+        && reason().is_some_and(|reason| reason == REASON_CONNECT)
+}
+
 fn status_of<B, E>(sent: Option<&Result<Response<B>, E>>) -> Option<Result<StatusCode, &E>> {
     sent.map(|sent| sent.as_ref().map(Response::status))
 }
@@ -324,5 +341,25 @@ mod tests {
         for number in [0, 1, 10, 999, 86_400_000, u64::MAX] {
             assert_eq!(decimal(number), number.to_string());
         }
+    }
+
+    #[test]
+    fn a_sidecar_that_reached_nobody_is_a_connection_that_was_not_made() {
+        let of = |status: u16, reason: Option<&str>, is_verified| {
+            let mut response = Response::builder().status(status);
+            if let Some(reason) = reason {
+                response = response.header(names::REASON_HEADER, reason);
+            }
+            outcome(Some(&Ok(response.body(()).unwrap())), is_verified)
+        };
+        for status in [502, 503] {
+            assert_eq!(of(status, Some("upstream_connect"), true), Outcome::Connect);
+            assert_eq!(of(status, Some("upstream_connect"), false), Outcome::ServerError, "anybody may say so");
+            for reason in [None, Some("upstream_reset"), Some("fault"), Some("timeout")] {
+                assert_eq!(of(status, reason, true), Outcome::ServerError, "{reason:?}");
+            }
+        }
+        assert_eq!(of(500, Some("upstream_connect"), true), Outcome::ServerError);
+        assert_eq!(of(200, Some("upstream_connect"), true), Outcome::Ok);
     }
 }

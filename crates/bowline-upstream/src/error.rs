@@ -79,11 +79,14 @@ impl Error {
     }
 }
 
+/// The reason of a connection that was not made: the request was sent to nobody.
+pub(crate) const REASON_CONNECT: &str = "upstream_connect";
+
 /// The reason of a transport error.
 pub(crate) fn transport_reason(error: &bowline_transport::Error) -> &'static str {
     use bowline_transport::Kind;
     match error.kind() {
-        Kind::Connect | Kind::ConnectTimeout => "upstream_connect",
+        Kind::Connect | Kind::ConnectTimeout => REASON_CONNECT,
         Kind::Refused => "upstream_refused",
         Kind::RequestBody => "request_body",
         Kind::Malformed | Kind::HeadTooLarge => "upstream_malformed",

@@ -41,7 +41,7 @@ pub(crate) enum Outcome {
     Ok,
     /// An answer of 500 or above.
     ServerError,
-    /// No connection.
+    /// No connection, or none from the instance's sidecar to the instance.
     Connect,
     /// The instance said that it has not looked at the request.
     Refused,

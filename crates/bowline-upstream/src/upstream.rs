@@ -233,7 +233,8 @@ impl Upstream {
     ///
     /// An attempt is repeated while attempts, deadline and budget last, preferably at an instance
     /// that was not tried: when no connection was made, whatever the method (which the budget does
-    /// not pay); when an HTTP/2 instance said that it has not looked at it, whatever the method, and
+    /// not pay), also where a verified sidecar made none to its application, and the body is at hand;
+    /// when an HTTP/2 instance said that it has not looked at it, whatever the method, and
     /// its body is at hand; when there was no answer, or 502, 503 or 504, and besides the request is
     /// idempotent, or carries an `Idempotency-Key`. Bodies of a known length up to 64 KiB are read
     /// up front for that. While the next attempt is waited for, the answer before it keeps its
