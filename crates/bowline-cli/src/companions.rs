@@ -95,6 +95,10 @@ impl Companion for Beneath {
         })
     }
 
+    fn refuse_new(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.sidecar.refuse_new())
+    }
+
     fn drain(self: Box<Self>, grace: Duration) -> BoxFuture<'static, ()> {
         let Self { sidecar, mesh: _, joins: _ } = *self;
         Box::pin(async move {

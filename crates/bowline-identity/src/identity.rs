@@ -1,27 +1,36 @@
 //! An identity: what a workload shows, and whom it believes.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bowline_model::{Secret, mesh::SpiffeId};
 use bowline_runtime::{
     metric::Registry,
     task::{self, Guarded},
-    time,
+    time::{self, Instant},
 };
-use bowline_transport::{ClientTls, ServerTls};
+use bowline_transport::{ClientTls, ServerTls, Until};
 use tokio::sync::watch;
 use tokio_rustls::rustls::{
     ClientConfig, ServerConfig, client::Resumption, server::NoServerSessionStorage, version::TLS13,
 };
 
 use crate::{
-    Error, Issuer, JoinToken, Roots,
+    Error, Issuer, JoinToken, Roots, Validity,
     current::Current,
     rest::Rest,
     roots::provider,
     rotate::Rotation,
     verify::{Client, Clock, Server, Shared},
 };
+
+/// How long before its certificates expire a client lets go of a connection, so that no server does so first: it
+/// covers the second in which servers look, and clocks that differ a little.
+const RETIREMENT: Duration = Duration::from_secs(5);
 
 /// A workload's current certificate and key, and the roots it believes. Cheap to clone.
 #[derive(Clone)]
@@ -111,15 +120,19 @@ impl Identity {
     }
 
     /// How its workload calls: it shows what is current when a connection is made, and believes only
-    /// certificates of the service that is called.
+    /// certificates of the service that is called. A connection has no new request from 5 s before one of the
+    /// two certificates expires.
     pub fn client_tls(&self) -> ClientTls {
-        ClientTls(self.0.client.clone())
+        ClientTls { config: self.0.client.clone(), until: Some(until(&self.0.shared)) }
     }
 
     /// How its workload takes connections: it shows what is current when a connection is made, and
-    /// believes only certificates of its own system.
+    /// believes only certificates of its own system. A connection ends with the request that it has when the
+    /// client's certificate expires.
     pub fn server_tls(&self, takes_plain: bool) -> ServerTls {
-        ServerTls { config: self.0.server.clone(), takes_plain }
+        // A client lets go of a connection earlier by itself.
+        let until: Until = Arc::new(|shown| instant(Validity::of(shown).ok()?.not_after));
+        ServerTls { config: self.0.server.clone(), takes_plain, until: Some(until) }
     }
 
     /// Waits for the first certificate.
@@ -179,6 +192,24 @@ impl fmt::Debug for Identity {
         let id = self.id().to_string();
         f.debug_struct("Identity").field("id", &id).field("expires_at", &self.expires_at()).finish_non_exhaustive()
     }
+}
+
+/// Until when a client uses a connection: what we show and what the server showed are current then.
+///
+/// We show what is current as a connection is made. Where that is replaced just meanwhile, the server is the one who
+/// ends the connection.
+fn until(shared: &Arc<Shared>) -> Until {
+    let shared = shared.clone();
+    Arc::new(move |shown| {
+        let theirs = Validity::of(shown).ok()?.not_after;
+        let ours = shared.current.load().as_ref().map(|current| current.validity.not_after);
+        instant(ours.map_or(theirs, |ours| ours.min(theirs)) - RETIREMENT)
+    })
+}
+
+/// When that is, by the clock that does not jump; none: too far away to be told.
+fn instant(at: SystemTime) -> Option<Instant> {
+    time::now().checked_add(at.duration_since(time::system()).unwrap_or_default())
 }
 
 fn client_config(shared: &Arc<Shared>) -> Arc<ClientConfig> {

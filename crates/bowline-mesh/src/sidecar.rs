@@ -197,6 +197,18 @@ impl Sidecar {
         self.environment.clone()
     }
 
+    /// Takes nothing new for the application, and ends when what was taken is answered. The application's own
+    /// calls are made as before.
+    ///
+    /// Whoever comes is refused a connection. A request on one that stands is taken still, for a moment, and its
+    /// answer is the last there: its sender cannot know, and might be unable to send it twice.
+    ///
+    /// # Cancel safety
+    /// Nothing new is taken all the same; waiting can begin again.
+    pub async fn refuse_new(&self) {
+        self.inbound.refuse_new().await;
+    }
+
     /// Takes no more connections, lets what is in flight finish, and cuts what is left after `grace`; the
     /// application can make calls until what came in is answered.
     ///

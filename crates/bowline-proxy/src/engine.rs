@@ -129,6 +129,8 @@ pub struct Engine {
     drainer: Drainer,
     /// Says: end now. Workers hear it, too, when this is dropped.
     cutter: Drainer,
+    /// Closed when the last worker has ended.
+    working: watch::Sender<()>,
 }
 
 /// Replaces the snapshot of an engine, as long as that serves.
@@ -168,21 +170,23 @@ impl Engine {
         let snapshots = watch::Sender::new(snapshot);
         let (drainer, drain) = drain::channel();
         let (cutter, cut) = drain::channel();
+        let working = watch::Sender::new(());
         for (index, listeners) in of_workers.into_iter().enumerate() {
             let settings = settings.of_worker(index, metrics);
             let (snapshots, tracer, metrics) = (snapshots.subscribe(), tracer.clone(), metrics.clone());
-            let (drain, mut cut) = (drain.clone(), cut.clone());
+            let (drain, mut cut, works) = (drain.clone(), cut.clone(), working.subscribe());
             let work = move || {
                 let listeners = listeners.into_iter().map(net::adopt).collect::<io::Result<Vec<_>>>()?;
                 let worker = Rc::new(Worker::new(index, &settings, snapshots, tracer, &metrics));
                 Ok(async move {
                     cut.or_drain(serve(listeners, settings, worker, drain)).await;
+                    drop(works);
                 })
             };
             let started = task::try_core_thread(&format!("bowline-proxy-{index}"), work);
             started.map_err(|source| StartError::Worker { worker: index, source })?;
         }
-        Ok(Self { addrs, snapshots, drainer, cutter })
+        Ok(Self { addrs, snapshots, drainer, cutter, working })
     }
 
     /// The address of its first listener, with the port it got.
@@ -205,14 +209,26 @@ impl Engine {
         Switch(self.snapshots.clone())
     }
 
-    /// Stops accepting, lets what is in flight finish, and cuts what is left after `grace`.
+    /// Stops accepting, and ends when what was taken is answered; connections that stand end with the request
+    /// that they have.
     ///
-    /// Answers whether everything finished in time. Idle connections are closed at once.
+    /// Connections that have none are closed at once, or after the [linger](server::Settings::linger).
+    ///
+    /// # Cancel safety
+    /// Nothing new is taken all the same; waiting can begin again.
+    pub async fn refuse_new(&self) {
+        self.drainer.start();
+        self.working.closed().await;
+    }
+
+    /// As [`Engine::refuse_new`], and cuts what is left after `grace`.
+    ///
+    /// Answers whether everything finished in time.
     ///
     /// # Cancel safety
     /// Dropping the future cuts what is in flight.
     pub async fn drain(mut self, grace: Duration) -> bool {
-        let is_finished = time::timeout(grace, self.drainer.drain()).await.is_ok();
+        let is_finished = time::timeout(grace, self.refuse_new()).await.is_ok();
         self.cutter.drain().await;
         is_finished
     }

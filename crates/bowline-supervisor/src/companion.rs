@@ -48,8 +48,8 @@ pub trait Companion: Send + Sync {
     /// Whatever keeps it from being told: the start of the process has failed then.
     fn environment(&self) -> BoxFuture<'_, io::Result<BTreeMap<String, String>>>;
 
-    /// Takes nothing new for the application: no connection, and no request on those that stand. Ends when
-    /// what was taken before is answered. What the application itself asks for goes on.
+    /// Takes nothing new for the application: no connection, and on those that stand at most the request that
+    /// is on its way already. Ends when what was taken is answered. What the application itself asks for goes on.
     ///
     /// It comes between the word to the registry and SIGTERM, and is given a second at most. Whoever has not
     /// heard of the drain yet is refused a connection, and may safely ask another instance, whatever the

@@ -54,6 +54,8 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct Current {
     sender: Option<SendRequest<Upload>>,
+    /// Until when it takes new requests; none: as long as it stands.
+    until: Option<Instant>,
     /// How many connections there were up to this.
     number: u64,
     /// When the last attempt to connect failed, and why.
@@ -171,9 +173,9 @@ impl Shared {
         let connected = handshake(endpoint, settings).await;
         let mut current = self.lock();
         match connected {
-            Ok(sender) => {
+            Ok((sender, until)) => {
                 let number = current.number + 1;
-                *current = Current { sender: Some(sender.clone()), number, failed: None };
+                *current = Current { sender: Some(sender.clone()), until, number, failed: None };
                 Ok((sender, number))
             }
             Err(error) => {
@@ -185,7 +187,8 @@ impl Shared {
 
     fn live(&self) -> Option<(SendRequest<Upload>, u64)> {
         let current = self.lock();
-        let sender = current.sender.as_ref().filter(|sender| !sender.is_closed())?;
+        let is_over = current.until.is_some_and(|until| time::now() >= until);
+        let sender = current.sender.as_ref().filter(|sender| !is_over && !sender.is_closed())?;
         Some((sender.clone(), current.number))
     }
 
@@ -202,9 +205,13 @@ impl Shared {
     }
 }
 
-/// Connects; the task that drives the connection ends with its last request once nobody holds a handle.
-async fn handshake(endpoint: &Endpoint, settings: &PoolSettings) -> Result<SendRequest<Upload>, Error> {
+/// Connects, and says until when that serves; the task that drives the connection ends with its last request once nobody holds a handle.
+async fn handshake(
+    endpoint: &Endpoint,
+    settings: &PoolSettings,
+) -> Result<(SendRequest<Upload>, Option<Instant>), Error> {
     let stream = connect(endpoint, settings).await?;
+    let until = stream.until();
     let (sender, connection) = Builder::new(Spawn)
         .timer(TokioTimer::new())
         .keep_alive_interval(PING.0)
@@ -221,7 +228,7 @@ async fn handshake(endpoint: &Endpoint, settings: &PoolSettings) -> Result<SendR
             tracing::debug!(%address, error = %error, "connection ended");
         }
     });
-    Ok(sender)
+    Ok((sender, until))
 }
 
 /// The request as HTTP/2 wants it: an absolute URI, no `Host`, nothing meant for one hop.

@@ -31,4 +31,4 @@ pub use error::{Error, Kind, Side};
 pub use pool::{LocalPool, Pool, PoolMetrics, PoolSettings, SharedPool};
 pub use response::ResponseBody;
 pub use send::{send, send_parts};
-pub use tls::{ClientTls, ServerTls};
+pub use tls::{ClientTls, ServerTls, Until};

@@ -70,6 +70,8 @@ pub struct PoolMetrics {
     pub closed_full: Counter,
     /// Connections closed since nobody used them.
     pub closed_idle: Counter,
+    /// Connections over which a certificate was shown that is about to expire.
+    pub closed_over: Counter,
     /// Connections found closed by the other end.
     pub closed_stale: Counter,
 }
@@ -223,6 +225,7 @@ impl PoolMetrics {
             connect_failed: connects("error"),
             closed_full: closed("full"),
             closed_idle: closed("idle"),
+            closed_over: closed("expired"),
             closed_stale: closed("stale"),
         }
     }
@@ -250,6 +253,9 @@ impl Idle {
                 self.parked_count -= slot.http1.len();
                 closed.0.push(connection);
                 closed.0.extend(slot.http1.drain(..).map(|parked| parked.connection));
+            } else if connection.is_over(now) {
+                settings.metrics.closed_over.increment();
+                closed.0.push(connection);
             } else if connection.is_stale() {
                 settings.metrics.closed_stale.increment();
                 closed.0.push(connection);

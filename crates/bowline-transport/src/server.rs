@@ -75,6 +75,9 @@ pub struct Settings {
     /// How often an HTTP/2 client that sends nothing is pinged; one that does not answer within the
     /// header timeout is gone.
     pub http2_ping_interval: Duration,
+    /// How long a connection without a request may still bring one once draining began, whose answer says that it
+    /// is the last: its client does not know yet, and may be unable to send the request twice.
+    pub linger: Duration,
     /// How long requests in flight may still take once draining began.
     pub grace: Duration,
     /// How connections are taken; none: in the clear.
@@ -102,7 +105,7 @@ pub struct Metrics {
 
 impl Default for Settings {
     /// 10 s for a head, 75 s idle, 60 s stalled, heads of 64 KiB, 10,000 connections, 100 streams, pings
-    /// each 30 s, 30 s of grace.
+    /// each 30 s, no lingering, 30 s of grace.
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(10),
@@ -112,6 +115,7 @@ impl Default for Settings {
             connections_max: 10_000,
             http2_streams_max: 100,
             http2_ping_interval: Duration::from_secs(30),
+            linger: Duration::ZERO,
             grace: Duration::from_secs(30),
             tls: None,
             metrics: Metrics::default(),
@@ -149,9 +153,9 @@ impl Metrics {
 /// Serves on this core: services and their futures need not be `Send`.
 ///
 /// `make` gives each connection its service, once its TLS handshake is done; requests arrive with
-/// hyper's own body. HTTP/2 is recognised by its preface. When draining begins, nothing more is accepted, idle connections are
-/// closed, the others are told (`Connection: close`, GOAWAY) and have the grace to finish; then
-/// this returns, and what is left is dropped.
+/// hyper's own body. HTTP/2 is recognised by its preface. When draining begins, nothing more is accepted, idle
+/// connections are closed (those of HTTP/1 after the linger), the others are told (`Connection: close`, GOAWAY) and
+/// have the grace to finish; then this returns, and what is left is dropped.
 ///
 /// # Panics
 /// Outside [`bowline_runtime::task::core_runtime`].

@@ -6,13 +6,14 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
+use bowline_runtime::time::Instant;
 use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{
     TlsStream,
     rustls::{self, AlertDescription},
 };
 
-use crate::socket::Socket;
+use crate::{socket::Socket, tls::Until};
 
 /// A connection.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Tls {
     stream: TlsStream<Socket>,
     /// Whether the peer has sent any data: then it has taken our certificate.
     is_taken: bool,
+    /// Until when it is used for requests that are new.
+    until: Option<Instant>,
 }
 
 impl Stream {
@@ -44,6 +47,14 @@ impl Stream {
         self.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
+    /// Until when it is used for requests that are new; none: as long as it stands.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(tls) => tls.until,
+        }
+    }
+
     /// Whether what is written may wait in here until it is flushed.
     pub(crate) fn is_buffering(&self) -> bool {
         matches!(self, Self::Tls(_))
@@ -51,8 +62,10 @@ impl Stream {
 }
 
 impl Tls {
-    pub(crate) fn new(stream: impl Into<TlsStream<Socket>>) -> Box<Self> {
-        Box::new(Self { stream: stream.into(), is_taken: false })
+    pub(crate) fn new(stream: impl Into<TlsStream<Socket>>, until: Option<&Until>) -> Box<Self> {
+        let mut tls = Box::new(Self { stream: stream.into(), is_taken: false, until: None });
+        tls.until = tls.peer_certificate().zip(until).and_then(|(certificate, until)| until(certificate));
+        tls
     }
 
     /// The certificate that the peer has shown, in DER.

@@ -3,6 +3,7 @@
 use std::{fmt, io, sync::Arc};
 
 use bowline_model::ServiceName;
+use bowline_runtime::time::Instant;
 use tokio_rustls::{
     TlsConnector,
     rustls::{ClientConfig, ServerConfig, pki_types::ServerName},
@@ -19,7 +20,16 @@ use crate::{
 /// The name that the configuration's verifier is asked about, and that is told to the server, is that of
 /// the service that is called: `payment`.
 #[derive(Clone)]
-pub struct ClientTls(pub Arc<ClientConfig>);
+pub struct ClientTls {
+    /// Our certificate, and whose we believe.
+    pub config: Arc<ClientConfig>,
+    /// Until when a connection takes new requests; none: as long as it stands.
+    pub until: Option<Until>,
+}
+
+/// Says, of a connection whose handshake is done, until when it is used, by the certificate that the peer showed, in
+/// DER; none: as long as it stands. Requests that it has then are finished.
+pub type Until = Arc<dyn Fn(&[u8]) -> Option<Instant> + Send + Sync>;
 
 /// How connections are taken.
 #[derive(Clone)]
@@ -28,6 +38,9 @@ pub struct ServerTls {
     pub config: Arc<ServerConfig>,
     /// Whether a connection that does not begin with a handshake is taken as it is.
     pub takes_plain: bool,
+    /// Until when a connection is kept; none: as long as it stands. Clients should let go of it before, since a
+    /// request may be on its way when it ends.
+    pub until: Option<Until>,
 }
 
 /// Why there is no connection under TLS; its cause is rustls's error, or the socket's.
@@ -42,9 +55,9 @@ pub(crate) enum ConnectError {
 impl ClientTls {
     /// The handshake, without a time limit.
     pub(crate) async fn connect(&self, service: &ServiceName, socket: Socket) -> Result<Stream, ConnectError> {
-        let connector = TlsConnector::from(Arc::clone(&self.0));
+        let connector = TlsConnector::from(Arc::clone(&self.config));
         match connector.connect(server_name(service), socket).await {
-            Ok(stream) => Ok(Stream::Tls(Tls::new(stream))),
+            Ok(stream) => Ok(Stream::Tls(Tls::new(stream, self.until.as_ref()))),
             Err(error) => Err(ConnectError::Handshake { service: service.clone(), source: cause(error) }),
         }
     }

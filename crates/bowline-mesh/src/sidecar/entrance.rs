@@ -1,6 +1,6 @@
 //! The way in: from the mesh to the application, which nobody else reaches.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bowline_identity::peer_id;
 use bowline_model::{
@@ -12,6 +12,7 @@ use bowline_model::{
 };
 use bowline_proxy::{Engine, Filter, Listener, Peers, Spans, matcher::Matcher};
 use bowline_runtime::metric::Registry;
+use bowline_transport::server;
 use bowline_upstream::Upstream;
 
 use super::{Error, Settings};
@@ -19,6 +20,10 @@ use crate::inbound::Inbound;
 
 /// The name of the one route there is.
 const ROUTE: &str = "inbound";
+
+/// How long callers that have not heard of a drain may still use their connections: the registry has told
+/// them in far less.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// What leads to the application.
 pub(super) struct Entrance {
@@ -66,6 +71,7 @@ impl Entrance {
             counts_requests: reports,
             spans: if reports { Spans::Every } else { Spans::Eventful },
             peers: Peers::Mesh,
+            server: server::Settings { linger: LINGER, ..server::Settings::default() },
             peer_id: Some(|certificate| peer_id(certificate).ok()),
             ..bowline_proxy::Settings::with_listeners(vec![listener], self.reporter)
         };

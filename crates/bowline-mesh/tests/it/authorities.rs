@@ -113,7 +113,7 @@ pub(crate) struct Shaken {
 /// A handshake over a pipe: the client asks for that service.
 pub(crate) async fn shake(client: &Identity, server: &Identity, asked: &str) -> Shaken {
     let (near, far) = tokio::io::duplex(1 << 16);
-    let connector = TlsConnector::from(client.client_tls().0);
+    let connector = TlsConnector::from(client.client_tls().config);
     let acceptor = TlsAcceptor::from(server.server_tls(false).config);
     let name = ServerName::try_from(asked.to_owned()).unwrap();
     let client_side = async {

@@ -90,7 +90,7 @@ async fn certificates_rotate_while_configurations_stay() {
     let token = fixture.join_token("service/order").await;
     let (order, _order) = start("service/order", join(&token, None), issuer.clone()).await;
     let (payment, _payment) = fixture.identity("service/payment").await;
-    let (client, first) = (order.client_tls().0, order.chain().unwrap());
+    let (client, first) = (order.client_tls().config, order.chain().unwrap());
     tokio::time::pause();
     for _ in 0..10 {
         let before = order.expires_at();
@@ -98,7 +98,7 @@ async fn certificates_rotate_while_configurations_stay() {
         assert!(order.expires_at().unwrap() > time::system() + MINUTE / 2, "well before it expires");
     }
     tokio::time::resume();
-    assert!(Arc::ptr_eq(&client, &order.client_tls().0));
+    assert!(Arc::ptr_eq(&client, &order.client_tls().config));
     let shown = shake(&order, &payment, "payment").await.server.unwrap();
     assert_eq!(shown, order.chain().unwrap()[0]);
     assert_ne!(shown, first[0]);

@@ -9,6 +9,7 @@ mod faults;
 mod identity;
 mod logs;
 mod outbound;
+mod replicas;
 mod rules;
 mod snapshots;
 mod support;

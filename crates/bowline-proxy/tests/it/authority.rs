@@ -44,7 +44,7 @@ impl Authority {
         let (chain, key) = self.leaf(id, "client");
         let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13]).unwrap();
         let builder = builder.with_root_certificates(self.roots());
-        ClientTls(Arc::new(builder.with_client_auth_cert(chain, key).unwrap()))
+        ClientTls { config: Arc::new(builder.with_client_auth_cert(chain, key).unwrap()), until: None }
     }
 
     /// How that service is connected to.
@@ -54,7 +54,7 @@ impl Authority {
         let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13]).unwrap();
         let mut config = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key).unwrap();
         config.send_tls13_tickets = 0;
-        ServerTls { config: Arc::new(config), takes_plain }
+        ServerTls { config: Arc::new(config), takes_plain, until: None }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bowline_runtime::time;
+use bowline_runtime::time::{self, Instant};
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt as _;
 
@@ -48,6 +48,11 @@ impl Connection {
     /// Whether it can no longer carry a request: it was closed, or has bytes that belong to none.
     pub(crate) fn is_stale(&mut self) -> bool {
         self.stream.is_stale()
+    }
+
+    /// Whether its time is over: a certificate that was shown over it is about to expire.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.stream.until().is_some_and(|until| now >= until)
     }
 
     /// Reads what is there; 0 at the end. A buffer is held only once something is readable.

@@ -155,12 +155,16 @@ impl Connections {
         self.entries.retain(|entry| entry.strong_count() > 0);
     }
 
-    /// One tick: ends connections that wait for too long.
+    /// One tick: ends connections that wait for too long, or have stood for as long as they may.
     fn look_over(&mut self) {
         self.clock.fetch_add(1, Relaxed);
         self.forget_ended();
         self.show(self.open_count());
+        let now = time::now();
         for entry in self.entries.iter().filter_map(Weak::upgrade) {
+            if entry.is_over(now) {
+                entry.order(Order::Finish);
+            }
             if entry.blocked() > self.stall_ticks {
                 self.settings.metrics.stalled.increment();
                 entry.order(Order::Abort);
@@ -187,6 +191,11 @@ impl Connections {
         let order = |order| entries.iter().filter_map(Weak::upgrade).for_each(|entry| entry.order(order));
         let (alive, _) = mpsc::channel(1);
         drop(std::mem::replace(&mut self.alive, alive));
+        order(Order::Last);
+        let linger = self.settings.linger.min(self.settings.grace);
+        if !linger.is_zero() && time::timeout(linger, self.ended.recv()).await.is_ok() {
+            return self.show(0);
+        }
         order(Order::Finish);
         if time::timeout(self.settings.grace, self.ended.recv()).await.is_err() {
             tracing::warn!(grace = ?self.settings.grace, "connections dropped after the grace");

@@ -12,7 +12,7 @@ use std::{
 
 use bowline_runtime::metric::Counter;
 use bytes::{Buf as _, BytesMut};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header::CONNECTION};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{
     body::Incoming,
@@ -82,7 +82,7 @@ impl<M> Shared<M> {
         let taken = until_ordered(entry, Box::pin(handshake::take(socket, tls))).await;
         match taken {
             Some(Some(Ok(taken))) => {
-                entry.is_taken();
+                entry.is_taken(taken.stream.until());
                 return Some(taken);
             }
             Some(Some(Err(failed))) => {
@@ -125,7 +125,7 @@ pub(super) async fn serve<M, S, B, E>(
     if is_http2 {
         entry.is_multiplexed();
     }
-    let service = Counting { service, entry: Arc::clone(&entry) };
+    let service = Counting { service, entry: Arc::clone(&entry), is_http2 };
     let served = if is_http2 {
         let mut builder = http2::Builder::new(exec);
         builder.max_concurrent_streams(bounds.http2_streams_max);
@@ -136,44 +136,45 @@ pub(super) async fn serve<M, S, B, E>(
         builder.timer(TokioTimer::new()).keep_alive_interval(bounds.http2_ping_interval);
         builder.keep_alive_timeout(bounds.header_timeout);
         let connection = builder.serve_connection(io, service);
-        drive(connection, http2::Connection::graceful_shutdown, &entry).await
+        // What comes until the client has read of it is taken still.
+        drive(connection, (Order::Last, http2::Connection::graceful_shutdown), &entry).await
     } else {
         let mut builder = http1::Builder::new();
         // The accept loop looks after timeouts, without a timer for each request.
         builder.header_read_timeout(None);
         builder.max_header_size(bounds.head_bytes_max).max_buf_size(bounds.head_bytes_max);
         let connection = builder.serve_connection(io, service);
-        drive(connection, http1::Connection::graceful_shutdown, &entry).await
+        drive(connection, (Order::Finish, http1::Connection::graceful_shutdown), &entry).await
     };
     if let Some(Err(error)) = served {
         tracing::debug!(error = %error, "connection ended");
     }
 }
 
-/// Runs a future until it ends, or the connection is told anything.
+/// Runs a future until it ends, or the connection is told to.
 async fn until_ordered<T>(entry: &Entry, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
-    poll_fn(|cx| if entry.orders() == Order::Run { future.as_mut().poll(cx).map(Some) } else { Poll::Ready(None) })
+    poll_fn(|cx| if entry.orders() < Order::Finish { future.as_mut().poll(cx).map(Some) } else { Poll::Ready(None) })
         .await
 }
 
 /// Runs a connection until it ends (`Some`) or is told to abort (`None`).
-async fn drive<C: Future>(connection: C, finish: fn(Pin<&mut C>), entry: &Entry) -> Option<C::Output> {
+///
+/// `finish` is called once it is told `from` or more.
+async fn drive<C: Future>(
+    connection: C,
+    (from, finish): (Order, fn(Pin<&mut C>)),
+    entry: &Entry,
+) -> Option<C::Output> {
     let mut connection = pin!(connection);
-    let mut is_finishing = false;
+    let mut heard = Order::Run;
     poll_fn(|cx| {
-        match entry.orders() {
-            Order::Run => {}
-            Order::Abort => return Poll::Ready(None),
-            Order::Finish if is_finishing => {}
-            Order::Finish => {
-                is_finishing = true;
-                entry.listen(cx.waker());
-                if entry.orders() == Order::Abort {
-                    return Poll::Ready(None);
-                }
-                finish(connection.as_mut());
-            }
+        let before = std::mem::replace(&mut heard, entry.orders());
+        if heard == Order::Abort {
+            return Poll::Ready(None);
+        }
+        if before < from && heard >= from {
+            finish(connection.as_mut());
         }
         connection.as_mut().poll(cx).map(Some)
     })
@@ -281,6 +282,7 @@ impl AsyncWrite for Observed {
 struct Counting<S> {
     service: S,
     entry: Arc<Entry>,
+    is_http2: bool,
 }
 
 impl<S, B> Service<Request<Incoming>> for Counting<S>
@@ -293,7 +295,7 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let in_flight = Some(self.entry.begin());
-        CountedFuture { future: self.service.call(request), in_flight }
+        CountedFuture { future: self.service.call(request), in_flight, is_http2: self.is_http2 }
     }
 }
 
@@ -303,6 +305,7 @@ pin_project! {
         #[pin]
         future: F,
         in_flight: Option<InFlight>,
+        is_http2: bool,
     }
 }
 
@@ -314,8 +317,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.future.poll(cx))?;
+        let mut response = ready!(this.future.poll(cx))?;
         let in_flight = this.in_flight.take();
+        if !*this.is_http2 && in_flight.as_ref().is_some_and(InFlight::is_last) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         Poll::Ready(Ok(response.map(|body| Counted { body, _in_flight: in_flight })))
     }
 }

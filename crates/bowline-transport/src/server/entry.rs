@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{
             AtomicBool, AtomicU8, AtomicU32,
             Ordering::{Acquire, Relaxed, Release},
@@ -11,6 +11,7 @@ use std::{
     task::Waker,
 };
 
+use bowline_runtime::time::Instant;
 use tokio::sync::mpsc;
 
 /// The listener's coarse clock: counts ticks, so that requests need not ask the time.
@@ -20,6 +21,8 @@ pub(super) type Clock = Arc<AtomicU32>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub(super) enum Order {
     Run,
+    /// The next answer is the last.
+    Last,
     /// Finish what you have.
     Finish,
     /// End now.
@@ -39,6 +42,8 @@ pub(super) struct Entry {
     since: AtomicU32,
     /// One more than the tick at which the client took no more bytes; 0 while it takes them.
     blocked: AtomicU32,
+    /// Until when it may stand, where that is bounded.
+    until: OnceLock<Instant>,
     clock: Clock,
     /// Tells the accept loop that it ended.
     _alive: mpsc::Sender<()>,
@@ -65,6 +70,7 @@ impl Entry {
             is_head_begun: AtomicBool::new(true),
             since: AtomicU32::new(clock.load(Relaxed)),
             blocked: AtomicU32::new(0),
+            until: OnceLock::new(),
             clock: Arc::clone(clock),
             _alive: alive.clone(),
         })
@@ -73,9 +79,9 @@ impl Entry {
     /// Tells the connection what to do, unless it was told more already.
     pub(super) fn order(&self, order: Order) {
         if self.order.fetch_max(order as u8, Release) < order as u8
-            && let Some(waker) = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take()
+            && let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner)
         {
-            waker.wake();
+            waker.wake_by_ref();
         }
     }
 
@@ -83,12 +89,13 @@ impl Entry {
     pub(super) fn orders(&self) -> Order {
         match self.order.load(Acquire) {
             0 => Order::Run,
-            1 => Order::Finish,
+            1 => Order::Last,
+            2 => Order::Finish,
             _ => Order::Abort,
         }
     }
 
-    /// Remembers whom to wake at the next order.
+    /// Remembers whom to wake at every order.
     pub(super) fn listen(&self, waker: &Waker) {
         *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(waker.clone());
     }
@@ -116,8 +123,11 @@ impl Entry {
         }
     }
 
-    /// Its first head begins only now: what came before was the handshake.
-    pub(super) fn is_taken(&self) {
+    /// Its first head begins only now: what came before was the handshake, which says until when it may stand.
+    pub(super) fn is_taken(&self, until: Option<Instant>) {
+        if let Some(until) = until {
+            self.until.get_or_init(|| until);
+        }
         self.since.store(self.clock.load(Relaxed), Relaxed);
     }
 
@@ -135,6 +145,11 @@ impl Entry {
         InFlight(Arc::clone(self))
     }
 
+    /// Whether it has stood for as long as it may.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.until.get().is_some_and(|until| now >= *until)
+    }
+
     /// What it is waiting for.
     pub(super) fn waiting(&self) -> Waiting {
         let ticks = self.clock.load(Relaxed).wrapping_sub(self.since.load(Relaxed));
@@ -149,6 +164,13 @@ impl Entry {
 /// A request between its head and the end of its response.
 #[derive(Debug)]
 pub(super) struct InFlight(Arc<Entry>);
+
+impl InFlight {
+    /// Whether its connection takes no other.
+    pub(super) fn is_last(&self) -> bool {
+        self.0.orders() != Order::Run
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {

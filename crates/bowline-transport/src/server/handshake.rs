@@ -55,7 +55,7 @@ pub(super) async fn take(mut socket: Socket, tls: &ServerTls) -> Option<Result<T
     debug_assert!(matches!(fed, Ok(1)), "a fresh session has room");
     Some(match accept.into_fallible().await {
         Ok(stream) => {
-            let tls = Tls::new(stream);
+            let tls = Tls::new(stream, tls.until.as_ref());
             let certificate = tls.peer_certificate().map(Arc::from);
             Ok(Taken { stream: Stream::Tls(tls), prefix: BytesMut::new(), certificate })
         }

@@ -59,10 +59,11 @@ impl Authority {
     pub(crate) fn client(&self, shows: Option<&Leaf>) -> ClientTls {
         let builder = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13]).unwrap();
         let builder = builder.with_root_certificates(self.roots());
-        ClientTls(Arc::new(match shows {
+        let config = match shows {
             Some(leaf) => builder.with_client_auth_cert(leaf.chain(), leaf.key()).unwrap(),
             None => builder.with_no_client_auth(),
-        }))
+        };
+        ClientTls { config: Arc::new(config), until: None }
     }
 
     /// A server that demands certificates of this authority, and shows that one.
@@ -72,7 +73,7 @@ impl Authority {
         let builder = builder.with_client_cert_verifier(verifier);
         let mut config = builder.with_single_cert(shows.chain(), shows.key()).unwrap();
         config.send_tls13_tickets = 0;
-        ServerTls { config: Arc::new(config), takes_plain: false }
+        ServerTls { config: Arc::new(config), takes_plain: false, until: None }
     }
 }
 

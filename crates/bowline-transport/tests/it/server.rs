@@ -375,6 +375,31 @@ fn draining_lets_requests_finish() {
 }
 
 #[test]
+fn draining_takes_what_is_on_its_way_and_says_that_it_is_the_last() {
+    run(async |pool| {
+        let mut server = start(Settings { linger: Duration::from_mins(1), ..Settings::default() });
+        let (mut used, mut fresh) = (server.dial().await, server.dial().await);
+        used.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        used.read_exact(&mut [0; 15]).await.unwrap();
+        let [_, http2] = server.endpoints();
+        assert_eq!(get(&pool, &http2, "/").await.unwrap(), 200);
+        server.drainer.start();
+        // Who is in the backlog is not taken, either.
+        while TcpStream::connect(server.addr).await.is_ok() {
+            task::yield_now().await;
+        }
+        for stream in [&mut used, &mut fresh] {
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+            let answer = rest(stream).await;
+            assert!(answer.contains("connection: close\r\n") && answer.ends_with("ok"), "{answer}");
+        }
+        // Nobody is left, so that nobody is waited for.
+        server.drainer.drain().await;
+        server.serving.await.unwrap();
+    });
+}
+
+#[test]
 fn draining_ends_with_the_grace() {
     run(async |pool| {
         let mut server = start(Settings { grace: Duration::from_millis(30), ..Settings::default() });

@@ -14,10 +14,10 @@ use bowline_model::{Address, ServiceName};
 use bowline_runtime::{
     drain::{self, Drainer},
     net::{self, TcpStream},
-    task,
+    task, time,
 };
 use bowline_transport::{
-    Body, ClientTls, Endpoint, Error, Kind, LocalPool, Pool, PoolSettings, ServerTls, SharedPool, send, send_parts,
+    Body, ClientTls, Endpoint, Error, Kind, LocalPool, Pool, PoolSettings, ServerTls, SharedPool, Until, send, send_parts,
     server::{self, Incoming, Listener, Metrics, Peer, Settings, service_fn},
 };
 use bytes::Bytes;
@@ -384,6 +384,59 @@ fn what_was_closed_while_idle_is_noticed() {
 }
 
 #[test]
+fn a_client_uses_a_connection_for_as_long_as_it_may() {
+    run(async |_| {
+        let world = World::new();
+        for (lasts, count) in [(Duration::ZERO, 3), (Duration::from_hours(1), 1)] {
+            let showed = world.payment.certificate.clone();
+            let until: Until = Arc::new(move |shown| {
+                assert_eq!(shown, showed.as_ref());
+                Some(time::now() + lasts)
+            });
+            let pool = pool(ClientTls { until: Some(until), ..world.client() });
+            let server = start(world.server());
+            for endpoint in server.endpoints() {
+                let before = pool.metrics().connected.get();
+                for _ in 0..3 {
+                    assert_eq!(put(&pool, &endpoint, "/", Body::full("x")).await.unwrap(), "x");
+                }
+                assert_eq!(pool.metrics().connected.get() - before, count, "{endpoint:?} for {lasts:?}");
+            }
+            assert_eq!(pool.metrics().closed_over.get(), count - 1);
+        }
+    });
+}
+
+#[test]
+fn a_server_keeps_a_connection_for_as_long_as_it_may() {
+    run(async |_| {
+        let world = World::new();
+        let showed = world.order.certificate.clone();
+        let until_over: Until = Arc::new(move |shown| {
+            assert_eq!(shown, showed.as_ref());
+            Some(time::now())
+        });
+        let tls = Some(ServerTls { until: Some(until_over), ..world.server() });
+        // It is looked over eight times in this.
+        let settings = Settings { header_timeout: Duration::from_millis(400), tls, ..Settings::default() };
+        let (pool, server) = (world.pool(), start_with(settings));
+        let calls = server.endpoints().map(|endpoint| {
+            let pool = pool.clone();
+            task::spawn_local(async move { put(&pool, &endpoint, "/wait", Body::full("x")).await })
+        });
+        until(|| server.asked.get() == 2).await;
+        until(|| server.metrics.connections.get() == 2).await;
+        pause(120).await;
+        server.gate.notify_waiters();
+        for call in calls {
+            assert_eq!(call.await.unwrap().unwrap(), "x", "a request that came before is answered");
+        }
+        until(|| server.metrics.connections.get() == 0).await;
+        assert_eq!(pool.idle_count(), 0);
+    });
+}
+
+#[test]
 fn session_tickets_do_not_cost_a_connection() {
     run(async |_| {
         let world = World::new();
@@ -451,7 +504,7 @@ fn a_client_that_does_not_read_its_answer_is_cut_off() {
         let (header_timeout, stall_timeout) = (Duration::from_millis(400), Duration::from_millis(100));
         let tls = Some(world.server());
         let server = start_with(Settings { header_timeout, stall_timeout, tls, ..Settings::default() });
-        let connector = TlsConnector::from(world.client().0);
+        let connector = TlsConnector::from(world.client().config);
         let name = ServerName::try_from("payment").unwrap();
         let stream = connector.connect(name, server.dial().await).await.unwrap();
         let (mut reader, mut writer) = tokio::io::split(stream);
