@@ -129,13 +129,16 @@ impl Running {
         Ok(Self { child, member, sidecar, spans })
     }
 
-    /// Leaves the registry, lets requests in flight finish, and then the command.
+    /// Leaves the registry, lets requests in flight finish, then the command, and the calls that it made last.
     async fn drain(self, grace: Duration) -> ExitCode {
         let Self { child, member, sidecar, spans } = self;
         let until = time::now() + grace;
+        let left = || until.saturating_duration_since(time::now());
         member.end().await;
-        sidecar.drain(grace).await;
-        let code = child.stop(until.saturating_duration_since(time::now())).await;
+        // The command may make calls until it ends.
+        time::timeout_at(until, sidecar.refuse_new()).await.ok();
+        let code = child.stop(left()).await;
+        sidecar.drain(left()).await;
         spans.flush(SPANS_END_MAX).await;
         code
     }

@@ -12,14 +12,12 @@ use bowline_registry::Discovery;
 use bowline_runtime::{metric::Registry, task, time};
 use bowline_telemetry::Tracer;
 use bowline_transport::{PoolSettings, server};
+use bowline_upstream::Security;
 use tokio::sync::watch;
 
 use crate::{
-    Ask, Error, Explanation, Follow, FollowMesh, Handle, KeySetSettings,
-    backends::REPORTER,
-    mesh::{security_of, steering_of},
-    policies::Means,
-    serving::Serving,
+    Ask, Error, Explanation, Follow, FollowMesh, Handle, KeySetSettings, backends::REPORTER, mesh::steering_of,
+    policies::Means, serving::Serving,
 };
 
 /// How a gateway listens.
@@ -89,7 +87,7 @@ impl Gateway {
         let Settings { listen, workers, trusts_forwarded, server, pool, mesh, key_sets } = settings;
         let engine = bowline_proxy::Settings::new(listen, REPORTER);
         let engine = bowline_proxy::Settings { workers, trusts_forwarded, server, pool, ..engine };
-        let security = watch::Sender::new(mesh.as_ref().map(security_of).unwrap_or_default());
+        let security = watch::Sender::new(Security::of(mesh.as_ref().and_then(|snapshot| snapshot.mode)));
         let means = Means { discovery, metrics: metrics.clone(), key_sets, tls: engine.pool.tls.clone(), security };
         let serving = Serving::new(&table, &means)?;
         if time::timeout(SETTLE_MAX, serving.settle(&means.discovery)).await.is_err() {

@@ -10,11 +10,10 @@ use std::{
 use bowline_config::{ConfigManager, Format, Version};
 use bowline_model::{
     ConfigKey, InstanceId, ServiceName,
-    mesh::{Mode, SNAPSHOT_FORMAT, Snapshot, Steering, Workload},
+    mesh::{Snapshot, Steering, Workload},
 };
-use bowline_proxy::follow::{Follow, Kept, LastGood};
+use bowline_proxy::follow::{Follow, Kept, LastGood, read_snapshot};
 use bowline_upstream::Security;
-use serde::Deserialize;
 
 use crate::Handle;
 
@@ -63,15 +62,6 @@ impl FollowMesh {
     }
 }
 
-/// Which instances a gateway calls under TLS by that snapshot.
-pub(crate) fn security_of(snapshot: &Snapshot) -> Security {
-    match snapshot.mode {
-        None => Security::Plain,
-        Some(Mode::Permissive) => Security::Permissive,
-        Some(Mode::Strict) => Security::Strict,
-    }
-}
-
 /// How the traffic to services is steered by that snapshot, where it is.
 pub(crate) fn steering_of(snapshot: &Snapshot) -> BTreeMap<ServiceName, Steering> {
     let steered = snapshot.outbound.iter().filter(|outbound| !outbound.steering.is_empty());
@@ -87,7 +77,7 @@ fn apply(version: &Version, handle: &Handle) -> Result<(), String> {
         return Err("snapshots are written in JSON".to_owned());
     }
     let snapshot = read(&version.document.text)?;
-    let security = security_of(&snapshot);
+    let security = Security::of(snapshot.mode);
     if security != Security::Plain && !handle.has_identity() {
         return Err("this gateway has no identity to show in the mesh".to_owned());
     }
@@ -96,20 +86,9 @@ fn apply(version: &Version, handle: &Handle) -> Result<(), String> {
     Ok(())
 }
 
-/// What is read of a snapshot before its format is known.
-#[derive(Deserialize)]
-struct Head {
-    format: u32,
-}
-
-/// Reads a gateway's snapshot, of the format that this release knows.
+/// Reads a gateway's snapshot.
 fn read(text: &str) -> Result<Snapshot, String> {
-    let unreadable = |error: serde_json::Error| format!("it is no snapshot: {error}");
-    let Head { format } = serde_json::from_str(text).map_err(unreadable)?;
-    if format != SNAPSHOT_FORMAT {
-        return Err(format!("it is of format {format}, and this release reads format {SNAPSHOT_FORMAT}"));
-    }
-    let snapshot: Snapshot = serde_json::from_str(text).map_err(unreadable)?;
+    let snapshot = read_snapshot(text)?;
     if snapshot.workload != Workload::Gateway {
         return Err(format!("it is that of {}, not of a gateway", snapshot.workload));
     }

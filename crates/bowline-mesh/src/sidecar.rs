@@ -23,7 +23,11 @@ use bowline_model::{
     policy::InvalidPolicy,
     system::Outbound,
 };
-use bowline_proxy::{Engine, StartError, Switch, follow::Follow, matcher::InvalidRoute};
+use bowline_proxy::{
+    Engine, StartError, Switch,
+    follow::{Follow, read_snapshot},
+    matcher::InvalidRoute,
+};
 use bowline_registry::Discovery;
 use bowline_runtime::{metric::Registry, task, time};
 use bowline_telemetry::Tracer;
@@ -93,7 +97,6 @@ pub enum Error {
 }
 
 /// A running sidecar. Dropping it cuts what is in flight; see [`Sidecar::drain`].
-#[derive(Debug)]
 pub struct Sidecar {
     inbound: Engine,
     outbound: Option<Engine>,
@@ -244,7 +247,7 @@ async fn start_calls(settings: &Settings) -> Result<Option<calls::Started>, Erro
 impl Serving {
     /// Acts by a version, or says why not.
     fn take(&self, version: &Version) -> Result<(), String> {
-        let snapshot = first::read(&version.document.text)?;
+        let snapshot = read_snapshot(&version.document.text)?;
         self.apply(&snapshot).map_err(|error| chain(&error))
     }
 
@@ -270,6 +273,14 @@ fn check(identity: &Identity, snapshot: &Snapshot) -> Result<Mode, Error> {
         return refuse(format!("it is that of `{}` of `{}`, not of `{id}`", snapshot.workload, snapshot.system));
     }
     snapshot.mode.map_or_else(|| refuse("the system has no mesh: bowline.toml has no [mesh]".to_owned()), Ok)
+}
+
+impl fmt::Debug for Sidecar {
+    /// Without the environment, which has the secret of the HTTP proxy.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { inbound, outbound, .. } = self;
+        f.debug_struct("Sidecar").field("inbound", inbound).field("outbound", outbound).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Settings {

@@ -14,11 +14,16 @@ use std::{
 use bowline_config::{
     Acknowledgement, ConfigManager, ConfigWatcher, DOCUMENT_BYTES_MAX, Outcome, REASON_BYTES_MAX, Version,
 };
-use bowline_model::{ConfigKey, InstanceId, ServiceName, error::chain};
+use bowline_model::{
+    ConfigKey, InstanceId, ServiceName,
+    error::chain,
+    mesh::{SNAPSHOT_FORMAT, Snapshot},
+};
 use bowline_runtime::{
     BoxFuture, fs, task,
     time::{self, MissedTickBehavior},
 };
+use serde_json::Value;
 
 /// How long an acknowledgement is known, how often it is renewed, and the longest that may take.
 const ACK_TTL: Duration = Duration::from_secs(30);
@@ -222,6 +227,20 @@ impl Follow {
     fn note_failure(&self, error: &bowline_config::Error) {
         tracing::warn!(key = %self.key, error = chain(error), "document cannot be followed, what was acted by stays");
     }
+}
+
+/// Reads a snapshot of the mesh, as it is published and kept.
+///
+/// # Errors
+/// What is wrong with it, for people; of another format than this release knows nothing else is said.
+pub fn read_snapshot(text: &str) -> Result<Snapshot, String> {
+    let unreadable = |error: serde_json::Error| format!("it is no snapshot: {error}");
+    let value: Value = serde_json::from_str(text).map_err(unreadable)?;
+    let format = value.get("format").and_then(Value::as_u64).ok_or("it is no snapshot: it does not say its format")?;
+    if format != u64::from(SNAPSHOT_FORMAT) {
+        return Err(format!("it is of format {format}, and this release reads format {SNAPSHOT_FORMAT}"));
+    }
+    serde_json::from_value(value).map_err(unreadable)
 }
 
 /// Ends when what is being said was said; never where nothing is.

@@ -22,15 +22,12 @@ const SIGTERM: i32 = 15;
 
 fn main() -> io::Result<()> {
     let addr = std::env::var("BOWLINE_LISTEN").map_err(io::Error::other)?;
-    match addr.strip_prefix("unix:") {
-        Some(path) => {
-            let (listener, path) = (UnixListener::bind(path)?, path.to_owned());
-            serve(move || Ok(listener.accept()?.0), UnixStream::try_clone, move || UnixStream::connect(&path).map(drop))
-        }
-        None => {
-            let listener = TcpListener::bind(&addr)?;
-            serve(move || Ok(listener.accept()?.0), TcpStream::try_clone, move || TcpStream::connect(&addr).map(drop))
-        }
+    if let Some(path) = addr.strip_prefix("unix:") {
+        let (listener, path) = (UnixListener::bind(path)?, path.to_owned());
+        serve(move || Ok(listener.accept()?.0), UnixStream::try_clone, move || UnixStream::connect(&path).map(drop))
+    } else {
+        let listener = TcpListener::bind(&addr)?;
+        serve(move || Ok(listener.accept()?.0), TcpStream::try_clone, move || TcpStream::connect(&addr).map(drop))
     }
 }
 

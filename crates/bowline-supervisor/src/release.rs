@@ -52,9 +52,7 @@ fn beside(service: &Service, version: &Version) -> Service {
 
 fn of_version(service: &Service, number: u32, taken: &mut BTreeSet<String>) -> InstanceId {
     let mut version = service.version.clone();
-    if version.len() > VERSION_BYTES_MAX {
-        version.truncate(VERSION_BYTES_MAX);
-    }
+    version.truncate(VERSION_BYTES_MAX);
     let separated = |by: &str| format!("{}{by}{version}-{number}", service.name);
     let mut text = separated("-");
     // Two long names may have the same beginning.

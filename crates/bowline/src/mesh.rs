@@ -10,7 +10,7 @@ use bowline_identity::{Admission, Identity, Issuer};
 use bowline_model::{
     ConfigKey, InstanceId,
     error::chain,
-    mesh::{Mode, SNAPSHOT_FORMAT, Snapshot, SpiffeId, Workload},
+    mesh::{SNAPSHOT_FORMAT, Snapshot, SpiffeId, Workload},
 };
 use bowline_runtime::{
     metric, rand,
@@ -18,7 +18,6 @@ use bowline_runtime::{
     time::{self, Duration},
 };
 use bowline_transport::ClientTls;
-use bowline_upstream::Security;
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
@@ -102,15 +101,6 @@ impl Member {
                 Some(Ok(())) | None => Err("it has no certificate of the mesh yet".to_owned()),
             },
         }
-    }
-}
-
-/// Which instances are called under TLS in that mode; none: there is no mesh any more.
-pub(crate) fn security(mode: Option<Mode>) -> Security {
-    match mode {
-        Some(Mode::Strict) => Security::Strict,
-        Some(Mode::Permissive) => Security::Permissive,
-        None => Security::Plain,
     }
 }
 

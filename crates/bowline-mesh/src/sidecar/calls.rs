@@ -8,7 +8,7 @@ use std::{
 
 use bowline_model::{
     ServiceName,
-    mesh::{MESH_DOMAIN, Mode, Outbound, Snapshot},
+    mesh::{MESH_DOMAIN, Outbound, Snapshot},
     route::{Backend, HostPattern, Route},
 };
 use bowline_proxy::{Addressed, Engine, Fed, Listener, PROXY_USER, Peers, ProxySecret, matcher::Matcher};
@@ -79,10 +79,7 @@ impl Calls {
 
     /// Makes the calls of a snapshot; what is known of a callee that was called before is kept.
     pub(super) fn renew(&mut self, snapshot: &Snapshot, matcher: Matcher) -> Arc<bowline_proxy::Snapshot> {
-        let security = match snapshot.mode {
-            Some(Mode::Strict) | None => Security::Strict,
-            Some(Mode::Permissive) => Security::Permissive,
-        };
+        let security = Security::of(snapshot.mode);
         let mut callees = BTreeMap::new();
         for Outbound { target, policy, steering } in &snapshot.outbound {
             let callee = self.callees.remove(target).unwrap_or_else(|| {

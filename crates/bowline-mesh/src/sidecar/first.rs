@@ -10,11 +10,10 @@ use bowline_config::{ConfigManager, Error};
 use bowline_model::{
     ConfigKey, ServiceName,
     error::chain,
-    mesh::{SNAPSHOT_FORMAT, Snapshot, Workload},
+    mesh::{Snapshot, Workload},
 };
-use bowline_proxy::follow::{Kept, LastGood};
+use bowline_proxy::follow::{Kept, LastGood, read_snapshot};
 use bowline_runtime::{task, time};
-use serde::Deserialize;
 
 /// How long whoever publishes is waited for.
 const ASK_MAX: Duration = Duration::from_secs(2);
@@ -72,7 +71,7 @@ async fn ask(config: &dyn ConfigManager, service: &ServiceName) -> Result<First,
     let asked = time::timeout(ASK_MAX, config.get_config(&key)).await;
     let asked = asked.unwrap_or_else(|_| Err(Error::Unavailable(None))).map_err(|error| chain(&error))?;
     let version = asked.ok_or_else(|| format!("none is published as `{key}`"))?;
-    Ok(First { snapshot: read(&version.document.text)?, version: Some(version.number) })
+    Ok(First { snapshot: read_snapshot(&version.document.text)?, version: Some(version.number) })
 }
 
 async fn kept(dir: Option<PathBuf>, service: &ServiceName) -> Result<First, String> {
@@ -82,27 +81,11 @@ async fn kept(dir: Option<PathBuf>, service: &ServiceName) -> Result<First, Stri
     let kept = reading.await.map_err(io::Error::other).flatten();
     let kept = kept.map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
     let Kept { text, version } = kept.ok_or_else(|| format!("none is kept in `{}`", path.display()))?;
-    let snapshot = read(&text).map_err(|error| format!("`{}` is not used: {error}", path.display()))?;
+    let snapshot = read_snapshot(&text).map_err(|error| format!("`{}` is not used: {error}", path.display()))?;
     Ok(First { snapshot, version: Some(version) })
 }
 
 /// Where the snapshot is kept that was acted by last.
 pub(super) fn last_good(dir: &Path, service: &ServiceName) -> LastGood {
     LastGood { path: dir.join(format!("{service}.snapshot")), what: "mesh" }
-}
-
-/// What is read of a snapshot before its format is known.
-#[derive(Deserialize)]
-struct Head {
-    format: u32,
-}
-
-/// Reads a snapshot of the format that this release knows.
-pub(super) fn read(text: &str) -> Result<Snapshot, String> {
-    let unreadable = |error: serde_json::Error| format!("it is no snapshot: {error}");
-    let Head { format } = serde_json::from_str(text).map_err(unreadable)?;
-    if format != SNAPSHOT_FORMAT {
-        return Err(format!("it is of format {format}, and this release reads format {SNAPSHOT_FORMAT}"));
-    }
-    serde_json::from_str(text).map_err(unreadable)
 }

@@ -95,6 +95,8 @@ async fn the_proxy_finds_declared_calls_by_name_for_who_knows_its_secret() {
     }
     let (proxy, credentials) = address(&order.sidecar.environment(), "http_proxy");
     assert!(credentials.len() > 32, "{credentials}");
+    let (_, secret) = credentials.split_once(':').unwrap();
+    assert!(!format!("{:?}", order.sidecar).contains(secret), "it is in no log");
     for wrong in [None, Some("bowline:"), Some("bowline:wrong")] {
         let mut request = Request::post("http://payment.mesh/charges").header("host", "payment.mesh");
         if let Some(wrong) = wrong {

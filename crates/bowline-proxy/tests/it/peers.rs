@@ -67,7 +67,7 @@ fn inbound(authority: &Authority, takes_plain: bool) -> impl FnOnce(&mut Setting
 async fn send_tls(addr: SocketAddr, tls: &ClientTls, request: Request<TestBody>) -> Answer {
     let stream = TcpStream::connect(addr).await.unwrap();
     let name = ServerName::try_from("payment").unwrap();
-    let stream = TlsConnector::from(Arc::clone(&tls.0)).connect(name, stream).await.unwrap();
+    let stream = TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream).await.unwrap();
     let (mut client, connection) = conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     task::spawn(async move { connection.await.ok() });
     read(client.send_request(request).await.unwrap()).await

@@ -34,7 +34,7 @@ async fn each_release_runs_with_its_own_command_build_and_environment() {
         ("order:v2-1", "order", "v2"),
     ];
     assert_eq!(who, expected);
-    assert!(fs::metadata(&fixture.file("built-v2")).is_ok());
+    assert!(fs::metadata(fixture.file("built-v2")).is_ok());
     assert_eq!(fixture.events.lines("order:v2-1")[0], "of v2");
     let level = format!("LEVEL={}/2", fixture.settings.data_dir.display());
     for (instance, expected) in [

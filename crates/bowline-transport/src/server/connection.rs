@@ -161,11 +161,7 @@ async fn until_ordered<T>(entry: &Entry, future: impl Future<Output = T>) -> Opt
 /// Runs a connection until it ends (`Some`) or is told to abort (`None`).
 ///
 /// `finish` is called once it is told `from` or more.
-async fn drive<C: Future>(
-    connection: C,
-    (from, finish): (Order, fn(Pin<&mut C>)),
-    entry: &Entry,
-) -> Option<C::Output> {
+async fn drive<C: Future>(connection: C, (from, finish): (Order, fn(Pin<&mut C>)), entry: &Entry) -> Option<C::Output> {
     let mut connection = pin!(connection);
     let mut heard = Order::Run;
     poll_fn(|cx| {

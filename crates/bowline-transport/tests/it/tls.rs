@@ -17,7 +17,8 @@ use bowline_runtime::{
     task, time,
 };
 use bowline_transport::{
-    Body, ClientTls, Endpoint, Error, Kind, LocalPool, Pool, PoolSettings, ServerTls, SharedPool, Until, send, send_parts,
+    Body, ClientTls, Endpoint, Error, Kind, LocalPool, Pool, PoolSettings, ServerTls, SharedPool, Until, send,
+    send_parts,
     server::{self, Incoming, Listener, Metrics, Peer, Settings, service_fn},
 };
 use bytes::Bytes;

@@ -13,7 +13,6 @@ use bowline_model::{
 use bowline_upstream::{Security, Upstream};
 
 use super::policies::{Own, Policies};
-use crate::mesh;
 
 /// An upstream, and what governs it.
 #[derive(Debug)]
@@ -61,7 +60,7 @@ impl Governed {
     /// Acts by a snapshot. What it says of the policy is what is declared; where that makes no sense beside
     /// what the application set, what was declared before stays.
     pub(super) fn take(&self, snapshot: &Snapshot) {
-        self.upstream.set_security(mesh::security(snapshot.mode));
+        self.upstream.set_security(Security::of(snapshot.mode));
         self.demands_identity.store(snapshot.mode == Some(Mode::Strict), Relaxed);
         let service = self.upstream.service();
         let Some(outbound) = snapshot.outbound.iter().find(|outbound| outbound.target == *service) else {

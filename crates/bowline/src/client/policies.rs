@@ -11,6 +11,7 @@ pub(super) struct Policies {
 }
 
 /// What the application set itself; absent: what is declared counts.
+#[expect(clippy::option_option, reason = "that there is to be no retry is a word of the application, too")]
 #[derive(Debug, Clone, Default)]
 pub(super) struct Own {
     pub(super) timeout: Option<Duration>,

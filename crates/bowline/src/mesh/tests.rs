@@ -1,6 +1,9 @@
 //! Whose snapshot is acted by, and what it means.
 
-use bowline_model::{ServiceName, mesh::Authorization};
+use bowline_model::{
+    ServiceName,
+    mesh::{Authorization, Mode},
+};
 
 use super::*;
 
@@ -20,10 +23,4 @@ fn only_ones_own_snapshot_is_acted_by() {
     assert_eq!(error, "it is spiffe://shop/service/order's, and this is spiffe://shop/service/user");
     assert!(check(&own, &id("other", "order")).is_err());
     assert!(check(&Snapshot { format: 2, ..own }, &id("shop", "order")).unwrap_err().contains("format is 2"));
-}
-
-#[test]
-fn a_mode_says_who_is_called_under_tls() {
-    let found = [None, Some(Mode::Permissive), Some(Mode::Strict)].map(security);
-    assert_eq!(found, [Security::Plain, Security::Permissive, Security::Strict]);
 }
