@@ -56,6 +56,7 @@ impl Platform {
         let Settings { data_dir, api, traces_max, grace, ca_key } = settings;
         let mesh = system.mesh.as_ref().map(|policy| MeshSettings {
             system: system.name.clone(),
+            services: brought::services(system).into_iter().collect(),
             certificate_ttl: policy.certificate_ttl,
             ca_key,
         });
