@@ -5,12 +5,13 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use anyhow::{Context as _, bail};
 use bowline_identity::{Admission, Identity};
 use bowline_model::{
-    InstanceId, Secret, ServiceName,
+    Code, InstanceId, Secret, ServiceName,
     error::chain,
     mesh::{SpiffeId, Workload},
 };
 use bowline_provider_remote::{Client, RemoteIssuer};
 use bowline_runtime::{fs, metric, task, time};
+use bowline_transport::ClientError;
 
 use crate::outlet::Outlet;
 
@@ -52,13 +53,25 @@ impl Joining<'_> {
         let id = SpiffeId::new(system.clone(), workload);
         let settings = bowline_identity::Settings { id, admission, metrics: metrics.clone() };
         let started = Identity::start(settings, Arc::new(RemoteIssuer::new(api)));
-        let (identity, rotation) = started.context("--join, or BOWLINE_JOIN, cannot be used")?;
+        let (identity, rotation) = started.context("--join, --join-file or BOWLINE_JOIN cannot be used")?;
         if identity.chain().is_none() {
             out.line(format!("{instance} joins {system} as {}", identity.id())).await;
         }
         identity.ready().await.context("the server lets it not join: make a token with `bowline mesh join`")?;
         Ok((identity, rotation))
     }
+}
+
+/// The join token as it was given: in a file, or as it is; none: in neither way.
+pub(crate) fn token(given: Option<&Secret>, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
+    let Some(file) = file else { return Ok(given.cloned()) };
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read the join token in {}", file.display()))?;
+    Ok(Some(Secret::new(text.trim())))
+}
+
+/// Whether that code says that nobody is there to ask.
+fn is_of_absence(code: Code) -> bool {
+    matches!(code, Code::Unavailable | Code::BadGateway | Code::DeadlineExceeded)
 }
 
 /// The system that it joins: as the server says, or as it said before.
@@ -73,7 +86,8 @@ async fn system(client: &Client, data_dir: &Path, out: &Outlet) -> anyhow::Resul
                 kept.with_context(|| format!("cannot use the data folder {}", data_dir.display()))?;
                 return Ok(told.system);
             }
-            Ok(Err(error @ bowline_transport::ClientError::Answer { .. })) => bail!("{}", chain(&error)),
+            // It says no; one that cannot answer now, or somebody before it, says nothing.
+            Ok(Err(ClientError::Answer { problem, .. })) if !is_of_absence(problem.code) => bail!("{}", problem.detail),
             Ok(Err(error)) => chain(&error),
             Err(_) => "no answer in time".to_owned(),
         };

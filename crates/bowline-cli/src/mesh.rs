@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io::Write as _, process::ExitCode, time::Duration};
 
+use anyhow::bail;
 use bowline_config::{Acknowledged, Outcome};
 use bowline_model::{
     ServiceName,
@@ -90,8 +91,13 @@ async fn join(args: args::MeshJoin) -> anyhow::Result<()> {
 }
 
 async fn split(args: args::MeshSplit) -> anyhow::Result<()> {
-    let args::MeshSplit { service, weights, query } = args;
-    let split: BTreeMap<String, u32> = weights.into_iter().collect();
+    let args::MeshSplit { service, weights, off: _, query } = args;
+    let mut split = BTreeMap::new();
+    for (version, weight) in weights {
+        if split.insert(version.clone(), weight).is_some() {
+            bail!("version {version} is named twice: give it one weight");
+        }
+    }
     let why = if split.is_empty() { format!("{service} is split no more") } else { format!("{service} is split") };
     let steering = steer(&query, &service, &why, |steering| steering.split = split.clone()).await?;
     note_unknown(&query, &service, steering.split.keys()).await;

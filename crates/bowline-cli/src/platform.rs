@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bowline_mesh::ControlPlane;
-use bowline_model::System;
+use bowline_model::{ConfigKey, System, mesh::Workload};
 use bowline_observe::TraceStore;
 use bowline_runtime::{
     metric,
@@ -47,6 +47,7 @@ pub(crate) struct Platform {
     pub(crate) data_dir: PathBuf,
     pub(crate) metrics: metric::Registry,
     pub(crate) node: Node,
+    /// Absent where no workload has a snapshot: there is no mesh, and was none.
     control: Option<ControlPlane>,
 }
 
@@ -56,6 +57,7 @@ impl Platform {
         let Settings { data_dir, api, traces_max, grace, ca_key } = settings;
         let mesh = system.mesh.as_ref().map(|policy| MeshSettings {
             system: system.name.clone(),
+            services: brought::services(system).into_iter().collect(),
             certificate_ttl: policy.certificate_ttl,
             ca_key,
         });
@@ -66,8 +68,8 @@ impl Platform {
             grace: API_GRACE_MAX.min(grace),
             mesh,
         };
-        let traffic = TrafficCheck::of_services(brought::services(system));
-        let checks = Checks { routes: Some(brought::routes_check(system)), traffic: Some(traffic) };
+        let traffic = system.mesh.as_ref().map(|_| TrafficCheck::of_services(brought::services(system)));
+        let checks = Checks { routes: Some(brought::routes_check(system)), traffic };
         let node = Node::start_with(settings, metrics.clone(), checks).await?;
         Ok(Self { data_dir, metrics, node, control: None })
     }
@@ -77,7 +79,9 @@ impl Platform {
     pub(crate) async fn publish(&mut self, system: &System, brought: &[Brought]) -> anyhow::Result<Vec<String>> {
         let config = self.node.config();
         let notes = brought::publish(&*config, brought, &brought::services(system)).await?;
-        if system.mesh.is_some() {
+        // Who acts by a snapshot of a mesh that is no more is told that it is none, by the next one.
+        let snapshots = ConfigKey::snapshot(&Workload::Gateway);
+        if system.mesh.is_some() || !config.list(Some(snapshots.namespace())).await?.is_empty() {
             let control = ControlPlane::start(system.clone(), config).await;
             self.control = Some(control.context("cannot publish what the mesh acts by")?);
         }

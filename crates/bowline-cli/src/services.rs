@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bowline_model::Instance;
+use bowline_model::{Instance, instance::METADATA_MESH};
 
 use crate::{
     api,
@@ -20,8 +20,10 @@ pub(crate) async fn run(args: args::Services) -> anyhow::Result<ExitCode> {
         Output::Text if list.instances.is_empty() && name.is_none() => style::line("no instances are registered"),
         Output::Text if list.instances.is_empty() => {}
         Output::Text => {
-            let head = ["SERVICE", "INSTANCE", "ADDRESS", "HEALTH", "PID", "VERSION"];
-            for line in table::lines(&head, &rows(&list.instances)) {
+            let is_meshed = list.instances.iter().any(|instance| mesh(instance).is_some());
+            let head = ["SERVICE", "INSTANCE", "ADDRESS", "HEALTH", "PID", "VERSION", "MESH"];
+            let head = &head[..head.len() - usize::from(!is_meshed)];
+            for line in table::lines(head, &rows(&list.instances, is_meshed)) {
                 style::line(&line);
             }
         }
@@ -43,12 +45,18 @@ fn none_of(name: &str, others: &[&str]) -> anyhow::Error {
     anyhow::anyhow!("no instance of {name} is registered; there are instances of: {}", others.join(", "))
 }
 
-fn rows(instances: &[Instance]) -> Vec<Vec<String>> {
+/// How it takes connections of the mesh, if it does.
+fn mesh(instance: &Instance) -> Option<&str> {
+    instance.metadata.get(METADATA_MESH).map(String::as_str)
+}
+
+/// The mesh is told of only where somebody is in one.
+fn rows(instances: &[Instance], is_meshed: bool) -> Vec<Vec<String>> {
     let mut sorted: Vec<&Instance> = instances.iter().collect();
     sorted.sort_by_key(|instance| (&instance.service, &instance.id));
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let row = |instance: &Instance| {
-        vec![
+        let shown = [
             instance.service.to_string(),
             instance.id.to_string(),
             instance.address.to_string(),
@@ -56,7 +64,9 @@ fn rows(instances: &[Instance]) -> Vec<Vec<String>> {
             // Bowline's own instances have one.
             or_dash(instance.metadata.get("pid").map_or("", String::as_str)),
             or_dash(&instance.version),
-        ]
+        ];
+        let mesh = is_meshed.then(|| or_dash(mesh(instance).unwrap_or_default()));
+        shown.into_iter().chain(mesh).collect()
     };
     sorted.into_iter().map(row).collect()
 }

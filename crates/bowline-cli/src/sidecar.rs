@@ -31,7 +31,7 @@ use bowline_telemetry::{ParentBased, Tracer};
 use self::{child::Child, member::Member};
 use crate::{
     args::{self, Bind},
-    joining::Joining,
+    joining::{self, Joining},
     outlet::Outlet,
     place,
     process::{self, Process},
@@ -96,7 +96,9 @@ impl Running {
         let (config, registry): (Arc<dyn ConfigManager>, _) = (Arc::new(config), Arc::new(registry));
 
         let workload = Workload::Service(args.service.clone());
-        let joining = Joining { api, workload, token: &args.join, data_dir: &data_dir };
+        let token = joining::token(args.join.as_ref(), args.join_file.as_deref())?;
+        let token = token.context("no join token is given: make one with `bowline mesh join`")?;
+        let joining = Joining { api, workload, token: &token, data_dir: &data_dir };
         let (identity, rotation) = joining.join(&instance, &metrics, &out).await?;
 
         let (reporter, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, &metrics);

@@ -15,7 +15,7 @@ mod root;
 mod seal;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::PathBuf,
     sync::Arc,
@@ -47,6 +47,8 @@ const ATTEMPTS_MAX: usize = 8;
 pub struct Settings {
     /// Whose it is: the trust domain.
     pub system: ServiceName,
+    /// The services that it has: nobody is let in as another, and whoever was is not any longer.
+    pub services: BTreeSet<ServiceName>,
     /// How long its certificates live; what is beyond [`CERTIFICATE_TTL_RANGE`] is cut to it.
     pub certificate_ttl: Duration,
     /// The file that holds the key that its own is sealed by; made where there is neither file nor root.
@@ -57,6 +59,7 @@ pub struct Settings {
 pub struct Authority {
     store: Arc<dyn Store>,
     system: ServiceName,
+    services: BTreeSet<ServiceName>,
     ttl: Duration,
     root: Root,
     /// What its own certificates are verified by.
@@ -77,13 +80,13 @@ impl Authority {
     /// # Cancel safety
     /// A root that was made stays, and is taken next time.
     pub async fn open(store: Arc<dyn Store>, settings: Settings) -> Result<Self, Error> {
-        let Settings { system, certificate_ttl, key_file } = settings;
+        let Settings { system, services, certificate_ttl, key_file } = settings;
         let root = Root::open(&*store, &system, &key_file).await?;
         let roots = Roots::new(vec![root.der().to_vec()]).map_err(|error| Error::damaged(error.to_string()))?;
         let (min, max) = CERTIFICATE_TTL_RANGE;
         let ttl = certificate_ttl.clamp(min, max);
         let creating = tokio::sync::Mutex::default();
-        Ok(Self { store, system, ttl, root, roots, creating })
+        Ok(Self { store, system, services, ttl, root, roots, creating })
     }
 
     /// Whose it is.
@@ -104,12 +107,13 @@ impl Authority {
     /// A token that lets one workload in once, within `ttl` ([`JOIN_TTL_RANGE`]).
     ///
     /// # Errors
-    /// [`Error::Refused`] when the lifetime is out of its range, for the platform itself, and when there
-    /// are [`JOINS_MAX`] that were not used; [`Error::Store`].
+    /// [`Error::Refused`] when the lifetime is out of its range, for the platform itself, for a service that the
+    /// system does not have, and when there are [`JOINS_MAX`] that were not used; [`Error::Store`].
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether a token is kept, which nobody knows then.
     pub async fn new_join(&self, workload: &Workload, ttl: Duration) -> Result<Secret, Error> {
+        self.check_known(workload, Code::Unprocessable)?;
         let _one_at_a_time = self.creating.lock().await;
         joins::create(&*self.store, workload, ttl, self.root.der(), time::unix_millis_now()).await
     }
@@ -145,6 +149,20 @@ impl Authority {
     /// It only reads.
     pub async fn certificates(&self) -> Result<BTreeMap<Workload, Vec<Certificate>>, Error> {
         record::all(&*self.store, time::unix_millis_now()).await.map_err(Error::Store)
+    }
+
+    /// Whether there is that workload in the system: a service that was taken out of it is renewed no more.
+    fn check_known(&self, workload: &Workload, code: Code) -> Result<(), Error> {
+        match workload.service() {
+            Some(service) if !self.services.contains(service) => {
+                let system = &self.system;
+                let detail = format!(
+                    "workload: {system} has no service `{service}`: declare [service.{service}] in its bowline.toml, and start it anew"
+                );
+                Err(Error::refused(code, detail))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn join(&self, workload: &Workload, csr: &[u8], token: &Secret, now: SystemTime) -> Result<Issued, Error> {
@@ -200,6 +218,8 @@ impl Authority {
         replaced: Option<String>,
         txn: Txn,
     ) -> Result<Issued, Error> {
+        // Not before the proof: who has none is not told which services there are.
+        self.check_known(workload, Code::PermissionDenied)?;
         let id = SpiffeId::new(self.system.clone(), workload.clone());
         let leaf = Leaf::sign(&self.root, &id, csr, now, self.ttl)?;
         let certificates = Certificates { workload, store: &*self.store, now };

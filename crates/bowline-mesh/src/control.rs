@@ -31,7 +31,7 @@ struct Work {
     services: Vec<ServiceName>,
     table: RouteTable,
     traffic: Traffic,
-    /// Whether faults have ended that are still in the document.
+    /// Whether there may be something in the document that has ended or is gone.
     is_prune_due: bool,
     publisher: Publisher,
 }
@@ -49,8 +49,8 @@ impl ControlPlane {
     ///
     /// While no routes are published, those of the system count, and when they are deleted those that were; a
     /// document that cannot be read is warned of, and what was in force stays. What is published already is
-    /// not published again. Snapshots of services that the system has no more are deleted. Faults that ended
-    /// are taken out of the traffic.
+    /// not published again. Snapshots of services that the system has no more are deleted, and what the
+    /// traffic says of them is taken out, as are faults that ended.
     ///
     /// # Errors
     /// Where a document cannot be read or a snapshot not be published now. Later on that is warned of and
@@ -116,7 +116,8 @@ impl Work {
         self.traffic.faults.retain(|fault| fault.until_unix_ms > now);
         self.is_prune_due |= self.traffic.faults.len() < count;
         self.publish().await?;
-        if self.is_prune_due {
+        // Without a mesh no traffic is taken any more, what is left of it is left alone.
+        if self.is_prune_due && self.system.mesh.is_some() {
             self.publisher.prune(&self.services, now).await?;
             self.is_prune_due = false;
         }
@@ -150,7 +151,10 @@ impl Work {
             return;
         };
         match publish::read_traffic(&version, &self.services) {
-            Ok(traffic) => self.traffic = traffic,
+            Ok(traffic) => {
+                self.traffic = traffic;
+                self.is_prune_due = true;
+            }
             Err(problem) => {
                 tracing::warn!(version = version.number, problem, "traffic cannot be read, what was in force stays");
             }

@@ -337,6 +337,9 @@ impl Traffic {
         for (index, fault) in injected.iter().enumerate() {
             let at = format!("/faults/{index}");
             known(&fault.service, services, &format!("{at}/service"), &mut faults);
+            if let Some(Workload::Service(from)) = &fault.from {
+                known(from, services, &format!("{at}/from"), &mut faults);
+            }
             must(ids.insert(&fault.id), &format!("{at}/id"), "each fault has an id of its own", &mut faults);
             check_fault(fault, &at, &mut faults);
         }
@@ -445,6 +448,8 @@ mod tests {
         check(&fault(r#""share":"50%","until_unix_ms":1"#), &["/faults/0"]);
         check(&fault(r#""share":"0%","abort":200,"until_unix_ms":1"#), &["/faults/0/share", "/faults/0/abort"]);
         check(&fault(r#""share":"1%","delay":"6m","until_unix_ms":1"#), &["/faults/0/delay"]);
+        check(&fault(r#""from":"gateway","share":"1%","abort":500,"until_unix_ms":1"#), &[]);
+        check(&fault(r#""from":"service/bank","share":"1%","abort":500,"until_unix_ms":1"#), &["/faults/0/from"]);
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! The mesh over HTTP: join tokens, certificates, roots, status.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use axum::{
     Extension, Json,
@@ -34,6 +39,8 @@ const NAMESPACES: [&str; 2] = ["bowline.service", "bowline.mesh"];
 pub struct MeshSettings {
     /// The system: the trust domain.
     pub system: ServiceName,
+    /// Its services: others get neither join tokens nor certificates.
+    pub services: BTreeSet<ServiceName>,
     /// How long certificates live.
     pub certificate_ttl: Duration,
     /// The file of the key that the authority's own is sealed by; absent: `ca.key` in the data folder.
@@ -56,7 +63,8 @@ impl Mesh {
     fn check_rate(&self, from: Option<IpAddr>) -> Result<(), ApiError> {
         let key = from.map_or([0; 16], |ip| match ip.to_canonical() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-            IpAddr::V6(ip) => ip.octets(),
+            // Whoever has one address of a /64 has all of them.
+            IpAddr::V6(ip) => (u128::from(ip) >> 64 << 64).to_be_bytes(),
         });
         let decision = self.limiter.check(&key, time::now());
         if decision.is_allowed {
@@ -75,7 +83,7 @@ impl Mesh {
         (status = 201, description = "made; this is the only answer that holds it", body = wire::CreatedJoinToken),
         (status = 400, description = "there are too many that nobody used, or this system has no mesh"),
         (status = 401, description = "no token, or a bad one"), (status = 403, description = "not an administrator's"),
-        (status = 422, description = "a field breaks its rule")))]
+        (status = 422, description = "a field breaks its rule, or the system has no such service")))]
 pub(crate) async fn join(
     State(shared): State<Shared>,
     body: Result<Json<wire::NewJoinToken>, JsonRejection>,
@@ -95,6 +103,7 @@ pub(crate) async fn join(
         (status = 200, body = wire::IssuedCertificate),
         (status = 400, description = "the certificate request cannot be read, or is not signed by its key; or this system has no mesh"),
         (status = 401, description = "the proof is not good: the token is unknown, used or expired, the certificate is another authority's, expired or another workload's"),
+        (status = 403, description = "the system has no such service, or not any more"),
         (status = 429, description = "too many requests from this address")))]
 pub(crate) async fn issue(
     State(shared): State<Shared>,

@@ -324,9 +324,10 @@ async fn open_mesh(
     settings: MeshSettings,
     store: Arc<Audited>,
 ) -> Result<Arc<Mesh>, Error> {
-    let MeshSettings { system, certificate_ttl, ca_key } = settings;
+    let MeshSettings { system, services, certificate_ttl, ca_key } = settings;
     let key_file = ca_key.unwrap_or_else(|| data_dir.join(ca::KEY_FILE));
-    let authority = Authority::open(store, ca::Settings { system, certificate_ttl, key_file }).await;
+    let settings = ca::Settings { system, services, certificate_ttl, key_file };
+    let authority = Authority::open(store, settings).await;
     let authority = authority.map_err(|source| Error::Authority { path: data_dir.to_owned(), source })?;
     Ok(Arc::new(Mesh::new(Arc::new(authority))))
 }

@@ -120,7 +120,8 @@ impl Judge {
 
     fn check_traffic(&self, document: &Document) -> Result<(), Vec<Violation>> {
         let Some(TrafficCheck(check)) = &self.0.traffic else {
-            return refuse("this server runs no system whose traffic could be steered".to_owned());
+            let rule = "traffic is steered and disturbed by a mesh, and this system has none: add the table [mesh] to its bowline.toml, and start it anew";
+            return refuse(rule.to_owned());
         };
         if !matches!(document.format, Format::Json | Format::Toml) {
             return refuse(format!("traffic is written in json or toml, not in {}", document.format));

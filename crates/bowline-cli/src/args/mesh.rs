@@ -60,7 +60,7 @@ pub(crate) enum MeshCommand {
     Status(Query),
     /// Makes a token that lets one process join as a workload, once; it is printed this once
     Join(MeshJoin),
-    /// Splits the traffic to a service between its versions; without weights, not any more
+    /// Splits the traffic to a service between its versions
     Split(MeshSplit),
     /// Sends copies of a service's requests to one of its versions, whose answers nobody sees
     Mirror(MeshMirror),
@@ -90,6 +90,7 @@ pub(crate) struct Call {
     /// The request's method
     pub(crate) method: http::Method,
     /// The request's path, with its query
+    #[arg(value_parser = super::roles::path)]
     pub(crate) path: String,
     /// The request's body
     #[arg(long, short, value_name = "BODY", default_value = "")]
@@ -107,8 +108,11 @@ pub(crate) struct MeshSplit {
     /// The service that is called
     pub(crate) service: ServiceName,
     /// Versions with their weights: v1=90 v2=10
-    #[arg(value_name = "VERSION=WEIGHT", value_parser = weight)]
+    #[arg(value_name = "VERSION=WEIGHT", value_parser = weight, required_unless_present = "off")]
     pub(crate) weights: Vec<(String, u32)>,
+    /// No split any more: all versions alike
+    #[arg(long, conflicts_with = "weights")]
+    pub(crate) off: bool,
     #[command(flatten)]
     pub(crate) query: Query,
 }
@@ -218,6 +222,22 @@ mod tests {
         for bad in ["v1", "v1=", "=5", "v1=-1", "v1=1001", "v 1=5"] {
             assert!(weight(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_split_has_weights_or_is_off() {
+        let parse = |words: &[&str]| {
+            Args::try_parse_from(["bowline", "mesh", "split", "payment"].iter().chain(words)).map(|_| ())
+        };
+        assert!(parse(&["v1=90", "v2=10"]).is_ok() && parse(&["--off"]).is_ok());
+        assert!(parse(&[]).is_err() && parse(&["v1=1", "--off"]).is_err());
+    }
+
+    #[test]
+    fn a_call_is_for_a_path() {
+        let parse = |path| Args::try_parse_from(["bowline", "call", "--as", "user", "payment", "GET", path]).map(|_| ());
+        assert!(parse("/charges?of=1").is_ok());
+        assert!(parse("charges").is_err() && parse("/a b").is_err());
     }
 
     #[test]

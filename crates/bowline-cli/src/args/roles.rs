@@ -47,6 +47,9 @@ pub(crate) struct Gateway {
     /// is kept on disk, so it is the same at each start
     #[arg(long, value_name = "TOKEN", env = "BOWLINE_JOIN", hide_env_values = true, value_parser = secret)]
     pub(crate) join: Option<Secret>,
+    /// A file that holds it, in the place of --join: a command line is for everybody on the machine to see
+    #[arg(long, value_name = "FILE")]
+    pub(crate) join_file: Option<PathBuf>,
     /// How many threads carry the traffic [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: Option<u16>,
@@ -79,7 +82,7 @@ pub(crate) struct Sidecar {
     #[arg(long, value_enum, default_value_t = Bind::Unix)]
     pub(crate) bind: Bind,
     /// A path that the command answers with 2xx when it takes requests [default: that it accepts connections]
-    #[arg(long, value_name = "PATH", value_parser = check_path)]
+    #[arg(long, value_name = "PATH", value_parser = path)]
     pub(crate) check: Option<String>,
     /// The server
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7117", env = "BOWLINE_API")]
@@ -88,8 +91,12 @@ pub(crate) struct Sidecar {
     #[arg(long, value_name = "TOKEN", env = "BOWLINE_TOKEN", hide_env_values = true, value_parser = secret)]
     pub(crate) token: Option<Secret>,
     /// The join token of this service, as `bowline mesh join` prints it; the same at each start from one data folder
-    #[arg(long, value_name = "TOKEN", env = "BOWLINE_JOIN", hide_env_values = true, value_parser = secret)]
-    pub(crate) join: Secret,
+    #[arg(long, value_name = "TOKEN", env = "BOWLINE_JOIN", hide_env_values = true, value_parser = secret,
+        required_unless_present = "join_file")]
+    pub(crate) join: Option<Secret>,
+    /// A file that holds it, in the place of --join: a command line is for everybody on the machine to see
+    #[arg(long, value_name = "FILE")]
+    pub(crate) join_file: Option<PathBuf>,
     /// Where to keep what is needed to start while the server is away; of this sidecar alone
     /// [default: .bowline-sidecar-NAME]
     #[arg(long, value_name = "DIR")]
@@ -110,7 +117,8 @@ pub(crate) enum Bind {
     Port,
 }
 
-fn check_path(text: &str) -> Result<String, &'static str> {
+/// `/readyz`, as a request has it.
+pub(super) fn path(text: &str) -> Result<String, &'static str> {
     let is_path = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
     if is_path { Ok(text.to_owned()) } else { Err("write a path, as /readyz") }
 }
@@ -128,7 +136,9 @@ mod tests {
         let Command::Sidecar(sidecar) = args.command else { panic!("{args:?}") };
         assert_eq!(sidecar.command, ["python3", "gift.py", "--fast"]);
         assert!(!format!("{sidecar:?}").contains("bwj_x"), "{sidecar:?}");
+        assert!(parse("bowline sidecar --service gift --join-file token -- python3").is_ok());
         for bad in [
+            "bowline sidecar --service gift -- python3",
             "bowline sidecar --service gift --join bwj_x",
             "bowline sidecar --service gift --join bwj_x python3",
             "bowline sidecar --service Gift --join bwj_x -- python3",

@@ -16,7 +16,7 @@ use super::{Followed, Joined, Known, Open, Parts, open, served};
 use crate::{
     admin::Admin,
     args,
-    joining::Joining,
+    joining::{self, Joining},
     outlet::Outlet,
     place,
     process::{self, Process, STOPPING},
@@ -92,9 +92,9 @@ impl Running {
         if let Some(workers) = args.workers {
             settings.workers = usize::from(workers);
         }
-        let joined = match &args.join {
+        let joined = match joining::token(args.join.as_ref(), args.join_file.as_deref())? {
             Some(token) => {
-                let joining = Joining { api, workload: Workload::Gateway, token, data_dir: &data_dir };
+                let joining = Joining { api, workload: Workload::Gateway, token: &token, data_dir: &data_dir };
                 let joined = joining.join(&instance, &metrics, &out).await?;
                 Some(take_part(&*config, joined, &data_dir, &mut settings).await?)
             }

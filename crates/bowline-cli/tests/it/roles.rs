@@ -125,7 +125,7 @@ async fn a_file_that_cannot_be_used_starts_no_server() {
 
 #[tokio::test]
 async fn faults_come_and_go_and_traffic_is_steered() {
-    let home = Home::new(FILE);
+    let home = Home::new(&format!("{FILE}[mesh]\n"));
     let mut server = home.server("127.0.0.1:0").await;
     assert_eq!(server.command(&["fault", "list"]).await, "there are no faults\n");
     let add = ["fault", "add", "payment", "--delay", "300ms", "--percent", "50", "--from", "order", "--output", "json"];
@@ -151,11 +151,39 @@ async fn faults_come_and_go_and_traffic_is_steered() {
     let unknown = server.outcome(&["fault", "add", "bank", "--abort", "503"]).await;
     let told = String::from_utf8(unknown.stderr).unwrap();
     assert!(!unknown.status.success() && told.contains("the system has no service `bank`"), "{told}");
-    server.command(&["mesh", "split", "payment"]).await;
+    let twice = server.outcome(&["mesh", "split", "payment", "v1=1", "v1=2"]).await;
+    let told = String::from_utf8(twice.stderr).unwrap();
+    assert!(!twice.status.success() && told.contains("v1 is named twice"), "{told}");
+    server.command(&["mesh", "split", "payment", "--off"]).await;
     let traffic = server.command(&["config", "get", "bowline/traffic"]).await;
     let traffic: serde_json::Value = serde_json::from_str(&traffic).unwrap();
     assert_eq!(traffic["steering"]["payment"]["mirror"]["version"], "v2");
     assert_eq!((traffic["steering"]["payment"].get("split"), traffic["faults"].as_array().unwrap().len()), (None, 1));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn without_a_mesh_nothing_is_steered_and_who_was_in_one_is_told() {
+    let home = Home::new(FILE);
+    let mut server = home.server("127.0.0.1:0").await;
+    for args in ["mesh split payment v1=1", "fault add payment --abort 503", "mesh status", "mesh join payment"] {
+        let refused = server.outcome(&args.split(' ').collect::<Vec<_>>()).await;
+        let told = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{args}: {told}");
+        assert!(told.contains("add the table [mesh]"), "{args}: {told}");
+    }
+    let snapshot = ["config", "get", "bowline.mesh/gateway"];
+    assert!(!server.outcome(&snapshot).await.status.success());
+    server.stop().await;
+
+    home.edit(|text| format!("{text}[mesh]\n"));
+    let mut server = home.server("127.0.0.1:0").await;
+    assert!(server.command(&snapshot).await.contains("\"mode\": \"strict\""));
+    server.stop().await;
+
+    home.edit(|text| text.replace("[mesh]\n", ""));
+    let mut server = home.server("127.0.0.1:0").await;
+    assert!(server.command(&snapshot).await.contains("\"mode\": null"));
     server.stop().await;
 }
 
@@ -173,11 +201,15 @@ async fn whatever_runs_behind_a_sidecar_is_called_as_declared() {
     let mut server = home.server("127.0.0.1:0").await;
     let api = server.api().to_string();
     let token = server.command(&["mesh", "join", "payment"]).await;
-    let args = ["--service", "payment", "--join", token.trim(), "--bind", "port", "--check", "/readyz"];
+    let file = home.path().join("join.token");
+    std::fs::write(&file, token).unwrap();
+    let args = ["--service", "payment", "--join-file", file.to_str().unwrap(), "--bind", "port", "--check", "/readyz"];
     let mut sidecar = home.start_sidecar(&api, &args, &crate::stand_in::kind());
     let listed = eventually(PATIENCE, async || server.command(&["services"]).await.contains("payment-"));
     assert!(listed.await, "{}", sidecar.output());
 
+    let services = server.command(&["services"]).await;
+    assert!(services.starts_with("SERVICE") && services.contains("MESH") && services.contains("mtls"), "{services}");
     let passed = server.outcome(&["call", "--as", "order", "payment", "GET", "/charges"]).await;
     let told = String::from_utf8_lossy(&passed.stdout).into_owned();
     assert!(passed.status.success() && told.starts_with("200 OK"), "{told} {}", sidecar.output());
@@ -194,6 +226,10 @@ async fn whatever_runs_behind_a_sidecar_is_called_as_declared() {
     let status = server.command(&["mesh", "status"]).await;
     let own = status.lines().find(|line| line.starts_with("service/payment ")).unwrap();
     assert!(own.contains("1 of 1"), "{status}");
+
+    let typo = server.outcome(&["mesh", "join", "paymnt"]).await;
+    let told = String::from_utf8(typo.stderr).unwrap();
+    assert!(!typo.status.success() && told.contains("shop has no service `paymnt`"), "{told}");
 
     // A fault comes and goes without the application.
     let add = ["fault", "add", "payment", "--abort", "503", "--from", "order", "--output", "json"];

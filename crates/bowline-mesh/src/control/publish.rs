@@ -59,22 +59,23 @@ impl Publisher {
                 if keys.contains(&summary.key) {
                     continue;
                 }
-                match self.config.delete_config(&summary.key, Some(summary.version.number)).await {
-                    Ok(_) | Err(Error::Conflict { .. }) => tracing::info!(key = %summary.key, "snapshot deleted"),
-                    Err(error) => return Err(error),
-                }
+                // Whatever version it is by now: nobody but us writes it.
+                self.config.delete_config(&summary.key, None).await?;
+                tracing::info!(key = %summary.key, "snapshot deleted");
             }
         }
         Ok(())
     }
 
-    /// Takes the faults out of the traffic that have ended at `now`, in milliseconds since 1970.
+    /// Takes out of the traffic the faults that have ended at `now`, in milliseconds since 1970, and what is said
+    /// of services that are none of the system's any more: nobody could publish it anew with that in it.
     pub(super) async fn prune(&self, services: &[ServiceName], now: u64) -> Result<(), Error> {
-        self.change(&ConfigKey::traffic(), "faults that ended are taken out", |current| {
-            let mut traffic = read_traffic(current?, services).ok()?;
-            let before = traffic.faults.len();
+        self.change(&ConfigKey::traffic(), "what ended or is gone is taken out", |current| {
+            let current = current?;
+            let before: Traffic = current.document.read().ok()?;
+            let mut traffic = read_traffic(current, services).ok()?;
             traffic.faults.retain(|fault| fault.until_unix_ms > now);
-            (traffic.faults.len() < before).then(|| to_document(&traffic))
+            (traffic != before).then(|| to_document(&traffic))
         })
         .await
     }
@@ -118,7 +119,8 @@ fn to_document(value: &impl serde::Serialize) -> Document {
 pub(super) fn read_traffic(version: &Version, services: &[ServiceName]) -> Result<Traffic, String> {
     let mut traffic: Traffic = version.document.read().map_err(|error| error.to_string())?;
     traffic.steering.retain(|service, _| services.contains(service));
-    traffic.faults.retain(|fault| services.contains(&fault.service));
+    let is_of_system = |workload: &Workload| workload.service().is_none_or(|service| services.contains(service));
+    traffic.faults.retain(|fault| services.contains(&fault.service) && fault.from.as_ref().is_none_or(is_of_system));
     let told = |problems: Vec<InvalidTraffic>| problems.first().map_or_else(String::new, ToString::to_string);
     match traffic.check(services) {
         Ok(()) => Ok(traffic),

@@ -44,7 +44,8 @@ pub(crate) async fn open_store(dir: &TempDir) -> Embedded {
 }
 
 pub(crate) fn ca_settings(key_file: PathBuf, ttl: Duration) -> ca::Settings {
-    ca::Settings { system: ServiceName::new("shop").unwrap(), certificate_ttl: ttl, key_file }
+    let services = ["order", "payment", "user"].map(|name| ServiceName::new(name).unwrap()).into();
+    ca::Settings { system: ServiceName::new("shop").unwrap(), services, certificate_ttl: ttl, key_file }
 }
 
 impl Fixture {

@@ -129,6 +129,33 @@ async fn a_renewal_proves_who_asks() {
 }
 
 #[tokio::test]
+async fn a_service_that_the_system_does_not_have_is_nobody() {
+    let fixture = Fixture::start().await;
+    let bank = workload("service/bank");
+    refused(fixture.authority.new_join(&bank, MINUTE).await, Code::Unprocessable, "shop has no service `bank`");
+
+    // It was there, and was taken out: neither its tokens nor its certificates are of use any more.
+    let with = |services: &[&str]| {
+        let services = services.iter().map(|name| name.parse().unwrap()).collect();
+        ca::Settings { services, ..ca_settings(fixture.key_file(), HOUR) }
+    };
+    let before = Authority::open(fixture.store.clone(), with(&["bank", "order"])).await.unwrap();
+    let (key, next) = (Key::generate().unwrap(), Key::generate().unwrap());
+    let token = before.new_join(&bank, MINUTE).await.unwrap();
+    let issued = before.issue(request("service/bank", &key, Proof::Join(token.clone()))).await.unwrap();
+    let renewed = || renewal("service/bank", &key, &issued.chain, &next, time::unix_millis_now());
+    before.issue(renewed()).await.unwrap();
+
+    let after = Authority::open(fixture.store.clone(), with(&["order"])).await.unwrap();
+    refused(after.issue(renewed()).await, Code::PermissionDenied, "no service `bank`");
+    let again = after.issue(request("service/bank", &key, Proof::Join(token))).await;
+    refused(again, Code::PermissionDenied, "no service `bank`");
+    // Whoever proves nothing is not told who there is.
+    let nobody = renewal("service/bank", &next, &issued.chain, &next, time::unix_millis_now());
+    refused(after.issue(nobody).await, Code::Unauthenticated, "not by the key");
+}
+
+#[tokio::test]
 async fn certificates_of_another_authority_renew_nothing() {
     let (fixture, foreign) = (Fixture::start().await, Fixture::start().await);
     let (key, issued) = foreign.joined("service/order").await;

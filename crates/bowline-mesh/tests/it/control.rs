@@ -117,12 +117,13 @@ async fn what_cannot_be_read_changes_nothing() {
 }
 
 #[tokio::test]
-async fn services_that_are_gone_lose_their_snapshot_and_their_traffic_is_ignored() {
+async fn services_that_are_gone_lose_their_snapshot_and_their_traffic() {
     let dir = temp_dir();
     let config = config(&dir).await;
     drop(ControlPlane::start(shop(), Arc::clone(&config)).await.unwrap());
     let mut traffic = split();
     traffic.faults.push(Fault { service: name("user"), ..fault("f", u64::MAX) });
+    traffic.faults.push(Fault { from: Some(service("payment")), service: name("user"), ..fault("g", u64::MAX) });
     set_traffic(&*config, &traffic).await;
     let mut system = shop();
     system.services.retain(|service| service.name.as_str() != "payment");
@@ -130,6 +131,14 @@ async fn services_that_are_gone_lose_their_snapshot_and_their_traffic_is_ignored
     let _control = ControlPlane::start(system, Arc::clone(&config)).await.unwrap();
     assert_eq!(published(&*config, &service("payment")).await, None);
     assert_eq!(published(&*config, &service("user")).await.unwrap().0.faults.len(), 1);
+    // Nobody could change the rest of it while it names who is gone.
+    let left = until("the traffic without it", async || {
+        let version = config.get_config(&ConfigKey::traffic()).await.unwrap()?;
+        let traffic: Traffic = version.document.read().unwrap();
+        traffic.steering.is_empty().then_some(traffic)
+    })
+    .await;
+    assert_eq!(left.faults.iter().map(|fault| fault.id.as_str()).collect::<Vec<_>>(), ["f"]);
 }
 
 #[tokio::test]

@@ -64,16 +64,16 @@ async fn a_denial_names_its_rule_once_a_second() {
     tracing::subscriber::set_global_default(Listener).unwrap();
     let shop = Shop::new(shop()).await;
     let payment = shop.run("payment", Outbound::Sidecar).await;
-    let curious = shop.client("service/curious").await;
+    let curious = shop.client("service/stranger-0").await;
     for _ in 0..20 {
         assert_eq!(curious.ask("payment", &payment, "POST", "/charges?card=4711").await.status, 403);
     }
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     let denied: Vec<_> =
-        lines.iter().filter(|line| line.get("caller").is_some_and(|caller| caller == "service/curious")).collect();
+        lines.iter().filter(|line| line.get("caller").is_some_and(|caller| caller == "service/stranger-0")).collect();
     assert!((1..20).contains(&denied.len()), "{denied:?}");
     let line = denied[0];
     assert_eq!((&*line["message"], &*line["reason"]), ("request denied", "mesh_not_declared"));
-    assert_eq!((&*line["rule"], &*line["path"]), ("service.curious.calls.payment", "/charges"));
+    assert_eq!((&*line["rule"], &*line["path"]), ("service.stranger-0.calls.payment", "/charges"));
     assert_eq!((&*line["service"], &*line["left_out"]), ("payment", "0"));
 }

@@ -14,7 +14,7 @@ use bowline_testkit::temp_dir;
 use bowline_transport::server::{self, Incoming};
 use http::{Request, Response};
 
-use crate::support::{Client, Running, Shop, ask_plain, authority, shop, shop_with};
+use crate::support::{Client, Running, STRANGERS, Shop, ask_plain, authority, shop, shop_with};
 
 async fn payment(shop: &Shop) -> Running {
     shop.run("payment", Outbound::Sidecar).await
@@ -197,7 +197,7 @@ async fn a_dry_run_lets_pass_and_says_what_it_would_have_denied() {
 async fn many_strangers_are_counted_together() {
     let shop = Shop::new(shop()).await;
     let payment = payment(&shop).await;
-    for index in 0..66 {
+    for index in 0..STRANGERS {
         let client = shop.client(&format!("service/stranger-{index}")).await;
         assert_eq!(client.ask("payment", &payment, "POST", "/charges").await.status, 403);
     }

@@ -99,10 +99,16 @@ pub(crate) async fn config(dir: &TempDir) -> Arc<dyn ConfigManager> {
     Arc::new(StoreConfig::new(store(dir).await, Arc::new(Anything)))
 }
 
+/// The services that have an identity, and that the shop's rules know nothing of: `stranger-0` and so on.
+pub(crate) const STRANGERS: usize = 66;
+
 /// An authority over a store of its own.
 pub(crate) async fn authority(dir: &TempDir, store: Arc<dyn Store>) -> Arc<Authority> {
     let (system, certificate_ttl, key_file) = (name("shop"), CERTIFICATE_TTL_RANGE.0, dir.path().join(ca::KEY_FILE));
-    Arc::new(Authority::open(store, ca::Settings { system, certificate_ttl, key_file }).await.unwrap())
+    let strangers = (0..STRANGERS).map(|index| name(&format!("stranger-{index}")));
+    let services = shop().services.into_iter().map(|service| service.name).chain(strangers).collect();
+    let settings = ca::Settings { system, services, certificate_ttl, key_file };
+    Arc::new(Authority::open(store, settings).await.unwrap())
 }
 
 /// Asks again and again until there is an answer.

@@ -13,16 +13,19 @@ use serde_json::json;
 
 use crate::support::{Fixture, settings, start};
 
+fn services<C: FromIterator<ServiceName>>() -> C {
+    ["order", "payment"].into_iter().map(|name| ServiceName::new(name).unwrap()).collect()
+}
+
 fn meshed(dir: &TempDir) -> Settings {
     let system = ServiceName::new("shop").unwrap();
-    let mesh = MeshSettings { system, certificate_ttl: Duration::from_hours(1), ca_key: None };
+    let mesh = MeshSettings { system, services: services(), certificate_ttl: Duration::from_hours(1), ca_key: None };
     Settings { mesh: Some(mesh), ..settings(dir, Some(([127, 0, 0, 1], 0).into())) }
 }
 
 async fn fixture() -> Fixture {
     let dir = bowline_testkit::temp_dir();
-    let services = ["order", "payment"].map(|name| ServiceName::new(name).unwrap()).to_vec();
-    let checks = Checks { routes: None, traffic: Some(TrafficCheck::of_services(services)) };
+    let checks = Checks { routes: None, traffic: Some(TrafficCheck::of_services(services())) };
     let node = Node::start_with(meshed(&dir), metric::Registry::default(), checks).await.unwrap();
     Fixture::of(dir, node)
 }
@@ -80,6 +83,9 @@ async fn join_tokens_are_an_administrators() {
         let answer = fixture.ask_as(&root, "POST", "/v1/mesh/join-tokens", body.to_string()).await;
         answer.problem(422, "unprocessable");
     }
+    let gone = json!({"workload": "service/bank"}).to_string();
+    let gone = fixture.ask_as(&root, "POST", "/v1/mesh/join-tokens", gone).await.problem(422, "unprocessable");
+    assert!(gone.contains("shop has no service `bank`"), "{gone}");
     let bad = fixture.ask_as(&root, "POST", "/v1/mesh/join-tokens", r#"{"workload":"order"}"#).await;
     assert!(bad.problem(422, "unprocessable").contains("service/NAME"));
 }
