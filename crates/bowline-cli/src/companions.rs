@@ -63,7 +63,7 @@ impl Companions for Sidecars {
             let declared = self.system.service(service.as_str());
             let outbound = declared.map_or(Outbound::default(), |declared| declared.outbound);
             let sidecar = self.mesh.sidecar(&service, &instance, app, outbound).await?;
-            let joins = (outbound == Outbound::Application).then(|| Workload::Service(service));
+            let joins = (outbound == Outbound::Application).then_some(Workload::Service(service));
             Ok(Box::new(Beneath { sidecar, mesh: Arc::clone(&self.mesh), joins }) as Box<dyn Companion>)
         })
     }

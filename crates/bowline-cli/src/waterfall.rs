@@ -1,5 +1,8 @@
 //! A trace as lines: who called whom, how long it took, which instance, which attempt.
 
+use std::time::Duration;
+
+use bowline_model::units;
 use bowline_observe::waterfall::{Row, layout};
 use bowline_telemetry::{Event, SpanData, Status, names};
 
@@ -45,7 +48,7 @@ pub(crate) fn lines(spans: &[SpanData], coloured: bool) -> Vec<String> {
     lines
 }
 
-fn nanos(duration: std::time::Duration) -> u64 {
+fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -74,7 +77,8 @@ fn detail(span: &SpanData, coloured: bool) -> String {
     let picked = span.attribute(names::BOWLINE_INSTANCE).map(|instance| format!("→ {instance}"));
     let status = span.attribute(names::HTTP_RESPONSE_STATUS_CODE).map(ToString::to_string);
     let reason = span.attribute(names::BOWLINE_REASON).map(|reason| format!("({reason})"));
-    let foreign = [instance, picked, status, reason].into_iter().flatten();
+    let faults = span.events.iter().filter(|event| event.name == names::EVENT_FAULT).map(fault);
+    let foreign = [instance, picked, status, reason].into_iter().flatten().chain(faults);
     let mut parts: Vec<String> = foreign.map(|part| plain(&part)).collect();
     if let Status::Error(message) = &span.status {
         parts.push(Paint::Red.apply(format!("✗ {}", plain(message)), coloured));
@@ -91,8 +95,21 @@ fn attempts(span: &SpanData) -> Vec<String> {
     attempts.into_iter().map(attempt).collect()
 }
 
+/// A fault that befell it on purpose: `fault f1 +300ms 503`.
+fn fault(event: &Event) -> String {
+    let id = value(event, names::BOWLINE_FAULT).unwrap_or_else(|| "?".to_owned());
+    let delay = value(event, names::BOWLINE_FAULT_DELAY_MS).and_then(|millis| millis.parse().ok());
+    let delay = delay.map(|millis| format!("+{}", units::format_duration(Duration::from_millis(millis))));
+    let parts = [Some(format!("fault {id}")), delay, value(event, names::BOWLINE_FAULT_ABORT)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+fn value(event: &Event, key: &str) -> Option<String> {
+    event.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value.to_string())
+}
+
 fn attempt(event: &Event) -> String {
-    let value = |key: &str| event.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| value.to_string());
+    let value = |key: &str| value(event, key);
     let number = value(names::BOWLINE_ATTEMPT).unwrap_or_else(|| "?".to_owned());
     let instance = value(names::BOWLINE_INSTANCE).unwrap_or_else(|| "no instance".to_owned());
     let outcome = value(names::BOWLINE_OUTCOME).unwrap_or_default();
@@ -148,5 +165,31 @@ mod tests {
             "    attempt 2 → c-1c: reset 1.50 ms".to_owned(),
         ];
         assert_eq!(lines(&[inner, outer], false), expected);
+    }
+
+    #[test]
+    fn faults_are_told_on_the_line_of_whom_they_befell() {
+        let fault = |id: &'static str, delay: Option<i64>, abort: Option<i64>| {
+            let attribute = |key: &'static str, value: i64| (key.into(), value.into());
+            let id = (names::BOWLINE_FAULT.into(), id.into());
+            let delay = delay.map(|millis| attribute(names::BOWLINE_FAULT_DELAY_MS, millis));
+            let abort = abort.map(|status| attribute(names::BOWLINE_FAULT_ABORT, status));
+            let attributes = [Some(id), delay, abort].into_iter().flatten().collect();
+            Event { at_unix_nanos: 0, name: names::EVENT_FAULT.into(), attributes }
+        };
+        for (faults, expected) in [
+            (vec![fault("f73f8d9", Some(300), None)], "[b-1] fault f73f8d9 +300ms"),
+            (vec![fault("f73f8d9", None, Some(503))], "[b-1] fault f73f8d9 503"),
+            (vec![fault("f1", Some(1500), Some(500))], "[b-1] fault f1 +1s 500ms 500"),
+            (
+                vec![fault("f1", Some(300), None), fault("f\x1b2", None, Some(503))],
+                "[b-1] fault f1 +300ms fault f2 503",
+            ),
+        ] {
+            let mut span = span(1, None, "b", 0, 1_000_000);
+            span.events = faults;
+            let lines = lines(&[span], false);
+            assert!(lines.len() == 1 && lines[0].ends_with(expected), "{lines:?}");
+        }
     }
 }

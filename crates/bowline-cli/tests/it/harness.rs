@@ -104,7 +104,10 @@ impl Home {
     /// Starts `bowline sidecar` before a command, by the server at that address, without waiting.
     pub(crate) fn start_sidecar(&self, api: &str, args: &[&str], words: &[String]) -> Running {
         let mut command = Command::new(bowline());
-        command.args(["sidecar", "--api", api]).arg("--data-dir").arg(self.path().join("sidecar")).args(args);
+        command.args(["sidecar", "--api", api]).args(args);
+        if !args.contains(&"--data-dir") {
+            command.arg("--data-dir").arg(self.path().join("sidecar"));
+        }
         command.arg("--").args(words);
         Running::of(command)
     }
@@ -259,6 +262,25 @@ impl Running {
             format!("{}@{}", instance["id"].as_str().unwrap(), instance["address"].as_str().unwrap())
         };
         list["instances"].as_array().unwrap().iter().map(name).collect()
+    }
+
+    /// The spans of a trace, once one of them is as it should be.
+    pub(crate) async fn spans(
+        &self,
+        id: &str,
+        is_there: impl Fn(&serde_json::Value) -> bool,
+    ) -> Vec<serde_json::Value> {
+        let mut spans = Vec::new();
+        let have_come = eventually(PATIENCE, async || {
+            let path = format!("/v1/traces/{id}");
+            let answer = ask(self.api(), Method::GET, "localhost", &path, &[], b"").await;
+            if answer.status == 200 {
+                spans.clone_from(answer.json()["spans"].as_array().unwrap());
+            }
+            spans.iter().any(&is_there)
+        });
+        assert!(have_come.await, "{spans:#?}");
+        spans
     }
 
     /// Runs another command of the binary against this one; how it went.

@@ -1,15 +1,20 @@
-//! A service for systems of this test: this very test binary, run by `bowline up`.
+//! A service for systems of this test: this very test binary, run by `bowline up` or beside a sidecar.
 //!
-//! Its readiness check is answered, every other request is told and hangs; it may write without end.
+//! Its readiness check is answered, every other request is told and hangs; it may write without end. One that is
+//! kind answers every request by its version, and `/ask/NAME` by what the service it may call says.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    env,
+    io::{self, BufRead as _, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::net::UnixListener,
+    sync::Mutex,
+    thread,
 };
 
 /// The `run` command of such a service, which does not hear SIGTERM if it is stubborn.
 pub(crate) fn command(is_stubborn: bool, is_chatty: bool) -> String {
-    let program = std::env::current_exe().unwrap();
+    let program = env::current_exe().unwrap();
     let trap = if is_stubborn { "trap '' TERM; " } else { "" };
     let chatty = if is_chatty { "STAND_IN_IS_CHATTY=1 " } else { "" };
     format!("{trap}{chatty}exec {} --exact stand_in::serve --nocapture", program.display())
@@ -17,34 +22,74 @@ pub(crate) fn command(is_stubborn: bool, is_chatty: bool) -> String {
 
 /// The words of a command that answers every request, to run beside a sidecar.
 pub(crate) fn kind() -> [String; 5] {
-    let program = std::env::current_exe().unwrap().display().to_string();
+    let program = env::current_exe().unwrap().display().to_string();
     ["env", "STAND_IN_IS_KIND=1", &program, "--exact", "stand_in::serve"].map(ToOwned::to_owned)
 }
 
 /// No test: what the command above runs.
 #[test]
 fn serve() {
-    let Ok(listen) = std::env::var("BOWLINE_LISTEN") else { return };
-    let listener = TcpListener::bind(listen).unwrap();
-    if std::env::var_os("STAND_IN_IS_CHATTY").is_some() {
-        std::thread::spawn(|| while writeln!(std::io::stdout(), "{}", "chatter ".repeat(20)).is_ok() {});
+    let Ok(listen) = env::var("BOWLINE_LISTEN") else { return };
+    if env::var_os("STAND_IN_IS_CHATTY").is_some() {
+        thread::spawn(|| while writeln!(io::stdout(), "{}", "chatter ".repeat(20)).is_ok() {});
     }
-    let mut hanging = Vec::new();
-    for connection in listener.incoming() {
-        hanging.extend(answer(connection.unwrap()));
+    match listen.strip_prefix("unix:") {
+        Some(path) => accept(UnixListener::bind(path).unwrap().incoming()),
+        None => accept(TcpListener::bind(listen).unwrap().incoming()),
     }
 }
 
-/// The connection, unless it was answered.
-fn answer(mut connection: TcpStream) -> Option<TcpStream> {
-    let mut line = String::new();
-    BufReader::new(&connection).read_line(&mut line).unwrap();
-    if line.starts_with("GET /readyz ") || std::env::var_os("STAND_IN_IS_KIND").is_some() {
-        let head = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-        connection.write_all(head.as_bytes()).ok()?;
-        return None;
+fn accept<C: Read + Write + Send + 'static>(connections: impl Iterator<Item = io::Result<C>>) {
+    static HANGING: Mutex<Vec<Box<dyn Send>>> = Mutex::new(Vec::new());
+    for connection in connections {
+        let mut connection = connection.unwrap();
+        thread::spawn(move || {
+            if !answer(&mut connection) {
+                HANGING.lock().unwrap().push(Box::new(connection));
+            }
+        });
     }
-    let mut log = std::io::stdout();
-    writeln!(log, "hanging: {line}").unwrap();
-    Some(connection)
+}
+
+/// Whether it was answered, or nothing was asked.
+fn answer(connection: &mut (impl Read + Write)) -> bool {
+    let (mut lines, is_kind) = (BufReader::new(&mut *connection).lines().map_while(Result::ok), is_kind());
+    let Some(line) = lines.next() else { return true };
+    // Whoever closes with something unread resets the connection.
+    lines.by_ref().find(String::is_empty);
+    let path = line.split(' ').nth(1).unwrap_or_default();
+    if path != "/readyz" && !is_kind {
+        let mut log = io::stdout();
+        writeln!(log, "hanging: {line}").unwrap();
+        return false;
+    }
+    let (status, body) = match path.strip_prefix("/ask/") {
+        Some(name) => asked(name).unwrap_or_else(|error| ("502".to_owned(), error.to_string())),
+        None => ("200".to_owned(), env::var("BOWLINE_VERSION").unwrap_or_default()),
+    };
+    if let (Ok(tally), true) = (env::var("STAND_IN_TALLY"), path != "/readyz") {
+        let mut file = std::fs::File::options().create(true).append(true).open(tally).unwrap();
+        file.write_all(format!("{body}\n").as_bytes()).unwrap();
+    }
+    let head = format!("HTTP/1.1 {status} Told\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    connection.write_all(format!("{head}{body}").as_bytes()).ok();
+    true
+}
+
+fn is_kind() -> bool {
+    env::var_os("STAND_IN_IS_KIND").is_some()
+}
+
+/// The status and the body that a service answers with, asked by the port that the sidecar has for it.
+fn asked(name: &str) -> io::Result<(String, String)> {
+    let variable = format!("BOWLINE_CALL_{}", name.to_uppercase());
+    let at = env::var(variable).map_err(io::Error::other)?;
+    let mut connection = TcpStream::connect(at.trim_start_matches("http://"))?;
+    let request = format!("GET /of/{name} HTTP/1.1\r\nhost: {name}.mesh\r\nconnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let status = head.split(' ').nth(1).ok_or(io::ErrorKind::InvalidData)?;
+    Ok((status.to_owned(), body.to_owned()))
 }
