@@ -136,7 +136,11 @@ impl Client {
             // Who asks and panics has not said yes.
             task::spawn_blocking(move || admits(&peer)).await.unwrap_or(false)
         };
-        *answer.get_or_init(ask).await
+        if let Some(answer) = answer.get() {
+            return *answer;
+        }
+        // Apart, so that no other request carries it about.
+        *Box::pin(answer.get_or_init(ask)).await
     }
 
     /// Who asks: the peer, or, where that is trusted, the client that it named last in `X-Forwarded-For`,

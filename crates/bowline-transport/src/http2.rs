@@ -205,7 +205,8 @@ impl Shared {
     }
 }
 
-/// Connects, and says until when that serves; the task that drives the connection ends with its last request once nobody holds a handle.
+/// Connects, and says until when that serves; the task that drives the connection ends with its last request
+/// once nobody holds a handle.
 async fn handshake(
     endpoint: &Endpoint,
     settings: &PoolSettings,

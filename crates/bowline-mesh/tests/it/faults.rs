@@ -100,7 +100,8 @@ async fn a_fault_ends_by_itself_though_nobody_says_so() {
     let Faulty { shop, payment, order } = faulty;
     let shop = shop.without_control();
     let charge = async || order.ask("payment", &payment, "POST", "/charges").await.status;
-    assert_eq!(charge().await, 500);
+    let status = charge().await;
+    assert!(status == 500 || time::unix_millis_now() >= until_unix_ms, "{status}");
     until("the end of the fault", async || (charge().await == 200).then_some(())).await;
     assert!(time::unix_millis_now() >= until_unix_ms);
     shop.acted_by("payment", |snapshot| snapshot.faults.len() == 1).await;

@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Du
 use bowline_identity::{Admission, Error, Identity, peer_id};
 use bowline_model::{Code, Secret};
 use bowline_runtime::{metric::Registry, time};
+use bowline_transport::Until;
 
 use crate::authorities::{Elsewhere, Fixture, MINUTE, Told, id, settings, shake, start, unavailable};
 
@@ -105,6 +106,25 @@ async fn certificates_rotate_while_configurations_stay() {
     let proofs = issuer.proofs.lock().unwrap().clone();
     assert_eq!(proofs[..2], ["join", "renewal"]);
     assert!(proofs[1..].iter().all(|proof| *proof == "renewal"), "{proofs:?}");
+}
+
+#[tokio::test]
+async fn no_connection_outlives_what_is_shown_over_it() {
+    let (hour, minute) = (Fixture::start().await, Fixture::start_with(MINUTE).await);
+    let (long, _long) = hour.identity("service/order").await;
+    let (short, _short) = minute.identity("service/payment").await;
+    let shown = |identity: &Identity| identity.chain().unwrap().remove(0);
+    // Until when a connection is used, as it is made now, and when the earlier of both certificates expires.
+    let check = |until: Option<Until>, peer: &Identity, earlier: Duration| {
+        let left = until.unwrap()(&shown(peer)).unwrap().duration_since(time::now()) + earlier;
+        let expected = short.expires_at().unwrap().duration_since(time::system()).unwrap();
+        assert!(left.abs_diff(expected) < Duration::from_secs(1), "{left:?} {expected:?}");
+    };
+    let retirement = Duration::from_secs(5);
+    check(long.client_tls().until, &short, retirement);
+    check(short.client_tls().until, &long, retirement);
+    check(long.server_tls(false).until, &short, Duration::ZERO);
+    assert!(short.server_tls(false).until.unwrap()(b"no certificate").is_none());
 }
 
 #[tokio::test]
