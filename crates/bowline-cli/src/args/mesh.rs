@@ -235,7 +235,8 @@ mod tests {
 
     #[test]
     fn a_call_is_for_a_path() {
-        let parse = |path| Args::try_parse_from(["bowline", "call", "--as", "user", "payment", "GET", path]).map(|_| ());
+        let parse =
+            |path| Args::try_parse_from(["bowline", "call", "--as", "user", "payment", "GET", path]).map(|_| ());
         assert!(parse("/charges?of=1").is_ok());
         assert!(parse("charges").is_err() && parse("/a b").is_err());
     }

@@ -184,7 +184,7 @@ async fn traffic_moves_between_versions_and_is_copied() {
     assert!(all_copied.await && count("v1") == before.0 + 20, "{before:?} {} {}", count("v1"), count("v2"));
 
     running.command(&["mesh", "mirror", "echo", "--off"]).await;
-    running.command(&["mesh", "split", "echo"]).await;
+    running.command(&["mesh", "split", "echo", "--off"]).await;
     let both = eventually(PATIENCE, async || answers(&running, 20).await.iter().any(|it| it == "v2"));
     assert!(both.await, "{}", running.output());
     running.stop().await;
