@@ -103,6 +103,10 @@ fn print(answer: &Response<Bytes>, instance: &Instance, output: Output) -> anyho
             }
             style::line("");
             style::text(&body);
+            // The prompt stands on a line of its own.
+            if !body.is_empty() && !body.ends_with('\n') {
+                style::line("");
+            }
             Ok(())
         }
     }

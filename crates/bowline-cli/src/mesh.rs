@@ -1,11 +1,16 @@
 //! `bowline mesh`: who is in the mesh and runs what, and how its traffic is steered.
 
-use std::{collections::BTreeMap, io::Write as _, process::ExitCode, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write as _,
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::bail;
 use bowline_config::{Acknowledged, Outcome};
 use bowline_model::{
-    ServiceName,
+    Instance, ServiceName,
     mesh::{Mirror, Steering, Traffic},
     units,
 };
@@ -91,12 +96,15 @@ async fn join(args: args::MeshJoin) -> anyhow::Result<()> {
 }
 
 async fn split(args: args::MeshSplit) -> anyhow::Result<()> {
-    let args::MeshSplit { service, weights, off: _, query } = args;
+    let args::MeshSplit { service, weights, off: _, force, query } = args;
     let mut split = BTreeMap::new();
     for (version, weight) in weights {
         if split.insert(version.clone(), weight).is_some() {
             bail!("version {version} is named twice: give it one weight");
         }
+    }
+    if !force {
+        check_reachable(&query, &service, &split).await?;
     }
     let why = if split.is_empty() { format!("{service} is split no more") } else { format!("{service} is split") };
     let steering = steer(&query, &service, &why, |steering| steering.split = split.clone()).await?;
@@ -132,6 +140,22 @@ async fn steer(
         Ok(steering)
     })
     .await
+}
+
+/// Refuses a split that leaves a service without any of the instances it has: mostly a version is misspelt.
+async fn check_reachable(query: &Query, service: &ServiceName, split: &BTreeMap<String, u32>) -> anyhow::Result<()> {
+    let list = api::answered(query, api::client(query).await?.instances(Some(service.as_str())).await)?;
+    let is_called = |it: &Instance| split.get(&it.version).is_some_and(|weight| *weight > 0);
+    if split.is_empty() || list.instances.is_empty() || list.instances.iter().any(is_called) {
+        return Ok(());
+    }
+    let versions: BTreeSet<&str> = list.instances.iter().map(|it| it.version.as_str()).collect();
+    let versions: Vec<&str> = versions.into_iter().filter(|version| !version.is_empty()).collect();
+    let there = match versions.as_slice() {
+        [] => "its instances say no version: give it one in bowline.toml".to_owned(),
+        versions => format!("its instances are of {}", versions.join(", ")),
+    };
+    bail!("nobody would answer for {service}: {there}; --force does it all the same")
 }
 
 /// Says which versions no instance is of: traffic for them goes nowhere.

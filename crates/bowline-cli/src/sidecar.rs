@@ -109,10 +109,10 @@ impl Running {
         let settings = sidecar::Settings {
             service: args.service.clone(),
             instance: instance.clone(),
-            listen: args.listen,
+            listen: place::listen(&data_dir, args.listen),
             app: app.clone(),
             outbound: Outbound::Sidecar,
-            snapshot_dir: Some(data_dir),
+            snapshot_dir: Some(data_dir.clone()),
             identity,
             discovery,
             config,
@@ -121,6 +121,9 @@ impl Running {
             first,
         };
         let sidecar = Sidecar::start(settings).await?.with_rotation(rotation);
+        let addr = sidecar.addr();
+        let kept = task::spawn_blocking(move || place::keep_port(&data_dir, addr)).await?;
+        kept.context("cannot use the data folder")?;
         let address = args.advertise.unwrap_or_else(|| process::reached_at(sidecar.addr()));
         let child = Child::start(&args.command, environment(args, &instance, &app, &sidecar))?;
         let mut described = Instance::new(instance.clone(), args.service.clone(), address.into());

@@ -132,10 +132,21 @@ impl Follow {
     /// Dropping the future ends it; what was applied stays.
     pub async fn run(mut self, mut apply: impl FnMut(&Version) -> Result<(), String> + Send) {
         let mut ack = None;
+        let mut is_away = false;
         loop {
             match self.config.watch_config(&self.key).await {
-                Ok(mut watcher) => self.watch(&mut *watcher, &mut apply, &mut ack).await,
-                Err(error) => self.note_failure(&error),
+                Ok(mut watcher) => {
+                    is_away = false;
+                    self.watch(&mut *watcher, &mut apply, &mut ack).await;
+                }
+                // Said once, not each second of an outage.
+                Err(error) if is_away => {
+                    tracing::debug!(key = %self.key, error = chain(&error), "document cannot be followed yet");
+                }
+                Err(error) => {
+                    is_away = true;
+                    self.note_failure(&error);
+                }
             }
             time::sleep(RETRY_WAIT).await;
         }

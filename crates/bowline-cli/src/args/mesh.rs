@@ -113,6 +113,9 @@ pub(crate) struct MeshSplit {
     /// No split any more: all versions alike
     #[arg(long, conflicts_with = "weights")]
     pub(crate) off: bool,
+    /// Also where none of its instances is of these versions: calls fail until one is
+    #[arg(long)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) query: Query,
 }

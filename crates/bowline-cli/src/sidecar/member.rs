@@ -19,6 +19,8 @@ const LEASE_TTL: Duration = Duration::from_secs(10);
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// Time between checks until the first that is passed.
 const FIRST_CHECK_EVERY: Duration = Duration::from_millis(50);
+/// How long it may take no requests at first until that is said.
+const SILENT_MAX: Duration = Duration::from_secs(10);
 /// The longest a check may take.
 const CHECK_MAX: Duration = Duration::from_secs(1);
 /// The longest a goodbye may take.
@@ -55,10 +57,14 @@ struct Keeping<R> {
 
 impl<R: Registry> Keeping<R> {
     async fn run(mut self, mut drain: drain::Drain) {
-        let mut is_begun = false;
+        let (mut is_begun, mut silent_until) = (false, Some(time::now() + SILENT_MAX));
         loop {
             let Some(is_healthy) = drain.or_drain(self.check.is_passed()).await else { break };
             is_begun |= is_healthy;
+            if !is_begun && silent_until.take_if(|until| time::now() >= *until).is_some() {
+                let (app, path) = (&self.check.app, self.check.path.as_deref().unwrap_or("a connection"));
+                tracing::warn!(%app, check = path, "the command takes no requests yet, so it is not registered");
+            }
             if is_begun {
                 let health = if is_healthy { Health::Healthy } else { Health::Unhealthy };
                 self.is_known &= self.instance.health == health;

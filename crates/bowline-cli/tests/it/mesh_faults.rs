@@ -164,6 +164,9 @@ async fn traffic_moves_between_versions_and_is_copied() {
         assert!(running.command(&["mesh", "split", "echo", &weight]).await.contains(&format!("{version} 100")));
         assert!(moves_to(&running, version).await, "{}", running.output());
     }
+    let misspelt = running.outcome(&["mesh", "split", "echo", "v9=1"]).await;
+    let said = String::from_utf8_lossy(&misspelt.stderr).into_owned();
+    assert!(!misspelt.status.success() && said.contains("its instances are of v1, v2"), "{said}");
     running.command(&["mesh", "split", "echo", "v1=50", "v2=50"]).await;
     let halves = eventually(PATIENCE, async || answers(&running, 40).await.iter().filter(|it| *it == "v2").count() > 5);
     assert!(halves.await, "{}", running.output());

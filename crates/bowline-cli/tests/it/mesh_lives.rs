@@ -255,7 +255,7 @@ async fn changes_flow(home: &Home, server: &Running, gateway: &Running) {
     });
     assert!(is_live.await, "{}", gateway.output());
 
-    server.command(&["mesh", "split", "b", "v2=100"]).await;
+    server.command(&["mesh", "split", "b", "v2=100", "--force"]).await;
     let is_moved = eventually(PATIENCE, async || {
         let mut seen = Vec::new();
         while seen.len() < 10 {
