@@ -27,7 +27,7 @@ const PORT: &str = "port";
 /// Where to listen: where it says, but for port 0 where it listened before, if that is free. Others know it there,
 /// and cannot be told of another place while the server is away.
 pub(crate) fn listen(data_dir: &Path, asked: SocketAddr) -> SocketAddr {
-    let kept = fs::read_to_string(&data_dir.join(PORT)).ok().and_then(|text| text.trim().parse().ok());
+    let kept = fs::read_to_string(data_dir.join(PORT)).ok().and_then(|text| text.trim().parse().ok());
     match kept {
         Some(port) if asked.port() == 0 => {
             let before = SocketAddr::new(asked.ip(), port);
