@@ -17,7 +17,7 @@ use anyhow::{Context as _, ensure};
 use self::paced::Delays;
 use super::{
     Context, Row, build_release, install,
-    proxy::{ANSWER_BYTES, CONNECTIONS, Pins, READY_MAX, load, median, nginx},
+    proxy::{ANSWER_BYTES, CONNECTIONS, HEADERS, Pins, READY_MAX, load, median, nginx},
 };
 use crate::{
     packages::FOR_MESH_BENCH,
@@ -33,6 +33,9 @@ const WARM_UP: Duration = Duration::from_secs(2);
 
 /// What the ratio to the pair of Envoys must not exceed.
 const BUDGET: f64 = 1.0;
+
+/// Has our side keep no trace, as the Envoys keep none: the caller decided against it.
+const UNTRACED: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
 /// The least that a pair is taken to add, in microseconds: below, clocks are measured.
 const ADDED_MIN: f64 = 1.0;
@@ -70,7 +73,7 @@ pub(super) fn run(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
     let mut peer = envoy::start(&program, folder.path(), &socket, &pins)?;
     let mut ours = ours::start(context, folder.path(), &pins)?;
     for pair in [&ours, &peer] {
-        load(pair.addr, WARM_UP, &pins.others)?;
+        load(pair.addr, WARM_UP, &pins.others, &headers())?;
     }
     let mut straight = Measured::default();
     for round in 0..if context.is_long { ROUNDS_LONG } else { ROUNDS } {
@@ -92,13 +95,18 @@ fn answering(socket: Option<&Path>) -> String {
     format!("{listen} location / {{ return 200 \"{}\"; }}", "x".repeat(ANSWER_BYTES))
 }
 
+/// What each request carries.
+fn headers() -> Vec<&'static str> {
+    HEADERS.into_iter().chain([UNTRACED]).collect()
+}
+
 impl Pair {
     fn new(name: &'static str, pids: [u32; 2], addr: SocketAddr, processes: Vec<Process>) -> Self {
         Self { name, pids, addr, measured: Measured::default(), _processes: processes }
     }
 
     fn measure(&mut self, pins: &Pins) -> anyhow::Result<()> {
-        let (used, requests) = self.cost(|addr| load(addr, SATURATED, &pins.others))?;
+        let (used, requests) = self.cost(|addr| load(addr, SATURATED, &pins.others, &headers()))?;
         self.measured.saturated.push(used / requests);
         let mut delays = None;
         let (used, requests) = self.cost(|addr| {

@@ -81,7 +81,7 @@ pub(super) fn run(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
     let addr = process.wait_for(READY_MAX, |line| line.strip_prefix("listening on ")?.parse().ok())?;
     let mut ours = Proxy { name: "bowline", process, addr, costs: Vec::new(), requests: 0 };
     for proxy in [&ours, &peer] {
-        load(proxy.addr, WARM_UP, &pins.others)?;
+        load(proxy.addr, WARM_UP, &pins.others, &HEADERS)?;
     }
     let rounds = if context.is_long { ROUNDS_LONG } else { ROUNDS };
     for round in 0..rounds {
@@ -134,7 +134,7 @@ fn memory(ours: &Proxy, peer: &Proxy) -> anyhow::Result<Row> {
 impl Proxy {
     fn measure(&mut self, pin: &[String]) -> anyhow::Result<()> {
         let before = self.process.usage()?.cpu;
-        let requests = load(self.addr, ROUND, pin).with_context(|| format!("load {}", self.name))?;
+        let requests = load(self.addr, ROUND, pin, &HEADERS).with_context(|| format!("load {}", self.name))?;
         let used = self.process.usage()?.cpu.saturating_sub(before);
         ensure!(!used.is_zero() && requests > 0, "{} used no CPU or answered nothing", self.name);
         #[expect(clippy::cast_precision_loss, reason = "a round has far fewer than 2^52 requests")]
@@ -161,10 +161,10 @@ fn example(context: &Context<'_>, name: &str) -> anyhow::Result<String> {
 }
 
 /// Runs `wrk` against a proxy; answers how many requests were answered, all of them well.
-pub(super) fn load(addr: SocketAddr, time: Duration, pin: &[String]) -> anyhow::Result<u64> {
+pub(super) fn load(addr: SocketAddr, time: Duration, pin: &[String], headers: &[&str]) -> anyhow::Result<u64> {
     let mut command = pinned(pin, "wrk");
     command.args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{}s", time.as_secs())]);
-    for header in HEADERS {
+    for header in headers {
         command.args(["-H", header]);
     }
     let output = command.arg(format!("http://{addr}/orders/17/items")).output().context("start wrk")?;

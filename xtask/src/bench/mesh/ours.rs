@@ -1,6 +1,16 @@
 //! Our side: a server, and two sidecars that joined its mesh.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::ensure;
 
 use super::{Pair, READY_MAX, answering, complete, text};
 use crate::{
@@ -26,7 +36,8 @@ mode = "strict"
 const CALLER: &str = "echo callee at $BOWLINE_CALL_CALLEE; exec sleep 86400";
 
 /// What the called side runs: nginx at the socket that its sidecar names.
-const CALLEE: &str = r#"sed "s|@LISTEN@|$BOWLINE_LISTEN|" "$0" > "$0.conf" && exec nginx -e "$0.log" -c "$0.conf""#;
+const CALLEE: &str =
+    r#"sed "s|@LISTEN@|$BOWLINE_LISTEN|" "$0" > "$0.conf" && exec "$@" nginx -e "$0.log" -c "$0.conf""#;
 
 /// Starts the server, then the called side, then the calling one.
 pub(super) fn start(context: &Context<'_>, folder: &Path, pins: &Pins) -> anyhow::Result<Pair> {
@@ -39,13 +50,38 @@ pub(super) fn start(context: &Context<'_>, folder: &Path, pins: &Pins) -> anyhow
     command.args(["server", "--api", "127.0.0.1:0", "--data-dir"]).arg(folder.join("data")).arg(&folder);
     let mut server = Process::start(command.env("NO_COLOR", "1"))?;
     let api = server.wait_for(READY_MAX, api_of)?;
-    let template = folder.join("callee");
+    let template = folder.join("nginx");
     fs::write(&template, nginx_at_socket(text(&folder)?))?;
     let sidecar = |service: &str, command: &[&str]| sidecar(program, &api, &folder, service, command, pins);
-    let callee = sidecar("callee", &["sh", "-c", CALLEE, text(&template)?])?;
+    let mut callee = vec!["sh", "-c", CALLEE, text(&template)?];
+    // Where the Envoys' upstream runs, too: away from the sidecars.
+    callee.extend(pins.others.iter().map(String::as_str));
+    let callee = sidecar("callee", &callee)?;
     let mut caller = sidecar("caller", &["sh", "-c", CALLER])?;
     let addr = caller.wait_for(READY_MAX, |line| line.split_once("callee at http://")?.1.trim().parse().ok())?;
+    wait_until_answered(addr)?;
     Ok(Pair::new("bowline", [caller.pid(), callee.pid()], addr, vec![caller, callee, server]))
+}
+
+/// The called side is known to the calling one a moment after it is registered.
+fn wait_until_answered(addr: SocketAddr) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while !is_answered(addr) {
+        ensure!(begun.elapsed() < READY_MAX, "the pair of sidecars does not answer");
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+fn is_answered(addr: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(addr)?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: callee\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
 fn sidecar(

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 
-use crate::bench::proxy::{ANSWER_BYTES, HEADERS, READY_MAX};
+use crate::bench::proxy::{ANSWER_BYTES, READY_MAX};
 
 /// Requests a second, over all connections.
 pub(super) const RATE: u32 = 1000;
@@ -56,7 +56,7 @@ fn ask_over(addr: SocketAddr, first: Instant, every: Duration, end: Instant) -> 
     let mut stream = TcpStream::connect(addr).context("connect")?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(READY_MAX))?;
-    let request = format!("GET /orders/17/items HTTP/1.1\r\n{}\r\n\r\n", HEADERS.join("\r\n"));
+    let request = format!("GET /orders/17/items HTTP/1.1\r\n{}\r\n\r\n", super::headers().join("\r\n"));
     let (mut due, mut delays, mut buffer) = (first, Vec::new(), Vec::new());
     while due < end {
         let now = Instant::now();
