@@ -46,8 +46,8 @@ pub(crate) fn keep_port(data_dir: &Path, addr: SocketAddr) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn it_listens_where_it_did_unless_told_otherwise_or_that_is_taken() {
+    #[tokio::test]
+    async fn it_listens_where_it_did_unless_told_otherwise_or_that_is_taken() {
         let dir = tempfile::tempdir().unwrap();
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         assert_eq!(listen(dir.path(), any), any);

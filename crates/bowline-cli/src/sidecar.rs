@@ -30,6 +30,7 @@ use bowline_telemetry::{ParentBased, Tracer};
 
 use self::{child::Child, member::Member};
 use crate::{
+    admin::Admin,
     args::{self, Bind},
     joining::{self, Joining},
     outlet::Outlet,
@@ -73,6 +74,7 @@ struct Running {
     child: Child,
     member: Member,
     sidecar: Sidecar,
+    admin: Option<Admin>,
     spans: RemoteReporter,
 }
 
@@ -106,6 +108,7 @@ impl Running {
         let tracer = Tracer::new(args.service.as_str(), instance.as_str(), ParentBased::new(1.0), reporter);
         let first = first_snapshot(&*config, &args.service, Some(&data_dir)).await?;
         let discovery = Arc::new(Discovery::new(registry.clone(), Some(data_dir.join("discovery"))));
+        let admin = args.admin.map(|addr| Admin::open(addr, &metrics)).transpose()?;
         let settings = sidecar::Settings {
             service: args.service.clone(),
             instance: instance.clone(),
@@ -131,12 +134,15 @@ impl Running {
         described.metadata.insert(METADATA_MESH.to_owned(), METADATA_MESH_MTLS.to_owned());
         let member = Member::start(registry, described, app, args.check.clone());
         out.line(format!("{instance} runs behind {address}, as {}", args.service)).await;
-        Ok(Self { child, member, sidecar, spans })
+        if let Some(admin) = &admin {
+            out.line(format!("operators find /metrics at http://{}", admin.addr())).await;
+        }
+        Ok(Self { child, member, sidecar, admin, spans })
     }
 
     /// Leaves the registry, lets requests in flight finish, then the command, and the calls that it made last.
     async fn drain(self, grace: Duration) -> ExitCode {
-        let Self { child, member, sidecar, spans } = self;
+        let Self { child, member, sidecar, admin, spans } = self;
         let until = time::now() + grace;
         let left = || until.saturating_duration_since(time::now());
         member.end().await;
@@ -145,6 +151,7 @@ impl Running {
         let code = child.stop(left()).await;
         sidecar.drain(left()).await;
         spans.flush(SPANS_END_MAX).await;
+        drop(admin);
         code
     }
 }

@@ -72,6 +72,9 @@ pub(crate) struct Sidecar {
     /// The release that the command is, which traffic is split by
     #[arg(long, value_name = "VERSION", default_value = "")]
     pub(crate) version: String,
+    /// Where operators find /metrics, /livez and /readyz: IP:PORT [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<SocketAddr>,
     /// Where others of the mesh reach it: IP:PORT; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,

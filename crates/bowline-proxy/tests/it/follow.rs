@@ -192,10 +192,18 @@ async fn what_is_refused_is_said_with_its_reason_and_what_runs() {
     following.said(1).await;
     let long = format!("bad: {}", "é".repeat(REASON_BYTES_MAX));
     following.tell(Ok(Some(version(2, &long)))).await;
-    let said = following.said(2).await;
-    let Outcome::Refused { reason } = &said[1].outcome else { panic!("{said:?}") };
+    // What was said of the first may be said again before.
+    let mut count = 2;
+    let told = loop {
+        let said = following.said(count).await;
+        match said.into_iter().find(|ack| ack.version == 2) {
+            Some(told) => break told,
+            None => count += 1,
+        }
+    };
+    let Outcome::Refused { reason } = &told.outcome else { panic!("{told:?}") };
     assert!(reason.starts_with("bad: é") && reason.len() <= REASON_BYTES_MAX, "{}", reason.len());
-    assert_eq!((said[1].version, said[1].runs), (2, Some(1)));
+    assert_eq!(told.runs, Some(1));
     assert_eq!(following.applied(), [1]);
 }
 
