@@ -6,13 +6,14 @@
 use std::{
     fmt,
     io::{self, Read as _},
+    mem,
     path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use bowline_config::{
-    Acknowledgement, ConfigManager, ConfigWatcher, DOCUMENT_BYTES_MAX, Outcome, REASON_BYTES_MAX, Version,
+    Acknowledgement, ConfigManager, ConfigWatcher, DOCUMENT_BYTES_MAX, Error, Outcome, REASON_BYTES_MAX, Version,
 };
 use bowline_model::{
     ConfigKey, InstanceId, ServiceName,
@@ -132,33 +133,32 @@ impl Follow {
     /// Dropping the future ends it; what was applied stays.
     pub async fn run(mut self, mut apply: impl FnMut(&Version) -> Result<(), String> + Send) {
         let mut ack = None;
-        let mut is_away = false;
+        let mut is_noted = false;
         loop {
-            match self.config.watch_config(&self.key).await {
+            let error = match self.config.watch_config(&self.key).await {
                 Ok(mut watcher) => {
-                    is_away = false;
-                    self.watch(&mut *watcher, &mut apply, &mut ack).await;
+                    let (is_told, error) = self.watch(&mut *watcher, &mut apply, &mut ack).await;
+                    is_noted &= !is_told;
+                    error
                 }
-                // Said once, not each second of an outage.
-                Err(error) if is_away => {
-                    tracing::debug!(key = %self.key, error = chain(&error), "document cannot be followed yet");
-                }
-                Err(error) => {
-                    is_away = true;
-                    self.note_failure(&error);
-                }
+                Err(error) => error,
+            };
+            // Once, not each second of an outage.
+            if !mem::replace(&mut is_noted, true) {
+                self.note_failure(&error);
             }
             time::sleep(RETRY_WAIT).await;
         }
     }
 
-    /// Takes each version until the watch fails.
+    /// Takes each version until the watch fails; whether anything was told, and why it failed.
     async fn watch(
         &mut self,
         watcher: &mut dyn ConfigWatcher,
         apply: &mut (impl FnMut(&Version) -> Result<(), String> + Send),
         ack: &mut Option<Acknowledgement>,
-    ) {
+    ) -> (bool, Error) {
+        let mut is_told = false;
         let mut renewal = time::interval(ACK_EVERY);
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The latest one takes the place of one that is under way still: only it is of interest.
@@ -177,6 +177,7 @@ impl Follow {
                     continue;
                 }
             };
+            is_told |= told.is_ok();
             match told {
                 Ok(Some(version)) => {
                     let taken = self.take(&version, apply).await;
@@ -187,7 +188,7 @@ impl Follow {
                     (*ack, saying) = (None, None);
                     tracing::warn!(key = %self.key, "document is not published, what was acted by stays");
                 }
-                Err(error) => return self.note_failure(&error),
+                Err(error) => return (is_told, error),
             }
         }
     }
@@ -235,7 +236,7 @@ impl Follow {
         })
     }
 
-    fn note_failure(&self, error: &bowline_config::Error) {
+    fn note_failure(&self, error: &Error) {
         tracing::warn!(key = %self.key, error = chain(error), "document cannot be followed, what was acted by stays");
     }
 }
