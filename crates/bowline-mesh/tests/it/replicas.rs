@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use bowline_model::system::Outbound;
+use bowline_model::{policy::Balance, system::Outbound};
 use bowline_runtime::{task, time};
 use bowline_testkit::{Answer, HttpServer};
 use http::Request;
@@ -27,7 +27,11 @@ struct Replicas {
 
 impl Replicas {
     async fn new() -> Self {
-        let shop = Shop::new(shop()).await;
+        // In turn: by latency, one of them might never be asked again.
+        let mut system = shop();
+        let order = system.services.iter_mut().find(|service| service.name.as_str() == "order").unwrap();
+        order.calls.iter_mut().for_each(|call| call.policy.balance = Balance::RoundRobin);
+        let shop = Shop::new(system).await;
         let paid = || HttpServer::start(|_| Answer::Status(200, "paid".to_owned()));
         let stays = shop.run_version("payment", "stays", paid()).await;
         let leaves = shop.run_version("payment", "leaves", paid()).await;
