@@ -6,7 +6,6 @@ mod standalone;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use bowline_config::ConfigManager;
@@ -58,22 +57,8 @@ struct Joined {
     last_good: Option<PathBuf>,
 }
 
-/// A gateway that takes requests, and what it needs for that.
-pub(crate) struct Open {
-    pub(crate) gateway: Gateway,
-    _rotation: Option<task::Guarded<()>>,
-}
-
-impl Open {
-    /// Stops accepting, lets what is in flight finish, and cuts what is left after `grace`.
-    pub(crate) async fn drain(self, grace: Duration) -> bool {
-        let Self { gateway, _rotation } = self;
-        gateway.drain(grace).await
-    }
-}
-
 /// Opens a gateway by what is known, or by what was served before where that cannot be served any more.
-async fn open(parts: Parts, known: Known, followed: Followed) -> Result<Open, bowline_gateway::Error> {
+async fn open(parts: Parts, known: Known, followed: Followed) -> Result<Gateway, bowline_gateway::Error> {
     let Known { table, version, served } = known;
     let Parts { settings, discovery, tracer, metrics } = parts;
     let start = |table| {
@@ -92,13 +77,13 @@ async fn open(parts: Parts, known: Known, followed: Followed) -> Result<Open, bo
     };
     let Followed { config, services, instance, last_good, joined } = followed;
     let service = ServiceName::new("gateway").expect("it is a name");
-    let rotation = joined.map(|Joined { rotation, version: runs, last_good }| {
+    if let Some(Joined { rotation, version: runs, last_good }) = joined {
         let (config, instance, service) = (Arc::clone(&config), instance.clone(), service.clone());
         gateway.follow_mesh(FollowMesh { config, instance, service, last_good, runs });
-        rotation
-    });
+        gateway.keep_rotation(rotation);
+    }
     gateway.follow(Follow { config, services, instance, service, last_good: Some(last_good), runs });
-    Ok(Open { gateway, _rotation: rotation })
+    Ok(gateway)
 }
 
 /// What a gateway served by last, if it is of use.

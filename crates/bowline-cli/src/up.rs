@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use bowline_gateway::Gateway;
 use bowline_model::System;
 use bowline_provider_remote::wire::Role;
 use bowline_runtime::{
@@ -17,8 +18,7 @@ use crate::{
     args::{self, Listen},
     brought::Brought,
     companions::{self, Sidecars},
-    events,
-    gateway::{self, Open},
+    events, gateway,
     outlet::Outlet,
     platform::{self, Platform, Spans},
     problems::{self, Loaded},
@@ -95,7 +95,7 @@ async fn start_platform(
 
 /// Everything that runs, started as far as it came. Dropping it ends it all at once.
 struct Running {
-    gateway: Option<Open>,
+    gateway: Option<Gateway>,
     supervisor: Option<Supervisor>,
     spans: Spans,
     platform: Platform,
@@ -150,12 +150,12 @@ impl Running {
         self.gateway = gateway::open_beside(args, &system, platform, &self.spans, mesh.as_deref()).await?;
         if let Some(gateway) = &self.gateway {
             // What is live is told, which may have come through the API.
-            system.table = gateway.gateway.handle().table();
+            system.table = gateway.handle().table();
         }
         let ready = summary::Ready {
             system: &system,
             took: time::now() - begun,
-            gateway: self.gateway.as_ref().map(|open| open.gateway.addr()),
+            gateway: self.gateway.as_ref().map(Gateway::addr),
             api: platform.node.addr(),
             data_dir: &platform.data_dir,
         };

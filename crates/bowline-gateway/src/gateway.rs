@@ -60,6 +60,7 @@ pub struct Gateway {
     handle: Handle,
     following: Option<task::Guarded<()>>,
     following_mesh: Option<task::Guarded<()>>,
+    rotation: Option<task::Guarded<()>>,
 }
 
 impl Gateway {
@@ -97,7 +98,7 @@ impl Gateway {
         tracing::info!(addr = %engine.addr(), routes = table.routes.len(), workers, "gateway listens");
         let handle = Handle::new(serving, means, engine.switch());
         handle.set_steering(&mesh.as_ref().map(steering_of).unwrap_or_default());
-        Ok(Self { engine, handle, following: None, following_mesh: None })
+        Ok(Self { engine, handle, following: None, following_mesh: None, rotation: None })
     }
 
     /// The address it listens on, with the port it got.
@@ -155,6 +156,11 @@ impl Gateway {
         self.following_mesh = Some(task::Guarded::new(task::spawn(follow.run(self.handle()))));
     }
 
+    /// Has the gateway keep what renews its certificate, until it has drained.
+    pub fn keep_rotation(&mut self, rotation: task::Guarded<()>) {
+        self.rotation = Some(rotation);
+    }
+
     /// Stops accepting, lets what is in flight finish, and cuts what is left after `grace`.
     ///
     /// Answers whether everything finished in time. Idle connections are closed at once.
@@ -162,7 +168,7 @@ impl Gateway {
     /// # Cancel safety
     /// Dropping the future cuts what is in flight.
     pub async fn drain(self, grace: Duration) -> bool {
-        let Self { engine, handle: _, following, following_mesh } = self;
+        let Self { engine, handle: _, following, following_mesh, rotation: _rotation } = self;
         drop((following, following_mesh));
         let is_finished = engine.drain(grace).await;
         if !is_finished {

@@ -31,7 +31,7 @@ pub struct FollowMesh {
     pub runs: Option<u64>,
 }
 
-/// The last snapshot that was acted by, as it is kept on disk.
+/// A snapshot and its version: the last that was acted by, as it is kept on disk, or what is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastGoodMesh {
     /// The snapshot.
@@ -41,6 +41,14 @@ pub struct LastGoodMesh {
 }
 
 impl LastGoodMesh {
+    /// What is published, for a gateway that starts by it.
+    ///
+    /// # Errors
+    /// When it is no snapshot of a gateway, or of another format; in words.
+    pub fn published(version: &Version) -> Result<Self, String> {
+        Ok(Self { snapshot: read_version(version)?, version: version.number })
+    }
+
     /// Reads the snapshot that [`FollowMesh::last_good`] keeps; `None` where there is none yet.
     ///
     /// # Errors
@@ -73,10 +81,7 @@ fn last_good(path: PathBuf) -> LastGood {
 }
 
 fn apply(version: &Version, handle: &Handle) -> Result<(), String> {
-    if version.document.format != Format::Json {
-        return Err("snapshots are written in JSON".to_owned());
-    }
-    let snapshot = read(&version.document.text)?;
+    let snapshot = read_version(version)?;
     let security = Security::of(snapshot.mode);
     if security != Security::Plain && !handle.has_identity() {
         return Err("this gateway has no identity to show in the mesh".to_owned());
@@ -84,6 +89,13 @@ fn apply(version: &Version, handle: &Handle) -> Result<(), String> {
     handle.set_security(security);
     handle.set_steering(&steering_of(&snapshot));
     Ok(())
+}
+
+fn read_version(version: &Version) -> Result<Snapshot, String> {
+    if version.document.format != Format::Json {
+        return Err("snapshots are written in JSON".to_owned());
+    }
+    read(&version.document.text)
 }
 
 /// Reads a gateway's snapshot.

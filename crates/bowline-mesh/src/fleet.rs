@@ -23,7 +23,7 @@ use crate::{
     sidecar::{self, Sidecar, first_snapshot},
 };
 
-/// The longest a sidecar waits for its first certificate.
+/// The longest that is waited for a first certificate.
 const CERTIFICATE_MAX: Duration = Duration::from_secs(10);
 
 /// What sidecars of one process share.
@@ -63,11 +63,7 @@ impl Mesh {
         app: Address,
         outbound: Outbound,
     ) -> io::Result<Sidecar> {
-        let (identity, rotation) = self.identity(Workload::Service(service.clone())).map_err(io::Error::other)?;
-        match time::timeout(CERTIFICATE_MAX, identity.ready()).await {
-            Ok(ready) => ready.map_err(io::Error::other)?,
-            Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "the sidecar gets no certificate")),
-        }
+        let (identity, rotation) = self.joined(Workload::Service(service.clone())).await?;
         let first = first_snapshot(&*self.config, service, None).await.map_err(io::Error::other)?;
         let settings = sidecar::Settings {
             service: service.clone(),
@@ -100,6 +96,26 @@ impl Mesh {
         let settings =
             bowline_identity::Settings { id, admission: Admission::InProcess, metrics: self.metrics.clone() };
         Identity::start(settings, self.authority.issuer())
+    }
+
+    /// As [`Mesh::identity`], once it has a certificate.
+    ///
+    /// # Errors
+    /// When there is none within 10 s; the source says why.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn joined(&self, workload: Workload) -> io::Result<(Identity, task::Guarded<()>)> {
+        let late = format!("{workload} gets no certificate");
+        let (identity, rotation) = self.identity(workload).map_err(io::Error::other)?;
+        match time::timeout(CERTIFICATE_MAX, identity.ready()).await {
+            Ok(ready) => ready.map_err(io::Error::other)?,
+            Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, late)),
+        }
+        Ok((identity, rotation))
     }
 
     /// A token that lets one process join as a workload: an application that links `bowline`.

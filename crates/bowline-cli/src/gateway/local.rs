@@ -1,24 +1,21 @@
 //! The gateway of `bowline up`, in the process of the control plane.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use anyhow::Context as _;
+use bowline_gateway::{Gateway, LastGoodMesh};
 use bowline_mesh::Mesh;
 use bowline_model::{ConfigKey, InstanceId, System, mesh::Workload, parse};
 use bowline_registry::Discovery;
-use bowline_runtime::{BoxFuture, time};
+use bowline_runtime::BoxFuture;
 use bowline_server::Explainer;
 use bowline_telemetry::{ParentBased, Tracer};
 
-use super::{Followed, Joined, Known, Open, Parts, open as open_by, served};
+use super::{Followed, Joined, Known, Parts, open as open_by, served};
 use crate::{
     args::{self, Listen},
     brought, explain,
     platform::{Platform, Spans},
 };
-
-/// The longest the gateway waits for its first certificate.
-const CERTIFICATE_MAX: Duration = Duration::from_secs(10);
 
 /// Opens it beside its node, which tells from then on what requests would meet there.
 pub(crate) async fn open(
@@ -27,7 +24,7 @@ pub(crate) async fn open(
     platform: &Platform,
     spans: &Spans,
     mesh: Option<&Mesh>,
-) -> anyhow::Result<Option<Open>> {
+) -> anyhow::Result<Option<Gateway>> {
     let Listen::At(listen) = args.gateway else { return Ok(None) };
     let Platform { data_dir, metrics, node, .. } = platform;
     let mut settings = bowline_gateway::Settings::new(listen);
@@ -46,7 +43,7 @@ pub(crate) async fn open(
     let services = Some(brought::services(system));
     let followed = Followed { config: node.config(), services, instance, last_good, joined };
     let gateway = open_by(parts, known(system, &followed).await?, followed).await?;
-    let handle = gateway.gateway.handle();
+    let handle = gateway.handle();
     let explainer = move |request| -> BoxFuture<'static, _> { Box::pin(explain::answer(handle.clone(), request)) };
     node.set_explainer(Explainer::new(explainer));
     Ok(Some(gateway))
@@ -54,14 +51,12 @@ pub(crate) async fn open(
 
 /// Gives the gateway its identity, and what is published of the mesh for it.
 async fn join(mesh: &Mesh, settings: &mut bowline_gateway::Settings) -> anyhow::Result<Joined> {
-    let (identity, rotation) = mesh.identity(Workload::Gateway)?;
-    let ready = time::timeout(CERTIFICATE_MAX, identity.ready()).await;
-    ready.context("the gateway gets no certificate").and_then(|ready| Ok(ready?))?;
+    let (identity, rotation) = mesh.joined(Workload::Gateway).await?;
     let published = mesh.config.get_config(&ConfigKey::snapshot(&Workload::Gateway)).await?;
-    let version = published.as_ref().map(|published| published.number);
-    let snapshot = published.map(|published| published.document.read()).transpose()?;
+    let published = published.as_ref().map(LastGoodMesh::published).transpose().map_err(anyhow::Error::msg)?;
+    let version = published.as_ref().map(|published| published.version);
     settings.pool.tls = Some(identity.client_tls());
-    settings.mesh = snapshot;
+    settings.mesh = published.map(|published| published.snapshot);
     Ok(Joined { rotation, version, last_good: None })
 }
 

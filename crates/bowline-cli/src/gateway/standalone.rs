@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use bowline_config::{ConfigManager, Error};
-use bowline_gateway::{LastGood, LastGoodMesh};
+use bowline_gateway::{Gateway, LastGood, LastGoodMesh};
 use bowline_identity::Identity;
 use bowline_model::{Code, ConfigKey, RouteTable, error::chain, mesh::Workload, parse};
 use bowline_provider_remote::{Bearer, RemoteConfig, RemoteRegistry, RemoteReporter};
@@ -12,7 +12,7 @@ use bowline_registry::Discovery;
 use bowline_runtime::{task, time};
 use bowline_telemetry::{ParentBased, Tracer};
 
-use super::{Followed, Joined, Known, Open, Parts, open, served};
+use super::{Followed, Joined, Known, Parts, open, served};
 use crate::{
     admin::Admin,
     args,
@@ -61,7 +61,7 @@ async fn follow(args: &args::Gateway, process: &mut Process) -> anyhow::Result<(
 
 /// What runs. Dropping it ends it all at once.
 struct Running {
-    gateway: Open,
+    gateway: Gateway,
     admin: Option<Admin>,
     spans: RemoteReporter,
 }
@@ -105,10 +105,10 @@ impl Running {
         let (known, is_told) = learn(&*config, &last_good, args, &out).await?;
         let followed = Followed { config, services: None, instance, last_good, joined };
         let gateway = open(parts, known, followed).await?;
-        let table = gateway.gateway.handle().table();
+        let table = gateway.handle().table();
         let ready = summary::GatewayReady {
             took: time::now() - begun,
-            gateway: gateway.gateway.addr(),
+            gateway: gateway.addr(),
             server: args.api.0,
             is_server_away: !is_told,
             admin: admin.as_ref().map(Admin::addr),
@@ -142,16 +142,16 @@ async fn take_part(
 ) -> anyhow::Result<Joined> {
     let path = data_dir.join("mesh.json");
     let asked = time::timeout(ASK_MAX, config.get_config(&ConfigKey::snapshot(&Workload::Gateway))).await;
-    let (snapshot, version) = match asked.unwrap_or(Err(Error::Unavailable(None))) {
-        Ok(Some(published)) => (published.document.read()?, published.number),
+    let known = match asked.unwrap_or(Err(Error::Unavailable(None))) {
+        Ok(Some(published)) => LastGoodMesh::published(&published).map_err(anyhow::Error::msg)?,
         Ok(None) => bail!("the server has nothing published for gateways of its mesh: is it that of another system?"),
         Err(error) => {
             let read = path.clone();
             let kept = task::spawn_blocking(move || LastGoodMesh::read(&read)).await??;
-            let LastGoodMesh { snapshot, version } = kept.with_context(|| chain(&error))?;
-            (snapshot, version)
+            kept.with_context(|| chain(&error))?
         }
     };
+    let LastGoodMesh { snapshot, version } = known;
     settings.pool.tls = Some(identity.client_tls());
     settings.mesh = Some(snapshot);
     Ok(Joined { rotation, version: Some(version), last_good: Some(path) })
