@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use bowline_config::{Acknowledged, Outcome};
 use bowline_model::{
     Instance, ServiceName,
@@ -103,12 +103,13 @@ async fn split(args: args::MeshSplit) -> anyhow::Result<()> {
             bail!("version {version} is named twice: give it one weight");
         }
     }
+    let instances = instances(&query, &service).await;
     if !force {
-        check_reachable(&query, &service, &split).await?;
+        check_reachable(&service, &split, instances.as_ref().map_err(|error| anyhow!("{error:#}"))?)?;
     }
     let why = if split.is_empty() { format!("{service} is split no more") } else { format!("{service} is split") };
     let steering = steer(&query, &service, &why, |steering| steering.split = split.clone()).await?;
-    note_unknown(&query, &service, steering.split.keys()).await;
+    note_unknown(&service, instances, steering.split.keys());
     told(&query, &service, &steering)
 }
 
@@ -120,7 +121,8 @@ async fn mirror(args: args::MeshMirror) -> anyhow::Result<()> {
         None => format!("{service} is mirrored no more"),
     };
     let steering = steer(&query, &service, &why, |steering| steering.mirror.clone_from(&mirror)).await?;
-    note_unknown(&query, &service, steering.mirror.iter().map(|mirror| &mirror.version)).await;
+    let instances = instances(&query, &service).await;
+    note_unknown(&service, instances, steering.mirror.iter().map(|mirror| &mirror.version));
     told(&query, &service, &steering)
 }
 
@@ -142,14 +144,18 @@ async fn steer(
     .await
 }
 
-/// Refuses a split that leaves a service without any of the instances it has: mostly a version is misspelt.
-async fn check_reachable(query: &Query, service: &ServiceName, split: &BTreeMap<String, u32>) -> anyhow::Result<()> {
+async fn instances(query: &Query, service: &ServiceName) -> anyhow::Result<Vec<Instance>> {
     let list = api::answered(query, api::client(query).await?.instances(Some(service.as_str())).await)?;
+    Ok(list.instances)
+}
+
+/// Refuses a split that leaves a service without any of the instances it has: mostly a version is misspelt.
+fn check_reachable(service: &ServiceName, split: &BTreeMap<String, u32>, instances: &[Instance]) -> anyhow::Result<()> {
     let is_called = |it: &Instance| split.get(&it.version).is_some_and(|weight| *weight > 0);
-    if split.is_empty() || list.instances.is_empty() || list.instances.iter().any(is_called) {
+    if split.is_empty() || instances.is_empty() || instances.iter().any(is_called) {
         return Ok(());
     }
-    let versions: BTreeSet<&str> = list.instances.iter().map(|it| it.version.as_str()).collect();
+    let versions: BTreeSet<&str> = instances.iter().map(|it| it.version.as_str()).collect();
     let versions: Vec<&str> = versions.into_iter().filter(|version| !version.is_empty()).collect();
     let there = match versions.as_slice() {
         [] => "its instances say no version: give it one in bowline.toml".to_owned(),
@@ -159,11 +165,14 @@ async fn check_reachable(query: &Query, service: &ServiceName, split: &BTreeMap<
 }
 
 /// Says which versions no instance is of: traffic for them goes nowhere.
-async fn note_unknown<'a>(query: &Query, service: &ServiceName, versions: impl Iterator<Item = &'a String>) {
+fn note_unknown<'a>(
+    service: &ServiceName,
+    instances: anyhow::Result<Vec<Instance>>,
+    versions: impl Iterator<Item = &'a String>,
+) {
     // What is wrong there is not what was asked for.
-    let Ok(client) = api::client(query).await else { return };
-    let Ok(list) = client.instances(Some(service.as_str())).await else { return };
-    for version in versions.filter(|version| !list.instances.iter().any(|it| it.version == **version)) {
+    let Ok(instances) = instances else { return };
+    for version in versions.filter(|version| !instances.iter().any(|it| it.version == **version)) {
         let note = format!("note: no instance of {service} is of version {version} now");
         let _closed = writeln!(std::io::stderr(), "{}", style::plain(&note));
     }
