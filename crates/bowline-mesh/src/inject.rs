@@ -19,9 +19,6 @@ use http::{Response, StatusCode};
 /// The reason of what is aborted, in `x-bowline-reason`.
 const REASON: &str = "fault";
 
-/// A share of everything, in millionths.
-const ALL: usize = 1_000_000;
-
 /// The faults of one service.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Box<[Injector]>);
@@ -84,7 +81,7 @@ impl Injector {
             Some(from) => caller == Some(from),
             None => caller != Some(&Workload::Platform),
         };
-        is_meant && now < *until_unix_ms && rand::below(ALL) < share.millionths() as usize
+        is_meant && now < *until_unix_ms && rand::hits(share.millionths())
     }
 
     fn apply(&self, injected: &mut Injected, visit: &mut Visit<'_>) {

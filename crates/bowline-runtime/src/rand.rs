@@ -25,6 +25,12 @@ pub fn below(bound: usize) -> usize {
     if bound == 0 { 0 } else { fastrand::usize(..bound) }
 }
 
+/// True with that chance, in millionths: never at 0, always at 1,000,000.
+#[inline]
+pub fn hits(millionths: u32) -> bool {
+    below(1_000_000) < millionths as usize
+}
+
 /// A value from 0 (included) to 1 (excluded).
 #[inline]
 pub fn unit() -> f64 {

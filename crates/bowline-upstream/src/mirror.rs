@@ -63,7 +63,7 @@ impl Mirror {
 
     /// Whether this request is one of the share.
     pub(crate) fn draws(&self) -> bool {
-        rand::below(Share::ALL.millionths() as usize) < self.share.millionths() as usize
+        rand::hits(self.share.millionths())
     }
 
     /// Sends a copy, in a task of its own; breakers and load of who gets it are not told.
