@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use bowline_model::ConfigKey;
 use bowline_runtime::time;
 
-use crate::{Author, ConfigManager, ConfigWatcher, Document, Draft, Format, Version};
+use crate::{Author, ConfigManager, ConfigWatcher, Document, Draft, Format, Schema, Version, Violation};
 
 pub use acks::{acknowledgements_are_told_while_they_are_renewed, acknowledgements_of_nothing_are_refused};
 pub use documents::{
@@ -34,6 +34,20 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The managers of one configuration.
 pub type Manager = Arc<dyn ConfigManager>;
+
+/// Lets everything be published, for tests of those who act by documents: what is wrong is theirs to find.
+#[derive(Debug)]
+pub struct Anything;
+
+impl Schema for Anything {
+    fn check(&self, _: &ConfigKey, _: &Document, _: Option<&str>) -> Result<(), Vec<Violation>> {
+        Ok(())
+    }
+
+    fn check_schema(&self, _: &ConfigKey, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+}
 
 /// Everything, one after the other.
 pub async fn all(config: &Manager) {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bowline_config::{
-    Acknowledged, Author, ConfigManager, Document, Draft, Format, Outcome, Schema, StoreConfig, Violation,
+    Acknowledged, Author, ConfigManager, Document, Draft, Format, Outcome, StoreConfig, conformance::Anything,
 };
 use bowline_gateway::{Follow, Gateway, LastGood};
 use bowline_model::{ConfigKey, InstanceId, ServiceName};
@@ -19,19 +19,6 @@ use bowline_testkit::{Answer, HttpServer};
 use tempfile::TempDir;
 
 use crate::support::{BOUND, FakeRegistry, connect, get, get_over, instance, route, start};
-
-/// Lets everything be published: what is wrong is for the gateway to find.
-struct Anything;
-
-impl Schema for Anything {
-    fn check(&self, _: &ConfigKey, _: &Document, _: Option<&str>) -> Result<(), Vec<Violation>> {
-        Ok(())
-    }
-
-    fn check_schema(&self, _: &ConfigKey, _: &str) -> Result<(), String> {
-        Ok(())
-    }
-}
 
 struct Published {
     dir: TempDir,

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use bowline_config::{
-    Acknowledged, Author, ConfigManager, Document, Draft, Format, Outcome, Schema, StoreConfig, Violation,
+    Acknowledged, Author, ConfigManager, Document, Draft, Format, Outcome, StoreConfig, conformance::Anything,
 };
 use bowline_gateway::{FollowMesh, Gateway, LastGoodMesh, Settings};
 use bowline_model::{
@@ -62,19 +62,6 @@ fn snapshot(mode: Option<Mode>) -> Snapshot {
         inbound: Vec::new(),
         outbound: Vec::new(),
         faults: Vec::new(),
-    }
-}
-
-/// Lets everything be published: what is wrong is for the gateway to find.
-struct Anything;
-
-impl Schema for Anything {
-    fn check(&self, _: &ConfigKey, _: &Document, _: Option<&str>) -> Result<(), Vec<Violation>> {
-        Ok(())
-    }
-
-    fn check_schema(&self, _: &ConfigKey, _: &str) -> Result<(), String> {
-        Ok(())
     }
 }
 

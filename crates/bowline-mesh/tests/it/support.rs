@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_config::{Author, ConfigManager, Document, Draft, Format, Schema, StoreConfig, Violation};
+use bowline_config::{Author, ConfigManager, Document, Draft, Format, StoreConfig, conformance::Anything};
 use bowline_identity::Identity;
 use bowline_mesh::{
     ControlPlane, Mesh,
@@ -74,19 +74,6 @@ pub(crate) fn shop() -> System {
 
 pub(crate) fn shop_with(mesh: MeshPolicy) -> System {
     System { mesh: Some(mesh), ..parse(SHOP).unwrap() }
-}
-
-/// Lets everything be published: what is wrong is for whoever acts by it to find.
-struct Anything;
-
-impl Schema for Anything {
-    fn check(&self, _: &ConfigKey, _: &Document, _: Option<&str>) -> Result<(), Vec<Violation>> {
-        Ok(())
-    }
-
-    fn check_schema(&self, _: &ConfigKey, _: &str) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 async fn store(dir: &TempDir) -> Arc<dyn Store> {

@@ -10,8 +10,8 @@ use std::{
 };
 
 use bowline_config::{
-    Acknowledged, Acknowledgement, Author, ConfigManager, ConfigWatcher, Document, Draft, Format, Outcome, Schema,
-    Status, StoreConfig, Summary, Version, VersionSummary, Violation,
+    Acknowledged, Acknowledgement, Author, ConfigManager, ConfigWatcher, Document, Draft, Format, Outcome, Status,
+    StoreConfig, Summary, Version, VersionSummary, conformance::Anything,
 };
 use bowline_model::{InstanceId, ServiceName};
 use bowline_runtime::{BoxFuture, metric, time};
@@ -28,19 +28,6 @@ const BOUND: Duration = Duration::from_mins(1);
 #[serde(deny_unknown_fields)]
 struct Limits {
     items_max: u32,
-}
-
-/// Lets everything pass.
-struct Anything;
-
-impl Schema for Anything {
-    fn check(&self, _: &ConfigKey, _: &Document, _: Option<&str>) -> Result<(), Vec<Violation>> {
-        Ok(())
-    }
-
-    fn check_schema(&self, _: &ConfigKey, _: &str) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, bowline_config::Error>>;
