@@ -1,7 +1,9 @@
-//! Fixtures for tests: free ports, temporary folders, polling for a condition, real servers.
+//! Fixtures for tests: free ports, temporary folders, polling for a condition, real servers, what is logged.
 
 mod http;
 mod poll;
+
+pub mod logs;
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -1,67 +1,23 @@
 //! What is logged of requests that are denied: the rule, and not every one of them.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Debug,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
 use bowline_model::system::Outbound;
-use tracing::{
-    Event, Level, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-};
+use bowline_testkit::logs::{self, Line};
+use tracing::Level;
 
 use crate::support::{Shop, shop};
 
-type Line = BTreeMap<&'static str, String>;
-
 static LINES: Mutex<Vec<Line>> = Mutex::new(Vec::new());
 
-struct Listener;
-
-impl Subscriber for Listener {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && *metadata.level() <= Level::WARN
-    }
-
-    fn event(&self, event: &Event<'_>) {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        LINES.lock().unwrap_or_else(PoisonError::into_inner).push(fields.0);
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
-#[derive(Default)]
-struct Fields(Line);
-
-impl Visit for Fields {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name(), value.to_owned());
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.insert(field.name(), format!("{value:?}"));
-    }
+fn keep(line: Line) {
+    LINES.lock().unwrap_or_else(PoisonError::into_inner).push(line);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denial_names_its_rule_once_a_second() {
     // Others' lines come here, too, where tests share a process: their callers are others.
-    tracing::subscriber::set_global_default(Listener).unwrap();
+    logs::listen(Level::WARN, keep);
     let shop = Shop::new(shop()).await;
     let payment = shop.run("payment", Outbound::Sidecar).await;
     let curious = shop.client("service/stranger-0").await;
