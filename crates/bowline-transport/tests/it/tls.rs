@@ -1,148 +1,28 @@
 //! Connections under TLS, between this crate's client and its server, and against raw peers.
 
-use std::{
-    cell::{Cell, RefCell},
-    convert::Infallible,
-    error::Error as _,
-    net::SocketAddr,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+mod world;
 
-use bowline_model::{Address, ServiceName};
+use std::{convert::Infallible, error::Error as _, sync::Arc, time::Duration};
+
+use bowline_model::{Address, ServiceName, error::chain};
 use bowline_runtime::{
-    drain::{self, Drainer},
-    net::{self, TcpStream},
+    net::{self},
     task, time,
 };
 use bowline_transport::{
-    Body, ClientTls, Endpoint, Error, Kind, LocalPool, Pool, PoolSettings, ServerTls, SharedPool, Until, send,
-    send_parts,
-    server::{self, Incoming, Listener, Metrics, Peer, Settings, service_fn},
+    Body, ClientTls, Endpoint, Kind, LocalPool, Pool, PoolSettings, ServerTls, SharedPool, Until, send_parts,
+    server::Settings,
 };
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use http_body_util::BodyExt as _;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::Notify,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::{TlsAcceptor, TlsConnector, rustls, rustls::pki_types::ServerName};
 
-use crate::authority::{Authority, Leaf, Life::Current, Life::Expired};
+use crate::authority::{Authority, Life::Current, Life::Expired};
 use crate::peer::{pause, read_request, run, until};
 
-/// An authority, and a pair that it certified.
-struct World {
-    authority: Authority,
-    payment: Leaf,
-    order: Leaf,
-}
-
-/// A server that gives back what it is sent: at once, and at `/wait` when it is let.
-struct Echo {
-    endpoint: Endpoint,
-    metrics: Metrics,
-    drainer: Drainer,
-    serving: task::JoinHandle<()>,
-    gate: Rc<Notify>,
-    asked: Rc<Cell<usize>>,
-    seen: Rc<RefCell<Seen>>,
-}
-
-/// The certificates of those who connected.
-type Seen = Vec<Option<Arc<[u8]>>>;
-
-impl World {
-    fn new() -> Self {
-        let authority = Authority::new("ours");
-        let [payment, order] = ["payment", "order"].map(|name| authority.leaf(name, Current));
-        Self { authority, payment, order }
-    }
-
-    fn server(&self) -> ServerTls {
-        self.authority.server(&self.payment)
-    }
-
-    fn client(&self) -> ClientTls {
-        self.authority.client(Some(&self.order))
-    }
-
-    fn pool(&self) -> LocalPool {
-        pool(self.client())
-    }
-}
-
-fn pool(tls: ClientTls) -> LocalPool {
-    LocalPool::new(PoolSettings { tls: Some(tls), ..PoolSettings::default() })
-}
-
-fn start(tls: ServerTls) -> Echo {
-    start_with(Settings { tls: Some(tls), ..Settings::default() })
-}
-
-fn start_with(settings: Settings) -> Echo {
-    let listener = net::listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-    let address = Address::Tcp(listener.local_addr().unwrap());
-    start_on(listener, address, settings)
-}
-
-fn start_on(listener: impl Into<Listener> + 'static, address: Address, settings: Settings) -> Echo {
-    let (drainer, drain) = drain::channel();
-    let (gate, asked, seen) = (Rc::new(Notify::new()), Rc::new(Cell::new(0)), Rc::<RefCell<Seen>>::default());
-    let (gate_of, asked_of, seen_by) = (Rc::clone(&gate), Rc::clone(&asked), Rc::clone(&seen));
-    let metrics = settings.metrics.clone();
-    let serving = task::spawn_local(server::serve_local(listener, settings, drain, move |peer: &Peer| {
-        seen_by.borrow_mut().push(peer.certificate.clone());
-        let (gate, asked) = (Rc::clone(&gate_of), Rc::clone(&asked_of));
-        service_fn(move |request: Request<Incoming>| {
-            asked.set(asked.get() + 1);
-            let gate = Rc::clone(&gate);
-            async move {
-                if request.uri().path() == "/wait" {
-                    gate.notified().await;
-                }
-                Ok::<_, Infallible>(Response::new(Body::stream(request.into_body())))
-            }
-        })
-    }));
-    Echo { endpoint: Endpoint::http1(address), metrics, drainer, serving, gate, asked, seen }
-}
-
-impl Echo {
-    /// It by both protocols, under TLS.
-    fn endpoints(&self) -> [Endpoint; 2] {
-        self.plain().map(|endpoint| Endpoint { tls: Some(ServiceName::new("payment").unwrap()), ..endpoint })
-    }
-
-    fn plain(&self) -> [Endpoint; 2] {
-        let address = &self.endpoint.address;
-        [Endpoint::http1(address.clone()), Endpoint::http2(address.clone())]
-    }
-
-    async fn dial(&self) -> TcpStream {
-        let Address::Tcp(addr) = self.endpoint.address else { panic!("it is TCP") };
-        TcpStream::connect(addr).await.unwrap()
-    }
-}
-
-async fn put<P: Pool>(pool: &P, endpoint: &Endpoint, path: &str, body: Body) -> Result<Bytes, Error> {
-    let request = Request::put(path).body(body).unwrap();
-    let response = send(pool, endpoint, request).await?;
-    Ok(response.into_body().collect().await?.to_bytes())
-}
-
-/// Everything that is told of an error.
-fn told(error: &Error) -> String {
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        told = format!("{told}: {error}");
-        cause = error.source();
-    }
-    told
-}
+use world::{World, pool, put, start, start_on, start_with};
 
 async fn check_one_handshake<P: Pool>(world: &World, pool: P) {
     for is_http2 in [0, 1] {
@@ -207,8 +87,8 @@ fn a_client_that_is_not_believed_is_refused_unread() {
             let (pool, server) = (pool(world.authority.client(shows)), start(world.server()));
             for endpoint in server.endpoints() {
                 let error = put(&pool, &endpoint, "/", Body::full("secret")).await.unwrap_err();
-                assert_eq!(error.kind(), Kind::Refused, "{alert}: {}", told(&error));
-                assert!(error.is_unprocessed() && told(&error).contains(alert), "{}", told(&error));
+                assert_eq!(error.kind(), Kind::Refused, "{alert}: {}", chain(&error));
+                assert!(error.is_unprocessed() && chain(&error).contains(alert), "{}", chain(&error));
             }
             assert!(server.metrics.tls_failed.get() >= 2);
             assert_eq!((server.asked.get(), server.seen.borrow().len(), pool.idle_count()), (0, 0, 0));
@@ -229,7 +109,7 @@ fn a_server_that_is_not_believed_is_sent_nothing() {
                 let (head, ()) = Request::put("/").body(()).unwrap().into_parts();
                 let mut body = Body::full("secret");
                 let error = send_parts(&pool, &endpoint, &head, &mut body).await.unwrap_err();
-                assert!(error.is_connect(), "{}", told(&error));
+                assert!(error.is_connect(), "{}", chain(&error));
                 let cause = error.source().and_then(|handshake| handshake.source()).unwrap();
                 let cause = cause.downcast_ref::<rustls::Error>().unwrap();
                 assert!(matches!(cause, rustls::Error::InvalidCertificate(_)), "{cause}");
@@ -250,7 +130,7 @@ fn without_a_certificate_nobody_is_dialled() {
             let error = put(&pool, &endpoint, "/", Body::empty()).await.unwrap_err();
             assert!(error.is_connect());
             let says = "cannot connect: `payment` demands TLS, and there is no certificate yet to show it";
-            assert_eq!(told(&error), says);
+            assert_eq!(chain(&error), says);
         }
         assert_eq!((pool.metrics().connect_failed.get(), server.metrics.tls_failed.get()), (2, 0));
     });
@@ -494,7 +374,7 @@ fn a_server_that_speaks_no_tls_is_no_connection() {
         });
         let endpoint = Endpoint { tls: Some(ServiceName::new("payment").unwrap()), ..peer.endpoint.clone() };
         let error = put(&World::new().pool(), &endpoint, "/", Body::empty()).await.unwrap_err();
-        assert!(error.is_connect(), "{}", told(&error));
+        assert!(error.is_connect(), "{}", chain(&error));
     });
 }
 
