@@ -10,6 +10,7 @@ mod companions;
 mod config;
 mod credential;
 mod duration;
+mod elsewhere;
 mod events;
 mod explain;
 mod fault;

@@ -15,7 +15,6 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use bowline_config::ConfigManager;
 use bowline_mesh::sidecar::{self, Sidecar, first_snapshot};
 use bowline_model::{
     Address, Instance, InstanceId, ServiceName,
@@ -23,25 +22,21 @@ use bowline_model::{
     mesh::Workload,
     system::Outbound,
 };
-use bowline_provider_remote::{Bearer, RemoteConfig, RemoteRegistry, RemoteReporter};
+use bowline_provider_remote::RemoteReporter;
 use bowline_registry::Discovery;
 use bowline_runtime::{fs, metric, net, task, time};
-use bowline_telemetry::{ParentBased, Tracer};
 
 use self::{child::Child, member::Member};
 use crate::{
     admin::Admin,
     args::{self, Bind},
+    elsewhere::{Elsewhere, SPANS_END_MAX},
     joining::{self, Joining},
     outlet::Outlet,
     place,
     process::{self, Process},
 };
 
-/// Spans that wait to be sent, at most.
-const SPANS_WAITING_MAX: usize = 20_000;
-/// How long the last spans may take to be sent.
-const SPANS_END_MAX: Duration = Duration::from_secs(1);
 /// The most bytes of a Unix socket's path: what the kernel takes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -90,12 +85,9 @@ impl Running {
         let settings = (args.data_dir.clone(), args.service.clone(), args.instance.clone(), args.bind);
         let place = task::spawn_blocking(move || Place::make(settings)).await??;
         let Place { data_dir, instance, app } = place;
-        let bearer = args.token.as_ref().filter(|token| !token.expose().is_empty());
-        let bearer = bearer.map(Bearer::new).transpose().context("--token, or BOWLINE_TOKEN, cannot be used")?;
         let api = args.api.0;
-        let config = bearer.iter().cloned().fold(RemoteConfig::new(api), RemoteConfig::with_bearer);
-        let registry = bearer.iter().cloned().fold(RemoteRegistry::new(api), RemoteRegistry::with_bearer);
-        let (config, registry): (Arc<dyn ConfigManager>, _) = (Arc::new(config), Arc::new(registry));
+        let server = Elsewhere::new(api, args.token.as_ref(), args.service.as_str(), &instance, &metrics)?;
+        let Elsewhere { config, registry, tracer, spans } = server;
 
         let workload = Workload::Service(args.service.clone());
         let token = joining::token(args.join.as_ref(), args.join_file.as_deref())?;
@@ -103,9 +95,6 @@ impl Running {
         let joining = Joining { api, workload, token: &token, data_dir: &data_dir };
         let (identity, rotation) = joining.join(&instance, &metrics, &out).await?;
 
-        let (reporter, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, &metrics);
-        let spans = RemoteReporter::start(api, bearer, spans, &metrics);
-        let tracer = Tracer::new(args.service.as_str(), instance.as_str(), ParentBased::new(1.0), reporter);
         let first = first_snapshot(&*config, &args.service, Some(&data_dir)).await?;
         let discovery = Arc::new(Discovery::new(registry.clone(), Some(data_dir.join("discovery"))));
         let admin = args.admin.map(|addr| Admin::open(addr, &metrics)).transpose()?;

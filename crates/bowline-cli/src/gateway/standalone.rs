@@ -7,15 +7,15 @@ use bowline_config::{ConfigManager, Error};
 use bowline_gateway::{Gateway, LastGood, LastGoodMesh};
 use bowline_identity::Identity;
 use bowline_model::{Code, ConfigKey, RouteTable, error::chain, mesh::Workload, parse};
-use bowline_provider_remote::{Bearer, RemoteConfig, RemoteRegistry, RemoteReporter};
+use bowline_provider_remote::RemoteReporter;
 use bowline_registry::Discovery;
 use bowline_runtime::{task, time};
-use bowline_telemetry::{ParentBased, Tracer};
 
 use super::{Followed, Joined, Known, Parts, open, served};
 use crate::{
     admin::Admin,
     args,
+    elsewhere::{Elsewhere, SPANS_END_MAX},
     joining::{self, Joining},
     outlet::Outlet,
     place,
@@ -27,10 +27,6 @@ use crate::{
 const ASK_MAX: Duration = Duration::from_secs(3);
 /// The wait before it is asked again, where there is nothing to serve by.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
-/// Spans that wait to be sent, at most.
-const SPANS_WAITING_MAX: usize = 20_000;
-/// How long the last spans may take to be sent.
-const SPANS_END_MAX: Duration = Duration::from_secs(1);
 
 /// Serves until it is told to stop.
 pub(crate) async fn run(args: args::Gateway) -> anyhow::Result<ExitCode> {
@@ -76,18 +72,12 @@ impl Running {
         let data_dir = std::path::absolute(&args.data_dir).context("cannot resolve the data folder")?;
         let place = data_dir.clone();
         let instance = task::spawn_blocking(move || place::own_instance(&place, "gateway")).await??;
-        let bearer = args.token.as_ref().filter(|token| !token.expose().is_empty());
-        let bearer = bearer.map(Bearer::new).transpose().context("--token, or BOWLINE_TOKEN, cannot be used")?;
         let api = args.api.0;
-        let config = bearer.iter().cloned().fold(RemoteConfig::new(api), RemoteConfig::with_bearer);
-        let registry = bearer.iter().cloned().fold(RemoteRegistry::new(api), RemoteRegistry::with_bearer);
-        let config: Arc<dyn ConfigManager> = Arc::new(config);
-        let discovery = Arc::new(Discovery::new(Arc::new(registry), Some(data_dir.join("discovery"))));
+        let server = Elsewhere::new(api, args.token.as_ref(), "gateway", &instance, &metrics)?;
+        let Elsewhere { config, registry, tracer, spans } = server;
+        let discovery = Arc::new(Discovery::new(registry, Some(data_dir.join("discovery"))));
         let admin = args.admin.map(|addr| Admin::open(addr, &metrics)).transpose()?;
 
-        let (reporter, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, &metrics);
-        let spans = RemoteReporter::start(api, bearer, spans, &metrics);
-        let tracer = Tracer::new("gateway", instance.as_str(), ParentBased::new(1.0), reporter);
         let mut settings = bowline_gateway::Settings::new(args.listen);
         if let Some(workers) = args.workers {
             settings.workers = usize::from(workers);
