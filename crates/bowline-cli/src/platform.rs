@@ -11,7 +11,7 @@ use bowline_runtime::{
     task::{self, JoinHandle},
     time,
 };
-use bowline_server::{Checks, MeshSettings, Node, TrafficCheck};
+use bowline_server::{MeshSettings, Node};
 use bowline_telemetry::{QueueReporter, SpanQueue};
 
 use crate::brought::{self, Brought};
@@ -68,9 +68,7 @@ impl Platform {
             grace: API_GRACE_MAX.min(grace),
             mesh,
         };
-        let traffic = system.mesh.as_ref().map(|_| TrafficCheck::of_services(brought::services(system)));
-        let checks = Checks { routes: Some(brought::routes_check(system)), traffic };
-        let node = Node::start_with(settings, metrics.clone(), checks).await?;
+        let node = Node::start_with_routes(settings, metrics.clone(), brought::routes_check(system)).await?;
         Ok(Self { data_dir, metrics, node, control: None })
     }
 

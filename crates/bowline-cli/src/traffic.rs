@@ -46,8 +46,7 @@ async fn current(config: &dyn ConfigManager, query: &Query) -> anyhow::Result<(T
     let key = ConfigKey::traffic();
     let published = config.get_config(&key).await.map_err(|error| api::config_error(query, error))?;
     let Some(published) = published else { return Ok((Traffic::default(), 0)) };
-    let read = published.document.to_json().ok().and_then(|json| serde_json::from_value::<Traffic>(json).ok());
-    let mut traffic = read.with_context(|| {
+    let mut traffic: Traffic = published.document.read().with_context(|| {
         format!("version {} of {key} cannot be read: `bowline config rollback {key}` goes back", published.number)
     })?;
     let now = time::unix_millis_now();

@@ -97,6 +97,10 @@ pub struct InstanceId(Arc<str>);
 #[serde(try_from = "String", into = "String")]
 pub struct ConfigKey(Arc<str>);
 
+/// The namespaces of what the workloads of a mesh act by.
+const OF_SERVICES: &str = "bowline.service";
+const OF_OTHERS: &str = "bowline.mesh";
+
 name_type!(ServiceName, check_service_name);
 name_type!(InstanceId, check_instance_id);
 name_type!(ConfigKey, check_config_key);
@@ -104,6 +108,9 @@ name_type!(ConfigKey, check_config_key);
 impl ConfigKey {
     /// The namespace of what Bowline itself is configured by.
     pub const RESERVED_NAMESPACE: &str = "bowline";
+
+    /// The namespaces of [snapshots](Self::snapshot).
+    pub const SNAPSHOT_NAMESPACES: [&str; 2] = [OF_SERVICES, OF_OTHERS];
 
     /// The route table that gateways serve by: `bowline/routes`.
     pub fn routes() -> Self {
@@ -118,9 +125,19 @@ impl ConfigKey {
     /// What a workload of the mesh acts by: `bowline.service/NAME` for a service, `bowline.mesh/NAME` for others.
     pub fn snapshot(workload: &Workload) -> Self {
         match workload {
-            Workload::Service(service) => Self(Arc::from(format!("bowline.service/{service}"))),
-            Workload::Gateway | Workload::Platform => Self(Arc::from(format!("bowline.mesh/{workload}"))),
+            Workload::Service(service) => Self(Arc::from(format!("{OF_SERVICES}/{service}"))),
+            Workload::Gateway | Workload::Platform => Self(Arc::from(format!("{OF_OTHERS}/{workload}"))),
         }
+    }
+
+    /// Whose [snapshot](Self::snapshot) it is, if it is one's.
+    pub fn workload(&self) -> Option<Workload> {
+        let workload = match self.namespace() {
+            OF_SERVICES => Workload::Service(ServiceName::new(self.name()).ok()?),
+            OF_OTHERS => self.name().parse().ok()?,
+            _ => return None,
+        };
+        (Self::snapshot(&workload) == *self).then_some(workload)
     }
 
     /// The part before the slash.
@@ -194,6 +211,19 @@ fn check_config_key(text: &str) -> Result<(), InvalidName> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_key_of_a_snapshot_says_whose_it_is() {
+        for text in ["service/order", "gateway", "bowline"] {
+            let workload: Workload = text.parse().unwrap();
+            let key = ConfigKey::snapshot(&workload);
+            assert!(key.is_reserved() && ConfigKey::SNAPSHOT_NAMESPACES.contains(&key.namespace()), "{key}");
+            assert_eq!(key.workload(), Some(workload));
+        }
+        for other in ["bowline/routes", "bowline.mesh/service", "bowline.service/a_b", "shop/order"] {
+            assert_eq!(ConfigKey::new(other).unwrap().workload(), None, "{other}");
+        }
+    }
 
     #[test]
     fn names_are_checked() {

@@ -29,4 +29,4 @@ pub use api::openapi;
 pub use explain::{EXPLAIN_HEADERS_MAX, Explainer};
 pub use mesh::MeshSettings;
 pub use node::{Error, Node, Settings};
-pub use schema::{Checks, RoutesCheck, TrafficCheck};
+pub use schema::RoutesCheck;

@@ -31,8 +31,6 @@ const REQUEST_EVERY: Duration = Duration::from_millis(20);
 const REQUESTS_AT_ONCE: u32 = 200;
 /// The most addresses whose requests are counted.
 const ADDRESSES_MAX: usize = 10_000;
-/// The namespaces of snapshots.
-const NAMESPACES: [&str; 2] = ["bowline.service", "bowline.mesh"];
 
 /// What a node is told of its mesh.
 #[derive(Debug, Clone)]
@@ -146,9 +144,9 @@ pub(crate) async fn status(State(shared): State<Shared>) -> Result<Json<wire::Me
 /// What each workload's snapshot is, and who acts by it.
 async fn snapshots(config: &dyn ConfigManager) -> Result<BTreeMap<Workload, wire::MeshWorkload>, ApiError> {
     let mut workloads = BTreeMap::new();
-    for namespace in NAMESPACES {
+    for namespace in ConfigKey::SNAPSHOT_NAMESPACES {
         for summary in config.list(Some(namespace)).await? {
-            let Some(workload) = workload_of(&summary.key) else { continue };
+            let Some(workload) = summary.key.workload() else { continue };
             let status = config.status(&summary.key).await?;
             let about = wire::MeshWorkload {
                 version: status.current.as_ref().map(|version| version.number),
@@ -160,16 +158,6 @@ async fn snapshots(config: &dyn ConfigManager) -> Result<BTreeMap<Workload, wire
         }
     }
     Ok(workloads)
-}
-
-/// Whose snapshot a document is.
-pub(crate) fn workload_of(key: &ConfigKey) -> Option<Workload> {
-    let workload = match key.namespace() {
-        "bowline.service" => Workload::Service(ServiceName::new(key.name()).ok()?),
-        "bowline.mesh" => key.name().parse().ok()?,
-        _ => return None,
-    };
-    (ConfigKey::snapshot(&workload) == *key).then_some(workload)
 }
 
 fn unknown(workload: Workload) -> wire::MeshWorkload {

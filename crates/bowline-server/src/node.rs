@@ -26,7 +26,7 @@ use crate::{
     audit::Audited,
     explain::{self, Explainer},
     mesh::{Mesh, MeshSettings},
-    schema::{Checks, Judge, RoutesCheck},
+    schema::{Judge, RoutesCheck},
     secret::NoRandomness,
 };
 
@@ -159,7 +159,7 @@ impl Node {
     /// # Cancel safety
     /// What was opened is closed again.
     pub async fn start(settings: Settings, metrics: metric::Registry) -> Result<Self, Error> {
-        Self::open(settings, metrics, Checks::default()).await
+        Self::open(settings, metrics, None).await
     }
 
     /// As [`Node::start`], of a node that takes the document `bowline/routes` when it passes that check.
@@ -174,22 +174,12 @@ impl Node {
         metrics: metric::Registry,
         routes: RoutesCheck,
     ) -> Result<Self, Error> {
-        Self::open(settings, metrics, Checks { routes: Some(routes), traffic: None }).await
+        Self::open(settings, metrics, Some(routes)).await
     }
 
-    /// As [`Node::start`], of a node that takes those of Bowline's own documents that pass these checks.
-    ///
-    /// # Errors
-    /// As [`Node::start`].
-    ///
-    /// # Cancel safety
-    /// As [`Node::start`].
-    pub async fn start_with(settings: Settings, metrics: metric::Registry, checks: Checks) -> Result<Self, Error> {
-        Self::open(settings, metrics, checks).await
-    }
-
-    async fn open(settings: Settings, metrics: metric::Registry, checks: Checks) -> Result<Self, Error> {
+    async fn open(settings: Settings, metrics: metric::Registry, routes: Option<RoutesCheck>) -> Result<Self, Error> {
         let Settings { data_dir, listen, traces_bytes_max, grace, mesh } = settings;
+        let judge = Judge { routes, services: mesh.as_ref().map(|mesh| mesh.services.iter().cloned().collect()) };
         // The port comes first: a taken one is the likeliest failure, and nothing was opened yet.
         let listener =
             listen.map(|addr| net::listen(addr).map_err(|source| Error::Listen { addr, source })).transpose()?;
@@ -199,7 +189,7 @@ impl Node {
         let store = open_store(&data_dir, &metrics).await?;
         let (drainer, drain) = drain::channel();
         let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let told = Told { data_dir, traces_bytes_max, addr, metrics, drain, judge: Judge(checks), mesh };
+        let told = Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh };
         let shared = match open_over(&store, told).await {
             Ok(shared) => shared,
             Err(error) => {

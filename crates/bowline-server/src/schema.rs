@@ -10,25 +10,14 @@ use bowline_model::{
 use jsonschema::{PatternOptions, Retrieve, Uri, ValidationError, Validator};
 use serde_json::Value;
 
-use crate::mesh::workload_of;
-
 /// The longest text about one violation, in characters.
 const DETAIL_MAX: usize = 500;
 
-type Check<T> = dyn Fn(&T) -> Result<(), Vec<Violation>> + Send + Sync;
-
-/// What judges Bowline's own documents; where a check is absent, there is no such document.
-#[derive(Debug, Clone, Default)]
-pub struct Checks {
-    /// The judge of `bowline/routes`.
-    pub routes: Option<RoutesCheck>,
-    /// The judge of `bowline/traffic`.
-    pub traffic: Option<TrafficCheck>,
-}
+type Check = dyn Fn(&str) -> Result<(), Vec<Violation>> + Send + Sync;
 
 /// What judges a route table: its text as TOML, and every rule that it breaks.
 #[derive(Clone)]
-pub struct RoutesCheck(Arc<Check<str>>);
+pub struct RoutesCheck(Arc<Check>);
 
 impl RoutesCheck {
     /// A judge that is a function. It may block.
@@ -43,34 +32,14 @@ impl fmt::Debug for RoutesCheck {
     }
 }
 
-/// What judges the document of traffic: every rule that it breaks.
-#[derive(Clone)]
-pub struct TrafficCheck(Arc<Check<Traffic>>);
-
-impl TrafficCheck {
-    /// A judge that is a function. It may block.
-    pub fn new(check: impl Fn(&Traffic) -> Result<(), Vec<Violation>> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(check))
-    }
-
-    /// The judge of a system that has these services.
-    pub fn of_services(services: Vec<ServiceName>) -> Self {
-        let told = |InvalidTraffic { path, rule }| violation(path, "traffic", rule);
-        Self::new(move |traffic| {
-            traffic.check(&services).map_err(|faults| faults.into_iter().take(VIOLATIONS_MAX).map(told).collect())
-        })
-    }
-}
-
-impl fmt::Debug for TrafficCheck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrafficCheck").finish_non_exhaustive()
-    }
-}
-
 /// Judges by JSON Schema, 2020-12 where the schema does not say otherwise.
-#[derive(Debug)]
-pub(crate) struct Judge(pub(crate) Checks);
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    /// The judge of `bowline/routes`; absent: there are none here.
+    pub(crate) routes: Option<RoutesCheck>,
+    /// The services that `bowline/traffic` may name; absent: the system has no mesh.
+    pub(crate) services: Option<Vec<ServiceName>>,
+}
 
 impl Schema for Judge {
     fn check(&self, key: &ConfigKey, document: &Document, schema: Option<&str>) -> Result<(), Vec<Violation>> {
@@ -102,14 +71,14 @@ impl Judge {
         if *key == traffic {
             return self.check_traffic(document);
         }
-        if workload_of(key).is_some() {
+        if key.workload().is_some() {
             return check_snapshot(key, document);
         }
         refuse(format!("`{key}` is not known: of Bowline's own documents there are `{routes}` and `{traffic}`"))
     }
 
     fn check_routes(&self, document: &Document) -> Result<(), Vec<Violation>> {
-        let Some(RoutesCheck(check)) = &self.0.routes else {
+        let Some(RoutesCheck(check)) = &self.routes else {
             return refuse("this server has no gateway to take routes".to_owned());
         };
         if document.format != Format::Toml {
@@ -119,14 +88,16 @@ impl Judge {
     }
 
     fn check_traffic(&self, document: &Document) -> Result<(), Vec<Violation>> {
-        let Some(TrafficCheck(check)) = &self.0.traffic else {
+        let Some(services) = &self.services else {
             let rule = "traffic is steered and disturbed by a mesh, and this system has none: add the table [mesh] to its bowline.toml, and start it anew";
             return refuse(rule.to_owned());
         };
         if !matches!(document.format, Format::Json | Format::Toml) {
             return refuse(format!("traffic is written in json or toml, not in {}", document.format));
         }
-        check(&read(document)?)
+        let told = |InvalidTraffic { path, rule }| violation(path, "traffic", rule);
+        let checked = read::<Traffic>(document)?.check(services);
+        checked.map_err(|faults| faults.into_iter().take(VIOLATIONS_MAX).map(told).collect())
     }
 }
 

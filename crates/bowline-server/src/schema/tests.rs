@@ -10,7 +10,7 @@ fn key(text: &str) -> ConfigKey {
 }
 
 fn judge() -> Judge {
-    Judge(Checks::default())
+    Judge::default()
 }
 
 fn toml(text: &str) -> Document {
@@ -151,7 +151,7 @@ fn the_platforms_own_documents_are_judged_by_it() {
     assert_eq!((&*is, &*detail), ("reserved", "this server has no gateway to take routes"));
     let bad = || Err(vec![violation("/route/0".to_owned(), "backends", "a route leads somewhere".to_owned())]);
     let check = RoutesCheck::new(move |text| if text.is_empty() { Ok(()) } else { bad() });
-    let judge = Judge(Checks { routes: Some(check), traffic: None });
+    let judge = Judge { routes: Some(check), services: None };
     judge.check(&ConfigKey::routes(), &toml(""), None).unwrap();
     assert_eq!(rule(&judge, &ConfigKey::routes(), &toml("a = 1")).0, "backends");
     assert_eq!(rule(&judge, &ConfigKey::routes(), &Document::new(Format::Json, "{}")).0, "reserved");

@@ -7,7 +7,7 @@ use bowline_identity::{Admission, Identity, Key, peer_id};
 use bowline_model::{ConfigKey, Secret, ServiceName, mesh::Workload};
 use bowline_provider_remote::{RemoteIssuer, wire};
 use bowline_runtime::metric;
-use bowline_server::{Checks, MeshSettings, Node, Settings, TrafficCheck};
+use bowline_server::{MeshSettings, Node, Settings};
 use bowline_testkit::TempDir;
 use serde_json::json;
 
@@ -25,8 +25,7 @@ fn meshed(dir: &TempDir) -> Settings {
 
 async fn fixture() -> Fixture {
     let dir = bowline_testkit::temp_dir();
-    let checks = Checks { routes: None, traffic: Some(TrafficCheck::of_services(services())) };
-    let node = Node::start_with(meshed(&dir), metric::Registry::default(), checks).await.unwrap();
+    let node = Node::start(meshed(&dir), metric::Registry::default()).await.unwrap();
     Fixture::of(dir, node)
 }
 
