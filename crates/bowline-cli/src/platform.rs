@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use bowline_mesh::ControlPlane;
 use bowline_model::{ConfigKey, System, mesh::Workload};
-use bowline_observe::TraceStore;
+use bowline_observe::traces::TraceStore;
 use bowline_runtime::{
     metric,
     task::{self, JoinHandle},

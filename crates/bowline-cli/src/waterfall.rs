@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bowline_model::units;
-use bowline_observe::waterfall::{Row, layout};
+use bowline_observe::traces::waterfall::{Row, layout};
 use bowline_telemetry::{Event, SpanData, Status, names};
 
 use crate::{

@@ -1,21 +1,8 @@
-//! Collects, keeps and queries what services report: the trace store.
+//! Collects, keeps and queries what services report: traces, metrics, alerts.
 //!
-//! A [`TraceStore`] keeps spans in append-only segment files under a hard cap of bytes, and an index
-//! of them in memory. [`waterfall`] lays the spans of one trace out for people.
+//! - [`traces`]: the trace store, which keeps spans under a hard cap of bytes and finds them again.
+//! - [`labels`] and [`source`]: the vocabulary of metrics, which everything below shares.
 
-mod codec;
-mod error;
-mod index;
-mod log;
-mod metrics;
-mod query;
-mod settings;
-mod store;
-mod writer;
-
-pub mod waterfall;
-
-pub use error::Error;
-pub use query::{Found, LIMIT_DEFAULT, LIMIT_MAX, Query, TraceSummary};
-pub use settings::{BYTES_MAX_MIN, Settings};
-pub use store::TraceStore;
+pub mod labels;
+pub mod source;
+pub mod traces;

@@ -8,7 +8,7 @@ use std::{
 use axum::{Router, extract::DefaultBodyLimit, http::header, middleware, response::IntoResponse};
 use bowline_config::ConfigManager;
 use bowline_model::Code;
-use bowline_observe::TraceStore;
+use bowline_observe::traces::TraceStore;
 use bowline_registry::Registry;
 use bowline_runtime::{drain::Drain, metric};
 use bowline_store::Store;

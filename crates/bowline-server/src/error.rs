@@ -91,8 +91,8 @@ impl From<bowline_config::Error> for ApiError {
     }
 }
 
-impl From<bowline_observe::Error> for ApiError {
-    fn from(error: bowline_observe::Error) -> Self {
+impl From<bowline_observe::traces::Error> for ApiError {
+    fn from(error: bowline_observe::traces::Error) -> Self {
         Self::of(error.code(), &error)
     }
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use bowline_config::{ConfigManager, StoreConfig};
 use bowline_mesh::ca::{self, Authority};
 use bowline_model::{Code, Secret, instance::METADATA_SUPERVISED};
-use bowline_observe::TraceStore;
+use bowline_observe::traces::TraceStore;
 use bowline_provider_remote::wire::Role;
 use bowline_registry::{Registry, StoreRegistry};
 use bowline_runtime::{
@@ -74,7 +74,7 @@ pub enum Error {
         path: PathBuf,
         /// What the trace store says.
         #[source]
-        source: bowline_observe::Error,
+        source: bowline_observe::traces::Error,
     },
     /// The root token cannot be made.
     #[error("cannot make the root token in {}", path.display())]
@@ -338,12 +338,12 @@ async fn open_traces(
     bytes_max: u64,
     metrics: &metric::Registry,
 ) -> Result<Arc<TraceStore>, Error> {
-    let mut settings = bowline_observe::Settings::new(data_dir.join("traces"));
+    let mut settings = bowline_observe::traces::Settings::new(data_dir.join("traces"));
     settings.bytes_max = bytes_max;
     settings.metrics = metrics.clone();
     // It reads all that is kept: seconds for gigabytes.
     let opened = task::spawn_blocking(move || TraceStore::open(settings)).await;
-    match opened.unwrap_or(Err(bowline_observe::Error::Closed)) {
+    match opened.unwrap_or(Err(bowline_observe::traces::Error::Closed)) {
         Ok(store) => Ok(Arc::new(store)),
         Err(source) => Err(Error::Traces { path: data_dir.to_path_buf(), source }),
     }

@@ -61,7 +61,7 @@ pub(crate) async fn search(
     Ok(Json(wire::TraceList { traces, is_cut }))
 }
 
-fn query_of(query: TracesQuery) -> Result<bowline_observe::Query, ApiError> {
+fn query_of(query: TracesQuery) -> Result<bowline_observe::traces::Query, ApiError> {
     let TracesQuery { service, operation, min_duration, attr, error, limit } = query;
     let invalid = |detail: String| ApiError::new(Code::InvalidArgument, detail);
     let min_duration = min_duration
@@ -78,7 +78,7 @@ fn query_of(query: TracesQuery) -> Result<bowline_observe::Query, ApiError> {
     if !(1..=TRACES_MAX).contains(&limit) {
         return Err(invalid(format!("limit {limit}: it is 1 to {TRACES_MAX}")));
     }
-    Ok(bowline_observe::Query { service, operation, min_duration, attributes, has_error: error, limit })
+    Ok(bowline_observe::traces::Query { service, operation, min_duration, attributes, has_error: error, limit })
 }
 
 /// One trace with its spans.

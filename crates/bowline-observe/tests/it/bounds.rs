@@ -1,6 +1,6 @@
 //! What is bounded stays within its bounds, and says what it drops.
 
-use bowline_observe::Error;
+use bowline_observe::traces::Error;
 use bowline_runtime::rand;
 
 use super::*;

@@ -11,7 +11,7 @@ use std::{
     path::Path,
 };
 
-use bowline_observe::{BYTES_MAX_MIN, Query, Settings, TraceStore};
+use bowline_observe::traces::{BYTES_MAX_MIN, Query, Settings, TraceStore};
 use bowline_runtime::{fs, metric::Registry};
 use bowline_telemetry::{SpanData, SpanId, SpanKind, Status, TraceId};
 
@@ -121,11 +121,11 @@ async fn a_closed_store_says_so_and_lets_the_folder_go() {
     let store = TraceStore::open(Settings { metrics: metrics.clone(), ..settings(dir.path()) }).unwrap();
     let other = store.clone();
     store.append(vec![span(1, 1)]);
-    assert!(matches!(TraceStore::open(settings(dir.path())), Err(bowline_observe::Error::Locked { .. })));
+    assert!(matches!(TraceStore::open(settings(dir.path())), Err(bowline_observe::traces::Error::Locked { .. })));
     store.close().await;
     assert_eq!(other.append(vec![span(2, 1)]), 0);
-    assert!(matches!(other.trace(trace_id(1)).await, Err(bowline_observe::Error::Closed)));
-    assert!(matches!(other.flush().await, Err(bowline_observe::Error::Closed)));
+    assert!(matches!(other.trace(trace_id(1)).await, Err(bowline_observe::traces::Error::Closed)));
+    assert!(matches!(other.flush().await, Err(bowline_observe::traces::Error::Closed)));
     assert_eq!(metric(&metrics, "bowline_traces_spans_dropped_total{reason=\"queue_full\"}"), 1);
     let store = open(dir.path());
     assert!(store.trace(trace_id(1)).await.unwrap().is_some());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bowline_observe::TraceSummary;
+use bowline_observe::traces::TraceSummary;
 
 use super::*;
 

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use bowline_model::Code;
 
-use crate::settings::BYTES_MAX_MIN;
+use crate::traces::settings::BYTES_MAX_MIN;
 
 /// The trace store cannot be opened, read or written.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use bowline_runtime::time::{self, Duration, Instant};
 use bowline_telemetry::SpanData;
 use tokio::sync::Notify;
 
-use crate::writer::{RECORD_BYTES, span_bytes};
+use crate::traces::writer::{RECORD_BYTES, span_bytes};
 
 /// Spans on their way to the writer.
 #[derive(Debug)]

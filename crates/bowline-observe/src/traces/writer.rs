@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bowline_runtime::{fs::File, time};
 use bowline_telemetry::SpanData;
 
-use crate::{
+use crate::traces::{
     Error, Settings, codec,
     index::{Index, TRACE_SPANS_MAX},
     log::{Disk, Follower, Log, Place},

@@ -5,7 +5,7 @@ use std::{io, os::unix::fs::FileExt as _};
 use bowline_runtime::fs::File;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::codec::VERSION;
+use crate::traces::codec::VERSION;
 
 /// The head of a segment.
 pub(super) const HEAD_BYTES: u64 = HEAD_LEN as u64;

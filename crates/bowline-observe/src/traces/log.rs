@@ -26,7 +26,7 @@ pub(crate) use disk::Disk;
 pub(crate) use disk::Operation;
 pub(crate) use frame::read_record;
 
-use crate::{Error, Settings, metrics::Metrics};
+use crate::traces::{Error, Settings, metrics::Metrics};
 use frame::{FRAME_BYTES, HEAD_BYTES, RECORD_BYTES_MAX};
 use scan::{End, Scan};
 

@@ -12,7 +12,7 @@ use super::{
     Follower, Place,
     frame::{self, FRAME_BYTES, FRAME_LEN, HEAD_BYTES, HEAD_LEN, RECORD_BYTES_MAX, SegmentHead},
 };
-use crate::{Error, codec};
+use crate::traces::{Error, codec};
 
 /// How far a segment makes sense, and what comes then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

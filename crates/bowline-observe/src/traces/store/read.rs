@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use bowline_telemetry::{SpanData, TraceId};
 
-use crate::{
+use crate::traces::{
     Found, LIMIT_MAX, Query, codec,
     index::{Candidate, Key, Location},
     log::{self, Place},

@@ -13,7 +13,7 @@ use std::{
 use bowline_runtime::fs::File;
 use bowline_telemetry::TraceId;
 
-use crate::{Query, TraceSummary, codec::Head, log::Place};
+use crate::traces::{Query, TraceSummary, codec::Head, log::Place};
 use operations::{OperationId, Operations};
 
 /// The most spans that are kept of one trace.

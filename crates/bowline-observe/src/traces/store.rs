@@ -18,7 +18,7 @@ use bowline_runtime::{
 use bowline_telemetry::{SpanData, TraceId};
 use tokio::sync::{Semaphore, watch};
 
-use crate::{
+use crate::traces::{
     BYTES_MAX_MIN, Error, Found, Query, Settings,
     log::Disk,
     metrics::Metrics,

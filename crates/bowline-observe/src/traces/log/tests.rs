@@ -32,7 +32,7 @@ fn open(dir: &Path) -> Result<(Log, Heard), Error> {
 }
 
 fn open_on(disk: Disk, dir: &Path) -> Result<(Log, Heard), Error> {
-    let settings = Settings { bytes_max: crate::BYTES_MAX_MIN, ..Settings::new(dir) };
+    let settings = Settings { bytes_max: crate::traces::BYTES_MAX_MIN, ..Settings::new(dir) };
     let mut heard = Heard::default();
     let log = Log::open(&settings, disk, Arc::new(Metrics::new(&Registry::default())), &mut heard)?;
     Ok((log, heard))
@@ -129,7 +129,7 @@ fn a_damaged_length_is_no_torn_tail() {
 #[test]
 fn a_torn_tail_full_of_lengths_is_not_searched_for_ever() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = Settings { bytes_max: 64 * crate::BYTES_MAX_MIN, ..Settings::new(dir.path()) };
+    let settings = Settings { bytes_max: 64 * crate::traces::BYTES_MAX_MIN, ..Settings::new(dir.path()) };
     let open = |heard: &mut Heard| {
         Log::open(&settings, Disk::default(), Arc::new(Metrics::new(&Registry::default())), heard).unwrap()
     };
@@ -209,10 +209,10 @@ fn segments_are_divided_and_the_oldest_goes_before_the_cap_is_passed() {
     for _ in 0..200 {
         log.append(&record, &mut heard).unwrap();
         let sum: u64 = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
-        assert!(sum <= crate::BYTES_MAX_MIN, "{sum}");
+        assert!(sum <= crate::traces::BYTES_MAX_MIN, "{sum}");
         assert_eq!(sum, log.bytes());
     }
-    assert!(log.bytes() > crate::BYTES_MAX_MIN * 14 / 16);
+    assert!(log.bytes() > crate::traces::BYTES_MAX_MIN * 14 / 16);
     assert!(log.segments.iter().all(|segment| segment.bytes <= log.segment_bytes));
     assert_eq!(heard.segments, log.segments.iter().map(|segment| segment.id).collect::<Vec<_>>());
 }
@@ -221,17 +221,17 @@ fn segments_are_divided_and_the_oldest_goes_before_the_cap_is_passed() {
 fn a_lowered_cap_holds_from_the_first_moment() {
     let dir = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Metrics::new(&Registry::default()));
-    let settings = Settings { bytes_max: 4 * crate::BYTES_MAX_MIN, ..Settings::new(dir.path()) };
+    let settings = Settings { bytes_max: 4 * crate::traces::BYTES_MAX_MIN, ..Settings::new(dir.path()) };
     let mut heard = Heard::default();
     let mut log = Log::open(&settings, Disk::default(), metrics, &mut heard).unwrap();
     let record = vec![7; 100_000];
     for _ in 0..35 {
         log.append(&record, &mut heard).unwrap();
     }
-    assert!(log.bytes() > 3 * crate::BYTES_MAX_MIN);
+    assert!(log.bytes() > 3 * crate::traces::BYTES_MAX_MIN);
     drop(log);
     let (log, heard) = open(dir.path()).unwrap();
-    assert!(log.bytes() <= crate::BYTES_MAX_MIN && log.bytes() > crate::BYTES_MAX_MIN / 2);
+    assert!(log.bytes() <= crate::traces::BYTES_MAX_MIN && log.bytes() > crate::traces::BYTES_MAX_MIN / 2);
     assert!(!heard.found.is_empty());
 }
 

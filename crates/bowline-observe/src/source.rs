@@ -1,0 +1,64 @@
+//! Samples, and the port through which queries read them.
+
+use crate::labels::{Labels, Matcher};
+
+/// The value that says that a series has ended: a NaN of its own bits, as Prometheus writes it.
+///
+/// Compare with [`is_stale`]: NaN equals nothing.
+pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
+
+/// Whether a value is [`STALE`], and no NaN that was measured.
+pub fn is_stale(value: f64) -> bool {
+    value.to_bits() == STALE.to_bits()
+}
+
+/// One value at one time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// In milliseconds since 1970.
+    pub at_ms: i64,
+    /// What was measured, or [`STALE`].
+    pub value: f64,
+}
+
+/// Labels with their samples, by time, no time twice.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// Which series.
+    pub labels: Labels,
+    /// Its samples, [`STALE`] ones among them.
+    pub samples: Vec<Sample>,
+}
+
+/// Where queries read: the series store, or what a test made up.
+///
+/// Everything blocks.
+pub trait Source: Send + Sync {
+    /// The series that pass all matchers and have samples from `from_ms` to `to_ms`, both included, sorted
+    /// by labels, with those samples.
+    ///
+    /// # Errors
+    /// [`SourceError::TooManySamples`] when there are more than `samples_max` in all.
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        from_ms: i64,
+        to_ms: i64,
+        samples_max: usize,
+    ) -> Result<Vec<Series>, SourceError>;
+}
+
+/// Why samples could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The answer would take too much memory.
+    #[error("more than {samples_max} samples would have to be read: narrow the selector or the time")]
+    TooManySamples {
+        /// How many were allowed.
+        samples_max: usize,
+    },
+    /// The store was closed.
+    #[error("the series store is closed")]
+    Closed,
+}
