@@ -36,6 +36,7 @@ const FLOORS: [(&str, Floor); 28] = [
     ("bowline-config", At(3)),
     ("bowline-identity", At(3)),
     ("bowline-observe", At(3)),
+    ("bowline-otlp", At(3)),
     ("bowline-proxy", At(4)),
     ("bowline-provider-remote", At(4)),
     ("bowline", At(5)),
