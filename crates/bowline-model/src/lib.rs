@@ -9,6 +9,7 @@ pub mod error;
 pub mod gateway;
 pub mod instance;
 pub mod mesh;
+pub mod monitor;
 pub mod name;
 pub mod parse;
 pub mod policy;

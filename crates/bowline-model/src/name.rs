@@ -122,6 +122,16 @@ impl ConfigKey {
         Self(Arc::from("bowline/traffic"))
     }
 
+    /// Which traces are kept: `bowline/tracing`.
+    pub fn tracing() -> Self {
+        Self(Arc::from("bowline/tracing"))
+    }
+
+    /// What is watched for, and who is told: `bowline/alerts`.
+    pub fn alerts() -> Self {
+        Self(Arc::from("bowline/alerts"))
+    }
+
     /// What a workload of the mesh acts by: `bowline.service/NAME` for a service, `bowline.mesh/NAME` for others.
     pub fn snapshot(workload: &Workload) -> Self {
         match workload {

@@ -13,6 +13,7 @@ mod file;
 mod gateway;
 mod mesh;
 mod middleware;
+mod monitor;
 mod policy;
 mod references;
 mod route;
@@ -142,8 +143,11 @@ fn system(root: &Table<'_>) -> Option<System> {
         deployments(value, &declared);
     }
     let configs = root.get("config").map(config::read_all).unwrap_or_default();
+    let tracing = root.get("tracing").map(|value| monitor::tracing(value, &declared)).unwrap_or_default();
+    let metrics = root.get("metrics").map(monitor::metrics).unwrap_or_default();
+    let alerts = root.get("alerts").map(monitor::alerts).unwrap_or_default();
     let table = gateway::table(root, declared);
-    Some(System { name: name?, services, table, configs, mesh })
+    Some(System { name: name?, services, table, configs, mesh, tracing, metrics, alerts })
 }
 
 /// `Deployment(S)`: the names are checked, and each section is told to be unbuilt.

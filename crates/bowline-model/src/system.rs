@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use crate::{
     gateway::RouteTable,
     mesh::MeshPolicy,
+    monitor::{AlertPolicy, MetricsPath, MetricsPolicy, TracingPolicy},
     name::{ConfigKey, ServiceName},
     policy::CallPolicy,
     problem::Position,
@@ -35,6 +36,12 @@ pub struct System {
     pub configs: Vec<ConfigDeclaration>,
     /// What its mesh demands; absent: it has none.
     pub mesh: Option<MeshPolicy>,
+    /// Which traces are kept, and where spans are passed on to.
+    pub tracing: TracingPolicy,
+    /// What is scraped, and how long it is kept.
+    pub metrics: MetricsPolicy,
+    /// What is watched for, and who is told.
+    pub alerts: AlertPolicy,
 }
 
 /// A document of configuration that a system brings along: `[config."shop/order"]`.
@@ -54,7 +61,16 @@ pub struct ConfigDeclaration {
 impl System {
     /// A system of that name, and nothing else.
     pub fn new(name: ServiceName) -> Self {
-        Self { name, services: Vec::new(), table: RouteTable::default(), configs: Vec::new(), mesh: None }
+        Self {
+            name,
+            services: Vec::new(),
+            table: RouteTable::default(),
+            configs: Vec::new(),
+            mesh: None,
+            tracing: TracingPolicy::default(),
+            metrics: MetricsPolicy::default(),
+            alerts: AlertPolicy::default(),
+        }
     }
 
     /// The service of that name.
@@ -88,6 +104,8 @@ pub struct Service {
     pub outbound: Outbound,
     /// Where it listens in a mesh.
     pub bind: Bind,
+    /// Where its instances show their metrics.
+    pub metrics: MetricsPath,
     /// The release that `run` is; empty when not told.
     pub version: String,
     /// Other releases that run beside it.
@@ -109,6 +127,7 @@ impl Service {
             calls: Vec::new(),
             outbound: Outbound::default(),
             bind: Bind::default(),
+            metrics: MetricsPath::default(),
             version: String::new(),
             versions: Vec::new(),
         }

@@ -66,7 +66,7 @@ fn has_extension(path: &str, end: &str) -> bool {
 }
 
 /// A path below the folder of the file.
-fn relative(text: &str) -> Result<String, &'static str> {
+pub(super) fn relative(text: &str) -> Result<String, &'static str> {
     let is_plain = !text.is_empty() && !text.contains('\\') && !text.chars().any(char::is_control);
     if !is_plain || text.len() > PATH_LENGTH_MAX {
         return Err("write a path of 1 to 1024 characters with / between folders: \"config/order.toml\"");

@@ -52,6 +52,9 @@ pub(super) static SYSTEM: Schema = Schema {
     keys: &[
         key("name", r#""shop""#),
         section("mesh", "[mesh]"),
+        section("tracing", "[tracing]"),
+        section("metrics", "[metrics]"),
+        section("alerts", "[alerts]"),
         section("service", "[service.order]"),
         GATEWAY_KEY,
         AUTH_KEY,
@@ -73,6 +76,63 @@ pub(super) static MESH: Schema = Schema {
     keys: &[key("mode", r#""strict""#), key("authorization", r#""enforce""#), key("certificate_ttl", r#""1h""#)],
 };
 
+pub(super) static TRACING: Schema = Schema {
+    title: "tracing",
+    keys: &[
+        key("sample", r#""10%""#),
+        key("services", r#"{ order = "100%" }"#),
+        key("export", r#"{ otlp = "http://127.0.0.1:4318" }"#),
+    ],
+};
+
+pub(super) static EXPORT: Schema = Schema {
+    title: "an export",
+    keys: &[
+        key("otlp", r#""https://collector.example:4318""#),
+        key("headers", r#"{ authorization = "env:OTLP_AUTHORIZATION" }"#),
+    ],
+};
+
+pub(super) static METRICS: Schema = Schema {
+    title: "metrics",
+    keys: &[
+        key("every", r#""5s""#),
+        key("retention", r#""15d""#),
+        key("targets", r#"[{ job = "node", address = "127.0.0.1:9100" }]"#),
+    ],
+};
+
+pub(super) static TARGET: Schema = Schema {
+    title: "a target",
+    keys: &[
+        key("job", r#""node""#),
+        key("address", r#""127.0.0.1:9100""#),
+        key("path", r#""/metrics""#),
+        key("labels", r#"{ rack = "r1" }"#),
+    ],
+};
+
+pub(super) static ALERTS: Schema = Schema {
+    title: "alerts",
+    keys: &[
+        key("rules", r#"["alerts.yaml"]"#),
+        key("group_by", r#"["alertname"]"#),
+        key("group_wait", r#""0s""#),
+        key("group_interval", r#""1m""#),
+        key("repeat_interval", r#""4h""#),
+        section("receivers", "[alerts.receivers.ops]"),
+    ],
+};
+
+pub(super) static RECEIVER: Schema = Schema {
+    title: "a receiver",
+    keys: &[
+        key("webhook", r#""env:OPS_WEBHOOK""#),
+        key("match", r#"['severity="page"']"#),
+        key("send_resolved", "true"),
+    ],
+};
+
 pub(super) static SERVICE: Schema = Schema {
     title: "a service",
     keys: &[
@@ -85,6 +145,7 @@ pub(super) static SERVICE: Schema = Schema {
         section("calls", "[service.order.calls.payment]"),
         key("outbound", r#""sidecar""#),
         key("bind", r#""unix""#),
+        key("metrics", r#""/metrics""#),
         key("version", r#""v1""#),
         section("versions", "[service.order.versions.v2]"),
         planned(
@@ -269,6 +330,9 @@ pub(super) static SERVICE_ENTRY: Key = section("X", "[service.order]");
 pub(super) static CALL_ENTRY: Key = section("Y", "[service.order.calls.payment]");
 pub(super) static VERSION_ENTRY: Key = section("V", "[service.order.versions.v2]");
 pub(super) static AUTH_ENTRY: Key = section("X", "[auth.customers]");
+pub(super) static SHARE_ENTRY: Key = key("NAME", r#""10%""#);
+pub(super) static LABEL_ENTRY: Key = key("NAME", r#""value""#);
+pub(super) static RECEIVER_ENTRY: Key = section("X", "[alerts.receivers.ops]");
 pub(super) static CONFIG_ENTRY: Key = section("NAMESPACE/NAME", r#"[config."shop/order"]"#);
 pub(super) static DEPLOY_ENTRY: Key = section("X", "[deploy.order]");
 pub(super) static ENV_ENTRY: Key = key("NAME", r#""value""#);
@@ -276,9 +340,15 @@ pub(super) static HEADER_ENTRY: Key = key("name", r#""value""#);
 
 /// Every table there is, in the order of the reference page, with its heading there.
 #[cfg(test)]
-pub(super) const ALL: [(&str, &Schema); 23] = [
+pub(super) const ALL: [(&str, &Schema); 29] = [
     ("The system", &SYSTEM),
     ("`[mesh]`", &MESH),
+    ("`[tracing]`", &TRACING),
+    ("`export`", &EXPORT),
+    ("`[metrics]`", &METRICS),
+    ("`targets`", &TARGET),
+    ("`[alerts]`", &ALERTS),
+    ("`[alerts.receivers.X]`", &RECEIVER),
     ("`[service.X]`", &SERVICE),
     ("`check`", &CHECK),
     ("`[service.X.boundary]`", &BOUNDARY),

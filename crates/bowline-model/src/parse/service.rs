@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::{
-    SERVICES_MAX, boundary, policy,
+    SERVICES_MAX, boundary, monitor, policy,
     references::{Asked, Names, Owners, Side},
     schema,
     table::Table,
     value::{LIST_MAX, Value, in_ticks},
     version, web,
 };
-use crate::system::{Bind, Call, Check, Operation, Outbound, Service};
+use crate::{
+    monitor::MetricsPath,
+    system::{Bind, Call, Check, Operation, Outbound, Service},
+};
 
 /// The most instances of a service.
 const REPLICAS_MAX: u32 = 100;
@@ -65,12 +68,21 @@ fn service<'a>(
         calls: table.get("calls").map(|value| calls(value, entry.key(), declared, asked)).unwrap_or_default(),
         outbound: table.get("outbound").and_then(|value| value.choice(&Outbound::NAMES, &[])).unwrap_or_default(),
         bind: table.get("bind").and_then(|value| value.choice(&Bind::NAMES, &[])).unwrap_or_default(),
+        metrics: table.get("metrics").and_then(metrics).unwrap_or_default(),
         version,
         versions,
         build,
         run,
     };
     Some(service)
+}
+
+/// A path, or that there is none.
+fn metrics(value: Value<'_>) -> Option<MetricsPath> {
+    if value.is_text() && value.text() == Some("off") {
+        return Some(MetricsPath::Off);
+    }
+    value.parsed("a path, or \"off\"", monitor::metrics_path).map(MetricsPath::At)
 }
 
 /// A shell command.

@@ -7,6 +7,7 @@ mod file;
 mod gateway;
 mod mesh;
 mod middleware;
+mod monitor;
 mod random;
 mod reference;
 mod routes;

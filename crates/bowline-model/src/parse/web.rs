@@ -91,6 +91,16 @@ fn is_authority(text: &str) -> bool {
     matches!(HostPattern::parse(host), Ok(HostPattern::Exact(_))) && port.is_none_or(is_port)
 }
 
+/// A host and a port: `127.0.0.1:9100`.
+pub(super) fn host_and_port(text: &str) -> Result<String, &'static str> {
+    let has_port = text.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    if has_port && is_authority(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("write a host and a port: \"127.0.0.1:9100\"")
+    }
+}
+
 /// The value of a header.
 pub(super) fn header_value(text: &str) -> Result<String, &'static str> {
     let is_visible = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());

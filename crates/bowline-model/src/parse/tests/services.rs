@@ -67,7 +67,7 @@ buidl = "x"
   4:1+5 unknown key `buidl` in a service → did you mean `build`?
 
 image = "x"
-  4:1+5 unknown key `image` in a service → a service has: build, run, replicas, check, env, boundary, calls, outbound, bind, version, versions
+  4:1+5 unknown key `image` in a service → a service has: build, run, replicas, check, env, boundary, calls, outbound, bind, metrics, version, versions
 
 listen = ["mqtt:1883"]
   4:1+6 `listen` is not built yet → remove it: a service speaks HTTP on the address that BOWLINE_LISTEN tells
