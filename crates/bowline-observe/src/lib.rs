@@ -2,7 +2,9 @@
 //!
 //! - [`traces`]: the trace store, which keeps spans under a hard cap of bytes and finds them again.
 //! - [`labels`] and [`source`]: the vocabulary of metrics, which everything below shares.
+//! - [`promql`]: Prometheus' query language over a [`source`].
 
 pub mod labels;
+pub mod promql;
 pub mod source;
 pub mod traces;

@@ -22,5 +22,5 @@ pub use limits::{
     ATTRIBUTES_MAX, EVENT_ATTRIBUTES_MAX, EVENTS_MAX, InvalidSpan, NAME_BYTES_MAX, SPAN_BYTES_MAX, VALUE_BYTES_MAX,
 };
 pub use queue::{QueueReporter, SpanQueue, queue};
-pub use sampler::{Always, Never, ParentBased, Ratio, Sampler};
+pub use sampler::{Always, Live, Never, ParentBased, Ratio, Sampler};
 pub use tracer::{Reporter, Span, Tracer};

@@ -49,6 +49,17 @@ pub const EXCEPTION_MESSAGE: &str = "exception.message";
 /// The service that a span of a caller calls.
 pub const PEER_SERVICE: &str = "peer.service";
 
+/// The service that a foreign SDK reports for, in its resource.
+pub const SERVICE_NAME: &str = "service.name";
+/// The instance of that service.
+pub const SERVICE_INSTANCE_ID: &str = "service.instance.id";
+/// The library that made a foreign span.
+pub const OTEL_SCOPE_NAME: &str = "otel.scope.name";
+/// Its version.
+pub const OTEL_SCOPE_VERSION: &str = "otel.scope.version";
+/// What the callers of a foreign span passed on in `tracestate`.
+pub const W3C_TRACESTATE: &str = "w3c.tracestate";
+
 /// The gateway's route that matched.
 pub const BOWLINE_ROUTE: &str = "bowline.route";
 /// The service that a backend of the route names.

@@ -1,6 +1,9 @@
 //! Which traces are recorded, decided where they begin.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use crate::{SpanContext, TraceId};
 
@@ -25,6 +28,12 @@ pub struct Ratio {
     /// Ids whose random part is at least this are sampled.
     threshold: u64,
 }
+
+/// As [`ParentBased`], with a share that is changed while it runs. Cheap to clone; clones change together.
+///
+/// Asking costs one load, and no lock.
+#[derive(Debug, Clone)]
+pub struct Live(Arc<AtomicU64>);
 
 /// Every span.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,11 +64,44 @@ impl Ratio {
         let ratio = if ratio.is_nan() { 0.0 } else { ratio.clamp(0.0, 1.0) };
         Self { threshold: ((1.0 - ratio) * (1_u64 << RANDOM_BITS) as f64).round() as u64 }
     }
+
+    /// The share, from 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "at most 2^56, and the share is for people")]
+    pub fn get(self) -> f64 {
+        1.0 - self.threshold as f64 / (1_u64 << RANDOM_BITS) as f64
+    }
+}
+
+impl Live {
+    /// Records that share (0 to 1) of the traces that begin here, until another is [set](Self::set).
+    pub fn new(ratio: f64) -> Self {
+        Self(Arc::new(AtomicU64::new(Ratio::new(ratio).threshold)))
+    }
+
+    /// Changes the share (0 to 1) for the traces that begin from now on; what is outside is taken as by [`Ratio`].
+    pub fn set(&self, ratio: f64) {
+        self.0.store(Ratio::new(ratio).threshold, Relaxed);
+    }
+
+    /// The share now, from 0 to 1.
+    pub fn ratio(&self) -> f64 {
+        self.now().get()
+    }
+
+    fn now(&self) -> Ratio {
+        Ratio { threshold: self.0.load(Relaxed) }
+    }
 }
 
 impl Sampler for ParentBased {
     fn should_sample(&self, parent: Option<&SpanContext>, trace_id: TraceId) -> bool {
         parent.map_or_else(|| self.root.should_sample(None, trace_id), |parent| parent.is_sampled)
+    }
+}
+
+impl Sampler for Live {
+    fn should_sample(&self, parent: Option<&SpanContext>, trace_id: TraceId) -> bool {
+        parent.map_or_else(|| self.now().should_sample(None, trace_id), |parent| parent.is_sampled)
     }
 }
 
@@ -117,5 +159,35 @@ mod tests {
         parent.is_sampled = false;
         assert!(!ParentBased::new(1.0).should_sample(Some(&parent), parent.trace_id));
         assert!(ParentBased::new(1.0).should_sample(None, parent.trace_id));
+    }
+
+    #[test]
+    fn a_live_share_is_changed_for_all_its_clones() {
+        bowline_runtime::rand::seed(7);
+        let live = Live::new(1.0);
+        let tracer_has = live.clone();
+        let share = || (0..10_000).filter(|_| tracer_has.should_sample(None, TraceId::generate())).count();
+        for (ratio, low, high) in [(1.0, 10_000, 10_000), (0.0, 0, 0), (0.25, 2300, 2700), (7.0, 10_000, 10_000)] {
+            live.set(ratio);
+            let count = share();
+            assert!((low..=high).contains(&count), "{ratio}: {count}");
+            assert!((live.ratio() - ratio.clamp(0.0, 1.0)).abs() < 1e-15, "{ratio}");
+        }
+        // The same traces as every other process with that share.
+        live.set(0.25);
+        let fixed = Ratio::new(0.25);
+        for id in (0..1000).map(|_| TraceId::generate()) {
+            assert_eq!(live.should_sample(None, id), fixed.should_sample(None, id));
+        }
+    }
+
+    #[test]
+    fn the_parent_decides_whatever_the_share() {
+        let live = Live::new(0.0);
+        let mut parent = SpanContext { trace_id: TraceId::generate(), span_id: SpanId::generate(), is_sampled: true };
+        assert!(live.should_sample(Some(&parent), parent.trace_id));
+        live.set(1.0);
+        parent.is_sampled = false;
+        assert!(!live.should_sample(Some(&parent), parent.trace_id));
     }
 }
