@@ -36,7 +36,10 @@ pub(crate) struct Brought {
 pub(crate) fn read(system: &System, text: &str, dir: &Path) -> Result<Vec<Brought>, Vec<Problem>> {
     let mut problems = Vec::new();
     let routes = Document::new(Format::Toml, parse::routes_text(text));
-    let mut all = vec![Brought { key: ConfigKey::routes(), document: Some(routes), schema: None }];
+    let of_own = |key, document| Brought { key, document: Some(document), schema: None };
+    let sampling = serde_json::to_string(&system.tracing.sampling).expect("shares are JSON");
+    let sampling = Document::new(Format::Json, sampling);
+    let mut all = vec![of_own(ConfigKey::routes(), routes), of_own(ConfigKey::tracing(), sampling)];
     for declared in &system.configs {
         let ConfigDeclaration { key, position: _, document, schema } = declared;
         let mut file = |name: &String, bytes_max| match read_file(&dir.join(name), bytes_max) {

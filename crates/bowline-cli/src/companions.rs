@@ -14,7 +14,6 @@ use bowline_model::{Address, System, mesh::Workload, system::Outbound};
 use bowline_registry::Discovery;
 use bowline_runtime::BoxFuture;
 use bowline_supervisor::{Beside, Companion, Companions};
-use bowline_telemetry::{ParentBased, Tracer};
 
 use crate::platform::{Platform, Spans};
 
@@ -30,15 +29,13 @@ pub(crate) fn mesh(system: &System, platform: &Platform, spans: &Spans) -> anyho
         return Ok(None);
     }
     let Platform { data_dir, metrics, node, .. } = platform;
-    let reporter = spans.reporter.clone();
+    let tracers = spans.tracers();
     let snapshots = data_dir.join("discovery").join("sidecars");
     Ok(Some(Arc::new(Mesh {
         authority: node.authority().context("the node has no certificate authority")?,
         discovery: Arc::new(Discovery::new(node.registry(), Some(snapshots))),
         config: node.config(),
-        tracers: Arc::new(move |service, instance| {
-            Tracer::new(service.as_str(), instance.as_str(), ParentBased::new(1.0), reporter.clone())
-        }),
+        tracers: Arc::new(move |service, instance| tracers(service.as_str(), instance)),
         metrics: metrics.clone(),
         listen: LISTEN,
     })))

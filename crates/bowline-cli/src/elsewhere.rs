@@ -4,15 +4,17 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bowline_config::ConfigManager;
-use bowline_model::{InstanceId, Secret};
+use bowline_model::{Secret, monitor};
 use bowline_provider_remote::{Bearer, RemoteConfig, RemoteRegistry, RemoteReporter};
-use bowline_runtime::metric;
-use bowline_telemetry::{ParentBased, Tracer};
+use bowline_runtime::{metric, task::Guarded};
+use bowline_telemetry::Tracer;
+
+use crate::sampling::{Follower, Sampling};
 
 /// Spans that wait to be sent, at most.
 const SPANS_WAITING_MAX: usize = 20_000;
 /// How long the last spans may take to be sent.
-pub(crate) const SPANS_END_MAX: Duration = Duration::from_secs(1);
+const SPANS_END_MAX: Duration = Duration::from_secs(1);
 
 /// What a server is used for.
 pub(crate) struct Elsewhere {
@@ -21,19 +23,31 @@ pub(crate) struct Elsewhere {
     /// Of the process itself.
     pub(crate) tracer: Tracer,
     /// Sends what the tracer reports.
-    pub(crate) spans: RemoteReporter,
+    pub(crate) spans: SpansElsewhere,
+}
+
+/// The way of this process's spans to the server, and what says which of them are kept.
+pub(crate) struct SpansElsewhere {
+    sending: RemoteReporter,
+    _following: Guarded<()>,
+}
+
+impl SpansElsewhere {
+    /// Sends the last ones, within a second.
+    pub(crate) async fn end(self) {
+        self.sending.flush(SPANS_END_MAX).await;
+    }
 }
 
 impl Elsewhere {
-    /// The server there, for an instance of a service; nothing is asked of it yet.
+    /// The server there, for an instance of a service; no answer of it is awaited.
     ///
     /// # Errors
     /// A token that cannot be sent.
-    pub(crate) fn new(
+    pub(crate) async fn new(
         api: SocketAddr,
         token: Option<&Secret>,
-        service: &str,
-        instance: &InstanceId,
+        follower: Follower,
         metrics: &metric::Registry,
     ) -> anyhow::Result<Self> {
         let token = token.filter(|token| !token.expose().is_empty());
@@ -41,8 +55,13 @@ impl Elsewhere {
         let config = bearer.iter().cloned().fold(RemoteConfig::new(api), RemoteConfig::with_bearer);
         let registry = bearer.iter().cloned().fold(RemoteRegistry::new(api), RemoteRegistry::with_bearer);
         let (reporter, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, metrics);
-        let spans = RemoteReporter::start(api, bearer, spans, metrics);
-        let tracer = Tracer::new(service, instance.as_str(), ParentBased::new(1.0), reporter);
-        Ok(Self { config: Arc::new(config), registry: Arc::new(registry), tracer, spans })
+        let sending = RemoteReporter::start(api, bearer, spans, metrics);
+        let sampling = Sampling::new(monitor::Sampling::default());
+        let (service, instance) = (follower.service.clone(), follower.instance.clone());
+        let tracer = Tracer::new(service.as_str(), instance.as_str(), sampling.of(service.as_str()), reporter);
+        let config: Arc<dyn ConfigManager> = Arc::new(config);
+        let following = sampling.follow(Arc::clone(&config), follower).await;
+        let spans = SpansElsewhere { sending, _following: following };
+        Ok(Self { config, registry: Arc::new(registry), tracer, spans })
     }
 }

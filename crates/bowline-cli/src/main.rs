@@ -24,6 +24,7 @@ mod platform;
 mod prefix;
 mod problems;
 mod process;
+mod sampling;
 mod server;
 mod services;
 mod sidecar;

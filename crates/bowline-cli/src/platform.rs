@@ -4,17 +4,20 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bowline_mesh::ControlPlane;
-use bowline_model::{ConfigKey, System, mesh::Workload};
+use bowline_model::{ConfigKey, InstanceId, ServiceName, System, mesh::Workload};
 use bowline_observe::traces::TraceStore;
 use bowline_runtime::{
     metric,
-    task::{self, JoinHandle},
+    task::{self, Guarded, JoinHandle},
     time,
 };
 use bowline_server::{MeshSettings, Node};
-use bowline_telemetry::{QueueReporter, SpanQueue};
+use bowline_telemetry::{QueueReporter, SpanQueue, Tracer};
 
-use crate::brought::{self, Brought};
+use crate::{
+    brought::{self, Brought},
+    sampling::{Follower, Sampling},
+};
 
 /// Spans of this process that wait to be stored, at most.
 const SPANS_WAITING_MAX: usize = 20_000;
@@ -47,6 +50,9 @@ pub(crate) struct Platform {
     pub(crate) data_dir: PathBuf,
     pub(crate) metrics: metric::Registry,
     pub(crate) node: Node,
+    /// Which traces of this process are kept.
+    pub(crate) sampling: Sampling,
+    following: Option<Guarded<()>>,
     /// Absent where no workload has a snapshot: there is no mesh, and was none.
     control: Option<ControlPlane>,
 }
@@ -69,7 +75,8 @@ impl Platform {
             mesh,
         };
         let node = Node::start_with_routes(settings, metrics.clone(), brought::routes_check(system)).await?;
-        Ok(Self { data_dir, metrics, node, control: None })
+        let sampling = Sampling::new(system.tracing.sampling.clone());
+        Ok(Self { data_dir, metrics, node, sampling, following: None, control: None })
     }
 
     /// Publishes what the file brings along, and from then on what each workload acts by; says what is not as
@@ -77,6 +84,7 @@ impl Platform {
     pub(crate) async fn publish(&mut self, system: &System, brought: &[Brought]) -> anyhow::Result<Vec<String>> {
         let config = self.node.config();
         let notes = brought::publish(&*config, brought, &brought::services(system)).await?;
+        self.following = Some(self.sampling.follow(self.node.config(), own_name()).await);
         // Who acts by a snapshot of a mesh that is no more is told that it is none, by the next one.
         let snapshots = ConfigKey::snapshot(&Workload::Gateway);
         if system.mesh.is_some() || !config.list(Some(snapshots.namespace())).await?.is_empty() {
@@ -88,8 +96,8 @@ impl Platform {
 
     /// Stops the node, after whoever publishes there.
     pub(crate) async fn stop(self) {
-        let Self { data_dir: _, metrics: _, node, control } = self;
-        drop(control);
+        let Self { data_dir: _, metrics: _, node, sampling: _, following, control } = self;
+        drop((control, following));
         node.stop().await;
     }
 
@@ -101,24 +109,39 @@ impl Platform {
     }
 }
 
+/// As whom this process says what it makes of documents.
+fn own_name() -> Follower {
+    const NAME: &str = "bowline";
+    let service = ServiceName::new(NAME).expect("it is a name");
+    let instance = InstanceId::new(NAME).expect("it is an id");
+    Follower { instance, service, last_good: None }
+}
+
 /// The way of this process's own spans into its trace store.
 #[derive(Debug)]
 pub(crate) struct Spans {
     /// Where tracers put them.
-    pub(crate) reporter: QueueReporter,
+    reporter: QueueReporter,
+    sampling: Sampling,
     storing: JoinHandle<()>,
 }
 
 impl Spans {
     /// Begins to store them.
-    pub(crate) fn into_store(traces: Arc<TraceStore>, metrics: &metric::Registry) -> Self {
+    pub(crate) fn into_store(traces: Arc<TraceStore>, sampling: Sampling, metrics: &metric::Registry) -> Self {
         let (reporter, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, metrics);
-        Self { reporter, storing: task::spawn(store_spans(spans, traces)) }
+        Self { reporter, sampling, storing: task::spawn(store_spans(spans, traces)) }
+    }
+
+    /// Makes tracers of this process, each for an instance of a service.
+    pub(crate) fn tracers(&self) -> impl Fn(&str, &InstanceId) -> Tracer + Send + Sync + use<> {
+        let (reporter, sampling) = (self.reporter.clone(), self.sampling.clone());
+        move |service, instance| Tracer::new(service, instance.as_str(), sampling.of(service), reporter.clone())
     }
 
     /// Writes out the last ones, when all tracers are gone.
     pub(crate) async fn end(self) {
-        let Self { reporter, storing } = self;
+        let Self { reporter, sampling: _, storing } = self;
         drop(reporter);
         let _in_time = time::timeout(SPANS_END_MAX, storing).await;
     }

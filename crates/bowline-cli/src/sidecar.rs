@@ -22,7 +22,6 @@ use bowline_model::{
     mesh::Workload,
     system::Outbound,
 };
-use bowline_provider_remote::RemoteReporter;
 use bowline_registry::Discovery;
 use bowline_runtime::{fs, metric, net, task, time};
 
@@ -30,11 +29,12 @@ use self::{child::Child, member::Member};
 use crate::{
     admin::Admin,
     args::{self, Bind},
-    elsewhere::{Elsewhere, SPANS_END_MAX},
+    elsewhere::{Elsewhere, SpansElsewhere},
     joining::{self, Joining},
     outlet::Outlet,
     place,
     process::{self, Process},
+    sampling::Follower,
 };
 
 /// The most bytes of a Unix socket's path: what the kernel takes.
@@ -70,7 +70,7 @@ struct Running {
     member: Member,
     sidecar: Sidecar,
     admin: Option<Admin>,
-    spans: RemoteReporter,
+    spans: SpansElsewhere,
 }
 
 /// Where things are, and who it is.
@@ -86,7 +86,9 @@ impl Running {
         let place = task::spawn_blocking(move || Place::make(settings)).await??;
         let Place { data_dir, instance, app } = place;
         let api = args.api.0;
-        let server = Elsewhere::new(api, args.token.as_ref(), args.service.as_str(), &instance, &metrics)?;
+        let (of, last_good) = (args.service.clone(), Some(data_dir.clone()));
+        let follower = Follower { instance: instance.clone(), service: of, last_good };
+        let server = Elsewhere::new(api, args.token.as_ref(), follower, &metrics).await?;
         let Elsewhere { config, registry, tracer, spans } = server;
 
         let workload = Workload::Service(args.service.clone());
@@ -139,7 +141,7 @@ impl Running {
         time::timeout_at(until, sidecar.refuse_new()).await.ok();
         let code = child.stop(left()).await;
         sidecar.drain(left()).await;
-        spans.flush(SPANS_END_MAX).await;
+        spans.end().await;
         drop(admin);
         code
     }

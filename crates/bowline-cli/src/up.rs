@@ -33,7 +33,7 @@ const SERVICES_LATE_MAX: Duration = Duration::from_secs(2);
 pub(crate) async fn run(args: args::Up) -> anyhow::Result<ExitCode> {
     let Some(loaded) = problems::load_or_say(&args.dir)? else { return Ok(ExitCode::from(UNUSABLE)) };
     let mut process = Process::begin()?;
-    let outcome = follow(&args, loaded, &mut process).await;
+    let outcome = Box::pin(follow(&args, loaded, &mut process)).await;
     Ok(process.end(outcome).await)
 }
 
@@ -109,7 +109,7 @@ struct Place {
 
 impl Running {
     fn new(platform: Platform) -> Self {
-        let spans = Spans::into_store(platform.node.traces(), &platform.metrics);
+        let spans = Spans::into_store(platform.node.traces(), platform.sampling.clone(), &platform.metrics);
         Self { gateway: None, supervisor: None, spans, platform }
     }
 

@@ -180,6 +180,11 @@ impl Share {
         self.0
     }
 
+    /// From 0 to 1.
+    pub fn ratio(self) -> f64 {
+        f64::from(self.0) / f64::from(Self::ALL.0)
+    }
+
     /// Whether `part` of `whole` is at least this share; false for an empty whole.
     pub fn is_reached_by(self, part: u64, whole: u64) -> bool {
         whole > 0 && u128::from(part) * 1_000_000 >= u128::from(whole) * u128::from(self.0)

@@ -6,6 +6,7 @@ use bowline_config::{Document, Format, Schema, VIOLATIONS_MAX, Violation};
 use bowline_model::{
     ConfigKey, ServiceName,
     mesh::{InvalidTraffic, SNAPSHOT_FORMAT, Snapshot, Traffic},
+    monitor::Sampling,
 };
 use jsonschema::{PatternOptions, Retrieve, Uri, ValidationError, Validator};
 use serde_json::Value;
@@ -64,7 +65,7 @@ impl Schema for Judge {
 
 impl Judge {
     fn check_reserved(&self, key: &ConfigKey, document: &Document) -> Result<(), Vec<Violation>> {
-        let (routes, traffic) = (ConfigKey::routes(), ConfigKey::traffic());
+        let (routes, traffic, tracing) = (ConfigKey::routes(), ConfigKey::traffic(), ConfigKey::tracing());
         if *key == routes {
             return self.check_routes(document);
         }
@@ -74,7 +75,11 @@ impl Judge {
         if key.workload().is_some() {
             return check_snapshot(key, document);
         }
-        refuse(format!("`{key}` is not known: of Bowline's own documents there are `{routes}` and `{traffic}`"))
+        if *key == tracing {
+            return check_tracing(document);
+        }
+        let rule = "is not known: of Bowline's own documents there are";
+        refuse(format!("`{key}` {rule} `{routes}`, `{traffic}` and `{tracing}`"))
     }
 
     fn check_routes(&self, document: &Document) -> Result<(), Vec<Violation>> {
@@ -99,6 +104,14 @@ impl Judge {
         let checked = read::<Traffic>(document)?.check(services);
         checked.map_err(|faults| faults.into_iter().take(VIOLATIONS_MAX).map(told).collect())
     }
+}
+
+/// Whether a document says which traces are kept.
+fn check_tracing(document: &Document) -> Result<(), Vec<Violation>> {
+    if !matches!(document.format, Format::Json | Format::Toml) {
+        return refuse(format!("which traces are kept is written in json or toml, not in {}", document.format));
+    }
+    read::<Sampling>(document).map(drop)
 }
 
 /// Whether a document is a snapshot of the workload that its key names. Only the control plane writes

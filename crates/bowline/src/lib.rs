@@ -30,6 +30,7 @@ pub mod extract;
 mod mesh;
 mod microservice;
 mod registration;
+mod sampling;
 mod serve;
 pub mod settings;
 

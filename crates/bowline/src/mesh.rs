@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bowline_config::ConfigManager;
 use bowline_identity::{Admission, Identity, Issuer};
 use bowline_model::{
-    ConfigKey, InstanceId,
+    ConfigKey,
     error::chain,
     mesh::{SNAPSHOT_FORMAT, Snapshot, SpiffeId, Workload},
 };
@@ -23,14 +23,12 @@ use tokio::sync::watch;
 
 use crate::{
     config::Loader,
+    sampling::as_application,
     settings::{Mesh, Settings},
 };
 
 /// The wait until the first snapshot is asked for again, more or less: half of it is up to chance.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// What tells the acknowledgements of an application from those of its sidecar, which has the same id.
-const ACKS_AS: &str = ":app";
 
 /// A process's place in the mesh. Cheap to clone; it is kept while a clone lives.
 #[derive(Debug, Clone)]
@@ -106,15 +104,13 @@ impl Member {
 
 /// Follows the snapshot as any other document of configuration: acknowledged, and the last good one kept.
 async fn follow(
-    mut settings: Settings,
+    settings: Settings,
     id: SpiffeId,
     config: Arc<dyn ConfigManager>,
     told: watch::Sender<Option<Arc<Snapshot>>>,
 ) {
     let key = ConfigKey::snapshot(&id.workload);
-    if let Ok(instance) = InstanceId::new(&format!("{}{ACKS_AS}", settings.instance)) {
-        settings.instance = instance;
-    }
+    let settings = as_application(settings);
     loop {
         let mine = id.clone();
         let loader = Loader::<Snapshot>::new(Some(config.clone()), &settings, key.clone());

@@ -10,8 +10,12 @@ use bowline_config::ConfigManager;
 use bowline_model::{Address, Code, ConfigKey, Instance, ServiceName};
 use bowline_provider_remote::{RemoteConfig, RemoteIssuer, RemoteRegistry, RemoteReporter};
 use bowline_registry::{Discovery, Registry};
-use bowline_runtime::{BoxFuture, drain, metric, task, time::Duration};
-use bowline_telemetry::{ParentBased, Tracer};
+use bowline_runtime::{
+    BoxFuture, drain, metric,
+    task::{self, Guarded},
+    time::Duration,
+};
+use bowline_telemetry::{Live, Tracer};
 use bowline_transport::{PoolSettings, SharedPool};
 use serde::de::DeserializeOwned;
 
@@ -20,7 +24,7 @@ use crate::{
     config::{self, Config},
     mesh::Member,
     registration::Registration,
-    serve,
+    sampling, serve,
     settings::{self, Settings},
 };
 
@@ -97,6 +101,8 @@ pub struct Microservice {
     clients: Mutex<BTreeMap<ServiceName, ServiceClient>>,
     ready: Vec<ReadyCheck>,
     reporter: Option<RemoteReporter>,
+    /// Follows which traces are kept.
+    _sampling: Option<Guarded<()>>,
 }
 
 impl std::fmt::Debug for Microservice {
@@ -137,11 +143,11 @@ impl Microservice {
             Some(registry) => Discovery::new(registry.clone() as Arc<dyn Registry>, snapshots),
             None => Discovery::new(Arc::new(crate::registration::NoRegistry), snapshots),
         };
+        let live = Live::new(1.0);
         let (tracer, reporter) = match settings.api.clone() {
             Some(api) => {
                 let (queue, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, &metrics);
-                let tracer =
-                    Tracer::new(settings.service.as_str(), settings.instance.as_str(), ParentBased::new(1.0), queue);
+                let tracer = Tracer::new(settings.service.as_str(), settings.instance.as_str(), live.clone(), queue);
                 (tracer, Some(RemoteReporter::start(api, bearer, spans, &metrics)))
             }
             None => (Tracer::disabled(), None),
@@ -151,6 +157,7 @@ impl Microservice {
             let config = settings.bearer.clone().into_iter().fold(config, RemoteConfig::with_bearer);
             Arc::new(config) as Arc<dyn ConfigManager>
         });
+        let sampling = configuration.clone().map(|config| sampling::follow(&settings, config, live));
         let member = settings.mesh.as_ref().zip(configuration.clone()).map(|(mesh, config)| {
             Member::join(&settings, mesh, config, Arc::new(RemoteIssuer::new(mesh.api.clone())), &metrics)
         });
@@ -158,7 +165,20 @@ impl Microservice {
         let pool = SharedPool::new(PoolSettings { tls, ..PoolSettings::default() });
         let (clients, ready) = (Mutex::default(), Vec::new());
         let discovery = Arc::new(discovery);
-        Self { settings, metrics, tracer, discovery, registry, configuration, member, pool, clients, ready, reporter }
+        Self {
+            settings,
+            metrics,
+            tracer,
+            discovery,
+            registry,
+            configuration,
+            member,
+            pool,
+            clients,
+            ready,
+            reporter,
+            _sampling: sampling,
+        }
     }
 
     /// What this process was told about itself.

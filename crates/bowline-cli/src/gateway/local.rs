@@ -8,7 +8,6 @@ use bowline_model::{ConfigKey, InstanceId, System, mesh::Workload, parse};
 use bowline_registry::Discovery;
 use bowline_runtime::BoxFuture;
 use bowline_server::Explainer;
-use bowline_telemetry::{ParentBased, Tracer};
 
 use super::{Followed, Joined, Known, Parts, open as open_by, served};
 use crate::{
@@ -36,7 +35,7 @@ pub(crate) async fn open(
         None => None,
     };
     let instance = InstanceId::new("gateway-1").expect("it is an id");
-    let tracer = Tracer::new("gateway", instance.as_str(), ParentBased::new(1.0), spans.reporter.clone());
+    let tracer = (spans.tracers())("gateway", &instance);
     let discovery = Arc::new(Discovery::new(node.registry(), Some(data_dir.join("discovery").join("gateway"))));
     let parts = Parts { settings, discovery, tracer, metrics: metrics.clone() };
     let last_good = data_dir.join("routes.toml");

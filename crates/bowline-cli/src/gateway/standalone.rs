@@ -6,8 +6,7 @@ use anyhow::{Context as _, bail};
 use bowline_config::{ConfigManager, Error};
 use bowline_gateway::{Gateway, LastGood, LastGoodMesh};
 use bowline_identity::Identity;
-use bowline_model::{Code, ConfigKey, RouteTable, error::chain, mesh::Workload, parse};
-use bowline_provider_remote::RemoteReporter;
+use bowline_model::{Code, ConfigKey, InstanceId, RouteTable, ServiceName, error::chain, mesh::Workload, parse};
 use bowline_registry::Discovery;
 use bowline_runtime::{task, time};
 
@@ -15,11 +14,12 @@ use super::{Followed, Joined, Known, Parts, open, served};
 use crate::{
     admin::Admin,
     args,
-    elsewhere::{Elsewhere, SPANS_END_MAX},
+    elsewhere::{Elsewhere, SpansElsewhere},
     joining::{self, Joining},
     outlet::Outlet,
     place,
     process::{self, Process, STOPPING},
+    sampling::Follower,
     summary::{self, Ended},
 };
 
@@ -59,7 +59,7 @@ async fn follow(args: &args::Gateway, process: &mut Process) -> anyhow::Result<(
 struct Running {
     gateway: Gateway,
     admin: Option<Admin>,
-    spans: RemoteReporter,
+    spans: SpansElsewhere,
 }
 
 impl Running {
@@ -73,7 +73,7 @@ impl Running {
         let place = data_dir.clone();
         let instance = task::spawn_blocking(move || place::own_instance(&place, "gateway")).await??;
         let api = args.api.0;
-        let server = Elsewhere::new(api, args.token.as_ref(), "gateway", &instance, &metrics)?;
+        let server = Elsewhere::new(api, args.token.as_ref(), follower(&instance, &data_dir), &metrics).await?;
         let Elsewhere { config, registry, tracer, spans } = server;
         let discovery = Arc::new(Discovery::new(registry, Some(data_dir.join("discovery"))));
         let admin = args.admin.map(|addr| Admin::open(addr, &metrics)).transpose()?;
@@ -114,9 +114,15 @@ impl Running {
         let Self { gateway, admin, spans } = self;
         // The gateway logs what it cut.
         let _in_time = gateway.drain(grace).await;
-        spans.flush(SPANS_END_MAX).await;
+        spans.end().await;
         drop(admin);
     }
+}
+
+/// As whom it says what it makes of documents, and where it keeps them.
+fn follower(instance: &InstanceId, data_dir: &Path) -> Follower {
+    let service = ServiceName::new("gateway").expect("it is a name");
+    Follower { instance: instance.clone(), service, last_good: Some(data_dir.to_owned()) }
 }
 
 /// Gives the gateway its identity, and the snapshot of the mesh that the server has for it, or that it acted by
