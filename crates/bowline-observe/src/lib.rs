@@ -3,6 +3,7 @@
 //! - [`traces`]: the trace store, which keeps spans under a hard cap of bytes and finds them again.
 //! - [`labels`] and [`source`]: the vocabulary of metrics, which everything below shares.
 
+mod files;
 pub mod labels;
 pub mod source;
 pub mod traces;
