@@ -25,6 +25,13 @@ impl Labels {
         Self(pairs.into())
     }
 
+    /// Pairs that are sorted by name, each name once, no value empty.
+    pub(crate) fn from_sorted(pairs: impl Into<Arc<[(Arc<str>, Arc<str>)]>>) -> Self {
+        let pairs = pairs.into();
+        debug_assert!(pairs.is_sorted_by(|(a, _), (b, _)| a < b), "sorted, and none twice");
+        Self(pairs)
+    }
+
     /// The value of that name; an absent label is as good as an empty one, which this gives as `None`.
     pub fn get(&self, name: &str) -> Option<&str> {
         let at = self.0.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;

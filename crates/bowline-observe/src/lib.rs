@@ -1,10 +1,13 @@
 //! Collects, keeps and queries what services report: traces, metrics, alerts.
 //!
 //! - [`traces`]: the trace store, which keeps spans under a hard cap of bytes and finds them again.
+//! - [`series`]: the series store, which keeps samples compressed, under a hard cap of bytes, too.
 //! - [`labels`] and [`source`]: the vocabulary of metrics, which everything below shares.
 //! - [`promql`]: Prometheus' query language over a [`source`].
 
+mod files;
 pub mod labels;
 pub mod promql;
+pub mod series;
 pub mod source;
 pub mod traces;

@@ -16,7 +16,6 @@
 //!
 //! Nothing outside this module knows the layout; the version is in the head of each segment.
 
-mod bytes;
 mod decode;
 mod encode;
 
@@ -25,11 +24,6 @@ pub(crate) use encode::encode;
 
 /// The version of this layout.
 pub(crate) const VERSION: u32 = 1;
-
-/// The bytes are not a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the record cannot be read")]
-pub(crate) struct Corrupt;
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,6 @@
 //! Traces are not acknowledged data: a write reaches the disk with the next [`Log::sync`], and what
 //! a power loss tore is cut off or skipped at open.
 
-mod disk;
 mod frame;
 mod scan;
 
@@ -21,17 +20,15 @@ use std::{
 
 use bowline_runtime::fs::{self, File, OpenOptions};
 
-pub(crate) use disk::Disk;
-#[cfg(test)]
-pub(crate) use disk::Operation;
 pub(crate) use frame::read_record;
 
-use crate::traces::{Error, Settings, metrics::Metrics};
+use crate::{
+    files::{self, Disk, LockFailure},
+    traces::{Error, Settings, metrics::Metrics},
+};
 use frame::{FRAME_BYTES, HEAD_BYTES, RECORD_BYTES_MAX};
 use scan::{End, Scan};
 
-/// The file that keeps a second process out.
-const LOCK_FILE: &str = "lock";
 /// The ending of segment files.
 const EXTENSION: &str = "spans";
 /// How much is written again at a time, after a failed sync.
@@ -346,16 +343,12 @@ impl Segment {
     }
 }
 
-/// Takes the folder's lock; it is given back when the file is closed, also by a crash.
+/// Takes the folder's lock.
 fn lock(dir: &Path) -> Result<File, Error> {
-    let path = dir.join(LOCK_FILE);
-    let open = fs::private_options().write(true).create(true).truncate(false).open(&path);
-    let file = open.map_err(Error::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::Locked { dir: dir.to_owned() }),
-        Err(std::fs::TryLockError::Error(source)) => Err(Error::Io { operation: "lock", path, source }),
-    }
+    files::lock(dir).map_err(|failure| match failure {
+        LockFailure::Locked => Error::Locked { dir: dir.to_owned() },
+        LockFailure::Io { path, source } => Error::Io { operation: "lock", path, source },
+    })
 }
 
 fn segment_id(path: &Path) -> Option<u32> {

@@ -18,9 +18,9 @@ use bowline_runtime::{
 use bowline_telemetry::{SpanData, TraceId};
 use tokio::sync::{Semaphore, watch};
 
+use crate::files::Disk;
 use crate::traces::{
     BYTES_MAX_MIN, Error, Found, Query, Settings,
-    log::Disk,
     metrics::Metrics,
     writer::{SharedIndex, Writer},
 };

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bowline_runtime::{fs::File, time};
 use bowline_telemetry::SpanData;
 
+use crate::files::Disk;
 use crate::traces::{
     Error, Settings, codec,
     index::{Index, TRACE_SPANS_MAX},
-    log::{Disk, Follower, Log, Place},
+    log::{Follower, Log, Place},
     metrics::Metrics,
 };
 

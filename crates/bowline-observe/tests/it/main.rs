@@ -5,6 +5,7 @@
 mod bounds;
 mod crash;
 mod search;
+mod series;
 
 use std::{
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},

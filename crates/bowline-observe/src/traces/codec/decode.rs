@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use bowline_telemetry::{Event, Key, SpanData, SpanId, SpanKind, Status, TraceId, Value};
 
-use super::{Corrupt, bytes::Reader};
+use crate::files::{Corrupt, Reader};
 
 /// The fewest bytes of a span: its length and its shortest body.
 const SPAN_BYTES_MIN: usize = 17;

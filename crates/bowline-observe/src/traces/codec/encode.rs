@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bowline_telemetry::{Event, Key, SpanData, Status, TraceId, Value};
 
-use super::bytes::{put_count, put_number, put_signed};
+use crate::files::{put_count, put_number, put_signed};
 
 /// The record of a batch, written at that time (nanoseconds since 1970).
 pub(crate) fn encode(spans: &[SpanData], written_at: u64) -> Vec<u8> {

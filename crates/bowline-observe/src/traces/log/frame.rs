@@ -3,13 +3,15 @@
 use std::{io, os::unix::fs::FileExt as _};
 
 use bowline_runtime::fs::File;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::traces::codec::VERSION;
+use crate::{
+    files::{self, FileHead, HEAD_LEN},
+    traces::codec::VERSION,
+};
 
 /// The head of a segment.
 pub(super) const HEAD_BYTES: u64 = HEAD_LEN as u64;
-pub(super) const HEAD_LEN: usize = 16;
 /// Length and checksum of a record.
 pub(super) const FRAME_BYTES: u64 = FRAME_LEN as u64;
 pub(super) const FRAME_LEN: usize = 12;
@@ -17,17 +19,6 @@ pub(super) const FRAME_LEN: usize = 12;
 pub(crate) const RECORD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 const MAGIC: [u8; 8] = *b"bwltrace";
-
-/// What the first bytes of a file are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SegmentHead {
-    /// A segment that we can read.
-    Known,
-    /// A segment of another release.
-    Version(u32),
-    /// Not a segment, or damaged.
-    Corrupt,
-}
 
 /// A record cannot be read back.
 #[derive(Debug, thiserror::Error)]
@@ -39,26 +30,11 @@ pub(crate) enum ReadFailure {
 }
 
 pub(super) fn encode_head() -> [u8; HEAD_LEN] {
-    let mut head = [0; HEAD_LEN];
-    head[..8].copy_from_slice(&MAGIC);
-    head[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    let check = head_check(&head);
-    head[12..].copy_from_slice(&check);
-    head
+    files::encode_head(MAGIC, VERSION)
 }
 
-pub(super) fn decode_head(head: &[u8; HEAD_LEN]) -> SegmentHead {
-    if head[..8] != MAGIC || head[12..] != head_check(head) {
-        return SegmentHead::Corrupt;
-    }
-    let version = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
-    if version == VERSION { SegmentHead::Known } else { SegmentHead::Version(version) }
-}
-
-/// So that a damaged version is not taken for that of another release.
-fn head_check(head: &[u8; HEAD_LEN]) -> [u8; 4] {
-    let hash = xxh3_64(&head[..12]).to_le_bytes();
-    [hash[0], hash[1], hash[2], hash[3]]
+pub(super) fn decode_head(head: &[u8; HEAD_LEN]) -> FileHead {
+    files::decode_head(head, MAGIC, VERSION)
 }
 
 /// A record with its frame, for that place.

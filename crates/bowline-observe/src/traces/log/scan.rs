@@ -10,9 +10,12 @@ use bowline_runtime::fs::File;
 
 use super::{
     Follower, Place,
-    frame::{self, FRAME_BYTES, FRAME_LEN, HEAD_BYTES, HEAD_LEN, RECORD_BYTES_MAX, SegmentHead},
+    frame::{self, FRAME_BYTES, FRAME_LEN, HEAD_BYTES, RECORD_BYTES_MAX},
 };
-use crate::traces::{Error, codec};
+use crate::{
+    files::{FileHead, HEAD_LEN},
+    traces::{Error, codec},
+};
 
 /// How far a segment makes sense, and what comes then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,11 +59,11 @@ pub(super) fn scan(
     }
     reader.read_exact(&mut head).map_err(Error::io("read", path))?;
     match frame::decode_head(&head) {
-        SegmentHead::Known => {}
-        SegmentHead::Version(found) => {
+        FileHead::Known => {}
+        FileHead::Version(found) => {
             return Err(Error::Version { path: path.to_owned(), found, known: codec::VERSION });
         }
-        SegmentHead::Corrupt => return Ok(Scan { valid_bytes: 0, end: End::Corrupt }),
+        FileHead::Corrupt => return Ok(Scan { valid_bytes: 0, end: End::Corrupt }),
     }
     let mut record = Vec::new();
     let mut valid_bytes = HEAD_BYTES;

@@ -6,7 +6,7 @@ use bowline_runtime::metric::Registry;
 use bowline_telemetry::{SpanId, SpanKind, Status};
 
 use super::*;
-use crate::traces::log::Operation;
+use crate::files::Operation;
 
 fn trace_id(number: u128) -> TraceId {
     TraceId::new(number).unwrap()

@@ -8,7 +8,7 @@ use std::{
 use bowline_model::Code;
 
 use super::*;
-use crate::traces::log::disk::Operation;
+use crate::files::Operation;
 
 /// A disk that does what a test says, and notes what it was asked to do.
 #[derive(Debug, Clone, Default)]

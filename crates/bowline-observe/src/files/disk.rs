@@ -1,4 +1,4 @@
-//! What the log does to the files it has open, so that a test can make it fail.
+//! What a store does to the files it has open, so that a test can make it fail.
 
 use std::{fmt, io, os::unix::fs::FileExt as _, path::Path, sync::Arc};
 
@@ -29,22 +29,22 @@ impl Disk {
         Self { fault: Some(Arc::new(fault)) }
     }
 
-    pub(super) fn write_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    pub(crate) fn write_at(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         self.begin(Operation::Write { file, bytes, at })?;
         file.write_all_at(bytes, at)
     }
 
-    pub(super) fn cut(&self, file: &File, length: u64) -> io::Result<()> {
+    pub(crate) fn cut(&self, file: &File, length: u64) -> io::Result<()> {
         self.begin(Operation::Cut)?;
         file.set_len(length)
     }
 
-    pub(super) fn sync(&self, file: &File) -> io::Result<()> {
+    pub(crate) fn sync(&self, file: &File) -> io::Result<()> {
         self.begin(Operation::Sync { file })?;
         file.sync_data()
     }
 
-    pub(super) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+    pub(crate) fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.begin(Operation::SyncDir)?;
         fs::sync_dir(dir)
     }

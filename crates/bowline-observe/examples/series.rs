@@ -1,0 +1,164 @@
+//! Measures the series store on this machine: a scrape pattern in, a range out, a restart.
+//!
+//! Arguments: series (10 000), scrapes of each (1440, two hours of them every 5 s). Prints JSON.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement fails loudly and prints what it found")]
+
+use bowline_observe::{
+    labels::{Labels, Matcher},
+    series::{SeriesRef, SeriesStore, Settings},
+    source::Source as _,
+};
+use bowline_runtime::{
+    rand, task,
+    time::{self, Instant},
+};
+
+/// How many series one target has.
+const TARGET_SERIES: usize = 500;
+const INTERVAL_MS: i64 = 5000;
+/// How many series the range has at most.
+const RANGE_SERIES: usize = 1000;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let mut next = |default| arguments.next().map_or(default, |text| text.parse().unwrap());
+    let (series, scrapes): (usize, usize) = (next(10_000), next(1440));
+    task::shared_runtime(2).unwrap().block_on(measure(series.div_ceil(TARGET_SERIES), scrapes));
+}
+
+async fn measure(targets: usize, scrapes: usize) {
+    rand::seed(1);
+    let dir = tempfile::tempdir().unwrap();
+    let store = SeriesStore::open(Settings::new(dir.path())).unwrap();
+    let mut targets: Vec<_> = (0..targets).map(|number| Target::new(&store, number)).collect();
+    let now_ms = i64::try_from(time::unix_millis_now()).unwrap();
+    let from_ms = now_ms - i64::try_from(scrapes).unwrap() * INTERVAL_MS;
+    let mut appending = time::Duration::ZERO;
+    let begun = time::now();
+    for scrape in 0..scrapes {
+        for target in &mut targets {
+            let at_ms = target.scrape(from_ms + i64::try_from(scrape).unwrap() * INTERVAL_MS);
+            appending += append(&store, at_ms, &target.samples).await;
+        }
+    }
+    store.flush().await.unwrap();
+    let elapsed = begun.elapsed();
+    let samples = count(targets.len() * TARGET_SERIES * scrapes);
+    let head_bytes = store.bytes_on_disk();
+    let (range_seconds, range_samples) = range(&store, from_ms, now_ms);
+    let (hour_seconds, hour_samples) = range(&store, now_ms - 3_600_000, now_ms);
+    store.close().await;
+    let begun = time::now();
+    let store = SeriesStore::open(Settings::new(dir.path())).unwrap();
+    let restart = begun.elapsed().as_secs_f64();
+    let (cold_seconds, cold_samples) = range(&store, from_ms, now_ms);
+    assert_eq!(cold_samples, range_samples, "a restart changes nothing");
+    println!(
+        "{{\"series\":{},\"samples\":{samples},\"samples_per_second_appending\":{:.0},\"samples_per_second\":{:.0},\
+         \"bytes_on_disk\":{head_bytes},\"bytes_per_sample\":{:.3},\
+         \"range_samples\":{range_samples},\"range_seconds\":{range_seconds:.4},\"range_cold_seconds\":{cold_seconds:.4},\
+         \"hour_samples\":{hour_samples},\"hour_seconds\":{hour_seconds:.4},\"restart_seconds\":{restart:.3}}}",
+        targets.len() * TARGET_SERIES,
+        samples / appending.as_secs_f64(),
+        samples / elapsed.as_secs_f64(),
+        count(usize::try_from(head_bytes).unwrap()) / samples,
+    );
+    store.close().await;
+}
+
+/// Appends, and lets the writer do its work when it says that too much waits.
+async fn append(store: &SeriesStore, at_ms: i64, samples: &[(SeriesRef, f64)]) -> time::Duration {
+    let begun: Instant = time::now();
+    let mut appended = store.append(at_ms, samples);
+    let took = begun.elapsed();
+    while appended.refused > 0 {
+        store.flush().await.unwrap();
+        appended = store.append(at_ms, samples);
+    }
+    assert_eq!(appended.kept, samples.len());
+    took
+}
+
+fn range(store: &SeriesStore, from_ms: i64, to_ms: i64) -> (f64, usize) {
+    let targets = (0..RANGE_SERIES / TARGET_SERIES).map(|number| number.to_string()).collect::<Vec<_>>().join("|");
+    let matchers = [Matcher::regex("instance", &format!("service-({targets})")).unwrap()];
+    let begun = time::now();
+    let series = store.select(&matchers, from_ms, to_ms, 50_000_000).unwrap();
+    (begun.elapsed().as_secs_f64(), series.iter().map(|series| series.samples.len()).sum())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "is printed with three digits")]
+fn count(count: usize) -> f64 {
+    count as f64
+}
+
+/// What is scraped: mostly histograms that hardly move, some counters and gauges.
+struct Target {
+    phase_ms: i64,
+    samples: Vec<(SeriesRef, f64)>,
+    kinds: Vec<Kind>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Never changes.
+    Constant,
+    /// Grows by a few, now and then.
+    Rare,
+    /// Grows by about so many at each scrape.
+    Counter(usize),
+    /// A sum of seconds, counted in microseconds.
+    Seconds,
+    /// Goes up and down in whole numbers.
+    Gauge,
+    /// Anything, with all its digits.
+    Float,
+}
+
+impl Target {
+    fn new(store: &SeriesStore, number: usize) -> Self {
+        let phase_ms = i64::try_from(rand::below(5000)).unwrap();
+        let mut target = Self { phase_ms, samples: Vec::new(), kinds: Vec::new() };
+        for at in 0..TARGET_SERIES {
+            // Of twenty series one is a float, one a sum, two are gauges; half of the rest stands still.
+            let (name, kind) = match at % 20 {
+                0 => ("process_cpu_load", Kind::Float),
+                1 => ("bowline_request_duration_seconds_sum", Kind::Seconds),
+                2 | 3 => ("process_open_connections", Kind::Gauge),
+                4..=7 => ("bowline_requests_total", Kind::Counter(50 * (at % 7 + 1))),
+                8..=11 => ("bowline_request_duration_seconds_bucket", Kind::Rare),
+                _ => ("bowline_request_duration_seconds_count", Kind::Constant),
+            };
+            let labels = Labels::new([
+                ("__name__", name.to_owned()),
+                ("instance", format!("service-{number}")),
+                ("job", format!("service-{}", number % 10)),
+                ("reporter", "server".to_owned()),
+                ("route", format!("/v1/things/{}", at % 50)),
+                ("code", format!("{}", 200 + at / 50)),
+                ("le", format!("0.{at}")),
+            ]);
+            target.samples.push((store.intern(&labels).unwrap(), count(rand::below(1000))));
+            target.kinds.push(kind);
+        }
+        target
+    }
+
+    /// The next values; gives their time.
+    fn scrape(&mut self, at_ms: i64) -> i64 {
+        for ((_, value), kind) in self.samples.iter_mut().zip(&self.kinds) {
+            match kind {
+                Kind::Constant => {}
+                Kind::Rare if rand::below(20) > 0 => {}
+                Kind::Rare => *value += count(1 + rand::below(3)),
+                Kind::Counter(rate) => *value += count(rate - rate / 8 + rand::below(rate / 4 + 1)),
+                Kind::Seconds => *value = ((*value * 1e6).round() + count(rand::below(400_000))) / 1e6,
+                Kind::Gauge => *value = (*value + count(rand::below(7)) - 3.0).max(0.0),
+                Kind::Float => *value = rand::unit(),
+            }
+        }
+        // Timers are late by a millisecond or two.
+        at_ms + self.phase_ms + i64::try_from(rand::below(3)).unwrap()
+    }
+}
