@@ -184,7 +184,7 @@ impl Matcher {
 }
 
 /// The expression over a whole value; `.` is any character, as in Prometheus since its version 3.
-fn anchored(expression: &str) -> Result<Regex, InvalidRegex> {
+pub(crate) fn anchored(expression: &str) -> Result<Regex, InvalidRegex> {
     let built = regex::RegexBuilder::new(&format!("^(?s:{expression})$")).size_limit(REGEX_BYTES_MAX).build();
     built.map_err(|error| InvalidRegex { expression: expression.to_owned(), rule: error.to_string() })
 }

@@ -5,8 +5,6 @@
 //! `histogram_count`, `histogram_sum`, …); so are the experimental functions and modifiers (`limitk`,
 //! `limit_ratio`, `info`, `fill`, `anchored`, arithmetic of durations).
 
-#![expect(dead_code, reason = "only selectors are evaluated yet")]
-
 mod engine;
 mod error;
 mod eval;
@@ -16,4 +14,4 @@ mod parse;
 pub use engine::{Cancel, Engine, LOOKBACK, SAMPLES_MAX, SERIES_MAX, STEPS_MAX, SUBQUERY_STEP, TIMEOUT, Value};
 pub use error::{Error, ParseError, Position};
 pub use expr::{Expr, Kind};
-pub use parse::{DEPTH_MAX, TEXT_BYTES_MAX, parse};
+pub use parse::{DEPTH_MAX, REGEXES_MAX, TEXT_BYTES_MAX, parse};

@@ -4,6 +4,7 @@ mod bounds;
 mod durations;
 mod function;
 mod lower;
+mod mistake;
 mod tokens;
 
 use crate::promql::{
@@ -11,7 +12,7 @@ use crate::promql::{
     expr::Expr,
 };
 
-pub use bounds::{DEPTH_MAX, TEXT_BYTES_MAX};
+pub use bounds::{DEPTH_MAX, REGEXES_MAX, TEXT_BYTES_MAX};
 
 /// The expression that a text of at most [`TEXT_BYTES_MAX`] bytes is.
 ///
@@ -21,9 +22,9 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
     bounds::check_size(text)?;
     let tokens = tokens::scan(text);
     bounds::check_depth(text, &tokens)?;
+    bounds::check_regexes(text, &tokens)?;
     durations::check(text, &tokens)?;
-    let parsed = promql_parser::parser::parse(text)
-        .map_err(|message| ParseError { position: Position::of(text, 0), message })?;
+    let parsed = promql_parser::parser::parse(text).map_err(|message| mistake::find(text, &tokens, message))?;
     match lower::lower(&parsed) {
         Ok(root) => Ok(Expr { root, text: text.into() }),
         Err(lower::Refused { word, message }) => {

@@ -4,6 +4,7 @@
 
 mod bounds;
 mod crash;
+mod promql;
 mod search;
 mod series;
 

@@ -113,11 +113,18 @@ pub(super) fn without_name(labels: &Labels) -> Labels {
     if labels.name().is_none() { labels.clone() } else { labels.filtered(|name| name != NAME) }
 }
 
+/// One value a step.
+#[derive(Debug)]
+pub(super) struct Scalars {
+    pub(super) values: Vec<f64>,
+    /// What they take of the budget.
+    pub(super) charge: Charge,
+}
+
 /// What a part of an expression gives.
 #[derive(Debug)]
 pub(super) enum Data {
-    /// One value a step.
-    Scalar(Vec<f64>),
+    Scalar(Scalars),
     Text(Arc<str>),
     Vector(Vector),
 }
@@ -144,7 +151,7 @@ impl Budget {
             return Err(Error::TooManySamples { samples_max: self.samples_max });
         }
         self.held.set(self.held.get() + samples);
-        Ok(Charge { held: Rc::clone(&self.held), samples })
+        Ok(Charge { held: Rc::clone(&self.held), samples, samples_max: self.samples_max })
     }
 }
 
@@ -153,6 +160,20 @@ impl Budget {
 pub(super) struct Charge {
     held: Rc<Cell<usize>>,
     samples: usize,
+    samples_max: usize,
+}
+
+impl Charge {
+    /// Takes more.
+    pub(super) fn grow(&mut self, samples: usize) -> Result<(), Error> {
+        let held = self.held.get().saturating_add(samples);
+        if held > self.samples_max {
+            return Err(Error::TooManySamples { samples_max: self.samples_max });
+        }
+        self.held.set(held);
+        self.samples += samples;
+        Ok(())
+    }
 }
 
 impl Drop for Charge {

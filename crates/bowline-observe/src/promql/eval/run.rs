@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use bowline_runtime::time::{self, Instant};
 
-use super::data::{Budget, Charge, Grid, Vector};
+use super::data::{Budget, Charge, Grid, Scalars, Vector};
 use crate::{
     labels::Matcher,
     promql::{
@@ -102,6 +102,12 @@ impl<'a> Run<'a> {
 
     pub(super) fn charge(&self, samples: usize) -> Result<Charge, Error> {
         self.budget.charge(samples)
+    }
+
+    /// A value a step.
+    pub(super) fn scalars(&self, grid: Grid, values: impl Iterator<Item = f64>) -> Result<Scalars, Error> {
+        let charge = self.charge(grid.count)?;
+        Ok(Scalars { values: values.take(grid.count).collect(), charge })
     }
 
     /// Room for so many columns.

@@ -1,7 +1,7 @@
 //! The values of selectors.
 
 use super::{
-    data::{ABSENT, Column, Grid, Vector},
+    data::{ABSENT, Charge, Column, Grid, Vector},
     run::{Reads, Run},
 };
 use crate::{
@@ -52,4 +52,21 @@ fn newest(series: &Series, grid: Grid, reads: Reads, lookback_ms: i64, value: fn
         fresh.map_or(ABSENT, value)
     };
     grid.times().map(at_step).collect()
+}
+
+/// All samples of each series that a range needs at any step, the stale ones left out.
+pub(super) fn ranges(
+    run: &Run<'_>,
+    grid: Grid,
+    selector: &Selector,
+    range_ms: i64,
+) -> Result<(Vec<Series>, Charge), Error> {
+    let reads = run.reads(selector.shift);
+    let from_ms = reads.at(grid.start_ms).saturating_sub(range_ms).saturating_add(1);
+    let (mut series, charge) = run.select(&selector.matchers, from_ms, reads.at(grid.last_ms()))?;
+    for series in &mut series {
+        run.worked(series.samples.len())?;
+        series.samples.retain(|sample| !is_stale(sample.value));
+    }
+    Ok((series, charge))
 }

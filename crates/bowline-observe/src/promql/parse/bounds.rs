@@ -10,6 +10,17 @@ pub const TEXT_BYTES_MAX: usize = 16 * 1024;
 /// How deep an expression is at most: brackets, signs before operands, and operators of one level all count.
 pub const DEPTH_MAX: usize = 100;
 
+/// How many regular expressions an expression has at most: each takes time to compile.
+pub const REGEXES_MAX: usize = 100;
+
+/// Bounds what has to be compiled.
+pub(super) fn check_regexes(text: &str, tokens: &[Token]) -> Result<(), ParseError> {
+    let is_regex = |token: &&Token| token.is_sign(text, "=~") || token.is_sign(text, "!~");
+    let Some(token) = tokens.iter().filter(is_regex).nth(REGEXES_MAX) else { return Ok(()) };
+    let message = format!("the expression has more than {REGEXES_MAX} regular expressions");
+    Err(ParseError { position: Position::of(text, token.start), message })
+}
+
 pub(super) fn check_size(text: &str) -> Result<(), ParseError> {
     if text.len() <= TEXT_BYTES_MAX {
         return Ok(());
