@@ -4,10 +4,12 @@
 //! - [`series`]: the series store, which keeps samples compressed, under a hard cap of bytes, too.
 //! - [`labels`] and [`source`]: the vocabulary of metrics, which everything below shares.
 //! - [`promql`]: Prometheus' query language over a [`source`].
+//! - [`scrape`]: asks every target for its metrics, and puts them where they are kept.
 
 mod files;
 pub mod labels;
 pub mod promql;
 pub mod series;
+pub mod scrape;
 pub mod source;
 pub mod traces;

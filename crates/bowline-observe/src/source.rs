@@ -30,6 +30,23 @@ pub struct Series {
     pub samples: Vec<Sample>,
 }
 
+/// A series of one opening of a store, by which samples are appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesRef(pub u64);
+
+/// What became of samples that were appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Appended {
+    /// Those that are kept.
+    pub kept: usize,
+    /// Those that are older than what is known of their series.
+    pub out_of_order: usize,
+    /// Those whose series has another sample of that time.
+    pub duplicate: usize,
+    /// Those whose series is not known, or no more: intern it again.
+    pub unknown: usize,
+}
+
 /// Where queries read: the series store, or what a test made up.
 ///
 /// Everything blocks.
