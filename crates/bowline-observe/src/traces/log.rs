@@ -24,7 +24,7 @@ use bowline_runtime::fs::{self, File, OpenOptions};
 pub(crate) use disk::Disk;
 #[cfg(test)]
 pub(crate) use disk::Operation;
-pub(crate) use frame::read_record;
+pub(crate) use frame::{ReadFailure, read_record};
 
 use crate::traces::{Error, Settings, metrics::Metrics};
 use frame::{FRAME_BYTES, HEAD_BYTES, RECORD_BYTES_MAX};

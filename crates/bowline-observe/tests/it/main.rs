@@ -4,7 +4,10 @@
 
 mod bounds;
 mod crash;
+mod hour;
 mod search;
+mod shop;
+mod tap;
 
 use std::{
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
@@ -12,7 +15,7 @@ use std::{
 };
 
 use bowline_observe::traces::{BYTES_MAX_MIN, Query, Settings, TraceStore};
-use bowline_runtime::{fs, metric::Registry};
+use bowline_runtime::{fs, metric::Registry, rand};
 use bowline_telemetry::{SpanData, SpanId, SpanKind, Status, TraceId};
 
 fn settings(dir: &Path) -> Settings {
@@ -44,6 +47,11 @@ fn span(trace: u128, id: u64) -> SpanData {
         events: vec![],
         links: vec![],
     }
+}
+
+/// A text that is neither kept once nor compressed well.
+fn random_text(length: usize) -> String {
+    (0..length).map(|_| char::from(b'!' + u8::try_from(rand::below(94)).unwrap())).collect()
 }
 
 /// A metric's value on the page.
@@ -153,7 +161,7 @@ async fn everybody_reads_his_own_writes_while_old_segments_go() {
         bowline_runtime::task::spawn(async move {
             for round in 1..=60 {
                 let trace = writer * 1000 + round;
-                let text = format!("{trace}").repeat(700);
+                let text = random_text(3000);
                 let large = |id| SpanData {
                     attributes: vec![("text".into(), format!("{id}{text}").into())],
                     ..span(trace, id)
