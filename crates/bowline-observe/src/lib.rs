@@ -9,7 +9,7 @@
 mod files;
 pub mod labels;
 pub mod promql;
-pub mod series;
 pub mod scrape;
+pub mod series;
 pub mod source;
 pub mod traces;

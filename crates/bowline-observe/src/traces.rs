@@ -2,6 +2,7 @@
 //! them in memory. [`waterfall`] lays the spans of one trace out for people.
 
 mod codec;
+mod cursor;
 mod error;
 mod index;
 mod log;
@@ -9,11 +10,14 @@ mod metrics;
 mod query;
 mod settings;
 mod store;
+mod tap;
 mod writer;
 
 pub mod waterfall;
 
+pub use cursor::{Cursor, InvalidCursor};
 pub use error::Error;
-pub use query::{Found, LIMIT_DEFAULT, LIMIT_MAX, Query, TraceSummary};
+pub use query::{Found, InvalidStatus, LIMIT_DEFAULT, LIMIT_MAX, Query, SpanStatus, TraceSummary};
 pub use settings::{BYTES_MAX_MIN, Settings};
 pub use store::TraceStore;
+pub use tap::Tap;

@@ -13,7 +13,7 @@ use std::{
 use bowline_runtime::fs::File;
 use bowline_telemetry::TraceId;
 
-use crate::traces::{Query, TraceSummary, codec::Head, log::Place};
+use crate::traces::{Query, SpanStatus, TraceSummary, codec::Head, log::Place};
 use operations::{OperationId, Operations};
 
 /// The most spans that are kept of one trace.
@@ -25,15 +25,17 @@ const PART_OPERATIONS_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Index {
     traces: HashMap<TraceId, Trace>,
-    /// By begin, oldest first.
+    /// Oldest first.
     order: BTreeSet<Key>,
     segments: BTreeMap<u32, Segment>,
     operations: Operations,
     traces_max: usize,
 }
 
-/// A place in the order of traces: when it began (not after it was written, whatever the reporter's
-/// clock said), and which.
+/// A place in the order of traces: when the first span that came began (not after it was written,
+/// whatever the reporter's clock said), and which.
+///
+/// It stays while the trace does, so that a [cursor](crate::traces::Cursor) stays true.
 pub(crate) type Key = (u64, TraceId);
 
 /// A trace that may match.
@@ -75,13 +77,16 @@ struct Part {
     operations: Vec<OperationId>,
     /// Whether there are operations that are not in `operations`.
     has_more_operations: bool,
-    has_error: bool,
+    statuses: Statuses,
     first: First,
     span_count: usize,
-    at: u64,
     start: u64,
     end: u64,
 }
+
+/// How spans ended, as a set.
+#[derive(Debug, Clone, Copy, Default)]
+struct Statuses(u8);
 
 /// The span that names the trace: the one without a parent, else the earliest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,17 +144,12 @@ impl Index {
             self.order.insert((at, head.trace_id));
             Trace { at, parts: Vec::with_capacity(1) }
         });
-        if at < trace.at {
-            self.order.remove(&(trace.at, head.trace_id));
-            self.order.insert((at, head.trace_id));
-            trace.at = at;
-        }
         if trace.parts.last().is_none_or(|part| part.segment != place.segment) {
             trace.parts.push(Part::new(place.segment));
             segment.traces.push(head.trace_id);
         }
         let part = trace.parts.last_mut().expect("a part was just added or was there");
-        part.add(place.offset, at, head, &mut self.operations);
+        part.add(place.offset, head, &mut self.operations);
     }
 
     /// Forgets what a segment holds.
@@ -157,7 +157,6 @@ impl Index {
         let Some(Segment { traces, file: _ }) = self.segments.remove(&segment) else { return };
         for trace_id in traces {
             let Some(trace) = self.traces.get_mut(&trace_id) else { continue };
-            let old = (trace.at, trace_id);
             trace.parts.retain(|part| {
                 let is_kept = part.segment != segment;
                 if !is_kept {
@@ -165,17 +164,9 @@ impl Index {
                 }
                 is_kept
             });
-            match trace.parts.iter().map(|part| part.at).min() {
-                Some(at) if at == trace.at => {}
-                Some(at) => {
-                    trace.at = at;
-                    self.order.remove(&old);
-                    self.order.insert((at, trace_id));
-                }
-                None => {
-                    self.order.remove(&old);
-                    self.traces.remove(&trace_id);
-                }
+            if trace.parts.is_empty() {
+                self.order.remove(&(trace.at, trace_id));
+                self.traces.remove(&trace_id);
             }
         }
     }
@@ -199,6 +190,16 @@ impl Index {
             Some(Candidate { key: *key, summary: self.summary(key.1, trace), is_unsure })
         });
         candidates.take(count).collect()
+    }
+
+    /// Whether there are traces behind that place.
+    pub(crate) fn has_older(&self, than: Key) -> bool {
+        self.order.range(..than).next_back().is_some()
+    }
+
+    /// The place, with the file to read it from.
+    pub(crate) fn location(&self, place: Place) -> Option<Location> {
+        self.segments.get(&place.segment).map(|segment| Location { file: Arc::clone(&segment.file), place })
     }
 
     fn locations(&self, trace: &Trace) -> Vec<Location> {
@@ -241,21 +242,35 @@ impl Trace {
     }
 
     fn has_error(&self) -> bool {
-        self.parts.iter().any(|part| part.has_error)
+        self.has_status(SpanStatus::Error)
+    }
+
+    fn has_status(&self, status: SpanStatus) -> bool {
+        self.parts.iter().any(|part| part.statuses.contains(status))
+    }
+
+    /// Whether the trace as a whole is as wanted.
+    fn is_whole_matching(&self, query: &Query) -> bool {
+        let (start, duration) = self.extent();
+        query.has_error.is_none_or(|wanted| wanted == self.has_error())
+            && query.min_duration.is_none_or(|min| u128::from(duration) >= min.as_nanos())
+            && query.max_duration.is_none_or(|max| u128::from(duration) <= max.as_nanos())
+            && query.since_unix_nanos.is_none_or(|since| start >= since)
+            && query.until_unix_nanos.is_none_or(|until| start < until)
     }
 
     /// `None` when it does not match, else whether its spans must be read to know.
     fn may_match(&self, query: &Query, wanted: Option<&[bool]>) -> Option<bool> {
-        if query.has_error.is_some_and(|wanted| wanted != self.has_error())
-            || query.min_duration.is_some_and(|min| u128::from(self.extent().1) < min.as_nanos())
-        {
+        if !self.is_whole_matching(query) || query.status.is_some_and(|status| !self.has_status(status)) {
             return None;
         }
         let is_wanted = |id: &OperationId| wanted.is_none_or(|wanted| wanted[id.index()]);
         let is_noted = self.parts.iter().any(|part| part.operations.iter().any(is_wanted));
         let has_more = self.parts.iter().any(|part| part.has_more_operations);
         if is_noted || has_more || wanted.is_none() {
-            Some(!query.attributes.is_empty() || (wanted.is_some() && !is_noted))
+            // That one span has all of it is not noted.
+            let is_joint = wanted.is_some() && query.status.is_some();
+            Some(!query.attributes.is_empty() || is_joint || (wanted.is_some() && !is_noted))
         } else {
             None
         }
@@ -269,22 +284,20 @@ impl Part {
             records: Vec::with_capacity(1),
             operations: Vec::with_capacity(4),
             has_more_operations: false,
-            has_error: false,
+            statuses: Statuses::default(),
             first: First { is_child: true, start: u64::MAX, operation: None },
             span_count: 0,
-            at: u64::MAX,
             start: u64::MAX,
             end: 0,
         }
     }
 
-    fn add(&mut self, offset: u32, at: u64, head: &Head<'_>, operations: &mut Operations) {
+    fn add(&mut self, offset: u32, head: &Head<'_>, operations: &mut Operations) {
         if self.records.last() != Some(&offset) {
             self.records.push(offset);
         }
         self.span_count += 1;
-        self.has_error |= head.is_error;
-        self.at = self.at.min(at);
+        self.statuses.insert(head.status);
         self.start = self.start.min(head.start_unix_nanos);
         self.end = self.end.max(head.start_unix_nanos.saturating_add(head.duration_nanos));
         let known = operations.find(head.service, head.name);
@@ -307,6 +320,16 @@ impl Part {
 
     fn release(&self, operations: &mut Operations) {
         self.operations.iter().copied().chain(self.first.operation).for_each(|id| operations.release(id));
+    }
+}
+
+impl Statuses {
+    fn insert(&mut self, status: SpanStatus) {
+        self.0 |= 1 << status as u8;
+    }
+
+    fn contains(self, status: SpanStatus) -> bool {
+        self.0 & 1 << status as u8 != 0
     }
 }
 

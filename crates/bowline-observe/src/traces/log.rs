@@ -20,7 +20,7 @@ use std::{
 
 use bowline_runtime::fs::{self, File, OpenOptions};
 
-pub(crate) use frame::read_record;
+pub(crate) use frame::{ReadFailure, read_record};
 
 use crate::{
     files::{self, Disk, LockFailure},

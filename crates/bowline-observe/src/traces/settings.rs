@@ -1,8 +1,10 @@
 //! The settings of the trace store.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bowline_runtime::metric;
+
+use crate::traces::Tap;
 
 /// The least cap on disk: sixteen segments of the least size.
 pub const BYTES_MAX_MIN: u64 = SEGMENTS * SEGMENT_BYTES_MIN;
@@ -30,6 +32,10 @@ pub struct Settings {
     pub flush_every: Duration,
     /// How long a few spans wait for others, to share one record. 100 ms.
     pub gather_for: Duration,
+    /// Sees every span that is taken, and at open those of the last [`replay`](Self::replay).
+    pub tap: Option<Arc<dyn Tap>>,
+    /// How far back spans of earlier runs are shown to the tap; at most the newest 500 000. 1 h.
+    pub replay: Duration,
     /// Where the store counts.
     pub metrics: metric::Registry,
 }
@@ -45,6 +51,8 @@ impl Settings {
             search_bytes_max: 256 * 1024 * 1024,
             flush_every: Duration::from_secs(1),
             gather_for: Duration::from_millis(100),
+            tap: None,
+            replay: Duration::from_hours(1),
             metrics: metric::Registry::default(),
         }
     }

@@ -22,7 +22,8 @@ use crate::files::Disk;
 use crate::traces::{
     BYTES_MAX_MIN, Error, Found, Query, Settings,
     metrics::Metrics,
-    writer::{SharedIndex, Writer},
+    tap,
+    writer::{Opened, SharedIndex, Writer},
 };
 use queue::{Queue, Work};
 
@@ -85,7 +86,7 @@ impl TraceStore {
             return Err(Error::CapTooSmall { bytes_max: settings.bytes_max });
         }
         let metrics = Arc::new(Metrics::new(&settings.metrics));
-        let (writer, index) = Writer::open(&settings, disk, &metrics)?;
+        let Opened { writer, index, recent } = Writer::open(&settings, disk, &metrics)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(settings.queue_bytes_max),
             index,
@@ -95,6 +96,10 @@ impl TraceStore {
             reads: Arc::new(Semaphore::new(READS_MAX)),
             metrics,
         });
+        if let Some(tap) = settings.tap.clone().filter(|_| !recent.is_empty()) {
+            let shared = Arc::clone(&shared);
+            drop(task::spawn_blocking(move || tap::replay(&*tap, &recent, || shared.queue.is_closed())));
+        }
         let (progress, seen) = watch::channel(Progress::default());
         task::spawn(run(Arc::clone(&shared), writer, settings, progress));
         Ok(Self(Arc::new(Handle { shared, progress: seen })))

@@ -7,16 +7,18 @@ use bowline_telemetry::SpanData;
 
 use crate::files::Disk;
 use crate::traces::{
-    Error, Settings, codec,
-    index::{Index, TRACE_SPANS_MAX},
+    Error, Settings,
+    codec::{Encoder, Head, Record},
+    index::{Index, Location, TRACE_SPANS_MAX},
     log::{Follower, Log, Place},
     metrics::Metrics,
+    tap::{Recent, Tap},
 };
 
-/// Of about how many bytes of names and values a record is made.
+/// Of about how many bytes of spans in memory a record is made at most: some thousand spans.
 ///
-/// Reading one span reads its whole record, so it is not larger.
-pub(crate) const RECORD_BYTES: usize = 128 * 1024;
+/// The more there are, the less each takes on the disk; but reading one span reads its whole record.
+pub(crate) const RECORD_BYTES: usize = 1024 * 1024;
 /// What a span counts for beside its texts.
 pub(crate) const SPAN_BYTES: usize = 256;
 
@@ -24,8 +26,19 @@ pub(crate) const SPAN_BYTES: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Writer {
     log: Log,
+    encoder: Encoder,
     index: SharedIndex,
+    tap: Option<Arc<dyn Tap>>,
     metrics: Arc<Metrics>,
+}
+
+/// What a folder held when it was opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) writer: Writer,
+    pub(crate) index: SharedIndex,
+    /// The newest records, for the tap.
+    pub(crate) recent: Vec<Location>,
 }
 
 /// The index, as writer and readers share it.
@@ -40,13 +53,18 @@ impl SharedIndex {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, place: Place, record: &[u8]) -> bool {
-        let Ok((written_at, heads)) = codec::heads(record) else { return false };
+    /// Takes in what was found at open; gives when it was written, none when it makes no sense.
+    pub(crate) fn found_at(&self, place: Place, record: &[u8]) -> Option<u64> {
+        let record = Record::unpack(record).ok()?;
+        self.add(place, record.written_at, &record.heads().ok()?);
+        Some(record.written_at)
+    }
+
+    fn add(&self, place: Place, written_at: u64, heads: &[Head<'_>]) {
         let mut index = self.lock();
-        let forgotten = index.add_record(place, written_at, &heads);
+        let forgotten = index.add_record(place, written_at, heads);
         self.metrics.traces_forgotten.add(forgotten as u64);
         self.metrics.traces.set(i64::try_from(index.len()).unwrap_or(i64::MAX));
-        true
     }
 }
 
@@ -56,7 +74,7 @@ impl Follower for SharedIndex {
     }
 
     fn found(&mut self, place: Place, record: &[u8]) -> bool {
-        self.add(place, record)
+        self.found_at(place, record).is_some()
     }
 
     fn deleting(&mut self, segment: u32) {
@@ -68,11 +86,17 @@ impl Follower for SharedIndex {
 
 impl Writer {
     /// Opens the folder and reads it.
-    pub(crate) fn open(settings: &Settings, disk: Disk, metrics: &Arc<Metrics>) -> Result<(Self, SharedIndex), Error> {
+    pub(crate) fn open(settings: &Settings, disk: Disk, metrics: &Arc<Metrics>) -> Result<Opened, Error> {
         let index = Arc::new(Mutex::new(Index::new(settings.traces_max)));
-        let mut index = SharedIndex { index, metrics: Arc::clone(metrics) };
-        let log = Log::open(settings, disk, Arc::clone(metrics), &mut index)?;
-        Ok((Self { log, index: index.clone(), metrics: Arc::clone(metrics) }, index))
+        let index = SharedIndex { index, metrics: Arc::clone(metrics) };
+        let now = time::unix_nanos(time::wall());
+        let back = u64::try_from(settings.replay.as_nanos()).unwrap_or(u64::MAX);
+        let since = settings.tap.is_some().then(|| now.saturating_sub(back));
+        let mut recent = Recent::new(index.clone(), since);
+        let log = Log::open(settings, disk, Arc::clone(metrics), &mut recent)?;
+        let tap = settings.tap.clone();
+        let writer = Self { log, encoder: Encoder::new(), index: index.clone(), tap, metrics: Arc::clone(metrics) };
+        Ok(Opened { writer, index, recent: recent.locations() })
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -92,6 +116,9 @@ impl Writer {
 
     /// Writes spans; what fails is dropped, counted and logged.
     pub(crate) fn write(&mut self, spans: &[SpanData]) {
+        if let Some(tap) = &self.tap {
+            tap.appended(spans);
+        }
         let mut rest = Rest { spans, metrics: Arc::clone(&self.metrics) };
         while !rest.spans.is_empty() {
             let (chunk, after) = rest.spans.split_at(chunk_length(rest.spans));
@@ -132,22 +159,22 @@ impl Writer {
         if spans.is_empty() {
             return;
         }
-        let record = codec::encode(spans, time::unix_nanos(time::wall()));
-        if record.len() > self.log.record_bytes_max() {
-            if spans.len() == 1 {
+        let written_at = time::unix_nanos(time::wall());
+        let record = self.encoder.encode(spans, written_at);
+        let Some(record) = record.filter(|record| record.len() <= self.log.record_bytes_max()) else {
+            if let [span] = spans {
                 self.metrics.dropped_too_large.increment();
-                tracing::warn!(bytes = record.len(), "a span is too large for the trace store");
+                tracing::warn!(bytes = span_bytes(span), "a span is too large for the trace store");
                 return;
             }
             let (left, right) = spans.split_at(spans.len() / 2);
             self.write_admitted(left);
             self.write_admitted(right);
             return;
-        }
+        };
         match self.log.append(&record, &mut self.index) {
             Ok(place) => {
-                let is_known = self.index.add(place, &record);
-                debug_assert!(is_known, "what was just encoded can be read");
+                self.index.add(place, written_at, &spans.iter().map(Head::of).collect::<Vec<_>>());
                 self.metrics.spans_written.add(spans.len() as u64);
             }
             Err(error) => {
@@ -173,7 +200,7 @@ impl Drop for Rest<'_> {
 
 /// About how much memory a span takes.
 pub(crate) fn span_bytes(span: &SpanData) -> usize {
-    SPAN_BYTES + span.text_bytes() + 64 * (span.attributes.len() + span.events.len())
+    SPAN_BYTES + span.text_bytes() + 64 * (span.attributes.len() + span.events.len() + span.links.len())
 }
 
 /// How many spans make the next record; at least one.

@@ -1,7 +1,6 @@
 //! What is bounded stays within its bounds, and says what it drops.
 
 use bowline_observe::traces::Error;
-use bowline_runtime::rand;
 
 use super::*;
 
@@ -21,9 +20,7 @@ async fn the_folder_never_exceeds_the_cap() {
     while metric(&metrics, "bowline_traces_segments_deleted_total") < 6 * 16 {
         let batch = (0..=rand::below(60)).map(|_| {
             last += 1;
-            let text: String =
-                (0..rand::below(2000)).map(|_| char::from(b'a' + u8::try_from(rand::below(26)).unwrap())).collect();
-            SpanData { attributes: vec![("text".into(), text.into())], ..span(last, 1) }
+            SpanData { attributes: vec![("text".into(), random_text(rand::below(2000)).into())], ..span(last, 1) }
         });
         store.append(batch.collect());
         store.flush().await.unwrap();
@@ -76,8 +73,8 @@ async fn a_span_larger_than_a_segment_is_dropped_and_counted() {
     let dir = tempfile::tempdir().unwrap();
     let metrics = Registry::default();
     let store = TraceStore::open(Settings { metrics: metrics.clone(), ..settings(dir.path()) }).unwrap();
-    let large = |size| SpanData { attributes: vec![("a".into(), "x".repeat(size).into())], ..span(2, 1) };
-    store.append(vec![span(1, 1), large(100_000), span(3, 1)]);
+    let large = |size| SpanData { attributes: vec![("a".into(), random_text(size).into())], ..span(2, 1) };
+    store.append(vec![span(1, 1), large(200_000), span(3, 1)]);
     store.flush().await.unwrap();
     assert_eq!(metric(&metrics, "bowline_traces_spans_dropped_total{reason=\"too_large\"}"), 1);
     assert_eq!(store.trace(trace_id(2)).await.unwrap(), None);
@@ -148,7 +145,5 @@ async fn a_disk_that_refuses_costs_spans_and_nothing_else() {
 }
 
 fn span_of_a_kilobyte(trace: u128, id: u64) -> SpanData {
-    // Of different characters each, as equal texts are kept once.
-    let text: String = (0..1000).map(|_| char::from(b'a' + u8::try_from(rand::below(26)).unwrap())).collect();
-    SpanData { attributes: vec![("text".into(), text.into())], ..span(trace, id) }
+    SpanData { attributes: vec![("text".into(), random_text(1000).into())], ..span(trace, id) }
 }

@@ -2,8 +2,6 @@
 
 use std::{collections::HashMap, fs, path::PathBuf};
 
-use bowline_runtime::rand;
-
 use super::*;
 
 const SEEDS: u64 = 30;
@@ -15,7 +13,7 @@ async fn filled(dir: &Path) -> HashMap<TraceId, Vec<SpanData>> {
     for batch in 0..12 {
         let spans: Vec<_> = (1..=40)
             .map(|number| {
-                let text = "x".repeat(rand::below(600));
+                let text = random_text(rand::below(600));
                 let mut span = span(number, batch + 1);
                 span.attributes.push(("text".into(), text.into()));
                 span
@@ -132,4 +130,55 @@ async fn damage_under_an_open_store_is_skipped_and_counted() {
     fs::write(path, bytes).unwrap();
     assert_eq!(store.trace(trace_id(1)).await.unwrap().unwrap(), [span(1, 1)]);
     assert_eq!(metric(&metrics, "bowline_traces_records_unreadable_total"), 1);
+}
+
+/// The folder that the child of the next test is to fill.
+const KILLED_DIR: &str = "BOWLINE_TEST_KILLED_DIR";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_killed_while_it_takes_spans_leaves_a_store_that_opens() {
+    if let Some(dir) = std::env::var_os(KILLED_DIR) {
+        return fill_until_killed(Path::new(&dir)).await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..3_u64 {
+        let this = std::env::current_exe().unwrap();
+        let name = "crash::a_process_killed_while_it_takes_spans_leaves_a_store_that_opens";
+        let mut child = std::process::Command::new(this)
+            .args(["--exact", name, "--nocapture"])
+            .env(KILLED_DIR, dir.path())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // The child says which trace can be read; then it is killed in the middle of the next ones.
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        let told = lines.filter_map(|line| line.unwrap().rsplit_once("kept ").and_then(|(_, id)| id.parse().ok()));
+        let kept: Vec<TraceId> = told.take(5 + usize::try_from(round).unwrap() * 7).collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let last = *kept.last().unwrap();
+        let store = open(dir.path());
+        let spans = store.trace(last).await.unwrap().expect("what could be read before is there after");
+        assert!(spans.len() >= shop::ORDER_SPANS, "round {round}: {}", spans.len());
+        let found = store.search(&Query { limit: 1000, ..Query::default() }).await.unwrap();
+        assert!(found.len() > 100, "round {round}");
+        for found in found {
+            let spans = store.trace(found.trace_id).await.unwrap().unwrap();
+            assert_eq!(spans.len(), found.span_count, "round {round}");
+        }
+        store.close().await;
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the parent reads it")]
+async fn fill_until_killed(dir: &Path) {
+    let store = open(dir);
+    loop {
+        let spans: Vec<_> = (0..100).flat_map(|at| shop::order(1_767_225_600_000_000_000 + at * 1_000_000)).collect();
+        let trace_id = spans[0].trace_id;
+        store.append(spans);
+        assert!(store.trace(trace_id).await.unwrap().is_some());
+        println!("kept {trace_id}");
+    }
 }

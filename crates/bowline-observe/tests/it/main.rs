@@ -4,9 +4,12 @@
 
 mod bounds;
 mod crash;
+mod hour;
 mod promql;
 mod search;
 mod series;
+mod shop;
+mod tap;
 
 use std::{
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
@@ -14,7 +17,7 @@ use std::{
 };
 
 use bowline_observe::traces::{BYTES_MAX_MIN, Query, Settings, TraceStore};
-use bowline_runtime::{fs, metric::Registry};
+use bowline_runtime::{fs, metric::Registry, rand};
 use bowline_telemetry::{SpanData, SpanId, SpanKind, Status, TraceId};
 
 fn settings(dir: &Path) -> Settings {
@@ -44,7 +47,13 @@ fn span(trace: u128, id: u64) -> SpanData {
         status: Status::Unset,
         attributes: vec![("trace".into(), trace.to_string().into()), ("id".into(), id.into())],
         events: vec![],
+        links: vec![],
     }
+}
+
+/// A text that is neither kept once nor compressed well.
+fn random_text(length: usize) -> String {
+    (0..length).map(|_| char::from(b'!' + u8::try_from(rand::below(94)).unwrap())).collect()
 }
 
 /// A metric's value on the page.
@@ -154,7 +163,7 @@ async fn everybody_reads_his_own_writes_while_old_segments_go() {
         bowline_runtime::task::spawn(async move {
             for round in 1..=60 {
                 let trace = writer * 1000 + round;
-                let text = format!("{trace}").repeat(700);
+                let text = random_text(3000);
                 let large = |id| SpanData {
                     attributes: vec![("text".into(), format!("{id}{text}").into())],
                     ..span(trace, id)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bowline_observe::traces::TraceSummary;
+use bowline_observe::traces::{SpanStatus, TraceSummary};
 
 use super::*;
 
@@ -46,6 +46,7 @@ async fn each_filter_finds_what_it_says() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     store.append(traces());
+    let ms = Duration::from_millis;
     let attribute = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
     let table: Vec<(Query, &[u128])> = vec![
         (Query::default(), &[3, 2, 1]),
@@ -60,10 +61,28 @@ async fn each_filter_finds_what_it_says() {
         (query(|q| (q.service, q.operation) = (Some("order".into()), Some("query".into()))), &[3]),
         (query(|q| q.min_duration = Some(Duration::from_millis(30))), &[3, 2]),
         (query(|q| q.min_duration = Some(Duration::from_secs(1))), &[]),
+        (query(|q| q.max_duration = Some(Duration::from_millis(30))), &[2, 1]),
+        (query(|q| (q.min_duration, q.max_duration) = (Some(ms(25)), Some(ms(30)))), &[2]),
+        (query(|q| q.since_unix_nanos = Some(2_000_000_001)), &[3, 2]),
+        (query(|q| q.since_unix_nanos = Some(2_000_000_002)), &[3]),
+        (query(|q| q.until_unix_nanos = Some(2_000_000_001)), &[1]),
+        (query(|q| (q.since_unix_nanos, q.until_unix_nanos) = (Some(2_000_000_000), Some(3_000_000_000))), &[2]),
+        (query(|q| q.status = Some(SpanStatus::Error)), &[2]),
+        (query(|q| q.status = Some(SpanStatus::Unset)), &[3, 2, 1]),
+        (query(|q| q.status = Some(SpanStatus::Ok)), &[]),
+        // The same span has both.
+        (query(|q| (q.service, q.status) = (Some("order".into()), Some(SpanStatus::Error))), &[2]),
+        (query(|q| (q.service, q.status) = (Some("gateway".into()), Some(SpanStatus::Error))), &[]),
         (query(|q| q.has_error = Some(true)), &[2]),
         (query(|q| q.has_error = Some(false)), &[3, 1]),
         (query(|q| q.attributes = attribute("http.response.status_code", "201")), &[1]),
         (query(|q| q.attributes = attribute("http.response.status_code", "20")), &[]),
+        (query(|q| q.attributes = attribute("http.response.status_code", "201.0")), &[1]),
+        (query(|q| q.attributes = attribute("http.response.status_code", "2.01e2")), &[1]),
+        (query(|q| q.attributes = attribute("share", "0.50")), &[3]),
+        (query(|q| q.attributes = attribute("service.name", "order")), &[3, 2, 1]),
+        (query(|q| q.attributes = [attribute("service.name", "order"), attribute("order", "o-1")].concat()), &[1]),
+        (query(|q| q.attributes = attribute("order", "O-1")), &[]),
         (query(|q| q.attributes = attribute("order", "o-1")), &[1]),
         (query(|q| q.attributes = attribute("cached", "false")), &[3]),
         (query(|q| q.attributes = attribute("share", "0.5")), &[3]),
@@ -122,6 +141,51 @@ async fn a_rare_attribute_is_found_among_many_traces() {
     let all = query(|q| (q.limit, q.attributes) = (usize::MAX, vec![("id".into(), "1".into())]));
     let found = numbers(&store.search(&all).await.unwrap());
     assert_eq!(found, (2000..3000).rev().collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_neither_repeat_nor_leave_out_whatever_comes_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = TraceStore::open(Settings { bytes_max: 16 * BYTES_MAX_MIN, ..settings(dir.path()) }).unwrap();
+    store.append((101..=200).map(|number| span(number, 2)).collect());
+    for attributes in [vec![], vec![("id".to_owned(), "2".to_owned())]] {
+        let mut page = query(|q| (q.limit, q.attributes) = (7, attributes));
+        let mut seen = Vec::new();
+        loop {
+            let found = store.search(&page).await.unwrap();
+            seen.extend(numbers(&found));
+            let Some(next) = found.next else { break };
+            page.cursor = Some(next.to_string().parse().unwrap());
+            // New traces, and spans that began long before the trace was first heard of.
+            let late = seen.iter().map(|number| SpanData { start_unix_nanos: 1, ..span(*number, 1) });
+            store.append(late.chain([span(1000 + seen.len() as u128, 2)]).collect());
+        }
+        seen.retain(|number| *number <= 200);
+        assert_eq!(seen, (101..=200).rev().collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_that_was_cut_goes_on_where_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = TraceStore::open(Settings { search_bytes_max: 1, ..settings(dir.path()) }).unwrap();
+    for number in 1..=20 {
+        store.append(vec![span(number, 1)]);
+        store.flush().await.unwrap();
+    }
+    let mut page = query(|q| q.attributes = vec![("id".into(), "1".into()), ("trace".into(), "3".into())]);
+    let mut pages = 0;
+    let found = loop {
+        let found = store.search(&page).await.unwrap();
+        pages += 1;
+        assert!(pages < 30 && (found.is_cut || !found.is_empty()));
+        page.cursor = found.next;
+        if !found.is_empty() {
+            break found;
+        }
+    };
+    assert_eq!(numbers(&found), [3]);
+    assert!(pages > 10, "{pages}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,93 +2,132 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use bowline_telemetry::{Event, Key, SpanData, SpanId, SpanKind, Status, TraceId, Value};
+use bowline_telemetry::{Event, Key, Link, SpanData, SpanId, SpanKind, Status, TraceId, Value};
 
-use crate::files::{Corrupt, Reader};
+use super::{BODY_BYTES_MAX, Head};
+use crate::{
+    files::{Corrupt, Reader},
+    traces::SpanStatus,
+};
 
-/// The fewest bytes of a span: its length and its shortest body.
-const SPAN_BYTES_MIN: usize = 17;
+/// The fewest bytes of a link.
+const LINK_BYTES_MIN: usize = 10;
 
-/// What the index needs of a span.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Head<'a> {
-    pub(crate) trace_id: TraceId,
-    pub(crate) service: &'a str,
-    pub(crate) name: &'a str,
-    pub(crate) start_unix_nanos: u64,
-    pub(crate) duration_nanos: u64,
-    pub(crate) is_root: bool,
-    pub(crate) is_error: bool,
+/// A record that was read and unpacked.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) written_at: u64,
+    traces: Vec<TraceId>,
+    spans: Vec<SpanId>,
+    body: Vec<u8>,
 }
 
-/// The time a record was written, and the heads of its spans in order.
-pub(crate) fn heads(record: &[u8]) -> Result<(u64, Vec<Head<'_>>), Corrupt> {
-    let mut heads = Vec::new();
-    let written_at = walk(record, |tables, trace_id, body| {
-        let head = tables.head(body)?;
-        heads.push(Head {
-            trace_id,
-            service: tables.text(head.service)?,
-            name: tables.text(head.name)?,
-            start_unix_nanos: head.start_unix_nanos,
-            duration_nanos: head.duration_nanos,
-            is_root: head.parent_span_id.is_none(),
-            is_error: head.message.is_some(),
-        });
-        Ok(())
-    })?;
-    Ok((written_at, heads))
-}
-
-/// The spans of the traces that are wanted, in order.
-pub(crate) fn decode(record: &[u8], is_wanted: impl Fn(TraceId) -> bool) -> Result<Vec<SpanData>, Corrupt> {
-    let mut spans = Vec::new();
-    let mut shared = Vec::new();
-    walk(record, |tables, trace_id, body| {
-        if is_wanted(trace_id) {
-            shared.resize(tables.texts.len(), None);
-            spans.push(tables.span(trace_id, body, &mut shared)?);
+impl Record {
+    /// Checks the head and unpacks the body.
+    pub(crate) fn unpack(bytes: &[u8]) -> Result<Self, Corrupt> {
+        let mut reader = Reader(bytes);
+        let written_at = reader.number()?;
+        let trace_count = reader.count(16)?;
+        let traces = (0..trace_count)
+            .map(|_| TraceId::new(u128::from_le_bytes(reader.array()?)).ok_or(Corrupt))
+            .collect::<Result<_, _>>()?;
+        let span_count = reader.count(8)?;
+        let spans = (0..span_count).map(|_| span_id(&mut reader)).collect::<Result<_, _>>()?;
+        let length = reader.index()?;
+        if length > BODY_BYTES_MAX {
+            return Err(Corrupt);
         }
-        Ok(())
-    })?;
-    Ok(spans)
+        let body = zstd::bulk::decompress(reader.0, length).map_err(|_| Corrupt)?;
+        if body.len() == length { Ok(Self { written_at, traces, spans, body }) } else { Err(Corrupt) }
+    }
+
+    /// What it takes in memory: the work of reading it.
+    pub(crate) fn bytes(&self) -> usize {
+        16 * self.traces.len() + 8 * self.spans.len() + self.body.len()
+    }
+
+    /// The heads of its spans, in order.
+    pub(crate) fn heads(&self) -> Result<Vec<Head<'_>>, Corrupt> {
+        let mut heads = Vec::with_capacity(self.spans.len());
+        self.walk(|tables, at, body| {
+            let head = tables.head(at, body)?;
+            heads.push(Head {
+                trace_id: head.trace_id,
+                service: tables.text(head.service)?,
+                name: tables.text(head.name)?,
+                start_unix_nanos: head.start_unix_nanos,
+                duration_nanos: head.duration_nanos,
+                is_root: head.parent_span_id.is_none(),
+                status: head.status,
+            });
+            Ok(())
+        })?;
+        Ok(heads)
+    }
+
+    /// The spans of the traces that are wanted, in order.
+    pub(crate) fn decode(&self, is_wanted: impl Fn(TraceId) -> bool) -> Result<Vec<SpanData>, Corrupt> {
+        let mut spans = Vec::new();
+        let mut shared = Vec::new();
+        self.walk(|tables, at, body| {
+            // The trace stands first.
+            let trace_id = tables.trace(body.clone().index()?)?;
+            if is_wanted(trace_id) {
+                shared.resize(tables.texts.len(), None);
+                spans.push(tables.span(at, body, &mut shared)?);
+            }
+            Ok(())
+        })?;
+        Ok(spans)
+    }
+
+    /// Whether all these are among its texts: a span with them can only be here if they are.
+    pub(crate) fn has_texts(&self, wanted: &[&str]) -> Result<bool, Corrupt> {
+        let mut is_there = vec![false; wanted.len()];
+        for text in texts(&mut Reader(&self.body))? {
+            for (wanted, is_there) in wanted.iter().zip(&mut is_there) {
+                *is_there |= *wanted == text;
+            }
+        }
+        Ok(is_there.into_iter().all(|is_there| is_there))
+    }
+
+    /// Shows each span's place in the record and its bytes.
+    fn walk<'a>(
+        &'a self,
+        mut visit: impl FnMut(&Tables<'a>, usize, &mut Reader<'a>) -> Result<(), Corrupt>,
+    ) -> Result<(), Corrupt> {
+        let mut reader = Reader(&self.body);
+        let texts = texts(&mut reader)?;
+        let tables = Tables { written_at: self.written_at, traces: &self.traces, spans: &self.spans, texts };
+        for at in 0..self.spans.len() {
+            let length = reader.index()?;
+            visit(&tables, at, &mut Reader(reader.slice(length)?))?;
+        }
+        if reader.0.is_empty() { Ok(()) } else { Err(Corrupt) }
+    }
 }
 
-/// Shows each span's trace and body; gives the time of writing.
-fn walk<'a>(
-    record: &'a [u8],
-    mut visit: impl FnMut(&Tables<'a>, TraceId, &mut Reader<'a>) -> Result<(), Corrupt>,
-) -> Result<u64, Corrupt> {
-    let mut reader = Reader(record);
-    let written_at = reader.number()?;
-    let trace_count = reader.count(16)?;
-    let traces = (0..trace_count)
-        .map(|_| TraceId::new(u128::from_le_bytes(reader.array()?)).ok_or(Corrupt))
-        .collect::<Result<Vec<_>, _>>()?;
-    let text_count = reader.count(1)?;
-    let texts = (0..text_count)
+fn texts<'a>(reader: &mut Reader<'a>) -> Result<Vec<&'a str>, Corrupt> {
+    let count = reader.count(1)?;
+    (0..count)
         .map(|_| {
             let length = reader.index()?;
             str::from_utf8(reader.slice(length)?).map_err(|_| Corrupt)
         })
-        .collect::<Result<Vec<_>, _>>()?;
-    let tables = Tables { written_at, texts };
-    for _ in 0..reader.count(SPAN_BYTES_MIN)? {
-        let length = reader.index()?;
-        let mut body = Reader(reader.slice(length)?);
-        let trace_id = *traces.get(body.index()?).ok_or(Corrupt)?;
-        visit(&tables, trace_id, &mut body)?;
-    }
-    if reader.0.is_empty() { Ok(written_at) } else { Err(Corrupt) }
+        .collect()
 }
 
 struct Tables<'a> {
     written_at: u64,
+    traces: &'a [TraceId],
+    spans: &'a [SpanId],
     texts: Vec<&'a str>,
 }
 
 /// A span's head, with texts still as indexes.
 struct RawHead {
+    trace_id: TraceId,
     kind: SpanKind,
     span_id: SpanId,
     parent_span_id: Option<SpanId>,
@@ -97,17 +136,23 @@ struct RawHead {
     name: usize,
     start_unix_nanos: u64,
     duration_nanos: u64,
-    is_ok: bool,
+    status: SpanStatus,
     /// There when it ended badly.
     message: Option<usize>,
+    has_links: bool,
 }
 
 impl<'a> Tables<'a> {
+    fn trace(&self, index: usize) -> Result<TraceId, Corrupt> {
+        self.traces.get(index).copied().ok_or(Corrupt)
+    }
+
     fn text(&self, index: usize) -> Result<&'a str, Corrupt> {
         self.texts.get(index).copied().ok_or(Corrupt)
     }
 
-    fn head(&self, body: &mut Reader<'a>) -> Result<RawHead, Corrupt> {
+    fn head(&self, at: usize, body: &mut Reader<'a>) -> Result<RawHead, Corrupt> {
+        let trace_id = self.trace(body.index()?)?;
         let flags = body.byte()?;
         let kind = match flags & 7 {
             0 => SpanKind::Internal,
@@ -117,40 +162,48 @@ impl<'a> Tables<'a> {
             4 => SpanKind::Consumer,
             _ => return Err(Corrupt),
         };
-        let status = flags >> 3 & 3;
-        if status == 3 || flags >> 6 != 0 {
-            return Err(Corrupt);
-        }
-        let span_id = span_id(body)?;
-        let parent_span_id = if flags & 1 << 5 == 0 { None } else { Some(self::span_id(body)?) };
+        let status = match flags >> 3 & 0b1_0011 {
+            0 => SpanStatus::Unset,
+            1 => SpanStatus::Ok,
+            2 => SpanStatus::Error,
+            // Or the bit that says nothing yet.
+            _ => return Err(Corrupt),
+        };
+        let parent_span_id = if flags & 1 << 5 == 0 { None } else { Some(self.parent(body)?) };
         let (service, instance, name) = (body.index()?, body.index()?, body.index()?);
         let start_unix_nanos = self.written_at.wrapping_sub(body.signed()?.cast_unsigned());
         let duration_nanos = body.number()?;
-        let message = if status == 2 { Some(body.index()?) } else { None };
+        let message = if status == SpanStatus::Error { Some(body.index()?) } else { None };
+        let has_links = flags & 1 << 6 != 0;
         Ok(RawHead {
+            trace_id,
             kind,
-            span_id,
+            span_id: *self.spans.get(at).ok_or(Corrupt)?,
             parent_span_id,
             service,
             instance,
             name,
             start_unix_nanos,
             duration_nanos,
-            is_ok: status == 1,
+            status,
             message,
+            has_links,
         })
     }
 
-    fn span(
-        &self,
-        trace_id: TraceId,
-        body: &mut Reader<'a>,
-        shared: &mut [Option<Arc<str>>],
-    ) -> Result<SpanData, Corrupt> {
-        let head = self.head(body)?;
+    /// A parent in the record, or one outside.
+    fn parent(&self, body: &mut Reader<'a>) -> Result<SpanId, Corrupt> {
+        match body.index()?.checked_sub(1) {
+            Some(at) => self.spans.get(at).copied().ok_or(Corrupt),
+            None => span_id(body),
+        }
+    }
+
+    fn span(&self, at: usize, body: &mut Reader<'a>, shared: &mut [Option<Arc<str>>]) -> Result<SpanData, Corrupt> {
+        let head = self.head(at, body)?;
         let status = match head.message {
             Some(message) => Status::Error(self.text(message)?.to_owned()),
-            None if head.is_ok => Status::Ok,
+            None if head.status == SpanStatus::Ok => Status::Ok,
             None => Status::Unset,
         };
         let attributes = self.attributes(body)?;
@@ -161,11 +214,12 @@ impl<'a> Tables<'a> {
                 Ok(Event { at_unix_nanos, name: self.key(body)?, attributes: self.attributes(body)? })
             })
             .collect::<Result<_, _>>()?;
+        let links = if head.has_links { self.links(body)? } else { Vec::new() };
         if !body.0.is_empty() {
             return Err(Corrupt);
         }
         Ok(SpanData {
-            trace_id,
+            trace_id: head.trace_id,
             span_id: head.span_id,
             parent_span_id: head.parent_span_id,
             service: self.shared(head.service, shared)?,
@@ -177,7 +231,17 @@ impl<'a> Tables<'a> {
             status,
             attributes,
             events,
+            links,
         })
+    }
+
+    fn links(&self, body: &mut Reader<'a>) -> Result<Vec<Link>, Corrupt> {
+        let count = body.count(LINK_BYTES_MIN)?;
+        let link = |_| {
+            let trace_id = self.trace(body.index()?)?;
+            Ok(Link { trace_id, span_id: span_id(body)?, attributes: self.attributes(body)? })
+        };
+        (0..count).map(link).collect()
     }
 
     /// A text that many spans of the record have.

@@ -1,6 +1,6 @@
 //! Tests of the encoding.
 
-use bowline_telemetry::{Event, Key, SpanData, SpanId, SpanKind, Status, TraceId, Value};
+use bowline_telemetry::{Event, Key, Link, SpanData, SpanId, SpanKind, Status, TraceId, Value};
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
@@ -30,6 +30,14 @@ fn event() -> impl Strategy<Value = Event> {
     })
 }
 
+fn link() -> impl Strategy<Value = Link> {
+    (1_u128..6, 1_u64.., attributes()).prop_map(|(trace, span, attributes)| Link {
+        trace_id: TraceId::new(trace).unwrap(),
+        span_id: SpanId::new(span).unwrap(),
+        attributes,
+    })
+}
+
 fn kind() -> impl Strategy<Value = SpanKind> {
     prop::sample::select(vec![
         SpanKind::Internal,
@@ -48,8 +56,8 @@ fn span() -> impl Strategy<Value = SpanData> {
     let ids = (1_u128..4, 1_u64.., prop::option::of(1_u64..));
     let names = (text(), text(), text());
     let times = (any::<u64>(), any::<u64>());
-    (ids, names, kind(), times, status(), attributes(), vec(event(), 0..3)).prop_map(
-        |(ids, names, kind, times, status, attributes, events)| SpanData {
+    (ids, names, kind(), times, status(), attributes(), vec(event(), 0..3), vec(link(), 0..3)).prop_map(
+        |(ids, names, kind, times, status, attributes, events, links)| SpanData {
             trace_id: TraceId::new(ids.0).unwrap(),
             span_id: SpanId::new(ids.1).unwrap(),
             parent_span_id: ids.2.and_then(SpanId::new),
@@ -62,34 +70,48 @@ fn span() -> impl Strategy<Value = SpanData> {
             status,
             attributes,
             events,
+            links,
         },
     )
+}
+
+fn encode(spans: &[SpanData], written_at: u64) -> Vec<u8> {
+    Encoder::new().encode(spans, written_at).unwrap()
+}
+
+fn decode(record: &[u8]) -> Result<Vec<SpanData>, Corrupt> {
+    Record::unpack(record)?.decode(|_| true)
+}
+
+fn heads(record: &[u8]) -> Result<usize, Corrupt> {
+    Ok(Record::unpack(record)?.heads()?.len())
 }
 
 proptest! {
     #[test]
     fn what_is_encoded_is_decoded(spans in vec(span(), 0..8), written_at: u64) {
-        let record = encode(&spans, written_at);
-        prop_assert_eq!(&decode(&record, |_| true).unwrap(), &spans);
-        let (at, heads) = heads(&record).unwrap();
-        prop_assert_eq!(at, written_at);
+        let record = Record::unpack(&encode(&spans, written_at)).unwrap();
+        prop_assert_eq!(&record.decode(|_| true).unwrap(), &spans);
+        let heads = record.heads().unwrap();
+        prop_assert_eq!(record.written_at, written_at);
         prop_assert_eq!(heads.len(), spans.len());
         for (head, span) in heads.iter().zip(&spans) {
             prop_assert_eq!((head.trace_id, head.service, head.name), (span.trace_id, &*span.service, &*span.name));
             prop_assert_eq!(head.start_unix_nanos, span.start_unix_nanos);
             prop_assert_eq!(head.duration_nanos, span.duration_nanos);
-            prop_assert_eq!((head.is_root, head.is_error), (span.parent_span_id.is_none(), span.is_error()));
+            prop_assert_eq!((head.is_root, head.status), (span.parent_span_id.is_none(), SpanStatus::of(&span.status)));
+            prop_assert!(record.has_texts(&[&span.service, &span.name]).unwrap());
         }
         for number in 1..4 {
             let wanted = TraceId::new(number).unwrap();
             let expect: Vec<_> = spans.iter().filter(|span| span.trace_id == wanted).cloned().collect();
-            prop_assert_eq!(decode(&record, |id| id == wanted).unwrap(), expect);
+            prop_assert_eq!(record.decode(|id| id == wanted).unwrap(), expect);
         }
     }
 
     #[test]
     fn no_bytes_panic(bytes in vec(any::<u8>(), 0..300)) {
-        prop_assert!(decode(&bytes, |_| true).is_err() || heads(&bytes).is_ok());
+        prop_assert!(decode(&bytes).is_err() || heads(&bytes).is_ok());
     }
 
     #[test]
@@ -97,9 +119,9 @@ proptest! {
         let mut record = encode(&spans, 7);
         let at = at.index(record.len());
         record[at] = byte;
-        prop_assert!(decode(&record, |_| true).is_err() || heads(&record).is_ok());
+        prop_assert!(decode(&record).is_err() || heads(&record).is_ok());
         record.truncate(length.index(record.len()));
-        prop_assert!(decode(&record, |_| true).is_err());
+        prop_assert!(decode(&record).is_err());
     }
 }
 
@@ -144,5 +166,6 @@ fn gateway_span(start_unix_nanos: u64) -> SpanData {
                 ("bowline.outcome".into(), "201".into()),
             ],
         }],
+        links: vec![],
     }
 }

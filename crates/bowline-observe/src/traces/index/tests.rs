@@ -10,7 +10,7 @@ fn head(trace: u64, service: &'static str, name: &'static str, start: u64) -> He
         start_unix_nanos: start,
         duration_nanos: 10,
         is_root: true,
-        is_error: false,
+        status: SpanStatus::Unset,
     }
 }
 
@@ -35,7 +35,7 @@ fn deleting_a_segment_takes_its_share_of_a_trace_away() {
     let mut index = index(10);
     let trace_id = TraceId::new(1).unwrap();
     add(&mut index, 1, 16, &[head(1, "gateway", "GET", 100), head(2, "gateway", "GET", 50)]);
-    add(&mut index, 2, 16, &[Head { is_root: false, is_error: true, ..head(1, "order", "work", 120) }]);
+    add(&mut index, 2, 16, &[Head { is_root: false, status: SpanStatus::Error, ..head(1, "order", "work", 120) }]);
     let whole = &index.candidates(&Query::default(), None, 10)[0].summary;
     assert_eq!((&*whole.root_service, &*whole.root_name), ("gateway", "GET"));
     assert_eq!((whole.start_unix_nanos, whole.duration_nanos, whole.span_count), (100, 30, 2));

@@ -187,7 +187,7 @@ fn another_version_is_refused_and_a_damaged_head_is_not_taken_for_one() {
     bytes[12..16].copy_from_slice(&check[..4]);
     std::fs::write(&path, &bytes).unwrap();
     let error = open(dir.path()).unwrap_err();
-    assert!(matches!(error, Error::Version { found: 9, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, Error::Version { found: 9, known: crate::traces::codec::VERSION, .. }), "{error:?}");
     assert!(error.to_string().contains("format version 9"));
     assert_eq!(fs::read(&path).unwrap(), bytes);
 }

@@ -104,6 +104,10 @@ impl Queue {
         appended
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
     /// Takes nothing more.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;

@@ -5,9 +5,10 @@ use std::collections::{HashSet, VecDeque};
 use bowline_telemetry::{SpanData, TraceId};
 
 use crate::traces::{
-    Found, LIMIT_MAX, Query, codec,
+    Cursor, Found, LIMIT_MAX, Query,
+    codec::Record,
     index::{Candidate, Key, Location},
-    log::{self, Place},
+    log::{self, Place, ReadFailure},
     metrics::Metrics,
     writer::{SharedIndex, span_bytes},
 };
@@ -35,8 +36,9 @@ pub(super) fn trace(index: &SharedIndex, metrics: &Metrics, trace_id: TraceId) -
 pub(super) fn search(index: &SharedIndex, metrics: &Metrics, query: &Query, bytes_max: u64) -> Found {
     let limit = query.limit.clamp(1, LIMIT_MAX);
     let mut found = Found::default();
-    let mut search = Search { index, query, records: Records::new(metrics), bytes_max, bytes_read: 0, reads: 0 };
-    let mut before: Option<Key> = None;
+    let texts = query.texts();
+    let mut search = Search { index, query, texts, records: Records::new(metrics), bytes_max, bytes_read: 0, reads: 0 };
+    let mut before: Option<Key> = query.cursor.map(Cursor::key);
     // Where the index alone decides, no more candidates are taken than are asked for.
     let count = if query.attributes.is_empty() { CANDIDATES.min(limit) } else { CANDIDATES };
     loop {
@@ -50,13 +52,14 @@ pub(super) fn search(index: &SharedIndex, metrics: &Metrics, query: &Query, byte
                     metrics.searches_cut.increment();
                     let Search { reads, bytes_read, .. } = search;
                     tracing::info!(reads, bytes_read, "a search of traces ended at its bound of work");
-                    return Found { is_cut: true, ..found };
+                    return Found { is_cut: true, next: before.map(Cursor::new), ..found };
                 }
                 continue;
             }
             found.traces.push(candidate.summary);
             if found.len() == limit {
-                return found;
+                let next = before.filter(|last| index.lock().has_older(*last)).map(Cursor::new);
+                return Found { next, ..found };
             }
         }
         if is_end {
@@ -69,6 +72,8 @@ pub(super) fn search(index: &SharedIndex, metrics: &Metrics, query: &Query, byte
 struct Search<'a> {
     index: &'a SharedIndex,
     query: &'a Query,
+    /// What a record with a matching span has.
+    texts: Vec<&'a str>,
     records: Records<'a>,
     bytes_max: u64,
     bytes_read: u64,
@@ -107,7 +112,7 @@ impl Search<'_> {
             if !batch.decoded.insert(location.place) {
                 continue;
             }
-            let (length, spans) = self.records.decode(&location, |id| batch.unsure.contains(&id));
+            let (length, spans) = self.records.decode(&location, &self.texts, |id| batch.unsure.contains(&id));
             self.bytes_read += length as u64;
             let matching = spans.iter().filter(|span| self.query.is_span_matching(span));
             batch.matching.extend(matching.map(|span| span.trace_id));
@@ -122,7 +127,7 @@ impl Search<'_> {
 
 /// Records read lately.
 struct Records<'a> {
-    cache: VecDeque<(Place, Vec<u8>)>,
+    cache: VecDeque<(Place, Record)>,
     metrics: &'a Metrics,
 }
 
@@ -136,7 +141,7 @@ impl<'a> Records<'a> {
         let mut spans = Vec::new();
         let mut bytes = 0;
         for location in locations {
-            let (_, more) = self.decode(location, |id| id == trace_id);
+            let (_, more) = self.decode(location, &[], |id| id == trace_id);
             bytes += more.iter().map(span_bytes).sum::<usize>();
             spans.extend(more);
             if bytes > TRACE_BYTES_MAX {
@@ -147,29 +152,41 @@ impl<'a> Records<'a> {
         spans
     }
 
-    /// A record's length and the wanted spans in it; none when it cannot be read.
-    fn decode(&mut self, location: &Location, is_wanted: impl Fn(TraceId) -> bool) -> (usize, Vec<SpanData>) {
+    /// A record's length, and the wanted spans in it if it has the texts; none when it cannot be read.
+    fn decode(
+        &mut self,
+        location: &Location,
+        texts: &[&str],
+        is_wanted: impl Fn(TraceId) -> bool,
+    ) -> (usize, Vec<SpanData>) {
         let Some(record) = self.get(location) else { return (0, Vec::new()) };
-        let length = record.len();
-        let spans = codec::decode(record, is_wanted).unwrap_or_else(|error| {
+        let length = record.bytes();
+        let read = match record.has_texts(texts) {
+            Ok(true) => record.decode(is_wanted),
+            Ok(false) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        };
+        let spans = read.unwrap_or_else(|error| {
             self.report(location, &error);
             Vec::new()
         });
         (length, spans)
     }
 
-    fn get(&mut self, location: &Location) -> Option<&[u8]> {
+    fn get(&mut self, location: &Location) -> Option<&Record> {
         let at = self.cache.iter().position(|(place, _)| *place == location.place);
         if let Some(at) = at {
-            return self.cache.get(at).map(|(_, record)| &**record);
+            return self.cache.get(at).map(|(_, record)| record);
         }
-        match log::read_record(&location.file, location.place.segment, location.place.offset) {
+        let read = log::read_record(&location.file, location.place.segment, location.place.offset);
+        let read = read.and_then(|record| Record::unpack(&record).map_err(|_| ReadFailure::Corrupt));
+        match read {
             Ok(record) => {
                 if self.cache.len() == RECORDS_CACHED {
                     self.cache.pop_front();
                 }
                 self.cache.push_back((location.place, record));
-                self.cache.back().map(|(_, record)| &**record)
+                self.cache.back().map(|(_, record)| record)
             }
             Err(error) => {
                 self.report(location, &error);

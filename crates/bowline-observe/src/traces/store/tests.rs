@@ -26,6 +26,7 @@ fn span(trace: u128) -> SpanData {
         status: Status::Unset,
         attributes: vec![],
         events: vec![],
+        links: vec![],
     }
 }
 
@@ -138,5 +139,8 @@ async fn four_searches_read_at_once_and_others_wait() {
     for search in searches.into_iter().skip(1) {
         assert_eq!(search.await.unwrap().unwrap().len(), 1);
     }
-    assert_eq!(running(), 0);
+    // The one that was given up may be the last.
+    while running() > 0 {
+        tokio::task::yield_now().await;
+    }
 }
