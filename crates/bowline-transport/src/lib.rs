@@ -22,6 +22,7 @@ pub mod server;
 mod socket;
 mod stream;
 mod tls;
+pub mod web;
 
 pub use aside::send_aside;
 pub use body::{Body, BoxError};
