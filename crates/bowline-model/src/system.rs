@@ -190,12 +190,22 @@ pub struct Check {
     pub every: Duration,
     /// The longest a check may take.
     pub timeout: Duration,
+    /// Successes in a row that make an instance healthy, 1 to 100.
+    pub healthy_after: u32,
+    /// Failures in a row that make a healthy instance unhealthy, 1 to 100.
+    pub unhealthy_after: u32,
 }
 
 impl Default for Check {
-    /// `/readyz`, every 2 s, within 500 ms.
+    /// `/readyz`, every 2 s, within 500 ms; one success is enough, and so are two failures.
     fn default() -> Self {
-        Self { http: "/readyz".to_owned(), every: Duration::from_secs(2), timeout: Duration::from_millis(500) }
+        Self {
+            http: "/readyz".to_owned(),
+            every: Duration::from_secs(2),
+            timeout: Duration::from_millis(500),
+            healthy_after: 1,
+            unhealthy_after: 2,
+        }
     }
 }
 

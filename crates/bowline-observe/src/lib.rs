@@ -3,12 +3,14 @@
 //! - [`traces`]: the trace store, which keeps spans under a hard cap of bytes and finds them again.
 //! - [`series`]: the series store, which keeps samples compressed, under a hard cap of bytes, too.
 //! - [`alerts`]: rules, alerts, and who is told of them.
+//! - [`health`]: how services are, by their instances and by those whom they call.
 //! - [`labels`] and [`source`]: the vocabulary of metrics, which everything below shares.
 //! - [`promql`]: Prometheus' query language over a [`source`].
 //! - [`scrape`]: asks every target for its metrics, and puts them where they are kept.
 
 mod files;
 pub mod alerts;
+pub mod health;
 pub mod labels;
 pub mod promql;
 pub mod scrape;

@@ -6,6 +6,7 @@
 
 mod discovery;
 mod error;
+pub mod health;
 mod port;
 mod store;
 

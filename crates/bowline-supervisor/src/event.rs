@@ -70,7 +70,7 @@ pub enum Event {
         /// Time since its process started.
         after: Duration,
     },
-    /// Two checks in a row failed.
+    /// So many checks in a row failed as its service's section says.
     InstanceUnhealthy {
         /// The instance.
         instance: InstanceId,

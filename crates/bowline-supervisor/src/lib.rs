@@ -32,5 +32,5 @@ pub mod workspace;
 pub use companion::{Beside, Companion, Companions};
 pub use error::Error;
 pub use event::{Event, Exit};
-pub use settings::Settings;
+pub use settings::{Probes, Settings};
 pub use supervisor::{Drained, Supervisor};

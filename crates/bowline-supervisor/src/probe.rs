@@ -6,7 +6,9 @@
 use std::{io, time::Duration};
 
 use bowline_model::Address;
+use bowline_registry::health::{Failure, HealthChecker, Target};
 use bowline_runtime::{
+    BoxFuture,
     net::{TcpStream, UnixStream},
     time,
 };
@@ -20,15 +22,23 @@ const HEAD_BYTES_MAX: usize = 1024;
 const REST_BYTES_MAX: u64 = 64 * 1024;
 const REST_MAX: Duration = Duration::from_millis(50);
 
-/// Why a check failed, for people.
-pub(crate) type Failure = String;
+/// Asks over HTTP: any 2xx in time is well.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Http;
 
-/// Asks for `path`; any 2xx within `timeout` is well.
-pub(crate) async fn check(address: &Address, path: &str, timeout: Duration) -> Result<(), Failure> {
+impl HealthChecker for Http {
+    fn check(&self, target: &Target) -> BoxFuture<'_, Result<(), Failure>> {
+        let target = target.clone();
+        Box::pin(async move { check(&target).await.map_err(Failure::new) })
+    }
+}
+
+async fn check(target: &Target) -> Result<(), String> {
+    let Target { address, path, timeout } = target;
     match address {
-        Address::Tcp(addr) => check_over(TcpStream::connect(*addr), &addr.to_string(), path, timeout).await,
+        Address::Tcp(addr) => check_over(TcpStream::connect(*addr), &addr.to_string(), path, *timeout).await,
         // A socket's path is nothing that a Host could hold.
-        Address::Unix(socket) => check_over(UnixStream::connect(socket), "localhost", path, timeout).await,
+        Address::Unix(socket) => check_over(UnixStream::connect(socket), "localhost", path, *timeout).await,
     }
 }
 
@@ -37,7 +47,7 @@ async fn check_over<S: AsyncRead + AsyncWrite + Unpin>(
     host: &str,
     path: &str,
     timeout: Duration,
-) -> Result<(), Failure> {
+) -> Result<(), String> {
     let asked = time::timeout(timeout, ask(connected, host, path)).await;
     let (status, mut stream) = match asked {
         Ok(Ok(answer)) => answer,

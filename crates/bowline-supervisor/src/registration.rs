@@ -11,7 +11,7 @@ use std::{
 };
 
 use bowline_model::{Instance, InstanceId, instance::METADATA_SUPERVISED};
-use bowline_registry::{Error, HEARTBEATS_MAX, Query, Registry};
+use bowline_registry::{Error, HEARTBEATS_MAX, Query, Registry, health::ProbeWatcher};
 use bowline_runtime::{task, time};
 use tokio::sync::watch;
 
@@ -69,9 +69,9 @@ pub(crate) fn mark(instance: &mut Instance, pid: u32) {
 }
 
 /// Removes what an earlier run left in the registry: its processes are dead.
-pub(crate) async fn clear(registry: &dyn Registry) -> Result<(), Error> {
+pub(crate) async fn clear(registry: &dyn Registry, watcher: &dyn ProbeWatcher) -> Result<(), Error> {
     let mut attempt = 1;
-    while let Err(error) = clear_once(registry).await {
+    while let Err(error) = clear_once(registry, watcher).await {
         if attempt == CLEAR_ATTEMPTS_MAX {
             return Err(error);
         }
@@ -82,11 +82,12 @@ pub(crate) async fn clear(registry: &dyn Registry) -> Result<(), Error> {
     Ok(())
 }
 
-async fn clear_once(registry: &dyn Registry) -> Result<(), Error> {
+async fn clear_once(registry: &dyn Registry, watcher: &dyn ProbeWatcher) -> Result<(), Error> {
     let mut query = Query::default();
     loop {
         let found = bounded(registry.discover(&query)).await?;
         for instance in found.instances.iter().filter(|instance| instance.metadata.contains_key(METADATA_SUPERVISED)) {
+            watcher.leaves(&instance.id, "an earlier run of Bowline left it behind");
             bounded(registry.deregister(&instance.id)).await?;
         }
         query.after = found.instances.last().map(|instance| instance.id.clone());

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use bowline_model::{Secret, policy::Backoff};
+use bowline_registry::health::ProbeWatcher;
 use bowline_runtime::metric;
 
 use crate::{Companions, workspace::Layout};
@@ -36,8 +37,20 @@ pub struct Settings {
     pub stable_after: Duration,
     /// Who stands beside each instance; absent: instances listen where they are registered.
     pub companions: Option<Arc<dyn Companions>>,
+    /// Who is told of every check; absent: nobody.
+    pub probes: Option<Probes>,
     /// Where restarts and dropped events are counted.
     pub metrics: metric::Registry,
+}
+
+/// Who is told of every check.
+#[derive(Clone)]
+pub struct Probes(pub Arc<dyn ProbeWatcher>);
+
+impl std::fmt::Debug for Probes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Probes").finish()
+    }
 }
 
 impl Settings {
@@ -58,6 +71,7 @@ impl Settings {
             restart: Backoff { min: Duration::from_millis(100), max: Duration::from_secs(30) },
             stable_after: Duration::from_secs(30),
             companions: None,
+            probes: None,
             metrics: metric::Registry::default(),
         }
     }

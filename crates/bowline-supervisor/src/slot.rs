@@ -11,6 +11,7 @@ use bowline_model::{
     policy::Backoff,
     system::{Bind, Check},
 };
+use bowline_registry::health::{HealthChecker, ProbeWatcher};
 use bowline_runtime::{
     metric, task,
     time::{self, Instant},
@@ -29,7 +30,7 @@ use crate::{
     run::RunId,
     sockets::Sockets,
 };
-use checks::{Checks, Verdict};
+use checks::{Checks, Of, Verdict};
 use seat::Seat;
 
 /// How many lines of an instance are remembered.
@@ -48,7 +49,6 @@ const PORT_LOST_WITHIN: Duration = Duration::from_secs(10);
 const PORTS_LOST_MAX: u32 = 5;
 
 /// What all slots of a supervisor share.
-#[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) settings: Settings,
     pub(crate) run: RunId,
@@ -57,6 +57,15 @@ pub(crate) struct Common {
     pub(crate) ports: Ports,
     pub(crate) sockets: Sockets,
     pub(crate) registrar: Registrar,
+    pub(crate) checker: Box<dyn HealthChecker>,
+    /// Who is told of every check.
+    pub(crate) watcher: Arc<dyn ProbeWatcher>,
+}
+
+impl std::fmt::Debug for Common {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Common").field("run", &self.run).finish_non_exhaustive()
+    }
 }
 
 /// What all instances of a release share.
@@ -275,8 +284,10 @@ impl Life {
 
     /// Checks the process until it ends or is to stop.
     async fn watch_over(&mut self, mut running: Running) -> End {
-        let template = Arc::clone(&self.template);
-        let mut checks = Checks::new(self.seat().app().clone(), &template.check);
+        let (common, template, id) = (Arc::clone(&self.common), Arc::clone(&self.template), self.id.clone());
+        let (checker, watcher) = (&*common.checker, &*common.watcher);
+        let of = Of { instance: &id, service: &template.service, checker, watcher };
+        let mut checks = Checks::new(of, self.seat().app().clone(), &template.check);
         loop {
             tokio::select! {
                 biased;
@@ -288,6 +299,7 @@ impl Life {
                 verdict = checks.next() => self.judge(&mut running, verdict),
             }
         }
+        watcher.leaves(&id, "its process ended");
         self.registration.want(None);
         let exit = running.kept.wait().await;
         let is_stable = |since: Instant| time::now() - since >= self.common.settings.stable_after;
@@ -325,12 +337,12 @@ impl Life {
                 self.common.board.change(&self.id, |row| row.failure = failure);
             }
             Verdict::NotYet(failure) => {
-                self.common.board.change(&self.id, |row| row.failure = failure);
+                self.common.board.change(&self.id, |row| row.failure = failure.into());
                 return;
             }
             Verdict::Unhealthy(failure) => {
                 running.instance.health = Health::Unhealthy;
-                self.common.bus.tell(Event::InstanceUnhealthy { instance, failure });
+                self.common.bus.tell(Event::InstanceUnhealthy { instance, failure: failure.into() });
             }
         }
         self.registration.want(Some(running.instance.clone()));
@@ -389,6 +401,7 @@ impl Life {
                 (running.kept.wait().await, true)
             }
         };
+        self.common.watcher.leaves(&self.id, "it was stopped");
         self.registration.want(None);
         last_lines(running.readers).await;
         if let Some(seat) = seat.filter(|_| !was_killed) {

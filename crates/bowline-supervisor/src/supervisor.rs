@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use bowline_model::{InstanceId, System, system::Bind};
-use bowline_registry::Registry;
+use bowline_registry::{
+    Registry,
+    health::{NoWatcher, ProbeWatcher},
+};
 use bowline_runtime::{
     task,
     time::{self, Instant},
@@ -18,6 +21,7 @@ use crate::{
     expand::Placeholders,
     order,
     port::Ports,
+    probe,
     registration::{self, Registrar},
     release::{self, Release},
     run::RunId,
@@ -78,14 +82,20 @@ impl Supervisor {
         environment::make_folders(&settings)?;
         // Before the registrations go: until then their processes may live.
         let run = RunId::take_over(&settings.data_dir).await?;
-        registration::clear(registry.as_ref()).await.map_err(|source| Error::Leftovers { source })?;
+        let watcher = settings
+            .probes
+            .as_ref()
+            .map_or_else(|| Arc::new(NoWatcher) as Arc<dyn ProbeWatcher>, |probes| probes.0.clone());
+        registration::clear(registry.as_ref(), &*watcher).await.map_err(|source| Error::Leftovers { source })?;
         let releases = release::all(&system);
         build::run(&releases, &settings, placeholders, run, &bus).await?;
         let templates = templates(&system, releases, &settings, placeholders);
         let sockets = sockets(&templates, &settings)?;
         let registrar = Registrar::new(registry, settings.lease_ttl, settings.heartbeat_every);
         let board = Arc::new(Board::new());
-        let common = Arc::new(Common { settings, run, board, bus, ports: Ports::default(), sockets, registrar });
+        let (ports, checker) = (Ports::default(), Box::new(probe::Http));
+        let common = Common { settings, run, board, bus, ports, sockets, registrar, checker, watcher };
+        let common = Arc::new(common);
         let slots: Vec<Slot> = templates
             .into_iter()
             .flat_map(|(template, ids)| ids.into_iter().map(move |id| (template.clone(), id)))

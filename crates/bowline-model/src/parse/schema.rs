@@ -165,7 +165,13 @@ pub(super) static VERSION: Schema = Schema { title: "a version", keys: &[BUILD, 
 
 pub(super) static CHECK: Schema = Schema {
     title: "a check",
-    keys: &[key("http", r#""/readyz""#), key("every", r#""2s""#), key("timeout", r#""500ms""#)],
+    keys: &[
+        key("http", r#""/readyz""#),
+        key("every", r#""2s""#),
+        key("timeout", r#""500ms""#),
+        key("healthy_after", "1"),
+        key("unhealthy_after", "2"),
+    ],
 };
 
 pub(super) static BOUNDARY: Schema = Schema {

@@ -1,6 +1,6 @@
 //! `Services(S)` and `Communication(S)`: what each service runs, owns and calls.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use super::{
     SERVICES_MAX, boundary, monitor, policy,
@@ -17,6 +17,9 @@ use crate::{
 
 /// The most instances of a service.
 const REPLICAS_MAX: u32 = 100;
+
+/// How many checks in a row may be asked for before a verdict changes.
+const CHECKS_RANGE: RangeInclusive<u32> = 1..=100;
 
 /// Variables that Bowline sets for every instance; a file that sets them would be overruled.
 pub(super) const ENV_RESERVED: [&str; 13] = [
@@ -111,6 +114,8 @@ fn check(value: Value<'_>) -> Check {
         http: table.get("http").and_then(|value| value.parsed("a path", check_path)).unwrap_or(default.http),
         every: table.duration_or("every", default.every),
         timeout: table.duration_or("timeout", default.timeout),
+        healthy_after: table.integer_or("healthy_after", CHECKS_RANGE, default.healthy_after),
+        unhealthy_after: table.integer_or("unhealthy_after", CHECKS_RANGE, default.unhealthy_after),
     }
 }
 

@@ -1,31 +1,29 @@
-//! When a process is checked, and what the answers mean.
+//! When a process is checked, and who is told of the answers.
 
-use bowline_model::{Address, system::Check};
+use bowline_model::{Address, InstanceId, ServiceName, system::Check};
+use bowline_registry::health::{Effect, Event, Failure, HealthChecker, Probe, ProbeWatcher, State, Target, Thresholds};
 use bowline_runtime::time::{self, Duration, Instant};
 
-use crate::probe::{self, Failure};
-
-/// Time between checks of a process that was never healthy: who waits for it waits no longer.
+/// Time between checks of a process that never answered well: who waits for it waits no longer.
 const FIRST_EVERY: Duration = Duration::from_millis(50);
 
-/// Failures in a row that make a healthy process unhealthy.
-const FAILURES_MAX: u32 = 2;
-
 /// The checks of one process.
-#[derive(Debug)]
 pub(super) struct Checks<'a> {
-    address: Address,
-    check: &'a Check,
+    of: Of<'a>,
+    target: Target,
+    every: Duration,
+    thresholds: Thresholds,
     state: State,
     next_at: Instant,
 }
 
-/// What the checks so far mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    New,
-    Healthy { failures: u32 },
-    Unhealthy,
+/// Of what the checks are, by whom, and for whom.
+#[derive(Clone, Copy)]
+pub(super) struct Of<'a> {
+    pub(super) instance: &'a InstanceId,
+    pub(super) service: &'a ServiceName,
+    pub(super) checker: &'a dyn HealthChecker,
+    pub(super) watcher: &'a dyn ProbeWatcher,
 }
 
 /// A change of an instance's health, or news of one that was never healthy.
@@ -40,8 +38,16 @@ pub(super) enum Verdict {
 }
 
 impl<'a> Checks<'a> {
-    pub(super) fn new(address: Address, check: &'a Check) -> Self {
-        Self { address, check, state: State::New, next_at: time::now() }
+    pub(super) fn new(of: Of<'a>, address: Address, check: &Check) -> Self {
+        let Check { http, every, timeout, healthy_after, unhealthy_after } = check.clone();
+        Self {
+            of,
+            target: Target { address, path: http, timeout },
+            every,
+            thresholds: Thresholds { healthy_after, unhealthy_after },
+            state: State::START,
+            next_at: time::now(),
+        }
     }
 
     /// Checks until there is something to say.
@@ -51,52 +57,101 @@ impl<'a> Checks<'a> {
     pub(super) async fn next(&mut self) -> Verdict {
         loop {
             time::sleep_until(self.next_at).await;
-            let began = time::now();
-            let answer = probe::check(&self.address, &self.check.http, self.check.timeout).await;
-            let (state, verdict) = step(self.state, answer);
+            let (began, at_unix_ms) = (time::now(), time::unix_millis_now());
+            let failure = self.of.checker.check(&self.target).await.err();
+            self.tell(at_unix_ms, time::now() - began, failure.clone());
+            let event = if failure.is_none() { Event::Succeeded } else { Event::Failed };
+            let (state, effect) = self.state.step(event, self.thresholds);
             self.state = state;
-            let every = if state == State::New { self.check.every.min(FIRST_EVERY) } else { self.check.every };
-            self.next_at = began + every;
-            if let Some(verdict) = verdict {
-                return verdict;
+            self.next_at = began + if state == State::START { self.every.min(FIRST_EVERY) } else { self.every };
+            match (effect, failure) {
+                (Effect::BecameHealthy, _) => return Verdict::Healthy,
+                (Effect::NotYet, Some(failure)) => return Verdict::NotYet(failure),
+                (Effect::BecameUnhealthy, Some(failure)) => return Verdict::Unhealthy(failure),
+                (Effect::None | Effect::NotYet | Effect::BecameUnhealthy, _) => {}
             }
         }
     }
-}
 
-/// The transition table of an instance's health.
-fn step(state: State, answer: Result<(), Failure>) -> (State, Option<Verdict>) {
-    match (state, answer) {
-        (State::Healthy { .. }, Ok(())) => (State::Healthy { failures: 0 }, None),
-        (State::New | State::Unhealthy, Ok(())) => (State::Healthy { failures: 0 }, Some(Verdict::Healthy)),
-        (State::New, Err(failure)) => (State::New, Some(Verdict::NotYet(failure))),
-        (State::Healthy { failures }, Err(failure)) if failures + 1 >= FAILURES_MAX => {
-            (State::Unhealthy, Some(Verdict::Unhealthy(failure)))
-        }
-        (State::Healthy { failures }, Err(_)) => (State::Healthy { failures: failures + 1 }, None),
-        (State::Unhealthy, Err(_)) => (State::Unhealthy, None),
+    fn tell(&self, at_unix_ms: u64, took: Duration, failure: Option<Failure>) {
+        let (instance, service) = (self.of.instance.clone(), self.of.service.clone());
+        self.of.watcher.probed(Probe { instance, service, at_unix_ms, took, failure });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use bowline_runtime::BoxFuture;
+
     use super::*;
 
-    #[test]
-    fn two_failures_in_a_row_make_it_unhealthy_and_one_success_healthy() {
-        let mut state = State::New;
-        let mut said = String::new();
-        for answer in "xx..x.xxx.x".chars() {
-            let answer = if answer == '.' { Ok(()) } else { Err("why".to_owned()) };
-            let verdict;
-            (state, verdict) = step(state, answer);
-            said.push(match verdict {
-                None => '-',
-                Some(Verdict::Healthy) => 'H',
-                Some(Verdict::NotYet(_)) => 'n',
-                Some(Verdict::Unhealthy(_)) => 'U',
-            });
+    /// Answers by a script, each after 10 ms; then never.
+    struct Script(Mutex<std::vec::IntoIter<bool>>);
+
+    impl HealthChecker for Script {
+        fn check(&self, _: &Target) -> BoxFuture<'_, Result<(), Failure>> {
+            let answer = self.0.lock().unwrap().next();
+            Box::pin(async move {
+                time::sleep(Duration::from_millis(10)).await; // tidy: sleep: virtual time, a check that takes a while
+                match answer {
+                    Some(true) => Ok(()),
+                    Some(false) => Err(Failure::new("why")),
+                    None => std::future::pending().await,
+                }
+            })
         }
-        assert_eq!(said, "nnH----U-H-");
+    }
+
+    /// Remembers what it was told.
+    #[derive(Default)]
+    struct Told(Mutex<Vec<Probe>>);
+
+    impl ProbeWatcher for Told {
+        fn probed(&self, probe: Probe) {
+            self.0.lock().unwrap().push(probe);
+        }
+
+        fn leaves(&self, _: &InstanceId, _: &'static str) {}
+    }
+
+    /// Runs a script of checks every second; what was said, at which millisecond, and every probe.
+    async fn run(script: &str, healthy_after: u32, unhealthy_after: u32) -> (Vec<(u128, Verdict)>, Vec<Probe>) {
+        let answers: Vec<bool> = script.chars().map(|answer| answer == '.').collect();
+        let (checker, watcher) = (Script(Mutex::new(answers.into_iter())), Told::default());
+        let (instance, service) = (InstanceId::new("a-1").unwrap(), ServiceName::new("a").unwrap());
+        let of = Of { instance: &instance, service: &service, checker: &checker, watcher: &watcher };
+        let check = Check { every: Duration::from_secs(1), healthy_after, unhealthy_after, ..Check::default() };
+        let mut checks = Checks::new(of, "127.0.0.1:1".parse().unwrap(), &check);
+        let (began, mut said) = (time::now(), Vec::new());
+        while let Ok(verdict) = time::timeout(Duration::from_mins(1), checks.next()).await {
+            said.push(((time::now() - began).as_millis(), verdict));
+        }
+        (said, watcher.0.into_inner().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn checks_are_close_until_one_succeeds_and_then_as_told() {
+        let (said, probes) = run("xx..x.xx.", 1, 2).await;
+        let why = || Failure::new("why");
+        let expect = [
+            (10, Verdict::NotYet(why())),
+            (60, Verdict::NotYet(why())),
+            (110, Verdict::Healthy),
+            (5110, Verdict::Unhealthy(why())),
+            (6110, Verdict::Healthy),
+        ];
+        assert_eq!(said, expect);
+        assert_eq!(probes.len(), 9, "each is told");
+        assert!(probes.iter().all(|probe| probe.took == Duration::from_millis(10)));
+        assert_eq!(probes[0].failure, Some(why()));
+        assert_eq!(probes[2].failure, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn thresholds_are_the_check_s() {
+        let (said, _) = run("...xxx", 3, 3).await;
+        assert_eq!(said, [(2010, Verdict::Healthy), (5010, Verdict::Unhealthy(Failure::new("why")))]);
     }
 }

@@ -126,6 +126,15 @@ timeout = "5"
 timeout = "30s 1m"
   3:11+8 `timeout` ("30s 1m") is not a duration → write the larger unit first, and each once: "1h 30m"
 
+healthy_after = 0
+  3:17+1 `healthy_after` (0) is out of range → write a whole number from 1 to 100
+
+unhealthy_after = 101
+  3:19+3 `unhealthy_after` (101) is out of range → write a whole number from 1 to 100
+
+unhealthy_after = "2"
+  3:19+3 `unhealthy_after` is a string, not a whole number → write `unhealthy_after = 2`
+
 evry = "1s"
   3:1+4 unknown key `evry` in a check → did you mean `every`?
 "#,

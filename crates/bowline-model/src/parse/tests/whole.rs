@@ -21,7 +21,7 @@ const SHOP: &str = r#"name = "shop"
 build = "cargo build --release -p shop-order"
 run   = "${target}/release/shop-order"
 replicas = 2
-check = { http = "/readyz", every = "2s", timeout = "500ms" }
+check = { http = "/readyz", every = "2s", timeout = "500ms", healthy_after = 3, unhealthy_after = 5 }
 
 [service.order.boundary]                # Boundary(s) = ⟨API, Data, State⟩: what it owns
 api   = ["POST /orders", "GET /orders/{id}"]
@@ -99,7 +99,13 @@ fn order() -> Service {
         build: Some("cargo build --release -p shop-order".to_owned()),
         run: Some("${target}/release/shop-order".to_owned()),
         replicas: 2,
-        check: Check { http: "/readyz".to_owned(), every: Duration::from_secs(2), timeout: Duration::from_millis(500) },
+        check: Check {
+            http: "/readyz".to_owned(),
+            every: Duration::from_secs(2),
+            timeout: Duration::from_millis(500),
+            healthy_after: 3,
+            unhealthy_after: 5,
+        },
         boundary: Boundary {
             api: vec![operation("POST", "/orders", at(10, 10)), operation("GET", "/orders/{id}", at(10, 26))],
             data: vec![resource("sqlite", "order.db", at(11, 10))],
