@@ -2,6 +2,7 @@
 
 mod config;
 mod mesh;
+mod monitor;
 mod roles;
 
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
@@ -15,6 +16,7 @@ pub(crate) use config::{
 };
 
 pub(crate) use mesh::{Call, FaultAdd, FaultCommand, MeshCommand, MeshJoin, MeshMirror, MeshSplit};
+pub(crate) use monitor::Promql;
 pub(crate) use roles::{Bind, Gateway, Server, Sidecar};
 
 /// One binary for running microservices: discovery, balancing, breaking, gateway, tracing.
@@ -41,6 +43,8 @@ pub(crate) enum Command {
     Traces(Traces),
     /// Shows one trace as a waterfall: who called whom, which instance, which attempt
     Trace(Trace),
+    /// Evaluates PromQL over the metrics of the system
+    Query(Promql),
     /// Makes, lists and revokes tokens for the API
     Token {
         #[command(subcommand)]
@@ -165,6 +169,9 @@ pub(crate) struct Up {
     /// How much disk traces may take
     #[arg(long, value_name = "SIZE", default_value = "256 MiB", value_parser = size)]
     pub(crate) traces_max: u64,
+    /// How much disk metrics may take
+    #[arg(long, value_name = "SIZE", default_value = "512 MiB", value_parser = size)]
+    pub(crate) metrics_max: u64,
     /// The file of the key that seals the certificate authority's own [default: ca.key in the data folder]
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_key: Option<PathBuf>,

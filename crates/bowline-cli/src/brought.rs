@@ -3,6 +3,8 @@
 //! The file speaks first, and again whenever what it says has changed, or nothing is there any more;
 //! what was published through the API since then stays otherwise, also over a restart.
 
+mod alerts;
+
 use std::{
     io::{self, Read as _},
     path::Path,
@@ -53,6 +55,10 @@ pub(crate) fn read(system: &System, text: &str, dir: &Path) -> Result<Vec<Brough
         let schema = schema.as_ref().and_then(|name| file(name, SCHEMA_BYTES_MAX));
         let format = document.as_ref().and_then(|name| format_of(Path::new(name))).unwrap_or(Format::Text);
         all.push(Brought { key: key.clone(), document: text.map(|text| Document::new(format, text)), schema });
+    }
+    match alerts::document(&system.alerts, dir) {
+        Ok(document) => all.push(of_own(ConfigKey::alerts(), document)),
+        Err(more) => problems.extend(more),
     }
     if problems.is_empty() { Ok(all) } else { Err(problems) }
 }

@@ -24,6 +24,7 @@ mod platform;
 mod prefix;
 mod problems;
 mod process;
+mod query;
 mod sampling;
 mod server;
 mod services;
@@ -75,6 +76,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Services(services) => runtime.block_on(services::run(services)),
         Command::Traces(traces) => runtime.block_on(traces::search(traces)),
         Command::Trace(trace) => runtime.block_on(traces::show(trace)),
+        Command::Query(query) => runtime.block_on(query::run(query)),
         Command::Token { command } => runtime.block_on(token::run(command)),
         Command::Key { command: KeyCommand::New(new) } => key::new(&new),
         Command::Audit(audit) => runtime.block_on(audit::run(audit)),

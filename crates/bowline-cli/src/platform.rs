@@ -4,15 +4,20 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bowline_mesh::ControlPlane;
-use bowline_model::{ConfigKey, InstanceId, ServiceName, System, mesh::Workload};
+use bowline_model::{
+    ConfigKey, InstanceId, ServiceName, System,
+    instance::{METADATA_MESH, METADATA_MESH_MTLS},
+    mesh::{Mode, Workload},
+};
 use bowline_observe::traces::TraceStore;
 use bowline_runtime::{
     metric,
     task::{self, Guarded, JoinHandle},
     time,
 };
-use bowline_server::{MeshSettings, Node};
+use bowline_server::{Dial, MeshSettings, MonitorSettings, Node};
 use bowline_telemetry::{QueueReporter, SpanQueue, Tracer};
+use bowline_transport::{Endpoint, PoolSettings};
 
 use crate::{
     brought::{self, Brought},
@@ -39,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) api: Option<SocketAddr>,
     /// How much disk traces may take.
     pub(crate) traces_max: u64,
+    /// How much disk metrics may take.
+    pub(crate) metrics_max: u64,
     /// How long a drain may take.
     pub(crate) grace: Duration,
     /// The file of the key that seals the certificate authority's own; absent: in the data folder.
@@ -53,6 +60,8 @@ pub(crate) struct Platform {
     /// Which traces of this process are kept.
     pub(crate) sampling: Sampling,
     following: Option<Guarded<()>>,
+    /// Renews the certificate by which metrics are collected.
+    renewing: Option<Guarded<()>>,
     /// Absent where no workload has a snapshot: there is no mesh, and was none.
     control: Option<ControlPlane>,
 }
@@ -60,7 +69,7 @@ pub(crate) struct Platform {
 impl Platform {
     /// Opens the data folder and the API.
     pub(crate) async fn start(settings: Settings, system: &System, metrics: metric::Registry) -> anyhow::Result<Self> {
-        let Settings { data_dir, api, traces_max, grace, ca_key } = settings;
+        let Settings { data_dir, api, traces_max, metrics_max, grace, ca_key } = settings;
         let mesh = system.mesh.as_ref().map(|policy| MeshSettings {
             system: system.name.clone(),
             services: brought::services(system).into_iter().collect(),
@@ -73,10 +82,38 @@ impl Platform {
             traces_bytes_max: traces_max,
             grace: API_GRACE_MAX.min(grace),
             mesh,
+            monitor: MonitorSettings {
+                bytes_max: metrics_max,
+                policy: system.metrics.clone(),
+                services: brought::services(system),
+                external_url: api.map(|addr| format!("http://{addr}")).unwrap_or_default(),
+            },
         };
         let node = Node::start_with_routes(settings, metrics.clone(), brought::routes_check(system)).await?;
         let sampling = Sampling::new(system.tracing.sampling.clone());
-        Ok(Self { data_dir, metrics, node, sampling, following: None, control: None })
+        Ok(Self { data_dir, metrics, node, sampling, following: None, renewing: None, control: None })
+    }
+
+    /// Begins to collect metrics; in a mesh as the platform, which may read them.
+    ///
+    /// # Errors
+    /// When the platform gets no certificate.
+    async fn collect(&mut self, system: &System) -> anyhow::Result<()> {
+        let mut pool = PoolSettings::default();
+        let is_strict = system.mesh.as_ref().is_some_and(|mesh| mesh.mode == Mode::Strict);
+        if let Some(authority) = self.node.authority() {
+            let (identity, renewing) = bowline_mesh::identity(&authority, Workload::Platform, &self.metrics)?;
+            pool.tls = Some(identity.client_tls());
+            self.renewing = Some(renewing);
+        }
+        let is_meshed = pool.tls.is_some();
+        let dial: Dial = Arc::new(move |instance| {
+            let says_so = instance.metadata.get(METADATA_MESH).is_some_and(|mesh| mesh == METADATA_MESH_MTLS);
+            let tls = (is_meshed && (is_strict || says_so)).then(|| instance.service.clone());
+            Endpoint { tls, ..Endpoint::from(instance) }
+        });
+        self.node.collect(pool, dial).await;
+        Ok(())
     }
 
     /// Publishes what the file brings along, and from then on what each workload acts by; says what is not as
@@ -84,6 +121,7 @@ impl Platform {
     pub(crate) async fn publish(&mut self, system: &System, brought: &[Brought]) -> anyhow::Result<Vec<String>> {
         let config = self.node.config();
         let notes = brought::publish(&*config, brought, &brought::services(system)).await?;
+        self.collect(system).await?;
         self.following = Some(self.sampling.follow(self.node.config(), own_name()).await);
         // Who acts by a snapshot of a mesh that is no more is told that it is none, by the next one.
         let snapshots = ConfigKey::snapshot(&Workload::Gateway);
@@ -96,8 +134,8 @@ impl Platform {
 
     /// Stops the node, after whoever publishes there.
     pub(crate) async fn stop(self) {
-        let Self { data_dir: _, metrics: _, node, sampling: _, following, control } = self;
-        drop((control, following));
+        let Self { data_dir: _, metrics: _, node, sampling: _, following, renewing, control } = self;
+        drop((control, following, renewing));
         node.stop().await;
     }
 

@@ -27,8 +27,9 @@ async fn follow(args: &args::Server, loaded: Loaded, process: &mut Process) -> a
     let Loaded { system, dir, brought } = loaded;
     let data_dir = args.data_dir.clone().unwrap_or_else(|| dir.join(".bowline"));
     let data_dir = std::path::absolute(&data_dir).context("cannot resolve the data folder")?;
-    let args::Server { api, traces_max, grace, .. } = *args;
-    let settings = platform::Settings { data_dir, api: Some(api), traces_max, grace, ca_key: args.ca_key.clone() };
+    let args::Server { api, traces_max, metrics_max, grace, .. } = *args;
+    let settings =
+        platform::Settings { data_dir, api: Some(api), traces_max, metrics_max, grace, ca_key: args.ca_key.clone() };
     let Process { metrics, out, stop, .. } = process;
     let starting = Platform::start(settings, &system, metrics.clone());
     let Some(platform) = stop.or(starting).await else { return Ok(()) };

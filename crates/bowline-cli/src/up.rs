@@ -87,6 +87,7 @@ async fn start_platform(
         data_dir,
         api,
         traces_max: args.traces_max,
+        metrics_max: args.metrics_max,
         grace: args.grace,
         ca_key: args.ca_key.clone(),
     };

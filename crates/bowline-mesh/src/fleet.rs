@@ -92,10 +92,7 @@ impl Mesh {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn identity(&self, workload: Workload) -> Result<(Identity, task::Guarded<()>), IdentityError> {
-        let id = SpiffeId::new(self.authority.system().clone(), workload);
-        let settings =
-            bowline_identity::Settings { id, admission: Admission::InProcess, metrics: self.metrics.clone() };
-        Identity::start(settings, self.authority.issuer())
+        identity(&self.authority, workload, &self.metrics)
     }
 
     /// As [`Mesh::identity`], once it has a certificate.
@@ -128,6 +125,23 @@ impl Mesh {
     pub async fn join(&self, workload: &Workload) -> Result<Secret, ca::Error> {
         self.authority.new_join(workload, ca::JOIN_TTL).await
     }
+}
+
+/// The identity of a workload in the process of the authority itself, and what renews its certificate.
+///
+/// # Errors
+/// Those of [`Identity::start`].
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn identity(
+    authority: &Arc<Authority>,
+    workload: Workload,
+    metrics: &Registry,
+) -> Result<(Identity, task::Guarded<()>), IdentityError> {
+    let id = SpiffeId::new(authority.system().clone(), workload);
+    let settings = bowline_identity::Settings { id, admission: Admission::InProcess, metrics: metrics.clone() };
+    Identity::start(settings, authority.issuer())
 }
 
 impl fmt::Debug for Mesh {

@@ -16,4 +16,4 @@ pub mod sidecar;
 
 pub use compile::compile;
 pub use control::ControlPlane;
-pub use fleet::{Mesh, Tracers};
+pub use fleet::{Mesh, Tracers, identity};

@@ -6,8 +6,8 @@
 
 use bowline_observe::{
     labels::{Labels, Matcher},
-    series::{SeriesRef, SeriesStore, Settings},
-    source::Source as _,
+    series::{SeriesStore, Settings},
+    source::{SeriesRef, Source as _},
 };
 use bowline_runtime::{
     rand, task,

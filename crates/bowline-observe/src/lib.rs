@@ -8,8 +8,8 @@
 //! - [`promql`]: Prometheus' query language over a [`source`].
 //! - [`scrape`]: asks every target for its metrics, and puts them where they are kept.
 
-mod files;
 pub mod alerts;
+mod files;
 pub mod health;
 pub mod labels;
 pub mod promql;

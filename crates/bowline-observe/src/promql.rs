@@ -14,4 +14,4 @@ mod parse;
 pub use engine::{Cancel, Engine, LOOKBACK, SAMPLES_MAX, SERIES_MAX, STEPS_MAX, SUBQUERY_STEP, TIMEOUT, Value};
 pub use error::{Error, ParseError, Position};
 pub use expr::{Expr, Kind};
-pub use parse::{DEPTH_MAX, REGEXES_MAX, TEXT_BYTES_MAX, parse};
+pub use parse::{DEPTH_MAX, REGEXES_MAX, TEXT_BYTES_MAX, duration, parse, selector};

@@ -20,39 +20,31 @@ mod postings;
 mod record;
 mod select;
 mod settings;
+mod sinks;
 mod store;
 mod writer;
+
+use crate::source::SeriesRef;
 
 pub use error::Error;
 pub use settings::{BYTES_MAX_MIN, Settings};
 pub use store::SeriesStore;
 
-/// A series of one opening of a store, see [`SeriesStore::intern`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SeriesRef {
-    stamp: u32,
-    place: u32,
-}
-
 impl SeriesRef {
     /// Of no series.
-    const NONE: Self = Self { stamp: 0, place: u32::MAX };
-}
+    const NONE: Self = Self::of(0, u32::MAX);
 
-/// What became of samples, see [`SeriesStore::append`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Appended {
-    /// Taken, or there already, the same.
-    pub kept: usize,
-    /// Older than the last sample of their series.
-    pub out_of_order: usize,
-    /// Of the time of the last sample of their series, with another value.
-    pub duplicate: usize,
-    /// Of series that were let go or never were: intern them again.
-    pub unknown: usize,
-    /// More than 10 minutes in the future.
-    pub too_new: usize,
-    /// Refused, as too much waits for the disk, or the store is closed.
-    pub refused: usize,
+    /// Of the series at a place, of which the stamp tells those that were there before.
+    const fn of(stamp: u32, place: u32) -> Self {
+        Self((stamp as u64) << 32 | place as u64)
+    }
+
+    const fn stamp(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is meant")]
+    const fn place(self) -> u32 {
+        self.0 as u32
+    }
 }

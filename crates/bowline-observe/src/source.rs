@@ -30,14 +30,14 @@ pub struct Series {
     pub samples: Vec<Sample>,
 }
 
-/// A series of one opening of a store, by which samples are appended.
+/// A series of one opening of a store, by which samples are appended; what is in it is the store's affair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesRef(pub u64);
 
 /// What became of samples that were appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Appended {
-    /// Those that are kept.
+    /// Those that are kept, or were there already, the same.
     pub kept: usize,
     /// Those that are older than what is known of their series.
     pub out_of_order: usize,
@@ -45,6 +45,10 @@ pub struct Appended {
     pub duplicate: usize,
     /// Those whose series is not known, or no more: intern it again.
     pub unknown: usize,
+    /// Those that are more than 10 minutes in the future.
+    pub too_new: usize,
+    /// Those that were not taken, as too much waits for the disk, or the store is closed.
+    pub refused: usize,
 }
 
 /// Where queries read: the series store, or what a test made up.

@@ -4,6 +4,7 @@ mod access;
 mod config;
 mod explain;
 mod mesh;
+pub(crate) mod prometheus;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -25,6 +26,7 @@ pub use mesh::{
     CHAIN_MAX, CertificateProof, CertificateRequest, CreatedJoinToken, DER_BYTES_MAX, Der, IssuedCertificate,
     MeshRoots, MeshStatus, MeshWorkload, NewJoinToken, ders,
 };
+pub use prometheus::{MatrixSeries, Point, QueryValue, VectorSeries};
 
 /// `PUT /v1/instances/{id}`: an instance as its owner describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

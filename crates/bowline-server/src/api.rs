@@ -2,13 +2,13 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 
 use axum::{Router, extract::DefaultBodyLimit, http::header, middleware, response::IntoResponse};
 use bowline_config::ConfigManager;
 use bowline_model::Code;
-use bowline_observe::traces::TraceStore;
+use bowline_observe::{alerts::Alerts, traces::TraceStore};
 use bowline_registry::Registry;
 use bowline_runtime::{drain::Drain, metric};
 use bowline_store::Store;
@@ -18,12 +18,15 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     access::{self, Access, tokens},
+    alerts,
     audit::{self, Audited},
+    collect::Collecting,
     config,
     error::ApiError,
     explain, guard, health, instances,
     mesh::{self, Mesh},
-    spans, traces,
+    monitor::Queries,
+    prometheus, spans, traces,
 };
 
 /// The largest body of a request.
@@ -47,6 +50,10 @@ pub(crate) struct Shared {
     pub(crate) foreign: Arc<dyn Registry>,
     /// Absent where the system has no mesh.
     pub(crate) mesh: Option<Arc<Mesh>>,
+    pub(crate) queries: Queries,
+    pub(crate) alerts: Alerts,
+    /// Who scrapes, once it has begun.
+    pub(crate) collector: Arc<OnceLock<Collecting>>,
 }
 
 #[derive(OpenApi)]
@@ -87,6 +94,28 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(mesh::roots))
         .routes(routes!(mesh::status))
         .merge(open_routes())
+        .merge(monitor_routes())
+}
+
+/// What is measured and watched for, much of it as Prometheus shows it.
+fn monitor_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(prometheus::query))
+        .routes(routes!(prometheus::query_range))
+        .routes(routes!(prometheus::series))
+        .routes(routes!(prometheus::labels))
+        .routes(routes!(prometheus::label_values))
+        .routes(routes!(prometheus::exemplars))
+        .routes(routes!(prometheus::build_info))
+        .routes(routes!(prometheus::targets))
+        .routes(routes!(prometheus::metadata))
+        .routes(routes!(alerts::rules))
+        .routes(routes!(alerts::alerts))
+        .routes(routes!(alerts::history))
+        .routes(routes!(alerts::notifications))
+        .routes(routes!(alerts::silences, alerts::silence))
+        .routes(routes!(alerts::expire))
+        .routes(routes!(alerts::test))
 }
 
 /// What takes bodies from whoever sends them, so only small ones.

@@ -8,8 +8,10 @@
 
 mod access;
 mod actor;
+mod alerts;
 mod api;
 mod audit;
+mod collect;
 mod config;
 mod error;
 mod explain;
@@ -17,7 +19,9 @@ mod guard;
 mod health;
 mod instances;
 mod mesh;
+mod monitor;
 mod node;
+mod prometheus;
 mod schema;
 pub mod secret;
 mod spans;
@@ -26,7 +30,9 @@ mod watch;
 
 pub use access::{MakeRootError, RootTokenError, read_root_token};
 pub use api::openapi;
+pub use collect::{CollectSettings, Collecting, Dial};
 pub use explain::{EXPLAIN_HEADERS_MAX, Explainer};
 pub use mesh::MeshSettings;
+pub use monitor::MonitorSettings;
 pub use node::{Error, Node, Settings};
 pub use schema::RoutesCheck;

@@ -1,6 +1,10 @@
 //! One node: opens the data folder, serves the API, stops in order.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use bowline_config::{ConfigManager, StoreConfig};
 use bowline_mesh::ca::{self, Authority};
@@ -15,7 +19,7 @@ use bowline_runtime::{
     time::Duration,
 };
 use bowline_store::Embedded;
-use bowline_transport::server;
+use bowline_transport::{PoolSettings, server};
 use http::Request;
 use hyper::{body::Incoming, service::Service};
 use hyper_util::service::TowerToHyperService;
@@ -24,8 +28,10 @@ use crate::{
     access::{self, Access, MakeRootError},
     api::{self, Shared},
     audit::Audited,
+    collect::{Collecting, Dial},
     explain::{self, Explainer},
     mesh::{Mesh, MeshSettings},
+    monitor::{self, Monitor, MonitorSettings, OpenError},
     schema::{Judge, RoutesCheck},
     secret::NoRandomness,
 };
@@ -43,6 +49,23 @@ pub struct Settings {
     pub grace: Duration,
     /// The mesh; absent: the system has none.
     pub mesh: Option<MeshSettings>,
+    /// What is measured and watched for.
+    pub monitor: MonitorSettings,
+}
+
+impl Settings {
+    /// The defaults, in that folder: no API, 256 MiB of traces, a second at the end, no mesh, metrics as by
+    /// [`MonitorSettings::default`].
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            listen: None,
+            traces_bytes_max: 256 << 20,
+            grace: Duration::from_secs(1),
+            mesh: None,
+            monitor: MonitorSettings::default(),
+        }
+    }
 }
 
 /// Why a node could not start.
@@ -75,6 +98,24 @@ pub enum Error {
         /// What the trace store says.
         #[source]
         source: bowline_observe::traces::Error,
+    },
+    /// The series store cannot be opened.
+    #[error("cannot open the metrics in {}", path.display())]
+    Metrics {
+        /// The data folder.
+        path: PathBuf,
+        /// What the series store says.
+        #[source]
+        source: bowline_observe::series::Error,
+    },
+    /// What is known of alerts cannot be read.
+    #[error("cannot read what is known of alerts in {}", path.display())]
+    Alerts {
+        /// The data folder.
+        path: PathBuf,
+        /// What they say.
+        #[source]
+        source: bowline_observe::alerts::Error,
     },
     /// The root token cannot be made.
     #[error("cannot make the root token in {}", path.display())]
@@ -113,6 +154,8 @@ impl Error {
             Self::RootToken { source, .. } => source.code(),
             Self::Store { source, .. } => source.code(),
             Self::Traces { source, .. } => source.code(),
+            Self::Metrics { source, .. } => source.code(),
+            Self::Alerts { source, .. } => source.code(),
             Self::Authority { source, .. } => source.code(),
         }
     }
@@ -124,6 +167,8 @@ impl Error {
             Self::RootToken { source, .. } => source.retryable(),
             Self::Store { source, .. } => source.retryable(),
             Self::Traces { source, .. } => source.retryable(),
+            Self::Metrics { source, .. } => source.retryable(),
+            Self::Alerts { source, .. } => source.retryable(),
             Self::Authority { source, .. } => source.retryable(),
         }
     }
@@ -140,6 +185,8 @@ pub struct Node {
     access: Arc<Access>,
     explainer: explain::Slot,
     mesh: Option<Arc<Mesh>>,
+    monitor: Monitor,
+    collector: Arc<OnceLock<Collecting>>,
     drainer: Drainer,
     server: Option<JoinHandle<()>>,
 }
@@ -178,7 +225,7 @@ impl Node {
     }
 
     async fn open(settings: Settings, metrics: metric::Registry, routes: Option<RoutesCheck>) -> Result<Self, Error> {
-        let Settings { data_dir, listen, traces_bytes_max, grace, mesh } = settings;
+        let Settings { data_dir, listen, traces_bytes_max, grace, mesh, monitor } = settings;
         let judge = Judge { routes, services: mesh.as_ref().map(|mesh| mesh.services.iter().cloned().collect()) };
         // The port comes first: a taken one is the likeliest failure, and nothing was opened yet.
         let listener =
@@ -189,17 +236,42 @@ impl Node {
         let store = open_store(&data_dir, &metrics).await?;
         let (drainer, drain) = drain::channel();
         let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let told = Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh };
-        let shared = match open_over(&store, told).await {
-            Ok(shared) => shared,
+        let told = Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh, monitor };
+        let (shared, monitor) = match open_over(&store, told).await {
+            Ok(opened) => opened,
             Err(error) => {
                 store.close().await;
                 return Err(error);
             }
         };
-        let Shared { registry, config, traces, metrics, drain, access, explainer, mesh, .. } = shared.clone();
+        let Shared { registry, config, traces, metrics, drain, access, explainer, mesh, collector, .. } =
+            shared.clone();
         let server = listener.map(|listener| task::spawn(serve(listener, shared, drain, grace)));
-        Ok(Self { store, registry, config, traces, metrics, addr, access, explainer, mesh, drainer, server })
+        Ok(Self {
+            store,
+            registry,
+            config,
+            traces,
+            metrics,
+            addr,
+            access,
+            explainer,
+            mesh,
+            monitor,
+            collector,
+            drainer,
+            server,
+        })
+    }
+
+    /// Begins to scrape the registry's instances, what the settings name beside, and this process: over that
+    /// pool, which in a mesh has the platform's identity. The first call counts.
+    ///
+    /// # Cancel safety
+    /// Nothing is scraped.
+    pub async fn collect(&self, pool: PoolSettings, dial: Dial) {
+        let collecting = self.monitor.collect(self.registry(), pool, dial).await;
+        self.collector.get_or_init(|| collecting);
     }
 
     /// A token of that role for whoever lives in this process, or was started by it; it ends with the
@@ -257,6 +329,9 @@ impl Node {
         if let Some(server) = self.server.take() {
             let _ended = server.await;
         }
+        // Nobody asks any more: with the last holder, scraping ends.
+        drop(self.collector);
+        self.monitor.stop().await;
         if let Err(error) = self.traces.flush().await {
             tracing::warn!(error = %error, "last traces were not written");
         }
@@ -274,11 +349,12 @@ struct Told {
     drain: Drain,
     judge: Judge,
     mesh: Option<MeshSettings>,
+    monitor: MonitorSettings,
 }
 
 /// Everything that is over the store.
-async fn open_over(store: &Embedded, told: Told) -> Result<Shared, Error> {
-    let Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh } = told;
+async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Monitor), Error> {
+    let Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh, monitor } = told;
     let store_error = |source| Error::Store { path: data_dir.clone(), source };
     let audit = Arc::new(Audited::open(Arc::new(store.clone())).await.map_err(store_error)?);
     let access = Arc::new(Access::new(Arc::clone(&audit), addr, &metrics));
@@ -291,9 +367,11 @@ async fn open_over(store: &Embedded, told: Told) -> Result<Shared, Error> {
         Some(mesh) => Some(open_mesh(&data_dir, mesh, audit.clone()).await?),
         None => None,
     };
+    let parts = monitor::Parts { store: audit.clone(), config: config.clone(), metrics: metrics.clone() };
+    let monitor = Monitor::open(&data_dir, monitor, parts).await.map_err(|error| monitor_error(error, &data_dir))?;
     let foreign = Arc::new(registry.protecting(METADATA_SUPERVISED));
     let (store, registry) = (audit.clone(), Arc::new(registry));
-    Ok(Shared {
+    let shared = Shared {
         store,
         registry,
         config,
@@ -306,7 +384,19 @@ async fn open_over(store: &Embedded, told: Told) -> Result<Shared, Error> {
         explainer: explain::Slot::default(),
         foreign,
         mesh,
-    })
+        queries: monitor.queries.clone(),
+        alerts: monitor.alerts.clone(),
+        collector: Arc::default(),
+    };
+    Ok((shared, monitor))
+}
+
+fn monitor_error(error: OpenError, data_dir: &std::path::Path) -> Error {
+    let path = data_dir.to_path_buf();
+    match error {
+        OpenError::Series(source) => Error::Metrics { path, source },
+        OpenError::Alerts(source) => Error::Alerts { path, source },
+    }
 }
 
 async fn open_mesh(

@@ -4,12 +4,14 @@ use std::{fmt, sync::Arc};
 
 use bowline_config::{Document, Format, Schema, VIOLATIONS_MAX, Violation};
 use bowline_model::{
-    ConfigKey, ServiceName,
+    ConfigKey, Position, Problem, ServiceName,
     mesh::{InvalidTraffic, SNAPSHOT_FORMAT, Snapshot, Traffic},
     monitor::Sampling,
 };
 use jsonschema::{PatternOptions, Retrieve, Uri, ValidationError, Validator};
 use serde_json::Value;
+
+use crate::monitor;
 
 /// The longest text about one violation, in characters.
 const DETAIL_MAX: usize = 500;
@@ -65,7 +67,8 @@ impl Schema for Judge {
 
 impl Judge {
     fn check_reserved(&self, key: &ConfigKey, document: &Document) -> Result<(), Vec<Violation>> {
-        let (routes, traffic, tracing) = (ConfigKey::routes(), ConfigKey::traffic(), ConfigKey::tracing());
+        let (routes, traffic) = (ConfigKey::routes(), ConfigKey::traffic());
+        let (tracing, alerts) = (ConfigKey::tracing(), ConfigKey::alerts());
         if *key == routes {
             return self.check_routes(document);
         }
@@ -78,8 +81,11 @@ impl Judge {
         if *key == tracing {
             return check_tracing(document);
         }
+        if *key == alerts {
+            return check_alerts(document);
+        }
         let rule = "is not known: of Bowline's own documents there are";
-        refuse(format!("`{key}` {rule} `{routes}`, `{traffic}` and `{tracing}`"))
+        refuse(format!("`{key}` {rule} `{routes}`, `{traffic}`, `{tracing}` and `{alerts}`"))
     }
 
     fn check_routes(&self, document: &Document) -> Result<(), Vec<Violation>> {
@@ -112,6 +118,20 @@ fn check_tracing(document: &Document) -> Result<(), Vec<Violation>> {
         return refuse(format!("which traces are kept is written in json or toml, not in {}", document.format));
     }
     read::<Sampling>(document).map(drop)
+}
+
+/// Whether a document says what is watched for, and who is told.
+fn check_alerts(document: &Document) -> Result<(), Vec<Violation>> {
+    if document.format == Format::Toml {
+        return refuse("alerts are written in json, or in yaml as a text".to_owned());
+    }
+    let told = |problem: Problem| {
+        let Problem { position: Position { line, column }, width: _, message, help } = problem;
+        let detail = if help.is_empty() { message } else { format!("{message} → {help}") };
+        violation(format!("line {line}, column {column}"), "alerts", detail)
+    };
+    let checked = monitor::read_alerts(document);
+    checked.map(drop).map_err(|problems| problems.into_iter().take(VIOLATIONS_MAX).map(told).collect())
 }
 
 /// Whether a document is a snapshot of the workload that its key names. Only the control plane writes

@@ -21,6 +21,9 @@ pub(crate) struct Server {
     /// How much disk traces may take
     #[arg(long, value_name = "SIZE", default_value = "256 MiB", value_parser = size)]
     pub(crate) traces_max: u64,
+    /// How much disk metrics may take
+    #[arg(long, value_name = "SIZE", default_value = "512 MiB", value_parser = size)]
+    pub(crate) metrics_max: u64,
     /// The file of the key that seals the certificate authority's own [default: ca.key in the data folder]
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_key: Option<PathBuf>,

@@ -19,8 +19,8 @@ const SCHEMA: &str = r#"{"properties": {"a": {"maximum": 9}, "b": {"maximum": 9}
 
 /// A node without an API; `routes` judges its routes.
 async fn node(dir: &TempDir, routes: RoutesCheck) -> Node {
-    let data_dir = dir.path().join("data");
-    let settings = Settings { data_dir, listen: None, traces_bytes_max: 16 << 20, grace: Duration::ZERO, mesh: None };
+    let settings =
+        Settings { traces_bytes_max: 16 << 20, grace: Duration::ZERO, ..Settings::new(dir.path().join("data")) };
     Node::start_with_routes(settings, metric::Registry::default(), routes).await.unwrap()
 }
 

@@ -10,6 +10,7 @@ mod template;
 use std::{collections::BTreeMap, time::Duration};
 
 use bowline_model::Problem;
+use serde_json::Value;
 
 pub use template::{Scope, TEXT_BYTES_MAX, Template};
 
@@ -122,6 +123,16 @@ pub fn parse(file: &str, text: &str, check: CheckExpr<'_>) -> Result<Vec<Group>,
     let mut reader = Reader::new(check);
     let groups = read_groups(&mut reader, file, groups);
     reader.finish(groups)
+}
+
+/// The groups of a rule file as the document `bowline/alerts` has them: in JSON, once [`parse`] takes them.
+///
+/// # Errors
+/// As [`parse`].
+pub fn groups(file: &str, text: &str, check: CheckExpr<'_>) -> Result<Vec<Value>, Vec<Problem>> {
+    parse(file, text, check)?;
+    let read: Value = serde_saphyr::from_str(text).map_err(|error| vec![raw::structure_problem(&error)])?;
+    Ok(read.get("groups").and_then(Value::as_array).cloned().unwrap_or_default())
 }
 
 /// Whether it can be a label of an alert: letters, digits and `_`, no digit first, no `__` first.

@@ -7,9 +7,14 @@ mod lower;
 mod mistake;
 mod tokens;
 
-use crate::promql::{
-    error::{ParseError, Position},
-    expr::Expr,
+use std::time::Duration;
+
+use crate::{
+    labels::Matcher,
+    promql::{
+        error::{ParseError, Position},
+        expr::{Expr, Node, Selector, Shift},
+    },
 };
 
 pub use bounds::{DEPTH_MAX, REGEXES_MAX, TEXT_BYTES_MAX};
@@ -32,4 +37,23 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
             Err(ParseError { position: Position::of(text, at.map_or(0, |token| token.start)), message })
         }
     }
+}
+
+/// What a selector demands that stands alone, as `up{job="order"}`.
+///
+/// # Errors
+/// [`ParseError`], also where the text is another expression, or one with a time of its own.
+pub fn selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
+    match parse(text)?.root {
+        Node::Select(Selector { matchers, shift: Shift { at: None, offset_ms: 0 } }) => Ok(matchers),
+        _ => {
+            let message = "a selector is expected, and nothing else: `up{job=\"order\"}`".to_owned();
+            Err(ParseError { position: Position::of(text, 0), message })
+        }
+    }
+}
+
+/// A duration as `PromQL` writes it: `1h30m`. None where it is none, or 0.
+pub fn duration(text: &str) -> Option<Duration> {
+    promql_parser::util::parse_duration(text).ok().filter(|duration| !duration.is_zero())
 }

@@ -32,6 +32,7 @@ pub(crate) struct Metrics {
     out_of_order: Counter,
     same_time: Counter,
     unknown: Counter,
+    queue_full: Counter,
     pub(crate) metadata_dropped: Counter,
     pub(crate) target_duplicate: Counter,
     pub(crate) target_too_many: Counter,
@@ -84,6 +85,7 @@ impl Metrics {
             out_of_order: dropped("out_of_order"),
             same_time: dropped("same_time"),
             unknown: dropped("unknown_series"),
+            queue_full: dropped("queue_full"),
             target_duplicate: refused("duplicate"),
             target_too_many: refused("too_many"),
         }
@@ -103,10 +105,12 @@ impl Metrics {
     }
 
     pub(crate) fn appended(&self, appended: Appended) {
-        let Appended { kept, out_of_order, duplicate, unknown } = appended;
+        let Appended { kept, out_of_order, duplicate, unknown, too_new, refused } = appended;
         self.samples.add(kept as u64);
         self.out_of_order.add(out_of_order as u64);
         self.same_time.add(duplicate as u64);
         self.unknown.add(unknown as u64);
+        self.future.add(too_new as u64);
+        self.queue_full.add(refused as u64);
     }
 }

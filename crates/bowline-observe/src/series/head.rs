@@ -11,13 +11,13 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{
     labels::{Labels, NAME},
     series::{
-        Appended, Error, SeriesRef,
+        Error,
         chunk::{CHUNK_SAMPLES_MAX, Chunk, Open},
         postings::{self, Postings as _},
         record::{LABELS_MAX, Operations},
         settings::Settings,
     },
-    source::{Sample, is_stale},
+    source::{Appended, Sample, SeriesRef, is_stale},
 };
 
 use index::Index;
@@ -199,7 +199,7 @@ impl Head {
     }
 
     fn reference(&self, at: u32) -> SeriesRef {
-        SeriesRef { stamp: self.slots[at as usize].stamp, place: at }
+        SeriesRef::of(self.slots[at as usize].stamp, at)
     }
 
     /// Takes samples of one time, each later than the last one of its series, and notes them for the log.
@@ -254,7 +254,7 @@ impl Head {
         now_ms: i64,
         is_logged: bool,
     ) -> Option<Verdict> {
-        let slot = self.slots.get_mut(series.place as usize).filter(|slot| slot.stamp == series.stamp)?;
+        let slot = self.slots.get_mut(series.place() as usize).filter(|slot| slot.stamp == series.stamp())?;
         let bits = value.to_bits();
         if at_ms <= slot.last_ms {
             if at_ms == slot.last_ms {
@@ -269,10 +269,10 @@ impl Head {
         if is_logged {
             let before = if slot.is_defined { slot.last_bits } else { 0 };
             if !slot.is_defined {
-                self.operations.define(series.place, &slot.labels);
+                self.operations.define(series.place(), &slot.labels);
                 slot.is_defined = true;
             }
-            self.operations.sample(series.place, before, bits);
+            self.operations.sample(series.place(), before, bits);
         }
         self.ended -= usize::from(is_stale(f64::from_bits(slot.last_bits)));
         self.ended += usize::from(is_stale(value));
@@ -339,7 +339,7 @@ impl Head {
 
     /// A series with those of its chunks that have to do with that time.
     pub(crate) fn chunks(&self, series: SeriesRef, from_ms: i64, to_ms: i64) -> Option<Chunks> {
-        let slot = self.slots.get(series.place as usize).filter(|slot| slot.stamp == series.stamp)?;
+        let slot = self.slots.get(series.place() as usize).filter(|slot| slot.stamp == series.stamp())?;
         let sealed = slot.sealed.iter().filter(|chunk| chunk.is_overlapping(from_ms, to_ms));
         let mut chunks: Vec<_> = sealed.cloned().collect();
         if let Some(open) = &slot.open
@@ -353,7 +353,7 @@ impl Head {
 
     /// The labels of a series, if it has samples of that time.
     pub(crate) fn labels_within(&self, series: SeriesRef, from_ms: i64, to_ms: i64) -> Option<Labels> {
-        let slot = self.slots.get(series.place as usize)?;
+        let slot = self.slots.get(series.place() as usize)?;
         let is_within = slot.sealed.iter().any(|chunk| chunk.is_overlapping(from_ms, to_ms))
             || slot.open.as_ref().is_some_and(|open| open.first_ms() <= to_ms && open.last_ms() >= from_ms);
         is_within.then(|| slot.labels.clone())

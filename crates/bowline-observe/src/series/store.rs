@@ -17,12 +17,13 @@ use crate::{
     files::Disk,
     labels::Labels,
     series::{
-        Appended, BYTES_MAX_MIN, Error, SeriesRef, Settings,
+        BYTES_MAX_MIN, Error, Settings,
         block::{Block, Cache},
         head::{Chunks, Head},
         metrics::Metrics,
         writer::Writer,
     },
+    source::{Appended, SeriesRef},
 };
 
 /// Keeps samples on disk under a hard cap, and finds series. Cheap to clone; a [`Source`](crate::source::Source).

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, path::Path};
 
 use bowline_observe::{
     labels::{Labels, Matcher},
-    series::{BYTES_MAX_MIN, SeriesRef, SeriesStore, Settings},
-    source::{STALE, Series, Source as _},
+    series::{BYTES_MAX_MIN, SeriesStore, Settings},
+    source::{STALE, Series, SeriesRef, Source as _},
 };
 use bowline_runtime::{metric::Registry, rand, time};
 

@@ -22,7 +22,7 @@ const EDITOR: Demand = Demand { least: Some(Role::Editor), on_loopback: false };
 const GUARDED: Demand = Demand { least: Some(Role::Admin), on_loopback: true };
 
 /// Method and path as in the OpenAPI document, and what they demand.
-const RULES: [(&str, &str, Demand); 34] = [
+const RULES: [(&str, &str, Demand); 56] = [
     ("GET", "/livez", OPEN),
     ("GET", "/readyz", OPEN),
     ("GET", "/metrics", VIEWER),
@@ -50,6 +50,29 @@ const RULES: [(&str, &str, Demand); 34] = [
     ("POST", "/v1/spans", EDITOR),
     ("GET", "/v1/traces", VIEWER),
     ("GET", "/v1/traces/{id}", VIEWER),
+    // Prometheus' API: what it shows, whoever may read sees.
+    ("GET", "/api/v1/query", VIEWER),
+    ("POST", "/api/v1/query", VIEWER),
+    ("GET", "/api/v1/query_range", VIEWER),
+    ("POST", "/api/v1/query_range", VIEWER),
+    ("GET", "/api/v1/series", VIEWER),
+    ("POST", "/api/v1/series", VIEWER),
+    ("GET", "/api/v1/labels", VIEWER),
+    ("POST", "/api/v1/labels", VIEWER),
+    ("GET", "/api/v1/label/{name}/values", VIEWER),
+    ("GET", "/api/v1/query_exemplars", VIEWER),
+    ("POST", "/api/v1/query_exemplars", VIEWER),
+    ("GET", "/api/v1/status/buildinfo", VIEWER),
+    ("GET", "/api/v1/targets", VIEWER),
+    ("GET", "/api/v1/metadata", VIEWER),
+    ("GET", "/api/v1/rules", VIEWER),
+    ("GET", "/api/v1/alerts", VIEWER),
+    ("GET", "/v1/alerts/history", VIEWER),
+    ("GET", "/v1/alerts/notifications", VIEWER),
+    ("GET", "/v1/alerts/silences", VIEWER),
+    ("POST", "/v1/alerts/silences", EDITOR),
+    ("DELETE", "/v1/alerts/silences/{id}", EDITOR),
+    ("POST", "/v1/alerts/receivers/{name}/test", EDITOR),
     ("GET", "/v1/audit", VIEWER),
     ("GET", "/v1/tokens", GUARDED),
     ("POST", "/v1/tokens", GUARDED),

@@ -32,7 +32,7 @@ pub(crate) struct Fixture {
 }
 
 pub(crate) fn settings(dir: &TempDir, listen: Option<SocketAddr>) -> Settings {
-    Settings { data_dir: dir.path().join("data"), listen, traces_bytes_max: 16 << 20, grace: BOUND, mesh: None }
+    Settings { listen, traces_bytes_max: 16 << 20, grace: BOUND, ..Settings::new(dir.path().join("data")) }
 }
 
 pub(crate) async fn start(settings: Settings) -> Result<Node, Error> {

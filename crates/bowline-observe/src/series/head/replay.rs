@@ -1,11 +1,7 @@
 //! Puts what a log says back into the head.
 
 use super::Head;
-use crate::{
-    files::Corrupt,
-    labels::Labels,
-    series::{SeriesRef, record::Listener},
-};
+use crate::{files::Corrupt, labels::Labels, series::record::Listener, source::SeriesRef};
 
 /// The most series that one log names at a time: a larger number is damage.
 const SERIES_MAX: usize = 1 << 24;

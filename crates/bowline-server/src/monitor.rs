@@ -1,0 +1,294 @@
+//! What the node measures and is asked about it: samples, queries over them, rules and alerts.
+
+use std::{net::ToSocketAddrs as _, path::Path, sync::Arc};
+
+use bowline_config::{ConfigManager, Document};
+use bowline_model::{
+    ConfigKey, InstanceId, ServiceName,
+    error::chain,
+    monitor::{MetricsPolicy, StaticTarget},
+};
+use bowline_observe::{
+    alerts::{self, Alerts, Evaluate},
+    labels::{Labels, Matcher},
+    promql::{self, Cancel, Engine, Expr, Value},
+    scrape::{self, Target},
+    series::{self, SeriesStore},
+    source::{Series, SourceError},
+};
+use bowline_proxy::follow::Follow;
+use bowline_registry::Registry;
+use bowline_runtime::{
+    BoxFuture,
+    drain::{self, Drainer},
+    metric,
+    task::{self, Guarded},
+    time::Duration,
+};
+use bowline_store::Store;
+use bowline_transport::{Endpoint, PoolSettings, SharedPool};
+use tokio::sync::{Semaphore, watch};
+
+use crate::collect::{CollectSettings, Collecting, Dial};
+
+/// How many queries are evaluated at once; others wait for them.
+const QUERIES_MAX: usize = 4;
+/// As whom the node says what it makes of documents, and as whom it is scraped.
+const OWN_NAME: &str = "bowline";
+
+/// What is measured and watched for.
+#[derive(Debug, Clone)]
+pub struct MonitorSettings {
+    /// How much disk samples may take, in bytes.
+    pub bytes_max: u64,
+    /// What is scraped, how often, and how long it is kept.
+    pub policy: MetricsPolicy,
+    /// The services of the system: counted before they have an instance.
+    pub services: Vec<ServiceName>,
+    /// Where people find this node: `http://127.0.0.1:7117`.
+    pub external_url: String,
+}
+
+impl Default for MonitorSettings {
+    fn default() -> Self {
+        let bytes_max = series::Settings::new("").bytes_max;
+        let external_url = String::new();
+        Self { bytes_max, policy: MetricsPolicy::default(), services: Vec::new(), external_url }
+    }
+}
+
+/// What it stands on.
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) config: Arc<dyn ConfigManager>,
+    pub(crate) metrics: metric::Registry,
+}
+
+/// Everything that measures. [`Monitor::stop`] ends it in order.
+pub(crate) struct Monitor {
+    series: SeriesStore,
+    pub(crate) queries: Queries,
+    pub(crate) alerts: Alerts,
+    settings: MonitorSettings,
+    metrics: metric::Registry,
+    following: Guarded<()>,
+    drainer: Drainer,
+}
+
+impl Monitor {
+    /// Goes on where it ended: opens the samples, and evaluates the rules that were published last.
+    pub(crate) async fn open(data_dir: &Path, settings: MonitorSettings, parts: Parts) -> Result<Self, OpenError> {
+        let Parts { store, config, metrics } = parts;
+        let mut store_settings = series::Settings::new(data_dir.join("metrics"));
+        store_settings.bytes_max = settings.bytes_max;
+        store_settings.retention = settings.policy.retention;
+        store_settings.metrics = metrics.clone();
+        // It reads its log: seconds for gigabytes.
+        let opened = task::spawn_blocking(move || SeriesStore::open(store_settings)).await;
+        let series = opened.unwrap_or(Err(series::Error::Closed)).map_err(OpenError::Series)?;
+        let engine = Engine { subquery_step: settings.policy.every, ..Engine::default() };
+        let queries = Queries::new(series.clone(), engine);
+        let mut told = alerts::Settings::new(store, Arc::new(queries.clone()), Arc::new(series.clone()));
+        told.interval = settings.policy.every;
+        told.external_url.clone_from(&settings.external_url);
+        told.metrics = metrics.clone();
+        let (drainer, drain) = drain::channel();
+        let first = published(&*config).await;
+        let alerts = Alerts::start(told, first, drain).await.map_err(OpenError::Alerts)?;
+        let following = Guarded::new(task::spawn(follow(config, alerts.clone())));
+        Ok(Self { series, queries, alerts, settings, metrics, following, drainer })
+    }
+
+    /// Begins to scrape the registry's instances, what was given beside, and this process.
+    pub(crate) async fn collect(&self, registry: Arc<dyn Registry>, pool: PoolSettings, dial: Dial) -> Collecting {
+        let interval = self.settings.policy.every;
+        let scrape = scrape::Settings { interval, metrics: self.metrics.clone(), ..scrape::Settings::default() };
+        let mut fixed = vec![Target::process(OWN_NAME, OWN_NAME)];
+        for target in &self.settings.policy.targets {
+            fixed.extend(fixed_target(target).await);
+        }
+        let declared = self.settings.services.clone();
+        let settings = CollectSettings { scrape, pool: SharedPool::new(pool), dial, fixed, declared };
+        Collecting::start(settings, registry, Arc::new(self.series.clone()))
+    }
+
+    /// Evaluates and tells no more, and lets the folder go.
+    pub(crate) async fn stop(self) {
+        let Self { series, queries, alerts, settings: _, metrics: _, following, mut drainer } = self;
+        drop(following);
+        drainer.drain().await;
+        drop((alerts, queries));
+        series.close().await;
+    }
+}
+
+/// Why it could not be opened.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    Series(series::Error),
+    Alerts(alerts::Error),
+}
+
+/// What the file names, found in the directory of names once; who moves is found at the next start.
+async fn fixed_target(target: &StaticTarget) -> Option<Target> {
+    let StaticTarget { job, address, path, labels } = target;
+    let name = address.clone();
+    let found = task::spawn_blocking(move || Some(name.to_socket_addrs().ok()?.next()?)).await;
+    let Some(addr) = found.ok().flatten() else {
+        tracing::warn!(
+            job,
+            address,
+            "nothing has the name of a scrape target; it is asked for again at the next start"
+        );
+        return None;
+    };
+    let labels = Labels::new(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    Some(Target { labels, ..Target::http(job, address, Endpoint::from(addr), path) })
+}
+
+// === alerts ===
+
+/// Reads a document `bowline/alerts`.
+pub(crate) fn read_alerts(document: &Document) -> Result<alerts::Config, Vec<bowline_model::Problem>> {
+    alerts::Config::parse(&document.text, &check_expression)
+}
+
+/// Whether an expression of a rule can be evaluated.
+fn check_expression(text: &str) -> Result<(), String> {
+    promql::parse(text).map(drop).map_err(|error| error.to_string())
+}
+
+/// What was published last; nothing where it cannot be read, which it could when it was published.
+async fn published(config: &dyn ConfigManager) -> alerts::Config {
+    let version = config.get_config(&ConfigKey::alerts()).await.ok().flatten();
+    version.and_then(|version| read_alerts(&version.document).ok()).unwrap_or_default()
+}
+
+/// Acts by each version that is published, for ever.
+async fn follow(config: Arc<dyn ConfigManager>, alerts: Alerts) {
+    let (told, mut news) = watch::channel(None);
+    let follow = Follow {
+        config,
+        key: ConfigKey::alerts(),
+        instance: InstanceId::new(OWN_NAME).expect("it is an id"),
+        service: ServiceName::new(OWN_NAME).expect("it is a name"),
+        last_good: None,
+        runs: None,
+    };
+    let following = follow.run(move |version| {
+        let config = read_alerts(&version.document).map_err(|problems| first_of(&problems))?;
+        told.send_replace(Some(config));
+        Ok(())
+    });
+    let acting = async {
+        while news.changed().await.is_ok() {
+            let Some(config) = news.borrow_and_update().clone() else { continue };
+            if let Err(error) = alerts.set(config).await {
+                tracing::error!(error = chain(&error), "rules were published that are not evaluated");
+            }
+        }
+    };
+    tokio::join!(following, acting);
+}
+
+fn first_of(problems: &[bowline_model::Problem]) -> String {
+    problems.first().map(|problem| problem.message.clone()).unwrap_or_default()
+}
+
+// === queries ===
+
+/// Evaluates queries on threads that may block, a few at a time. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Queries {
+    series: SeriesStore,
+    engine: Engine,
+    places: Arc<Semaphore>,
+}
+
+impl Queries {
+    pub(crate) fn new(series: SeriesStore, engine: Engine) -> Self {
+        Self { series, engine, places: Arc::new(Semaphore::new(QUERIES_MAX)) }
+    }
+
+    /// The value of an expression at one time.
+    ///
+    /// # Cancel safety
+    /// The evaluation ends soon.
+    pub(crate) async fn instant(
+        &self,
+        expr: Expr,
+        at_ms: i64,
+        timeout: Option<Duration>,
+    ) -> Result<Value, promql::Error> {
+        self.evaluate(timeout, move |engine, series| engine.instant(series, &expr, at_ms)).await
+    }
+
+    /// The values of an expression over a time.
+    ///
+    /// # Cancel safety
+    /// The evaluation ends soon.
+    pub(crate) async fn range(
+        &self,
+        expr: Expr,
+        (from_ms, to_ms): (i64, i64),
+        step_ms: i64,
+        timeout: Option<Duration>,
+    ) -> Result<Vec<Series>, promql::Error> {
+        self.evaluate(timeout, move |engine, series| engine.range(series, &expr, from_ms, to_ms, step_ms)).await
+    }
+
+    /// The labels of the series that pass one of the lists of matchers, and have samples in that time.
+    pub(crate) async fn labels(
+        &self,
+        matchers: Vec<Vec<Matcher>>,
+        (from_ms, to_ms): (i64, i64),
+    ) -> Result<Vec<Labels>, promql::Error> {
+        let read = move |_: &Engine, series: &SeriesStore| Ok(series.labels(&matchers, from_ms, to_ms)?);
+        self.evaluate(None, read).await
+    }
+
+    async fn evaluate<T: Send + 'static>(
+        &self,
+        timeout: Option<Duration>,
+        evaluate: impl FnOnce(&Engine, &SeriesStore) -> Result<T, promql::Error> + Send + 'static,
+    ) -> Result<T, promql::Error> {
+        let closed = || promql::Error::from(SourceError::Closed);
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| closed())?;
+        let mut engine = Engine { cancel: Cancel::default(), ..self.engine.clone() };
+        if let Some(timeout) = timeout {
+            engine.timeout = engine.timeout.min(timeout);
+        }
+        let _cancel = CancelOnDrop(engine.cancel.clone());
+        let series = self.series.clone();
+        let evaluating = task::spawn_blocking(move || {
+            // Held by the thread: a caller that gives up does not end it at once.
+            let _place = place;
+            evaluate(&engine, &series)
+        });
+        evaluating.await.unwrap_or_else(|_| Err(closed()))
+    }
+}
+
+/// Ends an evaluation that nobody waits for any more.
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl Evaluate for Queries {
+    fn instant<'a>(&'a self, expr: &'a str, at_ms: i64) -> BoxFuture<'a, Result<Vec<(Labels, f64)>, String>> {
+        Box::pin(async move {
+            let expr = promql::parse(expr).map_err(|error| error.to_string())?;
+            match Self::instant(self, expr, at_ms, None).await.map_err(|error| chain(&error))? {
+                Value::Scalar(sample) => Ok(vec![(Labels::default(), sample.value)]),
+                Value::Vector(vector) => {
+                    Ok(vector.into_iter().map(|(labels, sample)| (labels, sample.value)).collect())
+                }
+                Value::Text { .. } | Value::Matrix(_) => Err("a rule needs a scalar or an instant vector".to_owned()),
+            }
+        })
+    }
+}
