@@ -185,7 +185,9 @@ impl Matcher {
 
 /// The expression over a whole value; `.` is any character, as in Prometheus since its version 3.
 pub(crate) fn anchored(expression: &str) -> Result<Regex, InvalidRegex> {
-    let built = regex::RegexBuilder::new(&format!("^(?s:{expression})$")).size_limit(REGEX_BYTES_MAX).build();
+    let build = |text: &str| regex::RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
+    // By itself first: a bracket that it closes and did not open would let it out of the anchors.
+    let built = build(expression).and_then(|_| build(&format!("^(?s:{expression})$")));
     built.map_err(|error| InvalidRegex { expression: expression.to_owned(), rule: error.to_string() })
 }
 

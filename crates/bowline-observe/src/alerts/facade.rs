@@ -10,7 +10,7 @@ use bowline_store::Store;
 
 use super::{
     Clock,
-    config::Config,
+    config::{Config, Receiver},
     error::Error,
     evaluator::{self, ActiveView, Evaluate, Evaluator, GroupView, Record, Transition},
     journal::Journal,
@@ -137,6 +137,11 @@ impl Alerts {
     /// The last decisions, the newest first.
     pub fn ledger(&self) -> Vec<ledger::Entry> {
         self.notifier.ledger()
+    }
+
+    /// Who can be told.
+    pub fn receivers(&self) -> Vec<Receiver> {
+        self.notifier.route().receivers.clone()
     }
 
     /// All silences, those that ended lately included, by id.

@@ -18,6 +18,12 @@ pub(crate) const PREFIX: &str = "alerts/v1/";
 /// Operations of one transaction; the store takes 128.
 const BATCH: usize = 100;
 
+/// The most bytes of one value; a larger one is not kept.
+const VALUE_BYTES_MAX: usize = 256 * 1024;
+
+/// At which a transaction is closed; the store takes 8 MiB.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
 /// Entries of one page.
 const PAGE: usize = 1000;
 
@@ -51,8 +57,10 @@ impl Journal {
 
     fn wait(&self, key: &str, value: Option<Bytes>) {
         let mut waiting = self.waiting();
-        if waiting.len() < WAITING_MAX || waiting.contains_key(key) {
-            waiting.insert(format!("{PREFIX}{key}"), value);
+        let key = format!("{PREFIX}{key}");
+        let is_small = value.as_ref().is_none_or(|value| value.len() <= VALUE_BYTES_MAX);
+        if is_small && (waiting.len() < WAITING_MAX || waiting.contains_key(&key)) {
+            waiting.insert(key, value);
         } else {
             self.failures.increment();
         }
@@ -68,7 +76,7 @@ impl Journal {
     pub(crate) async fn commit(&self) -> Result<(), Error> {
         let _committing = self.committing.lock().await;
         loop {
-            let batch: Vec<_> = self.waiting().iter().take(BATCH).map(|(k, v)| (k.clone(), v.clone())).collect();
+            let batch = self.batch();
             if batch.is_empty() {
                 return Ok(());
             }
@@ -88,6 +96,16 @@ impl Journal {
                 }
             }
         }
+    }
+
+    /// As many changes as go into one transaction.
+    fn batch(&self) -> Vec<(String, Option<Bytes>)> {
+        let mut bytes = 0;
+        let fits = |(key, value): &(&String, &Option<Bytes>)| {
+            bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+            bytes <= BATCH_BYTES
+        };
+        self.waiting().iter().take(BATCH).take_while(fits).map(|(k, v)| (k.clone(), v.clone())).collect()
     }
 
     /// Every value below a part of our prefix, by key (without our prefix); what cannot be read is left out and
@@ -120,5 +138,34 @@ impl Journal {
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<String, Option<Bytes>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alerts::tests::Memory;
+
+    #[tokio::test]
+    async fn changes_are_committed_in_parts_that_the_store_takes() {
+        let store = Memory::default();
+        let failures = Counter::default();
+        let journal = Journal::new(Arc::new(store.clone()), failures.clone());
+        for number in 0..250 {
+            journal.put(&format!("a/{number:03}"), &"x".repeat(100_000));
+        }
+        journal.put("a/large", &"x".repeat(VALUE_BYTES_MAX));
+        assert_eq!(failures.get(), 1);
+        store.set_failing(true);
+        assert!(matches!(journal.commit().await, Err(Error::Keep { .. })));
+        journal.delete("a/000");
+        store.set_failing(false);
+        journal.commit().await.unwrap();
+        assert_eq!(store.keys("a/"), 249);
+        let loaded: Vec<(String, String)> = journal.load("a/").await.unwrap();
+        assert_eq!((loaded.len(), loaded[0].0.as_str()), (249, "a/001"));
+        // What is of another form is left out, and counted.
+        assert!(journal.load::<u64>("a/").await.unwrap().is_empty());
+        assert_eq!(failures.get(), 2 + 249);
     }
 }

@@ -80,6 +80,7 @@ impl Notifier {
         for (_, kept) in parts.journal.load::<KeptDelivery>("deliveries/").await? {
             state.restore(kept);
         }
+        count_silences(&state, &parts.metrics);
         state.set_route(route, time::now(), (parts.clock)());
         Ok(Self(Arc::new(Shared { parts, state: Mutex::new(state), wake: Notify::new() })))
     }
@@ -112,6 +113,10 @@ impl Notifier {
         self.state().set_route(route, time::now(), self.now_ms());
         self.0.wake.notify_one();
         self.0.parts.journal.commit().await
+    }
+
+    pub(crate) fn route(&self) -> Arc<Route> {
+        self.state().route()
     }
 
     pub(crate) fn ledger(&self) -> Vec<ledger::Entry> {
@@ -150,12 +155,12 @@ impl Notifier {
 
     fn keep_silence(&self, state: &State, silence: &Silence) {
         self.0.parts.journal.put(&format!("silences/{}", silence.id), silence);
-        self.0.parts.metrics.silences.set(i64::try_from(state.silences.all().len()).unwrap_or(i64::MAX));
+        count_silences(state, &self.0.parts.metrics);
     }
 
     /// Sends one notification that says it is a test, and answers what came back.
     pub(crate) async fn test(&self, receiver: &str) -> Result<Result<Answer, PostError>, Error> {
-        let route = self.state().route();
+        let route = self.route();
         let found = route.receivers.iter().find(|known| known.name() == receiver);
         let found = found.ok_or_else(|| Error::NoReceiver { name: receiver.to_owned() })?;
         let alert = Alert {
@@ -206,6 +211,10 @@ impl AlertManager for Notifier {
             taken
         })
     }
+}
+
+fn count_silences(state: &State, metrics: &Metrics) {
+    metrics.silences.set(i64::try_from(state.silences.all().len()).unwrap_or(i64::MAX));
 }
 
 /// What a notification came to.

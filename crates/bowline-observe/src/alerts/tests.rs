@@ -3,3 +3,5 @@
 mod fixture;
 mod life;
 mod telling;
+
+pub(super) use fixture::Memory;

@@ -18,6 +18,9 @@ use crate::{
 /// The most alerts of one rule, where its group has no limit.
 pub const ALERTS_PER_RULE_MAX: usize = 1000;
 
+/// The most alerts of one rule that are held, those whose series are gone included: more are left out.
+pub(crate) const HELD_PER_RULE_MAX: usize = 2 * ALERTS_PER_RULE_MAX;
+
 /// An alert that is not inactive.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Active {

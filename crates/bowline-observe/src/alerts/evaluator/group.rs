@@ -11,7 +11,11 @@ use bowline_model::error::chain;
 use bowline_runtime::{drain::Drain, time};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{ALERTS_PER_RULE_MAX, ByRule, Evaluator, active::Active, lock};
+use super::{
+    ALERTS_PER_RULE_MAX, ByRule, Evaluator,
+    active::{Active, HELD_PER_RULE_MAX},
+    lock,
+};
 use crate::{
     alerts::{
         duration::millis,
@@ -60,6 +64,8 @@ struct Consequences {
     samples: Vec<(Labels, f64)>,
     /// What alerts were before, of those that changed.
     changed: Vec<(Active, &'static str)>,
+    /// How many alerts there was no more room for.
+    left_out: u64,
 }
 
 impl GroupState {
@@ -106,6 +112,10 @@ impl RuleState {
         let mut gone: BTreeSet<Labels> = self.alerts.keys().cloned().collect();
         for now in there {
             gone.remove(&now.labels);
+            if self.alerts.len() >= HELD_PER_RULE_MAX && !self.alerts.contains_key(&now.labels) {
+                consequences.left_out += 1;
+                continue;
+            }
             let active = self.alerts.entry(now.labels.clone()).or_insert_with(|| now.clone());
             // What has resolved is told as it was.
             if !matches!(active.state, State::Resolved { .. }) {
@@ -241,6 +251,9 @@ impl Evaluator {
         };
         for (active, before) in &consequences.changed {
             self.remember(&group.name, at_ms, active, before);
+        }
+        if consequences.left_out > 0 {
+            parts.metrics.suppressed("too_many").add(consequences.left_out);
         }
         parts.record.record(at_ms, &consequences.samples);
         // Kept before it is told, so that what was told is known after a restart.

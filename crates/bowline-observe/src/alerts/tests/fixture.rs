@@ -25,7 +25,7 @@ use crate::{
 
 /// A store in memory, which can be made to fail.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Memory {
+pub(in crate::alerts) struct Memory {
     entries: Arc<Mutex<BTreeMap<String, Bytes>>>,
     fails: Arc<AtomicBool>,
 }
@@ -247,11 +247,11 @@ impl Post for World {
 }
 
 impl Memory {
-    pub(super) fn set_failing(&self, fails: bool) {
+    pub(in crate::alerts) fn set_failing(&self, fails: bool) {
         self.fails.store(fails, Relaxed);
     }
 
-    pub(super) fn keys(&self, part: &str) -> usize {
+    pub(in crate::alerts) fn keys(&self, part: &str) -> usize {
         lock(&self.entries).keys().filter(|key| key.starts_with(&format!("alerts/v1/{part}"))).count()
     }
 }
