@@ -126,6 +126,9 @@ pub(super) fn over(run: &Run<'_>, grid: Grid, function: Over, range: &Node, scal
     let Ranges { series, range_ms, reads, charge: _charge } = ranges(run, grid, range)?;
     let mut vector = run.vector(series.len(), grid)?;
     let scratch = RefCell::new(Vec::new());
+    // Of a fixed range the value is the same at all steps.
+    let is_constant = reads.is_fixed() && parameters.is_empty();
+    let windows = if is_constant { Grid { count: 1, ..grid } } else { grid };
     for series in series {
         let marks = marks(function, &series.samples);
         let at_step = |step: usize, window: Window<'_>| {
@@ -134,7 +137,10 @@ pub(super) fn over(run: &Run<'_>, grid: Grid, function: Over, range: &Node, scal
             };
             apply(function, window, [parameter(0), parameter(1)], &mut scratch.borrow_mut())
         };
-        let values = slide(run, grid, reads, range_ms, (&series.samples, &marks), at_step)?;
+        let mut values = slide(run, windows, reads, range_ms, (&series.samples, &marks), at_step)?;
+        if is_constant {
+            values.resize(grid.count, values.first().copied().unwrap_or(ABSENT));
+        }
         let column = Column { labels: series.labels, values };
         if !column.is_empty() {
             vector.columns.push(column);
