@@ -95,7 +95,7 @@ pub enum Value {
         /// What it says.
         text: String,
     },
-    /// Series with one value each, in the order that `sort` or `topk` gave them, or by labels.
+    /// Series with one value each, in the order that `sort` or `topk` gave them; any other order means nothing.
     Vector(Vec<(Labels, Sample)>),
     /// Series with many samples each, by labels.
     Matrix(Vec<Series>),

@@ -25,6 +25,13 @@ impl Sum {
         self.sum = total;
     }
 
+    /// The sum of two sums.
+    pub(super) fn join(mut self, other: Self) -> Self {
+        self.add(other.sum);
+        self.lost += other.lost;
+        self
+    }
+
     pub(super) fn total(self) -> f64 {
         if self.sum.is_infinite() { self.sum } else { self.sum + self.lost }
     }

@@ -1,13 +1,17 @@
 //! Functions of labels and of the order of series.
 
-use std::{cmp::Ordering, collections::HashMap, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{
     data::{Column, Vector},
     kahan,
 };
 use crate::{
-    labels::Labels,
+    labels::{Labels, Matcher, NAME, Test},
     promql::{
         error::Error,
         expr::{LabelJoin, LabelReplace},
@@ -88,25 +92,32 @@ fn part(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| is_digit(c) != is_number).unwrap_or(text.len()))
 }
 
-/// The labels that an absent series would have: those that matchers of one kind pin to one value.
-pub(in crate::promql) fn of_absent(matchers: &[crate::labels::Matcher]) -> Labels {
-    let mut pinned: HashMap<&str, Option<&str>> = HashMap::new();
-    for matcher in matchers.iter().filter(|matcher| matcher.name() != crate::labels::NAME) {
-        let value = match matcher.test() {
-            crate::labels::Test::Equal(value) if !pinned.contains_key(matcher.name()) => Some(&**value),
-            _ => None,
+/// The labels that an absent series would have: those whose last matcher is their first `=`.
+pub(in crate::promql) fn of_absent(matchers: &[Matcher]) -> Labels {
+    let mut pinned: HashMap<&str, &str> = HashMap::new();
+    let mut seen: HashSet<&str> = HashSet::new();
+    for matcher in matchers.iter().filter(|matcher| matcher.name() != NAME) {
+        match matcher.test() {
+            Test::Equal(value) if seen.insert(matcher.name()) => pinned.insert(matcher.name(), value),
+            _ => pinned.remove(matcher.name()),
         };
-        pinned.insert(matcher.name(), value);
     }
-    Labels::new(matchers.iter().filter_map(|matcher| {
-        let value = pinned.get(matcher.name()).copied().flatten()?;
-        Some((matcher.name(), value))
-    }))
+    Labels::new(matchers.iter().filter_map(|matcher| Some((matcher.name(), *pinned.get(matcher.name())?))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_absent_series_has_the_labels_that_are_pinned() {
+        let (equal, other) = (|value: &str| Matcher::equal("a", value), Matcher::not_equal("a", "x"));
+        let labels = |matchers: &[Matcher]| of_absent(matchers).to_string();
+        assert_eq!(labels(&[equal("1"), Matcher::equal(NAME, "m"), Matcher::equal("b", "2")]), "{a=\"1\", b=\"2\"}");
+        assert_eq!(labels(&[other.clone(), equal("1")]), "{a=\"1\"}");
+        assert_eq!(labels(&[equal("1"), other]), "{}");
+        assert_eq!(labels(&[equal("1"), equal("1"), equal("1")]), "{}");
+    }
 
     #[test]
     fn numbers_are_sorted_by_value() {

@@ -1,10 +1,9 @@
 //! Functions of the samples of a range.
 
+mod fold;
 mod rate;
 mod statistics;
 mod trend;
-
-use std::cell::RefCell;
 
 use super::{
     data::{ABSENT, Charge, Column, Grid, Vector, without_name},
@@ -125,16 +124,26 @@ pub(super) fn over(run: &Run<'_>, grid: Grid, function: Over, range: &Node, scal
     }
     let Ranges { series, range_ms, reads, charge: _charge } = ranges(run, grid, range)?;
     let mut vector = run.vector(series.len(), grid)?;
-    let scratch = RefCell::new(Vec::new());
+    let mut scratch = Vec::new();
+    // Of a fixed range the value is the same at all steps.
+    let is_constant = reads.is_fixed() && parameters.is_empty();
+    let windows = if is_constant { Grid { count: 1, ..grid } } else { grid };
     for series in series {
         let marks = marks(function, &series.samples);
+        let mut folds = fold::Folds::of(function);
         let at_step = |step: usize, window: Window<'_>| {
+            if let Some(folds) = &mut folds {
+                return folds.value(&series.samples, &window);
+            }
             let parameter = |number: usize| {
                 parameters.get(number).and_then(|values| values.values.get(step)).copied().unwrap_or(f64::NAN)
             };
-            apply(function, window, [parameter(0), parameter(1)], &mut scratch.borrow_mut())
+            apply(function, window, [parameter(0), parameter(1)], &mut scratch)
         };
-        let values = slide(run, grid, reads, range_ms, (&series.samples, &marks), at_step)?;
+        let mut values = slide(run, windows, reads, range_ms, (&series.samples, &marks), at_step)?;
+        if is_constant {
+            values.resize(grid.count, values.first().copied().unwrap_or(ABSENT));
+        }
         let column = Column { labels: series.labels, values };
         if !column.is_empty() {
             vector.columns.push(column);
@@ -156,7 +165,7 @@ fn slide(
     reads: Reads,
     range_ms: i64,
     (samples, marks): (&[Sample], &[usize]),
-    at_step: impl Fn(usize, Window<'_>) -> Option<f64>,
+    mut at_step: impl FnMut(usize, Window<'_>) -> Option<f64>,
 ) -> Result<Vec<f64>, Error> {
     let (mut first, mut past) = (0, 0);
     let mut values = Vec::with_capacity(grid.count);

@@ -18,6 +18,9 @@ use crate::{
 /// How many samples are looked at between two looks at the clock.
 const WORK_UNWATCHED_MAX: usize = 100_000;
 
+/// For how many columns room is made at once: they may turn out to be far fewer.
+const COLUMNS_RESERVED_MAX: usize = 4096;
+
 /// One evaluation.
 pub(in crate::promql) struct Run<'a> {
     pub(super) engine: &'a Engine,
@@ -114,6 +117,6 @@ impl<'a> Run<'a> {
     pub(super) fn vector(&self, columns: usize, grid: Grid) -> Result<Vector, Error> {
         self.check()?;
         let charge = self.charge(columns.saturating_mul(grid.count))?;
-        Ok(Vector { columns: Vec::with_capacity(columns), charge })
+        Ok(Vector { columns: Vec::with_capacity(columns.min(COLUMNS_RESERVED_MAX)), charge })
     }
 }

@@ -105,3 +105,39 @@ fn the_same_labels_twice_are_an_error() {
     assert!(matches!(ask("{a=\"1\"} + on (a) x"), Err(Error::Matching { .. })));
     assert!(ask("{a=\"1\"} + on (a) group_left x").is_err() && ask("{a=\"1\"} > on (a) group_left x").is_ok());
 }
+
+#[test]
+fn the_deepest_expressions_are_evaluated() {
+    let nested = |open: &str, close: &str, levels: usize| format!("{}m{}", open.repeat(levels), close.repeat(levels));
+    let wide = format!("m{}", " + m".repeat(100));
+    let subqueries = nested("max_over_time(", "[1m:1m])", 50);
+    for text in [
+        nested("abs(", ")", 100),
+        nested("(", ")", 100),
+        nested("-", "", 100),
+        nested("sum(", ")", 100),
+        wide,
+        subqueries,
+    ] {
+        let expr = parse(&text).unwrap();
+        let evaluated = Engine::default().range(&memory(2, 10), &expr, 0, 600_000, 60_000);
+        assert!(evaluated.is_ok(), "{text}: {evaluated:?}");
+    }
+}
+
+#[test]
+fn a_fixed_range_has_one_value_at_all_steps() {
+    let series = Engine::default()
+        .range(&memory(1, 100), &parse("sum_over_time(m[1m] @ 150)").unwrap(), 0, 1_000_000, 100_000)
+        .unwrap();
+    assert_eq!(series[0].samples.len(), 11);
+    assert!(series[0].samples.iter().all(|sample| (sample.value - 34.0).abs() < 1e-9), "{series:?}");
+}
+
+#[test]
+fn expressions_and_engines_go_to_other_threads() {
+    fn is_sent<T: Send + Sync + 'static>() {}
+    is_sent::<bowline_observe::promql::Expr>();
+    is_sent::<Engine>();
+    is_sent::<Error>();
+}
