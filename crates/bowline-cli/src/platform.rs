@@ -11,7 +11,7 @@ use bowline_runtime::{
     task::{self, JoinHandle},
     time,
 };
-use bowline_server::{MeshSettings, Node};
+use bowline_server::{Declared, MeshSettings, Node};
 use bowline_telemetry::{QueueReporter, SpanQueue};
 
 use crate::brought::{self, Brought};
@@ -67,6 +67,7 @@ impl Platform {
             traces_bytes_max: traces_max,
             grace: API_GRACE_MAX.min(grace),
             mesh,
+            declared: declared(system),
         };
         let node = Node::start_with_routes(settings, metrics.clone(), brought::routes_check(system)).await?;
         Ok(Self { data_dir, metrics, node, control: None })
@@ -99,6 +100,15 @@ impl Platform {
             tracing::warn!(%addr, "the API is open to other machines: tokens travel unencrypted until its TLS is built");
         }
     }
+}
+
+/// What the health of a service is judged by: each that is declared should be there, and each call is waited for.
+fn declared(system: &System) -> Declared {
+    let calls = system.services.iter().flat_map(|service| {
+        let caller = &service.name;
+        service.calls.iter().map(|call| (caller.clone(), call.target.clone()))
+    });
+    Declared { services: system.services.iter().map(|service| service.name.clone()).collect(), calls: calls.collect() }
 }
 
 /// The way of this process's own spans into its trace store.

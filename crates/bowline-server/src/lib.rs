@@ -27,6 +27,7 @@ mod watch;
 pub use access::{MakeRootError, RootTokenError, read_root_token};
 pub use api::openapi;
 pub use explain::{EXPLAIN_HEADERS_MAX, Explainer};
+pub use health::Declared;
 pub use mesh::MeshSettings;
 pub use node::{Error, Node, Settings};
 pub use schema::RoutesCheck;

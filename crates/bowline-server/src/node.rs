@@ -7,7 +7,7 @@ use bowline_mesh::ca::{self, Authority};
 use bowline_model::{Code, Secret, instance::METADATA_SUPERVISED};
 use bowline_observe::traces::TraceStore;
 use bowline_provider_remote::wire::Role;
-use bowline_registry::{Registry, StoreRegistry};
+use bowline_registry::{Registry, StoreRegistry, health::ProbeWatcher};
 use bowline_runtime::{
     drain::{self, Drain, Drainer},
     fs, metric, net,
@@ -25,6 +25,7 @@ use crate::{
     api::{self, Shared},
     audit::Audited,
     explain::{self, Explainer},
+    health::{Declared, Recorder, Standing},
     mesh::{Mesh, MeshSettings},
     schema::{Judge, RoutesCheck},
     secret::NoRandomness,
@@ -43,6 +44,8 @@ pub struct Settings {
     pub grace: Duration,
     /// The mesh; absent: the system has none.
     pub mesh: Option<MeshSettings>,
+    /// What the system declares: what should be there, and who calls whom.
+    pub declared: Declared,
 }
 
 /// Why a node could not start.
@@ -135,6 +138,8 @@ pub struct Node {
     registry: Arc<dyn Registry>,
     config: Arc<dyn ConfigManager>,
     traces: Arc<TraceStore>,
+    standing: Arc<Standing>,
+    recorder: Recorder,
     metrics: metric::Registry,
     addr: Option<SocketAddr>,
     access: Arc<Access>,
@@ -178,7 +183,7 @@ impl Node {
     }
 
     async fn open(settings: Settings, metrics: metric::Registry, routes: Option<RoutesCheck>) -> Result<Self, Error> {
-        let Settings { data_dir, listen, traces_bytes_max, grace, mesh } = settings;
+        let Settings { data_dir, listen, traces_bytes_max, grace, mesh, declared } = settings;
         let judge = Judge { routes, services: mesh.as_ref().map(|mesh| mesh.services.iter().cloned().collect()) };
         // The port comes first: a taken one is the likeliest failure, and nothing was opened yet.
         let listener =
@@ -189,7 +194,7 @@ impl Node {
         let store = open_store(&data_dir, &metrics).await?;
         let (drainer, drain) = drain::channel();
         let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let told = Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh };
+        let told = Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh, declared };
         let shared = match open_over(&store, told).await {
             Ok(shared) => shared,
             Err(error) => {
@@ -197,9 +202,25 @@ impl Node {
                 return Err(error);
             }
         };
-        let Shared { registry, config, traces, metrics, drain, access, explainer, mesh, .. } = shared.clone();
+        let Shared { registry, config, traces, standing, metrics, drain, access, explainer, mesh, .. } = shared.clone();
+        // Not by the audit: nobody decides how instances are.
+        let recorder = Recorder::start(standing.clone(), registry.clone(), Arc::new(store.clone()), &metrics);
         let server = listener.map(|listener| task::spawn(serve(listener, shared, drain, grace)));
-        Ok(Self { store, registry, config, traces, metrics, addr, access, explainer, mesh, drainer, server })
+        Ok(Self {
+            store,
+            registry,
+            config,
+            traces,
+            standing,
+            recorder,
+            metrics,
+            addr,
+            access,
+            explainer,
+            mesh,
+            drainer,
+            server,
+        })
     }
 
     /// A token of that role for whoever lives in this process, or was started by it; it ends with the
@@ -236,6 +257,11 @@ impl Node {
         self.traces.clone()
     }
 
+    /// Who is to be told of every probe of an instance, and why instances leave: it is told on.
+    pub fn probe_watcher(&self) -> Arc<dyn ProbeWatcher> {
+        self.standing.watcher()
+    }
+
     /// Where this process counts.
     pub fn metrics(&self) -> &metric::Registry {
         &self.metrics
@@ -257,6 +283,7 @@ impl Node {
         if let Some(server) = self.server.take() {
             let _ended = server.await;
         }
+        self.recorder.end().await;
         if let Err(error) = self.traces.flush().await {
             tracing::warn!(error = %error, "last traces were not written");
         }
@@ -274,11 +301,12 @@ struct Told {
     drain: Drain,
     judge: Judge,
     mesh: Option<MeshSettings>,
+    declared: Declared,
 }
 
 /// Everything that is over the store.
 async fn open_over(store: &Embedded, told: Told) -> Result<Shared, Error> {
-    let Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh } = told;
+    let Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh, declared } = told;
     let store_error = |source| Error::Store { path: data_dir.clone(), source };
     let audit = Arc::new(Audited::open(Arc::new(store.clone())).await.map_err(store_error)?);
     let access = Arc::new(Access::new(Arc::clone(&audit), addr, &metrics));
@@ -286,6 +314,7 @@ async fn open_over(store: &Embedded, told: Told) -> Result<Shared, Error> {
     access.make_root(&data_dir).await.map_err(root_error)?;
     let registry = StoreRegistry::new(audit.clone());
     let config = Arc::new(StoreConfig::new(audit.clone(), Arc::new(judge)));
+    let standing = Arc::new(Standing::open(store, declared).await.map_err(store_error)?);
     let traces = open_traces(&data_dir, traces_bytes_max, &metrics).await?;
     let mesh = match mesh {
         Some(mesh) => Some(open_mesh(&data_dir, mesh, audit.clone()).await?),
@@ -298,6 +327,7 @@ async fn open_over(store: &Embedded, told: Told) -> Result<Shared, Error> {
         registry,
         config,
         traces,
+        standing,
         metrics,
         drain,
         data_dir,
@@ -325,8 +355,8 @@ async fn open_mesh(
 async fn open_store(data_dir: &std::path::Path, metrics: &metric::Registry) -> Result<Embedded, Error> {
     let path = data_dir.to_path_buf();
     let mut settings = bowline_store::Settings::new(path.join("store.redb"));
-    // With each change comes an entry of the audit, and later its removal.
-    settings.history_max *= 3;
+    // With each change comes an entry of the audit, and later its removal; with one of health as much again.
+    settings.history_max *= 6;
     match Embedded::open(settings, metrics).await {
         Ok(store) => Ok(store),
         Err(source) => Err(Error::Store { path, source }),
