@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Sidecar(Sidecar),
     /// Lists services and their instances
     Services(Services),
+    /// Says how services are: by their instances, and by those whom they call
+    Health(Health),
     /// Searches traces, newest first
     Traces(Traces),
     /// Shows one trace as a waterfall: who called whom, which instance, which attempt
@@ -184,6 +186,14 @@ pub(crate) struct Up {
 pub(crate) struct Services {
     /// Only this service
     pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) query: Query,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Health {
+    /// Only this service, with its instances and the last changes of their health
+    pub(crate) service: Option<String>,
     #[command(flatten)]
     pub(crate) query: Query,
 }

@@ -15,6 +15,7 @@ mod events;
 mod explain;
 mod fault;
 mod gateway;
+mod health;
 mod joining;
 mod key;
 mod mesh;
@@ -74,6 +75,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Gateway(gateway) => runtime.block_on(gateway::run(gateway)),
         Command::Sidecar(sidecar) => runtime.block_on(sidecar::run(sidecar)),
         Command::Services(services) => runtime.block_on(services::run(services)),
+        Command::Health(health) => runtime.block_on(health::run(health)),
         Command::Traces(traces) => runtime.block_on(traces::search(traces)),
         Command::Trace(trace) => runtime.block_on(traces::show(trace)),
         Command::Query(query) => runtime.block_on(query::run(query)),

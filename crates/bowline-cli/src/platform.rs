@@ -15,7 +15,7 @@ use bowline_runtime::{
     task::{self, Guarded, JoinHandle},
     time,
 };
-use bowline_server::{Dial, MeshSettings, MonitorSettings, Node};
+use bowline_server::{Declared, Dial, MeshSettings, MonitorSettings, Node};
 use bowline_telemetry::{QueueReporter, SpanQueue, Tracer};
 use bowline_transport::{Endpoint, PoolSettings};
 
@@ -85,9 +85,9 @@ impl Platform {
             monitor: MonitorSettings {
                 bytes_max: metrics_max,
                 policy: system.metrics.clone(),
-                services: brought::services(system),
                 external_url: api.map(|addr| format!("http://{addr}")).unwrap_or_default(),
             },
+            declared: declared(system),
         };
         let node = Node::start_with_routes(settings, metrics.clone(), brought::routes_check(system)).await?;
         let sampling = Sampling::new(system.tracing.sampling.clone());
@@ -153,6 +153,15 @@ fn own_name() -> Follower {
     let service = ServiceName::new(NAME).expect("it is a name");
     let instance = InstanceId::new(NAME).expect("it is an id");
     Follower { instance, service, last_good: None }
+}
+
+/// What the health of a service is judged by: each that is declared should be there, and each call is waited for.
+fn declared(system: &System) -> Declared {
+    let calls = system.services.iter().flat_map(|service| {
+        let caller = &service.name;
+        service.calls.iter().map(|call| (caller.clone(), call.target.clone()))
+    });
+    Declared { services: system.services.iter().map(|service| service.name.clone()).collect(), calls: calls.collect() }
 }
 
 /// The way of this process's own spans into its trace store.

@@ -10,7 +10,7 @@ use bowline_runtime::{
     net,
     time::{self, Instant},
 };
-use bowline_supervisor::{Companions, Event, Supervisor, workspace};
+use bowline_supervisor::{Companions, Event, Probes, Supervisor, workspace};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -142,6 +142,7 @@ impl Running {
         }
         settings.grace = args.grace;
         settings.metrics = platform.metrics.clone();
+        settings.probes = Some(Probes(platform.node.probe_watcher()));
         let mesh = companions::mesh(&system, platform, &self.spans)?;
         settings.companions =
             mesh.as_ref().map(|mesh| Arc::new(Sidecars::new(Arc::clone(mesh), system.clone())) as Arc<dyn Companions>);

@@ -102,6 +102,16 @@ impl Client {
         self.0.get_json("/v1/services").await
     }
 
+    /// How every service is that is declared or has an instance, sorted by name.
+    pub async fn health(&self) -> Result<wire::HealthList, ClientError> {
+        self.0.get_json("/v1/health").await
+    }
+
+    /// How one service is, with its instances and their history.
+    pub async fn service_health(&self, service: &str) -> Result<wire::ServiceHealthDetail, ClientError> {
+        self.0.get_json(&format!("/v1/health/{}", encode(service))).await
+    }
+
     /// The instances of a service, or of all, sorted by id; asked for in as many pages as they take.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod access;
 mod config;
 mod explain;
+mod health;
 mod mesh;
 pub(crate) mod prometheus;
 
@@ -22,6 +23,10 @@ pub use config::{
     encode_config_error,
 };
 pub use explain::{ExplainRequest, ExplainedAuth, ExplainedBackend, ExplainedInstance, ExplainedLimit, Explanation};
+pub use health::{
+    HealthList, HealthProbe, HealthState, HealthTransition, InstanceHealth, OwnHealth, RolledHealth, ServiceHealth,
+    ServiceHealthDetail,
+};
 pub use mesh::{
     CHAIN_MAX, CertificateProof, CertificateRequest, CreatedJoinToken, DER_BYTES_MAX, Der, IssuedCertificate,
     MeshRoots, MeshStatus, MeshWorkload, NewJoinToken, ders,

@@ -23,7 +23,9 @@ use crate::{
     collect::Collecting,
     config,
     error::ApiError,
-    explain, guard, health, instances,
+    explain, guard,
+    health::{self, Standing},
+    instances,
     mesh::{self, Mesh},
     monitor::Queries,
     prometheus, spans, traces,
@@ -39,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) config: Arc<dyn ConfigManager>,
     pub(crate) traces: Arc<TraceStore>,
+    /// How instances and services are, and were.
+    pub(crate) standing: Arc<Standing>,
     pub(crate) metrics: metric::Registry,
     pub(crate) drain: Drain,
     pub(crate) data_dir: PathBuf,
@@ -71,6 +75,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(health::metrics))
         .routes(routes!(document))
         .routes(routes!(health::server))
+        .routes(routes!(health::services::list))
+        .routes(routes!(health::services::one))
         .routes(routes!(instances::services))
         .routes(routes!(instances::list))
         .routes(routes!(instances::register, instances::deregister))

@@ -1,4 +1,10 @@
-//! Who answers, and whether it can: `/livez`, `/readyz`, `/metrics`, `/v1/server`.
+//! Who answers, and whether it can: `/livez`, `/readyz`, `/metrics`, `/v1/server`. How services are is in
+//! [`services`], and what is behind it in [`recorder`].
+
+mod log;
+mod probes;
+mod recorder;
+pub(crate) mod services;
 
 use axum::{
     Json,
@@ -13,6 +19,9 @@ use bowline_store::Store;
 use serde::Deserialize;
 
 use crate::{api::Shared, error::ApiError};
+
+pub use recorder::Declared;
+pub(crate) use recorder::{DEREGISTERED, Recorder, Standing};
 
 /// How many digits a nonce has.
 const NONCE_DIGITS: std::ops::RangeInclusive<usize> = 32..=128;

@@ -20,7 +20,7 @@ use crate::{
     actor,
     api::Shared,
     error::ApiError,
-    health::now,
+    health::{DEREGISTERED, now},
     watch::{self, WATCH_CONTENT_TYPE},
 };
 
@@ -166,6 +166,7 @@ pub(crate) async fn register(
         return Err(ApiError::new(Code::Unprocessable, detail));
     }
     let id = instance.id.clone();
+    shared.standing.moves(&id, &instance.service);
     let revision = registry(&shared).register(instance, ttl).await.map_err(|error| match error {
         Error::Refused { code: Code::PermissionDenied, .. } => supervised(&id),
         // All it judges stands in the body, which could be read.
@@ -185,7 +186,12 @@ pub(crate) async fn deregister(
 ) -> Result<axum::http::StatusCode, ApiError> {
     let Path(id) = id?;
     let id = InstanceId::new(&id)?;
-    let is_gone = registry(&shared).deregister(&id).await.map_err(|error| match error {
+    shared.standing.leaves(&id, DEREGISTERED);
+    let deregistered = registry(&shared).deregister(&id).await;
+    if !matches!(deregistered, Ok(true)) {
+        shared.standing.stays(&id);
+    }
+    let is_gone = deregistered.map_err(|error| match error {
         Error::Refused { code: Code::PermissionDenied, .. } => supervised(&id),
         error => error.into(),
     })?;

@@ -32,6 +32,7 @@ pub use access::{MakeRootError, RootTokenError, read_root_token};
 pub use api::openapi;
 pub use collect::{CollectSettings, Collecting, Dial};
 pub use explain::{EXPLAIN_HEADERS_MAX, Explainer};
+pub use health::Declared;
 pub use mesh::MeshSettings;
 pub use monitor::MonitorSettings;
 pub use node::{Error, Node, Settings};

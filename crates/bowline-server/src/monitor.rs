@@ -43,8 +43,6 @@ pub struct MonitorSettings {
     pub bytes_max: u64,
     /// What is scraped, how often, and how long it is kept.
     pub policy: MetricsPolicy,
-    /// The services of the system: counted before they have an instance.
-    pub services: Vec<ServiceName>,
     /// Where people find this node: `http://127.0.0.1:7117`.
     pub external_url: String,
 }
@@ -53,7 +51,7 @@ impl Default for MonitorSettings {
     fn default() -> Self {
         let bytes_max = series::Settings::new("").bytes_max;
         let external_url = String::new();
-        Self { bytes_max, policy: MetricsPolicy::default(), services: Vec::new(), external_url }
+        Self { bytes_max, policy: MetricsPolicy::default(), external_url }
     }
 }
 
@@ -62,6 +60,8 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) config: Arc<dyn ConfigManager>,
     pub(crate) metrics: metric::Registry,
+    /// The services of the system: counted before they have an instance.
+    pub(crate) services: Vec<ServiceName>,
 }
 
 /// Everything that measures. [`Monitor::stop`] ends it in order.
@@ -71,6 +71,7 @@ pub(crate) struct Monitor {
     pub(crate) alerts: Alerts,
     settings: MonitorSettings,
     metrics: metric::Registry,
+    services: Vec<ServiceName>,
     following: Guarded<()>,
     drainer: Drainer,
 }
@@ -78,7 +79,7 @@ pub(crate) struct Monitor {
 impl Monitor {
     /// Goes on where it ended: opens the samples, and evaluates the rules that were published last.
     pub(crate) async fn open(data_dir: &Path, settings: MonitorSettings, parts: Parts) -> Result<Self, OpenError> {
-        let Parts { store, config, metrics } = parts;
+        let Parts { store, config, metrics, services } = parts;
         let mut store_settings = series::Settings::new(data_dir.join("metrics"));
         store_settings.bytes_max = settings.bytes_max;
         store_settings.retention = settings.policy.retention;
@@ -96,7 +97,7 @@ impl Monitor {
         let first = published(&*config).await;
         let alerts = Alerts::start(told, first, drain).await.map_err(OpenError::Alerts)?;
         let following = Guarded::new(task::spawn(follow(config, alerts.clone())));
-        Ok(Self { series, queries, alerts, settings, metrics, following, drainer })
+        Ok(Self { series, queries, alerts, settings, metrics, services, following, drainer })
     }
 
     /// Begins to scrape the registry's instances, what was given beside, and this process.
@@ -107,14 +108,14 @@ impl Monitor {
         for target in &self.settings.policy.targets {
             fixed.extend(fixed_target(target).await);
         }
-        let declared = self.settings.services.clone();
+        let declared = self.services.clone();
         let settings = CollectSettings { scrape, pool: SharedPool::new(pool), dial, fixed, declared };
         Collecting::start(settings, registry, Arc::new(self.series.clone()))
     }
 
     /// Evaluates and tells no more, and lets the folder go.
     pub(crate) async fn stop(self) {
-        let Self { series, queries, alerts, settings: _, metrics: _, following, mut drainer } = self;
+        let Self { series, queries, alerts, settings: _, metrics: _, services: _, following, mut drainer } = self;
         drop(following);
         drainer.drain().await;
         drop((alerts, queries));

@@ -11,7 +11,7 @@ use bowline_mesh::ca::{self, Authority};
 use bowline_model::{Code, Secret, instance::METADATA_SUPERVISED};
 use bowline_observe::traces::TraceStore;
 use bowline_provider_remote::wire::Role;
-use bowline_registry::{Registry, StoreRegistry};
+use bowline_registry::{Registry, StoreRegistry, health::ProbeWatcher};
 use bowline_runtime::{
     drain::{self, Drain, Drainer},
     fs, metric, net,
@@ -30,6 +30,7 @@ use crate::{
     audit::Audited,
     collect::{Collecting, Dial},
     explain::{self, Explainer},
+    health::{Declared, Recorder, Standing},
     mesh::{Mesh, MeshSettings},
     monitor::{self, Monitor, MonitorSettings, OpenError},
     schema::{Judge, RoutesCheck},
@@ -51,6 +52,8 @@ pub struct Settings {
     pub mesh: Option<MeshSettings>,
     /// What is measured and watched for.
     pub monitor: MonitorSettings,
+    /// What the system declares: what should be there, and who calls whom.
+    pub declared: Declared,
 }
 
 impl Settings {
@@ -64,6 +67,7 @@ impl Settings {
             grace: Duration::from_secs(1),
             mesh: None,
             monitor: MonitorSettings::default(),
+            declared: Declared::default(),
         }
     }
 }
@@ -180,6 +184,8 @@ pub struct Node {
     registry: Arc<dyn Registry>,
     config: Arc<dyn ConfigManager>,
     traces: Arc<TraceStore>,
+    standing: Arc<Standing>,
+    recorder: Recorder,
     metrics: metric::Registry,
     addr: Option<SocketAddr>,
     access: Arc<Access>,
@@ -225,7 +231,7 @@ impl Node {
     }
 
     async fn open(settings: Settings, metrics: metric::Registry, routes: Option<RoutesCheck>) -> Result<Self, Error> {
-        let Settings { data_dir, listen, traces_bytes_max, grace, mesh, monitor } = settings;
+        let Settings { data_dir, listen, traces_bytes_max, grace, mesh, monitor, declared } = settings;
         let judge = Judge { routes, services: mesh.as_ref().map(|mesh| mesh.services.iter().cloned().collect()) };
         // The port comes first: a taken one is the likeliest failure, and nothing was opened yet.
         let listener =
@@ -236,7 +242,7 @@ impl Node {
         let store = open_store(&data_dir, &metrics).await?;
         let (drainer, drain) = drain::channel();
         let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let told = Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh, monitor };
+        let told = Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh, monitor, declared };
         let (shared, monitor) = match open_over(&store, told).await {
             Ok(opened) => opened,
             Err(error) => {
@@ -244,14 +250,18 @@ impl Node {
                 return Err(error);
             }
         };
-        let Shared { registry, config, traces, metrics, drain, access, explainer, mesh, collector, .. } =
+        let Shared { registry, config, traces, standing, metrics, drain, access, explainer, mesh, collector, .. } =
             shared.clone();
+        // Not by the audit: nobody decides how instances are.
+        let recorder = Recorder::start(standing.clone(), registry.clone(), Arc::new(store.clone()), &metrics);
         let server = listener.map(|listener| task::spawn(serve(listener, shared, drain, grace)));
         Ok(Self {
             store,
             registry,
             config,
             traces,
+            standing,
+            recorder,
             metrics,
             addr,
             access,
@@ -308,6 +318,11 @@ impl Node {
         self.traces.clone()
     }
 
+    /// Who is to be told of every probe of an instance, and why instances leave: it is told on.
+    pub fn probe_watcher(&self) -> Arc<dyn ProbeWatcher> {
+        self.standing.watcher()
+    }
+
     /// Where this process counts.
     pub fn metrics(&self) -> &metric::Registry {
         &self.metrics
@@ -332,6 +347,7 @@ impl Node {
         // Nobody asks any more: with the last holder, scraping ends.
         drop(self.collector);
         self.monitor.stop().await;
+        self.recorder.end().await;
         if let Err(error) = self.traces.flush().await {
             tracing::warn!(error = %error, "last traces were not written");
         }
@@ -350,11 +366,12 @@ struct Told {
     judge: Judge,
     mesh: Option<MeshSettings>,
     monitor: MonitorSettings,
+    declared: Declared,
 }
 
 /// Everything that is over the store.
 async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Monitor), Error> {
-    let Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh, monitor } = told;
+    let Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh, monitor, declared } = told;
     let store_error = |source| Error::Store { path: data_dir.clone(), source };
     let audit = Arc::new(Audited::open(Arc::new(store.clone())).await.map_err(store_error)?);
     let access = Arc::new(Access::new(Arc::clone(&audit), addr, &metrics));
@@ -362,12 +379,16 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Monitor), Er
     access.make_root(&data_dir).await.map_err(root_error)?;
     let registry = StoreRegistry::new(audit.clone());
     let config = Arc::new(StoreConfig::new(audit.clone(), Arc::new(judge)));
+    let services = declared.services.clone();
+    let standing = Arc::new(Standing::open(store, declared).await.map_err(store_error)?);
     let traces = open_traces(&data_dir, traces_bytes_max, &metrics).await?;
     let mesh = match mesh {
         Some(mesh) => Some(open_mesh(&data_dir, mesh, audit.clone()).await?),
         None => None,
     };
-    let parts = monitor::Parts { store: audit.clone(), config: config.clone(), metrics: metrics.clone() };
+    // Not by the audit: nobody decides how alerts are.
+    let kept = Arc::new(store.clone());
+    let parts = monitor::Parts { store: kept, config: config.clone(), metrics: metrics.clone(), services };
     let monitor = Monitor::open(&data_dir, monitor, parts).await.map_err(|error| monitor_error(error, &data_dir))?;
     let foreign = Arc::new(registry.protecting(METADATA_SUPERVISED));
     let (store, registry) = (audit.clone(), Arc::new(registry));
@@ -376,6 +397,7 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Monitor), Er
         registry,
         config,
         traces,
+        standing,
         metrics,
         drain,
         data_dir,
@@ -415,8 +437,8 @@ async fn open_mesh(
 async fn open_store(data_dir: &std::path::Path, metrics: &metric::Registry) -> Result<Embedded, Error> {
     let path = data_dir.to_path_buf();
     let mut settings = bowline_store::Settings::new(path.join("store.redb"));
-    // With each change comes an entry of the audit, and later its removal.
-    settings.history_max *= 3;
+    // With each change comes an entry of the audit, and later its removal; with one of health as much again.
+    settings.history_max *= 6;
     match Embedded::open(settings, metrics).await {
         Ok(store) => Ok(store),
         Err(source) => Err(Error::Store { path, source }),

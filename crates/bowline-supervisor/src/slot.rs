@@ -383,6 +383,7 @@ impl Life {
     async fn drain(&mut self, mut running: Running) {
         if running.instance.health == Health::Healthy && running.first_healthy.is_some() {
             running.instance.health = Health::Draining;
+            self.common.watcher.leaves(&self.id, "it is being stopped");
             self.registration.want(Some(running.instance.clone()));
             time::timeout(REGISTRY_MAX, self.registration.settled()).await.ok();
         }

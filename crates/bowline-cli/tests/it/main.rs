@@ -6,6 +6,7 @@ mod bad_files;
 mod config;
 mod crash;
 mod harness;
+mod health;
 mod mesh_faults;
 mod mesh_foreign;
 mod mesh_lives;

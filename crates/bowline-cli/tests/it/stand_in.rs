@@ -1,7 +1,8 @@
 //! A service for systems of this test: this very test binary, run by `bowline up` or beside a sidecar.
 //!
-//! Its readiness check is answered, every other request is told and hangs; it may write without end. One that is
-//! kind answers every request by its version, and `/ask/NAME` by what the service it may call says.
+//! Its readiness check is answered, every other request is told and hangs; it may write without end. It is
+//! not ready while the file named by `STAND_IN_UNWELL` exists. One that is kind answers every request by its
+//! version, and `/ask/NAME` by what the service it may call says.
 
 use std::{
     env,
@@ -63,8 +64,10 @@ fn answer(connection: &mut (impl Read + Write)) -> bool {
         writeln!(log, "hanging: {line}").unwrap();
         return false;
     }
+    let is_unwell = env::var_os("STAND_IN_UNWELL").is_some_and(|file| std::path::Path::new(&file).exists());
     let (status, body) = match path.strip_prefix("/ask/") {
         Some(name) => asked(name).unwrap_or_else(|error| ("502".to_owned(), error.to_string())),
+        None if is_unwell => ("503".to_owned(), String::new()),
         None => ("200".to_owned(), env::var("BOWLINE_VERSION").unwrap_or_default()),
     };
     if let (Ok(tally), true) = (env::var("STAND_IN_TALLY"), path != "/readyz") {

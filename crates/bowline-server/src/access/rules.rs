@@ -22,12 +22,14 @@ const EDITOR: Demand = Demand { least: Some(Role::Editor), on_loopback: false };
 const GUARDED: Demand = Demand { least: Some(Role::Admin), on_loopback: true };
 
 /// Method and path as in the OpenAPI document, and what they demand.
-const RULES: [(&str, &str, Demand); 56] = [
+const RULES: [(&str, &str, Demand); 58] = [
     ("GET", "/livez", OPEN),
     ("GET", "/readyz", OPEN),
     ("GET", "/metrics", VIEWER),
     ("GET", "/openapi.json", VIEWER),
     ("GET", "/v1/server", VIEWER),
+    ("GET", "/v1/health", VIEWER),
+    ("GET", "/v1/health/{service}", VIEWER),
     ("GET", "/v1/services", VIEWER),
     ("GET", "/v1/instances", VIEWER),
     ("PUT", "/v1/instances/{id}", EDITOR),

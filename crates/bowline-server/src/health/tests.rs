@@ -74,6 +74,7 @@ async fn a_store_that_cannot_be_written_is_not_ready() {
         traces_bytes_max: 16 << 20,
         grace: Duration::ZERO,
         mesh: None,
+        declared: Declared::default(),
     };
     let node = Node::start(settings, metric::Registry::default()).await.unwrap();
     let other = bowline_store::Settings::new(dir.path().join("other.redb"));

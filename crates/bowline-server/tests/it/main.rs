@@ -6,6 +6,7 @@ mod access;
 mod audit;
 mod config;
 mod guard;
+mod health;
 mod instances;
 mod mesh;
 mod node;
