@@ -4,6 +4,7 @@
 //! - [`series`]: the series store, which keeps samples compressed, under a hard cap of bytes, too.
 //! - [`alerts`]: rules, alerts, and who is told of them.
 //! - [`health`]: how services are, by their instances and by those whom they call.
+//! - [`graph`]: the service graph, and requests, errors and durations from the stream of spans.
 //! - [`labels`] and [`source`]: the vocabulary of metrics, which everything below shares.
 //! - [`promql`]: Prometheus' query language over a [`source`].
 //! - [`scrape`]: asks every target for its metrics, and puts them where they are kept.
@@ -11,6 +12,7 @@
 pub mod alerts;
 mod files;
 pub mod health;
+pub mod graph;
 pub mod labels;
 pub mod promql;
 pub mod scrape;
