@@ -138,6 +138,7 @@ mod tests {
             status: Status::Unset,
             attributes: Vec::new(),
             events: Vec::new(),
+            links: vec![],
         }
     }
 

@@ -38,6 +38,8 @@ pub struct SpanData {
     pub attributes: Vec<(Key, Value)>,
     /// What happened meanwhile.
     pub events: Vec<Event>,
+    /// Spans of any trace that it has to do with and that are not its parent.
+    pub links: Vec<Link>,
 }
 
 /// Something that happened during a span.
@@ -48,6 +50,17 @@ pub struct Event {
     /// What.
     pub name: Key,
     /// What is known of it.
+    pub attributes: Vec<(Key, Value)>,
+}
+
+/// Another span that a span has to do with, as the message that a batch was made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Link {
+    /// The trace of the other span.
+    pub trace_id: TraceId,
+    /// The other span.
+    pub span_id: SpanId,
+    /// What is known of how they belong together; each key once.
     pub attributes: Vec<(Key, Value)>,
 }
 

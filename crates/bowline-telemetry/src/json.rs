@@ -8,7 +8,9 @@ use serde::{
     ser::SerializeMap as _,
 };
 
-use crate::{ATTRIBUTES_MAX, EVENTS_MAX, Event, Key, SpanData, SpanId, SpanKind, Status, TraceId, Value};
+use crate::{
+    ATTRIBUTES_MAX, EVENTS_MAX, Event, Key, LINKS_MAX, Link, SpanData, SpanId, SpanKind, Status, TraceId, Value,
+};
 
 // === writing ===
 
@@ -26,12 +28,21 @@ struct SpanOut<'a> {
     status: &'a Status,
     attributes: AttributesOut<'a>,
     events: &'a [Event],
+    #[serde(skip_serializing_if = "<[Link]>::is_empty")]
+    links: &'a [Link],
 }
 
 #[derive(Serialize)]
 struct EventOut<'a> {
     at_unix_nanos: u64,
     name: &'a str,
+    attributes: AttributesOut<'a>,
+}
+
+#[derive(Serialize)]
+struct LinkOut<'a> {
+    trace_id: TraceId,
+    span_id: SpanId,
     attributes: AttributesOut<'a>,
 }
 
@@ -52,6 +63,7 @@ impl Serialize for SpanData {
             status: &self.status,
             attributes: AttributesOut(&self.attributes),
             events: &self.events,
+            links: &self.links,
         }
         .serialize(serializer)
     }
@@ -60,6 +72,13 @@ impl Serialize for SpanData {
 impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         EventOut { at_unix_nanos: self.at_unix_nanos, name: &self.name, attributes: AttributesOut(&self.attributes) }
+            .serialize(serializer)
+    }
+}
+
+impl Serialize for Link {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        LinkOut { trace_id: self.trace_id, span_id: self.span_id, attributes: AttributesOut(&self.attributes) }
             .serialize(serializer)
     }
 }
@@ -137,6 +156,8 @@ struct SpanIn {
     attributes: Vec<(Key, Value)>,
     #[serde(default, deserialize_with = "events")]
     events: Vec<Event>,
+    #[serde(default, deserialize_with = "links")]
+    links: Vec<Link>,
 }
 
 #[derive(Deserialize)]
@@ -144,6 +165,15 @@ struct SpanIn {
 struct EventIn {
     at_unix_nanos: u64,
     name: String,
+    #[serde(default, deserialize_with = "attributes")]
+    attributes: Vec<(Key, Value)>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkIn {
+    trace_id: TraceId,
+    span_id: SpanId,
     #[serde(default, deserialize_with = "attributes")]
     attributes: Vec<(Key, Value)>,
 }
@@ -164,6 +194,7 @@ impl<'de> Deserialize<'de> for SpanData {
             status: span.status,
             attributes: span.attributes,
             events: span.events,
+            links: span.links,
         })
     }
 }
@@ -172,6 +203,13 @@ impl<'de> Deserialize<'de> for Event {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let EventIn { at_unix_nanos, name, attributes } = EventIn::deserialize(deserializer)?;
         Ok(Self { at_unix_nanos, name: Cow::Owned(name), attributes })
+    }
+}
+
+impl<'de> Deserialize<'de> for Link {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let LinkIn { trace_id, span_id, attributes } = LinkIn::deserialize(deserializer)?;
+        Ok(Self { trace_id, span_id, attributes })
     }
 }
 
@@ -232,7 +270,11 @@ fn attributes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Key, Va
 }
 
 fn events<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Event>, D::Error> {
-    deserializer.deserialize_seq(EventsVisitor(PhantomData))
+    deserializer.deserialize_seq(BoundedVisitor { what: "events", count_max: EVENTS_MAX, item: PhantomData })
+}
+
+fn links<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Link>, D::Error> {
+    deserializer.deserialize_seq(BoundedVisitor { what: "links", count_max: LINKS_MAX, item: PhantomData })
 }
 
 /// Stops reading where the bound is passed, so that an oversized span is never held in memory.
@@ -261,24 +303,28 @@ impl<'de> Visitor<'de> for AttributesVisitor {
     }
 }
 
-struct EventsVisitor(PhantomData<Event>);
+struct BoundedVisitor<T> {
+    what: &'static str,
+    count_max: usize,
+    item: PhantomData<T>,
+}
 
-impl<'de> Visitor<'de> for EventsVisitor {
-    type Value = Vec<Event>;
+impl<'de, T: Deserialize<'de>> Visitor<'de> for BoundedVisitor<T> {
+    type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an array of at most {EVENTS_MAX} events")
+        write!(f, "an array of at most {} {}", self.count_max, self.what)
     }
 
     fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
-        let mut events = Vec::new();
-        while let Some(event) = seq.next_element()? {
-            if events.len() == EVENTS_MAX {
-                return Err(de::Error::custom(format_args!("there are more than {EVENTS_MAX} events")));
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            if items.len() == self.count_max {
+                return Err(de::Error::custom(format_args!("there are more than {} {}", self.count_max, self.what)));
             }
-            events.push(event);
+            items.push(item);
         }
-        Ok(events)
+        Ok(items)
     }
 }
 

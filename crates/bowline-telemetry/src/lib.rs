@@ -16,10 +16,11 @@ pub mod current;
 pub mod names;
 pub mod propagation;
 
-pub use data::{Event, Key, SpanData, SpanKind, Status, Value};
+pub use data::{Event, Key, Link, SpanData, SpanKind, Status, Value};
 pub use id::{InvalidId, SpanContext, SpanId, TraceId};
 pub use limits::{
-    ATTRIBUTES_MAX, EVENT_ATTRIBUTES_MAX, EVENTS_MAX, InvalidSpan, NAME_BYTES_MAX, SPAN_BYTES_MAX, VALUE_BYTES_MAX,
+    ATTRIBUTES_MAX, EVENT_ATTRIBUTES_MAX, EVENTS_MAX, InvalidSpan, LINK_ATTRIBUTES_MAX, LINKS_MAX, NAME_BYTES_MAX,
+    SPAN_BYTES_MAX, VALUE_BYTES_MAX,
 };
 pub use queue::{QueueReporter, SpanQueue, queue};
 pub use sampler::{Always, Live, Never, ParentBased, Ratio, Sampler};

@@ -12,10 +12,17 @@ pub const ATTRIBUTES_MAX: usize = 64;
 pub const EVENTS_MAX: usize = 128;
 /// The most attributes of an event.
 pub const EVENT_ATTRIBUTES_MAX: usize = 32;
+/// The most links of a span.
+pub const LINKS_MAX: usize = 128;
+/// The most attributes of a link.
+pub const LINK_ATTRIBUTES_MAX: usize = 32;
 /// The longest value of an attribute, and the longest status message, in bytes.
 pub const VALUE_BYTES_MAX: usize = 4 * 1024;
 /// The most bytes of names and values that a span holds in all.
 pub const SPAN_BYTES_MAX: usize = 256 * 1024;
+
+/// What the ids of a link count for.
+const LINK_BYTES: usize = 24;
 
 /// A span from outside exceeds a bound.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,6 +95,11 @@ impl SpanData {
             count("attributes of an event", event.attributes.len(), EVENT_ATTRIBUTES_MAX)?;
             attributes(&event.attributes)?;
         }
+        count("links", self.links.len(), LINKS_MAX)?;
+        for link in &self.links {
+            count("attributes of a link", link.attributes.len(), LINK_ATTRIBUTES_MAX)?;
+            attributes(&link.attributes)?;
+        }
         at_most("span", self.text_bytes(), SPAN_BYTES_MAX)
     }
 
@@ -95,8 +107,9 @@ impl SpanData {
     pub fn text_bytes(&self) -> usize {
         let message = if let Status::Error(message) = &self.status { message.len() } else { 0 };
         let events: usize = self.events.iter().map(|e| e.name.len() + attributes_bytes(&e.attributes)).sum();
+        let links: usize = self.links.iter().map(|link| LINK_BYTES + attributes_bytes(&link.attributes)).sum();
         let names = self.name.len() + self.service.len() + self.instance.len();
-        names + message + attributes_bytes(&self.attributes) + events
+        names + message + attributes_bytes(&self.attributes) + events + links
     }
 }
 

@@ -236,6 +236,7 @@ impl Recording {
             status: Status::Unset,
             attributes: Vec::new(),
             events: Vec::new(),
+            links: Vec::new(),
         };
         // Names and status are counted at their longest, as they may still change, and so is the
         // note of what was dropped.

@@ -5,13 +5,14 @@
 //!
 //! ```text
 //! record     = written_at trace_count trace_id* text_count (length bytes)* span_count span*
-//! span       = length trace_index head attributes event_count event*
+//! span       = length trace_index head attributes event_count event* (link_count link*)?
 //! head       = flags span_id parent_id? service instance name start duration message?
-//! flags      = kind (3 bits) | status << 3 (2 bits) | has_parent << 5
+//! flags      = kind (3 bits) | status << 3 (2 bits) | has_parent << 5 | has_links << 6
 //! start      = written_at - start          (what is a text is an index in the table)
 //! attributes = count (key value)*
 //! value      = 0 text | 1 signed | 2 8 bytes | 3 (false) | 4 (true)
 //! event      = at - start, name attributes
+//! link       = trace_index span_id attributes
 //! ```
 //!
 //! Nothing outside this module knows the layout; the version is in the head of each segment.

@@ -172,7 +172,7 @@ impl Drop for Rest<'_> {
 
 /// About how much memory a span takes.
 pub(crate) fn span_bytes(span: &SpanData) -> usize {
-    SPAN_BYTES + span.text_bytes() + 64 * (span.attributes.len() + span.events.len())
+    SPAN_BYTES + span.text_bytes() + 64 * (span.attributes.len() + span.events.len() + span.links.len())
 }
 
 /// How many spans make the next record; at least one.

@@ -42,6 +42,7 @@ fn span(trace: u128, id: u64) -> SpanData {
         status: Status::Unset,
         attributes: vec![("trace".into(), trace.to_string().into()), ("id".into(), id.into())],
         events: vec![],
+        links: vec![],
     }
 }
 

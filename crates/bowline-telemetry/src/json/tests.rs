@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::{InvalidSpan, NAME_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::{InvalidSpan, LINK_ATTRIBUTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX};
 
 fn span() -> SpanData {
     SpanData {
@@ -29,7 +29,13 @@ fn span() -> SpanData {
             name: "attempt".into(),
             attributes: vec![("bowline.attempt".into(), 1.into())],
         }],
+        links: vec![],
     }
+}
+
+fn link(attribute_count: usize) -> Link {
+    let SpanData { trace_id, span_id, .. } = span();
+    Link { trace_id, span_id, attributes: vec![("a".into(), 1.into()); attribute_count] }
 }
 
 #[test]
@@ -60,6 +66,24 @@ fn the_json_is_that_of_the_api() {
 }
 
 #[test]
+fn links_are_there_where_a_span_has_some() {
+    let link = json!({
+        "trace_id": "1af7651916cd43dd8448eb211c80319c", "span_id": "c7ad6b7169203331",
+        "attributes": {"messaging.batch": true},
+    });
+    let mut json = serde_json::to_value(span()).unwrap();
+    assert_eq!(json.get("links"), None);
+    json["links"] = json!([link, {"trace_id": link["trace_id"], "span_id": link["span_id"]}]);
+    let read: SpanData = serde_json::from_value(json).unwrap();
+    read.validate().unwrap();
+    assert_eq!(read.links.len(), 2);
+    assert_eq!(read.links[0].attributes, [("messaging.batch".into(), true.into())]);
+    assert_eq!(read.links[1].attributes, []);
+    assert_eq!(serde_json::to_value(&read).unwrap()["links"][0], link);
+    assert!(read.text_bytes() > span().text_bytes());
+}
+
+#[test]
 fn the_least_span_is_read() {
     let least = json!({
         "trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331", "service": "a",
@@ -74,6 +98,7 @@ fn the_least_span_is_read() {
 fn what_is_wrong_is_refused_and_said() {
     let many: serde_json::Map<_, _> = (0..=ATTRIBUTES_MAX).map(|i| (i.to_string(), json!(1))).collect();
     let event = json!({"at_unix_nanos": 1, "name": "e"});
+    let link = json!({"trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331"});
     for (key, value, message) in [
         ("trace_id", json!("0".repeat(32)), "not all zeros"),
         ("trace_id", json!("0AF7651916cd43dd8448eb211c80319c"), "32 lower-case hex digits"),
@@ -86,6 +111,8 @@ fn what_is_wrong_is_refused_and_said() {
         ("attributes", json!({"a": [1]}), "text, a number or a boolean"),
         ("attributes", json!(many), "more than 64 attributes"),
         ("events", json!(vec![event; EVENTS_MAX + 1]), "more than 128 events"),
+        ("links", json!(vec![link; LINKS_MAX + 1]), "more than 128 links"),
+        ("links", json!([{"trace_id": "0", "span_id": "b7ad6b7169203331"}]), "32 lower-case hex digits"),
         ("colour", json!("red"), "unknown field"),
     ] {
         let mut wrong = serde_json::to_value(span()).unwrap();
@@ -98,7 +125,7 @@ fn what_is_wrong_is_refused_and_said() {
 #[test]
 fn bounds_are_checked() {
     type Change = fn(&mut SpanData);
-    let changes: [(Change, &str); 11] = [
+    let changes: [(Change, &str); 13] = [
         (|span| span.name = "".into(), "the name is empty"),
         (|span| span.name = "x".repeat(NAME_BYTES_MAX + 1).into(), "the name has 257 bytes"),
         (|span| span.service = "".into(), "the service is empty"),
@@ -109,6 +136,8 @@ fn bounds_are_checked() {
         (|span| span.attributes = vec![("a".into(), "x".repeat(VALUE_BYTES_MAX + 1).into())], "attribute value"),
         (|span| span.attributes = vec![("".into(), 1.into())], "attribute name is empty"),
         (|span| span.events = vec![span.events[0].clone(); EVENTS_MAX + 1], "129 events"),
+        (|span| span.links = vec![link(0); LINKS_MAX + 1], "129 links"),
+        (|span| span.links = vec![link(LINK_ATTRIBUTES_MAX + 1)], "33 attributes of a link"),
         (
             |span| {
                 span.events[0].attributes = vec![("a".into(), "x".repeat(VALUE_BYTES_MAX).into()); 8];

@@ -23,6 +23,7 @@ fn span(number: u64) -> SpanData {
         status: Status::Unset,
         attributes: vec![],
         events: vec![],
+        links: vec![],
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use bowline_telemetry::{Event, Key, SpanData, SpanId, SpanKind, Status, TraceId, Value};
+use bowline_telemetry::{Event, Key, Link, SpanData, SpanId, SpanKind, Status, TraceId, Value};
 
 use super::{Corrupt, bytes::Reader};
 
 /// The fewest bytes of a span: its length and its shortest body.
 const SPAN_BYTES_MIN: usize = 17;
+
+/// The fewest bytes of a link.
+const LINK_BYTES_MIN: usize = 10;
 
 /// What the index needs of a span.
 #[derive(Debug, Clone, Copy)]
@@ -72,11 +75,11 @@ fn walk<'a>(
             str::from_utf8(reader.slice(length)?).map_err(|_| Corrupt)
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let tables = Tables { written_at, texts };
+    let tables = Tables { written_at, traces, texts };
     for _ in 0..reader.count(SPAN_BYTES_MIN)? {
         let length = reader.index()?;
         let mut body = Reader(reader.slice(length)?);
-        let trace_id = *traces.get(body.index()?).ok_or(Corrupt)?;
+        let trace_id = tables.trace(body.index()?)?;
         visit(&tables, trace_id, &mut body)?;
     }
     if reader.0.is_empty() { Ok(written_at) } else { Err(Corrupt) }
@@ -84,6 +87,7 @@ fn walk<'a>(
 
 struct Tables<'a> {
     written_at: u64,
+    traces: Vec<TraceId>,
     texts: Vec<&'a str>,
 }
 
@@ -100,9 +104,14 @@ struct RawHead {
     is_ok: bool,
     /// There when it ended badly.
     message: Option<usize>,
+    has_links: bool,
 }
 
 impl<'a> Tables<'a> {
+    fn trace(&self, index: usize) -> Result<TraceId, Corrupt> {
+        self.traces.get(index).copied().ok_or(Corrupt)
+    }
+
     fn text(&self, index: usize) -> Result<&'a str, Corrupt> {
         self.texts.get(index).copied().ok_or(Corrupt)
     }
@@ -118,7 +127,7 @@ impl<'a> Tables<'a> {
             _ => return Err(Corrupt),
         };
         let status = flags >> 3 & 3;
-        if status == 3 || flags >> 6 != 0 {
+        if status == 3 || flags >> 7 != 0 {
             return Err(Corrupt);
         }
         let span_id = span_id(body)?;
@@ -127,6 +136,7 @@ impl<'a> Tables<'a> {
         let start_unix_nanos = self.written_at.wrapping_sub(body.signed()?.cast_unsigned());
         let duration_nanos = body.number()?;
         let message = if status == 2 { Some(body.index()?) } else { None };
+        let has_links = flags & 1 << 6 != 0;
         Ok(RawHead {
             kind,
             span_id,
@@ -138,6 +148,7 @@ impl<'a> Tables<'a> {
             duration_nanos,
             is_ok: status == 1,
             message,
+            has_links,
         })
     }
 
@@ -161,6 +172,7 @@ impl<'a> Tables<'a> {
                 Ok(Event { at_unix_nanos, name: self.key(body)?, attributes: self.attributes(body)? })
             })
             .collect::<Result<_, _>>()?;
+        let links = if head.has_links { self.links(body)? } else { Vec::new() };
         if !body.0.is_empty() {
             return Err(Corrupt);
         }
@@ -177,7 +189,17 @@ impl<'a> Tables<'a> {
             status,
             attributes,
             events,
+            links,
         })
+    }
+
+    fn links(&self, body: &mut Reader<'a>) -> Result<Vec<Link>, Corrupt> {
+        let count = body.count(LINK_BYTES_MIN)?;
+        let link = |_| {
+            let trace_id = self.trace(body.index()?)?;
+            Ok(Link { trace_id, span_id: span_id(body)?, attributes: self.attributes(body)? })
+        };
+        (0..count).map(link).collect()
     }
 
     /// A text that many spans of the record have.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bowline_telemetry::{Event, Key, SpanData, Status, TraceId, Value};
+use bowline_telemetry::{Event, Key, Link, SpanData, Status, TraceId, Value};
 
 use super::bytes::{put_count, put_number, put_signed};
 
@@ -69,7 +69,8 @@ impl<'a> Tables<'a> {
             Status::Ok => 1,
             Status::Error(_) => 2,
         };
-        out.push(span.kind as u8 | status << 3 | u8::from(span.parent_span_id.is_some()) << 5);
+        let (has_parent, has_links) = (span.parent_span_id.is_some(), !span.links.is_empty());
+        out.push(span.kind as u8 | status << 3 | u8::from(has_parent) << 5 | u8::from(has_links) << 6);
         out.extend_from_slice(&span.span_id.get().to_le_bytes());
         if let Some(parent) = span.parent_span_id {
             out.extend_from_slice(&parent.get().to_le_bytes());
@@ -88,6 +89,18 @@ impl<'a> Tables<'a> {
         for Event { at_unix_nanos, name, attributes } in &span.events {
             put_signed(out, at_unix_nanos.wrapping_sub(span.start_unix_nanos).cast_signed());
             self.put_text(out, name);
+            self.put_attributes(out, attributes);
+        }
+        if has_links {
+            self.put_links(out, &span.links);
+        }
+    }
+
+    fn put_links(&mut self, out: &mut Vec<u8>, links: &'a [Link]) {
+        put_count(out, links.len());
+        for Link { trace_id, span_id, attributes } in links {
+            put_count(out, self.traces.index(*trace_id));
+            out.extend_from_slice(&span_id.get().to_le_bytes());
             self.put_attributes(out, attributes);
         }
     }

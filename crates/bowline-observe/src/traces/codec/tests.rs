@@ -1,6 +1,6 @@
 //! Tests of the encoding.
 
-use bowline_telemetry::{Event, Key, SpanData, SpanId, SpanKind, Status, TraceId, Value};
+use bowline_telemetry::{Event, Key, Link, SpanData, SpanId, SpanKind, Status, TraceId, Value};
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
@@ -30,6 +30,14 @@ fn event() -> impl Strategy<Value = Event> {
     })
 }
 
+fn link() -> impl Strategy<Value = Link> {
+    (1_u128..6, 1_u64.., attributes()).prop_map(|(trace, span, attributes)| Link {
+        trace_id: TraceId::new(trace).unwrap(),
+        span_id: SpanId::new(span).unwrap(),
+        attributes,
+    })
+}
+
 fn kind() -> impl Strategy<Value = SpanKind> {
     prop::sample::select(vec![
         SpanKind::Internal,
@@ -48,8 +56,8 @@ fn span() -> impl Strategy<Value = SpanData> {
     let ids = (1_u128..4, 1_u64.., prop::option::of(1_u64..));
     let names = (text(), text(), text());
     let times = (any::<u64>(), any::<u64>());
-    (ids, names, kind(), times, status(), attributes(), vec(event(), 0..3)).prop_map(
-        |(ids, names, kind, times, status, attributes, events)| SpanData {
+    (ids, names, kind(), times, status(), attributes(), vec(event(), 0..3), vec(link(), 0..3)).prop_map(
+        |(ids, names, kind, times, status, attributes, events, links)| SpanData {
             trace_id: TraceId::new(ids.0).unwrap(),
             span_id: SpanId::new(ids.1).unwrap(),
             parent_span_id: ids.2.and_then(SpanId::new),
@@ -62,6 +70,7 @@ fn span() -> impl Strategy<Value = SpanData> {
             status,
             attributes,
             events,
+            links,
         },
     )
 }
@@ -144,5 +153,6 @@ fn gateway_span(start_unix_nanos: u64) -> SpanData {
                 ("bowline.outcome".into(), "201".into()),
             ],
         }],
+        links: vec![],
     }
 }

@@ -26,6 +26,7 @@ fn span(trace: u128) -> SpanData {
         status: Status::Unset,
         attributes: vec![],
         events: vec![],
+        links: vec![],
     }
 }
 

@@ -21,6 +21,7 @@ fn span(id: u64, parent: u64, kind: SpanKind, start: u64, duration: u64) -> Span
         status: Status::Unset,
         attributes: vec![],
         events: vec![],
+        links: vec![],
     }
 }
 
