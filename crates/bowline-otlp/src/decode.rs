@@ -5,7 +5,6 @@ mod draft;
 mod json;
 mod known;
 mod proto;
-mod reader;
 
 use bowline_telemetry::SpanData;
 
@@ -46,19 +45,6 @@ pub enum Refusal {
     /// Those before it are too large already.
     #[error("the spans of one request take at most {DECODED_BYTES_MAX} bytes: send fewer at once")]
     TooMuch,
-}
-
-/// The request cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the body is no ExportTraceServiceRequest: {what}")]
-pub struct Malformed {
-    what: String,
-}
-
-impl Malformed {
-    fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into() }
-    }
 }
 
 impl Decoded {

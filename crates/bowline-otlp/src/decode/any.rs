@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bowline_telemetry::{VALUE_BYTES_MAX, Value};
 
-use super::{
-    Malformed, cut,
+use super::cut;
+use crate::wire::{
+    Malformed,
     reader::{Field, Reader},
 };
 

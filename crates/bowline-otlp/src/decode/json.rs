@@ -12,10 +12,11 @@ use serde_json::value::RawValue;
 
 use self::wire::{AnyValue, Event, KeyValue, Link, List, Request, ResourceSpans, ScopeSpans, Span};
 use super::{
-    Decoded, Malformed,
+    Decoded,
     any::{Any, DEPTH_MAX, Json},
     draft::{Attributes, Draft, Resource, Scope},
 };
+use crate::wire::Malformed;
 
 /// Reads a request.
 ///

@@ -5,9 +5,12 @@
 use bowline_telemetry::{SpanId, TraceId};
 
 use super::{
-    Decoded, Malformed,
+    Decoded,
     any::key_value,
     draft::{Attributes, Draft, Resource, Scope},
+};
+use crate::wire::{
+    Malformed,
     reader::{Field, Reader},
 };
 

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use crate::decode::Malformed;
+use crate::wire::Malformed;
 
 macro_rules! message {
     ($(#[$outer:meta])* $name:ident { $($field:ident: $type:ty),* $(,)? }) => {

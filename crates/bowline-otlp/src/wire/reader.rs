@@ -9,13 +9,13 @@ const GROUPS_MAX: usize = 16;
 
 /// The fields of one message, in the order in which they come.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 /// What a field holds.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Field<'a> {
+pub(crate) enum Field<'a> {
     Varint(u64),
     Fixed64(u64),
     Fixed32,
@@ -23,13 +23,13 @@ pub(super) enum Field<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(message: &'a [u8]) -> Self {
+    pub(crate) fn new(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
 
     /// The next field and its number; none at the end.
     #[inline]
-    pub(super) fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, Malformed> {
+    pub(crate) fn next(&mut self) -> Result<Option<(u32, Field<'a>)>, Malformed> {
         while !self.rest.is_empty() {
             let (number, wire_type) = self.key()?;
             match wire_type {
@@ -115,31 +115,31 @@ impl<'a> Reader<'a> {
 
 impl<'a> Field<'a> {
     #[inline]
-    pub(super) fn bytes(self) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn bytes(self) -> Result<&'a [u8], Malformed> {
         if let Self::Bytes(bytes) = self { Ok(bytes) } else { Err(mistyped()) }
     }
 
     #[inline]
-    pub(super) fn text(self) -> Result<&'a str, Malformed> {
+    pub(crate) fn text(self) -> Result<&'a str, Malformed> {
         str::from_utf8(self.bytes()?).map_err(|_| Malformed::new("a text is not UTF-8"))
     }
 
     #[inline]
-    pub(super) fn message(self) -> Result<Reader<'a>, Malformed> {
+    pub(crate) fn message(self) -> Result<Reader<'a>, Malformed> {
         Ok(Reader::new(self.bytes()?))
     }
 
     #[inline]
-    pub(super) fn varint(self) -> Result<u64, Malformed> {
+    pub(crate) fn varint(self) -> Result<u64, Malformed> {
         if let Self::Varint(number) = self { Ok(number) } else { Err(mistyped()) }
     }
 
     #[inline]
-    pub(super) fn fixed64(self) -> Result<u64, Malformed> {
+    pub(crate) fn fixed64(self) -> Result<u64, Malformed> {
         if let Self::Fixed64(number) = self { Ok(number) } else { Err(mistyped()) }
     }
 
-    pub(super) fn fixed32(self) -> Result<(), Malformed> {
+    pub(crate) fn fixed32(self) -> Result<(), Malformed> {
         if let Self::Fixed32 = self { Ok(()) } else { Err(mistyped()) }
     }
 }
