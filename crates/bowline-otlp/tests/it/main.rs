@@ -1,0 +1,5 @@
+//! The receiver as SDKs meet it, and the exporter as collectors do.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+mod receiver;
