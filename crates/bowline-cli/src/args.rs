@@ -16,7 +16,7 @@ pub(crate) use config::{
 };
 
 pub(crate) use mesh::{Call, FaultAdd, FaultCommand, MeshCommand, MeshJoin, MeshMirror, MeshSplit};
-pub(crate) use monitor::Promql;
+pub(crate) use monitor::{Alerts, AlertsCommand, Promql, Silence, Targets, TestReceiver, Unsilence};
 pub(crate) use roles::{Bind, Gateway, Server, Sidecar};
 
 /// One binary for running microservices: discovery, balancing, breaking, gateway, tracing.
@@ -47,6 +47,10 @@ pub(crate) enum Command {
     Trace(Trace),
     /// Evaluates PromQL over the metrics of the system
     Query(Promql),
+    /// Lists the alerts that are pending or fire; rules, silences, and who was told
+    Alerts(Alerts),
+    /// Lists what metrics are collected from, and how that goes
+    Targets(Targets),
     /// Makes, lists and revokes tokens for the API
     Token {
         #[command(subcommand)]

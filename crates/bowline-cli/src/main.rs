@@ -1,6 +1,7 @@
 //! The binary `bowline`: arguments, roles, rendering; nothing else.
 
 mod admin;
+mod alerts;
 mod api;
 mod args;
 mod audit;
@@ -79,6 +80,8 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Traces(traces) => runtime.block_on(traces::search(traces)),
         Command::Trace(trace) => runtime.block_on(traces::show(trace)),
         Command::Query(query) => runtime.block_on(query::run(query)),
+        Command::Alerts(alerts) => runtime.block_on(alerts::run(alerts)),
+        Command::Targets(targets) => runtime.block_on(alerts::targets(targets)),
         Command::Token { command } => runtime.block_on(token::run(command)),
         Command::Key { command: KeyCommand::New(new) } => key::new(&new),
         Command::Audit(audit) => runtime.block_on(audit::run(audit)),

@@ -11,8 +11,8 @@
 
 pub mod alerts;
 mod files;
-pub mod health;
 pub mod graph;
+pub mod health;
 pub mod labels;
 pub mod promql;
 pub mod scrape;

@@ -212,7 +212,7 @@ pub(crate) fn path<'a>(path: &str, pairs: impl IntoIterator<Item = (&'a str, Str
 }
 
 /// Percent-encodes all but RFC 3986's unreserved characters.
-fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

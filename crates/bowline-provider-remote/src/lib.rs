@@ -4,6 +4,7 @@
 //! [`RemoteIssuer`] the issuer port, [`RemoteReporter`] the way of spans to it, [`Client`] everything else a tool
 //! asks. [`wire`] holds what both sides say.
 
+mod alerts;
 mod bearer;
 mod client;
 mod config;

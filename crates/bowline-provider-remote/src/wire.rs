@@ -1,6 +1,7 @@
 //! The wire types of the API: what stands in requests and answers, apart from the domain's types.
 
 mod access;
+mod alerts;
 mod config;
 mod explain;
 mod health;
@@ -17,6 +18,10 @@ use serde::{Deserialize, Serialize};
 pub use access::{
     AuditActor, AuditChange, AuditClass, AuditEntry, AuditList, ChangeKind, CreatedToken, NewToken, Role, Token,
     TokenList,
+};
+pub use alerts::{
+    ActiveAlert, AlertHistory, AlertList, AlertTransition, NewSilence, Notification, NotificationList, ReceiverAnswer,
+    RuleGroup, RuleList, RuleStanding, ScrapeTarget, ScrapeTargetList, SilenceList, StandingSilence,
 };
 pub use config::{
     ConfigAck, ConfigEvent, ConfigHistory, ConfigList, Publication, Rollback, Verdict, decode_config_error,
