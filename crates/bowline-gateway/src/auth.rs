@@ -13,7 +13,6 @@ mod jwt;
 mod key_set;
 mod secret;
 mod source;
-mod tls;
 mod verified;
 
 pub(crate) use api_key::ApiKeys;

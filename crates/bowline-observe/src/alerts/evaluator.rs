@@ -58,6 +58,8 @@ pub(crate) struct Parts {
     pub(crate) journal: Arc<Journal>,
     pub(crate) clock: Clock,
     pub(crate) interval: Duration,
+    /// Before it nothing is evaluated.
+    pub(crate) ready_at: time::Instant,
     pub(crate) external_url: Arc<str>,
     pub(crate) metrics: Metrics,
 }

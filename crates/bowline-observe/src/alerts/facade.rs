@@ -27,6 +27,9 @@ use super::{
 pub struct Settings {
     /// How often groups are evaluated that do not say so themselves. 5 s.
     pub interval: Duration,
+    /// How long after the start nothing is evaluated, so that each target was scraped once: what fires would else
+    /// be taken for over after a long absence. 10 s.
+    pub settle: Duration,
     /// Where people find Bowline: `http://127.0.0.1:7117`.
     pub external_url: String,
     /// Where what has to survive is kept, below `alerts/`.
@@ -51,10 +54,11 @@ pub struct Alerts {
 }
 
 impl Settings {
-    /// The defaults: every 5 s, over HTTP, by the system's clock.
+    /// The defaults: every 5 s, after 10 s, over HTTP, by the system's clock.
     pub fn new(store: Arc<dyn Store>, evaluate: Arc<dyn Evaluate>, record: Arc<dyn Record>) -> Self {
         Self {
             interval: Duration::from_secs(5),
+            settle: Duration::from_secs(10),
             external_url: String::new(),
             store,
             evaluate,
@@ -76,7 +80,7 @@ impl Alerts {
     /// # Cancel safety
     /// Dropping the future starts nothing, or leaves it running until the drain begins.
     pub async fn start(settings: Settings, config: Config, mut drain: Drain) -> Result<Self, Error> {
-        let Settings { interval, external_url, store, evaluate, record, post, clock, metrics } = settings;
+        let Settings { interval, settle, external_url, store, evaluate, record, post, clock, metrics } = settings;
         let metrics = Metrics::new(&metrics);
         let journal = Arc::new(Journal::new(store, metrics.keep_failures.clone()));
         let external_url: Arc<str> = external_url.into();
@@ -89,7 +93,9 @@ impl Alerts {
         };
         let notifier = Notifier::load(parts, config.route).await?;
         let manager = Arc::new(notifier.clone());
-        let parts = evaluator::Parts { evaluate, record, manager, journal, clock, interval, external_url, metrics };
+        let ready_at = time::now() + settle;
+        let parts =
+            evaluator::Parts { evaluate, record, manager, journal, clock, interval, ready_at, external_url, metrics };
         let evaluator = Evaluator::load(parts, config.groups).await?;
         let (mut telling, told) = drain::channel();
         let alerts = Self { evaluator, notifier };

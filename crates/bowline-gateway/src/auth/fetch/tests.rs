@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use bowline_model::error::chain;
-use bowline_runtime::net;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use bowline_runtime::{net, task};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -60,7 +60,7 @@ fn acceptor() -> TlsAcceptor {
 fn trusting(text: &str) -> Url {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ROOT.as_bytes()).unwrap()).unwrap();
-    Url { connector: OnceCell::new_with(Some(tls::connector(roots).unwrap())), ..Url::parse(text).unwrap() }
+    Url(web::Url::parse(text).unwrap().with_roots(roots).unwrap())
 }
 
 const SMALL: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
@@ -78,11 +78,11 @@ async fn a_document_is_fetched_over_http_and_https() {
 async fn a_certificate_of_another_name_or_root_is_not_trusted() {
     let (addr, _serving) = serve(SMALL, Some(acceptor()));
     let error = trusting(&format!("https://{addr}/keys")).fetch(5).await.unwrap_err();
-    assert!(matches!(error, FetchError::Tls { .. }), "{}", chain(&error));
+    assert!(matches!(error, FetchError::Web(WebError::Tls { .. })), "{}", chain(&error));
     let (addr, _serving) = serve(SMALL, Some(acceptor()));
     let url = Url::parse(&format!("https://localhost:{}/keys", addr.port())).unwrap();
     let error = url.fetch(5).await.unwrap_err();
-    assert!(matches!(error, FetchError::Tls { .. }), "{}", chain(&error));
+    assert!(matches!(error, FetchError::Web(WebError::Tls { .. })), "{}", chain(&error));
 }
 
 #[tokio::test]
@@ -105,14 +105,14 @@ async fn nobody_there_is_told_from_no_answer() {
     let addr = listener.local_addr().unwrap();
     drop(listener);
     let error = Url::parse(&format!("http://{addr}/")).unwrap().fetch(5).await.unwrap_err();
-    assert!(matches!(error, FetchError::Connect { .. }), "{error:?}");
+    assert!(matches!(error, FetchError::Web(WebError::Connect { .. })), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_does_not_answer_is_not_waited_for() {
     let listener = net::listen(([127, 0, 0, 1], 0).into()).unwrap();
     let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
-    assert!(matches!(url.fetch(5).await.unwrap_err(), FetchError::Timeout));
+    assert!(matches!(url.fetch(5).await.unwrap_err(), FetchError::Web(WebError::Timeout { .. })));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn urls() {
     for good in ["http://a.test", "https://a.test/x?y=z", "http://[::1]:80/x"] {
         assert!(Url::parse(good).is_some(), "{good}");
     }
-    assert_eq!(Url::parse("http://[::1]:80/x").unwrap().host, "::1");
+    assert_eq!(Url::parse("http://[::1]:80/x").unwrap().0.authority(), "[::1]:80");
     for bad in ["", "a.test", "/x", "ftp://a.test/", "file:///etc/passwd", "http://user:secret@a.test/"] {
         assert!(Url::parse(bad).is_none(), "{bad}");
     }

@@ -182,25 +182,29 @@ impl Evaluator {
         let interval = millis(group.interval.unwrap_or(self.0.parts.interval)).max(1);
         let phase = i64::try_from(xxh3_64(group.name.as_bytes()) % interval.unsigned_abs()).unwrap_or_default();
         let slot_after = |now: i64| (now - phase).div_euclid(interval) * interval + interval + phase;
+        if drain.or_drain(time::sleep_until(self.0.parts.ready_at)).await.is_none() {
+            return;
+        }
         let mut at_ms = slot_after((self.0.parts.clock)());
         loop {
             let wait_ms = at_ms - (self.0.parts.clock)();
-            // More than an interval: the clock went back meanwhile.
             let wait = Duration::from_millis(u64::try_from(wait_ms.min(interval)).unwrap_or_default());
             if drain.or_drain(time::sleep(wait)).await.is_none() {
                 return;
             }
             let now = (self.0.parts.clock)();
             if at_ms - now > interval {
+                // The clock went back meanwhile.
                 at_ms = slot_after(now) - interval;
             }
-            self.evaluate(&state, &group, at_ms).await;
-            let next = at_ms + interval;
-            let missed = ((self.0.parts.clock)() - next).div_euclid(interval).max(0);
+            // The last evaluation took longer, or the machine slept: times that are over are left out.
+            let missed = (now - at_ms).div_euclid(interval).max(0);
             if missed > 0 {
                 self.0.parts.metrics.ticks_missed.add(missed.unsigned_abs());
             }
-            at_ms = next + missed * interval;
+            at_ms += missed * interval;
+            self.evaluate(&state, &group, at_ms).await;
+            at_ms += interval;
         }
     }
 

@@ -35,6 +35,7 @@ pub(in crate::alerts) struct Memory {
 pub(super) struct World {
     pub(super) store: Memory,
     pub(super) metrics: metric::Registry,
+    pub(super) settle: Duration,
     series: Arc<Mutex<BTreeMap<String, Answered>>>,
     delay: Arc<Mutex<Duration>>,
     pub(super) recorded: Arc<Mutex<Vec<(i64, Labels, f64)>>>,
@@ -80,6 +81,7 @@ impl World {
         Self {
             store: Memory::default(),
             metrics: metric::Registry::default(),
+            settle: Duration::ZERO,
             series: Arc::default(),
             delay: Arc::default(),
             recorded: Arc::default(),
@@ -106,6 +108,7 @@ impl World {
             Arc::new(move || wall_ms() + offset.load(Relaxed))
         };
         let settings = Settings {
+            settle: self.settle,
             external_url: "http://bowline.test".to_owned(),
             post: world.clone(),
             clock,

@@ -219,3 +219,21 @@ async fn rules_record_series_and_their_ends() {
     seconds(20).await;
     assert_eq!(world.samples("job:down").len(), count, "an end is said once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_fires_is_not_over_because_nothing_was_scraped_yet() {
+    let mut world = World::new();
+    let running = world.start(CONFIG).await;
+    world.answer("down", &["payment"]);
+    seconds(20).await;
+    running.stop().await;
+    // After the start there is nothing to see, until targets were scraped.
+    world.settle = Duration::from_secs(10);
+    world.answer("down", &[]);
+    let running = world.start(CONFIG).await;
+    seconds(9).await;
+    world.answer("down", &["payment"]);
+    seconds(100).await;
+    assert_eq!(running.alerts.alerts()[0].state, "firing");
+    assert_eq!(world.told(), ["+payment"]);
+}
