@@ -7,7 +7,7 @@
 //!
 //! Where this departs from Prometheus: times and values are columns of their own, as the series of one
 //! scrape share their times; values are differences of decimal numbers where they are such, in whole
-//! bytes, which are read several times as fast as bits; the log holds differences, too, so that it takes no
+//! bytes, which need no shifting about as bits do; the log holds differences, too, so that it takes no
 //! more room than blocks do; and one lock guards the head, as a batch holds it for microseconds.
 
 mod block;
