@@ -91,6 +91,8 @@ impl Monitor {
         let queries = Queries::new(series.clone(), engine);
         let mut told = alerts::Settings::new(store, Arc::new(queries.clone()), Arc::new(series.clone()));
         told.interval = settings.policy.every;
+        // What is read then was scraped after the start.
+        told.settle = 2 * settings.policy.every;
         told.external_url.clone_from(&settings.external_url);
         told.metrics = metrics.clone();
         let (drainer, drain) = drain::channel();
