@@ -1,9 +1,10 @@
-//! The trace store as its users see it.
+//! The trace store and scraping as their users see them.
 
 #![expect(clippy::unwrap_used, reason = "a test panics to fail")]
 
 mod bounds;
 mod crash;
+mod scrape;
 mod search;
 
 use std::{
