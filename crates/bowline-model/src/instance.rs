@@ -143,6 +143,13 @@ pub const METADATA_MESH: &str = "bowline.mesh";
 /// What [`METADATA_MESH`] says of an instance that takes connections under mutual TLS.
 pub const METADATA_MESH_MTLS: &str = "mtls";
 
+/// The metadata key that says where an instance exposes its metrics: a path that begins with `/`, or
+/// [`METADATA_METRICS_OFF`]. Without it, `/metrics` is tried.
+pub const METADATA_METRICS: &str = "bowline.metrics";
+
+/// What [`METADATA_METRICS`] says of an instance that is not to be asked for metrics.
+pub const METADATA_METRICS_OFF: &str = "off";
+
 /// The shortest and the longest lease an instance may ask for.
 pub const LEASE_TTL_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
 

@@ -10,7 +10,7 @@ use axum::{
 };
 use bowline_model::{
     Code, Health, Instance, InstanceId, ServiceName,
-    instance::{METADATA_MESH, METADATA_RESERVED_PREFIX},
+    instance::{METADATA_MESH, METADATA_METRICS, METADATA_METRICS_OFF, METADATA_RESERVED_PREFIX},
 };
 use bowline_provider_remote::wire::{self, Role};
 use bowline_registry::{Error, HEARTBEATS_MAX, Registry};
@@ -152,7 +152,12 @@ pub(crate) async fn register(
     let (instance, ttl) = registration.into_instance(InstanceId::new(&id)?);
     // A sidecar on its own says so itself; who is behind it, its certificate says.
     let is_foreign = |(key, value): (&String, &String)| {
-        key.starts_with(METADATA_RESERVED_PREFIX) && !(key == METADATA_MESH && value == MTLS)
+        let is_own = match key.as_str() {
+            METADATA_MESH => value == MTLS,
+            METADATA_METRICS => value == METADATA_METRICS_OFF || value.starts_with('/'),
+            _ => false,
+        };
+        key.starts_with(METADATA_RESERVED_PREFIX) && !is_own
     };
     if let Some((key, _)) = instance.metadata.iter().find(|(key, value)| is_foreign((key, value))) {
         let detail = format!(

@@ -10,6 +10,7 @@ mod access;
 mod actor;
 mod api;
 mod audit;
+mod collect;
 mod config;
 mod error;
 mod explain;
@@ -26,6 +27,7 @@ mod watch;
 
 pub use access::{MakeRootError, RootTokenError, read_root_token};
 pub use api::openapi;
+pub use collect::{CollectSettings, Collecting, Dial};
 pub use explain::{EXPLAIN_HEADERS_MAX, Explainer};
 pub use mesh::MeshSettings;
 pub use node::{Error, Node, Settings};
