@@ -1,4 +1,4 @@
-//! The trace store as its users see it.
+//! The trace store and scraping as their users see them.
 
 #![expect(clippy::unwrap_used, reason = "a test panics to fail")]
 
@@ -7,6 +7,7 @@ mod bounds;
 mod crash;
 mod hour;
 mod promql;
+mod scrape;
 mod search;
 mod series;
 mod shop;

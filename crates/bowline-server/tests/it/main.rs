@@ -4,6 +4,7 @@
 
 mod access;
 mod audit;
+mod collect;
 mod config;
 mod guard;
 mod health;
