@@ -11,7 +11,7 @@ use bowline_runtime::{
     task::{self, JoinHandle},
     time,
 };
-use bowline_server::{MeshSettings, Node};
+use bowline_server::{MeshSettings, Node, OtlpAddrs};
 use bowline_telemetry::{QueueReporter, SpanQueue};
 
 use crate::brought::{self, Brought};
@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     /// Where the API listens, if anywhere.
     pub(crate) api: Option<SocketAddr>,
+    /// Where foreign SDKs send spans.
+    pub(crate) otlp: OtlpAddrs,
     /// How much disk traces may take.
     pub(crate) traces_max: u64,
     /// How long a drain may take.
@@ -54,7 +56,7 @@ pub(crate) struct Platform {
 impl Platform {
     /// Opens the data folder and the API.
     pub(crate) async fn start(settings: Settings, system: &System, metrics: metric::Registry) -> anyhow::Result<Self> {
-        let Settings { data_dir, api, traces_max, grace, ca_key } = settings;
+        let Settings { data_dir, api, otlp, traces_max, grace, ca_key } = settings;
         let mesh = system.mesh.as_ref().map(|policy| MeshSettings {
             system: system.name.clone(),
             services: brought::services(system).into_iter().collect(),
@@ -64,6 +66,7 @@ impl Platform {
         let settings = bowline_server::Settings {
             data_dir: data_dir.clone(),
             listen: api,
+            otlp,
             traces_bytes_max: traces_max,
             grace: API_GRACE_MAX.min(grace),
             mesh,
@@ -95,8 +98,13 @@ impl Platform {
 
     /// Says where tokens travel unencrypted.
     pub(crate) fn warn_if_open(&self) {
-        if let Some(addr) = self.node.addr().filter(|addr| !addr.ip().to_canonical().is_loopback()) {
+        let is_open = |addr: &SocketAddr| !addr.ip().to_canonical().is_loopback();
+        if let Some(addr) = self.node.addr().filter(is_open) {
             tracing::warn!(%addr, "the API is open to other machines: tokens travel unencrypted until its TLS is built");
+        }
+        let OtlpAddrs { grpc, http } = self.node.otlp_addrs();
+        for addr in [grpc, http].into_iter().flatten().filter(is_open) {
+            tracing::warn!(%addr, "OTLP is open to other machines: tokens and spans travel unencrypted");
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     audit::Audited,
     explain::{self, Explainer},
     mesh::{Mesh, MeshSettings},
+    otlp::{self, OtlpAddrs},
     schema::{Judge, RoutesCheck},
     secret::NoRandomness,
 };
@@ -37,6 +38,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where the API listens; absent: nowhere.
     pub listen: Option<SocketAddr>,
+    /// Where spans of foreign SDKs are taken.
+    pub otlp: OtlpAddrs,
     /// How much disk traces may take, in bytes.
     pub traces_bytes_max: u64,
     /// How long requests in flight may take at the end.
@@ -103,13 +106,24 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// OTLP's address is taken or not ours.
+    #[error("OTLP cannot listen on {addr}: choose another address with {flag}, or {flag} off")]
+    ListenOtlp {
+        /// The address.
+        addr: SocketAddr,
+        /// The flag that tells it.
+        flag: &'static str,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 impl Error {
     /// What kind of failure it is.
     pub fn code(&self) -> Code {
         match self {
-            Self::DataDir { .. } | Self::Listen { .. } => Code::FailedPrecondition,
+            Self::DataDir { .. } | Self::Listen { .. } | Self::ListenOtlp { .. } => Code::FailedPrecondition,
             Self::RootToken { source, .. } => source.code(),
             Self::Store { source, .. } => source.code(),
             Self::Traces { source, .. } => source.code(),
@@ -120,7 +134,7 @@ impl Error {
     /// Whether the same start may succeed later, without a change by hand.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::DataDir { .. } | Self::Listen { .. } => false,
+            Self::DataDir { .. } | Self::Listen { .. } | Self::ListenOtlp { .. } => false,
             Self::RootToken { source, .. } => source.retryable(),
             Self::Store { source, .. } => source.retryable(),
             Self::Traces { source, .. } => source.retryable(),
@@ -140,8 +154,9 @@ pub struct Node {
     access: Arc<Access>,
     explainer: explain::Slot,
     mesh: Option<Arc<Mesh>>,
+    otlp: OtlpAddrs,
     drainer: Drainer,
-    server: Option<JoinHandle<()>>,
+    servers: Vec<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Node {
@@ -178,11 +193,12 @@ impl Node {
     }
 
     async fn open(settings: Settings, metrics: metric::Registry, routes: Option<RoutesCheck>) -> Result<Self, Error> {
-        let Settings { data_dir, listen, traces_bytes_max, grace, mesh } = settings;
+        let Settings { data_dir, listen, otlp, traces_bytes_max, grace, mesh } = settings;
         let judge = Judge { routes, services: mesh.as_ref().map(|mesh| mesh.services.iter().cloned().collect()) };
         // The port comes first: a taken one is the likeliest failure, and nothing was opened yet.
         let listener =
             listen.map(|addr| net::listen(addr).map_err(|source| Error::Listen { addr, source })).transpose()?;
+        let listeners = otlp::Listeners::open(otlp)?;
         let data_error = |source| Error::DataDir { path: data_dir.clone(), source };
         fs::create_private_dir_all(&data_dir).map_err(data_error)?;
         let data_dir = std::path::absolute(&data_dir).map_err(data_error)?;
@@ -198,8 +214,10 @@ impl Node {
             }
         };
         let Shared { registry, config, traces, metrics, drain, access, explainer, mesh, .. } = shared.clone();
-        let server = listener.map(|listener| task::spawn(serve(listener, shared, drain, grace)));
-        Ok(Self { store, registry, config, traces, metrics, addr, access, explainer, mesh, drainer, server })
+        let otlp = listeners.addrs();
+        let mut servers = listeners.serve(&traces, &access, &metrics, &drain, grace);
+        servers.extend(listener.map(|listener| task::spawn(serve(listener, shared, drain, grace))));
+        Ok(Self { store, registry, config, traces, metrics, addr, access, explainer, mesh, otlp, drainer, servers })
     }
 
     /// A token of that role for whoever lives in this process, or was started by it; it ends with the
@@ -246,6 +264,11 @@ impl Node {
         self.addr
     }
 
+    /// Where spans of foreign SDKs are taken.
+    pub fn otlp_addrs(&self) -> OtlpAddrs {
+        self.otlp
+    }
+
     /// Stops accepting, finishes what is in flight, writes out traces and lets the data folder go.
     ///
     /// The registry, the configuration and the trace store that were handed out are closed after this.
@@ -254,7 +277,7 @@ impl Node {
     /// What was begun goes on; the data folder is let go when the last handle is dropped.
     pub async fn stop(mut self) {
         self.drainer.drain().await;
-        if let Some(server) = self.server.take() {
+        for server in std::mem::take(&mut self.servers) {
             let _ended = server.await;
         }
         if let Err(error) = self.traces.flush().await {

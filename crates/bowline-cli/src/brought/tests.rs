@@ -10,7 +10,7 @@ use std::{
 };
 
 use bowline_runtime::metric;
-use bowline_server::{Node, Settings};
+use bowline_server::{Node, OtlpAddrs, Settings};
 use bowline_testkit::TempDir;
 
 use super::*;
@@ -20,7 +20,14 @@ const SCHEMA: &str = r#"{"properties": {"a": {"maximum": 9}, "b": {"maximum": 9}
 /// A node without an API; `routes` judges its routes.
 async fn node(dir: &TempDir, routes: RoutesCheck) -> Node {
     let data_dir = dir.path().join("data");
-    let settings = Settings { data_dir, listen: None, traces_bytes_max: 16 << 20, grace: Duration::ZERO, mesh: None };
+    let settings = Settings {
+        data_dir,
+        listen: None,
+        otlp: OtlpAddrs::default(),
+        traces_bytes_max: 16 << 20,
+        grace: Duration::ZERO,
+        mesh: None,
+    };
     Node::start_with_routes(settings, metric::Registry::default(), routes).await.unwrap()
 }
 

@@ -12,7 +12,7 @@ use bowline_runtime::{
     net::TcpStream,
     time::{self, timeout},
 };
-use bowline_server::{Error, Node, Settings};
+use bowline_server::{Error, Node, OtlpAddrs, Settings};
 use bowline_testkit::TempDir;
 use bowline_transport::{Body, HttpClient, ResponseBody, SharedPool, problem};
 use bytes::Bytes;
@@ -32,7 +32,14 @@ pub(crate) struct Fixture {
 }
 
 pub(crate) fn settings(dir: &TempDir, listen: Option<SocketAddr>) -> Settings {
-    Settings { data_dir: dir.path().join("data"), listen, traces_bytes_max: 16 << 20, grace: BOUND, mesh: None }
+    Settings {
+        data_dir: dir.path().join("data"),
+        listen,
+        otlp: OtlpAddrs::default(),
+        traces_bytes_max: 16 << 20,
+        grace: BOUND,
+        mesh: None,
+    }
 }
 
 pub(crate) async fn start(settings: Settings) -> Result<Node, Error> {
