@@ -163,6 +163,12 @@ pub(crate) struct Up {
     /// Where the gateway listens: IP:PORT (port 0 picks a free one) or `off`
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080", env = "BOWLINE_GATEWAY_LISTEN")]
     pub(crate) gateway: Listen,
+    /// Where foreign SDKs send spans by OTLP over gRPC: IP:PORT (port 0 picks a free one) or `off`
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4317", env = "BOWLINE_OTLP_GRPC_LISTEN")]
+    pub(crate) otlp_grpc: Listen,
+    /// Where foreign SDKs send spans by OTLP over HTTP: IP:PORT (port 0 picks a free one) or `off`
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4318", env = "BOWLINE_OTLP_HTTP_LISTEN")]
+    pub(crate) otlp_http: Listen,
     /// Where all state lives, the services' databases too [default: .bowline beside bowline.toml]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -261,6 +267,16 @@ pub(crate) enum Output {
 pub(crate) enum Listen {
     At(SocketAddr),
     Off,
+}
+
+impl Listen {
+    /// The address, if any.
+    pub(crate) fn addr(self) -> Option<SocketAddr> {
+        match self {
+            Self::At(addr) => Some(addr),
+            Self::Off => None,
+        }
+    }
 }
 
 impl FromStr for Listen {

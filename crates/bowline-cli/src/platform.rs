@@ -15,7 +15,7 @@ use bowline_runtime::{
     task::{self, Guarded, JoinHandle},
     time,
 };
-use bowline_server::{Declared, Dial, MeshSettings, MonitorSettings, Node};
+use bowline_server::{Declared, Dial, MeshSettings, MonitorSettings, Node, OtlpAddrs};
 use bowline_telemetry::{QueueReporter, SpanQueue, Tracer};
 use bowline_transport::{Endpoint, PoolSettings};
 
@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     /// Where the API listens, if anywhere.
     pub(crate) api: Option<SocketAddr>,
+    /// Where foreign SDKs send spans.
+    pub(crate) otlp: OtlpAddrs,
     /// How much disk traces may take.
     pub(crate) traces_max: u64,
     /// How much disk metrics may take.
@@ -69,7 +71,7 @@ pub(crate) struct Platform {
 impl Platform {
     /// Opens the data folder and the API.
     pub(crate) async fn start(settings: Settings, system: &System, metrics: metric::Registry) -> anyhow::Result<Self> {
-        let Settings { data_dir, api, traces_max, metrics_max, grace, ca_key } = settings;
+        let Settings { data_dir, api, otlp, traces_max, metrics_max, grace, ca_key } = settings;
         let mesh = system.mesh.as_ref().map(|policy| MeshSettings {
             system: system.name.clone(),
             services: brought::services(system).into_iter().collect(),
@@ -79,6 +81,7 @@ impl Platform {
         let settings = bowline_server::Settings {
             data_dir: data_dir.clone(),
             listen: api,
+            otlp,
             traces_bytes_max: traces_max,
             grace: API_GRACE_MAX.min(grace),
             mesh,
@@ -141,8 +144,13 @@ impl Platform {
 
     /// Says where tokens travel unencrypted.
     pub(crate) fn warn_if_open(&self) {
-        if let Some(addr) = self.node.addr().filter(|addr| !addr.ip().to_canonical().is_loopback()) {
+        let is_open = |addr: &SocketAddr| !addr.ip().to_canonical().is_loopback();
+        if let Some(addr) = self.node.addr().filter(is_open) {
             tracing::warn!(%addr, "the API is open to other machines: tokens travel unencrypted until its TLS is built");
+        }
+        let OtlpAddrs { grpc, http } = self.node.otlp_addrs();
+        for addr in [grpc, http].into_iter().flatten().filter(is_open) {
+            tracing::warn!(%addr, "OTLP is open to other machines: tokens and spans travel unencrypted");
         }
     }
 }

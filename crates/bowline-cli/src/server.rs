@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use bowline_runtime::time;
+use bowline_server::OtlpAddrs;
 
 use crate::{
     UNUSABLE, args,
@@ -27,9 +28,10 @@ async fn follow(args: &args::Server, loaded: Loaded, process: &mut Process) -> a
     let Loaded { system, dir, brought } = loaded;
     let data_dir = args.data_dir.clone().unwrap_or_else(|| dir.join(".bowline"));
     let data_dir = std::path::absolute(&data_dir).context("cannot resolve the data folder")?;
-    let args::Server { api, traces_max, metrics_max, grace, .. } = *args;
-    let settings =
-        platform::Settings { data_dir, api: Some(api), traces_max, metrics_max, grace, ca_key: args.ca_key.clone() };
+    let args::Server { api, otlp_grpc, otlp_http, traces_max, metrics_max, grace, .. } = *args;
+    let otlp = OtlpAddrs { grpc: otlp_grpc.addr(), http: otlp_http.addr() };
+    let ca_key = args.ca_key.clone();
+    let settings = platform::Settings { data_dir, api: Some(api), otlp, traces_max, metrics_max, grace, ca_key };
     let Process { metrics, out, stop, .. } = process;
     let starting = Platform::start(settings, &system, metrics.clone());
     let Some(platform) = stop.or(starting).await else { return Ok(()) };
@@ -40,8 +42,7 @@ async fn follow(args: &args::Server, loaded: Loaded, process: &mut Process) -> a
                 out.line(note).await;
             }
             platform.warn_if_open();
-            out.line(summary::server_ready(&system, time::now() - begun, platform.node.addr(), &platform.data_dir))
-                .await;
+            out.line(summary::server_ready(&system, time::now() - begun, &platform.node, &platform.data_dir)).await;
             stop.told().await;
             Ok(())
         }

@@ -6,6 +6,7 @@ use bowline_model::{
     RouteTable, System,
     route::{HostPattern, Route},
 };
+use bowline_server::{Node, OtlpAddrs};
 use bowline_supervisor::Drained;
 
 use crate::style::{self, Paint};
@@ -16,6 +17,7 @@ pub(crate) struct Ready<'a> {
     pub(crate) took: Duration,
     pub(crate) gateway: Option<SocketAddr>,
     pub(crate) api: Option<SocketAddr>,
+    pub(crate) otlp: OtlpAddrs,
     pub(crate) data_dir: &'a Path,
 }
 
@@ -43,12 +45,13 @@ pub(crate) fn ready(ready: &Ready<'_>) -> String {
 }
 
 fn lines(ready: &Ready<'_>, coloured: bool) -> Vec<String> {
-    let Ready { system, took, gateway, api, data_dir } = ready;
+    let Ready { system, took, gateway, api, otlp, data_dir } = ready;
     let title = format!("{} is ready after {:.1} s", system.name, took.as_secs_f64());
     let mut lines = vec![String::new(), Paint::Bold.apply(title, coloured)];
     lines.push(format!("  gateway   {}", url(*gateway)));
     lines.extend(routes(&system.table));
     lines.push(format!("  api       {}", url(*api)));
+    lines.extend(otlp_lines(*otlp));
     lines.push(format!("  data      {}", style::plain(&data_dir.display().to_string())));
     let services: Vec<String> = system.services.iter().map(|s| format!("{} ×{}", s.name, s.replicas)).collect();
     if !services.is_empty() {
@@ -59,10 +62,11 @@ fn lines(ready: &Ready<'_>, coloured: bool) -> Vec<String> {
 }
 
 /// Says that the server is ready, in lines.
-pub(crate) fn server_ready(system: &System, took: Duration, api: Option<SocketAddr>, data_dir: &Path) -> String {
+pub(crate) fn server_ready(system: &System, took: Duration, node: &Node, data_dir: &Path) -> String {
     let title = format!("the server of {} is ready after {:.1} s", system.name, took.as_secs_f64());
     let mut lines = vec![String::new(), Paint::Bold.apply(title, style::is_coloured())];
-    lines.push(format!("  api       {}", url(api)));
+    lines.push(format!("  api       {}", url(node.addr())));
+    lines.extend(otlp_lines(node.otlp_addrs()));
     lines.push(format!("  data      {}", style::plain(&data_dir.display().to_string())));
     lines.push(String::new());
     lines.join("\n")
@@ -92,6 +96,14 @@ pub(crate) fn gateway_ready(ready: &GatewayReady<'_>) -> String {
     lines.push(format!("  data      {}", style::plain(&data_dir.display().to_string())));
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// Where foreign SDKs send spans; nothing where they cannot.
+fn otlp_lines(addrs: OtlpAddrs) -> Vec<String> {
+    let OtlpAddrs { grpc, http } = addrs;
+    let told = |addr: Option<SocketAddr>, how| addr.map(|addr| format!("http://{addr} ({how})"));
+    let told: Vec<String> = [told(grpc, "gRPC"), told(http, "HTTP")].into_iter().flatten().collect();
+    if told.is_empty() { Vec::new() } else { vec![format!("  otlp      {}", told.join(", "))] }
 }
 
 fn url(addr: Option<SocketAddr>) -> String {
@@ -129,13 +141,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_system_is_told_in_five_lines() {
+    fn an_empty_system_is_told_in_six_lines() {
         let system = System::new("empty".parse().unwrap());
         let ready = Ready {
             system: &system,
             took: Duration::from_millis(120),
             gateway: None,
             api: Some(([127, 0, 0, 1], 7117).into()),
+            otlp: OtlpAddrs { grpc: Some(([127, 0, 0, 1], 4317).into()), http: Some(([127, 0, 0, 1], 4318).into()) },
             data_dir: Path::new("/data"),
         };
         let expected = [
@@ -143,6 +156,7 @@ mod tests {
             "empty is ready after 0.1 s",
             "  gateway   off",
             "  api       http://127.0.0.1:7117",
+            "  otlp      http://127.0.0.1:4317 (gRPC), http://127.0.0.1:4318 (HTTP)",
             "  data      /data",
             "",
         ];

@@ -10,6 +10,7 @@ use bowline_runtime::{
     net,
     time::{self, Instant},
 };
+use bowline_server::OtlpAddrs;
 use bowline_supervisor::{Companions, Event, Probes, Supervisor, workspace};
 use tokio::sync::mpsc;
 
@@ -79,13 +80,10 @@ async fn start_platform(
     if let Listen::At(addr) = args.gateway {
         net::listen(addr).map_err(|error| taken("the gateway", "--gateway", addr, &error))?;
     }
-    let api = match args.api {
-        Listen::At(addr) => Some(addr),
-        Listen::Off => None,
-    };
     let settings = platform::Settings {
         data_dir,
-        api,
+        api: args.api.addr(),
+        otlp: OtlpAddrs { grpc: args.otlp_grpc.addr(), http: args.otlp_http.addr() },
         traces_max: args.traces_max,
         metrics_max: args.metrics_max,
         grace: args.grace,
@@ -137,9 +135,9 @@ impl Running {
             settings.api = Some(reached_at(addr));
             if !addr.ip().to_canonical().is_loopback() {
                 settings.token = Some(platform.node.lend_token("instances", Role::Editor)?);
-                platform.warn_if_open();
             }
         }
+        platform.warn_if_open();
         settings.grace = args.grace;
         settings.metrics = platform.metrics.clone();
         settings.probes = Some(Probes(platform.node.probe_watcher()));
@@ -159,6 +157,7 @@ impl Running {
             took: time::now() - begun,
             gateway: self.gateway.as_ref().map(Gateway::addr),
             api: platform.node.addr(),
+            otlp: platform.node.otlp_addrs(),
             data_dir: &platform.data_dir,
         };
         out.line(summary::ready(&ready)).await;

@@ -31,7 +31,7 @@ use crate::{
     secret,
 };
 
-pub(crate) use demand::{From, demand};
+pub(crate) use demand::{From, demand, demand_spans};
 pub(crate) use root::ROOT_ID;
 pub use root::{RootTokenError, read_root_token};
 

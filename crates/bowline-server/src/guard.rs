@@ -33,7 +33,7 @@ pub(crate) async fn guard(State(is_loopback): State<bool>, request: Request, nex
 
 /// Beyond loopback the server has whatever name it is reached by; there, a credential is demanded that
 /// no page of another site has.
-fn check(headers: &HeaderMap, uri: &Uri, is_loopback: bool) -> Result<(), ApiError> {
+pub(crate) fn check(headers: &HeaderMap, uri: &Uri, is_loopback: bool) -> Result<(), ApiError> {
     let refuse = |what: &str, name: &str| {
         let detail = format!("{what} `{name}` is not this server's: ask for localhost or 127.0.0.1");
         Err(ApiError::new(Code::PermissionDenied, detail))

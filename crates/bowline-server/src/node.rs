@@ -33,6 +33,7 @@ use crate::{
     health::{Declared, Recorder, Standing},
     mesh::{Mesh, MeshSettings},
     monitor::{self, Monitor, MonitorSettings, OpenError},
+    otlp::{self, OtlpAddrs},
     schema::{Judge, RoutesCheck},
     secret::NoRandomness,
 };
@@ -44,6 +45,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where the API listens; absent: nowhere.
     pub listen: Option<SocketAddr>,
+    /// Where spans of foreign SDKs are taken.
+    pub otlp: OtlpAddrs,
     /// How much disk traces may take, in bytes.
     pub traces_bytes_max: u64,
     /// How long requests in flight may take at the end.
@@ -63,6 +66,7 @@ impl Settings {
         Self {
             data_dir: data_dir.into(),
             listen: None,
+            otlp: OtlpAddrs::default(),
             traces_bytes_max: 256 << 20,
             grace: Duration::from_secs(1),
             mesh: None,
@@ -148,13 +152,24 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// OTLP's address is taken or not ours.
+    #[error("OTLP cannot listen on {addr}: choose another address with {flag}, or {flag} off")]
+    ListenOtlp {
+        /// The address.
+        addr: SocketAddr,
+        /// The flag that tells it.
+        flag: &'static str,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 impl Error {
     /// What kind of failure it is.
     pub fn code(&self) -> Code {
         match self {
-            Self::DataDir { .. } | Self::Listen { .. } => Code::FailedPrecondition,
+            Self::DataDir { .. } | Self::Listen { .. } | Self::ListenOtlp { .. } => Code::FailedPrecondition,
             Self::RootToken { source, .. } => source.code(),
             Self::Store { source, .. } => source.code(),
             Self::Traces { source, .. } => source.code(),
@@ -167,7 +182,7 @@ impl Error {
     /// Whether the same start may succeed later, without a change by hand.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::DataDir { .. } | Self::Listen { .. } => false,
+            Self::DataDir { .. } | Self::Listen { .. } | Self::ListenOtlp { .. } => false,
             Self::RootToken { source, .. } => source.retryable(),
             Self::Store { source, .. } => source.retryable(),
             Self::Traces { source, .. } => source.retryable(),
@@ -193,8 +208,9 @@ pub struct Node {
     mesh: Option<Arc<Mesh>>,
     monitor: Monitor,
     collector: Arc<OnceLock<Collecting>>,
+    otlp: OtlpAddrs,
     drainer: Drainer,
-    server: Option<JoinHandle<()>>,
+    servers: Vec<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Node {
@@ -231,11 +247,12 @@ impl Node {
     }
 
     async fn open(settings: Settings, metrics: metric::Registry, routes: Option<RoutesCheck>) -> Result<Self, Error> {
-        let Settings { data_dir, listen, traces_bytes_max, grace, mesh, monitor, declared } = settings;
+        let Settings { data_dir, listen, otlp, traces_bytes_max, grace, mesh, monitor, declared } = settings;
         let judge = Judge { routes, services: mesh.as_ref().map(|mesh| mesh.services.iter().cloned().collect()) };
         // The port comes first: a taken one is the likeliest failure, and nothing was opened yet.
         let listener =
             listen.map(|addr| net::listen(addr).map_err(|source| Error::Listen { addr, source })).transpose()?;
+        let listeners = otlp::Listeners::open(otlp)?;
         let data_error = |source| Error::DataDir { path: data_dir.clone(), source };
         fs::create_private_dir_all(&data_dir).map_err(data_error)?;
         let data_dir = std::path::absolute(&data_dir).map_err(data_error)?;
@@ -254,7 +271,9 @@ impl Node {
             shared.clone();
         // Not by the audit: nobody decides how instances are.
         let recorder = Recorder::start(standing.clone(), registry.clone(), Arc::new(store.clone()), &metrics);
-        let server = listener.map(|listener| task::spawn(serve(listener, shared, drain, grace)));
+        let otlp = listeners.addrs();
+        let mut servers = listeners.serve(&traces, &access, &metrics, &drain, grace);
+        servers.extend(listener.map(|listener| task::spawn(serve(listener, shared, drain, grace))));
         Ok(Self {
             store,
             registry,
@@ -269,8 +288,9 @@ impl Node {
             mesh,
             monitor,
             collector,
+            otlp,
             drainer,
-            server,
+            servers,
         })
     }
 
@@ -333,6 +353,11 @@ impl Node {
         self.addr
     }
 
+    /// Where spans of foreign SDKs are taken.
+    pub fn otlp_addrs(&self) -> OtlpAddrs {
+        self.otlp
+    }
+
     /// Stops accepting, finishes what is in flight, writes out traces and lets the data folder go.
     ///
     /// The registry, the configuration and the trace store that were handed out are closed after this.
@@ -341,7 +366,7 @@ impl Node {
     /// What was begun goes on; the data folder is let go when the last handle is dropped.
     pub async fn stop(mut self) {
         self.drainer.drain().await;
-        if let Some(server) = self.server.take() {
+        for server in std::mem::take(&mut self.servers) {
             let _ended = server.await;
         }
         // Nobody asks any more: with the last holder, scraping ends.

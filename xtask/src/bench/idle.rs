@@ -64,6 +64,7 @@ fn start(context: &Context<'_>) -> anyhow::Result<(Process, Duration, tempfile::
     fs::write(folder.path().join("bowline.toml"), "name = \"empty\"\n")?;
     let mut command = Command::new(context.workspace.release_binary("bowline"));
     command.arg("up").arg(folder.path()).args(["--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0"]);
+    command.args(["--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0"]);
     command.arg("--data-dir").arg(folder.path().join("data")).env("NO_COLOR", "1");
     let start = Instant::now();
     let mut process = Process::start(&mut command)?;

@@ -5,7 +5,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use bowline_model::{InstanceId, Secret, ServiceName};
 
-use super::{Api, duration, secret, size};
+use super::{Api, Listen, duration, secret, size};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Server {
@@ -15,6 +15,12 @@ pub(crate) struct Server {
     /// Where the API listens: IP:PORT; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7117", env = "BOWLINE_API_LISTEN")]
     pub(crate) api: SocketAddr,
+    /// Where foreign SDKs send spans by OTLP over gRPC: IP:PORT (port 0 picks a free one) or `off`
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4317", env = "BOWLINE_OTLP_GRPC_LISTEN")]
+    pub(crate) otlp_grpc: Listen,
+    /// Where foreign SDKs send spans by OTLP over HTTP: IP:PORT (port 0 picks a free one) or `off`
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4318", env = "BOWLINE_OTLP_HTTP_LISTEN")]
+    pub(crate) otlp_http: Listen,
     /// Where all state lives [default: .bowline beside bowline.toml]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bowline_runtime::metric;
-use bowline_server::{Declared, Node, Settings};
+use bowline_server::{Node, Settings};
 use bowline_testkit::TempDir;
 
 use super::*;

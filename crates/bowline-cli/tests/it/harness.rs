@@ -20,6 +20,9 @@ use tokio::{
 /// The longest a system may take to become ready, or a condition to come true.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
+/// What `bowline up` listens on; in tests, on ports that are free.
+const LISTENERS: [&str; 4] = ["--api", "--gateway", "--otlp-grpc", "--otlp-http"];
+
 /// The binary under test.
 pub(crate) fn bowline() -> &'static str {
     env!("CARGO_BIN_EXE_bowline")
@@ -84,7 +87,7 @@ impl Home {
     pub(crate) fn start_with(&self, args: &[&str], vars: &[(&str, &str)]) -> Running {
         let mut command = Command::new(bowline());
         command.arg("up").arg(self.path());
-        for listener in ["--api", "--gateway"].iter().filter(|flag| !args.contains(flag)) {
+        for listener in LISTENERS.iter().filter(|flag| !args.contains(flag)) {
             command.args([listener, "127.0.0.1:0"]);
         }
         command.arg("--data-dir").arg(self.data_dir()).args(args);
@@ -96,6 +99,7 @@ impl Home {
     pub(crate) async fn server(&self, api: &str) -> Running {
         let mut command = Command::new(bowline());
         command.arg("server").arg(self.path()).args(["--api", api]).arg("--data-dir").arg(self.data_dir());
+        command.args(["--otlp-grpc", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0"]);
         let mut running = Running::of(command);
         running.ready().await;
         running
@@ -220,6 +224,15 @@ impl Running {
 
     pub(crate) fn api(&self) -> SocketAddr {
         self.addr("api")
+    }
+
+    /// Where it takes OTLP: over gRPC, over HTTP.
+    pub(crate) fn otlp(&self) -> (SocketAddr, SocketAddr) {
+        let output = self.output();
+        let line = output.lines().find(|line| line.starts_with("  otlp ")).unwrap();
+        let addrs: Vec<SocketAddr> =
+            line.split("http://").skip(1).map(|addr| addr.split(' ').next().unwrap().parse().unwrap()).collect();
+        (addrs[0], addrs[1])
     }
 
     /// One request to the gateway.

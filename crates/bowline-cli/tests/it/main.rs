@@ -12,6 +12,7 @@ mod mesh_foreign;
 mod mesh_lives;
 mod mesh_rules;
 mod openssl;
+mod otlp;
 mod roles;
 mod shop;
 mod shop_access;

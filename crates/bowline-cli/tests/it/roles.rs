@@ -115,7 +115,8 @@ async fn a_gateway_that_may_not_ask_says_so() {
 async fn a_file_that_cannot_be_used_starts_no_server() {
     let home = Home::new("name = \"s\"\n[mesh]\nmode = \"lax\"\n");
     let mut command = tokio::process::Command::new(crate::harness::bowline());
-    command.arg("server").arg(home.path()).args(["--api", "127.0.0.1:0"]).arg("--data-dir").arg(home.data_dir());
+    command.arg("server").arg(home.path()).args(["--api", "127.0.0.1:0", "--otlp-grpc", "off", "--otlp-http", "off"]);
+    command.arg("--data-dir").arg(home.data_dir());
     let output = command.output().await.unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{told}");

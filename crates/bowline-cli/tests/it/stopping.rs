@@ -120,6 +120,7 @@ async fn a_reader_that_stalls_holds_up_neither_the_drain_nor_the_end() {
     let home = home(false, true);
     let mut command = tokio::process::Command::new(bowline());
     command.arg("up").arg(home.path()).args(["--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0", "--grace", "3s"]);
+    command.args(["--otlp-grpc", "off", "--otlp-http", "off"]);
     command.arg("--data-dir").arg(home.data_dir()).env("BOWLINE_LOG", "debug");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap();

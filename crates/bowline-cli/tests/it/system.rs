@@ -31,7 +31,20 @@ async fn listeners_can_be_off() {
     let data = home.data_dir().display().to_string();
     let mut command = tokio::process::Command::new(crate::harness::bowline());
     command
-        .args(["up", &dir, "--api", "off", "--gateway", "off", "--data-dir", &data])
+        .args([
+            "up",
+            &dir,
+            "--api",
+            "off",
+            "--gateway",
+            "off",
+            "--otlp-grpc",
+            "off",
+            "--otlp-http",
+            "off",
+            "--data-dir",
+            &data,
+        ])
         .stdout(std::process::Stdio::piped());
     let mut child = command.kill_on_drop(true).spawn().unwrap();
     let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
@@ -46,14 +59,14 @@ async fn listeners_can_be_off() {
 async fn a_taken_port_is_told_before_anything_starts() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
-    for flag in ["--api", "--gateway"] {
+    let all = ["--api", "--gateway", "--otlp-grpc", "--otlp-http"];
+    for flag in all {
         let home = Home::new("name = \"s\"\n[service.a]\nrun = \"touch ${data}/started; sleep 100\"\n");
         let mut command = tokio::process::Command::new(crate::harness::bowline());
-        let other = if flag == "--api" { "--gateway" } else { "--api" };
         command
             .arg("up")
             .arg(home.path())
-            .args([flag, &addr, other, "127.0.0.1:0"])
+            .args(all.map(|it| format!("{it}={}", if it == flag { &addr } else { "127.0.0.1:0" })))
             .arg("--data-dir")
             .arg(home.data_dir());
         let output = command.output().await.unwrap();

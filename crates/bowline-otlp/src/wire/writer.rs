@@ -9,7 +9,6 @@ pub(crate) fn number(out: &mut Vec<u8>, field: u32, number: u64) {
 }
 
 /// A field of eight bytes.
-#[expect(dead_code, reason = "the exporter comes next")]
 pub(crate) fn fixed64(out: &mut Vec<u8>, field: u32, number: u64) {
     if number != 0 {
         key(out, field, 1);

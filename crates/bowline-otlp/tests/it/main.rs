@@ -2,4 +2,5 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+mod exporter;
 mod receiver;

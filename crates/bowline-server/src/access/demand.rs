@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use axum::{
     extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request, State},
-    http::request::Parts,
+    http::{HeaderMap, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -38,6 +38,28 @@ pub(crate) async fn demand(State(shared): State<Shared>, request: Request, next:
     }
 }
 
+/// Lets whoever has that role send spans elsewhere than to the API, as `POST /v1/spans` takes them; on loopback
+/// everybody.
+///
+/// # Errors
+/// What to tell whom it refuses, who is counted and recorded.
+pub(crate) async fn demand_spans(
+    access: &Access,
+    parts: &Parts,
+    peer: Option<SocketAddr>,
+    is_loopback: bool,
+) -> Result<(), ApiError> {
+    let demand = rules::demand("POST", Some("/v1/spans"), None);
+    match judge_by(access, &parts.headers, demand, is_loopback).await {
+        Ok(_) => Ok(()),
+        Err(Refusal { holder, error }) => {
+            let acting = Acting::new(holder, peer, parts.method.as_str(), parts.uri.path());
+            access.refused(&acting, &error).await;
+            Err(error)
+        }
+    }
+}
+
 /// Why a request is refused, and who it was as far as it is known.
 struct Refusal {
     holder: Option<Holder>,
@@ -46,10 +68,20 @@ struct Refusal {
 
 async fn judge(access: &Access, parts: &Parts, first: Option<&str>) -> Result<Option<Holder>, Refusal> {
     let template = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
-    let rules::Demand { least, on_loopback } = rules::demand(parts.method.as_str(), template, first);
+    let demand = rules::demand(parts.method.as_str(), template, first);
+    judge_by(access, &parts.headers, demand, access.is_loopback()).await
+}
+
+async fn judge_by(
+    access: &Access,
+    headers: &HeaderMap,
+    demand: rules::Demand,
+    is_loopback: bool,
+) -> Result<Option<Holder>, Refusal> {
+    let rules::Demand { least, on_loopback } = demand;
     let Some(least) = least else { return Ok(None) };
     // A credential that is none is told, also where none is needed: whoever sends one relies on it.
-    let holder = access.identify(&parts.headers).await.map_err(|error| Refusal { holder: None, error })?;
+    let holder = access.identify(headers).await.map_err(|error| Refusal { holder: None, error })?;
     match holder {
         Some(holder) if holder.role >= least => Ok(Some(holder)),
         Some(holder) => {
@@ -60,7 +92,7 @@ async fn judge(access: &Access, parts: &Parts, first: Option<&str>) -> Result<Op
             let error = ApiError::new(Code::PermissionDenied, detail).with_reason("role");
             Err(Refusal { holder: Some(holder), error })
         }
-        None if on_loopback || !access.is_loopback() => {
+        None if on_loopback || !is_loopback => {
             let detail = format!("this needs a token of the role {least}: send `Authorization: Bearer TOKEN`");
             let error = ApiError::new(Code::Unauthenticated, detail).with_reason("token_missing");
             Err(Refusal { holder: None, error })

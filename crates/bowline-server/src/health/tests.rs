@@ -6,7 +6,7 @@ use bowline_runtime::{BoxFuture, metric};
 use bowline_store::{Embedded, Entry, Error, HistoryId, LeaseId, Page, Revision, Store, Txn, Watch};
 
 use super::*;
-use crate::{Node, Settings};
+use crate::{Node, OtlpAddrs, Settings};
 
 /// A store that can be read only.
 struct ReadOnly(Embedded);
@@ -71,6 +71,7 @@ async fn a_store_that_cannot_be_written_is_not_ready() {
     let settings = Settings {
         data_dir: dir.path().to_owned(),
         listen: None,
+        otlp: OtlpAddrs::default(),
         traces_bytes_max: 16 << 20,
         grace: Duration::ZERO,
         mesh: None,

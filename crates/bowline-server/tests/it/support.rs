@@ -12,7 +12,7 @@ use bowline_runtime::{
     net::TcpStream,
     time::{self, timeout},
 };
-use bowline_server::{Declared, Error, Node, Settings};
+use bowline_server::{Error, Node, Settings};
 use bowline_testkit::TempDir;
 use bowline_transport::{Body, HttpClient, ResponseBody, SharedPool, problem};
 use bytes::Bytes;

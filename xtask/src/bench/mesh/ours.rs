@@ -47,7 +47,8 @@ pub(super) fn start(context: &Context<'_>, folder: &Path, pins: &Pins) -> anyhow
     let program = context.workspace.release_binary("bowline");
     let program = text(&program)?;
     let mut command = pinned(&pins.others, program);
-    command.args(["server", "--api", "127.0.0.1:0", "--data-dir"]).arg(folder.join("data")).arg(&folder);
+    command.args(["server", "--api", "127.0.0.1:0", "--otlp-grpc", "off", "--otlp-http", "off"]);
+    command.arg("--data-dir").arg(folder.join("data")).arg(&folder);
     let mut server = Process::start(command.env("NO_COLOR", "1"))?;
     let api = server.wait_for(READY_MAX, api_of)?;
     let template = folder.join("nginx");

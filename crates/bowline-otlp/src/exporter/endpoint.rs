@@ -1,0 +1,91 @@
+//! A collector's address.
+
+use std::{fmt, str::FromStr};
+
+use bowline_model::Code;
+use http::Uri;
+
+/// Where OTLP/HTTP takes traces, below a URL that names no path.
+const PATH: &str = "/v1/traces";
+
+/// The address of a collector: `http://host:4318`, or `https://`, with or without a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub(super) is_tls: bool,
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Host and port as they are written.
+    pub(super) authority: String,
+    pub(super) path: String,
+}
+
+/// The text is no address of a collector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a collector's address is written http://HOST:4318 or https://HOST, without user and password")]
+#[non_exhaustive]
+pub struct InvalidEndpoint;
+
+#[expect(clippy::unused_self, clippy::trivially_copy_pass_by_ref, reason = "every error answers these")]
+impl InvalidEndpoint {
+    /// Always [`Code::InvalidArgument`].
+    pub fn code(&self) -> Code {
+        Code::InvalidArgument
+    }
+
+    /// Never: the same text stays wrong.
+    pub fn retryable(&self) -> bool {
+        false
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = InvalidEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
+        let uri: Uri = text.parse().map_err(|_| InvalidEndpoint)?;
+        let (is_tls, port) = match uri.scheme_str() {
+            Some("https") => (true, 443),
+            Some("http") => (false, 80),
+            _ => return Err(InvalidEndpoint),
+        };
+        // A credential in an address would be told in logs.
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or(InvalidEndpoint)?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        Ok(Self {
+            is_tls,
+            host: host.to_owned(),
+            port: authority.port_u16().unwrap_or(port),
+            authority: authority.as_str().to_owned(),
+            path: if path == "/" { PATH.to_owned() } else { path.to_owned() },
+        })
+    }
+}
+
+/// Without the query, which may hold a key.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        let path = self.path.split('?').next().unwrap_or_default();
+        write!(f, "{scheme}://{}{path}", self.authority)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_path_is_that_of_the_traces() {
+        for (text, shown) in [
+            ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
+            ("https://collector.example/", "https://collector.example/v1/traces"),
+            ("https://[::1]:1/otlp/v1/traces?key=secret", "https://[::1]:1/otlp/v1/traces"),
+        ] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), shown);
+        }
+        for bad in ["", "collector:4318", "grpc://collector", "/v1/traces", "http://me:secret@collector"] {
+            assert_eq!(bad.parse::<Endpoint>(), Err(InvalidEndpoint), "{bad}");
+        }
+    }
+}
