@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use bowline_model::{
     ServiceName,
-    gateway::{AuthProvider, JwtKeys, RouteTable},
-    mesh::{Authorization, Outbound, Pattern, Rule, SNAPSHOT_FORMAT, Snapshot, Steering, Traffic, Workload},
+    gateway::{AuthKind, AuthProvider, JwtKeys, RouteTable},
+    mesh::{
+        Authorization, MeshPolicy, Outbound, Pattern, Rule, SNAPSHOT_FORMAT, Snapshot, Steering, Traffic, Workload,
+    },
+    monitor::MetricsPath,
     policy::CallPolicy,
     route::{PathPattern, Route, RouteMatch},
     system::{Call, Operation, Service, System},
 };
-use bowline_model::{gateway::AuthKind, mesh::MeshPolicy};
 
 /// What Bowline asks every service for, besides the path of its check.
 const PLATFORM_PATHS: [&str; 3] = ["/livez", "/metrics", "/readyz"];
@@ -23,7 +25,7 @@ const PLATFORM_PATHS: [&str; 3] = ["/livez", "/metrics", "/readyz"];
 /// | `order calls payment` | who declares the call | the call's operations, else the callee's API, else everything but the platform's |
 /// | `route orders` | the gateway | the route's matches, else everything but the platform's |
 /// | `keys of customers` | the gateway | `GET` of the key set of an `[auth.X]` |
-/// | `platform` | Bowline itself | `GET` of the check's path, `/livez`, `/readyz` and `/metrics` |
+/// | `platform` | Bowline itself | `GET` of the check's path, `/livez`, `/readyz`, `/metrics` and where the service says its metrics are |
 ///
 /// A workload sees its own rules, calls and faults, and the steering of those whom it calls. In a system
 /// without a mesh that is the calls and their steering.
@@ -149,7 +151,12 @@ fn key_set(provider: &AuthProvider) -> Option<(&ServiceName, &str)> {
 }
 
 fn platform_rule(service: &Service) -> Rule {
-    let mut paths: Vec<_> = PLATFORM_PATHS.into_iter().chain([service.check.http.as_str()]).collect();
+    let metrics = match &service.metrics {
+        MetricsPath::At(path) => Some(path.as_str()),
+        MetricsPath::Usual | MetricsPath::Off => None,
+    };
+    let of_service = [Some(service.check.http.as_str()), metrics].into_iter().flatten();
+    let mut paths: Vec<_> = PLATFORM_PATHS.into_iter().chain(of_service).collect();
     paths.sort_unstable();
     paths.dedup();
     let operations = paths.into_iter().filter_map(get).collect();

@@ -7,7 +7,8 @@ use std::{io, sync::Arc, time::Duration};
 
 use bowline_model::{
     Address, Health, Instance, InstanceId, ServiceName,
-    instance::{METADATA_MESH, METADATA_MESH_MTLS},
+    instance::{METADATA_MESH, METADATA_MESH_MTLS, METADATA_METRICS, METADATA_METRICS_OFF},
+    monitor::MetricsPath,
     policy::Backoff,
     system::{Bind, Check},
 };
@@ -78,6 +79,8 @@ pub(crate) struct Template {
     /// The shell command, expanded.
     pub(crate) command: String,
     pub(crate) check: Check,
+    /// Where it shows its metrics.
+    pub(crate) metrics: MetricsPath,
     pub(crate) environment: Environment,
     /// The variables that the service sets itself.
     pub(crate) declared: Vec<String>,
@@ -257,6 +260,14 @@ impl Life {
         let mut instance = Instance::new(self.id.clone(), self.template.service.clone(), seat.public());
         instance.version.clone_from(&self.template.version);
         registration::mark(&mut instance, pid);
+        let metrics = match &self.template.metrics {
+            MetricsPath::Usual => None,
+            MetricsPath::At(path) => Some(path.as_str()),
+            MetricsPath::Off => Some(METADATA_METRICS_OFF),
+        };
+        if let Some(metrics) = metrics {
+            instance.metadata.insert(METADATA_METRICS.to_owned(), metrics.to_owned());
+        }
         if seat.is_lasting() {
             instance.metadata.insert(METADATA_MESH.to_owned(), METADATA_MESH_MTLS.to_owned());
         }

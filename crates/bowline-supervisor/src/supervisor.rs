@@ -218,6 +218,7 @@ fn templates(
             bind: service.bind,
             command: placeholders.in_command(service.run.as_ref()?),
             check: service.check.clone(),
+            metrics: service.metrics.clone(),
             environment: environment::of_service(system, &service, settings, placeholders),
             declared: service.env.into_keys().collect(),
         };
