@@ -15,6 +15,7 @@ mod events;
 mod explain;
 mod fault;
 mod gateway;
+mod graph;
 mod joining;
 mod key;
 mod mesh;
@@ -73,6 +74,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Sidecar(sidecar) => runtime.block_on(sidecar::run(sidecar)),
         Command::Services(services) => runtime.block_on(services::run(services)),
         Command::Traces(traces) => runtime.block_on(traces::search(traces)),
+        Command::Graph(graph) => runtime.block_on(graph::run(graph)),
         Command::Trace(trace) => runtime.block_on(traces::show(trace)),
         Command::Token { command } => runtime.block_on(token::run(command)),
         Command::Key { command: KeyCommand::New(new) } => key::new(&new),

@@ -3,6 +3,7 @@
 mod access;
 mod config;
 mod explain;
+mod graph;
 mod mesh;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -21,6 +22,7 @@ pub use config::{
     encode_config_error,
 };
 pub use explain::{ExplainRequest, ExplainedAuth, ExplainedBackend, ExplainedInstance, ExplainedLimit, Explanation};
+pub use graph::{GraphEdge, GraphFailure, GraphFigures, GraphOperation, GraphService, ServiceGraph};
 pub use mesh::{
     CHAIN_MAX, CertificateProof, CertificateRequest, CreatedJoinToken, DER_BYTES_MAX, Der, IssuedCertificate,
     MeshRoots, MeshStatus, MeshWorkload, NewJoinToken, ders,
@@ -234,6 +236,9 @@ pub struct TraceList {
     /// Whether the search ended at its bound of work: older traces were not looked at.
     #[serde(default)]
     pub is_cut: bool,
+    /// The `cursor` that goes on behind the last of them; absent where there is nothing older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// One trace in short.

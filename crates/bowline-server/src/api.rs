@@ -8,7 +8,7 @@ use std::{
 use axum::{Router, extract::DefaultBodyLimit, http::header, middleware, response::IntoResponse};
 use bowline_config::ConfigManager;
 use bowline_model::Code;
-use bowline_observe::traces::TraceStore;
+use bowline_observe::{graph::ServiceGraph, traces::TraceStore};
 use bowline_registry::Registry;
 use bowline_runtime::{drain::Drain, metric};
 use bowline_store::Store;
@@ -21,7 +21,7 @@ use crate::{
     audit::{self, Audited},
     config,
     error::ApiError,
-    explain, guard, health, instances,
+    explain, graph, guard, health, instances,
     mesh::{self, Mesh},
     spans, traces,
 };
@@ -36,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) config: Arc<dyn ConfigManager>,
     pub(crate) traces: Arc<TraceStore>,
+    pub(crate) graph: ServiceGraph,
     pub(crate) metrics: metric::Registry,
     pub(crate) drain: Drain,
     pub(crate) data_dir: PathBuf,
@@ -80,6 +81,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(spans::take))
         .routes(routes!(traces::search))
         .routes(routes!(traces::trace))
+        .routes(routes!(graph::graph))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list::list))

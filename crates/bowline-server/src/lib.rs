@@ -13,6 +13,7 @@ mod audit;
 mod config;
 mod error;
 mod explain;
+mod graph;
 mod guard;
 mod health;
 mod instances;

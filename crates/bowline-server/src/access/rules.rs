@@ -22,7 +22,7 @@ const EDITOR: Demand = Demand { least: Some(Role::Editor), on_loopback: false };
 const GUARDED: Demand = Demand { least: Some(Role::Admin), on_loopback: true };
 
 /// Method and path as in the OpenAPI document, and what they demand.
-const RULES: [(&str, &str, Demand); 34] = [
+const RULES: [(&str, &str, Demand); 35] = [
     ("GET", "/livez", OPEN),
     ("GET", "/readyz", OPEN),
     ("GET", "/metrics", VIEWER),
@@ -50,6 +50,7 @@ const RULES: [(&str, &str, Demand); 34] = [
     ("POST", "/v1/spans", EDITOR),
     ("GET", "/v1/traces", VIEWER),
     ("GET", "/v1/traces/{id}", VIEWER),
+    ("GET", "/v1/service-graph", VIEWER),
     ("GET", "/v1/audit", VIEWER),
     ("GET", "/v1/tokens", GUARDED),
     ("POST", "/v1/tokens", GUARDED),
