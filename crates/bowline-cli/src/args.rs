@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Health(Health),
     /// Searches traces, newest first
     Traces(Traces),
+    /// Shows who calls whom: rate, errors and latency of each pair of services
+    Graph(Graph),
     /// Shows one trace as a waterfall: who called whom, which instance, which attempt
     Trace(Trace),
     /// Evaluates PromQL over the metrics of the system
@@ -219,15 +221,36 @@ pub(crate) struct Traces {
     /// Only traces that took at least so long: 100ms
     #[arg(long, value_name = "DURATION")]
     pub(crate) min_duration: Option<String>,
-    /// Only traces with a span that has this attribute
+    /// Only traces that took at most so long: 2s
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) max_duration: Option<String>,
+    /// Only traces that began at most so long ago: 15m
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) since: Option<String>,
+    /// Only traces with a span that has this attribute; given several times, one span has them all
     #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) attr: Option<String>,
+    pub(crate) attr: Vec<String>,
+    /// Only traces with a span that ended so: ok, error or unset
+    #[arg(long, value_name = "STATUS")]
+    pub(crate) status: Option<String>,
     /// Only traces with an error
     #[arg(long)]
     pub(crate) error: bool,
     /// At most so many
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     pub(crate) limit: usize,
+    /// Goes on where an earlier list ended
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) cursor: Option<String>,
+    #[command(flatten)]
+    pub(crate) query: Query,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Graph {
+    /// How far back: 1m to 1h
+    #[arg(long, value_name = "DURATION", default_value = "15m")]
+    pub(crate) window: String,
     #[command(flatten)]
     pub(crate) query: Query,
 }

@@ -16,6 +16,7 @@ mod events;
 mod explain;
 mod fault;
 mod gateway;
+mod graph;
 mod health;
 mod joining;
 mod key;
@@ -78,6 +79,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Services(services) => runtime.block_on(services::run(services)),
         Command::Health(health) => runtime.block_on(health::run(health)),
         Command::Traces(traces) => runtime.block_on(traces::search(traces)),
+        Command::Graph(graph) => runtime.block_on(graph::run(graph)),
         Command::Trace(trace) => runtime.block_on(traces::show(trace)),
         Command::Query(query) => runtime.block_on(query::run(query)),
         Command::Alerts(alerts) => runtime.block_on(alerts::run(alerts)),

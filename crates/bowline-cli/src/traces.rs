@@ -1,6 +1,6 @@
 //! `bowline traces` and `bowline trace`: find a request, see where its time went.
 
-use std::process::ExitCode;
+use std::{fmt::Write as _, process::ExitCode};
 
 use bowline_model::Code;
 use bowline_provider_remote::{Client, TracesQuery, wire};
@@ -25,9 +25,22 @@ const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(200);
 
 /// Searches, newest first.
 pub(crate) async fn search(args: args::Traces) -> anyhow::Result<ExitCode> {
-    let args::Traces { service, operation, min_duration, attr, error, limit, query } = args;
+    let args::Traces {
+        service,
+        operation,
+        min_duration,
+        max_duration,
+        since,
+        attr,
+        status,
+        error,
+        limit,
+        cursor,
+        query,
+    } = args;
+    let (error, limit) = (error.then_some(true), Some(limit));
     let wanted =
-        TracesQuery { service, operation, min_duration, attr, error: error.then_some(true), limit: Some(limit) };
+        TracesQuery { service, operation, min_duration, max_duration, since, attr, status, error, limit, cursor };
     let list = api::answered(&query, api::client(&query).await?.traces(&wanted).await)?;
     match query.output {
         Output::Json => api::print_json(&list)?,
@@ -40,6 +53,9 @@ pub(crate) async fn search(args: args::Traces) -> anyhow::Result<ExitCode> {
             }
             if list.is_cut {
                 style::line("the search ended at its bound of work: older traces were not looked at; add --service");
+            }
+            if let Some(cursor) = &list.next_cursor {
+                style::line(&format!("next page: {}", next_page(&wanted, cursor)));
             }
         }
     }
@@ -56,6 +72,40 @@ fn row(trace: &wire::TraceSummary, now: u64) -> Vec<String> {
         format!("{} {}{mark}", trace.service, trace.name),
         trace.services.join(" "),
     ]
+}
+
+/// The command line of the next page, for a shell.
+fn next_page(query: &TracesQuery, cursor: &str) -> String {
+    let TracesQuery { service, operation, min_duration, max_duration, since, attr, status, error, limit, cursor: _ } =
+        query;
+    let texts = [
+        ("--service", service),
+        ("--operation", operation),
+        ("--min-duration", min_duration),
+        ("--max-duration", max_duration),
+        ("--since", since),
+        ("--status", status),
+    ];
+    let texts = texts.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
+    let mut line = "bowline traces".to_owned();
+    for (flag, value) in texts.chain(attr.iter().map(|value| ("--attr", value))) {
+        let _infallible = write!(line, " {flag} {}", quoted(value));
+    }
+    line.push_str(if *error == Some(true) { " --error" } else { "" });
+    if let Some(limit) = limit.filter(|limit| *limit != 20) {
+        let _infallible = write!(line, " --limit {limit}");
+    }
+    let _infallible = write!(line, " --cursor {cursor}");
+    line
+}
+
+/// In quotes where a shell would take it apart.
+fn quoted(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._=:/@%+,".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Asks for a trace until its last spans can have come: whoever saw the answer a moment ago, asks now.
@@ -102,4 +152,23 @@ pub(crate) async fn show(args: args::Trace) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_a_command_that_a_shell_understands() {
+        let query = TracesQuery {
+            operation: Some("POST /it's".to_owned()),
+            attr: vec!["a=b".to_owned(), "c=d e".to_owned()],
+            error: Some(true),
+            limit: Some(5),
+            ..TracesQuery::default()
+        };
+        let expect =
+            r"bowline traces --operation 'POST /it'\''s' --attr a=b --attr 'c=d e' --error --limit 5 --cursor 12";
+        assert_eq!(next_page(&query, "12"), expect);
+    }
 }

@@ -31,12 +31,20 @@ pub struct TracesQuery {
     pub operation: Option<String>,
     /// The least duration, as `100ms`.
     pub min_duration: Option<String>,
-    /// `key=value` of a span.
-    pub attr: Option<String>,
+    /// The greatest duration, as `2s`.
+    pub max_duration: Option<String>,
+    /// How long ago it began at most, as `15m`.
+    pub since: Option<String>,
+    /// `key=value` of a span, all of one.
+    pub attr: Vec<String>,
+    /// How a span ended: `ok`, `error` or `unset`.
+    pub status: Option<String>,
     /// Only traces with an error, or only those without.
     pub error: Option<bool>,
     /// At most so many.
     pub limit: Option<usize>,
+    /// Where an earlier answer ended.
+    pub cursor: Option<String>,
 }
 
 /// Which entries of the audit to list; what is absent does not matter.
@@ -124,16 +132,27 @@ impl Client {
 
     /// Searches traces, newest first.
     pub async fn traces(&self, query: &TracesQuery) -> Result<wire::TraceList, ClientError> {
-        let TracesQuery { service, operation, min_duration, attr, error, limit } = query.clone();
+        let TracesQuery { service, operation, min_duration, max_duration, since, attr, status, error, limit, cursor } =
+            query.clone();
         let pairs = [
             service.map(|value| ("service", value)),
             operation.map(|value| ("operation", value)),
             min_duration.map(|value| ("min_duration", value)),
-            attr.map(|value| ("attr", value)),
+            max_duration.map(|value| ("max_duration", value)),
+            since.map(|value| ("since", value)),
+            status.map(|value| ("status", value)),
             error.map(|value| ("error", value.to_string())),
             limit.map(|value| ("limit", value.to_string())),
+            cursor.map(|value| ("cursor", value)),
         ];
-        self.0.get_json(&path("/v1/traces", pairs.into_iter().flatten())).await
+        let attributes = attr.into_iter().map(|value| ("attr", value));
+        self.0.get_json(&path("/v1/traces", pairs.into_iter().flatten().chain(attributes))).await
+    }
+
+    /// Services and who calls whom, over a window as `15m` that ends now.
+    pub async fn service_graph(&self, window: Option<&str>) -> Result<wire::ServiceGraph, ClientError> {
+        let pairs = window.map(|value| ("window", value.to_owned()));
+        self.0.get_json(&path("/v1/service-graph", pairs)).await
     }
 
     /// What would become of a request at the server's gateway.

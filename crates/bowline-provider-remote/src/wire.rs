@@ -4,6 +4,7 @@ mod access;
 mod alerts;
 mod config;
 mod explain;
+mod graph;
 mod health;
 mod mesh;
 pub(crate) mod prometheus;
@@ -28,6 +29,7 @@ pub use config::{
     encode_config_error,
 };
 pub use explain::{ExplainRequest, ExplainedAuth, ExplainedBackend, ExplainedInstance, ExplainedLimit, Explanation};
+pub use graph::{GraphEdge, GraphFailure, GraphFigures, GraphOperation, GraphService, ServiceGraph};
 pub use health::{
     HealthList, HealthProbe, HealthState, HealthTransition, InstanceHealth, OwnHealth, RolledHealth, ServiceHealth,
     ServiceHealthDetail,
@@ -246,6 +248,9 @@ pub struct TraceList {
     /// Whether the search ended at its bound of work: older traces were not looked at.
     #[serde(default)]
     pub is_cut: bool,
+    /// The `cursor` that goes on behind the last of them; absent where there is nothing older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// One trace in short.

@@ -8,7 +8,7 @@ use std::{
 use axum::{Router, extract::DefaultBodyLimit, http::header, middleware, response::IntoResponse};
 use bowline_config::ConfigManager;
 use bowline_model::Code;
-use bowline_observe::{alerts::Alerts, traces::TraceStore};
+use bowline_observe::{alerts::Alerts, graph::ServiceGraph, traces::TraceStore};
 use bowline_registry::Registry;
 use bowline_runtime::{drain::Drain, metric};
 use bowline_store::Store;
@@ -23,7 +23,7 @@ use crate::{
     collect::Collecting,
     config,
     error::ApiError,
-    explain, guard,
+    explain, graph, guard,
     health::{self, Standing},
     instances,
     mesh::{self, Mesh},
@@ -43,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) traces: Arc<TraceStore>,
     /// How instances and services are, and were.
     pub(crate) standing: Arc<Standing>,
+    pub(crate) graph: ServiceGraph,
     pub(crate) metrics: metric::Registry,
     pub(crate) drain: Drain,
     pub(crate) data_dir: PathBuf,
@@ -93,6 +94,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(spans::take))
         .routes(routes!(traces::search))
         .routes(routes!(traces::trace))
+        .routes(routes!(graph::graph))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list::list))

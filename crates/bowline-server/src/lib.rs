@@ -15,6 +15,7 @@ mod collect;
 mod config;
 mod error;
 mod explain;
+mod graph;
 mod guard;
 mod health;
 mod instances;

@@ -9,7 +9,10 @@ use std::{
 use bowline_config::{ConfigManager, StoreConfig};
 use bowline_mesh::ca::{self, Authority};
 use bowline_model::{Code, Secret, instance::METADATA_SUPERVISED};
-use bowline_observe::traces::TraceStore;
+use bowline_observe::{
+    graph::{self, ServiceGraph},
+    traces::TraceStore,
+};
 use bowline_provider_remote::wire::Role;
 use bowline_registry::{Registry, StoreRegistry, health::ProbeWatcher};
 use bowline_runtime::{
@@ -406,7 +409,8 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Monitor), Er
     let config = Arc::new(StoreConfig::new(audit.clone(), Arc::new(judge)));
     let services = declared.services.clone();
     let standing = Arc::new(Standing::open(store, declared).await.map_err(store_error)?);
-    let traces = open_traces(&data_dir, traces_bytes_max, &metrics).await?;
+    let graph = ServiceGraph::new(graph::Settings { metrics: metrics.clone(), ..graph::Settings::default() });
+    let traces = open_traces(&data_dir, traces_bytes_max, &graph, &metrics).await?;
     let mesh = match mesh {
         Some(mesh) => Some(open_mesh(&data_dir, mesh, audit.clone()).await?),
         None => None,
@@ -423,6 +427,7 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Monitor), Er
         config,
         traces,
         standing,
+        graph,
         metrics,
         drain,
         data_dir,
@@ -473,11 +478,13 @@ async fn open_store(data_dir: &std::path::Path, metrics: &metric::Registry) -> R
 async fn open_traces(
     data_dir: &std::path::Path,
     bytes_max: u64,
+    graph: &ServiceGraph,
     metrics: &metric::Registry,
 ) -> Result<Arc<TraceStore>, Error> {
     let mut settings = bowline_observe::traces::Settings::new(data_dir.join("traces"));
     settings.bytes_max = bytes_max;
     settings.metrics = metrics.clone();
+    settings.tap = Some(graph.tap());
     // It reads all that is kept: seconds for gigabytes.
     let opened = task::spawn_blocking(move || TraceStore::open(settings)).await;
     match opened.unwrap_or(Err(bowline_observe::traces::Error::Closed)) {

@@ -1,5 +1,7 @@
 //! Traces out: search, and one trace whole.
 
+use std::{fmt::Display, str::FromStr};
+
 use axum::{
     Json,
     extract::{
@@ -8,43 +10,85 @@ use axum::{
     },
 };
 use bowline_model::{Code, units};
+use bowline_observe::traces::LIMIT_DEFAULT;
 use bowline_provider_remote::wire;
+use bowline_runtime::time;
 use bowline_telemetry::TraceId;
-use serde::Deserialize;
 
 use crate::{api::Shared, error::ApiError};
 
 /// The most traces one search returns.
 pub(crate) const TRACES_MAX: usize = 1000;
+/// The most attributes that one search looks for.
+const ATTRIBUTES_MAX: usize = 16;
 
 /// What `GET /v1/traces` understands.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, utoipa::IntoParams)]
 pub(crate) struct TracesQuery {
     /// A service that took part.
     service: Option<String>,
     /// The name of a span.
     operation: Option<String>,
+    /// How a span ended: `ok`, `error` or `unset`.
+    status: Option<String>,
+    /// `key=value` of a span; may be given up to 16 times, for as many attributes of one span.
+    #[param(max_items = 16)]
+    attr: Vec<String>,
     /// The least duration: `100ms`.
     min_duration: Option<String>,
-    /// `key=value` of a span.
-    attr: Option<String>,
+    /// The greatest duration: `2s`.
+    max_duration: Option<String>,
+    /// How long ago it began at most: `15m`.
+    since: Option<String>,
     /// `true`: only traces with an error; `false`: only those without.
-    error: Option<bool>,
+    #[param(value_type = Option<bool>)]
+    error: Option<String>,
     /// At most so many, 1 to 1000; 20 where absent.
-    #[param(minimum = 1, maximum = 1000)]
-    limit: Option<usize>,
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 1000)]
+    limit: Option<String>,
+    /// `next_cursor` of an earlier answer, to go on behind it with the same filters.
+    cursor: Option<String>,
+}
+
+impl TracesQuery {
+    /// Of the names and values of a query; all but `attr` at most once.
+    fn new(pairs: Vec<(String, String)>) -> Result<Self, ApiError> {
+        let mut query = Self::default();
+        for (name, value) in pairs {
+            let field = match &*name {
+                "attr" if query.attr.len() < ATTRIBUTES_MAX => {
+                    query.attr.push(value);
+                    continue;
+                }
+                "attr" => return Err(invalid(format!("attr: at most {ATTRIBUTES_MAX} are looked for"))),
+                "service" => &mut query.service,
+                "operation" => &mut query.operation,
+                "status" => &mut query.status,
+                "min_duration" => &mut query.min_duration,
+                "max_duration" => &mut query.max_duration,
+                "since" => &mut query.since,
+                "error" => &mut query.error,
+                "limit" => &mut query.limit,
+                "cursor" => &mut query.cursor,
+                _ => return Err(invalid(format!("`{name}` is no parameter of this"))),
+            };
+            if field.replace(value).is_some() {
+                return Err(invalid(format!("{name}: it is given twice")));
+            }
+        }
+        Ok(query)
+    }
 }
 
 /// Searches traces, newest first.
 #[utoipa::path(get, path = "/v1/traces", tag = "traces", params(TracesQuery), responses((status = 200, body = wire::TraceList)))]
 pub(crate) async fn search(
     State(shared): State<Shared>,
-    query: Result<Query<TracesQuery>, QueryRejection>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Json<wire::TraceList>, ApiError> {
     let Query(query) = query?;
-    let found = shared.traces.search(&query_of(query)?).await?;
-    let is_cut = found.is_cut;
+    let found = shared.traces.search(&query_of(TracesQuery::new(query)?)?).await?;
+    let (is_cut, next_cursor) = (found.is_cut, found.next.map(|cursor| cursor.to_string()));
     let traces = found
         .into_iter()
         .map(|summary| wire::TraceSummary {
@@ -58,27 +102,55 @@ pub(crate) async fn search(
             has_error: summary.has_error,
         })
         .collect();
-    Ok(Json(wire::TraceList { traces, is_cut }))
+    Ok(Json(wire::TraceList { traces, is_cut, next_cursor }))
 }
 
 fn query_of(query: TracesQuery) -> Result<bowline_observe::traces::Query, ApiError> {
-    let TracesQuery { service, operation, min_duration, attr, error, limit } = query;
-    let invalid = |detail: String| ApiError::new(Code::InvalidArgument, detail);
-    let min_duration = min_duration
-        .map(|text| units::parse_duration(&text).map_err(|rule| invalid(format!("min_duration `{text}`: {rule}"))))
-        .transpose()?;
-    let attributes = attr
-        .map(|text| match text.split_once('=') {
-            Some((key, value)) => Ok(vec![(key.to_owned(), value.to_owned())]),
-            None => Err(invalid(format!("attr `{text}`: write key=value"))),
-        })
-        .transpose()?
-        .unwrap_or_default();
-    let limit = limit.unwrap_or(20);
-    if !(1..=TRACES_MAX).contains(&limit) {
-        return Err(invalid(format!("limit {limit}: it is 1 to {TRACES_MAX}")));
+    let TracesQuery { service, operation, status, attr, min_duration, max_duration, since, error, limit, cursor } =
+        query;
+    let duration = |name: &str, text: Option<String>| {
+        let parse =
+            |text: String| units::parse_duration(&text).map_err(|rule| invalid(format!("{name} `{text}`: {rule}")));
+        text.map(parse).transpose()
+    };
+    let attribute = |text: String| match text.split_once('=') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err(invalid(format!("attr `{text}`: write key=value"))),
+    };
+    let back = duration("since", since)?;
+    let now = time::unix_nanos(time::wall());
+    let since = back.map(|back| now.saturating_sub(u64::try_from(back.as_nanos()).unwrap_or(u64::MAX)));
+    Ok(bowline_observe::traces::Query {
+        service,
+        operation,
+        status: parsed("status", status)?,
+        attributes: attr.into_iter().map(attribute).collect::<Result<_, _>>()?,
+        min_duration: duration("min_duration", min_duration)?,
+        max_duration: duration("max_duration", max_duration)?,
+        since_unix_nanos: since,
+        until_unix_nanos: None,
+        has_error: parsed("error", error)?,
+        limit: limit_of(parsed("limit", limit)?)?,
+        cursor: parsed("cursor", cursor)?,
+    })
+}
+
+fn parsed<T: FromStr<Err: Display>>(name: &str, text: Option<String>) -> Result<Option<T>, ApiError> {
+    let parse = |text: String| text.parse().map_err(|rule| invalid(format!("{name}: {rule}")));
+    text.map(parse).transpose()
+}
+
+fn limit_of(limit: Option<usize>) -> Result<usize, ApiError> {
+    let limit = limit.unwrap_or(LIMIT_DEFAULT);
+    if (1..=TRACES_MAX).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(invalid(format!("limit {limit}: it is 1 to {TRACES_MAX}")))
     }
-    Ok(bowline_observe::traces::Query { service, operation, min_duration, attributes, has_error: error, limit })
+}
+
+fn invalid(detail: String) -> ApiError {
+    ApiError::new(Code::InvalidArgument, detail)
 }
 
 /// One trace with its spans.

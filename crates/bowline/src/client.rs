@@ -386,6 +386,7 @@ impl Inner {
             self.tracer.start(format!("{} {}", request.method(), self.service), SpanKind::Client, current::context());
         span.set(names::HTTP_REQUEST_METHOD, request.method().as_str().to_owned());
         span.set(names::URL_PATH, request.uri().path().to_owned());
+        span.set(names::PEER_SERVICE, self.service.as_str().to_owned());
         let own = Deadline::after(begun, self.governed.upstream().policy().timeout);
         let deadline = current_deadline().map_or(own, |callers| own.earliest(callers)).instant();
         let result = self.exchange(request, &mut span, deadline).await;

@@ -44,13 +44,11 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
 /// # Errors
 /// [`ParseError`], also where the text is another expression, or one with a time of its own.
 pub fn selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
-    match parse(text)?.root {
-        Node::Select(Selector { matchers, shift: Shift { at: None, offset_ms: 0 } }) => Ok(matchers),
-        _ => {
-            let message = "a selector is expected, and nothing else: `up{job=\"order\"}`".to_owned();
-            Err(ParseError { position: Position::of(text, 0), message })
-        }
+    if let Node::Select(Selector { matchers, shift: Shift { at: None, offset_ms: 0 } }) = parse(text)?.root {
+        return Ok(matchers);
     }
+    let message = "a selector is expected, and nothing else: `up{job=\"order\"}`".to_owned();
+    Err(ParseError { position: Position::of(text, 0), message })
 }
 
 /// A duration as `PromQL` writes it: `1h30m`. None where it is none, or 0.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Fixture, registration};
 
 /// The operations of the API.
-const OPERATIONS: [(&str, &str); 34] = [
+const OPERATIONS: [(&str, &str); 35] = [
     ("GET", "/livez"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
@@ -42,6 +42,7 @@ const OPERATIONS: [(&str, &str); 34] = [
     ("DELETE", "/v1/tokens/{id}"),
     ("GET", "/v1/traces"),
     ("GET", "/v1/traces/{id}"),
+    ("GET", "/v1/service-graph"),
 ];
 
 const METHODS: [&str; 5] = ["GET", "PUT", "POST", "DELETE", "PATCH"];

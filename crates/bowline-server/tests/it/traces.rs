@@ -49,18 +49,62 @@ async fn found(fixture: &Fixture, query: TracesQuery) -> Vec<u32> {
 async fn each_filter_finds_its_traces_newest_first() {
     let fixture = with_traces().await;
     let text = |text: &str| Some(text.to_owned());
+    let attr = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     let all = TracesQuery::default();
     assert_eq!(found(&fixture, all.clone()).await, [3, 2, 1]);
     assert_eq!(found(&fixture, TracesQuery { service: text("order"), ..all.clone() }).await, [3, 1]);
     assert_eq!(found(&fixture, TracesQuery { service: text("user"), ..all.clone() }).await, [3]);
     assert_eq!(found(&fixture, TracesQuery { operation: text("GET /users/{id}"), ..all.clone() }).await, [3]);
     assert_eq!(found(&fixture, TracesQuery { min_duration: text("100ms"), ..all.clone() }).await, [3]);
-    assert_eq!(found(&fixture, TracesQuery { attr: text("n=2"), ..all.clone() }).await, [2]);
-    assert_eq!(found(&fixture, TracesQuery { attr: text("http.route=/orders"), ..all.clone() }).await, [3, 2, 1]);
+    assert_eq!(found(&fixture, TracesQuery { attr: attr(&["n=2"]), ..all.clone() }).await, [2]);
+    assert_eq!(found(&fixture, TracesQuery { attr: attr(&["http.route=/orders"]), ..all.clone() }).await, [3, 2, 1]);
+    assert_eq!(found(&fixture, TracesQuery { attr: attr(&["http.route=/orders", "n=2.0"]), ..all.clone() }).await, [2]);
+    assert_eq!(found(&fixture, TracesQuery { attr: attr(&["n=1", "n=2"]), ..all.clone() }).await, [0_u32; 0]);
+    assert_eq!(found(&fixture, TracesQuery { max_duration: text("100ms"), ..all.clone() }).await, [2, 1]);
+    assert_eq!(found(&fixture, TracesQuery { status: text("error"), ..all.clone() }).await, [2]);
+    assert_eq!(found(&fixture, TracesQuery { since: text("1h"), ..all.clone() }).await, [0_u32; 0]);
     assert_eq!(found(&fixture, TracesQuery { error: Some(true), ..all.clone() }).await, [2]);
     assert_eq!(found(&fixture, TracesQuery { error: Some(false), ..all.clone() }).await, [3, 1]);
     assert_eq!(found(&fixture, TracesQuery { limit: Some(2), ..all.clone() }).await, [3, 2]);
     assert_eq!(found(&fixture, TracesQuery { service: text("nobody"), ..all }).await, [0_u32; 0]);
+}
+
+#[tokio::test]
+async fn pages_follow_each_other() {
+    let fixture = with_traces().await;
+    let client = fixture.client();
+    let mut page = TracesQuery { limit: Some(2), ..TracesQuery::default() };
+    let first = client.traces(&page).await.unwrap();
+    page.cursor = first.next_cursor;
+    assert!(page.cursor.is_some());
+    let second = client.traces(&page).await.unwrap();
+    assert_eq!((second.traces.len(), &second.next_cursor), (1, &None));
+    assert_eq!(second.traces[0].trace_id, trace_id(1));
+}
+
+#[tokio::test]
+async fn the_service_graph_says_who_calls_whom() {
+    let fixture = Fixture::start().await;
+    let now = bowline_runtime::time::unix_nanos(bowline_runtime::time::wall());
+    let mut spans = [span(1, 1, "order", "POST /orders"), span(1, 2, "payment", "POST /charges")];
+    for span in &mut spans {
+        span["start_unix_nanos"] = json!(now - 10_000_000);
+    }
+    spans[1]["status"] = json!({"code": "error", "message": "declined"});
+    let answer = fixture.ask("POST", "/v1/spans", json!({ "spans": spans }).to_string()).await;
+    assert_eq!(answer.status, 204, "{answer:?}");
+    // What was appended is seen when it is written, before it is found.
+    assert_eq!(found(&fixture, TracesQuery::default()).await, [1]);
+    let graph = fixture.client().service_graph(Some("5m")).await.unwrap();
+    let services: Vec<_> = graph.services.iter().map(|service| (&*service.name, service.figures.count)).collect();
+    assert_eq!(services, [("order", 1), ("payment", 1)]);
+    let [edge] = &*graph.edges else { panic!("{graph:?}") };
+    assert_eq!((&*edge.caller, &*edge.callee, &*edge.mode), ("order", "payment", "sync"));
+    assert_eq!((edge.figures.count, edge.figures.errors, edge.figures.max_nanos), (1, 1, 5_000_000));
+    assert_eq!(edge.sample_trace_id, Some(trace_id(1)));
+    for window in ["59s", "61m", "x"] {
+        fixture.get(&format!("/v1/service-graph?window={window}")).await.problem(400, "invalid_argument");
+    }
 }
 
 #[tokio::test]
@@ -107,7 +151,22 @@ async fn what_is_no_trace_is_refused() {
 #[tokio::test]
 async fn searches_that_make_no_sense_are_refused() {
     let fixture = Fixture::start().await;
-    for query in ["limit=0", "limit=1001", "limit=x", "min_duration=5", "attr=novalue", "error=maybe", "colour=red"] {
+    let many = "attr=a=b&".repeat(17);
+    for query in [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "limit=1&limit=2",
+        "min_duration=5",
+        "max_duration=x",
+        "since=yesterday",
+        "status=bad",
+        "attr=novalue",
+        "cursor=12",
+        "error=maybe",
+        "colour=red",
+        &many,
+    ] {
         fixture.get(&format!("/v1/traces?{query}")).await.problem(400, "invalid_argument");
     }
 }

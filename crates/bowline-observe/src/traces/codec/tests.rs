@@ -4,6 +4,7 @@ use bowline_telemetry::{Event, Key, Link, SpanData, SpanId, SpanKind, Status, Tr
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
+use crate::files::Corrupt;
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[a-c]{0,3}", "\\PC{0,20}"]
