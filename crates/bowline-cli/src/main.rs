@@ -14,6 +14,7 @@ mod duration;
 mod elsewhere;
 mod events;
 mod explain;
+mod export;
 mod fault;
 mod gateway;
 mod graph;

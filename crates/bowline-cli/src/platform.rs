@@ -21,6 +21,7 @@ use bowline_transport::{Endpoint, PoolSettings};
 
 use crate::{
     brought::{self, Brought},
+    export,
     sampling::{Follower, Sampling},
 };
 
@@ -81,6 +82,7 @@ impl Platform {
         let settings = bowline_server::Settings {
             data_dir: data_dir.clone(),
             listen: api,
+            export: export::settings(system.tracing.export.as_ref(), &metrics)?,
             otlp,
             traces_bytes_max: traces_max,
             grace: API_GRACE_MAX.min(grace),

@@ -4,7 +4,7 @@ use std::{net::ToSocketAddrs as _, path::Path, sync::Arc};
 
 use bowline_config::{ConfigManager, Document};
 use bowline_model::{
-    ConfigKey, InstanceId, ServiceName,
+    ConfigKey, InstanceId, Protocol, ServiceName,
     error::chain,
     monitor::{MetricsPolicy, StaticTarget},
 };
@@ -145,8 +145,9 @@ async fn fixed_target(target: &StaticTarget) -> Option<Target> {
         );
         return None;
     };
+    let endpoint = Endpoint { address: addr.into(), protocol: Protocol::Http1, tls: None };
     let labels = Labels::new(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    Some(Target { labels, ..Target::http(job, address, Endpoint::from(addr), path) })
+    Some(Target { labels, ..Target::http(job, address, endpoint, path) })
 }
 
 // === alerts ===

@@ -13,6 +13,7 @@ use bowline_observe::{
     graph::{self, ServiceGraph},
     traces::TraceStore,
 };
+use bowline_otlp::{ExportSettings, Exporter};
 use bowline_provider_remote::wire::Role;
 use bowline_registry::{Registry, StoreRegistry, health::ProbeWatcher};
 use bowline_runtime::{
@@ -36,10 +37,13 @@ use crate::{
     health::{Declared, Recorder, Standing},
     mesh::{Mesh, MeshSettings},
     monitor::{self, Monitor, MonitorSettings, OpenError},
-    otlp::{self, OtlpAddrs},
+    otlp::{self, OtlpAddrs, Taps},
     schema::{Judge, RoutesCheck},
     secret::NoRandomness,
 };
+
+/// How long the last spans may take to be passed on.
+const EXPORT_END_MAX: Duration = Duration::from_secs(2);
 
 /// What a node is told.
 #[derive(Debug, Clone)]
@@ -50,6 +54,8 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// Where spans of foreign SDKs are taken.
     pub otlp: OtlpAddrs,
+    /// Where spans are passed on to; absent: nowhere.
+    pub export: Option<ExportSettings>,
     /// How much disk traces may take, in bytes.
     pub traces_bytes_max: u64,
     /// How long requests in flight may take at the end.
@@ -70,6 +76,7 @@ impl Settings {
             data_dir: data_dir.into(),
             listen: None,
             otlp: OtlpAddrs::default(),
+            export: None,
             traces_bytes_max: 256 << 20,
             grace: Duration::from_secs(1),
             mesh: None,
@@ -212,6 +219,7 @@ pub struct Node {
     monitor: Monitor,
     collector: Arc<OnceLock<Collecting>>,
     otlp: OtlpAddrs,
+    exporter: Option<Exporter>,
     drainer: Drainer,
     servers: Vec<JoinHandle<()>>,
 }
@@ -250,7 +258,7 @@ impl Node {
     }
 
     async fn open(settings: Settings, metrics: metric::Registry, routes: Option<RoutesCheck>) -> Result<Self, Error> {
-        let Settings { data_dir, listen, otlp, traces_bytes_max, grace, mesh, monitor, declared } = settings;
+        let Settings { data_dir, listen, otlp, export, traces_bytes_max, grace, mesh, monitor, declared } = settings;
         let judge = Judge { routes, services: mesh.as_ref().map(|mesh| mesh.services.iter().cloned().collect()) };
         // The port comes first: a taken one is the likeliest failure, and nothing was opened yet.
         let listener =
@@ -262,7 +270,10 @@ impl Node {
         let store = open_store(&data_dir, &metrics).await?;
         let (drainer, drain) = drain::channel();
         let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let told = Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh, monitor, declared };
+        let exporter = export.map(Exporter::start);
+        let tap = exporter.clone();
+        let told =
+            Told { data_dir, exporter: tap, traces_bytes_max, addr, metrics, drain, judge, mesh, monitor, declared };
         let (shared, monitor) = match open_over(&store, told).await {
             Ok(opened) => opened,
             Err(error) => {
@@ -292,6 +303,7 @@ impl Node {
             monitor,
             collector,
             otlp,
+            exporter,
             drainer,
             servers,
         })
@@ -380,6 +392,9 @@ impl Node {
             tracing::warn!(error = %error, "last traces were not written");
         }
         TraceStore::clone(&self.traces).close().await;
+        if let Some(exporter) = self.exporter {
+            exporter.drain(EXPORT_END_MAX).await;
+        }
         self.store.close().await;
     }
 }
@@ -387,6 +402,7 @@ impl Node {
 /// What a node's parts are told.
 struct Told {
     data_dir: PathBuf,
+    exporter: Option<Exporter>,
     traces_bytes_max: u64,
     addr: Option<SocketAddr>,
     metrics: metric::Registry,
@@ -399,7 +415,7 @@ struct Told {
 
 /// Everything that is over the store.
 async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Monitor), Error> {
-    let Told { data_dir, traces_bytes_max, addr, metrics, drain, judge, mesh, monitor, declared } = told;
+    let Told { data_dir, exporter, traces_bytes_max, addr, metrics, drain, judge, mesh, monitor, declared } = told;
     let store_error = |source| Error::Store { path: data_dir.clone(), source };
     let audit = Arc::new(Audited::open(Arc::new(store.clone())).await.map_err(store_error)?);
     let access = Arc::new(Access::new(Arc::clone(&audit), addr, &metrics));
@@ -410,7 +426,7 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Monitor), Er
     let services = declared.services.clone();
     let standing = Arc::new(Standing::open(store, declared).await.map_err(store_error)?);
     let graph = ServiceGraph::new(graph::Settings { metrics: metrics.clone(), ..graph::Settings::default() });
-    let traces = open_traces(&data_dir, traces_bytes_max, &graph, &metrics).await?;
+    let traces = open_traces(&data_dir, traces_bytes_max, Taps::new(&graph, exporter), &metrics).await?;
     let mesh = match mesh {
         Some(mesh) => Some(open_mesh(&data_dir, mesh, audit.clone()).await?),
         None => None,
@@ -478,13 +494,13 @@ async fn open_store(data_dir: &std::path::Path, metrics: &metric::Registry) -> R
 async fn open_traces(
     data_dir: &std::path::Path,
     bytes_max: u64,
-    graph: &ServiceGraph,
+    taps: Taps,
     metrics: &metric::Registry,
 ) -> Result<Arc<TraceStore>, Error> {
     let mut settings = bowline_observe::traces::Settings::new(data_dir.join("traces"));
     settings.bytes_max = bytes_max;
     settings.metrics = metrics.clone();
-    settings.tap = Some(graph.tap());
+    settings.tap = Some(Arc::new(taps));
     // It reads all that is kept: seconds for gigabytes.
     let opened = task::spawn_blocking(move || TraceStore::open(settings)).await;
     match opened.unwrap_or(Err(bowline_observe::traces::Error::Closed)) {

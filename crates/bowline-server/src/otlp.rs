@@ -1,11 +1,14 @@
-//! OTLP's listeners: what foreign SDKs send goes into the trace store.
+//! OTLP: what foreign SDKs send goes into the trace store, and from there to whoever is to have it, too.
 //!
 //! Each takes gRPC and HTTP, so that whoever mistakes one port for the other is served too.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use bowline_observe::traces::TraceStore;
-use bowline_otlp::{Admission, Admit, Receiver, Refused, Sink};
+use bowline_observe::{
+    graph::ServiceGraph,
+    traces::{Tap, TraceStore},
+};
+use bowline_otlp::{Admission, Admit, Exporter, Receiver, Refused, Sink};
 use bowline_runtime::{
     drain::Drain,
     metric,
@@ -79,6 +82,33 @@ impl Listeners {
             task::spawn(receiver.serve(listener, settings, drain.clone()))
         };
         listeners.into_iter().filter_map(|(name, listener)| Some((name, listener?))).map(serve).collect()
+    }
+}
+
+/// Who sees what the trace store takes: the service graph, and whoever spans are passed on to.
+#[derive(Debug)]
+pub(crate) struct Taps {
+    graph: Arc<dyn Tap>,
+    exporter: Option<Exporter>,
+}
+
+impl Taps {
+    pub(crate) fn new(graph: &ServiceGraph, exporter: Option<Exporter>) -> Self {
+        Self { graph: graph.tap(), exporter }
+    }
+}
+
+impl Tap for Taps {
+    fn appended(&self, spans: &[SpanData]) {
+        self.graph.appended(spans);
+        if let Some(exporter) = &self.exporter {
+            exporter.offer(spans);
+        }
+    }
+
+    /// What was kept before was passed on before.
+    fn replayed(&self, spans: &[SpanData]) {
+        self.graph.replayed(spans);
     }
 }
 

@@ -5,13 +5,21 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
 };
 use bowline_model::{Code, InstanceId, ServiceName};
-use bowline_observe::health::{Counts, Own, Rolled, Verdict};
+use bowline_observe::{
+    graph::Mode,
+    health::{Counts, Edge, Own, Rolled, Verdict},
+};
 use bowline_provider_remote::wire::{
     HealthList, HealthState, InstanceHealth, OwnHealth, RolledHealth, ServiceHealth, ServiceHealthDetail,
 };
 
+use bowline_runtime::{task, time::Duration};
+
 use super::recorder::Standing;
 use crate::{api::Shared, error::ApiError};
+
+/// How far back calls are looked for that nobody declared.
+const OBSERVED: Duration = Duration::from_mins(15);
 
 /// How every service is: by its own instances, and by those whom it calls.
 ///
@@ -21,7 +29,7 @@ use crate::{api::Shared, error::ApiError};
 pub(crate) async fn list(State(shared): State<Shared>) -> Result<Json<HealthList>, ApiError> {
     let standing = &shared.standing;
     loaded(standing).await?;
-    let verdicts = standing.verdicts(None, &[]);
+    let verdicts = standing.verdicts(None, &observed(&shared).await);
     let services = verdicts.into_iter().map(|(name, (counts, verdict))| wire_of(name, counts, verdict)).collect();
     Ok(Json(HealthList { services }))
 }
@@ -44,7 +52,8 @@ pub(crate) async fn one(
         let detail = format!("nothing is known of a service `{service}`: it is not declared and never had an instance");
         return Err(ApiError::new(Code::NotFound, detail));
     }
-    let (counts, verdict) = standing.verdicts(Some(&service), &[]).remove(&service).expect("it was asked for");
+    let (counts, verdict) =
+        standing.verdicts(Some(&service), &observed(&shared).await).remove(&service).expect("it was asked for");
     Ok(Json(ServiceHealthDetail { service: wire_of(service, counts, verdict), instances, transitions }))
 }
 
@@ -53,6 +62,15 @@ async fn loaded(standing: &Standing) -> Result<(), ApiError> {
         return Ok(());
     }
     Err(ApiError::new(Code::Unavailable, "the registry was not read yet: ask again"))
+}
+
+/// Who was seen to call whom, and to wait for the answer.
+async fn observed(shared: &Shared) -> Vec<Edge> {
+    let graph = shared.graph.clone();
+    let seen = task::spawn_blocking(move || graph.snapshot(OBSERVED)).await;
+    let calls = seen.unwrap_or_default().edges.into_iter().filter(|edge| edge.mode == Mode::Sync);
+    let names = calls.filter_map(|edge| ServiceName::new(&edge.caller).ok().zip(ServiceName::new(&edge.callee).ok()));
+    names.collect()
 }
 
 /// The instances that are registered, and those that are probed before they are.

@@ -30,7 +30,8 @@ impl<S: Send + Sync> FromRequest<S> for Params {
             Bytes::new()
         };
         let pairs = form_urlencoded::parse(&body).chain(form_urlencoded::parse(query.as_bytes()));
-        let pairs: Vec<(String, String)> = pairs.into_owned().take(PARAMS_MAX + 1).collect();
+        let owned = pairs.map(|(name, value)| (name.into_owned(), value.into_owned()));
+        let pairs: Vec<(String, String)> = owned.take(PARAMS_MAX + 1).collect();
         if pairs.len() > PARAMS_MAX {
             return Err(Failure::bad_data(format!("more than {PARAMS_MAX} parameters")));
         }
@@ -41,7 +42,8 @@ impl<S: Send + Sync> FromRequest<S> for Params {
 impl Params {
     /// The first value of a name; an empty one counts as absent.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.all(name).next().filter(|value| !value.is_empty())
+        let first = self.0.iter().find(|(known, _)| known == name);
+        first.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
     /// All values of a name.
