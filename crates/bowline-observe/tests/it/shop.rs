@@ -20,7 +20,7 @@ pub(crate) fn order(begun_unix_nanos: u64) -> Vec<SpanData> {
         ("payment", "POST bank", SpanKind::Client),
         ("bank", "POST /transfers", SpanKind::Server),
     ];
-    let mut left = 4_000_000 + rand::below(20_000_000) as u64;
+    let mut left = 8_000_000 + rand::below(20_000_000) as u64;
     for (service, name, kind) in calls {
         let parent_span_id = spans.last().map(|span| span.span_id);
         spans.push(span(trace_id, parent_span_id, (service, name, kind), at, left));
