@@ -108,7 +108,7 @@ fn decided(decision: &BTreeMap<String, Value>) -> String {
     let what = decision.get("decision").map(text).unwrap_or_default().replace('_', " ");
     let details = decision.iter().filter(|(name, _)| *name != "decision").map(|(name, value)| match name.as_str() {
         "until_ms" => format!("until {}", when::utc(value.as_u64().unwrap_or_default())),
-        "attempts" if *value == Value::from(1) => "at once".to_owned(),
+        "attempts" if value.as_u64() == Some(1) => "at once".to_owned(),
         "attempts" => format!("{value} attempts"),
         _ => text(value),
     });

@@ -43,7 +43,9 @@ pub(crate) async fn run(args: args::Health) -> anyhow::Result<ExitCode> {
 }
 
 fn print(lines: &[String]) {
-    lines.iter().for_each(|line| style::line(line));
+    for line in lines {
+        style::line(&line);
+    }
 }
 
 fn services(services: &[ServiceHealth]) -> Vec<String> {

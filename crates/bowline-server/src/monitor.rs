@@ -136,7 +136,7 @@ pub(crate) enum OpenError {
 async fn fixed_target(target: &StaticTarget) -> Option<Target> {
     let StaticTarget { job, address, path, labels } = target;
     let name = address.clone();
-    let found = task::spawn_blocking(move || Some(name.to_socket_addrs().ok()?.next()?)).await;
+    let found = task::spawn_blocking(move || name.to_socket_addrs().ok()?.next()).await;
     let Some(addr) = found.ok().flatten() else {
         tracing::warn!(
             job,

@@ -68,16 +68,14 @@ fn receiver(receiver: &Receiver) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use bowline_model::parse;
     use bowline_observe::alerts::Config;
-    use bowline_testkit::TempDir;
-
-    use super::*;
 
     const FILE: &str = "name = \"t\"\n[alerts]\nrules = [\"a.yaml\"]\n[alerts.receivers.ops]\nwebhook = \"env:HOOK\"\n";
 
     fn documented(rules: &str) -> Result<Document, Vec<Problem>> {
-        let dir = TempDir::new();
+        let dir = bowline_testkit::temp_dir();
         std::fs::write(dir.path().join("a.yaml"), rules).unwrap();
         document(&parse(FILE).unwrap().alerts, dir.path())
     }

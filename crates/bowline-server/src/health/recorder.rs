@@ -247,7 +247,9 @@ impl Recording {
         let count = seen.len() as u64;
         {
             let mut log = self.standing.lock();
-            seen.into_iter().for_each(|seen| log.see(seen, &mut changes));
+            for seen in seen {
+                log.see(seen, &mut changes);
+            }
         }
         if changes.is_empty() {
             return;

@@ -6,7 +6,7 @@ use bowline_runtime::{BoxFuture, metric};
 use bowline_store::{Embedded, Entry, Error, HistoryId, LeaseId, Page, Revision, Store, Txn, Watch};
 
 use super::*;
-use crate::{Node, OtlpAddrs, Settings};
+use crate::{Node, Settings};
 
 /// A store that can be read only.
 struct ReadOnly(Embedded);
@@ -68,15 +68,7 @@ impl Store for ReadOnly {
 #[tokio::test]
 async fn a_store_that_cannot_be_written_is_not_ready() {
     let dir = bowline_testkit::temp_dir();
-    let settings = Settings {
-        data_dir: dir.path().to_owned(),
-        listen: None,
-        otlp: OtlpAddrs::default(),
-        traces_bytes_max: 16 << 20,
-        grace: Duration::ZERO,
-        mesh: None,
-        declared: Declared::default(),
-    };
+    let settings = Settings { traces_bytes_max: 16 << 20, grace: Duration::ZERO, ..Settings::new(dir.path()) };
     let node = Node::start(settings, metric::Registry::default()).await.unwrap();
     let other = bowline_store::Settings::new(dir.path().join("other.redb"));
     let store = Embedded::open(other, &metric::Registry::default()).await.unwrap();

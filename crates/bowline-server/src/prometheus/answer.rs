@@ -78,7 +78,7 @@ impl From<promql::Error> for Failure {
             _ => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
         };
         // What the caller can mend may be a cause: how many samples were too many.
-        Self { status, kind, message: chain(&error).to_string() }
+        Self { status, kind, message: chain(&error) }
     }
 }
 
