@@ -44,7 +44,7 @@ pub(crate) async fn run(args: args::Health) -> anyhow::Result<ExitCode> {
 
 fn print(lines: &[String]) {
     for line in lines {
-        style::line(&line);
+        style::line(line);
     }
 }
 

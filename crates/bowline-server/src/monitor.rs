@@ -1,6 +1,10 @@
 //! What the node measures and is asked about it: samples, queries over them, rules and alerts.
 
-use std::{net::ToSocketAddrs as _, path::Path, sync::Arc};
+use std::{
+    net::ToSocketAddrs as _,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use bowline_config::{ConfigManager, Document};
 use bowline_model::{
@@ -72,7 +76,9 @@ pub(crate) struct Monitor {
     settings: MonitorSettings,
     metrics: metric::Registry,
     services: Vec<ServiceName>,
-    following: Guarded<()>,
+    config: Arc<dyn ConfigManager>,
+    /// Follows what is published of alerts, once it may have been.
+    following: OnceLock<Guarded<()>>,
     drainer: Drainer,
 }
 
@@ -98,8 +104,13 @@ impl Monitor {
         let (drainer, drain) = drain::channel();
         let first = published(&*config).await;
         let alerts = Alerts::start(told, first, drain).await.map_err(OpenError::Alerts)?;
-        let following = Guarded::new(task::spawn(follow(config, alerts.clone())));
-        Ok(Self { series, queries, alerts, settings, metrics, services, following, drainer })
+        Ok(Self { series, queries, alerts, settings, metrics, services, config, following: OnceLock::new(), drainer })
+    }
+
+    /// Begins to follow what is published of alerts.
+    pub(crate) fn follow(&self) {
+        let follow = || Guarded::new(task::spawn(follow(self.config.clone(), self.alerts.clone())));
+        self.following.get_or_init(follow);
     }
 
     /// Begins to scrape the registry's instances, what was given beside, and this process.
@@ -117,7 +128,8 @@ impl Monitor {
 
     /// Evaluates and tells no more, and lets the folder go.
     pub(crate) async fn stop(self) {
-        let Self { series, queries, alerts, settings: _, metrics: _, services: _, following, mut drainer } = self;
+        let Self { series, queries, alerts, settings: _, metrics: _, services: _, config: _, following, mut drainer } =
+            self;
         drop(following);
         drainer.drain().await;
         drop((alerts, queries));

@@ -309,12 +309,14 @@ impl Node {
         })
     }
 
-    /// Begins to scrape the registry's instances, what the settings name beside, and this process: over that
-    /// pool, which in a mesh has the platform's identity. The first call counts.
+    /// Begins to evaluate what is published of alerts, and to scrape the registry's instances, what the settings
+    /// name beside, and this process: over that pool, which in a mesh has the platform's identity. The first call
+    /// counts. Until then, the rules are evaluated that were published before the node started.
     ///
     /// # Cancel safety
     /// Nothing is scraped.
     pub async fn collect(&self, pool: PoolSettings, dial: Dial) {
+        self.monitor.follow();
         let collecting = self.monitor.collect(self.registry(), pool, dial).await;
         self.collector.get_or_init(|| collecting);
     }
