@@ -125,7 +125,7 @@ fn target(target: &TargetStatus) -> Value {
     let TargetStatus { job, labels, url, health, scraped_at, duration, samples, last_error, .. } = target;
     let scraped_ms = scraped_at.map_or(0, |at| i64::try_from(time::unix_nanos(at) / 1_000_000).unwrap_or(i64::MAX));
     json!({
-        "discoveredLabels": {}, "labels": Metric(labels.clone()), "scrapePool": job, "scrapeUrl": url,
+        "discoveredLabels": {}, "labels": Metric(labels.clone()), "scrapePool": &**job, "scrapeUrl": url,
         "globalUrl": url, "lastError": last_error.clone().unwrap_or_default(), "lastScrape": rfc3339(scraped_ms),
         "lastScrapeDuration": duration.as_secs_f64(), "health": health.as_str(), "samples": samples,
     })
