@@ -203,7 +203,7 @@ pub(super) fn parse(config: &str) -> Config {
 }
 
 pub(super) async fn seconds(seconds: u64) {
-    time::sleep(Duration::from_secs(seconds)).await;
+    time::sleep(Duration::from_secs(seconds)).await; // tidy: sleep: the clock is paused
 }
 
 fn wall_ms() -> i64 {
@@ -214,7 +214,7 @@ impl Evaluate for World {
     fn instant<'a>(&'a self, expr: &'a str, _at_ms: i64) -> BoxFuture<'a, Result<Vec<(Labels, f64)>, String>> {
         let delay = *lock(&self.delay);
         Box::pin(async move {
-            time::sleep(delay).await;
+            time::sleep(delay).await; // tidy: sleep: the clock is paused
             let answer = lock(&self.series).get(expr).cloned().unwrap_or(Ok(vec![]));
             answer.map(|series| series.into_iter().map(|labels| (labels, 1.0)).collect())
         })
