@@ -144,7 +144,7 @@ mod tests {
         let point = |(at, value): (f64, &str)| Point(at, value.to_owned());
         let values = [(60.0, "1"), (61.5, "NaN"), (62.0, "2.00005"), (63.0, "+Inf"), (64.0, "1.5")].map(point);
         let row = matrix_row(&MatrixSeries { metric: metric(&[("a", "b")]), values: values.into() });
-        assert_eq!(row, [r#"{a="b"}"#, "1970-01-01 00:01:00Z", "1", "2", "1.5", "▁ █ ▅"]);
+        assert_eq!(row, [r#"{a="b"}"#, "1970-01-01 00:01:00Z", "1", "2", "1.5", "▁ █ ▄"]);
         assert_eq!(drawn(&[5.0, 5.0], 5.0, 5.0), "▁▁");
         assert_eq!(drawn(&vec![0.0; 1000], 0.0, 0.0).chars().count(), 59);
     }

@@ -234,12 +234,13 @@ fn files_are_read_beside_the_systems_own() {
     write("two.txt", b"x");
     let all = read(&system, SYSTEM, dir.path()).unwrap();
     let keys: Vec<&str> = all.iter().map(|one| one.key.as_str()).collect();
-    assert_eq!(keys, ["bowline/routes", "s/one", "s/two"]);
+    assert_eq!(keys, ["bowline/routes", "bowline/tracing", "s/one", "s/two", "bowline/alerts"]);
     let documents: Vec<Document> = all.iter().filter_map(|one| one.document.clone()).collect();
     assert!(documents[0].text.starts_with("[[route]]") && !documents[0].text.contains("config"));
-    assert_eq!(documents[1..], [Document::new(Format::Json, "{}"), Document::new(Format::Text, "x")]);
-    assert_eq!(all[1].schema.as_deref(), Some(SCHEMA));
-    assert_eq!(all[2].schema, None);
+    assert_eq!(documents[1], Document::new(Format::Json, r#"{"sample":"100%"}"#));
+    assert_eq!(documents[2..4], [Document::new(Format::Json, "{}"), Document::new(Format::Text, "x")]);
+    assert_eq!(all[2].schema.as_deref(), Some(SCHEMA));
+    assert_eq!(all[3].schema, None);
 
     // All that is wrong is told at once, each at its place.
     fs::remove_file(dir.path().join("one.json")).unwrap();
