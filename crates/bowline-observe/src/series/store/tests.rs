@@ -228,3 +228,21 @@ fn a_clock_that_was_set_back_keeps_no_series_out_for_long() {
     crate::series::block::in_order(&mut read);
     assert_eq!((read.len(), read[0].at_ms, read[10].at_ms), (11, 5 * hour, 10 * hour));
 }
+
+#[test]
+fn a_series_whose_times_lag_behind_does_not_end_a_generation_with_every_sample() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut head = Head::new(&settings(dir.path()), 1);
+    let (fresh, lagging) = (head.intern(&labels(1)).unwrap(), head.intern(&labels(2)).unwrap());
+    let hour = 3_600_000;
+    for round in 0..100 {
+        let now = 10 * hour + round * 5000;
+        assert_eq!(head.append(now, now, &[(fresh, 1.0)]).kept, 1);
+        assert_eq!(head.append(now - 3 * hour, now, &[(lagging, 1.0)]).too_old, 1);
+        assert_eq!(head.append(now - hour, now, &[(lagging, 1.0)]).kept, 1, "so old it may be");
+        assert!(!head.is_full());
+        if round == 50 {
+            head.roll();
+        }
+    }
+}
