@@ -246,3 +246,27 @@ fn a_series_whose_times_lag_behind_does_not_end_a_generation_with_every_sample()
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_cap_holds_also_while_a_block_is_written() {
+    rand::seed(4);
+    let dir = tempfile::tempdir().unwrap();
+    let most = Arc::new(AtomicU64::new(0));
+    let (seen, path) = (Arc::clone(&most), dir.path().to_owned());
+    let disk = Disk::faulty(move |operation| {
+        if let Operation::Sync { .. } | Operation::SyncDir = operation {
+            seen.fetch_max(folder_bytes(&path), Ordering::Relaxed);
+        }
+        Ok(())
+    });
+    let store = SeriesStore::open_on(disk, &settings(dir.path())).unwrap();
+    let mut appending = Appending::new(&store, 100, now_ms() - 3_600_000 * 24);
+    for _ in 0..8 * 1024 * 1024 / 800 {
+        if appending.append(&store).refused > 0 {
+            store.flush().await.unwrap();
+        }
+    }
+    store.close().await;
+    let most = most.load(Ordering::Relaxed);
+    assert!(most <= BYTES_MAX_MIN && most > BYTES_MAX_MIN / 2, "{most}");
+}

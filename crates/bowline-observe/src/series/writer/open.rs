@@ -23,8 +23,8 @@ impl Writer {
         fs::create_private_dir_all(&dir).map_err(Error::io("create", &dir))?;
         let lock = files::lock(&dir).map_err(Error::lock(&dir))?;
         let mut found = Found::list(&dir)?;
-        let blocks = found.open_blocks(&dir, shared)?;
-        found.drop_logs_of_blocks(&dir, &blocks)?;
+        let mut blocks = found.open_blocks(&dir, shared)?;
+        found.part_logs_and_blocks(&dir, &mut blocks)?;
         let blocks = found.make_room(&dir, settings.bytes_max, blocks, shared)?;
         let next_id = found.last_id.saturating_add(1);
         let mut writer = Self {
@@ -143,11 +143,15 @@ impl Found {
         Ok(blocks)
     }
 
-    /// A crash came after the block was finished and before its log was deleted.
-    fn drop_logs_of_blocks(&mut self, dir: &Path, blocks: &[Arc<Block>]) -> Result<(), Error> {
+    /// A crash came after the block was finished and before its log was deleted: one of the two goes.
+    fn part_logs_and_blocks(&mut self, dir: &Path, blocks: &mut Vec<Arc<Block>>) -> Result<(), Error> {
         let is_whole = |id: u32| blocks.iter().any(|block| block.id == id && !block.is_damaged());
         for id in self.logs.extract_if(.., |id| is_whole(*id)) {
             delete(&log::path(dir, id))?;
+        }
+        // Of a damaged one the log has everything.
+        for block in blocks.extract_if(.., |block| self.logs.contains(&block.id)) {
+            delete(&block.path)?;
         }
         Ok(())
     }
