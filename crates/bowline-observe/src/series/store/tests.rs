@@ -152,20 +152,24 @@ async fn a_block_that_cannot_be_written_is_when_the_disk_takes_it_and_can_be_rea
     assert!(failed > 10, "the block is tried again and again");
     assert_eq!(samples(&store), appending.taken);
     assert_eq!(store.label_names(&[], 0, i64::MAX).unwrap(), ["__name__", "instance"]);
-    // A crash now: both logs are there, and the block is made of the older one at open.
-    let copied = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(dir.path()).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, copied.path().join(path.file_name().unwrap())).unwrap();
+    // A crash now: both logs are there, and the block is made of the older one at open, if the disk takes it.
+    for is_refusing in [true, false] {
+        let copied = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, copied.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let disk = if is_refusing { plan.disk() } else { Disk::default() };
+        let settings = Settings { bytes_max: 8 * BYTES_MAX_MIN, ..Settings::new(copied.path()) };
+        let other = SeriesStore::open_on(disk, &settings).unwrap();
+        let read = samples(&other);
+        assert_eq!(read.len(), 20);
+        for (read, taken) in read.iter().zip(&appending.taken) {
+            // What came after the last flush was in memory only.
+            assert!(read.len() + 10 >= taken.len() && *read == taken[..read.len()]);
+        }
+        other.close().await;
     }
-    let other = SeriesStore::open(Settings { bytes_max: 8 * BYTES_MAX_MIN, ..Settings::new(copied.path()) }).unwrap();
-    let read = samples(&other);
-    assert_eq!(read.len(), 20);
-    for (read, taken) in read.iter().zip(&appending.taken) {
-        // What came after the last flush was in memory only.
-        assert!(read.len() + 10 >= taken.len() && *read == taken[..read.len()]);
-    }
-    other.close().await;
     plan.set(Fault::None);
     store.flush().await.unwrap();
     assert_eq!(samples(&store), appending.taken);

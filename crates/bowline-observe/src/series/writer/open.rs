@@ -48,7 +48,8 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Reads the logs, by age. The newest is written on if it is whole; the others become blocks.
+    /// Reads the logs, by age. The newest is written on if it is whole; the others become blocks, of which one
+    /// may wait until the disk takes it, as it may while the store is open.
     fn read_logs(&mut self, logs: &[u32]) -> Result<(), Error> {
         for id in logs {
             let (log, end) = self.read_log(*id)?;
@@ -60,6 +61,9 @@ impl Writer {
                 return delete(&empty.path);
             }
             let log = std::mem::replace(&mut self.log, empty);
+            if self.ended.is_some() {
+                self.write_block()?;
+            }
             let mut head = self.shared.head();
             let series = Arc::new(head.roll());
             head.set_log_bytes(self.log.bytes());
@@ -67,9 +71,6 @@ impl Writer {
             drop(head);
             self.ended = Some(Ended { log, series, block: None });
             if let Err(error) = self.write_block() {
-                if !is_newest {
-                    return Err(error);
-                }
                 tracing::error!(error = &error as &dyn std::error::Error, "cannot write a series block");
             }
         }
@@ -110,15 +111,17 @@ struct Found {
 }
 
 impl Found {
-    /// Lists the files by age; deletes blocks that were not finished.
+    /// Lists the files by age; deletes blocks that were not finished, and logs that nothing came into.
     fn list(dir: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Io { operation: "list", path: dir.to_owned(), source };
         let mut found = Self { blocks: Vec::new(), logs: Vec::new(), last_id: 0 };
         for entry in fs::read_dir(dir).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
+            let entry = entry.map_err(failed)?;
+            let path = entry.path();
             let Some((id, extension)) = parts(&path) else { continue };
             match extension {
                 block::EXTENSION => found.blocks.push(id),
+                log::EXTENSION if entry.metadata().map_err(failed)?.len() == 0 => delete(&path)?,
                 log::EXTENSION => found.logs.push(id),
                 NEW => delete(&path)?,
                 _ => continue,
