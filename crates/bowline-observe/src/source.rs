@@ -47,6 +47,8 @@ pub struct Appended {
     pub unknown: usize,
     /// Those that are more than 10 minutes in the future.
     pub too_new: usize,
+    /// Those that are more than an hour older than the newest of all series.
+    pub too_old: usize,
     /// Those that were not taken, as too much waits for the disk, or the store is closed.
     pub refused: usize,
 }

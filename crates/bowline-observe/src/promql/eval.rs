@@ -144,8 +144,8 @@ fn evaluate(run: &Run<'_>, grid: Grid, node: &Node) -> Result<Data, Error> {
             };
             histogram::histograms(run, grid, all(inner)?, fraction)?
         }
-        Node::LabelReplace(replace) => label::replace(all(&replace.inner)?, replace)?,
-        Node::LabelJoin(join) => label::join(all(&join.inner)?, join)?,
+        Node::LabelReplace(replace) => label::replace(run, all(&replace.inner)?, replace)?,
+        Node::LabelJoin(join) => label::join(run, all(&join.inner)?, join)?,
         Node::Sort { is_descending, inner } => label::sort(all(inner)?, *is_descending),
         Node::SortByLabel { is_descending, labels, inner } => label::sort_by_label(all(inner)?, labels, *is_descending),
         Node::Vector(inner) => simple::vector(scalar(run, grid, inner)?),

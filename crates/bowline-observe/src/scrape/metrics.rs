@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     pub(crate) future: Counter,
     pub(crate) series_refused: Counter,
     out_of_order: Counter,
+    too_old: Counter,
     same_time: Counter,
     unknown: Counter,
     queue_full: Counter,
@@ -83,6 +84,7 @@ impl Metrics {
             future: dropped("future"),
             series_refused: dropped("series_refused"),
             out_of_order: dropped("out_of_order"),
+            too_old: dropped("too_old"),
             same_time: dropped("same_time"),
             unknown: dropped("unknown_series"),
             queue_full: dropped("queue_full"),
@@ -105,12 +107,13 @@ impl Metrics {
     }
 
     pub(crate) fn appended(&self, appended: Appended) {
-        let Appended { kept, out_of_order, duplicate, unknown, too_new, refused } = appended;
+        let Appended { kept, out_of_order, duplicate, unknown, too_new, too_old, refused } = appended;
         self.samples.add(kept as u64);
         self.out_of_order.add(out_of_order as u64);
         self.same_time.add(duplicate as u64);
         self.unknown.add(unknown as u64);
         self.future.add(too_new as u64);
+        self.too_old.add(too_old as u64);
         self.queue_full.add(refused as u64);
     }
 }

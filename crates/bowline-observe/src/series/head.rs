@@ -25,6 +25,8 @@ pub(crate) use replay::Replay;
 
 /// How far ahead of our clock a sample may be.
 pub(crate) const FUTURE_MAX_MS: i64 = 10 * 60 * 1000;
+/// How far behind the newest sample of all a sample may be: a generation that spans it all is not over soon.
+const PAST_MAX_MS: i64 = 60 * 60 * 1000;
 /// A chunk has the samples of so much time, counted from 1970: so the chunks of series that are scraped
 /// together end together, and their times are the same column.
 const CHUNK_MS: i64 = 20 * 60 * 1000;
@@ -54,6 +56,8 @@ pub(crate) struct Head {
     /// How many live series have [`crate::source::STALE`] as their last sample.
     ended: usize,
     label_bytes: usize,
+    /// The time of the newest sample of all, of generations before, too.
+    newest_ms: i64,
     generation: Generation,
     operations: Operations,
     /// Operations of whole records, to be logged before `operations`.
@@ -120,6 +124,7 @@ impl Head {
             series_max: settings.series_max,
             ended: 0,
             label_bytes: 0,
+            newest_ms: i64::MIN,
             generation: Generation::NEW,
             operations: Operations::default(),
             records: Vec::new(),
@@ -209,6 +214,11 @@ impl Head {
             appended.too_new = samples.len();
             return appended;
         }
+        // A clock that was set back says what is old, not what was appended before.
+        if at_ms < self.newest_ms.min(now_ms).saturating_sub(PAST_MAX_MS) {
+            appended.too_old = samples.len();
+            return appended;
+        }
         let is_overfull = self.generation.chunk_bytes >= 2 * CHUNK_BYTES_MAX
             || self.generation.log_bytes >= self.log_bytes_max.saturating_mul(2);
         if self.is_closed || self.is_queue_full() || is_overfull {
@@ -280,6 +290,7 @@ impl Head {
         generation.chunk_bytes += slot.push(at_ms, value);
         generation.from_ms = generation.from_ms.min(at_ms);
         generation.to_ms = generation.to_ms.max(at_ms);
+        self.newest_ms = self.newest_ms.max(at_ms);
         Some(Verdict::Kept)
     }
 

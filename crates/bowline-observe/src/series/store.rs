@@ -139,8 +139,8 @@ impl SeriesStore {
 
     /// Takes samples of one time, in milliseconds since 1970; never waits for the disk.
     ///
-    /// Each has to be later than the last one of its series and at most 10 minutes in the future; the same
-    /// once more is fine. What is not taken is dropped and counted in
+    /// Each has to be later than the last one of its series, at most an hour older than the newest of all series
+    /// and at most 10 minutes in the future; the same once more is fine. What is not taken is dropped and counted in
     /// `bowline_series_samples_dropped_total`, but for unknown references.
     pub fn append(&self, at_ms: i64, samples: &[(SeriesRef, f64)]) -> Appended {
         let shared = &self.0.shared;
@@ -155,6 +155,7 @@ impl SeriesStore {
             metrics.dropped_out_of_order.add(appended.out_of_order as u64);
             metrics.dropped_duplicate.add(appended.duplicate as u64);
             metrics.dropped_too_new.add(appended.too_new as u64);
+            metrics.dropped_too_old.add(appended.too_old as u64);
             metrics.dropped_queue_full.add(appended.refused as u64);
         }
         if is_due {

@@ -2,7 +2,11 @@
 
 mod open;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bowline_runtime::{
     fs::{self, File},
@@ -107,53 +111,77 @@ impl Writer {
 
     /// Makes a block of the generation that has ended, and deletes its log.
     fn write_block(&mut self) -> Result<(), Error> {
-        let Some(mut ended) = self.ended.take() else { return Ok(()) };
-        let bytes = ended.block.take().or_else(|| block::encode(&ended.series));
-        if let Some(bytes) = bytes {
-            match self.try_write_block(ended.log.id, &bytes) {
+        // It stays in its place: its log counts for the cap until it is deleted.
+        let Some(ended) = &mut self.ended else { return Ok(()) };
+        let (id, path) = (ended.log.id, ended.log.path.clone());
+        if let Some(bytes) = ended.block.take().or_else(|| block::encode(&ended.series)) {
+            match self.try_write_block(id, &bytes) {
                 Ok(block) => {
                     self.blocks.push(Arc::new(block));
                     self.shared.set_blocks(&self.blocks);
                     self.shared.metrics.blocks_written.increment();
                 }
-                Err(error @ Error::NoRoom { .. }) => {
-                    let samples: usize = ended.series.iter().flat_map(|series| &series.chunks).map(|c| c.count).sum();
-                    self.shared.metrics.dropped_no_room.add(samples as u64);
-                    let error: &dyn std::error::Error = &error;
-                    tracing::error!(error, samples, "series block does not fit, dropped it");
-                }
+                Err(error @ Error::NoRoom { .. }) => self.drop_ended(&error),
                 Err(error) => {
                     self.shared.metrics.writes_failed.increment();
                     // Until there is a block the log has to have it all.
-                    let logged = ended.log.flush(&self.disk);
-                    ended.block = Some(bytes);
-                    self.ended = Some(ended);
+                    let logged = self.flush_ended(bytes);
                     return logged.and(Err(error));
                 }
             }
         }
         self.shared.set_frozen(None);
-        delete(&ended.log.path)
+        if let Some(ended) = &mut self.ended {
+            // If the log cannot be deleted now, that is all that is left to do.
+            ended.series = Arc::default();
+        }
+        delete(&path)?;
+        self.ended = None;
+        Ok(())
+    }
+
+    /// Counts what is lost with a block for which there is no room.
+    fn drop_ended(&self, error: &Error) {
+        let series = self.ended.iter().flat_map(|ended| ended.series.iter());
+        let samples: usize = series.flat_map(|series| &series.chunks).map(|chunk| chunk.count).sum();
+        self.shared.metrics.dropped_no_room.add(samples as u64);
+        let error: &dyn std::error::Error = error;
+        tracing::error!(error, samples, "series block does not fit, dropped it");
+    }
+
+    /// Makes the log of the generation that has ended durable, and keeps its block for the next try.
+    fn flush_ended(&mut self, block: Vec<u8>) -> Result<(), Error> {
+        let room = self.make_room(self.ended.as_ref().map_or(0, |ended| ended.log.growth()));
+        let Some(ended) = &mut self.ended else { return room };
+        ended.block = Some(block);
+        room?;
+        ended.log.flush(&self.disk)
     }
 
     fn try_write_block(&mut self, id: u32, bytes: &[u8]) -> Result<Block, Error> {
         let path = block::path(&self.dir, id);
         let new = path.with_extension(NEW);
-        delete(&new)?;
+        for left in [&new, &path] {
+            delete(left)?;
+        }
         self.unfinished_bytes = 0;
         self.make_room(bytes.len() as u64)?;
-        let written = self.write_new(&new, bytes);
-        if written.is_err() {
-            let left = fs::metadata(&new).map_or(0, |file| file.len());
-            self.unfinished_bytes = if delete(&new).is_ok() { 0 } else { left };
-            written?;
+        let finished = self.finish_block(id, &new, &path, bytes);
+        if finished.is_err() {
+            let left = [&new, &path].into_iter().filter(|path| delete(path).is_err());
+            self.unfinished_bytes = left.map(|path| fs::metadata(path).map_or(0, |file| file.len())).sum();
         }
-        fs::rename(&new, &path).map_err(Error::io("rename", &new))?;
+        finished
+    }
+
+    fn finish_block(&self, id: u32, new: &Path, path: &Path, bytes: &[u8]) -> Result<Block, Error> {
+        self.write_new(new, bytes)?;
+        fs::rename(new, path).map_err(Error::io("rename", new))?;
         self.disk.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))?;
         Block::open(&self.dir, id)
     }
 
-    fn write_new(&self, path: &std::path::Path, bytes: &[u8]) -> Result<(), Error> {
+    fn write_new(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         let create = fs::private_options().write(true).create_new(true).open(path);
         let file = create.map_err(Error::io("create", path))?;
         self.disk.write_at(&file, bytes, 0).map_err(Error::io("write", path))?;
@@ -217,7 +245,7 @@ impl Writer {
 const NEW: &str = "block-new";
 
 /// Deletes a file, if it is there.
-fn delete(path: &std::path::Path) -> Result<(), Error> {
+fn delete(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("delete", path)(error)),
         Ok(()) | Err(_) => Ok(()),

@@ -7,8 +7,9 @@ use std::{
 };
 
 use super::{
-    data::{Column, Vector},
+    data::{Charge, Column, Vector},
     kahan,
+    run::Run,
 };
 use crate::{
     labels::{Labels, Matcher, NAME, Test},
@@ -16,27 +17,45 @@ use crate::{
         error::Error,
         expr::{LabelJoin, LabelReplace},
     },
+    source::Sample,
 };
 
+/// The longest value that a label may be set to, in bytes: nested, each function could double it.
+const VALUE_BYTES_MAX: usize = 4096;
+
 /// Sets a label to what a pattern makes of another one, where it matches the whole of that.
-pub(super) fn replace(mut vector: Vector, replace: &LabelReplace) -> Result<Vector, Error> {
+pub(super) fn replace(run: &Run<'_>, mut vector: Vector, replace: &LabelReplace) -> Result<Vector, Error> {
     for column in &mut vector.columns {
+        run.worked(replace.replacement.len())?;
         let value = column.labels.get(&replace.source).unwrap_or_default();
         let Some(captures) = replace.regex.captures(value) else { continue };
         let mut replacement = String::new();
         captures.expand(&replace.replacement, &mut replacement);
+        take(&mut vector.charge, replacement.len())?;
         column.labels = column.labels.with(&replace.target, &replacement);
     }
     vector.unique()
 }
 
 /// Sets a label to the values of others.
-pub(super) fn join(mut vector: Vector, join: &LabelJoin) -> Result<Vector, Error> {
+pub(super) fn join(run: &Run<'_>, mut vector: Vector, join: &LabelJoin) -> Result<Vector, Error> {
     for column in &mut vector.columns {
+        run.worked(join.sources.len())?;
         let values: Vec<_> = join.sources.iter().map(|label| column.labels.get(label).unwrap_or_default()).collect();
+        let separators = join.separator.len() * values.len().saturating_sub(1);
+        take(&mut vector.charge, values.iter().map(|value| value.len()).sum::<usize>() + separators)?;
         column.labels = column.labels.with(&join.target, &values.join(&join.separator));
     }
     vector.unique()
+}
+
+/// Has the budget of samples pay for a label's new value.
+fn take(charge: &mut Charge, bytes: usize) -> Result<(), Error> {
+    if bytes > VALUE_BYTES_MAX {
+        let rule = format!("a label's value would have {bytes} bytes, {VALUE_BYTES_MAX} are allowed");
+        return Err(Error::InvalidArgument { rule });
+    }
+    charge.grow(bytes.div_ceil(size_of::<Sample>()))
 }
 
 /// By value at the only step; NaN last. With many steps there is no order of values.

@@ -152,20 +152,24 @@ async fn a_block_that_cannot_be_written_is_when_the_disk_takes_it_and_can_be_rea
     assert!(failed > 10, "the block is tried again and again");
     assert_eq!(samples(&store), appending.taken);
     assert_eq!(store.label_names(&[], 0, i64::MAX).unwrap(), ["__name__", "instance"]);
-    // A crash now: both logs are there, and the block is made of the older one at open.
-    let copied = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(dir.path()).unwrap() {
-        let path = entry.unwrap().path();
-        std::fs::copy(&path, copied.path().join(path.file_name().unwrap())).unwrap();
+    // A crash now: both logs are there, and the block is made of the older one at open, if the disk takes it.
+    for is_refusing in [true, false] {
+        let copied = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, copied.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let disk = if is_refusing { plan.disk() } else { Disk::default() };
+        let settings = Settings { bytes_max: 8 * BYTES_MAX_MIN, ..Settings::new(copied.path()) };
+        let other = SeriesStore::open_on(disk, &settings).unwrap();
+        let read = samples(&other);
+        assert_eq!(read.len(), 20);
+        for (read, taken) in read.iter().zip(&appending.taken) {
+            // What came after the last flush was in memory only.
+            assert!(read.len() + 10 >= taken.len() && *read == taken[..read.len()]);
+        }
+        other.close().await;
     }
-    let other = SeriesStore::open(Settings { bytes_max: 8 * BYTES_MAX_MIN, ..Settings::new(copied.path()) }).unwrap();
-    let read = samples(&other);
-    assert_eq!(read.len(), 20);
-    for (read, taken) in read.iter().zip(&appending.taken) {
-        // What came after the last flush was in memory only.
-        assert!(read.len() + 10 >= taken.len() && *read == taken[..read.len()]);
-    }
-    other.close().await;
     plan.set(Fault::None);
     store.flush().await.unwrap();
     assert_eq!(samples(&store), appending.taken);
@@ -227,4 +231,46 @@ fn a_clock_that_was_set_back_keeps_no_series_out_for_long() {
     assert!(chunks.read(i64::MIN, i64::MAX, &mut read));
     crate::series::block::in_order(&mut read);
     assert_eq!((read.len(), read[0].at_ms, read[10].at_ms), (11, 5 * hour, 10 * hour));
+}
+
+#[test]
+fn a_series_whose_times_lag_behind_does_not_end_a_generation_with_every_sample() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut head = Head::new(&settings(dir.path()), 1);
+    let (fresh, lagging) = (head.intern(&labels(1)).unwrap(), head.intern(&labels(2)).unwrap());
+    let hour = 3_600_000;
+    for round in 0..100 {
+        let now = 10 * hour + round * 5000;
+        assert_eq!(head.append(now, now, &[(fresh, 1.0)]).kept, 1);
+        assert_eq!(head.append(now - 3 * hour, now, &[(lagging, 1.0)]).too_old, 1);
+        assert_eq!(head.append(now - hour, now, &[(lagging, 1.0)]).kept, 1, "so old it may be");
+        assert!(!head.is_full());
+        if round == 50 {
+            head.roll();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cap_holds_also_while_a_block_is_written() {
+    rand::seed(4);
+    let dir = tempfile::tempdir().unwrap();
+    let most = Arc::new(AtomicU64::new(0));
+    let (seen, path) = (Arc::clone(&most), dir.path().to_owned());
+    let disk = Disk::faulty(move |operation| {
+        if let Operation::Sync { .. } | Operation::SyncDir = operation {
+            seen.fetch_max(folder_bytes(&path), Ordering::Relaxed);
+        }
+        Ok(())
+    });
+    let store = SeriesStore::open_on(disk, &settings(dir.path())).unwrap();
+    let mut appending = Appending::new(&store, 100, now_ms() - 3_600_000 * 24);
+    for _ in 0..8 * 1024 * 1024 / 800 {
+        if appending.append(&store).refused > 0 {
+            store.flush().await.unwrap();
+        }
+    }
+    store.close().await;
+    let most = most.load(Ordering::Relaxed);
+    assert!(most <= BYTES_MAX_MIN && most > BYTES_MAX_MIN / 2, "{most}");
 }

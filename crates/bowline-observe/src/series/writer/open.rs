@@ -23,8 +23,8 @@ impl Writer {
         fs::create_private_dir_all(&dir).map_err(Error::io("create", &dir))?;
         let lock = files::lock(&dir).map_err(Error::lock(&dir))?;
         let mut found = Found::list(&dir)?;
-        let blocks = found.open_blocks(&dir, shared)?;
-        found.drop_logs_of_blocks(&dir, &blocks)?;
+        let mut blocks = found.open_blocks(&dir, shared)?;
+        found.part_logs_and_blocks(&dir, &mut blocks)?;
         let blocks = found.make_room(&dir, settings.bytes_max, blocks, shared)?;
         let next_id = found.last_id.saturating_add(1);
         let mut writer = Self {
@@ -48,7 +48,8 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Reads the logs, by age. The newest is written on if it is whole; the others become blocks.
+    /// Reads the logs, by age. The newest is written on if it is whole; the others become blocks, of which one
+    /// may wait until the disk takes it, as it may while the store is open.
     fn read_logs(&mut self, logs: &[u32]) -> Result<(), Error> {
         for id in logs {
             let (log, end) = self.read_log(*id)?;
@@ -60,6 +61,9 @@ impl Writer {
                 return delete(&empty.path);
             }
             let log = std::mem::replace(&mut self.log, empty);
+            if self.ended.is_some() {
+                self.write_block()?;
+            }
             let mut head = self.shared.head();
             let series = Arc::new(head.roll());
             head.set_log_bytes(self.log.bytes());
@@ -67,9 +71,6 @@ impl Writer {
             drop(head);
             self.ended = Some(Ended { log, series, block: None });
             if let Err(error) = self.write_block() {
-                if !is_newest {
-                    return Err(error);
-                }
                 tracing::error!(error = &error as &dyn std::error::Error, "cannot write a series block");
             }
         }
@@ -110,15 +111,17 @@ struct Found {
 }
 
 impl Found {
-    /// Lists the files by age; deletes blocks that were not finished.
+    /// Lists the files by age; deletes blocks that were not finished, and logs that nothing came into.
     fn list(dir: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Io { operation: "list", path: dir.to_owned(), source };
         let mut found = Self { blocks: Vec::new(), logs: Vec::new(), last_id: 0 };
         for entry in fs::read_dir(dir).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
+            let entry = entry.map_err(failed)?;
+            let path = entry.path();
             let Some((id, extension)) = parts(&path) else { continue };
             match extension {
                 block::EXTENSION => found.blocks.push(id),
+                log::EXTENSION if entry.metadata().map_err(failed)?.len() == 0 => delete(&path)?,
                 log::EXTENSION => found.logs.push(id),
                 NEW => delete(&path)?,
                 _ => continue,
@@ -143,11 +146,15 @@ impl Found {
         Ok(blocks)
     }
 
-    /// A crash came after the block was finished and before its log was deleted.
-    fn drop_logs_of_blocks(&mut self, dir: &Path, blocks: &[Arc<Block>]) -> Result<(), Error> {
+    /// A crash came after the block was finished and before its log was deleted: one of the two goes.
+    fn part_logs_and_blocks(&mut self, dir: &Path, blocks: &mut Vec<Arc<Block>>) -> Result<(), Error> {
         let is_whole = |id: u32| blocks.iter().any(|block| block.id == id && !block.is_damaged());
         for id in self.logs.extract_if(.., |id| is_whole(*id)) {
             delete(&log::path(dir, id))?;
+        }
+        // Of a damaged one the log has everything.
+        for block in blocks.extract_if(.., |block| self.logs.contains(&block.id)) {
+            delete(&block.path)?;
         }
         Ok(())
     }

@@ -56,6 +56,27 @@ fn memory_has_bounds() {
 }
 
 #[test]
+fn labels_that_functions_make_have_bounds() {
+    let engine = Engine { samples_max: 1400, ..Engine::default() };
+    let nested = |call: &str, end: &str, count: usize| format!("{}m{}", call.repeat(count), end.repeat(count));
+    let doubling = |count| {
+        let joined = nested("label_join(", ", \"number\", \"\", \"number\", \"number\")", count);
+        let replaced = nested("label_replace(", ", \"number\", \"$1$1\", \"number\", \"(.*)\")", count);
+        [joined, replaced]
+    };
+    for text in doubling(4) {
+        assert_eq!(range(&engine, &text, 0, 1).unwrap(), 10);
+    }
+    for text in doubling(90) {
+        assert!(matches!(range(&Engine::default(), &text, 0, 1), Err(Error::InvalidArgument { .. })), "{text}");
+    }
+    // Long ones count as the samples that would take as much.
+    let long = format!("label_replace(m, \"a\", \"{}\", \"number\", \".*\")", "x".repeat(4000));
+    assert!(matches!(range(&engine, &long, 0, 1), Err(Error::TooManySamples { .. })));
+    assert_eq!(range(&Engine::default(), &long, 0, 1).unwrap(), 10);
+}
+
+#[test]
 fn answers_have_a_bound() {
     let engine = Engine { series_max: 9, ..Engine::default() };
     assert!(matches!(range(&engine, "m", 0, 1), Err(Error::TooManySeries { series_max: 9 })));
