@@ -137,7 +137,7 @@ impl Evaluator {
         exchanged.await.unwrap_or(Err(Error::Stopped))
     }
 
-    /// Ends after what is being evaluated now.
+    /// Ends once what was evaluated is kept and told.
     pub(crate) async fn stop(&self) {
         if let Some(mut running) = self.0.running.lock().await.take() {
             running.drain().await;

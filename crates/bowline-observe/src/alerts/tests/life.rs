@@ -199,6 +199,22 @@ async fn a_tick_that_is_missed_is_counted_and_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn neither_an_end_nor_other_rules_wait_for_a_slow_expression() {
+    let world = World::new();
+    world.answer("down", &["payment"]);
+    let running = world.start(CONFIG).await;
+    seconds(20).await;
+    world.delay(Duration::from_secs(25));
+    seconds(10).await;
+    let began = time::now();
+    running.alerts.set(parse(CONFIG)).await.unwrap();
+    assert_eq!(running.alerts.alerts()[0].state, "firing", "alerts go on");
+    seconds(10).await;
+    running.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn rules_record_series_and_their_ends() {
     let world = World::new();
     let _running = world.start(CONFIG).await;
