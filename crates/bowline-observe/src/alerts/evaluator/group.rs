@@ -81,7 +81,7 @@ impl GroupState {
         for rule in &mut self.rules {
             let actives = std::mem::take(&mut rule.alerts);
             if !actives.is_empty() {
-                alerts.insert(rule.identity.clone(), actives.into_values().collect());
+                alerts.entry(rule.identity.clone()).or_default().extend(actives.into_values());
             }
         }
     }
