@@ -7,11 +7,16 @@ use std::{collections::HashSet, sync::Arc};
 pub(super) struct Names {
     names: HashSet<Arc<str>>,
     count_max: usize,
+    /// How many more are refused before it is looked again who is gone.
+    refusals: usize,
 }
+
+/// Which part of all names is refused between two looks: each goes through all names.
+const REFUSED_PART: usize = 16;
 
 impl Names {
     pub(super) fn new(count_max: usize) -> Self {
-        Self { names: HashSet::new(), count_max }
+        Self { names: HashSet::new(), count_max, refusals: 0 }
     }
 
     /// The name, shared; none when there are too many others in use.
@@ -20,6 +25,11 @@ impl Names {
             return Some(Arc::clone(known));
         }
         if self.names.len() >= self.count_max {
+            if self.refusals > 0 {
+                self.refusals -= 1;
+                return None;
+            }
+            self.refusals = self.count_max / REFUSED_PART;
             // Those that nobody else holds are gone with what they named.
             self.names.retain(|name| Arc::strong_count(name) > 1);
         }
@@ -45,5 +55,15 @@ mod tests {
         drop(b);
         assert!(names.share("c").is_some());
         assert!(Arc::ptr_eq(&a, &names.share("a").unwrap()));
+    }
+
+    #[test]
+    fn names_that_never_end_are_mostly_refused_without_a_look_at_all() {
+        let mut names = Names::new(64);
+        let mut held: Vec<_> = (0..64).map(|number| names.share(&number.to_string()).unwrap()).collect();
+        assert_eq!(names.share("a"), None);
+        held.clear();
+        let refused = (0..64).take_while(|number| names.share(&format!("b{number}")).is_none()).count();
+        assert_eq!(refused, 64 / REFUSED_PART);
     }
 }
