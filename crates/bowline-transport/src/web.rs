@@ -236,9 +236,12 @@ impl fmt::Display for Url {
 
 /// A connector that trusts the system's roots (or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name).
 ///
+/// # Errors
+/// When there are none, or TLS cannot be configured.
+///
 /// # Cancel safety
 /// Nothing is left behind.
-async fn system_connector() -> io::Result<TlsConnector> {
+pub async fn system_connector() -> io::Result<TlsConnector> {
     let loaded = task::spawn_blocking(rustls_native_certs::load_native_certs).await.map_err(io::Error::other)?;
     let mut roots = RootCertStore::empty();
     let (added, _unusable) = roots.add_parsable_certificates(loaded.certs);
