@@ -126,6 +126,15 @@ pub enum Error {
         #[source]
         source: bowline_observe::series::Error,
     },
+    /// What was published of alerts cannot be read.
+    #[error("cannot read what was published of alerts in {}", path.display())]
+    Config {
+        /// The data folder.
+        path: PathBuf,
+        /// What the configuration says.
+        #[source]
+        source: bowline_config::Error,
+    },
     /// What is known of alerts cannot be read.
     #[error("cannot read what is known of alerts in {}", path.display())]
     Alerts {
@@ -184,6 +193,7 @@ impl Error {
             Self::Store { source, .. } => source.code(),
             Self::Traces { source, .. } => source.code(),
             Self::Metrics { source, .. } => source.code(),
+            Self::Config { source, .. } => source.code(),
             Self::Alerts { source, .. } => source.code(),
             Self::Authority { source, .. } => source.code(),
         }
@@ -197,6 +207,7 @@ impl Error {
             Self::Store { source, .. } => source.retryable(),
             Self::Traces { source, .. } => source.retryable(),
             Self::Metrics { source, .. } => source.retryable(),
+            Self::Config { source, .. } => source.retryable(),
             Self::Alerts { source, .. } => source.retryable(),
             Self::Authority { source, .. } => source.retryable(),
         }
@@ -465,6 +476,7 @@ fn monitor_error(error: OpenError, data_dir: &std::path::Path) -> Error {
     let path = data_dir.to_path_buf();
     match error {
         OpenError::Series(source) => Error::Metrics { path, source },
+        OpenError::Config(source) => Error::Config { path, source },
         OpenError::Alerts(source) => Error::Alerts { path, source },
     }
 }
