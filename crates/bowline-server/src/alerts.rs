@@ -9,7 +9,8 @@ use axum::{
     response::IntoResponse,
 };
 use bowline_model::Code;
-use bowline_observe::alerts::{ActiveView, GroupView, NewSilence, Silence, SilenceState, Transition, ledger};
+use bowline_observe::alerts::{ActiveView, GroupView, NewSilence, Silence, Transition, ledger, rfc3339};
+use bowline_provider_remote::wire::StandingSilence;
 use bowline_runtime::time;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -36,14 +37,14 @@ pub(crate) async fn alerts(State(shared): State<Shared>) -> impl IntoResponse {
     Success::new(Alerts { alerts: shared.alerts.alerts() })
 }
 
-/// What became of alerts lately, the newest last: `{"transitions": […]}`.
+/// What became of alerts lately, the newest first: `{"transitions": […]}`.
 #[utoipa::path(get, path = "/v1/alerts/history", tag = "alerts", responses((status = 200, body = Value)))]
 pub(crate) async fn history(State(shared): State<Shared>) -> Json<Value> {
     let transitions: Vec<Transition> = shared.alerts.history();
     Json(json!({ "transitions": transitions }))
 }
 
-/// Who was told what, or was not, and why, the newest last: `{"notifications": […]}`.
+/// Who was told what, or was not, and why, the newest first: `{"notifications": […]}`.
 #[utoipa::path(get, path = "/v1/alerts/notifications", tag = "alerts", responses((status = 200, body = Value)))]
 pub(crate) async fn notifications(State(shared): State<Shared>) -> Json<Value> {
     let entries: Vec<ledger::Entry> = shared.alerts.ledger();
@@ -53,23 +54,17 @@ pub(crate) async fn notifications(State(shared): State<Shared>) -> Json<Value> {
 /// The silences, those that ended lately included: `{"silences": […]}`.
 #[utoipa::path(get, path = "/v1/alerts/silences", tag = "alerts", responses((status = 200, body = Value)))]
 pub(crate) async fn silences(State(shared): State<Shared>) -> Json<Value> {
-    let silences: Vec<StoodSilence> = shared.alerts.silences().into_iter().map(StoodSilence::now).collect();
+    let silences: Vec<StandingSilence> = shared.alerts.silences().into_iter().map(standing).collect();
     Json(json!({ "silences": silences }))
 }
 
-/// A silence, and where it stands.
-#[derive(Serialize)]
-struct StoodSilence {
-    #[serde(flatten)]
-    silence: Silence,
-    state: SilenceState,
-}
-
-impl StoodSilence {
-    fn now(silence: Silence) -> Self {
-        let now_ms = i64::try_from(time::unix_millis_now()).unwrap_or(i64::MAX);
-        Self { state: silence.state(now_ms), silence }
-    }
+/// A silence, and where it stands now.
+fn standing(silence: Silence) -> StandingSilence {
+    let now_ms = i64::try_from(time::unix_millis_now()).unwrap_or(i64::MAX);
+    let state = silence.state(now_ms).as_str().to_owned();
+    let Silence { id, matchers, starts_at, ends_at, created_by, comment } = silence;
+    let (starts_at, ends_at) = (rfc3339(starts_at), rfc3339(ends_at));
+    StandingSilence { id, matchers, starts_at, ends_at, created_by, comment, state }
 }
 
 /// Silences alerts for a while: `{"matchers": ["service=\"order\""], "endsAt": "2026-…", "createdBy": "ada", "comment": "…"}`.
@@ -80,7 +75,7 @@ pub(crate) async fn silence(
     silence: Result<Json<NewSilence>, JsonRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     let Json(silence) = silence?;
-    Ok(Json(StoodSilence::now(shared.alerts.silence(silence).await?)))
+    Ok(Json(standing(shared.alerts.silence(silence).await?)))
 }
 
 /// Ends a silence now.
@@ -91,7 +86,7 @@ pub(crate) async fn expire(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     let Path(id) = id?;
-    Ok(Json(StoodSilence::now(shared.alerts.expire(&id).await?)))
+    Ok(Json(standing(shared.alerts.expire(&id).await?)))
 }
 
 /// Sends a notification that says that it is a test, and answers what came back: `{"status": 200, "text": "ok"}`.

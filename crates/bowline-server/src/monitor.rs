@@ -102,7 +102,7 @@ impl Monitor {
         told.external_url.clone_from(&settings.external_url);
         told.metrics = metrics.clone();
         let (drainer, drain) = drain::channel();
-        let first = published(&*config).await;
+        let first = published(&*config).await.map_err(OpenError::Config)?;
         let alerts = Alerts::start(told, first, drain).await.map_err(OpenError::Alerts)?;
         Ok(Self { series, queries, alerts, settings, metrics, services, config, following: OnceLock::new(), drainer })
     }
@@ -141,6 +141,7 @@ impl Monitor {
 #[derive(Debug)]
 pub(crate) enum OpenError {
     Series(series::Error),
+    Config(bowline_config::Error),
     Alerts(alerts::Error),
 }
 
@@ -174,10 +175,16 @@ fn check_expression(text: &str) -> Result<(), String> {
     promql::parse(text).map(drop).map_err(|error| error.to_string())
 }
 
-/// What was published last; nothing where it cannot be read, which it could when it was published.
-async fn published(config: &dyn ConfigManager) -> alerts::Config {
-    let version = config.get_config(&ConfigKey::alerts()).await.ok().flatten();
-    version.and_then(|version| read_alerts(&version.document).ok()).unwrap_or_default()
+/// What was published last. A store that fails is no such thing as nothing published: all alerts would be over, and
+/// receivers forgotten.
+async fn published(config: &dyn ConfigManager) -> Result<alerts::Config, bowline_config::Error> {
+    let Some(version) = config.get_config(&ConfigKey::alerts()).await? else { return Ok(alerts::Config::default()) };
+    Ok(read_alerts(&version.document).unwrap_or_else(|problems| {
+        // Another release took it.
+        let (key, problem) = (ConfigKey::alerts(), first_of(&problems));
+        tracing::error!(%key, version = version.number, problem, "cannot be read: no rule is evaluated until it is mended");
+        alerts::Config::default()
+    }))
 }
 
 /// Acts by each version that is published, for ever.

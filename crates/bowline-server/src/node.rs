@@ -1,5 +1,7 @@
 //! One node: opens the data folder, serves the API, stops in order.
 
+mod error;
+
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -8,7 +10,7 @@ use std::{
 
 use bowline_config::{ConfigManager, StoreConfig};
 use bowline_mesh::ca::{self, Authority};
-use bowline_model::{Code, Secret, instance::METADATA_SUPERVISED};
+use bowline_model::{Secret, instance::METADATA_SUPERVISED};
 use bowline_observe::{
     graph::{self, ServiceGraph},
     traces::TraceStore,
@@ -29,7 +31,7 @@ use hyper::{body::Incoming, service::Service};
 use hyper_util::service::TowerToHyperService;
 
 use crate::{
-    access::{self, Access, MakeRootError},
+    access::{self, Access},
     api::{self, Shared},
     audit::Audited,
     collect::{Collecting, Dial},
@@ -41,6 +43,8 @@ use crate::{
     schema::{Judge, RoutesCheck},
     secret::NoRandomness,
 };
+
+pub use error::Error;
 
 /// How long the last spans may take to be passed on.
 const EXPORT_END_MAX: Duration = Duration::from_secs(2);
@@ -82,123 +86,6 @@ impl Settings {
             mesh: None,
             monitor: MonitorSettings::default(),
             declared: Declared::default(),
-        }
-    }
-}
-
-/// Why a node could not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The data folder cannot be made.
-    #[error("cannot create the data folder {}", path.display())]
-    DataDir {
-        /// The folder.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The store cannot be opened.
-    #[error("cannot open the store in {}", path.display())]
-    Store {
-        /// The data folder.
-        path: PathBuf,
-        /// What the store says.
-        #[source]
-        source: bowline_store::Error,
-    },
-    /// The trace store cannot be opened.
-    #[error("cannot open the traces in {}", path.display())]
-    Traces {
-        /// The data folder.
-        path: PathBuf,
-        /// What the trace store says.
-        #[source]
-        source: bowline_observe::traces::Error,
-    },
-    /// The series store cannot be opened.
-    #[error("cannot open the metrics in {}", path.display())]
-    Metrics {
-        /// The data folder.
-        path: PathBuf,
-        /// What the series store says.
-        #[source]
-        source: bowline_observe::series::Error,
-    },
-    /// What is known of alerts cannot be read.
-    #[error("cannot read what is known of alerts in {}", path.display())]
-    Alerts {
-        /// The data folder.
-        path: PathBuf,
-        /// What they say.
-        #[source]
-        source: bowline_observe::alerts::Error,
-    },
-    /// The root token cannot be made.
-    #[error("cannot make the root token in {}", path.display())]
-    RootToken {
-        /// The data folder.
-        path: PathBuf,
-        /// What the system or the store says.
-        #[source]
-        source: MakeRootError,
-    },
-    /// The certificate authority cannot be opened.
-    #[error("cannot open the certificate authority in {}", path.display())]
-    Authority {
-        /// The data folder.
-        path: PathBuf,
-        /// What the authority says.
-        #[source]
-        source: ca::Error,
-    },
-    /// The API's address is taken or not ours.
-    #[error("the API cannot listen on {addr}: choose another address with --api, or --api off")]
-    Listen {
-        /// The address.
-        addr: SocketAddr,
-        /// What the system says.
-        #[source]
-        source: std::io::Error,
-    },
-    /// OTLP's address is taken or not ours.
-    #[error("OTLP cannot listen on {addr}: choose another address with {flag}, or {flag} off")]
-    ListenOtlp {
-        /// The address.
-        addr: SocketAddr,
-        /// The flag that tells it.
-        flag: &'static str,
-        /// What the system says.
-        #[source]
-        source: std::io::Error,
-    },
-}
-
-impl Error {
-    /// What kind of failure it is.
-    pub fn code(&self) -> Code {
-        match self {
-            Self::DataDir { .. } | Self::Listen { .. } | Self::ListenOtlp { .. } => Code::FailedPrecondition,
-            Self::RootToken { source, .. } => source.code(),
-            Self::Store { source, .. } => source.code(),
-            Self::Traces { source, .. } => source.code(),
-            Self::Metrics { source, .. } => source.code(),
-            Self::Alerts { source, .. } => source.code(),
-            Self::Authority { source, .. } => source.code(),
-        }
-    }
-
-    /// Whether the same start may succeed later, without a change by hand.
-    pub fn retryable(&self) -> bool {
-        match self {
-            Self::DataDir { .. } | Self::Listen { .. } | Self::ListenOtlp { .. } => false,
-            Self::RootToken { source, .. } => source.retryable(),
-            Self::Store { source, .. } => source.retryable(),
-            Self::Traces { source, .. } => source.retryable(),
-            Self::Metrics { source, .. } => source.retryable(),
-            Self::Alerts { source, .. } => source.retryable(),
-            Self::Authority { source, .. } => source.retryable(),
         }
     }
 }
@@ -465,6 +352,7 @@ fn monitor_error(error: OpenError, data_dir: &std::path::Path) -> Error {
     let path = data_dir.to_path_buf();
     match error {
         OpenError::Series(source) => Error::Metrics { path, source },
+        OpenError::Config(source) => Error::Config { path, source },
         OpenError::Alerts(source) => Error::Alerts { path, source },
     }
 }

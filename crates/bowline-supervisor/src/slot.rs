@@ -1,6 +1,7 @@
 //! The life of one instance: start, check, restart, stop.
 
 mod checks;
+mod port_lost;
 mod seat;
 
 use std::{io, sync::Arc, time::Duration};
@@ -32,6 +33,7 @@ use crate::{
     sockets::Sockets,
 };
 use checks::{Checks, Of, Verdict};
+use port_lost::speaks_of_taken_address;
 use seat::Seat;
 
 /// How many lines of an instance are remembered.
@@ -465,15 +467,6 @@ fn restart_wait(backoff: Backoff, crashes: u32) -> Duration {
     backoff.min.saturating_mul(1 << doublings).min(backoff.max)
 }
 
-/// Whether a line says that an address, and if it names a port this one, is taken. The words are
-/// those of the C library and of the common runtimes.
-fn speaks_of_taken_address(line: &str, port: u16) -> bool {
-    const WORDS: [&str; 4] = ["address already in use", "address in use", "eaddrinuse", "addrinuse"];
-    let line = line.to_ascii_lowercase();
-    let names_another = line.contains("127.0.0.1:") && !line.contains(&format!("127.0.0.1:{port}"));
-    WORDS.iter().any(|words| line.contains(words)) && !names_another
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -484,18 +477,5 @@ mod tests {
         let waits: Vec<_> =
             [1, 2, 3, 9, 10, 4_000_000].map(|crashes| restart_wait(backoff, crashes).as_millis()).into();
         assert_eq!(waits, [100, 200, 400, 25_600, 30_000, 30_000]);
-    }
-
-    #[test]
-    fn a_taken_address_is_recognized() {
-        for line in [
-            "Error: Os { code: 98, kind: AddrInUse, message: \"Address already in use\" }",
-            "listen EADDRINUSE: address already in use 127.0.0.1:8123",
-            "OSError: [Errno 98] Address already in use",
-        ] {
-            assert!(speaks_of_taken_address(line, 8123), "{line}");
-        }
-        assert!(!speaks_of_taken_address("cannot bind 127.0.0.1:9999: address already in use", 8123));
-        assert!(!speaks_of_taken_address("listening", 8123));
     }
 }

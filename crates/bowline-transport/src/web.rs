@@ -5,7 +5,7 @@ use std::{fmt, io, sync::Arc, time::Duration};
 use bowline_model::Code;
 use bowline_runtime::{net::TcpStream, task, time};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -56,6 +56,8 @@ pub enum WebError {
     Body {
         /// Host and port.
         authority: String,
+        /// What it began to answer.
+        status: StatusCode,
         /// The bound.
         bytes_max: usize,
         /// Why.
@@ -150,6 +152,11 @@ impl Url {
         &self.authority
     }
 
+    /// Path and query, which may be a secret.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Sends one request over a connection of its own and reads the whole answer, whatever its status.
     ///
     /// # Errors
@@ -209,7 +216,8 @@ impl Url {
         let _connection = task::Guarded::new(task::spawn(async move { connection.await.ok() }));
         let (head, body) = client.send_request(request).await.map_err(http)?.into_parts();
         let body = Limited::new(body, bytes_max).collect().await;
-        let broken = |source| WebError::Body { authority: self.authority.clone(), bytes_max, source };
+        let (authority, status) = (self.authority.clone(), head.status);
+        let broken = |source| WebError::Body { authority, status, bytes_max, source };
         Ok(Response::from_parts(head, body.map_err(broken)?.to_bytes()))
     }
 }
@@ -228,9 +236,12 @@ impl fmt::Display for Url {
 
 /// A connector that trusts the system's roots (or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name).
 ///
+/// # Errors
+/// When there are none, or TLS cannot be configured.
+///
 /// # Cancel safety
 /// Nothing is left behind.
-async fn system_connector() -> io::Result<TlsConnector> {
+pub async fn system_connector() -> io::Result<TlsConnector> {
     let loaded = task::spawn_blocking(rustls_native_certs::load_native_certs).await.map_err(io::Error::other)?;
     let mut roots = RootCertStore::empty();
     let (added, _unusable) = roots.add_parsable_certificates(loaded.certs);

@@ -1,6 +1,11 @@
 //! What is evaluated and who is told: the content of the document `bowline/alerts`.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    io::{self, Read as _},
+    time::Duration,
+};
 
 use bowline_model::{Problem, Secret, gateway::SecretSource};
 use bowline_runtime::fs;
@@ -24,6 +29,9 @@ pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
 
 /// The most labels that alerts are grouped by.
 const GROUP_BY_MAX: usize = 20;
+
+/// The longest URL that a file holds, in bytes.
+const URL_BYTES_MAX: u64 = 16 * 1024;
 
 /// The longest of the times of grouping.
 const WAIT_MAX: Duration = Duration::from_hours(24 * 30);
@@ -257,11 +265,24 @@ impl Target {
                 std::env::var(name).map_err(|_| format!("`{self}` is not set: set it where the server starts"))?,
             ),
             Self::At(SecretSource::File(path)) => {
-                Secret::new(fs::read_to_string(path).map_err(|error| format!("`{self}` cannot be read: {error}"))?)
+                Secret::new(read_file(path).map_err(|error| format!("`{self}` cannot be read: {error}"))?)
             }
         };
         bowline_transport::web::Url::parse(text.expose().trim()).ok_or_else(|| format!("`{self}` holds no URL"))
     }
+}
+
+/// The text of a file, as long as a URL may be. What is no file, as a pipe, could be waited for for ever.
+fn read_file(path: &str) -> io::Result<String> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    }
+    let mut text = String::new();
+    fs::File::open(path)?.take(URL_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > URL_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {URL_BYTES_MAX} bytes")));
+    }
+    Ok(text)
 }
 
 impl fmt::Display for Target {
@@ -308,6 +329,18 @@ mod tests {
         let shown = format!("{config:?}");
         assert!(shown.contains("https://chat.test/…") && !shown.contains("T0P"), "{shown}");
         assert!(Config::parse("{}", &|_| Ok(())).is_ok());
+    }
+
+    #[test]
+    fn a_url_in_a_file_is_read_within_bounds() {
+        let dir = bowline_testkit::temp_dir();
+        let url = |name: &str| Target::parse(&format!("file:{}", dir.path().join(name).display())).unwrap().url();
+        std::fs::write(dir.path().join("good"), "https://chat.test/hooks/T0P\n").unwrap();
+        assert_eq!(url("good").unwrap().path(), "/hooks/T0P");
+        std::fs::write(dir.path().join("long"), "x".repeat(20_000)).unwrap();
+        assert!(url("long").unwrap_err().contains("more than"));
+        assert!(url(".").unwrap_err().contains("it is no file"));
+        assert!(Target::parse("file:/dev/zero").unwrap().url().unwrap_err().contains("it is no file"));
     }
 
     #[test]

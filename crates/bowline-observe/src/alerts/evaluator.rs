@@ -90,6 +90,8 @@ struct Shared {
     parts: Parts,
     groups: Mutex<Vec<Arc<Mutex<GroupState>>>>,
     history: Mutex<VecDeque<Transition>>,
+    /// Alerts whose rules are gone, and whose end nobody was told yet.
+    untold: Mutex<ByRule>,
     /// Stops the tasks of the groups; held while they are exchanged.
     running: tokio::sync::Mutex<Option<Drainer>>,
 }
@@ -109,6 +111,7 @@ impl Evaluator {
             parts,
             groups: Mutex::default(),
             history: Mutex::default(),
+            untold: Mutex::default(),
             running: tokio::sync::Mutex::default(),
         };
         let evaluator = Self(Arc::new(shared));
@@ -127,7 +130,7 @@ impl Evaluator {
             let Some(mut before) = running.take() else { return Err(Error::Stopped) };
             before.drain().await;
             let states = std::mem::take(&mut *lock(&evaluator.0.groups));
-            let mut alerts = ByRule::new();
+            let mut alerts = std::mem::take(&mut *lock(&evaluator.0.untold));
             for state in states {
                 lock(&state).give_up(&mut alerts);
             }
@@ -137,7 +140,7 @@ impl Evaluator {
         exchanged.await.unwrap_or(Err(Error::Stopped))
     }
 
-    /// Ends after what is being evaluated now.
+    /// Ends once what was evaluated is kept and told.
     pub(crate) async fn stop(&self) {
         if let Some(mut running) = self.0.running.lock().await.take() {
             running.drain().await;
@@ -183,6 +186,9 @@ impl Evaluator {
                 Err(error) => tracing::warn!(error = %chain(&error), "the end of alerts was not told"),
             }
             if drain.or_drain(time::sleep(TELL_AGAIN_AFTER)).await.is_none() {
+                // Whoever evaluates next tells it.
+                let mut untold = lock(&self.0.untold);
+                over.into_iter().for_each(|(identity, active)| untold.entry(identity).or_default().push(active));
                 return;
             }
         }

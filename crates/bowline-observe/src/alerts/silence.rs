@@ -53,8 +53,7 @@ pub struct Silence {
 }
 
 /// Where a silence stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SilenceState {
     /// It begins later.
     Pending,
@@ -62,6 +61,17 @@ pub enum SilenceState {
     Active,
     /// It is over.
     Expired,
+}
+
+impl SilenceState {
+    /// Its name: `pending`, `active` or `expired`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Expired => "expired",
+        }
+    }
 }
 
 /// All silences, by id.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bowline_model::error::chain;
 use bowline_runtime::{BoxFuture, task};
-use bowline_transport::web::{Bounds, Url};
+use bowline_transport::web::{Bounds, Url, WebError};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde::Serialize;
@@ -93,15 +93,31 @@ async fn post(url: &Url, body: Bytes, timeout: Duration) -> Result<Answer, PostE
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::USER_AGENT, HeaderValue::from_static("bowline"));
     let bounds = Bounds { timeout, bytes_max: ANSWER_BYTES_MAX };
-    let answer = url.request(Method::POST, headers, body, bounds).await;
-    let answer = answer.map_err(|error| PostError { reason: chain(&error), is_certain: error.is_unprocessed() })?;
-    let shown = &answer.body()[..answer.body().len().min(SHOWN_BYTES_MAX)];
+    let answer = match url.request(Method::POST, headers, body, bounds).await {
+        Ok(answer) => answer,
+        // The status decides: whoever says more than is read here has taken it all the same.
+        Err(WebError::Body { status, .. }) => {
+            return Ok(Answer { status: status.as_u16(), retry_after: None, text: String::new() });
+        }
+        Err(error) => return Err(PostError { reason: chain(&error), is_certain: error.is_unprocessed() }),
+    };
     let seconds = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     Ok(Answer {
         status: answer.status().as_u16(),
         retry_after: seconds.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX)),
-        text: String::from_utf8_lossy(shown).trim().to_owned(),
+        text: shown(answer.body(), url.path()),
     })
+}
+
+/// The beginning of what a receiver said, without its path: some servers repeat what they do not know.
+fn shown(said: &[u8], path: &str) -> String {
+    let mut said = String::from_utf8_lossy(said).into_owned();
+    let without_query = path.split('?').next().unwrap_or_default();
+    for secret in [path, without_query].into_iter().filter(|secret| secret.len() > 1) {
+        said = said.replace(secret, "/…");
+    }
+    said.truncate(said.floor_char_boundary(SHOWN_BYTES_MAX));
+    said.trim().to_owned()
 }
 
 /// A notification on the wire.
@@ -192,4 +208,45 @@ fn common(mut all: impl Iterator<Item = BTreeMap<String, String>>) -> BTreeMap<S
         common.retain(|name, value| other.get(name) == Some(value));
     }
     common
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_runtime::net;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// What comes of a notification to `/hooks/SECRET?key=1` that is answered like that.
+    async fn posted(answer: String) -> Answer {
+        let listener = net::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = Url::parse(&format!("http://{}/hooks/SECRET?key=1", listener.local_addr().unwrap())).unwrap();
+        let served = task::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let count = stream.read(&mut request).await.unwrap();
+            assert!(request[..count].starts_with(b"POST /hooks/SECRET?key=1 HTTP/1.1"));
+            stream.write_all(answer.as_bytes()).await.ok();
+        });
+        let answer = post(&url, Bytes::from_static(b"{}"), Duration::from_secs(5)).await.unwrap();
+        served.await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_says_much_has_taken_it_all_the_same() {
+        let long = "x".repeat(2 * ANSWER_BYTES_MAX);
+        let answer = posted(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{long}", long.len())).await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, ""));
+    }
+
+    #[tokio::test]
+    async fn what_a_receiver_repeats_of_its_url_is_not_told() {
+        for said in ["Cannot POST /hooks/SECRET", "no /hooks/SECRET?key=1 here"] {
+            let answer = format!("HTTP/1.1 404 Not Found\r\ncontent-length: {}\r\n\r\n{said}", said.len());
+            let answer = posted(answer).await;
+            assert_eq!(answer.status, 404);
+            assert!(answer.text.contains("/…") && !answer.text.contains("SECRET"), "{}", answer.text);
+        }
+    }
 }

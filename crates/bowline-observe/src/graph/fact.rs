@@ -57,7 +57,8 @@ impl Fact {
         Some(Self {
             trace_id: span.trace_id,
             span_id: span.span_id,
-            parent: span.parent_span_id,
+            // The doors refuse a span that is its own parent; one in the files would wait for itself.
+            parent: span.parent_span_id.filter(|parent| *parent != span.span_id),
             service: tables.services.share(&span.service)?,
             operation,
             kind: span.kind,

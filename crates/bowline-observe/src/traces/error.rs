@@ -23,7 +23,11 @@ pub enum Error {
         dir: PathBuf,
     },
     /// A file was written by another release, in a format that this one does not know.
-    #[error("{} has format version {found} of the trace store, this release reads version {known}", path.display())]
+    #[error(
+        "{} has format version {found} of the trace store, this release reads version {known}: run the release \
+         that wrote it, or move the folder away and begin anew",
+        path.display()
+    )]
     Version {
         /// The file.
         path: PathBuf,

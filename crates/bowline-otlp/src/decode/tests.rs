@@ -252,3 +252,12 @@ proptest! {
         drop(from_json(&bytes));
     }
 }
+
+#[test]
+fn a_list_of_many_short_elements_does_not_become_much_in_memory() {
+    let list = |count: usize| format!("{{\"resourceSpans\":[{}{{}}]}}", "{},".repeat(count - 1));
+    assert!(from_json(list(1000).as_bytes()).is_ok());
+    assert!(from_json(br#"{"resourceSpans":null}"#).is_ok());
+    let error = from_json(list(600_000).as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("more than 524288 elements"), "{error}");
+}

@@ -1,9 +1,9 @@
 //! One connection to a collector, kept between requests.
 
-use std::{io, io::Write as _, sync::Arc, time::Duration};
+use std::{io, io::Write as _, time::Duration};
 
 use bowline_runtime::{net::TcpStream, task};
-use bowline_transport::BoxError;
+use bowline_transport::{BoxError, web::system_connector};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
@@ -11,10 +11,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName},
-};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use super::Endpoint;
 
@@ -126,20 +123,6 @@ impl Connection {
         self.open = Some((client, task::Guarded::new(driver)));
         Ok(())
     }
-}
-
-/// A connector that trusts the system's roots (or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name).
-async fn system_connector() -> io::Result<TlsConnector> {
-    let loaded = task::spawn_blocking(rustls_native_certs::load_native_certs).await.map_err(io::Error::other)?;
-    let mut roots = RootCertStore::empty();
-    let (added, _unusable) = roots.add_parsable_certificates(loaded.certs);
-    if added == 0 {
-        return Err(io::Error::other("the system has no certificates to trust"));
-    }
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?;
-    Ok(TlsConnector::from(Arc::new(builder.with_root_certificates(roots).with_no_client_auth())))
 }
 
 pub(super) fn gzip(plain: &[u8]) -> Bytes {

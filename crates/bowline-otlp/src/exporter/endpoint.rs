@@ -9,7 +9,7 @@ use http::Uri;
 const PATH: &str = "/v1/traces";
 
 /// The address of a collector: `http://host:4318`, or `https://`, with or without a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     pub(super) is_tls: bool,
     pub(super) host: String,
@@ -71,6 +71,12 @@ impl fmt::Display for Endpoint {
     }
 }
 
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,7 +88,8 @@ mod tests {
             ("https://collector.example/", "https://collector.example/v1/traces"),
             ("https://[::1]:1/otlp/v1/traces?key=secret", "https://[::1]:1/otlp/v1/traces"),
         ] {
-            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), shown);
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!((endpoint.to_string(), format!("{endpoint:?}")), (shown.to_owned(), shown.to_owned()));
         }
         for bad in ["", "collector:4318", "grpc://collector", "/v1/traces", "http://me:secret@collector"] {
             assert_eq!(bad.parse::<Endpoint>(), Err(InvalidEndpoint), "{bad}");

@@ -11,6 +11,8 @@ use bowline_provider_remote::wire::{HealthProbe, HealthState, HealthTransition};
 use bowline_store::{Entry, Txn};
 use serde::{Deserialize, Serialize};
 
+use super::recorder::MOVED;
+
 /// Changes kept of each service.
 pub(super) const OF_SERVICE_MAX: usize = 100;
 
@@ -119,6 +121,13 @@ impl Log {
 
     /// Takes in what was seen, unless it is known already; what the store is to keep is added to the changes.
     pub(super) fn see(&mut self, seen: Seen, changes: &mut Changes) {
+        if let Some(left) = self.left(&seen) {
+            if seen.health == HealthState::Gone {
+                // It went from where it is no longer.
+                return;
+            }
+            self.see(left, changes);
+        }
         let Seen { at_unix_ms, instance, service, health, why, probe } = seen;
         let before = self.now.get(&instance);
         let from = before.map_or(HealthState::Unknown, |now| now.health);
@@ -139,6 +148,15 @@ impl Log {
         changes.put(past_key(self.next), &transition);
         self.keep(self.next, transition);
         self.prune(changes);
+    }
+
+    /// That an instance has left the service it was of, where it is another's now and nobody saw it go: while this
+    /// process was down, or the registry's history was lost.
+    fn left(&self, seen: &Seen) -> Option<Seen> {
+        let before = self.now.get(&seen.instance).filter(|before| before.service != seen.service)?;
+        let (instance, service) = (seen.instance.clone(), before.service.clone());
+        let why = Some(MOVED.to_owned());
+        Some(Seen { at_unix_ms: seen.at_unix_ms, instance, service, health: HealthState::Gone, why, probe: None })
     }
 
     /// Forgets the oldest of what is too much, after one more came.

@@ -20,8 +20,8 @@ use super::{
     probes::{Probes, Reason},
 };
 
-/// Changes recorded at once: each takes three operations of a transaction at most.
-const BATCH_MAX: usize = 32;
+/// Changes recorded at once: each takes five operations of a transaction at most, where an instance moved.
+const BATCH_MAX: usize = 25;
 /// The wait after the registry could not be followed.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The longest that a question waits for the registry to be read once.

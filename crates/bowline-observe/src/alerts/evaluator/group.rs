@@ -81,7 +81,7 @@ impl GroupState {
         for rule in &mut self.rules {
             let actives = std::mem::take(&mut rule.alerts);
             if !actives.is_empty() {
-                alerts.insert(rule.identity.clone(), actives.into_values().collect());
+                alerts.entry(rule.identity.clone()).or_default().extend(actives.into_values());
             }
         }
     }
@@ -203,16 +203,21 @@ impl Evaluator {
                 self.0.parts.metrics.ticks_missed.add(missed.unsigned_abs());
             }
             at_ms += missed * interval;
-            self.evaluate(&state, &group, at_ms).await;
+            if self.evaluate(&state, &group, at_ms, &mut drain).await.is_none() {
+                return;
+            }
             at_ms += interval;
         }
     }
 
-    async fn evaluate(&self, state: &Mutex<GroupState>, group: &Group, at_ms: i64) {
+    /// Evaluates each rule; none: the drain began. What an expression answers then is no longer waited for, as that
+    /// may take 30 s for each rule.
+    async fn evaluate(&self, state: &Mutex<GroupState>, group: &Group, at_ms: i64, drain: &mut Drain) -> Option<()> {
         let began = time::now();
         for (index, rule) in group.rules.iter().enumerate() {
             let began = time::now();
-            let answer = time::timeout(EVALUATION_MAX, self.0.parts.evaluate.instant(rule.expr(), at_ms)).await;
+            let answer = time::timeout(EVALUATION_MAX, self.0.parts.evaluate.instant(rule.expr(), at_ms));
+            let answer = drain.or_drain(answer).await?;
             let answer = answer.unwrap_or_else(|_| Err(format!("there was no answer in {EVALUATION_MAX:?}")));
             let result = match (rule, answer) {
                 (_, Err(error)) => Err(error),
@@ -231,6 +236,7 @@ impl Evaluator {
         }
         lock(state).evaluated = Some(Evaluated { at_ms, took: time::now() - began });
         self.count();
+        Some(())
     }
 
     async fn raise(

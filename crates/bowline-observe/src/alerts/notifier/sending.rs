@@ -77,7 +77,9 @@ fn judge(answer: Result<Answer, PostError>) -> Verdict {
         Ok(Answer { status, retry_after, text }) => {
             let said = if text.is_empty() { String::new() } else { format!(": {text}") };
             let is_final = !matches!(status, 408 | 425 | 429 | 500..);
-            Verdict::Failed { reason: format!("it answered {status}{said}"), is_certain: true, retry_after, is_final }
+            // Who failed while it worked, or a proxy that lost the answer, may have told people.
+            let is_certain = status < 500 || status == 503;
+            Verdict::Failed { reason: format!("it answered {status}{said}"), is_certain, retry_after, is_final }
         }
         Err(PostError { reason, is_certain }) => {
             Verdict::Failed { reason, is_certain, retry_after: None, is_final: false }

@@ -138,6 +138,11 @@ impl World {
         lock(&self.script).extend(acts);
     }
 
+    /// The receiver is well from now on.
+    pub(super) fn forget_script(&self) {
+        lock(&self.script).clear();
+    }
+
     pub(super) fn step_clock(&self, by_ms: i64) {
         self.offset_ms.fetch_add(by_ms, Relaxed);
     }

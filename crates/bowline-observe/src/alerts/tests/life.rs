@@ -144,6 +144,26 @@ async fn rules_that_are_the_same_go_on_and_those_that_are_gone_are_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_of_a_removed_rule_is_told_also_after_the_next_change() {
+    const NONE: &str = r#"{"group_interval": "5s", "receivers": [{"name": "hook", "webhook": "http://hook.test/x"}]}"#;
+    let world = World::new();
+    let running = world.start(CONFIG).await;
+    world.answer("down", &["payment"]);
+    seconds(20).await;
+    world.store.set_failing(true);
+    // The notifier hears it, but nobody knows whether it survives.
+    assert!(running.alerts.set(parse(NONE)).await.is_ok());
+    seconds(1).await;
+    running.alerts.set(parse(NONE)).await.ok();
+    seconds(1).await;
+    world.store.set_failing(false);
+    seconds(60).await;
+    assert_eq!(world.told(), ["+payment", "-payment"]);
+    assert_eq!((world.store.keys("active/"), world.store.keys("deliveries/")), (0, 0), "nothing is left of it");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_clock_that_goes_back_neither_fires_early_nor_never() {
     let world = World::new();
     let running = world.start(CONFIG).await;
@@ -196,6 +216,22 @@ async fn a_tick_that_is_missed_is_counted_and_left_out() {
     }
     // Two rules of 8 s in a group of 5 s: each third tick is kept.
     assert!(world.metric("bowline_rule_evaluations_total{outcome=\"ok\"} 4"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn neither_an_end_nor_other_rules_wait_for_a_slow_expression() {
+    let world = World::new();
+    world.answer("down", &["payment"]);
+    let running = world.start(CONFIG).await;
+    seconds(20).await;
+    world.delay(Duration::from_secs(25));
+    seconds(10).await;
+    let began = time::now();
+    running.alerts.set(parse(CONFIG)).await.unwrap();
+    assert_eq!(running.alerts.alerts()[0].state, "firing", "alerts go on");
+    seconds(10).await;
+    running.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

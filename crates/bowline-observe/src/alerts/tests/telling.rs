@@ -169,6 +169,21 @@ async fn what_cannot_be_sent_is_said_and_sent_with_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_is_told_of_what_may_have_arrived() {
+    let world = World::new();
+    let running = world.start(CONFIG).await;
+    world.script(&[Act::Status(504); 64]);
+    world.answer("down", &["a"]);
+    seconds(50).await;
+    world.answer("down", &[]);
+    seconds(15).await;
+    world.forget_script();
+    seconds(120).await;
+    assert_eq!(world.told().last().map(String::as_str), Some("-a"));
+    assert_eq!(running.decisions().last().map(String::as_str), Some("sent again"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_killed_while_it_sent_sends_again_and_says_so() {
     let world = World::new();
     let _old = world.start(CONFIG).await;

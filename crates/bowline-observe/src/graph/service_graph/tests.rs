@@ -215,3 +215,11 @@ async fn a_clock_that_is_ahead_counts_for_now() {
     graph.observe(&[ahead]);
     assert_eq!(node(&graph.snapshot(WINDOW_MIN), "order").figures.count, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_span_that_is_its_own_parent_counts_and_harms_nobody() {
+    let (graph, _) = graph(|_| ());
+    graph.observe(&[span(1, 2, 2, "order", SpanKind::Server, 5)]);
+    let snapshot = graph.snapshot(WINDOW_MIN);
+    assert_eq!((node(&snapshot, "order").figures.count, snapshot.edges.len()), (1, 0));
+}

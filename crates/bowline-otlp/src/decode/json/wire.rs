@@ -60,6 +60,9 @@ message!(#[expect(clippy::struct_field_names, reason = "so the protocol has them
 });
 message!(Values { values: List<'a> });
 
+/// The most elements of one list: each takes 16 bytes before it is read, however short its text is.
+const ELEMENTS_MAX: usize = 512 * 1024;
+
 /// The elements of a list, not yet read.
 #[derive(Default)]
 pub(super) struct List<'a>(pub(super) Vec<&'a RawValue>);
@@ -95,7 +98,7 @@ fn out_of_range() -> Malformed {
 
 impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Option::deserialize(deserializer)?.unwrap_or_default()))
+        deserializer.deserialize_option(ListVisitor).map(Self)
     }
 }
 
@@ -114,6 +117,35 @@ impl<'de> Deserialize<'de> for Integer {
 impl<'de> Deserialize<'de> for Double {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(DoubleVisitor).map(Self)
+    }
+}
+
+struct ListVisitor;
+
+impl<'de> de::Visitor<'de> for ListVisitor {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = list.next_element()? {
+            if elements.len() == ELEMENTS_MAX {
+                return Err(de::Error::custom(format!("a list has more than {ELEMENTS_MAX} elements")));
+            }
+            elements.push(element);
+        }
+        Ok(elements)
     }
 }
 

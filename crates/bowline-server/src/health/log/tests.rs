@@ -88,6 +88,25 @@ fn a_restart_knows_how_instances_are_and_since_when() {
 }
 
 #[test]
+fn an_instance_that_moved_while_nobody_looked_leaves_the_service_it_was_of() {
+    let (mut log, mut kept, mut changes) = (Log::default(), Kept::default(), Changes::default());
+    log.see(seen(100, "order-1", HealthState::Healthy), &mut changes);
+    kept.take(changes);
+    let (mut log, mut changes) = (kept.restored(), Changes::default());
+    let moved = Seen { service: service("user"), ..seen(350, "order-1", HealthState::Healthy) };
+    log.see(moved, &mut changes);
+    assert!(changes.0.len() <= 5, "as many as a batch counts on");
+    log.see(seen(360, "order-1", HealthState::Gone), &mut changes);
+    kept.take(changes);
+    let counts = Counts { healthy: 1, unhealthy: 0, draining: 0 };
+    for log in [&log, &kept.restored()] {
+        assert_eq!(log.counts(), BTreeMap::from([(service("user"), counts)]));
+        assert_eq!(told(log, "order")[0], "order-1 healthy>gone after 250");
+        assert_eq!(told(log, "user"), ["order-1 unknown>healthy"]);
+    }
+}
+
+#[test]
 fn a_service_keeps_its_last_changes_and_no_other_s_are_forgotten_for_them() {
     let (mut log, mut kept) = (Log::default(), Kept::default());
     let mut see = |at, instance, health| {
