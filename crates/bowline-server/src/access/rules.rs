@@ -147,8 +147,8 @@ mod tests {
         for (method, path, demand) in RULES {
             match method {
                 "GET" => {}
-                // It is a question with a body.
-                _ if path == "/v1/explain" => assert_eq!(demand, VIEWER),
+                // They are questions with a body.
+                _ if path == "/v1/explain" || path.starts_with("/api/v1/") => assert_eq!(demand, VIEWER),
                 _ if path == CERTIFICATES => assert_eq!(demand, OPEN),
                 _ => assert!(demand.least >= Some(Role::Editor), "{method} {path}"),
             }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Fixture, registration};
 
 /// The operations of the API.
-const OPERATIONS: [(&str, &str); 35] = [
+const OPERATIONS: [(&str, &str); 59] = [
     ("GET", "/livez"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
@@ -43,6 +43,30 @@ const OPERATIONS: [(&str, &str); 35] = [
     ("GET", "/v1/traces"),
     ("GET", "/v1/traces/{id}"),
     ("GET", "/v1/service-graph"),
+    ("GET", "/v1/health"),
+    ("GET", "/v1/health/{service}"),
+    ("GET", "/v1/alerts/history"),
+    ("GET", "/v1/alerts/notifications"),
+    ("GET", "/v1/alerts/silences"),
+    ("POST", "/v1/alerts/silences"),
+    ("DELETE", "/v1/alerts/silences/{id}"),
+    ("POST", "/v1/alerts/receivers/{name}/test"),
+    ("GET", "/api/v1/query"),
+    ("POST", "/api/v1/query"),
+    ("GET", "/api/v1/query_range"),
+    ("POST", "/api/v1/query_range"),
+    ("GET", "/api/v1/query_exemplars"),
+    ("POST", "/api/v1/query_exemplars"),
+    ("GET", "/api/v1/series"),
+    ("POST", "/api/v1/series"),
+    ("GET", "/api/v1/labels"),
+    ("POST", "/api/v1/labels"),
+    ("GET", "/api/v1/label/{name}/values"),
+    ("GET", "/api/v1/metadata"),
+    ("GET", "/api/v1/targets"),
+    ("GET", "/api/v1/rules"),
+    ("GET", "/api/v1/alerts"),
+    ("GET", "/api/v1/status/buildinfo"),
 ];
 
 const METHODS: [&str; 5] = ["GET", "PUT", "POST", "DELETE", "PATCH"];
@@ -71,7 +95,7 @@ async fn the_document_tells_every_route_and_no_other() {
     let paths: BTreeSet<&str> = documented.iter().map(|(_, path)| &**path).collect();
     for path in paths {
         for method in METHODS {
-            let parts = ["{id}", "{namespace}", "{name}", "{instance}"];
+            let parts = ["{id}", "{namespace}", "{name}", "{instance}", "{service}"];
             let target = parts.iter().fold(path.to_owned(), |target, part| target.replace(part, "%20"));
             let answer = fixture.ask(method, &target, "").await;
             if documented.contains(&(method.to_owned(), path.to_owned())) {

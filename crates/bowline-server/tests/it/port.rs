@@ -161,7 +161,7 @@ async fn a_watch_that_cannot_be_complete_is_refused() {
         registry.register(instance("order-1"), None).await.unwrap();
         let now = registry.discover(&Query::default()).await.unwrap();
         let refusal = async |query: Query, from| registry.watch(&query, from).await.err().unwrap();
-        let future = refusal(Query::default(), now.revision + 1).await;
+        let future = refusal(Query::default(), now.revision + 1000).await;
         assert!(matches!(future, Error::OtherHistory), "{name}: {future:?}");
         let HistoryId(own) = now.history.unwrap();
         let foreign = Query { history: Some(HistoryId(own ^ 1)), ..Query::default() };

@@ -44,7 +44,9 @@ async fn a_watch_says_first_where_it_begins() {
     let revision = fixture.register("order-1").await;
     let list = fixture.get("/v1/instances").await.json();
     let begin = fixture.watch("").await.ok().unwrap().begin;
-    assert_eq!(begin, json!({"type": "bookmark", "revision": revision, "history": list["history"]}));
+    assert_eq!((&begin["type"], &begin["history"]), (&json!("bookmark"), &list["history"]));
+    // Others write into the store, too: what is kept of the instance's health.
+    assert!(begin["revision"].as_u64() >= Some(revision), "{begin}");
     let begin = fixture.watch("&from=0").await.ok().unwrap().begin;
     assert_eq!((&begin["revision"], &begin["history"]), (&json!(0), &list["history"]));
 
@@ -90,7 +92,7 @@ async fn a_revision_that_cannot_be_watched_from_is_gone() {
     let fixture = Fixture::start().await;
     let revision = fixture.register("order-1").await;
     let refused = async |query: String| fixture.watch(&query).await.err().unwrap().problem(410, "out_of_range");
-    refused(format!("&from={}", revision + 1)).await;
+    refused(format!("&from={}", revision + 1000)).await;
     refused(format!("&from={}", u64::MAX)).await;
     refused(format!("&from={revision}&history=00000000000000aa")).await;
     for history in ["xyz", "", "+123456789abcdef", "00000000000000aa0"] {
