@@ -99,7 +99,9 @@ async fn the_document_tells_every_route_and_no_other() {
             let target = parts.iter().fold(path.to_owned(), |target, part| target.replace(part, "%20"));
             let answer = fixture.ask(method, &target, "").await;
             if documented.contains(&(method.to_owned(), path.to_owned())) {
-                assert!(![404, 405].contains(&answer.status), "{method} {path} is documented: {answer:?}");
+                // What was asked for may not be there; the path is.
+                let is_nowhere = answer.status == 404 && format!("{answer:?}").contains("nothing at");
+                assert!(answer.status != 405 && !is_nowhere, "{method} {path} is documented: {answer:?}");
             } else {
                 let detail = answer.problem(405, "method_not_allowed");
                 assert_eq!(detail, format!("{method} is not for {target}"));
