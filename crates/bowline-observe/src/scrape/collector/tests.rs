@@ -103,6 +103,12 @@ fn target(instance: &str) -> Target {
     Target::process("j", instance)
 }
 
+/// The same target at another address.
+fn moved(instance: &str) -> Target {
+    let endpoint = bowline_transport::Endpoint::http1(std::net::SocketAddr::from(([127, 0, 0, 1], 9)));
+    Target { place: Place::Http { endpoint, host: None, path: "/m".to_owned() }, ..target(instance) }
+}
+
 fn series(name: &str, instance: &str) -> String {
     format!("{name}{{instance={instance:?}, job=\"j\"}}")
 }
@@ -178,18 +184,23 @@ async fn a_target_that_leaves_has_its_series_ended() {
 async fn an_address_may_change_without_an_end() {
     let bench = Bench::start(vec![target("1")]);
     bench.collector.collect().await.unwrap();
-    let moved = Target {
-        place: Place::Http {
-            endpoint: bowline_transport::Endpoint::http1(std::net::SocketAddr::from(([127, 0, 0, 1], 9))),
-            host: None,
-            path: "/m".to_owned(),
-        },
-        ..target("1")
-    };
-    bench.list.send_replace(Arc::from([moved]));
+    bench.list.send_replace(Arc::from([moved("1")]));
     time::sleep(Duration::from_secs(11)).await;
     assert_eq!(bench.status("1").url, "http://127.0.0.1:9/m");
     assert!(bench.sink.values(&series("up", "1")).iter().all(|value| value == "1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_changes_while_the_target_is_asked_counts_the_next_time() {
+    let bench = Bench::start(vec![target("1")]);
+    bench.script.answer("1", Answer::Hangs);
+    eventually(Duration::from_secs(6), || bench.script.asked("1").len() == 1).await;
+    bench.list.send_replace(Arc::from([moved("1")]));
+    time::sleep(Duration::from_secs(1)).await;
+    bench.script.answer("1", Answer::Page("a 1\n"));
+    time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(bench.status("1").url, "http://127.0.0.1:9/m");
+    assert_eq!(bench.sink.values(&series("up", "1")).last().unwrap(), "1");
 }
 
 #[tokio::test(start_paused = true)]
