@@ -89,7 +89,9 @@ impl Rounds {
                 permit = shared.permits.acquire() => permit,
             };
             let Ok(permit) = permit else { break false };
-            match self.scrape(at_ms).await {
+            // Who had to wait for others is asked now: samples have the time at which they were measured.
+            let now = (shared.clock)();
+            match self.scrape(if (now - at_ms).abs() <= JITTER_MAX_MS { at_ms } else { now }).await {
                 Wake::Due(_) => drop(permit),
                 Wake::Leave => break true,
                 Wake::End => break false,

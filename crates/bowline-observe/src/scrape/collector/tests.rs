@@ -253,6 +253,22 @@ async fn so_many_are_asked_at_once_and_the_others_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_had_to_wait_has_the_time_at_which_it_was_asked() {
+    let targets: Vec<_> = (0..5).map(|number| target(&number.to_string())).collect();
+    let settings = Settings { concurrency_max: 1, timeout: Duration::from_millis(200), ..Settings::default() };
+    let bench = Bench::start_with(targets, &settings);
+    for number in 0..5 {
+        bench.script.answer(&number.to_string(), Answer::Hangs);
+    }
+    bench.collector.collect().await.unwrap();
+    for number in 0..5 {
+        let instance = number.to_string();
+        let times: Vec<_> = bench.sink.samples(&series("up", &instance)).into_iter().map(|(at, _)| at).collect();
+        assert_eq!(times, bench.script.asked(&instance), "{instance}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn stopping_ends_no_series() {
     let bench = Bench::start(vec![target("1")]);
     assert_eq!(bench.collector.collect().await.unwrap(), Collected { up: 1, down: 0, samples: 1 });
