@@ -37,6 +37,8 @@ use crate::collect::{CollectSettings, Collecting, Dial};
 
 /// How many queries of people are evaluated at once, and how many of rules; others wait, within their time.
 const QUERIES_MAX: usize = 4;
+/// How long the directory of names may take at the start.
+const RESOLVE_MAX: Duration = Duration::from_secs(5);
 /// As whom the node says what it makes of documents, and as whom it is scraped.
 const OWN_NAME: &str = "bowline";
 
@@ -120,8 +122,11 @@ impl Monitor {
         let interval = self.settings.policy.every;
         let scrape = scrape::Settings { interval, metrics: self.metrics.clone(), ..scrape::Settings::default() };
         let mut fixed = vec![Target::process(OWN_NAME, OWN_NAME)];
-        for target in &self.settings.policy.targets {
-            fixed.extend(fixed_target(target).await);
+        let targets = self.settings.policy.targets.iter().cloned();
+        // All at once: a directory of names that does not answer holds up the start only once.
+        let found: Vec<_> = targets.map(|target| task::spawn(fixed_target(target))).collect();
+        for target in found {
+            fixed.extend(target.await.ok().flatten());
         }
         let declared = self.services.clone();
         let settings = CollectSettings { scrape, pool: SharedPool::new(pool), dial, fixed, declared };
@@ -147,11 +152,12 @@ pub(crate) enum OpenError {
 }
 
 /// What the file names, found in the directory of names once; who moves is found at the next start.
-async fn fixed_target(target: &StaticTarget) -> Option<Target> {
+async fn fixed_target(target: StaticTarget) -> Option<Target> {
     let StaticTarget { job, address, path, labels } = target;
     let name = address.clone();
-    let found = task::spawn_blocking(move || name.to_socket_addrs().ok()?.next()).await;
-    let Some(addr) = found.ok().flatten() else {
+    let found = task::spawn_blocking(move || name.to_socket_addrs().ok()?.next());
+    let found = time::timeout(RESOLVE_MAX, found).await;
+    let Some(addr) = found.ok().and_then(Result::ok).flatten() else {
         tracing::warn!(
             job,
             address,
@@ -161,7 +167,7 @@ async fn fixed_target(target: &StaticTarget) -> Option<Target> {
     };
     let endpoint = Endpoint { address: addr.into(), protocol: Protocol::Http1, tls: None };
     let labels = Labels::new(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    Some(Target { labels, ..Target::http(job, address, endpoint, path) })
+    Some(Target { labels, ..Target::http(&job, &address, endpoint, &path) })
 }
 
 // === alerts ===
