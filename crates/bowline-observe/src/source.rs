@@ -81,6 +81,12 @@ pub enum SourceError {
         /// How many were allowed.
         samples_max: usize,
     },
+    /// So many series are not listed.
+    #[error("more than {series_max} series would have to be listed: narrow the matchers or the time")]
+    TooManySeries {
+        /// How many are.
+        series_max: usize,
+    },
     /// The store was closed.
     #[error("the series store is closed")]
     Closed,

@@ -27,7 +27,7 @@ use bowline_runtime::{
     drain::{self, Drainer},
     metric,
     task::{self, Guarded},
-    time::Duration,
+    time::{self, Duration},
 };
 use bowline_store::Store;
 use bowline_transport::{Endpoint, PoolSettings, SharedPool};
@@ -35,8 +35,10 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::collect::{CollectSettings, Collecting, Dial};
 
-/// How many queries are evaluated at once; others wait for them.
+/// How many queries of people are evaluated at once, and how many of rules; others wait, within their time.
 const QUERIES_MAX: usize = 4;
+/// How long the directory of names may take at the start.
+const RESOLVE_MAX: Duration = Duration::from_secs(5);
 /// As whom the node says what it makes of documents, and as whom it is scraped.
 const OWN_NAME: &str = "bowline";
 
@@ -94,8 +96,10 @@ impl Monitor {
         let opened = task::spawn_blocking(move || SeriesStore::open(store_settings)).await;
         let series = opened.unwrap_or(Err(series::Error::Closed)).map_err(OpenError::Series)?;
         let engine = Engine { subquery_step: settings.policy.every, ..Engine::default() };
-        let queries = Queries::new(series.clone(), engine);
-        let mut told = alerts::Settings::new(store, Arc::new(queries.clone()), Arc::new(series.clone()));
+        let queries = Queries::new(series.clone(), engine.clone());
+        // With places of their own: rules do not wait for what people ask.
+        let rules = Queries::new(series.clone(), engine);
+        let mut told = alerts::Settings::new(store, Arc::new(rules), Arc::new(series.clone()));
         told.interval = settings.policy.every;
         // What is read then was scraped after the start.
         told.settle = 2 * settings.policy.every;
@@ -118,8 +122,11 @@ impl Monitor {
         let interval = self.settings.policy.every;
         let scrape = scrape::Settings { interval, metrics: self.metrics.clone(), ..scrape::Settings::default() };
         let mut fixed = vec![Target::process(OWN_NAME, OWN_NAME)];
-        for target in &self.settings.policy.targets {
-            fixed.extend(fixed_target(target).await);
+        let targets = self.settings.policy.targets.iter().cloned();
+        // All at once: a directory of names that does not answer holds up the start only once.
+        let found: Vec<_> = targets.map(|target| task::spawn(fixed_target(target))).collect();
+        for target in found {
+            fixed.extend(target.await.ok().flatten());
         }
         let declared = self.services.clone();
         let settings = CollectSettings { scrape, pool: SharedPool::new(pool), dial, fixed, declared };
@@ -146,11 +153,12 @@ pub(crate) enum OpenError {
 }
 
 /// What the file names, found in the directory of names once; who moves is found at the next start.
-async fn fixed_target(target: &StaticTarget) -> Option<Target> {
+async fn fixed_target(target: StaticTarget) -> Option<Target> {
     let StaticTarget { job, address, path, labels } = target;
     let name = address.clone();
-    let found = task::spawn_blocking(move || name.to_socket_addrs().ok()?.next()).await;
-    let Some(addr) = found.ok().flatten() else {
+    let found = task::spawn_blocking(move || name.to_socket_addrs().ok()?.next());
+    let found = time::timeout(RESOLVE_MAX, found).await;
+    let Some(addr) = found.ok().and_then(Result::ok).flatten() else {
         tracing::warn!(
             job,
             address,
@@ -160,7 +168,7 @@ async fn fixed_target(target: &StaticTarget) -> Option<Target> {
     };
     let endpoint = Endpoint { address: addr.into(), protocol: Protocol::Http1, tls: None };
     let labels = Labels::new(labels.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    Some(Target { labels, ..Target::http(job, address, endpoint, path) })
+    Some(Target { labels, ..Target::http(&job, &address, endpoint, &path) })
 }
 
 // === alerts ===
@@ -233,6 +241,15 @@ impl Queries {
         Self { series, engine, places: Arc::new(Semaphore::new(QUERIES_MAX)) }
     }
 
+    /// The expression that a text is, read on a thread that may block: regular expressions take a while.
+    pub(crate) async fn parse(text: String) -> Result<Expr, promql::ParseError> {
+        let read = task::spawn_blocking(move || promql::parse(&text)).await;
+        read.unwrap_or_else(|_| {
+            let position = promql::Position { line: 1, column: 1 };
+            Err(promql::ParseError { position, message: "the expression could not be read".to_owned() })
+        })
+    }
+
     /// The value of an expression at one time.
     ///
     /// # Cancel safety
@@ -270,17 +287,40 @@ impl Queries {
         self.evaluate(None, read).await
     }
 
+    /// The names of the labels of such series; without matchers of all, roughly in that time.
+    pub(crate) async fn label_names(
+        &self,
+        matchers: Vec<Vec<Matcher>>,
+        (from_ms, to_ms): (i64, i64),
+    ) -> Result<Vec<String>, promql::Error> {
+        let read = move |_: &Engine, series: &SeriesStore| Ok(series.label_names(&matchers, from_ms, to_ms)?);
+        self.evaluate(None, read).await
+    }
+
+    /// The values that a label of such series has; without matchers of all, roughly in that time.
+    pub(crate) async fn label_values(
+        &self,
+        label: String,
+        matchers: Vec<Vec<Matcher>>,
+        (from_ms, to_ms): (i64, i64),
+    ) -> Result<Vec<String>, promql::Error> {
+        let read = move |_: &Engine, series: &SeriesStore| Ok(series.label_values(&label, &matchers, from_ms, to_ms)?);
+        self.evaluate(None, read).await
+    }
+
     async fn evaluate<T: Send + 'static>(
         &self,
         timeout: Option<Duration>,
         evaluate: impl FnOnce(&Engine, &SeriesStore) -> Result<T, promql::Error> + Send + 'static,
     ) -> Result<T, promql::Error> {
         let closed = || promql::Error::from(SourceError::Closed);
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| closed())?;
-        let mut engine = Engine { cancel: Cancel::default(), ..self.engine.clone() };
-        if let Some(timeout) = timeout {
-            engine.timeout = engine.timeout.min(timeout);
-        }
+        let timeout = timeout.map_or(self.engine.timeout, |timeout| timeout.min(self.engine.timeout));
+        let begun = time::now();
+        let place = time::timeout(timeout, Arc::clone(&self.places).acquire_owned()).await;
+        let place = place.map_err(|_| promql::Error::Timeout)?.map_err(|_| closed())?;
+        // What was waited counts.
+        let timeout = timeout.saturating_sub(begun.elapsed());
+        let engine = Engine { cancel: Cancel::default(), timeout, ..self.engine.clone() };
         let _cancel = CancelOnDrop(engine.cancel.clone());
         let series = self.series.clone();
         let evaluating = task::spawn_blocking(move || {
@@ -304,7 +344,7 @@ impl Drop for CancelOnDrop {
 impl Evaluate for Queries {
     fn instant<'a>(&'a self, expr: &'a str, at_ms: i64) -> BoxFuture<'a, Result<Vec<(Labels, f64)>, String>> {
         Box::pin(async move {
-            let expr = promql::parse(expr).map_err(|error| error.to_string())?;
+            let expr = Self::parse(expr.to_owned()).await.map_err(|error| error.to_string())?;
             match Self::instant(self, expr, at_ms, None).await.map_err(|error| chain(&error))? {
                 Value::Scalar(sample) => Ok(vec![(Labels::default(), sample.value)]),
                 Value::Vector(vector) => {

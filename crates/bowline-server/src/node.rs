@@ -273,8 +273,10 @@ impl Node {
         for server in std::mem::take(&mut self.servers) {
             let _ended = server.await;
         }
-        // Nobody asks any more: with the last holder, scraping ends.
-        drop(self.collector);
+        // Nobody asks any more.
+        if let Some(collecting) = Arc::into_inner(self.collector).and_then(OnceLock::into_inner) {
+            collecting.stop().await;
+        }
         self.monitor.stop().await;
         self.recorder.end().await;
         if let Err(error) = self.traces.flush().await {

@@ -6,19 +6,17 @@
 mod answer;
 mod params;
 
-use std::collections::BTreeSet;
-
 use axum::{Json, extract::State, response::IntoResponse};
 use bowline_observe::{
     alerts::rfc3339,
-    labels::{Labels, Matcher},
-    promql::{self, Expr},
+    labels::{Matcher, Test},
+    promql::{self, Expr, REGEXES_MAX},
     scrape::{Description, MetricsCollector as _, TargetStatus},
 };
-use bowline_runtime::time;
+use bowline_runtime::{task, time};
 use serde_json::{Value, json};
 
-use crate::api::Shared;
+use crate::{api::Shared, monitor::Queries};
 use answer::{Failure, Metric, Result, limited};
 use params::Params;
 
@@ -32,11 +30,11 @@ const SPEAKS: &str = "3.0.0";
     params(("query" = String, Query, description = "PromQL"), ("time" = Option<String>, Query, description = "seconds since 1970, or RFC 3339; now"), ("timeout" = Option<String>, Query), ("limit" = Option<usize>, Query)),
     responses((status = 200, description = "as Prometheus answers"), (status = 400, description = "`bad_data`"), (status = 422, description = "`execution`"), (status = 503, description = "`timeout`")))]
 pub(crate) async fn query(State(shared): State<Shared>, params: Params) -> Result<impl IntoResponse> {
-    let expr = expr(&params)?;
+    let expr = expr(&params).await?;
     let at_ms = params.time("time")?.unwrap_or_else(now_ms);
     let limit = params.count("limit")?;
     let value = shared.queries.instant(expr, at_ms, params.duration("timeout")?).await?;
-    Ok(answer::value(value, limit))
+    answer::value(value, limit).await
 }
 
 /// The values of an expression over a time: `query`, `start`, `end`, `step`, `timeout`, `limit`.
@@ -44,13 +42,13 @@ pub(crate) async fn query(State(shared): State<Shared>, params: Params) -> Resul
     params(("query" = String, Query, description = "PromQL"), ("start" = String, Query), ("end" = String, Query), ("step" = String, Query, description = "seconds, or a duration: `15s`"), ("timeout" = Option<String>, Query), ("limit" = Option<usize>, Query)),
     responses((status = 200, description = "as Prometheus answers"), (status = 400, description = "`bad_data`"), (status = 422, description = "`execution`"), (status = 503, description = "`timeout`")))]
 pub(crate) async fn query_range(State(shared): State<Shared>, params: Params) -> Result<impl IntoResponse> {
-    let expr = expr(&params)?;
+    let expr = expr(&params).await?;
     let range = (params.need_time("start")?, params.need_time("end")?);
     let step = params.need_duration("step")?;
     let limit = params.count("limit")?;
     let step_ms = i64::try_from(step.as_millis()).unwrap_or(i64::MAX);
     let series = shared.queries.range(expr, range, step_ms, params.duration("timeout")?).await?;
-    Ok(answer::value(promql::Value::Matrix(series), limit))
+    answer::value(promql::Value::Matrix(series), limit).await
 }
 
 /// The labels of the series that pass one of `match[]`: `start`, `end`, `limit`.
@@ -58,7 +56,7 @@ pub(crate) async fn query_range(State(shared): State<Shared>, params: Params) ->
     params(("match[]" = Vec<String>, Query), ("start" = Option<String>, Query), ("end" = Option<String>, Query), ("limit" = Option<usize>, Query)),
     responses((status = 200, description = "as Prometheus answers"), (status = 400, description = "`bad_data`")))]
 pub(crate) async fn series(State(shared): State<Shared>, params: Params) -> Result<impl IntoResponse> {
-    let matchers = matchers(&params)?;
+    let matchers = matchers(&params).await?;
     if matchers.is_empty() {
         return Err(Failure::bad_data("no match[] parameter provided"));
     }
@@ -72,8 +70,8 @@ pub(crate) async fn series(State(shared): State<Shared>, params: Params) -> Resu
     params(("match[]" = Option<Vec<String>>, Query), ("start" = Option<String>, Query), ("end" = Option<String>, Query), ("limit" = Option<usize>, Query)),
     responses((status = 200, description = "as Prometheus answers"), (status = 400, description = "`bad_data`")))]
 pub(crate) async fn labels(State(shared): State<Shared>, params: Params) -> Result<impl IntoResponse> {
-    let names = |labels: &Labels| labels.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
-    distinct(&shared, &params, names).await
+    let names = shared.queries.label_names(matchers(&params).await?, span(&params)?).await?;
+    Ok(limited(names, params.count("limit")?))
 }
 
 /// The values of a label, of all series or of those that pass one of `match[]`.
@@ -91,8 +89,8 @@ pub(crate) async fn label_values(
     if !is_name {
         return Err(Failure::bad_data(format!("invalid label name: {label:?}")));
     }
-    let values = |labels: &Labels| labels.get(&label).map(str::to_owned).into_iter().collect::<Vec<_>>();
-    distinct(&shared, &params, values).await
+    let values = shared.queries.label_values(label, matchers(&params).await?, span(&params)?).await?;
+    Ok(limited(values, params.count("limit")?))
 }
 
 /// What this is, for clients that ask before they choose what to send.
@@ -146,35 +144,36 @@ pub(crate) async fn metadata(State(shared): State<Shared>, params: Params) -> Re
     Ok(Success::new(wanted.map(one).collect::<serde_json::Map<_, _>>()))
 }
 
-/// The distinct texts that the matching series' labels give, sorted.
-async fn distinct(
-    shared: &Shared,
-    params: &Params,
-    texts: impl Fn(&Labels) -> Vec<String>,
-) -> Result<Success<Vec<String>>> {
-    let labels = shared.queries.labels(matchers(params)?, span(params)?).await?;
-    let distinct: BTreeSet<String> = labels.iter().flat_map(texts).collect();
-    Ok(limited(distinct.into_iter().collect(), params.count("limit")?))
-}
-
-fn expr(params: &Params) -> Result<Expr> {
-    let text = params.get("query").unwrap_or_default();
-    promql::parse(text).map_err(|error| Failure::bad_data(format!("invalid parameter \"query\": {error}")))
+async fn expr(params: &Params) -> Result<Expr> {
+    let text = params.get("query").unwrap_or_default().to_owned();
+    Queries::parse(text).await.map_err(|error| Failure::bad_data(format!("invalid parameter \"query\": {error}")))
 }
 
 /// The selectors of `match[]`, each of which selects something.
-fn matchers(params: &Params) -> Result<Vec<Vec<Matcher>>> {
-    let matchers = |text| {
+async fn matchers(params: &Params) -> Result<Vec<Vec<Matcher>>> {
+    let texts: Vec<String> = params.all("match[]").map(str::to_owned).collect();
+    // On a thread that may block: regular expressions take a while.
+    let read = task::spawn_blocking(move || read_matchers(&texts)).await;
+    read.unwrap_or_else(|_| Err(Failure::internal()))
+}
+
+fn read_matchers(texts: &[String]) -> Result<Vec<Vec<Matcher>>> {
+    let mut regexes = 0;
+    let mut all = Vec::with_capacity(texts.len());
+    for text in texts {
         let invalid = |error: promql::ParseError| Failure::bad_data(format!("invalid parameter \"match[]\": {error}"));
         let matchers = promql::selector(text).map_err(invalid)?;
-        let is_narrow = matchers.iter().any(|matcher| !matcher.is_matching_value(""));
-        if is_narrow {
-            Ok(matchers)
-        } else {
-            Err(Failure::bad_data("match[] must contain at least one non-empty matcher"))
+        if matchers.iter().all(|matcher| matcher.is_matching_value("")) {
+            return Err(Failure::bad_data("match[] must contain at least one non-empty matcher"));
         }
-    };
-    params.all("match[]").map(matchers).collect()
+        regexes +=
+            matchers.iter().filter(|matcher| matches!(matcher.test(), Test::Regex(_) | Test::NotRegex(_))).count();
+        if regexes > REGEXES_MAX {
+            return Err(Failure::bad_data(format!("match[] has more than {REGEXES_MAX} regular expressions")));
+        }
+        all.push(matchers);
+    }
+    Ok(all)
 }
 
 /// From `start` to `end`; all there is where they are absent.

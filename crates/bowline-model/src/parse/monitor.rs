@@ -23,6 +23,8 @@ use crate::{
 const GATEWAY: &str = "gateway";
 /// The longest text of a label, a header or a matcher, in bytes.
 const TEXT_LENGTH_MAX: usize = 1024;
+/// The longest name of a label, in bytes: a series with a longer one is not kept.
+const LABEL_NAME_LENGTH_MAX: usize = 128;
 /// The most receivers.
 const RECEIVERS_MAX: usize = 32;
 /// The most files of rules.
@@ -109,7 +111,10 @@ fn labels(value: Value<'_>) -> BTreeMap<String, String> {
     let label = |entry: Value<'_>| {
         if !is_label(entry.key()) || ["job", "instance"].contains(&entry.key()) {
             let message = format!("{} is not the name of a further label", entry.key_quoted());
-            entry.fault_key(message, "use letters, digits and _, no digit first, and neither `job` nor `instance`");
+            entry.fault_key(
+                message,
+                "use letters, digits and _, no digit first, 128 at most, and neither `job` nor `instance`",
+            );
             return None;
         }
         Some((entry.key().to_owned(), entry.parsed("a label's value", short)?))
@@ -120,7 +125,7 @@ fn labels(value: Value<'_>) -> BTreeMap<String, String> {
 /// Whether a text can be a label's name.
 fn is_label(text: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
-    text.len() <= TEXT_LENGTH_MAX
+    text.len() <= LABEL_NAME_LENGTH_MAX
         && !text.starts_with("__")
         && text.bytes().next().is_some_and(is_letter)
         && text.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit())
@@ -179,7 +184,11 @@ fn group_by(value: Value<'_>) -> Vec<String> {
     let mut names = Vec::new();
     for element in value.list(LIST_MAX) {
         let name = element.parsed("a label's name", |text| {
-            if is_label(text) { Ok(text.to_owned()) } else { Err("use letters, digits and _, no digit first") }
+            if is_label(text) {
+                Ok(text.to_owned())
+            } else {
+                Err("use letters, digits and _, no digit first, 128 at most")
+            }
         });
         if let Some(name) = name {
             once(element, name, &mut names);

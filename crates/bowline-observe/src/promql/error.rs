@@ -137,7 +137,9 @@ impl Error {
             | Self::DuplicateLabels { .. }
             | Self::Matching { .. }
             | Self::InvalidArgument { .. }
-            | Self::Source { source: SourceError::TooManySamples { .. } } => Code::Unprocessable,
+            | Self::Source { source: SourceError::TooManySamples { .. } | SourceError::TooManySeries { .. } } => {
+                Code::Unprocessable
+            }
             Self::Source { source: SourceError::Closed } => Code::Unavailable,
             Self::Timeout => Code::DeadlineExceeded,
             Self::Cancelled => Code::Cancelled,

@@ -13,7 +13,7 @@ use crate::{
     series::{
         Error,
         chunk::{CHUNK_SAMPLES_MAX, Chunk, Open},
-        postings::{self, Postings as _},
+        postings::{self, Tried},
         record::{LABELS_MAX, Operations},
         settings::Settings,
     },
@@ -342,9 +342,9 @@ impl Head {
         self.index.remove(&gone);
     }
 
-    /// Places of the series that pass the matchers.
-    pub(crate) fn resolve(&self, matchers: &[crate::labels::Matcher]) -> Vec<SeriesRef> {
-        let places = postings::resolve(&self.index, matchers);
+    /// The series that pass the matchers.
+    pub(crate) fn resolve(&self, matchers: &[Tried<'_>]) -> Vec<SeriesRef> {
+        let places = postings::resolve_tried(&self.index, matchers);
         places.into_iter().map(|at| self.reference(at)).collect()
     }
 
@@ -364,13 +364,13 @@ impl Head {
 
     /// The labels of a series, if it has samples of that time.
     pub(crate) fn labels_within(&self, series: SeriesRef, from_ms: i64, to_ms: i64) -> Option<Labels> {
-        let slot = self.slots.get(series.place() as usize)?;
+        let slot = self.slots.get(series.place() as usize).filter(|slot| slot.stamp == series.stamp())?;
         let is_within = slot.sealed.iter().any(|chunk| chunk.is_overlapping(from_ms, to_ms))
             || slot.open.as_ref().is_some_and(|open| open.first_ms() <= to_ms && open.last_ms() >= from_ms);
         is_within.then(|| slot.labels.clone())
     }
 
-    /// Names and values of labels; whether it has to do with that time at all.
+    /// Whether it has to do with that time at all.
     pub(crate) fn is_overlapping(&self, from_ms: i64, to_ms: i64) -> bool {
         self.generation.from_ms <= to_ms && self.generation.to_ms >= from_ms
     }
@@ -379,8 +379,8 @@ impl Head {
         self.index.names(visit);
     }
 
-    pub(crate) fn label_values(&self, name: &str, mut visit: impl FnMut(&str)) {
-        self.index.values(name, |value, _| visit(value));
+    pub(crate) fn label_values(&self, name: &str) -> Vec<Arc<str>> {
+        self.index.values_of(name)
     }
 }
 

@@ -1,6 +1,32 @@
 //! Which series pass matchers: from lists of series by label and value.
 
+use std::sync::Arc;
+
 use crate::labels::{Matcher, Test};
+
+/// A matcher, and for a regular expression the values that it was tried on and that decide.
+///
+/// So an expression, which may take long, is tried while nobody waits for the postings.
+#[derive(Debug)]
+pub(crate) struct Tried<'a> {
+    matcher: &'a Matcher,
+    values: Option<Vec<Arc<str>>>,
+}
+
+impl<'a> Tried<'a> {
+    /// A regular expression is tried on those values of its label; one that comes later is as if it were not there.
+    pub(crate) fn on(matcher: &'a Matcher, values: impl FnOnce(&str) -> Vec<Arc<str>>) -> Self {
+        let is_regex = matches!(matcher.test(), Test::Regex(_) | Test::NotRegex(_));
+        let is_deciding = |value: &Arc<str>| matcher.is_matching_value(value) != matcher.is_matching_value("");
+        let values = is_regex.then(|| values(matcher.name()).into_iter().filter(is_deciding).collect());
+        Self { matcher, values }
+    }
+
+    /// It is tried when it is needed.
+    fn later(matcher: &'a Matcher) -> Self {
+        Self { matcher, values: None }
+    }
+}
 
 /// Series by label and value. A series is a number below [`Postings::bound`].
 pub(crate) trait Postings {
@@ -16,9 +42,14 @@ pub(crate) trait Postings {
 
 /// The series that pass all matchers, by number.
 pub(crate) fn resolve(postings: &impl Postings, matchers: &[Matcher]) -> Vec<u32> {
+    resolve_tried(postings, &matchers.iter().map(Tried::later).collect::<Vec<_>>())
+}
+
+/// The series that pass all matchers, by number.
+pub(crate) fn resolve_tried(postings: &impl Postings, matchers: &[Tried<'_>]) -> Vec<u32> {
     let mut passed: Option<Set> = None;
-    for matcher in matchers.iter().filter(|matcher| !matcher.is_matching_value("")) {
-        let set = having(postings, matcher, true);
+    for tried in matchers.iter().filter(|tried| !tried.matcher.is_matching_value("")) {
+        let set = having(postings, tried, true);
         match &mut passed {
             None => passed = Some(set),
             Some(passed) => passed.intersect(&set),
@@ -30,15 +61,20 @@ pub(crate) fn resolve(postings: &impl Postings, matchers: &[Matcher]) -> Vec<u32
         all
     });
     // What passes without the label fails only by another value of it.
-    for matcher in matchers.iter().filter(|matcher| matcher.is_matching_value("")) {
-        passed.subtract(&having(postings, matcher, false));
+    for tried in matchers.iter().filter(|tried| tried.matcher.is_matching_value("")) {
+        passed.subtract(&having(postings, tried, false));
     }
     passed.to_vec()
 }
 
 /// The series with a value of the label that passes, or does not.
-fn having(postings: &impl Postings, matcher: &Matcher, is_passing: bool) -> Set {
+fn having(postings: &impl Postings, tried: &Tried<'_>, is_passing: bool) -> Set {
+    let Tried { matcher, values } = tried;
     let mut set = Set::new(postings.bound());
+    if let Some(values) = values {
+        values.iter().for_each(|value| set.extend(postings.equal(matcher.name(), value)));
+        return set;
+    }
     let exact = match matcher.test() {
         Test::Equal(value) if is_passing => Some(value),
         Test::NotEqual(value) if !is_passing => Some(value),

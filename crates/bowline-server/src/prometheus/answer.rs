@@ -11,6 +11,7 @@ use bowline_observe::{
     promql::{self, Value},
     source::Sample,
 };
+use bowline_runtime::task;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 /// What a handler gives.
@@ -39,10 +40,15 @@ impl<T: Serialize> IntoResponse for Success<T> {
 
 /// The first ones, and a warning that there are more.
 pub(crate) fn limited<T>(mut items: Vec<T>, limit: Option<usize>) -> Success<Vec<T>> {
+    let warnings = cut(&mut items, limit);
+    Success { warnings, ..Success::new(items) }
+}
+
+/// Leaves the first ones; gives a warning if there were more.
+fn cut<T>(items: &mut Vec<T>, limit: Option<usize>) -> Vec<String> {
     let is_cut = limit.is_some_and(|limit| items.len() > limit);
     items.truncate(limit.unwrap_or(usize::MAX));
-    let warnings = if is_cut { vec!["results truncated due to limit".to_owned()] } else { Vec::new() };
-    Success { warnings, ..Success::new(items) }
+    if is_cut { vec!["results truncated due to limit".to_owned()] } else { Vec::new() }
 }
 
 /// Why there is no answer.
@@ -65,6 +71,12 @@ impl Failure {
     /// What was asked makes no sense.
     pub(crate) fn bad_data(message: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, kind: "bad_data", message: message.into() }
+    }
+
+    /// A thread that worked on it failed: the log says why.
+    pub(crate) fn internal() -> Self {
+        let message = "the answer could not be made".to_owned();
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, kind: "internal", message }
     }
 }
 
@@ -89,25 +101,32 @@ impl IntoResponse for Failure {
     }
 }
 
-/// A value, at most so many series of it.
-pub(crate) fn value(value: Value, limit: Option<usize>) -> Response {
-    let limit = limit.unwrap_or(usize::MAX);
+/// A value, at most so many series of it; written on a thread that may block, as it may be long.
+pub(crate) async fn value(value: Value, limit: Option<usize>) -> Result<Response> {
+    let written = task::spawn_blocking(move || write(value, limit)).await;
+    written.map_err(|_| Failure::internal())
+}
+
+fn write(value: Value, limit: Option<usize>) -> Response {
+    let mut warnings = Vec::new();
     let data = match value {
         Value::Scalar(sample) => Data::new("scalar", Body::Point(Point(sample))),
         Value::Text { at_ms, text } => Data::new("string", Body::Text(Time(at_ms), text)),
-        Value::Vector(vector) => {
+        Value::Vector(mut vector) => {
+            warnings = cut(&mut vector, limit);
             let one = |(labels, sample)| One { metric: Metric(labels), value: Point(sample) };
-            Data::new("vector", Body::Vector(vector.into_iter().take(limit).map(one).collect()))
+            Data::new("vector", Body::Vector(vector.into_iter().map(one).collect()))
         }
-        Value::Matrix(series) => {
+        Value::Matrix(mut series) => {
+            warnings = cut(&mut series, limit);
             let many = |series: bowline_observe::source::Series| Many {
                 metric: Metric(series.labels),
                 values: series.samples.into_iter().map(Point).collect(),
             };
-            Data::new("matrix", Body::Matrix(series.into_iter().take(limit).map(many).collect()))
+            Data::new("matrix", Body::Matrix(series.into_iter().map(many).collect()))
         }
     };
-    Success::new(data).into_response()
+    Success { warnings, ..Success::new(data) }.into_response()
 }
 
 #[derive(Serialize)]

@@ -13,6 +13,7 @@ mod mesh;
 mod node;
 mod paths;
 mod port;
+mod prometheus;
 mod support;
 mod system;
 mod traces;

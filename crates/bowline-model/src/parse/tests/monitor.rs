@@ -99,7 +99,7 @@ targets = [{ address = "here" }]
   3:24+6 `address` ("here") is not a host and a port → write a host and a port: "127.0.0.1:9100"
 
 targets = [{ job = "a", address = "b:1", labels = { job = "c" } }]
-  3:53+3 `job` is not the name of a further label → use letters, digits and _, no digit first, and neither `job` nor `instance`
+  3:53+3 `job` is not the name of a further label → use letters, digits and _, no digit first, 128 at most, and neither `job` nor `instance`
 "#,
     );
     check_all(

@@ -83,8 +83,15 @@ impl Rounds {
                 Wake::Leave => break true,
                 Wake::End => break false,
             };
-            let Ok(permit) = shared.permits.acquire().await else { break false };
-            match self.scrape(at_ms).await {
+            let permit = tokio::select! {
+                biased;
+                wake = left(&self.orders) => break matches!(wake, Wake::Leave),
+                permit = shared.permits.acquire() => permit,
+            };
+            let Ok(permit) = permit else { break false };
+            // Who had to wait for others is asked now: samples have the time at which they were measured.
+            let now = (shared.clock)();
+            match self.scrape(if (now - at_ms).abs() <= JITTER_MAX_MS { at_ms } else { now }).await {
                 Wake::Due(_) => drop(permit),
                 Wake::Leave => break true,
                 Wake::End => break false,
@@ -161,7 +168,7 @@ impl Rounds {
         let fetched = tokio::select! {
             biased;
             fetched = shared.fetch.fetch(&target, timeout) => fetched,
-            wake = left(&mut self.orders) => return wake,
+            wake = left(&self.orders) => return wake,
         };
         // Nothing of an older time follows, whatever the clock does.
         self.last_ms = Some(at_ms);
@@ -244,8 +251,9 @@ impl Rounds {
 }
 
 /// Waits until the target leaves, or the collector is gone; other orders wait.
-async fn left(orders: &mut watch::Receiver<Order>) -> Wake {
-    match orders.wait_for(|order| matches!(order, Order::Leave)).await {
+async fn left(orders: &watch::Receiver<Order>) -> Wake {
+    // By a receiver of its own: what this one sees and does not wait for counts as seen.
+    match orders.clone().wait_for(|order| matches!(order, Order::Leave)).await {
         Ok(_) => Wake::Leave,
         Err(_) => Wake::End,
     }

@@ -103,6 +103,12 @@ fn target(instance: &str) -> Target {
     Target::process("j", instance)
 }
 
+/// The same target at another address.
+fn moved(instance: &str) -> Target {
+    let endpoint = bowline_transport::Endpoint::http1(std::net::SocketAddr::from(([127, 0, 0, 1], 9)));
+    Target { place: Place::Http { endpoint, host: None, path: "/m".to_owned() }, ..target(instance) }
+}
+
 fn series(name: &str, instance: &str) -> String {
     format!("{name}{{instance={instance:?}, job=\"j\"}}")
 }
@@ -178,18 +184,23 @@ async fn a_target_that_leaves_has_its_series_ended() {
 async fn an_address_may_change_without_an_end() {
     let bench = Bench::start(vec![target("1")]);
     bench.collector.collect().await.unwrap();
-    let moved = Target {
-        place: Place::Http {
-            endpoint: bowline_transport::Endpoint::http1(std::net::SocketAddr::from(([127, 0, 0, 1], 9))),
-            host: None,
-            path: "/m".to_owned(),
-        },
-        ..target("1")
-    };
-    bench.list.send_replace(Arc::from([moved]));
+    bench.list.send_replace(Arc::from([moved("1")]));
     time::sleep(Duration::from_secs(11)).await;
     assert_eq!(bench.status("1").url, "http://127.0.0.1:9/m");
     assert!(bench.sink.values(&series("up", "1")).iter().all(|value| value == "1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_changes_while_the_target_is_asked_counts_the_next_time() {
+    let bench = Bench::start(vec![target("1")]);
+    bench.script.answer("1", Answer::Hangs);
+    eventually(Duration::from_secs(6), || bench.script.asked("1").len() == 1).await;
+    bench.list.send_replace(Arc::from([moved("1")]));
+    time::sleep(Duration::from_secs(1)).await;
+    bench.script.answer("1", Answer::Page("a 1\n"));
+    time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(bench.status("1").url, "http://127.0.0.1:9/m");
+    assert_eq!(bench.sink.values(&series("up", "1")).last().unwrap(), "1");
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,6 +250,22 @@ async fn so_many_are_asked_at_once_and_the_others_wait() {
     let collected = bench.collector.collect().await.unwrap();
     assert_eq!((collected.down, collected.up), (20, 0));
     assert_eq!(locked(&bench.script.at_once).1, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_had_to_wait_has_the_time_at_which_it_was_asked() {
+    let targets: Vec<_> = (0..5).map(|number| target(&number.to_string())).collect();
+    let settings = Settings { concurrency_max: 1, timeout: Duration::from_millis(200), ..Settings::default() };
+    let bench = Bench::start_with(targets, &settings);
+    for number in 0..5 {
+        bench.script.answer(&number.to_string(), Answer::Hangs);
+    }
+    bench.collector.collect().await.unwrap();
+    for number in 0..5 {
+        let instance = number.to_string();
+        let times: Vec<_> = bench.sink.samples(&series("up", &instance)).into_iter().map(|(at, _)| at).collect();
+        assert_eq!(times, bench.script.asked(&instance), "{instance}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

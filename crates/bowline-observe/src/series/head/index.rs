@@ -50,6 +50,11 @@ impl Index {
         self.places.retain(|at| !places.contains(at));
     }
 
+    /// The values of a label.
+    pub(super) fn values_of(&self, name: &str) -> Vec<Arc<str>> {
+        self.names.get(name).into_iter().flat_map(Values::keys).cloned().collect()
+    }
+
     pub(super) fn names(&self, visit: impl FnMut(&str)) {
         self.names.keys().map(|name| &**name).for_each(visit);
     }

@@ -9,12 +9,19 @@ use std::{
 use super::{SeriesStore, Shared, lock};
 use crate::{
     labels::{Labels, Matcher},
-    series::{block::Block, head::Chunks, postings::Postings as _, select::Merge},
-    source::{Series, Source, SourceError},
+    series::{
+        block::Block,
+        head::Chunks,
+        postings::{Postings as _, Tried},
+        select::Merge,
+    },
+    source::{Series, SeriesRef, Source, SourceError},
 };
 
 /// For how many series the head is locked at a time.
 const LOCKED_SERIES: usize = 256;
+/// The most series that are listed: their labels are all in memory.
+const LISTED_SERIES_MAX: usize = 500_000;
 
 impl Source for SeriesStore {
     fn select(
@@ -50,17 +57,16 @@ impl SeriesStore {
     /// Blocks.
     ///
     /// # Errors
-    /// [`SourceError::Closed`]. What cannot be read is skipped, logged and counted.
+    /// [`SourceError::TooManySeries`], [`SourceError::Closed`]. What cannot be read is skipped, logged and counted.
     pub fn labels(&self, matchers: &[Vec<Matcher>], from_ms: i64, to_ms: i64) -> Result<Vec<Labels>, SourceError> {
         let shared = self.opened()?;
         let everything = [Vec::new()];
         let lists = if matchers.is_empty() { &everything } else { matchers };
         let mut found = HashSet::new();
-        {
-            let head = shared.head();
-            for list in lists {
-                let passed = head.resolve(list).into_iter();
-                found.extend(passed.filter_map(|series| head.labels_within(series, from_ms, to_ms)));
+        for list in lists {
+            for some in shared.head_series(list).chunks(LOCKED_SERIES) {
+                let head = shared.head();
+                found.extend(some.iter().filter_map(|series| head.labels_within(*series, from_ms, to_ms)));
             }
         }
         for series in lock(&shared.frozen).clone().iter().flat_map(|series| series.iter()) {
@@ -74,6 +80,9 @@ impl SeriesStore {
             let Some((index, _)) = block.index(&shared.cache, &shared.metrics) else { continue };
             for list in lists {
                 found.extend(Block::labels(&index, list, from_ms, to_ms));
+                if found.len() > LISTED_SERIES_MAX {
+                    return Err(SourceError::TooManySeries { series_max: LISTED_SERIES_MAX });
+                }
             }
         }
         let mut found: Vec<_> = found.into_iter().collect();
@@ -87,7 +96,7 @@ impl SeriesStore {
     /// before or after. Blocks.
     ///
     /// # Errors
-    /// [`SourceError::Closed`].
+    /// As [`SeriesStore::labels`].
     pub fn label_names(&self, matchers: &[Vec<Matcher>], from_ms: i64, to_ms: i64) -> Result<Vec<String>, SourceError> {
         let mut names = BTreeSet::new();
         if matchers.is_empty() {
@@ -110,7 +119,7 @@ impl SeriesStore {
     /// Blocks.
     ///
     /// # Errors
-    /// [`SourceError::Closed`].
+    /// As [`SeriesStore::labels`].
     pub fn label_values(
         &self,
         name: &str,
@@ -119,9 +128,11 @@ impl SeriesStore {
         to_ms: i64,
     ) -> Result<Vec<String>, SourceError> {
         let mut values = BTreeSet::new();
+        // Put among the others when the head is no longer held.
+        let mut of_head = Vec::new();
         if matchers.is_empty() {
             self.quickly(from_ms, to_ms, &mut |part| match part {
-                Part::Head(head) => head.label_values(name, |value| insert(&mut values, value)),
+                Part::Head(head) => of_head = head.label_values(name),
                 Part::Frozen(labels) => labels.get(name).into_iter().for_each(|value| insert(&mut values, value)),
                 Part::Block(index) => index.values(name, |value, _| insert(&mut values, value)),
             })?;
@@ -130,6 +141,7 @@ impl SeriesStore {
                 labels.get(name).into_iter().for_each(|value| insert(&mut values, value));
             }
         }
+        of_head.iter().for_each(|value| insert(&mut values, value));
         Ok(values.into_iter().collect())
     }
 
@@ -178,9 +190,16 @@ impl Shared {
         blocks.iter().filter(|block| block.is_overlapping(from_ms, to_ms)).cloned().collect()
     }
 
+    /// The series of the head that pass; regular expressions are tried while nobody who appends waits.
+    fn head_series(&self, matchers: &[Matcher]) -> Vec<SeriesRef> {
+        let values = |name: &str| self.head().label_values(name);
+        let tried: Vec<_> = matchers.iter().map(|matcher| Tried::on(matcher, values)).collect();
+        self.head().resolve(&tried)
+    }
+
     /// Takes chunks from the head, a few series at a time, so that nobody who appends waits for long.
     fn head_chunks(&self, matchers: &[Matcher], from_ms: i64, to_ms: i64) -> Vec<Chunks> {
-        let passed = self.head().resolve(matchers);
+        let passed = self.head_series(matchers);
         let mut found = Vec::new();
         for some in passed.chunks(LOCKED_SERIES) {
             let head = self.head();
