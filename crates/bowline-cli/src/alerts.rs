@@ -158,7 +158,10 @@ async fn test_receiver(args: args::TestReceiver) -> anyhow::Result<ExitCode> {
     let answer = api::answered(&query, api::client(&query).await?.test_receiver(&receiver).await)?;
     match query.output {
         Output::Json => api::print_json(&answer)?,
-        Output::Text => style::line(&style::plain(&format!("{receiver} answered {} {}", answer.status, answer.text))),
+        Output::Text => {
+            let told = format!("{receiver} answered {} {}", answer.status, answer.text);
+            style::line(style::plain(&told).trim_end());
+        }
     }
     let is_taken = (200..300).contains(&answer.status);
     Ok(if is_taken { ExitCode::SUCCESS } else { ExitCode::FAILURE })

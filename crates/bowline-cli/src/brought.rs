@@ -3,7 +3,7 @@
 //! The file speaks first, and again whenever what it says has changed, or nothing is there any more;
 //! what was published through the API since then stays otherwise, also over a restart.
 
-mod alerts;
+pub(crate) mod alerts;
 
 use std::{
     io::{self, Read as _},
@@ -88,7 +88,8 @@ pub(crate) fn format_of(file: &Path) -> Option<Format> {
     match file.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => Some(Format::Toml),
         Some("json") => Some(Format::Json),
-        Some("txt") => Some(Format::Text),
+        // YAML is a text to configuration; what takes it reads it.
+        Some("txt" | "yaml" | "yml") => Some(Format::Text),
         _ => None,
     }
 }

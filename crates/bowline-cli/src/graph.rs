@@ -21,7 +21,7 @@ pub(crate) async fn run(args: args::Graph) -> anyhow::Result<ExitCode> {
         Output::Text => {
             let now = time::unix_nanos(time::wall());
             let rows: Vec<Vec<String>> = graph.edges.iter().map(|edge| row(edge, &graph, now)).collect();
-            let head = ["CALLER", "CALLEE", "MODE", "RATE", "ERRORS", "P50", "P95", "P99", "LAST", "SAMPLE"];
+            let head = ["CALLER", "CALLEE", "MODE", "CALLS", "RATE", "ERRORS", "P50", "P95", "P99", "AGO", "SAMPLE"];
             for line in table::lines(&head, &rows) {
                 style::line(&line);
             }
@@ -38,6 +38,7 @@ fn row(edge: &wire::GraphEdge, graph: &wire::ServiceGraph, now: u64) -> Vec<Stri
         // It reports no spans: what is told of it is what its callers saw.
         format!("{}{}", edge.callee, if is_silent { " *" } else { "" }),
         edge.mode.clone(),
+        figures.count.to_string(),
         format!("{:.2}/s", figures.rate),
         format!("{:.2} %", figures.error_rate * 100.0),
         duration::short(figures.p50_nanos),

@@ -125,7 +125,8 @@ impl Platform {
     /// the file has it.
     pub(crate) async fn publish(&mut self, system: &System, brought: &[Brought]) -> anyhow::Result<Vec<String>> {
         let config = self.node.config();
-        let notes = brought::publish(&*config, brought, &brought::services(system)).await?;
+        let mut notes = brought::publish(&*config, brought, &brought::services(system)).await?;
+        notes.extend(brought::alerts::notes(&system.alerts));
         self.collect(system).await?;
         self.following = Some(self.sampling.follow(self.node.config(), own_name()).await);
         // Who acts by a snapshot of a mesh that is no more is told that it is none, by the next one.

@@ -42,6 +42,7 @@ async fn follow(args: &args::Server, loaded: Loaded, process: &mut Process) -> a
                 out.line(note).await;
             }
             platform.warn_if_open();
+            platform.node.begin_watching();
             out.line(summary::server_ready(&system, time::now() - begun, &platform.node, &platform.data_dir)).await;
             stop.told().await;
             Ok(())

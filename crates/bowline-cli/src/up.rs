@@ -152,6 +152,7 @@ impl Running {
             // What is live is told, which may have come through the API.
             system.table = gateway.handle().table();
         }
+        platform.node.begin_watching();
         let ready = summary::Ready {
             system: &system,
             took: time::now() - begun,
@@ -168,6 +169,7 @@ impl Running {
     async fn drain(self, grace: Duration, said: Option<&str>, out: &Outlet) -> Ended {
         let Self { gateway, supervisor, spans, platform } = self;
         let until = time::now() + grace;
+        platform.node.end_watching();
         let say = async {
             if let Some(said) = said {
                 out.line_soon(said.to_owned()).await;

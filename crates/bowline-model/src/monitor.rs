@@ -163,6 +163,8 @@ impl Default for AlertPolicy {
 pub struct Receiver {
     /// Its name.
     pub name: String,
+    /// Where it is declared.
+    pub position: Position,
     /// The URL that is posted to, or where it stands.
     pub webhook: SecretText,
     /// Which alerts: `severity="page"`, all of them true. None: every one.

@@ -1,9 +1,14 @@
 //! Questions about alerts and what is scraped.
 
+use std::time::Duration;
+
 use bowline_transport::ClientError;
 use http::Method;
 
 use crate::{Client, client::encode, wire};
+
+/// How long the answer to a test of a receiver may take.
+const TEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Client {
     /// The alerts that are pending or fire.
@@ -46,8 +51,12 @@ impl Client {
         self.0.send_json(Method::DELETE, &format!("/v1/alerts/silences/{}", encode(id)), &()).await
     }
 
-    /// Has a receiver told something, and gives what it answered.
+    /// Has a receiver told something, and gives what it answered; within 15 s, as the receiver has 10 s.
     pub async fn test_receiver(&self, name: &str) -> Result<wire::ReceiverAnswer, ClientError> {
-        self.0.post_json(&format!("/v1/alerts/receivers/{}/test", encode(name)), &()).await
+        self.0
+            .clone()
+            .with_timeout(TEST_TIMEOUT)
+            .post_json(&format!("/v1/alerts/receivers/{}/test", encode(name)), &())
+            .await
     }
 }

@@ -35,8 +35,10 @@ pub(crate) use entry::Record;
 /// Under which keys the entries are.
 const PREFIX: &str = "audit/";
 /// What nobody decides and many do: each instance tells which configuration it runs, and renews its
-/// certificate. Who is let in by a join token is recorded, since the token is used up.
-const UNRECORDED: [&str; 2] = ["config/ack/", "mesh/certificates/"];
+/// certificate. Who is let in by a join token is recorded, since the token is used up. How alerts are, and who was
+/// told of them, follows from rules; silences are somebody's.
+const UNRECORDED: [&str; 5] =
+    ["config/ack/", "mesh/certificates/", "alerts/v1/active/", "alerts/v1/ledger/", "alerts/v1/deliveries/"];
 /// Under which keys the registry is.
 const REGISTRY: &str = "registry/";
 /// The most operations of a transaction, beside which its entry has place.

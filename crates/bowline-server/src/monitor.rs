@@ -3,7 +3,7 @@
 use std::{
     net::ToSocketAddrs as _,
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use bowline_config::{ConfigManager, Document};
@@ -27,7 +27,7 @@ use bowline_runtime::{
     drain::{self, Drainer},
     metric,
     task::{self, Guarded},
-    time::{self, Duration},
+    time::{self, Duration, Instant},
 };
 use bowline_store::Store;
 use bowline_transport::{Endpoint, PoolSettings, SharedPool};
@@ -79,6 +79,7 @@ pub(crate) struct Monitor {
     metrics: metric::Registry,
     services: Vec<ServiceName>,
     config: Arc<dyn ConfigManager>,
+    pub(crate) gate: Gate,
     /// Follows what is published of alerts, once it may have been.
     following: OnceLock<Guarded<()>>,
     drainer: Drainer,
@@ -101,14 +102,28 @@ impl Monitor {
         let rules = Queries::new(series.clone(), engine);
         let mut told = alerts::Settings::new(store, Arc::new(rules), Arc::new(series.clone()));
         told.interval = settings.policy.every;
-        // What is read then was scraped after the start.
-        told.settle = 2 * settings.policy.every;
+        // The gate is what opens only after targets were scraped.
+        told.settle = Duration::ZERO;
+        let gate = Gate::new(2 * settings.policy.every);
+        let watching = gate.clone();
+        told.is_watching = Arc::new(move || watching.is_open());
         told.external_url.clone_from(&settings.external_url);
         told.metrics = metrics.clone();
         let (drainer, drain) = drain::channel();
         let first = published(&*config).await.map_err(OpenError::Config)?;
         let alerts = Alerts::start(told, first, drain).await.map_err(OpenError::Alerts)?;
-        Ok(Self { series, queries, alerts, settings, metrics, services, config, following: OnceLock::new(), drainer })
+        Ok(Self {
+            series,
+            queries,
+            alerts,
+            settings,
+            metrics,
+            services,
+            config,
+            gate,
+            following: OnceLock::new(),
+            drainer,
+        })
     }
 
     /// Begins to follow what is published of alerts.
@@ -135,12 +150,53 @@ impl Monitor {
 
     /// Evaluates and tells no more, and lets the folder go.
     pub(crate) async fn stop(self) {
-        let Self { series, queries, alerts, settings: _, metrics: _, services: _, config: _, following, mut drainer } =
-            self;
+        let Self {
+            series,
+            queries,
+            alerts,
+            settings: _,
+            metrics: _,
+            services: _,
+            config: _,
+            gate: _,
+            following,
+            mut drainer,
+        } = self;
         drop(following);
         drainer.drain().await;
         drop((alerts, queries));
         series.close().await;
+    }
+}
+
+/// Whether rules are evaluated: not while a system is being started or stopped. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate {
+    opens_at: Arc<Mutex<Option<Instant>>>,
+    settle: Duration,
+}
+
+impl Gate {
+    /// Shut; once opened, it opens after so long.
+    fn new(settle: Duration) -> Self {
+        Self { opens_at: Arc::default(), settle }
+    }
+
+    /// Opens when what was scraped meanwhile can be judged.
+    pub(crate) fn open(&self) {
+        *self.lock() = Some(time::now() + self.settle);
+    }
+
+    pub(crate) fn shut(&self) {
+        *self.lock() = None;
+    }
+
+    fn is_open(&self) -> bool {
+        self.lock().is_some_and(|at| at <= time::now())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.opens_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -208,6 +208,16 @@ impl Node {
         self.collector.get_or_init(|| collecting);
     }
 
+    /// Has rules evaluated, two intervals from now: what is to run does.
+    pub fn begin_watching(&self) {
+        self.monitor.gate.open();
+    }
+
+    /// Has no rule evaluated any more, so that a stop raises no alert; what is known of alerts stays as it is.
+    pub fn end_watching(&self) {
+        self.monitor.gate.shut();
+    }
+
     /// A token of that role for whoever lives in this process, or was started by it; it ends with the
     /// process and is kept nowhere.
     ///
@@ -322,9 +332,7 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Monitor), Er
         Some(mesh) => Some(open_mesh(&data_dir, mesh, audit.clone()).await?),
         None => None,
     };
-    // Not by the audit: nobody decides how alerts are.
-    let kept = Arc::new(store.clone());
-    let parts = monitor::Parts { store: kept, config: config.clone(), metrics: metrics.clone(), services };
+    let parts = monitor::Parts { store: audit.clone(), config: config.clone(), metrics: metrics.clone(), services };
     let monitor = Monitor::open(&data_dir, monitor, parts).await.map_err(|error| monitor_error(error, &data_dir))?;
     let foreign = Arc::new(registry.protecting(METADATA_SUPERVISED));
     let (store, registry) = (audit.clone(), Arc::new(registry));

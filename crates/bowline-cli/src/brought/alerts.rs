@@ -5,10 +5,14 @@ use std::path::Path;
 use bowline_config::{Document, Format};
 use bowline_model::{
     Position, Problem,
+    gateway::SecretSource,
     monitor::{AlertPolicy, Receiver, SecretText},
     units,
 };
-use bowline_observe::{alerts::rules, promql};
+use bowline_observe::{
+    alerts::{Matching, rules},
+    promql,
+};
 use serde_json::{Value, json};
 
 use super::read_file;
@@ -27,6 +31,7 @@ pub(super) fn document(policy: &AlertPolicy, dir: &Path) -> Result<Document, Vec
             Err(more) => problems.extend(more.into_iter().map(|problem| at(problem, file, *position))),
         }
     }
+    problems.extend(receivers.iter().flat_map(wrong_matchers));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -57,8 +62,29 @@ fn at(problem: Problem, file: &str, position: Position) -> Problem {
     Problem { position, width: file.len() + 2, message: format!("{place}: {message}"), help }
 }
 
+fn wrong_matchers(receiver: &Receiver) -> impl Iterator<Item = Problem> + use<'_> {
+    let Receiver { name, position, matchers, .. } = receiver;
+    matchers.iter().filter_map(move |matcher| {
+        let rule = Matching::parse(matcher).err()?;
+        let message = format!("a matcher of the receiver `{name}` cannot be read: {rule}");
+        let help = "write label, operator and value: 'severity=\"page\"'".to_owned();
+        Some(Problem { position: *position, width: name.len(), message, help })
+    })
+}
+
+/// What is worth a word at the start: whom nobody can tell anything, as the place of its URL is empty.
+pub(crate) fn notes(policy: &AlertPolicy) -> Vec<String> {
+    let unset = policy.receivers.iter().filter_map(|receiver| match &receiver.webhook {
+        SecretText::At(SecretSource::Env(name)) if std::env::var_os(name).is_none() => {
+            Some(format!("nobody is told of alerts by the receiver {}: {name} is not set", receiver.name))
+        }
+        _ => None,
+    });
+    unset.collect()
+}
+
 fn receiver(receiver: &Receiver) -> Value {
-    let Receiver { name, webhook, matchers, send_resolved } = receiver;
+    let Receiver { name, position: _, webhook, matchers, send_resolved } = receiver;
     let webhook = match webhook {
         SecretText::Plain(url) => url.clone(),
         SecretText::At(source) => source.to_string(),
@@ -87,6 +113,14 @@ mod tests {
         let config = Config::parse(&document.text, &|_| Ok(())).unwrap();
         assert_eq!((config.groups.len(), config.route.receivers.len()), (1, 1));
         assert_eq!(config.groups[0].rules[0].name(), "Down");
+    }
+
+    #[test]
+    fn a_matcher_that_is_none_is_told_at_its_receiver() {
+        let file = FILE.replace("rules = [\"a.yaml\"]\n", "") + "match = [\"bad\"]\n";
+        let problems = document(&parse(&file).unwrap().alerts, Path::new("/nowhere")).unwrap_err();
+        assert_eq!((problems.len(), problems[0].position), (1, Position { line: 3, column: 19 }), "{problems:?}");
+        assert!(problems[0].message.contains("`bad`"), "{problems:?}");
     }
 
     #[test]

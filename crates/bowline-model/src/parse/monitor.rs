@@ -203,7 +203,8 @@ fn receiver(entry: Value<'_>) -> Option<Receiver> {
     let webhook = table.need("webhook").and_then(webhook);
     let matchers = table.list("match").into_iter().filter_map(|value| value.parsed("a matcher", short)).collect();
     let send_resolved = table.get("send_resolved").is_none_or(|value| value.boolean().unwrap_or(true));
-    Some(Receiver { name: name?.as_str().to_owned(), webhook: webhook?, matchers, send_resolved })
+    let position = entry.key_position();
+    Some(Receiver { name: name?.as_str().to_owned(), position, webhook: webhook?, matchers, send_resolved })
 }
 
 /// A URL, which may itself be a secret and is then not told again, or where it stands.

@@ -43,7 +43,7 @@ pub(super) fn path(text: &str, rule: &'static str) -> Result<String, &'static st
 
 /// A URL of HTTP with a host, and nothing before it.
 pub(super) fn url(text: &str) -> Result<String, &'static str> {
-    const RULE: &str = "write a URL with a host: \"https://login.example/jwks.json\"";
+    const RULE: &str = "write a URL with a host: \"https://host.example/path\"";
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or(RULE)?;
     if text.len() > LENGTH_MAX || !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err("write at most 1024 visible ASCII characters without #, others percent-encoded");

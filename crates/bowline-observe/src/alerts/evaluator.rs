@@ -21,7 +21,7 @@ use serde::Serialize;
 use super::{
     Clock, duration::rfc3339, error::Error, journal::Journal, manager::AlertManager, metrics::Metrics, rules::Group,
 };
-use crate::labels::Labels;
+use crate::{labels::Labels, source::STALE};
 
 use active::{Active, Kept};
 use group::GroupState;
@@ -60,6 +60,7 @@ pub(crate) struct Parts {
     pub(crate) interval: Duration,
     /// Before it nothing is evaluated.
     pub(crate) ready_at: time::Instant,
+    pub(crate) is_watching: Arc<dyn Fn() -> bool + Send + Sync>,
     pub(crate) external_url: Arc<str>,
     pub(crate) metrics: Metrics,
 }
@@ -170,14 +171,17 @@ impl Evaluator {
         let parts = &self.0.parts;
         let at_ms = (parts.clock)();
         let mut over = Vec::new();
+        let mut ended = Vec::new();
         for (identity, actives) in alerts {
             for mut active in actives {
+                ended.extend(active.series().map(|labels| (labels, STALE)));
                 let told = active.remove(&identity, at_ms, &parts.journal);
                 if told.is_some() {
                     over.push((identity.clone(), active));
                 }
             }
         }
+        parts.record.record(at_ms, &ended);
         loop {
             let told = over.iter().filter_map(|(_, active)| active.told("")).collect();
             let kept = parts.journal.commit().await;
@@ -188,7 +192,9 @@ impl Evaluator {
             if drain.or_drain(time::sleep(TELL_AGAIN_AFTER)).await.is_none() {
                 // Whoever evaluates next tells it.
                 let mut untold = lock(&self.0.untold);
-                over.into_iter().for_each(|(identity, active)| untold.entry(identity).or_default().push(active));
+                for (identity, active) in over {
+                    untold.entry(identity).or_default().push(active);
+                }
                 return;
             }
         }

@@ -30,6 +30,8 @@ pub struct Settings {
     /// How long after the start nothing is evaluated, so that each target was scraped once: what fires would else
     /// be taken for over after a long absence. 10 s.
     pub settle: Duration,
+    /// Whether rules are to be evaluated now: what is being started or stopped is not judged.
+    pub is_watching: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Where people find Bowline: `http://127.0.0.1:7117`.
     pub external_url: String,
     /// Where what has to survive is kept, below `alerts/`.
@@ -59,6 +61,7 @@ impl Settings {
         Self {
             interval: Duration::from_secs(5),
             settle: Duration::from_secs(10),
+            is_watching: Arc::new(|| true),
             external_url: String::new(),
             store,
             evaluate,
@@ -80,7 +83,8 @@ impl Alerts {
     /// # Cancel safety
     /// Dropping the future starts nothing, or leaves it running until the drain begins.
     pub async fn start(settings: Settings, config: Config, mut drain: Drain) -> Result<Self, Error> {
-        let Settings { interval, settle, external_url, store, evaluate, record, post, clock, metrics } = settings;
+        let Settings { interval, settle, is_watching, external_url, store, evaluate, record, post, clock, metrics } =
+            settings;
         let metrics = Metrics::new(&metrics);
         let journal = Arc::new(Journal::new(store, metrics.keep_failures.clone()));
         let external_url: Arc<str> = external_url.into();
@@ -94,8 +98,18 @@ impl Alerts {
         let notifier = Notifier::load(parts, config.route).await?;
         let manager = Arc::new(notifier.clone());
         let ready_at = time::now() + settle;
-        let parts =
-            evaluator::Parts { evaluate, record, manager, journal, clock, interval, ready_at, external_url, metrics };
+        let parts = evaluator::Parts {
+            evaluate,
+            record,
+            manager,
+            journal,
+            clock,
+            interval,
+            ready_at,
+            is_watching,
+            external_url,
+            metrics,
+        };
         let evaluator = Evaluator::load(parts, config.groups).await?;
         let (mut telling, told) = drain::channel();
         let alerts = Self { evaluator, notifier };

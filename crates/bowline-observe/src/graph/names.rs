@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 /// A set of shared texts under a bound.
 #[derive(Debug)]
 pub(super) struct Names {
-    names: HashSet<Arc<str>>,
+    known: HashSet<Arc<str>>,
     count_max: usize,
     /// How many are asked for before it is looked again who is gone.
     look_after: usize,
@@ -16,28 +16,28 @@ const LOOK_PART: usize = 16;
 
 impl Names {
     pub(super) fn new(count_max: usize) -> Self {
-        Self { names: HashSet::new(), count_max, look_after: 0 }
+        Self { known: HashSet::new(), count_max, look_after: 0 }
     }
 
     /// The name, shared; none when there are too many others in use.
     pub(super) fn share(&mut self, name: &str) -> Option<Arc<str>> {
         self.look_after = self.look_after.saturating_sub(1);
-        if let Some(known) = self.names.get(name) {
+        if let Some(known) = self.known.get(name) {
             return Some(Arc::clone(known));
         }
-        if self.names.len() >= self.count_max {
+        if self.known.len() >= self.count_max {
             if self.look_after > 0 {
                 return None;
             }
             self.look_after = self.count_max / LOOK_PART;
             // Those that nobody else holds are gone with what they named.
-            self.names.retain(|name| Arc::strong_count(name) > 1);
+            self.known.retain(|name| Arc::strong_count(name) > 1);
         }
-        if self.names.len() >= self.count_max {
+        if self.known.len() >= self.count_max {
             return None;
         }
         let name: Arc<str> = Arc::from(name);
-        self.names.insert(Arc::clone(&name));
+        self.known.insert(Arc::clone(&name));
         Some(name)
     }
 }

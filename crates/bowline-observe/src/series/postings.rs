@@ -72,7 +72,9 @@ fn having(postings: &impl Postings, tried: &Tried<'_>, is_passing: bool) -> Set 
     let Tried { matcher, values } = tried;
     let mut set = Set::new(postings.bound());
     if let Some(values) = values {
-        values.iter().for_each(|value| set.extend(postings.equal(matcher.name(), value)));
+        for value in values {
+            set.extend(postings.equal(matcher.name(), value));
+        }
         return set;
     }
     let exact = match matcher.test() {

@@ -214,10 +214,10 @@ jwks = "ftp://a/k"
   7:8+11 `jwks` ("ftp://a/k") is not where keys are → write "https://…", "http://…", "file:PATH", or { service = "user", path = "/.well-known/jwks.json" }
 
 jwks = "https://"
-  7:8+10 `jwks` ("https://") is not where keys are → write a URL with a host: "https://login.example/jwks.json"
+  7:8+10 `jwks` ("https://") is not where keys are → write a URL with a host: "https://host.example/path"
 
 jwks = "https:///k"
-  7:8+12 `jwks` ("https:///k") is not where keys are → write a URL with a host: "https://login.example/jwks.json"
+  7:8+12 `jwks` ("https:///k") is not where keys are → write a URL with a host: "https://host.example/path"
 
 jwks = "http://a b/k"
   7:8+14 `jwks` ("http://a b/k") is not where keys are → write at most 1024 visible ASCII characters without #, others percent-encoded
@@ -226,10 +226,10 @@ jwks = "https://me:pass@a/k"
   7:8+21 `jwks` holds a password → write the URL without what is before the @
 
 jwks = "https://a:0/k"
-  7:8+15 `jwks` ("https://a:0/k") is not where keys are → write a URL with a host: "https://login.example/jwks.json"
+  7:8+15 `jwks` ("https://a:0/k") is not where keys are → write a URL with a host: "https://host.example/path"
 
 jwks = "https://a:x"
-  7:8+13 `jwks` ("https://a:x") is not where keys are → write a URL with a host: "https://login.example/jwks.json"
+  7:8+13 `jwks` ("https://a:x") is not where keys are → write a URL with a host: "https://host.example/path"
 
 jwks = "https://a/k#x"
   7:8+15 `jwks` ("https://a/k#x") is not where keys are → write at most 1024 visible ASCII characters without #, others percent-encoded

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{check_all, parse};
 use crate::{
     monitor::{AlertPolicy, MetricsPath, MetricsPolicy, Receiver, SecretText, StaticTarget, TracingPolicy},
+    problem::Position,
     units::Share,
 };
 
@@ -64,6 +65,7 @@ metrics = "off"
     assert_eq!((system.alerts.group_by.len(), system.alerts.group_wait), (0, Duration::from_secs(5)));
     let receiver = Receiver {
         name: "ops".to_owned(),
+        position: Position { line: 13, column: 19 },
         webhook: SecretText::parse("env:HOOK"),
         matchers: vec!["severity=\"page\"".to_owned()],
         send_resolved: false,
@@ -85,7 +87,7 @@ services = { oder = "1%" }
   4:14+4 unknown service `oder` → did you mean `order`?
 
 export = { otlp = "collector:4318" }
-  4:19+16 `otlp` ("collector:4318") is not the URL of a collector → write a URL with a host: "https://login.example/jwks.json"
+  4:19+16 `otlp` ("collector:4318") is not the URL of a collector → write a URL with a host: "https://host.example/path"
 "#,
     );
     check_all(

@@ -79,6 +79,14 @@ impl Active {
         told
     }
 
+    /// The series that tell of it, while it is pending or fires: `ALERTS` and `ALERTS_FOR_STATE`.
+    pub(crate) fn series(&self) -> impl Iterator<Item = Labels> {
+        let is_told = matches!(self.state, State::Pending { .. } | State::Firing { .. });
+        let alerts = self.labels.with(NAME, "ALERTS").with("alertstate", self.state.name());
+        let since = self.labels.with(NAME, "ALERTS_FOR_STATE");
+        [alerts, since].into_iter().filter(move |_| is_told)
+    }
+
     /// What its manager has to know.
     pub(crate) fn told(&self, generator_url: &str) -> Option<manager::Alert> {
         let (starts_at_ms, ends_at_ms) = match self.state {

@@ -167,11 +167,9 @@ impl Consequences {
         }
         self.tell.extend(active.told(url));
         let (State::Pending { since } | State::Firing { since, .. }) = active.state else { return };
-        let series = active.labels.with(NAME, "ALERTS").with("alertstate", active.state.name());
-        self.samples.push((series, 1.0));
         #[expect(clippy::cast_precision_loss, reason = "seconds are exact for millions of years")]
         let since_seconds = since.div_euclid(1000) as f64;
-        self.samples.push((active.labels.with(NAME, "ALERTS_FOR_STATE"), since_seconds));
+        self.samples.extend(active.series().zip([1.0, since_seconds]));
     }
 }
 
@@ -203,6 +201,10 @@ impl Evaluator {
                 self.0.parts.metrics.ticks_missed.add(missed.unsigned_abs());
             }
             at_ms += missed * interval;
+            if !(self.0.parts.is_watching)() {
+                at_ms += interval;
+                continue;
+            }
             if self.evaluate(&state, &group, at_ms, &mut drain).await.is_none() {
                 return;
             }
@@ -333,7 +335,7 @@ fn check_unique<'a>(mut labels: impl Iterator<Item = &'a Labels>) -> Result<(), 
 
 /// Where people see an expression.
 fn generator_url(external_url: &str, expr: &str) -> String {
-    let mut url = format!("{}/graph?g0.expr=", external_url.trim_end_matches('/'));
+    let mut url = format!("{}/api/v1/query?query=", external_url.trim_end_matches('/'));
     for byte in expr.trim().bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             url.push(char::from(byte));
@@ -341,5 +343,5 @@ fn generator_url(external_url: &str, expr: &str) -> String {
             write!(url, "%{byte:02X}").expect("a String takes everything");
         }
     }
-    url + "&g0.tab=1"
+    url
 }

@@ -75,7 +75,7 @@ async fn a_webhook_is_sent_what_alertmanager_sends() {
             "annotations": {"summary": format!("{service} is at 1")},
             "startsAt": null,
             "endsAt": "0001-01-01T00:00:00Z",
-            "generatorURL": "http://bowline.test/graph?g0.expr=down&g0.tab=1",
+            "generatorURL": "http://bowline.test/api/v1/query?query=down",
             "fingerprint": null,
         })
     };

@@ -141,7 +141,9 @@ impl SeriesStore {
                 labels.get(name).into_iter().for_each(|value| insert(&mut values, value));
             }
         }
-        of_head.iter().for_each(|value| insert(&mut values, value));
+        for value in &of_head {
+            insert(&mut values, value);
+        }
         Ok(values.into_iter().collect())
     }
 
