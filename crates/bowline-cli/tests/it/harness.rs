@@ -49,6 +49,7 @@ impl Home {
         let built: Vec<&str> = text.lines().filter(|line| !line.starts_with("build = ")).collect();
         let bin_dir = build_shop();
         let home = Self::new(&built.join("\n").replace("${target}/release", &bin_dir.display().to_string()));
+        std::fs::copy(shop.join("alerts.yaml"), home.path().join("alerts.yaml")).unwrap();
         std::fs::create_dir(home.path().join("config")).unwrap();
         for entry in std::fs::read_dir(shop.join("config")).unwrap() {
             let entry = entry.unwrap();
