@@ -36,14 +36,14 @@ pub(crate) async fn alerts(State(shared): State<Shared>) -> impl IntoResponse {
     Success::new(Alerts { alerts: shared.alerts.alerts() })
 }
 
-/// What became of alerts lately, the newest last: `{"transitions": […]}`.
+/// What became of alerts lately, the newest first: `{"transitions": […]}`.
 #[utoipa::path(get, path = "/v1/alerts/history", tag = "alerts", responses((status = 200, body = Value)))]
 pub(crate) async fn history(State(shared): State<Shared>) -> Json<Value> {
     let transitions: Vec<Transition> = shared.alerts.history();
     Json(json!({ "transitions": transitions }))
 }
 
-/// Who was told what, or was not, and why, the newest last: `{"notifications": […]}`.
+/// Who was told what, or was not, and why, the newest first: `{"notifications": […]}`.
 #[utoipa::path(get, path = "/v1/alerts/notifications", tag = "alerts", responses((status = 200, body = Value)))]
 pub(crate) async fn notifications(State(shared): State<Shared>) -> Json<Value> {
     let entries: Vec<ledger::Entry> = shared.alerts.ledger();
