@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here is the report of a failed test")]
 
 mod access;
+mod alerts;
 mod bad_files;
 mod config;
 mod crash;
@@ -11,9 +12,11 @@ mod mesh_faults;
 mod mesh_foreign;
 mod mesh_lives;
 mod mesh_rules;
+mod monitoring;
 mod openssl;
 mod otlp;
 mod roles;
+mod sampling;
 mod shop;
 mod shop_access;
 mod shop_config;
@@ -22,3 +25,4 @@ mod stand_in;
 mod stopping;
 mod system;
 mod terminal;
+mod watching;

@@ -72,7 +72,7 @@ pub struct RuleStanding {
 /// `GET /v1/alerts/history`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertHistory {
-    /// The newest last.
+    /// The newest first.
     pub transitions: Vec<AlertTransition>,
 }
 
@@ -96,7 +96,7 @@ pub struct AlertTransition {
 /// `GET /v1/alerts/notifications`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationList {
-    /// The newest last.
+    /// The newest first.
     pub notifications: Vec<Notification>,
 }
 
