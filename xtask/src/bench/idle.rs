@@ -74,7 +74,7 @@ fn start(context: &Context<'_>) -> anyhow::Result<(Process, Duration, tempfile::
 }
 
 /// The API's address in the summary that `bowline up` prints when it is ready.
-fn api_of(line: &str) -> Option<String> {
+pub(super) fn api_of(line: &str) -> Option<String> {
     let is_api = line.to_lowercase().contains("api");
     let (_, rest) = line.split_once("http://").filter(|_| is_api)?;
     let end = rest.find(|c: char| c.is_whitespace() || c == '/').unwrap_or(rest.len());

