@@ -65,7 +65,7 @@ metrics = "off"
     assert_eq!((system.alerts.group_by.len(), system.alerts.group_wait), (0, Duration::from_secs(5)));
     let receiver = Receiver {
         name: "ops".to_owned(),
-        position: Position { line: 13, column: 19 },
+        position: Position { line: 14, column: 19 },
         webhook: SecretText::parse("env:HOOK"),
         matchers: vec!["severity=\"page\"".to_owned()],
         send_resolved: false,
