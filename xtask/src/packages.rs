@@ -22,6 +22,7 @@ pub(crate) struct Package {
 pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "gcc", program: "cc", why: "SQLite is compiled from its C source, and Rust links with it" },
     Package { name: "python3", program: "python3", why: "a service in plain Python joins the mesh" },
+    Package { name: "python3-pip", program: "pip3", why: "OpenTelemetry's SDK, a package of PyPI, sends spans" },
     Package { name: "nodejs", program: "node", why: "a service in plain Node.js joins the mesh" },
     Package { name: "openssl", program: "openssl", why: "a stranger to our code looks at the certificates" },
     Package { name: "curl", program: "curl", why: "a plain client knocks at the mesh" },
