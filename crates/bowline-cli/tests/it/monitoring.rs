@@ -210,8 +210,10 @@ async fn targets_are_scraped_as_the_file_says_and_foreign_clients_are_answered()
     let is_scraped = eventually(PATIENCE, async || {
         targets = json(&running, &["targets"]).await;
         let mut known = targets["activeTargets"].as_array().unwrap().iter();
-        // Who comes to the registry comes to the targets a moment later.
-        known.any(|target| target["labels"]["job"] == "told") && !series(&running, books, None).await.is_empty()
+        // Who comes to the registry comes to the targets a moment later, and each is asked at its own moment.
+        let is_known = known.any(|target| target["labels"]["job"] == "told");
+        let is_answered = async |selector| !series(&running, selector, None).await.is_empty();
+        is_known && is_answered(books).await && is_answered(r#"up{job="bowline"}"#).await
     });
     assert!(is_scraped.await, "{targets:#}");
     let targets = targets["activeTargets"].as_array().unwrap().clone();
