@@ -7,7 +7,7 @@ use bowline_runtime::{net::TcpStream, task, time};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -92,8 +92,22 @@ pub struct Url {
     /// Host and port as they are written.
     authority: String,
     path: String,
-    connector: OnceCell<TlsConnector>,
+    /// Absent: the one that trusts the system's roots.
+    connector: Option<TlsConnector>,
 }
+
+/// An open connection to what a [`Url`] names, for one request after the other.
+#[derive(Debug)]
+pub struct Connection {
+    client: SendRequest<Full<Bytes>>,
+    authority: String,
+    host: HeaderValue,
+    target: Uri,
+    _driver: task::Guarded<()>,
+}
+
+/// The connector that trusts the system's roots, which are read once in a process.
+static SYSTEM: OnceCell<TlsConnector> = OnceCell::const_new();
 
 impl WebError {
     /// What kind of failure it is.
@@ -134,7 +148,7 @@ impl Url {
             port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
             authority: authority.as_str().to_owned(),
             path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
-            connector: OnceCell::new(),
+            connector: None,
         })
     }
 
@@ -143,7 +157,7 @@ impl Url {
     /// # Errors
     /// When TLS cannot be configured.
     pub fn with_roots(mut self, roots: RootCertStore) -> io::Result<Self> {
-        self.connector = OnceCell::new_with(Some(connector(roots)?));
+        self.connector = Some(connector(roots)?);
         Ok(self)
     }
 
@@ -171,56 +185,96 @@ impl Url {
         body: Bytes,
         bounds: Bounds,
     ) -> Result<Response<Bytes>, WebError> {
-        let answer = self.connect_and_send(method, headers, body, bounds.bytes_max);
+        let answer = async { self.connect().await?.send(method, headers, body, bounds.bytes_max).await };
         let timeout = || WebError::Timeout { authority: self.authority.clone(), timeout: bounds.timeout };
         time::timeout(bounds.timeout, answer).await.map_err(|_| timeout())?
     }
 
-    async fn connect_and_send(
-        &self,
+    /// Opens a connection; without a time limit.
+    ///
+    /// # Errors
+    /// [`WebError::Connect`], [`WebError::Tls`], [`WebError::Http`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves no connection.
+    pub async fn connect(&self) -> Result<Connection, WebError> {
+        let authority = || self.authority.clone();
+        let connecting = TcpStream::connect((self.host.as_str(), self.port)).await;
+        let stream = connecting.map_err(|source| WebError::Connect { authority: authority(), source })?;
+        if !self.is_tls {
+            return self.handshake(stream).await;
+        }
+        let tls = |source| WebError::Tls { authority: authority(), source };
+        let connector = match &self.connector {
+            Some(connector) => connector,
+            None => SYSTEM.get_or_try_init(system_connector).await.map_err(tls)?,
+        };
+        let name = ServerName::try_from(self.host.clone()).map_err(|error| tls(io::Error::other(error)))?;
+        self.handshake(connector.connect(name, stream).await.map_err(tls)?).await
+    }
+
+    async fn handshake<S>(&self, stream: S) -> Result<Connection, WebError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let authority = self.authority.clone();
+        let handshaken = http1::handshake(TokioIo::new(stream)).await;
+        let (client, connection) =
+            handshaken.map_err(|source| WebError::Http { authority: authority.clone(), source })?;
+        // Its error is the request's as well.
+        let driver = task::Guarded::new(task::spawn(async move {
+            let _ended = connection.await;
+        }));
+        let host = HeaderValue::from_str(&authority).expect("the authority was parsed from a URL");
+        let target = self.path.parse().expect("the path was parsed from a URL");
+        Ok(Connection { client, authority, host, target, _driver: driver })
+    }
+}
+
+impl Connection {
+    /// Waits until it takes a request; whether it does.
+    ///
+    /// # Cancel safety
+    /// It only waits.
+    pub async fn is_ready(&mut self) -> bool {
+        self.client.ready().await.is_ok()
+    }
+
+    /// Sends one request and reads the whole answer, whatever its status; without a time limit.
+    ///
+    /// # Errors
+    /// [`WebError::Http`], [`WebError::Body`]: the connection is of no more use then.
+    ///
+    /// # Cancel safety
+    /// The connection is of no more use; the request may have been acted upon.
+    pub async fn send(
+        &mut self,
         method: Method,
         headers: HeaderMap,
         body: Bytes,
         bytes_max: usize,
     ) -> Result<Response<Bytes>, WebError> {
-        let authority = || self.authority.clone();
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.headers_mut() = headers;
-        *request.uri_mut() = self.path.parse().expect("the path was parsed from a URL");
-        let host = HeaderValue::from_str(&self.authority).expect("the authority was parsed from a URL");
-        request.headers_mut().insert(header::HOST, host);
-        let connecting = TcpStream::connect((self.host.as_str(), self.port)).await;
-        let stream = connecting.map_err(|source| WebError::Connect { authority: authority(), source })?;
-        if !self.is_tls {
-            return self.send(stream, request, bytes_max).await;
-        }
-        let tls = |source| WebError::Tls { authority: authority(), source };
-        let connector = self.connector.get_or_try_init(system_connector).await.map_err(tls)?;
-        let name = ServerName::try_from(self.host.clone()).map_err(|error| tls(io::Error::other(error)))?;
-        let stream = connector.connect(name, stream).await.map_err(tls)?;
-        self.send(stream, request, bytes_max).await
-    }
-
-    async fn send<S>(
-        &self,
-        stream: S,
-        request: Request<Full<Bytes>>,
-        bytes_max: usize,
-    ) -> Result<Response<Bytes>, WebError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+        *request.uri_mut() = self.target.clone();
+        request.headers_mut().insert(header::HOST, self.host.clone());
         let http = |source| WebError::Http { authority: self.authority.clone(), source };
-        let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
-        let _connection = task::Guarded::new(task::spawn(async move { connection.await.ok() }));
-        let (head, body) = client.send_request(request).await.map_err(http)?.into_parts();
+        let (head, body) = self.client.send_request(request).await.map_err(http)?.into_parts();
         let body = Limited::new(body, bytes_max).collect().await;
         let (authority, status) = (self.authority.clone(), head.status);
         let broken = |source| WebError::Body { authority, status, bytes_max, source };
         Ok(Response::from_parts(head, body.map_err(broken)?.to_bytes()))
     }
 }
+
+impl PartialEq for Url {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Url {}
 
 impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -235,13 +289,7 @@ impl fmt::Display for Url {
 }
 
 /// A connector that trusts the system's roots (or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name).
-///
-/// # Errors
-/// When there are none, or TLS cannot be configured.
-///
-/// # Cancel safety
-/// Nothing is left behind.
-pub async fn system_connector() -> io::Result<TlsConnector> {
+async fn system_connector() -> io::Result<TlsConnector> {
     let loaded = task::spawn_blocking(rustls_native_certs::load_native_certs).await.map_err(io::Error::other)?;
     let mut roots = RootCertStore::empty();
     let (added, _unusable) = roots.add_parsable_certificates(loaded.certs);

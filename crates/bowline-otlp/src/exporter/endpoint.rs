@@ -1,23 +1,16 @@
 //! A collector's address.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use bowline_model::Code;
-use http::Uri;
+use bowline_transport::web::Url;
 
 /// Where OTLP/HTTP takes traces, below a URL that names no path.
 const PATH: &str = "/v1/traces";
 
 /// The address of a collector: `http://host:4318`, or `https://`, with or without a path.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    pub(super) is_tls: bool,
-    pub(super) host: String,
-    pub(super) port: u16,
-    /// Host and port as they are written.
-    pub(super) authority: String,
-    pub(super) path: String,
-}
+pub struct Endpoint(Arc<Url>);
 
 /// The text is no address of a collector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,36 +31,29 @@ impl InvalidEndpoint {
     }
 }
 
+impl Endpoint {
+    pub(super) fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
 impl FromStr for Endpoint {
     type Err = InvalidEndpoint;
 
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
-        let uri: Uri = text.parse().map_err(|_| InvalidEndpoint)?;
-        let (is_tls, port) = match uri.scheme_str() {
-            Some("https") => (true, 443),
-            Some("http") => (false, 80),
-            _ => return Err(InvalidEndpoint),
+        let url = Url::parse(text).ok_or(InvalidEndpoint)?;
+        let whole = match url.path() {
+            "/" => Url::parse(&format!("{}{PATH}", text.trim_end_matches('/'))).ok_or(InvalidEndpoint)?,
+            _ => url,
         };
-        // A credential in an address would be told in logs.
-        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or(InvalidEndpoint)?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        Ok(Self {
-            is_tls,
-            host: host.to_owned(),
-            port: authority.port_u16().unwrap_or(port),
-            authority: authority.as_str().to_owned(),
-            path: if path == "/" { PATH.to_owned() } else { path.to_owned() },
-        })
+        Ok(Self(Arc::new(whole)))
     }
 }
 
 /// Without the query, which may hold a key.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.is_tls { "https" } else { "http" };
-        let path = self.path.split('?').next().unwrap_or_default();
-        write!(f, "{scheme}://{}{path}", self.authority)
+        f.write_str(self.0.to_string().split('?').next().unwrap_or_default())
     }
 }
 
