@@ -102,8 +102,6 @@ impl Monitor {
         let rules = Queries::new(series.clone(), engine);
         let mut told = alerts::Settings::new(store, Arc::new(rules), Arc::new(series.clone()));
         told.interval = settings.policy.every;
-        // The gate is what opens only after targets were scraped.
-        told.settle = Duration::ZERO;
         let gate = Gate::new(2 * settings.policy.every);
         let watching = gate.clone();
         told.is_watching = Arc::new(move || watching.is_open());

@@ -59,7 +59,6 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) interval: Duration,
     /// Before it nothing is evaluated.
-    pub(crate) ready_at: time::Instant,
     pub(crate) is_watching: Arc<dyn Fn() -> bool + Send + Sync>,
     pub(crate) external_url: Arc<str>,
     pub(crate) metrics: Metrics,

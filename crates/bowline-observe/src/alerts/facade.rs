@@ -27,10 +27,8 @@ use super::{
 pub struct Settings {
     /// How often groups are evaluated that do not say so themselves. 5 s.
     pub interval: Duration,
-    /// How long after the start nothing is evaluated, so that each target was scraped once: what fires would else
-    /// be taken for over after a long absence. 10 s.
-    pub settle: Duration,
-    /// Whether rules are to be evaluated now: what is being started or stopped is not judged.
+    /// Whether rules are to be evaluated now: not while what they read is being started or stopped, nor before each
+    /// target was scraped once, as what fires would else be taken for over after a long absence. Always.
     pub is_watching: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Where people find Bowline: `http://127.0.0.1:7117`.
     pub external_url: String,
@@ -56,11 +54,10 @@ pub struct Alerts {
 }
 
 impl Settings {
-    /// The defaults: every 5 s, after 10 s, over HTTP, by the system's clock.
+    /// The defaults: every 5 s, always, over HTTP, by the system's clock.
     pub fn new(store: Arc<dyn Store>, evaluate: Arc<dyn Evaluate>, record: Arc<dyn Record>) -> Self {
         Self {
             interval: Duration::from_secs(5),
-            settle: Duration::from_secs(10),
             is_watching: Arc::new(|| true),
             external_url: String::new(),
             store,
@@ -83,8 +80,7 @@ impl Alerts {
     /// # Cancel safety
     /// Dropping the future starts nothing, or leaves it running until the drain begins.
     pub async fn start(settings: Settings, config: Config, mut drain: Drain) -> Result<Self, Error> {
-        let Settings { interval, settle, is_watching, external_url, store, evaluate, record, post, clock, metrics } =
-            settings;
+        let Settings { interval, is_watching, external_url, store, evaluate, record, post, clock, metrics } = settings;
         let metrics = Metrics::new(&metrics);
         let journal = Arc::new(Journal::new(store, metrics.keep_failures.clone()));
         let external_url: Arc<str> = external_url.into();
@@ -97,7 +93,6 @@ impl Alerts {
         };
         let notifier = Notifier::load(parts, config.route).await?;
         let manager = Arc::new(notifier.clone());
-        let ready_at = time::now() + settle;
         let parts = evaluator::Parts {
             evaluate,
             record,
@@ -105,7 +100,6 @@ impl Alerts {
             journal,
             clock,
             interval,
-            ready_at,
             is_watching,
             external_url,
             metrics,

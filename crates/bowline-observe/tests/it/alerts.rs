@@ -40,7 +40,7 @@ async fn start(store: &Arc<dyn Store>, switch: &Arc<Switch>, server: &HttpServer
     );
     let config = Config::parse(&config, &|_| Ok(())).unwrap();
     let (drainer, drain) = drain::channel();
-    let settings = Settings { settle: Duration::ZERO, ..Settings::new(store.clone(), switch.clone(), switch.clone()) };
+    let settings = Settings::new(store.clone(), switch.clone(), switch.clone());
     (Alerts::start(settings, config, drain).await.unwrap(), drainer)
 }
 

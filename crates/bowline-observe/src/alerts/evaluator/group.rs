@@ -180,9 +180,6 @@ impl Evaluator {
         let interval = millis(group.interval.unwrap_or(self.0.parts.interval)).max(1);
         let phase = i64::try_from(xxh3_64(group.name.as_bytes()) % interval.unsigned_abs()).unwrap_or_default();
         let slot_after = |now: i64| (now - phase).div_euclid(interval) * interval + interval + phase;
-        if drain.or_drain(time::sleep_until(self.0.parts.ready_at)).await.is_none() {
-            return;
-        }
         let mut at_ms = slot_after((self.0.parts.clock)());
         loop {
             let wait_ms = at_ms - (self.0.parts.clock)();

@@ -35,7 +35,8 @@ pub(in crate::alerts) struct Memory {
 pub(super) struct World {
     pub(super) store: Memory,
     pub(super) metrics: metric::Registry,
-    pub(super) settle: Duration,
+    /// Since when rules are evaluated.
+    pub(super) watches_from: time::Instant,
     series: Arc<Mutex<BTreeMap<String, Answered>>>,
     delay: Arc<Mutex<Duration>>,
     pub(super) recorded: Arc<Mutex<Vec<(i64, Labels, f64)>>>,
@@ -81,7 +82,7 @@ impl World {
         Self {
             store: Memory::default(),
             metrics: metric::Registry::default(),
-            settle: Duration::ZERO,
+            watches_from: time::now(),
             series: Arc::default(),
             delay: Arc::default(),
             recorded: Arc::default(),
@@ -107,8 +108,9 @@ impl World {
             let offset = self.offset_ms.clone();
             Arc::new(move || wall_ms() + offset.load(Relaxed))
         };
+        let watches_from = self.watches_from;
         let settings = Settings {
-            settle: self.settle,
+            is_watching: Arc::new(move || time::now() >= watches_from),
             external_url: "http://bowline.test".to_owned(),
             post: world.clone(),
             clock,

@@ -264,7 +264,7 @@ async fn what_fires_is_not_over_because_nothing_was_scraped_yet() {
     seconds(20).await;
     running.stop().await;
     // After the start there is nothing to see, until targets were scraped.
-    world.settle = Duration::from_secs(10);
+    world.watches_from = time::now() + Duration::from_secs(10);
     world.answer("down", &[]);
     let running = world.start(CONFIG).await;
     seconds(9).await;
