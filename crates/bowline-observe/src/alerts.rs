@@ -25,7 +25,7 @@ pub mod rules;
 use std::sync::Arc;
 
 pub use config::{Config, DOCUMENT_BYTES_MAX, MATCHERS_MAX, RECEIVERS_MAX, Receiver, Route, Target};
-pub use duration::rfc3339;
+pub use duration::{parse_rfc3339, rfc3339};
 pub use error::Error;
 pub use evaluator::{ALERTS_PER_RULE_MAX, ActiveView, Evaluate, GroupView, HISTORY_MAX, Record, RuleView, Transition};
 pub use facade::{Alerts, Settings};

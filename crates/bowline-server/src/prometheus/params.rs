@@ -5,6 +5,7 @@ use axum::{
     extract::{FromRequest, Request},
     http::{Method, header},
 };
+use bowline_observe::{alerts::parse_rfc3339, promql};
 use bowline_runtime::time::Duration;
 
 use super::answer::{Failure, Result};
@@ -85,13 +86,13 @@ fn time(text: &str) -> Option<i64> {
     if let Ok(seconds) = text.parse::<f64>() {
         return millis(seconds);
     }
-    text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
+    parse_rfc3339(text)
 }
 
 fn duration(text: &str) -> Option<Duration> {
     let millis = match text.parse::<f64>() {
         Ok(seconds) => u64::try_from(millis(seconds)?).ok()?,
-        Err(_) => u64::try_from(bowline_observe::promql::duration(text)?.as_millis()).ok()?,
+        Err(_) => u64::try_from(promql::duration(text)?.as_millis()).ok()?,
     };
     (millis > 0).then(|| Duration::from_millis(millis))
 }
