@@ -7,6 +7,21 @@ use regex::Regex;
 /// The label that holds a metric's name.
 pub const NAME: &str = "__name__";
 
+/// Whether a text is the name of a label: a letter or `_`, then these and digits. How long it may be is not asked.
+pub fn is_label_name(text: &str) -> bool {
+    is_word(text, false)
+}
+
+/// Whether a text is the name of a metric: as that of a label, and with `:`.
+pub fn is_metric_name(text: &str) -> bool {
+    is_word(text, true)
+}
+
+fn is_word(text: &str, has_colons: bool) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || has_colons && byte == b':';
+    text.bytes().next().is_some_and(is_letter) && text.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit())
+}
+
 /// Names and values of labels: sorted by name, each name once, no value empty.
 ///
 /// Cheap to clone. As text: `name{label="value"}`, as Prometheus writes it.

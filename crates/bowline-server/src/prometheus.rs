@@ -9,7 +9,7 @@ mod params;
 use axum::{Json, extract::State, response::IntoResponse};
 use bowline_observe::{
     alerts::rfc3339,
-    labels::{Matcher, Test},
+    labels::{Matcher, Test, is_label_name},
     promql::{self, Expr, REGEXES_MAX},
     scrape::{Description, MetricsCollector as _, TargetStatus},
 };
@@ -83,10 +83,7 @@ pub(crate) async fn label_values(
     axum::extract::Path(label): axum::extract::Path<String>,
     params: Params,
 ) -> Result<impl IntoResponse> {
-    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
-    let is_name = label.bytes().next().is_some_and(is_letter)
-        && label.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit());
-    if !is_name {
+    if !is_label_name(&label) {
         return Err(Failure::bad_data(format!("invalid label name: {label:?}")));
     }
     let values = shared.queries.label_values(label, matchers(&params).await?, span(&params)?).await?;

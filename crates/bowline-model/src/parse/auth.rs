@@ -6,7 +6,7 @@ use super::{
     references::{Names, Side},
     schema,
     table::Table,
-    value::{LIST_MAX, Value, once},
+    value::{LIST_MAX, Value, is_word, once},
     web,
 };
 use crate::{
@@ -186,12 +186,7 @@ fn file(path: &str) -> Result<String, &'static str> {
 /// Where a secret is. What was written is not told again: it may be the secret itself.
 fn secret(value: Value<'_>) -> Option<SecretSource> {
     let parsed = SecretSource::parse(value.text()?);
-    let is_variable = |name: &str| {
-        let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
-        name.len() <= FILE_LENGTH_MAX
-            && name.bytes().next().is_some_and(is_letter)
-            && name.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit())
-    };
+    let is_variable = |name: &str| name.len() <= FILE_LENGTH_MAX && is_word(name);
     match parsed {
         Ok(SecretSource::Env(name)) if !is_variable(&name) => value.refuse(
             "`secret` is not the name of a variable",

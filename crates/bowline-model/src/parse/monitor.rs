@@ -7,7 +7,7 @@ use super::{
     references::{Names, Side},
     schema,
     table::Table,
-    value::{LIST_MAX, Value, once},
+    value::{LIST_MAX, Value, is_word, once},
     web,
 };
 use crate::{
@@ -124,11 +124,7 @@ fn labels(value: Value<'_>) -> BTreeMap<String, String> {
 
 /// Whether a text can be a label's name.
 fn is_label(text: &str) -> bool {
-    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
-    text.len() <= LABEL_NAME_LENGTH_MAX
-        && !text.starts_with("__")
-        && text.bytes().next().is_some_and(is_letter)
-        && text.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit())
+    text.len() <= LABEL_NAME_LENGTH_MAX && !text.starts_with("__") && is_word(text)
 }
 
 /// A duration within its range.

@@ -7,7 +7,7 @@ use super::{
     references::{Asked, Names, Owners, Side},
     schema,
     table::Table,
-    value::{LIST_MAX, Value, in_ticks},
+    value::{LIST_MAX, Value, in_ticks, is_word},
     version, web,
 };
 use crate::{
@@ -130,10 +130,7 @@ pub(super) fn env(value: Value<'_>) -> BTreeMap<String, String> {
 
 fn variable_name(entry: Value<'_>) -> Option<String> {
     let name = entry.key();
-    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
-    let is_name =
-        name.bytes().next().is_some_and(is_letter) && name.bytes().all(|b| is_letter(b) || b.is_ascii_digit());
-    if !is_name {
+    if !is_word(name) {
         entry.fault_key(
             format!("{} is not the name of a variable", entry.key_quoted()),
             "use letters, digits and _, no digit first",

@@ -17,6 +17,12 @@ use crate::{
     units::{self, Share},
 };
 
+/// Whether a text is a letter or `_`, then these and digits: what variables and labels are called.
+pub(super) fn is_word(text: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    text.bytes().next().is_some_and(is_letter) && text.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit())
+}
+
 /// The most elements a list has.
 pub(super) const LIST_MAX: usize = 1000;
 

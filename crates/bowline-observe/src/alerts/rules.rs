@@ -12,6 +12,8 @@ use std::{collections::BTreeMap, time::Duration};
 use bowline_model::Problem;
 use serde_json::Value;
 
+use crate::labels;
+
 pub use template::{Scope, TEXT_BYTES_MAX, Template};
 
 pub(crate) use raw::{RawGroup, Reader, read_groups, structure_problem};
@@ -135,10 +137,9 @@ pub fn groups(file: &str, text: &str, check: CheckExpr<'_>) -> Result<Vec<Value>
     Ok(read.get("groups").and_then(Value::as_array).cloned().unwrap_or_default())
 }
 
-/// Whether it can be a label of an alert: letters, digits and `_`, no digit first, no `__` first.
+/// Whether it can be a label of an alert: the name of a label, and not too long.
 pub(crate) fn is_label_name(name: &str) -> bool {
-    let is_word = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    is_word && !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.len() <= NAME_BYTES_MAX
+    labels::is_label_name(name) && name.len() <= NAME_BYTES_MAX
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod replay;
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    labels::{Labels, NAME},
+    labels::{Labels, NAME, is_label_name, is_metric_name},
     series::{
         Error,
         chunk::{CHUNK_SAMPLES_MAX, Chunk, Open},
@@ -454,20 +454,15 @@ fn check_labels(labels: &Labels) -> Result<(), Error> {
         if name.len() > NAME_BYTES_MAX {
             return invalid("a name is longer than 128 bytes");
         }
-        if !is_name(name, false) {
+        if !is_label_name(name) {
             return invalid("a name is not a letter or `_`, then letters, digits and `_`");
         }
         if value.len() > VALUE_BYTES_MAX {
             return invalid("a value is longer than 1024 bytes");
         }
-        if name == NAME && !is_name(value, true) {
+        if name == NAME && !is_metric_name(value) {
             return invalid("a metric's name is not a letter, `_` or `:`, then these and digits");
         }
     }
     Ok(())
-}
-
-fn is_name(text: &str, is_metric: bool) -> bool {
-    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || is_metric && byte == b':';
-    text.bytes().next().is_some_and(is_letter) && text.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit())
 }

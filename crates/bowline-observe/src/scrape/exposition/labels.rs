@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{BLANK, Broken, Format, LABELS_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::labels::{is_label_name, is_metric_name};
 
 /// Reads a series as it was written: hands out its labels in their order, and gives its name.
 ///
@@ -85,7 +86,7 @@ fn read_label(text: &str) -> Result<(&str, Cow<'_, str>, &str), Broken> {
     if name.starts_with('"') {
         return Err("names in quotes are not read");
     }
-    if !is_name(name, |byte| byte == b'_') {
+    if name.len() > NAME_BYTES_MAX || !is_label_name(name) {
         return Err("a label's name has letters, digits and `_`, 512 at most");
     }
     let rest = rest.trim_start_matches(BLANK).strip_prefix('"').ok_or("a label's value stands in quotes")?;
@@ -128,12 +129,7 @@ pub(in crate::scrape) fn unescaped(text: &str) -> Cow<'_, str> {
 pub(super) fn check_metric(name: &str) -> Result<(), Broken> {
     match name {
         "" => Err("the name is missing"),
-        name if is_name(name, |byte| matches!(byte, b'_' | b':')) => Ok(()),
+        name if name.len() <= NAME_BYTES_MAX && is_metric_name(name) => Ok(()),
         _ => Err("a metric's name has letters, digits, `_` and `:`, 512 at most"),
     }
-}
-
-fn is_name(name: &str, is_sign: impl Fn(u8) -> bool) -> bool {
-    let is_begun = name.bytes().next().is_some_and(|first| !first.is_ascii_digit());
-    is_begun && name.len() <= NAME_BYTES_MAX && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_sign(byte))
 }
