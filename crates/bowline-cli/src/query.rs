@@ -1,7 +1,8 @@
 //! `bowline query`: PromQL, for people.
 
-use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
+use bowline_observe::labels::Labels;
 use bowline_provider_remote::{
     QueryTime,
     wire::{MatrixSeries, Point, QueryValue, VectorSeries},
@@ -122,17 +123,7 @@ fn matrix_row(series: &MatrixSeries, axis: Option<Axis>) -> Vec<String> {
 
 /// `name{label="value"}`, as it would be written in an expression.
 fn name(metric: &BTreeMap<String, String>) -> String {
-    let mut text = metric.get("__name__").cloned().unwrap_or_default();
-    let mut labels = metric.iter().filter(|(name, _)| *name != "__name__").peekable();
-    if labels.peek().is_none() && !text.is_empty() {
-        return text;
-    }
-    text.push('{');
-    for (at, (label, value)) in labels.enumerate() {
-        let _infallible = write!(text, "{}{label}={value:?}", if at == 0 { "" } else { ", " });
-    }
-    text.push('}');
-    text
+    Labels::new(metric.iter().map(|(name, value)| (name.as_str(), value.as_str()))).to_string()
 }
 
 /// A number with at most four digits after the point.
