@@ -264,7 +264,8 @@ async fn who_had_to_wait_has_the_time_at_which_it_was_asked() {
     for number in 0..5 {
         let instance = number.to_string();
         let times: Vec<_> = bench.sink.samples(&series("up", &instance)).into_iter().map(|(at, _)| at).collect();
-        assert_eq!(times, bench.script.asked(&instance), "{instance}");
+        // Its own turn may have come since: asked once more, and not yet answered.
+        assert!(!times.is_empty() && bench.script.asked(&instance).starts_with(&times), "{instance}: {times:?}");
     }
 }
 
