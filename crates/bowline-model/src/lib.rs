@@ -3,8 +3,10 @@
 //! Everything that more than one crate must name the same way lives here: services, instances,
 //! boundaries, calls with their policies, routes, and the [`Code`] every error answers to.
 
+pub mod check;
 pub mod code;
 pub mod data;
+pub mod deploy;
 pub mod error;
 pub mod gateway;
 pub mod instance;

@@ -147,7 +147,7 @@ fn system(root: &Table<'_>) -> Option<System> {
     let metrics = root.get("metrics").map(monitor::metrics).unwrap_or_default();
     let alerts = root.get("alerts").map(monitor::alerts).unwrap_or_default();
     let table = gateway::table(root, declared);
-    Some(System { name: name?, services, table, configs, mesh, tracing, metrics, alerts })
+    Some(System { services, table, configs, mesh, tracing, metrics, alerts, ..System::new(name?) })
 }
 
 /// `Deployment(S)`: the names are checked, and each section is told to be unbuilt.

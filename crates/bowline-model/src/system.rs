@@ -4,14 +4,18 @@
 //! |---|---|---|
 //! | `Services(S)` | [`System::services`] | `[service.X]` |
 //! | `Communication(S)` | the union of [`Service::calls`] | `[service.X.calls.Y]` |
-//! | `SyncComm(s₁, s₂, m)` | a [`Call`] from s₁ to s₂; its messages are requests | `mode = "sync"` |
+//! | `SyncComm(s₁, s₂, m)` | a [`Call`] from s₁ to s₂ of [`CallMode::Sync`]; its messages are requests | `mode = "sync"` |
+//! | `AsyncComm(s₁, s₂, m)` | one of [`CallMode::Async`] | `mode = "async"` |
+//! | `MessagePassing(s₁, s₂)` | one of [`CallMode::Message`]; its messages pass through [`Call::topics`] | `mode = "message"` |
 //! | `Boundary(s) = ⟨API(s), Data(s), State(s)⟩` | [`Boundary`] | `[service.X.boundary]` |
-//! | `Isolation(s₁, s₂) = Boundary(s₁) ∩ Boundary(s₂) = ∅` | checked by [`mod@crate::parse`] | – |
-//! | `Deployment(S)` | not built yet | `[deploy.X]` |
+//! | `Isolation(s₁, s₂) = Boundary(s₁) ∩ Boundary(s₂) = ∅` | proved by [`mod@crate::check`] | – |
+//! | `independent(s₁, s₂)` | proved by [`mod@crate::check`] | – |
+//! | `Deployment(S)` | [`System::deployments`] | `[deploy.X]` |
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use crate::{
+    deploy::Deployment,
     gateway::RouteTable,
     mesh::MeshPolicy,
     monitor::{AlertPolicy, MetricsPath, MetricsPolicy, TracingPolicy},
@@ -42,6 +46,43 @@ pub struct System {
     pub metrics: MetricsPolicy,
     /// What is watched for, and who is told.
     pub alerts: AlertPolicy,
+    /// What becomes of who breaks a boundary.
+    pub boundaries: BoundaryPolicy,
+    /// Deployment(S): how releases of services are rolled out.
+    pub deployments: Vec<Deployment>,
+}
+
+/// What becomes of what the file does not declare, or declares against the axioms: the table `[boundary]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BoundaryPolicy {
+    /// How much of it is let pass.
+    pub enforce: Enforce,
+    /// How many attempts one request from outside may become at any one service, 1 to 1,000,000.
+    pub amplification_max: u32,
+}
+
+impl Default for BoundaryPolicy {
+    /// Denied; 50 attempts.
+    fn default() -> Self {
+        Self { enforce: Enforce::default(), amplification_max: 50 }
+    }
+}
+
+/// How much of what breaks a boundary is let pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Enforce {
+    /// All of it: neither is the file proved before it is run, nor do sidecars ask who calls.
+    Off,
+    /// All of it, and it is told: by `bowline up`, and by sidecars as a dry run.
+    Warn,
+    /// Nothing: `bowline up` starts no system that breaks an axiom, and sidecars refuse.
+    #[default]
+    Deny,
+}
+
+impl Enforce {
+    /// The ways there are, by their names in `bowline.toml`.
+    pub const NAMES: [(&'static str, Self); 3] = [("off", Self::Off), ("warn", Self::Warn), ("deny", Self::Deny)];
 }
 
 /// A document of configuration that a system brings along: `[config."shop/order"]`.
@@ -70,6 +111,8 @@ impl System {
             tracing: TracingPolicy::default(),
             metrics: MetricsPolicy::default(),
             alerts: AlertPolicy::default(),
+            boundaries: BoundaryPolicy::default(),
+            deployments: Vec::new(),
         }
     }
 
@@ -265,15 +308,44 @@ pub struct Call {
     pub target: ServiceName,
     /// Where it is declared.
     pub position: Position,
+    /// Whether the caller waits.
+    pub mode: CallMode,
     /// Time, failure and choice.
     pub policy: CallPolicy,
     /// What it is called for, of what the target offers; empty: all of that.
     pub operations: Vec<Operation>,
+    /// Through which topics its messages pass, where its mode is [`CallMode::Message`].
+    pub topics: Vec<Resource>,
+}
+
+/// Whether a caller waits for whom it calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+pub enum CallMode {
+    /// `SyncComm(s₁, s₂, m) = send(s₁, m) · wait(s₁) · receive(s₂, m) · respond(s₂, r) · receive(s₁, r)`.
+    #[default]
+    Sync,
+    /// `AsyncComm(s₁, s₂, m) = send(s₁, m) · continue(s₁) · receive(s₂, m) · process(s₂, m)`.
+    Async,
+    /// `MessagePassing(s₁, s₂) = queue(m) · deliver(m) · process(m)`.
+    Message,
+}
+
+impl CallMode {
+    /// The modes there are, by their names in `bowline.toml`.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("sync", Self::Sync), ("async", Self::Async), ("message", Self::Message)];
 }
 
 impl Call {
     /// A call for all that the target offers, by the default policy.
     pub fn new(target: ServiceName, position: Position) -> Self {
-        Self { target, position, policy: CallPolicy::default(), operations: Vec::new() }
+        Self {
+            target,
+            position,
+            mode: CallMode::default(),
+            policy: CallPolicy::default(),
+            operations: Vec::new(),
+            topics: Vec::new(),
+        }
     }
 }

@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 29] = [
+const FLOORS: [(&str, Floor); 31] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -37,6 +37,8 @@ const FLOORS: [(&str, Floor); 29] = [
     ("bowline-identity", At(3)),
     ("bowline-observe", At(3)),
     ("bowline-otlp", At(3)),
+    ("bowline-check", At(3)),
+    ("bowline-deploy", At(3)),
     ("bowline-proxy", At(4)),
     ("bowline-provider-remote", At(4)),
     ("bowline", At(5)),

@@ -176,7 +176,7 @@ fn call<'a>(entry: Value<'a>, caller: &str, declared: &Names<'a>, asked: &mut As
     let policy = policy::read(&table);
     let operations = operations(&table, target, asked);
     let target = crate::name::ServiceName::new(target).ok()?;
-    Some(Call { target, position: entry.key_position(), policy, operations })
+    Some(Call { policy, operations, ..Call::new(target, entry.key_position()) })
 }
 
 /// What of the target's `api` the call is made for.
