@@ -1,4 +1,4 @@
-//! The project's own tools: `cargo xtask tidy | test | bench`.
+//! The project's own tools: `cargo xtask tidy | test | prove | bench`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool for the terminal")]
 #![expect(clippy::disallowed_methods, reason = "a tool is never simulated: it may ask the system's clock")]
@@ -6,6 +6,7 @@
 mod bench;
 mod packages;
 mod process;
+mod prove;
 mod test;
 mod tidy;
 mod workspace;
@@ -30,6 +31,8 @@ enum Command {
     Tidy,
     /// Install what the tests need, then run every check and every test.
     Test(test::Arguments),
+    /// Explore every transition table exhaustively, and write what holds into `docs/theory.md`.
+    Prove,
     /// Measure against real peers and write `target/bench/NAME.json`.
     Bench(bench::Arguments),
 }
@@ -51,6 +54,7 @@ fn run() -> anyhow::Result<bool> {
     match arguments.command {
         Command::Tidy => tidy::report(&workspace),
         Command::Test(arguments) => test::run(&workspace, &arguments),
+        Command::Prove => prove::run(&workspace),
         Command::Bench(arguments) => bench::run(&workspace, &arguments),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use crate::{
-    packages, tidy,
+    packages, prove, tidy,
     workspace::{Workspace, cargo, is_on_path},
 };
 
@@ -28,24 +28,34 @@ const LONG: &str = "BOWLINE_TEST_LONG";
 /// The flags under which the runtime's doors lead to the simulator, and tokio's own choices to its seed.
 const SIMULATION: &str = "--cfg bowline_sim --cfg tokio_unstable";
 
-/// One check: its header, and the command when it is one.
+/// One check and its header.
 #[derive(Debug)]
 struct Step {
     name: &'static str,
-    command: Option<Command>,
+    check: Check,
+}
+
+#[derive(Debug)]
+enum Check {
+    Command(Box<Command>),
+    Tidy,
+    /// That the theory's page says what the tests proved.
+    Theory,
 }
 
 /// Runs every step, also after one failed; true when none did.
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<bool> {
     prepare()?;
+    prove::clear(workspace)?;
     let start = Instant::now();
     let mut failed = Vec::new();
     for mut step in steps(workspace, arguments) {
         println!("\n=== {} ===", step.name);
         let step_start = Instant::now();
-        let is_passed = match &mut step.command {
-            Some(command) => command.status().with_context(|| format!("start {}", step.name))?.success(),
-            None => tidy::report(workspace)?,
+        let is_passed = match &mut step.check {
+            Check::Command(command) => command.status().with_context(|| format!("start {}", step.name))?.success(),
+            Check::Tidy => tidy::report(workspace)?,
+            Check::Theory => prove::is_written(workspace)?,
         };
         println!(
             "=== {}: {}, {} ===",
@@ -81,22 +91,25 @@ fn prepare() -> anyhow::Result<()> {
 /// In this order: what fails often and fast first; each builds on what the one before compiled.
 fn steps(workspace: &Workspace, arguments: &Arguments) -> Vec<Step> {
     let all = ["--workspace", "--all-features", "--locked"];
-    let step = |name, arguments: &[&str]| Step { name, command: Some(command(workspace, arguments)) };
+    let step = |name, arguments: &[&str]| Step::new(name, command(workspace, arguments));
     let mut steps = vec![
         step("format", &["fmt", "--all", "--check"]),
-        Step { name: "tidy", command: None },
+        Step { name: "tidy", check: Check::Tidy },
         step("lints", &[&["clippy", "--all-targets"], &all[..], &["--", "-D", "warnings"]].concat()),
         // End-to-end tests start the binaries. All targets at once: alone they would be compiled without the
         // features of the tests' dependencies, and so twice.
         step("build", &[&["build", "--all-targets"], &all[..]].concat()),
     ];
     let runner: &[&str] = if is_on_path("cargo-nextest") { &["nextest", "run"] } else { &["test", "--all-targets"] };
-    steps.push(step("tests", &[runner, &all[..]].concat()));
+    let mut tests = command(workspace, &[runner, &all[..]].concat());
+    tests.env(prove::PROOFS_DIR, prove::dir(workspace));
+    steps.push(Step::new("tests", tests));
+    steps.push(Step { name: "theory", check: Check::Theory });
     steps.push(step("documentation's examples", &[&["test", "--doc"], &all[..]].concat()));
     steps.push(step("documentation", &[&["doc", "--no-deps"], &all[..]].concat()));
     steps.push(simulated(workspace, "simulation's lints", &["clippy", "--all-targets", "--", "-D", "warnings"]));
     steps.push(simulated(workspace, "simulation", &["test"]));
-    for command in steps.iter_mut().filter_map(|step| step.command.as_mut()) {
+    for command in steps.iter_mut().filter_map(Step::command) {
         if arguments.long {
             command.env(LONG, "1");
         }
@@ -115,10 +128,23 @@ fn simulated(workspace: &Workspace, name: &'static str, arguments: &[&str]) -> S
         .arg(workspace.target_dir.join("sim"))
         .args(&arguments[1..])
         .env("RUSTFLAGS", flags("RUSTFLAGS", SIMULATION));
-    Step { name, command: Some(command) }
+    Step::new(name, command)
 }
 
-fn command(workspace: &Workspace, arguments: &[&str]) -> Command {
+impl Step {
+    fn new(name: &'static str, command: Command) -> Self {
+        Self { name, check: Check::Command(Box::new(command)) }
+    }
+
+    fn command(&mut self) -> Option<&mut Command> {
+        match &mut self.check {
+            Check::Command(command) => Some(command),
+            Check::Tidy | Check::Theory => None,
+        }
+    }
+}
+
+pub(crate) fn command(workspace: &Workspace, arguments: &[&str]) -> Command {
     let mut command = cargo();
     command.args(arguments).current_dir(&workspace.root);
     for variable in own_variables() {
@@ -162,7 +188,7 @@ mod tests {
                 command.get_envs().filter_map(|(name, value)| Some(format!("{}={}", name.display(), value?.display())));
             variables.chain(words).collect::<Vec<_>>().join(" ")
         };
-        steps(&workspace, arguments).iter().filter_map(|step| step.command.as_ref()).map(shown).collect()
+        steps(&workspace, arguments).iter_mut().filter_map(Step::command).map(|command| shown(command)).collect()
     }
 
     #[test]

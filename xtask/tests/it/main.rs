@@ -2,3 +2,4 @@
 
 mod http_status;
 mod metrics;
+mod seed;

@@ -1,6 +1,7 @@
 //! Every order of renewals, ticks, revocations, failures and time, up to a bound.
 
-use stateright::{Checker, Model, Property};
+use bowline_testkit::proof;
+use stateright::{Model, Property};
 
 use super::*;
 
@@ -154,9 +155,53 @@ impl Model for Leases {
     }
 }
 
+/// The table as a Mermaid state diagram, drawn by running it.
+fn drawn() -> String {
+    let (active, ending) = (State::granted(TTL, 0), State::Ending);
+    let cases = [
+        (active, Event::Renew { now: 1 }, "renewed in time"),
+        (active, Event::Tick { now: 1 }, "tick before its deadline"),
+        (active, Event::Tick { now: TTL }, "tick at its deadline"),
+        (active, Event::Renew { now: TTL }, "renewed too late"),
+        (active, Event::Revoke, "revoked"),
+        (ending, Event::Renew { now: 1 }, "renewed"),
+        (ending, Event::Deleted, "its keys are deleted"),
+        (ending, Event::DeleteFailed, "its keys cannot be deleted"),
+        (State::Stuck, Event::Tick { now: TTL }, "tick"),
+        (State::Stuck, Event::Renew { now: 1 }, "renewed"),
+        (State::Gone, Event::Renew { now: 1 }, "renewed"),
+    ];
+    let drawn = cases.map(|(before, event, label)| {
+        let (after, effect) = step(before, event);
+        let effect = match effect {
+            Effect::None => "",
+            Effect::Renewed { .. } => " / grant a full TTL",
+            Effect::Arm { .. } => " / wait for its deadline",
+            Effect::ArmLater => " / wait, and try again",
+            Effect::DeleteKeys => " / delete its keys",
+        };
+        (name(before), name(after), format!("{label}{effect}"))
+    });
+    proof::diagram("Active", drawn)
+}
+
+fn name(state: State) -> String {
+    let name = match state {
+        State::Active { .. } => "Active",
+        State::Ending => "Ending",
+        State::Stuck => "Stuck",
+        State::Gone => "Gone",
+    };
+    name.to_owned()
+}
+
 #[test]
-fn the_table_holds_in_every_order() {
-    let checker = Leases.checker().spawn_bfs().join();
-    checker.assert_properties();
-    assert!(checker.unique_state_count() > 500, "only {} states were explored", checker.unique_state_count());
+fn proof() {
+    let table = proof::Table {
+        name: "Lease",
+        file: "crates/bowline-store/src/lease.rs",
+        formula: "ServiceRegistration(s, r) = register(s, r) · update(r) · heartbeat(s, r)",
+        diagram: &drawn(),
+    };
+    table.prove(500, [Leases]);
 }

@@ -1,6 +1,7 @@
 //! Every sequence of probes, up to a bound, against thresholds that differ.
 
-use stateright::{Checker, Model, Property};
+use bowline_testkit::proof;
+use stateright::{Model, Property};
 
 use super::*;
 
@@ -89,13 +90,52 @@ impl Model for Probed {
     }
 }
 
+/// The table as a Mermaid state diagram, drawn by running it with thresholds of two.
+fn drawn() -> String {
+    let thresholds = Thresholds { healthy_after: 2, unhealthy_after: 2 };
+    let cases = [
+        (State::START, Event::Succeeded, "succeeded"),
+        (State::Unknown { successes: 1 }, Event::Succeeded, "succeeded healthy_after times in a row"),
+        (State::Unknown { successes: 1 }, Event::Failed, "failed"),
+        (State::Healthy { failures: 1 }, Event::Succeeded, "succeeded"),
+        (State::Healthy { failures: 0 }, Event::Failed, "failed"),
+        (State::Healthy { failures: 1 }, Event::Failed, "failed unhealthy_after times in a row"),
+        (State::Unhealthy { successes: 0 }, Event::Succeeded, "succeeded"),
+        (State::Unhealthy { successes: 1 }, Event::Succeeded, "succeeded healthy_after times in a row"),
+        (State::Unhealthy { successes: 1 }, Event::Failed, "failed"),
+    ];
+    let drawn = cases.map(|(before, event, label)| {
+        let (after, effect) = before.step(event, thresholds);
+        let effect = match effect {
+            Effect::None => "",
+            Effect::NotYet => " / say why not yet",
+            Effect::BecameHealthy => " / register",
+            Effect::BecameUnhealthy => " / take out of the picks",
+        };
+        (name(before), name(after), format!("{label}{effect}"))
+    });
+    proof::diagram("Unknown", drawn)
+}
+
+fn name(state: State) -> String {
+    let name = match state {
+        State::Unknown { .. } => "Unknown",
+        State::Healthy { .. } => "Healthy",
+        State::Unhealthy { .. } => "Unhealthy",
+    };
+    name.to_owned()
+}
+
 #[test]
-fn the_table_holds_for_every_sequence_of_probes() {
-    for (healthy_after, unhealthy_after) in [(1, 1), (1, 2), (2, 1), (3, 2), (2, 4)] {
-        let checker = Probed(Thresholds { healthy_after, unhealthy_after }).checker().spawn_bfs().join();
-        checker.assert_properties();
-        assert!(checker.unique_state_count() > 4000, "only {} states", checker.unique_state_count());
-    }
+fn proof() {
+    let table = proof::Table {
+        name: "Health",
+        file: "crates/bowline-registry/src/health/machine.rs",
+        formula: "check_health(s) → HealthStatus",
+        diagram: &drawn(),
+    };
+    let of = |(healthy_after, unhealthy_after)| Probed(Thresholds { healthy_after, unhealthy_after });
+    table.prove(4000, [(1, 1), (1, 2), (2, 1), (3, 2), (2, 4)].map(of));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The transition table explored exhaustively: every order of calls, results, losses and time.
 
-use stateright::{Checker, Model, Property};
+use bowline_testkit::proof;
+use stateright::{Model, Property};
 
 use super::*;
 
@@ -191,14 +192,19 @@ fn rejections_are_helpful(model: &Callers, world: &World) -> bool {
 }
 
 #[test]
-fn every_order_of_events_keeps_the_promises() {
-    for (probes_max, permits_max, now_max) in [(1, 3, 7), (2, 3, 6), (3, 4, 4)] {
+fn proof() {
+    let table = proof::Table {
+        name: "Circuit breaker",
+        file: "crates/bowline-resilience/src/breaker/machine.rs",
+        formula: "StateTransition(cb) = Closed → Open if failures ≥ threshold; Open → HalfOpen if timeout elapsed; \
+                  HalfOpen → Closed if success; HalfOpen → Open if failure",
+        diagram: &diagram(),
+    };
+    let of = |(probes_max, permits_max, now_max)| {
         let rules = Rules { open_for: SECOND, probes_max, probe_timeout: SECOND * 2 };
-        let checker = Callers { rules, permits_max, now_max }.checker().threads(2).spawn_bfs().join();
-        println!("probes_max {probes_max}: {} states", checker.unique_state_count());
-        assert!(checker.unique_state_count() > 1000, "the model explores nothing");
-        checker.assert_properties();
-    }
+        Callers { rules, permits_max, now_max }
+    };
+    table.prove(1000, [(1, 3, 7), (2, 3, 6), (3, 4, 4)].map(of));
 }
 
 #[test]
