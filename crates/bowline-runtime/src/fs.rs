@@ -16,8 +16,8 @@ use std::fs as files;
 use turmoil::fs::shim::std::fs as files;
 
 pub use files::{
-    File, OpenOptions, create_dir_all, metadata, read, read_dir, read_to_string, remove_dir_all, remove_file, rename,
-    symlink_metadata,
+    File, OpenOptions, canonicalize, create_dir_all, metadata, read, read_dir, read_to_string, remove_dir_all,
+    remove_file, rename, symlink_metadata,
 };
 
 /// A folder for its owner alone.

@@ -1,0 +1,81 @@
+//! A script as the few kinds of pieces that tell where tables are named.
+
+use bowline_model::problem::Position;
+use sqlparser::{
+    dialect::{self, GenericDialect, MsSqlDialect, MySqlDialect, PostgreSqlDialect, SQLiteDialect},
+    tokenizer::{Location, Token, TokenWithSpan, Tokenizer, TokenizerError},
+};
+
+use super::{Dialect, Error};
+
+/// A piece of a script, and where it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) kind: Kind,
+    pub(super) position: Position,
+}
+
+/// What a piece is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A word without quotes, in capitals: a keyword, or a name.
+    Word(String),
+    /// A name in quotes, in small letters.
+    Quoted(String),
+    Open,
+    Close,
+    Comma,
+    Dot,
+    Semicolon,
+    /// A string, a number, an operator: never part of a name.
+    Other,
+}
+
+/// Splits a script; comments and white space are left out.
+pub(super) fn split(text: &str, dialect: Dialect) -> Result<Vec<Piece>, Error> {
+    let tokens = tokens(text, dialect)
+        .map_err(|TokenizerError { message, location }| Error::Text { position: position(location), message })?;
+    let mut tokens = tokens.into_iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).peekable();
+    let mut pieces = Vec::new();
+    while let Some(TokenWithSpan { token, span }) = tokens.next() {
+        let kind = match token {
+            Token::Word(word) if word.quote_style.is_none() => Kind::Word(word.value.to_ascii_uppercase()),
+            Token::Word(word) => Kind::Quoted(word.value.to_lowercase()),
+            // Where brackets are not quotes to the dialect, what they hold may still be a name.
+            Token::LBracket => match tokens.next_if(|next| matches!(next.token, Token::Word(_))) {
+                Some(TokenWithSpan { token: Token::Word(word), .. }) => {
+                    tokens.next_if(|next| next.token == Token::RBracket);
+                    Kind::Quoted(word.value.to_lowercase())
+                }
+                _ => Kind::Other,
+            },
+            Token::LParen => Kind::Open,
+            Token::RParen => Kind::Close,
+            Token::Comma => Kind::Comma,
+            Token::Period => Kind::Dot,
+            Token::SemiColon => Kind::Semicolon,
+            _ => Kind::Other,
+        };
+        pieces.push(Piece { kind, position: position(span.start) });
+    }
+    Ok(pieces)
+}
+
+/// The dialect's tokens; where it stumbles, those of a dialect that takes what it can.
+fn tokens(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>, TokenizerError> {
+    let by = |dialect: &dyn dialect::Dialect| Tokenizer::new(dialect, text).tokenize_with_location();
+    let tokens = match dialect {
+        Dialect::Sqlite => by(&SQLiteDialect {}),
+        Dialect::Postgres => by(&PostgreSqlDialect {}),
+        Dialect::Mysql => by(&MySqlDialect {}),
+        Dialect::SqlServer => by(&MsSqlDialect {}),
+        Dialect::Any => return by(&GenericDialect {}),
+    };
+    // The error of the dialect that is meant is the one that is told.
+    tokens.or_else(|error| by(&GenericDialect {}).map_err(|_| error))
+}
+
+fn position(Location { line, column }: Location) -> Position {
+    let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX).max(1);
+    Position { line: count(line), column: count(column) }
+}
