@@ -3,6 +3,7 @@
 //! A bench returns [`Row`]s; this frame prints them, writes them and judges their budgets.
 
 mod ask;
+mod check;
 mod idle;
 mod mesh;
 mod metrics;
@@ -37,6 +38,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Name {
+    /// Time to prove a generated system of 2,000 services.
+    Check,
     /// Memory, time to ready and CPU of `bowline up` on an empty system.
     Idle,
     /// CPU and delay that a pair of sidecars with mutual TLS adds, beside a pair of Envoys.
@@ -149,6 +152,7 @@ impl Row {
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<bool> {
     let context = Context { workspace, is_long: arguments.long };
     let (name, rows) = match arguments.name {
+        Name::Check => ("check", check::run(&context)?),
         Name::Idle => ("idle", idle::run(&context)?),
         Name::Mesh => ("mesh", mesh::run(&context)?),
         Name::Metrics => ("metrics", metrics::run(&context)?),

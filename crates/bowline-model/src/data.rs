@@ -5,18 +5,23 @@ use std::path::{Path, PathBuf};
 /// The folder of SQLite databases in the data folder.
 pub const SQLITE_DIR: &str = "sqlite";
 
+/// The database that a name is of: what stands before the first `/`.
+pub fn database(name: &str) -> &str {
+    name.split_once('/').map_or(name, |(database, _)| database)
+}
+
 /// The environment variable for a resource of that name.
 ///
 /// `order.db` is told in `BOWLINE_DATA_ORDER_DB`: the name in capitals, with `_` for what a
-/// variable's name cannot hold.
+/// variable's name cannot hold. What is within a database is told as the database is.
 pub fn variable(name: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
-    format!("BOWLINE_DATA_{}", name.chars().map(letter).collect::<String>())
+    format!("BOWLINE_DATA_{}", database(name).chars().map(letter).collect::<String>())
 }
 
-/// The file of the SQLite database of that name; a name is one file, whatever it contains.
+/// The file of the SQLite database of that name, or of the one it is within.
 pub fn sqlite_file(data_dir: &Path, name: &str) -> PathBuf {
-    data_dir.join(SQLITE_DIR).join(name.replace('/', "_"))
+    data_dir.join(SQLITE_DIR).join(database(name))
 }
 
 /// The connection string of the SQLite database in that file.
@@ -45,7 +50,15 @@ mod tests {
     #[test]
     fn names_become_variables_and_files() {
         assert_eq!(variable("order.db"), "BOWLINE_DATA_ORDER_DB");
-        assert_eq!(sqlite_file(Path::new("/data"), "a/b.db"), Path::new("/data/sqlite/a_b.db"));
+        assert_eq!(sqlite_file(Path::new("/data"), "order.db"), Path::new("/data/sqlite/order.db"));
+    }
+
+    #[test]
+    fn what_is_within_a_database_is_reached_as_the_database() {
+        assert_eq!(database("order.db/orders"), "order.db");
+        assert_eq!(variable("order.db/orders"), variable("order.db"));
+        let dir = Path::new("/data");
+        assert_eq!(sqlite_file(dir, "order.db/orders/a"), sqlite_file(dir, "order.db"));
     }
 
     #[test]

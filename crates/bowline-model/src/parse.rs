@@ -19,7 +19,6 @@ mod references;
 mod route;
 mod schema;
 mod service;
-mod suggest;
 mod syntax;
 mod table;
 #[cfg(test)]
@@ -32,6 +31,7 @@ use crate::{
     gateway::RouteTable,
     name::ServiceName,
     problem::{Position, Problem, without_mark},
+    suggest,
     system::System,
 };
 pub use cut::routes_text;
@@ -40,6 +40,7 @@ use references::{Names, Side};
 use schema::Schema;
 use table::Table;
 use value::Value;
+pub(crate) use value::in_ticks;
 
 /// The largest `bowline.toml` that is read, in bytes.
 pub const TEXT_MAX: usize = 1 << 20;
@@ -70,6 +71,17 @@ pub fn parse(text: &str) -> Result<System, Vec<Problem>> {
     whole(text, &schema::SYSTEM, system)
 }
 
+/// Reads a whole `bowline.toml` as [`parse()`] does, also where it declares what is not built yet.
+///
+/// Such a system cannot be run, but what it declares can be proved: [`check()`](crate::check::check()). Beside it are
+/// the problems that say what is not built, sorted by position.
+///
+/// # Errors
+/// Every problem there is, as [`parse()`] tells them, where one of them is more than that.
+pub fn declared(text: &str) -> Result<(System, Vec<Problem>), Vec<Problem>> {
+    with_unbuilt(text, &schema::SYSTEM, system)
+}
+
 /// Reads a route table that stands by itself: the sections `[gateway]`, `[auth.X]` and `[[route]]` of a
 /// `bowline.toml`, and no others. What it names of `services` has to be among them.
 ///
@@ -78,7 +90,7 @@ pub fn parse(text: &str) -> Result<System, Vec<Problem>> {
 /// # Errors
 /// As [`parse()`].
 pub fn routes(text: &str, services: &[ServiceName]) -> Result<RouteTable, Vec<Problem>> {
-    whole(text, &schema::ROUTE_TABLE, |root| Some(gateway::table(root, Names::known(services))))
+    whole(text, &schema::ROUTE_TABLE, |root| Some(gateway::table(root, Names::known(services)).0))
 }
 
 /// Reads a route table as [`routes`] does, where it is not known which services there are: every name of
@@ -87,15 +99,25 @@ pub fn routes(text: &str, services: &[ServiceName]) -> Result<RouteTable, Vec<Pr
 /// # Errors
 /// As [`parse()`].
 pub fn routes_of_any(text: &str) -> Result<RouteTable, Vec<Problem>> {
-    whole(text, &schema::ROUTE_TABLE, |root| Some(gateway::table(root, Names::any())))
+    whole(text, &schema::ROUTE_TABLE, |root| Some(gateway::table(root, Names::any()).0))
 }
 
-/// Reads a text whose root has the keys of a schema.
+/// Reads a text whose root has the keys of a schema, and where everything is built.
 fn whole<T>(
     text: &str,
     schema: &'static Schema,
     read: impl for<'a> FnOnce(&Table<'a>) -> Option<T>,
 ) -> Result<T, Vec<Problem>> {
+    let (read, unbuilt) = with_unbuilt(text, schema, read)?;
+    if unbuilt.is_empty() { Ok(read) } else { Err(unbuilt) }
+}
+
+/// Reads a text whose root has the keys of a schema; beside it what is not built of it.
+fn with_unbuilt<T>(
+    text: &str,
+    schema: &'static Schema,
+    read: impl for<'a> FnOnce(&Table<'a>) -> Option<T>,
+) -> Result<(T, Vec<Problem>), Vec<Problem>> {
     let text = without_mark(text);
     if text.len() > TEXT_MAX {
         let message = format!("the file has {} bytes, above the limit of {TEXT_MAX}", text.len());
@@ -103,9 +125,10 @@ fn whole<T>(
     }
     let file = File::new(text);
     let read = syntax::read(&file).and_then(|root| read(&Table::root(root.get_ref(), schema, &file)));
+    let is_understood = file.is_understood();
     let problems = file.into_problems();
     match read {
-        Some(read) if problems.is_empty() => Ok(read),
+        Some(read) if is_understood => Ok((read, problems)),
         _ => Err(problems),
     }
 }
@@ -138,7 +161,7 @@ fn system(root: &Table<'_>) -> Option<System> {
     let entries = root.get("service").map(|value| value.entries(&schema::SERVICE_ENTRY, SERVICES_MAX));
     let entries = entries.unwrap_or_default();
     let declared = Names::declared("service", &entries);
-    let services = service::read_all(&entries, &declared);
+    let services = service::read_all(&entries);
     if let Some(value) = root.get("deploy") {
         deployments(value, &declared);
     }
@@ -146,8 +169,8 @@ fn system(root: &Table<'_>) -> Option<System> {
     let tracing = root.get("tracing").map(|value| monitor::tracing(value, &declared)).unwrap_or_default();
     let metrics = root.get("metrics").map(monitor::metrics).unwrap_or_default();
     let alerts = root.get("alerts").map(monitor::alerts).unwrap_or_default();
-    let table = gateway::table(root, declared);
-    Some(System { services, table, configs, mesh, tracing, metrics, alerts, ..System::new(name?) })
+    let (table, routes) = gateway::table(root, declared);
+    Some(System { services, table, routes, configs, mesh, tracing, metrics, alerts, ..System::new(name?) })
 }
 
 /// `Deployment(S)`: the names are checked, and each section is told to be unbuilt.

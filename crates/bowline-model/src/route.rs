@@ -1,5 +1,7 @@
 //! Routes, in the Gateway API's words: which requests from outside go to which backends.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -163,6 +165,22 @@ impl PathPattern {
         self.is_prefix
     }
 
+    /// Whether every path that the other matches is matched by this too.
+    ///
+    /// What several patterns cover together, one of them covers alone: a path with a name of its own for each
+    /// parameter, and an empty segment below a prefix, is matched by no literal and by no longer pattern.
+    pub fn covers(&self, other: &Self) -> bool {
+        let (outer, inner) = (&self.segments, &other.segments);
+        let has_length =
+            if self.is_prefix { inner.len() >= outer.len() } else { inner.len() == outer.len() && !other.is_prefix };
+        let covers_segment = |(outer, inner): (&Segment, &Segment)| match (outer, inner) {
+            (Segment::Parameter(_), _) => true,
+            (Segment::Literal(outer), Segment::Literal(inner)) => outer == inner,
+            (Segment::Literal(_), Segment::Parameter(_)) => false,
+        };
+        has_length && outer.iter().zip(inner).all(covers_segment)
+    }
+
     /// Whether the path (no query, still percent-encoded) matches.
     pub fn matches(&self, path: &str) -> bool {
         let Some(rest) = path.strip_prefix('/') else { return false };
@@ -209,22 +227,23 @@ impl TryFrom<String> for PathPattern {
 
 impl From<PathPattern> for String {
     fn from(pattern: PathPattern) -> Self {
-        let mut text = Self::new();
-        for segment in &pattern.segments {
-            text.push('/');
+        pattern.to_string()
+    }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for segment in &self.segments {
             match segment {
-                Segment::Literal(part) => text.push_str(part),
-                Segment::Parameter(name) => {
-                    text.push('{');
-                    text.push_str(name);
-                    text.push('}');
-                }
+                Segment::Literal(part) => write!(f, "/{part}")?,
+                Segment::Parameter(name) => write!(f, "/{{{name}}}")?,
             }
         }
-        if pattern.is_prefix {
-            text.push_str("/**");
+        match (self.is_prefix, self.segments.is_empty()) {
+            (true, _) => f.write_str("/**"),
+            (false, true) => f.write_str("/"),
+            (false, false) => Ok(()),
         }
-        if text.is_empty() { "/".to_owned() } else { text }
     }
 }
 

@@ -36,6 +36,8 @@ pub struct System {
     pub services: Vec<Service>,
     /// How requests from outside come in.
     pub table: RouteTable,
+    /// Where each of the file's routes is declared, by its name.
+    pub routes: BTreeMap<String, RouteSite>,
     /// Documents of configuration that are published with it.
     pub configs: Vec<ConfigDeclaration>,
     /// What its mesh demands; absent: it has none.
@@ -85,6 +87,15 @@ impl Enforce {
     pub const NAMES: [(&'static str, Self); 3] = [("off", Self::Off), ("warn", Self::Warn), ("deny", Self::Deny)];
 }
 
+/// Where a route is declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteSite {
+    /// Its name.
+    pub position: Position,
+    /// Its `timeout`, where it says one.
+    pub timeout_position: Option<Position>,
+}
+
 /// A document of configuration that a system brings along: `[config."shop/order"]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigDeclaration {
@@ -106,6 +117,7 @@ impl System {
             name,
             services: Vec::new(),
             table: RouteTable::default(),
+            routes: BTreeMap::new(),
             configs: Vec::new(),
             mesh: None,
             tracing: TracingPolicy::default(),
@@ -274,7 +286,18 @@ pub struct Operation {
     pub position: Position,
 }
 
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}
+
+/// The kind of resources that messages pass through.
+pub const TOPIC: &str = "topic";
+
 /// A system-wide name of something owned, `kind:name`.
+///
+/// `/` nests: `postgres:shop` holds `postgres:shop/orders`, and who owns the former owns the latter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
     /// `sqlite`, `postgres`, `topic`, `cache` …
@@ -289,9 +312,15 @@ impl Resource {
     /// The environment variable that tells its owner how to reach it, where Bowline provides it.
     ///
     /// `sqlite:order.db` is told in `BOWLINE_DATA_ORDER_DB`: the name in capitals, with `_` for
-    /// what a variable's name cannot hold.
+    /// what a variable's name cannot hold. What is within a database is reached as the database is.
     pub fn variable(&self) -> String {
         crate::data::variable(&self.name)
+    }
+
+    /// Whether the other is this, or within it.
+    pub fn holds(&self, other: &Self) -> bool {
+        let is_within = |rest: &str| rest.is_empty() || rest.starts_with('/');
+        self.kind == other.kind && other.name.strip_prefix(&self.name).is_some_and(is_within)
     }
 }
 
@@ -312,6 +341,8 @@ pub struct Call {
     pub mode: CallMode,
     /// Time, failure and choice.
     pub policy: CallPolicy,
+    /// Where its `timeout` is, where it says one.
+    pub timeout_position: Option<Position>,
     /// What it is called for, of what the target offers; empty: all of that.
     pub operations: Vec<Operation>,
     /// Through which topics its messages pass, where its mode is [`CallMode::Message`].
@@ -344,6 +375,7 @@ impl Call {
             position,
             mode: CallMode::default(),
             policy: CallPolicy::default(),
+            timeout_position: None,
             operations: Vec::new(),
             topics: Vec::new(),
         }

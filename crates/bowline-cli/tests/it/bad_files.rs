@@ -11,7 +11,7 @@ fn every_fault_is_told_with_its_place_and_nothing_starts() {
          [service.order]\n\
          run = \"touch started\"\n\
          replicaz = 2\n\
-         [service.order.calls.paiment]\n\
+         [service.order.calls.order]\n\
          timeout = \"800\"\n",
     );
     let output = Command::new(bowline()).arg("up").arg(home.path()).output().unwrap();

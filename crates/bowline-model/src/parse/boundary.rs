@@ -1,9 +1,8 @@
-//! `Boundary(s) = ⟨API(s), Data(s), State(s)⟩`: what a service owns, and that no other does.
+//! `Boundary(s) = ⟨API(s), Data(s), State(s)⟩`: what a service owns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::{
-    references::Owners,
     schema,
     service::ENV_RESERVED,
     suggest,
@@ -11,31 +10,52 @@ use super::{
     value::{Value, in_ticks},
 };
 use crate::{
+    data,
+    problem::Position,
     route::{METHODS, PathPattern, Segment},
-    system::{Boundary, Operation, Resource},
+    system::{Boundary, Operation, Resource, TOPIC},
 };
 
 /// Kinds that are meant where a name is nearly theirs; others are the users' own.
-const KINDS: [&str; 4] = ["sqlite", "postgres", "topic", "cache"];
+const KINDS: [&str; 4] = ["sqlite", "postgres", TOPIC, "cache"];
 
-const RESOURCE_RULE: &str = "write a kind and a name of a-z, 0-9 and inner . _ -: \"sqlite:order.db\"";
+const RESOURCE_RULE: &str = "write a kind and a name of a-z, 0-9 and inner . _ -, nested by /: \"sqlite:order.db\"";
+
+/// What a topic's name is.
+const TOPIC_RULE: &str = "write a name of a-z, 0-9 and inner . _ -, without its kind: \"order.placed\"";
 
 /// The longest `kind:name`; it becomes the name of a file.
 const RESOURCE_LENGTH_MAX: usize = 128;
 
-pub(super) fn read<'a>(value: Value<'a>, service: &'a str, owners: &mut Owners<'a>) -> Boundary {
+/// What is in a service's lists so far.
+#[derive(Debug, Default)]
+struct Listed(BTreeMap<String, Position>);
+
+impl Listed {
+    /// Notes that a list has `thing`; a problem where what is the same by `identity` is listed already.
+    fn add(&mut self, identity: String, thing: &str, at: Value<'_>) {
+        match self.0.entry(identity) {
+            Entry::Vacant(vacant) => drop(vacant.insert(at.position())),
+            Entry::Occupied(first) => {
+                let help = format!("remove it: line {} has it", first.get().line);
+                at.fault(format!("{} is listed twice", in_ticks(thing)), help);
+            }
+        }
+    }
+}
+
+pub(super) fn read(value: Value<'_>) -> Boundary {
     let Some(table) = value.table(&schema::BOUNDARY) else { return Boundary::default() };
-    let api = table.list("api").into_iter().filter_map(|value| operation(value, service, owners)).collect();
-    let data = resources(&table, "data", service, owners);
-    let state = resources(&table, "state", service, owners);
+    let mut listed = Listed::default();
+    let api = table.list("api").into_iter().filter_map(|value| operation(value, &mut listed)).collect();
+    let data = resources(&table, "data", &mut listed);
+    let state = resources(&table, "state", &mut listed);
     Boundary { api, data, state }
 }
 
-/// `API(s)`: what no other service offers.
-fn operation<'a>(value: Value<'a>, service: &'a str, owners: &mut Owners<'a>) -> Option<Operation> {
+fn operation(value: Value<'_>, listed: &mut Listed) -> Option<Operation> {
     let operation = read_operation(value)?;
-    let Operation { method, path, position: _ } = &operation;
-    owners.claim(format!("{method} {}", shape(path)), value.text()?, service, value);
+    listed.add(format!("{} {}", operation.method, shape(&operation.path)), value.text()?, value);
     Some(operation)
 }
 
@@ -80,13 +100,13 @@ pub(super) fn read_method(value: Value<'_>, text: &str) -> Option<String> {
 }
 
 /// `Data(s)` and `State(s)`: names of things, `kind:name`.
-fn resources<'a>(table: &Table<'a>, key: &'static str, service: &'a str, owners: &mut Owners<'a>) -> Vec<Resource> {
+fn resources(table: &Table<'_>, key: &'static str, listed: &mut Listed) -> Vec<Resource> {
     let mut variables = BTreeMap::new();
     let mut resources = Vec::new();
     for value in table.list(key) {
         let Some(resource) = resource(value) else { continue };
         let written = resource.to_string();
-        owners.claim(written.clone(), &written, service, value);
+        listed.add(written.clone(), &written, value);
         if key == "data" && resource.kind == "sqlite" {
             check_variable(value, &resource, &mut variables);
         }
@@ -105,24 +125,40 @@ fn resource(value: Value<'_>) -> Option<Resource> {
 
 fn split_resource(text: &str) -> Option<(String, String)> {
     let (kind, name) = text.split_once(':')?;
-    let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let is_kind = kind.starts_with(|first: char| first.is_ascii_lowercase()) && kind.bytes().all(is_alphanumeric);
+    (text.len() <= RESOURCE_LENGTH_MAX && is_kind && is_name(name)).then(|| (kind.to_owned(), name.to_owned()))
+}
+
+/// A topic, by its name alone.
+pub(super) fn topic(value: Value<'_>) -> Option<Resource> {
+    let is_topic = |text: &str| text.len() <= RESOURCE_LENGTH_MAX && is_name(text);
+    let name = value.parsed("a topic", |text| if is_topic(text) { Ok(text.to_owned()) } else { Err(TOPIC_RULE) })?;
+    Some(Resource { kind: TOPIC.to_owned(), name, position: value.position() })
+}
+
+fn is_name(name: &str) -> bool {
     // A dot first or last would hide a file, or climb out of the folder it belongs in.
-    let has_ends = name.bytes().next().is_some_and(is_alphanumeric) && name.bytes().last().is_some_and(is_alphanumeric);
-    let is_name = has_ends && name.bytes().all(|byte| is_alphanumeric(byte) || b"._-".contains(&byte));
-    (text.len() <= RESOURCE_LENGTH_MAX && is_kind && is_name).then(|| (kind.to_owned(), name.to_owned()))
+    let has_ends = |part: &str| {
+        part.bytes().next().is_some_and(is_alphanumeric) && part.bytes().last().is_some_and(is_alphanumeric)
+    };
+    let has_letters = |part: &str| part.bytes().all(|byte| is_alphanumeric(byte) || b"._-".contains(&byte));
+    name.split('/').all(|part| has_ends(part) && has_letters(part))
+}
+
+fn is_alphanumeric(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit()
 }
 
 /// Two databases of one service need two variables for their connection strings.
 fn check_variable(value: Value<'_>, resource: &Resource, variables: &mut BTreeMap<String, String>) {
-    let written = resource.to_string();
+    let database = format!("{}:{}", resource.kind, data::database(&resource.name));
     let variable = resource.variable();
     if ENV_RESERVED.contains(&variable.as_str()) {
-        value.fault(format!("`{written}` would be told in {variable}, which has a meaning"), "give it another name");
+        value.fault(format!("`{database}` would be told in {variable}, which has a meaning"), "give it another name");
     }
-    let first = variables.entry(variable.clone()).or_insert_with(|| written.clone());
-    if *first != written {
-        let message = format!("`{written}` and `{first}` would both be told in {variable}");
+    let first = variables.entry(variable.clone()).or_insert_with(|| database.clone());
+    if *first != database {
+        let message = format!("`{database}` and `{first}` would both be told in {variable}");
         value.fault(message, "give one of them another name");
     }
 }

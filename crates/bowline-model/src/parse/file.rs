@@ -1,6 +1,9 @@
 //! The file being read: its text, and what is wrong with it so far.
 
-use std::{cell::RefCell, ops::Range};
+use std::{
+    cell::{Cell, RefCell},
+    ops::Range,
+};
 
 use super::PROBLEMS_MAX;
 use crate::problem::{Position, Problem};
@@ -12,12 +15,20 @@ pub(super) struct File<'a> {
     line_starts: Vec<usize>,
     is_ascii: bool,
     problems: RefCell<Vec<Problem>>,
+    /// How many of the problems are but that something is not built yet.
+    unbuilt_count: Cell<usize>,
 }
 
 impl<'a> File<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, line_starts, is_ascii: text.is_ascii(), problems: RefCell::default() }
+        Self {
+            text,
+            line_starts,
+            is_ascii: text.is_ascii(),
+            problems: RefCell::default(),
+            unbuilt_count: Cell::default(),
+        }
     }
 
     /// Where a byte offset is; as [`Position::of_offset`], without counting all the lines again.
@@ -41,6 +52,20 @@ impl<'a> File<'a> {
         let position = self.position(span.start.min(self.text.len()));
         let width = self.count(shown).max(1);
         self.problems.borrow_mut().push(Problem { position, width, message: message.into(), help: help.into() });
+    }
+
+    /// Notes what is understood, and not built yet.
+    pub(super) fn fault_unbuilt(&self, span: Range<usize>, what: &str, instead: impl Into<String>) {
+        if !self.is_full() {
+            self.unbuilt_count.set(self.unbuilt_count.get() + 1);
+        }
+        self.fault(span, format!("{what} is not built yet"), instead);
+    }
+
+    /// Whether there is nothing wrong so far but what is not built yet.
+    pub(super) fn is_understood(&self) -> bool {
+        let count = self.problems.borrow().len();
+        count == self.unbuilt_count.get() && count <= PROBLEMS_MAX
     }
 
     /// Whether no further problem is noted.

@@ -1,5 +1,7 @@
 //! What a gateway serves by: the listener, the ways to tell who calls, the routes; and limits.
 
+use std::collections::BTreeMap;
+
 use super::{
     AUTHS_MAX, auth,
     references::{Names, Side},
@@ -10,6 +12,7 @@ use super::{
 use crate::{
     gateway::{BURST_MAX, LIMIT_REFILL_MAX, LimitBy, LimitPolicy, ListenerPolicy, RouteTable, is_own_header},
     name::ServiceName,
+    system::RouteSite,
     units::{self, Rate},
 };
 
@@ -22,8 +25,9 @@ pub(super) struct Declared<'a> {
     is_listener_authenticated: bool,
 }
 
-/// `[gateway]`, `[auth.X]` and `[[route]]` of a file that has them at its root.
-pub(super) fn table<'a>(root: &Table<'a>, services: Names<'a>) -> RouteTable {
+/// `[gateway]`, `[auth.X]` and `[[route]]` of a file that has them at its root; and where the routes are, by their
+/// names.
+pub(super) fn table<'a>(root: &Table<'a>, services: Names<'a>) -> (RouteTable, BTreeMap<String, RouteSite>) {
     let entries = root.get("auth").map(|value| value.entries(&schema::AUTH_ENTRY, AUTHS_MAX)).unwrap_or_default();
     let auth = auth::read_all(&entries, &services);
     let mut declared =
@@ -34,8 +38,8 @@ pub(super) fn table<'a>(root: &Table<'a>, services: Names<'a>) -> RouteTable {
         declared.is_listener_authenticated = table.has("auth");
         policy
     });
-    let routes = root.get("route").map(|value| route::read_all(value, &declared)).unwrap_or_default();
-    RouteTable { listener: listener.unwrap_or_default(), auth, routes }
+    let (routes, sites) = root.get("route").map(|value| route::read_all(value, &declared)).unwrap_or_default();
+    (RouteTable { listener: listener.unwrap_or_default(), auth, routes }, sites)
 }
 
 impl Declared<'_> {

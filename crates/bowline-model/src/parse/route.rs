@@ -17,6 +17,7 @@ use crate::{
     gateway::is_header_name,
     problem::Position,
     route::{BODY_MAX_DEFAULT, Backend, HostPattern, PathPattern, Route, RouteMatch},
+    system::RouteSite,
     units,
 };
 
@@ -30,28 +31,40 @@ struct Taken {
     matches: BTreeMap<String, Position>,
 }
 
-pub(super) fn read_all(value: Value<'_>, declared: &Declared<'_>) -> Vec<Route> {
+/// The routes, and where they are by their names.
+pub(super) fn read_all(value: Value<'_>, declared: &Declared<'_>) -> (Vec<Route>, BTreeMap<String, RouteSite>) {
     let mut taken = Taken::default();
-    let routes = value.list(ROUTES_MAX);
-    routes.into_iter().filter_map(|value| route(value, declared, &mut taken)).collect()
+    let mut sites = BTreeMap::new();
+    let routes = value.list(ROUTES_MAX).into_iter().filter_map(|value| {
+        let table = value.table(&schema::ROUTE)?;
+        let route = route(&table, declared, &mut taken);
+        sites.insert(route.name.clone(), site(&table));
+        Some(route)
+    });
+    (routes.collect(), sites)
 }
 
-fn route(value: Value<'_>, declared: &Declared<'_>, taken: &mut Taken) -> Option<Route> {
-    let table = value.table(&schema::ROUTE)?;
+fn site(table: &Table<'_>) -> RouteSite {
+    RouteSite {
+        position: table.get("name").map_or_else(|| table.position(), Value::position),
+        timeout_position: table.get("timeout").map(Value::position),
+    }
+}
+
+fn route(table: &Table<'_>, declared: &Declared<'_>, taken: &mut Taken) -> Route {
     let name = table.need("name").and_then(|value| name(value, taken));
-    let hosts = hosts(&table);
-    let route = Route {
-        matches: matches(&table, &hosts, taken),
+    let hosts = hosts(table);
+    Route {
+        matches: matches(table, &hosts, taken),
         hosts,
-        policy: policy::read(&table),
+        policy: policy::read(table),
         body_max: table.get("body_max").and_then(body_max).unwrap_or(BODY_MAX_DEFAULT),
-        auth: declared.auth(&table),
-        limit: declared.limit(&table),
-        middleware: middleware::read(&table),
+        auth: declared.auth(table),
+        limit: declared.limit(table),
+        middleware: middleware::read(table),
         name: name.unwrap_or_default(),
         backends: table.need("backends").map(|value| backends(value, &declared.services)).unwrap_or_default(),
-    };
-    Some(route)
+    }
 }
 
 fn name(value: Value<'_>, taken: &mut Taken) -> Option<String> {

@@ -188,6 +188,7 @@ pub(super) static CALL: Schema = Schema {
     keys: &[
         key("mode", r#""sync""#),
         key("operations", r#"["POST /charges"]"#),
+        planned("topics", r#"["order.placed"]"#, "remove it: services call each other over HTTP so far"),
         TIMEOUT,
         RETRY_KEY,
         BREAKER_KEY,

@@ -3,16 +3,14 @@
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use super::{
-    SERVICES_MAX, boundary, monitor, policy,
-    references::{Asked, Names, Owners, Side},
-    schema,
+    SERVICES_MAX, boundary, monitor, policy, schema,
     table::Table,
-    value::{LIST_MAX, Value, in_ticks, is_word},
+    value::{LIST_MAX, Value, in_ticks, is_word, once_by},
     version, web,
 };
 use crate::{
     monitor::MetricsPath,
-    system::{Bind, Call, Check, Operation, Outbound, Service},
+    system::{Bind, Call, CallMode, Check, Operation, Outbound, Resource, Service},
 };
 
 /// The most instances of a service.
@@ -41,21 +39,11 @@ pub(super) const ENV_RESERVED: [&str; 13] = [
 /// The beginnings of the variables that hold connection strings, and where a sidecar takes each call.
 const ENV_RESERVED_PREFIXES: [&str; 2] = ["BOWLINE_DATA_", "BOWLINE_CALL_"];
 
-pub(super) fn read_all<'a>(entries: &[Value<'a>], declared: &Names<'a>) -> Vec<Service> {
-    let mut owners = Owners::default();
-    let mut asked = Asked::default();
-    let read = entries.iter().filter_map(|entry| service(*entry, declared, &mut owners, &mut asked));
-    let services: Vec<Service> = read.collect();
-    asked.check(&services);
-    services
+pub(super) fn read_all(entries: &[Value<'_>]) -> Vec<Service> {
+    entries.iter().filter_map(|entry| service(*entry)).collect()
 }
 
-fn service<'a>(
-    entry: Value<'a>,
-    declared: &Names<'a>,
-    owners: &mut Owners<'a>,
-    asked: &mut Asked<'a>,
-) -> Option<Service> {
+fn service(entry: Value<'_>) -> Option<Service> {
     let name = entry.key_label();
     let table = entry.table(&schema::SERVICE)?;
     let build = table.get("build").and_then(command);
@@ -67,8 +55,8 @@ fn service<'a>(
         replicas: replicas(&table, table.get("run").is_some()),
         check: table.get("check").map(check).unwrap_or_default(),
         env: table.get("env").map(env).unwrap_or_default(),
-        boundary: table.get("boundary").map(|value| boundary::read(value, entry.key(), owners)).unwrap_or_default(),
-        calls: table.get("calls").map(|value| calls(value, entry.key(), declared, asked)).unwrap_or_default(),
+        boundary: table.get("boundary").map(boundary::read).unwrap_or_default(),
+        calls: table.get("calls").map(|value| calls(value, entry.key())).unwrap_or_default(),
         outbound: table.get("outbound").and_then(|value| value.choice(&Outbound::NAMES, &[])).unwrap_or_default(),
         bind: table.get("bind").and_then(|value| value.choice(&Bind::NAMES, &[])).unwrap_or_default(),
         metrics: table.get("metrics").and_then(metrics).unwrap_or_default(),
@@ -156,43 +144,65 @@ fn variable_value(entry: Value<'_>) -> Option<String> {
 }
 
 /// `Communication(S)`: the edges from one service, each with its policy.
-fn calls<'a>(value: Value<'a>, caller: &str, declared: &Names<'a>, asked: &mut Asked<'a>) -> Vec<Call> {
+fn calls(value: Value<'_>, caller: &str) -> Vec<Call> {
     let entries = value.entries(&schema::CALL_ENTRY, SERVICES_MAX);
-    entries.into_iter().filter_map(|entry| call(entry, caller, declared, asked)).collect()
+    entries.into_iter().filter_map(|entry| call(entry, caller)).collect()
 }
 
-fn call<'a>(entry: Value<'a>, caller: &str, declared: &Names<'a>, asked: &mut Asked<'a>) -> Option<Call> {
-    let target = entry.key();
-    if target == caller {
+fn call(entry: Value<'_>, caller: &str) -> Option<Call> {
+    let target = entry.key_label();
+    if entry.key() == caller {
         let message = format!("{} calls itself", in_ticks(caller));
         entry.fault_key(message, "remove it: what a service does itself is no call");
-    } else {
-        declared.check(target, entry, Side::Key);
     }
     let table = entry.table(&schema::CALL)?;
-    if let Some(mode) = table.get("mode") {
-        mode.choice(&[("sync", ())], &["async", "message"]);
+    let mode = table.get("mode").and_then(mode).unwrap_or_default();
+    Some(Call {
+        mode,
+        policy: policy::read(&table),
+        timeout_position: table.get("timeout").map(Value::position),
+        operations: operations(&table),
+        topics: topics(&table, mode),
+        ..Call::new(target?, entry.key_position())
+    })
+}
+
+fn mode(value: Value<'_>) -> Option<CallMode> {
+    let mode = value.choice(&CallMode::NAMES, &[])?;
+    if mode != CallMode::Sync {
+        value.fault_unbuilt(value.text()?, "write \"sync\"");
     }
-    let policy = policy::read(&table);
-    let operations = operations(&table, target, asked);
-    let target = crate::name::ServiceName::new(target).ok()?;
-    Some(Call { policy, operations, ..Call::new(target, entry.key_position()) })
+    Some(mode)
+}
+
+/// Through which topics its messages pass, where it is one by message.
+fn topics(table: &Table<'_>, mode: CallMode) -> Vec<Resource> {
+    let mut topics: Vec<Resource> = Vec::new();
+    for value in table.list("topics") {
+        let Some(topic) = boundary::topic(value) else { continue };
+        once_by(value, topic, &mut topics, |one, other| one.name == other.name);
+    }
+    match table.get("topics") {
+        Some(value) if mode != CallMode::Message => {
+            value.fault_key("`topics` of a call that is not by message", "write `mode = \"message\"`, or remove them");
+        }
+        Some(value) if value.is_list_empty() => value.fault("`topics` is empty", "name the topic that messages go to"),
+        None if mode == CallMode::Message => {
+            table.fault("a call by message without `topics`", "write `topics = [\"order.placed\"]`");
+        }
+        Some(_) | None => {}
+    }
+    topics
 }
 
 /// What of the target's `api` the call is made for.
-fn operations<'a>(table: &Table<'a>, target: &'a str, asked: &mut Asked<'a>) -> Vec<Operation> {
+fn operations(table: &Table<'_>) -> Vec<Operation> {
     let mut operations: Vec<Operation> = Vec::new();
     for value in table.list("operations") {
         let Some(operation) = boundary::read_operation(value) else { continue };
-        let is_same = |other: &Operation| {
-            other.method == operation.method && boundary::shape(&other.path) == boundary::shape(&operation.path)
-        };
-        if operations.iter().any(is_same) {
-            value.fault(format!("{} has this twice", value.key_quoted()), "remove one of them");
-            continue;
-        }
-        asked.note(target, operation.clone(), value);
-        operations.push(operation);
+        once_by(value, operation, &mut operations, |one, other| {
+            one.method == other.method && boundary::shape(&one.path) == boundary::shape(&other.path)
+        });
     }
     if operations.is_empty()
         && let Some(value) = table.get("operations").filter(|value| value.is_list_empty())

@@ -44,7 +44,7 @@ impl<'a> Table<'a> {
             match schema.key(key.get_ref()).map(|key| key.planned) {
                 None => table.fault_unknown(key),
                 Some(Some(instead)) => {
-                    file.fault(key.span(), format!("{} is not built yet", in_ticks(key.get_ref())), instead);
+                    file.fault_unbuilt(key.span(), &in_ticks(key.get_ref()), instead);
                 }
                 Some(None) => {}
             }

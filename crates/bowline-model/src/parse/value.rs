@@ -27,7 +27,7 @@ pub(super) fn is_word(text: &str) -> bool {
 pub(super) const LIST_MAX: usize = 1000;
 
 /// A text in backticks, cut short, with control characters escaped: fit for a message.
-pub(super) fn in_ticks(text: &str) -> String {
+pub(crate) fn in_ticks(text: &str) -> String {
     format!("`{}`", printable(text))
 }
 
@@ -121,6 +121,11 @@ impl Value<'_> {
         self.file.fault(self.key.span(), message, help);
     }
 
+    /// Notes that what the text asks for is understood, and not built yet.
+    pub(super) fn fault_unbuilt(self, text: &str, instead: impl Into<String>) {
+        self.file.fault_unbuilt(self.node.span(), &self.quoted_with(text), instead);
+    }
+
     fn like_this(self) -> String {
         self.known.like_this(&printable(self.key()))
     }
@@ -201,7 +206,12 @@ impl<'a> Value<'a> {
 
 /// Adds to a list what is not in it yet.
 pub(super) fn once<T: PartialEq>(value: Value<'_>, item: T, items: &mut Vec<T>) {
-    if items.contains(&item) {
+    once_by(value, item, items, T::eq);
+}
+
+/// The same, of things of which two may be the same without being equal.
+pub(super) fn once_by<T>(value: Value<'_>, item: T, items: &mut Vec<T>, is_same: impl Fn(&T, &T) -> bool) {
+    if items.iter().any(|other| is_same(other, &item)) {
         value.fault(format!("{} has this twice", value.key_quoted()), "remove one of them");
     } else {
         items.push(item);
@@ -291,7 +301,8 @@ impl<'a> Value<'a> {
         let names = built.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
         let or_these = if built.len() == 1 { format!("write {names}") } else { format!("write one of {names}") };
         if planned.contains(&text) {
-            return self.refuse(format!("{} is not built yet", self.quoted_with(text)), or_these);
+            self.fault_unbuilt(text, or_these);
+            return None;
         }
         let known = built.iter().map(|(name, _)| *name).chain(planned.iter().copied());
         let help = suggest::nearest(text, known).map_or(or_these, |name| format!("did you mean \"{name}\"?"));

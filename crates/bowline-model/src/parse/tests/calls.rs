@@ -1,6 +1,7 @@
 //! Calls and their policies.
 
-use super::check_all;
+use super::{check_all, declared, parse, told};
+use crate::system::CallMode;
 
 const CALL: &str = r#"name = "t"
 [service.payment]
@@ -15,17 +16,36 @@ fn calls() {
 [service.a.calls.a]
   4:18+1 `a` calls itself → remove it: what a service does itself is no call
 
-[service.a.calls.paymnt]
-  4:18+6 unknown service `paymnt` → did you mean `payment`?
-
-[service.a.calls.zzz]
-  4:18+3 unknown service `zzz` → declare it with `[service.zzz]`
+[service.a.calls.A_b]
+  4:18+3 `A_b` is not a name → only a-z, 0-9 and - are allowed
 
 mode = "async"
   4:8+7 `mode` ("async") is not built yet → write "sync"
 
 mode = "message"
+  3:1+25 a call by message without `topics` → write `topics = ["order.placed"]`
   4:8+9 `mode` ("message") is not built yet → write "sync"
+
+mode = "message"
+topics = ["order.placed", "order:placed", "order.placed", "-"]
+  4:8+9 `mode` ("message") is not built yet → write "sync"
+  5:1+6 `topics` is not built yet → remove it: services call each other over HTTP so far
+  5:27+14 `topics` ("order:placed") is not a topic → write a name of a-z, 0-9 and inner . _ -, without its kind: "order.placed"
+  5:43+14 `topics` has this twice → remove one of them
+  5:59+3 `topics` ("-") is not a topic → write a name of a-z, 0-9 and inner . _ -, without its kind: "order.placed"
+
+mode = "message"
+topics = []
+  4:8+9 `mode` ("message") is not built yet → write "sync"
+  5:1+6 `topics` is not built yet → remove it: services call each other over HTTP so far
+  5:10+2 `topics` is empty → name the topic that messages go to
+
+topics = ["order.placed"]
+  4:1+6 `topics` is not built yet → remove it: services call each other over HTTP so far
+  4:1+6 `topics` of a call that is not by message → write `mode = "message"`, or remove them
+
+mode = "best"
+  4:8+6 `mode` ("best") is unknown → write one of "sync", "async", "message"
 
 mode = "snyc"
   4:8+6 `mode` ("snyc") is unknown → did you mean "sync"?
@@ -168,4 +188,30 @@ breaker.probes = 3
   4:9+6 unknown key `probes` in a breaker → did you mean `probes_max`?
 "#,
     );
+}
+
+#[test]
+fn what_is_not_built_can_be_declared() {
+    let text = r#"name = "t"
+[service.a.calls.b]
+mode = "message"
+topics = ["a.done", "a.all/x"]
+[service.a.calls.c]
+mode = "async"
+balance = "ring"
+timeout = "1s"
+"#;
+    let (system, unbuilt) = declared(text).unwrap();
+    let calls = &system.services.first().unwrap().calls;
+    assert_eq!(calls.iter().map(|call| call.mode).collect::<Vec<_>>(), [CallMode::Message, CallMode::Async]);
+    let topics: Vec<String> = calls[0].topics.iter().map(ToString::to_string).collect();
+    assert_eq!(topics, ["topic:a.done", "topic:a.all/x"]);
+    assert_eq!(calls[1].timeout_position.map(|at| (at.line, at.column)), Some((8, 11)));
+    let lines: Vec<usize> = unbuilt.iter().map(|problem| problem.position.line).collect();
+    assert_eq!(lines, [3, 4, 6, 7]);
+    assert_eq!(parse(text).unwrap_err(), unbuilt);
+
+    let problems = declared(&format!("{text}timeuot = 1\n")).unwrap_err();
+    assert_eq!(problems.len(), 5);
+    assert_eq!(told(&problems[4]), "9:1+7 unknown key `timeuot` in a call → did you mean `timeout`?");
 }

@@ -2,8 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::{parse, routes, routes_text};
-use crate::problem::render;
+use super::{declared, parse, routes, routes_text};
+use crate::{
+    check::{Facts, check},
+    problem::render,
+};
 
 const VALID: &str = r#"name = "t"
 [service.a]
@@ -23,6 +26,11 @@ timeout = "800ms"
 retry = { attempts_max = 3, backoff = "20ms..500ms", budget = "20%", per_try_timeout = "1ms" }
 breaker = { failure_rate = "50%", slow_call = "300ms", window = "10s", calls_min = 20, open_for = "5s", probes_max = 3 }
 balance = "random"
+[service.b.calls.c]
+timeout = "1s"
+[service.c.calls.a]
+[service.c.boundary]
+data = ["sqlite:c.db/x"]
 [service.a.versions."2.0"]
 run = "./b"
 [mesh]
@@ -63,8 +71,12 @@ schema = "c/a.json"
 document = "c/a.toml"
 "#;
 
-/// Parses and renders; what is told lies within the text and in order. What is right is so by itself too.
+/// Parses, proves and renders; what is told lies within the text and in order. What is right is so by itself too.
 fn survives(text: &str) {
+    if let Ok((system, unbuilt)) = declared(text) {
+        check(&system, &Facts::default());
+        assert_eq!(parse(text).err().unwrap_or_default(), unbuilt);
+    }
     let cut = routes_text(text);
     let problems = match parse(text) {
         Err(problems) => problems,

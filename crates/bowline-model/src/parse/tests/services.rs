@@ -199,26 +199,29 @@ api = "GET /x"
 api = ["GET /o/{id}", "GET /o/{key}"]
   7:23+14 `GET /o/{key}` is listed twice → remove it: line 7 has it
 
-api = ["POST /b/{id}", "GET /b/{key}"]
-  7:24+14 `GET /b/{key}` is owned by `b` (line 3) and `a` → let one of them own it, and the other call `b` for it
-
 data = ["sqlite"]
-  7:9+8 `data` ("sqlite") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -: "sqlite:order.db"
+  7:9+8 `data` ("sqlite") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -, nested by /: "sqlite:order.db"
 
 data = ["sqlit:a"]
   7:9+9 unknown kind `sqlit` → did you mean `sqlite:a`?
 
 data = ["sqlite:../x"]
-  7:9+13 `data` ("sqlite:../x") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -: "sqlite:order.db"
+  7:9+13 `data` ("sqlite:../x") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -, nested by /: "sqlite:order.db"
 
 data = ["sqlite:.x"]
-  7:9+11 `data` ("sqlite:.x") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -: "sqlite:order.db"
+  7:9+11 `data` ("sqlite:.x") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -, nested by /: "sqlite:order.db"
 
 data = ["Sqlite:x"]
-  7:9+10 `data` ("Sqlite:x") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -: "sqlite:order.db"
+  7:9+10 `data` ("Sqlite:x") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -, nested by /: "sqlite:order.db"
+
+data = ["sqlite:a//b"]
+  7:9+13 `data` ("sqlite:a//b") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -, nested by /: "sqlite:order.db"
+
+data = ["sqlite:a/"]
+  7:9+11 `data` ("sqlite:a/") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -, nested by /: "sqlite:order.db"
 
 data = ["sqlite:"]
-  7:9+9 `data` ("sqlite:") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -: "sqlite:order.db"
+  7:9+9 `data` ("sqlite:") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -, nested by /: "sqlite:order.db"
 
 data = ["sqlite:a", "sqlite:a"]
   7:21+10 `sqlite:a` is listed twice → remove it: line 7 has it
@@ -226,20 +229,18 @@ data = ["sqlite:a", "sqlite:a"]
 data = ["sqlite:a.b", "sqlite:a-b"]
   7:23+12 `sqlite:a-b` and `sqlite:a.b` would both be told in BOWLINE_DATA_A_B → give one of them another name
 
+data = ["sqlite:a.b/x", "sqlite:a.b/y", "sqlite:a-b/x"]
+  7:41+14 `sqlite:a-b` and `sqlite:a.b` would both be told in BOWLINE_DATA_A_B → give one of them another name
+
 data = ["sqlite:dir"]
   7:9+12 `sqlite:dir` would be told in BOWLINE_DATA_DIR, which has a meaning → give it another name
 
-data = ["sqlite:b.db"]
-  7:9+13 `sqlite:b.db` is owned by `b` (line 4) and `a` → let one of them own it, and the other call `b` for it
-
-data = ["topic:b"]
-  7:9+9 `topic:b` is owned by `b` (line 5) and `a` → let one of them own it, and the other call `b` for it
-
-state = ["sqlite:b.db", "cache:a"]
-  7:10+13 `sqlite:b.db` is owned by `b` (line 4) and `a` → let one of them own it, and the other call `b` for it
-
 state = "topic:x"
   7:9+9 `state` is a string, not a list → write `state = ["topic:order.placed", "cache:order"]`
+
+data = ["cache:a"]
+state = ["cache:a"]
+  8:10+9 `cache:a` is listed twice → remove it: line 7 has it
 
 stat = []
   7:1+4 unknown key `stat` in a boundary → did you mean `state`?

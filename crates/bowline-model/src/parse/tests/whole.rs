@@ -10,7 +10,7 @@ use crate::{
     policy::{Backoff, Balance, BreakerPolicy, CallPolicy, RetryPolicy},
     problem::{Position, render},
     route::{Backend, HostPattern, PathPattern, Route, RouteMatch},
-    system::{Boundary, Call, Check, Operation, Resource, Service, System},
+    system::{Boundary, Call, Check, Operation, Resource, RouteSite, Service, System},
     units::Share,
 };
 
@@ -111,7 +111,11 @@ fn order() -> Service {
             data: vec![resource("sqlite", "order.db", at(11, 10))],
             state: vec![resource("topic", "order.placed", at(12, 10)), resource("cache", "order", at(12, 32))],
         },
-        calls: vec![Call { policy: payment_policy(), ..Call::new(name("payment"), at(14, 22)) }],
+        calls: vec![Call {
+            policy: payment_policy(),
+            timeout_position: Some(at(16, 11)),
+            ..Call::new(name("payment"), at(14, 22))
+        }],
         ..Service::new(name("order"), at(3, 10))
     }
 }
@@ -138,7 +142,8 @@ fn the_example_of_the_design_is_read() {
         ..Route::new("orders", vec![Backend { service: name("order"), weight: 100 }])
     };
     let table = RouteTable { routes: vec![route], ..RouteTable::default() };
-    let system = System { services: vec![order(), payment()], table, ..System::new(name("shop")) };
+    let routes = [("orders".to_owned(), RouteSite { position: at(22, 8), timeout_position: None })].into();
+    let system = System { services: vec![order(), payment()], table, routes, ..System::new(name("shop")) };
     assert_eq!(parse(SHOP), Ok(system));
 }
 
@@ -195,7 +200,6 @@ body_max = "10 MB"
         (11, 8),
         (12, 9),
         (14, 22),
-        (15, 22),
         (17, 26),
         (17, 48),
         (18, 28),
@@ -211,10 +215,10 @@ body_max = "10 MB"
         (30, 12),
     ];
     assert_eq!(positions, expect, "{:#?}", problems.iter().map(told).collect::<Vec<_>>());
-    let shown = render("shop/bowline.toml", text, &problems[9]);
-    let expect = "shop/bowline.toml:15:22: error: unknown service `paymnt`
-   15 | [service.order.calls.paymnt]
-      |                      ^^^^^^ did you mean `payment`?
+    let shown = render("shop/bowline.toml", text, &problems[8]);
+    let expect = "shop/bowline.toml:14:22: error: `order` calls itself
+   14 | [service.order.calls.order]
+      |                      ^^^^^ remove it: what a service does itself is no call
 ";
     assert_eq!(shown, expect);
 }
