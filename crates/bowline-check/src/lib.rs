@@ -4,3 +4,4 @@
 //! and the forms in which people and programs read what was found.
 
 pub mod facts;
+pub mod tell;

@@ -1,0 +1,161 @@
+//! How what was found is told: to people as text, to programs as JSON, to code hosts as SARIF, and as a picture.
+
+mod json;
+mod mermaid;
+mod plain;
+mod sarif;
+mod sources;
+#[cfg(test)]
+mod stand_in;
+mod text;
+mod token;
+
+use bowline_model::{
+    Problem, System,
+    check::{EdgeLoad, Severity, Site, Violation},
+};
+
+pub use self::{json::json, mermaid::mermaid, sarif::sarif, sources::Sources, text::text};
+
+/// All there is to tell of a system.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a> {
+    /// The system.
+    pub system: &'a System,
+    /// What breaks its axioms.
+    pub violations: &'a [Violation],
+    /// What could not be proved, and is no violation.
+    pub notes: &'a [Note],
+    /// What one request from outside may become.
+    pub loads: &'a [EdgeLoad],
+    /// Who was seen to call whom; empty where nobody looked.
+    pub seen: &'a [Seen],
+    /// The files that violations point into.
+    pub sources: &'a Sources,
+}
+
+/// What is to be known beside the violations: a feature that is not built yet, a file that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// What; lower case, no full stop.
+    pub message: String,
+    /// What to do; the same, and empty where there is nothing.
+    pub help: String,
+    /// Where; absent where it is no place of a file.
+    pub site: Option<Site>,
+}
+
+impl Note {
+    /// A note of nothing in a file.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), help: String::new(), site: None }
+    }
+}
+
+impl From<Problem> for Note {
+    /// What is wrong in `bowline.toml`, and yet no reason not to prove the rest.
+    fn from(problem: Problem) -> Self {
+        let Problem { position, width: _, message, help } = problem;
+        Self { message, help, site: Some(Site { file: None, position, label: String::new() }) }
+    }
+}
+
+/// A pair of services of which one was seen to call the other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen {
+    /// Who called.
+    pub caller: String,
+    /// Who was called.
+    pub callee: String,
+}
+
+/// What it comes to, in one line: `4 services, 3 calls: every axiom holds`.
+pub fn summary(report: &Report<'_>) -> String {
+    let Counts { errors, warnings, rules, services, calls } = Counts::of(report);
+    let system = format!("{}, {}", counted(services, "service"), counted(calls, "call"));
+    let file = report.sources.main();
+    let Some(rule) = report.violations.first().map(|violation| violation.rule.id) else {
+        return format!("{system}: every axiom holds");
+    };
+    let what = match (errors, warnings) {
+        (0, warnings) => format!("{system}: every axiom holds, with {}", counted(warnings, "warning")),
+        (errors, 0) => format!("{} of {} in {file}", counted(errors, "violation"), counted(rules, "rule")),
+        (errors, warnings) => {
+            let (errors, warnings) = (counted(errors, "violation"), counted(warnings, "warning"));
+            format!("{errors} and {warnings} of {} in {file}", counted(rules, "rule"))
+        }
+    };
+    format!("{what}; `bowline check --explain {rule}` says more")
+}
+
+/// How many of what a report has.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    errors: usize,
+    warnings: usize,
+    rules: usize,
+    services: usize,
+    calls: usize,
+}
+
+impl Counts {
+    fn of(report: &Report<'_>) -> Self {
+        let Report { system, violations, .. } = report;
+        let errors = violations.iter().filter(|violation| violation.severity == Severity::Error).count();
+        Self {
+            errors,
+            warnings: violations.len() - errors,
+            rules: broken_rules(violations).len(),
+            services: system.services.len(),
+            calls: system.services.iter().map(|service| service.calls.len()).sum(),
+        }
+    }
+}
+
+/// The ids of the rules that are broken, each once, sorted.
+fn broken_rules(violations: &[Violation]) -> Vec<&'static str> {
+    let mut ids: Vec<_> = violations.iter().map(|violation| violation.rule.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// What a severity is called.
+fn level(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Warning => "warning",
+        Severity::Error => "error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{stand_in::Shop, *};
+
+    #[test]
+    fn a_summary_counts() {
+        let shop = Shop::new();
+        let (error, warning) = (shop.two_owners(), Violation { severity: Severity::Warning, ..shop.cycle() });
+        for (violations, expected) in [
+            (vec![], "2 services, 2 calls: every axiom holds"),
+            (
+                vec![warning.clone()],
+                "2 services, 2 calls: every axiom holds, with 1 warning; `bowline check --explain B0008` says more",
+            ),
+            (
+                vec![error.clone(), error.clone()],
+                "2 violations of 1 rule in bowline.toml; `bowline check --explain B0002` says more",
+            ),
+            (
+                vec![error, warning],
+                "1 violation and 1 warning of 2 rules in bowline.toml; `bowline check --explain B0002` says more",
+            ),
+        ] {
+            assert_eq!(summary(&shop.report(&violations)), expected);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Violations as code hosts and editors read them: SARIF 2.1.0.
+//!
+//! Source: <https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html>.
+
+use bowline_model::check::{Rule, Site, Violation};
+use serde_json::{Value, json};
+
+use super::{Note, Report, Sources, json::end_column, level};
+
+const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
+
+/// A log with one run: a result for each violation, a rule for each that is broken, notes as notifications.
+///
+/// Files are named relative to where the command was run, which for a code host has to be the root of the checkout.
+pub fn sarif(report: &Report<'_>) -> String {
+    let Report { violations, notes, sources, .. } = report;
+    let rules = broken(violations);
+    let results: Vec<Value> = violations.iter().map(|violation| result(violation, &rules, sources)).collect();
+    let notifications: Vec<Value> = notes.iter().map(|note| notification(note, sources)).collect();
+    let log = json!({
+        "$schema": SCHEMA,
+        "version": "2.1.0",
+        "runs": [{
+            "tool": {"driver": {
+                "name": "bowline",
+                "semanticVersion": env!("CARGO_PKG_VERSION"),
+                "rules": rules.iter().map(|rule| described(rule)).collect::<Vec<_>>(),
+            }},
+            "columnKind": "unicodeCodePoints",
+            "invocations": [{"executionSuccessful": true, "toolExecutionNotifications": notifications}],
+            "results": results,
+        }],
+    });
+    serde_json::to_string_pretty(&log).expect("it has text keys alone")
+}
+
+/// The rules that are broken, each once, by their ids.
+fn broken(violations: &[Violation]) -> Vec<&'static Rule> {
+    let mut rules: Vec<&Rule> = violations.iter().map(|violation| violation.rule).collect();
+    rules.sort_unstable_by_key(|rule| rule.id);
+    rules.dedup_by_key(|rule| rule.id);
+    rules
+}
+
+fn described(rule: &Rule) -> Value {
+    let Rule { id, title, page } = rule;
+    json!({
+        "id": id,
+        "shortDescription": {"text": title},
+        "help": {"text": page, "markdown": page},
+    })
+}
+
+fn result(violation: &Violation, rules: &[&Rule], sources: &Sources) -> Value {
+    let Violation { rule, severity, message, sites, why, help, trace_id } = violation;
+    let mut text = format!("{}: {}", rule.title, escaped(message));
+    let mut related = Vec::new();
+    for (id, site) in (1..).zip(sites.iter().skip(1)) {
+        // A link to the place; code hosts show related places where the message has one.
+        text += &format!("\n- [{}]({id})", escaped(label(site)));
+        related.push(related_location(id, site, sources));
+    }
+    for (what, said) in [("Why", why), ("Help", help)] {
+        if !said.is_empty() {
+            text += &format!("\n\n{what}: {}.", escaped(said));
+        }
+    }
+    if let Some(id) = trace_id {
+        text += &format!("\n\nSeen: `bowline trace {}` shows it.", escaped(id));
+    }
+    let whole = Site { file: None, position: bowline_model::Position { line: 1, column: 1 }, label: String::new() };
+    json!({
+        "ruleId": rule.id,
+        "ruleIndex": rules.iter().position(|known| known.id == rule.id),
+        "level": level(*severity),
+        "message": {"text": text},
+        "locations": [location(sites.first().unwrap_or(&whole), sources)],
+        "relatedLocations": related,
+    })
+}
+
+fn notification(note: &Note, sources: &Sources) -> Value {
+    let Note { message, help, site } = note;
+    let text = if help.is_empty() { message.clone() } else { format!("{message}: {help}") };
+    let locations: Vec<Value> = site.iter().map(|site| location(site, sources)).collect();
+    json!({"level": "note", "message": {"text": escaped(&text)}, "locations": locations})
+}
+
+fn related_location(id: usize, site: &Site, sources: &Sources) -> Value {
+    let mut location = location(site, sources);
+    location["id"] = json!(id);
+    location["message"] = json!({"text": escaped(label(site))});
+    location
+}
+
+fn location(site: &Site, sources: &Sources) -> Value {
+    let mut location = json!({
+        "physicalLocation": {
+            "artifactLocation": {"uri": uri(&sources.name_of(site))},
+            "region": {
+                "startLine": site.position.line,
+                "startColumn": site.position.column,
+                "endColumn": end_column(site, sources),
+            },
+        },
+    });
+    if !site.label.is_empty() {
+        location["message"] = json!({"text": escaped(&site.label)});
+    }
+    location
+}
+
+fn label(site: &Site) -> &str {
+    if site.label.is_empty() { "takes part" } else { &site.label }
+}
+
+/// A message without what would be a link: SARIF 3.11.6.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if matches!(letter, '[' | ']' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+    }
+    escaped
+}
+
+/// A path as a URI: relative where the path is.
+///
+/// Source: RFC 3986, 2.3 (what need not be escaped) and 3.3.
+fn uri(path: &str) -> String {
+    use std::fmt::Write as _;
+
+    let mut uri = String::from(if path.starts_with('/') { "file://" } else { "" });
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/@".contains(&byte) {
+            uri.push(char::from(byte));
+        } else {
+            let _infallible = write!(uri, "%{byte:02X}");
+        }
+    }
+    uri
+}
+
+#[cfg(test)]
+mod tests;
