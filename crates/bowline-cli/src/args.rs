@@ -1,5 +1,6 @@
 //! The command line: every command, flag and default.
 
+mod check;
 mod config;
 mod mesh;
 mod monitor;
@@ -11,6 +12,7 @@ use bowline_model::{Secret, units};
 use bowline_provider_remote::wire::{AuditClass, Role};
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use check::{Check, Form};
 pub(crate) use config::{
     Config, ConfigCommand, Diff, Explain, Format, Get, History, Key, Rollback, Routes, RoutesCommand, Set,
 };
@@ -31,6 +33,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Builds and runs a whole system: every service of DIR/bowline.toml, the gateway and the API
     Up(Up),
+    /// Proves the axioms of DIR/bowline.toml, and starts nothing: who owns what, who may wait for whom
+    Check(Check),
     /// Runs the control plane alone, as a process of its own: the API, without gateway and services
     Server(Server),
     /// Runs a gateway as a process of its own, which serves on while the server is away

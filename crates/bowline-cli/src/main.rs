@@ -7,6 +7,7 @@ mod args;
 mod audit;
 mod brought;
 mod call;
+mod check;
 mod companions;
 mod config;
 mod credential;
@@ -74,6 +75,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = bowline_runtime::task::shared_runtime(2)?;
     let code = match args.command {
         Command::Up(up) => runtime.block_on(up::run(up)),
+        Command::Check(check) => runtime.block_on(check::run(check)),
         Command::Server(server) => runtime.block_on(server::run(server)),
         Command::Gateway(gateway) => runtime.block_on(gateway::run(gateway)),
         Command::Sidecar(sidecar) => runtime.block_on(sidecar::run(sidecar)),

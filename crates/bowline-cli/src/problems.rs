@@ -19,24 +19,42 @@ pub(crate) struct Loaded {
     pub(crate) dir: PathBuf,
     /// What it brings along into the store.
     pub(crate) brought: Vec<Brought>,
+    /// The file, as whoever asks names it.
+    pub(crate) file: PathBuf,
+    pub(crate) text: String,
+    /// What it declares and is not built yet; empty but where it is only proved.
+    pub(crate) unbuilt: Vec<Problem>,
 }
 
-/// What was wrong: ready to print.
+/// What a text declares, and what of it is not built yet.
+type Read = Result<(System, Vec<Problem>), Vec<Problem>>;
+
+/// What was wrong: ready to print, but for what follows from it.
 #[derive(Debug)]
 struct Unusable(String);
 
-/// Reads `DIR/bowline.toml`, or the file itself; says on standard error what is wrong with it.
+/// Reads `DIR/bowline.toml`, or the file itself, to run it; says on standard error what is wrong with it.
 pub(crate) fn load_or_say(dir_or_file: &Path) -> anyhow::Result<Option<Loaded>> {
-    match load(dir_or_file)? {
-        Ok(loaded) => Ok(Some(loaded)),
+    let runnable = |text: &str| parse::parse(text).map(|system| (system, Vec::new()));
+    Ok(or_say(load(dir_or_file, runnable)?, ": nothing was started"))
+}
+
+/// The same to prove it alone: what is not built yet is no fault.
+pub(crate) fn declared_or_say(dir_or_file: &Path) -> anyhow::Result<Option<Loaded>> {
+    Ok(or_say(load(dir_or_file, parse::declared)?, ""))
+}
+
+fn or_say(loaded: Result<Loaded, Unusable>, so_what: &str) -> Option<Loaded> {
+    match loaded {
+        Ok(loaded) => Some(loaded),
         Err(Unusable(report)) => {
-            let _closed = io::stderr().write_all(report.as_bytes());
-            Ok(None)
+            let _closed = writeln!(io::stderr(), "{report}{so_what}");
+            None
         }
     }
 }
 
-fn load(dir_or_file: &Path) -> anyhow::Result<Result<Loaded, Unusable>> {
+fn load(dir_or_file: &Path, parse: fn(&str) -> Read) -> anyhow::Result<Result<Loaded, Unusable>> {
     let is_dir = dir_or_file.is_dir();
     let file = if is_dir { dir_or_file.join("bowline.toml") } else { dir_or_file.to_path_buf() };
     let shown = file.display().to_string();
@@ -51,14 +69,14 @@ fn load(dir_or_file: &Path) -> anyhow::Result<Result<Loaded, Unusable>> {
         Ok(text) => text,
         Err(problem) => return Ok(Err(report(&shown, &String::from_utf8_lossy(&bytes), &[problem]))),
     };
-    let system = match parse::parse(text) {
-        Ok(system) => system,
+    let (system, unbuilt) = match parse(text) {
+        Ok(read) => read,
         Err(problems) => return Ok(Err(report(&shown, text, &problems))),
     };
     let dir = std::path::absolute(file.parent().unwrap_or(Path::new(".")))?;
     let dir = dir.canonicalize().unwrap_or(dir);
     match brought::read(&system, text, &dir) {
-        Ok(brought) => Ok(Ok(Loaded { system, dir, brought })),
+        Ok(brought) => Ok(Ok(Loaded { system, dir, brought, text: text.to_owned(), file, unbuilt })),
         Err(problems) => Ok(Err(report(&shown, text, &problems))),
     }
 }
@@ -75,6 +93,6 @@ fn report(file: &str, text: &str, problems: &[Problem]) -> Unusable {
     let mut report: String = problems.iter().map(|found| problem::render(file, text, found)).collect();
     let count = problems.len();
     let plural = if count == 1 { "" } else { "s" };
-    let _infallible = writeln!(report, "{count} problem{plural} in {file}: nothing was started");
+    let _infallible = write!(report, "{count} problem{plural} in {file}");
     Unusable(report)
 }

@@ -7,7 +7,7 @@ use bowline_runtime::time;
 use bowline_server::OtlpAddrs;
 
 use crate::{
-    UNUSABLE, args,
+    UNUSABLE, args, check,
     platform::{self, Platform},
     problems::{self, Loaded},
     process::{self, Process},
@@ -17,6 +17,9 @@ use crate::{
 /// Opens the API and publishes what the file brings along, until it is told to stop.
 pub(crate) async fn run(args: args::Server) -> anyhow::Result<ExitCode> {
     let Some(loaded) = problems::load_or_say(&args.dir)? else { return Ok(ExitCode::from(UNUSABLE)) };
+    if !check::lets_start(&loaded) {
+        return Ok(ExitCode::from(UNUSABLE));
+    }
     let mut process = Process::begin()?;
     let outcome = follow(&args, loaded, &mut process).await;
     Ok(process.end(outcome).await)
@@ -25,7 +28,7 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<ExitCode> {
 /// A run from its start to its end. An error says why it did not start; a signal is none.
 async fn follow(args: &args::Server, loaded: Loaded, process: &mut Process) -> anyhow::Result<()> {
     let begun = time::now();
-    let Loaded { system, dir, brought } = loaded;
+    let Loaded { system, dir, brought, .. } = loaded;
     let data_dir = args.data_dir.clone().unwrap_or_else(|| dir.join(".bowline"));
     let data_dir = std::path::absolute(&data_dir).context("cannot resolve the data folder")?;
     let args::Server { api, otlp_grpc, otlp_http, traces_max, metrics_max, grace, .. } = *args;

@@ -18,6 +18,7 @@ use crate::{
     UNUSABLE,
     args::{self, Listen},
     brought::Brought,
+    check,
     companions::{self, Sidecars},
     events, gateway,
     outlet::Outlet,
@@ -33,6 +34,9 @@ const SERVICES_LATE_MAX: Duration = Duration::from_secs(2);
 /// Builds, starts and follows a system until it is told to stop.
 pub(crate) async fn run(args: args::Up) -> anyhow::Result<ExitCode> {
     let Some(loaded) = problems::load_or_say(&args.dir)? else { return Ok(ExitCode::from(UNUSABLE)) };
+    if !check::lets_start(&loaded) {
+        return Ok(ExitCode::from(UNUSABLE));
+    }
     let mut process = Process::begin()?;
     let outcome = Box::pin(follow(&args, loaded, &mut process)).await;
     Ok(process.end(outcome).await)
@@ -41,7 +45,7 @@ pub(crate) async fn run(args: args::Up) -> anyhow::Result<ExitCode> {
 /// A run from its start to its end. An error says why it did not start; a signal is none.
 async fn follow(args: &args::Up, loaded: Loaded, process: &mut Process) -> anyhow::Result<()> {
     let begun = time::now();
-    let Loaded { system, dir, brought } = loaded;
+    let Loaded { system, dir, brought, .. } = loaded;
     let data_dir = args.data_dir.clone().unwrap_or_else(|| dir.join(".bowline"));
     let data_dir = std::path::absolute(&data_dir).context("cannot resolve the data folder")?;
     let Process { metrics, out, stop, .. } = process;

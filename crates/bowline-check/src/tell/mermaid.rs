@@ -26,7 +26,9 @@ pub fn mermaid(report: &Report<'_>) -> String {
     for violation in *violations {
         for site in violation.sites.iter().filter(|site| site.file.is_none()) {
             match places.of_position(site.position) {
-                Some(Place::Service(service)) => _ = of_services.entry(service).or_default().insert(violation.rule.id),
+                Some(Place::Service(service)) => {
+                    of_services.entry(service).or_default().insert(violation.rule.id);
+                }
                 Some(Place::Call(caller, call)) => {
                     of_calls.entry((caller, call)).or_default().insert(violation.rule.id);
                 }
@@ -82,9 +84,9 @@ impl Places {
         Self(places)
     }
 
-    /// What is declared there, else what was declared last before it.
+    /// What is declared there.
     fn of_position(&self, position: Position) -> Option<Place> {
-        self.0.range(..=position).next_back().map(|(_, place)| *place)
+        self.0.get(&position).copied()
     }
 }
 

@@ -23,7 +23,31 @@ pub struct Sources {
     /// The folder of it, with its slash; empty where it is the current one.
     dir: String,
     /// By the names that sites have for them; `bowline.toml` itself by the empty one.
-    texts: BTreeMap<String, String>,
+    texts: BTreeMap<String, Text>,
+}
+
+/// A text, and where its lines begin, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Text {
+    text: String,
+    starts: Vec<usize>,
+}
+
+impl Text {
+    fn new(text: &str) -> Self {
+        // Editors do not count a byte order mark as a column.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, starts }
+    }
+
+    /// The line of that number, counted from 1, without its end; a text that ends with a line break has an empty
+    /// one behind it.
+    pub(super) fn line(&self, number: usize) -> Option<&str> {
+        let start = *self.starts.get(number.checked_sub(1)?)?;
+        let line = self.starts.get(number).map_or(&self.text[start..], |end| &self.text[start..end - 1]);
+        Some(line.strip_suffix('\r').unwrap_or(line))
+    }
 }
 
 impl Sources {
@@ -38,7 +62,7 @@ impl Sources {
 
     /// Adds the text of a file, by the name that sites have for it: relative to the folder of `bowline.toml`.
     pub fn add(&mut self, file: impl Into<String>, text: &str) {
-        self.texts.insert(file.into(), text.strip_prefix('\u{feff}').unwrap_or(text).to_owned());
+        self.texts.insert(file.into(), Text::new(text));
     }
 
     /// Reads the files that violations point into, `dir` being the folder of `bowline.toml`.
@@ -73,13 +97,13 @@ impl Sources {
     }
 
     /// The text of the file of a site.
-    pub(super) fn text_of(&self, site: &Site) -> Option<&str> {
-        self.texts.get(site.file.as_deref().unwrap_or_default()).map(String::as_str)
+    pub(super) fn text_of(&self, site: &Site) -> Option<&Text> {
+        self.texts.get(site.file.as_deref().unwrap_or_default())
     }
 
     /// The line that a site is in, without its end.
     pub(super) fn line_of(&self, site: &Site) -> Option<&str> {
-        self.text_of(site)?.lines().nth(site.position.line.saturating_sub(1))
+        self.text_of(site)?.line(site.position.line)
     }
 }
 
@@ -146,7 +170,11 @@ mod tests {
         sources.read(dir.path(), &[violation]);
         assert_eq!(sources.line_of(&site(None, 1)), Some("name = \"shop\""));
         assert_eq!(sources.line_of(&site(Some("sql/1.sql"), 1)), Some("one"));
-        assert_eq!(sources.line_of(&site(Some("sql/1.sql"), 3)), None);
+        assert_eq!(sources.line_of(&site(Some("sql/1.sql"), 2)), Some("two"));
+        assert_eq!(sources.line_of(&site(None, 2)), Some(""));
+        for (file, line) in [(Some("sql/1.sql"), 3), (None, 3), (None, 0)] {
+            assert_eq!(sources.line_of(&site(file, line)), None);
+        }
         for file in &all[1..] {
             assert_eq!(sources.text_of(&site(Some(file), 1)), None, "{file}");
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use annotate_snippets::{Annotation, AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
 use bowline_model::check::{Severity, Site, Violation};
 
-use super::{Note, Report, Sources, counted, plain, token};
+use super::{Note, Report, Sources, counted, plain, sources::Text, token};
 
 /// The most violations that are shown one by one.
 const VIOLATIONS_MAX: usize = 100;
@@ -57,7 +57,7 @@ fn violation_group(violation: &Violation, sources: &Sources) -> Group<'static> {
     let title = level.primary_title(plain::line(&format!("{}: {message}", rule.title))).id(rule.id);
     let mut group = Group::with_title(title).elements(places(sites, sources));
     if let Some(more) = sites.len().checked_sub(SITES_MAX).filter(|more| *more > 0) {
-        group = group.element(Level::NOTE.message(format!("{} more of it", counted(more, "place"))));
+        group = group.element(Level::NOTE.message(format!("and {}", counted(more, "more place"))));
     }
     if !why.is_empty() {
         group = group.element(Level::NOTE.with_name("why").message(plain::lines(why)));
@@ -103,7 +103,7 @@ fn place(file: &str, sites: &[(AnnotationKind, &Site)], sources: &Sources) -> Ve
     let Some(Excerpt { first_line, text, spans }) = excerpt else {
         let unseen = sites.iter().flat_map(|(_, site)| {
             let origin = Origin::path(file.clone()).line(site.position.line).char_column(site.position.column);
-            let label = (!site.label.is_empty()).then(|| Level::NOTE.no_name().message(plain::line(&site.label)));
+            let label = (!site.label.is_empty()).then(|| Level::NOTE.message(plain::line(&site.label)));
             [Some(Element::from(origin)), label.map(Element::from)].into_iter().flatten()
         });
         return unseen.collect();
@@ -130,14 +130,13 @@ struct Excerpt {
 
 impl Excerpt {
     /// None where a site is not in the text: it has changed since.
-    fn of(text: &str, sites: &[(AnnotationKind, &Site)]) -> Option<Self> {
+    fn of(text: &Text, sites: &[(AnnotationKind, &Site)]) -> Option<Self> {
         let numbers = || sites.iter().map(|(_, site)| site.position.line);
-        let (first_line, last_line) = (numbers().min()?.max(1), numbers().max()?);
+        let (first_line, last_line) = (numbers().min()?, numbers().max()?);
         let mut excerpt = String::new();
-        // What is underlined of each line, in the order of the lines.
+        // Where each line begins in what is shown, and how it is written.
         let mut starts = Vec::new();
-        let ended = if text.ends_with('\n') { Some("") } else { None };
-        for line in text.lines().chain(ended).take(last_line).skip(first_line - 1) {
+        for line in (first_line..=last_line).map_while(|number| text.line(number)) {
             starts.push((excerpt.len(), line));
             excerpt.extend(line.chars().map(shown));
             excerpt.push('\n');

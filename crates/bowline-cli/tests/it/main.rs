@@ -4,6 +4,7 @@
 mod access;
 mod alerts;
 mod bad_files;
+mod check;
 mod config;
 mod crash;
 mod harness;

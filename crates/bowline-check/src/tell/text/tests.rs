@@ -67,10 +67,8 @@ error[B0002]: data with two owners: `sqlite:order.db` belongs to `order` and to 
   |
 5 | data = [\"sqlite:order.db\"]
   |         ----------------- owned here
-  |
  ::: shop/sql/2.sql:7:3
-  |
-  = and here
+  = note: and here
   = why: what two services write, neither of them can change alone
   = help: let one of them own it, and the other call it";
     check(&Report { sources: &sources, ..shop.report(&[violation]) }, expected);
@@ -126,7 +124,7 @@ fn what_the_text_does_not_have_is_told_by_its_place() {
     let violation = Violation { sites: vec![site(99, 3, "here")], ..shop.two_owners() };
     let told = text(&shop.report(&[violation]), false);
     assert!(told.contains("--> bowline.toml:99:3\n"), "{told}");
-    assert!(told.contains("= here\n"), "{told}");
+    assert!(told.contains("= note: here\n"), "{told}");
 }
 
 #[test]
@@ -145,7 +143,7 @@ fn much_is_counted_instead_of_shown() {
     let shop = Shop::new();
     let many = Violation { sites: vec![site(5, 9, "here"); SITES_MAX + 2], ..shop.two_owners() };
     let told = text(&shop.report(&[many]), false);
-    assert!(told.contains("= note: 2 more places of it\n"), "{told}");
+    assert!(told.contains("= note: and 2 more places\n"), "{told}");
     let told = text(&shop.report(&vec![shop.two_owners(); VIOLATIONS_MAX + 3]), false);
     assert_eq!(told.matches("error[B0002]").count(), VIOLATIONS_MAX);
     assert!(told.ends_with("and 3 more, which `--output json` has\n\n"), "{told}");

@@ -1,0 +1,68 @@
+//! An example of a page, made real in a folder of its own, and proved.
+
+use std::{fs, path::Path};
+
+use bowline_check::tell::{self, Report, Sources};
+use bowline_model::{
+    System,
+    check::{self, Facts, Violation},
+    parse,
+};
+use tempfile::TempDir;
+
+use crate::page::Block;
+
+/// The example that these blocks are.
+#[derive(Debug)]
+pub(crate) struct Fixture {
+    system: System,
+    sources: Sources,
+    pub(crate) violations: Vec<Violation>,
+}
+
+impl Fixture {
+    /// Writes the files of the blocks, and proves what they declare.
+    pub(crate) fn of(blocks: &[Block]) -> Self {
+        let dir = TempDir::new().unwrap();
+        let mut declared = None;
+        let mut seen = None;
+        for block in blocks {
+            match &*block.file {
+                "" => {}
+                "observed" => seen = Some(&block.content),
+                "bowline.toml" => declared = Some(&block.content),
+                file => {
+                    let path = dir.path().join(file);
+                    fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    fs::write(path, &block.content).unwrap();
+                }
+            }
+        }
+        let text = declared.expect("an example has a bowline.toml");
+        let (system, _unbuilt) = parse::declared(text).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
+        let mut violations = check::check(&system, &facts(dir.path(), &system));
+        if let Some(seen) = seen {
+            violations.extend(observed(&system, seen));
+        }
+        let mut sources = Sources::new(Path::new("bowline.toml"), text);
+        sources.read(dir.path(), &violations);
+        Self { system, sources, violations }
+    }
+
+    /// As people read it.
+    pub(crate) fn told(&self) -> String {
+        let Self { system, sources, violations } = self;
+        let report = Report { system, violations, notes: &[], loads: &[], seen: &[], sources };
+        tell::text(&report, false).trim_end().to_owned() + "\n"
+    }
+}
+
+/// What the workspace in the folder says.
+fn facts(_dir: &Path, _system: &System) -> Facts {
+    Facts::default()
+}
+
+/// What breaks rules in what was seen.
+fn observed(_system: &System, _seen: &str) -> Vec<Violation> {
+    Vec::new()
+}

@@ -1,0 +1,80 @@
+//! `bowline check`: what holds, what does not, and what cannot be read, by exit code and by what is printed.
+
+use std::{path::Path, process::Output};
+
+use serde_json::Value;
+
+use crate::harness::{Home, bowline};
+
+/// Two services, of which one calls the other.
+const HOLDS: &str = "name = \"shop\"\n\
+    [service.order]\n\
+    [service.order.boundary]\n\
+    api = [\"GET /orders/{id}\"]\n\
+    data = [\"sqlite:order.db\"]\n\
+    [service.order.calls.user]\n\
+    [service.user]\n\
+    [service.user.boundary]\n\
+    api = [\"GET /users/{id}\"]\n";
+
+fn check(dir: &Path, args: &[&str]) -> Output {
+    std::process::Command::new(bowline()).arg("check").args(args).current_dir(dir).output().unwrap()
+}
+
+#[track_caller]
+fn stdout(output: &Output, code: i32) -> String {
+    let error = String::from_utf8_lossy(&output.stderr);
+    let told = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{told}{error}");
+    told
+}
+
+#[test]
+fn a_system_that_holds_is_told_in_every_form_and_nothing_is_made() {
+    let home = Home::new(HOLDS);
+    let told = stdout(&check(home.path(), &[]), 0);
+    assert!(told.ends_with("2 services, 1 call: every axiom holds\n"), "{told}");
+    let told: Value = serde_json::from_str(&stdout(&check(home.path(), &["-o", "json"]), 0)).unwrap();
+    assert_eq!(told["violations"], serde_json::json!([]));
+    assert_eq!(told["file"], "bowline.toml");
+    let told: Value = serde_json::from_str(&stdout(&check(home.path(), &["-o", "sarif"]), 0)).unwrap();
+    assert_eq!(told["runs"][0]["results"], serde_json::json!([]));
+    let told = stdout(&check(home.path(), &["-o", "mermaid"]), 0);
+    assert!(told.starts_with("flowchart LR\n") && told.contains("s0 -->|\"sync · 15s · 3 attempts\"| s1"), "{told}");
+    assert_eq!(home.path().read_dir().unwrap().count(), 1, "no data folder is made");
+}
+
+#[test]
+fn the_shop_holds() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let told = stdout(&check(&root, &["examples/shop"]), 0);
+    assert!(told.ends_with("4 services, 3 calls: every axiom holds\n"), "{told}");
+}
+
+#[test]
+fn what_cannot_be_read_is_no_violation() {
+    let home = Home::new("name = \"shop\"\n[service.order]\nreplicaz = 2\n");
+    let output = check(home.path(), &[]);
+    stdout(&output, 2);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("bowline.toml:3:1: error: "), "{error}");
+    assert!(error.ends_with("1 problem in ./bowline.toml\n"), "{error}");
+    assert_eq!(check(home.path(), &["elsewhere"]).status.code(), Some(2));
+}
+
+#[test]
+fn what_nobody_can_tell_of_is_no_violation_either() {
+    let home = Home::new(HOLDS);
+    let nobody = bowline_testkit::free_addr().to_string();
+    let output = check(home.path(), &["--observed", "--api", &nobody]);
+    stdout(&output, 2);
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: "));
+}
+
+#[test]
+fn an_unknown_rule_is_told() {
+    let home = Home::new(HOLDS);
+    let output = check(home.path(), &["--explain", "B9999"]);
+    stdout(&output, 2);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no such rule"));
+}
