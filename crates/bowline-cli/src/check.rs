@@ -3,6 +3,7 @@
 mod observed;
 
 use std::{
+    cmp::Reverse,
     io::{self, Write as _},
     process::ExitCode,
 };
@@ -53,8 +54,7 @@ pub(crate) fn lets_start(loaded: &Loaded) -> bool {
     }
     let is_refused = system.boundaries.enforce == Enforce::Deny && has_errors(&violations);
     let sources = Sources::new(file, text);
-    let report =
-        Report { system, violations: &violations, notes: &[], loads: &[], seen: &[], sources: &sources };
+    let report = Report { system, violations: &violations, notes: &[], loads: &[], seen: &[], sources: &sources };
     let mut told = tell::text(&report, style::is_stderr_coloured());
     told += &style::plain(&tell::summary(&report));
     told += if is_refused { "\nnothing was started, as `[boundary] enforce` is \"deny\"\n" } else { "\n" };
@@ -100,7 +100,9 @@ fn print(report: &Report<'_>, form: Form) {
             let told = tell::text(report, style::is_coloured());
             let _closed = io::stdout().write_all(told.as_bytes());
             if !has_errors(report.violations) {
-                loads(report.loads).iter().for_each(|line| style::line(line));
+                for line in loads(report.loads) {
+                    style::line(&line);
+                }
             }
             style::line(&style::plain(&tell::summary(report)));
         }
@@ -110,7 +112,7 @@ fn print(report: &Report<'_>, form: Form) {
 /// What one request from outside may become on each edge, the worst first; and an empty line.
 fn loads(loads: &[EdgeLoad]) -> Vec<String> {
     let mut worst: Vec<&EdgeLoad> = loads.iter().collect();
-    worst.sort_by(|one, other| other.attempts_worst.cmp(&one.attempts_worst));
+    worst.sort_by_key(|load| Reverse(load.attempts_worst));
     let row = |load: &&EdgeLoad| {
         let EdgeLoad { caller, callee, attempts_worst, load_sustained } = load;
         vec![caller.clone(), callee.clone(), format!("×{attempts_worst}"), format!("×{load_sustained:.2}")]
@@ -140,7 +142,12 @@ mod tests {
         assert!(loads(&[]).is_empty());
         assert_eq!(
             loads(&[load(3), load(12)]),
-            ["CALLER  CALLEE  AT WORST  FOR LONG", "a       b12     ×12       ×1.20", "a       b3      ×3        ×1.20", ""],
+            [
+                "CALLER  CALLEE  AT WORST  FOR LONG",
+                "a       b12     ×12       ×1.20",
+                "a       b3      ×3        ×1.20",
+                ""
+            ],
         );
         let many: Vec<EdgeLoad> = (1..=12).map(load).collect();
         let lines = loads(&many);

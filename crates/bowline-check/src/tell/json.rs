@@ -16,7 +16,7 @@ pub fn json(report: &Report<'_>) -> String {
         file: sources.main(),
         violations: violations.iter().map(|violation| Told::of(violation, sources)).collect(),
         notes: notes.iter().map(|note| ToldNote::of(note, sources)).collect(),
-        amplification: loads.iter().map(Load::of).collect(),
+        amplification: loads.iter().map(Amplified::of).collect(),
         summary: Summary { services, calls, errors, warnings, rules: broken_rules(violations) },
     };
     serde_json::to_string_pretty(&document).expect("it has text keys alone, and finite numbers or null")
@@ -28,7 +28,7 @@ struct Document<'a> {
     file: &'a str,
     violations: Vec<Told<'a>>,
     notes: Vec<ToldNote<'a>>,
-    amplification: Vec<Load<'a>>,
+    amplification: Vec<Amplified<'a>>,
     summary: Summary,
 }
 
@@ -97,14 +97,14 @@ impl<'a> ToldNote<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Load<'a> {
+struct Amplified<'a> {
     caller: &'a str,
     callee: &'a str,
     attempts_worst: u64,
     load_sustained: f64,
 }
 
-impl<'a> Load<'a> {
+impl<'a> Amplified<'a> {
     fn of(load: &'a EdgeLoad) -> Self {
         let EdgeLoad { caller, callee, attempts_worst, load_sustained } = load;
         Self { caller, callee, attempts_worst: *attempts_worst, load_sustained: *load_sustained }

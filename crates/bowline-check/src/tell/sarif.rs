@@ -2,7 +2,10 @@
 //!
 //! Source: <https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html>.
 
-use bowline_model::check::{Rule, Site, Violation};
+use bowline_model::{
+    Position,
+    check::{Rule, Site, Violation},
+};
 use serde_json::{Value, json};
 
 use super::{Note, Report, Sources, json::end_column, level};
@@ -52,31 +55,29 @@ fn described(rule: &Rule) -> Value {
 }
 
 fn result(violation: &Violation, rules: &[&Rule], sources: &Sources) -> Value {
-    let Violation { rule, severity, message, sites, why, help, trace_id } = violation;
-    let mut text = format!("{}: {}", rule.title, escaped(message));
-    let mut related = Vec::new();
-    for (id, site) in (1..).zip(sites.iter().skip(1)) {
-        // A link to the place; code hosts show related places where the message has one.
-        text += &format!("\n- [{}]({id})", escaped(label(site)));
-        related.push(related_location(id, site, sources));
-    }
-    for (what, said) in [("Why", why), ("Help", help)] {
-        if !said.is_empty() {
-            text += &format!("\n\n{what}: {}.", escaped(said));
-        }
-    }
-    if let Some(id) = trace_id {
-        text += &format!("\n\nSeen: `bowline trace {}` shows it.", escaped(id));
-    }
-    let whole = Site { file: None, position: bowline_model::Position { line: 1, column: 1 }, label: String::new() };
+    let Violation { rule, severity, sites, .. } = violation;
+    let whole = Site { file: None, position: Position { line: 1, column: 1 }, label: String::new() };
+    let related = (1..).zip(sites.iter().skip(1)).map(|(id, site)| related_location(id, site, sources));
     json!({
         "ruleId": rule.id,
         "ruleIndex": rules.iter().position(|known| known.id == rule.id),
         "level": level(*severity),
-        "message": {"text": text},
+        "message": {"text": message(violation)},
         "locations": [location(sites.first().unwrap_or(&whole), sources)],
-        "relatedLocations": related,
+        "relatedLocations": related.collect::<Vec<_>>(),
     })
+}
+
+/// All that a violation says, with a link to each related place: code hosts show those that are linked.
+fn message(violation: &Violation) -> String {
+    let Violation { rule, severity: _, message, sites, why, help, trace_id } = violation;
+    let mut said = vec![format!("{}: {}", rule.title, escaped(message))];
+    let links = (1..).zip(sites.iter().skip(1)).map(|(id, site)| format!("- [{}]({id})", escaped(label(site))));
+    said.extend([links.collect::<Vec<_>>().join("\n")].into_iter().filter(|links| !links.is_empty()));
+    let told = [("Why", why), ("Help", help)].into_iter().filter(|(_, text)| !text.is_empty());
+    said.extend(told.map(|(what, text)| format!("{what}: {}.", escaped(text))));
+    said.extend(trace_id.iter().map(|id| format!("Seen: `bowline trace {}` shows it.", escaped(id))));
+    said.join("\n\n")
 }
 
 fn notification(note: &Note, sources: &Sources) -> Value {

@@ -1,6 +1,6 @@
 //! Violations as people read them: the lines that take part, who is at fault in them, why, and what to do.
 
-use std::ops::Range;
+use std::{fmt::Write as _, ops::Range};
 
 use annotate_snippets::{Annotation, AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
 use bowline_model::check::{Severity, Site, Violation};
@@ -43,7 +43,7 @@ pub fn text(report: &Report<'_>, is_coloured: bool) -> String {
         told += "\n\n";
     }
     if let Some(more) = violations.len().checked_sub(VIOLATIONS_MAX).filter(|more| *more > 0) {
-        told += &format!("and {more} more, which `--output json` has\n\n");
+        let _infallible = write!(told, "and {more} more, which `--output json` has\n\n");
     }
     told
 }
