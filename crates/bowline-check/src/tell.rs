@@ -134,12 +134,15 @@ fn level(severity: Severity) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{stand_in::Shop, *};
+    use super::{
+        stand_in::{Shop, cycle, two_owners},
+        *,
+    };
 
     #[test]
     fn a_summary_counts() {
         let shop = Shop::new();
-        let (error, warning) = (shop.two_owners(), Violation { severity: Severity::Warning, ..shop.cycle() });
+        let (error, warning) = (two_owners(), Violation { severity: Severity::Warning, ..cycle() });
         for (violations, expected) in [
             (vec![], "2 services, 2 calls: every axiom holds"),
             (

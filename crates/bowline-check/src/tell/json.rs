@@ -131,14 +131,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::tell::stand_in::Shop;
+    use crate::tell::stand_in::{Shop, load, two_owners};
 
     #[test]
     fn a_report_is_told_whole() {
         let shop = Shop::new();
-        let violations = [shop.two_owners()];
+        let violations = [two_owners()];
         let notes = [Note::new("no Cargo project")];
-        let loads = [shop.load()];
+        let loads = [load()];
         let report = Report { notes: &notes, loads: &loads, ..shop.report(&violations) };
         let told: Value = serde_json::from_str(&super::json(&report)).unwrap();
         let expected = json!({

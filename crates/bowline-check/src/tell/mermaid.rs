@@ -225,7 +225,10 @@ mod tests {
     use bowline_model::parse;
 
     use super::*;
-    use crate::tell::{Seen, stand_in::Shop};
+    use crate::tell::{
+        Seen,
+        stand_in::{Shop, cycle, two_owners},
+    };
 
     #[test]
     fn declared_calls_are_edges_with_their_policy() {
@@ -244,7 +247,7 @@ mod tests {
     #[test]
     fn what_breaks_a_rule_is_red_and_named() {
         let shop = Shop::new();
-        let chart = mermaid(&shop.report(&[shop.two_owners(), shop.cycle()]));
+        let chart = mermaid(&shop.report(&[two_owners(), cycle()]));
         for line in [
             "    %% B0002: data with two owners: `sqlite:order.db` belongs to `order` and to `user`\n",
             "    s0[\"order<br/>B0002\"]\n",

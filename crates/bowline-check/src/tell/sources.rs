@@ -163,10 +163,8 @@ mod tests {
         fs::replace(&dir.path().join("long.sql"), &vec![b'x'; 1 + (1 << 20)]).unwrap();
         let mut sources = Sources::new(Path::new("bowline.toml"), "name = \"shop\"\n");
         let all = ["sql/1.sql", "bad.sql", "long.sql", "gone.sql", "sql"];
-        let violation = Violation {
-            sites: all.map(|file| site(Some(file), 1)).to_vec(),
-            ..crate::tell::stand_in::Shop::new().two_owners()
-        };
+        let violation =
+            Violation { sites: all.map(|file| site(Some(file), 1)).to_vec(), ..crate::tell::stand_in::two_owners() };
         sources.read(dir.path(), &[violation]);
         assert_eq!(sources.line_of(&site(None, 1)), Some("name = \"shop\""));
         assert_eq!(sources.line_of(&site(Some("sql/1.sql"), 1)), Some("one"));

@@ -52,34 +52,34 @@ impl Shop {
         let Self { system, sources } = self;
         Report { system, violations, notes: &[], loads: &[], seen: &[], sources }
     }
+}
 
-    pub(super) fn two_owners(&self) -> Violation {
-        Violation {
-            rule: &TWO_OWNERS,
-            severity: Severity::Error,
-            message: "`sqlite:order.db` belongs to `order` and to `user`".to_owned(),
-            sites: vec![site(13, 9, "and by user here"), site(5, 9, "owned by order here")],
-            why: "what two services write, neither of them can change alone".to_owned(),
-            help: "let one of them own it, and the other call it".to_owned(),
-            trace_id: None,
-        }
+pub(super) fn two_owners() -> Violation {
+    Violation {
+        rule: &TWO_OWNERS,
+        severity: Severity::Error,
+        message: "`sqlite:order.db` belongs to `order` and to `user`".to_owned(),
+        sites: vec![site(13, 9, "and by user here"), site(5, 9, "owned by order here")],
+        why: "what two services write, neither of them can change alone".to_owned(),
+        help: "let one of them own it, and the other call it".to_owned(),
+        trace_id: None,
     }
+}
 
-    pub(super) fn cycle(&self) -> Violation {
-        Violation {
-            rule: &CYCLE,
-            severity: Severity::Error,
-            message: "order → user → order".to_owned(),
-            sites: vec![site(7, 22, "order waits for user here"), site(14, 21, "user waits for order here")],
-            why: "each waits for the other".to_owned(),
-            help: "let one of them tell the other by message".to_owned(),
-            trace_id: Some("0123456789abcdef0123456789abcdef".to_owned()),
-        }
+pub(super) fn cycle() -> Violation {
+    Violation {
+        rule: &CYCLE,
+        severity: Severity::Error,
+        message: "order → user → order".to_owned(),
+        sites: vec![site(7, 22, "order waits for user here"), site(14, 21, "user waits for order here")],
+        why: "each waits for the other".to_owned(),
+        help: "let one of them tell the other by message".to_owned(),
+        trace_id: Some("0123456789abcdef0123456789abcdef".to_owned()),
     }
+}
 
-    pub(super) fn load(&self) -> EdgeLoad {
-        EdgeLoad { caller: "order".to_owned(), callee: "user".to_owned(), attempts_worst: 3, load_sustained: 1.2 }
-    }
+pub(super) fn load() -> EdgeLoad {
+    EdgeLoad { caller: "order".to_owned(), callee: "user".to_owned(), attempts_worst: 3, load_sustained: 1.2 }
 }
 
 pub(super) fn site(line: usize, column: usize, label: &str) -> Site {

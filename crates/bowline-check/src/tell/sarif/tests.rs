@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::tell::stand_in::{Shop, site};
+use crate::tell::stand_in::{Shop, cycle, site, two_owners};
 
 fn log(report: &Report<'_>) -> Value {
     serde_json::from_str(&sarif(report)).unwrap()
@@ -12,7 +12,7 @@ fn log(report: &Report<'_>) -> Value {
 #[test]
 fn a_violation_is_a_result_with_its_places() {
     let shop = Shop::new();
-    let log = log(&shop.report(&[shop.cycle(), shop.two_owners()]));
+    let log = log(&shop.report(&[cycle(), two_owners()]));
     let run = &log["runs"][0];
     let rules: Vec<&str> =
         run["tool"]["driver"]["rules"].as_array().unwrap().iter().map(|rule| rule["id"].as_str().unwrap()).collect();
@@ -33,9 +33,9 @@ fn a_violation_is_a_result_with_its_places() {
 #[test]
 fn every_log_has_what_the_schema_demands() {
     let shop = Shop::new();
-    let nowhere = Violation { sites: Vec::new(), ..shop.two_owners() };
+    let nowhere = Violation { sites: Vec::new(), ..two_owners() };
     let notes = [Note::new("no Cargo"), Note { site: Some(site(1, 1, "")), ..Note::new("not built") }];
-    let of_all = [shop.two_owners(), shop.cycle(), nowhere];
+    let of_all = [two_owners(), cycle(), nowhere];
     for report in [shop.report(&[]), Report { notes: &notes, ..shop.report(&of_all) }] {
         demand(&log(&report), &["version", "runs"]);
         let run = &log(&report)["runs"][0];

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::tell::stand_in::{FILE, Shop, site};
+use crate::tell::stand_in::{FILE, Shop, cycle, site, two_owners};
 
 #[track_caller]
 fn check(report: &Report<'_>, expected: &str) {
@@ -25,13 +25,13 @@ error[B0002]: data with two owners: `sqlite:order.db` belongs to `order` and to 
    |
    = why: what two services write, neither of them can change alone
    = help: let one of them own it, and the other call it";
-    check(&shop.report(&[shop.two_owners()]), expected);
+    check(&shop.report(&[two_owners()]), expected);
 }
 
 #[test]
 fn a_warning_that_was_seen_names_its_trace() {
     let shop = Shop::new();
-    let violation = Violation { severity: Severity::Warning, ..shop.cycle() };
+    let violation = Violation { severity: Severity::Warning, ..cycle() };
     let expected = "\
 warning[B0008]: a synchronous cycle: order → user → order
   --> bowline.toml:7:22
@@ -53,7 +53,7 @@ fn places_in_several_files_are_shown_file_by_file() {
     let shop = Shop::new();
     let of_migration = Site { file: Some("sql/1.sql".to_owned()), ..site(1, 14, "filled here") };
     let unread = Site { file: Some("sql/2.sql".to_owned()), ..site(7, 3, "and here") };
-    let violation = Violation { sites: vec![of_migration, site(5, 9, "owned here"), unread], ..shop.two_owners() };
+    let violation = Violation { sites: vec![of_migration, site(5, 9, "owned here"), unread], ..two_owners() };
     let mut sources = Sources::new(Path::new("shop/bowline.toml"), FILE);
     sources.add("sql/1.sql", "INSERT INTO \torders(id) VALUES (1);\n");
     let expected = "\
@@ -111,7 +111,7 @@ fn text_of_strangers_does_nothing_to_a_terminal() {
         why: evil.to_owned(),
         help: evil.to_owned(),
         trace_id: Some(evil.to_owned()),
-        ..shop.two_owners()
+        ..two_owners()
     };
     let told = text(&Report { sources: &sources, ..shop.report(&[violation]) }, false);
     assert!(!told.chars().any(|letter| letter != '\n' && (letter.is_control() || letter == '\u{202e}')), "{told:?}");
@@ -121,7 +121,7 @@ fn text_of_strangers_does_nothing_to_a_terminal() {
 #[test]
 fn what_the_text_does_not_have_is_told_by_its_place() {
     let shop = Shop::new();
-    let violation = Violation { sites: vec![site(99, 3, "here")], ..shop.two_owners() };
+    let violation = Violation { sites: vec![site(99, 3, "here")], ..two_owners() };
     let told = text(&shop.report(&[violation]), false);
     assert!(told.contains("--> bowline.toml:99:3\n"), "{told}");
     assert!(told.contains("= note: here\n"), "{told}");
@@ -132,7 +132,7 @@ fn the_end_of_a_line_and_of_the_file_can_be_pointed_at() {
     let shop = Shop::new();
     let sources = Sources::new(Path::new("bowline.toml"), "a = 1\n");
     for (line, column) in [(1, 6), (1, 99), (2, 1)] {
-        let violation = Violation { sites: vec![site(line, column, "here")], ..shop.two_owners() };
+        let violation = Violation { sites: vec![site(line, column, "here")], ..two_owners() };
         let told = text(&Report { sources: &sources, ..shop.report(&[violation]) }, false);
         assert!(told.contains("^ here"), "{line}:{column}: {told}");
     }
@@ -141,10 +141,10 @@ fn the_end_of_a_line_and_of_the_file_can_be_pointed_at() {
 #[test]
 fn much_is_counted_instead_of_shown() {
     let shop = Shop::new();
-    let many = Violation { sites: vec![site(5, 9, "here"); SITES_MAX + 2], ..shop.two_owners() };
+    let many = Violation { sites: vec![site(5, 9, "here"); SITES_MAX + 2], ..two_owners() };
     let told = text(&shop.report(&[many]), false);
     assert!(told.contains("= note: and 2 more places\n"), "{told}");
-    let told = text(&shop.report(&vec![shop.two_owners(); VIOLATIONS_MAX + 3]), false);
+    let told = text(&shop.report(&vec![two_owners(); VIOLATIONS_MAX + 3]), false);
     assert_eq!(told.matches("error[B0002]").count(), VIOLATIONS_MAX);
     assert!(told.ends_with("and 3 more, which `--output json` has\n\n"), "{told}");
 }
@@ -152,6 +152,6 @@ fn much_is_counted_instead_of_shown() {
 #[test]
 fn colours_are_for_terminals() {
     let shop = Shop::new();
-    let told = text(&shop.report(&[shop.two_owners()]), true);
+    let told = text(&shop.report(&[two_owners()]), true);
     assert!(told.contains("\x1b[") && !told.contains("\x1b]"), "{told:?}");
 }
