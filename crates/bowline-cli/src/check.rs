@@ -8,7 +8,10 @@ use std::{
     process::ExitCode,
 };
 
-use bowline_check::tell::{self, Note, Report, Sources};
+use bowline_check::{
+    facts,
+    tell::{self, Note, Report, Sources},
+};
 use bowline_model::{
     check::{self, EdgeLoad, Facts, Severity, Violation},
     system::Enforce,
@@ -80,10 +83,10 @@ async fn prove(args: &args::Check) -> anyhow::Result<ExitCode> {
     Ok(if has_errors(&violations) { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
-/// What the workspace of a system says of it.
-#[expect(clippy::unused_async, reason = "what asks the workspace is not built yet")]
-async fn gathered(_loaded: &Loaded) -> (Facts, Vec<Note>) {
-    (Facts::default(), Vec::new())
+/// What the workspace of a system says of it, and what of it could not be read.
+async fn gathered(loaded: &Loaded) -> (Facts, Vec<Note>) {
+    let (facts, unread) = facts::gather(&loaded.dir, &loaded.system).await;
+    (facts, unread.into_iter().map(|note| Note::new(note.to_string())).collect())
 }
 
 fn has_errors(violations: &[Violation]) -> bool {

@@ -77,7 +77,7 @@ impl Places {
             for (of_call, call) in calls.iter().enumerate() {
                 let operations = call.operations.iter().map(|operation| operation.position);
                 let topics = call.topics.iter().map(|topic| topic.position);
-                let all = operations.chain(topics).chain([call.position]);
+                let all = operations.chain(topics).chain([call.position]).chain(call.timeout_position);
                 places.extend(all.map(|position| (position, Place::Call(index, of_call))));
             }
         }

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use bowline_check::tell::{self, Report, Sources};
+use bowline_check::{
+    facts,
+    tell::{self, Report, Sources},
+};
 use bowline_model::{
     System,
     check::{self, Facts, Violation},
@@ -58,8 +61,11 @@ impl Fixture {
 }
 
 /// What the workspace in the folder says.
-fn facts(_dir: &Path, _system: &System) -> Facts {
-    Facts::default()
+fn facts(dir: &Path, system: &System) -> Facts {
+    let runtime = bowline_runtime::task::shared_runtime(1).unwrap();
+    let (facts, unread) = runtime.block_on(facts::gather(dir, system));
+    assert!(unread.is_empty(), "{unread:?}");
+    facts
 }
 
 /// What breaks rules in what was seen.

@@ -78,3 +78,72 @@ fn an_unknown_rule_is_told() {
     stdout(&output, 2);
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is no such rule"));
 }
+
+/// The shop's file and what it names, in a folder of its own; nothing of it is built.
+fn shop() -> Home {
+    let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop");
+    let home = Home::new(&std::fs::read_to_string(shop.join("bowline.toml")).unwrap());
+    std::fs::copy(shop.join("alerts.yaml"), home.path().join("alerts.yaml")).unwrap();
+    std::fs::create_dir(home.path().join("config")).unwrap();
+    for entry in std::fs::read_dir(shop.join("config")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), home.path().join("config").join(entry.file_name())).unwrap();
+    }
+    home
+}
+
+/// The line of the system's file that says so, counted from 1; the last where there are several.
+#[track_caller]
+fn line_of(home: &Home, says: &str) -> usize {
+    let text = std::fs::read_to_string(home.path().join("bowline.toml")).unwrap();
+    text.lines().collect::<Vec<_>>().iter().rposition(|line| line.contains(says)).unwrap() + 1
+}
+
+#[test]
+fn data_with_two_owners_is_shown_with_both_lines() {
+    let home = shop();
+    home.edit(|text| text.replacen("[\"sqlite:user.db\"]", "[\"sqlite:user.db\", \"sqlite:order.db\"]", 1));
+    let told = stdout(&check(home.path(), &[]), 1);
+    assert!(told.starts_with("error[B0002]: data with two owners: "), "{told}");
+    for says in ["data = [\"sqlite:user.db\", \"sqlite:order.db\"]", "data = [\"sqlite:order.db\"]"] {
+        let line = line_of(&home, says);
+        assert!(told.contains(&format!("{line} | {says}\n")), "{line} in\n{told}");
+    }
+    assert!(told.ends_with("1 violation of 1 rule in bowline.toml; `bowline check --explain B0002` says more\n"));
+    let told: Value = serde_json::from_str(&stdout(&check(home.path(), &["-o", "json"]), 1)).unwrap();
+    assert_eq!(told["summary"]["rules"], serde_json::json!(["B0002"]));
+    let told: Value = serde_json::from_str(&stdout(&check(home.path(), &["-o", "sarif"]), 1)).unwrap();
+    assert_eq!(told["runs"][0]["results"][0]["ruleId"], "B0002");
+    let told = stdout(&check(home.path(), &["-o", "mermaid"]), 1);
+    assert!(told.contains("[\"order<br/>B0002\"]") && told.contains("[\"user<br/>B0002\"]"), "{told}");
+}
+
+#[test]
+fn a_synchronous_cycle_is_named() {
+    let home = shop();
+    home.edit(|text| format!("{text}\n[service.payment.calls.order]\n"));
+    let told = stdout(&check(home.path(), &[]), 1);
+    assert!(told.contains("error[B0008]: "), "{told}");
+    for says in ["`order` waits for `payment`", "[service.order.calls.payment]", "[service.payment.calls.order]"] {
+        assert!(told.contains(says), "{says} in\n{told}");
+    }
+}
+
+#[test]
+fn a_rule_is_explained() {
+    let told = stdout(&check(Path::new("."), &["--explain", "b0002"]), 0);
+    assert!(told.starts_with("# B0002: data with two owners\n"), "{told}");
+}
+
+#[test]
+fn nothing_starts_that_breaks_an_axiom() {
+    let home = Home::new(&format!("{HOLDS}data = [\"sqlite:order.db\"]\n"));
+    for role in ["up", "server"] {
+        let output = std::process::Command::new(bowline()).arg(role).arg(home.path()).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.starts_with("error[B0002]: "), "{told}");
+        assert!(told.contains("\nnothing was started, "), "{told}");
+        assert_eq!(home.path().read_dir().unwrap().count(), 1, "no data folder is made");
+    }
+}
