@@ -24,6 +24,9 @@ use crate::{
     problem::Position,
 };
 
+/// The most instances of one release of a service.
+pub const REPLICAS_MAX: u32 = 100;
+
 /// What a `bowline.toml` declares.
 ///
 /// `Microservices(S) = ⟨Services(S), Communication(S), Deployment(S)⟩`: services and routes in the

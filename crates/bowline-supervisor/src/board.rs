@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use bowline_model::{InstanceId, ServiceName};
+use bowline_model::{Health, InstanceId, ServiceName};
 use tokio::sync::watch;
 
 use crate::lines::Tail;
@@ -24,6 +24,10 @@ pub(crate) struct Row {
     pub(crate) service: ServiceName,
     /// How far it came.
     pub(crate) phase: Phase,
+    /// As what the registry has it now; absent: it has not.
+    pub(crate) registered: Option<Health>,
+    /// Crashes in a row.
+    pub(crate) crashes: u32,
     /// The URL that is checked.
     pub(crate) check: String,
     /// What the last check or process failed of.
@@ -64,6 +68,12 @@ impl Board {
         if let Some(row) = self.lock().get_mut(id) {
             change(row);
         }
+        self.changed.send_replace(());
+    }
+
+    /// Forgets an instance.
+    pub(crate) fn remove(&self, id: &InstanceId) {
+        self.lock().remove(id);
         self.changed.send_replace(());
     }
 

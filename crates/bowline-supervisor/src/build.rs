@@ -1,6 +1,6 @@
 //! Runs the build commands: equal ones once, one after another.
 
-use bowline_model::ServiceName;
+use bowline_model::{ServiceName, system::Service};
 use bowline_runtime::time;
 
 use crate::{
@@ -10,7 +10,6 @@ use crate::{
     expand::Placeholders,
     kept::{Kept, Order, Output},
     lines::{Lines, Tail},
-    release::Release,
     run::RunId,
 };
 
@@ -24,18 +23,18 @@ struct Build {
     environment: Environment,
 }
 
-/// Runs every build command of these releases.
+/// Runs every build command of these services, or releases of services.
 ///
 /// # Cancel safety
 /// Dropping the future kills the command that runs, with all its processes.
 pub(crate) async fn run(
-    releases: &[Release],
+    services: &[&Service],
     settings: &Settings,
     placeholders: Placeholders<'_>,
     run: RunId,
     bus: &Bus,
 ) -> Result<(), Error> {
-    for build in collect(releases, placeholders) {
+    for build in collect(services, placeholders) {
         let began = time::now();
         bus.tell(Event::BuildStarted { command: build.command.clone(), services: build.services.clone() });
         let (exit, lines) = run_one(&build, settings, run, bus).await?;
@@ -47,9 +46,9 @@ pub(crate) async fn run(
     Ok(())
 }
 
-fn collect(releases: &[Release], placeholders: Placeholders<'_>) -> Vec<Build> {
+fn collect(services: &[&Service], placeholders: Placeholders<'_>) -> Vec<Build> {
     let mut builds: Vec<Build> = Vec::new();
-    for Release { service, ids: _ } in releases {
+    for service in services {
         let Some(command) = &service.build else { continue };
         let command = placeholders.in_command(command);
         if let Some(same) = builds.iter_mut().find(|build| build.command == command) {

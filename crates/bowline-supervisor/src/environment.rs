@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, path::Path};
 use bowline_model::{Address, InstanceId, System, data, policy::CallPolicy, system::Service};
 use bowline_runtime::fs;
 
-use crate::{Error, Settings, expand::Placeholders, slot::Template};
+use crate::{Error, Settings, expand::Placeholders, template::Template};
 
 /// The variable that holds an instance's credential.
 pub(crate) const TOKEN: &str = "BOWLINE_TOKEN";

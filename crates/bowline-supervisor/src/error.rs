@@ -1,12 +1,12 @@
-//! Why a system could not be started.
+//! Why a system could not be started, or a release of it not be scaled.
 
 use std::{io, path::PathBuf, time::Duration};
 
-use bowline_model::{Code, InstanceId, ServiceName, units::format_duration};
+use bowline_model::{Code, InstanceId, ServiceName, system::REPLICAS_MAX, units::format_duration};
 
 use crate::event::Exit;
 
-/// Why a system could not be started.
+/// Why a system could not be started, or a release of it not be scaled.
 ///
 /// The text names what failed; [`Error::lines`] has the last words of the process at fault.
 #[derive(Debug, thiserror::Error)]
@@ -73,30 +73,74 @@ pub enum Error {
         /// What the registry said, last.
         source: bowline_registry::Error,
     },
+    /// No service has that name.
+    #[error("there is no service {service}")]
+    NoService {
+        /// The name.
+        service: ServiceName,
+    },
+    /// The service runs elsewhere.
+    #[error("service {service} has no `run`, so it is not run here")]
+    NotRun {
+        /// The service.
+        service: ServiceName,
+    },
+    /// More instances were asked for than a release may have.
+    #[error("{count} instances of service {service} are more than {REPLICAS_MAX}")]
+    TooMany {
+        /// The service.
+        service: ServiceName,
+        /// How many.
+        count: u32,
+    },
+    /// Another release of that name runs.
+    #[error("another release {version} of service {service} runs, with another command or environment")]
+    OtherRelease {
+        /// The service.
+        service: ServiceName,
+        /// The name.
+        version: String,
+    },
+    /// An instance that was to end did not.
+    #[error("instance {instance} did not end within {}", format_duration(*waited))]
+    NotEnded {
+        /// The instance.
+        instance: InstanceId,
+        /// How long it had.
+        waited: Duration,
+    },
+    /// The whole system is being stopped, or was.
+    #[error("the system is being stopped")]
+    Stopping,
 }
 
 impl Error {
     /// What kind of failure it is.
     pub fn code(&self) -> Code {
         match self {
-            Self::Build { .. } | Self::Folder { .. } | Self::Keeper { .. } | Self::Run { .. } => {
-                Code::FailedPrecondition
-            }
-            Self::NeverHealthy { .. } => Code::DeadlineExceeded,
-            Self::Leftovers { .. } => Code::Unavailable,
+            Self::Build { .. }
+            | Self::Folder { .. }
+            | Self::Keeper { .. }
+            | Self::Run { .. }
+            | Self::NotRun { .. }
+            | Self::OtherRelease { .. } => Code::FailedPrecondition,
+            Self::NeverHealthy { .. } | Self::NotEnded { .. } => Code::DeadlineExceeded,
+            Self::Leftovers { .. } | Self::Stopping => Code::Unavailable,
+            Self::NoService { .. } => Code::NotFound,
+            Self::TooMany { .. } => Code::InvalidArgument,
         }
     }
 
-    /// Whether the same start may succeed without anything being repaired.
+    /// Whether the same may succeed without anything being repaired.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Leftovers { .. })
+        matches!(self, Self::Leftovers { .. } | Self::NotEnded { .. })
     }
 
     /// The last lines of the process at fault, oldest first.
     pub fn lines(&self) -> &[String] {
         match self {
             Self::Build { lines, .. } | Self::NeverHealthy { lines, .. } => lines,
-            Self::Folder { .. } | Self::Keeper { .. } | Self::Run { .. } | Self::Leftovers { .. } => &[],
+            _ => &[],
         }
     }
 }

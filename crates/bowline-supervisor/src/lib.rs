@@ -6,14 +6,19 @@
 //! first health check succeeds, and leaves the registry the moment its process ends. Where there are
 //! [`Companions`], each instance has one beside it: the application listens on a Unix socket of its own,
 //! and what is registered is the companion's address.
+//!
+//! While a system runs, [`Supervisor::releases`] scales the releases of its services: new ones come, and old ones go
+//! without a request lost.
 
 mod board;
 mod build;
 mod companion;
+mod crew;
 mod environment;
 mod error;
 mod event;
 mod expand;
+mod in_force;
 pub mod keeper;
 mod kept;
 mod lines;
@@ -22,15 +27,19 @@ mod port;
 mod probe;
 mod registration;
 mod release;
+mod releases;
 mod run;
 mod settings;
 mod slot;
 mod sockets;
 mod supervisor;
+mod template;
 pub mod workspace;
 
 pub use companion::{Beside, Companion, Companions};
 pub use error::Error;
 pub use event::{Event, Exit};
+pub use in_force::{InForce, with_releases};
+pub use releases::Releases;
 pub use settings::{Probes, Settings};
 pub use supervisor::{Drained, Supervisor};

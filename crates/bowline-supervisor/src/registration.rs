@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_model::{Instance, InstanceId, instance::METADATA_SUPERVISED};
+use bowline_model::{Health, Instance, InstanceId, instance::METADATA_SUPERVISED};
 use bowline_registry::{Error, HEARTBEATS_MAX, Query, Registry, health::ProbeWatcher};
 use bowline_runtime::{task, time};
 use tokio::sync::watch;
@@ -48,7 +48,7 @@ struct Wanted {
     instance: Option<Instance>,
 }
 
-/// One instance's place in the registry. Dropping it leaves the registry as it is.
+/// One instance's place in the registry. Dropping it leaves the registry as it is, until the lease ends.
 #[derive(Debug)]
 pub(crate) struct Registration {
     wanted: watch::Sender<Wanted>,
@@ -104,11 +104,16 @@ impl Registrar {
         Self { shared, _heartbeats: task::Guarded::new(heartbeats) }
     }
 
-    /// The place of an instance that is not registered yet. Calls back whenever it was registered.
-    pub(crate) fn place(&self, id: InstanceId, on_registered: impl Fn() + Send + Sync + 'static) -> Registration {
+    /// The place of an instance that is not registered yet. Calls back whenever it was registered, with its
+    /// health, or deregistered.
+    pub(crate) fn place(
+        &self,
+        id: InstanceId,
+        on_change: impl Fn(Option<Health>) + Send + Sync + 'static,
+    ) -> Registration {
         let (wanted, changes) = watch::channel(Wanted::default());
         let (done, done_seen) = watch::channel(0);
-        let keeping = Keeping { shared: self.shared.clone(), id, wanted: wanted.clone(), on_registered };
+        let keeping = Keeping { shared: self.shared.clone(), id, wanted: wanted.clone(), on_change };
         Registration { wanted, done: done_seen, _task: task::Guarded::new(task::spawn(keeping.run(changes, done))) }
     }
 }
@@ -142,10 +147,10 @@ struct Keeping<F> {
     shared: Arc<Shared>,
     id: InstanceId,
     wanted: watch::Sender<Wanted>,
-    on_registered: F,
+    on_change: F,
 }
 
-impl<F: Fn() + Send + Sync> Keeping<F> {
+impl<F: Fn(Option<Health>) + Send + Sync> Keeping<F> {
     /// Brings the registry to what is wanted, again and again.
     async fn run(self, mut changes: watch::Receiver<Wanted>, done: watch::Sender<u64>) {
         let mut attempt = 0;
@@ -171,12 +176,14 @@ impl<F: Fn() + Send + Sync> Keeping<F> {
     async fn bring(&self, instance: Option<Instance>) -> Result<(), Error> {
         let shared = &self.shared;
         if let Some(instance) = instance {
+            let health = instance.health;
             bounded(shared.registry.register(instance, Some(shared.lease_ttl))).await?;
             shared.lock().insert(self.id.clone(), self.wanted.clone());
-            (self.on_registered)();
+            (self.on_change)(Some(health));
         } else {
             shared.lock().remove(&self.id);
             bounded(shared.registry.deregister(&self.id)).await?;
+            (self.on_change)(None);
         }
         Ok(())
     }
@@ -189,7 +196,12 @@ impl Shared {
 
     /// Renews the leases; who is no longer known is registered again.
     async fn beat_once(&self) -> Result<(), Error> {
-        let ids: Vec<InstanceId> = self.lock().keys().cloned().collect();
+        let ids: Vec<InstanceId> = {
+            let mut registered = self.lock();
+            // Whose place is given up, though the registry was never told: its lease is to end.
+            registered.retain(|_, wanted| !wanted.is_closed());
+            registered.keys().cloned().collect()
+        };
         for ids in ids.chunks(HEARTBEATS_MAX) {
             let answers = bounded(self.registry.heartbeat(ids)).await?;
             for answer in answers.into_iter().filter(|answer| !answer.known) {

@@ -1,43 +1,75 @@
-//! The releases of a service that run here, and the ids of their instances.
-
-use std::collections::BTreeSet;
+//! The releases of a service, and the ids of their instances.
 
 use bowline_model::{
-    InstanceId, System,
+    InstanceId, System, deploy,
     system::{Service, Version},
 };
 
 /// The longest name of a version within an id; longer ones are cut.
 const VERSION_BYTES_MAX: usize = 40;
 
-/// One release of a service, as a service without others beside it.
-pub(crate) struct Release {
-    pub(crate) service: Service,
-    /// The ids of its instances.
-    pub(crate) ids: Vec<InstanceId>,
+/// All releases of the system's services, each as a service without others beside it: the own one of each, then
+/// those beside it, in the file's order.
+pub(crate) fn all(system: &System) -> Vec<Service> {
+    let of = |service: &Service| -> Vec<Service> {
+        let beside = service.versions.iter().map(|version| beside(service, version));
+        std::iter::once(own(service)).chain(beside).collect()
+    };
+    system.services.iter().flat_map(of).collect()
 }
 
-/// All releases of the system's services: the own one of each, then those beside it, in the file's order.
-///
-/// An instance is `order-1`, one of another release `order-v2-1`. Where that is somebody else's already
-/// (there is a service `order-v2`), it is `order:v2-1`, which no other can be.
-pub(crate) fn all(system: &System) -> Vec<Release> {
-    let number = |service: &Service| 1..=service.replicas;
-    let own = |service: &Service| -> Vec<String> {
-        number(service).map(|number| format!("{}-{number}", service.name)).collect()
-    };
-    let mut taken: BTreeSet<String> = system.services.iter().flat_map(own).collect();
-    let mut releases = Vec::new();
-    for service in &system.services {
-        let ids = own(service).iter().map(|text| id(text)).collect();
-        releases.push(Release { service: Service { versions: Vec::new(), ..service.clone() }, ids });
-        for version in &service.versions {
-            let service = beside(service, version);
-            let ids = number(&service).map(|number| of_version(&service, number, &mut taken)).collect();
-            releases.push(Release { service, ids });
+/// What a release of a service runs as: what the file says of that version, where the release says nothing;
+/// else the service, but for what the release says.
+pub(crate) fn of(service: &Service, release: &deploy::Release) -> Service {
+    if says_nothing(release) {
+        if release.version == service.version {
+            return own(service);
+        }
+        if let Some(declared) = service.versions.iter().find(|declared| declared.name == release.version) {
+            return beside(service, declared);
         }
     }
-    releases
+    beside(service, &as_version(service, release, 0))
+}
+
+/// Whether a release is its name alone.
+pub(crate) fn says_nothing(release: &deploy::Release) -> bool {
+    release.build.is_none() && release.run.is_none() && release.env.is_empty()
+}
+
+/// A release as the file would declare it beside the service's own.
+pub(crate) fn as_version(service: &Service, release: &deploy::Release, replicas: u32) -> Version {
+    let deploy::Release { version, build, run, env } = release.clone();
+    Version { name: version, position: service.position, build, run, replicas, env }
+}
+
+/// The id of a release's instance of this number, from 1 on.
+///
+/// An instance is `order-1`, one of another release `order-v2-1`. Where that may be another service's own
+/// (there is a service `order-v2`), or is taken, it is `order:v2-1`, which no service's own can be.
+pub(crate) fn id(
+    system: &System,
+    release: &Service,
+    number: u32,
+    is_taken: impl Fn(&InstanceId) -> bool,
+) -> InstanceId {
+    let name = &release.name;
+    if system.service(name.as_str()).is_some_and(|own| own.version == release.version) {
+        return parse(&format!("{name}-{number}"));
+    }
+    let mut version = release.version.clone();
+    version.truncate(VERSION_BYTES_MAX);
+    let separated = |by: &str| format!("{name}{by}{version}-{number}");
+    let is_own_of_another = system.service(&format!("{name}-{version}")).is_some();
+    let plain = (!is_own_of_another).then(|| separated("-"));
+    // Two long names may have the same beginning.
+    let others = std::iter::once(separated(":")).chain((2..).map(|other: u32| separated(&format!(":{other}:"))));
+    let mut ids = plain.into_iter().chain(others).map(|text| parse(&text));
+    ids.find(|id| !is_taken(id)).expect("they do not end")
+}
+
+fn own(service: &Service) -> Service {
+    Service { versions: Vec::new(), ..service.clone() }
 }
 
 /// What another release is: the service, but for what is said of the release.
@@ -50,20 +82,7 @@ fn beside(service: &Service, version: &Version) -> Service {
     beside
 }
 
-fn of_version(service: &Service, number: u32, taken: &mut BTreeSet<String>) -> InstanceId {
-    let mut version = service.version.clone();
-    version.truncate(VERSION_BYTES_MAX);
-    let separated = |by: &str| format!("{}{by}{version}-{number}", service.name);
-    let mut text = separated("-");
-    // Two long names may have the same beginning.
-    let mut others = std::iter::once(separated(":")).chain((2..).map(|other| separated(&format!(":{other}:"))));
-    while !taken.insert(text.clone()) {
-        text = others.next().unwrap_or_default();
-    }
-    id(&text)
-}
-
-fn id(text: &str) -> InstanceId {
+fn parse(text: &str) -> InstanceId {
     InstanceId::new(text).expect("a service's name, a version and a number are an id")
 }
 
@@ -93,7 +112,13 @@ mod tests {
     #[track_caller]
     fn check(services: Vec<Service>, expected: &[&str]) {
         let system = System { services, ..System::new(ServiceName::new("s").unwrap()) };
-        let ids: Vec<InstanceId> = all(&system).into_iter().flat_map(|release| release.ids).collect();
+        let mut ids: Vec<InstanceId> = Vec::new();
+        for release in all(&system) {
+            for number in 1..=release.replicas {
+                let id = id(&system, &release, number, |id| ids.contains(id));
+                ids.push(id);
+            }
+        }
         assert_eq!(ids.iter().map(InstanceId::as_str).collect::<Vec<_>>(), expected);
     }
 
@@ -104,6 +129,11 @@ mod tests {
         check(
             vec![service("order", 1, &[("v2", 1)]), service("order-v2", 1, &[])],
             &["order-1", "order:v2-1", "order-v2-1"],
+        );
+        // Also those that it may have once it is scaled.
+        check(
+            vec![service("order", 0, &[("v2", 2)]), service("order-v2", 1, &[])],
+            &["order:v2-1", "order:v2-2", "order-v2-1"],
         );
     }
 
@@ -130,10 +160,29 @@ mod tests {
         order.versions[0].env = BTreeMap::from([variable("B", "2")]);
         let system = System { services: vec![order], ..System::new(ServiceName::new("s").unwrap()) };
         let [own, beside] = &all(&system)[..] else { panic!() };
-        assert_eq!((own.service.version.as_str(), own.service.replicas), ("v1", 1));
-        let beside = &beside.service;
+        assert_eq!((own.version.as_str(), own.replicas), ("v1", 1));
         assert_eq!((beside.version.as_str(), beside.replicas), ("v2", 3));
         assert_eq!((beside.build.as_deref(), beside.run.as_deref()), (Some("build"), Some("run2")));
         assert_eq!(beside.env, BTreeMap::from([variable("A", "1"), variable("B", "2")]));
+    }
+
+    #[test]
+    fn a_release_that_is_its_name_alone_is_what_the_file_says_of_it() {
+        let mut order = service("order", 2, &[("v2", 3)]);
+        order.version = "v1".to_owned();
+        order.run = Some("run".to_owned());
+        order.versions[0].run = Some("run2".to_owned());
+        let release = |version: &str, run: Option<&str>| deploy::Release {
+            version: version.to_owned(),
+            build: None,
+            run: run.map(ToOwned::to_owned),
+            env: BTreeMap::new(),
+        };
+        let run = |release| of(&order, &release).run.unwrap();
+        assert_eq!(run(release("v1", None)), "run");
+        assert_eq!(run(release("v2", None)), "run2");
+        assert_eq!(run(release("v3", None)), "run");
+        assert_eq!(run(release("v2", Some("other"))), "other");
+        assert_eq!(of(&order, &release("v3", None)).version, "v3");
     }
 }

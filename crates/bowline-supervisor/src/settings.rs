@@ -1,12 +1,12 @@
 //! What a supervisor is told: folders, the keeper's executable, and its bounds in time.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use bowline_model::{Secret, policy::Backoff};
+use bowline_model::{Secret, ServiceName, policy::Backoff};
 use bowline_registry::health::ProbeWatcher;
 use bowline_runtime::metric;
 
-use crate::{Companions, workspace::Layout};
+use crate::{Companions, expand::Placeholders, workspace::Layout};
 
 /// What a [`Supervisor`](crate::Supervisor) is told.
 #[derive(Debug, Clone)]
@@ -25,6 +25,9 @@ pub struct Settings {
     pub keeper: PathBuf,
     /// The longest a drain waits between SIGTERM and SIGKILL.
     pub grace: Duration,
+    /// How long callers may take to hear that an instance is scaled away before it takes nothing new any more;
+    /// the grace period begins after it. Of no concern when all is drained, where callers go first.
+    pub notice: Duration,
     /// The longest a service may take until its first successful check.
     pub startup_max: Duration,
     /// The lease of an instance in the registry; at least three times `heartbeat_every`.
@@ -35,6 +38,9 @@ pub struct Settings {
     pub restart: Backoff,
     /// An instance that was up for so long begins with the shortest wait again.
     pub stable_after: Duration,
+    /// Releases, by service and version, that a start waits for as for all others, and does not fail of: who
+    /// rolls them out judges them.
+    pub on_trial: BTreeSet<(ServiceName, String)>,
     /// Who stands beside each instance; absent: instances listen where they are registered.
     pub companions: Option<Arc<dyn Companions>>,
     /// Who is told of every check; absent: nobody.
@@ -55,7 +61,7 @@ impl std::fmt::Debug for Probes {
 
 impl Settings {
     /// The settings for a system of that layout, everything else at its default: 10 s of grace,
-    /// 60 s to start, leases of 10 s with heartbeats every 3 s, restarts after 100 ms to 30 s.
+    /// 500 ms of notice, 60 s to start, leases of 10 s with heartbeats every 3 s, restarts after 100 ms to 30 s.
     pub fn new(layout: Layout, data_dir: PathBuf, keeper: PathBuf) -> Self {
         Self {
             root: layout.root,
@@ -65,14 +71,21 @@ impl Settings {
             token: None,
             keeper,
             grace: Duration::from_secs(10),
+            notice: Duration::from_millis(500),
             startup_max: Duration::from_mins(1),
             lease_ttl: Duration::from_secs(10),
             heartbeat_every: Duration::from_secs(3),
             restart: Backoff { min: Duration::from_millis(100), max: Duration::from_secs(30) },
             stable_after: Duration::from_secs(30),
+            on_trial: BTreeSet::new(),
             companions: None,
             probes: None,
             metrics: metric::Registry::default(),
         }
+    }
+
+    /// What placeholders stand for.
+    pub(crate) fn placeholders(&self) -> Placeholders<'_> {
+        Placeholders { target: &self.target_dir, data: &self.data_dir }
     }
 }

@@ -7,11 +7,10 @@ mod seat;
 use std::{io, sync::Arc, time::Duration};
 
 use bowline_model::{
-    Address, Health, Instance, InstanceId, ServiceName,
+    Address, Health, Instance, InstanceId,
     instance::{METADATA_MESH, METADATA_MESH_MTLS, METADATA_METRICS, METADATA_METRICS_OFF},
     monitor::MetricsPath,
     policy::Backoff,
-    system::{Bind, Check},
 };
 use bowline_registry::health::{HealthChecker, ProbeWatcher};
 use bowline_runtime::{
@@ -23,7 +22,7 @@ use tokio::sync::watch;
 use crate::{
     Event, Exit, Settings,
     board::{Board, Phase, Row},
-    environment::{self, Environment},
+    environment,
     event::Bus,
     kept::{Kept, Order, Output},
     lines::{Lines, Tail},
@@ -31,6 +30,7 @@ use crate::{
     registration::{self, Registrar, Registration},
     run::RunId,
     sockets::Sockets,
+    template::Template,
 };
 use checks::{Checks, Of, Verdict};
 use port_lost::speaks_of_taken_address;
@@ -71,35 +71,13 @@ impl std::fmt::Debug for Common {
     }
 }
 
-/// What all instances of a release share.
-pub(crate) struct Template {
-    pub(crate) service: ServiceName,
-    /// The release; empty when not told.
-    pub(crate) version: String,
-    /// Where it listens beside a companion.
-    pub(crate) bind: Bind,
-    /// The shell command, expanded.
-    pub(crate) command: String,
-    pub(crate) check: Check,
-    /// Where it shows its metrics.
-    pub(crate) metrics: MetricsPath,
-    pub(crate) environment: Environment,
-    /// The variables that the service sets itself.
-    pub(crate) declared: Vec<String>,
-}
-
-impl std::fmt::Debug for Template {
-    /// Without the environment, which may hold credentials.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Template").field("service", &self.service).finish_non_exhaustive()
-    }
-}
-
 /// What is to become of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Aim {
     /// It runs.
     Run,
+    /// It is scaled away: it ends what it does and stops, or is killed when the grace period is over.
+    Retire,
     /// It ends what it does and stops.
     Drain,
     /// It stops at once.
@@ -110,22 +88,28 @@ pub(crate) enum Aim {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) id: InstanceId,
-    pub(crate) service: ServiceName,
+    pub(crate) template: Arc<Template>,
+    /// Which instance of its release it is, from 1 on.
+    pub(crate) number: u32,
     aim: watch::Sender<Aim>,
     _task: task::Guarded<()>,
 }
 
 impl Slot {
-    /// Starts the instance of this id.
+    /// Starts the instance of this id and number.
     ///
     /// The id names the slot, not the process: a process that is started again has the same. Who
     /// registers, renews and deregisters it is one task, so no late word of a dead process can
     /// harm the next one.
-    pub(crate) fn start(common: Arc<Common>, template: Arc<Template>, id: InstanceId) -> Self {
-        let service = template.service.clone();
+    pub(crate) fn start(common: Arc<Common>, template: Arc<Template>, id: InstanceId, number: u32) -> Self {
         let (aim, aim_seen) = watch::channel(Aim::Run);
-        let life = Life::new(common, template, id.clone(), aim_seen);
-        Self { id, service, aim, _task: task::Guarded::new(task::spawn(life.live())) }
+        let life = Life::new(common, template.clone(), id.clone(), aim_seen);
+        Self { id, template, number, aim, _task: task::Guarded::new(task::spawn(life.live())) }
+    }
+
+    /// Whether it is to run on.
+    pub(crate) fn is_staying(&self) -> bool {
+        *self.aim.borrow() == Aim::Run
     }
 
     /// Says what is to become of it; never takes back what was said before.
@@ -182,6 +166,8 @@ impl Life {
         let row = Row {
             service: template.service.clone(),
             phase: Phase::Starting,
+            registered: None,
+            crashes: 0,
             check: template.check.http.clone(),
             failure: "it was not started yet".to_owned(),
             tail: tail.clone(),
@@ -192,10 +178,11 @@ impl Life {
             "Processes started again after they ended by themselves.",
             &[("service", template.service.as_str())],
         );
-        let (board, registered) = (common.board.clone(), id.clone());
-        let registration = common.registrar.place(id.clone(), move || {
-            board.change(&registered, |row| {
-                if matches!(row.phase, Phase::Starting | Phase::Hopeless) {
+        let (board, of) = (common.board.clone(), id.clone());
+        let registration = common.registrar.place(id.clone(), move |health| {
+            board.change(&of, |row| {
+                row.registered = health;
+                if health.is_some() && matches!(row.phase, Phase::Starting | Phase::Hopeless) {
                     row.phase = Phase::Ready;
                 }
             });
@@ -214,7 +201,7 @@ impl Life {
             let wait = self.wait_after(crash);
             tokio::select! {
                 biased;
-                () = aimed(&mut self.aim, Aim::Drain) => {
+                () = aimed(&mut self.aim, Aim::Retire) => {
                     self.stopped(Exit::NoProcess, false).await;
                     return;
                 }
@@ -305,7 +292,7 @@ impl Life {
             tokio::select! {
                 biased;
                 () = running.kept.ended() => break,
-                () = aimed(&mut self.aim, Aim::Drain) => {
+                () = aimed(&mut self.aim, Aim::Retire) => {
                     self.drain(running).await;
                     return End::Drained;
                 }
@@ -332,7 +319,10 @@ impl Life {
     }
 
     fn exited(&self, exit: Exit, last_lines: Vec<String>) {
-        self.common.board.change(&self.id, |row| row.failure = format!("its process {exit}"));
+        self.common.board.change(&self.id, |row| {
+            row.failure = format!("its process {exit}");
+            row.registered = None;
+        });
         self.common.bus.tell(Event::InstanceExited { instance: self.id.clone(), exit, last_lines });
     }
 
@@ -382,6 +372,7 @@ impl Life {
         };
         self.common.bus.tell(Event::Restarting { instance: self.id.clone(), crashes, after });
         self.common.board.change(&self.id, |row| {
+            row.crashes = self.crashes;
             if crash.is_hopeless && row.phase == Phase::Starting {
                 row.phase = Phase::Hopeless;
             }
@@ -392,24 +383,27 @@ impl Life {
     /// Keeps new requests away, then lets the process end what it has; kills it when told to.
     ///
     /// The registry is told first, then the companion takes nothing new, then the process gets SIGTERM: it
-    /// can still call others by its companion, which ends last.
+    /// can still call others by its companion, which ends last. Where it alone is scaled away, who called it
+    /// goes on calling: they have a moment to hear of it, in which it still takes what comes.
     async fn drain(&mut self, mut running: Running) {
         if running.instance.health == Health::Healthy && running.first_healthy.is_some() {
             running.instance.health = Health::Draining;
             self.common.watcher.leaves(&self.id, "it is being stopped");
             self.registration.want(Some(running.instance.clone()));
             time::timeout(REGISTRY_MAX, self.registration.settled()).await.ok();
+            time::timeout(self.common.settings.notice, aimed(&mut self.aim, Aim::Drain)).await.ok();
         }
         self.common.bus.tell(Event::Draining { instance: self.id.clone() });
         let seat = self.seat.take();
         if let Some(seat) = &seat {
             seat.refuse_new(self.common.settings.grace).await;
         }
+        let kill_at = (*self.aim.borrow() == Aim::Retire).then(|| time::now() + self.common.settings.grace);
         running.kept.terminate();
         let (exit, was_killed) = tokio::select! {
             biased;
             exit = running.kept.wait() => (exit, false),
-            () = aimed(&mut self.aim, Aim::Kill) => {
+            () = out_of_time(&mut self.aim, kill_at) => {
                 self.common.bus.tell(Event::Killed { instance: self.id.clone() });
                 running.kept.kill();
                 (running.kept.wait().await, true)
@@ -422,7 +416,7 @@ impl Life {
             tokio::select! {
                 biased;
                 () = seat.end(self.common.settings.grace) => {}
-                () = aimed(&mut self.aim, Aim::Kill) => {}
+                () = out_of_time(&mut self.aim, kill_at) => {}
             }
         }
         self.stopped(exit, was_killed).await;
@@ -448,6 +442,15 @@ fn checked_url(app: &Address, path: &str) -> String {
 async fn aimed(aim: &mut watch::Receiver<Aim>, least: Aim) {
     if aim.wait_for(|aim| *aim >= least).await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+/// Waits until it is to be killed: at that time, if there is one, and when it is said.
+async fn out_of_time(aim: &mut watch::Receiver<Aim>, kill_at: Option<Instant>) {
+    let killed = aimed(aim, Aim::Kill);
+    match kill_at {
+        Some(at) => time::timeout_at(at, killed).await.unwrap_or_default(),
+        None => killed.await,
     }
 }
 

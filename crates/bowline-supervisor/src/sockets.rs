@@ -3,6 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
 use bowline_model::InstanceId;
@@ -24,46 +25,59 @@ const ID_BYTES_MAX: usize = 40;
 ///
 /// It is `sockets` in the data folder. Where that lies too deep for a socket's path, it is
 /// `bowline-HASH` in `$XDG_RUNTIME_DIR`, else `bowline-UID-HASH` in the folder of temporary files; the hash
-/// is that of the data folder's path.
-#[derive(Debug, Default)]
+/// is that of the data folder's path. Each is made when the first socket is to lie there.
+#[derive(Debug)]
 pub(crate) struct Sockets {
-    dir: PathBuf,
-    /// It lies elsewhere, and is removed at the end.
-    is_elsewhere: bool,
+    own: PathBuf,
+    elsewhere: PathBuf,
+    /// The one elsewhere was made, and is removed at the end.
+    is_elsewhere: AtomicBool,
 }
 
 impl Sockets {
+    /// The sockets of the instances over this data folder; makes nothing yet.
+    pub(crate) fn over(data_dir: &Path) -> Self {
+        Self { own: data_dir.join(DIR), elsewhere: elsewhere(data_dir), is_elsewhere: AtomicBool::new(false) }
+    }
+
     /// Makes the folder for the sockets of these instances.
-    pub(crate) fn make(data_dir: &Path, ids: &[InstanceId]) -> Result<Self, Error> {
-        let own = data_dir.join(DIR);
-        let is_fit = |dir: &Path| ids.iter().all(|id| is_fit(&dir.join(file_name(id))));
-        if is_fit(&own) {
-            let made = fs::create_private_dir_all(&own);
-            made.map_err(|source| Error::Folder { path: own.clone(), source })?;
-            return Ok(Self { dir: own, is_elsewhere: false });
+    pub(crate) fn make(&self, ids: &[InstanceId]) -> Result<(), Error> {
+        let (near, far): (Vec<_>, Vec<_>) = ids.iter().partition(|id| self.is_near(id));
+        if !near.is_empty() {
+            let failed = |source| Error::Folder { path: self.own.clone(), source };
+            fs::create_private_dir_all(&self.own).map_err(failed)?;
         }
-        let dir = elsewhere(data_dir);
-        let failed = |source| Error::Folder { path: dir.clone(), source };
-        if !is_fit(&dir) {
-            let why = "a socket's path would have more than 107 bytes: move the data folder up";
-            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, why)));
+        if !far.is_empty() {
+            let failed = |source| Error::Folder { path: self.elsewhere.clone(), source };
+            if !far.iter().all(|id| is_fit(&self.path(id))) {
+                let why = "a socket's path would have more than 107 bytes: move the data folder up";
+                return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, why)));
+            }
+            make_private(&self.elsewhere).map_err(failed)?;
+            if !self.is_elsewhere.swap(true, Relaxed) {
+                let dir = self.elsewhere.display();
+                tracing::info!(%dir, "the data folder lies too deep for sockets, they are elsewhere");
+            }
         }
-        make_private(&dir).map_err(failed)?;
-        tracing::info!(dir = %dir.display(), "the data folder lies too deep for sockets, they are elsewhere");
-        Ok(Self { dir, is_elsewhere: true })
+        Ok(())
     }
 
     /// Where the application of an instance listens.
     pub(crate) fn path(&self, id: &InstanceId) -> PathBuf {
-        self.dir.join(file_name(id))
+        let dir = if self.is_near(id) { &self.own } else { &self.elsewhere };
+        dir.join(file_name(id))
+    }
+
+    fn is_near(&self, id: &InstanceId) -> bool {
+        is_fit(&self.own.join(file_name(id)))
     }
 }
 
 impl Drop for Sockets {
     fn drop(&mut self) {
-        if self.is_elsewhere {
+        if self.is_elsewhere.load(Relaxed) {
             // One that holds something still is left.
-            rustix::fs::rmdir(&self.dir).ok();
+            rustix::fs::rmdir(&self.elsewhere).ok();
         }
     }
 }
@@ -136,20 +150,37 @@ mod tests {
     #[test]
     fn a_data_folder_has_its_sockets_unless_it_lies_too_deep() {
         let dir = bowline_testkit::temp_dir();
-        let sockets = Sockets::make(dir.path(), &[id("order-1")]).unwrap();
+        let sockets = Sockets::over(dir.path());
+        assert!(!dir.path().join("sockets").exists(), "none is made where nobody listens on one");
+        sockets.make(&[id("order-1")]).unwrap();
         assert_eq!(sockets.path(&id("order-1")), dir.path().join("sockets/order-1.sock"));
         let mode = fs::metadata(dir.path().join("sockets")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
 
         let deep = dir.path().join("d".repeat(100));
-        let sockets = Sockets::make(&deep, &[id("order-1")]).unwrap();
+        let sockets = Sockets::over(&deep);
+        sockets.make(&[id("order-1")]).unwrap();
         let path = sockets.path(&id("order-1"));
         assert!(!path.starts_with(&deep) && is_fit(&path), "{}", path.display());
         let elsewhere = path.parent().unwrap();
         assert_eq!(fs::metadata(elsewhere).unwrap().permissions().mode() & 0o777, 0o700);
         // It is found again, and gone when nobody has use for it.
-        drop(Sockets::make(&deep, &[id("order-1")]).unwrap());
+        Sockets::over(&deep).make(&[id("order-1")]).unwrap();
         assert!(!elsewhere.exists());
+    }
+
+    #[test]
+    fn a_longer_id_that_comes_later_may_lie_elsewhere() {
+        let dir = bowline_testkit::temp_dir();
+        let spare = PATH_BYTES_MAX - dir.path().as_os_str().len() - "//sockets/a-1.sock".len();
+        let deep = dir.path().join("d".repeat(spare));
+        let sockets = Sockets::over(&deep);
+        let (short, long) = (id("a-1"), id("a-canary-1"));
+        sockets.make(std::slice::from_ref(&short)).unwrap();
+        sockets.make(std::slice::from_ref(&long)).unwrap();
+        assert!(sockets.path(&short).starts_with(&deep));
+        let path = sockets.path(&long);
+        assert!(!path.starts_with(&deep) && path.parent().unwrap().is_dir(), "{}", path.display());
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! The supervisor itself: starts a system, waits until it is ready, drains it.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
-use bowline_model::{InstanceId, System, system::Bind};
+use bowline_model::{InstanceId, ServiceName, System, system::Service};
 use bowline_registry::{
     Registry,
     health::{NoWatcher, ProbeWatcher},
@@ -14,19 +19,22 @@ use bowline_runtime::{
 use tokio::sync::mpsc;
 
 use crate::{
-    Error, Event, Settings,
+    Error, Event, Releases, Settings,
     board::{Board, Phase, Row},
-    build, environment,
+    build,
+    crew::{Crew, is_stopped},
+    environment,
     event::Bus,
-    expand::Placeholders,
     order,
     port::Ports,
     probe,
     registration::{self, Registrar},
-    release::{self, Release},
+    release,
+    releases::{is_lost, never_healthy},
     run::RunId,
-    slot::{Aim, Common, Slot, Template},
+    slot::{Aim, Common, Slot},
     sockets::Sockets,
+    template::Template,
 };
 
 /// The longest a drain waits for processes that were killed.
@@ -38,10 +46,11 @@ const EVENTS_MAX: Duration = Duration::from_secs(1);
 /// A system's running processes. Dropping it kills them all.
 #[derive(Debug)]
 pub struct Supervisor {
-    common: Arc<Common>,
-    slots: Vec<Slot>,
-    /// Indices into `slots`, in the order in which they stop.
-    tiers: Vec<Vec<usize>>,
+    crew: Held,
+    /// Whom a start fails of.
+    awaited: Vec<InstanceId>,
+    /// Whom it only waits for.
+    on_trial: Vec<InstanceId>,
     started: Instant,
     carrier: task::JoinHandle<()>,
 }
@@ -77,7 +86,6 @@ impl Supervisor {
         events: mpsc::Sender<Event>,
     ) -> Result<Self, Error> {
         let settings = absolute(settings);
-        let placeholders = Placeholders { target: &settings.target_dir, data: &settings.data_dir };
         let (bus, carrier) = Bus::new(events, &settings.metrics);
         environment::make_folders(&settings)?;
         // Before the registrations go: until then their processes may live.
@@ -88,24 +96,31 @@ impl Supervisor {
             .map_or_else(|| Arc::new(NoWatcher) as Arc<dyn ProbeWatcher>, |probes| probes.0.clone());
         registration::clear(registry.as_ref(), &*watcher).await.map_err(|source| Error::Leftovers { source })?;
         let releases = release::all(&system);
-        build::run(&releases, &settings, placeholders, run, &bus).await?;
-        let templates = templates(&system, releases, &settings, placeholders);
-        let sockets = sockets(&templates, &settings)?;
+        let built = build_all(&releases, &settings, run, &bus).await?;
         let registrar = Registrar::new(registry, settings.lease_ttl, settings.heartbeat_every);
-        let board = Arc::new(Board::new());
+        let (board, sockets) = (Arc::new(Board::new()), Sockets::over(&settings.data_dir));
         let (ports, checker) = (Ports::default(), Box::new(probe::Http));
         let common = Common { settings, run, board, bus, ports, sockets, registrar, checker, watcher };
-        let common = Arc::new(common);
-        let slots: Vec<Slot> = templates
-            .into_iter()
-            .flat_map(|(template, ids)| ids.into_iter().map(move |id| (template.clone(), id)))
-            .map(|(template, id)| Slot::start(common.clone(), template, id))
-            .collect();
-        let tiers = tiers(&system, &slots);
-        Ok(Self { common, slots, tiers, started: time::now(), carrier })
+        let mut supervisor = Self {
+            crew: Held(Arc::new(Crew::new(Arc::new(common), system, built.commands))),
+            awaited: Vec::new(),
+            on_trial: Vec::new(),
+            started: time::now(),
+            carrier,
+        };
+        for release in releases.into_iter().filter(|release| !built.failed.contains(&key(release))) {
+            supervisor.raise(&release)?;
+        }
+        Ok(supervisor)
     }
 
-    /// Waits until every instance was healthy and is registered.
+    /// Scales releases while the system runs.
+    pub fn releases(&self) -> Releases {
+        Releases(Arc::downgrade(&self.crew.0))
+    }
+
+    /// Waits until every instance that was started with the system was healthy and is registered; for those that
+    /// are [on trial](Settings::on_trial) as long as there is hope.
     ///
     /// # Errors
     /// [`Error::NeverHealthy`] for the first service that used up its time, or whose command
@@ -115,68 +130,128 @@ impl Supervisor {
     /// # Cancel safety
     /// Nothing is lost; waiting can begin again.
     pub async fn ready(&self) -> Result<(), Error> {
-        let board = &self.common.board;
-        let until = self.started + self.common.settings.startup_max;
-        let settled = board.wait_for(|rows| {
-            if let Some((id, row)) = rows.iter().find(|(_, row)| row.phase == Phase::Hopeless) {
-                return Some(Err(self.never_healthy(id, row)));
+        let common = &self.crew.0.common;
+        let until = self.started + common.settings.startup_max;
+        // Who is not there any more was scaled away.
+        let find = |rows: &BTreeMap<InstanceId, Row>, is_wanted: fn(&Row) -> bool| {
+            let mut awaited = self.awaited.iter().filter_map(|id| Some((id, rows.get(id)?)));
+            awaited.find(|(_, row)| is_wanted(row)).map(|(id, row)| never_healthy(id, row, self.started))
+        };
+        let is_starting = |row: &Row| row.phase == Phase::Starting;
+        let settled = common.board.wait_for(|rows| {
+            if let Some(error) = find(rows, |row| row.phase == Phase::Hopeless) {
+                return Some(Err(error));
             }
-            rows.values().all(|row| row.phase != Phase::Starting).then_some(Ok(()))
+            let mut on_trial = self.on_trial.iter().filter_map(|id| rows.get(id));
+            let is_open = find(rows, is_starting).is_some() || on_trial.any(|row| is_starting(row) && !is_lost(row, 0));
+            (!is_open).then_some(Ok(()))
         });
-        time::timeout_at(until, settled).await.unwrap_or_else(|_| {
-            board.look(|rows| match rows.iter().find(|(_, row)| row.phase == Phase::Starting) {
-                Some((id, row)) => Err(self.never_healthy(id, row)),
-                None => Ok(()),
-            })
-        })
+        let late = || common.board.look(|rows| find(rows, is_starting)).map_or(Ok(()), Err);
+        time::timeout_at(until, settled).await.unwrap_or_else(|_| late())
     }
 
     /// Stops everything: no new requests, SIGTERM to callers first, SIGKILL to who is left after
     /// the grace period.
     ///
     /// A service is sent SIGTERM when all that call it have ended, or have had their share of the
-    /// grace period. Takes at most the grace period and three seconds.
+    /// grace period. Takes at most the grace period and three seconds. What is being scaled is given up.
     ///
     /// # Cancel safety
     /// Dropping the future kills what still runs.
     pub async fn drain(self) -> Drained {
-        let until = time::now() + self.common.settings.grace;
-        for (at, tier) in self.tiers.iter().enumerate() {
+        let Self { crew, awaited: _, on_trial: _, started: _, carrier } = self;
+        let common = crew.0.common.clone();
+        let until = time::now() + common.settings.grace;
+        let slots = crew.0.close();
+        let tiers = tiers(&crew.0.system, &slots);
+        for (at, tier) in tiers.iter().enumerate() {
             for slot in tier {
-                self.slots[*slot].aim(Aim::Drain);
+                slot.aim(Aim::Drain);
             }
             let rest = until.saturating_duration_since(time::now());
-            let tiers_left = u32::try_from(self.tiers.len() - at).unwrap_or(u32::MAX);
-            time::timeout(rest / tiers_left, self.stopped(tier)).await.ok();
+            let tiers_left = u32::try_from(tiers.len() - at).unwrap_or(u32::MAX);
+            time::timeout(rest / tiers_left, stopped(&common.board, tier)).await.ok();
         }
-        let all: Vec<usize> = (0..self.slots.len()).collect();
-        time::timeout_at(until, self.stopped(&all)).await.ok();
-        self.slots.iter().for_each(|slot| slot.aim(Aim::Kill));
-        time::timeout(KILLED_MAX, self.stopped(&all)).await.ok();
-        let drained = self.common.board.look(drained);
-        let Self { common, slots, tiers: _, started: _, carrier } = self;
-        drop((slots, common));
+        let all: Vec<&Slot> = slots.iter().collect();
+        time::timeout_at(until, stopped(&common.board, &all)).await.ok();
+        for slot in &all {
+            slot.aim(Aim::Kill);
+        }
+        time::timeout(KILLED_MAX, stopped(&common.board, &all)).await.ok();
+        let drained = common.board.look(drained);
+        drop((slots, common, crew));
         time::timeout(EVENTS_MAX, carrier).await.ok();
         drained
     }
 
-    async fn stopped(&self, slots: &[usize]) {
-        let is_stopped = |rows: &BTreeMap<InstanceId, Row>, slot: &usize| {
-            rows.get(&self.slots[*slot].id).is_none_or(|row| matches!(row.phase, Phase::Stopped { .. }))
-        };
-        self.common.board.wait_for(|rows| slots.iter().all(|slot| is_stopped(rows, slot)).then_some(())).await;
+    /// Starts the instances of a release, if it is run here.
+    fn raise(&mut self, release: &Service) -> Result<(), Error> {
+        let Crew { common, system, .. } = &*self.crew.0;
+        let Some(template) = Template::of(system, release, &common.settings) else { return Ok(()) };
+        let ids = self.crew.0.raise(release, &Arc::new(template), release.replicas)?;
+        let is_on_trial = common.settings.on_trial.contains(&key(release));
+        if is_on_trial {
+            self.on_trial.extend(ids);
+        } else {
+            self.awaited.extend(ids);
+        }
+        Ok(())
     }
+}
 
-    fn never_healthy(&self, id: &InstanceId, row: &Row) -> Error {
-        Error::NeverHealthy {
-            service: row.service.clone(),
-            instance: id.clone(),
-            check: row.check.clone(),
-            failure: row.failure.clone(),
-            waited: time::now() - self.started,
-            lines: row.tail.all(),
+/// A crew that is let go when it is dropped, whoever else still holds it.
+#[derive(Debug)]
+struct Held(Arc<Crew>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.0.close());
+    }
+}
+
+/// What came of the builds of a start.
+#[derive(Debug, Default)]
+struct Built {
+    /// The commands that ended well.
+    commands: BTreeSet<String>,
+    /// Releases on trial whose build did not.
+    failed: BTreeSet<(ServiceName, String)>,
+}
+
+/// Builds all releases that have instances.
+async fn build_all(releases: &[Service], settings: &Settings, run: RunId, bus: &Bus) -> Result<Built, Error> {
+    // What is run elsewhere may be built here.
+    let is_wanted = |release: &&Service| release.run.is_none() || release.replicas > 0;
+    let wanted = releases.iter().filter(is_wanted);
+    let (on_trial, firm): (Vec<&Service>, Vec<_>) =
+        wanted.partition(|service| settings.on_trial.contains(&key(service)));
+    let placeholders = settings.placeholders();
+    let command = |service: &&Service| service.build.as_ref().map(|command| placeholders.in_command(command));
+    build::run(&firm, settings, placeholders, run, bus).await?;
+    let mut built = Built { commands: firm.iter().filter_map(command).collect(), failed: BTreeSet::new() };
+    for service in on_trial {
+        if command(&service).is_some_and(|command| built.commands.contains(&command)) {
+            continue;
+        }
+        match build::run(&[service], settings, placeholders, run, bus).await {
+            Ok(()) => built.commands.extend(command(&service)),
+            Err(error) => {
+                let (name, version) = (&service.name, &service.version);
+                tracing::warn!(%error, service = %name, version, "a release on trial is not built");
+                built.failed.insert(key(service));
+            }
         }
     }
+    Ok(built)
+}
+
+/// What a release is known by.
+fn key(release: &Service) -> (ServiceName, String) {
+    (release.name.clone(), release.version.clone())
+}
+
+async fn stopped(board: &Board, slots: &[&Slot]) {
+    board.wait_for(|rows| slots.iter().all(|slot| is_stopped(rows.get(&slot.id))).then_some(())).await;
 }
 
 /// Who did not stop in time was killed, even if its end was not seen.
@@ -204,41 +279,10 @@ fn absolute(mut settings: Settings) -> Settings {
     settings
 }
 
-/// The releases that run here, with the ids of their instances.
-fn templates(
-    system: &System,
-    releases: Vec<Release>,
-    settings: &Settings,
-    placeholders: Placeholders<'_>,
-) -> Vec<(Arc<Template>, Vec<InstanceId>)> {
-    let template = |Release { service, ids }| {
-        let template = Template {
-            service: service.name.clone(),
-            version: service.version.clone(),
-            bind: service.bind,
-            command: placeholders.in_command(service.run.as_ref()?),
-            check: service.check.clone(),
-            metrics: service.metrics.clone(),
-            environment: environment::of_service(system, &service, settings, placeholders),
-            declared: service.env.into_keys().collect(),
-        };
-        Some((Arc::new(template), ids))
+/// The instances in the order in which they stop.
+fn tiers<'a>(system: &System, slots: &'a [Slot]) -> Vec<Vec<&'a Slot>> {
+    let of_tier = |tier: Vec<ServiceName>| -> Vec<&Slot> {
+        slots.iter().filter(|slot| tier.contains(&slot.template.service)).collect()
     };
-    releases.into_iter().filter_map(template).collect()
-}
-
-/// The folder for the sockets of those that listen on one; none is made where nobody does.
-fn sockets(templates: &[(Arc<Template>, Vec<InstanceId>)], settings: &Settings) -> Result<Sockets, Error> {
-    let listen_there = templates.iter().filter(|(template, _)| template.bind == Bind::Unix);
-    let ids: Vec<InstanceId> = listen_there.flat_map(|(_, ids)| ids.clone()).collect();
-    if settings.companions.is_none() || ids.is_empty() {
-        return Ok(Sockets::default());
-    }
-    Sockets::make(&settings.data_dir, &ids)
-}
-
-fn tiers(system: &System, slots: &[Slot]) -> Vec<Vec<usize>> {
-    let of_tier =
-        |tier: Vec<_>| -> Vec<usize> { (0..slots.len()).filter(|slot| tier.contains(&slots[*slot].service)).collect() };
     order::tiers(system).into_iter().map(of_tier).filter(|tier| !tier.is_empty()).collect()
 }

@@ -10,11 +10,8 @@ use super::{
 };
 use crate::{
     monitor::MetricsPath,
-    system::{Bind, Call, CallMode, Check, Operation, Outbound, Resource, Service},
+    system::{Bind, Call, CallMode, Check, Operation, Outbound, REPLICAS_MAX, Resource, Service},
 };
-
-/// The most instances of a service.
-const REPLICAS_MAX: u32 = 100;
 
 /// How many checks in a row may be asked for before a verdict changes.
 const CHECKS_RANGE: RangeInclusive<u32> = 1..=100;

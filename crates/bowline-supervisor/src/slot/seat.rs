@@ -5,12 +5,13 @@ use std::{io, path::Path, time::Duration};
 use bowline_model::{Address, InstanceId, system::Bind};
 use bowline_runtime::time;
 
-use super::{Common, Template};
+use super::Common;
 use crate::{
     companion::{Beside, Companion, Companions},
     environment::Environment,
     port::Port,
     sockets,
+    template::Template,
 };
 
 /// The longest a companion may take to start, or to tell its environment.

@@ -26,7 +26,7 @@ use crate::fixture::{BOUND, Fixture, get, is_alive, kill, probe};
 
 /// Starts forwarders, and remembers what it was asked.
 #[derive(Default)]
-struct Forwarders {
+pub(crate) struct Forwarders {
     started: Mutex<Vec<Beside>>,
     /// Starts that fail, first.
     failures: AtomicU32,
@@ -127,16 +127,16 @@ impl Companion for Forwarder {
 }
 
 impl Forwarders {
-    fn beside(&self) -> Vec<Beside> {
+    pub(crate) fn beside(&self) -> Vec<Beside> {
         self.started.lock().unwrap().clone()
     }
 
-    fn log(&self) -> Vec<&'static str> {
+    pub(crate) fn log(&self) -> Vec<&'static str> {
         self.log.lock().unwrap().clone()
     }
 }
 
-fn meshed(companions: Forwarders) -> (Fixture, Arc<Forwarders>) {
+pub(crate) fn meshed(companions: Forwarders) -> (Fixture, Arc<Forwarders>) {
     let mut fixture = Fixture::new();
     let companions = Arc::new(companions);
     fixture.settings.companions = Some(companions.clone());

@@ -1,6 +1,7 @@
 //! What the tests share: systems, a supervisor whose events are kept, and a look at processes.
 
 use std::{
+    collections::BTreeMap,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
@@ -10,9 +11,11 @@ use std::{
 
 use bowline_model::{
     Address, Position, ServiceName, System,
+    deploy::Release,
     policy::Backoff,
     system::{Call, Check, Service},
 };
+use bowline_registry::Registry;
 use bowline_runtime::{
     fs,
     task::{self, Guarded},
@@ -66,6 +69,7 @@ impl Fixture {
         let layout = Layout { root: dir.path().to_owned(), target_dir: examples_dir() };
         let mut settings = Settings::new(layout, dir.path().join("data"), example("keeper"));
         settings.startup_max = BOUND;
+        settings.notice = Duration::from_millis(50);
         settings.restart = Backoff { min: Duration::from_millis(20), max: Duration::from_millis(200) };
         settings.heartbeat_every = Duration::from_millis(50);
         let (sender, mut receiver) = mpsc::channel(64);
@@ -91,6 +95,15 @@ impl Fixture {
     ) -> Result<Supervisor, Error> {
         let registry = Arc::new(self.registry.clone());
         Supervisor::start(system(services), self.settings.clone(), registry, sender).await
+    }
+
+    /// [`Fixture::start`] over another registry.
+    pub(crate) async fn start_over(
+        &self,
+        services: impl IntoIterator<Item = Service>,
+        registry: Arc<dyn Registry>,
+    ) -> Result<Supervisor, Error> {
+        Supervisor::start(system(services), self.settings.clone(), registry, self.sender.clone()).await
     }
 
     /// A file in the folder of the test.
@@ -127,6 +140,11 @@ pub(crate) fn service(name: &str, run: &str) -> Service {
 /// A service that answers.
 pub(crate) fn probe(name: &str) -> Service {
     service(name, "${target}/probe_service")
+}
+
+/// A release of that version that runs this shell command, or the service's own.
+pub(crate) fn release(version: &str, run: Option<&str>) -> Release {
+    Release { version: version.to_owned(), build: None, run: run.map(ToOwned::to_owned), env: BTreeMap::new() }
 }
 
 pub(crate) fn call(target: &str) -> Call {

@@ -10,5 +10,7 @@ mod fixture;
 mod health;
 mod keeping;
 mod registry;
+mod releases;
+mod retires;
 mod starts;
 mod versions;

@@ -20,6 +20,8 @@ struct State {
     log: Vec<String>,
     failures_left: u32,
     heartbeats: u32,
+    /// Of the last heartbeat.
+    renewed: Vec<String>,
 }
 
 impl FakeRegistry {
@@ -56,6 +58,11 @@ impl FakeRegistry {
         self.0.lock().unwrap().heartbeats
     }
 
+    /// Whose leases the last heartbeat renewed.
+    pub(crate) fn renewed(&self) -> Vec<String> {
+        self.0.lock().unwrap().renewed.clone()
+    }
+
     fn call<T>(&self, work: impl FnOnce(&mut State) -> T) -> Result<T, Error> {
         let mut state = self.0.lock().unwrap();
         if state.failures_left > 0 {
@@ -81,6 +88,7 @@ impl Registry for FakeRegistry {
     fn heartbeat(&self, ids: &[InstanceId]) -> BoxFuture<'_, Result<Vec<HeartbeatAnswer>, Error>> {
         let answer = self.call(|state| {
             state.heartbeats += 1;
+            state.renewed = ids.iter().map(ToString::to_string).collect();
             let known = |id: &InstanceId| state.instances.contains_key(id);
             ids.iter().map(|id| HeartbeatAnswer { id: id.clone(), known: known(id), ttl: None }).collect()
         });

@@ -30,8 +30,8 @@ async fn each_release_runs_with_its_own_command_build_and_environment() {
     let expected = [
         ("order-1", "order", "v1"),
         ("order-v2-1", "order-v2", ""),
-        ("order-v2-2", "order", "v2"),
         ("order:v2-1", "order", "v2"),
+        ("order:v2-2", "order", "v2"),
     ];
     assert_eq!(who, expected);
     assert!(fs::metadata(fixture.file("built-v2")).is_ok());
@@ -39,7 +39,7 @@ async fn each_release_runs_with_its_own_command_build_and_environment() {
     let level = format!("LEVEL={}/2", fixture.settings.data_dir.display());
     for (instance, expected) in [
         ("order-1", ["BOWLINE_VERSION=v1", "LEVEL=1", "SHARED=yes"]),
-        ("order-v2-2", ["BOWLINE_VERSION=v2", &level, "SHARED=yes"]),
+        ("order:v2-2", ["BOWLINE_VERSION=v2", &level, "SHARED=yes"]),
     ] {
         let environment = get(&fixture.registry.get(instance).unwrap().address, "/env");
         for line in expected.into_iter().chain(["BOWLINE_SERVICE=order"]) {
