@@ -94,7 +94,7 @@ pub struct Transition {
     pub at_unix_ms: u64,
     /// What it came to.
     pub phase: Phase,
-    /// At which step of how many, both without the one that promotes; 0: before the first.
+    /// The step that is made, from 1 to [`Rollout::step_count`], or of which it goes back; 0: of none.
     pub step: u32,
     /// The most that the new release gets from now on, of 1000.
     pub weight: u32,

@@ -185,7 +185,12 @@ impl State {
             {
                 place.baked(course)
             }
-            (Self::Going(place) | Self::Paused(place), event) if event.is_end() && place.has_return(course) => {
+            (Self::Going(place) | Self::Paused(place), Event::Judged { verdict: Judgement::Bad, .. })
+                if self.is_watched(course) =>
+            {
+                place.back(course)
+            }
+            (Self::Going(place) | Self::Paused(place), Event::GaveUp | Event::Abort) if place.has_return(course) => {
                 place.back(course)
             }
             (Self::Going(place), Event::Pause) if place.step < course.last() => Self::Paused(place),
@@ -262,7 +267,7 @@ impl State {
         }
     }
 
-    /// The step it is at, without the one that promotes.
+    /// The step that is being made, or of which it goes back; the one that promotes counts as the one before.
     pub fn number(self, course: &Course) -> u32 {
         let step = match self {
             Self::Going(place) | Self::Paused(place) => place.step,
@@ -292,10 +297,11 @@ impl State {
         }
     }
 
-    /// Whether the new release has requests, and could still be taken back for what is measured of it.
+    /// Whether the new release has requests, and is taken back where it is found bad: once it is promoted, by hand
+    /// too, nothing that is measured does.
     pub fn is_watched(self, course: &Course) -> bool {
         match self {
-            Self::Going(place) | Self::Paused(place) => self.weight(course) > 0 && place.has_return(course),
+            Self::Going(place) | Self::Paused(place) => self.weight(course) > 0 && place.step < course.last(),
             Self::RollingBack { .. } | Self::Promoted | Self::RolledBack => false,
         }
     }
@@ -317,13 +323,6 @@ impl State {
     /// Whether nothing happens any more.
     pub fn is_over(self) -> bool {
         matches!(self, Self::Promoted | Self::RolledBack)
-    }
-}
-
-impl Event {
-    /// Whether it ends whatever can still be ended.
-    fn is_end(self) -> bool {
-        matches!(self, Self::GaveUp | Self::Abort | Self::Judged { verdict: Judgement::Bad, .. })
     }
 }
 

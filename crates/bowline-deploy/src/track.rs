@@ -89,10 +89,11 @@ impl Track {
             kept::forget_current(&*store, &declared.service).await?;
         }
         let current = current.filter(|current| is_same(&current.declared));
-        let first = live.as_ref().map(|(rollout, _)| match is_same(&rollout.declared) {
-            true => Event::Restarted,
-            false => Event::Superseded,
-        });
+        let first = live.as_ref().map(
+            |(rollout, _)| {
+                if is_same(&rollout.declared) { Event::Restarted } else { Event::Superseded }
+            },
+        );
         let latest = live.as_ref().map(|(rollout, _)| rollout).or(last.as_ref());
         let id = latest.map(|rollout| rollout.id).unwrap_or_default();
         let status = latest.cloned().map(Status::new);

@@ -16,7 +16,7 @@ use crate::course::Course;
 
 const EVENTS: [(Event, &str); 9] = [
     (Event::Done, "done"),
-    (Event::Judged { verdict: Judgement::Good, is_over: true }, "good, bake over"),
+    (Event::Judged { verdict: Judgement::Good, is_over: true }, "good when the bake is over"),
     (Event::Judged { verdict: Judgement::Bad, is_over: false }, "bad"),
     (Event::GaveUp, "given up"),
     (Event::Abort, "abort"),
@@ -85,8 +85,7 @@ impl Picture {
         }
         writeln!(text, "    [*] --> {}", self.names[0]).expect(WRITTEN);
         for ((from, to), labels) in &self.arrows {
-            writeln!(text, "    {} --> {}: {}", self.names[*from], self.names[*to], labels.join(" or "))
-                .expect(WRITTEN);
+            writeln!(text, "    {} --> {}: {}", self.names[*from], self.names[*to], labels.join(", ")).expect(WRITTEN);
         }
         text
     }
@@ -121,6 +120,7 @@ fn effect(effect: Effect, course: &Course) -> &'static str {
     match effect {
         Effect::Scale(Side::New, 0) => "stop the new release",
         Effect::Scale(Side::New, _) => "start what the step needs of the new release",
+        Effect::Scale(Side::Old, 0) => "stop the old release",
         Effect::Scale(Side::Old, count) if count == course.old() => "start again what was stopped",
         Effect::Scale(Side::Old, _) => "stop what the step makes dispensable of the old release",
         Effect::Split(None) => "versions are not looked at",

@@ -251,7 +251,7 @@ fn check(plan: &Plan, old: u32, new: u32) {
     let life = Life { course: Course::new(plan, old, new), old, new };
     let checker = life.checker().threads(2).spawn_bfs().join();
     println!("{:?} from {old} to {new}: {} states", plan.strategy, checker.unique_state_count());
-    assert!(checker.unique_state_count() > 100, "the model explores nothing");
+    assert!(checker.unique_state_count() > 90, "the model explores nothing");
     checker.assert_properties();
 }
 

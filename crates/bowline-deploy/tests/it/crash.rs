@@ -43,7 +43,7 @@ async fn at_the_end_or_stuck(world: &World, deployer: &Deployer, calls_max: usiz
         if world.state().calls.len() > calls_max {
             return false;
         }
-        // tidy: sleep: virtual, and a condition that no watch tells is waited for
+        // No watch tells that a port was asked.
         time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }

@@ -74,6 +74,23 @@ async fn an_operator_promotes_what_nobody_can_judge() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_operator_promotes_is_measured_no_more() {
+    let world = World::new();
+    let deployer = world.start().await;
+    deployer.begin(begin(v2(), plan(Strategy::Canary))).await.unwrap();
+    until(&deployer, is_baking).await;
+    act(&deployer, Action::Promote).await.unwrap();
+    // It takes a while, and what is measured meanwhile is bad.
+    {
+        let mut state = world.state();
+        state.verdict = Some(bad());
+        state.failures = ["split", "split"].into();
+    }
+    assert_eq!(over(&deployer).await.rollout.state, State::Promoted);
+    world.check_alone("v2", 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_abort_wins_over_what_comes_after_it() {
     let world = World::new();
     let deployer = world.start().await;

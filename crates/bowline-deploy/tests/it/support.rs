@@ -119,7 +119,7 @@ impl World {
     /// The process ends, its instances with it, and begins anew with what is in force.
     pub(crate) async fn restart(&self, deployer: Deployer) -> Deployer {
         drop(deployer);
-        // Its tasks see that it is gone.
+        // tidy: sleep: virtual; its tasks see that it is gone
         time::sleep(TAKES).await;
         let deployer = self.open().await;
         let in_force = deployer.in_force();
@@ -169,6 +169,7 @@ impl World {
         if is_last {
             std::future::pending::<()>().await;
         }
+        // tidy: sleep: virtual; it is what a call takes
         time::sleep(TAKES).await;
         {
             let mut state = self.state();

@@ -55,9 +55,9 @@ order = 5
 strategy = "canry"
 bake = "0s"
 abort_when = "error_rate = 1%"
-  7:12+7 `strategy` "canry" is unknown → did you mean "canary"?
+  7:12+7 `strategy` ("canry") is unknown → did you mean "canary"?
   8:8+4 `bake` (0s) must be above zero → write `bake = "2m"`
-  9:14+17 `abort_when` "error_rate = 1%" is not a condition → write `error_rate > 1%`, `p99 > 400ms`, or several joined by `and` and `or`
+  9:14+17 `abort_when` ("error_rate = 1%") is not a condition → write `error_rate > 1%`, `p99 > 400ms`, or several joined by `and` and `or`
 
 [deploy.order]
 bake = "25h"
@@ -73,9 +73,9 @@ steps = []
 [deploy.order]
 strategy = "canary"
 steps = ["5%", "5%", "0.01%", "100%", 5]
-  8:16+4 `steps` "5%" is not a step → each step is above the one before
-  8:22+7 `steps` "0.01%" is not a step → a step is in tenths of a percent
-  8:31+6 `steps` "100%" is not a step → a step is above 0% and below 100%, which comes after the last
+  8:16+4 `steps` ("5%") is not a step → each step is above the one before
+  8:22+7 `steps` ("0.01%") is not a step → a step is in tenths of a percent
+  8:31+6 `steps` ("100%") is not a step → a step is above 0% and below 100%, which comes after the last
   8:39+1 an element of `steps` is a whole number, not a string → write `steps = ["5%", "25%", "50%"]`
 "#,
     );
