@@ -7,10 +7,25 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use self::condition::{Condition, Figures};
-use crate::{name::ServiceName, problem::Position, units::Share};
+use crate::{
+    mesh::{VERSION_RULE, is_version},
+    name::ServiceName,
+    parse,
+    problem::Position,
+    units::Share,
+};
 
 /// The longest a step may bake.
 pub const BAKE_MAX: Duration = Duration::from_hours(24);
+
+/// The most steps of a canary.
+pub const STEPS_MAX: usize = 20;
+
+/// The steps of a canary that names none.
+pub const STEPS_DEFAULT: [Share; 3] = [Share::from_percent(5), Share::from_percent(25), Share::from_percent(50)];
+
+/// The largest release, in bytes of all its text.
+pub const RELEASE_BYTES_MAX: usize = 64 * 1024;
 
 /// How releases of one service are rolled out: `[deploy.X]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +45,7 @@ pub struct Plan {
     /// In which way.
     pub strategy: Strategy,
     /// The shares of requests that the new release gets, one after the other, before it gets all: each above the
-    /// one before, above 0 % and below 100 %. Of a canary alone.
+    /// one before, above 0 % and below 100 %, in tenths of a percent; at most [`STEPS_MAX`]. Of a canary alone.
     pub steps: Vec<Share>,
     /// How long each step is watched before the next: above zero, at most [`BAKE_MAX`].
     #[serde(with = "crate::units::duration")]
@@ -46,6 +61,62 @@ impl Default for Plan {
         let abort_when = Condition::parse("error_rate > 5%").ok();
         Self { strategy: Strategy::default(), steps: Vec::new(), bake: Duration::from_mins(1), abort_when }
     }
+}
+
+impl Plan {
+    /// Checks the bounds that its types cannot carry.
+    ///
+    /// # Errors
+    /// The part at fault, and the rule it breaks.
+    pub fn check(&self) -> Result<(), Broken> {
+        let Self { strategy, steps, bake, abort_when: _ } = self;
+        if bake.is_zero() || *bake > BAKE_MAX {
+            return Err(Broken { what: "bake", rule: "it is above zero, and not above 24h" });
+        }
+        if *strategy == Strategy::Canary && steps.is_empty() {
+            return Err(Broken { what: "steps", rule: "a canary has at least one" });
+        }
+        if *strategy != Strategy::Canary && !steps.is_empty() {
+            return Err(Broken { what: "steps", rule: STEPS_RULE });
+        }
+        if steps.len() > STEPS_MAX {
+            return Err(Broken { what: "steps", rule: "there are at most 20" });
+        }
+        let before = std::iter::once(None).chain(steps.iter().copied().map(Some));
+        let checked = steps.iter().zip(before).try_for_each(|(step, before)| check_step(*step, before));
+        checked.map_err(|rule| Broken { what: "steps", rule })
+    }
+}
+
+/// Which strategies have steps.
+pub const STEPS_RULE: &str = "only a canary has steps: the others give instance by instance, or everything at once";
+
+/// Checks a step of a canary against the one before.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn check_step(step: Share, before: Option<Share>) -> Result<(), &'static str> {
+    if step == Share::ZERO || step == Share::ALL {
+        return Err("a step is above 0% and below 100%, which comes after the last");
+    }
+    // Weights are of 1000.
+    if !step.millionths().is_multiple_of(Share::ALL.millionths() / 1000) {
+        return Err("a step is in tenths of a percent");
+    }
+    if before.is_some_and(|before| step <= before) {
+        return Err("each step is above the one before");
+    }
+    Ok(())
+}
+
+/// A rule that a [`Plan`] or a [`Release`] breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {rule}")]
+pub struct Broken {
+    /// The part at fault.
+    pub what: &'static str,
+    /// The rule it breaks.
+    pub rule: &'static str,
 }
 
 /// In which way a release takes the place of another.
@@ -82,4 +153,92 @@ pub struct Release {
     /// Added to, and over, the service's environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+}
+
+impl Release {
+    /// The release that a service declares itself: it says nothing but its version.
+    pub fn declared(version: impl Into<String>) -> Self {
+        Self { version: version.into(), build: None, run: None, env: BTreeMap::new() }
+    }
+
+    /// Whether it says nothing but its version.
+    pub fn is_bare(&self) -> bool {
+        self.build.is_none() && self.run.is_none() && self.env.is_empty()
+    }
+
+    /// Checks it by the rules that `bowline.toml` has for a service's commands and variables.
+    ///
+    /// # Errors
+    /// The part at fault, and the rule it breaks.
+    pub fn check(&self) -> Result<(), Broken> {
+        let Self { version, build, run, env } = self;
+        if !is_version(version) {
+            return Err(Broken { what: "version", rule: VERSION_RULE });
+        }
+        for (what, command) in [("build", build), ("run", run)] {
+            let checked = command.as_deref().map_or(Ok(()), parse::check_command);
+            checked.map_err(|rule| Broken { what, rule })?;
+        }
+        for (name, value) in env {
+            parse::check_variable(name).map_err(|rule| Broken { what: "env", rule })?;
+            if value.contains('\0') {
+                return Err(Broken { what: "env", rule: "no variable can hold a NUL" });
+            }
+        }
+        let texts = [version].into_iter().chain(build).chain(run).chain(env.keys()).chain(env.values());
+        if texts.map(String::len).sum::<usize>() > RELEASE_BYTES_MAX {
+            return Err(Broken { what: "release", rule: "it has at most 64 KiB of text" });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_plan(strategy: Strategy, steps: &[&str], expect: Option<&str>) {
+        let steps = steps.iter().map(|step| Share::parse(step).unwrap()).collect();
+        let plan = Plan { strategy, steps, ..Plan::default() };
+        assert_eq!(plan.check().err().map(|broken| broken.to_string()).as_deref(), expect);
+    }
+
+    #[test]
+    fn a_plan_is_within_its_bounds() {
+        check_plan(Strategy::Rolling, &[], None);
+        check_plan(Strategy::Canary, &["0.1%", "5%", "99.9%"], None);
+        check_plan(Strategy::Canary, &[], Some("steps: a canary has at least one"));
+        check_plan(Strategy::Canary, &["5%", "5%"], Some("steps: each step is above the one before"));
+        check_plan(Strategy::Canary, &["0.05%"], Some("steps: a step is in tenths of a percent"));
+        let bounds = "steps: a step is above 0% and below 100%, which comes after the last";
+        check_plan(Strategy::Canary, &["0%"], Some(bounds));
+        check_plan(Strategy::Canary, &["100%"], Some(bounds));
+        check_plan(Strategy::BlueGreen, &["5%"], Some(&format!("steps: {STEPS_RULE}")));
+        let many: Vec<String> = (1..=21).map(|percent| format!("{percent}%")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        check_plan(Strategy::Canary, &many, Some("steps: there are at most 20"));
+        for bake in [Duration::ZERO, BAKE_MAX + Duration::from_nanos(1)] {
+            assert_eq!(Plan { bake, ..Plan::default() }.check().unwrap_err().what, "bake");
+        }
+    }
+
+    #[test]
+    fn a_release_is_as_a_file_could_declare_it() {
+        let good = Release { run: Some("./order".to_owned()), ..Release::declared("v2") };
+        assert_eq!(good.check(), Ok(()));
+        let env = |name: &str, value: &str| [(name.to_owned(), value.to_owned())].into();
+        for (bad, what) in [
+            (Release::declared("v 2"), "version"),
+            (Release { run: Some(" ".to_owned()), ..good.clone() }, "run"),
+            (Release { build: Some("a\0b".to_owned()), ..good.clone() }, "build"),
+            (Release { env: env("1A", ""), ..good.clone() }, "env"),
+            (Release { env: env("BOWLINE_LISTEN", ""), ..good.clone() }, "env"),
+            (Release { env: env("BOWLINE_DATA_X", ""), ..good.clone() }, "env"),
+            (Release { env: env("A", "\0"), ..good.clone() }, "env"),
+            (Release { env: env("A", &"x".repeat(RELEASE_BYTES_MAX)), ..good.clone() }, "release"),
+        ] {
+            assert_eq!(bad.check().unwrap_err().what, what);
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod auth;
 mod boundary;
 mod config;
 mod cut;
+mod deploy;
 mod file;
 mod gateway;
 mod mesh;
@@ -36,8 +37,9 @@ use crate::{
 };
 pub use cut::routes_text;
 use file::File;
-use references::{Names, Side};
+use references::Names;
 use schema::Schema;
+pub(crate) use service::{check_command, check_variable};
 use table::Table;
 use value::Value;
 pub(crate) use value::in_ticks;
@@ -162,23 +164,12 @@ fn system(root: &Table<'_>) -> Option<System> {
     let entries = entries.unwrap_or_default();
     let declared = Names::declared("service", &entries);
     let services = service::read_all(&entries);
-    if let Some(value) = root.get("deploy") {
-        deployments(value, &declared);
-    }
+    let deployments = root.get("deploy").map(|value| deploy::read_all(value, &entries, &declared)).unwrap_or_default();
     let configs = root.get("config").map(config::read_all).unwrap_or_default();
     let tracing = root.get("tracing").map(|value| monitor::tracing(value, &declared)).unwrap_or_default();
     let metrics = root.get("metrics").map(monitor::metrics).unwrap_or_default();
     let alerts = root.get("alerts").map(monitor::alerts).unwrap_or_default();
     let (table, routes) = gateway::table(root, declared);
-    Some(System { services, table, routes, configs, mesh, tracing, metrics, alerts, ..System::new(name?) })
-}
-
-/// `Deployment(S)`: the names are checked, and each section is told to be unbuilt.
-fn deployments(value: Value<'_>, declared: &Names<'_>) {
-    for deploy in value.entries(&schema::DEPLOY_ENTRY, SERVICES_MAX) {
-        declared.check(deploy.key(), deploy, Side::Key);
-        deploy.table(&schema::DEPLOY);
-        let message = format!("the deployment of {} is not built yet", deploy.key_quoted());
-        deploy.fault_key(message, "remove the section: every change restarts all replicas");
-    }
+    let system = System { services, table, routes, configs, mesh, tracing, metrics, alerts, ..System::new(name?) };
+    Some(System { deployments, ..system })
 }

@@ -75,11 +75,16 @@ fn metrics(value: Value<'_>) -> Option<MetricsPath> {
 
 /// A shell command.
 pub(super) fn command(value: Value<'_>) -> Option<String> {
-    value.parsed("a command", |text| match text {
+    value.parsed("a command", |text| check_command(text).map(|()| text.to_owned()))
+}
+
+/// Checks that a text can be a shell command.
+pub(crate) fn check_command(text: &str) -> Result<(), &'static str> {
+    match text {
         _ if text.trim().is_empty() => Err("write a shell command, or leave the key out"),
         _ if text.contains('\0') => Err("a command holds no NUL"),
-        _ => Ok(text.to_owned()),
-    })
+        _ => Ok(()),
+    }
 }
 
 /// One where there is something to run; without it the instances register themselves.
@@ -113,16 +118,29 @@ pub(super) fn env(value: Value<'_>) -> BTreeMap<String, String> {
     entries.into_iter().filter_map(|entry| variable_name(entry).zip(variable_value(entry))).collect()
 }
 
+/// What a variable's name is made of.
+const VARIABLE_RULE: &str = "use letters, digits and _, no digit first";
+
+fn is_reserved(name: &str) -> bool {
+    ENV_RESERVED.contains(&name) || ENV_RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Checks that a variable of this name can be set by whoever declares a service.
+pub(crate) fn check_variable(name: &str) -> Result<(), &'static str> {
+    match name {
+        _ if !is_word(name) => Err(VARIABLE_RULE),
+        _ if is_reserved(name) => Err("it sets no variable that Bowline sets itself"),
+        _ => Ok(()),
+    }
+}
+
 fn variable_name(entry: Value<'_>) -> Option<String> {
     let name = entry.key();
     if !is_word(name) {
-        entry.fault_key(
-            format!("{} is not the name of a variable", entry.key_quoted()),
-            "use letters, digits and _, no digit first",
-        );
+        entry.fault_key(format!("{} is not the name of a variable", entry.key_quoted()), VARIABLE_RULE);
         return None;
     }
-    if ENV_RESERVED.contains(&name) || ENV_RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+    if is_reserved(name) {
         entry.fault_key(
             format!("{} is set by Bowline itself", entry.key_quoted()),
             "remove it, or give it another name",

@@ -3,6 +3,7 @@
 mod auth;
 mod calls;
 mod config;
+mod deploy;
 mod file;
 mod gateway;
 mod mesh;

@@ -191,6 +191,11 @@ impl<'a> Value<'a> {
         Self { node, is_element: true, ..self }
     }
 
+    /// Whether it is a table with that key; nothing is noted.
+    pub(super) fn has(self, name: &str) -> bool {
+        self.node.get_ref().as_table().is_some_and(|nodes| nodes.contains_key(name))
+    }
+
     pub(super) fn is_list(self) -> bool {
         self.node.get_ref().is_array()
     }

@@ -3,12 +3,6 @@
 use super::check_all;
 
 const SYSTEM: &str = "$";
-const ROUTE: &str = r#"name = "t"
-[service.order]
-[[route]]
-name = "r"
-backends = [{ service = "order" }]
-$"#;
 
 #[test]
 fn the_file() {
@@ -137,33 +131,6 @@ name = "a"
 service.a.run = "x"
 service.a = 5
   3:9+1 `a` is there twice → keep one of them
-"#,
-    );
-}
-
-#[test]
-fn deployments() {
-    check_all(
-        ROUTE,
-        r#"
-[deploy.order]
-strategy = "canary"
-steps = ["5%"]
-  6:9+5 the deployment of `order` is not built yet → remove the section: every change restarts all replicas
-
-[deploy.order]
-stps = 5
-  6:9+5 the deployment of `order` is not built yet → remove the section: every change restarts all replicas
-  7:1+4 unknown key `stps` in a deployment → did you mean `steps`?
-
-[deploy.ordr]
-  6:9+4 unknown service `ordr` → did you mean `order`?
-  6:9+4 the deployment of `ordr` is not built yet → remove the section: every change restarts all replicas
-
-[deploy]
-order = 5
-  7:1+5 the deployment of `order` is not built yet → remove the section: every change restarts all replicas
-  7:9+1 `order` is a whole number, not a table → write `[deploy.order]`
 "#,
     );
 }

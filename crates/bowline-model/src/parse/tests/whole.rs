@@ -5,6 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use super::{check, parse, told};
 use crate::{
     InstanceId, ServiceName,
+    deploy::{Condition, Deployment, Plan, Strategy},
     gateway::RouteTable,
     parse::{PROBLEMS_MAX, SERVICES_MAX, TEXT_MAX, absent, decode},
     policy::{Backoff, Balance, BreakerPolicy, CallPolicy, RetryPolicy},
@@ -43,12 +44,10 @@ backends = [{ service = "order", weight = 100 }]
 
 [service.payment]
 run = "./payment"
+version = "v1"
 env = { RUST_LOG = "info", BANK = "http://127.0.0.1:9" }
-"#;
 
-/// What the design's example says beyond that, and is not built yet.
-const UNBUILT: &str = r#"
-[deploy.order]                          # Deployment(S)
+[deploy.payment]                        # Deployment(S)
 strategy = "canary"
 steps = ["5%", "25%", "50%"]
 bake = "2m"
@@ -123,10 +122,21 @@ fn order() -> Service {
 fn payment() -> Service {
     Service {
         run: Some("./payment".to_owned()),
+        version: "v1".to_owned(),
         replicas: 1,
         env: [("RUST_LOG", "info"), ("BANK", "http://127.0.0.1:9")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
         ..Service::new(name("payment"), at(27, 10))
     }
+}
+
+fn deployment() -> Deployment {
+    let plan = Plan {
+        strategy: Strategy::Canary,
+        steps: [5, 25, 50].map(Share::from_percent).to_vec(),
+        bake: Duration::from_mins(2),
+        abort_when: Condition::parse("error_rate > 1% or p99 > 400ms").ok(),
+    };
+    Deployment { service: name("payment"), position: at(32, 9), plan }
 }
 
 #[test]
@@ -143,16 +153,10 @@ fn the_example_of_the_design_is_read() {
     };
     let table = RouteTable { routes: vec![route], ..RouteTable::default() };
     let routes = [("orders".to_owned(), RouteSite { position: at(22, 8), timeout_position: None })].into();
-    let system = System { services: vec![order(), payment()], table, routes, ..System::new(name("shop")) };
+    let services = vec![order(), payment()];
+    let deployments = vec![deployment()];
+    let system = System { services, table, routes, deployments, ..System::new(name("shop")) };
     assert_eq!(parse(SHOP), Ok(system));
-}
-
-#[test]
-fn what_the_design_says_and_is_not_built_is_told() {
-    check(
-        &format!("{SHOP}{UNBUILT}"),
-        &["31:9+5 the deployment of `order` is not built yet → remove the section: every change restarts all replicas"],
-    );
 }
 
 #[test]

@@ -1,0 +1,213 @@
+//! The task of one service: it brings about what the table wants, and tells the table what came of it.
+
+use std::{sync::Arc, time::Duration};
+
+use bowline_model::units;
+use bowline_runtime::{
+    drain::Drain,
+    time::{self, Instant},
+};
+
+use crate::{
+    course::WEIGHT_ALL,
+    deployer::Ports,
+    error::Error,
+    port::{Failure, Question, Verdict},
+    rollout::Rollout,
+    table::{Effect, Event, Judgement, Side, Stage, State},
+    track::{Task, Track},
+};
+
+/// How often a port is asked before the way forward is given up.
+const ATTEMPTS_MAX: u32 = 3;
+/// The waits after failures: the first one, doubled from one to the next, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// The shortest and the longest time between two looks at a release; between them, a quarter of the bake.
+const JUDGED_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// The longest that a measurement takes.
+const JUDGE_MAX: Duration = Duration::from_secs(10);
+/// How far back it is looked at least, where the bake is shorter and there was nothing to measure within it.
+const WINDOW_MIN: Duration = Duration::from_mins(1);
+
+/// Drives the rollouts of one service until it is drained.
+pub(crate) async fn drive(track: Arc<Track>, ports: Ports, mut drain: Drain) {
+    let driver = Driver { track, ports };
+    drain.or_drain(driver.run()).await;
+}
+
+struct Driver {
+    track: Arc<Track>,
+    ports: Ports,
+}
+
+/// What its driver remembers of a rollout. All of it is lost in a restart, which begins a bake anew.
+struct Memory {
+    id: u64,
+    number: u32,
+    /// Since when the release is measured with the share that it has.
+    since: Instant,
+    /// Whether what has to run was started by another process, and is not yet known to run here.
+    is_resumed: bool,
+}
+
+/// What happened, and why where that is not plain.
+type Happened = (Event, Option<String>);
+
+impl Driver {
+    async fn run(&self) {
+        let mut memory = Memory { id: 0, number: 0, since: time::now(), is_resumed: false };
+        let mut failures = 0;
+        loop {
+            match self.turn(&mut memory).await {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    failures += 1;
+                    let service = self.track.declared.service.as_str();
+                    tracing::warn!(service, error = &error as &dyn std::error::Error, "a rollout cannot be kept");
+                    time::sleep(backoff(failures)).await;
+                }
+            }
+        }
+    }
+
+    /// Brings about one effect, or waits for something to do.
+    async fn turn(&self, memory: &mut Memory) -> Result<(), Error> {
+        let Some(Task { rollout, is_resumed }) = self.track.task().await? else {
+            self.track.poked().await;
+            return Ok(());
+        };
+        memory.remember(&rollout, is_resumed);
+        let (event, why) = tokio::select! {
+            biased;
+            () = self.track.poked() => return Ok(()),
+            happened = self.happen(&rollout, memory) => happened,
+        };
+        self.track.report(&rollout, event, why).await.map(drop)
+    }
+
+    async fn happen(&self, rollout: &Rollout, memory: &mut Memory) -> Happened {
+        let since = memory.since;
+        tokio::select! {
+            happened = self.work(rollout, memory) => happened,
+            happened = self.watch(rollout, since) => happened,
+        }
+    }
+
+    /// Does what the state wants done; never ends where that is to watch.
+    async fn work(&self, rollout: &Rollout, memory: &mut Memory) -> Happened {
+        let course = rollout.course();
+        if memory.is_resumed && matches!(rollout.state, State::Going(_) | State::Paused(_)) {
+            // What runs now was begun by what the file says, which does not wait for it.
+            let count = rollout.state.running(&course).new;
+            if count > 0
+                && let Some(given_up) = self.insist(rollout, Effect::Scale(Side::New, count)).await
+            {
+                return given_up;
+            }
+            memory.is_resumed = false;
+        }
+        match rollout.state.effect(&course) {
+            Effect::Watch | Effect::Finish => std::future::pending().await,
+            effect => self.insist(rollout, effect).await.unwrap_or((Event::Done, None)),
+        }
+    }
+
+    /// Asks a port until it has done it; or gives up, while there is a way back.
+    async fn insist(&self, rollout: &Rollout, effect: Effect) -> Option<Happened> {
+        let mut attempts = 0;
+        while let Err(Failure(failure)) = self.ask(rollout, effect).await {
+            attempts += 1;
+            let service = rollout.service.as_str();
+            let phase = rollout.phase().name();
+            tracing::warn!(service, phase, attempts, error = failure, "a rollout's step failed");
+            if attempts >= ATTEMPTS_MAX && rollout.state.has_return(&rollout.course()) {
+                return Some((Event::GaveUp, Some(failure)));
+            }
+            let wait = backoff(attempts);
+            let waits_for = format!("{failure}; it is tried again in {}", units::format_duration(wait));
+            self.track.show_wait(rollout, Some(waits_for));
+            time::sleep(wait).await;
+        }
+        None
+    }
+
+    async fn ask(&self, rollout: &Rollout, effect: Effect) -> Result<(), Failure> {
+        let Rollout { service, from, to, .. } = rollout;
+        match effect {
+            Effect::Scale(Side::Old, count) => self.ports.fleet.scale(service, from, count).await,
+            Effect::Scale(Side::New, count) => self.ports.fleet.scale(service, to, count).await,
+            Effect::Split(weight) => {
+                let weights = weight.map(|new| {
+                    [(from.version.clone(), WEIGHT_ALL - new), (to.version.clone(), new)].into_iter().collect()
+                });
+                self.ports.steer.split(service, &weights.unwrap_or_default()).await
+            }
+            Effect::Watch | Effect::Finish => Ok(()),
+        }
+    }
+
+    /// Measures the release again and again, until that ends something; never ends where it is not to be measured.
+    async fn watch(&self, rollout: &Rollout, since: Instant) -> Happened {
+        let plan = &rollout.plan;
+        let is_baking = matches!(rollout.state, State::Going(place) if place.stage == Stage::Baking);
+        if !rollout.state.is_watched(&rollout.course()) {
+            return std::future::pending().await;
+        }
+        let every = (plan.bake / 4).clamp(JUDGED_EVERY.0, JUDGED_EVERY.1);
+        let over = since + plan.bake;
+        loop {
+            let next = time::now() + every;
+            let is_near = is_baking && time::now() < over && over < next;
+            time::sleep_until(if is_near { over } else { next }).await;
+            let is_over = is_baking && time::now() >= over;
+            let verdict = self.judge(rollout, since).await;
+            if let Some(verdict) = &verdict {
+                self.track.show_verdict(rollout, verdict);
+            }
+            match verdict {
+                Some(Verdict::Bad(_, by)) => return (bad(), Some(by)),
+                None | Some(Verdict::Good(_)) if is_over => return (good(), None),
+                Some(Verdict::Unknown(why)) if is_over => {
+                    self.track.show_wait(rollout, Some(format!("no verdict yet: {why}")));
+                }
+                None | Some(Verdict::Good(_) | Verdict::Unknown(_)) => {}
+            }
+        }
+    }
+
+    /// Measures it once, where something measured can end it.
+    async fn judge(&self, rollout: &Rollout, since: Instant) -> Option<Verdict> {
+        let condition = rollout.plan.abort_when.clone()?;
+        let window = (time::now() - since).min(rollout.plan.bake.max(WINDOW_MIN));
+        let (service, version) = (rollout.service.clone(), rollout.to.version.clone());
+        let question = Question { service, version, window, condition };
+        let verdict = time::timeout(JUDGE_MAX, self.ports.judge.judge(&question)).await;
+        Some(verdict.unwrap_or_else(|_| Verdict::Unknown("the measurement took too long".to_owned())))
+    }
+}
+
+impl Memory {
+    fn remember(&mut self, rollout: &Rollout, is_resumed: bool) {
+        let is_other = (self.id, self.number) != (rollout.id, rollout.number());
+        let is_baking = matches!(rollout.state, State::Going(place) if place.stage == Stage::Baking);
+        if is_other && (is_baking || self.id != rollout.id) {
+            self.since = time::now();
+        }
+        self.is_resumed = if self.id == rollout.id { self.is_resumed } else { is_resumed };
+        (self.id, self.number) = (rollout.id, rollout.number());
+    }
+}
+
+fn good() -> Event {
+    Event::Judged { verdict: Judgement::Good, is_over: true }
+}
+
+fn bad() -> Event {
+    Event::Judged { verdict: Judgement::Bad, is_over: false }
+}
+
+/// The wait after so many failures in a row.
+fn backoff(failures: u32) -> Duration {
+    let (first, most) = BACKOFF;
+    first.saturating_mul(1 << (failures - 1).min(10)).min(most)
+}

@@ -1,0 +1,99 @@
+//! What can go wrong with rollouts.
+
+use std::sync::Arc;
+
+use bowline_model::{Code, ServiceName};
+
+/// Why a rollout could not be begun, changed or read.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The system has no such service.
+    #[error("there is no service `{service}`")]
+    NoService {
+        /// The name asked for.
+        service: ServiceName,
+    },
+    /// There is no rollout of the service under way.
+    #[error("there is no rollout of `{service}` under way")]
+    NoRollout {
+        /// Whose.
+        service: ServiceName,
+    },
+    /// A part of what was asked for breaks a rule.
+    #[error("{what}: {rule}")]
+    Invalid {
+        /// The part at fault.
+        what: &'static str,
+        /// The rule it breaks.
+        rule: String,
+    },
+    /// The service is not in the state that a rollout needs.
+    #[error("`{service}` cannot be rolled out: {rule}")]
+    Unfit {
+        /// Whose.
+        service: ServiceName,
+        /// What it lacks, and what to do.
+        rule: String,
+    },
+    /// A rollout of the service is under way; there is at most one.
+    #[error("{version} of `{service}` is being rolled out")]
+    Busy {
+        /// Whose.
+        service: ServiceName,
+        /// The version on its way.
+        version: String,
+    },
+    /// The rollout is too far, or not far enough, for what was ordered.
+    #[error("the rollout of `{service}` cannot be {ordered}: it is {phase}")]
+    Refused {
+        /// Whose.
+        service: ServiceName,
+        /// What was ordered: `paused`, `promoted` …
+        ordered: &'static str,
+        /// What it is doing: `promoting`, `rolling back` …
+        phase: &'static str,
+    },
+    /// What is kept cannot be read: it is damaged, or a later release wrote it.
+    #[error("what is kept under `{key}` cannot be read by this release")]
+    Unreadable {
+        /// The store's key.
+        key: Arc<str>,
+    },
+    /// Somebody else changed the rollout meanwhile: two processes run the same system.
+    #[error("the rollout of `{service}` was changed by somebody else")]
+    Conflict {
+        /// Whose.
+        service: ServiceName,
+    },
+    /// Nothing runs releases here, or no more.
+    #[error("no rollouts are run here")]
+    Stopped,
+    /// The store failed.
+    #[error("the rollout could not be kept")]
+    Store(#[source] bowline_store::Error),
+}
+
+impl Error {
+    /// What kind of failure it is.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NoService { .. } | Self::NoRollout { .. } => Code::NotFound,
+            Self::Invalid { .. } => Code::InvalidArgument,
+            Self::Unfit { .. } | Self::Refused { .. } | Self::Stopped => Code::FailedPrecondition,
+            Self::Busy { .. } => Code::AlreadyExists,
+            Self::Conflict { .. } => Code::Conflict,
+            Self::Unreadable { .. } => Code::Internal,
+            Self::Store(error) => error.code(),
+        }
+    }
+
+    /// Whether the same call may succeed later, with nobody's help.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.retryable(),
+            Self::Busy { .. } => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Rollouts as a whole, under virtual time: over a store that fails when it is told to, and ports that do.
+
+mod begin;
+mod crash;
+mod faults;
+mod orders;
+mod strategies;
+mod support;
