@@ -9,6 +9,7 @@ mod auth;
 mod boundary;
 mod config;
 mod cut;
+mod enforce;
 mod file;
 mod gateway;
 mod mesh;
@@ -134,7 +135,8 @@ pub fn absent() -> Problem {
 /// `Microservices(S) = ⟨Services(S), Communication(S), Deployment(S)⟩`: the whole file.
 fn system(root: &Table<'_>) -> Option<System> {
     let name = root.need("name").and_then(Value::label);
-    let mesh = root.get("mesh").map(mesh::read);
+    let enforce::Read { policy: boundaries, written } = root.get("boundary").map(enforce::read).unwrap_or_default();
+    let mesh = root.get("mesh").map(|value| mesh::read(value, written));
     let entries = root.get("service").map(|value| value.entries(&schema::SERVICE_ENTRY, SERVICES_MAX));
     let entries = entries.unwrap_or_default();
     let declared = Names::declared("service", &entries);
@@ -147,7 +149,7 @@ fn system(root: &Table<'_>) -> Option<System> {
     let metrics = root.get("metrics").map(monitor::metrics).unwrap_or_default();
     let alerts = root.get("alerts").map(monitor::alerts).unwrap_or_default();
     let table = gateway::table(root, declared);
-    Some(System { services, table, configs, mesh, tracing, metrics, alerts, ..System::new(name?) })
+    Some(System { services, table, configs, mesh, tracing, metrics, alerts, boundaries, ..System::new(name?) })
 }
 
 /// `Deployment(S)`: the names are checked, and each section is told to be unbuilt.

@@ -25,6 +25,9 @@ breaker = { failure_rate = "50%", slow_call = "300ms", window = "10s", calls_min
 balance = "random"
 [service.a.versions."2.0"]
 run = "./b"
+[boundary]
+enforce = "warn"
+amplification_max = 1
 [mesh]
 mode = "permissive"
 authorization = "dry-run"
