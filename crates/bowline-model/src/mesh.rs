@@ -117,6 +117,15 @@ impl From<Enforce> for Authorization {
     }
 }
 
+/// How strict a mesh is with whoever calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshDemands {
+    /// As [`MeshPolicy::mode`].
+    pub mode: Mode,
+    /// As [`MeshPolicy::authorization`].
+    pub authorization: Authorization,
+}
+
 /// Somebody who has an identity within one system. As text: `service/order`, `gateway`, `bowline`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -251,6 +260,14 @@ pub struct Snapshot {
     pub outbound: Vec<Outbound>,
     /// What is done to requests that reach it.
     pub faults: Vec<Fault>,
+}
+
+impl Snapshot {
+    /// What its workload demands of callers; none where the system has no mesh.
+    pub fn demands(&self) -> Option<MeshDemands> {
+        let authorization = self.authorization;
+        self.mode.map(|mode| MeshDemands { mode, authorization })
+    }
 }
 
 /// Who may ask for what. A request passes that one rule allows.

@@ -203,7 +203,10 @@ async fn where_nobody_asks_the_whole_system_passes_but_to_what_is_bowlines() {
     assert_eq!(payment.app.requests()[0].headers["x-bowline-caller"], "service/user");
     assert_eq!(order.ask("payment", &payment, "DELETE", "/charges/1").await.status, 200);
     assert_eq!(order.ask("payment", &payment, "POST", "/charges").await.status, 200);
-    assert_eq!(ask_plain(payment.sidecar.addr(), Request::get("/x").header("host", "payment")).await.unwrap().status, 200);
+    assert_eq!(
+        ask_plain(payment.sidecar.addr(), Request::get("/x").header("host", "payment")).await.unwrap().status,
+        200
+    );
     check_count(&shop, "service/user", "none", "allowed", 1);
     check_count(&shop, "service/order", "none", "allowed", 1);
     check_count(&shop, "service/order", "order calls payment", "allowed", 1);

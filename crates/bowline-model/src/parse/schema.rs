@@ -73,10 +73,8 @@ const AUTH_KEY: Key = section("auth", "[auth.customers]");
 const ROUTE_KEY: Key = section("route", "[[route]]");
 
 /// What becomes of who breaks a boundary; [`BOUNDARY`] is one service's.
-pub(super) static BOUNDARIES: Schema = Schema {
-    title: "the boundary section",
-    keys: &[key("enforce", r#""deny""#), key("amplification_max", "50")],
-};
+pub(super) static BOUNDARIES: Schema =
+    Schema { title: "the boundary section", keys: &[key("enforce", r#""deny""#), key("amplification_max", "50")] };
 
 pub(super) static MESH: Schema = Schema {
     title: "a mesh",
