@@ -6,6 +6,7 @@ use bowline_gateway::{
     Ask, AuthState, BackendState, Demands, Explanation as Explained, Handle, InstanceState, LimitState,
 };
 use bowline_model::{
+    mesh::MeshDemands,
     policy::{Balance, CallPolicy},
     units,
 };
@@ -61,6 +62,9 @@ fn lines(explanation: &Explanation, is_coloured: bool) -> Vec<String> {
     }
     if let Some(policy) = &explanation.policy {
         say("policy", shown_policy(policy));
+    }
+    if let Some(MeshDemands { mode, authorization }) = explanation.mesh {
+        say("mesh", format!("{}, authorization {}", mode.name(), authorization.name()));
     }
     for backend in &explanation.backends {
         say("backend", format!("{} (weight {})", backend.service, backend.weight));
@@ -177,6 +181,7 @@ fn encode(explained: Explained) -> Explanation {
         middleware,
         body_max,
         policy,
+        mesh,
         backends,
     } = explained;
     Explanation {
@@ -193,6 +198,7 @@ fn encode(explained: Explained) -> Explanation {
         middleware,
         body_max,
         policy,
+        mesh,
         backends: backends.into_iter().map(encode_backend).collect(),
     }
 }
@@ -218,6 +224,8 @@ fn encode_backend(backend: BackendState) -> ExplainedBackend {
 
 #[cfg(test)]
 mod tests {
+    use bowline_model::mesh::{Authorization, Mode};
+
     use super::*;
 
     #[test]
@@ -263,6 +271,7 @@ mod tests {
             middleware: vec!["cors".to_owned(), "request_id".to_owned()],
             body_max: Some(10 << 20),
             policy: Some(CallPolicy::default()),
+            mesh: Some(MeshDemands { mode: Mode::Strict, authorization: Authorization::DryRun }),
             backends: Vec::new(),
         };
         assert_eq!(
@@ -275,6 +284,7 @@ mod tests {
                 "  middleware cors, request_id",
                 "  body       at most 10 MiB",
                 "  policy     timeout 15s, up to 3 attempts, budget 20%, breaker at 50% of 20 calls, p2c-ewma",
+                "  mesh       strict, authorization dry-run",
             ]
         );
     }

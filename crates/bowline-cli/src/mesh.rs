@@ -42,7 +42,8 @@ async fn status(query: &Query) -> anyhow::Result<()> {
     let now = time::unix_millis_now();
     let rows: Vec<Vec<String>> = status.workloads.iter().map(|workload| workload_row(workload, now)).collect();
     style::line(&format!("the mesh of {}", status.system));
-    for line in table::lines(&["WORKLOAD", "SNAPSHOT", "ACKNOWLEDGED", "CERTIFICATES", "NEXT EXPIRES IN"], &rows) {
+    let columns = ["WORKLOAD", "SNAPSHOT", "MODE", "AUTHORIZATION", "ACKNOWLEDGED", "CERTIFICATES", "NEXT EXPIRES IN"];
+    for line in table::lines(&columns, &rows) {
         style::line(&line);
     }
     let behind = |workload: &MeshWorkload| {
@@ -64,7 +65,8 @@ fn is_current(instance: &Acknowledged, version: Option<u64>) -> bool {
 }
 
 fn workload_row(workload: &MeshWorkload, now: u64) -> Vec<String> {
-    let MeshWorkload { workload, version, published_unix_ms: _, instances, certificates, expires_unix_ms } = workload;
+    let MeshWorkload { workload, version, published_unix_ms: _, demands, instances, certificates, expires_unix_ms } =
+        workload;
     let current = instances.iter().filter(|instance| is_current(instance, *version)).count();
     // To the second: nobody reads more.
     let left = |at: u64| units::format_duration(Duration::from_secs(at.saturating_sub(now) / 1000));
@@ -72,6 +74,8 @@ fn workload_row(workload: &MeshWorkload, now: u64) -> Vec<String> {
     vec![
         workload.to_string(),
         or_dash(version.map(|version| version.to_string())),
+        or_dash(demands.map(|demands| demands.mode.name().to_owned())),
+        or_dash(demands.map(|demands| demands.authorization.name().to_owned())),
         format!("{current} of {}", instances.len()),
         certificates.to_string(),
         or_dash(expires_unix_ms.map(left)),

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use bowline_model::{Health, policy::CallPolicy, route::Backend, route::Route};
+use bowline_model::{Health, mesh::MeshDemands, policy::CallPolicy, route::Backend, route::Route};
 use bowline_proxy::{LookedUp, Refusal};
 use bowline_resilience::breaker::State;
 use bowline_upstream::{InstanceStatus, Upstream};
@@ -54,6 +54,8 @@ pub struct Explanation {
     pub body_max: Option<u64>,
     /// Timeout, retry, breaker and balance.
     pub policy: Option<CallPolicy>,
+    /// What the sidecars of the mesh demand of whoever calls; none: there is no mesh.
+    pub mesh: Option<MeshDemands>,
     /// Where it may go.
     pub backends: Vec<BackendState>,
 }
@@ -133,7 +135,7 @@ enum Away {
     BreakerOpen,
 }
 
-pub(crate) async fn explain(current: &Current, ask: Ask) -> Explanation {
+pub(crate) async fn explain(current: &Current, mesh: Option<MeshDemands>, ask: Ask) -> Explanation {
     let client = ask.client;
     let mut head = head(ask);
     let LookedUp { found, refusal } = current.snapshot.look_up(&mut head);
@@ -142,7 +144,7 @@ pub(crate) async fn explain(current: &Current, ask: Ask) -> Explanation {
     let at_door = listener.examine(&head.headers, client, is_preflight, None).await;
     let demands = Demands { auth: auth_state(listener, &at_door), limit: limit_state(listener, &at_door) };
     let Some(found) = found else {
-        return Explanation { listener: demands, ..refused(at_door.refusal.or(refusal)) };
+        return Explanation { listener: demands, mesh, ..refused(at_door.refusal.or(refusal)) };
     };
     let (route, chain) = (&current.table.routes[found.route], &current.chains.routes[found.route]);
     let upstreams = &current.upstreams[found.route];
@@ -172,6 +174,7 @@ pub(crate) async fn explain(current: &Current, ask: Ask) -> Explanation {
         middleware: chain.middleware.iter().map(|each| each.name().to_owned()).collect(),
         body_max: Some(route.body_max),
         policy: Some(route.policy.clone()),
+        mesh,
         backends: route
             .backends
             .iter()
@@ -212,6 +215,7 @@ fn refused(refusal: Option<Box<Refusal>>) -> Explanation {
         middleware: Vec::new(),
         body_max: None,
         policy: None,
+        mesh: None,
         backends: Vec::new(),
     }
 }

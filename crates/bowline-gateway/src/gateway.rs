@@ -98,6 +98,7 @@ impl Gateway {
         tracing::info!(addr = %engine.addr(), routes = table.routes.len(), workers, "gateway listens");
         let handle = Handle::new(serving, means, engine.switch());
         handle.set_steering(&mesh.as_ref().map(steering_of).unwrap_or_default());
+        handle.set_demands(mesh.as_ref().and_then(mesh::Snapshot::demands));
         Ok(Self { engine, handle, following: None, following_mesh: None, rotation: None })
     }
 

@@ -88,6 +88,7 @@ fn apply(version: &Version, handle: &Handle) -> Result<(), String> {
     }
     handle.set_security(security);
     handle.set_steering(&steering_of(&snapshot));
+    handle.set_demands(snapshot.demands());
     Ok(())
 }
 

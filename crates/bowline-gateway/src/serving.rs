@@ -5,7 +5,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bowline_model::{ServiceName, gateway::RouteTable, mesh::Steering, route::Route};
+use bowline_model::{
+    ServiceName,
+    gateway::RouteTable,
+    mesh::{MeshDemands, Steering},
+    route::Route,
+};
 use bowline_proxy::{Filter, Snapshot, Switch, matcher::Matcher};
 use bowline_registry::Discovery;
 use bowline_upstream::{Security, Upstream};
@@ -28,6 +33,8 @@ struct Held {
     serving: Mutex<Serving>,
     means: Means,
     switch: Switch,
+    /// What the mesh demands, for whoever asks what would become of a request.
+    mesh: Mutex<Option<MeshDemands>>,
 }
 
 /// What is served, and what of it outlives its routes.
@@ -50,7 +57,7 @@ pub(crate) struct Current {
 
 impl Handle {
     pub(crate) fn new(serving: Serving, means: Means, switch: Switch) -> Self {
-        Self(Arc::new(Held { serving: Mutex::new(serving), means, switch }))
+        Self(Arc::new(Held { serving: Mutex::new(serving), means, switch, mesh: Mutex::default() }))
     }
 
     /// Replaces what is served for the requests that come from now on; those in flight keep theirs.
@@ -88,6 +95,11 @@ impl Handle {
         serving.backends.set_security(security);
     }
 
+    /// Replaces what the mesh demands of whoever calls; the gateway itself demands nothing by it.
+    pub(crate) fn set_demands(&self, demands: Option<MeshDemands>) {
+        *self.0.mesh.lock().unwrap_or_else(PoisonError::into_inner) = demands;
+    }
+
     /// Whether there is anything to call under TLS with.
     pub(crate) fn has_identity(&self) -> bool {
         self.0.means.tls.is_some()
@@ -102,7 +114,8 @@ impl Handle {
     /// Nothing is left behind.
     pub async fn explain(&self, ask: Ask) -> Explanation {
         let current = Arc::clone(&self.lock().current);
-        explain::explain(&current, ask).await
+        let mesh = *self.0.mesh.lock().unwrap_or_else(PoisonError::into_inner);
+        explain::explain(&current, mesh, ask).await
     }
 
     /// What is served now.

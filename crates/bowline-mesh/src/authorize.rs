@@ -27,6 +27,9 @@ use http::request::Parts;
 /// Who asks without a certificate, in metrics and spans.
 const UNKNOWN: &str = "unknown";
 
+/// The rule of who passes, or is denied, without one.
+const NO_RULE: &str = "none";
+
 /// How many callers without a rule are counted under their names; further ones share one.
 const STRANGERS_MAX: usize = 64;
 
@@ -35,13 +38,16 @@ const STRANGERS_MAX: usize = 64;
 pub(crate) struct Authorizer {
     system: ServiceName,
     service: ServiceName,
-    is_enforced: bool,
+    authorization: Authorization,
     /// Counts those who come without a certificate; none where they are not let in.
     unknown: Option<Counter>,
     callers: BTreeMap<Workload, Caller>,
     /// The paths that are Bowline's.
     platform: Matcher,
-    strangers: Mutex<BTreeMap<String, Counter>>,
+    /// Those who are denied without a rule of theirs.
+    strangers: Strangers,
+    /// Those who pass without a rule, where nobody asks for one.
+    passing: Strangers,
     /// For those whom no caller's own gates are of.
     gates: Gates,
     metrics: Registry,
@@ -87,8 +93,8 @@ impl Authorizer {
     /// # Errors
     /// [`InvalidRoute`] names a rule with a path that no request has.
     pub(crate) fn new(service: &ServiceName, snapshot: &Snapshot, metrics: &Registry) -> Result<Self, InvalidRoute> {
-        let is_enforced = snapshot.authorization == Authorization::Enforce;
-        let counters = Counters { metrics, service, is_enforced };
+        let authorization = snapshot.authorization;
+        let counters = Counters { metrics, service, authorization };
         let mut rules: BTreeMap<&Workload, Vec<&Rule>> = BTreeMap::new();
         for rule in &snapshot.inbound {
             rules.entry(&rule.caller).or_default().push(rule);
@@ -101,11 +107,12 @@ impl Authorizer {
         Ok(Self {
             system: snapshot.system.clone(),
             service: service.clone(),
-            is_enforced,
+            authorization,
             unknown: (snapshot.mode == Some(Mode::Permissive)).then(|| counters.allowed(UNKNOWN, "none")),
             callers: callers.collect::<Result<_, _>>()?,
             platform: Matcher::new(&of_platform)?,
-            strangers: Mutex::default(),
+            strangers: Strangers::default(),
+            passing: Strangers::default(),
             gates: Gates::default(),
             metrics: metrics.clone(),
         })
@@ -114,10 +121,14 @@ impl Authorizer {
     /// Lets a request pass, or refuses it; either way that is counted, and said on its span.
     pub(crate) fn admit(&self, visit: &mut Visit<'_>) -> Result<(), Box<Refusal>> {
         let denial = match self.decide(visit.peer, visit.head) {
-            Ok((caller, rule)) => {
-                rule.count.increment();
-                visit.span.set_with(names::BOWLINE_CALLER, || caller.to_owned());
-                visit.span.set_with(names::BOWLINE_RULE, || rule.name.to_owned());
+            Ok(Passing { caller, rule, count }) => {
+                count.increment();
+                if visit.peer.is_none() {
+                    // Nobody else knows that it came in the clear: the application takes it for any other.
+                    visit.span.keep();
+                }
+                visit.span.set_with(names::BOWLINE_CALLER, || caller.into_owned());
+                visit.span.set_with(names::BOWLINE_RULE, || rule.to_owned());
                 return Ok(());
             }
             Err(denial) => denial,
@@ -126,7 +137,7 @@ impl Authorizer {
         visit.span.set_with(names::BOWLINE_CALLER, || denial.caller.clone().into_owned());
         visit.span.set_with(names::BOWLINE_RULE, || denial.rule.clone().into_owned());
         self.log(&denial, visit);
-        if self.is_enforced {
+        if self.authorization != Authorization::DryRun {
             return Err(Box::new(Refusal::new(Code::PermissionDenied, denial.reason, denial.detail)));
         }
         visit.span.set(names::BOWLINE_DRY_RUN, "denied");
@@ -135,26 +146,46 @@ impl Authorizer {
     }
 
     /// Who is let in by which rule.
-    fn decide<'a>(&'a self, peer: Option<&'a SpiffeId>, head: &Parts) -> Result<(&'a str, Passing<'a>), Denial<'a>> {
+    fn decide<'a>(&'a self, peer: Option<&'a SpiffeId>, head: &Parts) -> Result<Passing<'a>, Denial<'a>> {
         let Some(peer) = peer else {
             let unknown = self.unknown.as_ref().ok_or_else(|| self.without_identity())?;
-            return Ok((UNKNOWN, Passing { name: "none", count: unknown }));
+            return Ok(Passing { caller: Cow::Borrowed(UNKNOWN), rule: NO_RULE, count: Cow::Borrowed(unknown) });
         };
-        let known = (peer.system == self.system).then(|| self.callers.get(&peer.workload)).flatten();
-        let caller = known.ok_or_else(|| self.undeclared(peer))?;
+        let is_ours = peer.system == self.system;
+        let caller = is_ours.then(|| self.callers.get(&peer.workload)).flatten();
         let query = Query { host: "", path: head.uri.path(), method: &head.method, headers: &head.headers };
-        let rule = match caller.matcher.find(query) {
-            Ok(place) => Some(&caller.rules[place]),
-            Err(_) => caller.open.as_ref().filter(|_| self.platform.find(query).is_err()),
-        };
-        let rule = rule.ok_or_else(|| self.wrong_operation(peer, caller, head))?;
-        Ok((&caller.name, Passing { name: &rule.name, count: &rule.allowed }))
+        let is_platforms = || self.platform.find(query).is_ok();
+        if let Some(passing) = caller.and_then(|caller| caller.passing(query, is_platforms)) {
+            return Ok(passing);
+        }
+        match caller {
+            _ if is_ours && self.authorization == Authorization::Off => self.decide_unasked(peer, head, is_platforms()),
+            Some(caller) => Err(self.wrong_operation(peer, caller, head)),
+            None => Err(self.undeclared(peer)),
+        }
+    }
+
+    /// Whether somebody of the system is let in whom no rule allows, where nobody asks what is declared.
+    fn decide_unasked(&self, peer: &SpiffeId, head: &Parts, is_platforms: bool) -> Result<Passing<'_>, Denial<'_>> {
+        let caller = peer.workload.to_string();
+        if !is_platforms {
+            let count = self.passing.counter(&caller, |name| self.counters().allowed(name, NO_RULE));
+            return Ok(Passing { caller: Cow::Owned(caller), rule: NO_RULE, count: Cow::Owned(count) });
+        }
+        Err(Denial {
+            reason: "mesh_operation",
+            rule: Cow::Borrowed(NO_RULE),
+            detail: texts::wrong_operation(peer, &self.service, head, texts::ALLOWS_WITHOUT_RULES),
+            denied: self.stranger(&caller),
+            caller: Cow::Owned(caller),
+            gates: &self.gates,
+        })
     }
 
     fn without_identity(&self) -> Denial<'_> {
         Denial {
             reason: "mesh_no_identity",
-            rule: Cow::Borrowed("none"),
+            rule: Cow::Borrowed(NO_RULE),
             caller: Cow::Borrowed(UNKNOWN),
             detail: texts::no_identity(&self.service),
             denied: self.stranger(UNKNOWN),
@@ -175,7 +206,7 @@ impl Authorizer {
     }
 
     fn wrong_operation<'a>(&'a self, peer: &SpiffeId, caller: &'a Caller, head: &Parts) -> Denial<'a> {
-        let rule = caller.rules.iter().chain(&caller.open).next().map_or("none", |rule| &rule.name);
+        let rule = caller.rules.iter().chain(&caller.open).next().map_or(NO_RULE, |rule| &rule.name);
         Denial {
             reason: "mesh_operation",
             rule: Cow::Borrowed(rule),
@@ -186,15 +217,13 @@ impl Authorizer {
         }
     }
 
-    /// Counts a caller without a rule.
+    /// Counts a caller who is denied without a rule.
     fn stranger(&self, name: &str) -> Counter {
-        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = if strangers.len() < STRANGERS_MAX || strangers.contains_key(name) { name } else { "other" };
-        if let Some(counter) = strangers.get(name) {
-            return counter.clone();
-        }
-        let counters = Counters { metrics: &self.metrics, service: &self.service, is_enforced: self.is_enforced };
-        strangers.entry(name.to_owned()).or_insert(counters.denied(name, "none")).clone()
+        self.strangers.counter(name, |name| self.counters().denied(name, NO_RULE))
+    }
+
+    fn counters(&self) -> Counters<'_> {
+        Counters { metrics: &self.metrics, service: &self.service, authorization: self.authorization }
     }
 
     fn log(&self, denial: &Denial<'_>, visit: &Visit<'_>) {
@@ -202,7 +231,7 @@ impl Authorizer {
         let Denial { reason, rule, caller, .. } = denial;
         let (service, trace_id) = (&self.service, visit.span.context().trace_id);
         let (method, path) = (&visit.head.method, texts::cut(visit.head.uri.path()));
-        if self.is_enforced {
+        if self.authorization != Authorization::DryRun {
             tracing::warn!(%service, %caller, %rule, reason, %method, path, %trace_id, left_out, "request denied");
         } else {
             tracing::warn!(%service, %caller, %rule, reason, %method, path, %trace_id, left_out, "request would be denied");
@@ -210,10 +239,26 @@ impl Authorizer {
     }
 }
 
-/// The rule that a request passes by.
+/// Who passes, and by which rule.
 struct Passing<'a> {
-    name: &'a str,
-    count: &'a Counter,
+    caller: Cow<'a, str>,
+    rule: &'a str,
+    count: Cow<'a, Counter>,
+}
+
+/// Counts callers without a rule under their names, as far as there is room.
+#[derive(Debug, Default)]
+struct Strangers(Mutex<BTreeMap<String, Counter>>);
+
+impl Strangers {
+    fn counter(&self, name: &str, make: impl FnOnce(&str) -> Counter) -> Counter {
+        let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = if counters.len() < STRANGERS_MAX || counters.contains_key(name) { name } else { "other" };
+        if let Some(counter) = counters.get(name) {
+            return counter.clone();
+        }
+        counters.entry(name.to_owned()).or_insert(make(name)).clone()
+    }
 }
 
 impl Caller {
@@ -227,7 +272,7 @@ impl Caller {
         let allowing = |rule: &Rule| Allowing { name: rule.name.clone(), allowed: counters.allowed(&name, &rule.name) };
         let (open, narrow): (Vec<&Rule>, Vec<&Rule>) = rules.iter().partition(|rule| rule.operations.is_empty());
         let routes: Vec<_> = narrow.iter().map(|rule| route(rule, service)).collect();
-        let first = rules.first().map_or("none", |rule| &rule.name);
+        let first = rules.first().map_or(NO_RULE, |rule| &rule.name);
         Ok(Self {
             matcher: Matcher::new(&routes)?,
             rules: narrow.iter().map(|rule| allowing(rule)).collect(),
@@ -237,6 +282,15 @@ impl Caller {
             gates: Gates::default(),
             name,
         })
+    }
+
+    /// The rule that lets a request pass, if one does.
+    fn passing(&self, query: Query<'_>, is_platforms: impl Fn() -> bool) -> Option<Passing<'_>> {
+        let Allowing { name, allowed } = match self.matcher.find(query) {
+            Ok(place) => &self.rules[place],
+            Err(_) => self.open.as_ref().filter(|_| !is_platforms())?,
+        };
+        Some(Passing { caller: Cow::Borrowed(&self.name), rule: name, count: Cow::Borrowed(allowed) })
     }
 }
 
@@ -261,7 +315,7 @@ fn paths(rule: &Rule) -> Route {
 struct Counters<'a> {
     metrics: &'a Registry,
     service: &'a ServiceName,
-    is_enforced: bool,
+    authorization: Authorization,
 }
 
 impl Counters<'_> {
@@ -270,7 +324,7 @@ impl Counters<'_> {
     }
 
     fn denied(&self, caller: &str, rule: &str) -> Counter {
-        self.counter(caller, rule, if self.is_enforced { "denied" } else { "dry_run" })
+        self.counter(caller, rule, if self.authorization == Authorization::DryRun { "dry_run" } else { "denied" })
     }
 
     fn counter(&self, caller: &str, rule: &str, decision: &str) -> Counter {

@@ -11,6 +11,7 @@ use crate::{
     name::ServiceName,
     policy::CallPolicy,
     route::PathPattern,
+    system::Enforce,
     units::{self, Share},
 };
 
@@ -37,7 +38,8 @@ pub const MESH_DOMAIN: &str = "mesh";
 pub struct MeshPolicy {
     /// Whether traffic without a certificate is taken.
     pub mode: Mode,
-    /// Whether what is not allowed is refused.
+    /// Whether what is not allowed is refused: as written, else as
+    /// [`BoundaryPolicy::enforce`](crate::system::BoundaryPolicy::enforce) says.
     pub authorization: Authorization,
     /// How long a workload's certificate lives: [`CERTIFICATE_TTL_RANGE`].
     pub certificate_ttl: Duration,
@@ -66,6 +68,14 @@ pub enum Mode {
 impl Mode {
     /// The modes there are, by their names in `bowline.toml`.
     pub const NAMES: [(&'static str, Self); 2] = [("strict", Self::Strict), ("permissive", Self::Permissive)];
+
+    /// Its name in `bowline.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Permissive => "permissive",
+        }
+    }
 }
 
 /// Whether what is not allowed is refused.
@@ -77,11 +87,43 @@ pub enum Authorization {
     Enforce,
     /// It is counted and noted, and passes.
     DryRun,
+    /// Nobody asks: whoever has an identity of the system may call everything but what is the platform's.
+    Off,
 }
 
 impl Authorization {
     /// The ways there are, by their names in `bowline.toml`.
-    pub const NAMES: [(&'static str, Self); 2] = [("enforce", Self::Enforce), ("dry-run", Self::DryRun)];
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("enforce", Self::Enforce), ("dry-run", Self::DryRun), ("off", Self::Off)];
+
+    /// Its name in `bowline.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::DryRun => "dry-run",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl From<Enforce> for Authorization {
+    /// What a system demands of its mesh by what it demands of boundaries.
+    fn from(enforce: Enforce) -> Self {
+        match enforce {
+            Enforce::Deny => Self::Enforce,
+            Enforce::Warn => Self::DryRun,
+            Enforce::Off => Self::Off,
+        }
+    }
+}
+
+/// How strict a mesh is with whoever calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshDemands {
+    /// As [`MeshPolicy::mode`].
+    pub mode: Mode,
+    /// As [`MeshPolicy::authorization`].
+    pub authorization: Authorization,
 }
 
 /// Somebody who has an identity within one system. As text: `service/order`, `gateway`, `bowline`.
@@ -218,6 +260,14 @@ pub struct Snapshot {
     pub outbound: Vec<Outbound>,
     /// What is done to requests that reach it.
     pub faults: Vec<Fault>,
+}
+
+impl Snapshot {
+    /// What its workload demands of callers; none where the system has no mesh.
+    pub fn demands(&self) -> Option<MeshDemands> {
+        let authorization = self.authorization;
+        self.mode.map(|mode| MeshDemands { mode, authorization })
+    }
 }
 
 /// Who may ask for what. A request passes that one rule allows.

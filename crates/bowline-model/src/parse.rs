@@ -10,6 +10,7 @@ mod boundary;
 mod config;
 mod cut;
 mod deploy;
+mod enforce;
 mod file;
 mod gateway;
 mod mesh;
@@ -159,7 +160,8 @@ pub fn absent() -> Problem {
 /// `Microservices(S) = ⟨Services(S), Communication(S), Deployment(S)⟩`: the whole file.
 fn system(root: &Table<'_>) -> Option<System> {
     let name = root.need("name").and_then(Value::label);
-    let mesh = root.get("mesh").map(mesh::read);
+    let enforce::Read { policy: boundaries, written } = root.get("boundary").map(enforce::read).unwrap_or_default();
+    let mesh = root.get("mesh").map(|value| mesh::read(value, written));
     let entries = root.get("service").map(|value| value.entries(&schema::SERVICE_ENTRY, SERVICES_MAX));
     let entries = entries.unwrap_or_default();
     let declared = Names::declared("service", &entries);
@@ -171,5 +173,5 @@ fn system(root: &Table<'_>) -> Option<System> {
     let alerts = root.get("alerts").map(monitor::alerts).unwrap_or_default();
     let (table, routes) = gateway::table(root, declared);
     let system = System { services, table, routes, configs, mesh, tracing, metrics, alerts, ..System::new(name?) };
-    Some(System { deployments, ..system })
+    Some(System { boundaries, deployments, ..system })
 }

@@ -12,7 +12,7 @@
 //! | `independent(s₁, s₂)` | proved by [`mod@crate::check`] | – |
 //! | `Deployment(S)` | [`System::deployments`] | `[deploy.X]` |
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive, time::Duration};
 
 use crate::{
     deploy::Deployment,
@@ -62,9 +62,13 @@ pub struct System {
 pub struct BoundaryPolicy {
     /// How much of it is let pass.
     pub enforce: Enforce,
-    /// How many attempts one request from outside may become at any one service, 1 to 1,000,000.
+    /// How many attempts one request from outside may become at any one service:
+    /// [`AMPLIFICATION_RANGE`].
     pub amplification_max: u32,
 }
+
+/// The least and the most that [`BoundaryPolicy::amplification_max`] is.
+pub const AMPLIFICATION_RANGE: RangeInclusive<u32> = 1..=1_000_000;
 
 impl Default for BoundaryPolicy {
     /// Denied; 50 attempts.
@@ -76,7 +80,7 @@ impl Default for BoundaryPolicy {
 /// How much of what breaks a boundary is let pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Enforce {
-    /// All of it: neither is the file proved before it is run, nor do sidecars ask who calls.
+    /// All of it: neither is the file proved before it is run, nor do sidecars ask what is declared.
     Off,
     /// All of it, and it is told: by `bowline up`, and by sidecars as a dry run.
     Warn,
@@ -88,6 +92,15 @@ pub enum Enforce {
 impl Enforce {
     /// The ways there are, by their names in `bowline.toml`.
     pub const NAMES: [(&'static str, Self); 3] = [("off", Self::Off), ("warn", Self::Warn), ("deny", Self::Deny)];
+
+    /// Its name in `bowline.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Warn => "warn",
+            Self::Deny => "deny",
+        }
+    }
 }
 
 /// Where a route is declared.

@@ -16,7 +16,11 @@ use axum::{
 use bowline_config::ConfigManager;
 use bowline_identity::Request;
 use bowline_mesh::ca::{Authority, Certificate, Error, JOIN_TTL};
-use bowline_model::{Code, ConfigKey, ServiceName, error::chain, mesh::Workload};
+use bowline_model::{
+    Code, ConfigKey, ServiceName,
+    error::chain,
+    mesh::{Snapshot, Workload},
+};
 use bowline_provider_remote::wire;
 use bowline_resilience::rate::{Limit, Limiter};
 use bowline_runtime::time::{self, Duration};
@@ -148,9 +152,11 @@ async fn snapshots(config: &dyn ConfigManager) -> Result<BTreeMap<Workload, wire
         for summary in config.list(Some(namespace)).await? {
             let Some(workload) = summary.key.workload() else { continue };
             let status = config.status(&summary.key).await?;
+            let current = config.get_config(&summary.key).await?;
             let about = wire::MeshWorkload {
                 version: status.current.as_ref().map(|version| version.number),
                 published_unix_ms: status.current.as_ref().map(|version| version.at_unix_ms),
+                demands: current.and_then(|version| version.document.read::<Snapshot>().ok()?.demands()),
                 instances: status.instances,
                 ..unknown(workload.clone())
             };
@@ -165,6 +171,7 @@ fn unknown(workload: Workload) -> wire::MeshWorkload {
         workload,
         version: None,
         published_unix_ms: None,
+        demands: None,
         instances: Vec::new(),
         certificates: 0,
         expires_unix_ms: None,

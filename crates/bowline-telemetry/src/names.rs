@@ -49,6 +49,15 @@ pub const EXCEPTION_MESSAGE: &str = "exception.message";
 /// The service that a span of a caller calls.
 pub const PEER_SERVICE: &str = "peer.service";
 
+/// What keeps the database that a span of a caller asks: `sqlite`, `postgresql`.
+pub const DB_SYSTEM_NAME: &str = "db.system.name";
+/// The database, by the name it has in `bowline.toml`: `order.db`.
+pub const DB_NAMESPACE: &str = "db.namespace";
+/// The table.
+pub const DB_COLLECTION_NAME: &str = "db.collection.name";
+/// What is done to it: `SELECT`.
+pub const DB_OPERATION_NAME: &str = "db.operation.name";
+
 /// The service that a foreign SDK reports for, in its resource.
 pub const SERVICE_NAME: &str = "service.name";
 /// The instance of that service.
@@ -90,7 +99,7 @@ pub const BOWLINE_LIMIT: &str = "bowline.limit";
 pub const BOWLINE_LIMIT_REMAINING: &str = "bowline.limit_remaining";
 /// The request's `x-request-id`.
 pub const BOWLINE_REQUEST_ID: &str = "bowline.request_id";
-/// The workload of the mesh that asks: `service/order`.
+/// The workload of the mesh that asks: `service/order`; `unknown` of who came without a certificate.
 pub const BOWLINE_CALLER: &str = "bowline.caller";
 /// The rule of the mesh that let a request pass, or that it breaks.
 pub const BOWLINE_RULE: &str = "bowline.rule";

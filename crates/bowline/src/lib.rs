@@ -3,9 +3,9 @@
 //! A service is an axum application. [`Microservice`] gives it health, metrics, tracing, graceful
 //! stop and registration; [`Microservice::client`] gives it clients that discover, balance, break,
 //! retry, time out and trace by the policy declared in `bowline.toml`; [`Microservice::config`] gives
-//! it a [`Config`], a document of configuration as a value that changes while it runs. Told to join a mesh
-//! (`BOWLINE_JOIN`), it calls with a certificate of its own, as the mesh says; an
-//! [extractor](extract::Caller) tells handlers who calls.
+//! it a [`Config`], a document of configuration as a value that changes while it runs. A [`Database`] tells in
+//! spans what of a service's data is touched. Told to join a mesh (`BOWLINE_JOIN`), it calls with a certificate of
+//! its own, as the mesh says; an [extractor](extract::Caller) tells handlers who calls.
 //!
 //! ```no_run
 //! use axum::{Router, extract::State, routing::get};
@@ -25,6 +25,7 @@
 
 pub mod client;
 pub mod config;
+mod data;
 mod error;
 pub mod extract;
 mod mesh;
@@ -39,6 +40,7 @@ pub use bowline_runtime as runtime;
 pub use bowline_telemetry::{SpanKind, Tracer, Value, current};
 pub use client::{Call, ServiceClient};
 pub use config::Config;
+pub use data::Database;
 pub use error::HandlerError;
 pub use microservice::{BODY_MAX_DEFAULT, Error, GRACE_DEFAULT, Microservice};
 pub use settings::Settings;

@@ -20,7 +20,7 @@ use bowline_transport::{PoolSettings, SharedPool};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    ServiceClient,
+    Database, ServiceClient,
     config::{self, Config},
     mesh::Member,
     registration::Registration,
@@ -194,6 +194,14 @@ impl Microservice {
     /// For spans of one's own.
     pub fn tracer(&self) -> &Tracer {
         &self.tracer
+    }
+
+    /// A database that this service owns, by its name in `bowline.toml`: `sqlite:order.db`.
+    ///
+    /// # Errors
+    /// Those of [`Settings::data`].
+    pub fn database(&self, resource: &str) -> Result<Database, settings::Error> {
+        Ok(Database::new(resource, self.settings.data(resource)?, self.tracer.clone()))
     }
 
     /// The client of a declared call.

@@ -160,6 +160,9 @@ async fn observe(State(context): State<Context>, mut request: Request, next: Nex
     }
     let route = request.extensions().get::<MatchedPath>().map_or_else(String::new, |path| path.as_str().to_owned());
     let mut span = start_span(&inner.tracer, &request, &route);
+    if let Some(caller) = request.headers().get(names::CALLER_HEADER).and_then(|caller| caller.to_str().ok()) {
+        span.set_with(names::BOWLINE_CALLER, || caller.to_owned());
+    }
     let deadline = request.headers().get(deadline::TIMEOUT_HEADER);
     let deadline = deadline.and_then(|value| Deadline::decode(value.as_bytes(), begun).ok());
     let handler = client::with_deadline(deadline, next.run(request));

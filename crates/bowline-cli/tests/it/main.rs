@@ -9,6 +9,7 @@ mod config;
 mod crash;
 mod harness;
 mod health;
+mod hidden;
 mod mesh_faults;
 mod mesh_foreign;
 mod mesh_lives;

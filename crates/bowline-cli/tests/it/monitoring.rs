@@ -156,12 +156,19 @@ async fn the_shop_is_seen_as_it_is() {
     }
     // The gateway asks `user` for its keys, too, and that is no part of a request.
     let wanted = ["gateway>order 7", "gateway>user 1", "order>payment 7", "order>user 7", "payment>bank 7"];
-    let mut seen = Vec::new();
+    let (mut calls, mut data) = (Vec::new(), Vec::new());
     let is_seen = eventually(PATIENCE, async || {
-        seen = edges(&running).await;
-        seen == wanted
+        (data, calls) = edges(&running).await.into_iter().partition(|edge| edge.contains(':'));
+        calls == wanted
     });
-    assert!(is_seen.await, "{seen:?}\n{:#}", json(&running, &["graph"]).await);
+    assert!(is_seen.await, "{calls:?}\n{:#}", json(&running, &["graph"]).await);
+    // And each touches its own data, and nobody else's.
+    let owned = ["bank>sqlite:bank.db", "order>sqlite:order.db", "payment>sqlite:payment.db", "user>sqlite:user.db"];
+    let is_owned = eventually(PATIENCE, async || {
+        data = edges(&running).await.into_iter().filter(|edge| edge.contains(':')).collect();
+        data.iter().map(|edge| edge.split(' ').next().unwrap()).eq(owned)
+    });
+    assert!(is_owned.await, "{data:?}");
 
     // Through the mesh, in which nobody but the platform may ask for metrics.
     let mut targets = Value::Null;

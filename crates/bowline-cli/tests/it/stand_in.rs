@@ -2,7 +2,8 @@
 //!
 //! Its readiness check is answered, every other request is told and hangs; it may write without end. It is
 //! not ready while the file named by `STAND_IN_UNWELL` exists. One that is kind answers every request by its
-//! version, and `/ask/NAME` by what the service it may call says.
+//! version, `/ask/NAME` by what the service it may call says, and `/past/IP:PORT/PATH` by what is said there, past its
+//! sidecar.
 
 use std::{
     env,
@@ -57,7 +58,7 @@ fn answer(connection: &mut (impl Read + Write)) -> bool {
     let (mut lines, is_kind) = (BufReader::new(&mut *connection).lines().map_while(Result::ok), is_kind());
     let Some(line) = lines.next() else { return true };
     // Whoever closes with something unread resets the connection.
-    lines.by_ref().find(String::is_empty);
+    let headers: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
     let path = line.split(' ').nth(1).unwrap_or_default();
     if path != "/readyz" && !is_kind {
         let mut log = io::stdout();
@@ -65,10 +66,11 @@ fn answer(connection: &mut (impl Read + Write)) -> bool {
         return false;
     }
     let is_unwell = env::var_os("STAND_IN_UNWELL").is_some_and(|file| std::path::Path::new(&file).exists());
-    let (status, body) = match path.strip_prefix("/ask/") {
-        Some(name) => asked(name).unwrap_or_else(|error| ("502".to_owned(), error.to_string())),
-        None if is_unwell => ("503".to_owned(), String::new()),
-        None => ("200".to_owned(), env::var("BOWLINE_VERSION").unwrap_or_default()),
+    let (status, body) = match (path.strip_prefix("/ask/"), path.strip_prefix("/past/")) {
+        (Some(name), _) => told(asked(name)),
+        (_, Some(there)) => told(asked_past(there, &headers)),
+        _ if is_unwell => ("503".to_owned(), String::new()),
+        _ => ("200".to_owned(), env::var("BOWLINE_VERSION").unwrap_or_default()),
     };
     if let (Ok(tally), true) = (env::var("STAND_IN_TALLY"), path != "/readyz") {
         let mut file = std::fs::File::options().create(true).append(true).open(tally).unwrap();
@@ -83,12 +85,28 @@ fn is_kind() -> bool {
     env::var_os("STAND_IN_IS_KIND").is_some()
 }
 
+fn told(answer: io::Result<(String, String)>) -> (String, String) {
+    answer.unwrap_or_else(|error| ("502".to_owned(), error.to_string()))
+}
+
 /// The status and the body that a service answers with, asked by the port that the sidecar has for it.
 fn asked(name: &str) -> io::Result<(String, String)> {
     let variable = format!("BOWLINE_CALL_{}", name.to_uppercase());
     let at = env::var(variable).map_err(io::Error::other)?;
-    let mut connection = TcpStream::connect(at.trim_start_matches("http://"))?;
-    let request = format!("GET /of/{name} HTTP/1.1\r\nhost: {name}.mesh\r\nconnection: close\r\n\r\n");
+    exchanged(at.trim_start_matches("http://"), &format!("/of/{name}"), &format!("host: {name}.mesh\r\n"))
+}
+
+/// The same of whoever listens at an address, `IP:PORT/PATH`, asked in the clear and in the trace of the request.
+fn asked_past(there: &str, headers: &[String]) -> io::Result<(String, String)> {
+    let (addr, path) = there.split_once('/').ok_or(io::ErrorKind::InvalidInput)?;
+    let is_trace = |line: &&String| line.to_ascii_lowercase().starts_with("traceparent:");
+    let trace = headers.iter().find(is_trace).ok_or_else(|| io::Error::other("it was told of no trace"))?;
+    exchanged(addr, &format!("/{path}"), &format!("host: {addr}\r\n{trace}\r\n"))
+}
+
+fn exchanged(addr: &str, path: &str, headers: &str) -> io::Result<(String, String)> {
+    let mut connection = TcpStream::connect(addr)?;
+    let request = format!("GET {path} HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
     connection.write_all(request.as_bytes())?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;

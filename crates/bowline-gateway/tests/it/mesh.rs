@@ -5,11 +5,11 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use bowline_config::{
     Acknowledged, Author, ConfigManager, Document, Draft, Format, Outcome, StoreConfig, conformance::Anything,
 };
-use bowline_gateway::{FollowMesh, Gateway, LastGoodMesh, Settings};
+use bowline_gateway::{Ask, FollowMesh, Gateway, LastGoodMesh, Settings};
 use bowline_model::{
     ConfigKey, InstanceId, ServiceName,
     gateway::{JwtAlgorithm, JwtKeys, RouteTable},
-    mesh::{Authorization, Mode, Outbound, SNAPSHOT_FORMAT, Snapshot, Steering, Workload},
+    mesh::{Authorization, MeshDemands, Mode, Outbound, SNAPSHOT_FORMAT, Snapshot, Steering, Workload},
     policy::CallPolicy,
     route::Route,
 };
@@ -20,7 +20,7 @@ use bowline_telemetry::Tracer;
 use bowline_testkit::{Answer, HttpServer};
 use bowline_transport::ClientTls;
 use bowline_upstream::Upstream;
-use http::Request;
+use http::{HeaderMap, Method, Request};
 use tempfile::TempDir;
 
 use crate::{
@@ -151,6 +151,10 @@ async fn what_is_published_decides_who_is_called_under_tls() {
         assert!(reason.contains(why), "{reason}");
     }
     assert_eq!(meshed.status().await, 200);
+    let (method, url) = (Method::GET, "http://localhost/order/1".parse().unwrap());
+    let explained = meshed.gateway.explain(Ask { method, url, headers: HeaderMap::new(), client: None }).await;
+    let demands = MeshDemands { mode: Mode::Strict, authorization: Authorization::Enforce };
+    assert_eq!(explained.mesh, Some(demands));
     // What a route is new with is called so too.
     meshed.gateway.set_table(&table(vec![Route { name: "new".to_owned(), ..route("order") }])).unwrap();
     assert_eq!(meshed.status().await, 200);

@@ -12,6 +12,9 @@ const PATH_BYTES_MAX: usize = 128;
 /// How many operations are told of what somebody may.
 const OPERATIONS_MAX: usize = 8;
 
+/// What is allowed where nobody asks what is declared.
+pub(super) const ALLOWS_WITHOUT_RULES: &str = "everything is allowed but what is Bowline's own";
+
 pub(super) fn no_identity(service: &ServiceName) -> String {
     format!("nobody knows who calls `{service}`: the request came without a certificate, call through a sidecar")
 }

@@ -163,9 +163,10 @@ fn the_meshs_demands_are_told() {
         (snapshot.mode, snapshot.authorization)
     };
     assert_eq!(demands(&system), (Some(Mode::Strict), Authorization::Enforce));
-    let lenient = MeshPolicy { mode: Mode::Permissive, authorization: Authorization::DryRun, ..MeshPolicy::default() };
-    system.mesh = Some(lenient);
-    assert_eq!(demands(&system), (Some(Mode::Permissive), Authorization::DryRun));
+    for authorization in [Authorization::DryRun, Authorization::Off] {
+        system.mesh = Some(MeshPolicy { mode: Mode::Permissive, authorization, ..MeshPolicy::default() });
+        assert_eq!(demands(&system), (Some(Mode::Permissive), authorization));
+    }
 }
 
 /// Payment is split, bank mirrored, and both are faulty.

@@ -194,6 +194,37 @@ async fn a_dry_run_lets_pass_and_says_what_it_would_have_denied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_asks_the_whole_system_passes_but_to_what_is_bowlines() {
+    let shop = Shop::new(shop_with(lenient(Mode::Permissive, Authorization::Off))).await;
+    let payment = payment(&shop).await;
+    let user = shop.client("service/user").await;
+    let order = shop.client("service/order").await;
+    assert_eq!(user.ask("payment", &payment, "POST", "/charges").await.status, 200);
+    assert_eq!(payment.app.requests()[0].headers["x-bowline-caller"], "service/user");
+    assert_eq!(order.ask("payment", &payment, "DELETE", "/charges/1").await.status, 200);
+    assert_eq!(order.ask("payment", &payment, "POST", "/charges").await.status, 200);
+    assert_eq!(
+        ask_plain(payment.sidecar.addr(), Request::get("/x").header("host", "payment")).await.unwrap().status,
+        200
+    );
+    check_count(&shop, "service/user", "none", "allowed", 1);
+    check_count(&shop, "service/order", "none", "allowed", 1);
+    check_count(&shop, "service/order", "order calls payment", "allowed", 1);
+    check_span(&shop, &[("bowline.caller", "service/user"), ("bowline.rule", "none")]);
+    let is_noted = |span: &bowline_telemetry::SpanData| {
+        ["bowline.reason", "bowline.dry_run"].iter().any(|key| span.attribute(key).is_some())
+    };
+    assert!(!shop.spans_of("payment").iter().any(is_noted));
+    for client in [&user, &order] {
+        let seen = client.ask("payment", &payment, "GET", "/metrics").await;
+        assert_eq!((seen.status, seen.reason()), (403, "mesh_operation"));
+        assert!(seen.body.contains("everything is allowed but what is Bowline's own"), "{}", seen.body);
+    }
+    check_count(&shop, "service/user", "none", "denied", 1);
+    assert_eq!(shop.client("bowline").await.ask("payment", &payment, "GET", "/metrics").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_strangers_are_counted_together() {
     let shop = Shop::new(shop()).await;
     let payment = payment(&shop).await;

@@ -123,10 +123,14 @@ async fn a_restart_without_anybody_who_publishes_acts_by_what_was_acted_by_last(
     // And when it comes back, changes flow.
     config.set_broken(false);
     let mut changed = first.snapshot;
-    changed.authorization = Authorization::DryRun;
-    shop.publish(&key(), Format::Json, serde_json::to_string(&changed).unwrap()).await;
-    until("the change", async || (user.ask("payment", &running, "POST", "/charges").await.status == 200).then_some(()))
-        .await;
+    for (authorization, status) in
+        [(Authorization::DryRun, 200), (Authorization::Enforce, 403), (Authorization::Off, 200)]
+    {
+        changed.authorization = authorization;
+        shop.publish(&key(), Format::Json, serde_json::to_string(&changed).unwrap()).await;
+        let is_so = async || user.ask("payment", &running, "POST", "/charges").await.status == status;
+        until("the change", async || is_so().await.then_some(())).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,6 +51,7 @@ pub(super) static SYSTEM: Schema = Schema {
     title: "the file",
     keys: &[
         key("name", r#""shop""#),
+        section("boundary", "[boundary]"),
         section("mesh", "[mesh]"),
         section("tracing", "[tracing]"),
         section("metrics", "[metrics]"),
@@ -70,6 +71,10 @@ pub(super) static ROUTE_TABLE: Schema = Schema { title: "a route table", keys: &
 const GATEWAY_KEY: Key = section("gateway", "[gateway]");
 const AUTH_KEY: Key = section("auth", "[auth.customers]");
 const ROUTE_KEY: Key = section("route", "[[route]]");
+
+/// What becomes of who breaks a boundary; [`BOUNDARY`] is one service's.
+pub(super) static BOUNDARIES: Schema =
+    Schema { title: "the boundary section", keys: &[key("enforce", r#""deny""#), key("amplification_max", "50")] };
 
 pub(super) static MESH: Schema = Schema {
     title: "a mesh",
@@ -347,8 +352,9 @@ pub(super) static HEADER_ENTRY: Key = key("name", r#""value""#);
 
 /// Every table there is, in the order of the reference page, with its heading there.
 #[cfg(test)]
-pub(super) const ALL: [(&str, &Schema); 29] = [
+pub(super) const ALL: [(&str, &Schema); 30] = [
     ("The system", &SYSTEM),
+    ("`[boundary]`", &BOUNDARIES),
     ("`[mesh]`", &MESH),
     ("`[tracing]`", &TRACING),
     ("`export`", &EXPORT),

@@ -1,6 +1,6 @@
 //! What would become of a request at the gateway, on the wire.
 
-use bowline_model::policy::CallPolicy;
+use bowline_model::{mesh::MeshDemands, policy::CallPolicy};
 use serde::{Deserialize, Serialize};
 
 /// `POST /v1/explain`: a request that is asked about, and not sent.
@@ -54,6 +54,10 @@ pub struct Explanation {
     /// Timeout, retry, breaker and balance.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub policy: Option<CallPolicy>,
+    /// What the sidecars of the mesh demand of whoever calls: `mode` and `authorization`; absent: there is no mesh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub mesh: Option<MeshDemands>,
     /// Where it may go.
     pub backends: Vec<ExplainedBackend>,
 }

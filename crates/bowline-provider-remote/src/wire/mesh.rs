@@ -5,7 +5,11 @@ use std::{fmt, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bowline_config::Acknowledged;
 use bowline_identity::{Issued, Proof, Request};
-use bowline_model::{Secret, ServiceName, mesh::Workload, units};
+use bowline_model::{
+    Secret, ServiceName,
+    mesh::{MeshDemands, Workload},
+    units,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::access::exposed;
@@ -139,6 +143,11 @@ pub struct MeshWorkload {
     /// When that version was published, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published_unix_ms: Option<u64>,
+    /// What that version demands of callers: `mode` (`strict`, `permissive`) and `authorization` (`enforce`,
+    /// `dry-run`, `off`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub demands: Option<MeshDemands>,
     /// What each instance makes of its snapshot: `instance`, `service`, `version`, `outcome` (`applied`, or
     /// `refused` with `reason`), `runs`, `at_unix_ms`.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]

@@ -4,7 +4,10 @@ use std::{os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 
 use bowline_config::{Author, Document, Draft, Format};
 use bowline_identity::{Admission, Identity, Key, peer_id};
-use bowline_model::{ConfigKey, Secret, ServiceName, mesh::Workload};
+use bowline_model::{
+    ConfigKey, Secret, ServiceName,
+    mesh::{Authorization, MeshDemands, Mode, Workload},
+};
 use bowline_provider_remote::{RemoteIssuer, wire};
 use bowline_runtime::metric;
 use bowline_server::{MeshSettings, Node, Settings};
@@ -116,7 +119,7 @@ async fn the_status_tells_snapshots_and_certificates() {
     order.ready().await.unwrap();
     let snapshot = |workload: &str| {
         let text = json!({"format": 1, "system": "shop", "workload": workload, "mode": "strict",
-            "authorization": "enforce", "inbound": [], "outbound": [], "faults": []});
+            "authorization": "off", "inbound": [], "outbound": [], "faults": []});
         Draft::new(Document::new(Format::Json, text.to_string()), Author::new("bowline").unwrap())
     };
     let config = fixture.node.config();
@@ -135,6 +138,8 @@ async fn the_status_tells_snapshots_and_certificates() {
     assert_eq!((about.version, about.certificates, about.instances.len()), (Some(1), 1, 1));
     let expires = order.expires_at().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     assert_eq!(about.expires_unix_ms.map(u128::from), Some(expires));
+    let demands = MeshDemands { mode: Mode::Strict, authorization: Authorization::Off };
+    assert_eq!((about.demands, gateway.demands), (Some(demands), Some(demands)));
     assert_eq!((gateway.workload.clone(), gateway.version, gateway.certificates), (Workload::Gateway, Some(1), 0));
 
     // A document that is another workload's snapshot, or none, is refused even here.

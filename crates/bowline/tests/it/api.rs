@@ -153,6 +153,11 @@ impl Api {
         let find = || self.state().spans.iter().find(|span| span.name == name).cloned();
         bowline_testkit::eventually_some(BOUND, find).await
     }
+
+    /// The spans that have come, in that order.
+    pub(crate) fn spans(&self) -> Vec<SpanData> {
+        self.state().spans.clone()
+    }
 }
 
 impl Shared {

@@ -1,7 +1,10 @@
-//! Data that a service owns, where nobody told it where that is.
+//! Data that a service owns: where it is, and what spans say of it.
 
-use bowline::Settings;
+use bowline::{Database, Settings, SpanKind, Value, current};
+use bowline_telemetry::{SpanContext, Status};
 use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
+
+use crate::{api::Api, support::Place};
 
 #[tokio::test]
 async fn a_database_can_be_created_in_an_empty_folder() {
@@ -26,4 +29,61 @@ fn a_folder_that_cannot_be_created_is_named() {
     let error = Settings::from_vars("user", vars).unwrap().data("sqlite:user.db").unwrap_err();
     assert_eq!(error.variable, "BOWLINE_DATA_DIR");
     assert!(error.rule.contains(&data_dir.display().to_string()), "{error}");
+}
+
+fn request(is_sampled: bool) -> SpanContext {
+    let (trace_id, span_id) =
+        ("0af7651916cd43dd8448eb211c80319c".parse().unwrap(), "b7ad6b7169203331".parse().unwrap());
+    SpanContext { trace_id, span_id, is_sampled }
+}
+
+#[tokio::test]
+async fn a_query_says_in_a_span_what_it_touches_and_never_a_value() {
+    let api = Api::start().await;
+    let place = Place::new("order").beside(api.addr).with("BOWLINE_DATA_SHOP", "postgres://order:hush@db/shop");
+    let service = place.service();
+    let order = service.database("sqlite:order.db").unwrap();
+    assert!(order.url().ends_with("/sqlite/order.db"), "{}", order.url());
+    let found = current::scope(request(true), order.query("SELECT", "orders", async { Ok::<_, String>(7) }));
+    assert_eq!(found.await, Ok(7));
+    let shop = service.database("postgres:shop").unwrap();
+    assert!(!format!("{shop:?}").contains("hush"), "{shop:?}");
+    let failed = shop.query("INSERT", "stock", async { Err::<(), _>("duplicate key 'ada@example.com'") });
+    assert!(current::scope(request(true), failed).await.is_err());
+
+    for (name, system, namespace, table, operation) in [
+        ("SELECT orders", "sqlite", "order.db", "orders", "SELECT"),
+        ("INSERT stock", "postgresql", "shop", "stock", "INSERT"),
+    ] {
+        let span = api.span(name).await;
+        let parent = request(true);
+        assert_eq!((span.trace_id, span.parent_span_id), (parent.trace_id, Some(parent.span_id)));
+        assert_eq!(span.kind, SpanKind::Client);
+        let told: Vec<_> = span.attributes.iter().map(|(name, value)| (&**name, value.clone())).collect();
+        let expect = [
+            ("db.system.name", Value::from(system)),
+            ("db.namespace", Value::from(namespace)),
+            ("db.collection.name", Value::from(table)),
+            ("db.operation.name", Value::from(operation)),
+        ];
+        assert_eq!(told, expect, "{name}");
+    }
+    assert_eq!(api.span("SELECT orders").await.status, Status::Unset);
+    assert_eq!(api.span("INSERT stock").await.status, Status::Error("the query failed".to_owned()));
+}
+
+#[tokio::test]
+async fn work_that_serves_no_traced_request_begins_no_trace_by_a_query() {
+    let api = Api::start().await;
+    let service = Place::new("order").beside(api.addr).service();
+    let database = service.database("sqlite:order.db").unwrap();
+    let query = |table| database.query("SELECT", table, async { Ok::<_, String>(()) });
+    query("alone").await.unwrap();
+    current::scope(request(false), query("unsampled")).await.unwrap();
+    Database::at("sqlite::memory:").query("SELECT", "nobodys", async { Ok::<_, String>(()) }).await.unwrap();
+    // Spans come in the order they end: what is last is there, so what was before would be.
+    current::scope(request(true), query("last")).await.unwrap();
+    api.span("SELECT last").await;
+    let names: Vec<_> = api.spans().into_iter().map(|span| span.name).collect();
+    assert_eq!(names, ["SELECT last"]);
 }

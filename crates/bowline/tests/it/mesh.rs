@@ -159,6 +159,8 @@ async fn a_handler_is_told_who_calls_by_its_sidecar_and_by_nobody_else() {
     let order = says("service/order");
     assert_eq!(ask(meshed.addr, "GET", "/caller", &order, "").await.text(), "service/order");
     assert_eq!(ask(meshed.addr, "GET", "/known", &order, "").await.text(), "order");
+    let span = api.span("GET /caller").await;
+    assert_eq!(span.attribute("bowline.caller").map(ToString::to_string).as_deref(), Some("service/order"));
     assert_eq!(ask(meshed.addr, "GET", "/caller", &[], "").await.text(), "nobody");
     ask(meshed.addr, "GET", "/known", &[], "").await.traced_problem(401, "unauthenticated");
     ask(meshed.addr, "GET", "/known", &says("order"), "").await.traced_problem(400, "invalid_argument");

@@ -23,7 +23,7 @@ const AMOUNT_MAX: i64 = 100_000_000;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let service = Microservice::from_env("bank")?;
-    let bank = Arc::new(SqliteBank::open(&service.settings().data("sqlite:bank.db")?).await?);
+    let bank = Arc::new(SqliteBank::open(service.database("sqlite:bank.db")?).await?);
     let app = Router::new()
         .route("/transfers", post(transfer))
         .route("/transfers/{reference}", get(show))

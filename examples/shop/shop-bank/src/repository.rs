@@ -1,7 +1,8 @@
 //! Where the bank keeps its decisions.
 
+use bowline::Database;
 use serde::Serialize;
-use sqlx::SqlitePool;
+use shop_sqlite::Sqlite;
 
 /// A transfer as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,12 +38,12 @@ pub(crate) trait BankRepository {
 
 /// The bank in SQLite.
 #[derive(Debug, Clone)]
-pub(crate) struct SqliteBank(SqlitePool);
+pub(crate) struct SqliteBank(Sqlite);
 
 impl SqliteBank {
     /// Opens the database, made and migrated where need be.
-    pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
-        shop_sqlite::open(url, shop_sqlite::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await.map(Self)
+    pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
+        shop_sqlite::open(database, shop_sqlite::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await.map(Self)
     }
 }
 
@@ -50,40 +51,33 @@ impl BankRepository for SqliteBank {
     async fn decide(&self, transfer: &Transfer) -> Result<Option<bool>, sqlx::Error> {
         let Transfer { reference, card, amount } = transfer;
         // One statement decides and keeps the decision; the reference's first row wins.
-        sqlx::query(
+        let insert = sqlx::query(
             "INSERT INTO transfers (reference, card, amount, is_settled)
              VALUES (?1, ?2, ?3, EXISTS (SELECT 1 FROM cards WHERE card = ?2 AND is_active = 1))
              ON CONFLICT (reference) DO NOTHING",
-        )
-        .bind(reference)
-        .bind(card)
-        .bind(amount)
-        .execute(&self.0)
-        .await?;
-        sqlx::query_scalar("SELECT is_settled FROM transfers WHERE reference = ? AND card = ? AND amount = ?")
-            .bind(reference)
-            .bind(card)
-            .bind(amount)
-            .fetch_optional(&self.0)
-            .await
+        );
+        let insert = insert.bind(reference).bind(card).bind(amount).execute(self.0.pool());
+        self.0.query("INSERT", "transfers", insert).await?;
+        let select = "SELECT is_settled FROM transfers WHERE reference = ? AND card = ? AND amount = ?";
+        let select = sqlx::query_scalar(select).bind(reference).bind(card).bind(amount);
+        self.0.query("SELECT", "transfers", select.fetch_optional(self.0.pool())).await
     }
 
     async fn find(&self, reference: &str) -> Result<Option<(Transfer, bool)>, sqlx::Error> {
         let select = "SELECT reference, card, amount, is_settled FROM transfers WHERE reference = ?";
-        let row: Option<(String, String, i64, bool)> =
-            sqlx::query_as(select).bind(reference).fetch_optional(&self.0).await?;
+        let select = sqlx::query_as(select).bind(reference).fetch_optional(self.0.pool());
+        let row: Option<(String, String, i64, bool)> = self.0.query("SELECT", "transfers", select).await?;
         Ok(row.map(|(reference, card, amount, is_settled)| (Transfer { reference, card, amount }, is_settled)))
     }
 
     async fn ledger(&self) -> Result<Ledger, sqlx::Error> {
-        sqlx::query_as(
+        let select = sqlx::query_as(
             "SELECT COALESCE(SUM(is_settled), 0) AS settled,
                     COALESCE(SUM(1 - is_settled), 0) AS declined,
                     COALESCE(SUM(amount * is_settled), 0) AS amount
              FROM transfers",
-        )
-        .fetch_one(&self.0)
-        .await
+        );
+        self.0.query("SELECT", "transfers", select.fetch_one(self.0.pool())).await
     }
 }
 
@@ -100,7 +94,9 @@ mod tests {
     #[tokio::test]
     async fn a_reference_is_decided_once() {
         let dir = tempfile::tempdir().unwrap();
-        let bank = SqliteBank::open(&format!("sqlite://{}", dir.path().join("bank.db").display())).await.unwrap();
+        let bank = SqliteBank::open(Database::at(&format!("sqlite://{}", dir.path().join("bank.db").display())))
+            .await
+            .unwrap();
         let good = transfer("o-1", "card-4242", 500);
         assert_eq!(bank.decide(&good).await.unwrap(), Some(true));
         assert_eq!(bank.decide(&good).await.unwrap(), Some(true));
@@ -119,13 +115,13 @@ mod tests {
         let url = format!("sqlite://{}", dir.path().join("new.db").display());
         let opening = (0..8).map(|_| {
             let url = url.clone();
-            task::spawn(async move { SqliteBank::open(&url).await })
+            task::spawn(async move { SqliteBank::open(Database::at(&url)).await })
         });
         for opened in opening.collect::<Vec<_>>() {
             opened.await.unwrap().unwrap();
         }
         let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
-        let error = SqliteBank::open(&url).await.unwrap_err();
+        let error = SqliteBank::open(Database::at(&url)).await.unwrap_err();
         assert!(!shop_sqlite::is_race(&error), "{error:#}");
     }
 }

@@ -35,7 +35,7 @@ type Service = Arc<OrderService<SqliteOrders, ServiceClient, ServiceClient>>;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let service = Microservice::from_env("order")?;
-    let repository = SqliteOrders::open(&service.settings().data("sqlite:order.db")?).await?;
+    let repository = SqliteOrders::open(service.database("sqlite:order.db")?).await?;
     let limits = service.config_loader("shop/order").or(Limits::default()).load().await?;
     let orders = Arc::new(OrderService {
         repository,

@@ -1,7 +1,12 @@
 //! Where orders are kept.
 
-use bowline::runtime::time;
-use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
+use bowline::{Database, runtime::time};
+use shop_sqlite::Sqlite;
+use sqlx::{
+    Row,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteRow},
+};
 
 use crate::{
     order::{Order, Status},
@@ -43,19 +48,25 @@ pub(crate) trait OrderRepository: Send + Sync {
 
 /// Orders in SQLite, shared by the replicas.
 #[derive(Debug, Clone)]
-pub(crate) struct SqliteOrders(SqlitePool);
+pub(crate) struct SqliteOrders(Sqlite);
 
 impl SqliteOrders {
     /// Opens the database, made and migrated where need be.
-    pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
-        shop_sqlite::open(url, shop_sqlite::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await.map(Self)
+    pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
+        shop_sqlite::open(database, shop_sqlite::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await.map(Self)
+    }
+
+    /// The order that a statement selects.
+    async fn find_by(&self, select: Query<'_, sqlx::Sqlite, SqliteArguments>) -> Result<Option<Kept>, sqlx::Error> {
+        let row = self.0.query("SELECT", "orders", select.fetch_optional(self.0.pool())).await?;
+        row.as_ref().map(kept).transpose()
     }
 }
 
 impl OrderRepository for SqliteOrders {
     async fn keep(&self, new: Kept, key: Option<&IdempotencyKey>) -> Result<Kept, sqlx::Error> {
         let Kept { order, card } = &new;
-        let inserted = sqlx::query(
+        let insert = sqlx::query(
             "INSERT INTO orders (id, idempotency_key, user_id, card, items, total, status, placed_at_ms)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user_id, idempotency_key) DO NOTHING",
         )
@@ -66,9 +77,8 @@ impl OrderRepository for SqliteOrders {
         .bind(serde_json::to_string(&order.items).map_err(|error| sqlx::Error::Encode(error.into()))?)
         .bind(order.total)
         .bind(order.status)
-        .bind(now_ms())
-        .execute(&self.0)
-        .await?;
+        .bind(now_ms());
+        let inserted = self.0.query("INSERT", "orders", insert.execute(self.0.pool())).await?;
         match key {
             Some(key) if inserted.rows_affected() == 0 => {
                 self.find_by_key(&order.user_id, key).await?.ok_or(sqlx::Error::RowNotFound)
@@ -79,29 +89,30 @@ impl OrderRepository for SqliteOrders {
 
     async fn find(&self, id: &str) -> Result<Option<Kept>, sqlx::Error> {
         let select = "SELECT id, user_id, card, items, total, status FROM orders WHERE id = ?";
-        sqlx::query(select).bind(id).fetch_optional(&self.0).await?.as_ref().map(kept).transpose()
+        self.find_by(sqlx::query(select).bind(id)).await
     }
 
     async fn find_by_key(&self, user_id: &str, key: &IdempotencyKey) -> Result<Option<Kept>, sqlx::Error> {
         let select = "SELECT id, user_id, card, items, total, status FROM orders
                       WHERE user_id = ? AND idempotency_key = ?";
-        sqlx::query(select).bind(user_id).bind(&key.0).fetch_optional(&self.0).await?.as_ref().map(kept).transpose()
+        self.find_by(sqlx::query(select).bind(user_id).bind(&key.0)).await
     }
 
     async fn mark(&self, id: &str, status: Status) -> Result<(), sqlx::Error> {
         let update = sqlx::query("UPDATE orders SET status = ? WHERE id = ? AND status = 'placed'");
-        update.bind(status).bind(id).execute(&self.0).await.map(drop)
+        self.0.query("UPDATE", "orders", update.bind(status).bind(id).execute(self.0.pool())).await.map(drop)
     }
 
     async fn note_try(&self, id: &str) -> Result<(), sqlx::Error> {
         let update = sqlx::query("UPDATE orders SET tried_at_ms = ? WHERE id = ?");
-        update.bind(now_ms()).bind(id).execute(&self.0).await.map(drop)
+        self.0.query("UPDATE", "orders", update.bind(now_ms()).bind(id).execute(self.0.pool())).await.map(drop)
     }
 
     async fn placed_before(&self, age_ms: i64, limit: u32) -> Result<Vec<Kept>, sqlx::Error> {
         let select = "SELECT id, user_id, card, items, total, status FROM orders
                       WHERE status = 'placed' AND placed_at_ms <= ? ORDER BY tried_at_ms, placed_at_ms LIMIT ?";
-        let rows = sqlx::query(select).bind(now_ms() - age_ms).bind(limit).fetch_all(&self.0).await?;
+        let select = sqlx::query(select).bind(now_ms() - age_ms).bind(limit);
+        let rows = self.0.query("SELECT", "orders", select.fetch_all(self.0.pool())).await?;
         rows.iter().map(kept).collect()
     }
 }
@@ -125,6 +136,7 @@ fn kept(row: &SqliteRow) -> Result<Kept, sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use bowline::runtime::task;
+    use sqlx::SqlitePool;
 
     use super::*;
     use crate::order::Item;
@@ -139,7 +151,7 @@ mod tests {
     async fn a_key_makes_one_order_in_two_replicas_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", dir.path().join("order.db").display());
-        let (one, other) = tokio::join!(SqliteOrders::open(&url), SqliteOrders::open(&url));
+        let (one, other) = tokio::join!(SqliteOrders::open(Database::at(&url)), SqliteOrders::open(Database::at(&url)));
         let (one, other) = (one.unwrap(), other.unwrap());
         let key = IdempotencyKey("k1".to_owned());
         let (a, b) = tokio::join!(one.keep(new("o-1"), Some(&key)), other.keep(new("o-2"), Some(&key)));
@@ -160,7 +172,9 @@ mod tests {
     #[tokio::test]
     async fn a_marked_order_stays_marked_and_is_not_resumed() {
         let dir = tempfile::tempdir().unwrap();
-        let orders = SqliteOrders::open(&format!("sqlite://{}", dir.path().join("order.db").display())).await.unwrap();
+        let orders = SqliteOrders::open(Database::at(&format!("sqlite://{}", dir.path().join("order.db").display())))
+            .await
+            .unwrap();
         orders.keep(new("o-1"), None).await.unwrap();
         assert_eq!(orders.placed_before(0, 10).await.unwrap().len(), 1);
         assert_eq!(orders.placed_before(60_000, 10).await.unwrap().len(), 0);
@@ -180,7 +194,7 @@ mod tests {
                       VALUES ('o-1', 'k1', 'u-1', 'c', '[]', 5, 'placed', 1), ('o-2', NULL, 'u-1', 'c', '[]', 6, 'paid', 2)";
         sqlx::query(insert).execute(&pool).await.unwrap();
         pool.close().await;
-        let orders = SqliteOrders::open(&url).await.unwrap();
+        let orders = SqliteOrders::open(Database::at(&url)).await.unwrap();
         let key = IdempotencyKey("k1".to_owned());
         assert_eq!(orders.find_by_key("u-1", &key).await.unwrap().unwrap().order.id, "o-1");
         assert_eq!(orders.find("o-2").await.unwrap().unwrap().order.total, 6);
@@ -193,13 +207,13 @@ mod tests {
         let url = format!("sqlite://{}", dir.path().join("new.db").display());
         let opening = (0..8).map(|_| {
             let url = url.clone();
-            task::spawn(async move { SqliteOrders::open(&url).await })
+            task::spawn(async move { SqliteOrders::open(Database::at(&url)).await })
         });
         for opened in opening.collect::<Vec<_>>() {
             opened.await.unwrap().unwrap();
         }
         let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
-        let error = SqliteOrders::open(&url).await.unwrap_err();
+        let error = SqliteOrders::open(Database::at(&url)).await.unwrap_err();
         assert!(!shop_sqlite::is_race(&error), "{error:#}");
     }
 }

@@ -141,6 +141,8 @@ fn same_request(kept: Kept, new: &NewOrder) -> Result<Kept, HandlerError> {
 
 #[cfg(test)]
 mod tests {
+    use bowline::Database;
+
     use super::*;
     use crate::{order::Item, repository::SqliteOrders};
 
@@ -164,7 +166,7 @@ mod tests {
 
     async fn placed(dir: &tempfile::TempDir, users: &[&str]) -> OrderService<SqliteOrders, Others, Others> {
         let url = format!("sqlite://{}", dir.path().join("order.db").display());
-        let repository = SqliteOrders::open(&url).await.unwrap();
+        let repository = SqliteOrders::open(Database::at(&url)).await.unwrap();
         for (number, user) in users.iter().enumerate() {
             let items = vec![Item { sku: "book".to_owned(), quantity: 1, unit_price: 1 }];
             let (id, user_id) = (format!("o-{number}"), (*user).to_owned());

@@ -27,7 +27,7 @@ type Service = Arc<PaymentService<SqliteCharges, ServiceClient>>;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let service = Microservice::from_env("payment")?;
-    let repository = SqliteCharges::open(&service.settings().data("sqlite:payment.db")?).await?;
+    let repository = SqliteCharges::open(service.database("sqlite:payment.db")?).await?;
     let bank = service.client("bank");
     let _calls = follow_calls(&service, &bank).await?;
     let payment = Arc::new(PaymentService { repository, bank });

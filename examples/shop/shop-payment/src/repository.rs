@@ -1,7 +1,8 @@
 //! Where charges are kept.
 
+use bowline::Database;
 use serde::Serialize;
-use sqlx::SqlitePool;
+use shop_sqlite::Sqlite;
 
 use crate::service::NewCharge;
 
@@ -39,36 +40,34 @@ pub(crate) trait ChargeRepository {
 
 /// Charges in SQLite, shared by the replicas.
 #[derive(Debug, Clone)]
-pub(crate) struct SqliteCharges(SqlitePool);
+pub(crate) struct SqliteCharges(Sqlite);
 
 impl SqliteCharges {
     /// Opens the database, made and migrated where need be.
-    pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
-        shop_sqlite::open(url, shop_sqlite::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await.map(Self)
+    pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
+        shop_sqlite::open(database, shop_sqlite::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await.map(Self)
     }
 }
 
 impl ChargeRepository for SqliteCharges {
     async fn begin(&self, new: &NewCharge) -> Result<Charge, sqlx::Error> {
-        sqlx::query(
+        let insert = sqlx::query(
             "INSERT INTO charges (order_id, card, amount, status) VALUES (?, ?, ?, 'pending') ON CONFLICT DO NOTHING",
-        )
-        .bind(&new.order_id)
-        .bind(&new.card)
-        .bind(new.amount)
-        .execute(&self.0)
-        .await?;
+        );
+        let insert = insert.bind(&new.order_id).bind(&new.card).bind(new.amount).execute(self.0.pool());
+        self.0.query("INSERT", "charges", insert).await?;
         self.find(&new.order_id).await?.ok_or(sqlx::Error::RowNotFound)
     }
 
     async fn end(&self, order_id: &str, status: Status) -> Result<(), sqlx::Error> {
         let update = sqlx::query("UPDATE charges SET status = ? WHERE order_id = ? AND status = 'pending'");
-        update.bind(status).bind(order_id).execute(&self.0).await.map(drop)
+        let update = update.bind(status).bind(order_id).execute(self.0.pool());
+        self.0.query("UPDATE", "charges", update).await.map(drop)
     }
 
     async fn find(&self, order_id: &str) -> Result<Option<Charge>, sqlx::Error> {
         let select = sqlx::query_as("SELECT order_id, card, amount, status FROM charges WHERE order_id = ?");
-        select.bind(order_id).fetch_optional(&self.0).await
+        self.0.query("SELECT", "charges", select.bind(order_id).fetch_optional(self.0.pool())).await
     }
 }
 
@@ -82,7 +81,8 @@ mod tests {
     async fn a_charge_is_kept_once_and_decided_once_by_two_replicas() {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", dir.path().join("payment.db").display());
-        let (one, other) = tokio::join!(SqliteCharges::open(&url), SqliteCharges::open(&url));
+        let (one, other) =
+            tokio::join!(SqliteCharges::open(Database::at(&url)), SqliteCharges::open(Database::at(&url)));
         let (one, other) = (one.unwrap(), other.unwrap());
         let new = NewCharge { order_id: "o-1".to_owned(), card: "c".to_owned(), amount: 5 };
         let (a, b) = tokio::join!(one.begin(&new), other.begin(&new));
@@ -98,13 +98,13 @@ mod tests {
         let url = format!("sqlite://{}", dir.path().join("new.db").display());
         let opening = (0..8).map(|_| {
             let url = url.clone();
-            task::spawn(async move { SqliteCharges::open(&url).await })
+            task::spawn(async move { SqliteCharges::open(Database::at(&url)).await })
         });
         for opened in opening.collect::<Vec<_>>() {
             opened.await.unwrap().unwrap();
         }
         let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
-        let error = SqliteCharges::open(&url).await.unwrap_err();
+        let error = SqliteCharges::open(Database::at(&url)).await.unwrap_err();
         assert!(!shop_sqlite::is_race(&error), "{error:#}");
     }
 }

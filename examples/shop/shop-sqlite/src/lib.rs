@@ -1,9 +1,12 @@
-//! How the shop's services open their SQLite databases. What is in one is its service's business.
+//! How the shop's services open their SQLite databases, and ask them. What is in one is its service's business.
 
 use std::{str::FromStr, time::Duration};
 
 use anyhow::Context as _;
-use bowline::runtime::{fs, time};
+use bowline::{
+    Database,
+    runtime::{fs, time},
+};
 use sqlx::{
     SqlitePool,
     migrate::{MigrateError, Migrator},
@@ -17,6 +20,36 @@ pub const CONNECTIONS_TO_WRITE: u32 = 1;
 /// How many times opening is tried while another replica prepares the file.
 const OPEN_ATTEMPTS_MAX: u32 = 20;
 
+/// An open database, whose queries say in spans what they touch.
+#[derive(Debug, Clone)]
+pub struct Sqlite {
+    pool: SqlitePool,
+    database: Database,
+}
+
+impl Sqlite {
+    /// Where queries are run.
+    pub fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    /// Runs a query on a table, as [`Database::query`] does.
+    ///
+    /// # Errors
+    /// Those of the query.
+    ///
+    /// # Cancel safety
+    /// That of the query.
+    pub async fn query<T>(
+        &self,
+        operation: &'static str,
+        table: &'static str,
+        query: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        self.database.query(operation, table, query).await
+    }
+}
+
 /// Opens a database, made and migrated where need be; a new file is its owner's alone.
 ///
 /// Replicas start at once and share the file: who finds it busy with another's preparations
@@ -27,12 +60,12 @@ const OPEN_ATTEMPTS_MAX: u32 = 20;
 ///
 /// # Cancel safety
 /// A migration that was begun is rolled back.
-pub async fn open(url: &str, connections_max: u32, migrations: &Migrator) -> anyhow::Result<SqlitePool> {
+pub async fn open(database: Database, connections_max: u32, migrations: &Migrator) -> anyhow::Result<Sqlite> {
     let mut attempt = 1;
     loop {
-        match try_open(url, connections_max, migrations).await {
+        match try_open(database.url(), connections_max, migrations).await {
             Err(error) if is_race(&error) && attempt < OPEN_ATTEMPTS_MAX => attempt += 1,
-            opened_or_not => return opened_or_not,
+            opened_or_not => return Ok(Sqlite { pool: opened_or_not?, database }),
         }
         time::sleep(Duration::from_millis(50)).await;
     }
@@ -80,8 +113,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("new.db");
         let migrations = Migrator::DEFAULT;
-        let pool = open(&format!("sqlite://{}", file.display()), 1, &migrations).await.unwrap();
-        sqlx::query("CREATE TABLE t (a TEXT)").execute(&pool).await.unwrap();
+        let database = Database::at(&format!("sqlite://{}", file.display()));
+        let opened = open(database, 1, &migrations).await.unwrap();
+        sqlx::query("CREATE TABLE t (a TEXT)").execute(opened.pool()).await.unwrap();
         let mut seen = 0;
         for entry in fs::read_dir(dir.path()).unwrap() {
             let entry = entry.unwrap();

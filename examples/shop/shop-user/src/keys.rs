@@ -109,7 +109,7 @@ fn before(now_ms: u64, duration: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use bowline::runtime::task;
+    use bowline::{Database, runtime::task};
 
     use super::*;
     use crate::repository::SqliteUsers;
@@ -117,7 +117,7 @@ mod tests {
     const START_MS: u64 = 1_700_000_000_000;
 
     async fn open(dir: &tempfile::TempDir) -> SqliteUsers {
-        SqliteUsers::open(&format!("sqlite://{}", dir.path().join("user.db").display())).await.unwrap()
+        SqliteUsers::open(Database::at(&format!("sqlite://{}", dir.path().join("user.db").display()))).await.unwrap()
     }
 
     fn at(duration: Duration) -> u64 {

@@ -122,7 +122,7 @@ impl<R: UserRepository + KeyRepository> LoginService<R> {
 
 #[cfg(test)]
 mod tests {
-    use bowline::runtime::time;
+    use bowline::{Database, runtime::time};
     use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
     use serde_json::Value;
 
@@ -131,7 +131,7 @@ mod tests {
 
     async fn service(dir: &tempfile::TempDir) -> LoginService<SqliteUsers> {
         let url = format!("sqlite://{}", dir.path().join("user.db").display());
-        let logins = LoginService::new(SqliteUsers::open(&url).await.unwrap(), &Registry::default());
+        let logins = LoginService::new(SqliteUsers::open(Database::at(&url)).await.unwrap(), &Registry::default());
         logins.keys().rotate(time::unix_millis_now()).await.unwrap();
         logins
     }

@@ -36,7 +36,7 @@ type Service = Arc<LoginService<SqliteUsers>>;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let service = Microservice::from_env("user")?;
-    let repository = SqliteUsers::open(&service.settings().data("sqlite:user.db")?).await?;
+    let repository = SqliteUsers::open(service.database("sqlite:user.db")?).await?;
     let logins = Arc::new(LoginService::new(repository, service.metrics()));
     logins.keys().rotate(time::unix_millis_now()).await?;
     let _rotating = task::Guarded::new(task::spawn(rotate(logins.clone())));

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use bowline::Database;
 use serde::Serialize;
-use sqlx::SqlitePool;
+use shop_sqlite::Sqlite;
 
 /// Connections of a service that reads much and writes a few rows a month.
 const CONNECTIONS_MAX: u32 = 4;
@@ -68,30 +69,31 @@ pub(crate) trait KeyRepository: Send + Sync {
 
 /// All of it in SQLite, shared by the replicas.
 #[derive(Debug, Clone)]
-pub(crate) struct SqliteUsers(SqlitePool);
+pub(crate) struct SqliteUsers(Sqlite);
 
 impl SqliteUsers {
     /// Opens the database, made and migrated where need be.
-    pub(crate) async fn open(url: &str) -> anyhow::Result<Self> {
-        shop_sqlite::open(url, CONNECTIONS_MAX, &sqlx::migrate!()).await.map(Self)
+    pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
+        shop_sqlite::open(database, CONNECTIONS_MAX, &sqlx::migrate!()).await.map(Self)
     }
 }
 
 impl UserRepository for SqliteUsers {
     async fn find(&self, id: &str) -> Result<Option<User>, sqlx::Error> {
-        sqlx::query_as("SELECT id, name, card FROM users WHERE id = ?").bind(id).fetch_optional(&self.0).await
+        let select = sqlx::query_as("SELECT id, name, card FROM users WHERE id = ?").bind(id);
+        self.0.query("SELECT", "users", select.fetch_optional(self.0.pool())).await
     }
 
     async fn account(&self, email: &str) -> Result<Option<Account>, sqlx::Error> {
         let select = sqlx::query_as("SELECT user_id, password_hash FROM credentials WHERE email = ?");
-        select.bind(email).fetch_optional(&self.0).await
+        self.0.query("SELECT", "credentials", select.bind(email).fetch_optional(self.0.pool())).await
     }
 }
 
 impl KeyRepository for SqliteUsers {
     async fn keys(&self) -> Result<Vec<SigningKey>, sqlx::Error> {
         let select = "SELECT key_id, pkcs8, created_at_ms FROM signing_keys ORDER BY created_at_ms, key_id";
-        sqlx::query_as(select).fetch_all(&self.0).await
+        self.0.query("SELECT", "signing_keys", sqlx::query_as(select).fetch_all(self.0.pool())).await
     }
 
     async fn add_key(&self, key: &SigningKey, newest_before_ms: i64) -> Result<bool, sqlx::Error> {
@@ -101,8 +103,9 @@ impl KeyRepository for SqliteUsers {
              WHERE NOT EXISTS (SELECT 1 FROM signing_keys WHERE created_at_ms > ?)",
         );
         let SigningKey { key_id, pkcs8, created_at_ms } = key;
-        let inserted = insert.bind(key_id).bind(pkcs8).bind(created_at_ms).bind(newest_before_ms).execute(&self.0);
-        Ok(inserted.await?.rows_affected() == 1)
+        let insert = insert.bind(key_id).bind(pkcs8).bind(created_at_ms).bind(newest_before_ms);
+        let inserted = self.0.query("INSERT", "signing_keys", insert.execute(self.0.pool())).await?;
+        Ok(inserted.rows_affected() == 1)
     }
 
     async fn forget_keys(&self, followed_before_ms: i64) -> Result<(), sqlx::Error> {
@@ -110,7 +113,8 @@ impl KeyRepository for SqliteUsers {
             "DELETE FROM signing_keys WHERE created_at_ms <
              (SELECT MAX(created_at_ms) FROM signing_keys WHERE created_at_ms <= ?)",
         );
-        delete.bind(followed_before_ms).execute(&self.0).await.map(drop)
+        let delete = delete.bind(followed_before_ms).execute(self.0.pool());
+        self.0.query("DELETE", "signing_keys", delete).await.map(drop)
     }
 }
 
@@ -124,7 +128,7 @@ mod tests {
     async fn the_seeded_users_are_there_and_nobody_else() {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", dir.path().join("user.db").display());
-        let users = SqliteUsers::open(&url).await.unwrap();
+        let users = SqliteUsers::open(Database::at(&url)).await.unwrap();
         for (id, card) in [("u-1", "card-4242"), ("u-2", "card-0002"), ("u-load-0", "card-4242")] {
             assert_eq!(users.find(id).await.unwrap().unwrap().card, card);
         }
@@ -142,7 +146,7 @@ mod tests {
         }
         // A second start finds the migrations applied.
         drop(users);
-        SqliteUsers::open(&url).await.unwrap();
+        SqliteUsers::open(Database::at(&url)).await.unwrap();
     }
 
     #[tokio::test]
@@ -151,13 +155,13 @@ mod tests {
         let url = format!("sqlite://{}", dir.path().join("new.db").display());
         let opening = (0..8).map(|_| {
             let url = url.clone();
-            task::spawn(async move { SqliteUsers::open(&url).await })
+            task::spawn(async move { SqliteUsers::open(Database::at(&url)).await })
         });
         for opened in opening.collect::<Vec<_>>() {
             opened.await.unwrap().unwrap();
         }
         let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
-        let error = SqliteUsers::open(&url).await.unwrap_err();
+        let error = SqliteUsers::open(Database::at(&url)).await.unwrap_err();
         assert!(!shop_sqlite::is_race(&error), "{error:#}");
     }
 }

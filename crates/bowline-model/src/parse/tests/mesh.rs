@@ -5,11 +5,14 @@ use std::{fmt::Write as _, time::Duration};
 use super::{check, check_all, parse, routes_of_any, told};
 use crate::{
     mesh::{Authorization, MeshPolicy, Mode},
-    system::{Bind, Outbound},
+    system::{Bind, BoundaryPolicy, Enforce, Outbound},
 };
 
 const MESH: &str = r#"name = "t"
 [mesh]
+$"#;
+const BOUNDARY: &str = r#"name = "t"
+[boundary]
 $"#;
 const SERVICE: &str = r#"name = "t"
 [service.a]
@@ -56,6 +59,64 @@ ttl = "1h"
 "#,
     );
     check("name = \"t\"\nmesh = true", &["2:8+4 `mesh` is a boolean, not a table → write `[mesh]`"]);
+}
+
+#[test]
+fn what_becomes_of_who_breaks_a_boundary_is_checked() {
+    check_all(
+        BOUNDARY,
+        r#"
+enforce = "dany"
+  3:11+6 `enforce` ("dany") is unknown → did you mean "deny"?
+
+enforce = true
+  3:11+4 `enforce` is a boolean, not a string → write `enforce = "deny"`
+
+amplification_max = 0
+  3:21+1 `amplification_max` (0) is out of range → write a whole number from 1 to 1000000
+
+amplification_max = 1000001
+  3:21+7 `amplification_max` (1000001) is out of range → write a whole number from 1 to 1000000
+
+api = ["GET /"]
+  3:1+3 unknown key `api` in the boundary section → the boundary section has: enforce, amplification_max
+
+enforce = "deny"
+mesh.authorization = "dry-run"
+  4:1+4 unknown key `mesh` in the boundary section → the boundary section has: enforce, amplification_max
+
+enforce = "deny"
+[mesh]
+authorization = "dry-run"
+  5:17+9 `authorization` ("dry-run") contradicts `enforce = "deny"` of `[boundary]` → remove it, which means "enforce" then, or change `enforce`
+
+enforce = "off"
+[mesh]
+authorization = "enforce"
+  5:17+9 `authorization` ("enforce") contradicts `enforce = "off"` of `[boundary]` → remove it, which means "off" then, or change `enforce`
+"#,
+    );
+}
+
+/// What the mesh demands by these lines of `[boundary]` and of `[mesh]`.
+#[track_caller]
+fn check_effective(boundary: &str, mesh: &str, enforce: Enforce, authorization: Authorization) {
+    let system = parse(&format!("name = \"t\"\n[mesh]\n{mesh}\n[boundary]\n{boundary}")).unwrap();
+    assert_eq!(system.boundaries.enforce, enforce, "{boundary} {mesh}");
+    assert_eq!(system.mesh.map(|mesh| mesh.authorization), Some(authorization), "{boundary} {mesh}");
+}
+
+#[test]
+fn the_mesh_demands_what_boundaries_demand_unless_it_says_otherwise() {
+    check_effective("", "", Enforce::Deny, Authorization::Enforce);
+    check_effective("enforce = \"deny\"", "", Enforce::Deny, Authorization::Enforce);
+    check_effective("enforce = \"warn\"", "", Enforce::Warn, Authorization::DryRun);
+    check_effective("enforce = \"off\"", "", Enforce::Off, Authorization::Off);
+    check_effective("enforce = \"warn\"", "authorization = \"dry-run\"", Enforce::Warn, Authorization::DryRun);
+    check_effective("enforce = \"off\"", "authorization = \"off\"", Enforce::Off, Authorization::Off);
+    // Where nothing is written of boundaries, the mesh is free.
+    check_effective("amplification_max = 7", "authorization = \"dry-run\"", Enforce::Deny, Authorization::DryRun);
+    check_effective("", "authorization = \"off\"", Enforce::Deny, Authorization::Off);
 }
 
 #[test]
@@ -178,6 +239,11 @@ operations = ["POST /charges"]
 
     assert_eq!(parse("name = \"t\"\n[mesh]").unwrap().mesh, Some(MeshPolicy::default()));
     assert_eq!(parse("name = \"t\"").unwrap().mesh, None);
+
+    let text = "name = \"t\"\n[boundary]\nenforce = \"warn\"\namplification_max = 1000000\n";
+    let policy = BoundaryPolicy { enforce: Enforce::Warn, amplification_max: 1_000_000 };
+    assert_eq!(parse(text).unwrap().boundaries, policy);
+    assert_eq!(parse("name = \"t\"").unwrap().boundaries, BoundaryPolicy::default());
 }
 
 #[test]

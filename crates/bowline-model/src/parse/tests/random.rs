@@ -33,6 +33,9 @@ timeout = "1s"
 data = ["sqlite:c.db/x"]
 [service.a.versions."2.0"]
 run = "./b"
+[boundary]
+enforce = "warn"
+amplification_max = 1
 [mesh]
 mode = "permissive"
 authorization = "dry-run"

@@ -10,6 +10,7 @@ fn before(heading: &str) -> &'static str {
     match heading {
         "The system" => "",
         "`[service.X]`" => "[service.x]\n",
+        "`[boundary]`" => "[boundary]\n",
         "`[mesh]`" => "[mesh]\n",
         "`[tracing]`" => "[tracing]\n",
         "`export`" => "[tracing.export]\n",
