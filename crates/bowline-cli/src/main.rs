@@ -7,6 +7,7 @@ mod args;
 mod audit;
 mod brought;
 mod call;
+mod check;
 mod companions;
 mod config;
 mod credential;
