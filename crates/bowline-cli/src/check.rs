@@ -71,14 +71,18 @@ async fn prove(args: &args::Check) -> anyhow::Result<ExitCode> {
     let Loaded { system, dir, file, text, unbuilt, .. } = loaded;
     notes.extend(unbuilt.into_iter().map(Note::from));
     let mut violations = check::check(&system, &facts);
+    let mut seen = Vec::new();
     if args.observed {
-        violations.extend(observed::violations(&args.query(), &system, args.since).await?);
+        let (observed, unseen) = observed::ask(&args.query(), args.since).await?;
+        notes.extend(unseen);
+        violations.extend(bowline_model::observed::check(&system, &observed));
+        seen = observed::pairs(&observed);
     }
     let loads = check::amplification(&system);
     let mut sources = Sources::new(&file, &text);
     sources.read(&dir, &violations);
-    let report =
-        Report { system: &system, violations: &violations, notes: &notes, loads: &loads, seen: &[], sources: &sources };
+    let (violations, notes, loads, seen) = (&violations, &notes, &loads, &seen);
+    let report = Report { system: &system, violations, notes, loads, seen, sources: &sources };
     print(&report, args.output);
     Ok(if has_errors(&violations) { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }

@@ -13,6 +13,7 @@ pub mod instance;
 pub mod mesh;
 pub mod monitor;
 pub mod name;
+pub mod observed;
 pub mod parse;
 pub mod policy;
 pub mod problem;

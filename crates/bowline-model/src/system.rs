@@ -14,6 +14,8 @@
 
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     deploy::Deployment,
     gateway::RouteTable,
@@ -366,7 +368,8 @@ pub struct Call {
 }
 
 /// Whether a caller waits for whom it calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CallMode {
     /// `SyncComm(s₁, s₂, m) = send(s₁, m) · wait(s₁) · receive(s₂, m) · respond(s₂, r) · receive(s₁, r)`.
     #[default]
@@ -381,6 +384,15 @@ impl CallMode {
     /// The modes there are, by their names in `bowline.toml`.
     pub const NAMES: [(&'static str, Self); 3] =
         [("sync", Self::Sync), ("async", Self::Async), ("message", Self::Message)];
+
+    /// Its name in `bowline.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Async => "async",
+            Self::Message => "message",
+        }
+    }
 }
 
 impl Call {

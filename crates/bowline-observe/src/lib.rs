@@ -5,11 +5,14 @@
 //! - [`alerts`]: rules, alerts, and who is told of them.
 //! - [`health`]: how services are, by their instances and by those whom they call.
 //! - [`graph`]: the service graph, and requests, errors and durations from the stream of spans.
+//! - [`communication`]: what a system was seen to do, as the axioms are held against it.
 //! - [`labels`] and [`source`]: the vocabulary of metrics, which everything below shares.
 //! - [`promql`]: Prometheus' query language over a [`source`].
 //! - [`scrape`]: asks every target for its metrics, and puts them where they are kept.
 
 pub mod alerts;
+mod attributes;
+pub mod communication;
 mod files;
 pub mod graph;
 pub mod health;

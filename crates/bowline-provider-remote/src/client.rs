@@ -15,6 +15,10 @@ const PAGE: usize = 1000;
 const LISTS_MAX: usize = 3;
 /// The most bytes of a trace's answer: the 64 MiB that a store reads of one, as JSON.
 const TRACE_BYTES_MAX: usize = 256 << 20;
+/// The most bytes of an observation's answer: edges and uses up to their bounds.
+const OBSERVED_BYTES_MAX: usize = 64 << 20;
+/// How long an observation's answer may take: a server reads its traces for 20 s at most.
+const OBSERVED_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a trace's answer may take.
 const TRACE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -153,6 +157,14 @@ impl Client {
     pub async fn service_graph(&self, window: Option<&str>) -> Result<wire::ServiceGraph, ClientError> {
         let pairs = window.map(|value| ("window", value.to_owned()));
         self.0.get_json(&path("/v1/service-graph", pairs)).await
+    }
+
+    /// What the system was seen to do since so long ago, as `1h`; within 60 s.
+    pub async fn observed(&self, since: Option<&str>) -> Result<bowline_model::observed::Observed, ClientError> {
+        let client = self.0.clone().with_answer_bytes_max(OBSERVED_BYTES_MAX).with_timeout(OBSERVED_TIMEOUT);
+        let pairs = since.map(|value| ("since", value.to_owned()));
+        let wire::Observed(observed) = client.get_json(&path("/v1/observed", pairs)).await?;
+        Ok(observed)
     }
 
     /// What would become of a request at the server's gateway.

@@ -7,6 +7,7 @@ mod explain;
 mod graph;
 mod health;
 mod mesh;
+mod observed;
 pub(crate) mod prometheus;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -38,6 +39,7 @@ pub use mesh::{
     CHAIN_MAX, CertificateProof, CertificateRequest, CreatedJoinToken, DER_BYTES_MAX, Der, IssuedCertificate,
     MeshRoots, MeshStatus, MeshWorkload, NewJoinToken, ders,
 };
+pub use observed::Observed;
 pub use prometheus::{MatrixSeries, Point, QueryValue, VectorSeries};
 
 /// `PUT /v1/instances/{id}`: an instance as its owner describes it.

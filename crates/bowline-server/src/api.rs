@@ -28,7 +28,7 @@ use crate::{
     instances,
     mesh::{self, Mesh},
     monitor::Queries,
-    prometheus, spans, traces,
+    observed, prometheus, spans, traces,
 };
 
 /// The largest body of a request.
@@ -95,6 +95,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(traces::search))
         .routes(routes!(traces::trace))
         .routes(routes!(graph::graph))
+        .routes(routes!(observed::observed))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit::list::list))

@@ -22,6 +22,7 @@ mod instances;
 mod mesh;
 mod monitor;
 mod node;
+mod observed;
 mod otlp;
 mod prometheus;
 mod schema;

@@ -9,7 +9,7 @@ use bowline_check::{
 use bowline_model::{
     System,
     check::{self, Facts, Violation},
-    parse,
+    observed, parse,
 };
 use tempfile::TempDir;
 
@@ -69,6 +69,6 @@ fn facts(dir: &Path, system: &System) -> Facts {
 }
 
 /// What breaks rules in what was seen.
-fn observed(_system: &System, _seen: &str) -> Vec<Violation> {
-    Vec::new()
+fn observed(system: &System, seen: &str) -> Vec<Violation> {
+    observed::check(system, &serde_json::from_str(seen).unwrap_or_else(|error| panic!("{error}\n{seen}")))
 }

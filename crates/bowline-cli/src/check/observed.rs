@@ -2,16 +2,57 @@
 
 use std::time::Duration;
 
-use bowline_model::{System, check::Violation};
+use bowline_check::tell::{Note, Seen};
+use bowline_model::{observed::Observed, units};
 
-use crate::args;
+use crate::{api, args};
 
-/// What was seen since then and breaks a rule.
-#[expect(clippy::unused_async, reason = "the API that tells what was seen is not built yet")]
-pub(crate) async fn violations(
-    _query: &args::Query,
-    _system: &System,
-    _since: Duration,
-) -> anyhow::Result<Vec<Violation>> {
-    anyhow::bail!("what was seen cannot be asked for yet")
+/// What was seen since so long ago, and what of it could not be looked at.
+pub(crate) async fn ask(query: &args::Query, since: Duration) -> anyhow::Result<(Observed, Vec<Note>)> {
+    let client = api::client(query).await?;
+    let seen = api::answered(query, client.observed(Some(&units::format_duration(since))).await)?;
+    let notes = notes(&seen, since).into_iter().map(Note::new).collect();
+    Ok((seen, notes))
+}
+
+/// Who was seen to call whom, as pairs.
+pub(crate) fn pairs(seen: &Observed) -> Vec<Seen> {
+    let known = seen.edges.iter().filter_map(|edge| Some((edge.caller.clone()?, edge.callee.clone())));
+    let mut pairs: Vec<(String, String)> = known.collect();
+    pairs.sort_unstable();
+    pairs.dedup();
+    pairs.into_iter().map(|(caller, callee)| Seen { caller, callee }).collect()
+}
+
+/// Why no violation does not yet mean that there is none.
+fn notes(seen: &Observed, since: Duration) -> Vec<String> {
+    let since = units::format_duration(since);
+    let mut notes = Vec::new();
+    if seen.spans == 0 {
+        notes.push(format!("no span is kept of the last {since}: nothing was observed"));
+    }
+    if !seen.is_complete {
+        let (traces, spans) = (seen.traces, seen.spans);
+        notes.push(format!(
+            "not all of the last {since} was looked at: it ended after {traces} traces with {spans} spans, so what was \
+             never seen is not told; ask for less with --since"
+        ));
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_looked_at_is_said() {
+        let hour = Duration::from_hours(1);
+        let whole = Observed { spans: 7, is_complete: true, ..Observed::default() };
+        assert_eq!(notes(&whole, hour), [""; 0]);
+        let nothing = Observed { spans: 0, ..whole.clone() };
+        assert_eq!(notes(&nothing, hour), ["no span is kept of the last 1h: nothing was observed"]);
+        let cut = notes(&Observed { is_complete: false, traces: 2, ..whole }, hour);
+        assert!(cut.len() == 1 && cut[0].contains("2 traces with 7 spans"), "{cut:?}");
+    }
 }

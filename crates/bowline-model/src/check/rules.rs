@@ -1,5 +1,7 @@
 //! The rules there are: their stable ids, and their pages.
 
+use crate::observed::rules::OBSERVED;
+
 /// A rule that a system may break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Rule {
@@ -24,7 +26,7 @@ impl Rule {
 }
 
 /// The tables of rules, one for each way to find out; sorted by id.
-static TABLES: [&[&Rule]; 1] = [&DECLARED];
+static TABLES: [&[&Rule]; 2] = [&DECLARED, &OBSERVED];
 
 /// What is proved of what is declared.
 pub static DECLARED: [&Rule; 12] = [

@@ -1,14 +1,12 @@
 //! What the graph needs to know of a span.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::sync::Arc;
 
 use bowline_telemetry::{SpanData, SpanId, SpanKind, TraceId, names};
 
 use super::names::Names;
-use crate::traces::SpanStatus;
+use crate::{attributes, traces::SpanStatus};
 
-/// The longest name of a callee that attributes give, in bytes.
-const PEER_BYTES_MAX: usize = 256;
 /// The longest name of a kind of failure, in bytes.
 const FAILURE_BYTES_MAX: usize = 64;
 
@@ -48,7 +46,6 @@ pub(super) const OTHER: &str = "(other)";
 impl Fact {
     /// Of a span; none when there are too many services.
     pub(super) fn new(span: &SpanData, is_live: bool, tables: &mut Tables) -> Option<Self> {
-        let is_backend_named = span.attribute(names::BOWLINE_BACKEND).is_some();
         let operation = tables.operations.share(&span.name).unwrap_or_else(|| Arc::from(OTHER));
         let failure = span.is_error().then(|| {
             let failure = failure(span);
@@ -64,8 +61,8 @@ impl Fact {
             kind: span.kind,
             status: SpanStatus::of(&span.status),
             failure,
-            peer: peer(span).and_then(|peer| tables.services.share(&peer)),
-            is_call: span.kind == SpanKind::Client || is_backend_named,
+            peer: attributes::peer(span).and_then(|peer| tables.services.share(&peer)),
+            is_call: attributes::is_call(span),
             is_live,
             duration_nanos: span.duration_nanos,
             end_unix_nanos: span.end_unix_nanos(),
@@ -78,39 +75,12 @@ impl Fact {
 
     /// Whether it answers somebody.
     pub(super) fn is_answer(&self) -> bool {
-        matches!(self.kind, SpanKind::Server | SpanKind::Consumer)
+        attributes::is_answer(self.kind)
     }
 
     pub(super) fn is_error(&self) -> bool {
         self.status == SpanStatus::Error
     }
-}
-
-/// Whom a span calls, as its attributes say.
-fn peer(span: &SpanData) -> Option<String> {
-    let text = |key: &str| {
-        let text = span.attribute(key)?.to_string();
-        (!text.is_empty() && text.len() <= PEER_BYTES_MAX).then_some(text)
-    };
-    let service = || text(names::BOWLINE_BACKEND).or_else(|| text(names::PEER_SERVICE));
-    match span.kind {
-        SpanKind::Producer => text("messaging.destination.name").or_else(service).or_else(|| text("messaging.system")),
-        SpanKind::Client => service()
-            .or_else(|| database(&text))
-            .or_else(|| text("messaging.destination.name"))
-            .or_else(|| text(names::SERVER_ADDRESS)),
-        // A proxy has one span for what it answers and what it asks.
-        SpanKind::Internal | SpanKind::Server | SpanKind::Consumer => text(names::BOWLINE_BACKEND),
-    }
-}
-
-/// A database by its kind and name, as `postgresql:shop`.
-fn database(text: &impl Fn(&str) -> Option<String>) -> Option<String> {
-    let mut name = text("db.system.name").or_else(|| text("db.system"))?;
-    if let Some(namespace) = text("db.namespace").or_else(|| text("db.name")) {
-        write!(name, ":{namespace}").expect("a String takes everything");
-    }
-    Some(name)
 }
 
 /// The kind of a failure, of few values.

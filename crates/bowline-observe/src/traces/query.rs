@@ -74,6 +74,18 @@ pub struct Found {
     pub next: Option<Cursor>,
 }
 
+/// Traces that a search found, with their spans.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Page {
+    /// The spans of each trace, newest trace first, its spans by their begin. A trace that was deleted meanwhile is
+    /// not there.
+    pub traces: Vec<Vec<SpanData>>,
+    /// Whether something was left out at a bound of work or of memory.
+    pub is_cut: bool,
+    /// Where to go on; none when there is nothing older.
+    pub next: Option<Cursor>,
+}
+
 impl Deref for Found {
     type Target = [TraceSummary];
 

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::files::Disk;
 use crate::traces::{
-    BYTES_MAX_MIN, Error, Found, Query, Settings,
+    BYTES_MAX_MIN, Error, Found, Page, Query, Settings,
     metrics::Metrics,
     tap,
     writer::{Opened, SharedIndex, Writer},
@@ -154,6 +154,24 @@ impl TraceStore {
             found
         };
         read_at_most(&shared.searches, shared, search).await
+    }
+
+    /// Traces that match, the ones that began last first, with the spans of all: up to 64 MiB of spans.
+    ///
+    /// Traces that follow each other mostly share records, and each record is read once.
+    ///
+    /// # Errors
+    /// As [`TraceStore::trace`].
+    ///
+    /// # Cancel safety
+    /// Nothing is changed.
+    pub async fn page(&self, query: &Query) -> Result<Page, Error> {
+        let Found { traces, is_cut, next } = self.search(query).await?;
+        let ids: Vec<TraceId> = traces.into_iter().map(|trace| trace.trace_id).collect();
+        let shared = &self.0.shared;
+        let read = move |shared: &Shared| read::traces(&shared.index, &shared.metrics, &ids);
+        let (traces, is_whole) = read_at_most(&shared.reads, shared, read).await?;
+        Ok(Page { traces, is_cut: is_cut || !is_whole, next })
     }
 
     /// Makes everything appended so far, and kept, survive a power loss.

@@ -6,6 +6,7 @@ mod alerts;
 mod bounds;
 mod crash;
 mod hour;
+mod observed;
 mod promql;
 mod scrape;
 mod search;

@@ -22,7 +22,7 @@ const EDITOR: Demand = Demand { least: Some(Role::Editor), on_loopback: false };
 const GUARDED: Demand = Demand { least: Some(Role::Admin), on_loopback: true };
 
 /// Method and path as in the OpenAPI document, and what they demand.
-const RULES: [(&str, &str, Demand); 59] = [
+const RULES: [(&str, &str, Demand); 60] = [
     ("GET", "/livez", OPEN),
     ("GET", "/readyz", OPEN),
     ("GET", "/metrics", VIEWER),
@@ -53,6 +53,7 @@ const RULES: [(&str, &str, Demand); 59] = [
     ("GET", "/v1/traces", VIEWER),
     ("GET", "/v1/traces/{id}", VIEWER),
     ("GET", "/v1/service-graph", VIEWER),
+    ("GET", "/v1/observed", VIEWER),
     // Prometheus' API: what it shows, whoever may read sees.
     ("GET", "/api/v1/query", VIEWER),
     ("POST", "/api/v1/query", VIEWER),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Fixture, registration};
 
 /// The operations of the API.
-const OPERATIONS: [(&str, &str); 59] = [
+const OPERATIONS: [(&str, &str); 60] = [
     ("GET", "/livez"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
@@ -43,6 +43,7 @@ const OPERATIONS: [(&str, &str); 59] = [
     ("GET", "/v1/traces"),
     ("GET", "/v1/traces/{id}"),
     ("GET", "/v1/service-graph"),
+    ("GET", "/v1/observed"),
     ("GET", "/v1/health"),
     ("GET", "/v1/health/{service}"),
     ("GET", "/v1/alerts/history"),

@@ -108,6 +108,38 @@ async fn the_service_graph_says_who_calls_whom() {
 }
 
 #[tokio::test]
+async fn what_was_seen_is_told_with_samples() {
+    let fixture = Fixture::start().await;
+    let now = bowline_runtime::time::unix_nanos(bowline_runtime::time::wall());
+    let mut spans =
+        [span(1, 1, "user", "GET /me"), span(1, 2, "payment", "GET /charges"), span(2, 1, "bank", "POST /x")];
+    for span in &mut spans {
+        span["start_unix_nanos"] = json!(now - 10_000_000);
+    }
+    spans[1]["attributes"] = json!({
+        "bowline.caller": "service/user", "bowline.reason": "mesh_not_declared", "http.response.status_code": 403,
+        "http.request.method": "GET", "url.path": "/charges/7",
+    });
+    let mut old = span(3, 2, "payment", "old");
+    old["attributes"] = json!({"bowline.caller": "service/bank"});
+    let all = [&spans[..], &[old]].concat();
+    assert_eq!(fixture.ask("POST", "/v1/spans", json!({ "spans": all }).to_string()).await.status, 204);
+    let seen = fixture.client().observed(Some("5m")).await.unwrap();
+    let [edge] = &*seen.edges else { panic!("{seen:?}") };
+    assert_eq!((edge.caller.as_deref(), &*edge.callee, edge.is_denied), (Some("user"), "payment", true));
+    assert_eq!((&*edge.operations[0].path, edge.count), ("/charges/7", 1));
+    assert_eq!(edge.sample, trace_id(1));
+    assert_eq!((seen.traces, seen.spans, seen.is_complete), (2, 3, true));
+    assert_eq!(seen.until_unix_ms - seen.since_unix_ms, 300_000);
+    // An hour where nobody says.
+    let seen = fixture.client().observed(None).await.unwrap();
+    assert_eq!(seen.until_unix_ms - seen.since_unix_ms, 3_600_000);
+    for query in ["since=x", "window=5m"] {
+        fixture.get(&format!("/v1/observed?{query}")).await.problem(400, "invalid_argument");
+    }
+}
+
+#[tokio::test]
 async fn a_summary_says_what_matters() {
     let fixture = with_traces().await;
     let list = fixture.get("/v1/traces?service=user").await.json();

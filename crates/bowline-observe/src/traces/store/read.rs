@@ -1,6 +1,6 @@
 //! Reads spans back. Everything here blocks.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use bowline_telemetry::{SpanData, TraceId};
 
@@ -26,10 +26,49 @@ const RECORDS_CACHED: usize = 16;
 pub(super) fn trace(index: &SharedIndex, metrics: &Metrics, trace_id: TraceId) -> Option<Vec<SpanData>> {
     let locations = index.lock().records(trace_id)?;
     let mut records = Records::new(metrics);
-    let mut spans = records.spans(&locations, trace_id);
+    let spans = in_order(records.spans(&locations, trace_id));
+    (!spans.is_empty()).then_some(spans)
+}
+
+/// By their begin, each once.
+fn in_order(mut spans: Vec<SpanData>) -> Vec<SpanData> {
     spans.sort_by_key(|span| (span.start_unix_nanos, span.span_id));
     spans.dedup();
-    (!spans.is_empty()).then_some(spans)
+    spans
+}
+
+/// The spans of several traces, in the order of the ids, and whether these are all.
+pub(super) fn traces(index: &SharedIndex, metrics: &Metrics, ids: &[TraceId]) -> (Vec<Vec<SpanData>>, bool) {
+    let locations: Vec<Location> = {
+        let index = index.lock();
+        ids.iter().filter_map(|id| index.records(*id)).flatten().collect()
+    };
+    let wanted: HashMap<TraceId, usize> = ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
+    let mut traces: Vec<Vec<SpanData>> = vec![Vec::new(); ids.len()];
+    let mut records = Records::new(metrics);
+    let (mut decoded, mut bytes) = (HashSet::new(), 0);
+    for location in &locations {
+        if !decoded.insert(location.place) {
+            continue;
+        }
+        if bytes > TRACE_BYTES_MAX {
+            tracing::warn!(traces = ids.len(), "traces are too large to be read together");
+            return (finished(traces), false);
+        }
+        let (_, spans) = records.decode(location, &[], |id| wanted.contains_key(&id));
+        bytes += spans.iter().map(span_bytes).sum::<usize>();
+        for span in spans {
+            if let Some(at) = wanted.get(&span.trace_id) {
+                traces[*at].push(span);
+            }
+        }
+    }
+    (finished(traces), true)
+}
+
+/// Those that there are spans of, each in order.
+fn finished(traces: Vec<Vec<SpanData>>) -> Vec<Vec<SpanData>> {
+    traces.into_iter().map(in_order).filter(|spans| !spans.is_empty()).collect()
 }
 
 /// Traces that match, newest first.

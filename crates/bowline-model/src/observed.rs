@@ -1,0 +1,153 @@
+//! What a running system was seen to do, and the axioms held against it: pure.
+//!
+//! Who makes an [`Observed`] of spans is `bowline-observe`; here it is data. [`check()`] compares it with what a
+//! [`System`](crate::System) declares:
+//!
+//! - `independent(s₁, s₂)`: each edge seen is an edge of `Communication(S)`, with the operations and the topics it
+//!   names; and each declared edge was seen.
+//! - `Boundary(s₁) ∩ Boundary(s₂) = ∅`: who touches data, or writes a topic, owns it.
+//! - `SyncComm`, `AsyncComm`, `MessagePassing`: the events of each message come in the order of its formula, which
+//!   [`Monitor`] says, and nobody waits who declared not to.
+
+mod check;
+mod exchange;
+mod monitor;
+pub mod rules;
+
+use serde::{Deserialize, Serialize};
+
+use crate::system::CallMode;
+
+pub use check::check;
+pub use exchange::{Exchange, Interval, Means, SKEW_MAX};
+pub use monitor::{Event, Monitor, Unexpected, diagram};
+
+/// The most edges that are told apart.
+pub const EDGES_MAX: usize = 4096;
+/// The most operations, and the most topics, that are told of one edge.
+pub const OPERATIONS_MAX: usize = 64;
+/// The most uses of data and topics that are told apart.
+pub const USES_MAX: usize = 4096;
+/// The most breaches that are told apart.
+pub const BREACHES_MAX: usize = 1024;
+
+/// The kind of an [`ObservedUse`] that is a topic.
+pub const TOPIC: &str = "topic";
+
+/// What was seen of a system over a time.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Observed {
+    /// Who called whom, at most [`EDGES_MAX`]: each caller, callee, mode and denial once.
+    pub edges: Vec<ObservedEdge>,
+    /// Who touched what, at most [`USES_MAX`]: each service, resource and table once.
+    pub uses: Vec<ObservedUse>,
+    /// Messages whose events did not come in the order of their formula, at most [`BREACHES_MAX`].
+    pub breaches: Vec<ObservedBreach>,
+    /// How many traces it was made of.
+    pub traces: u64,
+    /// How many spans they had.
+    pub spans: u64,
+    /// From when on, in milliseconds since 1970.
+    pub since_unix_ms: u64,
+    /// Until when, in milliseconds since 1970.
+    pub until_unix_ms: u64,
+    /// Whether nothing of that time was left out at a bound.
+    #[serde(default = "yes")]
+    pub is_complete: bool,
+}
+
+/// Calls of one service to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObservedEdge {
+    /// Who called: a service of the system, or as its certificate says who is of another one; absent: nobody knows.
+    #[serde(default)]
+    pub caller: Option<String>,
+    /// Who was called.
+    pub callee: String,
+    /// How, as the spans of both show it.
+    pub mode: CallMode,
+    /// What was asked for, at most [`OPERATIONS_MAX`].
+    #[serde(default)]
+    pub operations: Vec<ObservedOperation>,
+    /// The topics that messages came through, at most [`OPERATIONS_MAX`].
+    #[serde(default)]
+    pub topics: Vec<String>,
+    /// Whether the mesh refused them.
+    #[serde(default)]
+    pub is_denied: bool,
+    /// How many.
+    pub count: u64,
+    /// How many of them the caller was seen to wait for.
+    #[serde(default)]
+    pub waited: u64,
+    /// When the first began, in milliseconds since 1970.
+    #[serde(default)]
+    pub first_unix_ms: u64,
+    /// When the last began, in milliseconds since 1970.
+    #[serde(default)]
+    pub last_unix_ms: u64,
+    /// A trace with such a call, 32 hexadecimal digits.
+    pub sample: String,
+}
+
+/// What a service was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObservedOperation {
+    /// The HTTP method.
+    pub method: String,
+    /// The callee's template, `/orders/{id}`, where it says one; else the path itself.
+    pub path: String,
+}
+
+/// What a service did with something that may be owned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObservedUse {
+    /// Who.
+    pub service: String,
+    /// `sqlite`, `postgres` …, as a resource's; [`TOPIC`].
+    pub kind: String,
+    /// The name of the database or the topic.
+    pub name: String,
+    /// The table, lower case, where the span says one.
+    #[serde(default)]
+    pub table: Option<String>,
+    /// Whether it was written.
+    #[serde(default)]
+    pub is_written: bool,
+    /// How often.
+    pub count: u64,
+    /// A trace that shows it, 32 hexadecimal digits.
+    pub sample: String,
+}
+
+/// Messages that broke the formula of their mode in one way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObservedBreach {
+    /// Who sent.
+    pub caller: String,
+    /// Who received.
+    pub callee: String,
+    /// The formula.
+    pub mode: CallMode,
+    /// What it has there; nothing where it was at its end.
+    #[serde(default)]
+    pub expected: Option<Event>,
+    /// What was seen.
+    pub got: Event,
+    /// How many.
+    pub count: u64,
+    /// A trace that shows it, 32 hexadecimal digits.
+    pub sample: String,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests;

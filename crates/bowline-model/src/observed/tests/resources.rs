@@ -1,0 +1,71 @@
+//! B0103, B0104.
+
+use super::*;
+use crate::system::Resource;
+
+#[track_caller]
+fn check_uses(uses: &[ObservedUse], expect: &[(&'static str, Severity, &[usize])], message: &str) {
+    check_shop(&observed(Vec::new(), uses.to_vec(), Vec::new()), expect, message);
+}
+
+#[test]
+fn who_touches_what_another_owns_is_told_with_both_places() {
+    let uses = [
+        using("order", "sqlite", "order.db", Some("orders")),
+        using("user", "sqlite", "order.db", Some("orders")),
+        using("user", "sqlite", "order.db", Some("lines")),
+    ];
+    let message = "user touched sqlite:order.db (lines, orders) 4 times, which order owns";
+    check_uses(&uses, &[("B0103", Severity::Error, &[3, 9])], message);
+    let job = [using("nightly-job", "sqlite", "order.db", None)];
+    check_uses(
+        &job,
+        &[("B0103", Severity::Error, &[9])],
+        "nightly-job touched sqlite:order.db 2 times, which order owns",
+    );
+}
+
+#[test]
+fn what_nobody_owns_is_a_fault_where_two_share_it() {
+    let one = [using("order", "redis", "carts", None)];
+    let message = "order touched redis:carts 2 times, and nobody owns it";
+    check_uses(&one, &[("B0103", Severity::Warning, &[7])], message);
+    let two = [using("order", "redis", "carts", None), using("user", "redis", "carts", None)];
+    let message = "order, user share redis:carts: each touched it, and nobody owns it";
+    check_uses(&two, &[("B0103", Severity::Error, &[7, 3])], message);
+    check_uses(&[using("load-test", "redis", "carts", None)], &[], "");
+}
+
+#[test]
+fn tables_of_one_database_have_owners_of_their_own() {
+    let mut system = shop();
+    for (service, name) in [("order", "shop/orders"), ("payment", "shop/charges")] {
+        let service = system.services.iter_mut().find(|known| known.name.as_str() == service).unwrap();
+        let position = service.position;
+        service.boundary.data.push(Resource { kind: "postgres".to_owned(), name: name.to_owned(), position });
+    }
+    let cases = [
+        ("order", Some("orders"), ""),
+        ("order", None, ""),
+        ("payment", Some("charges"), ""),
+        ("payment", Some("orders"), "payment touched postgres:shop/orders (orders) 2 times, which order owns"),
+        ("user", None, "user touched postgres:shop/orders 2 times, which order owns"),
+        ("user", Some("users"), "user touched postgres:shop (users) 2 times, and nobody owns it"),
+    ];
+    for (service, table, message) in cases {
+        let seen = observed(Vec::new(), vec![using(service, "postgresql", "shop", table)], Vec::new());
+        let violations = check(&system, &seen);
+        assert_eq!(violations.first().map_or("", |violation| &*violation.message), message);
+    }
+}
+
+#[test]
+fn a_topic_is_written_by_its_owner_alone_and_read_by_everybody() {
+    let topic =
+        |service: &str, name: &str, is_written| ObservedUse { is_written, ..using(service, "topic", name, None) };
+    check_uses(&[topic("order", "order.placed", true), topic("user", "order.placed", false)], &[], "");
+    let message = "user wrote topic:order.placed 2 times, which order owns";
+    check_uses(&[topic("user", "order.placed", true)], &[("B0104", Severity::Error, &[3, 10])], message);
+    let message = "user wrote topic:news 2 times, and nobody owns it";
+    check_uses(&[topic("user", "news", true)], &[("B0104", Severity::Warning, &[3])], message);
+}

@@ -1,0 +1,174 @@
+//! Adds up what traces show, under bounds.
+
+use std::collections::BTreeMap;
+
+use bowline_model::{
+    observed::{
+        BREACHES_MAX, EDGES_MAX, Event, OPERATIONS_MAX, Observed, ObservedBreach, ObservedEdge, ObservedUse, USES_MAX,
+    },
+    system::CallMode,
+};
+use bowline_telemetry::{SpanData, SpanId, SpanKind, TraceId};
+
+use super::{
+    call::{Call, Taken, Trace},
+    uses,
+};
+
+/// The most messages that wait for the trace of their sender.
+const TAKEN_MAX: usize = 16_384;
+
+/// Traces as far as they were folded. Its memory is bounded whatever spans say.
+#[derive(Debug, Default)]
+pub struct Folder {
+    edges: BTreeMap<EdgeKey, ObservedEdge>,
+    uses: BTreeMap<UseKey, ObservedUse>,
+    breaches: BTreeMap<BreachKey, ObservedBreach>,
+    /// By the span that sent them. Traces are folded newest first, so that senders come after who takes.
+    taken: BTreeMap<(TraceId, SpanId), Vec<Taken>>,
+    taken_count: usize,
+    traces: u64,
+    spans: u64,
+    is_cut: bool,
+}
+
+type EdgeKey = (Option<String>, String, CallMode, bool);
+type UseKey = (String, String, String, Option<String>);
+type BreachKey = (String, String, CallMode, Option<Event>, Event);
+
+impl Folder {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many spans were folded.
+    pub fn span_count(&self) -> u64 {
+        self.spans
+    }
+
+    /// Adds the spans of one trace, each once, in any order.
+    pub fn fold(&mut self, spans: &[SpanData]) {
+        self.traces += 1;
+        self.spans += spans.len() as u64;
+        spans.iter().filter_map(uses::of).for_each(|using| self.add_use(using));
+        let trace = Trace::new(spans);
+        trace.calls().into_iter().for_each(|call| self.add_call(call));
+        for (sender, taken) in trace.taken() {
+            if self.taken_count == TAKEN_MAX {
+                self.is_cut = true;
+                break;
+            }
+            self.taken_count += 1;
+            self.taken.entry(sender).or_default().push(taken);
+        }
+        for span in spans.iter().filter(|span| matches!(span.kind, SpanKind::Producer | SpanKind::Client)) {
+            let taken = self.taken.remove(&(span.trace_id, span.span_id)).unwrap_or_default();
+            self.taken_count -= taken.len();
+            taken.into_iter().filter_map(|taken| taken.call(span)).for_each(|call| self.add_call(call));
+        }
+    }
+
+    /// What was seen, of that time; `is_complete` says whether all of it was folded.
+    pub fn finish(self, since_unix_ms: u64, until_unix_ms: u64, is_complete: bool) -> Observed {
+        Observed {
+            edges: self.edges.into_values().collect(),
+            uses: self.uses.into_values().collect(),
+            breaches: self.breaches.into_values().collect(),
+            traces: self.traces,
+            spans: self.spans,
+            since_unix_ms,
+            until_unix_ms,
+            is_complete: is_complete && !self.is_cut,
+        }
+    }
+
+    fn add_use(&mut self, using: ObservedUse) {
+        let ObservedUse { service, kind, name, table, is_written, .. } = &using;
+        let key = (service.clone(), kind.clone(), name.clone(), table.clone());
+        let is_written = *is_written;
+        let Some(known) = slot(&mut self.uses, key, USES_MAX, &mut self.is_cut, || ObservedUse { count: 0, ..using })
+        else {
+            return;
+        };
+        known.count += 1;
+        known.is_written |= is_written;
+    }
+
+    fn add_call(&mut self, call: Call) {
+        self.add_breach(&call);
+        let Call { caller, callee, mode, is_waited_for, is_denied, operation, topic, at_unix_nanos, trace_id, .. } =
+            call;
+        let (at, sample) = (at_unix_nanos / 1_000_000, trace_id.to_string());
+        let key = (caller.clone(), callee.clone(), mode, is_denied);
+        let new = || ObservedEdge {
+            caller,
+            callee,
+            mode,
+            operations: Vec::new(),
+            topics: Vec::new(),
+            is_denied,
+            count: 0,
+            waited: 0,
+            first_unix_ms: at,
+            last_unix_ms: at,
+            sample: sample.clone(),
+        };
+        let Some(edge) = slot(&mut self.edges, key, EDGES_MAX, &mut self.is_cut, new) else { return };
+        edge.count += 1;
+        edge.waited += u64::from(is_waited_for);
+        edge.first_unix_ms = edge.first_unix_ms.min(at);
+        if at > edge.last_unix_ms {
+            (edge.last_unix_ms, edge.sample) = (at, sample);
+        }
+        self.is_cut |= !insert(&mut edge.operations, operation) || !insert(&mut edge.topics, topic);
+    }
+
+    fn add_breach(&mut self, call: &Call) {
+        let Call { caller: Some(caller), callee, mode, breach: Some(breach), trace_id, .. } = call else { return };
+        let key = (caller.clone(), callee.clone(), *mode, breach.expected, breach.got);
+        let new = || ObservedBreach {
+            caller: caller.clone(),
+            callee: callee.clone(),
+            mode: *mode,
+            expected: breach.expected,
+            got: breach.got,
+            count: 0,
+            sample: trace_id.to_string(),
+        };
+        if let Some(known) = slot(&mut self.breaches, key, BREACHES_MAX, &mut self.is_cut, new) {
+            known.count += 1;
+        }
+    }
+}
+
+/// The value of that key, made where there is room for it.
+fn slot<'a, K: Ord, V>(
+    map: &'a mut BTreeMap<K, V>,
+    key: K,
+    count_max: usize,
+    is_cut: &mut bool,
+    new: impl FnOnce() -> V,
+) -> Option<&'a mut V> {
+    if map.len() >= count_max && !map.contains_key(&key) {
+        *is_cut = true;
+        return None;
+    }
+    Some(map.entry(key).or_insert_with(new))
+}
+
+/// Adds what is not there yet, sorted; false where there is no room.
+fn insert<T: Ord>(known: &mut Vec<T>, value: Option<T>) -> bool {
+    let Some(value) = value else { return true };
+    match known.binary_search(&value) {
+        Ok(_) => true,
+        Err(_) if known.len() == OPERATIONS_MAX => false,
+        Err(at) => {
+            known.insert(at, value);
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

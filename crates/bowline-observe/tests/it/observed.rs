@@ -1,0 +1,70 @@
+//! What a system was seen to do, read from the store.
+
+use std::time::Duration;
+
+use bowline_observe::{communication::observe, traces::Query};
+use bowline_runtime::time;
+use bowline_telemetry::SpanKind;
+
+use crate::{open, span};
+
+/// Of a trace that begins so many milliseconds before now: `user` asks `payment`.
+fn call(trace: u128, before_ms: u64) -> Vec<bowline_telemetry::SpanData> {
+    let begun = time::unix_nanos(time::wall()) - before_ms * 1_000_000;
+    let mut spans = vec![span(trace, 1), span(trace, 2)];
+    for (span, service) in spans.iter_mut().zip(["user", "payment"]) {
+        span.service = service.into();
+        span.start_unix_nanos = begun;
+        span.duration_nanos = 1000;
+    }
+    spans[0].kind = SpanKind::Client;
+    spans
+}
+
+#[tokio::test]
+async fn an_observation_reads_every_trace_of_its_time_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    // More than a page, and some that are too old.
+    let count = 600_u64;
+    for trace in 1..=u128::from(count) {
+        assert_eq!(store.append(call(trace, 1000)), 2);
+    }
+    for trace in 1..=60_u128 {
+        assert_eq!(store.append(call(10_000 + trace, 7_200_000)), 2);
+    }
+    let seen = observe(&store, Duration::from_hours(1)).await.unwrap();
+    assert_eq!((seen.traces, seen.spans, seen.is_complete), (count, 2 * count, true));
+    let [edge] = &*seen.edges else { panic!("{:?}", seen.edges) };
+    assert_eq!(
+        (edge.caller.as_deref(), &*edge.callee, edge.count, edge.waited),
+        (Some("user"), "payment", count, count)
+    );
+    assert!(seen.since_unix_ms <= edge.first_unix_ms && edge.last_unix_ms <= seen.until_unix_ms);
+    let all = observe(&store, Duration::from_hours(3)).await.unwrap();
+    assert_eq!((all.traces, all.edges[0].count), (count + 60, count + 60));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_page_has_the_spans_of_its_traces_in_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for trace in 1..=5 {
+        assert_eq!(store.append(vec![span(trace, 2), span(trace, 1)]), 2);
+    }
+    let mut query = Query { limit: 2, ..Query::default() };
+    let mut found = Vec::new();
+    loop {
+        let page = store.page(&query).await.unwrap();
+        assert!(!page.is_cut);
+        found.extend(page.traces);
+        query.cursor = page.next;
+        if query.cursor.is_none() {
+            break;
+        }
+    }
+    let expect: Vec<_> = (1..=5).rev().map(|trace| vec![span(trace, 1), span(trace, 2)]).collect();
+    assert_eq!(found, expect);
+    store.close().await;
+}
