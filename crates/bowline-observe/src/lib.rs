@@ -7,6 +7,7 @@
 //! - [`graph`]: the service graph, and requests, errors and durations from the stream of spans.
 //! - [`labels`] and [`source`]: the vocabulary of metrics, which everything below shares.
 //! - [`promql`]: Prometheus' query language over a [`source`].
+//! - [`releases`]: what was measured of one release of a service.
 //! - [`scrape`]: asks every target for its metrics, and puts them where they are kept.
 
 pub mod alerts;
@@ -15,6 +16,7 @@ pub mod graph;
 pub mod health;
 pub mod labels;
 pub mod promql;
+pub mod releases;
 pub mod scrape;
 pub mod series;
 pub mod source;
