@@ -10,6 +10,7 @@ mod call;
 mod companions;
 mod config;
 mod credential;
+mod deploy;
 mod duration;
 mod elsewhere;
 mod events;
@@ -29,6 +30,7 @@ mod prefix;
 mod problems;
 mod process;
 mod query;
+mod releases;
 mod sampling;
 mod server;
 mod services;
@@ -92,6 +94,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Routes(routes) => runtime.block_on(config::routes(routes)),
         Command::Fault { command } => runtime.block_on(fault::run(command)),
         Command::Mesh { command } => runtime.block_on(mesh::run(command)),
+        Command::Deploy(deploy) => runtime.block_on(deploy::run(deploy)),
         Command::Call(call) => runtime.block_on(call::run(call)),
         Command::Explain(explain) => runtime.block_on(explain::run(explain)),
     };
