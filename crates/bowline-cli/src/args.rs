@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod deploy;
 mod mesh;
 mod monitor;
 mod roles;
@@ -17,6 +18,7 @@ pub(crate) use config::{
     Config, ConfigCommand, Diff, Explain, Format, Get, History, Key, Rollback, Routes, RoutesCommand, Set,
 };
 
+pub(crate) use deploy::{Deploy, DeployBegin, DeployCommand, DeployOrder, DeployStatus};
 pub(crate) use mesh::{Call, FaultAdd, FaultCommand, MeshCommand, MeshJoin, MeshMirror, MeshSplit};
 pub(crate) use monitor::{Alerts, AlertsCommand, Promql, Silence, Targets, TestReceiver, Unsilence};
 pub(crate) use roles::{Bind, Gateway, Server, Sidecar};
@@ -83,6 +85,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: MeshCommand,
     },
+    /// Rolls a new release of a service out; shows rollouts, and pauses, promotes or aborts them
+    Deploy(Deploy),
     /// Sends a request as a workload of the mesh, and prints the answer
     Call(Call),
     /// Says which route, rules, limits and backend a request would meet, without sending it

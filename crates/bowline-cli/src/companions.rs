@@ -56,10 +56,10 @@ impl Sidecars {
 impl Companions for Sidecars {
     fn start(&self, beside: Beside) -> BoxFuture<'_, io::Result<Box<dyn Companion>>> {
         Box::pin(async move {
-            let Beside { service, instance, version: _, app } = beside;
+            let Beside { service, instance, version, app } = beside;
             let declared = self.system.service(service.as_str());
             let outbound = declared.map_or(Outbound::default(), |declared| declared.outbound);
-            let sidecar = self.mesh.sidecar(&service, &instance, app, outbound).await?;
+            let sidecar = self.mesh.sidecar(&service, &instance, &version, app, outbound).await?;
             let joins = (outbound == Outbound::Application).then_some(Workload::Service(service));
             Ok(Box::new(Beneath { sidecar, mesh: Arc::clone(&self.mesh), joins }) as Box<dyn Companion>)
         })

@@ -43,15 +43,15 @@ struct Followed {
     services: Option<Vec<ServiceName>>,
     instance: InstanceId,
     last_good: PathBuf,
-    /// How it is in the mesh, if it is.
+    /// How it follows what is published for gateways, of the mesh or of the versions of services; none: it does not.
     joined: Option<Joined>,
 }
 
-/// How a gateway is in the mesh.
+/// How a gateway is in the mesh, or outside of one follows how traffic is split.
 struct Joined {
-    /// What renews its certificate.
-    rotation: task::Guarded<()>,
-    /// The version of the snapshot that it starts with.
+    /// What renews its certificate, in a mesh.
+    rotation: Option<task::Guarded<()>>,
+    /// The version of the snapshot that it starts with, if it does with one.
     version: Option<u64>,
     /// Where the last good snapshot is kept, if anywhere.
     last_good: Option<PathBuf>,
@@ -80,7 +80,9 @@ async fn open(parts: Parts, known: Known, followed: Followed) -> Result<Gateway,
     if let Some(Joined { rotation, version: runs, last_good }) = joined {
         let (config, instance, service) = (Arc::clone(&config), instance.clone(), service.clone());
         gateway.follow_mesh(FollowMesh { config, instance, service, last_good, runs });
-        gateway.keep_rotation(rotation);
+        if let Some(rotation) = rotation {
+            gateway.keep_rotation(rotation);
+        }
     }
     gateway.follow(Follow { config, services, instance, service, last_good: Some(last_good), runs });
     Ok(gateway)

@@ -11,6 +11,7 @@ mod check;
 mod companions;
 mod config;
 mod credential;
+mod deploy;
 mod duration;
 mod elsewhere;
 mod events;
@@ -30,6 +31,7 @@ mod prefix;
 mod problems;
 mod process;
 mod query;
+mod releases;
 mod sampling;
 mod server;
 mod services;
@@ -94,6 +96,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Routes(routes) => runtime.block_on(config::routes(routes)),
         Command::Fault { command } => runtime.block_on(fault::run(command)),
         Command::Mesh { command } => runtime.block_on(mesh::run(command)),
+        Command::Deploy(deploy) => runtime.block_on(deploy::run(deploy)),
         Command::Call(call) => runtime.block_on(call::run(call)),
         Command::Explain(explain) => runtime.block_on(explain::run(explain)),
     };

@@ -65,7 +65,7 @@ pub(crate) struct Platform {
     following: Option<Guarded<()>>,
     /// Renews the certificate by which metrics are collected.
     renewing: Option<Guarded<()>>,
-    /// Absent where no workload has a snapshot: there is no mesh, and was none.
+    /// Absent where no workload has a snapshot: there is no mesh, no service has versions, and neither was so before.
     control: Option<ControlPlane>,
 }
 
@@ -93,6 +93,7 @@ impl Platform {
                 external_url: api.map(|addr| format!("http://{addr}")).unwrap_or_default(),
             },
             declared: declared(system),
+            is_steered: is_steered(system),
         };
         let node = Node::start_with_routes(settings, metrics.clone(), brought::routes_check(system)).await?;
         let sampling = Sampling::new(system.tracing.sampling.clone());
@@ -131,9 +132,9 @@ impl Platform {
         self.following = Some(self.sampling.follow(self.node.config(), own_name()).await);
         // Who acts by a snapshot of a mesh that is no more is told that it is none, by the next one.
         let snapshots = ConfigKey::snapshot(&Workload::Gateway);
-        if system.mesh.is_some() || !config.list(Some(snapshots.namespace())).await?.is_empty() {
+        if system.mesh.is_some() || is_steered(system) || !config.list(Some(snapshots.namespace())).await?.is_empty() {
             let control = ControlPlane::start(system.clone(), config).await;
-            self.control = Some(control.context("cannot publish what the mesh acts by")?);
+            self.control = Some(control.context("cannot publish what callers act by")?);
         }
         Ok(notes)
     }
@@ -164,6 +165,11 @@ fn own_name() -> Follower {
     let service = ServiceName::new(NAME).expect("it is a name");
     let instance = InstanceId::new(NAME).expect("it is an id");
     Follower { instance, service, last_good: None }
+}
+
+/// Whether traffic may be split between versions of a service: some have one, or are rolled out.
+pub(crate) fn is_steered(system: &System) -> bool {
+    !system.deployments.is_empty() || system.services.iter().any(|service| !service.version.is_empty())
 }
 
 /// What the health of a service is judged by: each that is declared should be there, and each call is waited for.

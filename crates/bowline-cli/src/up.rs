@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use bowline_deploy::Deployer;
 use bowline_gateway::Gateway;
 use bowline_model::System;
 use bowline_provider_remote::wire::Role;
@@ -25,6 +26,7 @@ use crate::{
     platform::{self, Platform, Spans},
     problems::{self, Loaded},
     process::{self, Process, STOPPING, reached_at},
+    releases,
     summary::{self, Ended},
 };
 
@@ -99,6 +101,8 @@ async fn start_platform(
 /// Everything that runs, started as far as it came. Dropping it ends it all at once.
 struct Running {
     gateway: Option<Gateway>,
+    /// What rolls releases out, once there is something to roll.
+    deployer: Option<Deployer>,
     supervisor: Option<Supervisor>,
     spans: Spans,
     platform: Platform,
@@ -113,7 +117,7 @@ struct Place {
 impl Running {
     fn new(platform: Platform) -> Self {
         let spans = Spans::into_store(platform.node.traces(), platform.sampling.clone(), &platform.metrics);
-        Self { gateway: None, supervisor: None, spans, platform }
+        Self { gateway: None, deployer: None, supervisor: None, spans, platform }
     }
 
     /// Starts the services, opens the gateway when all are healthy, and says that all is ready.
@@ -148,7 +152,10 @@ impl Running {
         let mesh = companions::mesh(&system, platform, &self.spans)?;
         settings.companions =
             mesh.as_ref().map(|mesh| Arc::new(Sidecars::new(Arc::clone(mesh), system.clone())) as Arc<dyn Companions>);
-        let supervisor = Supervisor::start(system.clone(), settings, platform.node.registry(), events).await;
+        let deployer = releases::open(&system, &platform.node).await?;
+        settings.on_trial = releases::on_trial(&deployer);
+        let in_force = releases::in_force(&system, &deployer);
+        let supervisor = Supervisor::start(in_force, settings, platform.node.registry(), events).await;
         let supervisor = self.supervisor.insert(supervisor.map_err(supervisor_error)?);
         supervisor.ready().await.map_err(supervisor_error)?;
         self.gateway = gateway::open_beside(args, &system, platform, &self.spans, mesh.as_deref()).await?;
@@ -157,6 +164,8 @@ impl Running {
             system.table = gateway.handle().table();
         }
         platform.node.begin_watching();
+        releases::begin(&deployer, supervisor.releases(), &platform.node, &system);
+        self.deployer = Some(deployer);
         let ready = summary::Ready {
             system: &system,
             took: time::now() - begun,
@@ -171,9 +180,13 @@ impl Running {
 
     /// Stops in order: the gateway, the services, the platform. One deadline holds for all.
     async fn drain(self, grace: Duration, said: Option<&str>, out: &Outlet) -> Ended {
-        let Self { gateway, supervisor, spans, platform } = self;
+        let Self { gateway, deployer, supervisor, spans, platform } = self;
         let until = time::now() + grace;
         platform.node.end_watching();
+        if let Some(deployer) = deployer {
+            // What is under way goes on at the next start.
+            deployer.stop().await;
+        }
         let say = async {
             if let Some(said) = said {
                 out.line_soon(said.to_owned()).await;

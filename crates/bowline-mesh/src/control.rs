@@ -2,6 +2,7 @@
 
 mod follow;
 mod publish;
+mod steer;
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,6 +11,7 @@ use bowline_model::{ConfigKey, RouteTable, ServiceName, System, error::chain, me
 use bowline_resilience::retry;
 use bowline_runtime::{rand, task, time};
 
+pub use self::steer::Splits;
 use self::{follow::Followed, publish::Publisher};
 use crate::compile;
 

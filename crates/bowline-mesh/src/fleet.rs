@@ -16,7 +16,7 @@ use bowline_model::{
 };
 use bowline_registry::Discovery;
 use bowline_runtime::{metric::Registry, task, time};
-use bowline_telemetry::Tracer;
+use bowline_telemetry::{Tracer, names};
 
 use crate::{
     ca::{self, Authority},
@@ -46,7 +46,8 @@ pub struct Mesh {
 pub type Tracers = Arc<dyn Fn(&ServiceName, &InstanceId) -> Tracer + Send + Sync>;
 
 impl Mesh {
-    /// Starts the sidecar of an instance; it takes connections when this returns.
+    /// Starts the sidecar of an instance; it takes connections when this returns. What it counts says the release
+    /// that the instance is of, if that has a version.
     ///
     /// # Errors
     /// When there is no certificate within 10 s, no snapshot, or nothing to listen on; the source says which.
@@ -60,9 +61,13 @@ impl Mesh {
         &self,
         service: &ServiceName,
         instance: &InstanceId,
+        version: &str,
         app: Address,
         outbound: Outbound,
     ) -> io::Result<Sidecar> {
+        let metrics = &self.metrics;
+        let metrics =
+            if version.is_empty() { metrics.clone() } else { metrics.with_label(names::LABEL_VERSION, version) };
         let (identity, rotation) = self.joined(Workload::Service(service.clone())).await?;
         let first = first_snapshot(&*self.config, service, None).await.map_err(io::Error::other)?;
         let settings = sidecar::Settings {
@@ -77,7 +82,7 @@ impl Mesh {
             discovery: Arc::clone(&self.discovery),
             config: Arc::clone(&self.config),
             tracer: (self.tracers)(service, instance),
-            metrics: self.metrics.clone(),
+            metrics,
             first,
         };
         Ok(Sidecar::start(settings).await.map_err(io::Error::other)?.with_rotation(rotation))

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{self, Share};
+use crate::units;
+pub use crate::units::Share;
 
 /// Attempts beyond this are no retry but a flood.
 pub const ATTEMPTS_MAX: u32 = 10;

@@ -175,6 +175,12 @@ impl Share {
         Self(percent * 10_000)
     }
 
+    /// So many thousandths, up to 1000.
+    pub const fn from_thousandths(thousandths: u32) -> Self {
+        assert!(thousandths <= 1000, "a share is at most 1000 thousandths");
+        Self(thousandths * 1000)
+    }
+
     /// Millionths, 0 to 1,000,000.
     pub const fn millionths(self) -> u32 {
         self.0

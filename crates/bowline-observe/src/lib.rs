@@ -8,6 +8,7 @@
 //! - [`communication`]: what a system was seen to do, as the axioms are held against it.
 //! - [`labels`] and [`source`]: the vocabulary of metrics, which everything below shares.
 //! - [`promql`]: Prometheus' query language over a [`source`].
+//! - [`releases`]: what was measured of one release of a service.
 //! - [`scrape`]: asks every target for its metrics, and puts them where they are kept.
 
 pub mod alerts;
@@ -18,6 +19,7 @@ pub mod graph;
 pub mod health;
 pub mod labels;
 pub mod promql;
+pub mod releases;
 pub mod scrape;
 pub mod series;
 pub mod source;

@@ -8,6 +8,7 @@ mod alerts;
 mod bearer;
 mod client;
 mod config;
+mod deploy;
 mod lines;
 mod mesh;
 mod prometheus;

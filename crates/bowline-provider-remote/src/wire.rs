@@ -3,6 +3,7 @@
 mod access;
 mod alerts;
 mod config;
+mod deploy;
 mod explain;
 mod graph;
 mod health;
@@ -28,6 +29,9 @@ pub use alerts::{
 pub use config::{
     ConfigAck, ConfigEvent, ConfigHistory, ConfigList, Publication, Rollback, Verdict, decode_config_error,
     encode_config_error,
+};
+pub use deploy::{
+    Deployment, DeploymentFigures, DeploymentList, DeploymentTransition, NewDeployment, ServiceDeployments,
 };
 pub use explain::{ExplainRequest, ExplainedAuth, ExplainedBackend, ExplainedInstance, ExplainedLimit, Explanation};
 pub use graph::{GraphEdge, GraphFailure, GraphFigures, GraphOperation, GraphService, ServiceGraph};

@@ -186,7 +186,10 @@ impl Follow {
                 }
                 Ok(None) => {
                     (*ack, saying) = (None, None);
-                    tracing::warn!(key = %self.key, "document is not published, what was acted by stays");
+                    // Where nothing was acted by that was published, nothing is missed.
+                    if self.runs.is_some() {
+                        tracing::warn!(key = %self.key, "document is not published, what was acted by stays");
+                    }
                 }
                 Err(error) => return (is_told, error),
             }

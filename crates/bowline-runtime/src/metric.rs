@@ -111,12 +111,23 @@ struct Family {
 
 /// The metrics of one process, or of one test. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Registry(Arc<Mutex<BTreeMap<&'static str, Family>>>);
+pub struct Registry {
+    families: Arc<Mutex<BTreeMap<&'static str, Family>>>,
+    /// Labels of all that is counted through this handle, as text; mostly none.
+    labels: Arc<str>,
+}
 
 /// Label names and values.
 pub type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Registry {
+    /// The same metrics through a handle that adds a label to whatever is looked up by it.
+    #[must_use]
+    pub fn with_label(&self, name: &str, value: &str) -> Self {
+        let labels = joined(&self.labels, &render_labels(&[(name, value)]));
+        Self { families: Arc::clone(&self.families), labels: labels.into() }
+    }
+
     /// The counter of that name and labels; names end in `_total`.
     pub fn counter(&self, name: &'static str, help: &'static str, labels: Labels<'_>) -> Counter {
         match self.cell(name, help, labels, || Cell::Counter(Counter::default())) {
@@ -142,9 +153,9 @@ impl Registry {
     }
 
     fn cell(&self, name: &'static str, help: &'static str, labels: Labels<'_>, make: fn() -> Cell) -> Cell {
-        let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
         let family = families.entry(name).or_insert_with(|| Family { help, series: BTreeMap::new() });
-        let mut key = render_labels(labels);
+        let mut key = joined(&render_labels(labels), &self.labels);
         if family.series.len() >= SERIES_MAX && !family.series.contains_key(&key) {
             key = render_labels(&[("overflow", "true")]);
         }
@@ -153,7 +164,7 @@ impl Registry {
 
     /// Everything in the Prometheus text format, version 0.0.4.
     pub fn render(&self) -> String {
-        let families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
         for (name, family) in families.iter() {
             let kind = match family.series.values().next() {
@@ -190,6 +201,12 @@ fn render_cell(text: &mut String, name: &str, labels: &str, cell: &Cell) -> fmt:
     }
 }
 
+/// Labels as text, those of both.
+fn joined(labels: &str, others: &str) -> String {
+    let comma = if labels.is_empty() || others.is_empty() { "" } else { "," };
+    format!("{labels}{comma}{others}")
+}
+
 fn render_labels(labels: Labels<'_>) -> String {
     let escape = |value: &str| value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
     labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect::<Vec<_>>().join(",")
@@ -210,6 +227,18 @@ mod tests {
         assert!(text.contains("b -1\n"));
         assert!(text.contains("c_seconds_bucket{le=\"0.0025\"} 0\nc_seconds_bucket{le=\"0.005\"} 1\n"));
         assert!(text.contains("c_seconds_bucket{le=\"+Inf\"} 1\nc_seconds_sum 0.003\nc_seconds_count 1\n"));
+    }
+
+    #[test]
+    fn a_handle_adds_its_label_and_counts_in_the_same_place() {
+        let registry = Registry::default();
+        let labelled = registry.with_label("version", "v2");
+        labelled.counter("a_total", "Counts.", &[("k", "1")]).increment();
+        labelled.counter("b_total", "Counts.", &[]).increment();
+        registry.counter("a_total", "Counts.", &[("k", "1")]).add(2);
+        let text = registry.render();
+        assert!(text.contains("a_total{k=\"1\"} 2\na_total{k=\"1\",version=\"v2\"} 1\n"), "{text}");
+        assert!(text.contains("b_total{version=\"v2\"} 1\n"), "{text}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::{
     alerts,
     audit::{self, Audited},
     collect::Collecting,
-    config,
+    config, deployments,
     error::ApiError,
     explain, graph, guard,
     health::{self, Standing},
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) mesh: Option<Arc<Mesh>>,
     pub(crate) queries: Queries,
     pub(crate) alerts: Alerts,
+    /// What rolls releases out, once services run here.
+    pub(crate) deployments: deployments::Slot,
     /// Who scrapes, once it has begun.
     pub(crate) collector: Arc<OnceLock<Collecting>>,
 }
@@ -102,8 +104,20 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(mesh::join))
         .routes(routes!(mesh::roots))
         .routes(routes!(mesh::status))
+        .merge(deployment_routes())
         .merge(open_routes())
         .merge(monitor_routes())
+}
+
+/// Releases that are rolled out.
+fn deployment_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(deployments::list))
+        .routes(routes!(deployments::one, deployments::begin))
+        .routes(routes!(deployments::pause))
+        .routes(routes!(deployments::resume))
+        .routes(routes!(deployments::promote))
+        .routes(routes!(deployments::abort))
 }
 
 /// What is measured and watched for, much of it as Prometheus shows it.

@@ -10,9 +10,13 @@ use bowline_model::{
     Instance, ServiceName,
     instance::{METADATA_METRICS, METADATA_METRICS_OFF},
 };
-use bowline_observe::scrape::{Collector, HttpFetch, Place, Settings, Sink, Target};
+use bowline_observe::{
+    labels::Labels,
+    scrape::{Collector, HttpFetch, Place, Settings, Sink, Target},
+};
 use bowline_registry::Registry;
 use bowline_runtime::task;
+use bowline_telemetry::names;
 use bowline_transport::{Endpoint, SharedPool};
 use tokio::sync::watch;
 
@@ -109,7 +113,7 @@ fn target(instance: &Instance, dial: &Dial) -> Option<Target> {
     Some(Target {
         job: instance.service.as_str().into(),
         instance: instance.id.as_str().into(),
-        labels: bowline_observe::labels::Labels::default(),
+        labels: Labels::new([(names::LABEL_VERSION, instance.version.as_str())]),
         place: Place::Http { endpoint: dial(instance), host: None, path },
         is_optional: said.is_none(),
     })

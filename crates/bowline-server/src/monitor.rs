@@ -33,7 +33,10 @@ use bowline_store::Store;
 use bowline_transport::{Endpoint, PoolSettings, SharedPool};
 use tokio::sync::{Semaphore, watch};
 
-use crate::collect::{CollectSettings, Collecting, Dial};
+use crate::{
+    collect::{CollectSettings, Collecting, Dial},
+    judge::Measures,
+};
 
 /// How many queries of people are evaluated at once, and how many of rules; others wait, within their time.
 const QUERIES_MAX: usize = 4;
@@ -144,6 +147,11 @@ impl Monitor {
         let declared = self.services.clone();
         let settings = CollectSettings { scrape, pool: SharedPool::new(pool), dial, fixed, declared };
         Collecting::start(settings, registry, Arc::new(self.series.clone()))
+    }
+
+    /// What judges releases by the samples.
+    pub(crate) fn measures(&self) -> Measures {
+        Measures::new(self.series.clone())
     }
 
     /// Evaluates and tells no more, and lets the folder go.

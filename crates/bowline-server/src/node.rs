@@ -9,8 +9,9 @@ use std::{
 };
 
 use bowline_config::{ConfigManager, StoreConfig};
+use bowline_deploy::Deployer;
 use bowline_mesh::ca::{self, Authority};
-use bowline_model::{Secret, instance::METADATA_SUPERVISED};
+use bowline_model::{Secret, System, instance::METADATA_SUPERVISED};
 use bowline_observe::{
     graph::{self, ServiceGraph},
     traces::TraceStore,
@@ -24,7 +25,7 @@ use bowline_runtime::{
     task::{self, JoinHandle},
     time::Duration,
 };
-use bowline_store::Embedded;
+use bowline_store::{Embedded, Store};
 use bowline_transport::{PoolSettings, server};
 use http::Request;
 use hyper::{body::Incoming, service::Service};
@@ -35,6 +36,7 @@ use crate::{
     api::{self, Shared},
     audit::Audited,
     collect::{Collecting, Dial},
+    deployments::{self, Deployments},
     explain::{self, Explainer},
     health::{Declared, Recorder, Standing},
     mesh::{Mesh, MeshSettings},
@@ -70,6 +72,8 @@ pub struct Settings {
     pub monitor: MonitorSettings,
     /// What the system declares: what should be there, and who calls whom.
     pub declared: Declared,
+    /// Whether traffic is split between versions also without a mesh: there are services with versions.
+    pub is_steered: bool,
 }
 
 impl Settings {
@@ -86,6 +90,7 @@ impl Settings {
             mesh: None,
             monitor: MonitorSettings::default(),
             declared: Declared::default(),
+            is_steered: false,
         }
     }
 }
@@ -93,6 +98,7 @@ impl Settings {
 /// A running node. [`Node::stop`] ends it in order.
 pub struct Node {
     store: Embedded,
+    audit: Arc<Audited>,
     registry: Arc<dyn Registry>,
     config: Arc<dyn ConfigManager>,
     traces: Arc<TraceStore>,
@@ -102,6 +108,7 @@ pub struct Node {
     addr: Option<SocketAddr>,
     access: Arc<Access>,
     explainer: explain::Slot,
+    deployments: deployments::Slot,
     mesh: Option<Arc<Mesh>>,
     monitor: Monitor,
     collector: Arc<OnceLock<Collecting>>,
@@ -145,8 +152,12 @@ impl Node {
     }
 
     async fn open(settings: Settings, metrics: metric::Registry, routes: Option<RoutesCheck>) -> Result<Self, Error> {
-        let Settings { data_dir, listen, otlp, export, traces_bytes_max, grace, mesh, monitor, declared } = settings;
-        let judge = Judge { routes, services: mesh.as_ref().map(|mesh| mesh.services.iter().cloned().collect()) };
+        let Settings { data_dir, listen, otlp, export, traces_bytes_max, grace, mesh, monitor, declared, is_steered } =
+            settings;
+        let has_mesh = mesh.is_some();
+        let services = mesh.as_ref().map(|mesh| mesh.services.iter().cloned().collect());
+        let services = services.or_else(|| is_steered.then(|| declared.services.clone()));
+        let judge = Judge { routes, services, has_mesh };
         // The port comes first: a taken one is the likeliest failure, and nothing was opened yet.
         let listener =
             listen.map(|addr| net::listen(addr).map_err(|source| Error::Listen { addr, source })).transpose()?;
@@ -170,6 +181,7 @@ impl Node {
         };
         let Shared { registry, config, traces, standing, metrics, drain, access, explainer, mesh, collector, .. } =
             shared.clone();
+        let (audit, deployments) = (shared.audit.clone(), shared.deployments.clone());
         // Not by the audit: nobody decides how instances are.
         let recorder = Recorder::start(standing.clone(), registry.clone(), Arc::new(store.clone()), &metrics);
         let otlp = listeners.addrs();
@@ -177,6 +189,7 @@ impl Node {
         servers.extend(listener.map(|listener| task::spawn(serve(listener, shared, drain, grace))));
         Ok(Self {
             store,
+            audit,
             registry,
             config,
             traces,
@@ -186,6 +199,7 @@ impl Node {
             addr,
             access,
             explainer,
+            deployments,
             mesh,
             monitor,
             collector,
@@ -230,6 +244,21 @@ impl Node {
     /// Has this answer what would become of a request; the first one stays.
     pub fn set_explainer(&self, explainer: Explainer) {
         self.explainer.get_or_init(|| explainer);
+    }
+
+    /// Has releases of the system's services be rolled out by this; the first one stays.
+    pub fn set_deployer(&self, deployer: Deployer, system: &System) {
+        self.deployments.get_or_init(|| Deployments::new(deployer, system));
+    }
+
+    /// The store, for whoever lives in this process: what is changed there is recorded with who acts.
+    pub fn recorded_store(&self) -> Arc<dyn Store> {
+        self.audit.clone()
+    }
+
+    /// What judges releases, by what is measured of their instances.
+    pub fn judge(&self) -> Arc<dyn bowline_deploy::Judge> {
+        Arc::new(self.monitor.measures())
     }
 
     /// The registry, for whoever lives in this process.
@@ -349,6 +378,7 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Monitor), Er
         access,
         audit,
         explainer: explain::Slot::default(),
+        deployments: deployments::Slot::default(),
         foreign,
         mesh,
         queries: monitor.queries.clone(),

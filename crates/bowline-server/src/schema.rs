@@ -40,8 +40,10 @@ impl fmt::Debug for RoutesCheck {
 pub(crate) struct Judge {
     /// The judge of `bowline/routes`; absent: there are none here.
     pub(crate) routes: Option<RoutesCheck>,
-    /// The services that `bowline/traffic` may name; absent: the system has no mesh.
+    /// The services that `bowline/traffic` may name; absent: nobody would act by it.
     pub(crate) services: Option<Vec<ServiceName>>,
+    /// Whether there is a mesh, whose sidecars disturb traffic.
+    pub(crate) has_mesh: bool,
 }
 
 impl Schema for Judge {
@@ -100,14 +102,19 @@ impl Judge {
 
     fn check_traffic(&self, document: &Document) -> Result<(), Vec<Violation>> {
         let Some(services) = &self.services else {
-            let rule = "traffic is steered and disturbed by a mesh, and this system has none: add the table [mesh] to its bowline.toml, and start it anew";
+            let rule = "traffic is steered between versions, and disturbed by a mesh, and this system has neither: give a service its `version` in bowline.toml, or add the table [mesh], and start it anew";
             return refuse(rule.to_owned());
         };
         if !matches!(document.format, Format::Json | Format::Toml) {
             return refuse(format!("traffic is written in json or toml, not in {}", document.format));
         }
         let told = |InvalidTraffic { path, rule }| violation(path, "traffic", rule);
-        let checked = read::<Traffic>(document)?.check(services);
+        let traffic = read::<Traffic>(document)?;
+        if !self.has_mesh && !traffic.faults.is_empty() {
+            let rule = "traffic is disturbed by a mesh, and this system has none: add the table [mesh] to its bowline.toml, and start it anew";
+            return Err(vec![violation("/faults".to_owned(), "reserved", rule.to_owned())]);
+        }
+        let checked = traffic.check(services);
         checked.map_err(|faults| faults.into_iter().take(VIOLATIONS_MAX).map(told).collect())
     }
 }

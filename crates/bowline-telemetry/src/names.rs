@@ -6,6 +6,8 @@
 
 /// Requests answered; labels `reporter`, `service`, `route`, `code`.
 pub const REQUESTS_TOTAL: &str = "bowline_requests_total";
+/// Attempts to call an instance; labels `reporter`, `service`, `outcome`, `callee_version`.
+pub const ATTEMPTS_TOTAL: &str = "bowline_attempts_total";
 /// How long requests took; the labels of [`REQUESTS_TOTAL`].
 pub const REQUEST_DURATION_SECONDS: &str = "bowline_request_duration_seconds";
 /// Spans that were dropped before they left the process; label `reason`.
@@ -21,6 +23,12 @@ pub const LABEL_SERVICE: &str = "service";
 pub const LABEL_ROUTE: &str = "route";
 /// Label: the status it was answered with.
 pub const LABEL_CODE: &str = "code";
+/// Label: what came of an attempt.
+pub const LABEL_OUTCOME: &str = "outcome";
+/// Label: the release that whoever counts is of; none where it says no version.
+pub const LABEL_VERSION: &str = "version";
+/// Label: the release of the instance that was called; none where it says no version.
+pub const LABEL_CALLEE_VERSION: &str = "callee_version";
 
 // === attributes ===
 

@@ -157,7 +157,7 @@ impl<'a> Call<'a> {
         if outcome != Outcome::Caller {
             in_flight.record(now, outcome == Outcome::Ok);
         }
-        self.upstream.metrics.attempted(outcome);
+        member.state.attempts.count(outcome);
         self.note(member, outcome, elapsed);
         let answer = match sent {
             Some(Ok(response)) => Ok(response.map(|body| ResponseBody::new(body, in_flight, is_verified))),

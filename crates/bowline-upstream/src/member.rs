@@ -10,13 +10,20 @@ use bowline_resilience::breaker::{Breaker, Outcome, OwnedPermit, PROBE_TIMEOUT, 
 use bowline_runtime::time::{Duration, Instant};
 use bowline_transport::Endpoint;
 
-use crate::{call::TIMEOUT_MAX, metrics::Breakers};
+use crate::{
+    call::TIMEOUT_MAX,
+    metrics::{Attempts, Breakers, Metrics},
+};
 
 /// What is remembered of one instance.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) endpoint: Endpoint,
     pub(crate) breaker: Option<Guard>,
+    /// The release it is; empty when not told.
+    pub(crate) version: String,
+    /// Counts the attempts at instances of its version.
+    pub(crate) attempts: Attempts,
 }
 
 /// A breaker whose state the metrics know.
@@ -44,13 +51,15 @@ impl BreakerRules {
 }
 
 impl Member {
-    pub(crate) fn new(endpoint: Endpoint, rules: Option<&BreakerRules>, metrics: &Breakers) -> Self {
+    /// An instance of a version, at an endpoint.
+    pub(crate) fn new(endpoint: Endpoint, version: &str, rules: Option<&BreakerRules>, metrics: &Metrics) -> Self {
         let breaker = rules.map(|rules| Guard {
             breaker: Arc::new(Breaker::new(&rules.policy).probe_timeout(rules.probe_timeout)),
             counted: AtomicU8::new(0),
-            metrics: metrics.clone(),
+            metrics: metrics.breakers.clone(),
         });
-        Self { endpoint, breaker }
+        let attempts = metrics.attempts(version);
+        Self { endpoint, breaker, version: version.to_owned(), attempts }
     }
 
     /// Gives a permit back with what came of the attempt; `None` where that says nothing.

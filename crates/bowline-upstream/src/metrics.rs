@@ -1,19 +1,33 @@
 //! What is counted of a service as it is called: attempts, retries, breakers that are not closed.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use bowline_resilience::breaker::State;
 use bowline_runtime::metric::{Counter, Gauge, Registry};
+use bowline_telemetry::names;
+
+/// The most versions of a service whose attempts are counted apart; those of further ones are counted without.
+const VERSIONS_MAX: usize = 64;
 
 /// The cells of one service, looked up once.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    attempts: [Counter; Outcome::ALL.len()],
+    attempts: Mutex<BTreeMap<String, Attempts>>,
     pub(crate) retries: Counter,
     /// Retries that the budget refused.
     pub(crate) retries_refused: Counter,
     pub(crate) breakers: Breakers,
     registry: Registry,
     reporter: &'static str,
+    service: String,
 }
+
+/// What came of the attempts to call the instances of one version. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempts(Arc<[Counter; Outcome::ALL.len()]>);
 
 /// What came of copies of requests.
 #[derive(Debug)]
@@ -73,10 +87,6 @@ impl Outcome {
 
 impl Metrics {
     pub(crate) fn new(registry: &Registry, reporter: &'static str, service: &str) -> Self {
-        let attempts = |outcome: Outcome| {
-            let labels: &[_] = &[("reporter", reporter), ("service", service), ("outcome", outcome.as_str())];
-            registry.counter("bowline_attempts_total", "Attempts to call an instance.", labels)
-        };
         let retries = |granted| {
             let labels: &[_] = &[("reporter", reporter), ("service", service), ("granted", granted)];
             registry.counter("bowline_retries_total", "Retries, granted and refused by the budget.", labels)
@@ -86,13 +96,36 @@ impl Metrics {
             registry.gauge("bowline_breakers", "Instances whose breaker is not closed.", labels)
         };
         Self {
-            attempts: Outcome::ALL.map(attempts),
+            attempts: Mutex::default(),
             retries: retries("true"),
             retries_refused: retries("false"),
             breakers: Breakers { open: breakers("open"), half_open: breakers("half_open") },
             registry: registry.clone(),
             reporter,
+            service: service.to_owned(),
         }
+    }
+
+    /// The cells of the instances of a version; without one where they say none.
+    pub(crate) fn attempts(&self, version: &str) -> Attempts {
+        let mut known = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = if known.len() < VERSIONS_MAX || known.contains_key(version) { version } else { "" };
+        let make = || self.new_attempts(version);
+        known.entry(version.to_owned()).or_insert_with(make).clone()
+    }
+
+    fn new_attempts(&self, version: &str) -> Attempts {
+        let cell = |outcome: Outcome| {
+            let labels = [
+                (names::LABEL_REPORTER, self.reporter),
+                (names::LABEL_SERVICE, &*self.service),
+                (names::LABEL_OUTCOME, outcome.as_str()),
+                (names::LABEL_CALLEE_VERSION, version),
+            ];
+            let labels = if version.is_empty() { &labels[..3] } else { &labels[..] };
+            self.registry.counter(names::ATTEMPTS_TOTAL, "Attempts to call an instance.", labels)
+        };
+        Attempts(Arc::new(Outcome::ALL.map(cell)))
     }
 
     /// The cells of a service whose requests are copied: others do not show them.
@@ -108,9 +141,12 @@ impl Metrics {
             no_instance: cell("no_instance"),
         }
     }
+}
 
-    pub(crate) fn attempted(&self, outcome: Outcome) {
-        self.attempts[outcome as usize].increment();
+impl Attempts {
+    /// An attempt was made.
+    pub(crate) fn count(&self, outcome: Outcome) {
+        self.0[outcome as usize].increment();
     }
 }
 

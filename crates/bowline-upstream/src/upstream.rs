@@ -105,8 +105,8 @@ impl Upstream {
         &self.service
     }
 
-    /// Replaces the instances; what is known of one is kept while its id, address and protocol are the
-    /// same, and whether it is called under TLS.
+    /// Replaces the instances; what is known of one is kept while its id, address, protocol and version are
+    /// the same, and whether it is called under TLS.
     ///
     /// An empty list empties the service: whether it is to be believed is the caller's to decide.
     pub fn set_instances(&self, instances: &[Instance]) {
@@ -201,8 +201,10 @@ impl Upstream {
         let endpoint = |instance: &Instance| security.endpoint(&self.service, instance);
         members.update_fitting(
             instances,
-            |member, instance| member.endpoint.tls.is_some() == security.demands(instance),
-            |instance| Member::new(endpoint(instance), rules, &self.metrics.breakers),
+            |member, instance| {
+                member.endpoint.tls.is_some() == security.demands(instance) && member.version == instance.version
+            },
+            |instance| Member::new(endpoint(instance), &instance.version, rules, &self.metrics),
         );
     }
 

@@ -28,7 +28,7 @@ use http_body_util::{BodyExt, Limited};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
-use crate::mesh::Member;
+use crate::mesh::{Member, Place};
 use governed::Governed;
 use policies::Own;
 
@@ -170,14 +170,14 @@ impl ServiceClient {
         pool: SharedPool,
         tracer: Tracer,
         metrics: metric::Registry,
-        member: Option<Member>,
+        place: Place,
     ) -> Self {
         let upstream = Upstream::new(service.clone(), policy.clone(), "client", &metrics);
+        let member = place.member().cloned();
         let governed = Arc::new(Governed::new(upstream, policy, member.is_some()));
         let instances = discovery.instances(&service);
         let (begun, has_begun) = watch::channel(false);
-        let follower =
-            Follower { governed: governed.clone(), instances: instances.clone(), begun, member: member.clone() };
+        let follower = Follower { governed: governed.clone(), instances: instances.clone(), begun, place };
         let follow = Guarded::new(task::spawn(follower.run()));
         Self(Arc::new(Inner {
             service,
@@ -267,22 +267,23 @@ struct Follower {
     governed: Arc<Governed>,
     instances: watch::Receiver<Arc<[Instance]>>,
     begun: watch::Sender<bool>,
-    member: Option<Member>,
+    place: Place,
 }
 
 impl Follower {
     async fn run(mut self) {
-        let mut snapshots = self.member.as_ref().map(Member::snapshot);
+        let mut snapshots = self.place.snapshot();
+        let member = self.place.member().cloned();
         loop {
             let is_told = snapshots.as_mut().is_none_or(|snapshots| self.take(snapshots));
             let now = self.instances.borrow_and_update().clone();
             self.governed.upstream().set_instances(&now);
-            let standing = self.member.as_ref().map_or(Ok(()), Member::standing);
+            let standing = member.as_ref().map_or(Ok(()), Member::standing);
             if is_told && standing.is_ok() && !now.is_empty() {
                 self.begun.send_replace(true);
             }
             let decided = async {
-                match (&self.member, standing) {
+                match (&member, standing) {
                     (Some(member), Err(_)) if !*self.begun.borrow() => member.decided().await,
                     _ => std::future::pending().await,
                 }
@@ -295,13 +296,16 @@ impl Follower {
         }
     }
 
-    /// Acts by the snapshot now; whether there is one.
+    /// Acts by the snapshot now; whether there is one, where one is needed.
     fn take(&self, snapshots: &mut watch::Receiver<Option<Arc<Snapshot>>>) -> bool {
         let snapshot = snapshots.borrow_and_update().clone();
-        snapshot.is_some_and(|snapshot| {
-            self.governed.take(&snapshot);
-            true
-        })
+        match (&self.place, snapshot) {
+            (Place::Meshed(_), Some(snapshot)) => self.governed.take(&snapshot),
+            (Place::Meshed(_), None) => return false,
+            (Place::Steered(_) | Place::Alone, Some(snapshot)) => self.governed.steer(&snapshot),
+            (Place::Steered(_) | Place::Alone, None) => {}
+        }
+        true
     }
 }
 

@@ -1,4 +1,5 @@
-//! A process in the mesh: its identity, and the snapshot that says how it calls.
+//! A process in the mesh: its identity, and the snapshot that says how it calls. Outside one, how its calls are split
+//! between the versions of those whom it calls.
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,51 @@ use crate::{
 
 /// The wait until the first snapshot is asked for again, more or less: half of it is up to chance.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What says how a process calls.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// The mesh that it is part of.
+    Meshed(Member),
+    /// Its environment, and of the versions of those whom it calls what is published.
+    Steered(Steered),
+    /// Its environment alone.
+    Alone,
+}
+
+/// What is published of how calls are split, outside a mesh. Cheap to clone; it is followed while a clone lives.
+#[derive(Debug, Clone)]
+pub(crate) struct Steered {
+    snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
+    _following: Arc<Guarded<()>>,
+}
+
+impl Place {
+    pub(crate) fn member(&self) -> Option<&Member> {
+        match self {
+            Self::Meshed(member) => Some(member),
+            Self::Steered(_) | Self::Alone => None,
+        }
+    }
+
+    /// What it acts by, now and later; none: there is nothing to be told.
+    pub(crate) fn snapshot(&self) -> Option<watch::Receiver<Option<Arc<Snapshot>>>> {
+        match self {
+            Self::Meshed(member) => Some(member.snapshot()),
+            Self::Steered(Steered { snapshot, .. }) => Some(snapshot.clone()),
+            Self::Alone => None,
+        }
+    }
+}
+
+impl Steered {
+    /// Begins to follow it.
+    pub(crate) fn follow(settings: &Settings, config: Arc<dyn ConfigManager>) -> Self {
+        let (told, snapshot) = watch::channel(None);
+        let following = Guarded::new(task::spawn(follow_splits(settings.clone(), config, told)));
+        Self { snapshot, _following: Arc::new(following) }
+    }
+}
 
 /// A process's place in the mesh. Cheap to clone; it is kept while a clone lives.
 #[derive(Debug, Clone)]
@@ -127,11 +173,39 @@ async fn follow(
     }
 }
 
-fn check(snapshot: &Snapshot, mine: &SpiffeId) -> Result<(), String> {
-    let Snapshot { format, system, workload, .. } = snapshot;
-    if *format != SNAPSHOT_FORMAT {
-        return Err(format!("its format is {format}; this release reads {SNAPSHOT_FORMAT}"));
+/// Follows the snapshot as [`follow`] does; that there is none yet is as good as one that splits nothing.
+async fn follow_splits(settings: Settings, config: Arc<dyn ConfigManager>, told: watch::Sender<Option<Arc<Snapshot>>>) {
+    let workload = Workload::Service(settings.service.clone());
+    let key = ConfigKey::snapshot(&workload);
+    let loader = Loader::<Option<Snapshot>>::new(Some(config), &as_application(settings), key).or(None);
+    let check = move |snapshot: &Option<Snapshot>| match snapshot {
+        Some(snapshot) => check_of(snapshot, &workload),
+        None => Ok(()),
+    };
+    // With a default there is always something to begin with.
+    let Ok(snapshots) = loader.validate(check).load().await else { return };
+    snapshots.on_change(move |snapshot| {
+        told.send_replace(Option::clone(snapshot).map(Arc::new));
+    });
+    std::future::pending::<()>().await;
+}
+
+fn check_of(snapshot: &Snapshot, mine: &Workload) -> Result<(), String> {
+    check_format(snapshot)?;
+    let Snapshot { workload, .. } = snapshot;
+    if workload == mine { Ok(()) } else { Err(format!("it is {workload}'s, and this is {mine}")) }
+}
+
+fn check_format(Snapshot { format, .. }: &Snapshot) -> Result<(), String> {
+    if *format == SNAPSHOT_FORMAT {
+        return Ok(());
     }
+    Err(format!("its format is {format}; this release reads {SNAPSHOT_FORMAT}"))
+}
+
+fn check(snapshot: &Snapshot, mine: &SpiffeId) -> Result<(), String> {
+    check_format(snapshot)?;
+    let Snapshot { system, workload, .. } = snapshot;
     let whose = SpiffeId::new(system.clone(), workload.clone());
     if whose == *mine { Ok(()) } else { Err(format!("it is {whose}'s, and this is {mine}")) }
 }

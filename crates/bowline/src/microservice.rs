@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     Database, ServiceClient,
     config::{self, Config},
-    mesh::Member,
+    mesh::{Member, Place, Steered},
     registration::Registration,
     sampling, serve,
     settings::{self, Settings},
@@ -96,7 +96,7 @@ pub struct Microservice {
     registry: Option<Arc<RemoteRegistry>>,
     configuration: Option<Arc<dyn ConfigManager>>,
     /// Its place in the mesh, if it is in one.
-    member: Option<Member>,
+    place: Place,
     pool: SharedPool,
     clients: Mutex<BTreeMap<ServiceName, ServiceClient>>,
     ready: Vec<ReadyCheck>,
@@ -161,7 +161,12 @@ impl Microservice {
         let member = settings.mesh.as_ref().zip(configuration.clone()).map(|(mesh, config)| {
             Member::join(&settings, mesh, config, Arc::new(RemoteIssuer::new(mesh.api.clone())), &metrics)
         });
-        let tls = member.as_ref().map(Member::client_tls);
+        let place = match (member, configuration.clone()) {
+            (Some(member), _) => Place::Meshed(member),
+            (None, Some(config)) => Place::Steered(Steered::follow(&settings, config)),
+            (None, None) => Place::Alone,
+        };
+        let tls = place.member().map(Member::client_tls);
         let pool = SharedPool::new(PoolSettings { tls, ..PoolSettings::default() });
         let (clients, ready) = (Mutex::default(), Vec::new());
         let discovery = Arc::new(discovery);
@@ -172,7 +177,7 @@ impl Microservice {
             discovery,
             registry,
             configuration,
-            member,
+            place,
             pool,
             clients,
             ready,
@@ -214,8 +219,8 @@ impl Microservice {
         let make = || {
             let policy = self.settings.policy(&service);
             let (pool, tracer, metrics) = (self.pool.clone(), self.tracer.clone(), self.metrics.clone());
-            let member = self.member.clone();
-            ServiceClient::new(service.clone(), policy, &self.discovery, pool, tracer, metrics, member)
+            let place = self.place.clone();
+            ServiceClient::new(service.clone(), policy, &self.discovery, pool, tracer, metrics, place)
         };
         clients.entry(service.clone()).or_insert_with(make).clone()
     }
@@ -340,7 +345,7 @@ impl Microservice {
     fn readiness(&self) -> Vec<ReadyCheck> {
         let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let makes_calls = !clients.is_empty() || !self.settings.calls.is_empty();
-        let member = self.member.clone().filter(|_| makes_calls);
+        let member = self.place.member().cloned().filter(|_| makes_calls);
         let can_call = member.map(|member| -> ReadyCheck {
             Arc::new(move || {
                 let standing = member.standing();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bowline_config::ConfigManager;
 use bowline_gateway::{Gateway, LastGoodMesh};
 use bowline_mesh::Mesh;
 use bowline_model::{ConfigKey, InstanceId, System, mesh::Workload, parse};
@@ -13,7 +14,7 @@ use super::{Followed, Joined, Known, Parts, open as open_by, served};
 use crate::{
     args::{self, Listen},
     brought, explain,
-    platform::{Platform, Spans},
+    platform::{self, Platform, Spans},
 };
 
 /// Opens it beside its node, which tells from then on what requests would meet there.
@@ -32,6 +33,7 @@ pub(crate) async fn open(
     }
     let joined = match mesh {
         Some(mesh) => Some(join(mesh, &mut settings).await?),
+        None if platform::is_steered(system) => Some(steer(&*node.config(), &mut settings).await?),
         None => None,
     };
     let instance = InstanceId::new("gateway-1").expect("it is an id");
@@ -56,7 +58,16 @@ async fn join(mesh: &Mesh, settings: &mut bowline_gateway::Settings) -> anyhow::
     let version = published.as_ref().map(|published| published.version);
     settings.pool.tls = Some(identity.client_tls());
     settings.mesh = published.map(|published| published.snapshot);
-    Ok(Joined { rotation, version, last_good: None })
+    Ok(Joined { rotation: Some(rotation), version, last_good: None })
+}
+
+/// Gives the gateway what is published of how traffic is split, outside a mesh.
+async fn steer(config: &dyn ConfigManager, settings: &mut bowline_gateway::Settings) -> anyhow::Result<Joined> {
+    let published = config.get_config(&ConfigKey::snapshot(&Workload::Gateway)).await?;
+    let published = published.as_ref().map(LastGoodMesh::published).transpose().map_err(anyhow::Error::msg)?;
+    let version = published.as_ref().map(|published| published.version);
+    settings.mesh = published.map(|published| published.snapshot);
+    Ok(Joined { rotation: None, version, last_good: None })
 }
 
 /// What was published through the API since the file last changed, or what the file says.

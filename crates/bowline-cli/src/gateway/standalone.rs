@@ -88,7 +88,7 @@ impl Running {
                 let joined = joining.join(&instance, &metrics, &out).await?;
                 Some(take_part(&*config, joined, &data_dir, &mut settings).await?)
             }
-            None => None,
+            None => Some(steered(&data_dir, &mut settings).await?),
         };
         let parts = Parts { settings, discovery, tracer, metrics };
         let last_good = data_dir.join("routes.toml");
@@ -150,7 +150,22 @@ async fn take_part(
     let LastGoodMesh { snapshot, version } = known;
     settings.pool.tls = Some(identity.client_tls());
     settings.mesh = Some(snapshot);
-    Ok(Joined { rotation, version: Some(version), last_good: Some(path) })
+    Ok(Joined { rotation: Some(rotation), version: Some(version), last_good: Some(path) })
+}
+
+/// Has a gateway that is in no mesh follow how traffic is split between versions; it starts by what it acted by last.
+///
+/// # Errors
+/// When what is on disk cannot be read.
+async fn steered(data_dir: &Path, settings: &mut bowline_gateway::Settings) -> anyhow::Result<Joined> {
+    let path = data_dir.join("mesh.json");
+    let read = path.clone();
+    let kept = task::spawn_blocking(move || LastGoodMesh::read(&read)).await??;
+    // What it did in a mesh, it does not do without an identity.
+    let kept = kept.filter(|kept| kept.snapshot.mode.is_none());
+    let version = kept.as_ref().map(|kept| kept.version);
+    settings.mesh = kept.map(|kept| kept.snapshot);
+    Ok(Joined { rotation: None, version, last_good: Some(path) })
 }
 
 /// What the server says of the routes, or what was served by last; and whether the server said it.

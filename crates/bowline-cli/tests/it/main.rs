@@ -17,6 +17,7 @@ mod mesh_rules;
 mod monitoring;
 mod openssl;
 mod otlp;
+mod releases;
 mod roles;
 mod sampling;
 mod shop;

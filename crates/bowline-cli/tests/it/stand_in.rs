@@ -3,14 +3,17 @@
 //! Its readiness check is answered, every other request is told and hangs; it may write without end. It is
 //! not ready while the file named by `STAND_IN_UNWELL` exists. One that is kind answers every request by its
 //! version, `/ask/NAME` by what the service it may call says, and `/past/IP:PORT/PATH` by what is said there, past its
-//! sidecar.
+//! sidecar; with `STAND_IN_FAILS=5` it fails each fifth request.
 
 use std::{
     env,
     io::{self, BufRead as _, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     os::unix::net::UnixListener,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread,
 };
 
@@ -70,6 +73,7 @@ fn answer(connection: &mut (impl Read + Write)) -> bool {
         (Some(name), _) => told(asked(name)),
         (_, Some(there)) => told(asked_past(there, &headers)),
         _ if is_unwell => ("503".to_owned(), String::new()),
+        _ if path != "/readyz" && fails_now() => ("500".to_owned(), String::new()),
         _ => ("200".to_owned(), env::var("BOWLINE_VERSION").unwrap_or_default()),
     };
     if let (Ok(tally), true) = (env::var("STAND_IN_TALLY"), path != "/readyz") {
@@ -79,6 +83,13 @@ fn answer(connection: &mut (impl Read + Write)) -> bool {
     let head = format!("HTTP/1.1 {status} Told\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
     connection.write_all(format!("{head}{body}").as_bytes()).ok();
     true
+}
+
+/// Whether this request is one of those that fail: each of that number, where `STAND_IN_FAILS` says one.
+fn fails_now() -> bool {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let each = env::var("STAND_IN_FAILS").ok().and_then(|each| each.parse().ok());
+    each.is_some_and(|each: u64| COUNT.fetch_add(1, Relaxed) % each == 0)
 }
 
 fn is_kind() -> bool {

@@ -8,7 +8,7 @@ use std::{
 use bowline_config::{Author, ConfigManager, Document, Draft, Error, Format, Version};
 use bowline_model::{
     ConfigKey, ServiceName,
-    mesh::{InvalidTraffic, Snapshot, Traffic, Workload},
+    mesh::{InvalidTraffic, Snapshot, Steering, Traffic, Workload},
 };
 
 /// How often a change is tried that somebody else was faster with.
@@ -45,7 +45,7 @@ impl Publisher {
         let document = to_document(snapshot);
         self.change(key, "", |current| {
             let is_there = current.is_some_and(|version| version.document == document);
-            (!is_there).then(|| document.clone())
+            Ok((!is_there).then(|| document.clone()))
         })
         .await
     }
@@ -71,11 +71,38 @@ impl Publisher {
     /// of services that are none of the system's any more: nobody could publish it anew with that in it.
     pub(super) async fn prune(&self, services: &[ServiceName], now: u64) -> Result<(), Error> {
         self.change(&ConfigKey::traffic(), "what ended or is gone is taken out", |current| {
-            let current = current?;
-            let before: Traffic = current.document.read().ok()?;
-            let mut traffic = read_traffic(current, services).ok()?;
+            let Some(current) = current else { return Ok(None) };
+            // What cannot be acted by is its author's to mend.
+            let Ok(before) = current.document.read::<Traffic>() else { return Ok(None) };
+            let Ok(mut traffic) = read_traffic(current, services) else { return Ok(None) };
             traffic.faults.retain(|fault| fault.until_unix_ms > now);
-            (traffic != before).then(|| to_document(&traffic))
+            Ok((traffic != before).then(|| to_document(&traffic)))
+        })
+        .await
+    }
+
+    /// Splits the traffic to a service like that; all else in the document stays.
+    ///
+    /// # Errors
+    /// Also where the document that is there cannot be read.
+    pub(super) async fn split(&self, service: &ServiceName, weights: &BTreeMap<String, u32>) -> Result<(), Error> {
+        let told: Vec<_> = weights.iter().map(|(version, weight)| format!("{version} {weight}")).collect();
+        let why = match told.as_slice() {
+            [] => format!("{service} is split no more"),
+            told => format!("{service} is split: {}", told.join(", ")),
+        };
+        self.change(&ConfigKey::traffic(), &why, |current| {
+            let mut traffic: Traffic =
+                current.map_or(Ok(Traffic::default()), |current| current.document.read::<Traffic>())?;
+            let before = traffic.steering.remove(service).unwrap_or_default();
+            if before.split == *weights {
+                return Ok(None);
+            }
+            let steering = Steering { split: weights.clone(), ..before };
+            if !steering.is_empty() {
+                traffic.steering.insert(service.clone(), steering);
+            }
+            Ok(Some(to_document(&traffic)))
         })
         .await
     }
@@ -85,12 +112,12 @@ impl Publisher {
         &self,
         key: &ConfigKey,
         comment: &str,
-        change: impl Fn(Option<&Version>) -> Option<Document>,
+        change: impl Fn(Option<&Version>) -> Result<Option<Document>, Error>,
     ) -> Result<(), Error> {
         let mut attempt = 1;
         loop {
             let current = self.config.get_config(key).await?;
-            let Some(document) = change(current.as_ref()) else { return Ok(()) };
+            let Some(document) = change(current.as_ref())? else { return Ok(()) };
             let expect = Some(current.map_or(0, |version| version.number));
             let draft = Draft { expect, comment: comment.to_owned(), ..Draft::new(document, self.author.clone()) };
             match self.config.set_config(key, draft).await {

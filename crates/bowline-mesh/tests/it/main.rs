@@ -12,4 +12,5 @@ mod outbound;
 mod replicas;
 mod rules;
 mod snapshots;
+mod splits;
 mod support;

@@ -72,9 +72,15 @@ async fn a_dead_application_behind_a_sidecar_costs_no_call() {
     for nth in 0..100 {
         assert_eq!(charge(port).await, 200, "{nth}");
     }
-    let attempts = r#"bowline_attempts_total{reporter="client",service="payment",outcome="#;
-    assert!(counted(&shop, &format!(r#"{attempts}"connect"}}"#)) > 0);
-    assert_eq!(counted(&shop, &format!(r#"{attempts}"server_error"}}"#)), 0);
+    // Each replica says its own version.
+    let attempts = |outcome: &str| {
+        let of = |version: &str| format!(r#"outcome="{outcome}",callee_version="{version}"}}"#);
+        let line =
+            |version: &str| format!(r#"bowline_attempts_total{{reporter="client",service="payment",{}"#, of(version));
+        counted(&shop, &line("leaves")) + counted(&shop, &line("stays"))
+    };
+    assert!(attempts("connect") > 0);
+    assert_eq!(attempts("server_error"), 0);
     let refused = r#"bowline_retries_total{reporter="client",service="payment",granted="false"}"#;
     assert_eq!(counted(&shop, refused), 0);
 }

@@ -206,7 +206,7 @@ impl Shop {
 
     /// A sidecar before whatever listens there, or does not.
     pub(crate) async fn sidecar(&self, service: &str, id: &InstanceId, app: Address, outbound: Outbound) -> Sidecar {
-        self.mesh.sidecar(&name(service), id, app, outbound).await.unwrap()
+        self.mesh.sidecar(&name(service), id, "", app, outbound).await.unwrap()
     }
 
     /// The same with nobody who compiles and publishes.

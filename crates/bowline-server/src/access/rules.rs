@@ -22,7 +22,7 @@ const EDITOR: Demand = Demand { least: Some(Role::Editor), on_loopback: false };
 const GUARDED: Demand = Demand { least: Some(Role::Admin), on_loopback: true };
 
 /// Method and path as in the OpenAPI document, and what they demand.
-const RULES: [(&str, &str, Demand); 60] = [
+const RULES: [(&str, &str, Demand); 67] = [
     ("GET", "/livez", OPEN),
     ("GET", "/readyz", OPEN),
     ("GET", "/metrics", VIEWER),
@@ -47,6 +47,14 @@ const RULES: [(&str, &str, Demand); 60] = [
     ("DELETE", "/v1/config/{namespace}/{name}/schema", EDITOR),
     ("GET", "/v1/config/{namespace}/{name}/status", VIEWER),
     ("PUT", "/v1/config/{namespace}/{name}/status/{instance}", EDITOR),
+    ("GET", "/v1/deployments", VIEWER),
+    ("GET", "/v1/deployments/{service}", VIEWER),
+    // What it says is run, on the server's machine and as its user.
+    ("POST", "/v1/deployments/{service}", GUARDED),
+    ("POST", "/v1/deployments/{service}/pause", EDITOR),
+    ("POST", "/v1/deployments/{service}/resume", EDITOR),
+    ("POST", "/v1/deployments/{service}/promote", EDITOR),
+    ("POST", "/v1/deployments/{service}/abort", EDITOR),
     // It changes nothing, and tells what a reader of the routes knows.
     ("POST", "/v1/explain", VIEWER),
     ("POST", "/v1/spans", EDITOR),

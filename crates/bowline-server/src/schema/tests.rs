@@ -142,6 +142,25 @@ fn long_texts_are_cut() {
 }
 
 #[test]
+fn traffic_is_split_between_versions_and_disturbed_by_a_mesh() {
+    let split = r#"{"steering": {"order": {"split": {"v1": 95, "v2": 5}}}}"#;
+    let fault = r#"{"faults": [{"id": "f1", "service": "order", "share": "1%", "abort": 503, "until_unix_ms": 1}]}"#;
+    let services = Some(vec![ServiceName::new("order").unwrap()]);
+    let nobody = Judge::default();
+    let steered = Judge { services: services.clone(), ..Judge::default() };
+    let meshed = Judge { services, has_mesh: true, ..Judge::default() };
+    let judged = |judge: &Judge, text: &str| {
+        let document = Document::new(Format::Json, text);
+        judge.check(&ConfigKey::traffic(), &document, None).map_err(|broken| broken[0].detail.clone())
+    };
+    assert!(judged(&nobody, split).unwrap_err().contains("give a service its `version`"));
+    assert_eq!((judged(&steered, split), judged(&meshed, split)), (Ok(()), Ok(())));
+    assert!(judged(&steered, fault).unwrap_err().contains("add the table [mesh]"));
+    assert_eq!(judged(&meshed, fault), Ok(()));
+    assert!(judged(&steered, &split.replace("order", "other")).unwrap_err().contains("no service `other`"));
+}
+
+#[test]
 fn the_platforms_own_documents_are_judged_by_it() {
     let rule = |judge: &Judge, key: &ConfigKey, document: &Document| {
         let violations = judge.check(key, document, None).unwrap_err();
@@ -151,7 +170,7 @@ fn the_platforms_own_documents_are_judged_by_it() {
     assert_eq!((&*is, &*detail), ("reserved", "this server has no gateway to take routes"));
     let bad = || Err(vec![violation("/route/0".to_owned(), "backends", "a route leads somewhere".to_owned())]);
     let check = RoutesCheck::new(move |text| if text.is_empty() { Ok(()) } else { bad() });
-    let judge = Judge { routes: Some(check), services: None };
+    let judge = Judge { routes: Some(check), ..Judge::default() };
     judge.check(&ConfigKey::routes(), &toml(""), None).unwrap();
     assert_eq!(rule(&judge, &ConfigKey::routes(), &toml("a = 1")).0, "backends");
     assert_eq!(rule(&judge, &ConfigKey::routes(), &Document::new(Format::Json, "{}")).0, "reserved");

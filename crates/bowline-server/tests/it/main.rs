@@ -6,6 +6,7 @@ mod access;
 mod audit;
 mod collect;
 mod config;
+mod deployments;
 mod guard;
 mod health;
 mod instances;

@@ -5,7 +5,11 @@ use std::{net::SocketAddr, time::Duration};
 use axum::{Router, extract::State, routing::get};
 use bowline::{Config, HandlerError, Microservice, ServiceClient, Settings, extract::Path};
 use bowline_config::{Author, Document, Draft, Format, Outcome};
-use bowline_model::ConfigKey;
+use bowline_model::{
+    ConfigKey,
+    mesh::{Authorization, Outbound, SNAPSHOT_FORMAT, Snapshot, Steering, Workload},
+    policy::CallPolicy,
+};
 use bowline_runtime::{
     task::{self, JoinHandle},
     time::timeout,
@@ -115,6 +119,65 @@ async fn applications_outlive_the_server_and_come_back_to_the_next_one() {
     drop(dir);
     users.stop().await;
     orders.stop().await;
+}
+
+/// Says which release answers.
+fn release(version: &'static str) -> Router {
+    Router::new().route("/users/{id}", get(async move || axum::Json(version)))
+}
+
+/// A user of a version.
+async fn user_of(fixture: &Fixture, id: &str, version: &'static str) -> Running {
+    let vars = [("BOWLINE_INSTANCE", id), ("BOWLINE_VERSION", version)].map(|(name, value)| (name, value.to_owned()));
+    let api = ("BOWLINE_API", format!("http://{}", fixture.addr));
+    let vars = vars.into_iter().chain([api]).map(|(name, value)| (name.to_owned(), value));
+    Running::start(Microservice::new(Settings::from_vars("user", vars).unwrap()), release(version)).await
+}
+
+#[tokio::test]
+async fn calls_are_split_between_versions_without_a_mesh() {
+    let fixture = Fixture::start().await;
+    let (one, two) = (user_of(&fixture, "user-1", "v1").await, user_of(&fixture, "user-v2-1", "v2").await);
+    let orders = service(&fixture, "order");
+    let user = orders.client("user");
+    let app = Router::new().route("/order", get(order)).with_state(user.clone());
+    let orders = Running::start(orders, app).await;
+    until(async || user.instance_count() == 2).await;
+
+    let (config, workload) = (fixture.node.config(), Workload::Service("order".parse().unwrap()));
+    let key = ConfigKey::snapshot(&workload);
+    for split in [[("v1", 0), ("v2", 1)], [("v1", 1), ("v2", 0)]] {
+        let weights = split.iter().map(|(version, weight)| ((*version).to_owned(), *weight)).collect();
+        let steering = Steering { split: weights, mirror: None };
+        let call = Outbound { target: "user".parse().unwrap(), policy: CallPolicy::default(), steering };
+        let snapshot = Snapshot {
+            format: SNAPSHOT_FORMAT,
+            system: "shop".parse().unwrap(),
+            workload: workload.clone(),
+            mode: None,
+            authorization: Authorization::default(),
+            inbound: Vec::new(),
+            outbound: vec![call],
+            faults: Vec::new(),
+        };
+        let text = serde_json::to_string(&snapshot).unwrap();
+        let draft = Draft::new(Document::new(Format::Json, text), Author::anonymous());
+        let number = config.set_config(&key, draft).await.unwrap().number;
+        // Who publishes a split can wait until all act by it.
+        until(async || {
+            let status = config.status(&key).await.unwrap();
+            status.instances.iter().any(|told| told.ack.version == number && told.ack.outcome == Outcome::Applied)
+        })
+        .await;
+        let only = split.iter().find(|(_, weight)| *weight > 0).unwrap().0;
+        for _ in 0..20 {
+            let answer: Value = HttpClient::new(orders.addr).get_json("/order").await.unwrap();
+            assert_eq!(answer, json!({ "user": only }));
+        }
+    }
+    for running in [orders, one, two] {
+        running.stop().await;
+    }
 }
 
 /// What an order may be, as its document says.

@@ -118,6 +118,28 @@ fn attempts_retries_and_breakers_are_counted() {
 }
 
 #[test]
+fn attempts_are_counted_by_the_version_of_who_was_called() {
+    run(async || {
+        let metrics = Registry::default();
+        let served = serve("b", Protocol::Http1, |_| status(200));
+        let mut callee = served.instance.clone();
+        callee.version = "v1".to_owned();
+        let upstream = upstream(plain(), &metrics, std::slice::from_ref(&callee));
+        ask(&upstream, &LocalPool::default()).await.unwrap();
+        // Another release at the same address is another one.
+        callee.version = "v2".to_owned();
+        upstream.set_instances(std::slice::from_ref(&callee));
+        ask(&upstream, &LocalPool::default()).await.unwrap();
+        ask(&upstream, &LocalPool::default()).await.unwrap();
+        let text = metrics.render();
+        for (version, count) in [("v1", 1), ("v2", 2)] {
+            let labels = format!("outcome=\"ok\",callee_version=\"{version}\"}} {count}\n");
+            assert!(text.contains(&labels), "{labels}\n{text}");
+        }
+    });
+}
+
+#[test]
 fn a_slow_success_that_opens_the_breaker_is_counted_at_once() {
     run(async || {
         let metrics = Registry::default();

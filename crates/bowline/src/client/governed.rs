@@ -75,6 +75,14 @@ impl Governed {
         }
     }
 
+    /// Shares calls out between versions as a snapshot says, and does nothing else by it: outside a mesh the rest is
+    /// the environment's to say.
+    pub(super) fn steer(&self, snapshot: &Snapshot) {
+        let service = self.upstream.service();
+        let call = snapshot.outbound.iter().find(|outbound| outbound.target == *service);
+        self.upstream.set_steering(call.map_or_else(Steering::default, |call| call.steering.clone()));
+    }
+
     fn set_declared(&self, declared: CallPolicy) -> Result<(), InvalidPolicy> {
         let mut policies = self.policies();
         let policy = policies.with_declared(&declared);

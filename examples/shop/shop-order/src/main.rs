@@ -1,6 +1,7 @@
 //! The shop's order service: places orders, charges them through payment, and marks them.
 
 mod callees;
+mod failing;
 mod limits;
 mod order;
 mod repository;
@@ -45,6 +46,7 @@ async fn main() -> anyhow::Result<()> {
     });
     let _resuming = task::Guarded::new(task::spawn(resume(orders.clone())));
     let app = Router::new().route("/orders", post(place)).route("/orders/{id}", get(show)).with_state(orders);
+    let app = failing::layered(app)?;
     Ok(service.serve(app).await?)
 }
 

@@ -1,0 +1,151 @@
+//! What was measured of one release of a service: by its own instances, and by those who called them.
+//!
+//! Requests and durations are what instances report themselves, or their sidecars (`reporter="server"`). Who gives no
+//! answer at all cannot report that: it is taken from the attempts of the callers (`bowline_attempts_total`), which
+//! also stand for all of it where instances report nothing.
+//!
+//! Counts are exact where PromQL's `increase` estimates: a canary has few requests, and the first failure is the
+//! first sample of its series.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bowline_model::{
+    ServiceName,
+    deploy::{Figures, condition::Quantile},
+};
+use bowline_telemetry::names;
+
+use crate::{
+    labels::{Labels, Matcher, NAME},
+    promql::LOOKBACK,
+    source::{Sample, Series, Source, SourceError, is_stale},
+};
+
+/// The most samples that are read for one release.
+pub const SAMPLES_MAX: usize = 5_000_000;
+
+/// The label of a bucket's upper bound.
+const BOUND: &str = "le";
+
+/// Whose figures are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// The service.
+    pub service: &'a ServiceName,
+    /// Its release; not empty.
+    pub version: &'a str,
+    /// How far back.
+    pub window: Duration,
+    /// Which quantiles of the durations.
+    pub quantiles: &'a [Quantile],
+}
+
+/// What was measured within the window that ends at `now_ms`, in milliseconds since 1970, also of instances that are
+/// gone. Blocks.
+///
+/// A duration above the highest bound of the histogram, 10 s, is given as that; without requests there is none.
+///
+/// # Errors
+/// Those of the source; there are at most [`SAMPLES_MAX`] samples.
+pub fn figures(source: &dyn Source, asked: Asked<'_>, now_ms: i64) -> Result<Figures, SourceError> {
+    let read = Read { source, asked, now_ms };
+    let served = read.grown(names::REQUESTS_TOTAL, names::LABEL_VERSION, names::LABEL_CODE)?;
+    let attempts = read.grown(names::ATTEMPTS_TOTAL, names::LABEL_CALLEE_VERSION, names::LABEL_OUTCOME)?;
+    let of = |outcomes: &[&str]| outcomes.iter().filter_map(|outcome| attempts.get(*outcome)).sum::<f64>();
+    let (mut answered, mut failed) = (served.values().sum::<f64>(), 0.0);
+    if answered > 0.0 {
+        failed += served.iter().filter(|(code, _)| code.starts_with('5')).map(|(_, count)| count).sum::<f64>();
+    } else {
+        (answered, failed) = (of(&["ok", "server_error"]), of(&["server_error"]));
+    }
+    let unanswered = of(&["connect", "reset", "timeout"]);
+    let requests = answered + unanswered;
+    if requests <= 0.0 {
+        return Ok(Figures::default());
+    }
+    let error_ratio = (failed + unanswered) / requests;
+    Ok(Figures { requests, error_ratio, quantiles: read.quantiles()? })
+}
+
+/// Reads of one release.
+struct Read<'a> {
+    source: &'a dyn Source,
+    asked: Asked<'a>,
+    now_ms: i64,
+}
+
+impl Read<'_> {
+    /// By how much the counters of a name grew within the window, by one of their labels. `version_label` is the one
+    /// that names the release; who else counts than the instances themselves does not matter where it is the callee's.
+    fn grown(&self, name: &str, version_label: &str, by: &str) -> Result<BTreeMap<String, f64>, SourceError> {
+        let Asked { service, version, window, quantiles: _ } = self.asked;
+        let mut matchers = vec![
+            Matcher::equal(NAME, name),
+            Matcher::equal(names::LABEL_SERVICE, service.as_str()),
+            Matcher::equal(version_label, version),
+        ];
+        if version_label == names::LABEL_VERSION {
+            matchers.push(Matcher::equal(names::LABEL_REPORTER, "server"));
+        }
+        let from_ms = self.now_ms.saturating_sub(millis(window));
+        let known_ms = from_ms.saturating_sub(millis(LOOKBACK));
+        let series = self.source.select(&matchers, known_ms, self.now_ms, SAMPLES_MAX)?;
+        let mut grown = BTreeMap::new();
+        for Series { labels, samples } in &series {
+            *grown.entry(value(labels, by)).or_default() += increase(samples, from_ms);
+        }
+        Ok(grown)
+    }
+
+    fn quantiles(&self) -> Result<Vec<(Quantile, Duration)>, SourceError> {
+        if self.asked.quantiles.is_empty() {
+            return Ok(Vec::new());
+        }
+        let name = format!("{}_bucket", names::REQUEST_DURATION_SECONDS);
+        let grown = self.grown(&name, names::LABEL_VERSION, BOUND)?;
+        let bound = |(bound, count): (String, f64)| Some((bound.parse::<f64>().ok()?, count));
+        let mut buckets: Vec<_> = grown.into_iter().filter_map(bound).collect();
+        buckets.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        let found = |quantile: &Quantile| Some((*quantile, quantile_of(*quantile, &buckets)?));
+        Ok(self.asked.quantiles.iter().filter_map(found).collect())
+    }
+}
+
+fn value(labels: &Labels, name: &str) -> String {
+    labels.get(name).unwrap_or_default().to_owned()
+}
+
+/// By how much a counter grew since then. One that was not there before began at 0, as its process did; one that
+/// fell began anew.
+fn increase(samples: &[Sample], from_ms: i64) -> f64 {
+    let mut samples = samples.iter().filter(|sample| !is_stale(sample.value)).peekable();
+    let mut last = 0.0;
+    while let Some(sample) = samples.next_if(|sample| sample.at_ms <= from_ms) {
+        last = sample.value;
+    }
+    let mut grown = 0.0;
+    for Sample { value, .. } in samples {
+        grown += if *value < last { *value } else { value - last };
+        last = *value;
+    }
+    grown
+}
+
+/// The duration that the quantile does not exceed, interpolated within its bucket. Buckets are cumulative, by their
+/// bounds.
+fn quantile_of(quantile: Quantile, buckets: &[(f64, f64)]) -> Option<Duration> {
+    let total = buckets.last().map(|(_, count)| *count).filter(|count| *count > 0.0)?;
+    let rank = quantile.ratio() * total;
+    let at = buckets.iter().position(|(_, count)| *count >= rank)?;
+    let (bound, count) = buckets[at];
+    let (lower, below) = at.checked_sub(1).map_or((0.0, 0.0), |before| buckets[before]);
+    let seconds = if bound.is_finite() { lower + (bound - lower) * (rank - below) / (count - below) } else { lower };
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests;

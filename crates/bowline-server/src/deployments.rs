@@ -1,0 +1,268 @@
+//! Rollouts over HTTP: how they stand, new ones, and orders to those under way.
+
+mod next;
+mod view;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+use axum::{
+    Json,
+    extract::{
+        Path, State,
+        rejection::{JsonRejection, PathRejection},
+    },
+    http::StatusCode,
+    response::IntoResponse,
+};
+use bowline_deploy::{Action, Begin, Deployer, Error};
+use bowline_model::{
+    Code, ServiceName, System,
+    deploy::{Condition, Plan, Release},
+};
+use bowline_provider_remote::wire;
+
+use crate::{api::Shared, error::ApiError};
+
+/// What rolls releases out, and what the file says of services.
+pub(crate) struct Deployments {
+    deployer: Deployer,
+    declared: BTreeMap<ServiceName, Declared>,
+}
+
+/// There once the services of this process run.
+pub(crate) type Slot = Arc<OnceLock<Deployments>>;
+
+/// What the file says of a service.
+struct Declared {
+    /// Its own release; empty: not told.
+    version: String,
+    /// Those beside it.
+    versions: Vec<String>,
+    /// How releases are rolled out.
+    plan: Plan,
+}
+
+impl Deployments {
+    pub(crate) fn new(deployer: Deployer, system: &System) -> Self {
+        let plan = |service: &ServiceName| system.deployments.iter().find(|deployment| deployment.service == *service);
+        let declared = system.services.iter().map(|service| {
+            let declared = Declared {
+                version: service.version.clone(),
+                versions: service.versions.iter().map(|version| version.name.clone()).collect(),
+                plan: plan(&service.name).map_or_else(Plan::default, |deployment| deployment.plan.clone()),
+            };
+            (service.name.clone(), declared)
+        });
+        Self { declared: declared.collect(), deployer }
+    }
+
+    fn declared(&self, service: &ServiceName) -> Result<&Declared, ApiError> {
+        let unknown = || ApiError::new(Code::NotFound, format!("the system has no service `{service}`"));
+        self.declared.get(service).ok_or_else(unknown)
+    }
+
+    /// The name of the release in force.
+    fn version(&self, service: &ServiceName, declared: &Declared) -> String {
+        self.deployer.current(service).map_or_else(|| declared.version.clone(), |release| release.version)
+    }
+
+    /// What is to be begun.
+    async fn begin(&self, service: ServiceName, new: wire::NewDeployment) -> Result<Begin, ApiError> {
+        let declared = self.declared(&service)?;
+        let plan = if new.is_as_declared() { None } else { Some(plan(&declared.plan, &new)?) };
+        let wire::NewDeployment { version, build, run, env, replicas, .. } = new;
+        let version = match version {
+            Some(version) => version,
+            None => self.next_version(&service, declared).await?,
+        };
+        Ok(Begin { service, release: Release { version, build, run, env }, plan, replicas })
+    }
+
+    /// The name that follows that of the release in force, and that no release has had.
+    async fn next_version(&self, service: &ServiceName, declared: &Declared) -> Result<String, ApiError> {
+        let had = self.deployer.history(service).await?;
+        let had = had.iter().flat_map(|rollout| [&rollout.from.version, &rollout.to.version]);
+        let taken = declared.versions.iter().chain([&declared.version]).chain(had).cloned().collect();
+        Ok(next::after(&self.version(service, declared), &taken))
+    }
+}
+
+/// How a release is rolled out: as declared, but for what is said otherwise.
+fn plan(declared: &Plan, new: &wire::NewDeployment) -> Result<Plan, ApiError> {
+    let strategy = new.strategy.unwrap_or(declared.strategy);
+    // What is said of steps here, the rollout checks.
+    let steps = match new.steps.as_slice() {
+        [] if strategy == declared.strategy => declared.steps.clone(),
+        steps => steps.to_vec(),
+    };
+    let bake = new.bake.unwrap_or(declared.bake);
+    let abort_when = match new.abort_when.as_deref() {
+        None => declared.abort_when.clone(),
+        Some("off") => None,
+        Some(text) => Some(
+            Condition::parse(text).map_err(|rule| ApiError::new(Code::Unprocessable, format!("abort_when: {rule}")))?,
+        ),
+    };
+    Ok(Plan { strategy, steps, bake, abort_when })
+}
+
+/// The rollout of each service that is under way, or was the last.
+#[utoipa::path(get, path = "/v1/deployments", tag = "deployments",
+    responses((status = 200, body = wire::DeploymentList), (status = 400, description = "this Bowline runs no services")))]
+pub(crate) async fn list(State(shared): State<Shared>) -> Result<Json<wire::DeploymentList>, ApiError> {
+    let deployments = of(&shared)?.deployer.list().into_iter().map(view::of_status).collect();
+    Ok(Json(wire::DeploymentList { deployments }))
+}
+
+/// How the releases of one service stand.
+#[utoipa::path(get, path = "/v1/deployments/{service}", tag = "deployments",
+    params(("service" = String, Path, description = "the service")),
+    responses((status = 200, body = wire::ServiceDeployments), (status = 400, description = "this Bowline runs no services"),
+        (status = 404, description = "the system has no such service")))]
+pub(crate) async fn one(
+    State(shared): State<Shared>,
+    service: Result<Path<String>, PathRejection>,
+) -> Result<Json<wire::ServiceDeployments>, ApiError> {
+    let service = name(service)?;
+    let deployments = of(&shared)?;
+    let version = deployments.version(&service, deployments.declared(&service)?);
+    let deployment = deployments.deployer.get(&service).map(view::of_status);
+    let history = deployments.deployer.history(&service).await?.iter().map(view::of_rollout).collect();
+    Ok(Json(wire::ServiceDeployments { service, version, deployment, history }))
+}
+
+/// Begins to roll a release out; the answer says that it has begun, not that it is done.
+///
+/// It runs commands on the server's machine, so it is an administrator's.
+#[utoipa::path(post, path = "/v1/deployments/{service}", tag = "deployments", request_body = wire::NewDeployment,
+    params(("service" = String, Path, description = "the service")),
+    responses((status = 202, description = "begun, and durable", body = wire::Deployment),
+        (status = 400, description = "this Bowline runs no services, or the service cannot be rolled out: it says why"),
+        (status = 403, description = "not an administrator's"), (status = 404, description = "the system has no such service"),
+        (status = 409, description = "another rollout of it is under way"), (status = 422, description = "a field breaks its rule")))]
+pub(crate) async fn begin(
+    State(shared): State<Shared>,
+    service: Result<Path<String>, PathRejection>,
+    body: Result<Json<wire::NewDeployment>, JsonRejection>,
+) -> Result<impl IntoResponse, ApiError> {
+    let (service, Json(new)) = (name(service)?, body?);
+    let deployments = of(&shared)?;
+    let begin = deployments.begin(service, new).await?;
+    let status = deployments.deployer.begin(begin).await?;
+    Ok((StatusCode::ACCEPTED, Json(view::of_status(status))))
+}
+
+/// Has a rollout stay at its step; what is measured can still end it.
+#[utoipa::path(post, path = "/v1/deployments/{service}/pause", tag = "deployments",
+    params(("service" = String, Path, description = "the service")),
+    responses((status = 200, body = wire::Deployment), (status = 400, description = "it cannot be paused now: it says why"),
+        (status = 404, description = "there is no rollout of it under way")))]
+pub(crate) async fn pause(shared: State<Shared>, service: Result<Path<String>, PathRejection>) -> Ordered {
+    order(&shared, service, Action::Pause).await
+}
+
+/// Has a paused rollout go on.
+#[utoipa::path(post, path = "/v1/deployments/{service}/resume", tag = "deployments",
+    params(("service" = String, Path, description = "the service")),
+    responses((status = 200, body = wire::Deployment), (status = 400, description = "it is not paused"),
+        (status = 404, description = "there is no rollout of it under way")))]
+pub(crate) async fn resume(shared: State<Shared>, service: Result<Path<String>, PathRejection>) -> Ordered {
+    order(&shared, service, Action::Resume).await
+}
+
+/// Gives the new release everything now, whatever was measured.
+#[utoipa::path(post, path = "/v1/deployments/{service}/promote", tag = "deployments",
+    params(("service" = String, Path, description = "the service")),
+    responses((status = 200, body = wire::Deployment), (status = 400, description = "it cannot be promoted now: it says why"),
+        (status = 404, description = "there is no rollout of it under way")))]
+pub(crate) async fn promote(shared: State<Shared>, service: Result<Path<String>, PathRejection>) -> Ordered {
+    order(&shared, service, Action::Promote).await
+}
+
+/// Ends a rollout: the release before gets everything back.
+#[utoipa::path(post, path = "/v1/deployments/{service}/abort", tag = "deployments",
+    params(("service" = String, Path, description = "the service")),
+    responses((status = 200, body = wire::Deployment), (status = 400, description = "it cannot be aborted now: it says why"),
+        (status = 404, description = "there is no rollout of it under way")))]
+pub(crate) async fn abort(shared: State<Shared>, service: Result<Path<String>, PathRejection>) -> Ordered {
+    order(&shared, service, Action::Abort).await
+}
+
+/// How a rollout stands after an order.
+type Ordered = Result<Json<wire::Deployment>, ApiError>;
+
+async fn order(shared: &Shared, service: Result<Path<String>, PathRejection>, action: Action) -> Ordered {
+    let service = name(service)?;
+    let deployments = of(shared)?;
+    deployments.declared(&service)?;
+    let status = deployments.deployer.act(&service, action).await?;
+    Ok(Json(view::of_status(status)))
+}
+
+fn name(service: Result<Path<String>, PathRejection>) -> Result<ServiceName, ApiError> {
+    let Path(service) = service?;
+    Ok(ServiceName::new(&service)?)
+}
+
+fn of(shared: &Shared) -> Result<&Deployments, ApiError> {
+    shared.deployments.get().ok_or_else(|| {
+        let detail = "this Bowline rolls nothing out: it runs no services, or they are still starting; ask the one that runs them, `bowline up`";
+        ApiError::new(Code::FailedPrecondition, detail)
+    })
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        Self::of(error.code(), &error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_model::{deploy::Strategy, units::Share};
+    use bowline_runtime::time::Duration;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(new: &wire::NewDeployment, expect: &Plan) {
+        let condition = Condition::parse("error_rate > 1%").ok();
+        let declared = Plan { strategy: Strategy::Canary, steps: percents(&[10]), bake: MINUTE, abort_when: condition };
+        assert_eq!(plan(&declared, new).unwrap(), *expect);
+    }
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    fn percents(percents: &[u32]) -> Vec<Share> {
+        percents.iter().map(|percent| Share::from_percent(*percent)).collect()
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_declared() {
+        let abort_when = Condition::parse("error_rate > 1%").ok();
+        let declared =
+            Plan { strategy: Strategy::Canary, steps: percents(&[10]), bake: MINUTE, abort_when: abort_when.clone() };
+        let bake = Duration::from_secs(5);
+        let new = wire::NewDeployment { bake: Some(bake), ..wire::NewDeployment::default() };
+        check(&new, &Plan { bake, ..declared.clone() });
+        let new = wire::NewDeployment { strategy: Some(Strategy::Rolling), ..wire::NewDeployment::default() };
+        check(&new, &Plan { strategy: Strategy::Rolling, steps: Vec::new(), ..declared.clone() });
+        let new = wire::NewDeployment { steps: percents(&[1, 2]), ..wire::NewDeployment::default() };
+        check(&new, &Plan { steps: percents(&[1, 2]), ..declared.clone() });
+        let new =
+            |text: &str| wire::NewDeployment { abort_when: Some(text.to_owned()), ..wire::NewDeployment::default() };
+        check(&new("off"), &Plan { abort_when: None, ..declared.clone() });
+        check(&new("p99 > 1s"), &Plan { abort_when: Condition::parse("p99 > 1s").ok(), ..declared });
+    }
+
+    #[test]
+    fn what_is_no_condition_is_refused() {
+        let new = wire::NewDeployment { abort_when: Some("p98 > 1s".to_owned()), ..wire::NewDeployment::default() };
+        let (code, detail) = plan(&Plan::default(), &new).unwrap_err().into_parts();
+        assert_eq!(code, Code::Unprocessable);
+        assert!(detail.starts_with("abort_when: write"), "{detail}");
+    }
+}

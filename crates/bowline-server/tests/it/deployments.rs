@@ -1,0 +1,170 @@
+//! Rollouts over HTTP: who may begin them, what they are told as, and what the audit says.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bowline_deploy::{Deployer, Failure, Fleet, Judge, Ports, Question, Steer, Verdict};
+use bowline_model::{ServiceName, System, deploy::Release, parse};
+use bowline_provider_remote::wire::{AuditActor, Deployment, ServiceDeployments};
+use bowline_runtime::{BoxFuture, metric};
+use serde_json::json;
+
+use crate::support::{Answer, Fixture, until};
+
+const BEGIN: &str = r#"{"run": "./order"}"#;
+
+#[tokio::test]
+async fn a_node_that_runs_no_services_says_what_to_do() {
+    let fixture = Fixture::start().await;
+    for (method, path) in [
+        ("GET", "/v1/deployments"),
+        ("GET", "/v1/deployments/order"),
+        ("POST", "/v1/deployments/order"),
+        ("POST", "/v1/deployments/order/pause"),
+        ("POST", "/v1/deployments/order/resume"),
+        ("POST", "/v1/deployments/order/promote"),
+        ("POST", "/v1/deployments/order/abort"),
+    ] {
+        let body = if method == "GET" { "" } else { BEGIN };
+        let answer = fixture.ask_as(&fixture.root(), method, path, body).await;
+        let detail = answer.problem(400, "failed_precondition");
+        assert!(detail.contains("bowline up"), "{method} {path}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_run_commands_may_not_begin() {
+    let fixture = Fixture::start().await;
+    let path = "/v1/deployments/order";
+    fixture.ask("POST", path, BEGIN).await.problem(401, "unauthenticated");
+    let editor = fixture.token("ci", "editor").await;
+    fixture.ask_as(&editor.token, "POST", path, BEGIN).await.problem(403, "permission_denied");
+    let order = fixture.ask_as(&editor.token, "POST", "/v1/deployments/order/abort", "").await;
+    order.problem(400, "failed_precondition");
+}
+
+/// Does all that it is asked for, and measures nothing.
+struct Willing;
+
+impl Fleet for Willing {
+    fn scale<'a>(&'a self, _: &'a ServiceName, _: &'a Release, _: u32) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Steer for Willing {
+    fn split<'a>(&'a self, _: &'a ServiceName, _: &'a BTreeMap<String, u32>) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Judge for Willing {
+    fn judge<'a>(&'a self, _: &'a Question) -> BoxFuture<'a, Verdict> {
+        Box::pin(async { Verdict::Unknown("nothing is measured".to_owned()) })
+    }
+}
+
+fn system() -> System {
+    parse(
+        r#"
+        name = "shop"
+        [service.order]
+        run = "./order"
+        version = "v1"
+        [service.user]
+        run = "./user"
+        [deploy.order]
+        strategy = "canary"
+        steps = ["5%"]
+        bake = "1h"
+        "#,
+    )
+    .unwrap()
+}
+
+/// A node whose deployer has willing ports.
+async fn fixture() -> (Fixture, Deployer) {
+    let fixture = Fixture::start().await;
+    let (system, metrics) = (system(), metric::Registry::default());
+    let deployer = Deployer::open(fixture.node.recorded_store(), &system, &metrics).await.unwrap();
+    let (fleet, steer, judge) = (Arc::new(Willing), Arc::new(Willing), Arc::new(Willing));
+    deployer.start(&Ports { fleet, steer, judge });
+    fixture.node.set_deployer(deployer.clone(), &system);
+    (fixture, deployer)
+}
+
+fn deployment(answer: &Answer) -> Deployment {
+    serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error} in {answer:?}"))
+}
+
+async fn stands(fixture: &Fixture) -> ServiceDeployments {
+    fixture.client().service_deployments("order").await.unwrap()
+}
+
+#[tokio::test]
+async fn a_rollout_is_begun_ordered_and_told() {
+    let (fixture, deployer) = fixture().await;
+    let root = fixture.root();
+    assert_eq!((stands(&fixture).await.version.as_str(), stands(&fixture).await.deployment), ("v1", None));
+    let begun = fixture.ask_as(&root, "POST", "/v1/deployments/order", BEGIN).await;
+    assert_eq!(begun.status, 202, "{begun:?}");
+    let begun = deployment(&begun);
+    assert_eq!((begun.from.as_str(), begun.to.as_str(), begun.step_count), ("v1", "v2", 1));
+    until(async || stands(&fixture).await.deployment.unwrap().phase == "baking").await;
+    let told = stands(&fixture).await.deployment.unwrap();
+    assert_eq!((told.share.to_string().as_str(), told.is_live, told.step), ("5%", true, 1));
+    until(async || stands(&fixture).await.deployment.unwrap().waits_for.is_some()).await;
+
+    let again = fixture.ask_as(&root, "POST", "/v1/deployments/order", BEGIN).await;
+    again.problem(409, "already_exists");
+    let editor = fixture.token("ci", "editor").await;
+    let paused = fixture.ask_as(&editor.token, "POST", "/v1/deployments/order/pause", "").await;
+    assert_eq!(deployment(&paused).phase, "paused");
+    let promoted = fixture.ask_as(&editor.token, "POST", "/v1/deployments/order/promote", "").await;
+    assert_eq!(promoted.status, 200, "{promoted:?}");
+    until(async || stands(&fixture).await.deployment.unwrap().phase == "promoted").await;
+    let stood = stands(&fixture).await;
+    assert_eq!((stood.version.as_str(), stood.history.len()), ("v2", 1));
+    let list = fixture.client().deployments().await.unwrap().deployments;
+    assert_eq!(list.iter().map(|it| it.service.as_str()).collect::<Vec<_>>(), ["order"]);
+    deployer.stop().await;
+}
+
+#[tokio::test]
+async fn the_audit_says_who_ordered_and_not_what_followed() {
+    let (fixture, deployer) = fixture().await;
+    fixture.ask_as(&fixture.root(), "POST", "/v1/deployments/order", BEGIN).await;
+    until(async || stands(&fixture).await.deployment.unwrap().phase == "baking").await;
+    let audit = fixture.audit("").await;
+    let keys = |entry: &bowline_provider_remote::wire::AuditEntry| {
+        entry.changes.iter().filter(|change| change.key.starts_with("deploy/")).count()
+    };
+    let of_rollout: Vec<_> = audit.entries.iter().filter(|entry| keys(entry) > 0).collect();
+    assert_eq!(of_rollout.len(), 1, "{audit:?}");
+    assert_eq!(of_rollout[0].operation.as_deref(), Some("POST /v1/deployments/order"));
+    assert!(matches!(&of_rollout[0].actor, AuditActor::Token { name, .. } if name == "root"), "{audit:?}");
+    deployer.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_begun_is_told_why() {
+    let (fixture, deployer) = fixture().await;
+    let root = fixture.root();
+    for (service, body, status, code, told) in [
+        ("nobody", json!({}), 404, "not_found", "nobody"),
+        ("user", json!({}), 400, "failed_precondition", "version"),
+        ("order", json!({"version": "v1"}), 400, "invalid_argument", "v1"),
+        ("order", json!({"strategy": "rolling", "steps": ["5%"]}), 400, "invalid_argument", "steps"),
+        ("order", json!({"abort_when": "p98 > 1s"}), 422, "unprocessable", "abort_when"),
+        ("order", json!({"replicas": 0}), 400, "invalid_argument", "replicas"),
+        ("order", json!({"env": {"BOWLINE_LISTEN": "x"}}), 400, "invalid_argument", "env"),
+        ("order", json!({"colour": "blue"}), 422, "unprocessable", "colour"),
+    ] {
+        let answer = fixture.ask_as(&root, "POST", &format!("/v1/deployments/{service}"), body.to_string()).await;
+        let detail = answer.problem(status, code);
+        assert!(detail.contains(told), "{body}: {detail}");
+    }
+    let answer = fixture.ask_as(&root, "POST", "/v1/deployments/order/abort", "").await;
+    answer.problem(404, "not_found");
+    assert_eq!(stands(&fixture).await.deployment, None, "none of it has begun");
+    deployer.stop().await;
+}
