@@ -125,7 +125,7 @@ impl Driver {
             }
             let wait = backoff(attempts);
             let waits_for = format!("{failure}; it is tried again in {}", units::format_duration(wait));
-            self.track.show_wait(rollout, Some(waits_for));
+            self.track.show_wait(rollout, &waits_for);
             time::sleep(wait).await;
         }
         None
@@ -168,7 +168,7 @@ impl Driver {
                 Some(Verdict::Bad(_, by)) => return (bad(), Some(by)),
                 None | Some(Verdict::Good(_)) if is_over => return (good(), None),
                 Some(Verdict::Unknown(why)) if is_over => {
-                    self.track.show_wait(rollout, Some(format!("no verdict yet: {why}")));
+                    self.track.show_wait(rollout, &format!("no verdict yet: {why}"));
                 }
                 None | Some(Verdict::Good(_) | Verdict::Unknown(_)) => {}
             }

@@ -124,19 +124,16 @@ impl Track {
         let view = self.view();
         let live = view.status.as_ref().map(|status| &status.rollout);
         let live = live.filter(|rollout| rollout.is_live() && !view.is_superseded);
-        let (own, own_count, beside) = match live {
-            Some(rollout) => {
-                let Running { old, new } = rollout.state.running(&rollout.course());
-                if rollout.state.is_decided(&rollout.course()) {
-                    (rollout.to.clone(), new, None)
-                } else {
-                    (rollout.from.clone(), old, Some((rollout.to.clone(), new)).filter(|(_, count)| *count > 0))
-                }
+        let (own, own_count, beside) = if let Some(rollout) = live {
+            let Running { old, new } = rollout.state.running(&rollout.course());
+            if rollout.state.is_decided(&rollout.course()) {
+                (rollout.to.clone(), new, None)
+            } else {
+                (rollout.from.clone(), old, Some((rollout.to.clone(), new)).filter(|(_, count)| *count > 0))
             }
-            None => {
-                let current = view.current.as_ref()?;
-                (current.release.clone(), current.count.unwrap_or(self.declared.count), None)
-            }
+        } else {
+            let current = view.current.as_ref()?;
+            (current.release.clone(), current.count.unwrap_or(self.declared.count), None)
         };
         let is_declared = self.declared.is_own(&own);
         if is_declared && own_count == self.declared.count && beside.is_none() {
@@ -217,8 +214,8 @@ impl Track {
     }
 
     /// Shows what a rollout waits for; it is not kept.
-    pub(crate) fn show_wait(&self, known: &Rollout, waits_for: Option<String>) {
-        self.show(known, |status| std::mem::replace(&mut status.waits_for, waits_for.clone()) != waits_for);
+    pub(crate) fn show_wait(&self, known: &Rollout, waits_for: &str) {
+        self.show(known, |status| status.waits_for.replace(waits_for.to_owned()).as_deref() != Some(waits_for));
     }
 
     /// Shows what was measured; it is not kept.
