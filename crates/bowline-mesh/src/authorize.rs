@@ -108,7 +108,7 @@ impl Authorizer {
             system: snapshot.system.clone(),
             service: service.clone(),
             authorization,
-            unknown: (snapshot.mode == Some(Mode::Permissive)).then(|| counters.allowed(UNKNOWN, "none")),
+            unknown: (snapshot.mode == Some(Mode::Permissive)).then(|| counters.allowed(UNKNOWN, NO_RULE)),
             callers: callers.collect::<Result<_, _>>()?,
             platform: Matcher::new(&of_platform)?,
             strangers: Strangers::default(),
@@ -231,10 +231,10 @@ impl Authorizer {
         let Denial { reason, rule, caller, .. } = denial;
         let (service, trace_id) = (&self.service, visit.span.context().trace_id);
         let (method, path) = (&visit.head.method, texts::cut(visit.head.uri.path()));
-        if self.authorization != Authorization::DryRun {
-            tracing::warn!(%service, %caller, %rule, reason, %method, path, %trace_id, left_out, "request denied");
-        } else {
+        if self.authorization == Authorization::DryRun {
             tracing::warn!(%service, %caller, %rule, reason, %method, path, %trace_id, left_out, "request would be denied");
+        } else {
+            tracing::warn!(%service, %caller, %rule, reason, %method, path, %trace_id, left_out, "request denied");
         }
     }
 }
