@@ -147,3 +147,12 @@ fn nothing_starts_that_breaks_an_axiom() {
         assert_eq!(home.path().read_dir().unwrap().count(), 1, "no data folder is made");
     }
 }
+
+#[tokio::test]
+async fn what_is_only_to_be_told_starts() {
+    let home = Home::new(&format!("{HOLDS}data = [\"sqlite:order.db\"]\n[boundary]\nenforce = \"warn\"\n"));
+    let mut running = home.up().await;
+    assert!(running.output().contains("error[B0002]: "), "{}", running.output());
+    assert!(!running.output().contains("nothing was started"), "{}", running.output());
+    running.stop().await;
+}
