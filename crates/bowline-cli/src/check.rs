@@ -84,7 +84,7 @@ async fn prove(args: &args::Check) -> anyhow::Result<ExitCode> {
     let (violations, notes, loads, seen) = (&violations, &notes, &loads, &seen);
     let report = Report { system: &system, violations, notes, loads, seen, sources: &sources };
     print(&report, args.output);
-    Ok(if has_errors(&violations) { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+    Ok(if has_errors(violations) { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
 /// What the workspace of a system says of it, and what of it could not be read.
