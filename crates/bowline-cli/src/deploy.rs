@@ -233,7 +233,7 @@ fn detail(stands: &ServiceDeployments) -> Vec<String> {
     if deployment.is_live {
         lines.push(style::plain(&headline(deployment)));
         lines.extend(measured(deployment).map(|line| style::plain(&line)));
-        lines.extend(judged(deployment));
+        lines.push(judged(deployment));
     }
     lines.push(String::new());
     let ended = history.iter().filter(|ended| ended.id != deployment.id);
@@ -257,12 +257,12 @@ fn measured(deployment: &Deployment) -> Option<String> {
     ))
 }
 
-fn judged(deployment: &Deployment) -> Option<String> {
+fn judged(deployment: &Deployment) -> String {
     let bake = units::format_duration(deployment.bake);
-    Some(match &deployment.abort_when {
+    match &deployment.abort_when {
         Some(condition) => format!("each step is watched for {bake}, and ended when {condition}"),
         None => format!("each step is watched for {bake}; nothing that is measured ends it"),
-    })
+    }
 }
 
 #[cfg(test)]

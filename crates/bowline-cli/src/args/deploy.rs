@@ -65,7 +65,7 @@ pub(crate) struct DeployBegin {
     /// How long each step is watched: 2m
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) bake: Option<Duration>,
-    /// What ends it, as 'error_rate > 1% or p99 > 400ms'; off: nothing that is measured does
+    /// What ends it: 'p99 > 400ms', a share of errors, several joined by `and` and `or`; `off`: nothing does
     #[arg(long, value_name = "CONDITION", value_parser = condition)]
     pub(crate) abort_when: Option<String>,
     /// Prints each transition until it ends; exit code 1 where it is rolled back

@@ -89,7 +89,7 @@ fn answer(connection: &mut (impl Read + Write)) -> bool {
 fn fails_now() -> bool {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let each = env::var("STAND_IN_FAILS").ok().and_then(|each| each.parse().ok());
-    each.is_some_and(|each: u64| COUNT.fetch_add(1, Relaxed) % each == 0)
+    each.is_some_and(|each: u64| COUNT.fetch_add(1, Relaxed).is_multiple_of(each))
 }
 
 fn is_kind() -> bool {

@@ -6,7 +6,8 @@ use bowline_model::{
     deploy::{Plan, Strategy},
     units::Share,
 };
-use stateright::{Checker, Model, Property};
+use bowline_testkit::proof;
+use stateright::{Model, Property};
 
 use super::*;
 use crate::course::WEIGHT_ALL;
@@ -246,22 +247,19 @@ fn plan(strategy: Strategy, percents: &[u32]) -> Plan {
     Plan { strategy, steps, ..Plan::default() }
 }
 
-#[track_caller]
-fn check(plan: &Plan, old: u32, new: u32) {
-    let life = Life { course: Course::new(plan, old, new), old, new };
-    let checker = life.checker().threads(2).spawn_bfs().join();
-    println!("{:?} from {old} to {new}: {} states", plan.strategy, checker.unique_state_count());
-    assert!(checker.unique_state_count() > 90, "the model explores nothing");
-    checker.assert_properties();
-}
-
 #[test]
-fn every_order_of_events_keeps_the_promises() {
-    for (old, new) in [(1, 1), (2, 2), (3, 3), (3, 2), (2, 3), (1, 3), (3, 1)] {
-        check(&plan(Strategy::Rolling, &[]), old, new);
-        check(&plan(Strategy::BlueGreen, &[]), old, new);
-        check(&plan(Strategy::Canary, &[5, 50]), old, new);
-    }
+fn proof() {
+    let table = proof::Table {
+        name: "Rollout",
+        file: "crates/bowline-deploy/src/table.rs",
+        formula: "Deployment(S)",
+        diagram: &diagram(),
+    };
+    let plans = [plan(Strategy::Rolling, &[]), plan(Strategy::BlueGreen, &[]), plan(Strategy::Canary, &[5, 50])];
+    let lives = [(1, 1), (2, 2), (3, 3), (3, 2), (2, 3), (1, 3), (3, 1)]
+        .into_iter()
+        .flat_map(|(old, new)| plans.iter().map(move |plan| Life { course: Course::new(plan, old, new), old, new }));
+    table.prove(90, lives);
 }
 
 #[track_caller]
