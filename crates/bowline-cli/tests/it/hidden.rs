@@ -53,6 +53,27 @@ fn check(span: &Value, attributes: &[(&str, Value)]) {
     }
 }
 
+/// The hidden calls that `bowline check --observed` finds: what it says of each, and the trace that shows it.
+async fn found(home: &Home, running: &Running) -> Vec<(String, String)> {
+    let dir = home.path().to_str().unwrap();
+    let output = running.outcome(&["check", dir, "--observed", "--output", "json"]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |violation: &Value, key: &str| violation[key].as_str().unwrap_or_default().to_owned();
+    let violations = told["violations"].as_array().unwrap().iter();
+    let hidden = violations.filter(|violation| violation["rule"] == "B0101");
+    hidden.map(|violation| (text(violation, "message"), text(violation, "trace_id"))).collect()
+}
+
+/// Checks that a call of user to payment was found, how it ended, and by which trace.
+#[track_caller]
+fn check_found(found: &[(String, String)], end: &str, trace: &str) {
+    let is_it = |(message, id): &(String, String)| {
+        message.contains("user") && message.contains("payment") && message.contains(end) && id == trace
+    };
+    assert!(found.iter().any(is_it), "no {end} {trace} in {found:#?}");
+}
+
 #[tokio::test]
 async fn a_hidden_call_is_denied_noted_or_let_pass_as_the_file_says() {
     let home = Home::new("");
@@ -74,6 +95,11 @@ async fn a_hidden_call_is_denied_noted_or_let_pass_as_the_file_says() {
         let (span, _) = served(&running, &id, "payment").await;
         check(&span, told);
         check(&span, &[("http.request.method", "GET".into()), ("url.path", "/charges/1".into())]);
+        if enforce == "deny" {
+            check_found(&found(&home, &running).await, "refused", &id);
+        } else {
+            assert!(found(&home, &running).await.iter().any(|(message, _)| !message.contains("refused")));
+        }
         let shown = running.command(&["mesh", "status"]).await;
         let own = shown.lines().find(|line| line.starts_with("service/payment ")).unwrap();
         assert!(own.contains(" strict ") && own.contains(&format!(" {authorization} ")), "{shown}");
@@ -97,6 +123,7 @@ async fn a_hidden_call_past_the_mesh_is_in_the_trace_of_who_made_it() {
     check(&span, &[unknown, none, ("bowline.reason", Value::Null), ("url.path", "/charges/1".into())]);
     let parent = spans.iter().find(|other| other["span_id"] == span["parent_span_id"]);
     assert_eq!(parent.map(|parent| &parent["service"]), Some(&"user".into()), "{spans:#?}");
+    check_found(&found(&home, &running).await, "", answer.header("x-trace-id"));
     running.stop().await;
 }
 
