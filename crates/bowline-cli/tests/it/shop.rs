@@ -42,7 +42,24 @@ async fn orders_are_placed_once_refused_by_rule_and_traced() {
     orders(&running, &ada).await;
     refusals(&running, &ada).await;
     traces(&running, &ada).await;
+    keeps_its_boundaries(&home, &running).await;
     running.stop().await;
+}
+
+/// What it was seen to do is what it declares, and each touches its own tables alone.
+async fn keeps_its_boundaries(home: &Home, running: &Running) {
+    let told = running.command(&["check", home.path().to_str().unwrap(), "--observed"]).await;
+    assert!(told.contains("4 services, 3 calls: every axiom holds"), "{told}");
+    let seen = crate::harness::ask(running.api(), Method::GET, "localhost", "/v1/observed", &[], b"").await.json();
+    let uses = seen["uses"].as_array().unwrap().iter();
+    let tables: std::collections::BTreeSet<_> = uses.map(|used| [&used["service"], &used["table"]].map(text)).collect();
+    for (service, table) in [("order", "orders"), ("payment", "charges"), ("bank", "transfers"), ("user", "users")] {
+        assert!(tables.contains(&[service, table].map(str::to_owned)), "{service} {table}: {tables:?}");
+    }
+}
+
+fn text(value: &serde_json::Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 async fn orders(running: &Running, ada: &str) {
