@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, process::ExitCode, time::Duration};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use bowline_model::{ServiceName, units};
 use bowline_provider_remote::{
     Client,
@@ -25,14 +25,13 @@ const AWAY_MAX: Duration = Duration::from_mins(2);
 /// `bowline deploy …`.
 pub(crate) async fn run(args: args::Deploy) -> anyhow::Result<ExitCode> {
     let args::Deploy { command, begin } = args;
-    match (command, begin) {
-        (Some(DeployCommand::Status(args)), _) => status(args).await,
-        (Some(DeployCommand::Pause(args)), _) => order(args, "pause").await,
-        (Some(DeployCommand::Resume(args)), _) => order(args, "resume").await,
-        (Some(DeployCommand::Promote(args)), _) => order(args, "promote").await,
-        (Some(DeployCommand::Abort(args)), _) => order(args, "abort").await,
-        (None, Some(args)) => begin_one(args).await,
-        (None, None) => bail!("say whose release: bowline deploy SERVICE --run COMMAND"),
+    match command {
+        None => begin_one(begin).await,
+        Some(DeployCommand::Status(args)) => status(args).await,
+        Some(DeployCommand::Pause(args)) => order(args, "pause").await,
+        Some(DeployCommand::Resume(args)) => order(args, "resume").await,
+        Some(DeployCommand::Promote(args)) => order(args, "promote").await,
+        Some(DeployCommand::Abort(args)) => order(args, "abort").await,
     }
 }
 
@@ -51,6 +50,7 @@ async fn begin_one(args: args::DeployBegin) -> anyhow::Result<ExitCode> {
         follow,
         query,
     } = args;
+    let service = service.context("say whose release: bowline deploy SERVICE --run COMMAND")?;
     let env = env.into_iter().collect();
     let new = NewDeployment { version, build, run, env, replicas, strategy, steps, bake, abort_when };
     let client = api::client(&query).await?;

@@ -18,7 +18,7 @@ pub(crate) struct Deploy {
     #[command(subcommand)]
     pub(crate) command: Option<DeployCommand>,
     #[command(flatten)]
-    pub(crate) begin: Option<DeployBegin>,
+    pub(crate) begin: DeployBegin,
 }
 
 #[derive(Debug, Subcommand)]
@@ -38,9 +38,11 @@ pub(crate) enum DeployCommand {
 /// What is rolled out, and how. What is not said of the release is as the service says, and how it is rolled out as
 /// its section `[deploy.X]` says.
 #[derive(Debug, clap::Args)]
+#[group(skip)] // its name is the command's
 pub(crate) struct DeployBegin {
-    /// Whose release
-    pub(crate) service: ServiceName,
+    /// Whose release; absent with a command alone
+    #[arg(required = true)]
+    pub(crate) service: Option<ServiceName>,
     /// The shell command that runs one instance [default: the service's]
     #[arg(long, value_name = "COMMAND")]
     pub(crate) run: Option<String>,
@@ -142,7 +144,8 @@ mod tests {
     fn a_release_is_what_is_said_of_it() {
         let words = "order --run ./order --env A=1=2 --strategy canary --step 5 --step 25% --bake 10s --follow";
         let words: Vec<&str> = words.split(' ').chain(["--abort-when", "error_rate > 1%"]).collect();
-        let begin = deploy(&words).unwrap().begin.unwrap();
+        let begin = deploy(&words).unwrap().begin;
+        assert_eq!(begin.service.as_ref().map(ServiceName::as_str), Some("order"));
         assert_eq!(begin.run.as_deref(), Some("./order"));
         assert_eq!(begin.env, [("A".to_owned(), "1=2".to_owned())]);
         assert_eq!(begin.steps, [Share::from_percent(5), Share::from_percent(25)]);
@@ -158,7 +161,7 @@ mod tests {
             (&["order", "--strategy", "fast"], "rolling, blue-green or canary"),
             (&["order", "--step", "100"], "below 100"),
             (&["order", "--env", "=x"], "NAME=VALUE"),
-            (&["order", "--version", "-v"], "version"),
+            (&["order", "--version", "v 1"], "a version has"),
             (&["order", "--abort-when", "p98 > 1s"], "error_rate > 1%"),
             (&["status", "--follow"], "SERVICE"),
         ] {
