@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Fixture, registration};
 
 /// The operations of the API.
-const OPERATIONS: [(&str, &str); 60] = [
+const OPERATIONS: [(&str, &str); 67] = [
     ("GET", "/livez"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
@@ -44,6 +44,13 @@ const OPERATIONS: [(&str, &str); 60] = [
     ("GET", "/v1/traces/{id}"),
     ("GET", "/v1/service-graph"),
     ("GET", "/v1/observed"),
+    ("GET", "/v1/deployments"),
+    ("GET", "/v1/deployments/{service}"),
+    ("POST", "/v1/deployments/{service}"),
+    ("POST", "/v1/deployments/{service}/abort"),
+    ("POST", "/v1/deployments/{service}/pause"),
+    ("POST", "/v1/deployments/{service}/promote"),
+    ("POST", "/v1/deployments/{service}/resume"),
     ("GET", "/v1/health"),
     ("GET", "/v1/health/{service}"),
     ("GET", "/v1/alerts/history"),
