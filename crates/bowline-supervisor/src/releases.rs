@@ -40,7 +40,8 @@ const LINE_CHARS_MAX: usize = 200;
 ///
 /// Releases of one service are scaled one after the other. A release that has a build of its own is built before
 /// its first instance starts, and again when it comes back after it had none; one that has the file's is built
-/// where this run has not done so yet.
+/// where this run has not done so yet. Who lowers a count does not wait for the health of those who stay: that one
+/// of them is sick is no reason to keep the others.
 #[derive(Debug, Clone)]
 pub struct Releases(pub(crate) Weak<Crew>);
 
@@ -81,11 +82,14 @@ async fn scale_in_turn(crew: &Crew, name: &ServiceName, release: &Release, count
     let turn = crew.turns.get(name).ok_or_else(no_service)?;
     let _turn = turn.lock().await;
     crew.forget_stopped(name);
+    let is_lowered = crew.muster(name, &release.version).staying.len() > usize::try_from(count).unwrap_or(usize::MAX);
     if count > 0 {
         raise(crew, &release::of(declared, release), release.build.is_some(), count).await?;
     }
     crew.lower(name, &release.version, count);
-    healthy(crew, name, &release.version).await?;
+    if !is_lowered {
+        healthy(crew, name, &release.version).await?;
+    }
     let ended = ended(crew, name, &release.version).await;
     crew.forget_stopped(name);
     ended

@@ -215,6 +215,23 @@ async fn who_is_not_healthy_goes_before_who_is() {
 }
 
 #[tokio::test]
+async fn who_stays_need_not_be_healthy_for_the_others_to_go() {
+    let mut fixture = Fixture::new();
+    fixture.settings.startup_max = Duration::from_secs(5);
+    let flag = fixture.file("unhealthy");
+    let mut own = order(2);
+    own.env.insert("UNHEALTHY_FILE".to_owned(), flag.display().to_string());
+    let supervisor = running(&fixture, [own]).await;
+    fs::replace(&flag, b"").unwrap();
+    let sick = ["order-1 v1 unhealthy", "order-2 v1 unhealthy"];
+    eventually(BOUND, || registered(&fixture) == sick).await;
+    scale(&supervisor, &release("v1", None), 1).await.unwrap();
+    assert_eq!(registered(&fixture), sick[..1]);
+    // Who asks for as many as there are asks for their health.
+    scale(&supervisor, &release("v1", None), 1).await.unwrap_err();
+}
+
+#[tokio::test]
 async fn what_cannot_be_scaled_says_why() {
     let fixture = Fixture::new();
     let elsewhere = Service { run: None, ..service("elsewhere", "") };
