@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How often the process of an instance that was never healthy may end before it counts as one that never will be.
-pub(crate) const CRASHES_MAX: u32 = 3;
+const CRASHES_MAX: u32 = 3;
 
 /// How long after the grace period an instance may still be ending: telling the registry, and the kernel's time.
 const LATE_MAX: Duration = Duration::from_secs(5);
@@ -161,7 +161,7 @@ async fn ended(crew: &Crew, service: &ServiceName, version: &str) -> Result<(), 
 }
 
 /// Whether an instance that was never healthy will not be, as far as can be told.
-pub(crate) fn is_lost(row: &Row, crashes_before: u32) -> bool {
+fn is_lost(row: &Row, crashes_before: u32) -> bool {
     match row.phase {
         Phase::Hopeless => true,
         Phase::Starting => row.crashes.saturating_sub(crashes_before) >= CRASHES_MAX,

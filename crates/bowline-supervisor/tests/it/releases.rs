@@ -9,7 +9,7 @@ use bowline_runtime::{
     task::{self, JoinHandle},
     time,
 };
-use bowline_supervisor::{Event, InForce, Supervisor, with_releases};
+use bowline_supervisor::{Error, Event, InForce, Supervisor, with_releases};
 use bowline_testkit::{eventually, eventually_some};
 use rustix::process::Signal;
 
@@ -353,8 +353,9 @@ async fn a_start_takes_what_is_in_force_and_does_not_fail_of_what_is_on_trial() 
     let promoted = release("v2", Some("echo promoted; exec ${target}/probe_service"));
     let on_trial = [
         release("v3", Some("exit 3")),
-        Release { build: Some("exit 7".to_owned()), ..release("v4", None) },
+        Release { build: Some("echo > built; sleep 1000".to_owned()), ..release("v4", None) },
         release("v5", None),
+        release("v6", Some("exec sleep 1000")),
     ];
     let versions = on_trial.iter().map(|release| (service.clone(), release.version.clone()));
     fixture.settings.on_trial = versions.collect();
@@ -362,15 +363,45 @@ async fn a_start_takes_what_is_in_force_and_does_not_fail_of_what_is_on_trial() 
     let in_force = InForce { service: service.clone(), own: Some(promoted), beside };
     let system = with_releases(system([order(2)]), &[in_force]);
     let registry = Arc::new(fixture.registry.clone());
-    let supervisor = fixture.start_over(system.services, registry).await.unwrap();
-    supervisor.ready().await.unwrap();
-    assert_eq!(registered(&fixture), ["order-v2-1 v2 healthy", "order-v2-2 v2 healthy", "order-v5-1 v5 healthy"]);
+    let started = async {
+        let supervisor = fixture.start_over(system.services, registry).await.unwrap();
+        supervisor.ready().await.unwrap();
+        supervisor
+    };
+    let supervisor = time::timeout(BOUND / 2, started).await.expect("nobody waits for what is on trial");
+    assert_eq!(registered(&fixture)[..2], ["order-v2-1 v2 healthy", "order-v2-2 v2 healthy"]);
     assert_eq!(fixture.events.lines("order-v2-1")[0], "promoted");
+    // What needs no build of its own comes by itself.
+    eventually(BOUND, || registered(&fixture).contains(&"order-v5-1 v5 healthy".to_owned())).await;
+    assert!(fs::metadata(fixture.file("built")).is_err(), "it is built when it is rolled out");
     // Whoever rolls it out is told.
-    let Failure(why) = scale(&supervisor, &on_trial[1], 1).await.unwrap_err();
-    assert!(why.ends_with("exited with status 7"), "{why}");
+    let failing = Release { build: Some("exit 7".to_owned()), ..on_trial[1].clone() };
+    let Failure(why) = scale(&supervisor, &failing, 1).await.unwrap_err();
+    assert!(why.contains("exited with status 7"), "{why}");
     scale(&supervisor, &on_trial[0], 0).await.unwrap();
     // What the file declares can come back.
     scale(&supervisor, &release("v1", None), 1).await.unwrap();
     assert_eq!(registered(&fixture)[0], "order-1 v1 healthy");
+}
+
+#[tokio::test]
+async fn a_promoted_release_that_does_not_start_is_told_as_one() {
+    let mut fixture = Fixture::new();
+    fixture.settings.startup_max = Duration::from_secs(3);
+    let check = async |promoted: Release, expect: &str| {
+        let in_force = InForce { service: ServiceName::new("order").unwrap(), own: Some(promoted), beside: Vec::new() };
+        let system = with_releases(system([order(1)]), &[in_force]);
+        let started = async {
+            let supervisor = fixture.start(system.services).await?;
+            supervisor.ready().await
+        };
+        let error = started.await.unwrap_err();
+        assert!(error.to_string().starts_with("release v2 of service order was promoted"), "{error}");
+        let Error::Promoted { source, .. } = &error else { panic!("{error}") };
+        assert!(source.to_string().contains(expect), "{source}");
+        assert_eq!((error.code(), error.lines()), (source.code(), source.lines()));
+    };
+    let build = Release { build: Some("echo no; exit 7".to_owned()), ..release("v2", None) };
+    check(build, "exited with status 7").await;
+    check(release("v2", Some("./nowhere")), "did not become healthy").await;
 }
