@@ -32,10 +32,6 @@ const CRASHES_MAX: u32 = 3;
 /// How long after the grace period an instance may still be ending: telling the registry, and the kernel's time.
 const LATE_MAX: Duration = Duration::from_secs(5);
 
-/// How many lines of a process, and how many characters of each, a failure tells.
-const LINES_MAX: usize = 10;
-const LINE_CHARS_MAX: usize = 200;
-
 /// Scales the releases of a system that runs. Cheap to clone; keeps nothing running.
 ///
 /// Releases of one service are scaled one after the other. A release that has a build of its own is built before
@@ -181,18 +177,20 @@ pub(crate) fn never_healthy(id: &InstanceId, row: &Row, since: Instant) -> Error
     }
 }
 
-/// An error with its causes, and the last words of the process at fault.
+/// An error with its causes, for whoever may see how a rollout stands: neither commands nor what processes wrote, which
+/// may be nobody's business. Whoever runs the system sees them in its output.
 fn in_words(error: &Error) -> String {
-    let mut text = error.to_string();
+    let mut text = match error {
+        Error::Build { services, exit, .. } => {
+            let services: Vec<&str> = services.iter().map(ServiceName::as_str).collect();
+            format!("the build of {} failed: it {exit}", services.join(", "))
+        }
+        error => error.to_string(),
+    };
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         text = format!("{text}: {cause}");
         source = cause.source();
-    }
-    let lines = error.lines();
-    for line in &lines[lines.len().saturating_sub(LINES_MAX)..] {
-        let line: String = line.chars().take(LINE_CHARS_MAX).collect();
-        text = format!("{text}\n   {line}");
     }
     text
 }

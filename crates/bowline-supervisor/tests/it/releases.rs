@@ -129,19 +129,16 @@ async fn what_has_no_instances_at_first_is_built_when_it_has() {
 async fn a_release_whose_build_fails_starts_nothing_and_harms_nobody() {
     let fixture = Fixture::new();
     let supervisor = running(&fixture, [order(1)]).await;
-    let bad = Release { build: Some("for i in $(seq 20); do echo $i; done; exit 7".to_owned()), ..release("v2", None) };
+    let bad = Release { build: Some("echo hush; exit 7".to_owned()), ..release("v2", None) };
     let Failure(why) = scale(&supervisor, &bad, 1).await.unwrap_err();
-    assert!(why.starts_with("the build of order failed: `for i in"), "{why}");
-    let (text, lines) = why.split_once('\n').unwrap();
-    assert!(text.ends_with("exited with status 7"), "{why}");
-    assert_eq!(lines.lines().map(str::trim).collect::<Vec<_>>(), (11..=20).map(|i| i.to_string()).collect::<Vec<_>>());
+    assert_eq!(why, "the build of order failed: it exited with status 7", "neither its command nor what it wrote");
     assert_eq!(registered(&fixture), ["order-1 v1 healthy"]);
     let good = Release { build: Some("true".to_owned()), ..bad };
     scale(&supervisor, &good, 1).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_release_that_never_becomes_healthy_is_told_with_its_last_words() {
+async fn a_release_that_never_becomes_healthy_is_told() {
     let mut fixture = Fixture::new();
     fixture.settings.startup_max = Duration::from_secs(5);
     let flag = fixture.file("unhealthy");
@@ -151,7 +148,7 @@ async fn a_release_that_never_becomes_healthy_is_told_with_its_last_words() {
     sick.env.insert("UNHEALTHY_FILE".to_owned(), flag.display().to_string());
     let Failure(why) = scale(&supervisor, &sick, 1).await.unwrap_err();
     assert!(why.starts_with("service order did not become healthy within 5s: instance order-v2-1"), "{why}");
-    assert!(why.contains(": answered with status 503\n   listening"), "{why}");
+    assert!(why.ends_with(": answered with status 503"), "{why}");
     // It runs on until it is scaled again, and may become healthy meanwhile.
     fs::remove_file(&flag).unwrap();
     scale(&supervisor, &sick, 1).await.unwrap();
@@ -166,11 +163,11 @@ async fn a_release_that_never_becomes_healthy_is_told_with_its_last_words() {
 async fn a_release_that_ends_by_itself_is_not_waited_for() {
     let fixture = Fixture::new();
     let supervisor = running(&fixture, [order(1)]).await;
-    for (run, end) in [("echo boom; exit 3", "exited with status 3\n   boom"), ("./nowhere", "127\n")] {
+    for (run, end) in [("echo boom; exit 3", "exited with status 3"), ("./nowhere", "127")] {
         let ends = release("v2", Some(run));
         let began = time::now();
         let Failure(why) = scale(&supervisor, &ends, 2).await.unwrap_err();
-        assert!(why.contains(end), "{why}");
+        assert!(why.ends_with(end), "{why}");
         assert!(time::now() - began < BOUND, "it was waited for");
         scale(&supervisor, &ends, 0).await.unwrap();
     }
