@@ -177,6 +177,7 @@ pub(crate) async fn resume(shared: State<Shared>, service: Result<Path<String>, 
 #[utoipa::path(post, path = "/v1/deployments/{service}/promote", tag = "deployments",
     params(("service" = String, Path, description = "the service")),
     responses((status = 200, body = wire::Deployment), (status = 400, description = "it cannot be promoted now: it says why"),
+        (status = 403, description = "not an administrator's"),
         (status = 404, description = "there is no rollout of it under way")))]
 pub(crate) async fn promote(shared: State<Shared>, service: Result<Path<String>, PathRejection>) -> Ordered {
     order(&shared, service, Action::Promote).await
@@ -186,6 +187,7 @@ pub(crate) async fn promote(shared: State<Shared>, service: Result<Path<String>,
 #[utoipa::path(post, path = "/v1/deployments/{service}/abort", tag = "deployments",
     params(("service" = String, Path, description = "the service")),
     responses((status = 200, body = wire::Deployment), (status = 400, description = "it cannot be aborted now: it says why"),
+        (status = 403, description = "not an administrator's"),
         (status = 404, description = "there is no rollout of it under way")))]
 pub(crate) async fn abort(shared: State<Shared>, service: Result<Path<String>, PathRejection>) -> Ordered {
     order(&shared, service, Action::Abort).await

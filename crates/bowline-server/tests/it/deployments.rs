@@ -38,7 +38,7 @@ async fn who_may_not_run_commands_may_not_begin() {
     fixture.ask("POST", path, BEGIN).await.problem(401, "unauthenticated");
     let editor = fixture.token("ci", "editor").await;
     fixture.ask_as(&editor.token, "POST", path, BEGIN).await.problem(403, "permission_denied");
-    let order = fixture.ask_as(&editor.token, "POST", "/v1/deployments/order/abort", "").await;
+    let order = fixture.ask_as(&editor.token, "POST", "/v1/deployments/order/pause", "").await;
     order.problem(400, "failed_precondition");
 }
 
@@ -119,7 +119,12 @@ async fn a_rollout_is_begun_ordered_and_told() {
     let editor = fixture.token("ci", "editor").await;
     let paused = fixture.ask_as(&editor.token, "POST", "/v1/deployments/order/pause", "").await;
     assert_eq!(deployment(&paused).phase, "paused");
-    let promoted = fixture.ask_as(&editor.token, "POST", "/v1/deployments/order/promote", "").await;
+    for order in ["promote", "abort"] {
+        let path = format!("/v1/deployments/order/{order}");
+        fixture.ask_as(&editor.token, "POST", &path, "").await.problem(403, "permission_denied");
+        fixture.ask("POST", &path, "").await.problem(401, "unauthenticated");
+    }
+    let promoted = fixture.ask_as(&root, "POST", "/v1/deployments/order/promote", "").await;
     assert_eq!(promoted.status, 200, "{promoted:?}");
     until(async || stands(&fixture).await.deployment.unwrap().phase == "promoted").await;
     let stood = stands(&fixture).await;
