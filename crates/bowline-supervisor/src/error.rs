@@ -53,7 +53,7 @@ pub enum Error {
         /// The release.
         version: String,
         /// Why it does not.
-        source: Box<Error>,
+        source: Box<Self>,
     },
     /// A folder that instances need cannot be made.
     #[error("cannot create the folder {}", path.display())]
