@@ -258,7 +258,7 @@ impl Node {
 
     /// What judges releases, by what is measured of their instances.
     pub fn judge(&self) -> Arc<dyn bowline_deploy::Judge> {
-        Arc::new(self.monitor.measures())
+        Arc::new(self.monitor.measures(self.registry()))
     }
 
     /// The registry, for whoever lives in this process.
