@@ -78,15 +78,33 @@ impl Deployments {
             Some(version) => version,
             None => self.next_version(&service, declared).await?,
         };
-        Ok(Begin { service, release: Release { version, build, run, env }, plan, replicas })
+        let release = Release { version, build, run, env };
+        declared.check_said(&release)?;
+        Ok(Begin { service, release, plan, replicas })
     }
 
-    /// The name that follows that of the release in force, and that no release has had.
+    /// The name that follows that of the release in force, and that none of the rollouts that are kept was of.
     async fn next_version(&self, service: &ServiceName, declared: &Declared) -> Result<String, ApiError> {
         let had = self.deployer.history(service).await?;
         let had = had.iter().flat_map(|rollout| [&rollout.from.version, &rollout.to.version]);
         let taken = declared.versions.iter().chain([&declared.version]).chain(had).cloned().collect();
         Ok(next::after(&self.version(service, declared), &taken))
+    }
+}
+
+impl Declared {
+    /// Refuses a release that would be what the file declares under another name: its build is not run again for it.
+    fn check_said(&self, release: &Release) -> Result<(), ApiError> {
+        let is_known = |version: &str| self.version == version || self.versions.iter().any(|known| known == version);
+        // Without a version it cannot be rolled out at all, which is told elsewhere.
+        if !release.is_bare() || self.version.is_empty() || is_known(&release.version) {
+            return Ok(());
+        }
+        let detail = format!(
+            "`{}` would be what the file declares under another name: say what it runs (`run`), is made by (`build`) or differs in (`env`)",
+            release.version
+        );
+        Err(ApiError::new(Code::InvalidArgument, detail))
     }
 }
 

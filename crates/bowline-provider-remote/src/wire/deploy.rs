@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewDeployment {
-    /// Its name; absent: the one that follows the release in force, as `v2` follows `v1`.
+    /// Its name; absent: the one that follows the release in force, as `v2` follows `v1`, and that none of the last 20
+    /// rollouts had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// A shell command that makes it ready to run.
+    /// A shell command that makes it ready to run; absent: none is run for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<String>,
     /// A shell command that runs one instance.

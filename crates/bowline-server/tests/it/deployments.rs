@@ -158,9 +158,11 @@ async fn what_cannot_be_begun_is_told_why() {
         ("nobody", json!({}), 404, "not_found", "nobody"),
         ("user", json!({}), 400, "failed_precondition", "version"),
         ("order", json!({"version": "v1"}), 400, "invalid_argument", "v1"),
-        ("order", json!({"strategy": "rolling", "steps": ["5%"]}), 400, "invalid_argument", "steps"),
+        ("order", json!({"run": "./order", "strategy": "rolling", "steps": ["5%"]}), 400, "invalid_argument", "steps"),
+        ("order", json!({}), 400, "invalid_argument", "under another name"),
+        ("order", json!({"version": "v7", "replicas": 2}), 400, "invalid_argument", "under another name"),
         ("order", json!({"abort_when": "p98 > 1s"}), 422, "unprocessable", "abort_when"),
-        ("order", json!({"replicas": 0}), 400, "invalid_argument", "replicas"),
+        ("order", json!({"run": "./order", "replicas": 0}), 400, "invalid_argument", "replicas"),
         ("order", json!({"env": {"BOWLINE_LISTEN": "x"}}), 400, "invalid_argument", "env"),
         ("order", json!({"colour": "blue"}), 422, "unprocessable", "colour"),
     ] {
