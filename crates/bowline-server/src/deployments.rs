@@ -229,7 +229,12 @@ fn name(service: Result<Path<String>, PathRejection>) -> Result<ServiceName, Api
 
 fn of(shared: &Shared) -> Result<&Deployments, ApiError> {
     shared.deployments.get().ok_or_else(|| {
-        let detail = "this Bowline rolls nothing out: it runs no services, or they are still starting; ask the one that runs them, `bowline up`";
+        if shared.has_services {
+            let detail = "the services are still starting, nothing is rolled out before they run: try again";
+            return ApiError::new(Code::Unavailable, detail);
+        }
+        let detail =
+            "this Bowline rolls nothing out, since it runs no services: ask the one that runs them, `bowline up`";
         ApiError::new(Code::FailedPrecondition, detail)
     })
 }

@@ -6,9 +6,11 @@ use bowline_deploy::{Deployer, Failure, Fleet, Judge, Ports, Question, Steer, Ve
 use bowline_model::{ServiceName, System, deploy::Release, parse};
 use bowline_provider_remote::wire::{AuditActor, Deployment, ServiceDeployments};
 use bowline_runtime::{BoxFuture, metric};
+use bowline_server::{Declared, Settings};
+use bowline_testkit::temp_dir;
 use serde_json::json;
 
-use crate::support::{Answer, Fixture, until};
+use crate::support::{Answer, Fixture, settings, start, until};
 
 const BEGIN: &str = r#"{"run": "./order"}"#;
 
@@ -29,6 +31,18 @@ async fn a_node_that_runs_no_services_says_what_to_do() {
         let detail = answer.problem(400, "failed_precondition");
         assert!(detail.contains("bowline up"), "{method} {path}: {detail}");
     }
+}
+
+#[tokio::test]
+async fn a_node_whose_services_are_starting_says_to_try_again() {
+    let dir = temp_dir();
+    let order = ServiceName::new("order").unwrap();
+    let declared = Declared { services: vec![order], ..Declared::default() };
+    let node = start(Settings { declared, ..settings(&dir, Some(([127, 0, 0, 1], 0).into())) }).await.unwrap();
+    let fixture = Fixture::of(dir, node);
+    let answer = fixture.ask_as(&fixture.root(), "GET", "/v1/deployments/order", "").await;
+    let detail = answer.problem(503, "unavailable");
+    assert!(detail.contains("try again"), "{detail}");
 }
 
 #[tokio::test]
