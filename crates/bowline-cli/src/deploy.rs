@@ -153,7 +153,7 @@ async fn patiently(
 fn is_away(error: &ClientError) -> bool {
     match error {
         ClientError::Transport { .. } => true,
-        ClientError::Answer { problem, .. } => problem.code == bowline_model::Code::FailedPrecondition,
+        ClientError::Answer { problem, .. } => problem.code == bowline_model::Code::Unavailable,
         _ => false,
     }
 }

@@ -52,7 +52,8 @@ impl ControlPlane {
     /// While no routes are published, those of the system count, and when they are deleted those that were; a
     /// document that cannot be read is warned of, and what was in force stays. What is published already is
     /// not published again. Snapshots of services that the system has no more are deleted, and what the
-    /// traffic says of them is taken out, as are faults that ended.
+    /// traffic says of them is taken out, as are faults that ended; without a mesh all faults, and where no
+    /// service has a version all of it, since nobody can act by it.
     ///
     /// # Errors
     /// Where a document cannot be read or a snapshot not be published now. Later on that is warned of and
@@ -118,9 +119,8 @@ impl Work {
         self.traffic.faults.retain(|fault| fault.until_unix_ms > now);
         self.is_prune_due |= self.traffic.faults.len() < count;
         self.publish().await?;
-        // Without a mesh no traffic is taken any more, what is left of it is left alone.
-        if self.is_prune_due && self.system.mesh.is_some() {
-            self.publisher.prune(&self.services, now).await?;
+        if self.is_prune_due {
+            self.publisher.prune(&self.system, &self.services, now).await?;
             self.is_prune_due = false;
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 pub mod condition;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -139,7 +139,9 @@ impl Strategy {
 }
 
 /// A release of a service: what runs as one version of it. What it does not say is as the service says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Its `Debug` leaves out the values of variables, which may be nobody's business.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
     /// Its name; valid by [`is_version`](crate::mesh::is_version).
@@ -153,6 +155,15 @@ pub struct Release {
     /// Added to, and over, the service's environment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, build, run, env } = self;
+        let mut shown = f.debug_struct("Release");
+        shown.field("version", version).field("build", build).field("run", run);
+        shown.field("env", &env.keys()).finish()
+    }
 }
 
 impl Release {
@@ -227,6 +238,9 @@ mod tests {
     fn a_release_is_as_a_file_could_declare_it() {
         let good = Release { run: Some("./order".to_owned()), ..Release::declared("v2") };
         assert_eq!(good.check(), Ok(()));
+        let secret = Release { env: [("TOKEN".to_owned(), "hush".to_owned())].into(), ..good.clone() };
+        let shown = format!("{secret:?}");
+        assert!(shown.contains("TOKEN") && !shown.contains("hush"), "{shown}");
         let env = |name: &str, value: &str| [(name.to_owned(), value.to_owned())].into();
         for (bad, what) in [
             (Release::declared("v 2"), "version"),

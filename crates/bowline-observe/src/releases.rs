@@ -2,7 +2,8 @@
 //!
 //! Requests and durations are what instances report themselves, or their sidecars (`reporter="server"`). Who gives no
 //! answer at all cannot report that: it is taken from the attempts of the callers (`bowline_attempts_total`), which
-//! also stand for all of it where instances report nothing.
+//! also stand for all of it where instances report nothing. What a sidecar answered with a 5xx in the place of its
+//! instance counts once, though the caller counts it as unanswered.
 //!
 //! Counts are exact where PromQL's `increase` estimates: a canary has few requests, and the first failure is the
 //! first sample of its series.
@@ -24,6 +25,9 @@ use crate::{
 /// The most samples that are read for one release.
 pub const SAMPLES_MAX: usize = 5_000_000;
 
+/// The farthest back that is looked: every sample within is read at each look.
+pub const WINDOW_MAX: Duration = Duration::from_hours(1);
+
 /// The label of a bucket's upper bound.
 const BOUND: &str = "le";
 
@@ -34,7 +38,7 @@ pub struct Asked<'a> {
     pub service: &'a ServiceName,
     /// Its release; not empty.
     pub version: &'a str,
-    /// How far back.
+    /// How far back; beyond [`WINDOW_MAX`] it is that.
     pub window: Duration,
     /// Which quantiles of the durations.
     pub quantiles: &'a [Quantile],
@@ -48,6 +52,7 @@ pub struct Asked<'a> {
 /// # Errors
 /// Those of the source; there are at most [`SAMPLES_MAX`] samples.
 pub fn figures(source: &dyn Source, asked: Asked<'_>, now_ms: i64) -> Result<Figures, SourceError> {
+    let asked = Asked { window: asked.window.min(WINDOW_MAX), ..asked };
     let read = Read { source, asked, now_ms };
     let served = read.grown(names::REQUESTS_TOTAL, names::LABEL_VERSION, names::LABEL_CODE)?;
     let attempts = read.grown(names::ATTEMPTS_TOTAL, names::LABEL_CALLEE_VERSION, names::LABEL_OUTCOME)?;
@@ -58,7 +63,9 @@ pub fn figures(source: &dyn Source, asked: Asked<'_>, now_ms: i64) -> Result<Fig
     } else {
         (answered, failed) = (of(&["ok", "server_error"]), of(&["server_error"]));
     }
-    let unanswered = of(&["connect", "reset", "timeout"]);
+    // A sidecar that got no answer says 5xx, and its caller that there was none: that is one request.
+    let seen_by_sidecars = if served.is_empty() { 0.0 } else { (failed - of(&["server_error"])).max(0.0) };
+    let unanswered = (of(&["connect", "reset", "timeout"]) - seen_by_sidecars).max(0.0);
     let requests = answered + unanswered;
     if requests <= 0.0 {
         return Ok(Figures::default());

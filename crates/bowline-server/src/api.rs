@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) alerts: Alerts,
     /// What rolls releases out, once services run here.
     pub(crate) deployments: deployments::Slot,
+    /// Whether services are declared, so that they run here or are about to.
+    pub(crate) has_services: bool,
     /// Who scrapes, once it has begun.
     pub(crate) collector: Arc<OnceLock<Collecting>>,
 }

@@ -78,15 +78,33 @@ impl Deployments {
             Some(version) => version,
             None => self.next_version(&service, declared).await?,
         };
-        Ok(Begin { service, release: Release { version, build, run, env }, plan, replicas })
+        let release = Release { version, build, run, env };
+        declared.check_said(&release)?;
+        Ok(Begin { service, release, plan, replicas })
     }
 
-    /// The name that follows that of the release in force, and that no release has had.
+    /// The name that follows that of the release in force, and that none of the rollouts that are kept was of.
     async fn next_version(&self, service: &ServiceName, declared: &Declared) -> Result<String, ApiError> {
         let had = self.deployer.history(service).await?;
         let had = had.iter().flat_map(|rollout| [&rollout.from.version, &rollout.to.version]);
         let taken = declared.versions.iter().chain([&declared.version]).chain(had).cloned().collect();
         Ok(next::after(&self.version(service, declared), &taken))
+    }
+}
+
+impl Declared {
+    /// Refuses a release that would be what the file declares under another name: its build is not run again for it.
+    fn check_said(&self, release: &Release) -> Result<(), ApiError> {
+        let is_known = |version: &str| self.version == version || self.versions.iter().any(|known| known == version);
+        // Without a version it cannot be rolled out at all, which is told elsewhere.
+        if !release.is_bare() || self.version.is_empty() || is_known(&release.version) {
+            return Ok(());
+        }
+        let detail = format!(
+            "`{}` would be what the file declares under another name: say what it runs (`run`), is made by (`build`) or differs in (`env`)",
+            release.version
+        );
+        Err(ApiError::new(Code::InvalidArgument, detail))
     }
 }
 
@@ -177,6 +195,7 @@ pub(crate) async fn resume(shared: State<Shared>, service: Result<Path<String>, 
 #[utoipa::path(post, path = "/v1/deployments/{service}/promote", tag = "deployments",
     params(("service" = String, Path, description = "the service")),
     responses((status = 200, body = wire::Deployment), (status = 400, description = "it cannot be promoted now: it says why"),
+        (status = 403, description = "not an administrator's"),
         (status = 404, description = "there is no rollout of it under way")))]
 pub(crate) async fn promote(shared: State<Shared>, service: Result<Path<String>, PathRejection>) -> Ordered {
     order(&shared, service, Action::Promote).await
@@ -186,6 +205,7 @@ pub(crate) async fn promote(shared: State<Shared>, service: Result<Path<String>,
 #[utoipa::path(post, path = "/v1/deployments/{service}/abort", tag = "deployments",
     params(("service" = String, Path, description = "the service")),
     responses((status = 200, body = wire::Deployment), (status = 400, description = "it cannot be aborted now: it says why"),
+        (status = 403, description = "not an administrator's"),
         (status = 404, description = "there is no rollout of it under way")))]
 pub(crate) async fn abort(shared: State<Shared>, service: Result<Path<String>, PathRejection>) -> Ordered {
     order(&shared, service, Action::Abort).await
@@ -209,7 +229,12 @@ fn name(service: Result<Path<String>, PathRejection>) -> Result<ServiceName, Api
 
 fn of(shared: &Shared) -> Result<&Deployments, ApiError> {
     shared.deployments.get().ok_or_else(|| {
-        let detail = "this Bowline rolls nothing out: it runs no services, or they are still starting; ask the one that runs them, `bowline up`";
+        if shared.has_services {
+            let detail = "the services are still starting, nothing is rolled out before they run: try again";
+            return ApiError::new(Code::Unavailable, detail);
+        }
+        let detail =
+            "this Bowline rolls nothing out, since it runs no services: ask the one that runs them, `bowline up`";
         ApiError::new(Code::FailedPrecondition, detail)
     })
 }

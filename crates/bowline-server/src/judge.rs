@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bowline_deploy::{Judge, Question, Verdict};
 use bowline_model::{
+    Health,
     deploy::{Figures, condition::Comparison},
     error::chain,
     units,
@@ -12,6 +13,7 @@ use bowline_observe::{
     releases::{self, Asked},
     series::SeriesStore,
 };
+use bowline_registry::{Query, Registry};
 use bowline_runtime::{BoxFuture, task, time};
 use tokio::sync::Semaphore;
 
@@ -21,12 +23,21 @@ const JUDGED_MAX: usize = 2;
 /// A judge over the samples of this node.
 pub(crate) struct Measures {
     series: SeriesStore,
+    registry: Arc<dyn Registry>,
     places: Arc<Semaphore>,
 }
 
 impl Measures {
-    pub(crate) fn new(series: SeriesStore) -> Self {
-        Self { series, places: Arc::new(Semaphore::new(JUDGED_MAX)) }
+    pub(crate) fn new(series: SeriesStore, registry: Arc<dyn Registry>) -> Self {
+        Self { series, registry, places: Arc::new(Semaphore::new(JUDGED_MAX)) }
+    }
+
+    /// Whether somebody of the release takes requests now.
+    async fn is_there(&self, question: &Question) -> Result<bool, String> {
+        let (service, health) = (Some(question.service.clone()), Some(Health::Healthy));
+        let query = Query { service, health, ..Query::default() };
+        let found = self.registry.discover(&query).await.map_err(|error| chain(&error))?;
+        Ok(found.instances.iter().any(|instance| instance.version == question.version))
     }
 
     async fn figures(&self, question: &Question) -> Result<Figures, String> {
@@ -48,11 +59,29 @@ impl Measures {
 impl Judge for Measures {
     fn judge<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
-            match self.figures(question).await {
-                Ok(figures) => verdict(question, figures),
-                Err(error) => Verdict::Unknown(format!("its metrics cannot be read: {error}")),
+            let measured = verdict_of(question, self.figures(question).await);
+            if !matches!(measured, Verdict::Good(_)) {
+                return measured;
             }
+            alive(question, measured, self.is_there(question).await)
         })
+    }
+}
+/// What the figures say, where there are some.
+fn verdict_of(question: &Question, figures: Result<Figures, String>) -> Verdict {
+    match figures {
+        Ok(figures) => verdict(question, figures),
+        Err(error) => Verdict::Unknown(format!("its metrics cannot be read: {error}")),
+    }
+}
+
+/// What is measured of a release, as long as it lives: what it did well before it died is no praise.
+fn alive(question: &Question, measured: Verdict, is_there: Result<bool, String>) -> Verdict {
+    let Question { service, version, .. } = question;
+    match is_there {
+        Ok(true) => measured,
+        Ok(false) => Verdict::Unknown(format!("no instance of {version} of {service} is healthy")),
+        Err(error) => Verdict::Unknown(format!("the registry cannot be read: {error}")),
     }
 }
 
@@ -101,15 +130,29 @@ mod tests {
 
     use super::*;
 
-    #[track_caller]
-    fn check(condition: &str, figures: &Figures, expect: &Verdict) {
-        let question = Question {
+    fn question(condition: &str) -> Question {
+        Question {
             service: ServiceName::new("order").unwrap(),
             version: "v2".to_owned(),
             window: time::Duration::from_secs(30),
             condition: Condition::parse(condition).unwrap(),
-        };
-        assert_eq!(verdict(&question, figures.clone()), *expect, "{condition}");
+        }
+    }
+
+    #[track_caller]
+    fn check(condition: &str, figures: &Figures, expect: &Verdict) {
+        assert_eq!(verdict(&question(condition), figures.clone()), *expect, "{condition}");
+    }
+
+    #[test]
+    fn what_a_release_did_before_it_died_is_no_praise() {
+        let question = question("error_rate > 1%");
+        let good = Verdict::Good(Figures { requests: 10.0, ..Figures::default() });
+        assert_eq!(alive(&question, good.clone(), Ok(true)), good);
+        let dead = Verdict::Unknown("no instance of v2 of order is healthy".to_owned());
+        assert_eq!(alive(&question, good.clone(), Ok(false)), dead);
+        let unread = Verdict::Unknown("the registry cannot be read: it is closed".to_owned());
+        assert_eq!(alive(&question, good, Err("it is closed".to_owned())), unread);
     }
 
     #[test]

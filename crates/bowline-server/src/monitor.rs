@@ -150,8 +150,8 @@ impl Monitor {
     }
 
     /// What judges releases by the samples.
-    pub(crate) fn measures(&self) -> Measures {
-        Measures::new(self.series.clone())
+    pub(crate) fn measures(&self, registry: Arc<dyn Registry>) -> Measures {
+        Measures::new(self.series.clone(), registry)
     }
 
     /// Evaluates and tells no more, and lets the folder go.

@@ -258,7 +258,7 @@ impl Node {
 
     /// What judges releases, by what is measured of their instances.
     pub fn judge(&self) -> Arc<dyn bowline_deploy::Judge> {
-        Arc::new(self.monitor.measures())
+        Arc::new(self.monitor.measures(self.registry()))
     }
 
     /// The registry, for whoever lives in this process.
@@ -354,6 +354,7 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Monitor), Er
     let registry = StoreRegistry::new(audit.clone());
     let config = Arc::new(StoreConfig::new(audit.clone(), Arc::new(judge)));
     let services = declared.services.clone();
+    let has_services = !services.is_empty();
     let standing = Arc::new(Standing::open(store, declared).await.map_err(store_error)?);
     let graph = ServiceGraph::new(graph::Settings { metrics: metrics.clone(), ..graph::Settings::default() });
     let traces = open_traces(&data_dir, traces_bytes_max, Taps::new(&graph, exporter), &metrics).await?;
@@ -379,6 +380,7 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Monitor), Er
         audit,
         explainer: explain::Slot::default(),
         deployments: deployments::Slot::default(),
+        has_services,
         foreign,
         mesh,
         queries: monitor.queries.clone(),

@@ -43,6 +43,18 @@ pub enum Error {
         /// The last lines of its processes, at most 20.
         lines: Vec<String>,
     },
+    /// A release that a rollout promoted does not start.
+    #[error(
+        "release {version} of service {service} was promoted by a rollout and does not start (what the file declares takes its place again when `build`, `run`, `env` or `version` of the service change in bowline.toml)"
+    )]
+    Promoted {
+        /// The service.
+        service: ServiceName,
+        /// The release.
+        version: String,
+        /// Why it does not.
+        source: Box<Self>,
+    },
     /// A folder that instances need cannot be made.
     #[error("cannot create the folder {}", path.display())]
     Folder {
@@ -118,6 +130,7 @@ impl Error {
     /// What kind of failure it is.
     pub fn code(&self) -> Code {
         match self {
+            Self::Promoted { source, .. } => source.code(),
             Self::Build { .. }
             | Self::Folder { .. }
             | Self::Keeper { .. }
@@ -133,13 +146,25 @@ impl Error {
 
     /// Whether the same may succeed without anything being repaired.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Leftovers { .. } | Self::NotEnded { .. })
+        match self {
+            Self::Promoted { source, .. } => source.retryable(),
+            _ => matches!(self, Self::Leftovers { .. } | Self::NotEnded { .. }),
+        }
+    }
+
+    /// This error, as that of a promoted release if it is one's.
+    pub(crate) fn of_promoted(self, promoted: Option<(ServiceName, String)>) -> Self {
+        match promoted {
+            Some((service, version)) => Self::Promoted { service, version, source: Box::new(self) },
+            None => self,
+        }
     }
 
     /// The last lines of the process at fault, oldest first.
     pub fn lines(&self) -> &[String] {
         match self {
             Self::Build { lines, .. } | Self::NeverHealthy { lines, .. } => lines,
+            Self::Promoted { source, .. } => source.lines(),
             _ => &[],
         }
     }

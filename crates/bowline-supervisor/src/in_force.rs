@@ -1,10 +1,6 @@
 //! Which releases run instead of, or beside, those that the file declares.
 
-use bowline_model::{
-    ServiceName, System,
-    deploy::Release,
-    system::{Service, Version},
-};
+use bowline_model::{ServiceName, System, deploy::Release, system::Service};
 
 use crate::release;
 
@@ -50,8 +46,8 @@ fn put(service: &mut Service, release: &Release, replicas: u32) {
     }
     let put = release::as_version(service, release, replicas);
     match service.versions.iter_mut().find(|version| version.name == release.version) {
-        Some(declared) if release::says_nothing(release) => declared.replicas = replicas,
-        Some(declared) => *declared = Version { position: declared.position, ..put },
+        Some(declared) if release.is_bare() => declared.replicas = replicas,
+        Some(declared) => *declared = put,
         None => service.versions.push(put),
     }
 }

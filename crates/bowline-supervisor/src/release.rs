@@ -21,7 +21,7 @@ pub(crate) fn all(system: &System) -> Vec<Service> {
 /// What a release of a service runs as: what the file says of that version, where the release says nothing;
 /// else the service, but for what the release says.
 pub(crate) fn of(service: &Service, release: &deploy::Release) -> Service {
-    if says_nothing(release) {
+    if release.is_bare() {
         if release.version == service.version {
             return own(service);
         }
@@ -32,12 +32,13 @@ pub(crate) fn of(service: &Service, release: &deploy::Release) -> Service {
     beside(service, &as_version(service, release, 0))
 }
 
-/// Whether a release is its name alone.
-pub(crate) fn says_nothing(release: &deploy::Release) -> bool {
-    release.build.is_none() && release.run.is_none() && release.env.is_empty()
+/// Whether a release is none that the file declares: it has the place of the service, not one of its own.
+pub(crate) fn is_promoted(system: &System, release: &Service) -> bool {
+    let service = system.service(release.name.as_str());
+    service.is_some_and(|service| service.version != release.version && service.position == release.position)
 }
 
-/// A release as the file would declare it beside the service's own.
+/// A release as the file would declare it beside the service's own; in the service's place, since it has none.
 pub(crate) fn as_version(service: &Service, release: &deploy::Release, replicas: u32) -> Version {
     let deploy::Release { version, build, run, env } = release.clone();
     Version { name: version, position: service.position, build, run, replicas, env }

@@ -27,20 +27,17 @@ use crate::{
 };
 
 /// How often the process of an instance that was never healthy may end before it counts as one that never will be.
-pub(crate) const CRASHES_MAX: u32 = 3;
+const CRASHES_MAX: u32 = 3;
 
 /// How long after the grace period an instance may still be ending: telling the registry, and the kernel's time.
 const LATE_MAX: Duration = Duration::from_secs(5);
-
-/// How many lines of a process, and how many characters of each, a failure tells.
-const LINES_MAX: usize = 10;
-const LINE_CHARS_MAX: usize = 200;
 
 /// Scales the releases of a system that runs. Cheap to clone; keeps nothing running.
 ///
 /// Releases of one service are scaled one after the other. A release that has a build of its own is built before
 /// its first instance starts, and again when it comes back after it had none; one that has the file's is built
-/// where this run has not done so yet.
+/// where this run has not done so yet. Who lowers a count does not wait for the health of those who stay: that one
+/// of them is sick is no reason to keep the others.
 #[derive(Debug, Clone)]
 pub struct Releases(pub(crate) Weak<Crew>);
 
@@ -81,11 +78,14 @@ async fn scale_in_turn(crew: &Crew, name: &ServiceName, release: &Release, count
     let turn = crew.turns.get(name).ok_or_else(no_service)?;
     let _turn = turn.lock().await;
     crew.forget_stopped(name);
+    let is_lowered = crew.muster(name, &release.version).staying.len() > usize::try_from(count).unwrap_or(usize::MAX);
     if count > 0 {
         raise(crew, &release::of(declared, release), release.build.is_some(), count).await?;
     }
     crew.lower(name, &release.version, count);
-    healthy(crew, name, &release.version).await?;
+    if !is_lowered {
+        healthy(crew, name, &release.version).await?;
+    }
     let ended = ended(crew, name, &release.version).await;
     crew.forget_stopped(name);
     ended
@@ -157,7 +157,7 @@ async fn ended(crew: &Crew, service: &ServiceName, version: &str) -> Result<(), 
 }
 
 /// Whether an instance that was never healthy will not be, as far as can be told.
-pub(crate) fn is_lost(row: &Row, crashes_before: u32) -> bool {
+fn is_lost(row: &Row, crashes_before: u32) -> bool {
     match row.phase {
         Phase::Hopeless => true,
         Phase::Starting => row.crashes.saturating_sub(crashes_before) >= CRASHES_MAX,
@@ -177,18 +177,20 @@ pub(crate) fn never_healthy(id: &InstanceId, row: &Row, since: Instant) -> Error
     }
 }
 
-/// An error with its causes, and the last words of the process at fault.
+/// An error with its causes, for whoever may see how a rollout stands: neither commands nor what processes wrote, which
+/// may be nobody's business. Whoever runs the system sees them in its output.
 fn in_words(error: &Error) -> String {
-    let mut text = error.to_string();
+    let mut text = match error {
+        Error::Build { services, exit, .. } => {
+            let services: Vec<&str> = services.iter().map(ServiceName::as_str).collect();
+            format!("the build of {} failed: it {exit}", services.join(", "))
+        }
+        error => error.to_string(),
+    };
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         text = format!("{text}: {cause}");
         source = cause.source();
-    }
-    let lines = error.lines();
-    for line in &lines[lines.len().saturating_sub(LINES_MAX)..] {
-        let line: String = line.chars().take(LINE_CHARS_MAX).collect();
-        text = format!("{text}\n   {line}");
     }
     text
 }

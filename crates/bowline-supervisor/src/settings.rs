@@ -38,8 +38,8 @@ pub struct Settings {
     pub restart: Backoff,
     /// An instance that was up for so long begins with the shortest wait again.
     pub stable_after: Duration,
-    /// Releases, by service and version, that a start waits for as for all others, and does not fail of: who
-    /// rolls them out judges them.
+    /// Releases, by service and version, that a start neither waits for nor fails of, and does not build: who rolls
+    /// them out asks for them again, and judges them. Those that need no build of their own are begun.
     pub on_trial: BTreeSet<(ServiceName, String)>,
     /// Who stands beside each instance; absent: instances listen where they are registered.
     pub companions: Option<Arc<dyn Companions>>,

@@ -30,7 +30,7 @@ use crate::{
     probe,
     registration::{self, Registrar},
     release,
-    releases::{is_lost, never_healthy},
+    releases::never_healthy,
     run::RunId,
     slot::{Aim, Common, Slot},
     sockets::Sockets,
@@ -49,8 +49,8 @@ pub struct Supervisor {
     crew: Held,
     /// Whom a start fails of.
     awaited: Vec<InstanceId>,
-    /// Whom it only waits for.
-    on_trial: Vec<InstanceId>,
+    /// Which of them are of releases that the file does not declare.
+    promoted: BTreeMap<InstanceId, (ServiceName, String)>,
     started: Instant,
     carrier: task::JoinHandle<()>,
 }
@@ -74,7 +74,7 @@ impl Supervisor {
     /// Returns when the processes are being started; [`Supervisor::ready`] waits for their health.
     ///
     /// # Errors
-    /// [`Error::Build`], [`Error::Keeper`], [`Error::Run`], [`Error::Leftovers`], [`Error::Folder`];
+    /// [`Error::Build`], or [`Error::Promoted`] of it, [`Error::Keeper`], [`Error::Run`], [`Error::Leftovers`], [`Error::Folder`];
     /// nothing is left running.
     ///
     /// # Cancel safety
@@ -96,20 +96,20 @@ impl Supervisor {
             .map_or_else(|| Arc::new(NoWatcher) as Arc<dyn ProbeWatcher>, |probes| probes.0.clone());
         registration::clear(registry.as_ref(), &*watcher).await.map_err(|source| Error::Leftovers { source })?;
         let releases = release::all(&system);
-        let built = build_all(&releases, &settings, run, &bus).await?;
+        let built = build_all(&system, &releases, &settings, run, &bus).await?;
         let registrar = Registrar::new(registry, settings.lease_ttl, settings.heartbeat_every);
         let (board, sockets) = (Arc::new(Board::new()), Sockets::over(&settings.data_dir));
         let (ports, checker) = (Ports::default(), Box::new(probe::Http));
         let common = Common { settings, run, board, bus, ports, sockets, registrar, checker, watcher };
         let mut supervisor = Self {
-            crew: Held(Arc::new(Crew::new(Arc::new(common), system, built.commands))),
+            crew: Held(Arc::new(Crew::new(Arc::new(common), system, built.clone()))),
             awaited: Vec::new(),
-            on_trial: Vec::new(),
+            promoted: BTreeMap::new(),
             started: time::now(),
             carrier,
         };
-        for release in releases.into_iter().filter(|release| !built.failed.contains(&key(release))) {
-            supervisor.raise(&release)?;
+        for release in releases {
+            supervisor.raise(&release, &built)?;
         }
         Ok(supervisor)
     }
@@ -119,12 +119,12 @@ impl Supervisor {
         Releases(Arc::downgrade(&self.crew.0))
     }
 
-    /// Waits until every instance that was started with the system was healthy and is registered; for those that
-    /// are [on trial](Settings::on_trial) as long as there is hope.
+    /// Waits until every instance that was started with the system was healthy and is registered, but for those that
+    /// are [on trial](Settings::on_trial).
     ///
     /// # Errors
     /// [`Error::NeverHealthy`] for the first service that used up its time, or whose command
-    /// cannot be run. Its processes, and the others, go on: whether to drain is the caller's
+    /// cannot be run; as [`Error::Promoted`] where the file does not declare it. Its processes, and the others, go on: whether to drain is the caller's
     /// decision.
     ///
     /// # Cancel safety
@@ -135,16 +135,15 @@ impl Supervisor {
         // Who is not there any more was scaled away.
         let find = |rows: &BTreeMap<InstanceId, Row>, is_wanted: fn(&Row) -> bool| {
             let mut awaited = self.awaited.iter().filter_map(|id| Some((id, rows.get(id)?)));
-            awaited.find(|(_, row)| is_wanted(row)).map(|(id, row)| never_healthy(id, row, self.started))
+            let found = awaited.find(|(_, row)| is_wanted(row));
+            found.map(|(id, row)| never_healthy(id, row, self.started).of_promoted(self.promoted.get(id).cloned()))
         };
         let is_starting = |row: &Row| row.phase == Phase::Starting;
         let settled = common.board.wait_for(|rows| {
             if let Some(error) = find(rows, |row| row.phase == Phase::Hopeless) {
                 return Some(Err(error));
             }
-            let mut on_trial = self.on_trial.iter().filter_map(|id| rows.get(id));
-            let is_open = find(rows, is_starting).is_some() || on_trial.any(|row| is_starting(row) && !is_lost(row, 0));
-            (!is_open).then_some(Ok(()))
+            find(rows, is_starting).is_none().then_some(Ok(()))
         });
         let late = || common.board.look(|rows| find(rows, is_starting)).map_or(Ok(()), Err);
         time::timeout_at(until, settled).await.unwrap_or_else(|_| late())
@@ -159,7 +158,7 @@ impl Supervisor {
     /// # Cancel safety
     /// Dropping the future kills what still runs.
     pub async fn drain(self) -> Drained {
-        let Self { crew, awaited: _, on_trial: _, started: _, carrier } = self;
+        let Self { crew, awaited: _, promoted: _, started: _, carrier } = self;
         let common = crew.0.common.clone();
         let until = time::now() + common.settings.grace;
         let slots = crew.0.close();
@@ -184,17 +183,25 @@ impl Supervisor {
         drained
     }
 
-    /// Starts the instances of a release, if it is run here.
-    fn raise(&mut self, release: &Service) -> Result<(), Error> {
+    /// Starts the instances of a release, if it is run here. One on trial that this start has not built is left to
+    /// whoever rolls it out.
+    fn raise(&mut self, release: &Service, built: &BTreeSet<String>) -> Result<(), Error> {
         let Crew { common, system, .. } = &*self.crew.0;
         let Some(template) = Template::of(system, release, &common.settings) else { return Ok(()) };
-        let ids = self.crew.0.raise(release, &Arc::new(template), release.replicas)?;
         let is_on_trial = common.settings.on_trial.contains(&key(release));
-        if is_on_trial {
-            self.on_trial.extend(ids);
-        } else {
-            self.awaited.extend(ids);
+        let build = release.build.as_ref().map(|command| common.settings.placeholders().in_command(command));
+        if is_on_trial && build.is_some_and(|command| !built.contains(&command)) {
+            return Ok(());
         }
+        let is_promoted = release::is_promoted(system, release);
+        let ids = self.crew.0.raise(release, &Arc::new(template), release.replicas)?;
+        if is_on_trial {
+            return Ok(());
+        }
+        if is_promoted {
+            self.promoted.extend(ids.iter().map(|id| (id.clone(), key(release))));
+        }
+        self.awaited.extend(ids);
         Ok(())
     }
 }
@@ -209,40 +216,29 @@ impl Drop for Held {
     }
 }
 
-/// What came of the builds of a start.
-#[derive(Debug, Default)]
-struct Built {
-    /// The commands that ended well.
-    commands: BTreeSet<String>,
-    /// Releases on trial whose build did not.
-    failed: BTreeSet<(ServiceName, String)>,
-}
-
-/// Builds all releases that have instances.
-async fn build_all(releases: &[Service], settings: &Settings, run: RunId, bus: &Bus) -> Result<Built, Error> {
+/// Builds all releases that have instances, but those on trial; gives the commands that ended well.
+async fn build_all(
+    system: &System,
+    releases: &[Service],
+    settings: &Settings,
+    run: RunId,
+    bus: &Bus,
+) -> Result<BTreeSet<String>, Error> {
     // What is run elsewhere may be built here.
     let is_wanted = |release: &&Service| release.run.is_none() || release.replicas > 0;
-    let wanted = releases.iter().filter(is_wanted);
-    let (on_trial, firm): (Vec<&Service>, Vec<_>) =
-        wanted.partition(|service| settings.on_trial.contains(&key(service)));
+    let is_firm = |release: &&Service| !settings.on_trial.contains(&key(release));
+    let firm: Vec<&Service> = releases.iter().filter(is_wanted).filter(is_firm).collect();
     let placeholders = settings.placeholders();
     let command = |service: &&Service| service.build.as_ref().map(|command| placeholders.in_command(command));
-    build::run(&firm, settings, placeholders, run, bus).await?;
-    let mut built = Built { commands: firm.iter().filter_map(command).collect(), failed: BTreeSet::new() };
-    for service in on_trial {
-        if command(&service).is_some_and(|command| built.commands.contains(&command)) {
-            continue;
-        }
-        match build::run(&[service], settings, placeholders, run, bus).await {
-            Ok(()) => built.commands.extend(command(&service)),
-            Err(error) => {
-                let (name, version) = (&service.name, &service.version);
-                tracing::warn!(%error, service = %name, version, "a release on trial is not built");
-                built.failed.insert(key(service));
-            }
+    match build::run(&firm, settings, placeholders, run, bus).await {
+        Ok(()) => Ok(firm.iter().filter_map(command).collect()),
+        Err(error) => {
+            let Error::Build { command: failed, .. } = &error else { return Err(error) };
+            let mut at_fault = firm.iter().filter(|release| command(release).as_ref() == Some(failed));
+            let promoted = at_fault.find(|release| release::is_promoted(system, release)).map(|release| key(release));
+            Err(error.of_promoted(promoted))
         }
     }
-    Ok(built)
 }
 
 /// What a release is known by.

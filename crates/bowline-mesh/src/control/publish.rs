@@ -7,7 +7,7 @@ use std::{
 
 use bowline_config::{Author, ConfigManager, Document, Draft, Error, Format, Version};
 use bowline_model::{
-    ConfigKey, ServiceName,
+    ConfigKey, ServiceName, System,
     mesh::{InvalidTraffic, Snapshot, Steering, Traffic, Workload},
 };
 
@@ -68,14 +68,21 @@ impl Publisher {
     }
 
     /// Takes out of the traffic the faults that have ended at `now`, in milliseconds since 1970, and what is said
-    /// of services that are none of the system's any more: nobody could publish it anew with that in it.
-    pub(super) async fn prune(&self, services: &[ServiceName], now: u64) -> Result<(), Error> {
+    /// of services that are none of the system's any more, or for a mesh or for versions that it has no more:
+    /// nobody could publish it anew with that in it.
+    pub(super) async fn prune(&self, system: &System, services: &[ServiceName], now: u64) -> Result<(), Error> {
+        let has_mesh = system.mesh.is_some();
+        let has_versions = system.services.iter().any(|service| !service.version.is_empty());
+        let is_steered = has_mesh || has_versions || !system.deployments.is_empty();
         self.change(&ConfigKey::traffic(), "what ended or is gone is taken out", |current| {
             let Some(current) = current else { return Ok(None) };
             // What cannot be acted by is its author's to mend.
             let Ok(before) = current.document.read::<Traffic>() else { return Ok(None) };
             let Ok(mut traffic) = read_traffic(current, services) else { return Ok(None) };
-            traffic.faults.retain(|fault| fault.until_unix_ms > now);
+            traffic.faults.retain(|fault| has_mesh && fault.until_unix_ms > now);
+            if !is_steered {
+                traffic.steering.clear();
+            }
             Ok((traffic != before).then(|| to_document(&traffic)))
         })
         .await

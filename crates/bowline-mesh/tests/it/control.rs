@@ -141,6 +141,38 @@ async fn services_that_are_gone_lose_their_snapshot_and_their_traffic() {
     assert_eq!(left.faults.iter().map(|fault| fault.id.as_str()).collect::<Vec<_>>(), ["f"]);
 }
 
+/// What is left of the traffic in a system without a mesh, and without payment.
+async fn left_without_mesh(has_versions: bool) -> Traffic {
+    let dir = temp_dir();
+    let config = config(&dir).await;
+    let of_order = Steering { split: [("v1".to_owned(), 1)].into(), mirror: None };
+    let mut traffic = split();
+    traffic.steering.insert(name("order"), of_order);
+    traffic.faults.push(Fault { service: name("user"), ..fault("f", u64::MAX) });
+    set_traffic(&*config, &traffic).await;
+    let mut system = shop();
+    system.mesh = None;
+    system.services.retain(|service| service.name.as_str() != "payment");
+    for service in &mut system.services {
+        service.calls.retain(|call| call.target.as_str() != "payment");
+        service.version = if has_versions { "v1".to_owned() } else { String::new() };
+    }
+    let _control = ControlPlane::start(system, Arc::clone(&config)).await.unwrap();
+    until("the traffic without it", async || {
+        let version = config.get_config(&ConfigKey::traffic()).await.unwrap()?;
+        (version.number > 1).then(|| version.document.read().unwrap())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn without_a_mesh_too_nothing_is_left_that_could_not_be_published_anew() {
+    let left = left_without_mesh(true).await;
+    assert_eq!(left.steering.keys().map(|service| service.as_str()).collect::<Vec<_>>(), ["order"]);
+    assert_eq!(left.faults, []);
+    assert_eq!(left_without_mesh(false).await, Traffic::default());
+}
+
 #[tokio::test]
 async fn faults_that_ended_are_taken_out_and_nothing_else() {
     let dir = temp_dir();

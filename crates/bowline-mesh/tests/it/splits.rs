@@ -87,6 +87,20 @@ async fn a_split_is_done_when_the_callers_act_by_it() {
 }
 
 #[tokio::test]
+async fn a_split_that_nobody_publishes_to_a_caller_has_failed() {
+    let dir = temp_dir();
+    let config = config(&dir).await;
+    drop(ControlPlane::start(shop(), Arc::clone(&config)).await.unwrap());
+    let splits = Splits::new(Arc::clone(&config));
+    let failure = splits.split(&name("payment"), &weights(&[("v2", 1000)])).await.unwrap_err();
+    assert_eq!(failure.0, "service/order was not told within 5s how payment is split: nobody publishes it");
+    // Who is told and says nothing of it is not waited for longer.
+    let _control = ControlPlane::start(shop(), Arc::clone(&config)).await.unwrap();
+    acknowledge(&*config, 1).await;
+    splits.split(&name("payment"), &weights(&[("v2", 1000)])).await.unwrap();
+}
+
+#[tokio::test]
 async fn traffic_that_cannot_be_read_is_not_replaced() {
     let dir = temp_dir();
     let config = config(&dir).await;

@@ -9,6 +9,9 @@ use crate::units::{self, Share};
 /// The longest text of a condition, in bytes.
 pub const CONDITION_BYTES_MAX: usize = 1024;
 
+/// Durations are measured up to this; longer ones are not told apart.
+pub const MEASURED_MAX: Duration = Duration::from_secs(10);
+
 /// A condition over what was measured of a release; as text: comparisons joined by `and`, those joined by `or`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -117,10 +120,17 @@ fn comparison(text: &str) -> Result<Comparison, &'static str> {
     let (name, bound) = text.split_once('>').ok_or(RULE)?;
     let (name, bound) = (name.trim(), bound.trim());
     if name == "error_rate" {
-        return Share::parse(bound).map(Comparison::ErrorRateAbove);
+        return match Share::parse(bound)? {
+            Share::ALL => Err("no error rate is above 100%: write less"),
+            share => Ok(Comparison::ErrorRateAbove(share)),
+        };
     }
     let quantile = Quantile::NAMES.iter().find(|(known, _)| *known == name).ok_or(RULE)?.1;
-    units::parse_duration(bound).map(|bound| Comparison::QuantileAbove(quantile, bound))
+    let bound = units::parse_duration(bound)?;
+    if bound >= MEASURED_MAX {
+        return Err("durations are measured up to 10s: write less");
+    }
+    Ok(Comparison::QuantileAbove(quantile, bound))
 }
 
 impl fmt::Display for Comparison {
@@ -201,6 +211,10 @@ mod tests {
         {
             assert!(Condition::parse(bad).is_err(), "{bad}");
         }
+        for never in ["error_rate > 100%", "p99 > 10s", "error_rate > 1% or p50 > 1m"] {
+            assert!(Condition::parse(never).unwrap_err().ends_with("write less"), "{never}");
+        }
+        check("error_rate > 99.9% and p99 > 9s999ms");
         assert!(Condition::parse(&format!("p99 > {}1s", " ".repeat(CONDITION_BYTES_MAX))).is_err());
     }
 }

@@ -86,6 +86,32 @@ fn who_gives_no_answer_has_failed() {
 }
 
 #[test]
+fn what_a_sidecar_answers_for_its_instance_has_failed_once() {
+    let meshed = vec![served("v2", "200", &[8.0]), served("v2", "503", &[2.0]), attempts("client", "ok", &[8.0])];
+    let with = |more: Vec<Series>| [meshed.clone(), more].concat();
+    check(with(vec![attempts("client", "connect", &[2.0])]), 10.0, 2.0);
+    // Whoever else called without being counted hides nothing that nobody served.
+    check(with(vec![attempts("client", "server_error", &[2.0]), attempts("client", "timeout", &[3.0])]), 13.0, 5.0);
+    check(with(vec![attempts("client", "connect", &[5.0])]), 13.0, 5.0);
+}
+
+#[test]
+fn a_window_ends_an_hour_back() {
+    struct Asking(std::sync::Mutex<Vec<i64>>);
+    impl Source for Asking {
+        fn select(&self, _: &[Matcher], from_ms: i64, to_ms: i64, _: usize) -> Result<Vec<Series>, SourceError> {
+            self.0.lock().unwrap().push(to_ms - from_ms);
+            Ok(Vec::new())
+        }
+    }
+    let (source, service) = (Asking(std::sync::Mutex::default()), ServiceName::new("order").unwrap());
+    let asked = Asked { service: &service, version: "v2", window: Duration::from_hours(24), quantiles: &[] };
+    figures(&source, asked, NOW_MS).unwrap();
+    let farthest = millis(WINDOW_MAX + LOOKBACK);
+    assert_eq!(*source.0.lock().unwrap(), [farthest, farthest]);
+}
+
+#[test]
 fn callers_stand_for_instances_that_report_nothing() {
     let all = vec![attempts("gateway", "ok", &[6.0]), attempts("gateway", "server_error", &[2.0])];
     check(all, 8.0, 2.0);

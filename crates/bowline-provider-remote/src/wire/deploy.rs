@@ -1,6 +1,6 @@
 //! Rollouts of releases, on the wire.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use bowline_model::{
     ServiceName,
@@ -11,14 +11,15 @@ use serde::{Deserialize, Serialize};
 
 /// `POST /v1/deployments/{service}`: a release that is to take the place of the one in force. What it does not say is
 /// as the service says, and how it is rolled out as `[deploy.X]` says.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewDeployment {
-    /// Its name; absent: the one that follows the release in force, as `v2` follows `v1`.
+    /// Its name; absent: the one that follows the release in force, as `v2` follows `v1`, and that none of the last 20
+    /// rollouts had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// A shell command that makes it ready to run.
+    /// A shell command that makes it ready to run; absent: none is run for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<String>,
     /// A shell command that runs one instance.
@@ -46,6 +47,17 @@ pub struct NewDeployment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(example = "error_rate > 1%"))]
     pub abort_when: Option<String>,
+}
+
+impl fmt::Debug for NewDeployment {
+    /// Without the values of variables, which may be nobody's business.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, build, run, env, replicas, strategy, steps, bake, abort_when } = self;
+        let mut shown = f.debug_struct("NewDeployment");
+        shown.field("version", version).field("build", build).field("run", run).field("env", &env.keys());
+        shown.field("replicas", replicas).field("strategy", strategy).field("steps", steps);
+        shown.field("bake", bake).field("abort_when", abort_when).finish()
+    }
 }
 
 /// `GET /v1/deployments`: the rollout of each service that is under way, or was the last, by the service's name.

@@ -53,8 +53,9 @@ const RULES: [(&str, &str, Demand); 67] = [
     ("POST", "/v1/deployments/{service}", GUARDED),
     ("POST", "/v1/deployments/{service}/pause", EDITOR),
     ("POST", "/v1/deployments/{service}/resume", EDITOR),
-    ("POST", "/v1/deployments/{service}/promote", EDITOR),
-    ("POST", "/v1/deployments/{service}/abort", EDITOR),
+    // What is rolled out may hold an editor's token: it must not decide of itself.
+    ("POST", "/v1/deployments/{service}/promote", GUARDED),
+    ("POST", "/v1/deployments/{service}/abort", GUARDED),
     // It changes nothing, and tells what a reader of the routes knows.
     ("POST", "/v1/explain", VIEWER),
     ("POST", "/v1/spans", EDITOR),

@@ -154,6 +154,10 @@ fn traffic_is_split_between_versions_and_disturbed_by_a_mesh() {
         judge.check(&ConfigKey::traffic(), &document, None).map_err(|broken| broken[0].detail.clone())
     };
     assert!(judged(&nobody, split).unwrap_err().contains("give a service its `version`"));
+    assert!(judged(&nobody, fault).unwrap_err().contains("give a service its `version`"));
+    for nothing in ["{}", r#"{"steering": {"gone": {}}, "faults": []}"#] {
+        assert_eq!(judged(&nobody, nothing), Ok(()), "it takes back what was said before");
+    }
     assert_eq!((judged(&steered, split), judged(&meshed, split)), (Ok(()), Ok(())));
     assert!(judged(&steered, fault).unwrap_err().contains("add the table [mesh]"));
     assert_eq!(judged(&meshed, fault), Ok(()));

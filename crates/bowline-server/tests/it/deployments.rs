@@ -6,9 +6,11 @@ use bowline_deploy::{Deployer, Failure, Fleet, Judge, Ports, Question, Steer, Ve
 use bowline_model::{ServiceName, System, deploy::Release, parse};
 use bowline_provider_remote::wire::{AuditActor, Deployment, ServiceDeployments};
 use bowline_runtime::{BoxFuture, metric};
+use bowline_server::{Declared, Settings};
+use bowline_testkit::temp_dir;
 use serde_json::json;
 
-use crate::support::{Answer, Fixture, until};
+use crate::support::{Answer, Fixture, settings, start, until};
 
 const BEGIN: &str = r#"{"run": "./order"}"#;
 
@@ -32,13 +34,25 @@ async fn a_node_that_runs_no_services_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_node_whose_services_are_starting_says_to_try_again() {
+    let dir = temp_dir();
+    let order = ServiceName::new("order").unwrap();
+    let declared = Declared { services: vec![order], ..Declared::default() };
+    let node = start(Settings { declared, ..settings(&dir, Some(([127, 0, 0, 1], 0).into())) }).await.unwrap();
+    let fixture = Fixture::of(dir, node);
+    let answer = fixture.ask_as(&fixture.root(), "GET", "/v1/deployments/order", "").await;
+    let detail = answer.problem(503, "unavailable");
+    assert!(detail.contains("try again"), "{detail}");
+}
+
+#[tokio::test]
 async fn who_may_not_run_commands_may_not_begin() {
     let fixture = Fixture::start().await;
     let path = "/v1/deployments/order";
     fixture.ask("POST", path, BEGIN).await.problem(401, "unauthenticated");
     let editor = fixture.token("ci", "editor").await;
     fixture.ask_as(&editor.token, "POST", path, BEGIN).await.problem(403, "permission_denied");
-    let order = fixture.ask_as(&editor.token, "POST", "/v1/deployments/order/abort", "").await;
+    let order = fixture.ask_as(&editor.token, "POST", "/v1/deployments/order/pause", "").await;
     order.problem(400, "failed_precondition");
 }
 
@@ -119,7 +133,12 @@ async fn a_rollout_is_begun_ordered_and_told() {
     let editor = fixture.token("ci", "editor").await;
     let paused = fixture.ask_as(&editor.token, "POST", "/v1/deployments/order/pause", "").await;
     assert_eq!(deployment(&paused).phase, "paused");
-    let promoted = fixture.ask_as(&editor.token, "POST", "/v1/deployments/order/promote", "").await;
+    for order in ["promote", "abort"] {
+        let path = format!("/v1/deployments/order/{order}");
+        fixture.ask_as(&editor.token, "POST", &path, "").await.problem(403, "permission_denied");
+        fixture.ask("POST", &path, "").await.problem(401, "unauthenticated");
+    }
+    let promoted = fixture.ask_as(&root, "POST", "/v1/deployments/order/promote", "").await;
     assert_eq!(promoted.status, 200, "{promoted:?}");
     until(async || stands(&fixture).await.deployment.unwrap().phase == "promoted").await;
     let stood = stands(&fixture).await;
@@ -153,9 +172,11 @@ async fn what_cannot_be_begun_is_told_why() {
         ("nobody", json!({}), 404, "not_found", "nobody"),
         ("user", json!({}), 400, "failed_precondition", "version"),
         ("order", json!({"version": "v1"}), 400, "invalid_argument", "v1"),
-        ("order", json!({"strategy": "rolling", "steps": ["5%"]}), 400, "invalid_argument", "steps"),
+        ("order", json!({"run": "./order", "strategy": "rolling", "steps": ["5%"]}), 400, "invalid_argument", "steps"),
+        ("order", json!({}), 400, "invalid_argument", "under another name"),
+        ("order", json!({"version": "v7", "replicas": 2}), 400, "invalid_argument", "under another name"),
         ("order", json!({"abort_when": "p98 > 1s"}), 422, "unprocessable", "abort_when"),
-        ("order", json!({"replicas": 0}), 400, "invalid_argument", "replicas"),
+        ("order", json!({"run": "./order", "replicas": 0}), 400, "invalid_argument", "replicas"),
         ("order", json!({"env": {"BOWLINE_LISTEN": "x"}}), 400, "invalid_argument", "env"),
         ("order", json!({"colour": "blue"}), 422, "unprocessable", "colour"),
     ] {
