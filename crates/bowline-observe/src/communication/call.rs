@@ -161,7 +161,8 @@ impl<'a> Trace<'a> {
         let is_passed_on = self.children.get(&span.span_id).is_some_and(|children| {
             children.iter().any(|child| child.service == span.service && child.kind != SpanKind::Internal)
         });
-        if is_passed_on || !attributes::is_call(span) || attributes::database(span).is_some() {
+        let is_messaging = attributes::text(span, attributes::MESSAGING_DESTINATION).is_some();
+        if is_passed_on || is_messaging || !attributes::is_call(span) || attributes::database(span).is_some() {
             return None;
         }
         let caller = service_of(span)?;
@@ -170,7 +171,8 @@ impl<'a> Trace<'a> {
             caller: Some(caller),
             callee,
             mode: CallMode::Sync,
-            is_waited_for: true,
+            // Whether it waited until the callee was through, only the callee's span shows.
+            is_waited_for: false,
             is_denied: false,
             operation: self.operation(&[span]),
             topic: None,

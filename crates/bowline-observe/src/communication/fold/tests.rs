@@ -137,7 +137,10 @@ fn who_has_no_certificate_is_whom_the_trace_names() {
 fn a_callee_that_tells_nothing_is_known_by_its_caller() {
     let asked =
         with(with(client(2, 1, "payment", "bank", (1, 9)), "http.request.method", "POST"), "url.path", "/transfers");
-    check(&[server(1, 0, "payment", (0, 10)), asked], &["payment -sync-> bank ×1/1 POST /transfers"]);
+    // Nothing shows whether bank went on after it.
+    check(&[server(1, 0, "payment", (0, 10)), asked], &["payment -sync-> bank ×1/0 POST /transfers"]);
+    let published = with(client(2, 1, "payment", "broker", (1, 2)), "messaging.destination.name", "order.placed");
+    check(&[server(1, 0, "payment", (0, 10)), published], &[]);
     let database =
         with(with(span(2, 1, "payment", SpanKind::Client, (1, 2)), "db.system.name", "sqlite"), "peer.service", "x");
     check(&[server(1, 0, "payment", (0, 10)), database], &[]);
