@@ -264,7 +264,7 @@ fn mode_of(answer: SpanKind, has_topic: bool) -> CallMode {
 fn exchange(sender: &SpanData, means: Means, spans: &[&SpanData]) -> Exchange {
     let attempts = sender.attribute(names::BOWLINE_ATTEMPTS).map(ToString::to_string);
     let is_tried_again = attempts.is_some_and(|attempts| attempts != "1");
-    let is_given_up = sender.is_error() || is_tried_again;
+    let is_given_up = sender.is_error() || is_tried_again || is_unanswered(sender);
     let mut by_instance: BTreeMap<&str, Interval> = BTreeMap::new();
     for span in spans {
         let own = interval(span);
@@ -277,6 +277,13 @@ fn exchange(sender: &SpanData, means: Means, spans: &[&SpanData]) -> Exchange {
     let all: Vec<_> = each.collect();
     let fit = all.iter().find(|exchange| is_fit(exchange)).or(all.last());
     *fit.expect("an answer has a span")
+}
+
+/// Whether it took no answer: a request that is dropped ends its span without an error, and without a status.
+fn is_unanswered(sender: &SpanData) -> bool {
+    let has = |key: &str| sender.attribute(key).is_some();
+    let is_request = sender.kind == SpanKind::Client && has(names::HTTP_REQUEST_METHOD);
+    is_request && !has(names::HTTP_RESPONSE_STATUS_CODE)
 }
 
 fn interval(span: &SpanData) -> Interval {

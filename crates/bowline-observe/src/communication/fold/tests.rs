@@ -159,6 +159,15 @@ fn attempts_and_copies_are_one_call() {
     check(&goes_on, &["order -async-> payment ×1/0"]);
 }
 
+#[test]
+fn a_request_that_was_dropped_is_given_up() {
+    let asked = with(client(1, 0, "order", "payment", (0, 100)), "http.request.method", "POST");
+    let goes_on = server(2, 1, "payment", (5, 900));
+    // Without a status nobody took an answer; with one, the caller had it before the callee was through.
+    check(&[asked.clone(), goes_on.clone()], &["order -sync-> payment ×1/1"]);
+    check(&[with(asked, "http.response.status_code", 202), goes_on], &["order -async-> payment ×1/0"]);
+}
+
 fn sent(id: u64, times: (u64, u64)) -> SpanData {
     with(span(id, 0, "order", SpanKind::Producer, times), "messaging.destination.name", "order.placed")
 }
