@@ -182,11 +182,12 @@ impl<'a> Trace<'a> {
         })
     }
 
-    /// What was asked for: the template of the application, else the path.
+    /// What was asked for of one service, by these spans: the template of the application, else the path.
     fn operation(&self, spans: &[&SpanData]) -> Option<ObservedOperation> {
         let inner = spans.iter().flat_map(|span| self.children.get(&span.span_id).into_iter().flatten());
-        let inner = inner
-            .filter(|child| child.kind == SpanKind::Server && spans.iter().any(|span| span.service == child.service));
+        // All of them are of one service.
+        let of = &spans.first()?.service;
+        let inner = inner.filter(|child| child.kind == SpanKind::Server && child.service == *of);
         let mut all = spans.iter().chain(inner);
         let told = |span: &&&SpanData| attributes::text(span, names::HTTP_ROUTE).is_some();
         let span = all.clone().find(told).or_else(|| all.next())?;

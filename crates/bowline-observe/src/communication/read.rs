@@ -1,7 +1,10 @@
 //! Reads the trace store for an observation.
 
 use bowline_model::observed::Observed;
-use bowline_runtime::time::{self, Duration};
+use bowline_runtime::{
+    task,
+    time::{self, Duration},
+};
 
 use super::Folder;
 use crate::traces::{Error, Query, TraceStore};
@@ -34,10 +37,13 @@ pub async fn observe(store: &TraceStore, back: Duration) -> Result<Observed, Err
     loop {
         let page = store.page(&query).await?;
         is_complete &= !page.is_cut;
-        for spans in &page.traces {
-            traces += 1;
-            folder.fold(spans);
-        }
+        traces += page.traces.len() as u64;
+        // A page may have 64 MiB of spans: no work for a thread that others wait for.
+        let folding = task::spawn_blocking(move || {
+            page.traces.iter().for_each(|spans| folder.fold(spans));
+            folder
+        });
+        folder = folding.await.map_err(|_| Error::Closed)?;
         let Some(next) = page.next else { break };
         let is_enough = traces >= TRACES_MAX || folder.span_count() >= SPANS_MAX;
         if is_enough || begun.elapsed() >= READ_FOR_MAX {
