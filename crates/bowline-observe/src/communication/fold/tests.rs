@@ -254,6 +254,19 @@ fn what_spans_invent_is_bounded_and_said() {
     assert_eq!((observed.edges[0].operations.len(), observed.is_complete), (OPERATIONS_MAX, false));
 }
 
+#[test]
+fn what_all_edges_name_together_is_bounded() {
+    let mut folder = Folder::new();
+    let each = OPERATIONS_MAX as u64;
+    for at in 0..=TOLD_MAX as u64 {
+        let asked = told(server(1, 0, &format!("s{}", at / each), (0, 1)), "service/user");
+        folder.fold(&[with(asked, "http.route", format!("/{}", at % each))]);
+    }
+    let observed = folder.finish(0, 1, true);
+    let count: usize = observed.edges.iter().map(|edge| edge.operations.len()).sum();
+    assert_eq!((count, observed.edges.len() as u64, observed.is_complete), (TOLD_MAX, TOLD_MAX as u64 / each + 1, false));
+}
+
 /// Spans as somebody may send them: parents that are missing or make a circle, any names, any times.
 fn any_span() -> impl Strategy<Value = SpanData> {
     let kinds = [SpanKind::Internal, SpanKind::Server, SpanKind::Client, SpanKind::Producer, SpanKind::Consumer];
