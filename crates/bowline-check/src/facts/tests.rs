@@ -227,7 +227,8 @@ async fn what_cargo_does_not_build_has_no_facts() {
 
 #[tokio::test]
 async fn packages_without_a_workspace_around_them_are_noted() {
-    let build = |name: &str| format!("run = './{name}'\nbuild = 'cargo build --manifest-path {name}/Cargo.toml -p {name}'");
+    let build =
+        |name: &str| format!("run = './{name}'\nbuild = 'cargo build --manifest-path {name}/Cargo.toml -p {name}'");
     let (order, user) = (build("order"), build("user"));
     let alone = folder(&[("order/Cargo.toml", "[package]\nname = 'order'")]);
     let told = async |services: &[(&str, &str)]| {

@@ -264,7 +264,10 @@ fn what_all_edges_name_together_is_bounded() {
     }
     let observed = folder.finish(0, 1, true);
     let count: usize = observed.edges.iter().map(|edge| edge.operations.len()).sum();
-    assert_eq!((count, observed.edges.len() as u64, observed.is_complete), (TOLD_MAX, TOLD_MAX as u64 / each + 1, false));
+    assert_eq!(
+        (count, observed.edges.len() as u64, observed.is_complete),
+        (TOLD_MAX, TOLD_MAX as u64 / each + 1, false)
+    );
 }
 
 /// Spans as somebody may send them: parents that are missing or make a circle, any names, any times.
