@@ -6,7 +6,8 @@
 //! | what a package depends on | `cargo metadata --no-deps`, which neither resolves nor downloads |
 //! | which tables a service names | the SQL files in the folder `migrations` of its package |
 //!
-//! A system that Cargo does not build has no facts. What cannot be read is noted and left out: facts
+//! A system that Cargo does not build has no facts, and neither has one whose packages have no workspace around it,
+//! which is noted. What cannot be read is noted and left out: facts
 //! are there to find faults, and a workspace that does not build is told of by Cargo.
 
 mod cargo;
@@ -69,7 +70,7 @@ async fn gather_by(program: &OsStr, dir: &Path, system: &System) -> (Facts, Vec<
     }
     let Ok(dir) = fs::canonicalize(dir) else { return Default::default() };
     if !dir.ancestors().any(|folder| fs::metadata(folder.join("Cargo.toml")).is_ok()) {
-        return Default::default();
+        return (Facts::default(), outside(&declared));
     }
     let mut notes = Notes::default();
     let Some(packages) = cargo::packages(program, &dir, &mut notes).await else {
@@ -80,6 +81,23 @@ async fn gather_by(program: &OsStr, dir: &Path, system: &System) -> (Facts, Vec<
         (facts, notes.all())
     });
     read.await.expect("it neither panics nor is aborted")
+}
+
+/// What is said where no Cargo project is around services that Cargo builds.
+fn outside(declared: &[Declared]) -> Vec<Note> {
+    let mut notes = Notes::default();
+    if let Some(first) = declared.first() {
+        let (service, more) = (&first.service, declared.len() - 1);
+        let and_more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        notes.add(
+            None,
+            format!(
+                "packages and migrations are not looked at: Cargo builds service {service}{and_more}, and no \
+                 Cargo.toml is in this folder or above it"
+            ),
+        );
+    }
+    notes.all()
 }
 
 fn look(dir: &Path, declared: &[Declared], packages: &[cargo::Package], notes: &mut Notes) -> Facts {

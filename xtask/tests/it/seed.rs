@@ -132,8 +132,10 @@ fn every_item_of_the_page_exists() {
             None => item == "–" && line.contains("not built yet"),
             Some(("http", _)) => true,
             Some((package, path)) => {
-                let source = sources.entry(package.to_owned()).or_insert_with(|| source(package));
-                path.split("::").all(|part| is_defined(source, part))
+                let (modules, rest) = modules(path);
+                let place = (package.to_owned(), modules.join("/"));
+                let source = sources.entry(place).or_insert_with_key(|(package, module)| source(package, module));
+                rest.iter().all(|part| is_defined(source, part))
             }
         };
         if !is_known {
@@ -143,15 +145,24 @@ fn every_item_of_the_page_exists() {
     assert!(lost.is_empty(), "in no source: {lost:#?}");
 }
 
-/// All of a crate's sources, and the names of its modules.
-fn source(package: &str) -> String {
+/// A path's modules, and what they lead to: an item, and of that a method or a variant.
+fn modules(path: &str) -> (Vec<&str>, Vec<&str>) {
+    let parts: Vec<&str> = path.split("::").collect();
+    let is_module = |part: &&&str| part.starts_with(|letter: char| letter.is_ascii_lowercase());
+    let count = parts[..parts.len() - 1].iter().take_while(is_module).count();
+    (parts[..count].to_vec(), parts[count..].to_vec())
+}
+
+/// All sources of a crate's module, as `control/publish`; of the whole crate where that is empty.
+fn source(package: &str, module: &str) -> String {
     let name = package.replace('_', "-");
     let places = [root().join("crates").join(&name), root().join("examples/shop").join(&name)];
     let dir = places.iter().find(|dir| dir.exists()).unwrap_or_else(|| panic!("there is no package {name}"));
-    let mut text = String::new();
-    let mut folders = vec![dir.join("src")];
+    let module = dir.join("src").join(module);
+    let mut text = fs::read_to_string(module.with_extension("rs")).unwrap_or_default();
+    let mut folders = vec![module];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("sources can be read") {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
             let path = entry.expect("sources can be read").path();
             if path.is_dir() {
                 folders.push(path);
@@ -177,4 +188,13 @@ fn is_defined(source: &str, name: &str) -> bool {
         })
     };
     is_item || is_member()
+}
+
+#[test]
+fn an_item_is_looked_for_in_its_module() {
+    assert_eq!(modules("observed::Event::Send"), (vec!["observed"], vec!["Event", "Send"]));
+    assert_eq!(modules("parse"), (vec![], vec!["parse"]));
+    assert!(is_defined(&source("bowline_model", "observed"), "Event"));
+    assert!(!is_defined(&source("bowline_model", "units"), "Event"));
+    assert!(source("bowline_model", "observing").is_empty());
 }

@@ -220,10 +220,26 @@ async fn what_cannot_be_read_is_noted_and_the_rest_is_read() {
 #[tokio::test]
 async fn what_cargo_does_not_build_has_no_facts() {
     let nothing = (Facts::default(), Vec::new());
-    assert_eq!(gather(folder(&[]).path(), &two()).await, nothing);
     let python = system(&[("a", "run = 'python3 a.py'")]);
     assert_eq!(gather(folder(&[("Cargo.toml", "no manifest [")]).path(), &python).await, nothing);
     assert_eq!(gather(&PathBuf::from("/no/such/folder"), &two()).await, nothing);
+}
+
+#[tokio::test]
+async fn packages_without_a_workspace_around_them_are_noted() {
+    let build =
+        |name: &str| format!("run = './{name}'\nbuild = 'cargo build --manifest-path {name}/Cargo.toml -p {name}'");
+    let (order, user) = (build("order"), build("user"));
+    let alone = folder(&[("order/Cargo.toml", "[package]\nname = 'order'")]);
+    let told = async |services: &[(&str, &str)]| {
+        let (facts, notes) = gather(alone.path(), &system(services)).await;
+        assert_eq!(facts, Facts::default());
+        notes.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let expect = "packages and migrations are not looked at: Cargo builds service order and 1 more, and no Cargo.toml is \
+        in this folder or above it";
+    assert_eq!(told(&[("order", &order), ("user", &user)]).await, [expect]);
+    assert_eq!(told(&[("order", &order)]).await, [expect.replace(" and 1 more", "")]);
 }
 
 #[tokio::test]

@@ -122,7 +122,7 @@ struct Summary {
 
 /// The column behind what begins at a site; where its text is not known, it is one character.
 pub(super) fn end_column(site: &Site, sources: &Sources) -> usize {
-    let width = sources.line_of(site).map_or(1, |line| token::width(line, site.position.column));
+    let width = sources.rest_of(site).map_or(1, token::width);
     site.position.column.saturating_add(width.max(1))
 }
 

@@ -26,11 +26,17 @@ pub struct Sources {
     texts: BTreeMap<String, Text>,
 }
 
+/// How many characters of a long line are between two places that are known.
+const STEP: usize = 256;
+
 /// A text, and where its lines begin, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Text {
     text: String,
     starts: Vec<usize>,
+    /// By the number of a long line: where each 256th character of it begins, in bytes. Many violations may be in one
+    /// line of a file that a program wrote, and none of them counts it again.
+    steps: BTreeMap<usize, Vec<usize>>,
 }
 
 impl Text {
@@ -38,7 +44,10 @@ impl Text {
         // Editors do not count a byte order mark as a column.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, starts }
+        let long = (1..).zip(text.split('\n')).filter(|(_, line)| line.len() > STEP);
+        let steps = long.map(|(number, line)| (number, line.char_indices().step_by(STEP).map(|(at, _)| at).collect()));
+        let steps = steps.collect();
+        Self { text, starts, steps }
     }
 
     /// The line of that number, counted from 1, without its end; a text that ends with a line break has an empty
@@ -47,6 +56,19 @@ impl Text {
         let start = *self.starts.get(number.checked_sub(1)?)?;
         let line = self.starts.get(number).map_or(&self.text[start..], |end| &self.text[start..end - 1]);
         Some(line.strip_suffix('\r').unwrap_or(line))
+    }
+
+    /// What of a line begins at that column, counted from 1 in characters; empty at its end and beyond.
+    pub(super) fn rest(&self, number: usize, column: usize) -> Option<&str> {
+        let line = self.line(number)?;
+        let before = column.saturating_sub(1);
+        let known = self.steps.get(&number).and_then(|steps| {
+            let last = (before / STEP).min(steps.len().checked_sub(1)?);
+            Some((last * STEP, steps[last]))
+        });
+        let (passed, at) = known.unwrap_or_default();
+        let rest = line.get(at..).unwrap_or_default();
+        Some(rest.char_indices().nth(before - passed).map_or("", |(at, _)| &rest[at..]))
     }
 }
 
@@ -101,9 +123,9 @@ impl Sources {
         self.texts.get(site.file.as_deref().unwrap_or_default())
     }
 
-    /// The line that a site is in, without its end.
-    pub(super) fn line_of(&self, site: &Site) -> Option<&str> {
-        self.text_of(site)?.line(site.position.line)
+    /// What of its line begins at a site.
+    pub(super) fn rest_of(&self, site: &Site) -> Option<&str> {
+        self.text_of(site)?.rest(site.position.line, site.position.column)
     }
 }
 
@@ -155,6 +177,21 @@ mod tests {
     }
 
     #[test]
+    fn what_begins_at_a_column_is_found_in_lines_of_any_length() {
+        for long in [0, 1, STEP - 1, STEP, STEP + 1, 3 * STEP + 7] {
+            let line: String = "aß→".chars().cycle().take(long).collect();
+            let text = Text::new(&format!("{line}\r\n{line}"));
+            for number in [1, 2] {
+                for column in 1..=long + 2 {
+                    let expected: String = line.chars().skip(column - 1).collect();
+                    assert_eq!(text.rest(number, column), Some(&*expected), "{long} {number}:{column}");
+                }
+                assert_eq!((text.rest(number, 0), text.rest(number, usize::MAX)), (Some(&*line), Some("")));
+            }
+        }
+    }
+
+    #[test]
     fn files_that_can_be_shown_are_read() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("sql")).unwrap();
@@ -166,12 +203,12 @@ mod tests {
         let violation =
             Violation { sites: all.map(|file| site(Some(file), 1)).to_vec(), ..crate::tell::stand_in::two_owners() };
         sources.read(dir.path(), &[violation]);
-        assert_eq!(sources.line_of(&site(None, 1)), Some("name = \"shop\""));
-        assert_eq!(sources.line_of(&site(Some("sql/1.sql"), 1)), Some("one"));
-        assert_eq!(sources.line_of(&site(Some("sql/1.sql"), 2)), Some("two"));
-        assert_eq!(sources.line_of(&site(None, 2)), Some(""));
+        assert_eq!(sources.rest_of(&site(None, 1)), Some("name = \"shop\""));
+        assert_eq!(sources.rest_of(&site(Some("sql/1.sql"), 1)), Some("one"));
+        assert_eq!(sources.rest_of(&site(Some("sql/1.sql"), 2)), Some("two"));
+        assert_eq!(sources.rest_of(&site(None, 2)), Some(""));
         for (file, line) in [(Some("sql/1.sql"), 3), (None, 3), (None, 0)] {
-            assert_eq!(sources.line_of(&site(file, line)), None);
+            assert_eq!(sources.rest_of(&site(file, line)), None);
         }
         for file in &all[1..] {
             assert_eq!(sources.text_of(&site(Some(file), 1)), None, "{file}");

@@ -144,9 +144,11 @@ impl Excerpt {
         let span = |site: &Site| {
             let (start, line) = *starts.get(site.position.line.checked_sub(first_line)?)?;
             let before = site.position.column.saturating_sub(1);
-            let bytes = |count: usize| line.chars().take(count).map(|letter| shown(letter).len_utf8()).sum::<usize>();
-            let width = token::width(line, site.position.column);
-            Some(start + bytes(before)..start + bytes(before.saturating_add(width)))
+            // In what is shown, as a letter may be written otherwise than it is shown.
+            let rest = text.rest(site.position.line, site.position.column)?;
+            let bytes = |part: &str, count: usize| part.chars().take(count).map(|c| shown(c).len_utf8()).sum::<usize>();
+            let begin = start + bytes(line, before);
+            Some(begin..begin + bytes(rest, token::width(rest)))
         };
         let spans: Option<Vec<_>> = sites.iter().map(|(_, site)| span(site)).collect();
         Some(Self { first_line, spans: spans?, text: excerpt })

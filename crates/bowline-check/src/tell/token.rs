@@ -1,60 +1,70 @@
 //! Where what begins at a place of a text ends: a key, a string, a list, a word, in TOML and in SQL alike.
 
-/// How many characters the token that begins at a column has: at least 1 within the line, 0 at its end and beyond.
+use std::str::Chars;
+
+/// How many characters the token has that a text begins with, on its first and only line: 0 where nothing but space
+/// is left.
 ///
-/// Columns count from 1, in characters. A string or a list that does not end on the line ends with it.
-pub(super) fn width(line: &str, column: usize) -> usize {
-    let rest: Vec<char> = line.trim_end().chars().skip(column.saturating_sub(1)).collect();
-    match rest.first() {
+/// A string or a list that does not end on the line ends with it. It takes time by the token, not by the line.
+pub(super) fn width(rest: &str) -> usize {
+    let first = rest.chars().next().filter(|first| !first.is_whitespace() || !rest.trim_start().is_empty());
+    match first {
         None => 0,
-        Some('"' | '\'' | '`') => quoted(&rest),
-        Some('[' | '{' | '(') => bracketed(&rest),
+        Some('"' | '\'' | '`') => quoted(&mut rest.chars()).unwrap_or_else(|| to_its_end(rest)),
+        Some('[' | '{' | '(') => bracketed(rest).unwrap_or_else(|| to_its_end(rest)),
         Some(first) => {
             let is_number = first.is_ascii_digit();
-            let is_of_it = |letter: &&char| is_word(**letter) || (is_number && **letter == '.');
-            rest.iter().take_while(is_of_it).count().max(1)
+            let is_of_it = |letter: &char| is_word(*letter) || (is_number && *letter == '.');
+            rest.chars().take_while(is_of_it).count().max(1)
         }
     }
+}
+
+fn to_its_end(rest: &str) -> usize {
+    rest.trim_end().chars().count()
 }
 
 fn is_word(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_' || letter == '-'
 }
 
-/// A string, its quotes included.
-fn quoted(rest: &[char]) -> usize {
-    let quote = rest[0];
-    let mut is_escaped = false;
-    for (at, letter) in rest.iter().enumerate().skip(1) {
+/// A string, its quotes included; none where it does not end.
+fn quoted(letters: &mut Chars<'_>) -> Option<usize> {
+    let quote = letters.next()?;
+    let (mut is_escaped, mut count) = (false, 1);
+    for letter in letters {
+        count += 1;
         match letter {
             _ if is_escaped => is_escaped = false,
             '\\' if quote == '"' => is_escaped = true,
-            letter if *letter == quote => return at + 1,
+            letter if letter == quote => return Some(count),
             _ => {}
         }
     }
-    rest.len()
+    None
 }
 
 /// From a bracket to the one that closes it; brackets in strings are none.
-fn bracketed(rest: &[char]) -> usize {
-    let (mut depth, mut at) = (0_usize, 0);
-    while let Some(letter) = rest.get(at) {
-        match letter {
+fn bracketed(rest: &str) -> Option<usize> {
+    let (mut depth, mut count) = (0_usize, 0);
+    let mut letters = rest.chars();
+    loop {
+        let mut from_here = letters.clone();
+        match letters.next()? {
             '"' | '\'' | '`' => {
-                at += quoted(&rest[at..]);
+                count += quoted(&mut from_here)?;
+                letters = from_here;
                 continue;
             }
             '[' | '{' | '(' => depth += 1,
             ']' | '}' | ')' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        at += 1;
+        count += 1;
         if depth == 0 {
-            return at;
+            return Some(count);
         }
     }
-    rest.len()
 }
 
 #[cfg(test)]
@@ -65,8 +75,8 @@ mod tests {
     #[track_caller]
     fn check(marked: &str, expected: &str) {
         let column = marked.chars().position(|letter| letter == '^').unwrap() + 1;
-        let line = marked.replacen('^', "", 1);
-        let found: String = line.chars().skip(column - 1).take(width(&line, column)).collect();
+        let rest: String = marked.chars().skip(column).collect();
+        let found: String = rest.chars().take(width(&rest)).collect();
         assert_eq!(found, expected, "{marked}");
     }
 
@@ -97,8 +107,7 @@ mod tests {
     #[test]
     fn a_place_beyond_the_line_has_no_width() {
         check("a = 1^", "");
-        assert_eq!(width("a = 1\r", 6), 0);
-        assert_eq!(width("a", usize::MAX), 0);
-        assert_eq!(width("", 0), 0);
+        assert_eq!([width("\r"), width(" \t "), width("")], [0, 0, 0]);
+        assert_eq!([width("  x"), width("\"ab \r"), width("[ab \r")], [1, 3, 3]);
     }
 }

@@ -28,8 +28,6 @@ fn every_rule_has_its_page() {
     ids.sort_unstable();
     let expected: Vec<String> = ids.iter().map(|id| format!("{id}.md")).collect();
     assert_eq!(files, expected);
-    ids.dedup();
-    assert_eq!(ids.len(), files.len(), "an id is given twice");
     for rule in Rule::all() {
         assert_eq!(Page::new(rule.page.to_owned()).heading(), format!("{}: {}", rule.id, rule.title));
         assert_eq!(Rule::find(rule.id), Some(rule));

@@ -16,7 +16,7 @@ pub(crate) struct Check {
     #[arg(long)]
     pub(crate) observed: bool,
     /// How far back what was seen is looked at
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration, requires = "observed")]
     pub(crate) since: Duration,
     /// How to print
     #[arg(long, short, value_enum, default_value_t = Form::Text)]

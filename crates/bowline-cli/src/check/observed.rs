@@ -3,15 +3,23 @@
 use std::time::Duration;
 
 use bowline_check::tell::{Note, Seen};
-use bowline_model::{observed::Observed, units};
+use bowline_model::{
+    monitor::Sampling,
+    observed::Observed,
+    units::{self, Share},
+};
 
 use crate::{api, args};
 
 /// What was seen since so long ago, and what of it could not be looked at.
-pub(crate) async fn ask(query: &args::Query, since: Duration) -> anyhow::Result<(Observed, Vec<Note>)> {
+pub(crate) async fn ask(
+    query: &args::Query,
+    since: Duration,
+    sampling: &Sampling,
+) -> anyhow::Result<(Observed, Vec<Note>)> {
     let client = api::client(query).await?;
     let seen = api::answered(query, client.observed(Some(&units::format_duration(since))).await)?;
-    let notes = notes(&seen, since).into_iter().map(Note::new).collect();
+    let notes = notes(&seen, since).into_iter().chain(sampled(sampling)).map(Note::new).collect();
     Ok((seen, notes))
 }
 
@@ -41,6 +49,15 @@ fn notes(seen: &Observed, since: Duration) -> Vec<String> {
     notes
 }
 
+/// What is said where traces are not kept of all that is asked.
+fn sampled(sampling: &Sampling) -> Option<String> {
+    let shares = sampling.services.values().chain([&sampling.sample]);
+    let least = shares.copied().filter(|share| *share != Share::ALL).min_by_key(|share| share.millionths())?;
+    Some(format!(
+        "`[tracing]` keeps no more than {least} of some traces: what was never seen may have been asked in the others"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +71,14 @@ mod tests {
         assert_eq!(notes(&nothing, hour), ["no span is kept of the last 1h: nothing was observed"]);
         let cut = notes(&Observed { is_complete: false, traces: 2, ..whole }, hour);
         assert!(cut.len() == 1 && cut[0].contains("2 traces with 7 spans"), "{cut:?}");
+    }
+
+    #[test]
+    fn what_is_not_sampled_is_said() {
+        let mut sampling = Sampling::default();
+        assert_eq!(sampled(&sampling), None);
+        sampling.services.insert("order".parse().unwrap(), Share::from_percent(10));
+        let note = sampled(&sampling).unwrap();
+        assert!(note.contains("no more than 10% of some traces"), "{note}");
     }
 }

@@ -72,6 +72,15 @@ fn what_nobody_can_tell_of_is_no_violation_either() {
 }
 
 #[test]
+fn a_time_is_of_what_was_seen() {
+    let home = Home::new(HOLDS);
+    let output = check(home.path(), &["--since", "5m"]);
+    stdout(&output, 2);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("--observed"), "{error}");
+}
+
+#[test]
 fn an_unknown_rule_is_told() {
     let home = Home::new(HOLDS);
     let output = check(home.path(), &["--explain", "B9999"]);

@@ -161,7 +161,8 @@ impl<'a> Trace<'a> {
         let is_passed_on = self.children.get(&span.span_id).is_some_and(|children| {
             children.iter().any(|child| child.service == span.service && child.kind != SpanKind::Internal)
         });
-        if is_passed_on || !attributes::is_call(span) || attributes::database(span).is_some() {
+        let is_messaging = attributes::text(span, attributes::MESSAGING_DESTINATION).is_some();
+        if is_passed_on || is_messaging || !attributes::is_call(span) || attributes::database(span).is_some() {
             return None;
         }
         let caller = service_of(span)?;
@@ -170,7 +171,8 @@ impl<'a> Trace<'a> {
             caller: Some(caller),
             callee,
             mode: CallMode::Sync,
-            is_waited_for: true,
+            // Whether it waited until the callee was through, only the callee's span shows.
+            is_waited_for: false,
             is_denied: false,
             operation: self.operation(&[span]),
             topic: None,
@@ -180,11 +182,12 @@ impl<'a> Trace<'a> {
         })
     }
 
-    /// What was asked for: the template of the application, else the path.
+    /// What was asked for of one service, by these spans: the template of the application, else the path.
     fn operation(&self, spans: &[&SpanData]) -> Option<ObservedOperation> {
         let inner = spans.iter().flat_map(|span| self.children.get(&span.span_id).into_iter().flatten());
-        let inner = inner
-            .filter(|child| child.kind == SpanKind::Server && spans.iter().any(|span| span.service == child.service));
+        // All of them are of one service.
+        let of = &spans.first()?.service;
+        let inner = inner.filter(|child| child.kind == SpanKind::Server && child.service == *of);
         let mut all = spans.iter().chain(inner);
         let told = |span: &&&SpanData| attributes::text(span, names::HTTP_ROUTE).is_some();
         let span = all.clone().find(told).or_else(|| all.next())?;
@@ -262,7 +265,7 @@ fn mode_of(answer: SpanKind, has_topic: bool) -> CallMode {
 fn exchange(sender: &SpanData, means: Means, spans: &[&SpanData]) -> Exchange {
     let attempts = sender.attribute(names::BOWLINE_ATTEMPTS).map(ToString::to_string);
     let is_tried_again = attempts.is_some_and(|attempts| attempts != "1");
-    let is_given_up = sender.is_error() || is_tried_again;
+    let is_given_up = sender.is_error() || is_tried_again || is_unanswered(sender);
     let mut by_instance: BTreeMap<&str, Interval> = BTreeMap::new();
     for span in spans {
         let own = interval(span);
@@ -275,6 +278,13 @@ fn exchange(sender: &SpanData, means: Means, spans: &[&SpanData]) -> Exchange {
     let all: Vec<_> = each.collect();
     let fit = all.iter().find(|exchange| is_fit(exchange)).or(all.last());
     *fit.expect("an answer has a span")
+}
+
+/// Whether it took no answer: a request that is dropped ends its span without an error, and without a status.
+fn is_unanswered(sender: &SpanData) -> bool {
+    let has = |key: &str| sender.attribute(key).is_some();
+    let is_request = sender.kind == SpanKind::Client && has(names::HTTP_REQUEST_METHOD);
+    is_request && !has(names::HTTP_RESPONSE_STATUS_CODE)
 }
 
 fn interval(span: &SpanData) -> Interval {

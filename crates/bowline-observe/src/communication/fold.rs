@@ -17,6 +17,8 @@ use super::{
 
 /// The most messages that wait for the trace of their sender.
 const TAKEN_MAX: usize = 16_384;
+/// The most operations and topics of all edges together.
+const TOLD_MAX: usize = 16_384;
 
 /// Traces as far as they were folded. Its memory is bounded whatever spans say.
 #[derive(Debug, Default)]
@@ -27,6 +29,8 @@ pub struct Folder {
     /// By the span that sent them. Traces are folded newest first, so that senders come after who takes.
     taken: BTreeMap<(TraceId, SpanId), Vec<Taken>>,
     taken_count: usize,
+    /// Operations and topics of all edges.
+    told_count: usize,
     traces: u64,
     spans: u64,
     is_cut: bool,
@@ -121,7 +125,8 @@ impl Folder {
         if at > edge.last_unix_ms {
             (edge.last_unix_ms, edge.sample) = (at, sample);
         }
-        self.is_cut |= !insert(&mut edge.operations, operation) || !insert(&mut edge.topics, topic);
+        let told = &mut self.told_count;
+        self.is_cut |= !insert(&mut edge.operations, operation, told) || !insert(&mut edge.topics, topic, told);
     }
 
     fn add_breach(&mut self, call: &Call) {
@@ -158,13 +163,14 @@ fn slot<'a, K: Ord, V>(
 }
 
 /// Adds what is not there yet, sorted; false where there is no room.
-fn insert<T: Ord>(known: &mut Vec<T>, value: Option<T>) -> bool {
+fn insert<T: Ord>(known: &mut Vec<T>, value: Option<T>, told_count: &mut usize) -> bool {
     let Some(value) = value else { return true };
     match known.binary_search(&value) {
         Ok(_) => true,
-        Err(_) if known.len() == OPERATIONS_MAX => false,
+        Err(_) if known.len() == OPERATIONS_MAX || *told_count == TOLD_MAX => false,
         Err(at) => {
             known.insert(at, value);
+            *told_count += 1;
             true
         }
     }

@@ -16,7 +16,7 @@ use bowline_runtime::{
     time::{self, Instant},
 };
 use bowline_telemetry::{SpanData, TraceId};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::files::Disk;
 use crate::traces::{
@@ -31,6 +31,8 @@ use queue::{Queue, Work};
 const SEARCHES_MAX: usize = 4;
 /// How many single traces are read at once; each takes up to 64 MiB of memory.
 const READS_MAX: usize = 4;
+/// How many observations of a whole time are made at once; each reads page after page.
+const OBSERVATIONS_MAX: usize = 1;
 
 /// Keeps spans on disk under a hard cap, and finds traces. Cheap to clone.
 ///
@@ -55,6 +57,7 @@ struct Shared {
     search_bytes_max: u64,
     searches: Arc<Semaphore>,
     reads: Arc<Semaphore>,
+    observations: Arc<Semaphore>,
     metrics: Arc<Metrics>,
 }
 
@@ -94,6 +97,7 @@ impl TraceStore {
             search_bytes_max: settings.search_bytes_max,
             searches: Arc::new(Semaphore::new(SEARCHES_MAX)),
             reads: Arc::new(Semaphore::new(READS_MAX)),
+            observations: Arc::new(Semaphore::new(OBSERVATIONS_MAX)),
             metrics,
         });
         if let Some(tap) = settings.tap.clone().filter(|_| !recent.is_empty()) {
@@ -172,6 +176,11 @@ impl TraceStore {
         let read = move |shared: &Shared| read::traces(&shared.index, &shared.metrics, &ids);
         let (traces, is_whole) = read_at_most(&shared.reads, shared, read).await?;
         Ok(Page { traces, is_cut: is_cut || !is_whole, next })
+    }
+
+    /// The place of one observation, so long as it is held; waits where another has it.
+    pub(crate) async fn observing(&self) -> Result<OwnedSemaphorePermit, Error> {
+        Arc::clone(&self.0.shared.observations).acquire_owned().await.map_err(|_| Error::Closed)
     }
 
     /// Makes everything appended so far, and kept, survive a power loss.

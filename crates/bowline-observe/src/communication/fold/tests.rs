@@ -137,7 +137,10 @@ fn who_has_no_certificate_is_whom_the_trace_names() {
 fn a_callee_that_tells_nothing_is_known_by_its_caller() {
     let asked =
         with(with(client(2, 1, "payment", "bank", (1, 9)), "http.request.method", "POST"), "url.path", "/transfers");
-    check(&[server(1, 0, "payment", (0, 10)), asked], &["payment -sync-> bank ×1/1 POST /transfers"]);
+    // Nothing shows whether bank went on after it.
+    check(&[server(1, 0, "payment", (0, 10)), asked], &["payment -sync-> bank ×1/0 POST /transfers"]);
+    let published = with(client(2, 1, "payment", "broker", (1, 2)), "messaging.destination.name", "order.placed");
+    check(&[server(1, 0, "payment", (0, 10)), published], &[]);
     let database =
         with(with(span(2, 1, "payment", SpanKind::Client, (1, 2)), "db.system.name", "sqlite"), "peer.service", "x");
     check(&[server(1, 0, "payment", (0, 10)), database], &[]);
@@ -154,6 +157,15 @@ fn attempts_and_copies_are_one_call() {
     // One instance that goes on is another thing.
     let goes_on = [client(1, 0, "order", "payment", (0, 100)), server(2, 1, "payment", (5, 900))];
     check(&goes_on, &["order -async-> payment ×1/0"]);
+}
+
+#[test]
+fn a_request_that_was_dropped_is_given_up() {
+    let asked = with(client(1, 0, "order", "payment", (0, 100)), "http.request.method", "POST");
+    let goes_on = server(2, 1, "payment", (5, 900));
+    // Without a status nobody took an answer; with one, the caller had it before the callee was through.
+    check(&[asked.clone(), goes_on.clone()], &["order -sync-> payment ×1/1"]);
+    check(&[with(asked, "http.response.status_code", 202), goes_on], &["order -async-> payment ×1/0"]);
 }
 
 fn sent(id: u64, times: (u64, u64)) -> SpanData {
@@ -240,6 +252,22 @@ fn what_spans_invent_is_bounded_and_said() {
     }
     let observed = folder.finish(0, 1, true);
     assert_eq!((observed.edges[0].operations.len(), observed.is_complete), (OPERATIONS_MAX, false));
+}
+
+#[test]
+fn what_all_edges_name_together_is_bounded() {
+    let mut folder = Folder::new();
+    let each = OPERATIONS_MAX as u64;
+    for at in 0..=TOLD_MAX as u64 {
+        let asked = told(server(1, 0, &format!("s{}", at / each), (0, 1)), "service/user");
+        folder.fold(&[with(asked, "http.route", format!("/{}", at % each))]);
+    }
+    let observed = folder.finish(0, 1, true);
+    let count: usize = observed.edges.iter().map(|edge| edge.operations.len()).sum();
+    assert_eq!(
+        (count, observed.edges.len() as u64, observed.is_complete),
+        (TOLD_MAX, TOLD_MAX as u64 / each + 1, false)
+    );
 }
 
 /// Spans as somebody may send them: parents that are missing or make a circle, any names, any times.
