@@ -22,6 +22,7 @@ mod overlap;
 mod ownership;
 mod references;
 pub mod rules;
+pub(crate) mod tables;
 #[cfg(test)]
 mod tests;
 mod topics;
