@@ -222,9 +222,7 @@ fn offered(callee: &Service, seen: &Seen<'_>) -> Site {
 /// Whether what was asked for may be that operation; of a template, its parameters may be any text.
 fn may_be(operation: &Operation, seen: &ObservedOperation) -> bool {
     let is_method = operation.method.eq_ignore_ascii_case(&seen.method);
-    // Who answers GET answers HEAD.
-    let is_head = operation.method == "GET" && seen.method == "HEAD";
-    (is_method || is_head) && may_match(&operation.path, &seen.path)
+    is_method && may_match(&operation.path, &seen.path)
 }
 
 fn may_match(pattern: &PathPattern, path: &str) -> bool {

@@ -40,7 +40,9 @@ fn an_operation_that_the_call_does_not_name_is_undeclared() {
     for path in ["/users/{id}", "/users/7", "/users/:id", "/users/<id>", "/users/{*rest}"] {
         check_shop(&asked("user", "GET", path), &[], "");
     }
-    check_shop(&asked("user", "HEAD", "/users/7"), &[], "");
+    // It is an operation of its own, for who lets it in and for whom it is declared.
+    let message = "`order` asked `user` for `HEAD /users/7`, which the call does not name";
+    check_shop(&asked("user", "HEAD", "/users/7"), &[("B0101", Severity::Error, &[12, 3])], message);
     let message = "`order` asked `user` for `GET /users/7/cards`, which the call does not name";
     check_shop(&asked("user", "GET", "/users/7/cards"), &[("B0101", Severity::Error, &[12, 3])], message);
     // Where the call names none, the callee's boundary does.
