@@ -143,7 +143,7 @@ fn entries<'a>(system: &'a System, graph: &Graph<'_>) -> Vec<Entry<'a>> {
     for route in &system.table.routes {
         // Routes that were published since are in no file, and no less a way in.
         let site = system.routes.get(&route.name).copied();
-        for backend in &route.backends {
+        for backend in route.backends.iter().filter(|backend| backend.weight > 0) {
             let Some(service) = graph.number(backend.service.as_str()) else { continue };
             let (attempts, load) = (attempts(&route.policy), sustained(&route.policy));
             let route = Some(EntryRoute { name: &route.name, policy: &route.policy, site });

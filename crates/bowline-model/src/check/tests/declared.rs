@@ -204,6 +204,14 @@ timeout = "3s"
 ---
 [[route]]
 name = "r"
+backends = [{ service = "a" }, { service = "b", weight = 0 }]
+timeout = "1s"
+[service.a]
+[service.b.calls.a]
+timeout = "3s"
+---
+[[route]]
+name = "r"
 backends = [{ service = "a" }]
 [service.a.calls.b]
 timeout = "20s"
@@ -258,6 +266,16 @@ backends = [{ service = "a" }, { service = "b" }]
 retry = { attempts_max = 10 }
 [service.a.calls.c]
 [service.b.calls.c]
+[service.c]
+---
+[[route]]
+name = "r"
+backends = [{ service = "c" }, { service = "b", weight = 0 }]
+retry = { attempts_max = 10 }
+[service.a.calls.b]
+retry = "off"
+[service.b.calls.c]
+retry = { attempts_max = 10 }
 [service.c]
 ---
 [service.a.calls.b]
