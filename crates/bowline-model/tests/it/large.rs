@@ -5,11 +5,12 @@ use std::time::Duration;
 use bowline_model::{
     Position, System,
     check::{Facts, amplification, check},
+    parse,
     policy::CallPolicy,
     system::{Call, Service},
 };
 
-use crate::generated::{CALLS, LAYER, SERVICES, name, operation, system, table};
+use crate::generated::{CALLS, LAYER, SERVICES, name, operation, system, table, text};
 
 fn broken(system: &System) -> Vec<(&'static str, String)> {
     check(system, &Facts::default()).into_iter().map(|violation| (violation.rule.id, violation.message)).collect()
@@ -17,7 +18,8 @@ fn broken(system: &System) -> Vec<(&'static str, String)> {
 
 #[test]
 fn nothing_is_found_where_nothing_is_wrong() {
-    let system = system();
+    let (system, unbuilt) = parse::declared(&text()).unwrap_or_else(|problems| panic!("{:?}", problems.first()));
+    assert_eq!((system.services.len(), unbuilt), (SERVICES, Vec::new()));
     assert_eq!(broken(&system), []);
     let loads = amplification(&system);
     assert_eq!(loads.len(), (SERVICES - LAYER) * CALLS);
