@@ -28,7 +28,7 @@ mod tests;
 mod topics;
 
 pub use self::{
-    amplification::{EdgeLoad, amplification},
+    amplification::{ATTEMPTS_MAX, EdgeLoad, amplification},
     overlap::witness,
     rules::Rule,
 };

@@ -2,7 +2,7 @@
 
 use super::{check_all, check_with};
 use crate::{
-    check::{Facts, check},
+    check::{ATTEMPTS_MAX, Facts, amplification, check},
     parse,
 };
 
@@ -291,6 +291,25 @@ retry = { attempts_max = 10 }
 [service.d]
 "#,
     );
+}
+
+#[test]
+fn what_only_a_cycle_leads_to_has_no_figure() {
+    let text = "name = \"t\"\n[service.in.calls.a]\n[service.a.calls.b]\n[service.b.calls.a]\n[service.b.calls.c]\n\
+                [service.a.calls.d]\n[service.c]\n[service.d]\n";
+    let loads = amplification(&parse(text).unwrap());
+    let edges: Vec<(&str, &str)> = loads.iter().map(|load| (&*load.caller, &*load.callee)).collect();
+    assert_eq!(edges, [("in", "a"), ("a", "d")]);
+}
+
+#[test]
+fn figures_end_at_their_bounds() {
+    const LONG: usize = 2000;
+    let call = |at| format!("[service.s{at}.calls.s{}]\nretry = {{ attempts_max = 10, budget = \"100%\" }}\n", at + 1);
+    let text = format!("name = \"t\"\n{}[service.s{LONG}]\n", (0..LONG).map(call).collect::<String>());
+    let last = amplification(&parse(&text).unwrap()).pop().unwrap();
+    assert_eq!(last.attempts_worst, ATTEMPTS_MAX);
+    assert!(last.load_sustained.is_finite(), "{last:?}");
 }
 
 #[test]
