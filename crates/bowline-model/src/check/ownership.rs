@@ -97,12 +97,17 @@ impl<'a> Claims<'a> {
         ends.into_iter().filter_map(move |end| self.0.get(&key[..end])).flatten().copied()
     }
 
+    /// Those of what is within the resource, and not itself.
+    pub(super) fn within(&self, resource: &Resource) -> impl Iterator<Item = Claim<'a>> {
+        let below = format!("{resource}/");
+        let inner = self.0.range(below.clone()..).take_while(move |(key, _)| key.starts_with(&below));
+        inner.flat_map(|(_, claims)| claims).copied()
+    }
+
     /// Those of other owners that have something in common with the claim, at most [`OTHERS_MAX`], by their places.
     fn others(&self, claim: Claim<'a>) -> Vec<Claim<'a>> {
-        let below = format!("{}/", claim.resource);
-        let inner = self.0.range(below.clone()..).take_while(|(key, _)| key.starts_with(&below));
-        let inner = inner.flat_map(|(_, claims)| claims).copied();
-        let others = self.holders(claim.resource).chain(inner).filter(|other| other.owner != claim.owner);
+        let others =
+            self.holders(claim.resource).chain(self.within(claim.resource)).filter(|other| other.owner != claim.owner);
         let mut others: Vec<_> = others.take(OTHERS_MAX).collect();
         others.sort_by_key(|other| other.resource.position);
         others
