@@ -113,6 +113,12 @@ fn a_schema_is_a_database_only_where_the_kind_has_it_so() {
 }
 
 #[test]
+fn a_table_is_owned_by_the_name_that_sql_lets_it_have() {
+    const OWNED: &str = "[service.order.boundary]\ndata = [\"postgres:shop/_archive\", \"postgres:shop/old_/__x__\"]\n";
+    check_tables(OWNED, "order", &["!_archive", "old_.__x__"], &[]);
+}
+
+#[test]
 fn tables_of_who_owns_nothing_are_told_once() {
     check_tables(
         "[service.order]\n[service.payment]\n",
