@@ -1,11 +1,11 @@
 //! B0001: operations of two services that can answer one request, decided and not compared as text.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{OTHERS_MAX, Site, Violation, rules};
 use crate::{
     parse::in_ticks,
-    route::{PathPattern, Segment},
+    route::{PathPattern, Segment, decoded},
     system::{Operation, System},
 };
 
@@ -21,7 +21,7 @@ pub fn witness(one: &PathPattern, other: &PathPattern) -> Option<String> {
     let mut path = String::new();
     for (at, segment) in long.segments().iter().enumerate() {
         let text = match (segment, short.segments().get(at)) {
-            (Segment::Literal(one), Some(Segment::Literal(other))) if one != other => return None,
+            (Segment::Literal(one), Some(Segment::Literal(other))) if decoded(one) != decoded(other) => return None,
             (Segment::Literal(text), _) | (Segment::Parameter(_), Some(Segment::Literal(text))) => text,
             (Segment::Parameter(_), _) => "1",
         };
@@ -84,7 +84,7 @@ struct Index<'a> {
     /// By the place of a segment: those that take any text there.
     any: Vec<Bits>,
     /// By the place of a segment and its text: those that demand it.
-    literals: BTreeMap<(usize, &'a str), Listed>,
+    literals: BTreeMap<(usize, Cow<'a, [u8]>), Listed>,
 }
 
 /// The claims that demand one text.
@@ -101,7 +101,7 @@ impl<'a> Index<'a> {
         let most = claims.iter().map(|claim| claim.operation.path.segments().len()).max().unwrap_or_default();
         let none = || vec![Bits::none(claims.len()); most + 1];
         let (mut of_length, mut from_length, mut any) = (none(), none(), none());
-        let mut lists: BTreeMap<(usize, &'a str), Vec<usize>> = BTreeMap::new();
+        let mut lists: BTreeMap<(usize, Cow<'a, [u8]>), Vec<usize>> = BTreeMap::new();
         for (number, Claim { operation: Operation { path, .. }, .. }) in claims.iter().enumerate() {
             let length = path.segments().len();
             let longest = if path.is_prefix() { most } else { length };
@@ -109,7 +109,7 @@ impl<'a> Index<'a> {
             (0..=longest).for_each(|length| from_length[length].add(number));
             for (at, segment) in path.segments().iter().enumerate() {
                 match segment {
-                    Segment::Literal(text) => lists.entry((at, text)).or_default().push(number),
+                    Segment::Literal(text) => lists.entry((at, decoded(text))).or_default().push(number),
                     Segment::Parameter(_) => any[at].add(number),
                 }
             }
@@ -117,7 +117,7 @@ impl<'a> Index<'a> {
                 (length..=most).for_each(|at| any[at].add(number));
             }
         }
-        let listed = |((at, text), numbers): ((usize, &'a str), Vec<usize>)| {
+        let listed = |((at, text), numbers): ((usize, _), Vec<usize>)| {
             // A set costs as much as a list of as many as it has words.
             let listed = if numbers.len() < Bits::words(claims.len()) {
                 Listed::Few(numbers)
@@ -139,7 +139,7 @@ impl<'a> Index<'a> {
         let mut found = lengths[path.segments().len()].below(number);
         for (at, segment) in path.segments().iter().enumerate() {
             let Segment::Literal(text) = segment else { continue };
-            match &self.literals[&(at, text.as_str())] {
+            match &self.literals[&(at, decoded(text))] {
                 Listed::Many(all) => found.keep(all),
                 Listed::Few(numbers) => {
                     let kept: Vec<usize> = numbers.iter().copied().filter(|number| found.has(*number)).collect();

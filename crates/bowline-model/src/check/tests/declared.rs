@@ -29,6 +29,15 @@ api = ["GET /**"]
   B0001 `a` and `b` both answer `GET /a/1` | 5:8 owned by `b` | 3:8 owned by `a` | 3:22 owned by `a`
 ---
 [service.a.boundary]
+api = ["GET /caf%C3%A9/a", "GET /100%/a"]
+[service.b.boundary]
+api = ["GET /café/{x}", "GET /100%25/b"]
+[service.c.boundary]
+api = ["GET /caf%c3%a9/b", "GET /caf%c3/a"]
+  B0001 `a` and `b` both answer `GET /café/a` | 5:8 owned by `b` | 3:8 owned by `a`
+  B0001 `b` and `c` both answer `GET /caf%c3%a9/b` | 7:8 owned by `c` | 5:8 owned by `b`
+---
+[service.a.boundary]
 api = ["GET /"]
 [service.b.boundary]
 api = ["GET /{x}", "GET /a/**"]
@@ -99,6 +108,11 @@ operations = ["GET /b/{id}", "POST /b/1", "GET /b/**", "GET /c"]
 api = ["GET /b/{id}", "POST /b/{id}"]
   B0005 `a` calls `b` for `GET /b/**`, which it does not offer | 3:43 not in the `api` of `b` | 5:8 what `b` offers
   B0005 `a` calls `b` for `GET /c`, which it does not offer | 3:56 not in the `api` of `b` | 5:8 what `b` offers
+---
+[service.a.calls.b]
+operations = ["GET /café"]
+[service.b.boundary]
+api = ["GET /caf%C3%A9"]
 ---
 [service.a.calls.b]
 operations = ["GET /b"]
