@@ -85,6 +85,16 @@ data = ["sqlite:a.db"]
   B0002 `a` and `b` both own `sqlite:a.db` | 5:9 owned by `b` | 3:10 owned by `a`
 ---
 [service.a.boundary]
+data = ["cache:s"]
+[service.b.boundary]
+state = ["cache:s/x"]
+[service.c.boundary]
+state = ["cache:s"]
+  B0002 `b` owns `cache:s/x`, which is within `cache:s` of `a` | 5:10 owned by `b` | 3:9 owned by `a`
+  B0002 `a` and `c` both own `cache:s` | 7:10 owned by `c` | 3:9 owned by `a`
+  B0003 `b` owns `cache:s/x`, which is within `cache:s` of `c` | 7:10 owned by `c` | 5:10 owned by `b`
+---
+[service.a.boundary]
 data = ["postgres:s", "postgres:s/x"]
 [service.b.boundary]
 state = ["topic:s"]
