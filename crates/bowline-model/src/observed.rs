@@ -23,7 +23,7 @@ use crate::system::CallMode;
 pub use crate::system::TOPIC;
 pub use check::check;
 pub use exchange::{Exchange, Interval, Means, SKEW_MAX};
-pub use monitor::{Event, Monitor, Unexpected, diagram};
+pub use monitor::{Event, Monitor, Unexpected};
 
 /// The most edges that are told apart.
 pub const EDGES_MAX: usize = 4096;
