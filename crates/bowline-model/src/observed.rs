@@ -14,13 +14,16 @@ mod exchange;
 mod monitor;
 pub mod rules;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::system::CallMode;
 
+pub use crate::system::TOPIC;
 pub use check::check;
 pub use exchange::{Exchange, Interval, Means, SKEW_MAX};
-pub use monitor::{Event, Monitor, Unexpected, diagram};
+pub use monitor::{Event, Monitor, Unexpected};
 
 /// The most edges that are told apart.
 pub const EDGES_MAX: usize = 4096;
@@ -30,9 +33,6 @@ pub const OPERATIONS_MAX: usize = 64;
 pub const USES_MAX: usize = 4096;
 /// The most breaches that are told apart.
 pub const BREACHES_MAX: usize = 1024;
-
-/// The kind of an [`ObservedUse`] that is a topic.
-pub const TOPIC: &str = "topic";
 
 /// What was seen of a system over a time.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -102,6 +102,12 @@ pub struct ObservedOperation {
     pub path: String,
 }
 
+impl fmt::Display for ObservedOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}
+
 /// What a service did with something that may be owned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,7 +118,8 @@ pub struct ObservedUse {
     pub kind: String,
     /// The name of the database or the topic.
     pub name: String,
-    /// The table, lower case, where the span says one.
+    /// The table, lower case, where the span says one; with its schema before it where it says that too:
+    /// `sales.orders`.
     #[serde(default)]
     pub table: Option<String>,
     /// Whether it was written.

@@ -46,10 +46,10 @@ use value::Value;
 pub(crate) use value::in_ticks;
 
 /// The largest `bowline.toml` that is read, in bytes.
-pub const TEXT_MAX: usize = 1 << 20;
+pub const TEXT_MAX: usize = 4 << 20;
 
 /// The most services a system has.
-pub const SERVICES_MAX: usize = 1000;
+pub const SERVICES_MAX: usize = 4000;
 
 /// The most routes a system has.
 pub const ROUTES_MAX: usize = 1000;

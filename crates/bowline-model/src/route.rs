@@ -1,6 +1,6 @@
 //! Routes, in the Gateway API's words: which requests from outside go to which backends.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -175,7 +175,7 @@ impl PathPattern {
             if self.is_prefix { inner.len() >= outer.len() } else { inner.len() == outer.len() && !other.is_prefix };
         let covers_segment = |(outer, inner): (&Segment, &Segment)| match (outer, inner) {
             (Segment::Parameter(_), _) => true,
-            (Segment::Literal(outer), Segment::Literal(inner)) => outer == inner,
+            (Segment::Literal(outer), Segment::Literal(inner)) => decoded(outer) == decoded(inner),
             (Segment::Literal(_), Segment::Parameter(_)) => false,
         };
         has_length && outer.iter().zip(inner).all(covers_segment)
@@ -197,6 +197,23 @@ impl PathPattern {
         }
         self.is_prefix || parts.next().is_none()
     }
+}
+
+/// The bytes that a literal stands for: percent-decoded, as the gateway compares it.
+pub(crate) fn decoded(literal: &str) -> Cow<'_, [u8]> {
+    let mut rest = literal.as_bytes();
+    if !rest.contains(&b'%') {
+        return Cow::Borrowed(rest);
+    }
+    let mut bytes = Vec::with_capacity(rest.len());
+    while let [first, after @ ..] = rest {
+        let digit = |at: usize| after.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        let encoded = digit(0).zip(digit(1)).filter(|_| *first == b'%');
+        let byte = encoded.and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    Cow::Owned(bytes)
 }
 
 fn parse_segment(text: &str) -> Result<Segment, &'static str> {

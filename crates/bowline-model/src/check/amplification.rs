@@ -16,6 +16,9 @@ use crate::{
 const WHY: &str = "attempts multiply along a chain of calls: when what is at its end fails, every hop before it tries \
                    again, and it gets that many times its load just when it cannot bear it";
 
+/// The most attempts that are counted: a number that every reader of JSON has, 2⁵³ - 1.
+pub const ATTEMPTS_MAX: u64 = (1 << 53) - 1;
+
 /// What a declared synchronous call adds to each request from outside.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EdgeLoad {
@@ -23,9 +26,10 @@ pub struct EdgeLoad {
     pub caller: String,
     /// The service called.
     pub callee: String,
-    /// The most attempts of this call that one request from outside may become, when everything fails.
+    /// The most attempts of this call that one request from outside may become, when everything fails; at most
+    /// [`ATTEMPTS_MAX`].
     pub attempts_worst: u64,
-    /// The same while failures last, when retries are held to their budgets.
+    /// The same while failures last, when retries are held to their budgets; a finite number.
     pub load_sustained: f64,
 }
 
@@ -33,8 +37,8 @@ pub struct EdgeLoad {
 ///
 /// A way in is a route, which picks one of its backends for a request, or a service that nobody waits for, which
 /// does what it does once. Each service is taken to make each of its calls once for each attempt that reaches it.
-/// The calls of a cycle, which have no bound, are left out. O(ways in × calls), a service with several routes
-/// counted once.
+/// The calls of a cycle, which have no bound, are left out, and those that only a cycle leads to. O(ways in × calls),
+/// a service with several routes counted once.
 pub fn amplification(system: &System) -> Vec<EdgeLoad> {
     let graph = Graph::of(system);
     let mut loads: Vec<Vec<(u64, f64)>> = graph.edges.iter().map(|edges| vec![(0, 0.0); edges.len()]).collect();
@@ -50,14 +54,15 @@ pub fn amplification(system: &System) -> Vec<EdgeLoad> {
     }
     let edges = graph.edges.iter().zip(&loads).enumerate();
     let loads = edges.flat_map(|(from, (edges, loads))| {
-        let forward = edges.iter().zip(loads).filter(|(edge, _)| graph.is_forward(from, edge)).collect::<Vec<_>>();
         let graph = &graph;
-        forward.into_iter().map(move |(edge, (attempts_worst, load_sustained))| EdgeLoad {
-            caller: graph.name(from).to_owned(),
-            callee: graph.name(edge.to).to_owned(),
-            attempts_worst: *attempts_worst,
-            load_sustained: *load_sustained,
-        })
+        edges.iter().zip(loads).filter(|(_, (attempts, _))| *attempts > 0).map(
+            move |(edge, (attempts_worst, load_sustained))| EdgeLoad {
+                caller: graph.name(from).to_owned(),
+                callee: graph.name(edge.to).to_owned(),
+                attempts_worst: (*attempts_worst).min(ATTEMPTS_MAX),
+                load_sustained: load_sustained.min(f64::MAX),
+            },
+        )
     });
     loads.collect()
 }
@@ -143,7 +148,7 @@ fn entries<'a>(system: &'a System, graph: &Graph<'_>) -> Vec<Entry<'a>> {
     for route in &system.table.routes {
         // Routes that were published since are in no file, and no less a way in.
         let site = system.routes.get(&route.name).copied();
-        for backend in &route.backends {
+        for backend in route.backends.iter().filter(|backend| backend.weight > 0) {
             let Some(service) = graph.number(backend.service.as_str()) else { continue };
             let (attempts, load) = (attempts(&route.policy), sustained(&route.policy));
             let route = Some(EntryRoute { name: &route.name, policy: &route.policy, site });

@@ -29,7 +29,8 @@ pub(super) fn check(system: &System, graph: &Graph<'_>) -> Vec<Violation> {
         let who = format!("route `{}`", route.name);
         let (position, timeout_position) = (site.position, site.timeout_position);
         let wait = Wait { who: &who, policy: &route.policy, position, timeout_position };
-        let backends = route.backends.iter().filter_map(|backend| graph.number(backend.service.as_str()));
+        let backends = route.backends.iter().filter(|backend| backend.weight > 0);
+        let backends = backends.filter_map(|backend| graph.number(backend.service.as_str()));
         violations.extend(backends.filter_map(|backend| wait.violation(graph, backend)));
     }
     violations

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Dependency, Facts, OTHERS_MAX, Site, TableUse, Violation, rules};
+use super::{
+    Dependency, Facts, OTHERS_MAX, Site, TableUse, Violation, rules,
+    tables::{Fit, fit, reaches_databases},
+};
 use crate::{
     data,
     parse::in_ticks,
@@ -66,26 +69,22 @@ enum Belongs<'a> {
     ToNobody,
 }
 
-/// How well a resource says that a table is within it, the worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fit {
-    /// It is a whole database, and nothing says that the table is in another.
-    Whole,
-    /// It is the table.
-    Table,
-    /// It is the schema or the database that the table is named with, or the table of it.
-    Schema,
-}
-
 /// Whose the table is that a migration of `user` names.
 ///
-/// A migration does not say which database it is run in. So who owns a whole database owns what its migrations
-/// name, unless a schema leads to another's; who owns tables owns those.
+/// A migration does not say which database it is run in, but that it is one of the kinds that its service owns. So
+/// who owns a whole database owns what its migrations name, unless that leads to another's database, which no
+/// migration of a PostgreSQL database does; who owns tables owns those.
 fn belongs<'a>(system: &'a System, user: &'a Service, table: &TableUse) -> Belongs<'a> {
+    let owned = &user.boundary.data;
+    let is_kind = |resource: &Resource| owned.iter().any(|own| own.kind == resource.kind);
     let fits = |service: &'a Service| {
-        service.boundary.data.iter().filter_map(move |resource| Some((fit(resource, table)?, service, resource)))
+        let fit = move |resource| Some((fit(resource, table.schema.as_deref(), &table.table)?, service, resource));
+        service.boundary.data.iter().filter(|resource| is_kind(resource)).filter_map(fit)
     };
     let own = fits(user).map(|(fit, _, _)| fit).max();
+    if fits(user).any(|(fit, _, own)| fit == Fit::Whole && !reaches_databases(&own.kind)) {
+        return Belongs::ToUser;
+    }
     let others = system.services.iter().filter(|other| other.name != user.name).flat_map(fits);
     // That another owns some whole database says nothing.
     let other = others.filter(|(fit, _, _)| *fit != Fit::Whole).max_by_key(|(fit, _, _)| *fit);
@@ -96,32 +95,6 @@ fn belongs<'a>(system: &'a System, user: &'a Service, table: &TableUse) -> Belon
         }
         (_, _) => Belongs::ToUser,
     }
-}
-
-/// Whether a table may be within a resource: `kind:database`, `kind:database/table` or `kind:database/schema/table`.
-fn fit(resource: &Resource, table: &TableUse) -> Option<Fit> {
-    let mut parts: Vec<&str> = resource.name.split('/').collect();
-    let schema = table.schema.as_deref();
-    let is_named = |part: &str| schema.is_some_and(|schema| part == schema || stem(part) == schema);
-    let database = parts.remove(0);
-    match parts.as_slice() {
-        [] if is_named(database) => Some(Fit::Schema),
-        [] => Some(Fit::Whole),
-        [.., last] if *last == table.table => {
-            let before = parts.iter().rev().skip(1).chain([&database]);
-            let is_schema = before.into_iter().any(|part| is_named(part));
-            // Of `schema/table` the schema counts where the migration says one.
-            let is_other = parts.len() > 1 && schema.is_some() && !is_schema;
-            if is_other { None } else { Some(if is_schema { Fit::Schema } else { Fit::Table }) }
-        }
-        [schema] if is_named(schema) => Some(Fit::Schema),
-        _ => None,
-    }
-}
-
-/// A database's name without what looks like the end of a file's: `order` of `order.db`.
-fn stem(name: &str) -> &str {
-    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
 }
 
 fn foreign(user: &Service, owner: &Service, resource: &Resource, uses: &[&TableUse]) -> Violation {

@@ -1,11 +1,11 @@
 //! B0001: operations of two services that can answer one request, decided and not compared as text.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{OTHERS_MAX, Site, Violation, rules};
 use crate::{
     parse::in_ticks,
-    route::{PathPattern, Segment},
+    route::{PathPattern, Segment, decoded},
     system::{Operation, System},
 };
 
@@ -21,7 +21,7 @@ pub fn witness(one: &PathPattern, other: &PathPattern) -> Option<String> {
     let mut path = String::new();
     for (at, segment) in long.segments().iter().enumerate() {
         let text = match (segment, short.segments().get(at)) {
-            (Segment::Literal(one), Some(Segment::Literal(other))) if one != other => return None,
+            (Segment::Literal(one), Some(Segment::Literal(other))) if decoded(one) != decoded(other) => return None,
             (Segment::Literal(text), _) | (Segment::Parameter(_), Some(Segment::Literal(text))) => text,
             (Segment::Parameter(_), _) => "1",
         };
@@ -32,20 +32,21 @@ pub fn witness(one: &PathPattern, other: &PathPattern) -> Option<String> {
 
 /// For each operation, those before it in the file that another service has for some of its requests.
 pub(super) fn check(system: &System) -> Vec<Violation> {
-    let mut claims: Vec<Claim<'_>> = Vec::new();
+    let mut methods: BTreeMap<&str, Vec<Claim<'_>>> = BTreeMap::new();
     for service in &system.services {
-        claims.extend(service.boundary.api.iter().map(|operation| Claim { owner: service.name.as_str(), operation }));
-    }
-    claims.sort_by_key(|claim| claim.operation.position);
-    let mut tries: BTreeMap<&str, Trie<'_>> = BTreeMap::new();
-    let mut violations = Vec::new();
-    for claim in claims {
-        let trie = tries.entry(&claim.operation.method).or_default();
-        let others = trie.others(claim);
-        if !others.is_empty() {
-            violations.push(violation(claim, &others));
+        for operation in &service.boundary.api {
+            methods.entry(&operation.method).or_default().push(Claim { owner: service.name.as_str(), operation });
         }
-        trie.insert(claim);
+    }
+    let mut violations = Vec::new();
+    for claims in methods.into_values() {
+        let index = Index::of(claims);
+        for number in 0..index.claims.len() {
+            let others = index.others(number);
+            if !others.is_empty() {
+                violations.push(violation(index.claims[number], &others));
+            }
+        }
     }
     violations
 }
@@ -68,74 +69,127 @@ struct Claim<'a> {
     operation: &'a Operation,
 }
 
-/// The operations of one method, by their segments.
+/// The operations of one method, by what they demand of each segment of a path.
+///
+/// Claims are numbered by their places, and sets of them are bits. So what has a path in common with a claim is an
+/// intersection over its segments, at n / 64 words each, whatever the patterns are: to find it by walking a tree
+/// takes n steps, where a parameter comes before the literal that tells them apart.
 #[derive(Debug)]
-struct Trie<'a> {
-    nodes: Vec<Node<'a>>,
+struct Index<'a> {
+    claims: Vec<Claim<'a>>,
+    /// By a number of segments: those that match some path of exactly so many.
+    of_length: Vec<Bits>,
+    /// By a number of segments: those that match some path of so many or more.
+    from_length: Vec<Bits>,
+    /// By the place of a segment: those that take any text there.
+    any: Vec<Bits>,
+    /// By the place of a segment and its text: those that demand it.
+    literals: BTreeMap<(usize, Cow<'a, [u8]>), Listed>,
 }
 
-impl Default for Trie<'_> {
-    fn default() -> Self {
-        Self { nodes: vec![Node::default()] }
-    }
+/// The claims that demand one text.
+#[derive(Debug)]
+enum Listed {
+    Few(Vec<usize>),
+    /// With those that take any text there.
+    Many(Bits),
 }
 
-#[derive(Debug, Default)]
-struct Node<'a> {
-    literals: BTreeMap<&'a str, usize>,
-    parameter: Option<usize>,
-    /// What ends here.
-    exact: Vec<Claim<'a>>,
-    /// What ends here and takes all that is below.
-    prefix: Vec<Claim<'a>>,
-}
-
-impl<'a> Trie<'a> {
-    fn insert(&mut self, claim: Claim<'a>) {
-        let mut at = 0;
-        for segment in claim.operation.path.segments() {
-            let next = self.nodes.len();
-            let node = &mut self.nodes[at];
-            at = match segment {
-                Segment::Literal(text) => *node.literals.entry(text).or_insert(next),
-                Segment::Parameter(_) => *node.parameter.get_or_insert(next),
-            };
-            if at == next {
-                self.nodes.push(Node::default());
+impl<'a> Index<'a> {
+    fn of(mut claims: Vec<Claim<'a>>) -> Self {
+        claims.sort_by_key(|claim| claim.operation.position);
+        let most = claims.iter().map(|claim| claim.operation.path.segments().len()).max().unwrap_or_default();
+        let none = || vec![Bits::none(claims.len()); most + 1];
+        let (mut of_length, mut from_length, mut any) = (none(), none(), none());
+        let mut lists: BTreeMap<(usize, Cow<'a, [u8]>), Vec<usize>> = BTreeMap::new();
+        for (number, Claim { operation: Operation { path, .. }, .. }) in claims.iter().enumerate() {
+            let length = path.segments().len();
+            let longest = if path.is_prefix() { most } else { length };
+            (length..=longest).for_each(|length| of_length[length].add(number));
+            (0..=longest).for_each(|length| from_length[length].add(number));
+            for (at, segment) in path.segments().iter().enumerate() {
+                match segment {
+                    Segment::Literal(text) => lists.entry((at, decoded(text))).or_default().push(number),
+                    Segment::Parameter(_) => any[at].add(number),
+                }
+            }
+            if path.is_prefix() {
+                (length..=most).for_each(|at| any[at].add(number));
             }
         }
-        let node = &mut self.nodes[at];
-        if claim.operation.path.is_prefix() { node.prefix.push(claim) } else { node.exact.push(claim) }
+        let listed = |((at, text), numbers): ((usize, _), Vec<usize>)| {
+            // A set costs as much as a list of as many as it has words.
+            let listed = if numbers.len() < Bits::words(claims.len()) {
+                Listed::Few(numbers)
+            } else {
+                let mut all = any[at].clone();
+                numbers.into_iter().for_each(|number| all.add(number));
+                Listed::Many(all)
+            };
+            ((at, text), listed)
+        };
+        let literals = lists.into_iter().map(listed).collect();
+        Self { claims, of_length, from_length, any, literals }
     }
 
-    /// Those of other owners that can answer a request of the claim, at most [`OTHERS_MAX`], by their places.
-    ///
-    /// Only nodes that have a path in common with it are visited.
-    fn others(&self, claim: Claim<'a>) -> Vec<Claim<'a>> {
-        let path = &claim.operation.path;
-        let mut others: Vec<Claim<'a>> = Vec::new();
-        let mut open = vec![(0, path.segments())];
-        while let Some((at, rest)) = open.pop() {
-            let node = &self.nodes[at];
-            let ended = rest.is_empty().then_some(&node.exact);
-            let answered = node.prefix.iter().chain(ended.into_iter().flatten());
-            others.extend(answered.filter(|other| other.owner != claim.owner));
-            if others.len() >= OTHERS_MAX {
-                break;
-            }
-            let every = || node.literals.values().copied().chain(node.parameter);
-            match rest.split_first() {
-                None if path.is_prefix() => open.extend(every().map(|next| (next, rest))),
-                None => {}
-                Some((Segment::Parameter(_), rest)) => open.extend(every().map(|next| (next, rest))),
-                Some((Segment::Literal(text), rest)) => {
-                    let literal = node.literals.get(text.as_str()).copied();
-                    open.extend(literal.into_iter().chain(node.parameter).map(|next| (next, rest)));
+    /// Those before the claim and of other owners that can answer a request of it, at most [`OTHERS_MAX`].
+    fn others(&self, number: usize) -> Vec<Claim<'a>> {
+        let Claim { owner, operation: Operation { path, .. } } = self.claims[number];
+        let lengths = if path.is_prefix() { &self.from_length } else { &self.of_length };
+        let mut found = lengths[path.segments().len()].below(number);
+        for (at, segment) in path.segments().iter().enumerate() {
+            let Segment::Literal(text) = segment else { continue };
+            match &self.literals[&(at, decoded(text))] {
+                Listed::Many(all) => found.keep(all),
+                Listed::Few(numbers) => {
+                    let kept: Vec<usize> = numbers.iter().copied().filter(|number| found.has(*number)).collect();
+                    found.keep(&self.any[at]);
+                    kept.into_iter().for_each(|number| found.add(number));
                 }
             }
         }
-        others.truncate(OTHERS_MAX);
-        others.sort_by_key(|other| other.operation.position);
-        others
+        let others = found.all().filter(|other| *other < number).map(|other| self.claims[other]);
+        others.filter(|other| other.owner != owner).take(OTHERS_MAX).collect()
+    }
+}
+
+/// A set of numbers.
+#[derive(Debug, Clone)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    /// None of so many.
+    fn none(count: usize) -> Self {
+        Self(vec![0; Self::words(count)])
+    }
+
+    fn words(count: usize) -> usize {
+        count.div_ceil(64)
+    }
+
+    fn add(&mut self, number: usize) {
+        self.0[number / 64] |= 1 << (number % 64);
+    }
+
+    fn has(&self, number: usize) -> bool {
+        self.0.get(number / 64).is_some_and(|word| word & (1 << (number % 64)) != 0)
+    }
+
+    /// The part with the numbers below one, and a few more.
+    fn below(&self, number: usize) -> Self {
+        Self(self.0[..Self::words(number)].to_vec())
+    }
+
+    /// Takes out what the other has not, which has as many words or more.
+    fn keep(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word &= other);
+    }
+
+    fn all(&self) -> impl Iterator<Item = usize> {
+        let bits = |word: u64| {
+            let rest = |word: &u64| Some(word & (word - 1)).filter(|word| *word != 0);
+            std::iter::successors(Some(word).filter(|word| *word != 0), rest).map(u64::trailing_zeros)
+        };
+        self.0.iter().enumerate().flat_map(move |(at, word)| bits(*word).map(move |bit| at * 64 + bit as usize))
     }
 }

@@ -19,16 +19,19 @@ pub(super) fn check(system: &System) -> Vec<Violation> {
     let mut before = Claims::default();
     let mut violations = Vec::new();
     for claim in claims {
-        let others = before.others(claim);
-        if !others.is_empty() {
-            violations.push(violation(claim, &others));
+        let (data, state): (Vec<_>, Vec<_>) =
+            before.others(claim).into_iter().partition(|other| is_data(claim, *other));
+        for (rule, others) in [(&rules::DATA_OWNERS, data), (&rules::STATE_OWNERS, state)] {
+            if !others.is_empty() {
+                violations.push(violation(rule, claim, &others));
+            }
         }
         before.insert(claim);
     }
     violations
 }
 
-fn violation(claim: Claim<'_>, others: &[Claim<'_>]) -> Violation {
+fn violation(rule: &'static Rule, claim: Claim<'_>, others: &[Claim<'_>]) -> Violation {
     let first = others[0];
     let shown = |claim: Claim<'_>| in_ticks(&claim.resource.to_string());
     let within = |inner: Claim<'_>, outer: Claim<'_>| {
@@ -44,12 +47,11 @@ fn violation(claim: Claim<'_>, others: &[Claim<'_>]) -> Violation {
     let site = |claim: &Claim<'_>| Site::of_system(claim.resource.position, format!("owned by `{}`", claim.owner));
     let sites = std::iter::once(&claim).chain(others).map(site).collect();
     let help = format!("let one of them own it, and the other call `{}` for it", first.owner);
-    Violation::of(rule(claim, first), message, sites, WHY, help)
+    Violation::of(rule, message, sites, WHY, help)
 }
 
-fn rule(one: Claim<'_>, other: Claim<'_>) -> &'static Rule {
-    let is_data = one.part == Part::Data || other.part == Part::Data;
-    if is_data { &rules::DATA_OWNERS } else { &rules::STATE_OWNERS }
+fn is_data(one: Claim<'_>, other: Claim<'_>) -> bool {
+    one.part == Part::Data || other.part == Part::Data
 }
 
 /// The part of a boundary that a resource is listed in.
@@ -97,12 +99,17 @@ impl<'a> Claims<'a> {
         ends.into_iter().filter_map(move |end| self.0.get(&key[..end])).flatten().copied()
     }
 
+    /// Those of what is within the resource, and not itself.
+    pub(super) fn within(&self, resource: &Resource) -> impl Iterator<Item = Claim<'a>> {
+        let below = format!("{resource}/");
+        let inner = self.0.range(below.clone()..).take_while(move |(key, _)| key.starts_with(&below));
+        inner.flat_map(|(_, claims)| claims).copied()
+    }
+
     /// Those of other owners that have something in common with the claim, at most [`OTHERS_MAX`], by their places.
     fn others(&self, claim: Claim<'a>) -> Vec<Claim<'a>> {
-        let below = format!("{}/", claim.resource);
-        let inner = self.0.range(below.clone()..).take_while(|(key, _)| key.starts_with(&below));
-        let inner = inner.flat_map(|(_, claims)| claims).copied();
-        let others = self.holders(claim.resource).chain(inner).filter(|other| other.owner != claim.owner);
+        let others =
+            self.holders(claim.resource).chain(self.within(claim.resource)).filter(|other| other.owner != claim.owner);
         let mut others: Vec<_> = others.take(OTHERS_MAX).collect();
         others.sort_by_key(|other| other.resource.position);
         others

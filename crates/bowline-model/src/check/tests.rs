@@ -2,12 +2,11 @@
 
 mod declared;
 mod oracle;
-mod pages;
 mod workspace;
 
 use std::fmt::Write as _;
 
-use super::{Facts, Site, Violation, check};
+use super::{Facts, Rule, Site, Violation, check};
 use crate::parse;
 
 /// A violation as one line: `id message | line:column label | …`.
@@ -42,4 +41,12 @@ fn check_all(cases: &str) {
         let expect: Vec<&str> = expect.iter().map(|line| line.trim_start()).collect();
         check_with(&format!("name = \"t\"\n{}", lines.join("\n")), &Facts::default(), &expect);
     }
+}
+
+#[test]
+fn rules_come_in_the_order_of_their_ids_and_are_found_by_them() {
+    let ids: Vec<&str> = Rule::all().map(|rule| rule.id).collect();
+    assert!(ids.is_sorted_by(|one, other| one < other), "{ids:?}");
+    assert!(Rule::all().all(|rule| Rule::find(rule.id) == Some(rule)));
+    assert_eq!(Rule::find("B9999"), None);
 }

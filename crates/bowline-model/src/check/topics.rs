@@ -2,6 +2,7 @@
 
 use super::{OTHERS_MAX, Site, Violation, ownership::Claims, rules};
 use crate::{
+    name::ServiceName,
     parse::in_ticks,
     system::{CallMode, Resource, Service, System},
 };
@@ -28,6 +29,16 @@ fn violation(writer: &Service, topic: &Resource, claims: &Claims<'_>) -> Option<
     if owners.iter().any(|claim| claim.owner == name.as_str()) {
         return None;
     }
+    if owners.is_empty()
+        && let Some(inner) = claims.within(topic).find(|claim| claim.owner != name.as_str())
+    {
+        let message = format!("`{name}` writes {shown}, within which `{}` owns `{}`", inner.owner, inner.resource);
+        let sites = vec![
+            Site::of_system(topic.position, format!("written by `{name}`")),
+            Site::of_system(inner.resource.position, format!("owned by `{}`", inner.owner)),
+        ];
+        return Some(Violation::of(&rules::TOPIC_WRITER, message, sites, WHY_WRITER, help_writer(name, inner.owner)));
+    }
     let Some(first) = owners.first() else {
         let message = format!("`{name}` sends messages through {shown}, which nobody owns");
         let sites = vec![Site::of_system(topic.position, "no service has it in its `state`")];
@@ -38,6 +49,9 @@ fn violation(writer: &Service, topic: &Resource, claims: &Claims<'_>) -> Option<
     let mut sites = vec![Site::of_system(topic.position, format!("written by `{name}`"))];
     let owned = owners.iter().take(OTHERS_MAX);
     sites.extend(owned.map(|it| Site::of_system(it.resource.position, format!("owned by `{}`", it.owner))));
-    let help = format!("send through a topic of `{name}` that `{0}` reads, or call `{0}`", first.owner);
-    Some(Violation::of(&rules::TOPIC_WRITER, message, sites, WHY_WRITER, help))
+    Some(Violation::of(&rules::TOPIC_WRITER, message, sites, WHY_WRITER, help_writer(name, first.owner)))
+}
+
+fn help_writer(writer: &ServiceName, owner: &str) -> String {
+    format!("send through a topic of `{writer}` that `{owner}` reads, or call `{owner}`")
 }

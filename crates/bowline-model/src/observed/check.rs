@@ -73,10 +73,15 @@ fn cut(name: &str) -> String {
     shown
 }
 
+/// A foreign name as a message shows it.
+fn shown(name: &str) -> String {
+    format!("`{}`", cut(name))
+}
+
 /// The first few of many, and how many more there are.
 fn few(names: impl IntoIterator<Item = String>) -> String {
     let mut names = names.into_iter();
-    let shown: Vec<_> = names.by_ref().take(NAMES_MAX).map(|name| cut(&name)).collect();
+    let shown: Vec<_> = names.by_ref().take(NAMES_MAX).map(|name| shown(&name)).collect();
     let more = names.count();
     let shown = shown.join(", ");
     if more == 0 { shown } else { format!("{shown} and {more} more") }

@@ -9,7 +9,7 @@
 //! A message that is under way, or that was given up, has come through a beginning of its formula: that is no
 //! breach. What is, is an event where the formula has another, or none.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -151,8 +151,11 @@ fn next(mode: CallMode, phase: Phase, event: Event) -> Option<Phase> {
     }
 }
 
-/// The three tables as one Mermaid state diagram, drawn by running them; `docs/communication.md` holds the same text.
-pub fn diagram() -> String {
+/// The three tables as one Mermaid state diagram, drawn by running them, for `docs/theory.md`.
+#[cfg(test)]
+pub(super) fn diagram() -> String {
+    use std::fmt::Write as _;
+
     let mut text = "stateDiagram-v2\n".to_owned();
     for (name, mode) in CallMode::NAMES {
         let state = |phase: Phase| format!("{name}_{}", format!("{phase:?}").to_lowercase());

@@ -137,12 +137,14 @@ pub(super) fn topic(value: Value<'_>) -> Option<Resource> {
 }
 
 fn is_name(name: &str) -> bool {
-    // A dot first or last would hide a file, or climb out of the folder it belongs in.
-    let has_ends = |part: &str| {
-        part.bytes().next().is_some_and(is_alphanumeric) && part.bytes().last().is_some_and(is_alphanumeric)
+    // A dot first or last would hide a file, or climb out of the folder it belongs in. Tables, which come after the
+    // first part, may begin and end with what SQL lets them.
+    let is_part = |(at, part): (usize, &str)| {
+        let is_end = |byte: u8| is_alphanumeric(byte) || (at > 0 && byte == b'_');
+        let has_ends = part.bytes().next().is_some_and(is_end) && part.bytes().last().is_some_and(is_end);
+        has_ends && part.bytes().all(|byte| is_alphanumeric(byte) || b"._-".contains(&byte))
     };
-    let has_letters = |part: &str| part.bytes().all(|byte| is_alphanumeric(byte) || b"._-".contains(&byte));
-    name.split('/').all(|part| has_ends(part) && has_letters(part))
+    name.split('/').enumerate().all(is_part)
 }
 
 fn is_alphanumeric(byte: u8) -> bool {

@@ -1,12 +1,13 @@
 //! A system of 2,000 services in layers, each with ten operations, a table and five calls; nothing in it is wrong.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use bowline_model::{
     Position, ServiceName, System,
     policy::CallPolicy,
     route::PathPattern,
     system::{Call, Operation, Resource, Service},
+    units::format_duration,
 };
 
 pub(crate) const SERVICES: usize = 2000;
@@ -21,6 +22,24 @@ pub(crate) fn system() -> System {
     // Five ways lead on from each of seven layers.
     system.boundaries.amplification_max = 1_000_000;
     system
+}
+
+/// The same as the text of a `bowline.toml`.
+pub(crate) fn text() -> String {
+    let System { name, services, boundaries, .. } = system();
+    let mut text = format!("name = \"{name}\"\n\n[boundary]\namplification_max = {}\n", boundaries.amplification_max);
+    for Service { name, boundary, calls, .. } in services {
+        let list = |items: Vec<String>| items.iter().map(|item| format!("\"{item}\"")).collect::<Vec<_>>().join(", ");
+        let api = list(boundary.api.iter().map(ToString::to_string).collect());
+        let data = list(boundary.data.iter().map(ToString::to_string).collect());
+        writeln!(text, "\n[service.{name}.boundary]\napi = [{api}]\ndata = [{data}]").expect("a string takes all");
+        for Call { target, policy, .. } in calls {
+            let timeout = format_duration(policy.timeout);
+            writeln!(text, "\n[service.{name}.calls.{target}]\ntimeout = \"{timeout}\"\nretry = \"off\"")
+                .expect("a string takes all");
+        }
+    }
+    text
 }
 
 pub(crate) fn name(number: usize) -> ServiceName {

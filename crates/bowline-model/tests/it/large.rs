@@ -5,11 +5,12 @@ use std::time::Duration;
 use bowline_model::{
     Position, System,
     check::{Facts, amplification, check},
+    parse,
     policy::CallPolicy,
-    system::Call,
+    system::{Call, Service},
 };
 
-use crate::generated::{CALLS, LAYER, SERVICES, name, operation, system, table};
+use crate::generated::{CALLS, LAYER, SERVICES, name, operation, system, table, text};
 
 fn broken(system: &System) -> Vec<(&'static str, String)> {
     check(system, &Facts::default()).into_iter().map(|violation| (violation.rule.id, violation.message)).collect()
@@ -17,7 +18,8 @@ fn broken(system: &System) -> Vec<(&'static str, String)> {
 
 #[test]
 fn nothing_is_found_where_nothing_is_wrong() {
-    let system = system();
+    let (system, unbuilt) = parse::declared(&text()).unwrap_or_else(|problems| panic!("{:?}", problems.first()));
+    assert_eq!((system.services.len(), unbuilt), (SERVICES, Vec::new()));
     assert_eq!(broken(&system), []);
     let loads = amplification(&system);
     assert_eq!(loads.len(), (SERVICES - LAYER) * CALLS);
@@ -41,4 +43,31 @@ fn what_was_put_there_is_found() {
         ("B0008", format!("`s0` waits for `{target}`, which waits for `s0`")),
     ];
     assert_eq!(found, expect);
+}
+
+/// Of patterns that a tree of segments cannot tell apart but at their last segment, each against each.
+#[test]
+fn parameters_before_literals_do_not_make_it_slow() {
+    const EACH: usize = 1000;
+    let paths: [fn(usize, usize) -> String; 4] = [
+        |service, index| format!("/a{service}-{index}/b"),
+        |service, index| format!("/{{p}}/z{service}-{index}"),
+        |service, index| format!("/a{service}-{index}/b/c{index}"),
+        |service, index| format!("/{{p}}/z{service}-{index}/{{q}}"),
+    ];
+    let mut system = System::new(name(0));
+    for number in 0..12 {
+        let at = |index| Position { line: number + 1, column: index + 1 };
+        let path = |index| paths[number % paths.len()](number, index);
+        let mut service = Service::new(name(number), at(0));
+        service.boundary.api = (0..EACH).map(|index| operation(&path(index), at(index))).collect();
+        system.services.push(service);
+    }
+    assert_eq!(broken(&system), []);
+    let last = Position { line: 99, column: 1 };
+    system.services[0].boundary.api.push(operation("/{x}/z11-999/y", last));
+    system.services[0].boundary.api.push(operation("/a4-0/**", last));
+    let expect = ["`s11` and `s0` both answer `GET /1/z11-999/y`", "`s1` and `s0` both answer `GET /a4-0/z1-0`"]
+        .map(str::to_owned);
+    assert_eq!(broken(&system).into_iter().map(|(_, message)| message).collect::<Vec<_>>(), expect);
 }

@@ -2,7 +2,7 @@
 
 use super::{check_all, check_with};
 use crate::{
-    check::{Facts, check},
+    check::{ATTEMPTS_MAX, Facts, amplification, check},
     parse,
 };
 
@@ -27,6 +27,15 @@ api = ["GET /a/{x}", "GET /a/c/d"]
 [service.b.boundary]
 api = ["GET /**"]
   B0001 `a` and `b` both answer `GET /a/1` | 5:8 owned by `b` | 3:8 owned by `a` | 3:22 owned by `a`
+---
+[service.a.boundary]
+api = ["GET /caf%C3%A9/a", "GET /100%/a"]
+[service.b.boundary]
+api = ["GET /café/{x}", "GET /100%25/b"]
+[service.c.boundary]
+api = ["GET /caf%c3%a9/b", "GET /caf%c3/a"]
+  B0001 `a` and `b` both answer `GET /café/a` | 5:8 owned by `b` | 3:8 owned by `a`
+  B0001 `b` and `c` both answer `GET /caf%c3%a9/b` | 7:8 owned by `c` | 5:8 owned by `b`
 ---
 [service.a.boundary]
 api = ["GET /"]
@@ -76,6 +85,16 @@ data = ["sqlite:a.db"]
   B0002 `a` and `b` both own `sqlite:a.db` | 5:9 owned by `b` | 3:10 owned by `a`
 ---
 [service.a.boundary]
+data = ["cache:s"]
+[service.b.boundary]
+state = ["cache:s/x"]
+[service.c.boundary]
+state = ["cache:s"]
+  B0002 `b` owns `cache:s/x`, which is within `cache:s` of `a` | 5:10 owned by `b` | 3:9 owned by `a`
+  B0002 `a` and `c` both own `cache:s` | 7:10 owned by `c` | 3:9 owned by `a`
+  B0003 `b` owns `cache:s/x`, which is within `cache:s` of `c` | 7:10 owned by `c` | 5:10 owned by `b`
+---
+[service.a.boundary]
 data = ["postgres:s", "postgres:s/x"]
 [service.b.boundary]
 state = ["topic:s"]
@@ -99,6 +118,11 @@ operations = ["GET /b/{id}", "POST /b/1", "GET /b/**", "GET /c"]
 api = ["GET /b/{id}", "POST /b/{id}"]
   B0005 `a` calls `b` for `GET /b/**`, which it does not offer | 3:43 not in the `api` of `b` | 5:8 what `b` offers
   B0005 `a` calls `b` for `GET /c`, which it does not offer | 3:56 not in the `api` of `b` | 5:8 what `b` offers
+---
+[service.a.calls.b]
+operations = ["GET /café"]
+[service.b.boundary]
+api = ["GET /caf%C3%A9"]
 ---
 [service.a.calls.b]
 operations = ["GET /b"]
@@ -134,6 +158,21 @@ mode = "message"
 topics = ["a", "all/x", "b", "c"]
   B0007 `a` writes `topic:b`, which `b` owns | 8:25 written by `a` | 5:10 owned by `b`
   B0006 `a` sends messages through `topic:c`, which nobody owns | 8:30 no service has it in its `state`
+---
+[service.a.boundary]
+state = ["topic:order/placed"]
+[service.b.calls.a]
+mode = "message"
+topics = ["order"]
+  B0007 `b` writes `topic:order`, within which `a` owns `topic:order/placed` | 6:11 written by `b` | 3:10 owned by `a`
+---
+[service.a.boundary]
+state = ["topic:order/placed"]
+[service.a.calls.b]
+mode = "message"
+topics = ["order"]
+[service.b]
+  B0006 `a` sends messages through `topic:order`, which nobody owns | 6:11 no service has it in its `state`
 "#,
     );
 }
@@ -204,6 +243,14 @@ timeout = "3s"
 ---
 [[route]]
 name = "r"
+backends = [{ service = "a" }, { service = "b", weight = 0 }]
+timeout = "1s"
+[service.a]
+[service.b.calls.a]
+timeout = "3s"
+---
+[[route]]
+name = "r"
 backends = [{ service = "a" }]
 [service.a.calls.b]
 timeout = "20s"
@@ -260,6 +307,16 @@ retry = { attempts_max = 10 }
 [service.b.calls.c]
 [service.c]
 ---
+[[route]]
+name = "r"
+backends = [{ service = "c" }, { service = "b", weight = 0 }]
+retry = { attempts_max = 10 }
+[service.a.calls.b]
+retry = "off"
+[service.b.calls.c]
+retry = { attempts_max = 10 }
+[service.c]
+---
 [service.a.calls.b]
 retry = { attempts_max = 10 }
 [service.b.calls.c]
@@ -273,6 +330,25 @@ retry = { attempts_max = 10 }
 [service.d]
 "#,
     );
+}
+
+#[test]
+fn what_only_a_cycle_leads_to_has_no_figure() {
+    let text = "name = \"t\"\n[service.in.calls.a]\n[service.a.calls.b]\n[service.b.calls.a]\n[service.b.calls.c]\n\
+                [service.a.calls.d]\n[service.c]\n[service.d]\n";
+    let loads = amplification(&parse(text).unwrap());
+    let edges: Vec<(&str, &str)> = loads.iter().map(|load| (&*load.caller, &*load.callee)).collect();
+    assert_eq!(edges, [("in", "a"), ("a", "d")]);
+}
+
+#[test]
+fn figures_end_at_their_bounds() {
+    const LONG: usize = 2000;
+    let call = |at| format!("[service.s{at}.calls.s{}]\nretry = {{ attempts_max = 10, budget = \"100%\" }}\n", at + 1);
+    let text = format!("name = \"t\"\n{}[service.s{LONG}]\n", (0..LONG).map(call).collect::<String>());
+    let last = amplification(&parse(&text).unwrap()).pop().unwrap();
+    assert_eq!(last.attempts_worst, ATTEMPTS_MAX);
+    assert!(last.load_sustained.is_finite(), "{last:?}");
 }
 
 #[test]

@@ -96,6 +96,29 @@ fn tables_of_whole_databases() {
 }
 
 #[test]
+fn a_schema_is_a_database_only_where_the_kind_has_it_so() {
+    const BOTH: &str = "[service.order.boundary]\ndata = [\"sqlite:order.db\"]\n\
+                        [service.log.boundary]\ndata = [\"sqlite:main.db\", \"postgres:public\", \"mysql:lines\"]\n";
+    check_tables(BOTH, "order", &["main.orders", "temp.x", "public.lines", "lines.x"], &[]);
+    const SCHEMAS: &str = "[service.order.boundary]\ndata = [\"postgres:order\"]\n\
+                           [service.log.boundary]\ndata = [\"postgres:log\", \"postgres:all/bank\"]\n";
+    check_tables(SCHEMAS, "order", &["log.lines", "bank.x", "bank"], &[]);
+    check_tables(
+        "[service.order.boundary]\ndata = [\"mysql:order\"]\n[service.log.boundary]\ndata = [\"mysql:log\"]\n",
+        "order",
+        &["log.lines"],
+        &["B0012 a migration of `order` names `log.lines`, which belongs to `log` \
+           | m.sql:1:1 read by a migration of `order` | 5:9 owned by `log`"],
+    );
+}
+
+#[test]
+fn a_table_is_owned_by_the_name_that_sql_lets_it_have() {
+    const OWNED: &str = "[service.order.boundary]\ndata = [\"postgres:shop/_archive\", \"postgres:shop/old_/__x__\"]\n";
+    check_tables(OWNED, "order", &["!_archive", "old_.__x__"], &[]);
+}
+
+#[test]
 fn tables_of_who_owns_nothing_are_told_once() {
     check_tables(
         "[service.order]\n[service.payment]\n",

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, call_of, cut, few, site, times};
+use super::{Finding, call_of, few, shown, site, times};
 use crate::{
     check::{Severity, Site, Violation},
     observed::{Observed, ObservedEdge, ObservedOperation, rules},
@@ -70,7 +70,7 @@ fn seen(observed: &Observed) -> BTreeMap<Pair<'_>, Seen<'_>> {
 impl Seen<'_> {
     /// What for, as far as it is known.
     fn purpose(&self) -> String {
-        let operations = self.operations.iter().map(|operation| shown(operation));
+        let operations = self.operations.iter().map(|operation| operation.to_string());
         let topics = self.topics.iter().map(|topic| format!("topic:{topic}"));
         let all = few(operations.chain(topics));
         if all.is_empty() { all } else { format!(" ({all})") }
@@ -86,24 +86,28 @@ fn undeclared(caller: &Service, callee: &Service, is_denied: bool, seen: &Seen<'
     Finding {
         rule: &rules::UNDECLARED_CALL,
         severity: Severity::Error,
-        message: format!("{from} called {to}{} {}, which is not declared; {end}", seen.purpose(), times(seen.count)),
-        sites: vec![site(caller.position, format!("{from} declares no call to {to}")), offered(callee, seen)],
+        message: format!(
+            "`{from}` called `{to}`{} {}, which is not declared; {end}",
+            seen.purpose(),
+            times(seen.count)
+        ),
+        sites: vec![site(caller.position, format!("`{from}` declares no call to `{to}`")), offered(callee, seen)],
         why: WHY_UNDECLARED,
-        help: format!("declare `[service.{from}.calls.{to}]` if it is meant, else take the call out of {from}"),
+        help: format!("declare `[service.{from}.calls.{to}]` if it is meant, else take the call out of `{from}`"),
         sample: Some(seen.sample.to_owned()),
     }
 }
 
 fn foreign(caller: &str, callee: &Service, is_denied: bool, seen: &Seen<'_>) -> Finding {
-    let (from, to) = (cut(caller), &callee.name);
+    let (from, to) = (shown(caller), &callee.name);
     let end = if is_denied { "the mesh refused it" } else { "it got through" };
     Finding {
         rule: &rules::UNDECLARED_CALL,
         severity: Severity::Error,
-        message: format!("{from} of another system called {to}{} {}; {end}", seen.purpose(), times(seen.count)),
+        message: format!("{from} of another system called `{to}`{} {}; {end}", seen.purpose(), times(seen.count)),
         sites: vec![offered(callee, seen)],
         why: WHY_UNDECLARED,
-        help: format!("let others come to {to} by a route of the gateway"),
+        help: format!("let others come to `{to}` by a route of the gateway"),
         sample: Some(seen.sample.to_owned()),
     }
 }
@@ -121,7 +125,7 @@ fn wrong_operation(
     let allowed = if is_named { &call.operations } else { &callee.boundary.api };
     let is_allowed =
         |seen: &ObservedOperation| allowed.is_empty() || allowed.iter().any(|operation| may_be(operation, seen));
-    let wrong: Vec<_> = seen.operations.iter().filter(|seen| !is_allowed(seen)).map(|seen| shown(seen)).collect();
+    let wrong: Vec<_> = seen.operations.iter().filter(|seen| !is_allowed(seen)).map(|seen| seen.to_string()).collect();
     if wrong.is_empty() {
         return None;
     }
@@ -135,7 +139,7 @@ fn wrong_operation(
     Some(Finding {
         rule: &rules::UNDECLARED_CALL,
         severity: Severity::Error,
-        message: format!("{from} asked {to} for {}, which {what}{end}", few(wrong)),
+        message: format!("`{from}` asked `{to}` for {}, which {what}{end}", few(wrong)),
         sites: vec![site(call.position, "not an operation of this call"), offered(callee, seen)],
         why: WHY_UNDECLARED,
         help,
@@ -157,7 +161,7 @@ fn wrong_topic(caller: &Service, call: &Call, callee: &Service, seen: &Seen<'_>)
     Some(Finding {
         rule: &rules::UNDECLARED_CALL,
         severity: Severity::Error,
-        message: format!("{from} sent messages to {to}{through}, which the call does not declare"),
+        message: format!("`{from}` sent messages to `{to}`{through}, which the call does not declare"),
         sites: vec![
             site(call.position, format!("declared as {}", call.mode.as_str())),
             site(callee.position, "received here"),
@@ -178,7 +182,7 @@ fn never_seen(system: &System, observed: &Observed) -> Vec<Finding> {
         Finding {
             rule: &rules::NEVER_SEEN,
             severity: Severity::Warning,
-            message: format!("{from} declares that it calls {to}, and no trace shows it"),
+            message: format!("`{from}` declares that it calls `{to}`, and no trace shows it"),
             sites: vec![site(call.position, "declared here")],
             why: "a declared call lets somebody in: one that nobody makes is a door without a use, or a part of the \
                 system that sends no spans",
@@ -195,7 +199,7 @@ fn without_identity(callee: &Service, is_denied: bool, seen: &Seen<'_>) -> Findi
     Finding {
         rule: &rules::NO_IDENTITY,
         severity: Severity::Warning,
-        message: format!("nobody knows who called {to}{} {}{end}", seen.purpose(), times(seen.count)),
+        message: format!("nobody knows who called `{to}`{} {}{end}", seen.purpose(), times(seen.count)),
         sites: vec![site(callee.position, "called without a certificate, and without a trace of the caller")],
         why: "who has no identity is in no rule: that such a call is an edge of Communication(S) can neither be shown \
             nor refuted",
@@ -210,21 +214,15 @@ fn offered(callee: &Service, seen: &Seen<'_>) -> Site {
     let declared = callee.boundary.api.iter();
     let mut asked = declared.filter(|operation| seen.operations.iter().any(|seen| may_be(operation, seen)));
     match asked.next() {
-        Some(operation) => site(operation.position, format!("{} offers it here", callee.name)),
-        None => site(callee.position, format!("{} is declared here", callee.name)),
+        Some(operation) => site(operation.position, format!("`{}` offers it here", callee.name)),
+        None => site(callee.position, format!("`{}` is declared here", callee.name)),
     }
-}
-
-fn shown(operation: &ObservedOperation) -> String {
-    format!("{} {}", operation.method, operation.path)
 }
 
 /// Whether what was asked for may be that operation; of a template, its parameters may be any text.
 fn may_be(operation: &Operation, seen: &ObservedOperation) -> bool {
     let is_method = operation.method.eq_ignore_ascii_case(&seen.method);
-    // Who answers GET answers HEAD.
-    let is_head = operation.method == "GET" && seen.method == "HEAD";
-    (is_method || is_head) && may_match(&operation.path, &seen.path)
+    is_method && may_match(&operation.path, &seen.path)
 }
 
 fn may_match(pattern: &PathPattern, path: &str) -> bool {

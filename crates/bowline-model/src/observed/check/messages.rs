@@ -61,11 +61,11 @@ fn waited(caller: &Service, call: &Call, seen: &Counted<'_>) -> Finding {
     Finding {
         rule: &rules::WAIT,
         severity: Severity::Error,
-        message: format!("{from} waited for {to} {}, in a call that is declared {mode}", times(seen.count)),
+        message: format!("`{from}` waited for `{to}` {}, in a call that is declared {mode}", times(seen.count)),
         sites: vec![site(call.position, format!("declared {mode} here"))],
         why: "a caller that waits is slow when its callee is, and down when it is: that is a synchronous edge, and the \
             proof that those have no cycle does not know it",
-        help: format!("let {from} go on once the message is handed over, or write `mode = \"sync\"`"),
+        help: format!("let `{from}` go on once the message is handed over, or write `mode = \"sync\"`"),
         sample: Some(seen.sample.to_owned()),
     }
 }
@@ -76,14 +76,14 @@ fn not_waited(caller: &Service, call: &Call, seen: &Counted<'_>) -> Finding {
         rule: &rules::SYNC_BROKEN,
         severity: Severity::Error,
         message: format!(
-            "{from} went on before {to} was through {}: {} came where {} was due",
+            "`{from}` went on before `{to}` was through {}: {} came where {} was due",
             times(seen.count),
             Event::Continue,
             Event::Wait
         ),
         sites: vec![site(call.position, "declared sync here")],
         why: WHY_ORDER,
-        help: format!("let {from} take the answer, or write `mode = \"async\"` if it needs none"),
+        help: format!("let `{from}` take the answer, or write `mode = \"async\"` if it needs none"),
         sample: Some(seen.sample.to_owned()),
     }
 }
@@ -102,13 +102,13 @@ fn broken(system: &System, breach: &ObservedBreach) -> Option<Finding> {
     let (rule, formula) = formula(*mode);
     let place = match call_of(from, callee) {
         Some(call) => site(call.position, format!("declared {} here", call.mode.as_str())),
-        None => site(from.position, format!("{} declares no call to {}", from.name, to.name)),
+        None => site(from.position, format!("`{}` declares no call to `{}`", from.name, to.name)),
     };
     Some(Finding {
         rule,
         severity: Severity::Error,
         message: format!(
-            "{} to {} broke {formula} {}: {got} came where {due} was due",
+            "`{}` to `{}` broke {formula} {}: {got} came where {due} was due",
             from.name,
             to.name,
             times(*count)

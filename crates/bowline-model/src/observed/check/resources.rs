@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, cut, few, site, times};
+use super::{Finding, cut, few, shown, site, times};
 use crate::{
-    check::{Rule, Severity, Site, Violation},
-    observed::{Observed, ObservedUse, TOPIC, rules},
-    system::{Resource, Service, System},
+    check::{Rule, Severity, Site, Violation, tables},
+    data,
+    observed::{Observed, ObservedUse, rules},
+    system::{Resource, Service, System, TOPIC},
 };
 
 pub(super) fn check(system: &System, observed: &Observed) -> Vec<Violation> {
@@ -56,6 +57,12 @@ impl<'a> Touched<'a> {
         self.sample = &using.sample;
     }
 
+    fn join(&mut self, other: Self) {
+        self.count += other.count;
+        self.tables.extend(other.tables);
+        self.sample = other.sample;
+    }
+
     fn tables(&self) -> String {
         let tables = few(self.tables.iter().map(|table| (*table).to_owned()));
         if tables.is_empty() { tables } else { format!(" ({tables})") }
@@ -65,28 +72,32 @@ impl<'a> Touched<'a> {
 /// The database or the topic that a use is of.
 type Name<'a> = (&'a str, &'a str);
 
+/// What services did with one thing, by their names.
+type ByService<'a> = BTreeMap<&'a str, Touched<'a>>;
+
 impl Kind {
     fn check(&self, system: &System, uses: Vec<&ObservedUse>) -> Vec<Finding> {
         let mut foreign: BTreeMap<(&str, String), (Touched<'_>, &Service, &Resource)> = BTreeMap::new();
-        let mut unowned: BTreeMap<Name<'_>, BTreeMap<&str, Touched<'_>>> = BTreeMap::new();
+        let mut unowned: BTreeMap<Name<'_>, Vec<&ObservedUse>> = BTreeMap::new();
         for using in uses {
             let owners = self.owners(system, using);
             if owners.iter().any(|(owner, _)| owner.name.as_str() == using.service) {
                 continue;
             }
-            let touched = if let Some((owner, resource)) = owners.first() {
+            if let Some((owner, resource)) = owners.first() {
                 let key = (using.service.as_str(), resource.to_string());
-                &mut foreign.entry(key).or_insert_with(|| (Touched::default(), owner, resource)).0
+                foreign.entry(key).or_insert_with(|| (Touched::default(), owner, resource)).0.add(using);
             } else {
-                let name = (canonical(&using.kind), using.name.as_str());
-                unowned.entry(name).or_default().entry(&using.service).or_default()
-            };
-            touched.add(using);
+                unowned.entry((canonical(&using.kind), using.name.as_str())).or_default().push(using);
+            }
         }
         let foreign = foreign
             .into_iter()
             .map(|((service, _), (touched, owner, resource))| self.foreign(system, service, &touched, owner, resource));
-        let unowned = unowned.into_iter().filter_map(|(name, services)| self.unowned(system, name, &services));
+        let unowned = unowned.into_iter().flat_map(|(name, uses)| {
+            let shares = shares(&uses).into_iter();
+            shares.filter_map(move |(table, services)| self.unowned(system, name, table, &services)).collect::<Vec<_>>()
+        });
         foreign.chain(unowned).collect()
     }
 
@@ -105,29 +116,39 @@ impl Kind {
         owner: &Service,
         resource: &Resource,
     ) -> Finding {
-        let (who, tables, times) = (cut(service), touched.tables(), times(touched.count));
+        let (who, tables, times) = (shown(service), touched.tables(), times(touched.count));
         let intruder = system.service(service);
         let header = intruder.map(|known| site(known.position, format!("{who} {} it {times}", self.verb)));
-        let owned = site(resource.position, format!("owned by {} here", owner.name));
+        let owned = site(resource.position, format!("owned by `{}` here", owner.name));
         Finding {
             rule: self.rule,
             severity: Severity::Error,
-            message: format!("{who} {} {resource}{tables} {times}, which {} owns", self.verb, owner.name),
+            message: format!("{who} {} `{resource}`{tables} {times}, which `{}` owns", self.verb, owner.name),
             sites: header.into_iter().chain([owned]).collect(),
             why: self.why,
-            help: format!("let {who} ask {} for it by a declared call, or give {resource} to {who} alone", owner.name),
+            help: format!(
+                "let {who} ask `{}` for it by a declared call, or give `{resource}` to {who} alone",
+                owner.name
+            ),
             sample: Some(touched.sample.to_owned()),
         }
     }
 
     /// What nobody owns: a fault where two share it, else something to declare.
-    fn unowned(&self, system: &System, name: Name<'_>, services: &BTreeMap<&str, Touched<'_>>) -> Option<Finding> {
-        let resource = format!("{}:{}", name.0, cut(name.1));
+    fn unowned(
+        &self,
+        system: &System,
+        name: Name<'_>,
+        table: Option<&str>,
+        services: &ByService<'_>,
+    ) -> Option<Finding> {
+        let part = table.map_or(String::new(), |table| format!("/{}", cut(&table.replace('.', "/"))));
+        let resource = format!("{}:{}{part}", name.0, cut(name.1));
         let sites: Vec<Site> = services
             .iter()
             .filter_map(|(service, touched)| {
                 let known = system.service(service)?;
-                Some(site(known.position, format!("{service} {} it {}", self.verb, times(touched.count))))
+                Some(site(known.position, format!("`{service}` {} it {}", self.verb, times(touched.count))))
             })
             .collect();
         // Somebody outside of the system, and what is not the system's.
@@ -137,11 +158,11 @@ impl Kind {
         let (first, touched) = services.iter().find(|(service, _)| system.service(service).is_some())?;
         let others = few(services.keys().map(|service| (*service).to_owned()));
         let (severity, who) = if services.len() > 1 {
-            (Severity::Error, format!("{others} share {resource}: each {} it", self.verb))
+            (Severity::Error, format!("{others} share `{resource}`: each {} it", self.verb))
         } else {
             (
                 Severity::Warning,
-                format!("{first} {} {resource}{} {}", self.verb, touched.tables(), times(touched.count)),
+                format!("`{first}` {} `{resource}`{} {}", self.verb, touched.tables(), times(touched.count)),
             )
         };
         Some(Finding {
@@ -156,19 +177,40 @@ impl Kind {
     }
 }
 
+/// The uses of one database that nobody owns, by what is shared of it: each table that several services touched,
+/// and for each service the rest. Where a table is not known it may be any, so that all of it is one.
+fn shares<'a>(uses: &[&'a ObservedUse]) -> Vec<(Option<&'a str>, ByService<'a>)> {
+    let mut tables: BTreeMap<Option<&str>, ByService<'_>> = BTreeMap::new();
+    let is_known = uses.iter().all(|using| using.table.is_some());
+    for using in uses {
+        let table = using.table.as_deref().filter(|_| is_known);
+        tables.entry(table).or_default().entry(&using.service).or_default().add(using);
+    }
+    let (mut shares, alone): (Vec<_>, Vec<_>) = tables.into_iter().partition(|(_, services)| services.len() > 1);
+    let mut rest: BTreeMap<&str, ByService<'_>> = BTreeMap::new();
+    for (service, touched) in alone.into_iter().flat_map(|(_, services)| services) {
+        rest.entry(service).or_default().entry(service).or_default().join(touched);
+    }
+    shares.extend(rest.into_values().map(|services| (None, services)));
+    shares
+}
+
 /// Whether a resource is, or holds, what was used.
 fn holds(resource: &Resource, using: &ObservedUse) -> bool {
     if canonical(&resource.kind) != canonical(&using.kind) {
         return false;
     }
-    let Some(part) = resource.name.strip_prefix(using.name.as_str()) else { return false };
-    match (part.strip_prefix('/'), &using.table) {
-        // The whole database.
-        (None, _) => part.is_empty(),
-        (Some(table), Some(used)) => table.eq_ignore_ascii_case(used),
-        // Which part is not known: it may be this one.
-        (Some(_), None) => true,
+    if using.kind == TOPIC {
+        let used = Resource { kind: using.kind.clone(), name: using.name.clone(), position: resource.position };
+        return resource.holds(&used);
     }
+    let is_database = data::database(&resource.name) == using.name;
+    is_database
+        && using.table.as_ref().is_none_or(|table| {
+            let (schema, table) =
+                table.rsplit_once('.').map_or((None, &**table), |(schema, table)| (Some(schema), table));
+            tables::fit(resource, schema, table).is_some()
+        })
 }
 
 /// One name for what OpenTelemetry and `bowline.toml` call differently.

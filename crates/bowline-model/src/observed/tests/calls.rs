@@ -21,14 +21,14 @@ fn a_call_that_nobody_declares_is_told_with_both_services_and_a_trace() {
     check_shop(
         &seen,
         &[("B0101", error, &[3, 19]), ("B0101", error, &[3, 19])],
-        "user called payment (GET /charges/7) once, which is not declared; the mesh refused it",
+        "`user` called `payment` (`GET /charges/7`) once, which is not declared; the mesh refused it",
     );
     let violations = check(&shop(), &seen);
     let traces: Vec<_> = violations.iter().map(|violation| violation.trace_id.as_deref()).collect();
     assert_eq!(traces, [Some("denied"), Some("through")]);
-    assert!(violations[1].message.ends_with("(POST /charges) 3 times, which is not declared; it got through"));
+    assert!(violations[1].message.ends_with("(`POST /charges`) 3 times, which is not declared; it got through"));
     assert!(violations[0].help.contains("[service.user.calls.payment]"));
-    assert_eq!(violations[0].sites[1].label, "payment offers it here");
+    assert_eq!(violations[0].sites[1].label, "`payment` offers it here");
 }
 
 #[test]
@@ -40,12 +40,14 @@ fn an_operation_that_the_call_does_not_name_is_undeclared() {
     for path in ["/users/{id}", "/users/7", "/users/:id", "/users/<id>", "/users/{*rest}"] {
         check_shop(&asked("user", "GET", path), &[], "");
     }
-    check_shop(&asked("user", "HEAD", "/users/7"), &[], "");
-    let message = "order asked user for GET /users/7/cards, which the call does not name";
+    // It is an operation of its own, for who lets it in and for whom it is declared.
+    let message = "`order` asked `user` for `HEAD /users/7`, which the call does not name";
+    check_shop(&asked("user", "HEAD", "/users/7"), &[("B0101", Severity::Error, &[12, 3])], message);
+    let message = "`order` asked `user` for `GET /users/7/cards`, which the call does not name";
     check_shop(&asked("user", "GET", "/users/7/cards"), &[("B0101", Severity::Error, &[12, 3])], message);
     // Where the call names none, the callee's boundary does.
     check_shop(&asked("payment", "GET", "/charges/{order}"), &[], "");
-    let message = "order asked payment for DELETE /charges, which the callee does not offer";
+    let message = "`order` asked `payment` for `DELETE /charges`, which the callee does not offer";
     check_shop(&asked("payment", "DELETE", "/charges"), &[("B0101", Severity::Error, &[15, 18])], message);
 }
 
@@ -58,7 +60,7 @@ fn messages_are_undeclared_but_through_the_topics_of_their_call() {
         ..edge("order", "payment")
     };
     let seen = observed(vec![sent], Vec::new(), Vec::new());
-    let message = "order sent messages to payment through topic:order.placed, which the call does not declare";
+    let message = "`order` sent messages to `payment` through `topic:order.placed`, which the call does not declare";
     check_shop(&seen, &[("B0101", Severity::Error, &[15, 18])], message);
     let mut system = shop_with(CallMode::Message);
     let seen = Observed { edges: seen.edges[2..].to_vec(), is_complete: false, ..seen };
@@ -73,11 +75,11 @@ fn messages_are_undeclared_but_through_the_topics_of_their_call() {
 fn who_is_outside_of_the_system_is_judged_only_by_its_identity() {
     let others = vec![edge("load-test", "order"), edge("order", "stripe.com")];
     check_shop(&observed(others, Vec::new(), Vec::new()), &[], "");
-    let message = "spiffe://bank/service/x of another system called order once; it got through";
+    let message = "`spiffe://bank/service/x` of another system called `order` once; it got through";
     let foreign = vec![edge("spiffe://bank/service/x", "order")];
     check_shop(&observed(foreign, Vec::new(), Vec::new()), &[("B0101", Severity::Error, &[7])], message);
     let nobody = ObservedEdge { caller: None, count: 4, ..edge("", "order") };
-    let message = "nobody knows who called order 4 times";
+    let message = "nobody knows who called `order` 4 times";
     check_shop(&observed(vec![nobody], Vec::new(), Vec::new()), &[("B0109", Severity::Warning, &[7])], message);
 }
 
@@ -85,7 +87,7 @@ fn who_is_outside_of_the_system_is_judged_only_by_its_identity() {
 fn a_declared_call_was_never_seen_only_where_everything_was_looked_at() {
     let seen = observed(Vec::new(), Vec::new(), Vec::new());
     let unseen = Observed { edges: vec![edge("order", "user")], ..seen };
-    let message = "order declares that it calls payment, and no trace shows it";
+    let message = "`order` declares that it calls `payment`, and no trace shows it";
     check_shop(&unseen, &[("B0102", Severity::Warning, &[15])], message);
     check_shop(&Observed { is_complete: false, ..unseen.clone() }, &[], "");
     check_shop(&Observed { spans: 0, ..unseen }, &[], "");

@@ -24,10 +24,10 @@ fn a_caller_waits_as_its_call_is_declared() {
     // A server answered, and nothing shows whether anybody waited for it.
     check_mode(CallMode::Async, &seen(CallMode::Sync, 0), &[]);
     for mode in [CallMode::Async, CallMode::Message] {
-        let told = format!("B0105 order waited for payment 3 times, in a call that is declared {}", mode.as_str());
+        let told = format!("B0105 `order` waited for `payment` 3 times, in a call that is declared {}", mode.as_str());
         check_mode(mode, &seen(CallMode::Sync, 3), &[&told]);
     }
-    let told = "B0106 order went on before payment was through 5 times: continue(s₁) came where wait(s₁) was due";
+    let told = "B0106 `order` went on before `payment` was through 5 times: continue(s₁) came where wait(s₁) was due";
     check_mode(CallMode::Sync, &seen(CallMode::Async, 0), &[told]);
 }
 
@@ -67,9 +67,9 @@ fn a_broken_formula_is_told_by_its_name() {
     ];
     for (mode, expected, got, rule, told) in cases {
         let broken = Observed { breaches: vec![breach(mode, expected, got)], ..seen(mode, 0) };
-        check_mode(mode, &broken, &[&format!("{rule} order to payment broke {told} was due")]);
+        check_mode(mode, &broken, &[&format!("{rule} `order` to `payment` broke {told} was due")]);
     }
     let waits =
         Observed { breaches: vec![breach(CallMode::Async, Event::Continue, Event::Wait)], ..seen(CallMode::Async, 1) };
-    check_mode(CallMode::Async, &waits, &["B0105 order waited for payment once, in a call that is declared async"]);
+    check_mode(CallMode::Async, &waits, &["B0105 `order` waited for `payment` once, in a call that is declared async"]);
 }

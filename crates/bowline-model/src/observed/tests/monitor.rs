@@ -4,7 +4,7 @@ use bowline_testkit::proof::Table;
 use stateright::{Checker, Model, Property};
 
 use crate::{
-    observed::{Event, Monitor, diagram},
+    observed::{Event, Monitor, monitor::diagram},
     system::CallMode,
 };
 
@@ -127,11 +127,4 @@ fn messages_that_are_mixed_do_not_disturb_each_other() {
     checked.assert_properties();
     // Six places of the one times four of the other.
     assert_eq!(checked.unique_state_count(), 24);
-}
-
-#[test]
-fn the_diagram_in_the_documentation_is_the_table_s() {
-    let page = include_str!("../../../docs/communication.md");
-    let drawn = format!("```mermaid\n{}```\n", diagram());
-    assert!(page.contains(&drawn), "put this into docs/communication.md:\n{drawn}");
 }

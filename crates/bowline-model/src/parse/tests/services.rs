@@ -220,6 +220,12 @@ data = ["sqlite:a//b"]
 data = ["sqlite:a/"]
   7:9+11 `data` ("sqlite:a/") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -, nested by /: "sqlite:order.db"
 
+data = ["sqlite:_a"]
+  7:9+11 `data` ("sqlite:_a") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -, nested by /: "sqlite:order.db"
+
+data = ["sqlite:a/.b"]
+  7:9+13 `data` ("sqlite:a/.b") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -, nested by /: "sqlite:order.db"
+
 data = ["sqlite:"]
   7:9+9 `data` ("sqlite:") is not a resource → write a kind and a name of a-z, 0-9 and inner . _ -, nested by /: "sqlite:order.db"
 

@@ -354,7 +354,7 @@ fn a_document_of_routes_has_nothing_else() {
     );
     check_routes(
         &"x".repeat(TEXT_MAX + 1),
-        &["1:1+1 the file has 1048577 bytes, above the limit of 1048576 → move what is generated out of it"],
+        &["1:1+1 the file has 4194305 bytes, above the limit of 4194304 → move what is generated out of it"],
     );
     check_routes("[[route]\n", &["1:9+1 unclosed array table → expected `]`"]);
 }

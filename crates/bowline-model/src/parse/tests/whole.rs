@@ -322,7 +322,7 @@ fn a_value_of_many_lines_is_underlined_in_its_first() {
 #[test]
 fn limits_are_told() {
     let long = format!("name = \"t\"\n#{}", "x".repeat(TEXT_MAX));
-    check(&long, &["1:1+1 the file has 1048588 bytes, above the limit of 1048576 → move what is generated out of it"]);
+    check(&long, &["1:1+1 the file has 4194316 bytes, above the limit of 4194304 → move what is generated out of it"]);
 
     let mut services = String::from("name = \"t\"\n");
     for index in 0..=SERVICES_MAX {
@@ -330,7 +330,7 @@ fn limits_are_told() {
     }
     check(
         &services,
-        &["1002:10+5 `service` has 1001 entries, above the limit of 1000 → remove this one and those after it"],
+        &["4002:10+5 `service` has 4001 entries, above the limit of 4000 → remove this one and those after it"],
     );
 
     let hosts: Vec<String> = (0..=1000).map(|index| format!("\"h{index}\"")).collect();
