@@ -154,6 +154,7 @@ impl Running {
             mesh.as_ref().map(|mesh| Arc::new(Sidecars::new(Arc::clone(mesh), system.clone())) as Arc<dyn Companions>);
         let deployer = releases::open(&system, &platform.node).await?;
         settings.on_trial = releases::on_trial(&deployer);
+        releases::release_superseded(&deployer, &platform.node).await;
         let in_force = releases::in_force(&system, &deployer);
         let supervisor = Supervisor::start(in_force, settings, platform.node.registry(), events).await;
         let supervisor = self.supervisor.insert(supervisor.map_err(supervisor_error)?);

@@ -114,6 +114,11 @@ impl Track {
         view.current.as_ref().map(|current| current.release.clone()).filter(|release| !self.declared.is_own(release))
     }
 
+    /// Whether the rollout under way is of releases that the file does not know any more.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.view().is_superseded
+    }
+
     /// Those that ended, the newest first.
     pub(crate) async fn history(&self) -> Result<Vec<Rollout>, Error> {
         kept::history(&*self.store, &self.declared.service).await

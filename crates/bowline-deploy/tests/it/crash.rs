@@ -106,6 +106,9 @@ async fn a_pause_survives() {
     until(&deployer, |status| status.rollout.phase() == Phase::Baking).await;
     act(&deployer, Action::Pause).await.unwrap();
     let deployer = world.restart(deployer).await;
+    world.calls();
+    deployer.release_superseded(&world).await.unwrap();
+    assert_eq!(world.calls(), Vec::<String>::new(), "the file still knows it");
     time::sleep(plan(Strategy::Canary).bake * 2).await;
     assert_eq!(deployer.get(&order()).unwrap().rollout.phase(), Phase::Paused);
     act(&deployer, Action::Abort).await.unwrap();
@@ -127,7 +130,8 @@ async fn another_file_ends_what_it_does_not_know() {
     let deployer = world.open_as(&changed).await;
     assert_eq!(deployer.in_force(), []);
     world.state().running = [("v1".to_owned(), 2)].into();
-    world.state().split.clear();
+    deployer.release_superseded(&world).await.unwrap();
+    assert_eq!(world.calls(), ["split"], "nobody is steered to what does not run, before anything starts");
     deployer.start(&world.ports());
     let status = over(&deployer).await;
     assert_eq!(status.rollout.state, State::RolledBack);
