@@ -56,6 +56,8 @@ pub enum Stage {
     Shifting,
     /// The new release is watched.
     Baking,
+    /// The new release has everything, and is asked for once more before there is no way back. Of the last step only.
+    Confirming,
     /// Instances of the release before stop. In the last step there is no way back from here.
     Retiring,
     /// Versions are not looked at any more. Of the last step only.
@@ -219,7 +221,7 @@ impl State {
         match self {
             Self::Going(Place { stage, step, .. }) => match stage {
                 Stage::Preparing => Effect::Split(Some(0)),
-                Stage::Starting => Effect::Scale(Side::New, course.step(step).count),
+                Stage::Starting | Stage::Confirming => Effect::Scale(Side::New, course.step(step).count),
                 Stage::Shifting => Effect::Split(Some(course.step(step).weight)),
                 Stage::Baking => Effect::Watch,
                 Stage::Retiring => Effect::Scale(Side::Old, course.step(step).kept),
@@ -245,7 +247,7 @@ impl State {
                 Stage::Preparing => Running { old: course.old(), new: 0 },
                 // A step that was promoted over may not have been shifted: those that carried it before are needed.
                 Stage::Starting => Running { old: kept(from.saturating_sub(1)), new: count(from) },
-                Stage::Shifting => Running { old: kept(from.saturating_sub(1)), new: count(step) },
+                Stage::Shifting | Stage::Confirming => Running { old: kept(from.saturating_sub(1)), new: count(step) },
                 Stage::Baking => Running { old: kept(from), new: count(step) },
                 Stage::Retiring | Stage::Clearing => Running { old: kept(step), new: count(step) },
             },
@@ -287,6 +289,8 @@ impl State {
                 Stage::Preparing => Phase::Preparing,
                 Stage::Starting => Phase::Starting,
                 Stage::Shifting => Phase::Shifting,
+                // Of the last step only, which promotes.
+                Stage::Confirming => Phase::Promoting,
                 Stage::Baking => Phase::Baking,
                 Stage::Retiring | Stage::Clearing => Phase::Retiring,
             },
@@ -332,7 +336,7 @@ impl Place {
         match self.stage {
             Stage::Preparing => 0,
             Stage::Starting => self.from,
-            Stage::Shifting | Stage::Baking | Stage::Retiring | Stage::Clearing => self.step,
+            Stage::Shifting | Stage::Baking | Stage::Confirming | Stage::Retiring | Stage::Clearing => self.step,
         }
     }
 
@@ -340,7 +344,7 @@ impl Place {
     fn kept(self, course: &Course) -> u32 {
         match self.stage {
             Stage::Preparing => course.old(),
-            Stage::Starting | Stage::Shifting | Stage::Baking => course.step(self.from).kept,
+            Stage::Starting | Stage::Shifting | Stage::Baking | Stage::Confirming => course.step(self.from).kept,
             Stage::Retiring | Stage::Clearing => course.step(self.step).kept,
         }
     }
@@ -354,9 +358,10 @@ impl Place {
         let stage = match self.stage {
             Stage::Preparing => Stage::Starting,
             Stage::Starting => Stage::Shifting,
-            Stage::Shifting if is_last => Stage::Retiring,
+            Stage::Shifting if is_last => Stage::Confirming,
             Stage::Shifting => Stage::Baking,
             Stage::Baking => return None,
+            Stage::Confirming => Stage::Retiring,
             Stage::Retiring if is_last => Stage::Clearing,
             Stage::Retiring => return Some(State::Going(self.onward(course))),
             Stage::Clearing => return Some(State::Promoted),
@@ -373,17 +378,12 @@ impl Place {
         State::Going(self.onward(course))
     }
 
-    /// The next step, without what it has no need of.
+    /// The next step. It asks for its instances also where they ran already: they may have ended since, which those
+    /// who measure the requests of the others cannot tell.
     fn onward(self, course: &Course) -> Self {
-        let (made, next) = (course.step(self.step), course.step(self.step + 1));
-        let stage = if made.count < next.count {
-            Stage::Starting
-        } else if made.weight < next.weight || self.step + 1 < course.last() {
-            Stage::Shifting
-        } else {
-            Stage::Retiring
-        };
-        Self { stage, from: self.step, step: self.step + 1 }
+        let step = self.step + 1;
+        let has_all = step == course.last() && course.step(self.step).weight == course.step(step).weight;
+        Self { stage: if has_all { Stage::Confirming } else { Stage::Starting }, from: self.step, step }
     }
 
     /// The last step in the place of all that are left.

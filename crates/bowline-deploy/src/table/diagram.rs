@@ -100,6 +100,7 @@ fn name(state: State, course: &Course) -> &'static str {
             Stage::Starting => "starting",
             Stage::Shifting => "shifting",
             Stage::Baking => "baking",
+            Stage::Confirming => "confirming",
             Stage::Retiring if place.step < course.last() => "retiring_some",
             Stage::Retiring => "retiring_all",
             Stage::Clearing => "clearing",

@@ -78,7 +78,9 @@ async fn a_step_that_was_baking_is_shifted_and_baked_anew() {
     until(&deployer, |status| status.rollout.phase() == Phase::Promoting).await;
     assert!(restarted.elapsed() >= plan(Strategy::Canary).bake);
     over(&deployer).await;
-    assert_eq!(world.calls(), ["scale v2 2", "split v1=500 v2=500", "split v1=0 v2=1000", "scale v1 0", "split"]);
+    let calls =
+        ["scale v2 2", "split v1=500 v2=500", "scale v2 2", "split v1=0 v2=1000", "scale v2 2", "scale v1 0", "split"];
+    assert_eq!(world.calls(), calls);
 }
 
 #[tokio::test(start_paused = true)]
