@@ -70,6 +70,10 @@ pub enum Stage {
 pub enum Return {
     /// Instances of the release before that were stopped start again.
     Restoring,
+    /// They do not: all requests go to those that run of the release before.
+    Yielding,
+    /// Then those that are missing are tried further.
+    Recovering,
     /// All requests go to the release before.
     Turning,
     /// The instances of the new release stop.
@@ -210,6 +214,10 @@ impl State {
             (Self::Going(_) | Self::Paused(_) | Self::RollingBack { .. }, Event::Superseded) => {
                 Self::RollingBack { stage: Return::Clearing, step: 0 }
             }
+            // Fewer instances of a good release are better than what is known to be bad.
+            (Self::RollingBack { stage: Return::Restoring, step }, Event::GaveUp) => {
+                Self::RollingBack { stage: Return::Yielding, step }
+            }
             (Self::RollingBack { stage, step }, Event::Done) => stage.done(step),
             _ => return None,
         };
@@ -229,8 +237,8 @@ impl State {
             },
             Self::Paused(_) => Effect::Watch,
             Self::RollingBack { stage, .. } => match stage {
-                Return::Restoring => Effect::Scale(Side::Old, course.old()),
-                Return::Turning => Effect::Split(Some(0)),
+                Return::Restoring | Return::Recovering => Effect::Scale(Side::Old, course.old()),
+                Return::Yielding | Return::Turning => Effect::Split(Some(0)),
                 Return::Retiring => Effect::Scale(Side::New, 0),
                 Return::Clearing => Effect::Split(None),
             },
@@ -251,7 +259,7 @@ impl State {
                 Stage::Baking => Running { old: kept(from), new: count(step) },
                 Stage::Retiring | Stage::Clearing => Running { old: kept(step), new: count(step) },
             },
-            Self::RollingBack { stage: Return::Restoring | Return::Turning, step } => {
+            Self::RollingBack { stage: Return::Restoring | Return::Yielding | Return::Turning, step } => {
                 Running { old: course.old(), new: count(step) }
             }
             Self::RollingBack { .. } | Self::RolledBack => Running { old: course.old(), new: 0 },
@@ -263,7 +271,9 @@ impl State {
     pub fn weight(self, course: &Course) -> u32 {
         match self {
             Self::Going(place) | Self::Paused(place) => course.step(place.reached()).weight,
-            Self::RollingBack { stage: Return::Restoring | Return::Turning, step } => course.step(step).weight,
+            Self::RollingBack { stage: Return::Restoring | Return::Yielding | Return::Turning, step } => {
+                course.step(step).weight
+            }
             Self::RollingBack { .. } | Self::RolledBack => 0,
             Self::Promoted => course.step(course.last()).weight,
         }
@@ -410,7 +420,8 @@ impl Return {
     fn done(self, step: u32) -> State {
         let stage = match self {
             Self::Restoring => Self::Turning,
-            Self::Turning => Self::Retiring,
+            Self::Yielding => Self::Recovering,
+            Self::Turning | Self::Recovering => Self::Retiring,
             Self::Retiring => Self::Clearing,
             Self::Clearing => return State::RolledBack,
         };

@@ -139,9 +139,15 @@ impl World {
             Some(weight) => {
                 let part = |weight: u32| (needed * weight / WEIGHT_ALL).max(u32::from(weight > 0));
                 let serving = u32::from(*weight < WEIGHT_ALL) * self.old + u32::from(*weight > 0) * self.new;
-                serving >= needed && self.new >= part(*weight) && self.old >= part(WEIGHT_ALL - weight)
+                let needed = if self.is_yielding() { 1 } else { needed };
+                serving >= needed && self.new >= part(*weight) && self.old >= part(WEIGHT_ALL - weight).min(needed)
             }
         })
+    }
+
+    /// Whether what was stopped of the old release does not start again.
+    fn is_yielding(&self) -> bool {
+        matches!(self.state, State::RollingBack { stage: Return::Yielding | Return::Recovering, .. })
     }
 
     /// Whether the new release gets no more than it may.
