@@ -92,7 +92,7 @@ impl World {
         let is_left_alone = |state: State| state.is_decided(&life.course);
         let gets_all = is_all(next) && !is_all(before) || is_left_alone(next) && !is_left_alone(before);
         if self.has_dead && gets_all {
-            self.fault = Some("everything is given to whom nobody asked for after an instance ended");
+            self.fault = Some(UNASKED);
         }
         if let (Event::Judged { .. }, State::Going(place)) = (event, before) {
             self.allowed = self.allowed.max(life.course.step(place.step + 1).weight);
@@ -106,7 +106,7 @@ impl World {
         }
         self.is_aborted |= event == Event::Abort;
         if self.is_aborted && matches!(next, State::Going(_) | State::Paused(_) | State::Promoted) {
-            self.fault = Some("it goes on after an abort");
+            self.fault = Some(ABORTED);
         }
         true
     }
@@ -188,6 +188,9 @@ impl World {
     }
 }
 
+const ABORTED: &str = "it goes on after an abort";
+const UNASKED: &str = "everything is given to whom nobody asked for after an instance ended";
+
 /// More than any rollout of these tests has to do.
 const WORK_MAX: usize = 100;
 
@@ -241,10 +244,8 @@ impl Model for Life {
                 world.is_within_share(life)
             }),
             Property::always("what is over is complete", |life: &Self, world: &World| world.is_complete(life)),
-            Property::always(
-                "after an abort it goes back, and who gets everything was asked for",
-                |_, world: &World| world.fault.is_none(),
-            ),
+            Property::always("after an abort it goes back", |_, world: &World| world.fault != Some(ABORTED)),
+            Property::always("who gets everything was asked for", |_, world: &World| world.fault != Some(UNASKED)),
             Property::always("it can be aborted until the old release goes", |life: &Self, world: &World| {
                 let can_abort = world.state.step(&life.course, Event::Abort).is_some();
                 can_abort == world.state.has_return(&life.course)
