@@ -311,8 +311,8 @@ impl State {
         }
     }
 
-    /// Whether the new release has requests, and is taken back where it is found bad: once it is promoted, by hand
-    /// too, nothing that is measured does.
+    /// Whether the new release has requests, and is taken back where it is found bad: from the step that promotes it,
+    /// by hand too, nothing that is measured does.
     pub fn is_watched(self, course: &Course) -> bool {
         match self {
             Self::Going(place) | Self::Paused(place) => self.weight(course) > 0 && place.step < course.last(),

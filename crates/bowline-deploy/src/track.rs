@@ -96,6 +96,9 @@ impl Track {
         );
         let latest = live.as_ref().map(|(rollout, _)| rollout).or(last.as_ref());
         let id = latest.map(|rollout| rollout.id).unwrap_or_default();
+        if let Some(rollout) = latest {
+            metrics.show(rollout);
+        }
         let status = latest.cloned().map(Status::new);
         let view = View { status, current: current.clone(), is_superseded: first == Some(Event::Superseded) };
         let resumed = live.as_ref().map(|(rollout, _)| rollout.id).filter(|_| first == Some(Event::Restarted));

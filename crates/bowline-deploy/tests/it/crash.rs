@@ -109,6 +109,11 @@ async fn a_pause_survives() {
     act(&deployer, Action::Pause).await.unwrap();
     let deployer = world.restart(deployer).await;
     world.calls();
+    let metrics = bowline_runtime::metric::Registry::default();
+    drop(Deployer::open(std::sync::Arc::new(world.store.clone()), &system(FILE), &metrics).await.unwrap());
+    let metrics = metrics.render();
+    assert!(metrics.contains("bowline_rollout_step{service=\"order\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("bowline_rollouts_total{service=\"order\",outcome=\"promoted\"} 0\n"), "{metrics}");
     deployer.release_superseded(&world).await.unwrap();
     assert_eq!(world.calls(), Vec::<String>::new(), "the file still knows it");
     time::sleep(plan(Strategy::Canary).bake * 2).await;
