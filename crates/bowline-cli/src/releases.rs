@@ -18,6 +18,17 @@ pub(crate) async fn open(system: &System, node: &Node) -> anyhow::Result<Deploye
     opened.context("cannot read which releases are in force")
 }
 
+/// Takes the requests off releases that the file does not know any more, before anything starts.
+pub(crate) async fn release_superseded(deployer: &Deployer, node: &Node) {
+    if let Err(error) = deployer.release_superseded(&Splits::new(node.config())).await {
+        // It is tried again once the services run.
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "requests are still steered to a release that is gone"
+        );
+    }
+}
+
 /// The system as it is to run: as declared, but for the releases in force.
 pub(crate) fn in_force(system: &System, deployer: &Deployer) -> System {
     let in_force: Vec<InForce> = deployer.in_force().into_iter().map(|it| to_supervisor(system, it)).collect();

@@ -154,6 +154,7 @@ impl Running {
             mesh.as_ref().map(|mesh| Arc::new(Sidecars::new(Arc::clone(mesh), system.clone())) as Arc<dyn Companions>);
         let deployer = releases::open(&system, &platform.node).await?;
         settings.on_trial = releases::on_trial(&deployer);
+        releases::release_superseded(&deployer, &platform.node).await;
         let in_force = releases::in_force(&system, &deployer);
         let supervisor = Supervisor::start(in_force, settings, platform.node.registry(), events).await;
         let supervisor = self.supervisor.insert(supervisor.map_err(supervisor_error)?);
@@ -183,13 +184,17 @@ impl Running {
         let Self { gateway, deployer, supervisor, spans, platform } = self;
         let until = time::now() + grace;
         platform.node.end_watching();
-        if let Some(deployer) = deployer {
-            // What is under way goes on at the next start.
-            deployer.stop().await;
-        }
         let say = async {
             if let Some(said) = said {
                 out.line_soon(said.to_owned()).await;
+            }
+        };
+        // What is under way goes on at the next start. It ends before any service does, which it would start again.
+        let stop_deployer = async {
+            if let Some(deployer) = deployer
+                && time::timeout_at(until, deployer.stop()).await.is_err()
+            {
+                tracing::warn!("a rollout did not stop in time");
             }
         };
         let drain_gateway = async {
@@ -198,7 +203,7 @@ impl Running {
                 let _in_time = gateway.drain(grace).await;
             }
         };
-        tokio::join!(say, drain_gateway);
+        tokio::join!(say, stop_deployer, drain_gateway);
         let ended = match supervisor {
             None => Ended::default(),
             // Its own grace period began just now: what the gateway took of it is cut off here.

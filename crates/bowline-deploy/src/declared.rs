@@ -101,7 +101,7 @@ fn invalid(broken: Broken) -> Error {
     Error::Invalid { what: broken.what, rule: broken.rule.to_owned() }
 }
 
-/// Equal for equal releases; another one for any that differ, but for one in 2⁶⁴.
+/// Equal for equal releases; another one for any that differ, but for one in 2¹²⁸.
 fn fingerprint(service: &Service) -> String {
     let Service { build, run, env, version, .. } = service;
     let text = serde_json::to_vec(&(build, run, env, version)).expect("they are plain data with text keys");

@@ -19,7 +19,7 @@ use crate::{
     driver,
     error::Error,
     metrics::Metrics,
-    port::{Fleet, Judge, Steer},
+    port::{Failure, Fleet, Judge, Steer},
     rollout::{Action, Begin, Rollout, Status},
     table::Event,
     track::Track,
@@ -91,6 +91,24 @@ impl Deployer {
     /// What has to run, of the services of which that is not what the file declares.
     pub fn in_force(&self) -> Vec<InForce> {
         self.0.tracks.values().filter_map(|track| track.in_force()).collect()
+    }
+
+    /// Takes the requests off the releases that the file does not know any more: none of them runs from now on, so
+    /// that whoever is steered to them is answered by nobody. To be asked before anything of the system starts, which
+    /// may wait for such an answer; the rollouts themselves end when this is started.
+    ///
+    /// # Errors
+    /// The first that could not be published; the others are.
+    ///
+    /// # Cancel safety
+    /// A part of it may be done; asking again goes on.
+    pub async fn release_superseded(&self, steer: &dyn Steer) -> Result<(), Failure> {
+        let mut outcome = Ok(());
+        for track in self.0.tracks.values().filter(|track| track.is_superseded()) {
+            let split = steer.split(&track.declared.service, &BTreeMap::new()).await;
+            outcome = outcome.and(split);
+        }
+        outcome
     }
 
     /// Resumes what was under way, and takes orders from now on, until it is stopped; in tasks of the current

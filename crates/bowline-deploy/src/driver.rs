@@ -18,7 +18,7 @@ use crate::{
     track::{Task, Track},
 };
 
-/// How often a port is asked before the way forward is given up.
+/// How often a port is asked before it is given up, where that is possible.
 const ATTEMPTS_MAX: u32 = 3;
 /// The waits after failures: the first one, doubled from one to the next, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -100,7 +100,8 @@ impl Driver {
             // What runs now was begun by what the file says, which does not wait for it.
             let count = rollout.state.running(&course).new;
             if count > 0
-                && let Some(given_up) = self.insist(rollout, Effect::Scale(Side::New, count)).await
+                // It may be down meanwhile, with a share of the requests: it ran, so that one failure is enough.
+                && let Some(given_up) = self.insist(rollout, Effect::Scale(Side::New, count), 1).await
             {
                 return given_up;
             }
@@ -108,19 +109,20 @@ impl Driver {
         }
         match rollout.state.effect(&course) {
             Effect::Watch | Effect::Finish => std::future::pending().await,
-            effect => self.insist(rollout, effect).await.unwrap_or((Event::Done, None)),
+            effect => self.insist(rollout, effect, ATTEMPTS_MAX).await.unwrap_or((Event::Done, None)),
         }
     }
 
-    /// Asks a port until it has done it; or gives up, while there is a way back.
-    async fn insist(&self, rollout: &Rollout, effect: Effect) -> Option<Happened> {
+    /// Asks a port until it has done it; or gives up after so many failures, where the table knows what to do then.
+    async fn insist(&self, rollout: &Rollout, effect: Effect, attempts_max: u32) -> Option<Happened> {
         let mut attempts = 0;
         while let Err(Failure(failure)) = self.ask(rollout, effect).await {
             attempts += 1;
             let service = rollout.service.as_str();
             let phase = rollout.phase().name();
             tracing::warn!(service, phase, attempts, error = failure, "a rollout's step failed");
-            if attempts >= ATTEMPTS_MAX && rollout.state.has_return(&rollout.course()) {
+            let can_give_up = rollout.state.step(&rollout.course(), Event::GaveUp).is_some();
+            if attempts >= attempts_max && can_give_up {
                 return Some((Event::GaveUp, Some(failure)));
             }
             let wait = backoff(attempts);

@@ -56,6 +56,8 @@ pub enum Stage {
     Shifting,
     /// The new release is watched.
     Baking,
+    /// The new release has everything, and is asked for once more before there is no way back. Of the last step only.
+    Confirming,
     /// Instances of the release before stop. In the last step there is no way back from here.
     Retiring,
     /// Versions are not looked at any more. Of the last step only.
@@ -68,6 +70,10 @@ pub enum Stage {
 pub enum Return {
     /// Instances of the release before that were stopped start again.
     Restoring,
+    /// They do not: all requests go to those that run of the release before.
+    Yielding,
+    /// Then those that are missing are tried further.
+    Recovering,
     /// All requests go to the release before.
     Turning,
     /// The instances of the new release stop.
@@ -208,6 +214,10 @@ impl State {
             (Self::Going(_) | Self::Paused(_) | Self::RollingBack { .. }, Event::Superseded) => {
                 Self::RollingBack { stage: Return::Clearing, step: 0 }
             }
+            // Fewer instances of a good release are better than what is known to be bad.
+            (Self::RollingBack { stage: Return::Restoring, step }, Event::GaveUp) => {
+                Self::RollingBack { stage: Return::Yielding, step }
+            }
             (Self::RollingBack { stage, step }, Event::Done) => stage.done(step),
             _ => return None,
         };
@@ -219,7 +229,7 @@ impl State {
         match self {
             Self::Going(Place { stage, step, .. }) => match stage {
                 Stage::Preparing => Effect::Split(Some(0)),
-                Stage::Starting => Effect::Scale(Side::New, course.step(step).count),
+                Stage::Starting | Stage::Confirming => Effect::Scale(Side::New, course.step(step).count),
                 Stage::Shifting => Effect::Split(Some(course.step(step).weight)),
                 Stage::Baking => Effect::Watch,
                 Stage::Retiring => Effect::Scale(Side::Old, course.step(step).kept),
@@ -227,8 +237,8 @@ impl State {
             },
             Self::Paused(_) => Effect::Watch,
             Self::RollingBack { stage, .. } => match stage {
-                Return::Restoring => Effect::Scale(Side::Old, course.old()),
-                Return::Turning => Effect::Split(Some(0)),
+                Return::Restoring | Return::Recovering => Effect::Scale(Side::Old, course.old()),
+                Return::Yielding | Return::Turning => Effect::Split(Some(0)),
                 Return::Retiring => Effect::Scale(Side::New, 0),
                 Return::Clearing => Effect::Split(None),
             },
@@ -245,11 +255,11 @@ impl State {
                 Stage::Preparing => Running { old: course.old(), new: 0 },
                 // A step that was promoted over may not have been shifted: those that carried it before are needed.
                 Stage::Starting => Running { old: kept(from.saturating_sub(1)), new: count(from) },
-                Stage::Shifting => Running { old: kept(from.saturating_sub(1)), new: count(step) },
+                Stage::Shifting | Stage::Confirming => Running { old: kept(from.saturating_sub(1)), new: count(step) },
                 Stage::Baking => Running { old: kept(from), new: count(step) },
                 Stage::Retiring | Stage::Clearing => Running { old: kept(step), new: count(step) },
             },
-            Self::RollingBack { stage: Return::Restoring | Return::Turning, step } => {
+            Self::RollingBack { stage: Return::Restoring | Return::Yielding | Return::Turning, step } => {
                 Running { old: course.old(), new: count(step) }
             }
             Self::RollingBack { .. } | Self::RolledBack => Running { old: course.old(), new: 0 },
@@ -261,7 +271,9 @@ impl State {
     pub fn weight(self, course: &Course) -> u32 {
         match self {
             Self::Going(place) | Self::Paused(place) => course.step(place.reached()).weight,
-            Self::RollingBack { stage: Return::Restoring | Return::Turning, step } => course.step(step).weight,
+            Self::RollingBack { stage: Return::Restoring | Return::Yielding | Return::Turning, step } => {
+                course.step(step).weight
+            }
             Self::RollingBack { .. } | Self::RolledBack => 0,
             Self::Promoted => course.step(course.last()).weight,
         }
@@ -287,6 +299,8 @@ impl State {
                 Stage::Preparing => Phase::Preparing,
                 Stage::Starting => Phase::Starting,
                 Stage::Shifting => Phase::Shifting,
+                // Of the last step only, which promotes.
+                Stage::Confirming => Phase::Promoting,
                 Stage::Baking => Phase::Baking,
                 Stage::Retiring | Stage::Clearing => Phase::Retiring,
             },
@@ -297,8 +311,8 @@ impl State {
         }
     }
 
-    /// Whether the new release has requests, and is taken back where it is found bad: once it is promoted, by hand
-    /// too, nothing that is measured does.
+    /// Whether the new release has requests, and is taken back where it is found bad: from the step that promotes it,
+    /// by hand too, nothing that is measured does.
     pub fn is_watched(self, course: &Course) -> bool {
         match self {
             Self::Going(place) | Self::Paused(place) => self.weight(course) > 0 && place.step < course.last(),
@@ -332,7 +346,7 @@ impl Place {
         match self.stage {
             Stage::Preparing => 0,
             Stage::Starting => self.from,
-            Stage::Shifting | Stage::Baking | Stage::Retiring | Stage::Clearing => self.step,
+            Stage::Shifting | Stage::Baking | Stage::Confirming | Stage::Retiring | Stage::Clearing => self.step,
         }
     }
 
@@ -340,7 +354,7 @@ impl Place {
     fn kept(self, course: &Course) -> u32 {
         match self.stage {
             Stage::Preparing => course.old(),
-            Stage::Starting | Stage::Shifting | Stage::Baking => course.step(self.from).kept,
+            Stage::Starting | Stage::Shifting | Stage::Baking | Stage::Confirming => course.step(self.from).kept,
             Stage::Retiring | Stage::Clearing => course.step(self.step).kept,
         }
     }
@@ -354,9 +368,10 @@ impl Place {
         let stage = match self.stage {
             Stage::Preparing => Stage::Starting,
             Stage::Starting => Stage::Shifting,
-            Stage::Shifting if is_last => Stage::Retiring,
+            Stage::Shifting if is_last => Stage::Confirming,
             Stage::Shifting => Stage::Baking,
             Stage::Baking => return None,
+            Stage::Confirming => Stage::Retiring,
             Stage::Retiring if is_last => Stage::Clearing,
             Stage::Retiring => return Some(State::Going(self.onward(course))),
             Stage::Clearing => return Some(State::Promoted),
@@ -373,17 +388,12 @@ impl Place {
         State::Going(self.onward(course))
     }
 
-    /// The next step, without what it has no need of.
+    /// The next step. It asks for its instances also where they ran already: they may have ended since, which those
+    /// who measure the requests of the others cannot tell.
     fn onward(self, course: &Course) -> Self {
-        let (made, next) = (course.step(self.step), course.step(self.step + 1));
-        let stage = if made.count < next.count {
-            Stage::Starting
-        } else if made.weight < next.weight || self.step + 1 < course.last() {
-            Stage::Shifting
-        } else {
-            Stage::Retiring
-        };
-        Self { stage, from: self.step, step: self.step + 1 }
+        let step = self.step + 1;
+        let has_all = step == course.last() && course.step(self.step).weight == course.step(step).weight;
+        Self { stage: if has_all { Stage::Confirming } else { Stage::Starting }, from: self.step, step }
     }
 
     /// The last step in the place of all that are left.
@@ -410,7 +420,8 @@ impl Return {
     fn done(self, step: u32) -> State {
         let stage = match self {
             Self::Restoring => Self::Turning,
-            Self::Turning => Self::Retiring,
+            Self::Yielding => Self::Recovering,
+            Self::Turning | Self::Recovering => Self::Retiring,
             Self::Retiring => Self::Clearing,
             Self::Clearing => return State::RolledBack,
         };

@@ -96,6 +96,9 @@ impl Track {
         );
         let latest = live.as_ref().map(|(rollout, _)| rollout).or(last.as_ref());
         let id = latest.map(|rollout| rollout.id).unwrap_or_default();
+        if let Some(rollout) = latest {
+            metrics.show(rollout);
+        }
         let status = latest.cloned().map(Status::new);
         let view = View { status, current: current.clone(), is_superseded: first == Some(Event::Superseded) };
         let resumed = live.as_ref().map(|(rollout, _)| rollout.id).filter(|_| first == Some(Event::Restarted));
@@ -112,6 +115,11 @@ impl Track {
     pub(crate) fn current(&self) -> Option<Release> {
         let view = self.view();
         view.current.as_ref().map(|current| current.release.clone()).filter(|release| !self.declared.is_own(release))
+    }
+
+    /// Whether the rollout under way is of releases that the file does not know any more.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.view().is_superseded
     }
 
     /// Those that ended, the newest first.

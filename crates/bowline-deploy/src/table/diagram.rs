@@ -100,6 +100,7 @@ fn name(state: State, course: &Course) -> &'static str {
             Stage::Starting => "starting",
             Stage::Shifting => "shifting",
             Stage::Baking => "baking",
+            Stage::Confirming => "confirming",
             Stage::Retiring if place.step < course.last() => "retiring_some",
             Stage::Retiring => "retiring_all",
             Stage::Clearing => "clearing",
@@ -107,6 +108,8 @@ fn name(state: State, course: &Course) -> &'static str {
         State::Paused(_) => "paused",
         State::RollingBack { stage, .. } => match stage {
             Return::Restoring => "back_restoring",
+            Return::Yielding => "back_yielding",
+            Return::Recovering => "back_recovering",
             Return::Turning => "back_turning",
             Return::Retiring => "back_retiring",
             Return::Clearing => "back_clearing",

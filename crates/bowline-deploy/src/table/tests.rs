@@ -35,6 +35,8 @@ struct World {
     allowed: u32,
     /// An abort was taken.
     is_aborted: bool,
+    /// An instance of the new release ended by itself, and it was not asked for since.
+    has_dead: bool,
     /// What is declared is another release now, so that nothing is known of those that run.
     is_superseded: bool,
     fault: Option<&'static str>,
@@ -45,6 +47,8 @@ enum Action {
     /// One instance starts or stops, a split reaches its first or its last caller.
     Work,
     Event(Event),
+    /// An instance of the new release ends by itself.
+    Die,
     /// The process begins anew; its instances run on.
     Restart,
     /// So it does, and all instances end with it.
@@ -58,7 +62,7 @@ impl World {
         let splits = BTreeSet::from([None]);
         let (state, allowed) = (State::START, life.course.step(1).weight);
         let (old, new) = (life.old, 0);
-        Self { state, old, new, splits, allowed, is_aborted: false, is_superseded: false, fault: None }
+        Self { state, old, new, splits, allowed, is_aborted: false, has_dead: false, is_superseded: false, fault: None }
     }
 
     /// A part of what the state is to bring about, or its end; whether there is something to do.
@@ -66,6 +70,7 @@ impl World {
         let toward = |count: u32, target: u32| if count < target { count + 1 } else { count - 1 };
         match self.state.effect(&life.course) {
             Effect::Scale(Side::Old, target) if self.old != target => self.old = toward(self.old, target),
+            Effect::Scale(Side::New, _) if self.has_dead => self.has_dead = false,
             Effect::Scale(Side::New, target) if self.new != target => self.new = toward(self.new, target),
             Effect::Split(split) if !self.splits.contains(&split) => drop(self.splits.insert(split)),
             Effect::Split(split) => {
@@ -83,6 +88,12 @@ impl World {
         let Some((next, effect)) = before.step(&life.course, event) else { return false };
         assert_eq!(effect, next.effect(&life.course));
         self.state = next;
+        let is_all = |state: State| state.weight(&life.course) == WEIGHT_ALL;
+        let is_left_alone = |state: State| state.is_decided(&life.course);
+        let gets_all = is_all(next) && !is_all(before) || is_left_alone(next) && !is_left_alone(before);
+        if self.has_dead && gets_all {
+            self.fault = Some(UNASKED);
+        }
         if let (Event::Judged { .. }, State::Going(place)) = (event, before) {
             self.allowed = self.allowed.max(life.course.step(place.step + 1).weight);
         }
@@ -95,7 +106,7 @@ impl World {
         }
         self.is_aborted |= event == Event::Abort;
         if self.is_aborted && matches!(next, State::Going(_) | State::Paused(_) | State::Promoted) {
-            self.fault = Some("it goes on after an abort");
+            self.fault = Some(ABORTED);
         }
         true
     }
@@ -107,36 +118,43 @@ impl World {
 
     fn crash(&mut self, life: &Life) {
         let Running { old, new } = self.state.running(&life.course);
-        (self.old, self.new) = (old, new);
+        (self.old, self.new, self.has_dead) = (old, new, false);
         self.event(life, Event::Restarted);
     }
 
     fn change(&mut self, life: &Life) {
         if self.event(life, Event::Superseded) {
             self.is_superseded = true;
-            (self.old, self.new) = (life.old, 0);
+            (self.old, self.new, self.has_dead) = (life.old, 0, false);
+            // That is done before anything starts.
+            self.splits = BTreeSet::from([None]);
         }
     }
 
     /// Whether enough runs for whatever callers may act by.
     fn has_capacity(&self, life: &Life) -> bool {
         let needed = life.old.min(life.new);
-        self.is_superseded
-            || self.splits.iter().all(|split| match split {
-                None => self.old + self.new >= needed,
-                Some(weight) => {
-                    let part = |weight: u32| (needed * weight / WEIGHT_ALL).max(u32::from(weight > 0));
-                    let serving = u32::from(*weight < WEIGHT_ALL) * self.old + u32::from(*weight > 0) * self.new;
-                    serving >= needed && self.new >= part(*weight) && self.old >= part(WEIGHT_ALL - weight)
-                }
-            })
+        self.splits.iter().all(|split| match split {
+            None => self.old + self.new >= needed,
+            Some(weight) => {
+                let part = |weight: u32| (needed * weight / WEIGHT_ALL).max(u32::from(weight > 0));
+                let serving = u32::from(*weight < WEIGHT_ALL) * self.old + u32::from(*weight > 0) * self.new;
+                let needed = if self.is_yielding() { 1 } else { needed };
+                serving >= needed && self.new >= part(*weight) && self.old >= part(WEIGHT_ALL - weight).min(needed)
+            }
+        })
+    }
+
+    /// Whether what was stopped of the old release does not start again.
+    fn is_yielding(&self) -> bool {
+        matches!(self.state, State::RollingBack { stage: Return::Yielding | Return::Recovering, .. })
     }
 
     /// Whether the new release gets no more than it may.
     fn is_within_share(&self, life: &Life) -> bool {
         let is_alone = self.old == 0 || self.new == 0;
         let may = self.allowed.min(self.state.weight(&life.course));
-        self.is_superseded || self.most() <= may && (is_alone || !self.splits.contains(&None))
+        self.most() <= may && (is_alone || !self.splits.contains(&None))
     }
 
     /// Whether it is as its end says, where it has one.
@@ -170,6 +188,9 @@ impl World {
     }
 }
 
+const ABORTED: &str = "it goes on after an abort";
+const UNASKED: &str = "everything is given to whom nobody asked for after an instance ended";
+
 /// More than any rollout of these tests has to do.
 const WORK_MAX: usize = 100;
 
@@ -196,7 +217,7 @@ impl Model for Life {
     }
 
     fn actions(&self, _: &World, actions: &mut Vec<Action>) {
-        actions.extend([Action::Work, Action::Restart, Action::Crash, Action::Change]);
+        actions.extend([Action::Work, Action::Die, Action::Restart, Action::Crash, Action::Change]);
         actions.extend(EVENTS.map(Action::Event));
     }
 
@@ -205,6 +226,7 @@ impl Model for Life {
         match action {
             Action::Work => drop(world.work(self)),
             Action::Event(event) => drop(world.event(self, event)),
+            Action::Die => world.has_dead = world.new > 0,
             Action::Restart => drop(world.event(self, Event::Restarted)),
             Action::Crash if !world.is_superseded => world.crash(self),
             Action::Change => world.change(self),
@@ -222,7 +244,8 @@ impl Model for Life {
                 world.is_within_share(life)
             }),
             Property::always("what is over is complete", |life: &Self, world: &World| world.is_complete(life)),
-            Property::always("after an abort it goes back", |_, world: &World| world.fault.is_none()),
+            Property::always("after an abort it goes back", |_, world: &World| world.fault != Some(ABORTED)),
+            Property::always("who gets everything was asked for", |_, world: &World| world.fault != Some(UNASKED)),
             Property::always("it can be aborted until the old release goes", |life: &Self, world: &World| {
                 let can_abort = world.state.step(&life.course, Event::Abort).is_some();
                 can_abort == world.state.has_return(&life.course)
@@ -259,7 +282,7 @@ fn proof() {
     let lives = [(1, 1), (2, 2), (3, 3), (3, 2), (2, 3), (1, 3), (3, 1)]
         .into_iter()
         .flat_map(|(old, new)| plans.iter().map(move |plan| Life { course: Course::new(plan, old, new), old, new }));
-    table.prove(90, lives);
+    table.prove(100, lives);
 }
 
 #[track_caller]
@@ -284,14 +307,27 @@ fn each_strategy_goes_its_own_way() {
         &plan(Strategy::Canary, &[5, 25]),
         2,
         2,
-        &[baking(50, 2, 2), baking(250, 2, 2), promoting(2, 2), promoting(0, 2), promoting(0, 2)],
+        &[
+            baking(50, 2, 2),
+            baking(250, 2, 2),
+            (Phase::Promoting, 250, Running { old: 2, new: 2 }),
+            promoting(2, 2),
+            promoting(2, 2),
+            promoting(0, 2),
+            promoting(0, 2),
+        ],
     );
-    check_way(&plan(Strategy::BlueGreen, &[]), 2, 3, &[baking(1000, 2, 3), promoting(0, 3), promoting(0, 3)]);
+    check_way(
+        &plan(Strategy::BlueGreen, &[]),
+        2,
+        3,
+        &[baking(1000, 2, 3), promoting(2, 3), promoting(0, 3), promoting(0, 3)],
+    );
     check_way(
         &plan(Strategy::Rolling, &[]),
         3,
         3,
-        &[baking(333, 3, 1), baking(666, 2, 2), baking(1000, 1, 3), promoting(0, 3), promoting(0, 3)],
+        &[baking(333, 3, 1), baking(666, 2, 2), baking(1000, 1, 3), promoting(1, 3), promoting(0, 3), promoting(0, 3)],
     );
 }
 

@@ -78,7 +78,9 @@ async fn a_step_that_was_baking_is_shifted_and_baked_anew() {
     until(&deployer, |status| status.rollout.phase() == Phase::Promoting).await;
     assert!(restarted.elapsed() >= plan(Strategy::Canary).bake);
     over(&deployer).await;
-    assert_eq!(world.calls(), ["scale v2 2", "split v1=500 v2=500", "split v1=0 v2=1000", "scale v1 0", "split"]);
+    let calls =
+        ["scale v2 2", "split v1=500 v2=500", "scale v2 2", "split v1=0 v2=1000", "scale v2 2", "scale v1 0", "split"];
+    assert_eq!(world.calls(), calls);
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,6 +108,14 @@ async fn a_pause_survives() {
     until(&deployer, |status| status.rollout.phase() == Phase::Baking).await;
     act(&deployer, Action::Pause).await.unwrap();
     let deployer = world.restart(deployer).await;
+    world.calls();
+    let metrics = bowline_runtime::metric::Registry::default();
+    drop(Deployer::open(std::sync::Arc::new(world.store.clone()), &system(FILE), &metrics).await.unwrap());
+    let metrics = metrics.render();
+    assert!(metrics.contains("bowline_rollout_step{service=\"order\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("bowline_rollouts_total{service=\"order\",outcome=\"promoted\"} 0\n"), "{metrics}");
+    deployer.release_superseded(&world).await.unwrap();
+    assert_eq!(world.calls(), Vec::<String>::new(), "the file still knows it");
     time::sleep(plan(Strategy::Canary).bake * 2).await;
     assert_eq!(deployer.get(&order()).unwrap().rollout.phase(), Phase::Paused);
     act(&deployer, Action::Abort).await.unwrap();
@@ -127,7 +137,8 @@ async fn another_file_ends_what_it_does_not_know() {
     let deployer = world.open_as(&changed).await;
     assert_eq!(deployer.in_force(), []);
     world.state().running = [("v1".to_owned(), 2)].into();
-    world.state().split.clear();
+    deployer.release_superseded(&world).await.unwrap();
+    assert_eq!(world.calls(), ["split"], "nobody is steered to what does not run, before anything starts");
     deployer.start(&world.ports());
     let status = over(&deployer).await;
     assert_eq!(status.rollout.state, State::RolledBack);

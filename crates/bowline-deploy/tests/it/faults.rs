@@ -62,6 +62,38 @@ async fn the_old_release_ends_however_often_that_fails() {
     world.check_alone("v2", 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_bad_release_keeps_no_requests_though_the_old_one_does_not_start_again() {
+    let world = World::new();
+    let deployer = world.start().await;
+    deployer.begin(begin(v2(), plan(Strategy::Rolling))).await.unwrap();
+    until(&deployer, |status| status.rollout.phase() == Phase::Baking && status.rollout.weight() == 1000).await;
+    world.calls();
+    world.state().failures = ["scale v1 2"; 20].into();
+    let begun = time::now();
+    act(&deployer, Action::Abort).await.unwrap();
+    until(&deployer, |status| status.rollout.weight() == 0).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(world.state().calls[..4], ["scale v1 2", "scale v1 2", "scale v1 2", "split v1=1000 v2=0"]);
+    assert_eq!(over(&deployer).await.rollout.state, State::RolledBack);
+    assert_eq!(world.calls()[21..], ["scale v1 2", "scale v2 0", "split"]);
+    world.check_alone("v1", 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resumed_release_that_does_not_come_back_goes_back_at_once() {
+    let world = World::new();
+    let deployer = world.start().await;
+    deployer.begin(begin(v2(), plan(Strategy::BlueGreen))).await.unwrap();
+    until(&deployer, |status| status.rollout.phase() == Phase::Baking).await;
+    world.calls();
+    world.state().failures = ["scale v2 2"].into();
+    let deployer = world.restart(deployer).await;
+    assert_eq!(over(&deployer).await.rollout.state, State::RolledBack);
+    assert_eq!(world.calls(), ["scale v2 2", "split v1=1000 v2=0", "scale v2 0", "split"]);
+    world.check_alone("v1", 2);
+}
+
 /// Runs a rollout during which the n-th commit fails, for each n there is.
 async fn check_store(strategy: Strategy, fault: Fault) {
     for count in 1.. {

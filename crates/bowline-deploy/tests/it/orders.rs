@@ -67,7 +67,7 @@ async fn an_operator_promotes_what_nobody_can_judge() {
     let status = act(&deployer, Action::Promote).await.unwrap();
     assert_eq!(status.rollout.phase(), Phase::Promoting);
     let status = over(&deployer).await;
-    assert_eq!(world.calls(), ["scale v2 2", "split v1=0 v2=1000", "scale v1 0", "split"]);
+    assert_eq!(world.calls(), ["scale v2 2", "split v1=0 v2=1000", "scale v2 2", "scale v1 0", "split"]);
     assert_eq!((status.rollout.state, status.rollout.why), (State::Promoted, None));
     let why = status.rollout.transitions.iter().find_map(|transition| transition.why.clone());
     assert_eq!(why.as_deref(), Some("promoted by hand"));

@@ -28,8 +28,11 @@ async fn a_good_canary_is_promoted() {
             "split v1=1000 v2=0",
             "scale v2 2",
             "split v1=950 v2=50",
+            "scale v2 2",
             "split v1=500 v2=500",
+            "scale v2 2",
             "split v1=0 v2=1000",
+            "scale v2 2",
             "scale v1 0",
             "split",
         ],
@@ -76,7 +79,10 @@ async fn blue_green_gives_everything_at_once_and_takes_it_back() {
     let deployer = world.start().await;
     deployer.begin(begin(v2(), plan(Strategy::BlueGreen))).await.unwrap();
     assert_eq!(over(&deployer).await.rollout.state, State::Promoted);
-    check_calls(&world, &["split v1=1000 v2=0", "scale v2 2", "split v1=0 v2=1000", "scale v1 0", "split"]);
+    check_calls(
+        &world,
+        &["split v1=1000 v2=0", "scale v2 2", "split v1=0 v2=1000", "scale v2 2", "scale v1 0", "split"],
+    );
     world.state().verdict = Some(bad());
     deployer.begin(begin(Release::declared("v1"), plan(Strategy::BlueGreen))).await.unwrap();
     assert_eq!(over(&deployer).await.rollout.state, State::RolledBack);
@@ -100,6 +106,7 @@ async fn rolling_goes_instance_by_instance_there_and_back() {
         "scale v1 1",
         "scale v2 2",
         "split v1=0 v2=1000",
+        "scale v2 2",
         "scale v1 0",
         "split",
     ];
@@ -181,4 +188,27 @@ async fn a_release_that_turns_bad_while_the_next_step_is_made_goes_back() {
     let status = over(&deployer).await;
     assert_eq!((status.rollout.state, status.rollout.why), (State::RolledBack, Some("error_rate 20% > 5%".to_owned())));
     world.check_alone("v1", 2);
+}
+
+/// A release that ended by itself since its last step was made, and does not start again, is not given everything.
+async fn check_ended(strategy: Strategy, weight: u32) {
+    let world = World::new();
+    let deployer = world.start().await;
+    deployer.begin(begin(v2(), plan(strategy))).await.unwrap();
+    until(&deployer, |status| status.rollout.phase() == Phase::Baking && status.rollout.weight() == weight).await;
+    world.calls();
+    world.state().failures = ["scale v2 2"; 3].into();
+    let status = over(&deployer).await;
+    assert_eq!((status.rollout.state, status.rollout.why.as_deref()), (State::RolledBack, Some("`scale v2 2` failed")));
+    let ended = ["scale v2 2", "scale v2 2", "scale v2 2", "split v1=1000 v2=0", "scale v2 0", "split"];
+    let calls = world.calls();
+    assert_eq!(calls.iter().filter(|call| *call != "scale v1 2").collect::<Vec<_>>(), ended, "{strategy:?}");
+    world.check_alone("v1", 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_ended_after_it_was_good_is_not_promoted() {
+    check_ended(Strategy::Canary, 500).await;
+    check_ended(Strategy::BlueGreen, 1000).await;
+    check_ended(Strategy::Canary, 50).await;
 }
