@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bowline_config::{Author, ConfigManager, Document, Draft, Error, Format, Version};
 use bowline_mesh::{ControlPlane, compile};
 use bowline_model::{
-    ConfigKey,
+    ConfigKey, ServiceName,
     mesh::{Fault, Snapshot, Steering, Traffic, Workload},
     units::Share,
 };
@@ -168,7 +168,7 @@ async fn left_without_mesh(has_versions: bool) -> Traffic {
 #[tokio::test]
 async fn without_a_mesh_too_nothing_is_left_that_could_not_be_published_anew() {
     let left = left_without_mesh(true).await;
-    assert_eq!(left.steering.keys().map(|service| service.as_str()).collect::<Vec<_>>(), ["order"]);
+    assert_eq!(left.steering.keys().map(ServiceName::as_str).collect::<Vec<_>>(), ["order"]);
     assert_eq!(left.faults, []);
     assert_eq!(left_without_mesh(false).await, Traffic::default());
 }
