@@ -123,7 +123,9 @@ impl<'a> Index<'a> {
                 Listed::Few(numbers)
             } else {
                 let mut all = any[at].clone();
-                numbers.into_iter().for_each(|number| all.add(number));
+                for number in numbers {
+                    all.add(number);
+                }
                 Listed::Many(all)
             };
             ((at, text), listed)
@@ -144,7 +146,9 @@ impl<'a> Index<'a> {
                 Listed::Few(numbers) => {
                     let kept: Vec<usize> = numbers.iter().copied().filter(|number| found.has(*number)).collect();
                     found.keep(&self.any[at]);
-                    kept.into_iter().for_each(|number| found.add(number));
+                    for number in kept {
+                        found.add(number);
+                    }
                 }
             }
         }

@@ -99,9 +99,9 @@ fn tables_of_whole_databases() {
 fn a_schema_is_a_database_only_where_the_kind_has_it_so() {
     const BOTH: &str = "[service.order.boundary]\ndata = [\"sqlite:order.db\"]\n\
                         [service.log.boundary]\ndata = [\"sqlite:main.db\", \"postgres:public\", \"mysql:lines\"]\n";
-    check_tables(BOTH, "order", &["main.orders", "temp.x", "public.lines", "lines.x"], &[]);
     const SCHEMAS: &str = "[service.order.boundary]\ndata = [\"postgres:order\"]\n\
                            [service.log.boundary]\ndata = [\"postgres:log\", \"postgres:all/bank\"]\n";
+    check_tables(BOTH, "order", &["main.orders", "temp.x", "public.lines", "lines.x"], &[]);
     check_tables(SCHEMAS, "order", &["log.lines", "bank.x", "bank"], &[]);
     check_tables(
         "[service.order.boundary]\ndata = [\"mysql:order\"]\n[service.log.boundary]\ndata = [\"mysql:log\"]\n",

@@ -70,7 +70,7 @@ fn seen(observed: &Observed) -> BTreeMap<Pair<'_>, Seen<'_>> {
 impl Seen<'_> {
     /// What for, as far as it is known.
     fn purpose(&self) -> String {
-        let operations = self.operations.iter().map(|operation| operation.to_string());
+        let operations = self.operations.iter().map(ToString::to_string);
         let topics = self.topics.iter().map(|topic| format!("topic:{topic}"));
         let all = few(operations.chain(topics));
         if all.is_empty() { all } else { format!(" ({all})") }
@@ -125,7 +125,7 @@ fn wrong_operation(
     let allowed = if is_named { &call.operations } else { &callee.boundary.api };
     let is_allowed =
         |seen: &ObservedOperation| allowed.is_empty() || allowed.iter().any(|operation| may_be(operation, seen));
-    let wrong: Vec<_> = seen.operations.iter().filter(|seen| !is_allowed(seen)).map(|seen| seen.to_string()).collect();
+    let wrong: Vec<_> = seen.operations.iter().filter(|seen| !is_allowed(seen)).map(ToString::to_string).collect();
     if wrong.is_empty() {
         return None;
     }
