@@ -32,7 +32,7 @@ const STEP: usize = 256;
 /// A text, and where its lines begin, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Text {
-    text: String,
+    whole: String,
     starts: Vec<usize>,
     /// By the number of a long line: where each 256th character of it begins, in bytes. Many violations may be in one
     /// line of a file that a program wrote, and none of them counts it again.
@@ -47,14 +47,14 @@ impl Text {
         let long = (1..).zip(text.split('\n')).filter(|(_, line)| line.len() > STEP);
         let steps = long.map(|(number, line)| (number, line.char_indices().step_by(STEP).map(|(at, _)| at).collect()));
         let steps = steps.collect();
-        Self { text, starts, steps }
+        Self { whole: text, starts, steps }
     }
 
     /// The line of that number, counted from 1, without its end; a text that ends with a line break has an empty
     /// one behind it.
     pub(super) fn line(&self, number: usize) -> Option<&str> {
         let start = *self.starts.get(number.checked_sub(1)?)?;
-        let line = self.starts.get(number).map_or(&self.text[start..], |end| &self.text[start..end - 1]);
+        let line = self.starts.get(number).map_or(&self.whole[start..], |end| &self.whole[start..end - 1]);
         Some(line.strip_suffix('\r').unwrap_or(line))
     }
 
