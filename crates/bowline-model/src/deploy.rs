@@ -144,7 +144,7 @@ impl Strategy {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
-    /// Its name; valid by [`is_version`](crate::mesh::is_version).
+    /// Its name; valid by [`is_version`].
     pub version: String,
     /// A shell command that makes it ready to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]

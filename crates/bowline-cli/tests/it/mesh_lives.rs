@@ -22,8 +22,9 @@ use crate::{
     stand_in,
 };
 
-/// Time between two requests of one client: a steady load, not all there is.
-const PAUSE: Duration = Duration::from_millis(25);
+/// Time between two rounds of one client: a steady load, and below what the shop's limit lets one customer ask for,
+/// however fast it is answered: three clients, two requests a round, 100 a second.
+const PAUSE: Duration = Duration::from_millis(70);
 
 /// How long the load lasts.
 fn lasts(short: u64, long: u64) -> Duration {

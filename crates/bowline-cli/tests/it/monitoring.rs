@@ -216,9 +216,10 @@ async fn targets_are_scraped_as_the_file_says_and_foreign_clients_are_answered()
     let mut targets = Value::Null;
     let is_scraped = eventually(PATIENCE, async || {
         targets = json(&running, &["targets"]).await;
-        let mut known = targets["activeTargets"].as_array().unwrap().iter();
+        let known = targets["activeTargets"].as_array().unwrap();
+        let of = |job: &str| known.iter().find(|target| target["labels"]["job"] == job);
         // Who comes to the registry comes to the targets a moment later, and each is asked at its own moment.
-        let is_known = known.any(|target| target["labels"]["job"] == "told");
+        let is_known = of("told").is_some() && of("shelves").is_some_and(|shelf| shelf["health"] == "up");
         let is_answered = async |selector| !series(&running, selector, None).await.is_empty();
         is_known && is_answered(books).await && is_answered(r#"up{job="bowline"}"#).await
     });

@@ -214,7 +214,7 @@ mod tests {
         for never in ["error_rate > 100%", "p99 > 10s", "error_rate > 1% or p50 > 1m"] {
             assert!(Condition::parse(never).unwrap_err().ends_with("write less"), "{never}");
         }
-        check("error_rate > 99.9% and p99 > 9s999ms");
+        check("error_rate > 99.9% and p99 > 9s 999ms");
         assert!(Condition::parse(&format!("p99 > {}1s", " ".repeat(CONDITION_BYTES_MAX))).is_err());
     }
 }

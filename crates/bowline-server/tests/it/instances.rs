@@ -24,7 +24,8 @@ async fn what_is_registered_is_listed_until_it_is_deregistered() {
         "version": "1.2", "zone": "a", "health": "unhealthy", "metadata": {"k": "v"},
     });
     assert_eq!(list["instances"], json!([expected]));
-    assert_eq!(list["revision"], revision);
+    // Others write meanwhile: the node itself does.
+    assert!(list["revision"].as_u64().unwrap() >= revision, "{list}");
     assert_eq!(list["history"].as_str().unwrap().len(), 16);
 
     let gone = fixture.ask("DELETE", "/v1/instances/order-1", "").await;
