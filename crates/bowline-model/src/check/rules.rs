@@ -2,6 +2,23 @@
 
 use crate::observed::rules::OBSERVED;
 
+/// A table of rules, sorted by id, and each of them by a name of its own; a rule's page is named by its id.
+macro_rules! rules {
+    (#[doc = $table_doc:literal] $table:ident: $(#[doc = $doc:literal] $name:ident = $id:literal, $title:literal;)+) => {
+        #[doc = $table_doc]
+        pub static $table: &[&Rule] = &[$(&$name),+];
+        $(
+            #[doc = $doc]
+            pub static $name: Rule = Rule {
+                id: $id,
+                title: $title,
+                page: include_str!(concat!("../../../../docs/rules/", $id, ".md")),
+            };
+        )+
+    };
+}
+pub(crate) use rules;
+
 /// A rule that a system may break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Rule {
@@ -26,77 +43,45 @@ impl Rule {
 }
 
 /// The tables of rules, one for each way to find out; sorted by id.
-static TABLES: [&[&Rule]; 2] = [&DECLARED, &OBSERVED];
+static TABLES: [&[&Rule]; 2] = [DECLARED, OBSERVED];
 
-/// What is proved of what is declared.
-pub static DECLARED: [&Rule; 12] = [
-    &OPERATION_OWNERS,
-    &DATA_OWNERS,
-    &STATE_OWNERS,
-    &CALL_TARGET,
-    &CALL_OPERATION,
-    &TOPIC_OWNER,
-    &TOPIC_WRITER,
-    &CYCLE,
-    &DEADLINE,
-    &AMPLIFICATION,
-    &PACKAGE,
-    &TABLE,
-];
+rules! {
+    /// What is proved of what is declared.
+    DECLARED:
 
-/// One request that two services answer.
-pub static OPERATION_OWNERS: Rule =
-    Rule { id: "B0001", title: "operation with two owners", page: include_str!("../../../../docs/rules/B0001.md") };
+    /// One request that two services answer.
+    OPERATION_OWNERS = "B0001", "operation with two owners";
 
-/// Data that two services own.
-pub static DATA_OWNERS: Rule =
-    Rule { id: "B0002", title: "data with two owners", page: include_str!("../../../../docs/rules/B0002.md") };
+    /// Data that two services own.
+    DATA_OWNERS = "B0002", "data with two owners";
 
-/// State that two services own.
-pub static STATE_OWNERS: Rule =
-    Rule { id: "B0003", title: "state with two owners", page: include_str!("../../../../docs/rules/B0003.md") };
+    /// State that two services own.
+    STATE_OWNERS = "B0003", "state with two owners";
 
-/// A call to a service that is not there.
-pub static CALL_TARGET: Rule =
-    Rule { id: "B0004", title: "call without a target", page: include_str!("../../../../docs/rules/B0004.md") };
+    /// A call to a service that is not there.
+    CALL_TARGET = "B0004", "call without a target";
 
-/// A call for what its target does not offer.
-pub static CALL_OPERATION: Rule = Rule {
-    id: "B0005",
-    title: "call for an operation that is not offered",
-    page: include_str!("../../../../docs/rules/B0005.md"),
-};
+    /// A call for what its target does not offer.
+    CALL_OPERATION = "B0005", "call for an operation that is not offered";
 
-/// A topic that nobody owns.
-pub static TOPIC_OWNER: Rule =
-    Rule { id: "B0006", title: "topic without an owner", page: include_str!("../../../../docs/rules/B0006.md") };
+    /// A topic that nobody owns.
+    TOPIC_OWNER = "B0006", "topic without an owner";
 
-/// A topic that is written by another than its owner.
-pub static TOPIC_WRITER: Rule =
-    Rule { id: "B0007", title: "topic written by a stranger", page: include_str!("../../../../docs/rules/B0007.md") };
+    /// A topic that is written by another than its owner.
+    TOPIC_WRITER = "B0007", "topic written by a stranger";
 
-/// Services that wait for each other.
-pub static CYCLE: Rule =
-    Rule { id: "B0008", title: "synchronous cycle", page: include_str!("../../../../docs/rules/B0008.md") };
+    /// Services that wait for each other.
+    CYCLE = "B0008", "synchronous cycle";
 
-/// A wait that ends before what is waited for can come.
-pub static DEADLINE: Rule = Rule {
-    id: "B0009",
-    title: "timeout below what is waited for",
-    page: include_str!("../../../../docs/rules/B0009.md"),
-};
+    /// A wait that ends before what is waited for can come.
+    DEADLINE = "B0009", "timeout below what is waited for";
 
-/// One request that becomes too many.
-pub static AMPLIFICATION: Rule =
-    Rule { id: "B0010", title: "retries that multiply", page: include_str!("../../../../docs/rules/B0010.md") };
+    /// One request that becomes too many.
+    AMPLIFICATION = "B0010", "retries that multiply";
 
-/// A service that is built from another's package.
-pub static PACKAGE: Rule = Rule {
-    id: "B0011",
-    title: "package that depends on another service's",
-    page: include_str!("../../../../docs/rules/B0011.md"),
-};
+    /// A service that is built from another's package.
+    PACKAGE = "B0011", "package that depends on another service's";
 
-/// A migration that names what its service does not own.
-pub static TABLE: Rule =
-    Rule { id: "B0012", title: "table that belongs to another", page: include_str!("../../../../docs/rules/B0012.md") };
+    /// A migration that names what its service does not own.
+    TABLE = "B0012", "table that belongs to another";
+}

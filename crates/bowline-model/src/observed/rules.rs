@@ -1,55 +1,35 @@
 //! The rules that are held against what was observed.
 
-use crate::check::Rule;
+use crate::check::{Rule, rules::rules};
 
-/// What is proved of what was observed, sorted by id.
-pub static OBSERVED: [&Rule; 9] = [
-    &UNDECLARED_CALL,
-    &NEVER_SEEN,
-    &FOREIGN_DATA,
-    &FOREIGN_TOPIC,
-    &WAIT,
-    &SYNC_BROKEN,
-    &ASYNC_BROKEN,
-    &MESSAGE_BROKEN,
-    &NO_IDENTITY,
-];
+rules! {
+    /// What is proved of what was observed.
+    OBSERVED:
 
-/// A call that nothing declares.
-pub static UNDECLARED_CALL: Rule =
-    Rule { id: "B0101", title: "undeclared call", page: include_str!("../../../../docs/rules/B0101.md") };
+    /// A call that nothing declares.
+    UNDECLARED_CALL = "B0101", "undeclared call";
 
-/// A declared call that nobody made.
-pub static NEVER_SEEN: Rule =
-    Rule { id: "B0102", title: "declared call never seen", page: include_str!("../../../../docs/rules/B0102.md") };
+    /// A declared call that nobody made.
+    NEVER_SEEN = "B0102", "declared call never seen";
 
-/// Data that another than its owner touches.
-pub static FOREIGN_DATA: Rule =
-    Rule { id: "B0103", title: "data touched by a stranger", page: include_str!("../../../../docs/rules/B0103.md") };
+    /// Data that another than its owner touches.
+    FOREIGN_DATA = "B0103", "data touched by a stranger";
 
-/// A topic that another than its owner writes.
-pub static FOREIGN_TOPIC: Rule =
-    Rule { id: "B0104", title: "topic written by a stranger", page: include_str!("../../../../docs/rules/B0104.md") };
+    /// A topic that another than its owner writes.
+    FOREIGN_TOPIC = "B0104", "topic written by a stranger";
 
-/// A caller that waits although it declares not to.
-pub static WAIT: Rule = Rule {
-    id: "B0105",
-    title: "synchronous wait in an asynchronous call",
-    page: include_str!("../../../../docs/rules/B0105.md"),
-};
+    /// A caller that waits although it declares not to.
+    WAIT = "B0105", "synchronous wait in an asynchronous call";
 
-/// Events of a synchronous call in another order than its formula's.
-pub static SYNC_BROKEN: Rule =
-    Rule { id: "B0106", title: "SyncComm broken", page: include_str!("../../../../docs/rules/B0106.md") };
+    /// Events of a synchronous call in another order than its formula's.
+    SYNC_BROKEN = "B0106", "SyncComm broken";
 
-/// Events of an asynchronous call in another order than its formula's.
-pub static ASYNC_BROKEN: Rule =
-    Rule { id: "B0107", title: "AsyncComm broken", page: include_str!("../../../../docs/rules/B0107.md") };
+    /// Events of an asynchronous call in another order than its formula's.
+    ASYNC_BROKEN = "B0107", "AsyncComm broken";
 
-/// Events of a message in another order than its formula's.
-pub static MESSAGE_BROKEN: Rule =
-    Rule { id: "B0108", title: "MessagePassing broken", page: include_str!("../../../../docs/rules/B0108.md") };
+    /// Events of a message in another order than its formula's.
+    MESSAGE_BROKEN = "B0108", "MessagePassing broken";
 
-/// A call of which nobody knows who made it.
-pub static NO_IDENTITY: Rule =
-    Rule { id: "B0109", title: "caller without identity", page: include_str!("../../../../docs/rules/B0109.md") };
+    /// A call of which nobody knows who made it.
+    NO_IDENTITY = "B0109", "caller without identity";
+}
