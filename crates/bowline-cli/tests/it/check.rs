@@ -88,19 +88,6 @@ fn an_unknown_rule_is_told() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is no such rule"));
 }
 
-/// The shop's file and what it names, in a folder of its own; nothing of it is built.
-fn shop() -> Home {
-    let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop");
-    let home = Home::new(&std::fs::read_to_string(shop.join("bowline.toml")).unwrap());
-    std::fs::copy(shop.join("alerts.yaml"), home.path().join("alerts.yaml")).unwrap();
-    std::fs::create_dir(home.path().join("config")).unwrap();
-    for entry in std::fs::read_dir(shop.join("config")).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), home.path().join("config").join(entry.file_name())).unwrap();
-    }
-    home
-}
-
 /// The line of the system's file that says so, counted from 1; the last where there are several.
 #[track_caller]
 fn line_of(home: &Home, says: &str) -> usize {
@@ -110,7 +97,7 @@ fn line_of(home: &Home, says: &str) -> usize {
 
 #[test]
 fn data_with_two_owners_is_shown_with_both_lines() {
-    let home = shop();
+    let home = Home::shop_as_declared();
     home.edit(|text| text.replacen("[\"sqlite:user.db\"]", "[\"sqlite:user.db\", \"sqlite:order.db\"]", 1));
     let told = stdout(&check(home.path(), &[]), 1);
     assert!(told.contains("error[B0002]: data with two owners: "), "{told}");
@@ -129,7 +116,7 @@ fn data_with_two_owners_is_shown_with_both_lines() {
 
 #[test]
 fn a_synchronous_cycle_is_named() {
-    let home = shop();
+    let home = Home::shop_as_declared();
     home.edit(|text| format!("{text}\n[service.payment.calls.order]\n"));
     let told = stdout(&check(home.path(), &[]), 1);
     assert!(told.contains("error[B0008]: "), "{told}");

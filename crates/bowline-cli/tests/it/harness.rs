@@ -44,11 +44,19 @@ impl Home {
 
     /// The shop, its services built as the binary under test is.
     pub(crate) fn shop() -> Self {
-        let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop");
-        let text = std::fs::read_to_string(shop.join("bowline.toml")).unwrap();
-        let built: Vec<&str> = text.lines().filter(|line| !line.starts_with("build = ")).collect();
+        let home = Self::shop_as_declared();
         let bin_dir = build_shop();
-        let home = Self::new(&built.join("\n").replace("${target}/release", &bin_dir.display().to_string()));
+        home.edit(|text| {
+            let built: Vec<&str> = text.lines().filter(|line| !line.starts_with("build = ")).collect();
+            built.join("\n").replace("${target}/release", &bin_dir.display().to_string())
+        });
+        home
+    }
+
+    /// The shop's file and what it names; nothing of it is built.
+    pub(crate) fn shop_as_declared() -> Self {
+        let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop");
+        let home = Self::new(&std::fs::read_to_string(shop.join("bowline.toml")).unwrap());
         std::fs::copy(shop.join("alerts.yaml"), home.path().join("alerts.yaml")).unwrap();
         std::fs::create_dir(home.path().join("config")).unwrap();
         for entry in std::fs::read_dir(shop.join("config")).unwrap() {
