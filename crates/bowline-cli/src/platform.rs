@@ -93,7 +93,7 @@ impl Platform {
                 external_url: api.map(|addr| format!("http://{addr}")).unwrap_or_default(),
             },
             declared: declared(system),
-            is_steered: is_steered(system),
+            is_steered: system.has_versions(),
         };
         let node = Node::start_with_routes(settings, metrics.clone(), brought::routes_check(system)).await?;
         let sampling = Sampling::new(system.tracing.sampling.clone());
@@ -132,7 +132,8 @@ impl Platform {
         self.following = Some(self.sampling.follow(self.node.config(), own_name()).await);
         // Who acts by a snapshot of a mesh that is no more is told that it is none, by the next one.
         let snapshots = ConfigKey::snapshot(&Workload::Gateway);
-        if system.mesh.is_some() || is_steered(system) || !config.list(Some(snapshots.namespace())).await?.is_empty() {
+        if system.mesh.is_some() || system.has_versions() || !config.list(Some(snapshots.namespace())).await?.is_empty()
+        {
             let control = ControlPlane::start(system.clone(), config).await;
             self.control = Some(control.context("cannot publish what callers act by")?);
         }
@@ -165,11 +166,6 @@ fn own_name() -> Follower {
     let service = ServiceName::new(NAME).expect("it is a name");
     let instance = InstanceId::new(NAME).expect("it is an id");
     Follower { instance, service, last_good: None }
-}
-
-/// Whether traffic may be split between versions of a service: some have one, or are rolled out.
-pub(crate) fn is_steered(system: &System) -> bool {
-    !system.deployments.is_empty() || system.services.iter().any(|service| !service.version.is_empty())
 }
 
 /// What the health of a service is judged by: each that is declared should be there, and each call is waited for.

@@ -3,14 +3,11 @@
 use bowline_model::{
     ServiceName,
     deploy::{Broken, Plan, Release, STEPS_DEFAULT, Strategy},
-    system::{Service, System},
+    system::{REPLICAS_MAX, Service, System},
 };
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::{
-    error::Error,
-    rollout::{Begin, REPLICAS_MAX},
-};
+use crate::{error::Error, rollout::Begin};
 
 /// A service as its file declares it.
 #[derive(Debug, Clone)]
@@ -37,13 +34,12 @@ pub(crate) struct Wanted {
 
 impl Declared {
     pub(crate) fn new(service: &Service, system: &System) -> Self {
-        let deployment = system.deployments.iter().find(|deployment| deployment.service == service.name);
         Self {
             service: service.name.clone(),
             version: service.version.clone(),
             has_run: service.run.is_some(),
             count: service.replicas,
-            plan: deployment.map(|deployment| deployment.plan.clone()).unwrap_or_default(),
+            plan: system.plan(&service.name),
             beside: service.versions.iter().map(|version| version.name.clone()).collect(),
             fingerprint: fingerprint(service),
         }

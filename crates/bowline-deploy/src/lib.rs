@@ -18,5 +18,5 @@ pub use deployer::{Deployer, InForce, Ports};
 pub use error::Error;
 pub use kept::HISTORY_MAX;
 pub use port::{Failure, Fleet, Judge, Question, Steer, Verdict};
-pub use rollout::{Action, Begin, REPLICAS_MAX, Rollout, Status, TRANSITIONS_MAX, Transition};
+pub use rollout::{Action, Begin, Rollout, Status, TRANSITIONS_MAX, Transition};
 pub use table::{Phase, State, diagram};

@@ -12,9 +12,6 @@ use crate::{
     table::{Event, Phase, State},
 };
 
-/// The most instances of a release.
-pub const REPLICAS_MAX: u32 = 100;
-
 /// The most transitions that are kept of a rollout; the oldest go first.
 pub const TRANSITIONS_MAX: usize = 64;
 
@@ -27,7 +24,7 @@ pub struct Begin {
     pub release: Release,
     /// How it is rolled out; none: as `[deploy.X]` says, or [`Plan::default`].
     pub plan: Option<Plan>,
-    /// How many instances of it, 1 to [`REPLICAS_MAX`]; none: as many as the
+    /// How many instances of it, 1 to [`REPLICAS_MAX`](bowline_model::system::REPLICAS_MAX); none: as many as the
     /// release before has.
     pub replicas: Option<u32>,
 }

@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, fmt, ops::RangeInclusive, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    deploy::Deployment,
+    deploy::{Deployment, Plan},
     gateway::RouteTable,
     mesh::MeshPolicy,
     monitor::{AlertPolicy, MetricsPath, MetricsPolicy, TracingPolicy},
@@ -144,6 +144,17 @@ impl System {
             boundaries: BoundaryPolicy::default(),
             deployments: Vec::new(),
         }
+    }
+
+    /// How releases of a service are rolled out: as its section says, else by default.
+    pub fn plan(&self, service: &ServiceName) -> Plan {
+        let declared = self.deployments.iter().find(|deployment| deployment.service == *service);
+        declared.map(|deployment| deployment.plan.clone()).unwrap_or_default()
+    }
+
+    /// Whether traffic may be split between versions of a service: some have one, or are rolled out.
+    pub fn has_versions(&self) -> bool {
+        !self.deployments.is_empty() || self.services.iter().any(|service| !service.version.is_empty())
     }
 
     /// The service of that name.

@@ -3,10 +3,7 @@
 mod next;
 mod view;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use axum::{
     Json,
@@ -21,6 +18,7 @@ use bowline_deploy::{Action, Begin, Deployer, Error};
 use bowline_model::{
     Code, ServiceName, System,
     deploy::{Condition, Plan, Release},
+    system::Service,
 };
 use bowline_provider_remote::wire;
 
@@ -29,83 +27,67 @@ use crate::{api::Shared, error::ApiError};
 /// What rolls releases out, and what the file says of services.
 pub(crate) struct Deployments {
     deployer: Deployer,
-    declared: BTreeMap<ServiceName, Declared>,
+    system: System,
 }
 
 /// There once the services of this process run.
 pub(crate) type Slot = Arc<OnceLock<Deployments>>;
 
-/// What the file says of a service.
-struct Declared {
-    /// Its own release; empty: not told.
-    version: String,
-    /// Those beside it.
-    versions: Vec<String>,
-    /// How releases are rolled out.
-    plan: Plan,
-}
-
 impl Deployments {
     pub(crate) fn new(deployer: Deployer, system: &System) -> Self {
-        let plan = |service: &ServiceName| system.deployments.iter().find(|deployment| deployment.service == *service);
-        let declared = system.services.iter().map(|service| {
-            let declared = Declared {
-                version: service.version.clone(),
-                versions: service.versions.iter().map(|version| version.name.clone()).collect(),
-                plan: plan(&service.name).map_or_else(Plan::default, |deployment| deployment.plan.clone()),
-            };
-            (service.name.clone(), declared)
-        });
-        Self { declared: declared.collect(), deployer }
+        Self { deployer, system: system.clone() }
     }
 
-    fn declared(&self, service: &ServiceName) -> Result<&Declared, ApiError> {
+    fn declared(&self, service: &ServiceName) -> Result<&Service, ApiError> {
         let unknown = || ApiError::new(Code::NotFound, format!("the system has no service `{service}`"));
-        self.declared.get(service).ok_or_else(unknown)
+        self.system.service(service.as_str()).ok_or_else(unknown)
     }
 
     /// The name of the release in force.
-    fn version(&self, service: &ServiceName, declared: &Declared) -> String {
-        self.deployer.current(service).map_or_else(|| declared.version.clone(), |release| release.version)
+    fn version(&self, declared: &Service) -> String {
+        self.deployer.current(&declared.name).map_or_else(|| declared.version.clone(), |release| release.version)
     }
 
     /// What is to be begun.
     async fn begin(&self, service: ServiceName, new: wire::NewDeployment) -> Result<Begin, ApiError> {
         let declared = self.declared(&service)?;
-        let plan = if new.is_as_declared() { None } else { Some(plan(&declared.plan, &new)?) };
+        let plan = if new.is_as_declared() { None } else { Some(plan(&self.system.plan(&service), &new)?) };
         let wire::NewDeployment { version, build, run, env, replicas, .. } = new;
         let version = match version {
             Some(version) => version,
-            None => self.next_version(&service, declared).await?,
+            None => self.next_version(declared).await?,
         };
         let release = Release { version, build, run, env };
-        declared.check_said(&release)?;
+        check_said(declared, &release)?;
         Ok(Begin { service, release, plan, replicas })
     }
 
     /// The name that follows that of the release in force, and that none of the rollouts that are kept was of.
-    async fn next_version(&self, service: &ServiceName, declared: &Declared) -> Result<String, ApiError> {
-        let had = self.deployer.history(service).await?;
+    async fn next_version(&self, declared: &Service) -> Result<String, ApiError> {
+        let had = self.deployer.history(&declared.name).await?;
         let had = had.iter().flat_map(|rollout| [&rollout.from.version, &rollout.to.version]);
-        let taken = declared.versions.iter().chain([&declared.version]).chain(had).cloned().collect();
-        Ok(next::after(&self.version(service, declared), &taken))
+        let taken = versions(declared).chain(had).cloned().collect();
+        Ok(next::after(&self.version(declared), &taken))
     }
 }
 
-impl Declared {
-    /// Refuses a release that would be what the file declares under another name: its build is not run again for it.
-    fn check_said(&self, release: &Release) -> Result<(), ApiError> {
-        let is_known = |version: &str| self.version == version || self.versions.iter().any(|known| known == version);
-        // Without a version it cannot be rolled out at all, which is told elsewhere.
-        if !release.is_bare() || self.version.is_empty() || is_known(&release.version) {
-            return Ok(());
-        }
-        let detail = format!(
-            "`{}` would be what the file declares under another name: say what it runs (`run`), is made by (`build`) or differs in (`env`)",
-            release.version
-        );
-        Err(ApiError::new(Code::InvalidArgument, detail))
+/// The names of the releases that the file declares of a service.
+fn versions(declared: &Service) -> impl Iterator<Item = &String> {
+    declared.versions.iter().map(|version| &version.name).chain([&declared.version])
+}
+
+/// Refuses a release that would be what the file declares under another name: its build is not run again for it.
+fn check_said(declared: &Service, release: &Release) -> Result<(), ApiError> {
+    let is_known = versions(declared).any(|known| *known == release.version);
+    // Without a version it cannot be rolled out at all, which is told elsewhere.
+    if !release.is_bare() || declared.version.is_empty() || is_known {
+        return Ok(());
     }
+    let detail = format!(
+        "`{}` would be what the file declares under another name: say what it runs (`run`), is made by (`build`) or differs in (`env`)",
+        release.version
+    );
+    Err(ApiError::new(Code::InvalidArgument, detail))
 }
 
 /// How a release is rolled out: as declared, but for what is said otherwise.
@@ -146,7 +128,7 @@ pub(crate) async fn one(
 ) -> Result<Json<wire::ServiceDeployments>, ApiError> {
     let service = name(service)?;
     let deployments = of(&shared)?;
-    let version = deployments.version(&service, deployments.declared(&service)?);
+    let version = deployments.version(deployments.declared(&service)?);
     let deployment = deployments.deployer.get(&service).map(view::of_status);
     let history = deployments.deployer.history(&service).await?.iter().map(view::of_rollout).collect();
     Ok(Json(wire::ServiceDeployments { service, version, deployment, history }))

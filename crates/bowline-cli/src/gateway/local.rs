@@ -14,7 +14,7 @@ use super::{Followed, Joined, Known, Parts, open as open_by, served};
 use crate::{
     args::{self, Listen},
     brought, explain,
-    platform::{self, Platform, Spans},
+    platform::{Platform, Spans},
 };
 
 /// Opens it beside its node, which tells from then on what requests would meet there.
@@ -33,7 +33,7 @@ pub(crate) async fn open(
     }
     let joined = match mesh {
         Some(mesh) => Some(join(mesh, &mut settings).await?),
-        None if platform::is_steered(system) => Some(steer(&*node.config(), &mut settings).await?),
+        None if system.has_versions() => Some(steer(&*node.config(), &mut settings).await?),
         None => None,
     };
     let instance = InstanceId::new("gateway-1").expect("it is an id");
@@ -53,15 +53,11 @@ pub(crate) async fn open(
 /// Gives the gateway its identity, and what is published of the mesh for it.
 async fn join(mesh: &Mesh, settings: &mut bowline_gateway::Settings) -> anyhow::Result<Joined> {
     let (identity, rotation) = mesh.joined(Workload::Gateway).await?;
-    let published = mesh.config.get_config(&ConfigKey::snapshot(&Workload::Gateway)).await?;
-    let published = published.as_ref().map(LastGoodMesh::published).transpose().map_err(anyhow::Error::msg)?;
-    let version = published.as_ref().map(|published| published.version);
     settings.pool.tls = Some(identity.client_tls());
-    settings.mesh = published.map(|published| published.snapshot);
-    Ok(Joined { rotation: Some(rotation), version, last_good: None })
+    Ok(Joined { rotation: Some(rotation), ..steer(&*mesh.config, settings).await? })
 }
 
-/// Gives the gateway what is published of how traffic is split, outside a mesh.
+/// Gives the gateway what is published for it: of a mesh, and of how traffic is split.
 async fn steer(config: &dyn ConfigManager, settings: &mut bowline_gateway::Settings) -> anyhow::Result<Joined> {
     let published = config.get_config(&ConfigKey::snapshot(&Workload::Gateway)).await?;
     let published = published.as_ref().map(LastGoodMesh::published).transpose().map_err(anyhow::Error::msg)?;

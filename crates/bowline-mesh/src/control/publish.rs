@@ -72,8 +72,7 @@ impl Publisher {
     /// nobody could publish it anew with that in it.
     pub(super) async fn prune(&self, system: &System, services: &[ServiceName], now: u64) -> Result<(), Error> {
         let has_mesh = system.mesh.is_some();
-        let has_versions = system.services.iter().any(|service| !service.version.is_empty());
-        let is_steered = has_mesh || has_versions || !system.deployments.is_empty();
+        let is_steered = has_mesh || system.has_versions();
         self.change(&ConfigKey::traffic(), "what ended or is gone is taken out", |current| {
             let Some(current) = current else { return Ok(None) };
             // What cannot be acted by is its author's to mend.
