@@ -300,6 +300,7 @@ impl State {
 
     /// What came of it.
     pub(crate) fn conclude(&mut self, plan: &Plan, outcome: &Outcome, now_ms: i64) {
+        let never_told = outcome.failed.as_ref().map(|_| Decision::NeverTold);
         for (id, status) in &plan.alerts {
             let Some(held) = self.held.get_mut(id) else { continue };
             let post = match &outcome.failed {
@@ -311,7 +312,7 @@ impl State {
                     held.delivery = delivery;
                     self.keep(id);
                 }
-                None => self.forget(id, None, now_ms),
+                None => self.forget(id, never_told.clone(), now_ms),
             }
         }
         let decision = outcome.decision(plan.status, plan.because);

@@ -23,6 +23,10 @@ use crate::{
     labels::Labels,
 };
 
+/// When each world begins: rules are evaluated at multiples of their interval, so it decides how many evaluations
+/// there are in a number of seconds.
+const BEGAN_MS: i64 = 1_800_000_000_000;
+
 /// A store in memory, which can be made to fail.
 #[derive(Debug, Clone, Default)]
 pub(in crate::alerts) struct Memory {
@@ -88,9 +92,14 @@ impl World {
             recorded: Arc::default(),
             script: Arc::default(),
             posts: Arc::default(),
-            offset_ms: Arc::default(),
+            offset_ms: Arc::new(AtomicI64::new(BEGAN_MS - wall_ms())),
             began: time::now(),
         }
+    }
+
+    /// Its clock: milliseconds since 1970.
+    pub(super) fn now_ms(&self) -> i64 {
+        wall_ms() + self.offset_ms.load(Relaxed)
     }
 
     /// The same world as far as it survives when the process is killed now: what ran goes on in the old one.
@@ -105,8 +114,8 @@ impl World {
     pub(super) async fn start(&self, config: &str) -> Running {
         let world = Arc::new(self.clone());
         let clock: Clock = {
-            let offset = self.offset_ms.clone();
-            Arc::new(move || wall_ms() + offset.load(Relaxed))
+            let world = self.clone();
+            Arc::new(move || world.now_ms())
         };
         let watches_from = self.watches_from;
         let settings = Settings {

@@ -77,14 +77,10 @@ async fn flapping_tells_nobody_more_than_there_is_to_tell() {
 async fn a_silence_holds_and_ends() {
     let world = World::new();
     let running = world.start(CONFIG).await;
-    let now = |plus: u64| {
-        let at = bowline_runtime::time::wall() + Duration::from_secs(plus);
-        rfc3339(i64::try_from(bowline_runtime::time::unix_nanos(at) / 1_000_000).unwrap())
-    };
     let new = NewSilence {
         matchers: vec!["service=~\"a|x\"".to_owned()],
         starts_at: None,
-        ends_at: now(3600),
+        ends_at: rfc3339(world.now_ms() + 3_600_000),
         created_by: "ann".to_owned(),
         comment: "deploy".to_owned(),
     };
@@ -114,7 +110,7 @@ async fn a_silence_holds_and_ends() {
     let all = NewSilence {
         matchers: vec!["alertname=Down".to_owned()],
         starts_at: None,
-        ends_at: now(3600),
+        ends_at: rfc3339(world.now_ms() + 3_600_000),
         created_by: "ann".to_owned(),
         comment: "all".to_owned(),
     };
@@ -162,10 +158,23 @@ async fn what_cannot_be_sent_is_said_and_sent_with_the_next() {
     world.answer("down", &["b"]);
     seconds(65).await;
     world.answer("down", &[]);
-    // How often it is tried until the group's next time is up to chance.
-    while running.decisions().last().map(String::as_str) != Some("never_told") {
-        seconds(5).await;
+    seconds(70).await;
+    assert_eq!(running.decisions().last().map(String::as_str), Some("never_told"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_over_while_it_is_tried_was_never_told() {
+    let world = World::new();
+    let running = world.start(CONFIG).await;
+    world.script(&[Act::Refuse; 64]);
+    world.answer("down", &["a"]);
+    while world.posts().is_empty() {
+        seconds(1).await;
     }
+    world.answer("down", &[]);
+    seconds(120).await;
+    assert!(world.told().iter().all(|told| told == "+a"), "an end is not told of what nobody heard");
+    assert_eq!(running.decisions(), ["grouped", "failed news", "never_told"]);
 }
 
 #[tokio::test(start_paused = true)]
