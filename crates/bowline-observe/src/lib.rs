@@ -14,7 +14,6 @@
 pub mod alerts;
 mod attributes;
 pub mod communication;
-mod files;
 pub mod graph;
 pub mod health;
 pub mod labels;

@@ -23,12 +23,13 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 31] = [
+const FLOORS: [(&str, Floor); 32] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
     ("bowline-resilience", At(2)),
     ("bowline-balance", At(2)),
+    ("bowline-disk", At(2)),
     ("bowline-store", At(2)),
     ("bowline-transport", At(2)),
     ("bowline-upstream", At(3)),

@@ -18,13 +18,11 @@ use std::{
     sync::Arc,
 };
 
+use bowline_disk::{FileHead, Format, HEAD_LEN};
 use bowline_runtime::fs::File;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{
-    files::{FileHead, HEAD_LEN, decode_head},
-    series::Error,
-};
+use crate::series::Error;
 
 pub(crate) use encode::{encode, in_order};
 pub(crate) use index::Index;
@@ -32,9 +30,8 @@ pub(crate) use read::Cache;
 
 /// The ending of block files.
 pub(crate) const EXTENSION: &str = "block";
-const MAGIC: [u8; 8] = *b"bwlserbk";
-/// The version of this layout.
-const VERSION: u32 = 1;
+/// This layout.
+const FORMAT: Format = Format { magic: *b"bwlserbk", version: 1 };
 const FOOT_LEN: usize = 64;
 /// An index is no longer than this, uncompressed: more is damage, and is never allocated for.
 const INDEX_BYTES_MAX: usize = 1024 * 1024 * 1024;
@@ -73,9 +70,9 @@ impl Block {
         }
         let mut head = [0; HEAD_LEN];
         file.read_exact_at(&mut head, 0).map_err(Error::io("read", &block.path))?;
-        match decode_head(&head, MAGIC, VERSION) {
+        match FORMAT.read(&head) {
             FileHead::Known => {}
-            FileHead::Version(found) => return Err(Error::Version { path: block.path, found, known: VERSION }),
+            FileHead::Version(found) => return Err(Error::Version { path: block.path, found, known: FORMAT.version }),
             FileHead::Corrupt => return Ok(block),
         }
         let mut foot = [0; FOOT_LEN];

@@ -11,7 +11,9 @@ mod values;
 pub(crate) use times::{Times, decode_times};
 pub(crate) use values::{Order, Values, decode_values, number_of, unzigzag, zigzag};
 
-use crate::{files::Corrupt, source::Sample};
+use bowline_disk::Corrupt;
+
+use crate::source::Sample;
 
 /// The most samples in one chunk.
 pub(crate) const CHUNK_SAMPLES_MAX: usize = 2048;

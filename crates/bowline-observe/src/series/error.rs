@@ -2,9 +2,10 @@
 
 use std::{io, path::PathBuf};
 
+use bowline_disk::LockFailure;
 use bowline_model::Code;
 
-use crate::{files::LockFailure, series::settings::BYTES_MAX_MIN};
+use crate::series::settings::BYTES_MAX_MIN;
 
 /// The series store cannot be opened, written, or take a series.
 #[derive(Debug, thiserror::Error)]

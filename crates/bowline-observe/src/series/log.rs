@@ -11,22 +11,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bowline_disk::{Disk, FileHead, Format, HEAD_LEN, Reader, put_count};
 use bowline_runtime::fs::{self, File, OpenOptions};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::{
-    files::{Disk, FileHead, HEAD_LEN, Reader, decode_head, encode_head, put_count},
-    series::{
-        Error,
-        record::{self, Listener},
-    },
+use crate::series::{
+    Error,
+    record::{self, Listener},
 };
 
 /// The ending of log files.
 pub(crate) const EXTENSION: &str = "log";
-const MAGIC: [u8; 8] = *b"bwlserlg";
-/// The version of this layout and of what is in a record.
-const VERSION: u32 = 1;
+/// This layout, and what is in a record.
+const FORMAT: Format = Format { magic: *b"bwlserlg", version: 1 };
 
 const FRAME_LEN: usize = 12;
 /// The longest record; a longer one is damage, and is never allocated for.
@@ -68,7 +65,7 @@ impl Log {
         let path = path(dir, id);
         let create = fs::private_options().read(true).write(true).create_new(true).open(&path);
         let file = create.map_err(Error::io("create", &path))?;
-        let pending = encode_head(MAGIC, VERSION).to_vec();
+        let pending = FORMAT.head().to_vec();
         Ok(Self { id, path, file, durable_bytes: 0, pending, extent: 0, is_dir_dirty: true })
     }
 
@@ -82,7 +79,7 @@ impl Log {
             disk.cut(&file, good_bytes).map_err(Error::io("cut", &path))?;
         }
         let extent = if end == End::Corrupt { length } else { good_bytes };
-        let pending = if good_bytes == 0 { encode_head(MAGIC, VERSION).to_vec() } else { Vec::new() };
+        let pending = if good_bytes == 0 { FORMAT.head().to_vec() } else { Vec::new() };
         // Whether the last process came to sync it is not known; the next flush does.
         Ok((Self { id, path, file, durable_bytes: good_bytes, pending, extent, is_dir_dirty: true }, end))
     }
@@ -177,9 +174,9 @@ fn scan(id: u32, path: &Path, mut file: &File, length: u64, listener: &mut impl 
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
     let mut head = [0; HEAD_LEN];
     reader.read_exact(&mut head).map_err(Error::io("read", path))?;
-    match decode_head(&head, MAGIC, VERSION) {
+    match FORMAT.read(&head) {
         FileHead::Known => {}
-        FileHead::Version(found) => return Err(Error::Version { path: path.to_owned(), found, known: VERSION }),
+        FileHead::Version(found) => return Err(Error::Version { path: path.to_owned(), found, known: FORMAT.version }),
         FileHead::Corrupt if head == [0; HEAD_LEN] => return Ok((0, End::Torn)),
         FileHead::Corrupt => return Ok((0, End::Corrupt)),
     }

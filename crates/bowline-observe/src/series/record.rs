@@ -16,8 +16,9 @@
 
 use std::sync::Arc;
 
+use bowline_disk::{Corrupt, Reader, put_count, put_number, put_signed};
+
 use crate::{
-    files::{Corrupt, Reader, put_count, put_number, put_signed},
     labels::Labels,
     series::chunk::{number_of, unzigzag, zigzag},
 };

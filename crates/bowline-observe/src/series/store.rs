@@ -10,11 +10,11 @@ use std::{
     },
 };
 
+use bowline_disk::Disk;
 use bowline_runtime::{rand, task, time};
 use tokio::sync::Notify;
 
 use crate::{
-    files::Disk,
     labels::Labels,
     series::{
         BYTES_MAX_MIN, Error, Settings,

@@ -8,20 +8,18 @@ use std::{
     sync::Arc,
 };
 
+use bowline_disk::Disk;
 use bowline_runtime::{
     fs::{self, File},
     time,
 };
 
-use crate::{
-    files::Disk,
-    series::{
-        Error,
-        block::{self, Block},
-        head::Chunks,
-        log::Log,
-        store::Shared,
-    },
+use crate::series::{
+    Error,
+    block::{self, Block},
+    head::Chunks,
+    log::Log,
+    store::Shared,
 };
 
 /// More blocks than this are as bad as too many bytes: the oldest are deleted.

@@ -1,14 +1,10 @@
 //! The files: append-only segments of checksummed records, under a hard cap.
 //!
-//! A segment begins with a head of 16 bytes: `bwltrace`, the format's version and a check of both.
-//! A record is its length (4 bytes), its checksum (8 bytes, xxh3 seeded with where it stands) and
-//! its bytes. All numbers are little-endian.
+//! A segment begins with a head of 16 bytes: `bwltrace`, the format's version and a check of both. Its records are
+//! framed as all are (`bowline-disk`).
 //!
 //! Traces are not acknowledged data: a write reaches the disk with the next [`Log::sync`], and what
 //! a power loss tore is cut off or skipped at open.
-
-mod frame;
-mod scan;
 
 use std::{
     collections::VecDeque,
@@ -18,16 +14,19 @@ use std::{
     sync::Arc,
 };
 
+use bowline_disk::{
+    Disk, End, FRAME_LEN, Format, HEAD_LEN, LockFailure, RECORD_BYTES_MAX, Scan, ScanFailure, put_frame, scan,
+};
 use bowline_runtime::fs::{self, File, OpenOptions};
 
-pub(crate) use frame::{ReadFailure, read_record};
+pub(crate) use bowline_disk::{ReadFailure, read_record};
 
-use crate::{
-    files::{self, Disk, LockFailure},
-    traces::{Error, Settings, metrics::Metrics},
-};
-use frame::{FRAME_BYTES, HEAD_BYTES, RECORD_BYTES_MAX};
-use scan::{End, Scan};
+use crate::traces::{Error, Settings, codec, metrics::Metrics};
+
+/// What a segment is.
+const FORMAT: Format = Format { magic: *b"bwltrace", version: codec::VERSION };
+const HEAD_BYTES: u64 = HEAD_LEN as u64;
+const FRAME_BYTES: u64 = FRAME_LEN as u64;
 
 /// The ending of segment files.
 const EXTENSION: &str = "spans";
@@ -147,7 +146,8 @@ impl Log {
         // Making room never reached the open segment: that one alone is a sixteenth of the cap.
         let last = self.segments.back_mut().expect("a segment was just begun or was open");
         let offset = u32::try_from(last.bytes).expect("segments are at most 1 GiB");
-        let frame = frame::encode(last.id, offset, record);
+        let mut frame = Vec::new();
+        put_frame(&mut frame, last.id, offset, record);
         if let Err(source) = self.disk.write_at(&last.file, &frame, last.bytes) {
             let failed = Error::Io { operation: "write", path: last.path.clone(), source };
             // What was written of it goes; if even that fails, nothing more goes into this file, and
@@ -217,7 +217,7 @@ impl Log {
         let path = self.dir.join(format!("{id:010}.{EXTENSION}"));
         let create = fs::private_options().read(true).write(true).create_new(true).open(&path);
         let file = Arc::new(create.map_err(Error::io("create", &path))?);
-        if let Err(source) = self.disk.write_at(&file, &frame::encode_head(), 0) {
+        if let Err(source) = self.disk.write_at(&file, &FORMAT.head(), 0) {
             // An empty file costs nothing; the next open deletes what is left of it.
             if let Err(error) = fs::remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "cannot delete an unfinished trace segment");
@@ -262,7 +262,9 @@ impl Log {
         for at in 0..count {
             let segment = &self.segments[at];
             follower.opened(segment.id, Arc::clone(&segment.file));
-            let scan = scan::scan(segment.id, &segment.path, &segment.file, segment.bytes, follower)?;
+            let id = segment.id;
+            let found = |offset, record: &[u8]| follower.found(Place { segment: id, offset }, record);
+            let scan = scan(FORMAT, id, &segment.file, segment.bytes, found).map_err(unreadable(&segment.path))?;
             let is_newest = at + 1 == count;
             if is_newest {
                 self.is_open = self.mend_newest(scan, follower)?;
@@ -343,9 +345,17 @@ impl Segment {
     }
 }
 
+/// Names the segment that cannot be read.
+fn unreadable(path: &Path) -> impl FnOnce(ScanFailure) -> Error {
+    move |failure| match failure {
+        ScanFailure::Io(source) => Error::Io { operation: "read", path: path.to_owned(), source },
+        ScanFailure::Version(found) => Error::Version { path: path.to_owned(), found, known: codec::VERSION },
+    }
+}
+
 /// Takes the folder's lock.
 fn lock(dir: &Path) -> Result<File, Error> {
-    files::lock(dir).map_err(|failure| match failure {
+    bowline_disk::lock(dir).map_err(|failure| match failure {
         LockFailure::Locked => Error::Locked { dir: dir.to_owned() },
         LockFailure::Io { path, source } => Error::Io { operation: "lock", path, source },
     })

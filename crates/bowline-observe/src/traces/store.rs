@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use bowline_disk::Disk;
 use bowline_runtime::{
     task,
     time::{self, Instant},
@@ -18,7 +19,6 @@ use bowline_runtime::{
 use bowline_telemetry::{SpanData, TraceId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::files::Disk;
 use crate::traces::{
     BYTES_MAX_MIN, Error, Found, Page, Query, Settings,
     metrics::Metrics,

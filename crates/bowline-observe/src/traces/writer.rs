@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bowline_disk::Disk;
 use bowline_runtime::{fs::File, time};
 use bowline_telemetry::SpanData;
 
-use crate::files::Disk;
 use crate::traces::{
     Error, Settings,
     codec::{Encoder, Head, Record},

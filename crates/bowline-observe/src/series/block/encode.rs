@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Foot, MAGIC, VERSION, check, index::Builder};
+use super::{FORMAT, Foot, check, index::Builder};
 use crate::{
-    files::encode_head,
     series::{
         chunk::{CHUNK_SAMPLES_MAX, Order, Times, Values},
         head::Chunks,
@@ -43,7 +42,7 @@ pub(crate) fn encode(series: &[Chunks]) -> Option<Vec<u8>> {
     let (from_ms, to_ms, count) = columns.extent?;
     let index = builder.finish();
     let compressed = zstd::bulk::compress(&index, LEVEL).ok()?;
-    let mut file = encode_head(MAGIC, VERSION).to_vec();
+    let mut file = FORMAT.head().to_vec();
     file.reserve_exact(columns.times.len() + columns.values.len() + compressed.len() + super::FOOT_LEN);
     file.append(&mut columns.times);
     file.append(&mut columns.values);

@@ -11,9 +11,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bowline_disk::{Corrupt, Reader, put_count, put_number, put_signed};
+
 use super::HEAD_LEN;
 use crate::{
-    files::{Corrupt, Reader, put_count, put_number, put_signed},
     labels::Labels,
     series::{
         chunk::{CHUNK_SAMPLES_MAX, Order},

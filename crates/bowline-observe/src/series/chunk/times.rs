@@ -5,7 +5,7 @@
 //! step   = 0 count | signed (never 0)
 //! ```
 
-use crate::files::{Corrupt, Reader, put_number, put_signed};
+use bowline_disk::{Corrupt, Reader, put_number, put_signed};
 
 /// A column of times that is added to.
 #[derive(Debug, Clone, Default)]

@@ -9,10 +9,9 @@
 //!        | digits << 2 | 3     numbers have so many digits after the point from here on
 //! ```
 
-use crate::{
-    files::{Corrupt, Reader, put_number},
-    source::Sample,
-};
+use bowline_disk::{Corrupt, Reader, put_number};
+
+use crate::source::Sample;
 
 use super::Wanted;
 

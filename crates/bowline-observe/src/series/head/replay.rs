@@ -1,7 +1,9 @@
 //! Puts what a log says back into the head.
 
+use bowline_disk::Corrupt;
+
 use super::Head;
-use crate::{files::Corrupt, labels::Labels, series::record::Listener, source::SeriesRef};
+use crate::{labels::Labels, series::record::Listener, source::SeriesRef};
 
 /// The most series that one log names at a time: a larger number is damage.
 const SERIES_MAX: usize = 1 << 24;

@@ -2,13 +2,11 @@
 
 use std::{io, os::unix::fs::FileExt as _, path::Path};
 
+use bowline_disk::Operation;
 use bowline_runtime::metric::Registry;
 
 use super::*;
-use crate::{
-    files::Operation,
-    source::{Sample, Source as _},
-};
+use crate::source::{Sample, Source as _};
 
 /// What the disk refuses now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

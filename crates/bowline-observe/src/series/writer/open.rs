@@ -2,18 +2,16 @@
 
 use std::{path::Path, sync::Arc};
 
+use bowline_disk::Disk;
 use bowline_runtime::fs;
 
 use super::{Ended, NEW, Writer, delete};
-use crate::{
-    files::{self, Disk},
-    series::{
-        Error, Settings,
-        block::{self, Block},
-        head::Replay,
-        log::{self, End, Log},
-        store::Shared,
-    },
+use crate::series::{
+    Error, Settings,
+    block::{self, Block},
+    head::Replay,
+    log::{self, End, Log},
+    store::Shared,
 };
 
 impl Writer {
@@ -21,7 +19,7 @@ impl Writer {
     pub(crate) fn open(settings: &Settings, disk: Disk, shared: &Arc<Shared>) -> Result<Self, Error> {
         let dir = settings.dir.clone();
         fs::create_private_dir_all(&dir).map_err(Error::io("create", &dir))?;
-        let lock = files::lock(&dir).map_err(Error::lock(&dir))?;
+        let lock = bowline_disk::lock(&dir).map_err(Error::lock(&dir))?;
         let mut found = Found::list(&dir)?;
         let mut blocks = found.open_blocks(&dir, shared)?;
         found.part_logs_and_blocks(&dir, &mut blocks)?;

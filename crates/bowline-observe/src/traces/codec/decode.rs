@@ -4,11 +4,10 @@ use std::{borrow::Cow, sync::Arc};
 
 use bowline_telemetry::{Event, Key, Link, SpanData, SpanId, SpanKind, Status, TraceId, Value};
 
+use bowline_disk::{Corrupt, Reader};
+
 use super::{BODY_BYTES_MAX, Head};
-use crate::{
-    files::{Corrupt, Reader},
-    traces::SpanStatus,
-};
+use crate::traces::SpanStatus;
 
 /// The fewest bytes of a link.
 const LINK_BYTES_MIN: usize = 10;

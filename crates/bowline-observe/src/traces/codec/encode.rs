@@ -4,8 +4,9 @@ use std::{collections::HashMap, fmt};
 
 use bowline_telemetry::{Event, Key, Link, SpanData, SpanId, Status, TraceId, Value};
 
+use bowline_disk::{put_count, put_number, put_signed};
+
 use super::BODY_BYTES_MAX;
-use crate::files::{put_count, put_number, put_signed};
 
 /// Fast, and on what tables leave over hardly worse than slower ones.
 const LEVEL: i32 = 1;

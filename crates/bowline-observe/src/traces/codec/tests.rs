@@ -3,8 +3,9 @@
 use bowline_telemetry::{Event, Key, Link, SpanData, SpanId, SpanKind, Status, TraceId, Value};
 use proptest::{collection::vec, prelude::*};
 
+use bowline_disk::Corrupt;
+
 use super::*;
-use crate::files::Corrupt;
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[a-c]{0,3}", "\\PC{0,20}"]

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::AtomicBool;
 
+use bowline_disk::Operation;
 use bowline_runtime::metric::Registry;
 use bowline_telemetry::{SpanId, SpanKind, Status};
 
 use super::*;
-use crate::files::Operation;
 
 fn trace_id(number: u128) -> TraceId {
     TraceId::new(number).unwrap()

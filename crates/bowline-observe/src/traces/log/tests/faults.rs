@@ -5,10 +5,10 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
+use bowline_disk::Operation;
 use bowline_model::Code;
 
 use super::*;
-use crate::files::Operation;
 
 /// A disk that does what a test says, and notes what it was asked to do.
 #[derive(Debug, Clone, Default)]

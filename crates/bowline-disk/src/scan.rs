@@ -3,30 +3,30 @@
 use std::{
     io::{self, BufReader, Read as _, Seek as _},
     os::unix::fs::FileExt as _,
-    path::Path,
 };
 
 use bowline_runtime::fs::File;
 
-use super::{
-    Follower, Place,
-    frame::{self, FRAME_BYTES, FRAME_LEN, HEAD_BYTES, RECORD_BYTES_MAX},
-};
 use crate::{
-    files::{FileHead, HEAD_LEN},
-    traces::{Error, codec},
+    frame::{self, FRAME_LEN, RECORD_BYTES_MAX},
+    head::{FileHead, Format, HEAD_LEN},
 };
+
+const FRAME_BYTES: u64 = FRAME_LEN as u64;
+const HEAD_BYTES: u64 = HEAD_LEN as u64;
 
 /// How far a segment makes sense, and what comes then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Scan {
-    pub(super) valid_bytes: u64,
-    pub(super) end: End,
+pub struct Scan {
+    /// How many bytes make sense.
+    pub valid_bytes: u64,
+    /// What comes after them.
+    pub end: End,
 }
 
 /// What comes after the last good record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub enum End {
     /// Nothing.
     Clean,
     /// The last record, not all of it, or zeros: a crash while it was written.
@@ -40,47 +40,59 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// leaves need next to nothing of it; where it is not enough, nothing is cut.
 const SEARCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Shows each good record to the follower.
+/// A segment cannot be read; damage is none of it.
+#[derive(Debug)]
+pub enum ScanFailure {
+    /// The operating system refused.
+    Io(io::Error),
+    /// It was written by another release, with that version.
+    Version(u32),
+}
+
+/// Shows each good record, with its offset, to `found`, which answers whether it makes sense.
 ///
 /// # Errors
 /// A version that is not ours, and the system's refusals; damage is no error.
-pub(super) fn scan(
+pub fn scan(
+    format: Format,
     segment: u32,
-    path: &Path,
     mut file: &File,
     bytes: u64,
-    follower: &mut impl Follower,
-) -> Result<Scan, Error> {
-    file.rewind().map_err(Error::io("read", path))?;
+    mut found: impl FnMut(u32, &[u8]) -> bool,
+) -> Result<Scan, ScanFailure> {
+    file.rewind()?;
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
     let mut head = [0; HEAD_LEN];
     if bytes < HEAD_BYTES {
         return Ok(Scan { valid_bytes: 0, end: End::Torn });
     }
-    reader.read_exact(&mut head).map_err(Error::io("read", path))?;
-    match frame::decode_head(&head) {
+    reader.read_exact(&mut head)?;
+    match format.read(&head) {
         FileHead::Known => {}
-        FileHead::Version(found) => {
-            return Err(Error::Version { path: path.to_owned(), found, known: codec::VERSION });
-        }
+        FileHead::Version(version) => return Err(ScanFailure::Version(version)),
         FileHead::Corrupt => return Ok(Scan { valid_bytes: 0, end: End::Corrupt }),
     }
     let mut record = Vec::new();
     let mut valid_bytes = HEAD_BYTES;
     loop {
         let offset = u32::try_from(valid_bytes).ok();
-        let next = next_record(&mut reader, segment, offset, bytes - valid_bytes, &mut record);
-        match (next.map_err(Error::io("read", path))?, offset) {
-            (Next::Record, Some(offset)) if follower.found(Place { segment, offset }, &record) => {
+        match (next_record(&mut reader, segment, offset, bytes - valid_bytes, &mut record)?, offset) {
+            (Next::Record, Some(offset)) if found(offset, &record) => {
                 valid_bytes += FRAME_BYTES + record.len() as u64;
             }
             (Next::Record, _) => return Ok(Scan { valid_bytes, end: End::Corrupt }),
             (Next::End(End::Torn), Some(offset)) => {
-                let is_more = may_have_record_behind(segment, offset, file, bytes).map_err(Error::io("read", path))?;
+                let is_more = may_have_record_behind(segment, offset, file, bytes)?;
                 return Ok(Scan { valid_bytes, end: if is_more { End::Corrupt } else { End::Torn } });
             }
             (Next::End(end), _) => return Ok(Scan { valid_bytes, end }),
         }
+    }
+}
+
+impl From<io::Error> for ScanFailure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
     }
 }
 
