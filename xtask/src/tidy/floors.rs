@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 32] = [
+const FLOORS: [(&str, Floor); 33] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -38,6 +38,7 @@ const FLOORS: [(&str, Floor); 32] = [
     ("bowline-identity", At(3)),
     ("bowline-observe", At(3)),
     ("bowline-otlp", At(3)),
+    ("bowline-messaging", At(3)),
     ("bowline-check", At(3)),
     ("bowline-deploy", At(3)),
     ("bowline-proxy", At(4)),

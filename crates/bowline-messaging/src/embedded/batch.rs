@@ -1,0 +1,177 @@
+//! What waits to be written, and what is being written: many commands, one sync.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bowline_runtime::{
+    task,
+    time::{self, Instant},
+};
+
+use super::{
+    command::Answer,
+    log::{BATCH_BYTES_MAX, Log, Place},
+    record::Record,
+};
+use crate::{
+    Error,
+    port::{Message, NewMessage, Published},
+};
+
+/// How long after a failure nothing is written that nobody waits for.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What a message takes on disk beside its payload and its texts, at most.
+const MESSAGE_BYTES: usize = 128;
+
+/// Is told whether what it waits for is durable.
+pub(super) type Then = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+/// What waits to be written.
+pub(super) enum Item {
+    /// What is to be kept, and who waits for it.
+    Record(Record, Option<Then>),
+    /// A message that has no position yet.
+    Publish { message: NewMessage, only: Option<String>, answer: Answer<Published> },
+}
+
+/// What waits, in order.
+#[derive(Default)]
+pub(super) struct Queue {
+    items: VecDeque<Item>,
+    /// How many of them somebody waits for.
+    awaited: usize,
+    failed_at: Option<Instant>,
+}
+
+/// What is being written.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) bytes: Vec<u8>,
+    pub(super) messages: Vec<Arc<Message>>,
+    pub(super) records: Vec<(Record, Option<Then>)>,
+    pub(super) published: Vec<(Answer<Published>, Published)>,
+}
+
+/// What is to be done to the log.
+pub(super) struct Job {
+    pub(super) log: Log,
+    /// What a new segment begins with, if there is to be one.
+    pub(super) begin: Option<Vec<Record>>,
+    /// Segments before that one go.
+    pub(super) delete_before: u32,
+    /// The most bytes of the log, if this is bounded.
+    pub(super) bytes_max: Option<u64>,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// What became of it.
+pub(super) struct Written {
+    pub(super) log: Log,
+    pub(super) deleted_before: Option<u32>,
+    pub(super) result: Result<Option<Place>, Failure>,
+}
+
+/// Why a batch was not written.
+pub(super) enum Failure {
+    /// There is no room for messages.
+    NoRoom,
+    Other(Error),
+}
+
+impl Item {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Record(Record::Group(group), _) => MESSAGE_BYTES + crate::NAME_BYTES_MAX + 20 * group.pending.len(),
+            // What a group did with a message.
+            Self::Record(..) => MESSAGE_BYTES + crate::NAME_BYTES_MAX,
+            Self::Publish { message, only, .. } => {
+                let NewMessage { id, key, headers, payload, .. } = message;
+                let texts = [id, key, only].into_iter().flatten().map(String::len).sum::<usize>();
+                let headers = headers.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>();
+                MESSAGE_BYTES + texts + headers + payload.len()
+            }
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        !matches!(self, Self::Record(_, None))
+    }
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, item: Item) {
+        self.awaited += usize::from(item.is_awaited());
+        self.items.push_back(item);
+    }
+
+    /// Whether something is to be written now.
+    pub(super) fn is_due(&self) -> bool {
+        let is_resting = self.failed_at.is_some_and(|at| time::now() < at + RETRY_AFTER);
+        self.awaited > 0 || (!self.items.is_empty() && !is_resting)
+    }
+
+    /// When it is to be written otherwise.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        self.failed_at.filter(|_| !self.items.is_empty()).map(|at| at + RETRY_AFTER)
+    }
+
+    /// The first items, as many as go into one batch.
+    pub(super) fn take(&mut self) -> Vec<Item> {
+        let mut bytes = 0;
+        let mut taken = Vec::new();
+        while let Some(item) = self.items.front() {
+            bytes += item.bytes();
+            if bytes > BATCH_BYTES_MAX && !taken.is_empty() {
+                break;
+            }
+            taken.extend(self.items.pop_front());
+        }
+        self.awaited -= taken.iter().filter(|item| item.is_awaited()).count();
+        taken
+    }
+
+    /// Puts back what is to be kept of a batch that failed; with who waits for it, if that is worth it.
+    pub(super) fn put_back(&mut self, records: Vec<(Record, Option<Then>)>) {
+        for (record, then) in records.into_iter().rev() {
+            let item = Item::Record(record, then);
+            self.awaited += usize::from(item.is_awaited());
+            self.items.push_front(item);
+        }
+    }
+
+    pub(super) fn note(&mut self, is_written: bool) {
+        self.failed_at = if is_written { None } else { Some(time::now()) };
+    }
+}
+
+/// Does it where it may block.
+pub(super) fn begin(job: Job) -> task::JoinHandle<Written> {
+    task::spawn_blocking(move || job.run())
+}
+
+impl Job {
+    fn run(mut self) -> Written {
+        let deleted = match self.log.delete_before(self.delete_before) {
+            Ok(()) => Some(self.delete_before),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "old messages could not be deleted");
+                None
+            }
+        };
+        let result = self.write();
+        Written { log: self.log, deleted_before: deleted, result }
+    }
+
+    fn write(&mut self) -> Result<Option<Place>, Failure> {
+        if self.bytes.is_empty() {
+            return Ok(None);
+        }
+        if self.bytes_max.is_some_and(|max| self.log.bytes() + self.bytes.len() as u64 > max) {
+            return Err(Failure::NoRoom);
+        }
+        if let Some(records) = &self.begin {
+            self.log.begin_segment(records).map_err(Failure::Other)?;
+        }
+        self.log.append(&self.bytes).map(Some).map_err(Failure::Other)
+    }
+}

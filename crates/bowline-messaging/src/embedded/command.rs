@@ -1,0 +1,89 @@
+//! What a topic is asked for.
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::group::Ready;
+use crate::{
+    Error,
+    delivery::{Position, Verdict},
+    port::{DeadLetter, GroupSettings, NewMessage, Published, Start, TopicInfo, TopicSettings, Which},
+};
+
+/// Where an answer goes.
+pub(super) type Answer<T> = oneshot::Sender<Result<T, Error>>;
+
+/// What a topic is asked for.
+#[derive(Debug)]
+pub(super) enum Command {
+    Declare {
+        settings: TopicSettings,
+        answer: Answer<()>,
+    },
+    Publish {
+        message: NewMessage,
+        only: Option<String>,
+        answer: Answer<Published>,
+    },
+    Join {
+        group: String,
+        settings: GroupSettings,
+        credit: usize,
+        answer: Answer<Joined>,
+    },
+    /// About a message that is with a consumer.
+    Lease {
+        group: String,
+        position: Position,
+        attempt: u32,
+        epoch: u64,
+        asks: Asks,
+        answer: Answer<()>,
+    },
+    Seek {
+        group: String,
+        to: Start,
+        answer: Answer<()>,
+    },
+    Remove {
+        group: String,
+        answer: Answer<()>,
+    },
+    Info {
+        answer: Answer<TopicInfo>,
+    },
+    Read {
+        from: Position,
+        limit: usize,
+        answer: Answer<Vec<std::sync::Arc<crate::Message>>>,
+    },
+    Dead {
+        after: Position,
+        limit: usize,
+        answer: Answer<Vec<DeadLetter>>,
+    },
+    Redrive {
+        which: Which,
+        answer: Answer<usize>,
+    },
+    Purge {
+        which: Which,
+        answer: Answer<usize>,
+    },
+    Close {
+        answer: Answer<()>,
+    },
+}
+
+/// What a consumer says of its message.
+#[derive(Debug)]
+pub(super) enum Asks {
+    Ack,
+    Nack { failure: String, verdict: Verdict },
+    Extend { until: i64 },
+}
+
+/// A consumer's place in a group.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) ready: mpsc::Receiver<Ready>,
+}

@@ -1,0 +1,250 @@
+//! The log of a topic: segments of batches, each durable before the next is written.
+//!
+//! A segment begins with records that say all that came before it, as far as it still counts: it is written beside,
+//! made durable and put into place, so that it is there with them or not at all. Then come batches, one frame each.
+//! A batch that cannot be written is cut off again: nothing of it stays.
+
+use std::{
+    collections::VecDeque,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bowline_disk::{Disk, End, HEAD_LEN, RECORD_BYTES_MAX, ReadFailure, ScanFailure, put_frame, read_record, scan};
+use bowline_runtime::fs::{self, File, OpenOptions};
+
+use super::record::{FORMAT, Record, read_batch};
+use crate::Error;
+
+/// The ending of segment files.
+const EXTENSION: &str = "msgs";
+
+/// The most bytes of a batch.
+pub(super) const BATCH_BYTES_MAX: usize = RECORD_BYTES_MAX;
+
+/// The largest segment.
+const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+
+/// Where a batch stands.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) segment: u32,
+    pub(super) file: Arc<File>,
+    pub(super) offset: u32,
+}
+
+/// All segments of a folder, and the one that is written to.
+#[derive(Debug)]
+pub(super) struct Log {
+    dir: PathBuf,
+    disk: Disk,
+    segment_bytes: u64,
+    /// Oldest first.
+    segments: VecDeque<Segment>,
+    /// What was written behind the newest segment's end could not be cut off yet.
+    is_torn: bool,
+}
+
+#[derive(Debug)]
+struct Segment {
+    id: u32,
+    path: PathBuf,
+    file: Arc<File>,
+    bytes: u64,
+}
+
+impl Log {
+    /// Opens or makes the folder, and shows every batch in it, in order. Blocks.
+    pub(super) fn open(
+        dir: &Path,
+        disk: Disk,
+        bytes_max: u64,
+        mut found: impl FnMut(Place, Vec<Record>),
+    ) -> Result<Self, Error> {
+        fs::create_private_dir_all(dir).map_err(failed)?;
+        let mut log = Self {
+            dir: dir.to_owned(),
+            disk,
+            segment_bytes: segment_bytes(bytes_max),
+            segments: VecDeque::new(),
+            is_torn: false,
+        };
+        let ids = log.list()?;
+        for (at, (id, path)) in ids.iter().enumerate() {
+            log.read_segment(*id, path, at + 1 == ids.len(), &mut found)?;
+        }
+        Ok(log)
+    }
+
+    /// How large segments become.
+    pub(super) fn set_bytes_max(&mut self, bytes_max: u64) {
+        self.segment_bytes = segment_bytes(bytes_max);
+    }
+
+    /// The sum of all files.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Whether the next batch begins a segment.
+    pub(super) fn is_full(&self) -> bool {
+        self.segments.back().is_none_or(|newest| newest.bytes >= self.segment_bytes)
+    }
+
+    /// The newest segment, which is never deleted.
+    pub(super) fn newest(&self) -> Option<u32> {
+        self.segments.back().map(|segment| segment.id)
+    }
+
+    /// Begins a segment with what has to be said before it. Blocks.
+    pub(super) fn begin_segment(&mut self, records: &[Record]) -> Result<(), Error> {
+        self.mend()?;
+        let id = self.newest().map_or(1, |id| id + 1);
+        let path = self.dir.join(format!("{id:010}.{EXTENSION}"));
+        let mut content = FORMAT.head().to_vec();
+        let mut batch = Vec::new();
+        for record in records {
+            record.put(&mut batch);
+            if batch.len() > BATCH_BYTES_MAX / 2 {
+                add_frame(&mut content, id, &batch);
+                batch.clear();
+            }
+        }
+        add_frame(&mut content, id, &batch);
+        fs::replace_private(&path, &content).map_err(failed)?;
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+        self.segments.push_back(Segment { id, path, file: Arc::new(file), bytes: content.len() as u64 });
+        Ok(())
+    }
+
+    /// Writes a batch of at most [`BATCH_BYTES_MAX`], durably, or nothing of it; answers where it begins. Blocks.
+    pub(super) fn append(&mut self, batch: &[u8]) -> Result<Place, Error> {
+        self.mend()?;
+        let newest = self.segments.back_mut().expect("a segment was begun");
+        let mut frame = Vec::new();
+        let offset = u32::try_from(newest.bytes).expect("a segment has less than 4 GiB");
+        put_frame(&mut frame, newest.id, offset, batch);
+        let written = self.disk.write_at(&newest.file, &frame, newest.bytes);
+        if let Err(error) = written.and_then(|()| self.disk.sync(&newest.file)) {
+            self.is_torn = true;
+            if let Err(error) = self.mend() {
+                tracing::error!(error = &error as &dyn std::error::Error, "an unfinished batch of messages stays");
+            }
+            return Err(failed(error));
+        }
+        newest.bytes += frame.len() as u64;
+        Ok(Place { segment: newest.id, file: newest.file.clone(), offset })
+    }
+
+    /// Deletes the segments before that one. Blocks.
+    pub(super) fn delete_before(&mut self, id: u32) -> Result<(), Error> {
+        let mut is_changed = false;
+        while self.segments.front().is_some_and(|oldest| oldest.id < id) && self.segments.len() > 1 {
+            match fs::remove_file(&self.segments[0].path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                Ok(()) | Err(_) => drop(self.segments.pop_front()),
+            }
+            is_changed = true;
+        }
+        if is_changed { self.disk.sync_dir(&self.dir).map_err(failed) } else { Ok(()) }
+    }
+
+    /// Cuts off what a batch that failed may have left.
+    fn mend(&mut self) -> Result<(), Error> {
+        if !self.is_torn {
+            return Ok(());
+        }
+        let Some(newest) = self.segments.back() else { return Ok(()) };
+        self.disk.cut(&newest.file, newest.bytes).map_err(failed)?;
+        self.disk.sync(&newest.file).map_err(failed)?;
+        self.is_torn = false;
+        Ok(())
+    }
+
+    /// The segments by age; what a crash left unfinished is deleted.
+    fn list(&self) -> Result<Vec<(u32, PathBuf)>, Error> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if let Some(id) = segment_id(&path) {
+                found.push((id, path));
+            } else if path.extension().is_some_and(|extension| extension == "new") {
+                fs::remove_file(&path).map_err(failed)?;
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn read_segment(
+        &mut self,
+        id: u32,
+        path: &Path,
+        is_newest: bool,
+        found: &mut impl FnMut(Place, Vec<Record>),
+    ) -> Result<(), Error> {
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
+        let file = Arc::new(file);
+        let bytes = file.metadata().map_err(failed)?.len();
+        let show = |offset: u32, batch: &[u8]| {
+            let records = read_batch(batch);
+            records.map(|records| found(Place { segment: id, file: file.clone(), offset }, records)).is_ok()
+        };
+        let scan = scan(FORMAT, id, &file, bytes, show).map_err(|failure| match failure {
+            ScanFailure::Io(error) => failed(error),
+            ScanFailure::Version(found) => Error::Format { path: path.to_owned(), found, known: FORMAT.version },
+        })?;
+        // Only the last batch can be unfinished, and nothing stands behind it.
+        let is_whole = scan.end == End::Clean || (is_newest && scan.end == End::Torn);
+        if !is_whole || scan.valid_bytes < HEAD_LEN as u64 {
+            return Err(Error::Corrupt { path: path.to_owned(), offset: scan.valid_bytes });
+        }
+        if scan.end == End::Torn {
+            tracing::warn!(path = %path.display(), bytes_cut = bytes - scan.valid_bytes,
+                "cut an unfinished batch off the log of messages");
+            self.disk.cut(&file, scan.valid_bytes).map_err(failed)?;
+        }
+        if is_newest {
+            // Whether the last process came to sync it is not known, and what is shown has to stay.
+            self.disk.sync(&file).map_err(failed)?;
+        }
+        self.segments.push_back(Segment { id, path: path.to_owned(), file, bytes: scan.valid_bytes });
+        Ok(())
+    }
+}
+
+impl Place {
+    /// Reads the batch back. Blocks.
+    pub(super) fn read(&self) -> Result<Vec<Record>, Error> {
+        let corrupt = || {
+            let name = format!("{:010}.{EXTENSION}", self.segment);
+            Error::Corrupt { path: name.into(), offset: u64::from(self.offset) }
+        };
+        match read_record(&self.file, self.segment, self.offset) {
+            Ok(batch) => read_batch(&batch).map_err(|_| corrupt()),
+            Err(ReadFailure::Io(error)) => Err(failed(error)),
+            Err(ReadFailure::Corrupt) => Err(corrupt()),
+        }
+    }
+}
+
+/// A sixteenth of the bound, so that deleting one gives back a part of it only.
+fn segment_bytes(bytes_max: u64) -> u64 {
+    (bytes_max / 16).min(SEGMENT_BYTES_MAX)
+}
+
+fn add_frame(content: &mut Vec<u8>, segment: u32, batch: &[u8]) {
+    let offset = u32::try_from(content.len()).expect("what begins a segment has less than 4 GiB");
+    put_frame(content, segment, offset, batch);
+}
+
+pub(super) fn failed(error: io::Error) -> Error {
+    Error::Io(Arc::new(error))
+}
+
+fn segment_id(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_str()?;
+    let digits = name.strip_suffix(EXTENSION)?.strip_suffix('.')?;
+    if digits.len() == 10 { digits.parse().ok() } else { None }
+}

@@ -1,0 +1,331 @@
+//! The embedded provider: one log for each topic, durable before answered.
+
+mod batch;
+mod command;
+mod dedup;
+mod graveyard;
+mod group;
+mod log;
+mod metrics;
+mod record;
+mod shelf;
+mod topic;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use bowline_disk::{Disk, LockFailure};
+use bowline_runtime::{
+    BoxFuture,
+    fs::{self, File},
+    metric, task, time,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use self::{
+    command::{Answer, Asks, Command},
+    group::{Ready, millis},
+    metrics::Metrics,
+    topic::{Handle, Topic},
+};
+use crate::{
+    CREDIT_MAX, Error, LEASE_RANGE, PAGE_MAX, check_group, check_message, check_name, check_topic,
+    delivery::{Position, Verdict},
+    port::{
+        DeadLetter, Delivery, DeliverySource, GroupSettings, Lease, Message, MessageBus, NewMessage, Published, Start,
+        Subscription, Then, TopicInfo, TopicSettings, Which,
+    },
+};
+
+/// The most topics.
+pub const TOPICS_MAX: usize = 1024;
+
+/// Where messages are kept.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Where it counts.
+    pub metrics: metric::Registry,
+    /// The disk; tests have one that fails.
+    pub disk: Disk,
+}
+
+/// Topics in a folder of this machine.
+#[derive(Clone)]
+pub struct Embedded(Arc<Shared>);
+
+struct Shared {
+    settings: Settings,
+    topics: RwLock<BTreeMap<String, Handle>>,
+    /// Held while a topic is made.
+    making: tokio::sync::Mutex<bool>,
+    _lock: File,
+}
+
+impl Settings {
+    /// A folder, on the disk as it is.
+    pub fn new(dir: impl Into<PathBuf>, metrics: metric::Registry) -> Self {
+        Self { dir: dir.into(), metrics, disk: Disk::default() }
+    }
+}
+
+impl Embedded {
+    /// Opens or makes the folder, and starts every topic in it.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] while another process has it; [`Error::Corrupt`] and [`Error::Format`] name the file.
+    pub async fn open(settings: Settings) -> Result<Self, Error> {
+        let opening = settings.clone();
+        let opened = task::spawn_blocking(move || {
+            fs::create_private_dir_all(&opening.dir).map_err(log::failed)?;
+            let lock = lock(&opening.dir)?;
+            let topics = find(&opening)?;
+            Ok((lock, topics))
+        });
+        let (lock, topics) = opened.await.unwrap_or(Err(Error::Closed))?;
+        let topics = topics.into_iter().map(|(name, start)| (name, start())).collect();
+        let shared =
+            Shared { settings, topics: RwLock::new(topics), making: tokio::sync::Mutex::new(true), _lock: lock };
+        Ok(Self(Arc::new(shared)))
+    }
+
+    /// Writes what was asked for before, and ends; every call after it answers [`Error::Closed`].
+    ///
+    /// # Cancel safety
+    /// Topics that were told to end do so.
+    pub async fn close(&self) {
+        *self.0.making.lock().await = false;
+        let topics = std::mem::take(&mut *self.0.topics.write().unwrap_or_else(PoisonError::into_inner));
+        for handle in topics.into_values() {
+            let (answer, closed) = oneshot::channel();
+            if handle.commands.send(Command::Close { answer }).await.is_ok() {
+                closed.await.ok();
+            }
+        }
+    }
+
+    fn topic(&self, name: &str) -> Result<Handle, Error> {
+        let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
+        topics.get(name).cloned().ok_or_else(|| Error::NoTopic { topic: name.to_owned() })
+    }
+
+    /// Makes a topic; its handle, if it is there already.
+    async fn make(&self, name: &str, topic: &TopicSettings) -> Result<Option<Handle>, Error> {
+        let is_open = self.0.making.lock().await;
+        if !*is_open {
+            return Err(Error::Closed);
+        }
+        if let Ok(handle) = self.topic(name) {
+            return Ok(Some(handle));
+        }
+        if self.0.topics.read().unwrap_or_else(PoisonError::into_inner).len() >= TOPICS_MAX {
+            return Err(Error::TooMany { what: "topics", max: TOPICS_MAX });
+        }
+        let (name, topic, settings) = (name.to_owned(), topic.clone(), self.0.settings.clone());
+        let open = task::spawn_blocking(move || {
+            let metrics = Metrics::new(&settings.metrics, &name);
+            Topic::open(&name, &settings.dir.join(&name), Some(topic), &settings.disk, metrics)
+                .map(|start| (name, start))
+        });
+        let (name, start) = open.await.unwrap_or(Err(Error::Closed))?;
+        let handle = start();
+        self.0.topics.write().unwrap_or_else(PoisonError::into_inner).insert(name, handle.clone());
+        Ok(Some(handle))
+    }
+}
+
+/// The topics of a folder, to be started. Blocks.
+fn find(settings: &Settings) -> Result<Vec<(String, impl FnOnce() -> Handle + Send + use<>)>, Error> {
+    let mut topics = Vec::new();
+    for entry in fs::read_dir(&settings.dir).map_err(log::failed)? {
+        let path = entry.map_err(log::failed)?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_dir()) else { continue };
+        if check_name("topic", name).is_err() {
+            continue;
+        }
+        let metrics = Metrics::new(&settings.metrics, name);
+        topics.push((name.to_owned(), Topic::open(name, &path, None, &settings.disk, metrics)?));
+    }
+    Ok(topics)
+}
+
+fn lock(dir: &Path) -> Result<File, Error> {
+    bowline_disk::lock(dir).map_err(|failure| match failure {
+        LockFailure::Locked => Error::InUse { dir: dir.to_owned() },
+        LockFailure::Io { source, .. } => log::failed(source),
+    })
+}
+
+impl Handle {
+    /// Asks the topic for something.
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.map_err(|_| Error::Closed)?;
+        answered.await.unwrap_or(Err(Error::Closed))
+    }
+}
+
+impl MessageBus for Embedded {
+    fn declare(&self, topic: &str, settings: TopicSettings) -> BoxFuture<'_, Result<(), Error>> {
+        let name = topic.to_owned();
+        Box::pin(async move {
+            check_name("topic", &name)?;
+            check_topic(&settings)?;
+            let Some(handle) = self.make(&name, &settings).await? else { return Err(Error::Closed) };
+            handle.ask(|answer| Command::Declare { settings, answer }).await
+        })
+    }
+
+    fn publish(&self, topic: &str, message: NewMessage) -> BoxFuture<'_, Result<Published, Error>> {
+        let handle = check_message(&message).and_then(|()| self.topic(topic));
+        Box::pin(async move { handle?.ask(|answer| Command::Publish { message, only: None, answer }).await })
+    }
+
+    fn subscribe(
+        &self,
+        topic: &str,
+        group: &str,
+        settings: GroupSettings,
+        credit: usize,
+    ) -> BoxFuture<'_, Result<Subscription, Error>> {
+        let handle = self.topic(topic);
+        let group = group.to_owned();
+        Box::pin(async move {
+            check_name("group", &group)?;
+            check_group(&settings)?;
+            if !(1..=CREDIT_MAX).contains(&credit) {
+                return Err(Error::Invalid { what: "credit", rule: "it is 1 to 4,096" });
+            }
+            let handle = handle?;
+            let name = group.clone();
+            let joined = handle.ask(|answer| Command::Join { group: name, settings, credit, answer }).await?;
+            let source = Source { ready: Some(joined.ready), handle, group: group.into() };
+            Ok(Subscription::new(source))
+        })
+    }
+
+    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>, Error>> {
+        Box::pin(async move {
+            let handles: Vec<Handle> =
+                self.0.topics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+            let mut infos = Vec::with_capacity(handles.len());
+            for handle in handles {
+                infos.push(handle.ask(|answer| Command::Info { answer }).await?);
+            }
+            Ok(infos)
+        })
+    }
+
+    fn read(&self, topic: &str, from: Position, limit: usize) -> BoxFuture<'_, Result<Vec<Arc<Message>>, Error>> {
+        let handle = self.topic(topic);
+        let limit = limit.min(PAGE_MAX);
+        Box::pin(async move { handle?.ask(|answer| Command::Read { from, limit, answer }).await })
+    }
+
+    fn seek(&self, topic: &str, group: &str, to: Start) -> BoxFuture<'_, Result<(), Error>> {
+        let (handle, group) = (self.topic(topic), group.to_owned());
+        Box::pin(async move { handle?.ask(|answer| Command::Seek { group, to, answer }).await })
+    }
+
+    fn remove_group(&self, topic: &str, group: &str) -> BoxFuture<'_, Result<(), Error>> {
+        let (handle, group) = (self.topic(topic), group.to_owned());
+        Box::pin(async move { handle?.ask(|answer| Command::Remove { group, answer }).await })
+    }
+
+    fn dead(&self, topic: &str, after: Position, limit: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>, Error>> {
+        let handle = self.topic(topic);
+        let limit = limit.min(PAGE_MAX);
+        Box::pin(async move { handle?.ask(|answer| Command::Dead { after, limit, answer }).await })
+    }
+
+    fn redrive(&self, topic: &str, which: Which) -> BoxFuture<'_, Result<usize, Error>> {
+        let handle = self.topic(topic);
+        Box::pin(async move { handle?.ask(|answer| Command::Redrive { which, answer }).await })
+    }
+
+    fn purge(&self, topic: &str, which: Which) -> BoxFuture<'_, Result<usize, Error>> {
+        let handle = self.topic(topic);
+        Box::pin(async move { handle?.ask(|answer| Command::Purge { which, answer }).await })
+    }
+}
+
+/// Where a subscription gets its messages from.
+struct Source {
+    /// None once it is left.
+    ready: Option<mpsc::Receiver<Ready>>,
+    handle: Handle,
+    group: Arc<str>,
+}
+
+impl DeliverySource for Source {
+    fn next(&mut self) -> BoxFuture<'_, Result<Delivery, Error>> {
+        Box::pin(async move {
+            let receiver = self.ready.as_mut().ok_or(Error::Closed)?;
+            let Ready { message, attempt, epoch } = receiver.recv().await.ok_or(Error::Closed)?;
+            let position = message.position;
+            let lease = Leased { handle: self.handle.clone(), group: self.group.clone(), position, attempt, epoch };
+            Ok(Delivery::new(message, attempt, lease))
+        })
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        // First the channel, then the word: whoever looks finds it closed.
+        self.ready = None;
+        self.handle.left.notify_one();
+    }
+}
+
+/// How a delivery is answered.
+struct Leased {
+    handle: Handle,
+    group: Arc<str>,
+    position: Position,
+    attempt: u32,
+    epoch: u64,
+}
+
+impl Leased {
+    fn ask(&self, asks: Asks) -> BoxFuture<'_, Result<(), Error>> {
+        let Self { handle, group, position, attempt, epoch } = self;
+        let (group, position, attempt, epoch) = (group.to_string(), *position, *attempt, *epoch);
+        Box::pin(handle.ask(move |answer| Command::Lease { group, position, attempt, epoch, asks, answer }))
+    }
+}
+
+impl Lease for Leased {
+    fn ack(&self) -> BoxFuture<'_, Result<(), Error>> {
+        self.ask(Asks::Ack)
+    }
+
+    fn nack(&self, failure: &str, then: Then) -> BoxFuture<'_, Result<(), Error>> {
+        let verdict = match then {
+            Then::Retry => Verdict::Retry,
+            Then::After(wait) => Verdict::After(millis(wait)),
+            Then::Dead => Verdict::Dead,
+        };
+        self.ask(Asks::Nack { failure: failure.to_owned(), verdict })
+    }
+
+    fn extend(&self, by: Duration) -> BoxFuture<'_, Result<(), Error>> {
+        let (min, max) = LEASE_RANGE;
+        if !(min..=max).contains(&by) {
+            return Box::pin(async { Err(Error::Invalid { what: "lease", rule: "it is 100 ms to 12 h" }) });
+        }
+        let now = i64::try_from(time::unix_millis_now()).unwrap_or(i64::MAX);
+        self.ask(Asks::Extend { until: now.saturating_add(millis(by)) })
+    }
+}
+
+impl fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedded").field("dir", &self.0.settings.dir).finish_non_exhaustive()
+    }
+}

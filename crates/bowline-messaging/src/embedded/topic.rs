@@ -1,0 +1,511 @@
+//! One topic: the task that owns its log and its groups.
+//!
+//! It takes what it is asked for, serves its groups, and writes what there is to write: one batch at a time, while
+//! the next one gathers. Nobody hears of a message, and nobody's call is answered, before its batch is durable.
+
+mod answers;
+mod open;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use bowline_model::error::chain;
+use bowline_runtime::{rand, task, time};
+use tokio::sync::{Notify, mpsc};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{
+    batch::{self, Batch, Failure, Item, Job, Queue, Written},
+    command::{Command, Joined},
+    dedup::Dedup,
+    graveyard::{self, Graveyard},
+    group::{CONSUMERS_MAX, Group, millis},
+    log::{Log, Place},
+    metrics::Metrics,
+    record::Record,
+    shelf::{self, Shelf},
+};
+use crate::{
+    Error,
+    delivery::{ConsumerId, Effect, Event, Moment, Position, Verdict},
+    port::{DeadLetter, GroupSettings, Message, NewMessage, Published, Start, TopicSettings},
+};
+
+/// The most commands that wait; who comes later waits for a place.
+pub(super) const COMMANDS_MAX: usize = 4096;
+
+/// The most groups of a topic.
+pub(super) const GROUPS_MAX: usize = 64;
+
+/// How many messages a group takes in before others have their turn.
+const TAKE_IN_MAX: usize = 1024;
+
+/// How many batches of old messages are kept in memory.
+const LOADED_MAX: usize = 4;
+
+/// How often old messages are deleted while nothing is published.
+const TIDY_EVERY: Duration = Duration::from_secs(30);
+
+/// A topic that runs.
+pub(super) struct Topic {
+    pub(super) name: String,
+    settings: TopicSettings,
+    /// Not here while a batch is written.
+    log: Option<Log>,
+    bytes: u64,
+    shelf: Shelf,
+    loaded: VecDeque<Vec<Arc<Message>>>,
+    dedup: Dedup,
+    groups: BTreeMap<String, Group>,
+    graveyard: graveyard::Shared,
+    queue: Queue,
+    /// Who is to be buried: group, position, tries.
+    dying: VecDeque<(String, Position, u32)>,
+    published_ms: i64,
+    next_consumer: ConsumerId,
+    tidied: time::Instant,
+    commands: mpsc::WeakSender<Command>,
+    metrics: Metrics,
+}
+
+/// How a topic is reached.
+#[derive(Debug, Clone)]
+pub(super) struct Handle {
+    pub(super) commands: mpsc::Sender<Command>,
+    /// Is told when a consumer leaves.
+    pub(super) left: Arc<Notify>,
+}
+
+/// What woke the topic.
+enum Woken {
+    Commands(usize),
+    Written(Box<Written>),
+    /// The thread that wrote panicked, and the log is gone with it.
+    Lost,
+    Time,
+}
+
+impl Topic {
+    /// Runs until it is closed or nobody can reach it.
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>, left: Arc<Notify>) {
+        let mut writing: Option<(task::JoinHandle<Written>, Batch)> = None;
+        let mut waiting = Vec::new();
+        let mut closing = None;
+        loop {
+            self.serve().await;
+            if writing.is_none() && (self.queue.is_due() || self.is_untidy()) {
+                writing = self.begin_batch();
+            }
+            if closing.is_some() && writing.is_none() && !self.queue.is_due() {
+                break;
+            }
+            let woken = tokio::select! {
+                count = commands.recv_many(&mut waiting, COMMANDS_MAX), if closing.is_none() => Woken::Commands(count),
+                written = written(&mut writing) => written.map_or(Woken::Lost, |written| Woken::Written(Box::new(written))),
+                () = left.notified() => Woken::Time,
+                () = time::sleep(self.rest()) => Woken::Time,
+            };
+            match woken {
+                Woken::Commands(0) => closing = Some(None),
+                Woken::Commands(_) => {
+                    for command in waiting.drain(..) {
+                        match command {
+                            Command::Close { answer } => closing = Some(Some(answer)),
+                            command => self.take(command),
+                        }
+                    }
+                    // Whoever was answered by the last batch gets a chance to be in the next one.
+                    task::yield_now().await;
+                }
+                Woken::Written(written) => {
+                    if let Some((_, batch)) = writing.take() {
+                        self.end_batch(*written, batch);
+                    }
+                }
+                Woken::Lost => {
+                    tracing::error!(topic = self.name, "the thread that writes messages failed, the topic is closed");
+                    return;
+                }
+                Woken::Time => {}
+            }
+        }
+        if let Some(Some(answer)) = closing {
+            answer.send(Ok(())).ok();
+        }
+    }
+
+    /// How long nothing happens by itself.
+    fn rest(&self) -> Duration {
+        let now = now();
+        let wakes = self.groups.values().filter_map(Group::wakes_at).min();
+        let until_wake = wakes.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or_default()));
+        let until_retry = self.queue.due_at().map(|at| at.saturating_duration_since(time::now()));
+        until_wake.into_iter().chain(until_retry).fold(TIDY_EVERY, Duration::min)
+    }
+
+    /// Lets every group take in, wake and deliver what it can.
+    async fn serve(&mut self) {
+        let names: Vec<String> = self.groups.keys().cloned().collect();
+        for name in names {
+            self.release_gone(&name);
+            loop {
+                let effect = self.step(&name, Event::Wake);
+                if effect == Effect::Nothing {
+                    break;
+                }
+            }
+            let has_more = self.take_in(&name).await;
+            self.offer(&name).await;
+            if has_more {
+                task::yield_now().await;
+            }
+        }
+        while let Some((group, position, attempts)) = self.dying.pop_front() {
+            self.bury(&group, position, attempts).await;
+        }
+    }
+
+    /// Gives back what consumers had that are gone.
+    fn release_gone(&mut self, name: &str) {
+        while let Some(consumer) = self.groups.get_mut(name).and_then(Group::gone) {
+            while self.step(name, Event::Gone { consumer }) != Effect::Nothing {}
+        }
+    }
+
+    /// Runs an event through a group's table, and sees to what follows.
+    fn step(&mut self, name: &str, event: Event) -> Effect {
+        let moment = moment();
+        let Some(group) = self.groups.get_mut(name) else { return Effect::Stale };
+        let effect = group.step(event, moment);
+        if let Some(record) = group.record(effect) {
+            self.queue.push(Item::Record(record, None));
+        }
+        if let Effect::Bury { position, attempts } = effect {
+            self.dying.push_back((name.to_owned(), position, attempts));
+        }
+        self.metrics.count(effect);
+        effect
+    }
+
+    /// Shows a group what it has not seen; whether there is more.
+    async fn take_in(&mut self, name: &str) -> bool {
+        for _ in 0..TAKE_IN_MAX {
+            let wants = self.groups.get(name).and_then(Group::wants);
+            let Some(position) = wants.filter(|position| *position < self.shelf.next()) else { return false };
+            let Some(message) = self.message(position.max(self.shelf.first())).await else { return false };
+            let (key, moment) = (message.key.as_ref().map(|key| xxh3_64(key.as_bytes())), moment());
+            if let Some(group) = self.groups.get_mut(name) {
+                group.take_in(&message, key, moment);
+            }
+        }
+        true
+    }
+
+    /// Gives consumers of a group what is ready.
+    async fn offer(&mut self, name: &str) {
+        loop {
+            let moment = moment();
+            let Some((consumer, effect)) = self.groups.get_mut(name).and_then(|group| group.offer(moment)) else {
+                return;
+            };
+            self.metrics.count(effect);
+            let Effect::Deliver { position, attempt } = effect else {
+                let record = self.groups.get(name).and_then(|group| group.record(effect));
+                if let Some(record) = record {
+                    self.queue.push(Item::Record(record, None));
+                }
+                continue;
+            };
+            let message = self.message(position).await;
+            let Some(group) = self.groups.get_mut(name) else { return };
+            if let Some(message) = message {
+                group.deliver(consumer, message, attempt);
+            } else {
+                group.note_failure(position, "the log cannot be read");
+                let _kept = self.step(name, Event::Nack { position, attempt, verdict: Verdict::Retry });
+            }
+        }
+    }
+
+    /// A message, from memory or from disk; none: it cannot be read, which is logged.
+    async fn message(&mut self, position: Position) -> Option<Arc<Message>> {
+        if let Some(message) = self.shelf.recent(position) {
+            return Some(message.clone());
+        }
+        let in_batch = |batch: &Vec<Arc<Message>>| {
+            let first = batch.first()?.position;
+            batch.get(usize::try_from(position.checked_sub(first)?).ok()?).cloned()
+        };
+        if let Some(message) = self.loaded.iter().find_map(in_batch) {
+            return Some(message);
+        }
+        let place = self.shelf.find(position)?;
+        let loaded = task::spawn_blocking(move || shelf::load(&place)).await;
+        match loaded.unwrap_or(Err(Error::Closed)) {
+            Ok(batch) => {
+                let message = in_batch(&batch);
+                self.loaded.truncate(LOADED_MAX - 1);
+                self.loaded.push_front(batch);
+                message
+            }
+            Err(error) => {
+                tracing::error!(topic = self.name, position, error = %chain(&error), "a message cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Puts a message with the dead letters.
+    async fn bury(&mut self, name: &str, position: Position, attempts: u32) {
+        let buried = self.try_bury(name, position, attempts).await;
+        let event = match buried {
+            Ok(()) => Event::Buried { position },
+            Err(error) => {
+                tracing::error!(topic = self.name, group = name, position, error = %chain(&error),
+                    "a message could not be put with the dead letters, it is tried again");
+                Event::NotBuried { position }
+            }
+        };
+        let _kept = self.step(name, event);
+    }
+
+    async fn try_bury(&mut self, name: &str, position: Position, attempts: u32) -> Result<(), Error> {
+        let missing = Error::NoMessage { topic: self.name.clone(), position };
+        let message = self.message(position).await.ok_or(missing)?;
+        let failure = self.groups.get(name).map_or("", |group| group.failure(position)).to_owned();
+        tracing::warn!(topic = self.name, group = name, position, attempts, failure, "a message is a dead letter now");
+        let letter = DeadLetter {
+            position: 0,
+            group: name.to_owned(),
+            attempts,
+            failure,
+            died_ms: now(),
+            message: Message::clone(&message),
+        };
+        in_graveyard(self.graveyard.clone(), move |graveyard| graveyard.bury(letter)).await
+    }
+
+    /// The floor of the group that is furthest behind, and its name.
+    fn floor(&self) -> (Position, Option<&str>) {
+        let floors = self.groups.iter().map(|(name, group)| (group.floor(), Some(name.as_str())));
+        floors.min_by_key(|(floor, _)| *floor).unwrap_or((self.shelf.next(), None))
+    }
+
+    /// Whether it is time to delete what is old.
+    fn is_untidy(&self) -> bool {
+        time::now() >= self.tidied + TIDY_EVERY
+    }
+
+    /// Takes what waits, and begins to write it.
+    fn begin_batch(&mut self) -> Option<(task::JoinHandle<Written>, Batch)> {
+        let log = self.log.take()?;
+        let items = self.queue.take();
+        let begin = log.is_full().then(|| self.said_before());
+        let batch = self.judge(items);
+        let now = now();
+        self.dedup.forget_before(now - millis(self.settings.dedup));
+        self.tidied = time::now();
+        let job = Job {
+            delete_before: self.deletable(&log, now, batch.bytes.len()),
+            bytes_max: (!batch.messages.is_empty()).then_some(self.settings.bytes_max),
+            begin: begin.filter(|_| !batch.bytes.is_empty()),
+            log,
+            bytes: batch.bytes.clone(),
+        };
+        Some((batch::begin(job), batch))
+    }
+
+    /// The first segment that is not deleted.
+    fn deletable(&self, log: &Log, now: i64, bytes: usize) -> u32 {
+        let is_full = log.bytes() + bytes as u64 > self.settings.bytes_max;
+        let since = (!is_full).then(|| now - millis(self.settings.keep));
+        self.shelf.stays(self.floor().0, since).or(log.newest()).unwrap_or(0)
+    }
+
+    /// What has to be said before a segment's first batch.
+    fn said_before(&self) -> Vec<Record> {
+        let began = Record::Began { next: self.shelf.next() };
+        let groups = self.groups.values().map(|group| Record::Group(group.kept()));
+        [began, kept_settings(&self.settings)].into_iter().chain(groups).collect()
+    }
+
+    /// Gives messages their positions, and encodes all of it.
+    fn judge(&mut self, items: Vec<Item>) -> Batch {
+        let mut batch = Batch::default();
+        for item in items {
+            match item {
+                Item::Record(record, then) => {
+                    record.put(&mut batch.bytes);
+                    batch.records.push((record, then));
+                }
+                Item::Publish { message, only, answer } => {
+                    let published = self.place(message, only, &mut batch);
+                    batch.published.push((answer, published));
+                }
+            }
+        }
+        batch
+    }
+
+    /// The position of a message: the next one, unless its id is known.
+    fn place(&mut self, message: NewMessage, only: Option<String>, batch: &mut Batch) -> Published {
+        let known = message.id.as_ref().and_then(|id| self.dedup.find(id));
+        if let Some(position) = known {
+            return Published { position, is_duplicate: true };
+        }
+        let position = batch.messages.last().map_or(self.shelf.next(), |last| last.position + 1);
+        // Positions and times go the same way, also when the clock does not.
+        let published_ms = now().max(self.published_ms);
+        self.published_ms = published_ms;
+        let NewMessage { id, key, headers, payload, delay, expires_in } = message;
+        if let Some(id) = &id {
+            self.dedup.add(id, position, published_ms);
+        }
+        let message = Message {
+            position,
+            id: id.unwrap_or_else(|| format!("{:032x}", rand::u128())),
+            key,
+            headers,
+            payload,
+            published_ms,
+            due_ms: published_ms.saturating_add(millis(delay)),
+            expires_ms: expires_in.map(|expires| published_ms.saturating_add(millis(expires))),
+            only,
+        };
+        let record = Record::Message(message);
+        record.put(&mut batch.bytes);
+        if let Record::Message(message) = record {
+            batch.messages.push(Arc::new(message));
+        }
+        Published { position, is_duplicate: false }
+    }
+
+    /// Tells everybody what became of a batch.
+    fn end_batch(&mut self, written: Written, batch: Batch) {
+        let Written { log, deleted_before, result } = written;
+        self.bytes = log.bytes();
+        self.metrics.bytes.set(i64::try_from(self.bytes).unwrap_or(i64::MAX));
+        self.log = Some(log);
+        if let Some(id) = deleted_before {
+            self.shelf.delete_before(id);
+        }
+        match result {
+            Ok(place) => self.is_written(place, batch),
+            Err(failure) => self.is_not_written(failure, batch),
+        }
+    }
+
+    fn is_written(&mut self, place: Option<Place>, batch: Batch) {
+        self.queue.note(true);
+        let Batch { messages, records, published, .. } = batch;
+        self.metrics.published.add(messages.len() as u64);
+        if let Some(place) = place {
+            self.shelf.add(&place, messages);
+        }
+        for (answer, published) in published {
+            answer.send(Ok(published)).ok();
+        }
+        for then in records.into_iter().filter_map(|(_, then)| then) {
+            then(Ok(()));
+        }
+    }
+
+    fn is_not_written(&mut self, failure: Failure, batch: Batch) {
+        let Batch { messages, records, published, .. } = batch;
+        for message in &messages {
+            self.dedup.remove(&message.id);
+        }
+        let (error, stays_awaited) = match failure {
+            Failure::NoRoom => {
+                let by = self.floor().1.map(str::to_owned);
+                (Error::Full { topic: self.name.clone(), by }, true)
+            }
+            Failure::Other(error) => {
+                tracing::error!(topic = self.name, error = %chain(&error), "messages cannot be written");
+                self.queue.note(false);
+                (error, false)
+            }
+        };
+        self.metrics.write_failures.increment();
+        for (answer, _) in published {
+            answer.send(Err(error.clone())).ok();
+        }
+        let back = records.into_iter().map(|(record, then)| match then {
+            Some(then) if !stays_awaited => {
+                then(Err(error.clone()));
+                (record, None)
+            }
+            then => (record, then),
+        });
+        self.queue.put_back(back.collect());
+    }
+
+    /// Makes a consumer's place in a group, which is made if it is not there.
+    fn join(&mut self, name: &str, settings: &GroupSettings, credit: usize) -> Result<(Joined, Option<Record>), Error> {
+        let is_new = !self.groups.contains_key(name);
+        if is_new {
+            if self.groups.len() >= GROUPS_MAX {
+                return Err(Error::TooMany { what: "groups of one topic", max: GROUPS_MAX });
+            }
+            let next = self.position(settings.start);
+            self.groups.insert(name.to_owned(), Group::new(name, settings, next));
+        }
+        let Some(group) = self.groups.get_mut(name) else { return Err(Error::Closed) };
+        if group.consumers() >= CONSUMERS_MAX {
+            return Err(Error::TooMany { what: "consumers of one group", max: CONSUMERS_MAX });
+        }
+        let is_changed = group.set(settings);
+        self.next_consumer += 1;
+        let consumer = self.next_consumer;
+        let ready = group.join(consumer, credit);
+        Ok((Joined { ready }, (is_new || is_changed).then(|| Record::Group(group.kept()))))
+    }
+
+    fn position(&self, start: Start) -> Position {
+        match start {
+            Start::First => self.shelf.first(),
+            Start::Next => self.shelf.next(),
+            Start::At(position) => position.clamp(self.shelf.first(), self.shelf.next()),
+        }
+    }
+}
+
+fn now() -> i64 {
+    i64::try_from(time::unix_millis_now()).unwrap_or(i64::MAX)
+}
+
+fn moment() -> Moment {
+    Moment { now: now(), luck: u16::try_from(rand::below(1 << 16)).unwrap_or(u16::MAX) }
+}
+
+/// How a topic is kept, as it is written.
+fn kept_settings(settings: &TopicSettings) -> Record {
+    let TopicSettings { keep, bytes_max, dedup } = settings;
+    Record::Topic { keep_ms: millis(*keep), bytes_max: *bytes_max, dedup_ms: millis(*dedup) }
+}
+
+/// Does something with the dead letters where it may block.
+async fn in_graveyard<T: Send + 'static>(
+    graveyard: graveyard::Shared,
+    work: impl FnOnce(&mut Graveyard) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let run = move || work(&mut graveyard.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    task::spawn_blocking(run).await.unwrap_or(Err(Error::Closed))
+}
+
+/// Waits for the batch that is being written; for ever, if there is none.
+async fn written(writing: &mut Option<(task::JoinHandle<Written>, Batch)>) -> Option<Written> {
+    match writing {
+        Some((handle, _)) => handle.await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// The folder of a topic's dead letters.
+fn graveyard_dir(dir: &std::path::Path) -> PathBuf {
+    dir.join("dead")
+}

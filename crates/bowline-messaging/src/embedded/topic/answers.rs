@@ -1,0 +1,259 @@
+//! What a topic answers.
+
+use super::{
+    Arc, BTreeMap, Command, DeadLetter, Duration, Effect, Error, Event, Graveyard, Group, Item, Message, NewMessage,
+    Place, Position, Record, Topic, graveyard, in_graveyard, kept_settings, moment, mpsc, shelf, task,
+};
+use crate::{
+    embedded::command::{Answer, Asks},
+    port::{GroupInfo, TopicInfo, Which},
+};
+
+impl Topic {
+    /// Does what it is asked for.
+    pub(super) fn take(&mut self, command: Command) {
+        match command {
+            Command::Publish { message, only, answer } => self.queue.push(Item::Publish { message, only, answer }),
+            Command::Lease { group, position, attempt, epoch, asks, answer } => {
+                self.answer_lease(&group, (position, attempt, epoch), asks, answer);
+            }
+            Command::Declare { settings, answer } => {
+                self.settings = settings;
+                if let Some(log) = &mut self.log {
+                    log.set_bytes_max(self.settings.bytes_max);
+                }
+                let bytes_max = self.settings.bytes_max;
+                let graveyard = self.graveyard.clone();
+                task::spawn(async move {
+                    let set = move |graveyard: &mut Graveyard| {
+                        graveyard.set_bytes_max(bytes_max);
+                        Ok(())
+                    };
+                    in_graveyard(graveyard, set).await.ok();
+                });
+                self.keep(kept_settings(&self.settings), answer, ());
+            }
+            Command::Join { group, settings, credit, answer } => match self.join(&group, &settings, credit) {
+                Ok((joined, Some(record))) => self.keep(record, answer, joined),
+                Ok((joined, None)) => drop(answer.send(Ok(joined))),
+                Err(error) => drop(answer.send(Err(error))),
+            },
+            Command::Seek { group, to, answer } => {
+                let position = self.position(to);
+                match self.groups.get_mut(&group) {
+                    Some(known) => {
+                        known.seek(position);
+                        let record = Record::Group(known.kept());
+                        self.keep(record, answer, ());
+                    }
+                    None => drop(answer.send(Err(self.no_group(group)))),
+                }
+            }
+            Command::Remove { group, answer } => match self.groups.remove(&group) {
+                Some(_) => self.keep(Record::Removed { group }, answer, ()),
+                None => drop(answer.send(Err(self.no_group(group)))),
+            },
+            Command::Info { answer } => self.answer_info(answer),
+            Command::Read { from, limit, answer } => self.answer_read(from, limit, answer),
+            Command::Dead { after, limit, answer } => self.answer_dead(after, limit, answer),
+            Command::Redrive { which, answer } => self.redrive(which, answer),
+            Command::Purge { which, answer } => self.raise(move |graveyard| chosen(graveyard, which), answer),
+            Command::Close { .. } => {}
+        }
+    }
+
+    fn no_group(&self, group: String) -> Error {
+        Error::NoGroup { topic: self.name.clone(), group }
+    }
+
+    /// Keeps a record, and answers once it is durable.
+    fn keep<T: Send + 'static>(&mut self, record: Record, answer: Answer<T>, value: T) {
+        let then = move |kept: Result<(), Error>| drop(answer.send(kept.map(|()| value)));
+        self.queue.push(Item::Record(record, Some(Box::new(then))));
+    }
+
+    /// What a consumer says of its message, if it still has it.
+    fn answer_lease(&mut self, name: &str, lease: (Position, u32, u64), asks: Asks, answer: Answer<()>) {
+        let (position, attempt, epoch) = lease;
+        let moment = moment();
+        let Some(group) = self.groups.get_mut(name).filter(|group| group.epoch() == epoch) else {
+            answer.send(Err(Error::LeaseLost { position })).ok();
+            return;
+        };
+        let event = match asks {
+            Asks::Ack => Event::Ack { position, attempt },
+            Asks::Extend { until } => Event::Extend { position, attempt, until },
+            Asks::Nack { failure, verdict } => {
+                group.note_failure(position, &failure);
+                Event::Nack { position, attempt, verdict }
+            }
+        };
+        let effect = group.step(event, moment);
+        let record = group.record(effect);
+        self.metrics.count(effect);
+        match (effect, record) {
+            (_, Some(record)) => self.keep(record, answer, ()),
+            (Effect::Stale, _) => drop(answer.send(Err(Error::LeaseLost { position }))),
+            (Effect::Bury { position, attempts }, _) => {
+                self.dying.push_back((name.to_owned(), position, attempts));
+                answer.send(Ok(())).ok();
+            }
+            _ => drop(answer.send(Ok(()))),
+        }
+    }
+
+    fn answer_info(&mut self, answer: Answer<TopicInfo>) {
+        let next = self.shelf.next();
+        let group = |(name, group): (&String, &Group)| GroupInfo {
+            name: name.clone(),
+            consumers: group.consumers(),
+            lag: group.lag(next),
+            leased: group.leased(),
+            oldest_ms: self.shelf.recent(group.floor()).map(|message| message.published_ms),
+        };
+        let info = TopicInfo {
+            name: self.name.clone(),
+            settings: self.settings.clone(),
+            first: self.shelf.first(),
+            next,
+            bytes: self.bytes,
+            dead: 0,
+            groups: self.groups.iter().map(group).collect(),
+        };
+        let graveyard = self.graveyard.clone();
+        task::spawn(async move {
+            let dead = in_graveyard(graveyard, |graveyard| Ok(graveyard.count())).await;
+            answer.send(dead.map(|dead| TopicInfo { dead, ..info })).ok();
+        });
+    }
+
+    /// Reads beside the topic's own work.
+    fn answer_read(&self, from: Position, limit: usize, answer: Answer<Vec<Arc<Message>>>) {
+        let first = from.max(self.shelf.first());
+        let last = first.saturating_add(limit as u64).min(self.shelf.next());
+        let mut found = Vec::new();
+        let mut position = first;
+        while position < last {
+            match self.shelf.recent(position) {
+                Some(message) => found.push(Source::Memory(message.clone())),
+                None => found.extend(self.shelf.find(position).map(Source::Disk)),
+            }
+            position += 1;
+        }
+        drop(task::spawn_blocking(move || answer.send(read_all(found, first, last))));
+    }
+
+    fn answer_dead(&self, after: Position, limit: usize, answer: Answer<Vec<DeadLetter>>) {
+        let graveyard = self.graveyard.clone();
+        task::spawn(async move {
+            let letters = in_graveyard(graveyard, move |graveyard| {
+                let positions: Vec<Position> = graveyard.after(after).take(limit).collect();
+                graveyard.read(&positions)
+            });
+            answer.send(letters.await).ok();
+        });
+    }
+
+    /// Takes dead letters away.
+    fn raise(&self, which: impl FnOnce(&Graveyard) -> Vec<Position> + Send + 'static, answer: Answer<usize>) {
+        let graveyard = self.graveyard.clone();
+        task::spawn(async move {
+            let raised = in_graveyard(graveyard, move |graveyard| {
+                let positions = which(graveyard);
+                graveyard.raise(&positions)
+            });
+            answer.send(raised.await).ok();
+        });
+    }
+
+    /// Publishes dead letters again, for their groups alone, and takes those away that were.
+    fn redrive(&self, which: Which, answer: Answer<usize>) {
+        let (graveyard, commands) = (self.graveyard.clone(), self.commands.clone());
+        task::spawn(async move {
+            let positions = in_graveyard(graveyard.clone(), move |graveyard| Ok(chosen(graveyard, which))).await;
+            let redriven = match positions {
+                Ok(positions) => redrive_all(graveyard, &commands, &positions).await,
+                Err(error) => Err(error),
+            };
+            answer.send(redriven).ok();
+        });
+    }
+}
+
+/// Where a message is read from.
+enum Source {
+    Memory(Arc<Message>),
+    Disk(Place),
+}
+
+/// Reads messages in order. Blocks.
+fn read_all(sources: Vec<Source>, first: Position, last: Position) -> Result<Vec<Arc<Message>>, Error> {
+    let mut messages: BTreeMap<Position, Arc<Message>> = BTreeMap::new();
+    let mut read = None;
+    for source in sources {
+        match source {
+            Source::Memory(message) => drop(messages.insert(message.position, message)),
+            Source::Disk(place) if read == Some((place.segment, place.offset)) => {}
+            Source::Disk(place) => {
+                read = Some((place.segment, place.offset));
+                messages.extend(shelf::load(&place)?.into_iter().map(|message| (message.position, message)));
+            }
+        }
+    }
+    Ok(messages.range(first..last).map(|(_, message)| message.clone()).collect())
+}
+
+fn chosen(graveyard: &Graveyard, which: Which) -> Vec<Position> {
+    match which {
+        Which::All => graveyard.after(0).collect(),
+        Which::At(position) => vec![position],
+    }
+}
+
+/// How many dead letters are published again at a time.
+const REDRIVE_AT_ONCE: usize = 64;
+
+async fn redrive_all(
+    graveyard: graveyard::Shared,
+    commands: &mpsc::WeakSender<Command>,
+    positions: &[Position],
+) -> Result<usize, Error> {
+    let commands = commands.upgrade().ok_or(Error::Closed)?;
+    let mut count = 0;
+    for some in positions.chunks(REDRIVE_AT_ONCE) {
+        let some = some.to_vec();
+        let letters = in_graveyard(graveyard.clone(), move |graveyard| graveyard.read(&some)).await?;
+        let mut answers = Vec::new();
+        for letter in letters {
+            let (answer, published) = tokio::sync::oneshot::channel();
+            answers.push((letter.position, published));
+            let only = Some(letter.group.clone());
+            let command = Command::Publish { message: again(letter), only, answer };
+            commands.send(command).await.map_err(|_| Error::Closed)?;
+        }
+        let mut published = Vec::new();
+        let mut failed = Ok(());
+        for (position, answer) in answers {
+            match answer.await.unwrap_or(Err(Error::Closed)) {
+                Ok(_) => published.push(position),
+                Err(error) => failed = Err(error),
+            }
+        }
+        count += in_graveyard(graveyard.clone(), move |graveyard| graveyard.raise(&published)).await?;
+        failed?;
+    }
+    Ok(count)
+}
+
+/// A message as it was, to be tried again. Its id is such that it is published once.
+fn again(letter: DeadLetter) -> NewMessage {
+    let DeadLetter { position, group, message, .. } = letter;
+    let Message { id, key, mut headers, payload, .. } = message;
+    headers.retain(|(name, _)| name != REDRIVEN_FROM);
+    headers.push((REDRIVEN_FROM.to_owned(), message.position.to_string()));
+    let id = Some(format!("redrive/{position}/{group}/{id}"));
+    NewMessage { id, key, headers, payload, delay: Duration::ZERO, expires_in: None }
+}
+
+/// Names the position of the message that died.
+const REDRIVEN_FROM: &str = "bowline-redriven-from";

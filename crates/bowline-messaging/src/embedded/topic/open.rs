@@ -1,0 +1,120 @@
+//! Opens a topic: reads its log, and goes on where it ended.
+
+use std::{collections::BTreeMap, path::Path, sync::Mutex};
+
+use bowline_disk::Disk;
+
+use super::{
+    Arc, COMMANDS_MAX, Dedup, Duration, Error, Graveyard, Group, Handle, Log, Message, Metrics, Notify, Place,
+    Position, Queue, Shelf, Topic, TopicSettings, VecDeque, graveyard_dir, millis, mpsc, task, time,
+};
+use crate::embedded::{dedup::IDS_MAX, group::Kept, record::Record};
+
+/// What a log says.
+struct Found {
+    settings: TopicSettings,
+    shelf: Shelf,
+    groups: BTreeMap<String, Kept>,
+    ids: VecDeque<(i64, String, Position)>,
+    published_ms: i64,
+}
+
+impl Found {
+    fn take(&mut self, place: &Place, records: Vec<Record>) {
+        let mut messages = Vec::new();
+        for record in records {
+            match record {
+                Record::Message(message) => messages.push(Arc::new(message)),
+                // All that came before is said again.
+                Record::Began { next } => {
+                    self.shelf.begin_at(next);
+                    self.groups.clear();
+                }
+                Record::Topic { keep_ms, bytes_max, dedup_ms } => {
+                    let duration = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or_default());
+                    self.settings = TopicSettings { keep: duration(keep_ms), bytes_max, dedup: duration(dedup_ms) };
+                }
+                Record::Group(group) => drop(self.groups.insert(group.name.clone(), Kept::new(group))),
+                Record::Removed { group } => drop(self.groups.remove(&group)),
+                Record::Done { group, position } => {
+                    if let Some(group) = self.groups.get_mut(&group) {
+                        group.done(position);
+                    }
+                }
+                Record::Failed { group, position, attempts, due } => {
+                    if let Some(group) = self.groups.get_mut(&group) {
+                        group.failed(position, attempts, due);
+                    }
+                }
+                Record::Dead(_) | Record::Raised { .. } => {}
+            }
+        }
+        self.remember(&messages);
+        self.shelf.add(place, messages);
+    }
+
+    fn remember(&mut self, messages: &[Arc<Message>]) {
+        for message in messages {
+            self.published_ms = self.published_ms.max(message.published_ms);
+            self.ids.push_back((message.published_ms, message.id.clone(), message.position));
+        }
+        let oldest = self.published_ms - millis(self.settings.dedup);
+        while self.ids.front().is_some_and(|(at, _, _)| *at < oldest) || self.ids.len() > IDS_MAX {
+            self.ids.pop_front();
+        }
+    }
+}
+
+impl Topic {
+    /// Opens or makes a topic in its folder, and starts it. Blocks.
+    pub(crate) fn open(
+        name: &str,
+        dir: &Path,
+        settings: Option<TopicSettings>,
+        disk: &Disk,
+        metrics: Metrics,
+    ) -> Result<impl FnOnce() -> Handle + Send + use<>, Error> {
+        let mut found = Found {
+            settings: settings.clone().unwrap_or_default(),
+            shelf: Shelf::new(),
+            groups: BTreeMap::new(),
+            ids: VecDeque::new(),
+            published_ms: 0,
+        };
+        let bytes_max = found.settings.bytes_max;
+        let mut log = Log::open(dir, disk.clone(), bytes_max, |place, records| found.take(&place, records))?;
+        let Found { settings: kept, shelf, groups, ids, published_ms } = found;
+        let settings = settings.unwrap_or(kept);
+        log.set_bytes_max(settings.bytes_max);
+        let graveyard = Graveyard::open(&graveyard_dir(dir), disk.clone(), settings.bytes_max)?;
+        let mut dedup = Dedup::default();
+        for (at, id, position) in ids {
+            dedup.add(&id, position, at);
+        }
+        let name = name.to_owned();
+        Ok(move || {
+            let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+            let topic = Self {
+                name,
+                settings,
+                bytes: log.bytes(),
+                log: Some(log),
+                shelf,
+                loaded: VecDeque::new(),
+                dedup,
+                groups: groups.into_iter().map(|(name, kept)| (name, Group::resume(kept))).collect(),
+                graveyard: Arc::new(Mutex::new(graveyard)),
+                queue: Queue::default(),
+                dying: VecDeque::new(),
+                published_ms,
+                next_consumer: 0,
+                tidied: time::now(),
+                commands: commands.downgrade(),
+                metrics,
+            };
+            let left = Arc::new(Notify::new());
+            task::spawn(topic.run(receiver, left.clone()));
+            Handle { commands, left }
+        })
+    }
+}

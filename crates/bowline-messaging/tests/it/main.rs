@@ -1,0 +1,3 @@
+//! The embedded provider, through the port.
+
+mod conformance;
