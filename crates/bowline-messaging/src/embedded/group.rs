@@ -123,7 +123,7 @@ impl Group {
     /// A group as it was when the process ended.
     pub(super) fn resume(kept: Kept) -> Self {
         let policy = kept.group.policy.unwrap_or_else(|| policy(&GroupSettings::default()));
-        Self {
+        let mut group = Self {
             name: kept.group.name.clone(),
             table: Deliveries::new(policy, kept.floor()),
             policy,
@@ -133,7 +133,22 @@ impl Group {
             consumers: BTreeMap::new(),
             leases: BTreeMap::new(),
             failures: BTreeMap::new(),
+        };
+        group.catch_up();
+        group
+    }
+
+    /// Behind the last message that was pending, there is nothing for it before `next`.
+    fn catch_up(&mut self) {
+        let position = self.resume.group.next - 1;
+        if self.is_resuming() && self.resume.pending.is_empty() {
+            let _nothing = self.table.step(Event::Pass { position }, Moment { now: 0, luck: 0 });
         }
+    }
+
+    /// Whether it has not seen all again that was pending when the process ended.
+    fn is_resuming(&self) -> bool {
+        self.table.next() < self.resume.group.next
     }
 
     /// Everything from a position on, whatever was done of it.
@@ -182,7 +197,7 @@ impl Group {
     }
 
     pub(super) fn floor(&self) -> Position {
-        self.table.floor().min(self.resume.floor())
+        self.table.floor()
     }
 
     pub(super) fn leased(&self) -> usize {
@@ -206,21 +221,19 @@ impl Group {
 
     /// The position that it wants to see next, if it has room.
     pub(super) fn wants(&self) -> Option<Position> {
-        let is_resuming = self.table.next() < self.resume.group.next;
-        let has_room = self.table.window() < WINDOW_MAX && self.table.delayed() < DELAYED_MAX;
-        if !is_resuming && !has_room {
-            return None;
-        }
         // Between what was pending there is nothing for it.
-        let next = self.table.next();
-        let resumed =
-            self.resume.pending.range(next..).next().map_or(self.resume.group.next, |(position, _)| *position);
-        Some(if is_resuming { resumed.max(next) } else { next })
+        if let (true, Some((position, _))) = (self.is_resuming(), self.resume.pending.first_key_value()) {
+            return Some(*position);
+        }
+        let has_room = self.table.window() < WINDOW_MAX && self.table.delayed() < DELAYED_MAX;
+        has_room.then(|| self.table.next())
     }
 
     /// Takes in the message that it wanted.
     pub(super) fn take_in(&mut self, message: &Message, key: Option<u64>, now: Moment) {
         let position = message.position;
+        // What is not there any more is passed over.
+        self.resume.pending = self.resume.pending.split_off(&position);
         let is_others = message.only.as_ref().is_some_and(|only| *only != self.name);
         let event = match self.resume.look_up(position) {
             Some((attempts, due)) if !is_others => {
@@ -231,11 +244,12 @@ impl Group {
             _ => Event::Pass { position },
         };
         let _nothing = self.table.step(event, now);
+        self.catch_up();
     }
 
     /// The next delivery, if somebody can take one: to whom, which, and the number of the try.
     pub(super) fn offer(&mut self, now: Moment) -> Option<(ConsumerId, Effect)> {
-        if !self.table.is_ready() || self.table.next() < self.resume.group.next {
+        if !self.table.is_ready() || self.is_resuming() {
             return None;
         }
         // Whoever has most room.

@@ -1,3 +1,4 @@
 //! The embedded provider, through the port.
 
 mod conformance;
+mod crash;
