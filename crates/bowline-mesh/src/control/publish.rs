@@ -11,9 +11,6 @@ use bowline_model::{
     mesh::{InvalidTraffic, Snapshot, Steering, Traffic, Workload},
 };
 
-/// How often a change is tried that somebody else was faster with.
-const ATTEMPTS_MAX: u32 = 5;
-
 /// Who publishes.
 const AUTHOR: &str = "bowline";
 
@@ -113,28 +110,21 @@ impl Publisher {
         .await
     }
 
-    /// Publishes what `change` makes of the current version, if anything; anew where somebody was faster.
+    /// Publishes what `edit` makes of the current version, if anything.
     async fn change(
         &self,
         key: &ConfigKey,
         comment: &str,
-        change: impl Fn(Option<&Version>) -> Result<Option<Document>, Error>,
+        edit: impl Fn(Option<&Version>) -> Result<Option<Document>, Error>,
     ) -> Result<(), Error> {
-        let mut attempt = 1;
-        loop {
-            let current = self.config.get_config(key).await?;
-            let Some(document) = change(current.as_ref())? else { return Ok(()) };
-            let expect = Some(current.map_or(0, |version| version.number));
-            let draft = Draft { expect, comment: comment.to_owned(), ..Draft::new(document, self.author.clone()) };
-            match self.config.set_config(key, draft).await {
-                Ok(version) => {
-                    tracing::info!(%key, version = version.number, "published");
-                    return Ok(());
-                }
-                Err(Error::Conflict { .. }) if attempt < ATTEMPTS_MAX => attempt += 1,
-                Err(error) => return Err(error),
-            }
+        let changed = bowline_config::change(&*self.config, key, |current| {
+            let draft = |document| Draft { comment: comment.to_owned(), ..Draft::new(document, self.author.clone()) };
+            Ok::<_, Error>(edit(current)?.map(draft))
+        });
+        if let Some(version) = changed.await? {
+            tracing::info!(%key, version = version.number, "published");
         }
+        Ok(())
     }
 }
 
