@@ -21,7 +21,6 @@ use crate::{
     metrics::Metrics,
     port::{Failure, Fleet, Judge, Steer},
     rollout::{Action, Begin, Rollout, Status},
-    table::Event,
     track::Track,
 };
 
@@ -138,22 +137,17 @@ impl Deployer {
         self.track(&begin.service)?.begin(begin).await
     }
 
-    /// Does what an operator orders of the rollout under way.
+    /// Does what an operator orders of the rollout under way; of the one with that id alone, where one is given.
     ///
     /// # Errors
-    /// [`Error::NoService`], [`Error::NoRollout`], [`Error::Refused`]; [`Error::Stopped`], and those of the store.
+    /// [`Error::NoService`], [`Error::NoRollout`], [`Error::NotUnderWay`], [`Error::Refused`]; [`Error::Stopped`], and
+    /// those of the store.
     ///
     /// # Cancel safety
     /// It may be done.
-    pub async fn act(&self, service: &ServiceName, action: Action) -> Result<Status, Error> {
+    pub async fn act(&self, service: &ServiceName, action: Action, id: Option<u64>) -> Result<Status, Error> {
         let _running = self.must_run()?;
-        let (event, ordered, why) = match action {
-            Action::Pause => (Event::Pause, "paused", None),
-            Action::Resume => (Event::Resume, "resumed", None),
-            Action::Promote => (Event::Promote, "promoted", Some("promoted by hand")),
-            Action::Abort => (Event::Abort, "aborted", Some("aborted by hand")),
-        };
-        self.track(service)?.order(event, ordered, why).await
+        self.track(service)?.order(action, id).await
     }
 
     /// The rollout of a service that is under way, or its last one; none: it had none.

@@ -17,7 +17,7 @@ use crate::{
     kept::{self, Change, Current, Kept},
     metrics::Metrics,
     port::Verdict,
-    rollout::{Begin, Rollout, Status},
+    rollout::{Action, Begin, Rollout, Status},
     table::{Event, Running, State},
 };
 
@@ -185,18 +185,28 @@ impl Track {
         self.keep(&mut held, rollout.begun(time::unix_millis_now())).await
     }
 
-    /// Does what an operator orders; `ordered` is what it would be then.
+    /// Does what an operator orders, of the rollout with that id alone where one is given.
     ///
     /// # Cancel safety
     /// It may be done.
-    pub(crate) async fn order(&self, event: Event, ordered: &'static str, why: Option<&str>) -> Result<Status, Error> {
+    pub(crate) async fn order(&self, action: Action, id: Option<u64>) -> Result<Status, Error> {
+        let (event, ordered, why) = match action {
+            Action::Pause => (Event::Pause, "paused", None),
+            Action::Resume => (Event::Resume, "resumed", None),
+            Action::Promote => (Event::Promote, "promoted", Some("promoted by hand")),
+            Action::Abort => (Event::Abort, "aborted", Some("aborted by hand")),
+        };
         let _poke = Poke(&self.poke);
         let mut held = self.held.lock().await;
         self.settle(&mut held).await?;
-        let service = || self.declared.service.clone();
-        let Some((rollout, _)) = &held.live else { return Err(Error::NoRollout { service: service() }) };
+        let service = self.declared.service.clone();
+        let live = held.live.as_ref().map(|(rollout, _)| rollout);
+        if let Some(id) = id.filter(|id| live.is_none_or(|rollout| rollout.id != *id)) {
+            return Err(Error::NotUnderWay { service, id, live: live.map(|rollout| rollout.id) });
+        }
+        let Some(rollout) = live else { return Err(Error::NoRollout { service }) };
         let Some(next) = rollout.after(event, why.map(str::to_owned), time::unix_millis_now()) else {
-            return Err(Error::Refused { service: service(), ordered, phase: rollout.phase().name() });
+            return Err(Error::Refused { service, ordered, phase: rollout.phase().name() });
         };
         self.keep(&mut held, next).await
     }

@@ -248,7 +248,7 @@ pub(crate) async fn over(deployer: &Deployer) -> Status {
 }
 
 pub(crate) async fn act(deployer: &Deployer, action: Action) -> Result<Status, bowline_deploy::Error> {
-    deployer.act(&order(), action).await
+    deployer.act(&order(), action, None).await
 }
 
 /// A store in memory that fails when it is told to: before or after it has done what it was asked for.

@@ -138,7 +138,11 @@ async fn a_rollout_is_begun_ordered_and_told() {
         fixture.ask_as(&editor.token, "POST", &path, "").await.problem(403, "permission_denied");
         fixture.ask("POST", &path, "").await.problem(401, "unauthenticated");
     }
-    let promoted = fixture.ask_as(&root, "POST", "/v1/deployments/order/promote", "").await;
+    let other = fixture.ask_as(&root, "POST", "/v1/deployments/order/promote?id=2", "").await;
+    let detail = other.problem(409, "conflict");
+    assert!(detail.starts_with("rollout 2 of `order` is not under way: rollout 1 is"), "{detail}");
+    fixture.ask_as(&root, "POST", "/v1/deployments/order/promote?di=1", "").await.problem(400, "invalid_argument");
+    let promoted = fixture.ask_as(&root, "POST", "/v1/deployments/order/promote?id=1", "").await;
     assert_eq!(promoted.status, 200, "{promoted:?}");
     until(async || stands(&fixture).await.deployment.unwrap().phase == "promoted").await;
     let stood = stands(&fixture).await;
