@@ -60,8 +60,16 @@ struct Inner {
     tracks: BTreeMap<ServiceName, Arc<Track>>,
     changed: watch::Sender<u64>,
     /// Present from start to stop.
-    running: Mutex<Option<Drain>>,
+    running: Mutex<Option<Running>>,
     drainer: tokio::sync::Mutex<Drainer>,
+}
+
+/// What it has while it runs.
+#[derive(Clone)]
+struct Running {
+    /// Keeps it from having stopped.
+    _drain: Drain,
+    steer: Arc<dyn Steer>,
 }
 
 impl Deployer {
@@ -103,8 +111,8 @@ impl Deployer {
     /// A part of it may be done; asking again goes on.
     pub async fn release_superseded(&self, steer: &dyn Steer) -> Result<(), Failure> {
         let mut outcome = Ok(());
-        for track in self.0.tracks.values().filter(|track| track.is_superseded()) {
-            let split = steer.split(&track.declared.service, &BTreeMap::new()).await;
+        for rollout in self.0.tracks.values().filter_map(|track| track.superseded()) {
+            let split = steer.split(&rollout.service, rollout.id, &BTreeMap::new()).await;
             outcome = outcome.and(split);
         }
         outcome
@@ -122,7 +130,8 @@ impl Deployer {
         for track in self.0.tracks.values() {
             drop(task::spawn(driver::drive(Arc::clone(track), ports.clone(), drain.clone())));
         }
-        assert!(running.replace(drain).is_none(), "it is started once");
+        let steer = Arc::clone(&ports.steer);
+        assert!(running.replace(Running { _drain: drain, steer }).is_none(), "it is started once");
     }
 
     /// Begins a rollout.
@@ -133,8 +142,8 @@ impl Deployer {
     /// # Cancel safety
     /// It may have begun.
     pub async fn begin(&self, begin: Begin) -> Result<Status, Error> {
-        let _running = self.must_run()?;
-        self.track(&begin.service)?.begin(begin).await
+        let running = self.must_run()?;
+        self.track(&begin.service)?.begin(begin, &*running.steer).await
     }
 
     /// Does what an operator orders of the rollout under way; of the one with that id alone, where one is given.
@@ -196,11 +205,11 @@ impl Deployer {
     }
 
     /// Keeps it from having stopped while the answer is held.
-    fn must_run(&self) -> Result<Drain, Error> {
+    fn must_run(&self) -> Result<Running, Error> {
         self.running().clone().ok_or(Error::Stopped)
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, Option<Drain>> {
+    fn running(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

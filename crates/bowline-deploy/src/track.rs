@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     kept::{self, Change, Current, Kept},
     metrics::Metrics,
-    port::Verdict,
+    port::{Failure, Steer, Verdict},
     rollout::{Action, Begin, Rollout, Status},
     table::{Event, Running, State},
 };
@@ -117,9 +117,10 @@ impl Track {
         view.current.as_ref().map(|current| current.release.clone()).filter(|release| !self.declared.is_own(release))
     }
 
-    /// Whether the rollout under way is of releases that the file does not know any more.
-    pub(crate) fn is_superseded(&self) -> bool {
-        self.view().is_superseded
+    /// The rollout under way, where it is of releases that the file does not know any more.
+    pub(crate) fn superseded(&self) -> Option<Rollout> {
+        let view = self.view();
+        view.status.as_ref().filter(|_| view.is_superseded).map(|status| status.rollout.clone())
     }
 
     /// Those that ended, the newest first.
@@ -151,11 +152,11 @@ impl Track {
         Some(InForce { service: self.declared.service.clone(), own, own_count, beside: beside.into_iter().collect() })
     }
 
-    /// Begins a rollout.
+    /// Begins a rollout, where nobody else steers the requests.
     ///
     /// # Cancel safety
     /// It may have begun.
-    pub(crate) async fn begin(&self, begin: Begin) -> Result<Status, Error> {
+    pub(crate) async fn begin(&self, begin: Begin, steer: &dyn Steer) -> Result<Status, Error> {
         let _poke = Poke(&self.poke);
         let mut held = self.held.lock().await;
         self.settle(&mut held).await?;
@@ -167,6 +168,7 @@ impl Track {
         let from = current.map_or_else(|| self.declared.release(), |current| current.release.clone());
         let from_count = current.and_then(|current| current.count).unwrap_or(self.declared.count);
         let Wanted { release, plan, count } = self.declared.check(begin, &from)?;
+        self.check_free(steer).await?;
         let rollout = Rollout {
             id: held.id + 1,
             service: self.declared.service.clone(),
@@ -183,6 +185,17 @@ impl Track {
             declared: self.declared.fingerprint.clone(),
         };
         self.keep(&mut held, rollout.begun(time::unix_millis_now())).await
+    }
+
+    /// Checks that the requests are not split yet. Who splits them after that is told when the rollout does.
+    async fn check_free(&self, steer: &dyn Steer) -> Result<(), Error> {
+        let service = &self.declared.service;
+        let rule = match steer.published(service).await {
+            Ok(steering) if steering.split.is_empty() => return Ok(()),
+            Ok(_) => format!("its requests are split by hand, which `bowline mesh split {service} --off` ends"),
+            Err(Failure(why)) => why,
+        };
+        Err(Error::Unfit { service: service.clone(), rule })
     }
 
     /// Does what an operator orders, of the rollout with that id alone where one is given.
@@ -234,6 +247,11 @@ impl Track {
     /// Shows what a rollout waits for; it is not kept.
     pub(crate) fn show_wait(&self, known: &Rollout, waits_for: &str) {
         self.show(known, |status| status.waits_for.replace(waits_for.to_owned()).as_deref() != Some(waits_for));
+    }
+
+    /// Shows that it waits for nothing any more.
+    pub(crate) fn show_no_wait(&self, known: &Rollout) {
+        self.show(known, |status| status.waits_for.take().is_some());
     }
 
     /// Shows what was measured; it is not kept.

@@ -168,13 +168,26 @@ async fn a_rollout_goes_on_after_bowline_was_killed_at_a_step() {
 async fn operators_pause_and_abort() {
     let home = Home::new(&file(""));
     let mut running = home.up().await;
-    running.command(&["deploy", "a", "--env", "STAND_IN_NEW=1", "--bake", "1m"]).await;
+    let refused = async |args: &[&str], told: &str| {
+        let output = running.outcome(args).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(told), "{args:?}: {said}");
+    };
+    let deploy = ["deploy", "a", "--env", "STAND_IN_NEW=1", "--bake", "1m"];
+    running.command(&["mesh", "split", "a", "v1=100"]).await;
+    refused(&deploy, "its requests are split by hand, which `bowline mesh split a --off` ends").await;
+    running.command(&["mesh", "split", "a", "--off"]).await;
+    running.command(&deploy).await;
     let twice = running.outcome(&["deploy", "a", "--run", "x"]).await;
     assert!(!twice.status.success(), "one at a time");
     assert!(eventually(PATIENCE, async || phase(&running).await == "baking").await, "{}", running.output());
     running.command(&["deploy", "pause", "a"]).await;
     assert!(eventually(PATIENCE, async || phase(&running).await == "paused").await, "{}", running.output());
-    running.command(&["deploy", "abort", "a"]).await;
+    for split in ["v1=100", "--off"] {
+        refused(&["mesh", "split", "a", split], "are split by its rollout 1, v1 → v2, which is under way").await;
+    }
+    refused(&["deploy", "abort", "a", "--id", "2"], "rollout 2 of `a` is not under way: rollout 1 is").await;
+    running.command(&["deploy", "abort", "a", "--id", "1"]).await;
     assert!(eventually(PATIENCE, async || phase(&running).await == "rolled back").await, "{}", running.output());
     assert_eq!(versions(&running).await, ["v1", "v1"]);
     let unknown = running.outcome(&["deploy", "status", "nobody"]).await;
