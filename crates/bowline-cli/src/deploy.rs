@@ -69,9 +69,9 @@ async fn begin_one(args: args::DeployBegin) -> anyhow::Result<ExitCode> {
 }
 
 async fn order(args: args::DeployOrder, order: &str) -> anyhow::Result<ExitCode> {
-    let args::DeployOrder { service, query } = args;
+    let args::DeployOrder { service, id, query } = args;
     let client = api::client(&query).await?;
-    let ordered = api::answered(&query, client.order_deployment(service.as_str(), order).await)?;
+    let ordered = api::answered(&query, client.order_deployment(service.as_str(), order, id).await)?;
     match query.output {
         Output::Json => api::print_json(&ordered)?,
         Output::Text => style::line(&style::plain(&headline(&ordered))),

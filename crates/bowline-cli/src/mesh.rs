@@ -112,7 +112,8 @@ async fn split(args: args::MeshSplit) -> anyhow::Result<()> {
         check_reachable(&service, &split, instances.as_ref().map_err(|error| anyhow!("{error:#}"))?)?;
     }
     let why = if split.is_empty() { format!("{service} is split no more") } else { format!("{service} is split") };
-    let steering = steer(&query, &service, &why, |steering| steering.split = split.clone()).await?;
+    let by_hand = |steering: &mut Steering| (steering.split, steering.rollout) = (split.clone(), None);
+    let steering = steer(&query, &service, &why, by_hand).await?;
     note_unknown(&service, instances, steering.split.keys());
     told(&query, &service, &steering)
 }
@@ -191,12 +192,13 @@ fn told(query: &Query, service: &ServiceName, steering: &Steering) -> anyhow::Re
 }
 
 fn in_words(service: &ServiceName, steering: &Steering) -> String {
-    let Steering { split, mirror } = steering;
+    let Steering { split, mirror, rollout } = steering;
     let split: Vec<String> = split.iter().map(|(version, weight)| format!("{version} {weight}")).collect();
     let split = if split.is_empty() { "all versions alike".to_owned() } else { split.join(", ") };
     let told = |Mirror { version, share }: &Mirror| format!("; copies of {share} go to {version}");
     let mirror = mirror.as_ref().map_or_else(String::new, told);
-    format!("traffic to {service}: {split}{mirror}")
+    let rollout = rollout.map_or_else(String::new, |id| format!(", by its rollout {id}"));
+    format!("traffic to {service}: {split}{rollout}{mirror}")
 }
 
 #[cfg(test)]
@@ -213,5 +215,8 @@ mod tests {
         steering.split = [("v1".to_owned(), 90), ("v2".to_owned(), 10)].into();
         steering.mirror = Some(Mirror { version: "v3".to_owned(), share: Share::from_percent(5) });
         assert_eq!(in_words(&service, &steering), "traffic to payment: v1 90, v2 10; copies of 5% go to v3");
+        steering.rollout = Some(3);
+        let expect = "traffic to payment: v1 90, v2 10, by its rollout 3; copies of 5% go to v3";
+        assert_eq!(in_words(&service, &steering), expect);
     }
 }

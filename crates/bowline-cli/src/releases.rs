@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Context as _;
-use bowline_deploy::{Deployer, Ports};
+use bowline_deploy::{Deployer, InForce, Ports};
 use bowline_mesh::Splits;
-use bowline_model::{ServiceName, System, deploy::Release};
+use bowline_model::{ServiceName, System};
 use bowline_server::Node;
-use bowline_supervisor::{InForce, Releases, with_releases};
+use bowline_supervisor::{Releases, with_releases};
 
 /// Reads which releases are in force or on their way.
 ///
@@ -31,8 +31,7 @@ pub(crate) async fn release_superseded(deployer: &Deployer, node: &Node) {
 
 /// The system as it is to run: as declared, but for the releases in force.
 pub(crate) fn in_force(system: &System, deployer: &Deployer) -> System {
-    let in_force: Vec<InForce> = deployer.in_force().into_iter().map(|it| to_supervisor(system, it)).collect();
-    with_releases(system.clone(), &in_force)
+    with_releases(system.clone(), &deployer.in_force())
 }
 
 /// Rolls releases out from now on, those first whose rollout was under way.
@@ -44,20 +43,9 @@ pub(crate) fn begin(deployer: &Deployer, releases: Releases, node: &Node, system
 
 /// The releases that are rolled out: that one of them does not start is no failure of the system.
 pub(crate) fn on_trial(deployer: &Deployer) -> BTreeSet<(ServiceName, String)> {
-    let of = |it: bowline_deploy::InForce| {
-        let bowline_deploy::InForce { service, own: _, own_count: _, beside } = it;
+    let of = |it: InForce| {
+        let InForce { service, own: _, own_count: _, beside } = it;
         beside.into_iter().map(move |(release, _)| (service.clone(), release.version))
     };
     deployer.in_force().into_iter().flat_map(of).collect()
-}
-
-fn to_supervisor(system: &System, in_force: bowline_deploy::InForce) -> InForce {
-    let bowline_deploy::InForce { service, own, own_count, mut beside } = in_force;
-    let declared = || {
-        let version = system.service(service.as_str()).map(|service| service.version.as_str());
-        Release::declared(version.unwrap_or_default())
-    };
-    // How many there are is told of it as of any other.
-    beside.push((own.clone().unwrap_or_else(declared), own_count));
-    InForce { service, own, beside }
 }

@@ -1,19 +1,28 @@
 //! The document `bowline/traffic`: how traffic is steered and disturbed, read and changed.
 
-use anyhow::{Context as _, bail};
-use bowline_config::{Author, ConfigManager, Document, Draft, Error, Format};
+use anyhow::Context as _;
+use bowline_config::{Author, ConfigManager as _, Document, Draft, Error, Format, Version};
 use bowline_model::{ConfigKey, mesh::Traffic};
 use bowline_runtime::time;
 
 use crate::{api, args::Query};
 
-/// How often a change is tried that others are faster than.
-const ATTEMPTS_MAX: usize = 8;
+/// Why traffic could not be changed.
+enum Failed {
+    Config(Error),
+    Edit(anyhow::Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Config(error)
+    }
+}
 
 /// What is published, without the faults that have ended.
 pub(crate) async fn read(query: &Query) -> anyhow::Result<Traffic> {
-    let (traffic, _) = current(&api::config(query).await?, query).await?;
-    Ok(traffic)
+    let published = api::config(query).await?.get_config(&ConfigKey::traffic()).await;
+    of(published.map_err(|error| api::config_error(query, error))?.as_ref())
 }
 
 /// Changes what is published, on top of whatever others changed meanwhile; `why` is for the history.
@@ -24,32 +33,30 @@ pub(crate) async fn change<T>(
     why: &str,
     edit: impl Fn(&mut Traffic) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let config = api::config(query).await?;
-    for _ in 0..ATTEMPTS_MAX {
-        let (mut traffic, number) = current(&config, query).await?;
-        let told = edit(&mut traffic)?;
-        let document = Document::new(Format::Json, serde_json::to_string_pretty(&traffic)?);
-        let comment = why.to_owned();
-        let draft = Draft { expect: Some(number), comment, ..Draft::new(document, Author::anonymous()) };
-        match config.set_config(&ConfigKey::traffic(), draft).await {
-            Ok(_) => return Ok(told),
-            // Somebody was faster: what they changed stays.
-            Err(Error::Conflict { .. }) => {}
-            Err(error) => return Err(api::config_error(query, error)),
-        }
+    let (config, key) = (api::config(query).await?, ConfigKey::traffic());
+    let mut told = None;
+    let changed = bowline_config::change(&config, &key, |published| {
+        let mut traffic = of(published).map_err(Failed::Edit)?;
+        told = Some(edit(&mut traffic).map_err(Failed::Edit)?);
+        let text = serde_json::to_string_pretty(&traffic).map_err(|error| Failed::Edit(error.into()))?;
+        let draft = Draft::new(Document::new(Format::Json, text), Author::anonymous());
+        Ok(Some(Draft { comment: why.to_owned(), ..draft }))
+    });
+    match changed.await {
+        Ok(_) => Ok(told.expect("what is published was edited")),
+        Err(Failed::Config(error)) => Err(api::config_error(query, error)),
+        Err(Failed::Edit(error)) => Err(error),
     }
-    bail!("others change the traffic all the time: try again")
 }
 
-/// What is published, and its version; 0: nothing is.
-async fn current(config: &dyn ConfigManager, query: &Query) -> anyhow::Result<(Traffic, u64)> {
+/// The traffic of a version, without the faults that have ended.
+fn of(published: Option<&Version>) -> anyhow::Result<Traffic> {
     let key = ConfigKey::traffic();
-    let published = config.get_config(&key).await.map_err(|error| api::config_error(query, error))?;
-    let Some(published) = published else { return Ok((Traffic::default(), 0)) };
+    let Some(published) = published else { return Ok(Traffic::default()) };
     let mut traffic: Traffic = published.document.read().with_context(|| {
         format!("version {} of {key} cannot be read: `bowline config rollback {key}` goes back", published.number)
     })?;
     let now = time::unix_millis_now();
     traffic.faults.retain(|fault| fault.until_unix_ms > now);
-    Ok((traffic, published.number))
+    Ok(traffic)
 }

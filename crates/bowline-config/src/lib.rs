@@ -7,6 +7,7 @@
 //!
 //! Every provider passes the suite in `conformance` (feature `conformance`).
 
+mod change;
 mod diff;
 mod document;
 mod error;
@@ -16,6 +17,7 @@ mod store;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
+pub use change::change;
 pub use diff::diff;
 pub use document::{DOCUMENT_BYTES_MAX, Document, Format};
 pub use error::Error;

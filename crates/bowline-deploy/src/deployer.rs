@@ -21,7 +21,6 @@ use crate::{
     metrics::Metrics,
     port::{Failure, Fleet, Judge, Steer},
     rollout::{Action, Begin, Rollout, Status},
-    table::Event,
     track::Track,
 };
 
@@ -61,8 +60,16 @@ struct Inner {
     tracks: BTreeMap<ServiceName, Arc<Track>>,
     changed: watch::Sender<u64>,
     /// Present from start to stop.
-    running: Mutex<Option<Drain>>,
+    running: Mutex<Option<Running>>,
     drainer: tokio::sync::Mutex<Drainer>,
+}
+
+/// What it has while it runs.
+#[derive(Clone)]
+struct Running {
+    /// Keeps it from having stopped.
+    _drain: Drain,
+    steer: Arc<dyn Steer>,
 }
 
 impl Deployer {
@@ -104,8 +111,8 @@ impl Deployer {
     /// A part of it may be done; asking again goes on.
     pub async fn release_superseded(&self, steer: &dyn Steer) -> Result<(), Failure> {
         let mut outcome = Ok(());
-        for track in self.0.tracks.values().filter(|track| track.is_superseded()) {
-            let split = steer.split(&track.declared.service, &BTreeMap::new()).await;
+        for rollout in self.0.tracks.values().filter_map(|track| track.superseded()) {
+            let split = steer.split(&rollout.service, rollout.id, &BTreeMap::new()).await;
             outcome = outcome.and(split);
         }
         outcome
@@ -123,7 +130,8 @@ impl Deployer {
         for track in self.0.tracks.values() {
             drop(task::spawn(driver::drive(Arc::clone(track), ports.clone(), drain.clone())));
         }
-        assert!(running.replace(drain).is_none(), "it is started once");
+        let steer = Arc::clone(&ports.steer);
+        assert!(running.replace(Running { _drain: drain, steer }).is_none(), "it is started once");
     }
 
     /// Begins a rollout.
@@ -134,26 +142,21 @@ impl Deployer {
     /// # Cancel safety
     /// It may have begun.
     pub async fn begin(&self, begin: Begin) -> Result<Status, Error> {
-        let _running = self.must_run()?;
-        self.track(&begin.service)?.begin(begin).await
+        let running = self.must_run()?;
+        self.track(&begin.service)?.begin(begin, &*running.steer).await
     }
 
-    /// Does what an operator orders of the rollout under way.
+    /// Does what an operator orders of the rollout under way; of the one with that id alone, where one is given.
     ///
     /// # Errors
-    /// [`Error::NoService`], [`Error::NoRollout`], [`Error::Refused`]; [`Error::Stopped`], and those of the store.
+    /// [`Error::NoService`], [`Error::NoRollout`], [`Error::NotUnderWay`], [`Error::Refused`]; [`Error::Stopped`], and
+    /// those of the store.
     ///
     /// # Cancel safety
     /// It may be done.
-    pub async fn act(&self, service: &ServiceName, action: Action) -> Result<Status, Error> {
+    pub async fn act(&self, service: &ServiceName, action: Action, id: Option<u64>) -> Result<Status, Error> {
         let _running = self.must_run()?;
-        let (event, ordered, why) = match action {
-            Action::Pause => (Event::Pause, "paused", None),
-            Action::Resume => (Event::Resume, "resumed", None),
-            Action::Promote => (Event::Promote, "promoted", Some("promoted by hand")),
-            Action::Abort => (Event::Abort, "aborted", Some("aborted by hand")),
-        };
-        self.track(service)?.order(event, ordered, why).await
+        self.track(service)?.order(action, id).await
     }
 
     /// The rollout of a service that is under way, or its last one; none: it had none.
@@ -202,11 +205,11 @@ impl Deployer {
     }
 
     /// Keeps it from having stopped while the answer is held.
-    fn must_run(&self) -> Result<Drain, Error> {
+    fn must_run(&self) -> Result<Running, Error> {
         self.running().clone().ok_or(Error::Stopped)
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, Option<Drain>> {
+    fn running(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,6 @@
 //! The task of one service: it brings about what the table wants, and tells the table what came of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bowline_model::units;
 use bowline_runtime::{
@@ -24,6 +24,8 @@ const ATTEMPTS_MAX: u32 = 3;
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// The shortest and the longest time between two looks at a release; between them, a quarter of the bake.
 const JUDGED_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How often it is looked whether requests are still split as was published.
+const LOOKED_EVERY: Duration = Duration::from_secs(5);
 /// The longest that a measurement takes.
 const JUDGE_MAX: Duration = Duration::from_secs(10);
 /// How far back it is looked at least, where the bake is shorter and there was nothing to measure within it.
@@ -93,7 +95,7 @@ impl Driver {
         }
     }
 
-    /// Does what the state wants done; never ends where that is to watch.
+    /// Does what the state wants done; where that is to watch, it ends only when it has to be given up.
     async fn work(&self, rollout: &Rollout, memory: &mut Memory) -> Happened {
         let course = rollout.course();
         if memory.is_resumed && matches!(rollout.state, State::Going(_) | State::Paused(_)) {
@@ -108,7 +110,8 @@ impl Driver {
             memory.is_resumed = false;
         }
         match rollout.state.effect(&course) {
-            Effect::Watch | Effect::Finish => std::future::pending().await,
+            Effect::Watch => self.hold(rollout).await,
+            Effect::Finish => std::future::pending().await,
             effect => self.insist(rollout, effect, ATTEMPTS_MAX).await.unwrap_or((Event::Done, None)),
         }
     }
@@ -133,16 +136,33 @@ impl Driver {
         None
     }
 
+    /// Sees to it that the new release keeps its share: somebody may bring back an earlier version of what is published.
+    async fn hold(&self, rollout: &Rollout) -> Happened {
+        let Rollout { service, id, .. } = rollout;
+        let weight = rollout.weight();
+        let weights = weights(rollout, weight);
+        loop {
+            time::sleep(LOOKED_EVERY).await;
+            let published = self.ports.steer.published(service).await;
+            // Where nobody can tell, nothing is known to be wrong.
+            if published.is_ok_and(|it| it.rollout != Some(*id) || it.split != weights) {
+                tracing::warn!(%service, id, "somebody else changed how its requests are split: it is published anew");
+                if let Some(given_up) = self.insist(rollout, Effect::Split(Some(weight)), ATTEMPTS_MAX).await {
+                    return given_up;
+                }
+                self.track.show_no_wait(rollout);
+            }
+        }
+    }
+
     async fn ask(&self, rollout: &Rollout, effect: Effect) -> Result<(), Failure> {
-        let Rollout { service, from, to, .. } = rollout;
+        let Rollout { service, id, from, to, .. } = rollout;
         match effect {
             Effect::Scale(Side::Old, count) => self.ports.fleet.scale(service, from, count).await,
             Effect::Scale(Side::New, count) => self.ports.fleet.scale(service, to, count).await,
             Effect::Split(weight) => {
-                let weights = weight.map(|new| {
-                    [(from.version.clone(), WEIGHT_ALL - new), (to.version.clone(), new)].into_iter().collect()
-                });
-                self.ports.steer.split(service, &weights.unwrap_or_default()).await
+                let weights = weight.map(|new| weights(rollout, new)).unwrap_or_default();
+                self.ports.steer.split(service, *id, &weights).await
             }
             Effect::Watch | Effect::Finish => Ok(()),
         }
@@ -198,6 +218,12 @@ impl Memory {
         self.is_resumed = if self.id == rollout.id { self.is_resumed } else { is_resumed };
         (self.id, self.number) = (rollout.id, rollout.number());
     }
+}
+
+/// The weight of each version where the new one has that.
+fn weights(rollout: &Rollout, new: u32) -> BTreeMap<String, u32> {
+    let Rollout { from, to, .. } = rollout;
+    [(from.version.clone(), WEIGHT_ALL - new), (to.version.clone(), new)].into()
 }
 
 fn good() -> Event {

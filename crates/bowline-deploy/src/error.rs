@@ -20,6 +20,16 @@ pub enum Error {
         /// Whose.
         service: ServiceName,
     },
+    /// The rollout that an order is meant for is not the one under way.
+    #[error("rollout {id} of `{service}` is not under way{}", under_way(*live))]
+    NotUnderWay {
+        /// Whose.
+        service: ServiceName,
+        /// The rollout that is meant.
+        id: u64,
+        /// The one that is under way instead.
+        live: Option<u64>,
+    },
     /// A part of what was asked for breaks a rule.
     #[error("{what}: {rule}")]
     Invalid {
@@ -74,6 +84,11 @@ pub enum Error {
     Store(#[source] bowline_store::Error),
 }
 
+fn under_way(live: Option<u64>) -> String {
+    let told = |id| format!(": rollout {id} is; look at it before you order anything of it");
+    live.map_or_else(String::new, told)
+}
+
 impl Error {
     /// What kind of failure it is.
     pub fn code(&self) -> Code {
@@ -82,7 +97,7 @@ impl Error {
             Self::Invalid { .. } => Code::InvalidArgument,
             Self::Unfit { .. } | Self::Refused { .. } | Self::Stopped => Code::FailedPrecondition,
             Self::Busy { .. } => Code::AlreadyExists,
-            Self::Conflict { .. } => Code::Conflict,
+            Self::Conflict { .. } | Self::NotUnderWay { .. } => Code::Conflict,
             Self::Unreadable { .. } => Code::Internal,
             Self::Store(error) => error.code(),
         }

@@ -52,6 +52,17 @@ pub(crate) async fn load(store: &dyn Store, service: &ServiceName) -> Result<Kep
     })
 }
 
+/// The rollout of a service that is under way, for those who have no [`Deployer`](crate::Deployer).
+///
+/// # Errors
+/// [`Error::Unreadable`] and [`Error::Store`].
+///
+/// # Cancel safety
+/// Nothing is changed.
+pub async fn under_way(store: &dyn Store, service: &ServiceName) -> Result<Option<Rollout>, Error> {
+    Ok(live(store, service).await?.map(|(rollout, _)| rollout))
+}
+
 /// Reads the rollout that is under way, and the revision that it was last changed by.
 pub(crate) async fn live(store: &dyn Store, service: &ServiceName) -> Result<Option<(Rollout, Revision)>, Error> {
     let entry = store.get(&live_key(service)).await.map_err(Error::Store)?;

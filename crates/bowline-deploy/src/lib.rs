@@ -16,7 +16,7 @@ mod track;
 pub use course::{Course, Step, WEIGHT_ALL};
 pub use deployer::{Deployer, InForce, Ports};
 pub use error::Error;
-pub use kept::HISTORY_MAX;
+pub use kept::{HISTORY_MAX, under_way};
 pub use port::{Failure, Fleet, Judge, Question, Steer, Verdict};
 pub use rollout::{Action, Begin, Rollout, Status, TRANSITIONS_MAX, Transition};
 pub use table::{Phase, State, diagram};

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bowline_model::{
     ServiceName,
     deploy::{Condition, Figures, Release},
+    mesh::Steering,
 };
 use bowline_runtime::BoxFuture;
 
@@ -34,20 +35,32 @@ pub trait Fleet: Send + Sync {
     ) -> BoxFuture<'a, Result<(), Failure>>;
 }
 
-/// Steers requests between the versions of a service.
+/// Steers requests between the versions of a service, beside operators who do it by hand.
 pub trait Steer: Send + Sync {
-    /// Gives each version its weight, of 1000; empty: versions are not looked at any more.
-    ///
-    /// Returns when all who call the service act by it, or have had a few seconds to.
+    /// How requests to a service are steered, as is published.
     ///
     /// # Errors
-    /// Why it could not be published; nothing is changed then.
+    /// Why nobody can tell.
+    ///
+    /// # Cancel safety
+    /// Nothing is changed.
+    fn published<'a>(&'a self, service: &'a ServiceName) -> BoxFuture<'a, Result<Steering, Failure>>;
+
+    /// Gives each version its weight, of 1000, for a rollout of the service; empty: its split ends, and versions are
+    /// not looked at any more.
+    ///
+    /// Returns when all who call the service act by it, or have had a few seconds to. A split that is not the rollout's
+    /// own stays: where that ends, nothing is to be done then.
+    ///
+    /// # Errors
+    /// Why it could not be published, also that somebody else splits the requests; nothing is changed then.
     ///
     /// # Cancel safety
     /// It may be published; asking again is harmless.
     fn split<'a>(
         &'a self,
         service: &'a ServiceName,
+        rollout: u64,
         weights: &'a BTreeMap<String, u32>,
     ) -> BoxFuture<'a, Result<(), Failure>>;
 }

@@ -16,8 +16,8 @@ use crate::{
     error::Error,
     kept::{self, Change, Current, Kept},
     metrics::Metrics,
-    port::Verdict,
-    rollout::{Begin, Rollout, Status},
+    port::{Failure, Steer, Verdict},
+    rollout::{Action, Begin, Rollout, Status},
     table::{Event, Running, State},
 };
 
@@ -117,9 +117,10 @@ impl Track {
         view.current.as_ref().map(|current| current.release.clone()).filter(|release| !self.declared.is_own(release))
     }
 
-    /// Whether the rollout under way is of releases that the file does not know any more.
-    pub(crate) fn is_superseded(&self) -> bool {
-        self.view().is_superseded
+    /// The rollout under way, where it is of releases that the file does not know any more.
+    pub(crate) fn superseded(&self) -> Option<Rollout> {
+        let view = self.view();
+        view.status.as_ref().filter(|_| view.is_superseded).map(|status| status.rollout.clone())
     }
 
     /// Those that ended, the newest first.
@@ -151,11 +152,11 @@ impl Track {
         Some(InForce { service: self.declared.service.clone(), own, own_count, beside: beside.into_iter().collect() })
     }
 
-    /// Begins a rollout.
+    /// Begins a rollout, where nobody else steers the requests.
     ///
     /// # Cancel safety
     /// It may have begun.
-    pub(crate) async fn begin(&self, begin: Begin) -> Result<Status, Error> {
+    pub(crate) async fn begin(&self, begin: Begin, steer: &dyn Steer) -> Result<Status, Error> {
         let _poke = Poke(&self.poke);
         let mut held = self.held.lock().await;
         self.settle(&mut held).await?;
@@ -167,6 +168,7 @@ impl Track {
         let from = current.map_or_else(|| self.declared.release(), |current| current.release.clone());
         let from_count = current.and_then(|current| current.count).unwrap_or(self.declared.count);
         let Wanted { release, plan, count } = self.declared.check(begin, &from)?;
+        self.check_free(steer).await?;
         let rollout = Rollout {
             id: held.id + 1,
             service: self.declared.service.clone(),
@@ -185,18 +187,39 @@ impl Track {
         self.keep(&mut held, rollout.begun(time::unix_millis_now())).await
     }
 
-    /// Does what an operator orders; `ordered` is what it would be then.
+    /// Checks that the requests are not split yet. Who splits them after that is told when the rollout does.
+    async fn check_free(&self, steer: &dyn Steer) -> Result<(), Error> {
+        let service = &self.declared.service;
+        let rule = match steer.published(service).await {
+            Ok(steering) if steering.split.is_empty() => return Ok(()),
+            Ok(_) => format!("its requests are split by hand, which `bowline mesh split {service} --off` ends"),
+            Err(Failure(why)) => why,
+        };
+        Err(Error::Unfit { service: service.clone(), rule })
+    }
+
+    /// Does what an operator orders, of the rollout with that id alone where one is given.
     ///
     /// # Cancel safety
     /// It may be done.
-    pub(crate) async fn order(&self, event: Event, ordered: &'static str, why: Option<&str>) -> Result<Status, Error> {
+    pub(crate) async fn order(&self, action: Action, id: Option<u64>) -> Result<Status, Error> {
+        let (event, ordered, why) = match action {
+            Action::Pause => (Event::Pause, "paused", None),
+            Action::Resume => (Event::Resume, "resumed", None),
+            Action::Promote => (Event::Promote, "promoted", Some("promoted by hand")),
+            Action::Abort => (Event::Abort, "aborted", Some("aborted by hand")),
+        };
         let _poke = Poke(&self.poke);
         let mut held = self.held.lock().await;
         self.settle(&mut held).await?;
-        let service = || self.declared.service.clone();
-        let Some((rollout, _)) = &held.live else { return Err(Error::NoRollout { service: service() }) };
+        let service = self.declared.service.clone();
+        let live = held.live.as_ref().map(|(rollout, _)| rollout);
+        if let Some(id) = id.filter(|id| live.is_none_or(|rollout| rollout.id != *id)) {
+            return Err(Error::NotUnderWay { service, id, live: live.map(|rollout| rollout.id) });
+        }
+        let Some(rollout) = live else { return Err(Error::NoRollout { service }) };
         let Some(next) = rollout.after(event, why.map(str::to_owned), time::unix_millis_now()) else {
-            return Err(Error::Refused { service: service(), ordered, phase: rollout.phase().name() });
+            return Err(Error::Refused { service, ordered, phase: rollout.phase().name() });
         };
         self.keep(&mut held, next).await
     }
@@ -224,6 +247,11 @@ impl Track {
     /// Shows what a rollout waits for; it is not kept.
     pub(crate) fn show_wait(&self, known: &Rollout, waits_for: &str) {
         self.show(known, |status| status.waits_for.replace(waits_for.to_owned()).as_deref() != Some(waits_for));
+    }
+
+    /// Shows that it waits for nothing any more.
+    pub(crate) fn show_no_wait(&self, known: &Rollout) {
+        self.show(known, |status| status.waits_for.take().is_some());
     }
 
     /// Shows what was measured; it is not kept.

@@ -84,12 +84,10 @@ impl Compiled<'_> {
     }
 
     fn outbound(&self, target: &ServiceName, policy: &CallPolicy) -> Outbound {
-        let steering = self.traffic.steering.get(target).cloned();
-        Outbound {
-            target: target.clone(),
-            policy: policy.clone(),
-            steering: steering.unwrap_or_else(Steering::default),
-        }
+        let steering = self.traffic.steering.get(target).cloned().unwrap_or_default();
+        // Whose a split is concerns those who change it.
+        let steering = Steering { rollout: None, ..steering };
+        Outbound { target: target.clone(), policy: policy.clone(), steering }
     }
 
     /// Who may ask a service for what, sorted by caller and name.

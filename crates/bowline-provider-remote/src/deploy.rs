@@ -21,9 +21,16 @@ impl Client {
         self.0.send_json(Method::POST, &format!("/v1/deployments/{}", encode(service)), new).await
     }
 
-    /// Orders a rollout that is under way to `pause`, `resume`, `promote` or `abort`.
-    pub async fn order_deployment(&self, service: &str, order: &str) -> Result<wire::Deployment, ClientError> {
-        let target = format!("/v1/deployments/{}/{}", encode(service), encode(order));
+    /// Orders the rollout that is under way to `pause`, `resume`, `promote` or `abort`; that of the id alone, where one
+    /// is given.
+    pub async fn order_deployment(
+        &self,
+        service: &str,
+        order: &str,
+        id: Option<u64>,
+    ) -> Result<wire::Deployment, ClientError> {
+        let only = id.map_or_else(String::new, |id| format!("?id={id}"));
+        let target = format!("/v1/deployments/{}/{}{only}", encode(service), encode(order));
         self.0.send_json(Method::POST, &target, &()).await
     }
 }

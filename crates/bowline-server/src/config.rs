@@ -1,5 +1,6 @@
 //! Configuration over HTTP: documents, their versions, their schemas, and who runs them.
 
+mod traffic;
 mod watch;
 
 use axum::{
@@ -11,7 +12,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use bowline_config::{Author, Error, Status, Version};
+use bowline_config::{Author, Document, Error, Status, Version};
 use bowline_model::{Code, ConfigKey, InstanceId};
 use bowline_provider_remote::wire::{self, encode_config_error};
 use bytes::Bytes;
@@ -138,7 +139,8 @@ pub(crate) async fn get(
 
 /// Publishes a document as the next version, once it fits its schema.
 ///
-/// Answered when it would survive a power loss. 409 has the members `expected`, `base` (the version
+/// Answered when it would survive a power loss. How a service is split whose rollout is under way, nobody else changes;
+/// where traffic is changed by two at once, one of them is told so, also one who expects no version. 409 has the members `expected`, `base` (the version
 /// the change is based on, while it is kept) and `current`; 422 has `violations` (`path`, `rule`,
 /// `detail` of each) where the document breaks its schema, `syntax` (`line`, `column`, `reason`)
 /// where it is not well-formed, `schema_fault` where the schema that comes with it is none.
@@ -147,6 +149,7 @@ pub(crate) async fn get(
     request_body = wire::Publication,
     responses(
         (status = 200, description = "the new version", body = Object),
+        (status = 400, description = "it changes the split of a service whose rollout is under way"),
         (status = 409, description = "another version than the expected one is current"),
         (status = 422, description = "the document breaks a rule"),
         (status = 507, description = "there are as many documents as there may be")))]
@@ -158,12 +161,31 @@ pub(crate) async fn set(
 ) -> Result<Json<Version>, ApiError> {
     let key = own_key_of(key)?;
     let Json(publication) = body?;
-    let (draft, schema) = publication.into_draft(author);
+    let (mut draft, schema) = publication.into_draft(author);
+    if key == ConfigKey::traffic() {
+        draft.expect = Some(check_traffic(&shared, draft.expect, Some(&draft.document)).await?);
+    }
     let published = match schema {
         None => shared.config.set_config(&key, draft).await,
         Some(schema) => shared.config.set_config_with_schema(&key, draft, &schema).await,
     };
     published.map(Json).map_err(of_body)
+}
+
+/// Checks that traffic may become that, or be deleted; the number of the version that it is then to be changed from, so
+/// that nothing else is changed than what was looked at.
+async fn check_traffic(shared: &Shared, expect: Option<u64>, next: Option<&Document>) -> Result<u64, ApiError> {
+    let key = ConfigKey::traffic();
+    let current = shared.config.get_config(&key).await?;
+    traffic::check(shared, current.as_ref(), next).await?;
+    let number = current.as_ref().map_or(0, |version| version.number);
+    match expect {
+        // It may be there a moment later.
+        Some(expected) if expected > number => {
+            Err(Error::Conflict { key, expected, base: None, current: current.map(Box::new) }.into())
+        }
+        expected => Ok(expected.unwrap_or(number)),
+    }
 }
 
 /// What `DELETE /v1/config/{namespace}/{name}` understands.
@@ -179,6 +201,7 @@ pub(crate) struct DeleteQuery {
     params(("namespace" = String, Path, description = "of the key"), ("name" = String, Path, description = "of the key"), DeleteQuery),
     responses(
         (status = 204, description = "it is gone"),
+        (status = 400, description = "it changes the split of a service whose rollout is under way"),
         (status = 404, description = "there is none"),
         (status = 409, description = "another version than the expected one is current")))]
 pub(crate) async fn delete(
@@ -187,7 +210,10 @@ pub(crate) async fn delete(
     query: Result<Query<DeleteQuery>, QueryRejection>,
 ) -> Result<StatusCode, ApiError> {
     let key = own_key_of(key)?;
-    let Query(DeleteQuery { expect }) = query?;
+    let Query(DeleteQuery { mut expect }) = query?;
+    if key == ConfigKey::traffic() {
+        expect = Some(check_traffic(&shared, expect, None).await?);
+    }
     if shared.config.delete_config(&key, expect).await? {
         return Ok(StatusCode::NO_CONTENT);
     }
@@ -230,6 +256,7 @@ pub(crate) async fn history(
     request_body = wire::Rollback,
     responses(
         (status = 200, description = "the new version", body = Object),
+        (status = 400, description = "it changes the split of a service whose rollout is under way"),
         (status = 404, description = "that version is not kept"),
         (status = 422, description = "it is the current one, or breaks today's schema")))]
 pub(crate) async fn rollback(
@@ -240,6 +267,11 @@ pub(crate) async fn rollback(
 ) -> Result<Json<Version>, ApiError> {
     let key = own_key_of(key)?;
     let Json(wire::Rollback { to }) = body?;
+    if key == ConfigKey::traffic()
+        && let Some(version) = shared.config.get_version(&key, to).await?
+    {
+        check_traffic(&shared, None, Some(&version.document)).await?;
+    }
     shared.config.rollback(&key, to, author).await.map(Json).map_err(of_body)
 }
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 use axum::{
     Json,
     extract::{
-        Path, State,
-        rejection::{JsonRejection, PathRejection},
+        Path, Query, State,
+        rejection::{JsonRejection, PathRejection, QueryRejection},
     },
     http::StatusCode,
     response::IntoResponse,
@@ -21,6 +21,7 @@ use bowline_model::{
     system::Service,
 };
 use bowline_provider_remote::wire;
+use serde::Deserialize;
 
 use crate::{api::Shared, error::ApiError};
 
@@ -124,7 +125,7 @@ pub(crate) async fn list(State(shared): State<Shared>) -> Result<Json<wire::Depl
         (status = 404, description = "the system has no such service")))]
 pub(crate) async fn one(
     State(shared): State<Shared>,
-    service: Result<Path<String>, PathRejection>,
+    service: Named,
 ) -> Result<Json<wire::ServiceDeployments>, ApiError> {
     let service = name(service)?;
     let deployments = of(&shared)?;
@@ -145,7 +146,7 @@ pub(crate) async fn one(
         (status = 409, description = "another rollout of it is under way"), (status = 422, description = "a field breaks its rule")))]
 pub(crate) async fn begin(
     State(shared): State<Shared>,
-    service: Result<Path<String>, PathRejection>,
+    service: Named,
     body: Result<Json<wire::NewDeployment>, JsonRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     let (service, Json(new)) = (name(service)?, body?);
@@ -157,54 +158,70 @@ pub(crate) async fn begin(
 
 /// Has a rollout stay at its step; what is measured can still end it.
 #[utoipa::path(post, path = "/v1/deployments/{service}/pause", tag = "deployments",
-    params(("service" = String, Path, description = "the service")),
+    params(("service" = String, Path, description = "the service"), OrderQuery),
     responses((status = 200, body = wire::Deployment), (status = 400, description = "it cannot be paused now: it says why"),
-        (status = 404, description = "there is no rollout of it under way")))]
-pub(crate) async fn pause(shared: State<Shared>, service: Result<Path<String>, PathRejection>) -> Ordered {
-    order(&shared, service, Action::Pause).await
+        (status = 404, description = "there is no rollout of it under way"),
+        (status = 409, description = "another rollout than that of the id is under way, or none")))]
+pub(crate) async fn pause(shared: State<Shared>, service: Named, only: Only) -> Ordered {
+    order(&shared, service, only, Action::Pause).await
 }
 
 /// Has a paused rollout go on.
 #[utoipa::path(post, path = "/v1/deployments/{service}/resume", tag = "deployments",
-    params(("service" = String, Path, description = "the service")),
+    params(("service" = String, Path, description = "the service"), OrderQuery),
     responses((status = 200, body = wire::Deployment), (status = 400, description = "it is not paused"),
-        (status = 404, description = "there is no rollout of it under way")))]
-pub(crate) async fn resume(shared: State<Shared>, service: Result<Path<String>, PathRejection>) -> Ordered {
-    order(&shared, service, Action::Resume).await
+        (status = 404, description = "there is no rollout of it under way"),
+        (status = 409, description = "another rollout than that of the id is under way, or none")))]
+pub(crate) async fn resume(shared: State<Shared>, service: Named, only: Only) -> Ordered {
+    order(&shared, service, only, Action::Resume).await
 }
 
 /// Gives the new release everything now, whatever was measured.
 #[utoipa::path(post, path = "/v1/deployments/{service}/promote", tag = "deployments",
-    params(("service" = String, Path, description = "the service")),
+    params(("service" = String, Path, description = "the service"), OrderQuery),
     responses((status = 200, body = wire::Deployment), (status = 400, description = "it cannot be promoted now: it says why"),
         (status = 403, description = "not an administrator's"),
-        (status = 404, description = "there is no rollout of it under way")))]
-pub(crate) async fn promote(shared: State<Shared>, service: Result<Path<String>, PathRejection>) -> Ordered {
-    order(&shared, service, Action::Promote).await
+        (status = 404, description = "there is no rollout of it under way"),
+        (status = 409, description = "another rollout than that of the id is under way, or none")))]
+pub(crate) async fn promote(shared: State<Shared>, service: Named, only: Only) -> Ordered {
+    order(&shared, service, only, Action::Promote).await
 }
 
 /// Ends a rollout: the release before gets everything back.
 #[utoipa::path(post, path = "/v1/deployments/{service}/abort", tag = "deployments",
-    params(("service" = String, Path, description = "the service")),
+    params(("service" = String, Path, description = "the service"), OrderQuery),
     responses((status = 200, body = wire::Deployment), (status = 400, description = "it cannot be aborted now: it says why"),
         (status = 403, description = "not an administrator's"),
-        (status = 404, description = "there is no rollout of it under way")))]
-pub(crate) async fn abort(shared: State<Shared>, service: Result<Path<String>, PathRejection>) -> Ordered {
-    order(&shared, service, Action::Abort).await
+        (status = 404, description = "there is no rollout of it under way"),
+        (status = 409, description = "another rollout than that of the id is under way, or none")))]
+pub(crate) async fn abort(shared: State<Shared>, service: Named, only: Only) -> Ordered {
+    order(&shared, service, only, Action::Abort).await
 }
+
+/// What an order of a rollout understands.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OrderQuery {
+    /// Only if the rollout under way is the one with this id.
+    id: Option<u64>,
+}
+
+type Named = Result<Path<String>, PathRejection>;
+type Only = Result<Query<OrderQuery>, QueryRejection>;
 
 /// How a rollout stands after an order.
 type Ordered = Result<Json<wire::Deployment>, ApiError>;
 
-async fn order(shared: &Shared, service: Result<Path<String>, PathRejection>, action: Action) -> Ordered {
+async fn order(shared: &Shared, service: Named, only: Only, action: Action) -> Ordered {
     let service = name(service)?;
+    let Query(OrderQuery { id }) = only?;
     let deployments = of(shared)?;
     deployments.declared(&service)?;
-    let status = deployments.deployer.act(&service, action).await?;
+    let status = deployments.deployer.act(&service, action, id).await?;
     Ok(Json(view::of_status(status)))
 }
 
-fn name(service: Result<Path<String>, PathRejection>) -> Result<ServiceName, ApiError> {
+fn name(service: Named) -> Result<ServiceName, ApiError> {
     let Path(service) = service?;
     Ok(ServiceName::new(&service)?)
 }

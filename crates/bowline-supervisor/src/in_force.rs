@@ -1,32 +1,24 @@
 //! Which releases run instead of, or beside, those that the file declares.
 
-use bowline_model::{ServiceName, System, deploy::Release, system::Service};
+use bowline_deploy::InForce;
+use bowline_model::{System, deploy::Release, system::Service};
 
 use crate::release;
 
-/// Which releases of a service run, other than the file says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InForce {
-    /// Whose releases; one that the file does not declare is passed over.
-    pub service: ServiceName,
-    /// What took the place of the service's own: it has its instances, and the service's own has none. Absent: the
-    /// service's own counts.
-    pub own: Option<Release>,
-    /// What runs beside it, with so many instances, 0 to 100; of the service's own, or of `own`, it says how many
-    /// are left.
-    pub beside: Vec<(Release, u32)>,
-}
-
-/// The system with these releases in force, for [`Supervisor::start`](crate::Supervisor::start).
+/// The system with these releases in force, for [`Supervisor::start`](crate::Supervisor::start). Services that it does
+/// not declare are passed over.
 ///
 /// A service stays as it is declared, so that what a release does not say is still as the file says; what took its
 /// place becomes a release beside it. It is not for those who ask what is declared.
 pub fn with_releases(mut system: System, in_force: &[InForce]) -> System {
-    for InForce { service, own, beside } in in_force {
+    for InForce { service, own, own_count, beside } in in_force {
         let Some(service) = system.services.iter_mut().find(|declared| declared.name == *service) else { continue };
-        if let Some(own) = own {
-            let replicas = std::mem::take(&mut service.replicas);
-            put(service, own, replicas);
+        match own {
+            None => service.replicas = *own_count,
+            Some(own) => {
+                service.replicas = 0;
+                put(service, own, *own_count);
+            }
         }
         for (release, replicas) in beside {
             put(service, release, *replicas);
@@ -56,7 +48,7 @@ fn put(service: &mut Service, release: &Release, replicas: u32) {
 mod tests {
     use std::collections::BTreeMap;
 
-    use bowline_model::Position;
+    use bowline_model::{Position, ServiceName};
 
     use super::*;
 
@@ -77,9 +69,9 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(own: Option<Release>, beside: &[(Release, u32)], expected: &[(&str, &str, u32)]) {
+    fn check(own: Option<Release>, own_count: u32, beside: &[(Release, u32)], expected: &[(&str, &str, u32)]) {
         let service = ServiceName::new("order").unwrap();
-        let in_force = [InForce { service, own, beside: beside.to_vec() }];
+        let in_force = [InForce { service, own, own_count, beside: beside.to_vec() }];
         let releases = release::all(&with_releases(declared(), &in_force));
         let found: Vec<_> =
             releases.iter().map(|it| (it.version.as_str(), it.run.as_deref().unwrap(), it.replicas)).collect();
@@ -89,27 +81,24 @@ mod tests {
     #[test]
     fn what_is_in_force_runs_and_the_rest_is_as_declared() {
         let three = || release("v3", Some("three"));
-        check(None, &[], &[("v1", "one", 3), ("v2", "two", 1)]);
-        check(Some(three()), &[], &[("v1", "one", 0), ("v2", "two", 1), ("v3", "three", 3)]);
-        check(None, &[(three(), 1)], &[("v1", "one", 3), ("v2", "two", 1), ("v3", "three", 1)]);
-        check(
-            None,
-            &[(three(), 1), (release("v1", None), 2)],
-            &[("v1", "one", 2), ("v2", "two", 1), ("v3", "three", 1)],
-        );
+        check(None, 3, &[], &[("v1", "one", 3), ("v2", "two", 1)]);
+        check(Some(three()), 2, &[], &[("v1", "one", 0), ("v2", "two", 1), ("v3", "three", 2)]);
+        check(None, 2, &[(three(), 1)], &[("v1", "one", 2), ("v2", "two", 1), ("v3", "three", 1)]);
+        check(Some(three()), 3, &[(release("v1", None), 2)], &[("v1", "one", 2), ("v2", "two", 1), ("v3", "three", 3)]);
     }
 
     #[test]
     fn a_declared_release_may_take_the_place_of_the_services_own() {
-        check(Some(release("v2", None)), &[], &[("v1", "one", 0), ("v2", "two", 3)]);
-        check(Some(release("v2", Some("2"))), &[], &[("v1", "one", 0), ("v2", "2", 3)]);
-        check(Some(release("v1", None)), &[], &[("v1", "one", 3), ("v2", "two", 1)]);
-        check(Some(release("v1", Some("1"))), &[], &[("v1", "1", 3), ("v2", "two", 1)]);
+        check(Some(release("v2", None)), 3, &[], &[("v1", "one", 0), ("v2", "two", 3)]);
+        check(Some(release("v2", Some("2"))), 3, &[], &[("v1", "one", 0), ("v2", "2", 3)]);
+        check(Some(release("v1", None)), 3, &[], &[("v1", "one", 3), ("v2", "two", 1)]);
+        check(Some(release("v1", Some("1"))), 3, &[], &[("v1", "1", 3), ("v2", "two", 1)]);
     }
 
     #[test]
     fn a_service_that_is_gone_is_passed_over() {
-        let in_force = InForce { service: ServiceName::new("gone").unwrap(), own: None, beside: Vec::new() };
+        let service = ServiceName::new("gone").unwrap();
+        let in_force = InForce { service, own: None, own_count: 1, beside: Vec::new() };
         assert_eq!(with_releases(declared(), &[in_force]), declared());
     }
 }

@@ -39,7 +39,7 @@ pub mod workspace;
 pub use companion::{Beside, Companion, Companions};
 pub use error::Error;
 pub use event::{Event, Exit};
-pub use in_force::{InForce, with_releases};
+pub use in_force::with_releases;
 pub use releases::Releases;
 pub use settings::{Probes, Settings};
 pub use supervisor::{Drained, Supervisor};

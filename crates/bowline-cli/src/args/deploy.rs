@@ -92,6 +92,9 @@ pub(crate) struct DeployStatus {
 pub(crate) struct DeployOrder {
     /// Whose rollout
     pub(crate) service: ServiceName,
+    /// Only if the rollout under way is the one with this id, as `bowline deploy status --output json` shows it
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<u64>,
     #[command(flatten)]
     pub(crate) query: Query,
 }
@@ -173,7 +176,10 @@ mod tests {
     #[test]
     fn orders_name_a_service() {
         let command = deploy(&["abort", "order"]).unwrap().command.unwrap();
-        assert!(matches!(command, DeployCommand::Abort(order) if order.service.as_str() == "order"));
+        let is_any = |order: &DeployOrder| order.service.as_str() == "order" && order.id.is_none();
+        assert!(matches!(command, DeployCommand::Abort(order) if is_any(&order)));
+        let command = deploy(&["promote", "order", "--id", "3"]).unwrap().command.unwrap();
+        assert!(matches!(command, DeployCommand::Promote(DeployOrder { id: Some(3), .. })));
         assert!(deploy(&["pause"]).is_err());
         let command = deploy(&["status"]).unwrap().command.unwrap();
         assert!(matches!(command, DeployCommand::Status(status) if status.service.is_none()));

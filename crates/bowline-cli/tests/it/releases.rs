@@ -15,6 +15,7 @@ use bowline_runtime::{
 };
 use http::Method;
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::{
     harness::{Home, PATIENCE, Running, ask, eventually},
@@ -97,9 +98,12 @@ async fn versions(running: &Running) -> Vec<String> {
     versions
 }
 
+async fn rollout(running: &Running) -> Value {
+    running.api_json("/v1/deployments/a").await["deployment"].clone()
+}
+
 async fn phase(running: &Running) -> String {
-    let stands = running.api_json("/v1/deployments/a").await;
-    stands["deployment"]["phase"].as_str().unwrap_or_default().to_owned()
+    rollout(running).await["phase"].as_str().unwrap_or_default().to_owned()
 }
 
 #[tokio::test]
@@ -146,21 +150,56 @@ async fn a_good_canary_is_promoted_without_a_failed_request_and_stays_after_a_re
     again.stop().await;
 }
 
+/// Has a release rolled out until it bakes, without a request that tells how it is; then Bowline is killed, and started
+/// anew. What was known of the rollout, and the next Bowline.
+async fn killed_while_baking(home: &Home, release: &str) -> (Value, Running) {
+    let mut running = home.up().await;
+    running.command(&["deploy", "a", "--env", release, "--bake", "2s"]).await;
+    assert!(eventually(PATIENCE, async || phase(&running).await == "baking").await, "{}", running.output());
+    let known = rollout(&running).await;
+    running.signal(Signal::KILL);
+    running.ended().await;
+    (known, home.up().await)
+}
+
+/// Checks that a rollout is the one that was known, and did what it did since: once, and from its step on.
+#[track_caller]
+fn check_goes_on(known: &Value, rollout: &Value) {
+    assert_eq!(rollout["id"], known["id"]);
+    let transitions = |of: &Value| of["transitions"].as_array().unwrap().clone();
+    let (known, all) = (transitions(known), transitions(rollout));
+    assert_eq!(all[..known.len()], known[..], "none is lost");
+    let numbers: Vec<_> = all.iter().map(|it| it["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=all.len() as u64).collect::<Vec<_>>());
+    let phases = |of: &[Value]| of.iter().map(|it| it["phase"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(phases(&all[known.len()..])[..2], ["shifting", "baking"], "the step is baked anew");
+    assert_eq!(phases(&all).iter().filter(|phase| *phase == "preparing").count(), 1, "{all:?}");
+}
+
 #[tokio::test]
 async fn a_rollout_goes_on_after_bowline_was_killed_at_a_step() {
     let home = Home::new(&file(""));
-    let mut running = home.up().await;
-    running.command(&["deploy", "a", "--env", "STAND_IN_NEW=1", "--bake", "2s"]).await;
-    assert!(eventually(PATIENCE, async || phase(&running).await == "baking").await, "{}", running.output());
-    running.signal(Signal::KILL);
-    running.ended().await;
-
-    let mut again = home.up().await;
+    let (known, mut again) = killed_while_baking(&home, "STAND_IN_NEW=1").await;
     let (load, clients) = Load::start(again.gateway());
     assert!(eventually(PATIENCE, async || phase(&again).await == "promoted").await, "{}", again.output());
     drop(clients);
+    check_goes_on(&known, &rollout(&again).await);
     assert_eq!(*load.failed.lock().unwrap(), Vec::<String>::new());
     assert_eq!(versions(&again).await, ["v2", "v2"]);
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn a_bad_release_is_rolled_back_though_bowline_was_killed_at_a_step() {
+    let home = Home::new(&file(""));
+    let (known, mut again) = killed_while_baking(&home, "STAND_IN_FAILS=2").await;
+    let (_load, clients) = Load::start(again.gateway());
+    assert!(eventually(PATIENCE, async || phase(&again).await == "rolled back").await, "{}", again.output());
+    drop(clients);
+    let ended = rollout(&again).await;
+    check_goes_on(&known, &ended);
+    assert!(ended["why"].as_str().unwrap().contains("> 5%"), "{ended}");
+    assert_eq!((ended["step"].as_u64(), versions(&again).await), (Some(0), vec!["v1".to_owned(), "v1".to_owned()]));
     again.stop().await;
 }
 
@@ -168,13 +207,26 @@ async fn a_rollout_goes_on_after_bowline_was_killed_at_a_step() {
 async fn operators_pause_and_abort() {
     let home = Home::new(&file(""));
     let mut running = home.up().await;
-    running.command(&["deploy", "a", "--env", "STAND_IN_NEW=1", "--bake", "1m"]).await;
+    let refused = async |args: &[&str], told: &str| {
+        let output = running.outcome(args).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(told), "{args:?}: {said}");
+    };
+    let deploy = ["deploy", "a", "--env", "STAND_IN_NEW=1", "--bake", "1m"];
+    running.command(&["mesh", "split", "a", "v1=100"]).await;
+    refused(&deploy, "its requests are split by hand, which `bowline mesh split a --off` ends").await;
+    running.command(&["mesh", "split", "a", "--off"]).await;
+    running.command(&deploy).await;
     let twice = running.outcome(&["deploy", "a", "--run", "x"]).await;
     assert!(!twice.status.success(), "one at a time");
     assert!(eventually(PATIENCE, async || phase(&running).await == "baking").await, "{}", running.output());
     running.command(&["deploy", "pause", "a"]).await;
     assert!(eventually(PATIENCE, async || phase(&running).await == "paused").await, "{}", running.output());
-    running.command(&["deploy", "abort", "a"]).await;
+    for split in ["v1=100", "--off"] {
+        refused(&["mesh", "split", "a", split], "are split by its rollout 1, v1 → v2, which is under way").await;
+    }
+    refused(&["deploy", "abort", "a", "--id", "2"], "rollout 2 of `a` is not under way: rollout 1 is").await;
+    running.command(&["deploy", "abort", "a", "--id", "1"]).await;
     assert!(eventually(PATIENCE, async || phase(&running).await == "rolled back").await, "{}", running.output());
     assert_eq!(versions(&running).await, ["v1", "v1"]);
     let unknown = running.outcome(&["deploy", "status", "nobody"]).await;

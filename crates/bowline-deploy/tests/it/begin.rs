@@ -102,7 +102,7 @@ async fn what_happens_is_told_and_counted() {
     watch.mark_unchanged();
     until(&deployer, |status| status.rollout.phase() == Phase::Baking && status.rollout.weight() == 500).await;
     assert!(world.metrics.render().contains("bowline_rollout_step{service=\"order\"} 2\n"));
-    deployer.act(&order(), Action::Abort).await.unwrap();
+    deployer.act(&order(), Action::Abort, None).await.unwrap();
     over(&deployer).await;
     let metrics = world.metrics.render();
     assert!(metrics.contains("bowline_rollout_step{service=\"order\"} 0\n"), "{metrics}");

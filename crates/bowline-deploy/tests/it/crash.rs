@@ -1,5 +1,7 @@
 //! The process ends at any point, and the next one goes on.
 
+use std::time::Duration;
+
 use bowline_deploy::{Action, Deployer, InForce, Phase, State};
 use bowline_model::deploy::Strategy;
 use bowline_runtime::time;
@@ -44,7 +46,7 @@ async fn at_the_end_or_stuck(world: &World, deployer: &Deployer, calls_max: usiz
             return false;
         }
         // No watch tells that a port was asked.
-        time::sleep(std::time::Duration::from_millis(10)).await;
+        time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -81,6 +83,60 @@ async fn a_step_that_was_baking_is_shifted_and_baked_anew() {
     let calls =
         ["scale v2 2", "split v1=500 v2=500", "scale v2 2", "split v1=0 v2=1000", "scale v2 2", "scale v1 0", "split"];
     assert_eq!(world.calls(), calls);
+}
+
+/// Whether the ports are asked that many times before the rollout is over; then the last of it is on its way.
+async fn is_asked(world: &World, deployer: &Deployer, count: usize) -> bool {
+    while world.state().calls.len() < count {
+        if !deployer.get(&order()).unwrap().rollout.is_live() {
+            return false;
+        }
+        // No watch tells that a port was asked. tidy: sleep: the clock is paused
+        time::sleep(Duration::from_millis(10)).await;
+    }
+    true
+}
+
+/// Stops a deployer so long after it asked a port for the n-th time, for each n there is, and starts the next one.
+async fn check_stop(after: Duration) {
+    for count in 1.. {
+        let world = World::new();
+        let deployer = world.start().await;
+        deployer.begin(begin(v2(), plan(Strategy::Canary))).await.unwrap();
+        if !is_asked(&world, &deployer, count).await {
+            assert!(count > 7, "it was stopped at {count} calls only");
+            return;
+        }
+        // tidy: sleep: the clock is paused
+        time::sleep(after).await;
+        let begun = time::now();
+        deployer.stop().await;
+        assert_eq!(begun.elapsed(), Duration::ZERO, "nobody waits for what a port does");
+        let kept = deployer.get(&order()).unwrap().rollout;
+        let commits = world.store.commits();
+        world.calls();
+        // tidy: sleep: the clock is paused
+        time::sleep(Duration::from_hours(1)).await;
+        assert_eq!((world.calls(), world.store.commits()), (Vec::new(), commits), "it does nothing any more");
+
+        let next = world.open().await;
+        assert_eq!(next.get(&order()).unwrap().rollout, kept, "it is as it was seen");
+        let next = world.restart(next).await;
+        let ended = over(&next).await.rollout;
+        assert_eq!((ended.id, ended.state), (kept.id, State::Promoted), "stopped at call {count}");
+        assert_eq!(ended.transitions[..kept.transitions.len()], kept.transitions);
+        let numbers: Vec<u32> = ended.transitions.iter().map(|transition| transition.number).collect();
+        assert_eq!(numbers, (1..).take(numbers.len()).collect::<Vec<_>>());
+        assert_eq!(next.history(&order()).await.unwrap().len(), 1);
+        world.check_alone("v2", 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stopped_midway_is_kept_and_goes_on_with_the_next_start() {
+    check_stop(Duration::ZERO).await;
+    // Then what was asked for is done: it bakes where it was a share.
+    check_stop(Duration::from_secs(1)).await;
 }
 
 #[tokio::test(start_paused = true)]

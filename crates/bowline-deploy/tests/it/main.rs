@@ -6,5 +6,6 @@ mod begin;
 mod crash;
 mod faults;
 mod orders;
+mod splits;
 mod strategies;
 mod support;

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bowline_deploy::{Action, Error, Phase, State, Verdict};
-use bowline_model::{Code, deploy::Strategy};
+use bowline_model::{
+    Code,
+    deploy::{Release, Strategy},
+};
 use bowline_runtime::time;
 
 use crate::support::{World, act, bad, begin, order, over, plan, until, v2};
@@ -108,6 +111,25 @@ async fn an_abort_wins_over_what_comes_after_it() {
         (error.code(), error.to_string()),
         (Code::NotFound, "there is no rollout of `order` under way".to_owned())
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_reaches_no_other_rollout_than_it_is_meant_for() {
+    let world = World::new();
+    let deployer = world.start().await;
+    let first = deployer.begin(begin(v2(), plan(Strategy::BlueGreen))).await.unwrap().rollout.id;
+    over(&deployer).await;
+    let meant = async |id| deployer.act(&order(), Action::Abort, Some(id)).await;
+    let check =
+        |error: Error, told: &str| assert_eq!((error.code(), error.to_string().as_str()), (Code::Conflict, told));
+    check(meant(first).await.unwrap_err(), "rollout 1 of `order` is not under way");
+    let back = begin(Release::declared("v1"), plan(Strategy::Canary));
+    let second = deployer.begin(back).await.unwrap().rollout.id;
+    let told = "rollout 1 of `order` is not under way: rollout 2 is; look at it before you order anything of it";
+    check(meant(first).await.unwrap_err(), told);
+    until(&deployer, is_baking).await;
+    meant(second).await.unwrap();
+    assert_eq!(over(&deployer).await.rollout.state, State::RolledBack);
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ use bowline_deploy::{
 use bowline_model::{
     ServiceName,
     deploy::{Figures, Plan, Release, Strategy},
+    mesh::Steering,
     parse,
     system::System,
     units::Share,
@@ -61,6 +62,8 @@ pub(crate) fn begin(release: Release, plan: Plan) -> Begin {
 pub(crate) struct State {
     pub(crate) running: BTreeMap<String, u32>,
     pub(crate) split: BTreeMap<String, u32>,
+    /// Whose the split is; none: set by hand.
+    pub(crate) split_by: Option<u64>,
     /// What was asked of fleet and steer, in order.
     pub(crate) calls: Vec<String>,
     /// The first words of calls that fail, one after the other.
@@ -70,6 +73,18 @@ pub(crate) struct State {
     pub(crate) questions: Vec<Question>,
     /// After so many calls further ones never end, as if the process had.
     pub(crate) calls_max: Option<usize>,
+}
+
+impl State {
+    fn steering(&self) -> Steering {
+        Steering { split: self.split.clone(), rollout: self.split_by, ..Steering::default() }
+    }
+
+    /// Somebody else than the deployer splits the requests like that, whoever's the split is said to be.
+    pub(crate) fn publish(&mut self, weights: &[(&str, u32)], rollout: Option<u64>) {
+        self.split = weights.iter().map(|(version, weight)| ((*version).to_owned(), *weight)).collect();
+        self.split_by = rollout;
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -160,7 +175,7 @@ impl World {
     }
 
     /// The next call, done or failed; what it does is visible when it has ended.
-    async fn call(&self, call: String, act: impl FnOnce(&mut State)) -> Result<(), Failure> {
+    async fn call(&self, call: String, act: impl FnOnce(&mut State) -> Result<(), Failure>) -> Result<(), Failure> {
         let is_last = {
             let mut state = self.state();
             state.calls.push(call.clone());
@@ -177,7 +192,7 @@ impl World {
                 state.failures.pop_front();
                 return Err(Failure(format!("`{call}` failed")));
             }
-            act(&mut state);
+            act(&mut state)?;
         }
         self.check();
         Ok(())
@@ -189,21 +204,34 @@ impl Fleet for World {
         let version = release.version.clone();
         Box::pin(self.call(format!("scale {version} {count}"), move |state| {
             state.running.insert(version, count);
+            Ok(())
         }))
     }
 }
 
 impl Steer for World {
+    fn published<'a>(&'a self, _: &'a ServiceName) -> BoxFuture<'a, Result<Steering, Failure>> {
+        Box::pin(std::future::ready(Ok(self.state().steering())))
+    }
+
     fn split<'a>(
         &'a self,
         _: &'a ServiceName,
+        rollout: u64,
         weights: &'a BTreeMap<String, u32>,
     ) -> BoxFuture<'a, Result<(), Failure>> {
         let mut call = "split".to_owned();
         for (version, weight) in weights {
             write!(call, " {version}={weight}").unwrap();
         }
-        Box::pin(self.call(call, |state| state.split.clone_from(weights)))
+        Box::pin(self.call(call, move |state| {
+            if state.steering().is_split_by_others(rollout) {
+                return if weights.is_empty() { Ok(()) } else { Err(Failure("it is split by hand".to_owned())) };
+            }
+            state.split.clone_from(weights);
+            state.split_by = (!weights.is_empty()).then_some(rollout);
+            Ok(())
+        }))
     }
 }
 
@@ -248,7 +276,7 @@ pub(crate) async fn over(deployer: &Deployer) -> Status {
 }
 
 pub(crate) async fn act(deployer: &Deployer, action: Action) -> Result<Status, bowline_deploy::Error> {
-    deployer.act(&order(), action).await
+    deployer.act(&order(), action, None).await
 }
 
 /// A store in memory that fails when it is told to: before or after it has done what it was asked for.

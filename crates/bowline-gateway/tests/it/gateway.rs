@@ -172,7 +172,7 @@ async fn steering_reaches_every_route_of_a_service_and_those_that_come_later() {
     let gateway = start(&registry, vec![route("order")]).await;
     let steer = |version: &str| {
         let split = BTreeMap::from([(version.to_owned(), 1)]);
-        let steering = Steering { split, mirror: None };
+        let steering = Steering { split, ..Steering::default() };
         gateway.set_steering(&BTreeMap::from([(ServiceName::new("order").unwrap(), steering)]));
     };
     let bodies = async |path: &str| {

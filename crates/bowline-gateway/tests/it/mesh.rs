@@ -172,7 +172,7 @@ async fn what_is_published_decides_which_version_is_called() {
     }
     let registry = FakeRegistry::new(&instances);
     let to = |version: &str| {
-        let steering = Steering { split: [(version.to_owned(), 1)].into(), mirror: None };
+        let steering = Steering { split: [(version.to_owned(), 1)].into(), ..Steering::default() };
         let outbound = Outbound { target: name("order"), policy: CallPolicy::default(), steering };
         Snapshot { outbound: vec![outbound], ..snapshot(None) }
     };

@@ -180,9 +180,9 @@ fn traffic() -> Traffic {
         abort: Some(503),
         until_unix_ms: 1,
     };
-    let split = Steering { split: [("v1".to_owned(), 1)].into(), mirror: None };
+    let split = Steering { split: [("v1".to_owned(), 1)].into(), ..Steering::default() };
     let mirror = Mirror { version: "v2".to_owned(), share: Share::from_percent(5) };
-    let mirror = Steering { split: BTreeMap::new(), mirror: Some(mirror) };
+    let mirror = Steering { mirror: Some(mirror), ..Steering::default() };
     Traffic {
         steering: [(name("payment"), split), (name("bank"), mirror)].into(),
         faults: vec![fault("b", "payment"), fault("a", "payment"), fault("c", "bank"), fault("d", "gone")],
@@ -210,6 +210,13 @@ fn steering_is_told_to_whom_calls_and_faults_to_whom_they_befall() {
     for other in ["service/user", "service/order", "gateway"] {
         assert!(faults(other).is_empty(), "{other}");
     }
+}
+
+#[test]
+fn nobody_is_told_whose_a_split_is() {
+    let mut of_rollout = traffic();
+    of_rollout.steering.get_mut(&name("payment")).unwrap().rollout = Some(3);
+    assert_eq!(compiled(&shop(), &of_rollout), compiled(&shop(), &traffic()));
 }
 
 #[test]

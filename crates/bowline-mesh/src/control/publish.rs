@@ -11,9 +11,6 @@ use bowline_model::{
     mesh::{InvalidTraffic, Snapshot, Steering, Traffic, Workload},
 };
 
-/// How often a change is tried that somebody else was faster with.
-const ATTEMPTS_MAX: u32 = 5;
-
 /// Who publishes.
 const AUTHOR: &str = "bowline";
 
@@ -87,54 +84,67 @@ impl Publisher {
         .await
     }
 
-    /// Splits the traffic to a service like that; all else in the document stays.
+    /// What is said of the traffic to a service.
     ///
     /// # Errors
     /// Also where the document that is there cannot be read.
-    pub(super) async fn split(&self, service: &ServiceName, weights: &BTreeMap<String, u32>) -> Result<(), Error> {
+    pub(super) async fn steering(&self, service: &ServiceName) -> Result<Steering, Error> {
+        let mut traffic = traffic_of(self.config.get_config(&ConfigKey::traffic()).await?.as_ref())?;
+        Ok(traffic.steering.remove(service).unwrap_or_default())
+    }
+
+    /// Splits the traffic to a service like that for its rollout; all else in the document stays, and so does a split
+    /// that is not the rollout's: as it is now.
+    ///
+    /// # Errors
+    /// Also where the document that is there cannot be read.
+    pub(super) async fn split(
+        &self,
+        service: &ServiceName,
+        rollout: u64,
+        weights: &BTreeMap<String, u32>,
+    ) -> Result<Steering, Error> {
         let told: Vec<_> = weights.iter().map(|(version, weight)| format!("{version} {weight}")).collect();
         let why = match told.as_slice() {
             [] => format!("{service} is split no more"),
             told => format!("{service} is split: {}", told.join(", ")),
         };
+        let mut steering = Steering::default();
         self.change(&ConfigKey::traffic(), &why, |current| {
-            let mut traffic: Traffic =
-                current.map_or(Ok(Traffic::default()), |current| current.document.read::<Traffic>())?;
+            let mut traffic = traffic_of(current)?;
             let before = traffic.steering.remove(service).unwrap_or_default();
-            if before.split == *weights {
+            steering = before.clone();
+            if before.is_split_by_others(rollout) {
                 return Ok(None);
             }
-            let steering = Steering { split: weights.clone(), ..before };
+            (steering.split, steering.rollout) = (weights.clone(), (!weights.is_empty()).then_some(rollout));
+            if steering == before {
+                return Ok(None);
+            }
             if !steering.is_empty() {
-                traffic.steering.insert(service.clone(), steering);
+                traffic.steering.insert(service.clone(), steering.clone());
             }
             Ok(Some(to_document(&traffic)))
         })
-        .await
+        .await?;
+        Ok(steering)
     }
 
-    /// Publishes what `change` makes of the current version, if anything; anew where somebody was faster.
+    /// Publishes what `edit` makes of the current version, if anything.
     async fn change(
         &self,
         key: &ConfigKey,
         comment: &str,
-        change: impl Fn(Option<&Version>) -> Result<Option<Document>, Error>,
+        mut edit: impl FnMut(Option<&Version>) -> Result<Option<Document>, Error>,
     ) -> Result<(), Error> {
-        let mut attempt = 1;
-        loop {
-            let current = self.config.get_config(key).await?;
-            let Some(document) = change(current.as_ref())? else { return Ok(()) };
-            let expect = Some(current.map_or(0, |version| version.number));
-            let draft = Draft { expect, comment: comment.to_owned(), ..Draft::new(document, self.author.clone()) };
-            match self.config.set_config(key, draft).await {
-                Ok(version) => {
-                    tracing::info!(%key, version = version.number, "published");
-                    return Ok(());
-                }
-                Err(Error::Conflict { .. }) if attempt < ATTEMPTS_MAX => attempt += 1,
-                Err(error) => return Err(error),
-            }
+        let changed = bowline_config::change(&*self.config, key, |current| {
+            let draft = |document| Draft { comment: comment.to_owned(), ..Draft::new(document, self.author.clone()) };
+            Ok::<_, Error>(edit(current)?.map(draft))
+        });
+        if let Some(version) = changed.await? {
+            tracing::info!(%key, version = version.number, "published");
         }
+        Ok(())
     }
 }
 
@@ -143,6 +153,11 @@ fn to_document(value: &impl serde::Serialize) -> Document {
     let mut text = serde_json::to_string_pretty(value).expect("snapshots and traffic have a form in JSON");
     text.push('\n');
     Document::new(Format::Json, text)
+}
+
+/// The traffic of a version; none: nothing is said.
+fn traffic_of(version: Option<&Version>) -> Result<Traffic, Error> {
+    version.map_or(Ok(Traffic::default()), |version| version.document.read())
 }
 
 /// Reads the traffic, without what is said of services that are none of the system's any more.

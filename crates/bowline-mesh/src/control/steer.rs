@@ -7,7 +7,7 @@ use bowline_deploy::{Failure, Steer};
 use bowline_model::{
     ConfigKey, ServiceName,
     error::chain,
-    mesh::{Snapshot, Workload},
+    mesh::{Snapshot, Steering, Workload},
     units,
 };
 use bowline_runtime::{BoxFuture, time};
@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Splits traffic by the document `bowline/traffic`, which a [`ControlPlane`](crate::ControlPlane) compiles into what
 /// each caller acts by.
 ///
-/// What others have published there stays: mirrors, faults, the splits of other services.
+/// What others have published there stays: mirrors, faults, the splits of other services, and one that was set by hand.
 pub struct Splits {
     config: Arc<dyn ConfigManager>,
     publisher: Publisher,
@@ -134,17 +134,30 @@ impl Splits {
 }
 
 impl Steer for Splits {
+    fn published<'a>(&'a self, service: &'a ServiceName) -> BoxFuture<'a, Result<Steering, Failure>> {
+        Box::pin(async move {
+            let steering = self.publisher.steering(service).await;
+            steering.map_err(|error| Failure(format!("how {service} is split cannot be read: {}", chain(&error))))
+        })
+    }
+
     fn split<'a>(
         &'a self,
         service: &'a ServiceName,
+        rollout: u64,
         weights: &'a BTreeMap<String, u32>,
     ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            self.publisher
-                .split(service, weights)
-                .await
-                .map_err(|error| Failure(format!("the traffic to {service} cannot be split: {}", chain(&error))))?;
-            self.settle(service, weights).await
+            let failed = |why: String| Failure(format!("the traffic to {service} cannot be split: {why}"));
+            let steering = self.publisher.split(service, rollout, weights).await;
+            let steering = steering.map_err(|error| failed(chain(&error)))?;
+            if !steering.is_split_by_others(rollout) {
+                return self.settle(service, weights).await;
+            }
+            if weights.is_empty() {
+                return Ok(());
+            }
+            Err(failed(format!("it is split by hand, which `bowline mesh split {service} --off` ends")))
         })
     }
 }

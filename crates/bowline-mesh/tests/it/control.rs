@@ -34,7 +34,7 @@ fn fault(id: &str, until_unix_ms: u64) -> Fault {
 }
 
 fn split() -> Traffic {
-    let split = Steering { split: [("v2".to_owned(), 1)].into(), mirror: None };
+    let split = Steering { split: [("v2".to_owned(), 1)].into(), ..Steering::default() };
     Traffic { steering: [(name("payment"), split)].into(), faults: Vec::new() }
 }
 
@@ -145,7 +145,7 @@ async fn services_that_are_gone_lose_their_snapshot_and_their_traffic() {
 async fn left_without_mesh(has_versions: bool) -> Traffic {
     let dir = temp_dir();
     let config = config(&dir).await;
-    let of_order = Steering { split: [("v1".to_owned(), 1)].into(), mirror: None };
+    let of_order = Steering { split: [("v1".to_owned(), 1)].into(), ..Steering::default() };
     let mut traffic = split();
     traffic.steering.insert(name("order"), of_order);
     traffic.faults.push(Fault { service: name("user"), ..fault("f", u64::MAX) });

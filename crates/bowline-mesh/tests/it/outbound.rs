@@ -195,7 +195,7 @@ async fn calls_are_steered_between_versions() {
     let charge = async || ask_plain(port, Request::post("/charges")).await.unwrap().body;
     let split = |weights: [(&str, u32); 2]| {
         let split = weights.map(|(version, weight)| (version.to_owned(), weight)).into();
-        Traffic { steering: [(name("payment"), Steering { split, mirror: None })].into(), faults: Vec::new() }
+        Traffic { steering: [(name("payment"), Steering { split, ..Steering::default() })].into(), faults: Vec::new() }
     };
     for (traffic, expected) in [(split([("v1", 1), ("v2", 0)]), "v1"), (split([("v1", 0), ("v2", 1)]), "v2")] {
         shop.set_traffic(&traffic).await;

@@ -29,9 +29,17 @@ pub struct Steering {
     /// Where copies go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<Mirror>,
+    /// The rollout of the service that the split is; absent: it was set by hand. Callers are not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<u64>,
 }
 
 impl Steering {
+    /// Whether there is a split that is not that rollout's.
+    pub fn is_split_by_others(&self, rollout: u64) -> bool {
+        !self.split.is_empty() && self.rollout != Some(rollout)
+    }
+
     /// Whether it steers nothing.
     pub fn is_empty(&self) -> bool {
         self.split.is_empty() && self.mirror.is_none()
@@ -132,7 +140,9 @@ fn known(service: &ServiceName, services: &[ServiceName], path: &str, faults: &m
 }
 
 fn check_steering(steering: &Steering, at: &str, faults: &mut Vec<InvalidTraffic>) {
-    let Steering { split, mirror } = steering;
+    let Steering { split, mirror, rollout } = steering;
+    let is_somebodys = rollout.is_none() || !split.is_empty();
+    must(is_somebodys, &format!("{at}/rollout"), "it says whose the split is, and there is none", faults);
     let path = format!("{at}/split");
     must(split.len() <= VERSIONS_MAX, &path, "traffic is split between at most 16 versions", faults);
     must(split.is_empty() || split.values().any(|weight| *weight > 0), &path, "one weight is above 0", faults);
@@ -182,6 +192,8 @@ mod tests {
     fn traffic_that_makes_no_sense_is_found() {
         check("{}", &[]);
         check(r#"{"steering":{"payment":{"split":{"v1":90,"v2":10}}}}"#, &[]);
+        check(r#"{"steering":{"payment":{"split":{"v1":90},"rollout":3}}}"#, &[]);
+        check(r#"{"steering":{"payment":{"rollout":3}}}"#, &["/steering/payment/rollout"]);
         check(r#"{"steering":{"bank":{"split":{"v1":0}}}}"#, &["/steering/bank", "/steering/bank/split"]);
         check(
             r#"{"steering":{"payment":{"mirror":{"version":"","share":"5%"}}}}"#,

@@ -1,8 +1,9 @@
 //! Rollouts over HTTP: who may begin them, what they are told as, and what the audit says.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use bowline_deploy::{Deployer, Failure, Fleet, Judge, Ports, Question, Steer, Verdict};
+use bowline_deploy::{Deployer, Failure, Fleet, Judge, Ports, Question, Verdict};
+use bowline_mesh::Splits;
 use bowline_model::{ServiceName, System, deploy::Release, parse};
 use bowline_provider_remote::wire::{AuditActor, Deployment, ServiceDeployments};
 use bowline_runtime::{BoxFuture, metric};
@@ -65,12 +66,6 @@ impl Fleet for Willing {
     }
 }
 
-impl Steer for Willing {
-    fn split<'a>(&'a self, _: &'a ServiceName, _: &'a BTreeMap<String, u32>) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(async { Ok(()) })
-    }
-}
-
 impl Judge for Willing {
     fn judge<'a>(&'a self, _: &'a Question) -> BoxFuture<'a, Verdict> {
         Box::pin(async { Verdict::Unknown("nothing is measured".to_owned()) })
@@ -95,12 +90,17 @@ fn system() -> System {
     .unwrap()
 }
 
-/// A node whose deployer has willing ports.
+/// A node whose deployer splits traffic, and has willing ports else.
 async fn fixture() -> (Fixture, Deployer) {
-    let fixture = Fixture::start().await;
+    let dir = temp_dir();
     let (system, metrics) = (system(), metric::Registry::default());
+    let names = system.services.iter().map(|service| service.name.clone()).collect();
+    let declared = Declared { services: names, ..Declared::default() };
+    let addr = Some(([127, 0, 0, 1], 0).into());
+    let node = start(Settings { declared, is_steered: true, ..settings(&dir, addr) }).await.unwrap();
+    let fixture = Fixture::of(dir, node);
     let deployer = Deployer::open(fixture.node.recorded_store(), &system, &metrics).await.unwrap();
-    let (fleet, steer, judge) = (Arc::new(Willing), Arc::new(Willing), Arc::new(Willing));
+    let (fleet, steer, judge) = (Arc::new(Willing), Arc::new(Splits::new(fixture.node.config())), Arc::new(Willing));
     deployer.start(&Ports { fleet, steer, judge });
     fixture.node.set_deployer(deployer.clone(), &system);
     (fixture, deployer)
@@ -138,7 +138,11 @@ async fn a_rollout_is_begun_ordered_and_told() {
         fixture.ask_as(&editor.token, "POST", &path, "").await.problem(403, "permission_denied");
         fixture.ask("POST", &path, "").await.problem(401, "unauthenticated");
     }
-    let promoted = fixture.ask_as(&root, "POST", "/v1/deployments/order/promote", "").await;
+    let other = fixture.ask_as(&root, "POST", "/v1/deployments/order/promote?id=2", "").await;
+    let detail = other.problem(409, "conflict");
+    assert!(detail.starts_with("rollout 2 of `order` is not under way: rollout 1 is"), "{detail}");
+    fixture.ask_as(&root, "POST", "/v1/deployments/order/promote?di=1", "").await.problem(400, "invalid_argument");
+    let promoted = fixture.ask_as(&root, "POST", "/v1/deployments/order/promote?id=1", "").await;
     assert_eq!(promoted.status, 200, "{promoted:?}");
     until(async || stands(&fixture).await.deployment.unwrap().phase == "promoted").await;
     let stood = stands(&fixture).await;
@@ -161,6 +165,64 @@ async fn the_audit_says_who_ordered_and_not_what_followed() {
     assert_eq!(of_rollout.len(), 1, "{audit:?}");
     assert_eq!(of_rollout[0].operation.as_deref(), Some("POST /v1/deployments/order"));
     assert!(matches!(&of_rollout[0].actor, AuditActor::Token { name, .. } if name == "root"), "{audit:?}");
+    deployer.stop().await;
+}
+
+#[tokio::test]
+async fn who_splits_traffic_is_one_at_a_time() {
+    let (fixture, deployer) = fixture().await;
+    let root = fixture.root();
+    let target = "/v1/config/bowline/traffic";
+    let put = async |text: &str| {
+        let body = json!({"format": "json", "text": text}).to_string();
+        fixture.ask_as(&root, "PUT", target, body).await
+    };
+    let by_hand = r#"{"steering":{"order":{"split":{"v1":9,"v2":1}}}}"#;
+    assert_eq!(put(by_hand).await.status, 200);
+    let begin = async || fixture.ask_as(&root, "POST", "/v1/deployments/order", BEGIN).await;
+    let detail = begin().await.problem(400, "failed_precondition");
+    assert!(
+        detail.ends_with("its requests are split by hand, which `bowline mesh split order --off` ends"),
+        "{detail}"
+    );
+    assert_eq!(put("{}").await.status, 200);
+    assert_eq!(begin().await.status, 202);
+    until(async || stands(&fixture).await.deployment.unwrap().phase == "baking").await;
+
+    let traffic = async || fixture.ask_as(&root, "GET", target, "").await.json();
+    let (before, user) = (traffic().await, r#""user":{"split":{"v1":1}}"#);
+    let of_rollout = r#""order":{"split":{"v1":950,"v2":50},"rollout":1}"#;
+    let refused = |answer: Answer| {
+        let detail = answer.problem(400, "failed_precondition");
+        let told = "the requests to `order` are split by its rollout 1, v1 → v2, which is under way";
+        assert!(detail.starts_with(told) && detail.contains("bowline deploy abort order"), "{detail}");
+    };
+    for order in ["pause", "resume"] {
+        let target_of = format!("/v1/deployments/order/{order}");
+        assert_eq!(fixture.ask_as(&root, "POST", &target_of, "").await.status, 200);
+        refused(put(by_hand).await);
+        refused(put("{}").await);
+        refused(put(&format!(r#"{{"steering":{{{user}}}}}"#)).await);
+        refused(fixture.ask_as(&root, "DELETE", target, "").await);
+        refused(fixture.ask_as(&root, "POST", &format!("{target}/rollback"), r#"{"to":1}"#).await);
+        assert_eq!(traffic().await["number"], before["number"], "{order}");
+    }
+    // What is said of others may change, and a conflict is one.
+    assert_eq!(put(&format!(r#"{{"steering":{{{of_rollout},{user}}}}}"#)).await.status, 200);
+    for expect in [1, 100] {
+        let text = format!(r#"{{"steering":{{{of_rollout}}}}}"#);
+        let other = json!({"format": "json", "text": text, "expect": expect});
+        fixture.ask_as(&root, "PUT", target, other.to_string()).await.problem(409, "conflict");
+    }
+
+    fixture.ask_as(&root, "POST", "/v1/deployments/order/abort", "").await;
+    until(async || !stands(&fixture).await.deployment.unwrap().is_live).await;
+    let text = traffic().await["document"]["text"].as_str().unwrap().to_owned();
+    assert!(text.contains("user") && !text.contains("order"), "{text}");
+    // A split of a rollout that is over is nobody's.
+    assert_eq!(put(&format!(r#"{{"steering":{{{of_rollout}}}}}"#)).await.status, 200);
+    begin().await.problem(400, "failed_precondition");
+    assert_eq!(put(by_hand).await.status, 200);
     deployer.stop().await;
 }
 

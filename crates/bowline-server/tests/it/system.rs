@@ -148,7 +148,7 @@ async fn calls_are_split_between_versions_without_a_mesh() {
     let key = ConfigKey::snapshot(&workload);
     for split in [[("v1", 0), ("v2", 1)], [("v1", 1), ("v2", 0)]] {
         let weights = split.iter().map(|(version, weight)| ((*version).to_owned(), *weight)).collect();
-        let steering = Steering { split: weights, mirror: None };
+        let steering = Steering { split: weights, ..Steering::default() };
         let call = Outbound { target: "user".parse().unwrap(), policy: CallPolicy::default(), steering };
         let snapshot = Snapshot {
             format: SNAPSHOT_FORMAT,

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bowline_deploy::{Failure, Fleet as _};
+use bowline_deploy::{Failure, Fleet as _, InForce};
 use bowline_model::{ServiceName, deploy::Release, system::Service};
 use bowline_runtime::{
     fs,
     task::{self, JoinHandle},
     time,
 };
-use bowline_supervisor::{Error, Event, InForce, Supervisor, with_releases};
+use bowline_supervisor::{Error, Event, Supervisor, with_releases};
 use bowline_testkit::{eventually, eventually_some};
 use rustix::process::Signal;
 
@@ -357,7 +357,7 @@ async fn a_start_takes_what_is_in_force_and_does_not_fail_of_what_is_on_trial() 
     let versions = on_trial.iter().map(|release| (service.clone(), release.version.clone()));
     fixture.settings.on_trial = versions.collect();
     let beside = on_trial.iter().map(|release| (release.clone(), 1)).collect();
-    let in_force = InForce { service: service.clone(), own: Some(promoted), beside };
+    let in_force = InForce { service: service.clone(), own: Some(promoted), own_count: 2, beside };
     let system = with_releases(system([order(2)]), &[in_force]);
     let registry = Arc::new(fixture.registry.clone());
     let started = async {
@@ -386,7 +386,8 @@ async fn a_promoted_release_that_does_not_start_is_told_as_one() {
     let mut fixture = Fixture::new();
     fixture.settings.startup_max = Duration::from_secs(3);
     let check = async |promoted: Release, expect: &str| {
-        let in_force = InForce { service: ServiceName::new("order").unwrap(), own: Some(promoted), beside: Vec::new() };
+        let service = ServiceName::new("order").unwrap();
+        let in_force = InForce { service, own: Some(promoted), own_count: 1, beside: Vec::new() };
         let system = with_releases(system([order(1)]), &[in_force]);
         let started = async {
             let supervisor = fixture.start(system.services).await?;

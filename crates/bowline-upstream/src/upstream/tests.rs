@@ -125,7 +125,7 @@ fn of(version: &str, count: usize) -> Vec<Instance> {
 
 fn split(weights: &[(&str, u32)]) -> Steering {
     let split = weights.iter().map(|(version, weight)| ((*version).to_owned(), *weight)).collect();
-    Steering { split, mirror: None }
+    Steering { split, ..Steering::default() }
 }
 
 /// Who is picked, by id, in so many calls of one attempt each.

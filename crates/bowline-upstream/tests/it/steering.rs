@@ -27,7 +27,7 @@ fn of(version: &str, instance: &Instance) -> Instance {
 
 fn split(weights: &[(&str, u32)]) -> Steering {
     let split = weights.iter().map(|(version, weight)| ((*version).to_owned(), *weight)).collect();
-    Steering { split, mirror: None }
+    Steering { split, ..Steering::default() }
 }
 
 /// All calls are answered by `v1`; a share of them is copied to `v2`.
