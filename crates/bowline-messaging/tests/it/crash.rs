@@ -37,7 +37,8 @@ async fn child() {
     let round = env::var(ROUND).unwrap();
     let mut settings = Settings::new(dir, metric::Registry::default());
     settings.disk = Disk::faulty(fail_at_random);
-    let bus: Arc<dyn MessageBus> = Arc::new(Embedded::open(settings).await.unwrap());
+    let bus = until_done(|| Box::pin(Embedded::open(settings.clone()))).await;
+    let bus: Arc<dyn MessageBus> = Arc::new(bus);
     // The test harness has begun a line.
     say("open");
     // Small segments, deleted soon.
@@ -193,7 +194,7 @@ fn tear(dir: &Path) {
 #[test]
 fn nothing_acknowledged_is_lost_to_kills() {
     let seed = bowline_testkit::seed();
-    let rounds = if env::var_os("BOWLINE_TEST_LONG").is_some() { 200 } else { 8 };
+    let rounds: u32 = if env::var_os("BOWLINE_TEST_LONG").is_some() { 200 } else { 8 };
     let dir = tempfile::tempdir().unwrap();
     let (mut said, begin) = (Said::default(), time::now());
     for round in 0..rounds {
@@ -205,7 +206,11 @@ fn nothing_acknowledged_is_lost_to_kills() {
     }
     run(dir.path(), "last", None, &mut said);
     assert_eq!(said.lost(), []);
-    assert!(said.published.len() > 100 * rounds as usize, "{} messages are too few", said.published.len());
+    assert!(
+        said.published.len() > 100 * usize::try_from(rounds).unwrap(),
+        "{} messages are too few",
+        said.published.len()
+    );
     let again = said.got.values().map(|count| u64::from(*count - 1)).sum::<u64>();
     println!(
         "seed {seed}: {rounds} kills, {} messages published, {} delivered, {again} duplicates, {:?}",
