@@ -224,8 +224,11 @@ fn row(deployment: &Deployment) -> Vec<String> {
 /// All that is known of the releases of one service.
 fn detail(stands: &ServiceDeployments) -> Vec<String> {
     let ServiceDeployments { service, version, deployment, history } = stands;
-    let version = if version.is_empty() { "without a version" } else { version };
     let mut lines = vec![style::plain(&format!("{service}: {version} is in force"))];
+    if version.is_empty() {
+        let how = format!("write `version = \"v1\"` in [service.{service}] of bowline.toml");
+        lines = vec![format!("{service}: it has no version, so that no release of it can be rolled out: {how}")];
+    }
     let Some(deployment) = deployment else {
         lines.push("nothing was rolled out yet".to_owned());
         return lines;
@@ -324,6 +327,15 @@ mod tests {
             "2026-01-02 03:04:05Z  rolling back  step 1 of 3, 0% of order go to v2: error_rate 20.5% > 1%",
         ];
         assert_eq!(lines, expect);
+    }
+
+    #[test]
+    fn a_service_without_a_version_is_told_what_to_do() {
+        let user = ServiceName::new("user").unwrap();
+        let stands =
+            ServiceDeployments { service: user, version: String::new(), deployment: None, history: Vec::new() };
+        let told = "user: it has no version, so that no release of it can be rolled out: write `version = \"v1\"` in [service.user] of bowline.toml";
+        assert_eq!(detail(&stands), [told, "nothing was rolled out yet"]);
     }
 
     #[test]

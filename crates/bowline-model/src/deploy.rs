@@ -2,7 +2,7 @@
 
 pub mod condition;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,9 @@ pub const STEPS_MAX: usize = 20;
 
 /// The steps of a canary that names none.
 pub const STEPS_DEFAULT: [Share; 3] = [Share::from_percent(5), Share::from_percent(25), Share::from_percent(50)];
+
+/// How much of a variable's name is shown, in characters.
+const SHOWN_MAX: usize = 100;
 
 /// The largest release, in bytes of all its text.
 pub const RELEASE_BYTES_MAX: usize = 64 * 1024;
@@ -71,20 +74,20 @@ impl Plan {
     pub fn check(&self) -> Result<(), Broken> {
         let Self { strategy, steps, bake, abort_when: _ } = self;
         if bake.is_zero() || *bake > BAKE_MAX {
-            return Err(Broken { what: "bake", rule: "it is above zero, and not above 24h" });
+            return Err(Broken::new("bake", "it is above zero, and not above 24h"));
         }
         if *strategy == Strategy::Canary && steps.is_empty() {
-            return Err(Broken { what: "steps", rule: "a canary has at least one" });
+            return Err(Broken::new("steps", "a canary has at least one"));
         }
         if *strategy != Strategy::Canary && !steps.is_empty() {
-            return Err(Broken { what: "steps", rule: STEPS_RULE });
+            return Err(Broken::new("steps", STEPS_RULE));
         }
         if steps.len() > STEPS_MAX {
-            return Err(Broken { what: "steps", rule: "there are at most 20" });
+            return Err(Broken::new("steps", "there are at most 20"));
         }
         let before = std::iter::once(None).chain(steps.iter().copied().map(Some));
         let checked = steps.iter().zip(before).try_for_each(|(step, before)| check_step(*step, before));
-        checked.map_err(|rule| Broken { what: "steps", rule })
+        checked.map_err(|rule| Broken::new("steps", rule))
     }
 }
 
@@ -110,13 +113,19 @@ pub fn check_step(step: Share, before: Option<Share>) -> Result<(), &'static str
 }
 
 /// A rule that a [`Plan`] or a [`Release`] breaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {rule}")]
 pub struct Broken {
     /// The part at fault.
     pub what: &'static str,
-    /// The rule it breaks.
-    pub rule: &'static str,
+    /// The rule it breaks, with the name of what does where there are several.
+    pub rule: Cow<'static, str>,
+}
+
+impl Broken {
+    fn new(what: &'static str, rule: impl Into<Cow<'static, str>>) -> Self {
+        Self { what, rule: rule.into() }
+    }
 }
 
 /// In which way a release takes the place of another.
@@ -184,21 +193,23 @@ impl Release {
     pub fn check(&self) -> Result<(), Broken> {
         let Self { version, build, run, env } = self;
         if !is_version(version) {
-            return Err(Broken { what: "version", rule: VERSION_RULE });
+            return Err(Broken::new("version", VERSION_RULE));
         }
         for (what, command) in [("build", build), ("run", run)] {
             let checked = command.as_deref().map_or(Ok(()), parse::check_command);
-            checked.map_err(|rule| Broken { what, rule })?;
+            checked.map_err(|rule| Broken::new(what, rule))?;
         }
         for (name, value) in env {
-            parse::check_variable(name).map_err(|rule| Broken { what: "env", rule })?;
+            let shown: String = name.chars().take(SHOWN_MAX).collect();
+            let broken = |rule: &str| Broken::new("env", format!("`{}`: {rule}", shown.escape_debug()));
+            parse::check_variable(name).map_err(broken)?;
             if value.contains('\0') {
-                return Err(Broken { what: "env", rule: "no variable can hold a NUL" });
+                return Err(broken("no variable can hold a NUL"));
             }
         }
         let texts = [version].into_iter().chain(build).chain(run).chain(env.keys()).chain(env.values());
         if texts.map(String::len).sum::<usize>() > RELEASE_BYTES_MAX {
-            return Err(Broken { what: "release", rule: "it has at most 64 KiB of text" });
+            return Err(Broken::new("release", "it has at most 64 KiB of text"));
         }
         Ok(())
     }
@@ -254,5 +265,9 @@ mod tests {
         ] {
             assert_eq!(bad.check().unwrap_err().what, what);
         }
+        let told = |name, value| Release { env: env(name, value), ..good.clone() }.check().unwrap_err().to_string();
+        assert_eq!(told("BOWLINE_LISTEN", ""), "env: `BOWLINE_LISTEN`: Bowline sets it itself");
+        assert_eq!(told("1A", ""), "env: `1A`: use letters, digits and _, no digit first");
+        assert_eq!(told("A", "\0"), "env: `A`: no variable can hold a NUL");
     }
 }

@@ -164,7 +164,10 @@ async fn what_another_release_wrote_is_refused() {
         world.store.put(key, bad);
         let store = Arc::new(world.store.clone());
         let error = Deployer::open(store, &system(FILE), &world.metrics).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("what is kept under `{key}` cannot be read by this release"));
+        assert_eq!(
+            error.to_string(),
+            format!("what the store holds as `{key}` cannot be read by this release of Bowline")
+        );
     }
 }
 

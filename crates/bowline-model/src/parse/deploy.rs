@@ -54,7 +54,7 @@ fn steps(table: &Table<'_>, strategy: Strategy) -> Vec<Share> {
     if !is_canary {
         value.fault_key("`steps` without `strategy = \"canary\"`", STEPS_RULE);
     } else if value.is_list_empty() {
-        value.fault("`steps` is empty", "name at least one, or leave the key out for 5%, 25% and 50%");
+        value.fault("`steps` is empty", "name at least one, or leave it out for 5%, 25% and 50%");
     }
     let mut steps: Vec<Share> = Vec::new();
     for element in value.list(STEPS_MAX) {

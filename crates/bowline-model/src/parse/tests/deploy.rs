@@ -68,7 +68,7 @@ steps = ["5%"]
 [deploy.order]
 strategy = "canary"
 steps = []
-  8:9+2 `steps` is empty → name at least one, or leave the key out for 5%, 25% and 50%
+  8:9+2 `steps` is empty → name at least one, or leave it out for 5%, 25% and 50%
 
 [deploy.order]
 strategy = "canary"
