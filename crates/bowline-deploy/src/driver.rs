@@ -129,7 +129,7 @@ impl Driver {
                 return Some((Event::GaveUp, Some(failure)));
             }
             let wait = backoff(attempts);
-            let waits_for = format!("{failure}; it is tried again in {}", units::format_duration(wait));
+            let waits_for = format!("it is tried again in {}: {failure}", units::format_duration(wait));
             self.track.show_wait(rollout, &waits_for);
             time::sleep(wait).await;
         }

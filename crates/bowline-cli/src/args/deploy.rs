@@ -70,7 +70,7 @@ pub(crate) struct DeployBegin {
     /// What ends it: 'p99 > 400ms', a share of errors, several joined by `and` and `or`; `off`: nothing does
     #[arg(long, value_name = "CONDITION", value_parser = condition)]
     pub(crate) abort_when: Option<String>,
-    /// Prints each transition until it ends; exit code 1 where it is rolled back
+    /// Prints each transition, and what it waits for, until it ends; exit code 1 where it is rolled back
     #[arg(long)]
     pub(crate) follow: bool,
     #[command(flatten)]
@@ -81,7 +81,7 @@ pub(crate) struct DeployBegin {
 pub(crate) struct DeployStatus {
     /// Only this service, with its history
     pub(crate) service: Option<ServiceName>,
-    /// Prints each transition until the rollout ends; exit code 1 where it is rolled back
+    /// Prints each transition, and what is waited for, until the rollout ends; exit code 1 where it is rolled back
     #[arg(long, requires = "service")]
     pub(crate) follow: bool,
     #[command(flatten)]

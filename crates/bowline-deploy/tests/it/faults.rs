@@ -19,7 +19,7 @@ async fn what_fails_twice_is_tried_a_third_time() {
     world.state().failures = ["split", "split", "scale v2", "scale v2"].into();
     deployer.begin(begin(v2(), plan(Strategy::Canary))).await.unwrap();
     let status = until(&deployer, |status| status.waits_for.is_some()).await;
-    let told = "`split v1=1000 v2=0` failed; it is tried again in 1s";
+    let told = "it is tried again in 1s: `split v1=1000 v2=0` failed";
     assert_eq!(status.waits_for.as_deref(), Some(told));
     assert_eq!(over(&deployer).await.rollout.state, State::Promoted);
 }
