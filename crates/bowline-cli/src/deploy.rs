@@ -47,12 +47,13 @@ async fn begin_one(args: args::DeployBegin) -> anyhow::Result<ExitCode> {
         steps,
         bake,
         abort_when,
+        min_requests,
         follow,
         query,
     } = args;
     let service = service.context("say whose release: bowline deploy SERVICE --run COMMAND")?;
     let env = env.into_iter().collect();
-    let new = NewDeployment { version, build, run, env, replicas, strategy, steps, bake, abort_when };
+    let new = NewDeployment { version, build, run, env, replicas, strategy, steps, bake, abort_when, min_requests };
     let client = api::client(&query).await?;
     let begun = api::answered(&query, client.deploy(service.as_str(), &new).await)?;
     if follow {
@@ -319,9 +320,11 @@ fn measured(deployment: &Deployment) -> Option<String> {
 }
 
 fn judged(deployment: &Deployment) -> String {
-    let bake = units::format_duration(deployment.bake);
+    let (bake, requests) = (units::format_duration(deployment.bake), deployment.min_requests);
     match &deployment.abort_when {
-        Some(condition) => format!("each step is watched for {bake}, and ended when {condition}"),
+        Some(condition) => {
+            format!("each step is watched for {bake} and {requests} requests at least, and ended when {condition}")
+        }
         None => format!("each step is watched for {bake}; nothing that is measured ends it"),
     }
 }
@@ -354,6 +357,7 @@ mod tests {
             strategy: Strategy::Canary,
             bake: Duration::from_secs(10),
             abort_when: Condition::parse("error_rate > 1%").ok(),
+            min_requests: 20,
             phase: "baking".to_owned(),
             is_live: true,
             step: 1,
@@ -438,7 +442,7 @@ mod tests {
             "order: v1 is in force",
             "order v1 → v2: baking at step 1 of 3, 5% go to v2",
             "measured of v2: 40 requests, 20.5% failed, p99 12.0 ms",
-            "each step is watched for 10s, and ended when error_rate > 1%",
+            "each step is watched for 10s and 20 requests at least, and ended when error_rate > 1%",
             "",
             "SERVICE  FROM  TO  STRATEGY  PHASE   STEP  SHARE  BEGAN                 WHY",
             "order    v1    v2  canary    baking  1/3   5%     2026-01-02 03:04:05Z  -",

@@ -2,7 +2,7 @@
 
 pub mod condition;
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, ops::RangeInclusive, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,12 @@ use crate::{
 
 /// The longest a step may bake.
 pub const BAKE_MAX: Duration = Duration::from_hours(24);
+
+/// How many requests a step may ask for before anything is said of a release.
+pub const REQUESTS_RANGE: RangeInclusive<u32> = 1..=1_000_000;
+
+/// How many requests a step asks for where nothing is said.
+pub const REQUESTS_DEFAULT: u32 = 20;
 
 /// The most steps of a canary.
 pub const STEPS_MAX: usize = 20;
@@ -56,13 +62,23 @@ pub struct Plan {
     /// What ends it, and brings the release before back; absent: nothing that is measured does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abort_when: Option<Condition>,
+    /// How many requests the new release has had before it is judged, in [`REQUESTS_RANGE`]: of fewer a single failure
+    /// is chance.
+    #[serde(default = "requests_default")]
+    pub min_requests: u32,
+}
+
+/// What those that were kept before there was such a number have.
+fn requests_default() -> u32 {
+    REQUESTS_DEFAULT
 }
 
 impl Default for Plan {
-    /// Rolling, watched for a minute at each step, aborted above 5 % of errors.
+    /// Rolling, watched for a minute at each step, aborted above 5 % of errors of at least 20 requests.
     fn default() -> Self {
         let abort_when = Condition::parse("error_rate > 5%").ok();
-        Self { strategy: Strategy::default(), steps: Vec::new(), bake: Duration::from_mins(1), abort_when }
+        let (strategy, bake) = (Strategy::default(), Duration::from_mins(1));
+        Self { strategy, steps: Vec::new(), bake, abort_when, min_requests: REQUESTS_DEFAULT }
     }
 }
 
@@ -72,9 +88,12 @@ impl Plan {
     /// # Errors
     /// The part at fault, and the rule it breaks.
     pub fn check(&self) -> Result<(), Broken> {
-        let Self { strategy, steps, bake, abort_when: _ } = self;
+        let Self { strategy, steps, bake, abort_when: _, min_requests } = self;
         if bake.is_zero() || *bake > BAKE_MAX {
             return Err(Broken::new("bake", "it is above zero, and not above 24h"));
+        }
+        if !REQUESTS_RANGE.contains(min_requests) {
+            return Err(Broken::new("min_requests", "it is 1 to 1000000"));
         }
         if *strategy == Strategy::Canary && steps.is_empty() {
             return Err(Broken::new("steps", "a canary has at least one"));
@@ -243,6 +262,17 @@ mod tests {
         for bake in [Duration::ZERO, BAKE_MAX + Duration::from_nanos(1)] {
             assert_eq!(Plan { bake, ..Plan::default() }.check().unwrap_err().what, "bake");
         }
+        for min_requests in [0, 1_000_001] {
+            let broken = Plan { min_requests, ..Plan::default() }.check().unwrap_err();
+            assert_eq!(broken.to_string(), "min_requests: it is 1 to 1000000");
+        }
+    }
+
+    #[test]
+    fn a_plan_that_was_kept_before_there_was_a_number_has_the_default() {
+        let kept = r#"{"strategy": "rolling", "steps": [], "bake": "1m"}"#;
+        let plan: Plan = serde_json::from_str(kept).unwrap();
+        assert_eq!(plan, Plan { abort_when: None, ..Plan::default() });
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     value::Value,
 };
 use crate::{
-    deploy::{Condition, Deployment, Plan, STEPS_DEFAULT, STEPS_MAX, STEPS_RULE, Strategy, check_step},
+    deploy::{Condition, Deployment, Plan, REQUESTS_RANGE, STEPS_DEFAULT, STEPS_MAX, STEPS_RULE, Strategy, check_step},
     units::Share,
 };
 
@@ -43,6 +43,7 @@ fn plan(table: &Table<'_>) -> Plan {
         steps: steps(table, strategy),
         bake: table.duration_or("bake", default.bake),
         abort_when: table.get("abort_when").map_or(default.abort_when, abort_when),
+        min_requests: table.integer_or("min_requests", REQUESTS_RANGE, default.min_requests),
     }
 }
 

@@ -240,6 +240,7 @@ async fn what_cannot_be_begun_is_told_why() {
         ("order", json!({"version": "v7", "replicas": 2}), 400, "invalid_argument", "under another name"),
         ("order", json!({"abort_when": "p98 > 1s"}), 422, "unprocessable", "abort_when"),
         ("order", json!({"run": "./order", "replicas": 0}), 400, "invalid_argument", "replicas"),
+        ("order", json!({"run": "./order", "min_requests": 0}), 400, "invalid_argument", "min_requests"),
         ("order", json!({"env": {"BOWLINE_LISTEN": "x"}}), 400, "invalid_argument", "env: `BOWLINE_LISTEN`"),
         ("order", json!({"colour": "blue"}), 422, "unprocessable", "colour"),
     ] {
