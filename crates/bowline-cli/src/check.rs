@@ -107,8 +107,12 @@ fn print(report: &Report<'_>, form: Form) {
             let told = tell::text(report, style::is_coloured());
             let _closed = io::stdout().write_all(told.as_bytes());
             if !has_errors(report.violations) {
-                for line in loads(report.loads) {
-                    style::line(&line);
+                // By what a route tries again all that comes after it is multiplied.
+                let mut all = check::route_loads(report.system);
+                all.retain(|load| load.attempts_worst > 1);
+                all.extend_from_slice(report.loads);
+                for line in loads(&all) {
+                    style::line(&style::plain(&line));
                 }
             }
             style::line(&style::plain(&tell::summary(report)));

@@ -47,12 +47,13 @@ async fn begin_one(args: args::DeployBegin) -> anyhow::Result<ExitCode> {
         steps,
         bake,
         abort_when,
+        min_requests,
         follow,
         query,
     } = args;
     let service = service.context("say whose release: bowline deploy SERVICE --run COMMAND")?;
     let env = env.into_iter().collect();
-    let new = NewDeployment { version, build, run, env, replicas, strategy, steps, bake, abort_when };
+    let new = NewDeployment { version, build, run, env, replicas, strategy, steps, bake, abort_when, min_requests };
     let client = api::client(&query).await?;
     let begun = api::answered(&query, client.deploy(service.as_str(), &new).await)?;
     if follow {
@@ -108,17 +109,22 @@ fn print(lines: &[String]) {
     }
 }
 
-/// Prints each transition of a rollout, or of the one there is, until it ends.
+/// Prints each transition of a rollout, or of the one there is, and what it waits for, until it ends.
 async fn follow_it(client: &Client, query: &Query, service: &ServiceName, id: Option<u64>) -> anyhow::Result<ExitCode> {
-    let (mut id, mut told) = (id, 0);
+    let (mut id, mut told) = (id, Told::default());
     loop {
         let Some(deployment) = patiently(client, query, service, &mut id).await? else {
             bail!("{service} was never rolled out");
         };
-        for transition in deployment.transitions.iter().filter(|transition| transition.number > told) {
-            tell(query, &deployment, transition)?;
+        match query.output {
+            // A line each, for who reads them as they come.
+            Output::Json => {
+                for transition in told.untold(&deployment) {
+                    style::line(&api::escaped(&serde_json::to_string(transition)?));
+                }
+            }
+            Output::Text => print(&told.lines(&deployment)),
         }
-        told = deployment.transitions.last().map_or(told, |last| last.number.max(told));
         if !deployment.is_live {
             let is_promoted = deployment.phase == "promoted";
             return Ok(if is_promoted { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
@@ -167,13 +173,56 @@ fn pick(stands: ServiceDeployments, id: &mut Option<u64>) -> Option<Deployment> 
     Some(picked)
 }
 
-fn tell(query: &Query, deployment: &Deployment, transition: &DeploymentTransition) -> anyhow::Result<()> {
-    match query.output {
-        // A line each, for who reads them as they come.
-        Output::Json => style::line(&api::escaped(&serde_json::to_string(transition)?)),
-        Output::Text => style::line(&style::plain(&transition_line(deployment, transition))),
+/// What who follows was told.
+#[derive(Debug, Default)]
+struct Told {
+    /// The last transition, by its number.
+    number: u32,
+    /// What it was said to wait for since then.
+    waits_for: Option<String>,
+}
+
+impl Told {
+    /// The transitions that were not told; they are now.
+    fn untold<'a>(&mut self, deployment: &'a Deployment) -> impl Iterator<Item = &'a DeploymentTransition> {
+        let told = self.number;
+        let last = deployment.transitions.last().map_or(told, |last| last.number.max(told));
+        if last > told {
+            *self = Self { number: last, waits_for: None };
+        }
+        deployment.transitions.iter().filter(move |transition| transition.number > told)
     }
-    Ok(())
+
+    /// The lines that were not told, and what is waited for now, where that is something else than before.
+    fn lines(&mut self, deployment: &Deployment) -> Vec<String> {
+        let told = self.number;
+        self.untold(deployment).for_each(drop);
+        let mut lines = transition_lines(deployment, told);
+        if self.waits_for != deployment.waits_for {
+            self.waits_for.clone_from(&deployment.waits_for);
+            let wait = deployment.waits_for.iter().map(|it| wait_line(deployment, it, time::unix_millis_now()));
+            lines.extend(wait);
+        }
+        lines
+    }
+}
+
+/// The transitions after that number, a line each; of those that nobody can tell apart the first.
+fn transition_lines(deployment: &Deployment, after: u32) -> Vec<String> {
+    let all = &deployment.transitions;
+    let before = std::iter::once(None).chain(all.iter().map(Some));
+    let is_told = |(transition, before): &(&DeploymentTransition, Option<&DeploymentTransition>)| {
+        let looks = |it: &DeploymentTransition| (it.phase.clone(), it.step, it.share);
+        let is_same = before.is_some_and(|before| looks(before) == looks(transition) && transition.why.is_none());
+        transition.number > after && !is_same
+    };
+    let told = all.iter().zip(before).filter(is_told);
+    told.map(|(transition, _)| style::plain(&transition_line(deployment, transition))).collect()
+}
+
+/// `12:00:25Z  baking     no verdict yet: …`.
+fn wait_line(deployment: &Deployment, waits_for: &str, now_unix_ms: u64) -> String {
+    style::plain(&format!("{}  {:<12}  {waits_for}", when::utc(now_unix_ms), deployment.phase))
 }
 
 /// `12:00:05Z  baking     step 1 of 3, 5% of order go to v2`.
@@ -207,7 +256,7 @@ fn rows(deployments: &[Deployment]) -> Vec<String> {
 fn row(deployment: &Deployment) -> Vec<String> {
     let Deployment { service, from, to, strategy, phase, step, step_count, share, begun_unix_ms, .. } = deployment;
     let strategy = bowline_model::deploy::Strategy::NAMES.iter().find(|(_, known)| known == strategy);
-    let why = deployment.why.clone().or_else(|| deployment.waits_for.clone());
+    let why = deployment.why.as_ref().or(deployment.waits_for.as_ref());
     vec![
         service.to_string(),
         from.clone(),
@@ -217,15 +266,26 @@ fn row(deployment: &Deployment) -> Vec<String> {
         format!("{}/{step_count}", step.min(step_count)),
         share.to_string(),
         when::utc(*begun_unix_ms),
-        why.unwrap_or_else(|| "-".to_owned()),
+        why.map_or_else(|| "-".to_owned(), |why| shortened(why)),
     ]
+}
+
+/// The longest reason in a table, in characters.
+const WHY_MAX: usize = 300;
+
+fn shortened(why: &str) -> String {
+    let end = why.char_indices().nth(WHY_MAX).map(|(at, _)| at);
+    end.map_or_else(|| why.to_owned(), |end| format!("{}…", &why[..end]))
 }
 
 /// All that is known of the releases of one service.
 fn detail(stands: &ServiceDeployments) -> Vec<String> {
     let ServiceDeployments { service, version, deployment, history } = stands;
-    let version = if version.is_empty() { "without a version" } else { version };
     let mut lines = vec![style::plain(&format!("{service}: {version} is in force"))];
+    if version.is_empty() {
+        let how = format!("write `version = \"v1\"` in [service.{service}] of bowline.toml");
+        lines = vec![format!("{service}: it has no version, so that no release of it can be rolled out: {how}")];
+    }
     let Some(deployment) = deployment else {
         lines.push("nothing was rolled out yet".to_owned());
         return lines;
@@ -239,13 +299,15 @@ fn detail(stands: &ServiceDeployments) -> Vec<String> {
     let ended = history.iter().filter(|ended| ended.id != deployment.id);
     lines.extend(rows(&std::iter::once(deployment).chain(ended).cloned().collect::<Vec<_>>()));
     lines.push(String::new());
-    let told = deployment.transitions.iter().map(|transition| transition_line(deployment, transition));
-    lines.extend(told.map(|line| style::plain(&line)));
+    lines.extend(transition_lines(deployment, 0));
     lines
 }
 
 fn measured(deployment: &Deployment) -> Option<String> {
     let figures = deployment.measured.as_ref()?;
+    if figures.requests <= 0.0 {
+        return Some(format!("measured of {}: no requests", deployment.to));
+    }
     let times = figures.quantiles_nanos.iter().map(|(name, nanos)| format!(", {name} {}", duration::short(*nanos)));
     let times: Vec<String> = times.collect();
     let errors = figures.error_ratio * 100.0;
@@ -258,9 +320,11 @@ fn measured(deployment: &Deployment) -> Option<String> {
 }
 
 fn judged(deployment: &Deployment) -> String {
-    let bake = units::format_duration(deployment.bake);
+    let (bake, requests) = (units::format_duration(deployment.bake), deployment.min_requests);
     match &deployment.abort_when {
-        Some(condition) => format!("each step is watched for {bake}, and ended when {condition}"),
+        Some(condition) => {
+            format!("each step is watched for {bake} and {requests} requests at least, and ended when {condition}")
+        }
         None => format!("each step is watched for {bake}; nothing that is measured ends it"),
     }
 }
@@ -293,6 +357,7 @@ mod tests {
             strategy: Strategy::Canary,
             bake: Duration::from_secs(10),
             abort_when: Condition::parse("error_rate > 1%").ok(),
+            min_requests: 20,
             phase: "baking".to_owned(),
             is_live: true,
             step: 1,
@@ -315,15 +380,52 @@ mod tests {
     }
 
     #[test]
-    fn a_transition_is_a_line() {
-        let deployment = deployment();
-        let lines: Vec<_> = deployment.transitions.iter().map(|it| transition_line(&deployment, it)).collect();
+    fn a_transition_is_a_line_and_told_once() {
+        let mut deployment = deployment();
+        // It stops the new release, which is no news to who reads.
+        let again = DeploymentTransition { number: 4, why: None, ..deployment.transitions[2].clone() };
+        deployment.transitions.push(again);
+        let lines = transition_lines(&deployment, 0);
         let expect = [
             "2026-01-02 03:04:05Z  preparing     0% of order go to v2",
             "2026-01-02 03:04:05Z  baking        step 1 of 3, 5% of order go to v2",
             "2026-01-02 03:04:05Z  rolling back  step 1 of 3, 0% of order go to v2: error_rate 20.5% > 1%",
         ];
         assert_eq!(lines, expect);
+        assert_eq!(transition_lines(&deployment, 2), expect[2..]);
+        assert!(transition_lines(&deployment, 3).is_empty());
+    }
+
+    #[test]
+    fn who_follows_is_told_what_is_waited_for_once_it_changes() {
+        let mut deployment = deployment();
+        let mut told = Told::default();
+        assert_eq!(told.lines(&deployment).len(), 3);
+        assert!(told.lines(&deployment).is_empty());
+        for (waits_for, expect) in [(Some("6 of 20"), 1), (Some("6 of 20"), 0), (Some("7 of 20"), 1), (None, 0)] {
+            deployment.waits_for = waits_for.map(str::to_owned);
+            let lines = told.lines(&deployment);
+            assert_eq!(lines.len(), expect, "{lines:?}");
+            let phase_and_wait = waits_for.map(|wait| format!("Z  baking        {wait}")).unwrap_or_default();
+            assert!(lines.iter().all(|line| line.ends_with(&phase_and_wait)), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_one_short_line_in_a_table() {
+        let why = format!("one\ntwo {}", "x".repeat(400));
+        let lines = rows(&[Deployment { why: Some(why), ..deployment() }]);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[1].contains("one two x") && lines[1].ends_with('…'), "{lines:?}");
+    }
+
+    #[test]
+    fn a_service_without_a_version_is_told_what_to_do() {
+        let user = ServiceName::new("user").unwrap();
+        let stands =
+            ServiceDeployments { service: user, version: String::new(), deployment: None, history: Vec::new() };
+        let told = "user: it has no version, so that no release of it can be rolled out: write `version = \"v1\"` in [service.user] of bowline.toml";
+        assert_eq!(detail(&stands), [told, "nothing was rolled out yet"]);
     }
 
     #[test]
@@ -340,7 +442,7 @@ mod tests {
             "order: v1 is in force",
             "order v1 → v2: baking at step 1 of 3, 5% go to v2",
             "measured of v2: 40 requests, 20.5% failed, p99 12.0 ms",
-            "each step is watched for 10s, and ended when error_rate > 1%",
+            "each step is watched for 10s and 20 requests at least, and ended when error_rate > 1%",
             "",
             "SERVICE  FROM  TO  STRATEGY  PHASE   STEP  SHARE  BEGAN                 WHY",
             "order    v1    v2  canary    baking  1/3   5%     2026-01-02 03:04:05Z  -",

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use bowline_model::{
     RouteTable, System,
     route::{HostPattern, Route},
+    system::Service,
 };
 use bowline_server::{Node, OtlpAddrs};
 use bowline_supervisor::Drained;
@@ -14,6 +15,8 @@ use crate::style::{self, Paint};
 /// What there is to say when all is ready.
 pub(crate) struct Ready<'a> {
     pub(crate) system: &'a System,
+    /// The same with the releases that run, which may be others than the file declares.
+    pub(crate) running: &'a System,
     pub(crate) took: Duration,
     pub(crate) gateway: Option<SocketAddr>,
     pub(crate) api: Option<SocketAddr>,
@@ -45,7 +48,7 @@ pub(crate) fn ready(ready: &Ready<'_>) -> String {
 }
 
 fn lines(ready: &Ready<'_>, coloured: bool) -> Vec<String> {
-    let Ready { system, took, gateway, api, otlp, data_dir } = ready;
+    let Ready { system, running, took, gateway, api, otlp, data_dir } = ready;
     let title = format!("{} is ready after {:.1} s", system.name, took.as_secs_f64());
     let mut lines = vec![String::new(), Paint::Bold.apply(title, coloured)];
     lines.push(format!("  gateway   {}", url(*gateway)));
@@ -53,12 +56,25 @@ fn lines(ready: &Ready<'_>, coloured: bool) -> Vec<String> {
     lines.push(format!("  api       {}", url(*api)));
     lines.extend(otlp_lines(*otlp));
     lines.push(format!("  data      {}", style::plain(&data_dir.display().to_string())));
-    let services: Vec<String> = system.services.iter().map(|s| format!("{} ×{}", s.name, s.replicas)).collect();
+    let services: Vec<String> = running.services.iter().map(instances).collect();
     if !services.is_empty() {
         lines.push(format!("  services  {}", services.join(", ")));
     }
     lines.push(String::new());
     lines
+}
+
+/// `order ×2`, and where other releases run than its own alone, how many of which: `order ×3 (v1 ×2, v2 ×1)`.
+fn instances(service: &Service) -> String {
+    let Service { name, version, replicas, versions, .. } = service;
+    let beside = versions.iter().map(|it| (it.name.as_str(), it.replicas));
+    let releases: Vec<_> = [(version.as_str(), *replicas)].into_iter().chain(beside).filter(|it| it.1 > 0).collect();
+    let total: u32 = releases.iter().map(|(_, count)| count).sum();
+    if releases.iter().all(|(of, _)| of == version) {
+        return format!("{name} ×{total}");
+    }
+    let each: Vec<String> = releases.iter().map(|(of, count)| format!("{of} ×{count}")).collect();
+    format!("{name} ×{total} ({})", each.join(", "))
 }
 
 /// Says that the server is ready, in lines.
@@ -141,10 +157,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn instances_are_those_of_the_releases_that_run() {
+        let file = |versions: &str, replicas: u32| {
+            let order = format!("[service.order]\nrun = \"x\"\nversion = \"v1\"\nreplicas = {replicas}");
+            bowline_model::parse(&format!("name = \"s\"\n{order}\n{versions}")).unwrap()
+        };
+        let told = |system: System| instances(&system.services[0]);
+        let v2 = "[service.order.versions.v2]\nreplicas = 1\n";
+        assert_eq!(told(file("", 2)), "order ×2");
+        assert_eq!(told(file(v2, 2)), "order ×3 (v1 ×2, v2 ×1)");
+        let mut promoted = file(v2, 2);
+        promoted.services[0].replicas = 0;
+        assert_eq!(told(promoted), "order ×1 (v2 ×1)");
+    }
+
+    #[test]
     fn an_empty_system_is_told_in_six_lines() {
         let system = System::new("empty".parse().unwrap());
         let ready = Ready {
             system: &system,
+            running: &system,
             took: Duration::from_millis(120),
             gateway: None,
             api: Some(([127, 0, 0, 1], 7117).into()),

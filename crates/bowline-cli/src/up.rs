@@ -156,7 +156,7 @@ impl Running {
         settings.on_trial = releases::on_trial(&deployer);
         releases::release_superseded(&deployer, &platform.node).await;
         let in_force = releases::in_force(&system, &deployer);
-        let supervisor = Supervisor::start(in_force, settings, platform.node.registry(), events).await;
+        let supervisor = Supervisor::start(in_force.clone(), settings, platform.node.registry(), events).await;
         let supervisor = self.supervisor.insert(supervisor.map_err(supervisor_error)?);
         supervisor.ready().await.map_err(supervisor_error)?;
         self.gateway = gateway::open_beside(args, &system, platform, &self.spans, mesh.as_deref()).await?;
@@ -169,6 +169,7 @@ impl Running {
         self.deployer = Some(deployer);
         let ready = summary::Ready {
             system: &system,
+            running: &in_force,
             took: time::now() - begun,
             gateway: self.gateway.as_ref().map(Gateway::addr),
             api: platform.node.addr(),

@@ -94,7 +94,7 @@ impl Declared {
 }
 
 fn invalid(broken: Broken) -> Error {
-    Error::Invalid { what: broken.what, rule: broken.rule.to_owned() }
+    Error::Invalid { what: broken.what, rule: broken.rule.into_owned() }
 }
 
 /// Equal for equal releases; another one for any that differ, but for one in 2¹²⁸.

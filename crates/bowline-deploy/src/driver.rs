@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bowline_model::units;
+use bowline_model::{
+    deploy::{Figures, Plan},
+    units,
+};
 use bowline_runtime::{
     drain::Drain,
     time::{self, Instant},
@@ -28,8 +31,9 @@ const JUDGED_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration
 const LOOKED_EVERY: Duration = Duration::from_secs(5);
 /// The longest that a measurement takes.
 const JUDGE_MAX: Duration = Duration::from_secs(10);
-/// How far back it is looked at least, where the bake is shorter and there was nothing to measure within it.
-const WINDOW_MIN: Duration = Duration::from_mins(1);
+/// How far back it is looked at least, where the bake is shorter, and at most, where it is longer and there were
+/// requests enough.
+const WINDOW: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(1));
 
 /// Drives the rollouts of one service until it is drained.
 pub(crate) async fn drive(track: Arc<Track>, ports: Ports, mut drain: Drain) {
@@ -129,7 +133,7 @@ impl Driver {
                 return Some((Event::GaveUp, Some(failure)));
             }
             let wait = backoff(attempts);
-            let waits_for = format!("{failure}; it is tried again in {}", units::format_duration(wait));
+            let waits_for = format!("it is tried again in {}: {failure}", units::format_duration(wait));
             self.track.show_wait(rollout, &waits_for);
             time::sleep(wait).await;
         }
@@ -188,11 +192,13 @@ impl Driver {
             }
             match verdict {
                 Some(Verdict::Bad(_, by)) => return (bad(), Some(by)),
-                None | Some(Verdict::Good(_)) if is_over => return (good(), None),
+                None if is_over => return (good(), None),
+                Some(Verdict::Good(figures)) if is_over => return (good(), Some(format!("good: {figures}"))),
+                Some(Verdict::Few(figures)) if is_over => self.track.show_wait(rollout, &few(rollout, &figures)),
                 Some(Verdict::Unknown(why)) if is_over => {
                     self.track.show_wait(rollout, &format!("no verdict yet: {why}"));
                 }
-                None | Some(Verdict::Good(_) | Verdict::Unknown(_)) => {}
+                None | Some(Verdict::Good(_) | Verdict::Few(_) | Verdict::Unknown(_)) => {}
             }
         }
     }
@@ -200,9 +206,11 @@ impl Driver {
     /// Measures it once, where something measured can end it.
     async fn judge(&self, rollout: &Rollout, since: Instant) -> Option<Verdict> {
         let condition = rollout.plan.abort_when.clone()?;
-        let window = (time::now() - since).min(rollout.plan.bake.max(WINDOW_MIN));
+        let Plan { bake, min_requests, .. } = rollout.plan;
+        let since = time::now() - since;
+        let window = since.min(bake.clamp(WINDOW.0, WINDOW.1));
         let (service, version) = (rollout.service.clone(), rollout.to.version.clone());
-        let question = Question { service, version, window, condition };
+        let question = Question { service, version, window, since, min_requests, condition };
         let verdict = time::timeout(JUDGE_MAX, self.ports.judge.judge(&question)).await;
         Some(verdict.unwrap_or_else(|_| Verdict::Unknown("the measurement took too long".to_owned())))
     }
@@ -224,6 +232,15 @@ impl Memory {
 fn weights(rollout: &Rollout, new: u32) -> BTreeMap<String, u32> {
     let Rollout { from, to, .. } = rollout;
     [(from.version.clone(), WEIGHT_ALL - new), (to.version.clone(), new)].into()
+}
+
+/// What a step waits for whose bake is over.
+fn few(rollout: &Rollout, figures: &Figures) -> String {
+    let (service, version, needed) = (&rollout.service, &rollout.to.version, rollout.plan.min_requests);
+    let requests = figures.requests.floor();
+    format!(
+        "no verdict yet: {requests} of {needed} requests to {version} were measured since the step began; send traffic, or `bowline deploy promote {service}`"
+    )
 }
 
 fn good() -> Event {

@@ -47,7 +47,9 @@ pub enum Error {
         rule: String,
     },
     /// A rollout of the service is under way; there is at most one.
-    #[error("{version} of `{service}` is being rolled out")]
+    #[error(
+        "{version} of `{service}` is being rolled out: wait for its end, or end it with `bowline deploy promote {service}` or `bowline deploy abort {service}`"
+    )]
     Busy {
         /// Whose.
         service: ServiceName,
@@ -65,7 +67,7 @@ pub enum Error {
         phase: &'static str,
     },
     /// What is kept cannot be read: it is damaged, or a later release wrote it.
-    #[error("what is kept under `{key}` cannot be read by this release")]
+    #[error("what the store holds as `{key}` cannot be read by this release of Bowline")]
     Unreadable {
         /// The store's key.
         key: Arc<str>,

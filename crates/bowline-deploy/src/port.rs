@@ -74,6 +74,10 @@ pub struct Question {
     pub version: String,
     /// How far back it is looked; its last requests may not be counted yet.
     pub window: Duration,
+    /// How far back where those are fewer than `min_requests`: to the step's beginning.
+    pub since: Duration,
+    /// How many requests a verdict takes.
+    pub min_requests: u32,
     /// What would end it.
     pub condition: Condition,
 }
@@ -85,7 +89,9 @@ pub enum Verdict {
     Good(Figures),
     /// It holds: by what, as text.
     Bad(Figures, String),
-    /// It had no requests within the window, or nothing is measured: why.
+    /// It had fewer requests since the step began than a verdict takes.
+    Few(Figures),
+    /// Nothing can be said of it: why.
     Unknown(String),
 }
 

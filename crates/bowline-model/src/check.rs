@@ -28,7 +28,7 @@ mod tests;
 mod topics;
 
 pub use self::{
-    amplification::{ATTEMPTS_MAX, EdgeLoad, amplification},
+    amplification::{ATTEMPTS_MAX, EdgeLoad, amplification, route_loads},
     overlap::witness,
     rules::Rule,
 };

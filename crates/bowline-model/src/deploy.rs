@@ -2,7 +2,7 @@
 
 pub mod condition;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, ops::RangeInclusive, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,11 +18,20 @@ use crate::{
 /// The longest a step may bake.
 pub const BAKE_MAX: Duration = Duration::from_hours(24);
 
+/// How many requests a step may ask for before anything is said of a release.
+pub const REQUESTS_RANGE: RangeInclusive<u32> = 1..=1_000_000;
+
+/// How many requests a step asks for where nothing is said.
+pub const REQUESTS_DEFAULT: u32 = 20;
+
 /// The most steps of a canary.
 pub const STEPS_MAX: usize = 20;
 
 /// The steps of a canary that names none.
 pub const STEPS_DEFAULT: [Share; 3] = [Share::from_percent(5), Share::from_percent(25), Share::from_percent(50)];
+
+/// How much of a variable's name is shown, in characters.
+const SHOWN_MAX: usize = 100;
 
 /// The largest release, in bytes of all its text.
 pub const RELEASE_BYTES_MAX: usize = 64 * 1024;
@@ -53,13 +62,23 @@ pub struct Plan {
     /// What ends it, and brings the release before back; absent: nothing that is measured does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abort_when: Option<Condition>,
+    /// How many requests the new release has had before it is judged, in [`REQUESTS_RANGE`]: of fewer a single failure
+    /// is chance.
+    #[serde(default = "requests_default")]
+    pub min_requests: u32,
+}
+
+/// What those that were kept before there was such a number have.
+fn requests_default() -> u32 {
+    REQUESTS_DEFAULT
 }
 
 impl Default for Plan {
-    /// Rolling, watched for a minute at each step, aborted above 5 % of errors.
+    /// Rolling, watched for a minute at each step, aborted above 5 % of errors of at least 20 requests.
     fn default() -> Self {
         let abort_when = Condition::parse("error_rate > 5%").ok();
-        Self { strategy: Strategy::default(), steps: Vec::new(), bake: Duration::from_mins(1), abort_when }
+        let (strategy, bake) = (Strategy::default(), Duration::from_mins(1));
+        Self { strategy, steps: Vec::new(), bake, abort_when, min_requests: REQUESTS_DEFAULT }
     }
 }
 
@@ -69,22 +88,25 @@ impl Plan {
     /// # Errors
     /// The part at fault, and the rule it breaks.
     pub fn check(&self) -> Result<(), Broken> {
-        let Self { strategy, steps, bake, abort_when: _ } = self;
+        let Self { strategy, steps, bake, abort_when: _, min_requests } = self;
         if bake.is_zero() || *bake > BAKE_MAX {
-            return Err(Broken { what: "bake", rule: "it is above zero, and not above 24h" });
+            return Err(Broken::new("bake", "it is above zero, and not above 24h"));
+        }
+        if !REQUESTS_RANGE.contains(min_requests) {
+            return Err(Broken::new("min_requests", "it is 1 to 1000000"));
         }
         if *strategy == Strategy::Canary && steps.is_empty() {
-            return Err(Broken { what: "steps", rule: "a canary has at least one" });
+            return Err(Broken::new("steps", "a canary has at least one"));
         }
         if *strategy != Strategy::Canary && !steps.is_empty() {
-            return Err(Broken { what: "steps", rule: STEPS_RULE });
+            return Err(Broken::new("steps", STEPS_RULE));
         }
         if steps.len() > STEPS_MAX {
-            return Err(Broken { what: "steps", rule: "there are at most 20" });
+            return Err(Broken::new("steps", "there are at most 20"));
         }
         let before = std::iter::once(None).chain(steps.iter().copied().map(Some));
         let checked = steps.iter().zip(before).try_for_each(|(step, before)| check_step(*step, before));
-        checked.map_err(|rule| Broken { what: "steps", rule })
+        checked.map_err(|rule| Broken::new("steps", rule))
     }
 }
 
@@ -110,13 +132,19 @@ pub fn check_step(step: Share, before: Option<Share>) -> Result<(), &'static str
 }
 
 /// A rule that a [`Plan`] or a [`Release`] breaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {rule}")]
 pub struct Broken {
     /// The part at fault.
     pub what: &'static str,
-    /// The rule it breaks.
-    pub rule: &'static str,
+    /// The rule it breaks, with the name of what does where there are several.
+    pub rule: Cow<'static, str>,
+}
+
+impl Broken {
+    fn new(what: &'static str, rule: impl Into<Cow<'static, str>>) -> Self {
+        Self { what, rule: rule.into() }
+    }
 }
 
 /// In which way a release takes the place of another.
@@ -184,21 +212,23 @@ impl Release {
     pub fn check(&self) -> Result<(), Broken> {
         let Self { version, build, run, env } = self;
         if !is_version(version) {
-            return Err(Broken { what: "version", rule: VERSION_RULE });
+            return Err(Broken::new("version", VERSION_RULE));
         }
         for (what, command) in [("build", build), ("run", run)] {
             let checked = command.as_deref().map_or(Ok(()), parse::check_command);
-            checked.map_err(|rule| Broken { what, rule })?;
+            checked.map_err(|rule| Broken::new(what, rule))?;
         }
         for (name, value) in env {
-            parse::check_variable(name).map_err(|rule| Broken { what: "env", rule })?;
+            let shown: String = name.chars().take(SHOWN_MAX).collect();
+            let broken = |rule: &str| Broken::new("env", format!("`{}`: {rule}", shown.escape_debug()));
+            parse::check_variable(name).map_err(broken)?;
             if value.contains('\0') {
-                return Err(Broken { what: "env", rule: "no variable can hold a NUL" });
+                return Err(broken("no variable can hold a NUL"));
             }
         }
         let texts = [version].into_iter().chain(build).chain(run).chain(env.keys()).chain(env.values());
         if texts.map(String::len).sum::<usize>() > RELEASE_BYTES_MAX {
-            return Err(Broken { what: "release", rule: "it has at most 64 KiB of text" });
+            return Err(Broken::new("release", "it has at most 64 KiB of text"));
         }
         Ok(())
     }
@@ -232,6 +262,17 @@ mod tests {
         for bake in [Duration::ZERO, BAKE_MAX + Duration::from_nanos(1)] {
             assert_eq!(Plan { bake, ..Plan::default() }.check().unwrap_err().what, "bake");
         }
+        for min_requests in [0, 1_000_001] {
+            let broken = Plan { min_requests, ..Plan::default() }.check().unwrap_err();
+            assert_eq!(broken.to_string(), "min_requests: it is 1 to 1000000");
+        }
+    }
+
+    #[test]
+    fn a_plan_that_was_kept_before_there_was_a_number_has_the_default() {
+        let kept = r#"{"strategy": "rolling", "steps": [], "bake": "1m"}"#;
+        let plan: Plan = serde_json::from_str(kept).unwrap();
+        assert_eq!(plan, Plan { abort_when: None, ..Plan::default() });
     }
 
     #[test]
@@ -254,5 +295,9 @@ mod tests {
         ] {
             assert_eq!(bad.check().unwrap_err().what, what);
         }
+        let told = |name, value| Release { env: env(name, value), ..good.clone() }.check().unwrap_err().to_string();
+        assert_eq!(told("BOWLINE_LISTEN", ""), "env: `BOWLINE_LISTEN`: Bowline sets it itself");
+        assert_eq!(told("1A", ""), "env: `1A`: use letters, digits and _, no digit first");
+        assert_eq!(told("A", "\0"), "env: `A`: no variable can hold a NUL");
     }
 }

@@ -65,6 +65,19 @@ pub fn format_duration(duration: Duration) -> String {
     if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
 }
 
+/// Writes a duration that was measured for people, in two units at most: to the second above ten of them, to the
+/// millisecond above one, rounded down.
+pub fn rounded(duration: Duration) -> String {
+    let unit = match duration {
+        _ if duration >= Duration::from_hours(1) => Duration::from_mins(1),
+        _ if duration >= Duration::from_secs(10) => Duration::from_secs(1),
+        _ if duration >= Duration::from_millis(1) => Duration::from_millis(1),
+        _ => Duration::from_micros(1),
+    };
+    let nanos = duration.as_nanos();
+    format_duration(Duration::from_nanos_u128(nanos - nanos % unit.as_nanos()))
+}
+
 /// For `#[serde(with = "bowline_model::units::duration")]`: a duration as text with units.
 pub mod duration {
     use super::{Deserialize, Deserializer, Duration, Serializer, de, format_duration, parse_duration};
@@ -277,6 +290,21 @@ mod tests {
         assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
         for bad in ["", "5", "s", "1.5s", "-1s", "30m 1h", "1s 1s", "1 s", "1w", "99999999999999999999s", "20000000d"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_was_measured_is_rounded() {
+        for (nanos, text) in [
+            (0, "0s"),
+            (812_345, "812us"),
+            (1_812_345, "1ms"),
+            (7_502_526_967, "7s 502ms"),
+            (10_002_016_464, "10s"),
+            (65_002_016_464, "1m 5s"),
+            (3_665_000_000_000, "1h 1m"),
+        ] {
+            assert_eq!(rounded(Duration::from_nanos(nanos)), text);
         }
     }
 

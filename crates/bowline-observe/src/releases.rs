@@ -22,11 +22,14 @@ use crate::{
     source::{Sample, Series, Source, SourceError, is_stale},
 };
 
-/// The most samples that are read for one release.
+/// The most samples that are read of one counter within an hour.
 pub const SAMPLES_MAX: usize = 5_000_000;
 
-/// The farthest back that is looked: every sample within is read at each look.
-pub const WINDOW_MAX: Duration = Duration::from_hours(1);
+/// The farthest back that is looked.
+pub const WINDOW_MAX: Duration = Duration::from_hours(24);
+
+/// How much of a window is read at once: every sample within is held meanwhile.
+const READ_AT_ONCE: Duration = Duration::from_hours(1);
 
 /// The label of a bucket's upper bound.
 const BOUND: &str = "le";
@@ -94,12 +97,20 @@ impl Read<'_> {
         if version_label == names::LABEL_VERSION {
             matchers.push(Matcher::equal(names::LABEL_REPORTER, "server"));
         }
-        let from_ms = self.now_ms.saturating_sub(millis(window));
-        let known_ms = from_ms.saturating_sub(millis(LOOKBACK));
-        let series = self.source.select(&matchers, known_ms, self.now_ms, SAMPLES_MAX)?;
-        let mut grown = BTreeMap::new();
-        for Series { labels, samples } in &series {
-            *grown.entry(value(labels, by)).or_default() += increase(samples, from_ms);
+        let begin_ms = self.now_ms.saturating_sub(millis(window));
+        let (mut grown, mut counters) = (BTreeMap::new(), BTreeMap::new());
+        let (mut from_ms, mut to_ms) = (begin_ms.saturating_sub(millis(LOOKBACK)), begin_ms);
+        while to_ms < self.now_ms {
+            to_ms = self.now_ms.min(to_ms.saturating_add(millis(READ_AT_ONCE)));
+            for Series { labels, samples } in self.source.select(&matchers, from_ms, to_ms, SAMPLES_MAX)? {
+                let by = value(&labels, by);
+                let counter: &mut Counter = counters.entry(labels).or_default();
+                for sample in samples {
+                    counter.take(sample, begin_ms);
+                }
+                *grown.entry(by).or_default() += std::mem::take(&mut counter.grown);
+            }
+            from_ms = to_ms.saturating_add(1);
         }
         Ok(grown)
     }
@@ -122,20 +133,26 @@ fn value(labels: &Labels, name: &str) -> String {
     labels.get(name).unwrap_or_default().to_owned()
 }
 
-/// By how much a counter grew since then. One that was not there before began at 0, as its process did; one that
-/// fell began anew.
-fn increase(samples: &[Sample], from_ms: i64) -> f64 {
-    let mut samples = samples.iter().filter(|sample| !is_stale(sample.value)).peekable();
-    let mut last = 0.0;
-    while let Some(sample) = samples.next_if(|sample| sample.at_ms <= from_ms) {
-        last = sample.value;
+/// A counter as its samples come. One that was not there before began at 0, as its process did; one that fell began
+/// anew.
+#[derive(Debug, Default)]
+struct Counter {
+    last: f64,
+    /// By how much it grew since the window began.
+    grown: f64,
+}
+
+impl Counter {
+    fn take(&mut self, sample: Sample, begin_ms: i64) {
+        let Sample { at_ms, value } = sample;
+        if is_stale(value) {
+            return;
+        }
+        if at_ms > begin_ms {
+            self.grown += if value < self.last { value } else { value - self.last };
+        }
+        self.last = value;
     }
-    let mut grown = 0.0;
-    for Sample { value, .. } in samples {
-        grown += if *value < last { *value } else { value - last };
-        last = *value;
-    }
-    grown
 }
 
 /// The duration that the quantile does not exceed, interpolated within its bucket. Buckets are cumulative, by their

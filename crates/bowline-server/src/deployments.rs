@@ -107,7 +107,8 @@ fn plan(declared: &Plan, new: &wire::NewDeployment) -> Result<Plan, ApiError> {
             Condition::parse(text).map_err(|rule| ApiError::new(Code::Unprocessable, format!("abort_when: {rule}")))?,
         ),
     };
-    Ok(Plan { strategy, steps, bake, abort_when })
+    let min_requests = new.min_requests.unwrap_or(declared.min_requests);
+    Ok(Plan { strategy, steps, bake, abort_when, min_requests })
 }
 
 /// The rollout of each service that is under way, or was the last.
@@ -254,11 +255,14 @@ mod tests {
     #[track_caller]
     fn check(new: &wire::NewDeployment, expect: &Plan) {
         let condition = Condition::parse("error_rate > 1%").ok();
-        let declared = Plan { strategy: Strategy::Canary, steps: percents(&[10]), bake: MINUTE, abort_when: condition };
+        let declared = declared(condition);
         assert_eq!(plan(&declared, new).unwrap(), *expect);
     }
 
-    const MINUTE: Duration = Duration::from_mins(1);
+    fn declared(abort_when: Option<Condition>) -> Plan {
+        let (strategy, bake) = (Strategy::Canary, Duration::from_mins(1));
+        Plan { strategy, steps: percents(&[10]), bake, abort_when, min_requests: 50 }
+    }
 
     fn percents(percents: &[u32]) -> Vec<Share> {
         percents.iter().map(|percent| Share::from_percent(*percent)).collect()
@@ -267,8 +271,7 @@ mod tests {
     #[test]
     fn what_is_not_said_is_as_declared() {
         let abort_when = Condition::parse("error_rate > 1%").ok();
-        let declared =
-            Plan { strategy: Strategy::Canary, steps: percents(&[10]), bake: MINUTE, abort_when: abort_when.clone() };
+        let declared = declared(abort_when);
         let bake = Duration::from_secs(5);
         let new = wire::NewDeployment { bake: Some(bake), ..wire::NewDeployment::default() };
         check(&new, &Plan { bake, ..declared.clone() });
@@ -276,6 +279,8 @@ mod tests {
         check(&new, &Plan { strategy: Strategy::Rolling, steps: Vec::new(), ..declared.clone() });
         let new = wire::NewDeployment { steps: percents(&[1, 2]), ..wire::NewDeployment::default() };
         check(&new, &Plan { steps: percents(&[1, 2]), ..declared.clone() });
+        let new = wire::NewDeployment { min_requests: Some(1), ..wire::NewDeployment::default() };
+        check(&new, &Plan { min_requests: 1, ..declared.clone() });
         let new =
             |text: &str| wire::NewDeployment { abort_when: Some(text.to_owned()), ..wire::NewDeployment::default() };
         check(&new("off"), &Plan { abort_when: None, ..declared.clone() });

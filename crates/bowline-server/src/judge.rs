@@ -12,6 +12,7 @@ use bowline_model::{
 use bowline_observe::{
     releases::{self, Asked},
     series::SeriesStore,
+    source::Source,
 };
 use bowline_registry::{Query, Registry};
 use bowline_runtime::{BoxFuture, task, time};
@@ -47,10 +48,7 @@ impl Measures {
         let measuring = task::spawn_blocking(move || {
             // Held by the thread: who does not wait any more does not end it.
             let _place = place;
-            let Question { service, version, window, condition } = &question;
-            let quantiles = condition.quantiles();
-            let asked = Asked { service, version, window: *window, quantiles: &quantiles };
-            releases::figures(&series, asked, now_ms).map_err(|error| chain(&error))
+            measured(&series, &question, now_ms)
         });
         measuring.await.unwrap_or_else(|_| Err("measuring it failed".to_owned()))
     }
@@ -60,13 +58,24 @@ impl Judge for Measures {
     fn judge<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
             let measured = verdict_of(question, self.figures(question).await);
-            if !matches!(measured, Verdict::Good(_)) {
+            if !matches!(measured, Verdict::Good(_) | Verdict::Few(_)) {
                 return measured;
             }
             alive(question, measured, self.is_there(question).await)
         })
     }
 }
+
+/// What was measured of a release within the window; where that is too little, since the step began. Blocks.
+fn measured(source: &dyn Source, question: &Question, now_ms: i64) -> Result<Figures, String> {
+    let Question { service, version, window, since, min_requests, condition } = question;
+    let quantiles = condition.quantiles();
+    let asked = |window| Asked { service, version, window, quantiles: &quantiles };
+    let figures = |window| releases::figures(source, asked(window), now_ms).map_err(|error| chain(&error));
+    let recent = figures(*window)?;
+    if since <= window || recent.requests >= f64::from(*min_requests) { Ok(recent) } else { figures(*since) }
+}
+
 /// What the figures say, where there are some.
 fn verdict_of(question: &Question, figures: Result<Figures, String>) -> Verdict {
     match figures {
@@ -75,7 +84,8 @@ fn verdict_of(question: &Question, figures: Result<Figures, String>) -> Verdict 
     }
 }
 
-/// What is measured of a release, as long as it lives: what it did well before it died is no praise.
+/// What is measured of a release, as long as it lives: what it did well before it died is no praise, and no traffic
+/// reaches it.
 fn alive(question: &Question, measured: Verdict, is_there: Result<bool, String>) -> Verdict {
     let Question { service, version, .. } = question;
     match is_there {
@@ -87,14 +97,14 @@ fn alive(question: &Question, measured: Verdict, is_there: Result<bool, String>)
 
 /// What the figures say.
 fn verdict(question: &Question, figures: Figures) -> Verdict {
-    let Question { service, version, window, condition } = question;
-    if figures.requests <= 0.0 {
-        let window = units::format_duration(*window);
-        return Verdict::Unknown(format!("no request of the last {window} to {version} of {service} was measured"));
+    let Question { service, version, window: _, since: _, min_requests, condition } = question;
+    if figures.requests < f64::from(*min_requests) {
+        return Verdict::Few(figures);
     }
     if let Some(by) = condition.holds(&figures) {
         let told: Vec<_> = by.iter().map(|comparison| told(comparison, &figures)).collect();
-        return Verdict::Bad(figures, told.join(" and "));
+        let by = format!("{} ({:.0} requests)", told.join(" and "), figures.requests);
+        return Verdict::Bad(figures, by);
     }
     let is_known = |quantile| figures.quantiles.iter().any(|(known, _)| *known == quantile);
     if !condition.quantiles().into_iter().all(is_known) {
@@ -109,16 +119,11 @@ fn told(comparison: &Comparison, figures: &Figures) -> String {
         Comparison::ErrorRateAbove(_) => format!("{:.1}%", figures.error_ratio * 100.0),
         Comparison::QuantileAbove(quantile, _) => {
             let known = figures.quantiles.iter().find(|(known, _)| known == quantile);
-            known.map_or_else(String::new, |(_, took)| units::format_duration(to_millis(*took)))
+            known.map_or_else(String::new, |(_, took)| units::rounded(*took))
         }
     };
     let text = comparison.to_string();
     text.split_once(' ').map_or_else(|| text.clone(), |(name, bound)| format!("{name} {measured} {bound}"))
-}
-
-/// To the millisecond, as far as people read it.
-fn to_millis(duration: time::Duration) -> time::Duration {
-    time::Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -126,6 +131,10 @@ mod tests {
     use bowline_model::{
         ServiceName,
         deploy::{Condition, condition::Quantile},
+    };
+    use bowline_observe::{
+        labels::{Labels, Matcher},
+        source::{Sample, Series, SourceError},
     };
 
     use super::*;
@@ -135,6 +144,8 @@ mod tests {
             service: ServiceName::new("order").unwrap(),
             version: "v2".to_owned(),
             window: time::Duration::from_secs(30),
+            since: time::Duration::from_mins(10),
+            min_requests: 20,
             condition: Condition::parse(condition).unwrap(),
         }
     }
@@ -147,7 +158,7 @@ mod tests {
     #[test]
     fn what_a_release_did_before_it_died_is_no_praise() {
         let question = question("error_rate > 1%");
-        let good = Verdict::Good(Figures { requests: 10.0, ..Figures::default() });
+        let good = Verdict::Good(Figures { requests: 20.0, ..Figures::default() });
         assert_eq!(alive(&question, good.clone(), Ok(true)), good);
         let dead = Verdict::Unknown("no instance of v2 of order is healthy".to_owned());
         assert_eq!(alive(&question, good.clone(), Ok(false)), dead);
@@ -160,22 +171,54 @@ mod tests {
         let took = time::Duration::from_micros(812_345);
         let figures = Figures { requests: 40.0, error_ratio: 0.2049, quantiles: vec![(Quantile::P99, took)] };
         let bad = |text: &str| Verdict::Bad(figures.clone(), text.to_owned());
-        check("error_rate > 1%", &figures, &bad("error_rate 20.5% > 1%"));
+        check("error_rate > 1%", &figures, &bad("error_rate 20.5% > 1% (40 requests)"));
         let both = "error_rate > 1% and p99 > 400ms";
-        check(both, &figures, &bad("error_rate 20.5% > 1% and p99 812ms > 400ms"));
+        check(both, &figures, &bad("error_rate 20.5% > 1% and p99 812ms > 400ms (40 requests)"));
         check("error_rate > 30%", &figures, &Verdict::Good(figures.clone()));
     }
 
     #[test]
     fn what_was_not_measured_is_no_praise() {
-        let idle = "no request of the last 30s to v2 of order was measured".to_owned();
-        check("error_rate > 1%", &Figures::default(), &Verdict::Unknown(idle));
-        let untimed = Figures { requests: 1.0, ..Figures::default() };
+        let untimed = Figures { requests: 20.0, ..Figures::default() };
         let unknown = Verdict::Unknown("how long requests to v2 of order take is not measured".to_owned());
         check("p99 > 1s", &untimed, &unknown);
         check("error_rate > 1% or p99 > 1s", &untimed, &unknown);
         let failing = Figures { error_ratio: 1.0, ..untimed };
-        let bad = Verdict::Bad(failing.clone(), "error_rate 100.0% > 1%".to_owned());
+        let bad = Verdict::Bad(failing.clone(), "error_rate 100.0% > 1% (20 requests)".to_owned());
         check("error_rate > 1% or p99 > 1s", &failing, &bad);
+    }
+
+    #[test]
+    fn of_few_requests_nothing_is_said() {
+        let few = |requests, error_ratio| Figures { requests, error_ratio, ..Figures::default() };
+        for figures in [few(0.0, 0.0), few(6.0, 1.0 / 6.0), few(19.0, 1.0)] {
+            check("error_rate > 1%", &figures, &Verdict::Few(figures.clone()));
+        }
+        let bad = Verdict::Bad(few(20.0, 0.05), "error_rate 5.0% > 1% (20 requests)".to_owned());
+        check("error_rate > 1%", &few(20.0, 0.05), &bad);
+    }
+
+    /// A counter of v2 that grew by one every minute since the step began, ten minutes ago.
+    struct Slow;
+
+    impl Source for Slow {
+        fn select(&self, matchers: &[Matcher], from_ms: i64, to_ms: i64, _: usize) -> Result<Vec<Series>, SourceError> {
+            let pairs = [("__name__", "bowline_requests_total"), ("service", "order"), ("reporter", "server")];
+            let labels = Labels::new(pairs.into_iter().chain([("version", "v2"), ("code", "200")]));
+            if !matchers.iter().all(|matcher| matcher.is_matching(&labels)) {
+                return Ok(Vec::new());
+            }
+            let samples = (1..=10_u32).map(|minute| Sample { at_ms: i64::from(minute) * 60_000, value: minute.into() });
+            let samples = samples.filter(|sample| (from_ms..=to_ms).contains(&sample.at_ms)).collect();
+            Ok(vec![Series { labels, samples }])
+        }
+    }
+
+    #[test]
+    fn few_requests_are_counted_since_the_step_began() {
+        let question = |min_requests| Question { min_requests, ..question("error_rate > 1%") };
+        let told = |min_requests| measured(&Slow, &question(min_requests), 600_000).unwrap().to_string();
+        let (recent, all) = ("1 request, 0.0% failed", "10 requests, 0.0% failed");
+        assert_eq!([1, 2, 20].map(told), [recent, all, all]);
     }
 }

@@ -73,7 +73,8 @@ impl Crew {
         staying.any(|slot| !slot.template.is_same(template))
     }
 
-    /// Starts who is missing of a release; gives the ids of those who were.
+    /// Starts who is missing of a release; gives the ids of those who were. Who is there and waits for its next start
+    /// starts now, as if it had never crashed: what made it crash may be mended.
     ///
     /// # Errors
     /// [`Error::Folder`] for the sockets, [`Error::Stopping`].
@@ -87,7 +88,8 @@ impl Crew {
         if roster.is_closed {
             return Err(Error::Stopping);
         }
-        let there = roster.of(&template.service, &template.version).filter(|slot| slot.is_staying()).count();
+        let staying = roster.of(&template.service, &template.version).filter(|slot| slot.is_staying());
+        let there = staying.inspect(|slot| slot.start_now()).count();
         let missing = usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(there);
         let used: BTreeSet<u32> = roster.of(&template.service, &template.version).map(|slot| slot.number).collect();
         let mut started = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use bowline_model::{Code, InstanceId, ServiceName, system::REPLICAS_MAX, units::format_duration};
+use bowline_model::{Code, InstanceId, ServiceName, system::REPLICAS_MAX, units::rounded};
 
 use crate::event::Exit;
 
@@ -27,7 +27,7 @@ pub enum Error {
     /// A service's health check never succeeded.
     #[error(
         "service {service} did not become healthy within {}: instance {instance}, check {check}: {failure}",
-        format_duration(Duration::from_secs(.waited.as_secs()))
+        rounded(Duration::from_secs(.waited.as_secs()))
     )]
     NeverHealthy {
         /// The service.
@@ -41,6 +41,34 @@ pub enum Error {
         /// How long it had.
         waited: Duration,
         /// The last lines of its processes, at most 20.
+        lines: Vec<String>,
+    },
+    /// The process of an instance ends, again and again, before it is healthy.
+    #[error("instance {instance} of service {service} ended {crashes} times before it was healthy: {failure}")]
+    Ends {
+        /// The service.
+        service: ServiceName,
+        /// The instance.
+        instance: InstanceId,
+        /// How often in a row.
+        crashes: u32,
+        /// How it ended last.
+        failure: String,
+        /// The last lines of its last process, at most 20.
+        lines: Vec<String>,
+    },
+    /// The command of an instance cannot be run.
+    #[error(
+        "instance {instance} of service {service} cannot be started, what it runs is not there or may not be run: {failure}"
+    )]
+    NoCommand {
+        /// The service.
+        service: ServiceName,
+        /// The instance.
+        instance: InstanceId,
+        /// What its shell, or the system, answered.
+        failure: String,
+        /// The last lines of its shell, at most 20.
         lines: Vec<String>,
     },
     /// A release that a rollout promoted does not start.
@@ -114,7 +142,7 @@ pub enum Error {
         version: String,
     },
     /// An instance that was to end did not.
-    #[error("instance {instance} did not end within {}", format_duration(*waited))]
+    #[error("instance {instance} did not end within {}", rounded(*waited))]
     NotEnded {
         /// The instance.
         instance: InstanceId,
@@ -136,6 +164,8 @@ impl Error {
             | Self::Keeper { .. }
             | Self::Run { .. }
             | Self::NotRun { .. }
+            | Self::Ends { .. }
+            | Self::NoCommand { .. }
             | Self::OtherRelease { .. } => Code::FailedPrecondition,
             Self::NeverHealthy { .. } | Self::NotEnded { .. } => Code::DeadlineExceeded,
             Self::Leftovers { .. } | Self::Stopping => Code::Unavailable,
@@ -163,7 +193,10 @@ impl Error {
     /// The last lines of the process at fault, oldest first.
     pub fn lines(&self) -> &[String] {
         match self {
-            Self::Build { lines, .. } | Self::NeverHealthy { lines, .. } => lines,
+            Self::Build { lines, .. }
+            | Self::NeverHealthy { lines, .. }
+            | Self::Ends { lines, .. }
+            | Self::NoCommand { lines, .. } => lines,
             Self::Promoted { source, .. } => source.lines(),
             _ => &[],
         }

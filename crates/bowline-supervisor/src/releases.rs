@@ -26,7 +26,8 @@ use crate::{
     template::Template,
 };
 
-/// How often the process of an instance that was never healthy may end before it counts as one that never will be.
+/// How often the process of an instance that was never healthy may end before it counts as one that never will be,
+/// each time it is asked for.
 const CRASHES_MAX: u32 = 3;
 
 /// How long after the grace period an instance may still be ending: telling the registry, and the kernel's time.
@@ -130,7 +131,7 @@ async fn healthy(crew: &Crew, service: &ServiceName, version: &str) -> Result<()
     let settled = board.wait_for(|rows| {
         for (id, before) in ids.iter().zip(&before) {
             if let Some(row) = rows.get(id).filter(|row| is_lost(row, *before)) {
-                return Some(Err(never_healthy(id, row, began)));
+                return Some(Err(lost(id, row)));
             }
         }
         ids.iter().all(|id| rows.get(id).is_some_and(is_healthy)).then_some(Ok(()))
@@ -165,8 +166,21 @@ fn is_lost(row: &Row, crashes_before: u32) -> bool {
     }
 }
 
+/// The error of an instance that will never be healthy.
+fn lost(id: &InstanceId, row: &Row) -> Error {
+    let (service, instance, failure) = (row.service.clone(), id.clone(), row.failure.clone());
+    let lines = row.tail.current();
+    match row.phase {
+        Phase::Hopeless => Error::NoCommand { service, instance, failure, lines },
+        _ => Error::Ends { service, instance, crashes: row.crashes, failure, lines },
+    }
+}
+
 /// The error of an instance that is not healthy.
 pub(crate) fn never_healthy(id: &InstanceId, row: &Row, since: Instant) -> Error {
+    if row.phase == Phase::Hopeless {
+        return lost(id, row);
+    }
     Error::NeverHealthy {
         service: row.service.clone(),
         instance: id.clone(),
@@ -177,8 +191,24 @@ pub(crate) fn never_healthy(id: &InstanceId, row: &Row, since: Instant) -> Error
     }
 }
 
-/// An error with its causes, for whoever may see how a rollout stands: neither commands nor what processes wrote, which
-/// may be nobody's business. Whoever runs the system sees them in its output.
+/// The longest last words that are told, in characters.
+const LAST_WORDS_MAX: usize = 240;
+
+/// How many lines they are.
+const LAST_LINES: usize = 3;
+
+/// What a process said before it ended, on one line; empty: nothing.
+fn last_words(lines: &[String]) -> String {
+    let said: Vec<&str> = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
+    let last = said[said.len().saturating_sub(LAST_LINES)..].join(" | ");
+    match last.char_indices().nth(LAST_WORDS_MAX) {
+        Some((end, _)) => format!("{}…", &last[..end]),
+        None => last,
+    }
+}
+
+/// An error with its causes, for whoever may see how a rollout stands: no commands, and of what processes wrote no more
+/// than the last words of one that ended by itself. Whoever runs the system sees all of it in its output.
 fn in_words(error: &Error) -> String {
     let mut text = match error {
         Error::Build { services, exit, .. } => {
@@ -192,5 +222,9 @@ fn in_words(error: &Error) -> String {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    text
+    let said = match error {
+        Error::Ends { lines, .. } | Error::NoCommand { lines, .. } => last_words(lines),
+        _ => String::new(),
+    };
+    if said.is_empty() { text } else { format!("{text}; its last words: {said}") }
 }

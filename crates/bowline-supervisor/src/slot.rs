@@ -92,6 +92,8 @@ pub(crate) struct Slot {
     /// Which instance of its release it is, from 1 on.
     pub(crate) number: u32,
     aim: watch::Sender<Aim>,
+    again: watch::Sender<()>,
+    board: Arc<Board>,
     _task: task::Guarded<()>,
 }
 
@@ -102,9 +104,24 @@ impl Slot {
     /// registers, renews and deregisters it is one task, so no late word of a dead process can
     /// harm the next one.
     pub(crate) fn start(common: Arc<Common>, template: Arc<Template>, id: InstanceId, number: u32) -> Self {
-        let (aim, aim_seen) = watch::channel(Aim::Run);
-        let life = Life::new(common, template.clone(), id.clone(), aim_seen);
-        Self { id, template, number, aim, _task: task::Guarded::new(task::spawn(life.live())) }
+        let ((aim, aim_seen), (again, asked)) = (watch::channel(Aim::Run), watch::channel(()));
+        let board = common.board.clone();
+        let life = Life::new(common, template.clone(), id.clone(), Orders { aim: aim_seen, again: asked });
+        Self { id, template, number, aim, again, board, _task: task::Guarded::new(task::spawn(life.live())) }
+    }
+
+    /// Has one that waits for its next start begin at once, and counts its crashes anew.
+    pub(crate) fn start_now(&self) {
+        if self.board.look(|rows| rows.get(&self.id).is_some_and(|row| row.registered.is_some())) {
+            return;
+        }
+        self.again.send_replace(());
+        self.board.change(&self.id, |row| {
+            row.crashes = 0;
+            if row.phase == Phase::Hopeless {
+                row.phase = Phase::Starting;
+            }
+        });
     }
 
     /// Whether it is to run on.
@@ -118,12 +135,19 @@ impl Slot {
     }
 }
 
+/// What the task of a slot is told.
+struct Orders {
+    aim: watch::Receiver<Aim>,
+    /// Changes when it is asked for once more.
+    again: watch::Receiver<()>,
+}
+
 /// What the task of a slot knows.
 struct Life {
     common: Arc<Common>,
     template: Arc<Template>,
     id: InstanceId,
-    aim: watch::Receiver<Aim>,
+    orders: Orders,
     /// Where its processes listen; absent before the first, and when it was lost to somebody else.
     seat: Option<Seat>,
     registration: Registration,
@@ -161,7 +185,7 @@ struct Crash {
 }
 
 impl Life {
-    fn new(common: Arc<Common>, template: Arc<Template>, id: InstanceId, aim: watch::Receiver<Aim>) -> Self {
+    fn new(common: Arc<Common>, template: Arc<Template>, id: InstanceId, orders: Orders) -> Self {
         let tail = Tail::new(TAIL_LINES);
         let row = Row {
             service: template.service.clone(),
@@ -187,7 +211,7 @@ impl Life {
                 }
             });
         });
-        Self { common, template, id, aim, seat: None, registration, tail, restarts, crashes: 0, ports_lost: 0 }
+        Self { common, template, id, orders, seat: None, registration, tail, restarts, crashes: 0, ports_lost: 0 }
     }
 
     /// Starts the process again and again, until it is to stop.
@@ -201,10 +225,11 @@ impl Life {
             let wait = self.wait_after(crash);
             tokio::select! {
                 biased;
-                () = aimed(&mut self.aim, Aim::Retire) => {
+                () = aimed(&mut self.orders.aim, Aim::Retire) => {
                     self.stopped(Exit::NoProcess, false).await;
                     return;
                 }
+                Ok(()) = self.orders.again.changed() => self.crashes = 0,
                 () = time::sleep(wait) => {}
             }
             self.restarts.increment();
@@ -292,7 +317,7 @@ impl Life {
             tokio::select! {
                 biased;
                 () = running.kept.ended() => break,
-                () = aimed(&mut self.aim, Aim::Retire) => {
+                () = aimed(&mut self.orders.aim, Aim::Retire) => {
                     self.drain(running).await;
                     return End::Drained;
                 }
@@ -359,7 +384,9 @@ impl Life {
 
     /// Counts the crash, and says how long to wait for the next start.
     fn wait_after(&mut self, crash: Crash) -> Duration {
-        if crash.was_stable {
+        let is_asked = self.orders.again.has_changed().unwrap_or_default();
+        if crash.was_stable || is_asked {
+            self.orders.again.mark_unchanged();
             self.crashes = 0;
         }
         let (crashes, after) = if crash.is_port_lost && self.ports_lost < PORTS_LOST_MAX {
@@ -391,19 +418,19 @@ impl Life {
             self.common.watcher.leaves(&self.id, "it is being stopped");
             self.registration.want(Some(running.instance.clone()));
             time::timeout(REGISTRY_MAX, self.registration.settled()).await.ok();
-            time::timeout(self.common.settings.notice, aimed(&mut self.aim, Aim::Drain)).await.ok();
+            time::timeout(self.common.settings.notice, aimed(&mut self.orders.aim, Aim::Drain)).await.ok();
         }
         self.common.bus.tell(Event::Draining { instance: self.id.clone() });
         let seat = self.seat.take();
         if let Some(seat) = &seat {
             seat.refuse_new(self.common.settings.grace).await;
         }
-        let kill_at = (*self.aim.borrow() == Aim::Retire).then(|| time::now() + self.common.settings.grace);
+        let kill_at = (*self.orders.aim.borrow() == Aim::Retire).then(|| time::now() + self.common.settings.grace);
         running.kept.terminate();
         let (exit, was_killed) = tokio::select! {
             biased;
             exit = running.kept.wait() => (exit, false),
-            () = out_of_time(&mut self.aim, kill_at) => {
+            () = out_of_time(&mut self.orders.aim, kill_at) => {
                 self.common.bus.tell(Event::Killed { instance: self.id.clone() });
                 running.kept.kill();
                 (running.kept.wait().await, true)
@@ -416,7 +443,7 @@ impl Life {
             tokio::select! {
                 biased;
                 () = seat.end(self.common.settings.grace) => {}
-                () = out_of_time(&mut self.aim, kill_at) => {}
+                () = out_of_time(&mut self.orders.aim, kill_at) => {}
             }
         }
         self.stopped(exit, was_killed).await;

@@ -1,16 +1,19 @@
 //! The command line of rollouts: `bowline deploy …`.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use bowline_model::{
     ServiceName,
-    deploy::{Condition, Strategy},
+    deploy::{Condition, REQUESTS_RANGE, Strategy},
     mesh::{VERSION_RULE, is_version},
     units::Share,
 };
 use clap::Subcommand;
 
 use super::{Query, duration};
+
+/// As clap takes a range.
+const REQUESTS: RangeInclusive<i64> = *REQUESTS_RANGE.start() as i64..=*REQUESTS_RANGE.end() as i64;
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -70,7 +73,10 @@ pub(crate) struct DeployBegin {
     /// What ends it: 'p99 > 400ms', a share of errors, several joined by `and` and `or`; `off`: nothing does
     #[arg(long, value_name = "CONDITION", value_parser = condition)]
     pub(crate) abort_when: Option<String>,
-    /// Prints each transition until it ends; exit code 1 where it is rolled back
+    /// How many requests the new release has had at each step before it is judged, 1 to 1000000
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(REQUESTS))]
+    pub(crate) min_requests: Option<u32>,
+    /// Prints each transition, and what it waits for, until it ends; exit code 1 where it is rolled back
     #[arg(long)]
     pub(crate) follow: bool,
     #[command(flatten)]
@@ -81,7 +87,7 @@ pub(crate) struct DeployBegin {
 pub(crate) struct DeployStatus {
     /// Only this service, with its history
     pub(crate) service: Option<ServiceName>,
-    /// Prints each transition until the rollout ends; exit code 1 where it is rolled back
+    /// Prints each transition, and what is waited for, until the rollout ends; exit code 1 where it is rolled back
     #[arg(long, requires = "service")]
     pub(crate) follow: bool,
     #[command(flatten)]
@@ -145,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_release_is_what_is_said_of_it() {
-        let words = "order --run ./order --env A=1=2 --strategy canary --step 5 --step 25% --bake 10s --follow";
+        let words = "order --run ./order --env A=1=2 --strategy canary --step 5 --step 25% --bake 10s --min-requests 7 --follow";
         let words: Vec<&str> = words.split(' ').chain(["--abort-when", "error_rate > 1%"]).collect();
         let begin = deploy(&words).unwrap().begin;
         assert_eq!(begin.service.as_ref().map(ServiceName::as_str), Some("order"));
@@ -154,6 +160,7 @@ mod tests {
         assert_eq!(begin.steps, [Share::from_percent(5), Share::from_percent(25)]);
         assert_eq!((begin.strategy, begin.bake), (Some(Strategy::Canary), Some(Duration::from_secs(10))));
         assert_eq!(begin.abort_when.as_deref(), Some("error_rate > 1%"));
+        assert_eq!(begin.min_requests, Some(7));
         assert!(begin.follow && begin.version.is_none());
     }
 
@@ -166,6 +173,7 @@ mod tests {
             (&["order", "--env", "=x"], "NAME=VALUE"),
             (&["order", "--version", "v 1"], "a version has"),
             (&["order", "--abort-when", "p98 > 1s"], "error_rate > 1%"),
+            (&["order", "--min-requests", "0"], "1..=1000000"),
             (&["status", "--follow"], "SERVICE"),
         ] {
             let error = deploy(words).unwrap_err();

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::Write as _,
-    time::Duration,
 };
 
 use bowline_model::{
@@ -34,7 +33,7 @@ pub fn diagram() -> String {
     for (strategy, steps) in
         [(Strategy::Rolling, vec![]), (Strategy::BlueGreen, vec![]), (Strategy::Canary, vec![share(5), share(50)])]
     {
-        let plan = Plan { strategy, steps, bake: Duration::from_secs(1), abort_when: None };
+        let plan = Plan { strategy, steps, ..Plan::default() };
         picture.explore(&Course::new(&plan, 3, 3));
     }
     picture.text()

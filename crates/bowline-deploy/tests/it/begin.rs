@@ -62,10 +62,9 @@ async fn there_is_one_rollout_of_a_service_at_a_time() {
     let other = Release { version: "v3".to_owned(), ..v2() };
     let error = deployer.begin(begin(other, Plan::default())).await.unwrap_err();
     assert!(matches!(&error, Error::Busy { version, .. } if version == "v2"), "{error}");
-    assert_eq!(
-        (error.code(), error.to_string()),
-        (Code::AlreadyExists, "v2 of `order` is being rolled out".to_owned())
-    );
+    let orders = "`bowline deploy promote order` or `bowline deploy abort order`";
+    let told = format!("v2 of `order` is being rolled out: wait for its end, or end it with {orders}");
+    assert_eq!((error.code(), error.to_string()), (Code::AlreadyExists, told));
 }
 
 #[tokio::test(start_paused = true)]

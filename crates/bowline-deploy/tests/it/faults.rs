@@ -19,7 +19,7 @@ async fn what_fails_twice_is_tried_a_third_time() {
     world.state().failures = ["split", "split", "scale v2", "scale v2"].into();
     deployer.begin(begin(v2(), plan(Strategy::Canary))).await.unwrap();
     let status = until(&deployer, |status| status.waits_for.is_some()).await;
-    let told = "`split v1=1000 v2=0` failed; it is tried again in 1s";
+    let told = "it is tried again in 1s: `split v1=1000 v2=0` failed";
     assert_eq!(status.waits_for.as_deref(), Some(told));
     assert_eq!(over(&deployer).await.rollout.state, State::Promoted);
 }
@@ -164,7 +164,10 @@ async fn what_another_release_wrote_is_refused() {
         world.store.put(key, bad);
         let store = Arc::new(world.store.clone());
         let error = Deployer::open(store, &system(FILE), &world.metrics).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("what is kept under `{key}` cannot be read by this release"));
+        assert_eq!(
+            error.to_string(),
+            format!("what the store holds as `{key}` cannot be read by this release of Bowline")
+        );
     }
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bowline_deploy::{Phase, State, Verdict};
-use bowline_model::deploy::{Plan, Release, Strategy};
+use bowline_model::deploy::{Figures, Plan, Release, Strategy};
 use bowline_runtime::time;
 
-use crate::support::{World, bad, begin, order, over, plan, until, v2};
+use crate::support::{World, bad, begin, figures, order, over, plan, until, v2};
 
 #[track_caller]
 fn check_calls(world: &World, expect: &[&str]) {
@@ -148,11 +148,41 @@ async fn without_requests_it_bakes_on() {
     time::sleep(Duration::from_mins(10)).await;
     let status = deployer.get(&order()).unwrap();
     assert_eq!((status.rollout.phase(), status.rollout.weight()), (Phase::Baking, 50));
-    let windows: Vec<_> = world.state().questions.iter().map(|question| question.window).collect();
+    let questions = world.state().questions.clone();
+    let windows: Vec<_> = questions.iter().map(|question| question.window).collect();
     assert_eq!(windows[..4], [5, 10, 15, 20].map(Duration::from_secs));
     assert_eq!(windows.iter().max(), Some(&Duration::from_mins(1)), "it looks back further, but not for ever");
+    let since = questions.iter().map(|question| question.since).max().unwrap();
+    assert!(since >= Duration::from_mins(10), "but where there are too few: {since:?}");
     world.state().verdict = None;
     assert_eq!(over(&deployer).await.rollout.state, State::Promoted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_few_requests_it_bakes_on_and_says_how_many_it_waits_for() {
+    let world = World::new();
+    let deployer = world.start().await;
+    let few = |requests: f64| Some(Verdict::Few(Figures { requests, ..figures(1.0) }));
+    world.state().verdict = few(6.0);
+    let plan = Plan { min_requests: 30, ..plan(Strategy::Canary) };
+    deployer.begin(begin(v2(), plan)).await.unwrap();
+    let status = until(&deployer, |status| status.verdict.is_some()).await;
+    assert_eq!((status.verdict, status.waits_for), (few(6.0), None), "it bakes still");
+    let status = until(&deployer, |status| status.waits_for.is_some()).await;
+    let told = |requests: u32| {
+        let many = format!("{requests} of 30 requests to v2 were measured since the step began");
+        Some(format!("no verdict yet: {many}; send traffic, or `bowline deploy promote order`"))
+    };
+    assert_eq!(status.waits_for, told(6));
+    assert_eq!(world.state().questions[0].min_requests, 30);
+    world.state().verdict = few(29.0);
+    let status = until(&deployer, |status| status.waits_for != told(6)).await;
+    assert_eq!((status.waits_for, status.rollout.phase()), (told(29), Phase::Baking));
+    world.state().verdict = None;
+    let rollout = over(&deployer).await.rollout;
+    let why: Vec<_> = rollout.transitions.iter().filter_map(|transition| transition.why.as_deref()).collect();
+    let good = "good: 100 requests, 0.0% failed";
+    assert_eq!((rollout.state, why), (State::Promoted, vec![good, good]), "each step keeps what was measured of it");
 }
 
 #[tokio::test(start_paused = true)]

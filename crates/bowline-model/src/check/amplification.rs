@@ -10,6 +10,7 @@ use super::{
 use crate::{
     policy::CallPolicy,
     problem::Position,
+    route::Route,
     system::{RouteSite, System},
 };
 
@@ -65,6 +66,19 @@ pub fn amplification(system: &System) -> Vec<EdgeLoad> {
         )
     });
     loads.collect()
+}
+
+/// What each route adds itself: its own retries, by which all that comes after is multiplied; in the table's order. Its
+/// caller is `route NAME`, which no service is.
+pub fn route_loads(system: &System) -> Vec<EdgeLoad> {
+    let of = |route: &Route| {
+        let (attempts_worst, load_sustained) = (attempts(&route.policy), sustained(&route.policy));
+        let caller = format!("route {}", route.name);
+        let backends = route.backends.iter().filter(|backend| backend.weight > 0);
+        let load = move |callee: String| EdgeLoad { caller: caller.clone(), callee, attempts_worst, load_sustained };
+        backends.map(|backend| backend.service.to_string()).map(load).collect::<Vec<_>>()
+    };
+    system.table.routes.iter().flat_map(of).collect()
 }
 
 /// One violation for each service that gets too many and whose callers do not yet, for the worst way in.

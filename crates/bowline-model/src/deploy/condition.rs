@@ -49,6 +49,11 @@ impl Quantile {
     pub const NAMES: [(&'static str, Self); 5] =
         [("p50", Self::P50), ("p90", Self::P90), ("p95", Self::P95), ("p99", Self::P99), ("p999", Self::P999)];
 
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, known)| *known == self).map_or("p99", |(name, _)| name)
+    }
+
     /// From 0 to 1.
     pub fn ratio(self) -> f64 {
         match self {
@@ -70,6 +75,19 @@ pub struct Figures {
     pub error_ratio: f64,
     /// How long they took, by quantile: those that were asked for.
     pub quantiles: Vec<(Quantile, Duration)>,
+}
+
+impl fmt::Display for Figures {
+    /// As people read it: `40 requests, 20.5% failed, p99 812ms`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { requests, error_ratio, quantiles } = self;
+        if *requests <= 0.0 {
+            return f.write_str("no requests");
+        }
+        let noun = if requests.round() > 1.0 { "requests" } else { "request" };
+        write!(f, "{requests:.0} {noun}, {:.1}% failed", error_ratio * 100.0)?;
+        quantiles.iter().try_for_each(|(quantile, took)| write!(f, ", {} {}", quantile.name(), units::rounded(*took)))
+    }
 }
 
 impl Condition {
@@ -138,9 +156,7 @@ impl fmt::Display for Comparison {
         match self {
             Self::ErrorRateAbove(share) => write!(f, "error_rate > {share}"),
             Self::QuantileAbove(quantile, bound) => {
-                let known = Quantile::NAMES.iter().find(|(_, known)| known == quantile);
-                let name = known.map_or("p99", |(name, _)| name);
-                write!(f, "{name} > {}", units::format_duration(*bound))
+                write!(f, "{} > {}", quantile.name(), units::format_duration(*bound))
             }
         }
     }
@@ -203,6 +219,14 @@ mod tests {
         assert_eq!(condition.holds(&figures(0.5, 0)), None);
         assert_eq!(condition.holds(&figures(0.0, 500)), None);
         assert!(condition.holds(&figures(0.5, 500)).is_some());
+    }
+
+    #[test]
+    fn figures_are_told_as_people_read_them() {
+        let measured = Figures { requests: 40.0, error_ratio: 0.2049, ..figures(0.0, 812) };
+        assert_eq!(measured.to_string(), "40 requests, 20.5% failed, p99 812ms");
+        assert_eq!(Figures { requests: 1.0, ..Figures::default() }.to_string(), "1 request, 0.0% failed");
+        assert_eq!(Figures::default().to_string(), "no requests");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
     value::Value,
 };
 use crate::{
-    deploy::{Condition, Deployment, Plan, STEPS_DEFAULT, STEPS_MAX, STEPS_RULE, Strategy, check_step},
+    deploy::{Condition, Deployment, Plan, REQUESTS_RANGE, STEPS_DEFAULT, STEPS_MAX, STEPS_RULE, Strategy, check_step},
     units::Share,
 };
 
@@ -43,6 +43,7 @@ fn plan(table: &Table<'_>) -> Plan {
         steps: steps(table, strategy),
         bake: table.duration_or("bake", default.bake),
         abort_when: table.get("abort_when").map_or(default.abort_when, abort_when),
+        min_requests: table.integer_or("min_requests", REQUESTS_RANGE, default.min_requests),
     }
 }
 
@@ -54,7 +55,7 @@ fn steps(table: &Table<'_>, strategy: Strategy) -> Vec<Share> {
     if !is_canary {
         value.fault_key("`steps` without `strategy = \"canary\"`", STEPS_RULE);
     } else if value.is_list_empty() {
-        value.fault("`steps` is empty", "name at least one, or leave the key out for 5%, 25% and 50%");
+        value.fault("`steps` is empty", "name at least one, or leave it out for 5%, 25% and 50%");
     }
     let mut steps: Vec<Share> = Vec::new();
     for element in value.list(STEPS_MAX) {

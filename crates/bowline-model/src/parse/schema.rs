@@ -334,6 +334,7 @@ pub(super) static DEPLOY: Schema = Schema {
         key("steps", r#"["5%", "25%", "50%"]"#),
         key("bake", r#""2m""#),
         key("abort_when", r#""error_rate > 1% or p99 > 400ms""#),
+        key("min_requests", "20"),
     ],
 };
 

@@ -129,7 +129,7 @@ fn is_reserved(name: &str) -> bool {
 pub(crate) fn check_variable(name: &str) -> Result<(), &'static str> {
     match name {
         _ if !is_word(name) => Err(VARIABLE_RULE),
-        _ if is_reserved(name) => Err("it sets no variable that Bowline sets itself"),
+        _ if is_reserved(name) => Err("Bowline sets it itself"),
         _ => Ok(()),
     }
 }

@@ -95,20 +95,42 @@ fn what_a_sidecar_answers_for_its_instance_has_failed_once() {
     check(with(vec![attempts("client", "connect", &[5.0])]), 13.0, 5.0);
 }
 
-#[test]
-fn a_window_ends_an_hour_back() {
-    struct Asking(std::sync::Mutex<Vec<i64>>);
-    impl Source for Asking {
-        fn select(&self, _: &[Matcher], from_ms: i64, to_ms: i64, _: usize) -> Result<Vec<Series>, SourceError> {
-            self.0.lock().unwrap().push(to_ms - from_ms);
-            Ok(Vec::new())
-        }
+/// What is asked of a source, from when to when.
+#[derive(Default)]
+struct Asking(std::sync::Mutex<Vec<(i64, i64)>>);
+
+impl Source for Asking {
+    fn select(&self, _: &[Matcher], from_ms: i64, to_ms: i64, _: usize) -> Result<Vec<Series>, SourceError> {
+        self.0.lock().unwrap().push((from_ms, to_ms));
+        Ok(Vec::new())
     }
-    let (source, service) = (Asking(std::sync::Mutex::default()), ServiceName::new("order").unwrap());
-    let asked = Asked { service: &service, version: "v2", window: Duration::from_hours(24), quantiles: &[] };
+}
+
+#[test]
+fn a_window_ends_a_day_back_and_is_read_hour_by_hour() {
+    let (source, service) = (Asking::default(), ServiceName::new("order").unwrap());
+    let asked = Asked { service: &service, version: "v2", window: Duration::from_hours(48), quantiles: &[] };
     figures(&source, asked, NOW_MS).unwrap();
-    let farthest = millis(WINDOW_MAX + LOOKBACK);
-    assert_eq!(*source.0.lock().unwrap(), [farthest, farthest]);
+    let hour = millis(Duration::from_hours(1));
+    let each = |hours: i64| (NOW_MS - hours * hour, NOW_MS - (hours - 1) * hour);
+    let mut expect: Vec<_> = (1..=24).rev().map(each).collect();
+    for (from_ms, _) in &mut expect[1..] {
+        *from_ms += 1;
+    }
+    expect[0].0 -= millis(LOOKBACK);
+    assert_eq!(*source.0.lock().unwrap(), [expect.clone(), expect].concat());
+}
+
+#[test]
+fn a_counter_counts_once_over_many_hours() {
+    // One more every 5 s, for two hours and a half; what it had before is not new.
+    let long: Vec<f64> = (0..1801).map(f64::from).collect();
+    let (service, all) = (ServiceName::new("order").unwrap(), Made(vec![served("v2", "200", &long)]));
+    let asked = |window| Asked { service: &service, version: "v2", window, quantiles: &[] };
+    for (minutes, expect) in [(90, 1080.0), (120, 1440.0), (1440, 1800.0)] {
+        let found = figures(&all, asked(Duration::from_mins(minutes)), NOW_MS).unwrap().requests;
+        assert!((found - expect).abs() < 1e-9, "{minutes}: {found}");
+    }
 }
 
 #[test]

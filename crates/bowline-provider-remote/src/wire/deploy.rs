@@ -47,16 +47,19 @@ pub struct NewDeployment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(example = "error_rate > 1%"))]
     pub abort_when: Option<String>,
+    /// How many requests the new release has had at a step before it is judged, 1 to 1000000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_requests: Option<u32>,
 }
 
 impl fmt::Debug for NewDeployment {
     /// Without the values of variables, which may be nobody's business.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { version, build, run, env, replicas, strategy, steps, bake, abort_when } = self;
+        let Self { version, build, run, env, replicas, strategy, steps, bake, abort_when, min_requests } = self;
         let mut shown = f.debug_struct("NewDeployment");
         shown.field("version", version).field("build", build).field("run", run).field("env", &env.keys());
         shown.field("replicas", replicas).field("strategy", strategy).field("steps", steps);
-        shown.field("bake", bake).field("abort_when", abort_when).finish()
+        shown.field("bake", bake).field("abort_when", abort_when).field("min_requests", min_requests).finish()
     }
 }
 
@@ -110,6 +113,8 @@ pub struct Deployment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub abort_when: Option<Condition>,
+    /// How many requests the new one has had at a step before it is judged.
+    pub min_requests: u32,
     /// What it is doing: `preparing`, `starting`, `shifting`, `baking`, `retiring`, `paused`, `promoting`,
     /// `rolling back`, `promoted` or `rolled back`.
     pub phase: String,
@@ -141,7 +146,7 @@ pub struct Deployment {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeploymentFigures {
-    /// How many requests it had within the window.
+    /// How many requests it had in what was looked at.
     pub requests: f64,
     /// The share of them that failed, from 0 to 1.
     pub error_ratio: f64,
@@ -164,7 +169,7 @@ pub struct DeploymentTransition {
     /// The most requests that the new release gets from then on.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub share: Share,
-    /// What made it so, where that is not plain.
+    /// What made it so, where that is not plain; of a step that was good what was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
@@ -172,7 +177,9 @@ pub struct DeploymentTransition {
 impl NewDeployment {
     /// Whether it says nothing of how it is rolled out.
     pub fn is_as_declared(&self) -> bool {
-        let Self { version: _, build: _, run: _, env: _, replicas: _, strategy, steps, bake, abort_when } = self;
-        strategy.is_none() && steps.is_empty() && bake.is_none() && abort_when.is_none()
+        let Self { version: _, build: _, run: _, env: _, replicas: _, strategy, steps, bake, abort_when, min_requests } =
+            self;
+        let has_plan = strategy.is_some() || bake.is_some() || abort_when.is_some() || min_requests.is_some();
+        !has_plan && steps.is_empty()
     }
 }

@@ -2,7 +2,7 @@
 
 use bowline_deploy::{Rollout, Status, Transition, Verdict};
 use bowline_model::{
-    deploy::{Figures, Plan, condition::Quantile},
+    deploy::{Figures, Plan},
     units::Share,
 };
 use bowline_provider_remote::wire;
@@ -12,7 +12,9 @@ use bowline_runtime::time::Duration;
 pub(super) fn of_status(status: Status) -> wire::Deployment {
     let Status { rollout, waits_for, verdict } = status;
     let (measured, unknown) = match verdict {
-        Some(Verdict::Good(figures) | Verdict::Bad(figures, _)) => (Some(of_figures(figures)), None),
+        Some(Verdict::Good(figures) | Verdict::Bad(figures, _) | Verdict::Few(figures)) => {
+            (Some(of_figures(figures)), None)
+        }
         Some(Verdict::Unknown(why)) => (None, Some(why)),
         None => (None, None),
     };
@@ -22,7 +24,7 @@ pub(super) fn of_status(status: Status) -> wire::Deployment {
 
 /// A rollout. What it runs and with which variables is nobody's business.
 pub(super) fn of_rollout(rollout: &Rollout) -> wire::Deployment {
-    let Plan { strategy, steps: _, bake, abort_when } = rollout.plan.clone();
+    let Plan { strategy, steps: _, bake, abort_when, min_requests } = rollout.plan.clone();
     let step = rollout.transitions.last().map_or(0, |last| last.step);
     wire::Deployment {
         id: rollout.id,
@@ -33,6 +35,7 @@ pub(super) fn of_rollout(rollout: &Rollout) -> wire::Deployment {
         strategy,
         bake,
         abort_when,
+        min_requests,
         phase: rollout.phase().name().to_owned(),
         is_live: rollout.is_live(),
         step,
@@ -61,8 +64,7 @@ fn of_transition(transition: &Transition) -> wire::DeploymentTransition {
 fn of_figures(figures: Figures) -> wire::DeploymentFigures {
     let Figures { requests, error_ratio, quantiles } = figures;
     let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let name = |quantile: Quantile| Quantile::NAMES.iter().find(|(_, known)| *known == quantile).map(|(name, _)| *name);
-    let named = quantiles.into_iter().filter_map(|(quantile, took)| Some((name(quantile)?.to_owned(), nanos(took))));
+    let named = quantiles.into_iter().map(|(quantile, took)| (quantile.name().to_owned(), nanos(took)));
     wire::DeploymentFigures { requests, error_ratio, quantiles_nanos: named.collect() }
 }
 

@@ -129,7 +129,8 @@ async fn a_rollout_is_begun_ordered_and_told() {
     until(async || stands(&fixture).await.deployment.unwrap().waits_for.is_some()).await;
 
     let again = fixture.ask_as(&root, "POST", "/v1/deployments/order", BEGIN).await;
-    again.problem(409, "already_exists");
+    let detail = again.problem(409, "already_exists");
+    assert!(detail.contains("v2") && detail.contains("bowline deploy abort order"), "{detail}");
     let editor = fixture.token("ci", "editor").await;
     let paused = fixture.ask_as(&editor.token, "POST", "/v1/deployments/order/pause", "").await;
     assert_eq!(deployment(&paused).phase, "paused");
@@ -239,7 +240,8 @@ async fn what_cannot_be_begun_is_told_why() {
         ("order", json!({"version": "v7", "replicas": 2}), 400, "invalid_argument", "under another name"),
         ("order", json!({"abort_when": "p98 > 1s"}), 422, "unprocessable", "abort_when"),
         ("order", json!({"run": "./order", "replicas": 0}), 400, "invalid_argument", "replicas"),
-        ("order", json!({"env": {"BOWLINE_LISTEN": "x"}}), 400, "invalid_argument", "env"),
+        ("order", json!({"run": "./order", "min_requests": 0}), 400, "invalid_argument", "min_requests"),
+        ("order", json!({"env": {"BOWLINE_LISTEN": "x"}}), 400, "invalid_argument", "env: `BOWLINE_LISTEN`"),
         ("order", json!({"colour": "blue"}), 422, "unprocessable", "colour"),
     ] {
         let answer = fixture.ask_as(&root, "POST", &format!("/v1/deployments/{service}"), body.to_string()).await;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bowline_deploy::{Failure, Fleet as _, InForce};
-use bowline_model::{ServiceName, deploy::Release, system::Service};
+use bowline_model::{ServiceName, deploy::Release, policy::Backoff, system::Service};
 use bowline_runtime::{
     fs,
     task::{self, JoinHandle},
@@ -163,15 +163,44 @@ async fn a_release_that_never_becomes_healthy_is_told() {
 async fn a_release_that_ends_by_itself_is_not_waited_for() {
     let fixture = Fixture::new();
     let supervisor = running(&fixture, [order(1)]).await;
-    for (run, end) in [("echo boom; exit 3", "exited with status 3"), ("./nowhere", "127")] {
+    let ends =
+        "instance order-v2-1 of service order ended 3 times before it was healthy: its process exited with status 3";
+    let boom = format!("{ends}; its last words: one | boom | two");
+    let nowhere = "instance order-v2-1 of service order cannot be started, what it runs is not there or may not be run";
+    let missing = format!("{nowhere}: its process exited with status 127; its last words: ");
+    for (run, expect) in
+        [("exec 2>&1; echo zero; echo one; echo; echo boom; echo two; exit 3", boom), ("./nowhere", missing)]
+    {
         let ends = release("v2", Some(run));
         let began = time::now();
-        let Failure(why) = scale(&supervisor, &ends, 2).await.unwrap_err();
-        assert!(why.ends_with(end), "{why}");
+        let Failure(why) = scale(&supervisor, &ends, 1).await.unwrap_err();
+        assert!(why.starts_with(&expect), "{why}");
+        assert!(!why.contains("zero") && !why.contains('\n'), "{why}");
         assert!(time::now() - began < BOUND, "it was waited for");
         scale(&supervisor, &ends, 0).await.unwrap();
     }
     assert_eq!(registered(&fixture), ["order-1 v1 healthy"]);
+}
+
+#[tokio::test]
+async fn who_is_asked_for_once_more_waits_no_longer_than_the_first_time() {
+    let mut fixture = Fixture::new();
+    fixture.settings.restart = Backoff { min: Duration::from_millis(100), max: Duration::from_secs(30) };
+    let supervisor = running(&fixture, [order(1)]).await;
+    let began = time::now();
+    let crashing = release("v2", Some("echo >> starts; exit 3"));
+    for _ in 0..4 {
+        scale(&supervisor, &crashing, 1).await.unwrap_err();
+    }
+    let starts = fs::read_to_string(fixture.file("starts")).unwrap().len();
+    assert!((12..=16).contains(&starts), "three each time, and what comes between: {starts}");
+    assert!(time::now() - began < BOUND, "{:?}", time::now() - began);
+    let missing = release("v3", Some("./later"));
+    scale(&supervisor, &missing, 1).await.unwrap_err();
+    // It comes meanwhile.
+    let probe = fixture.settings.target_dir.join("probe_service");
+    std::os::unix::fs::symlink(probe, fixture.file("later")).unwrap();
+    scale(&supervisor, &missing, 1).await.unwrap();
 }
 
 #[tokio::test]
@@ -401,5 +430,5 @@ async fn a_promoted_release_that_does_not_start_is_told_as_one() {
     };
     let build = Release { build: Some("echo no; exit 7".to_owned()), ..release("v2", None) };
     check(build, "exited with status 7").await;
-    check(release("v2", Some("./nowhere")), "did not become healthy").await;
+    check(release("v2", Some("./nowhere")), "cannot be started").await;
 }

@@ -24,7 +24,7 @@ pub(crate) struct Ledger {
 /// The bank's host at the gateway.
 const BANK: &str = "bank.localhost";
 
-/// How often an unanswered order is asked for again before the audit gives up.
+/// How often an order that is not answered, or badly, is asked for again before the audit gives up.
 const ASKED_AGAIN_MAX: u32 = 20;
 
 /// How long the audit waits before it asks again.
@@ -44,7 +44,10 @@ struct Transfer {
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     asked_again: usize,
+    /// Orders that the shop says there are not.
     lost: Vec<String>,
+    /// Orders that the shop shows otherwise than it acknowledged them.
+    changed: Vec<String>,
     /// Orders of which the bank says something else than the shop.
     differing: Vec<String>,
     /// How many orders are paid, and what they cost.
@@ -77,8 +80,9 @@ pub(crate) async fn audit(gateway: SocketAddr, before: Ledger, run: &Run) -> any
         lookups.spawn(look_up(gateway, share.to_vec()));
     }
     while let Some(share) = lookups.join_next().await {
-        let Verdict { lost, differing, paid, .. } = share.context("a lookup panicked")??;
+        let Verdict { lost, changed, differing, paid, .. } = share.context("a lookup panicked")??;
         verdict.lost.extend(lost);
+        verdict.changed.extend(changed);
         verdict.differing.extend(differing);
         verdict.paid = (verdict.paid.0 + paid.0, verdict.paid.1 + paid.1);
     }
@@ -96,12 +100,15 @@ async fn look_up(gateway: SocketAddr, placed: Vec<Placed>) -> anyhow::Result<Ver
     for Placed { customer, order } in placed {
         // An order is shown to whose it is.
         let request = customer.sign(http::get(SHOP, &format!("/orders/{}", order.id))).await?;
-        let (status, body) = send_patiently(&mut connection, request).await?;
-        if status != 200 || !serde_json::from_slice::<Order>(&body).is_ok_and(|kept| kept == order) {
-            verdict.lost.push(order.id.clone());
+        match find(&mut connection, &request).await? {
+            None => verdict.lost.push(order.id.clone()),
+            Some(body) if !serde_json::from_slice::<Order>(&body).is_ok_and(|kept| kept == order) => {
+                verdict.changed.push(order.id.clone());
+            }
+            Some(_) => {}
         }
-        let (status, body) = connection.send(http::get(BANK, &format!("/transfers/{}", order.id))).await?;
-        let transfer = (status == 200).then(|| serde_json::from_slice(&body)).transpose();
+        let transfer = find(&mut connection, &http::get(BANK, &format!("/transfers/{}", order.id))).await?;
+        let transfer = transfer.map(|body| serde_json::from_slice(&body)).transpose();
         if !is_equal(&order, transfer.context("a transfer cannot be read")?.as_ref()) {
             verdict.differing.push(order.id.clone());
         }
@@ -123,19 +130,21 @@ fn is_equal(order: &Order, transfer: Option<&Transfer>) -> bool {
     }
 }
 
-/// Sends what may be sent again, and once more after a while when it came too often.
-async fn send_patiently(
-    connection: &mut Connection,
-    request: Request<Full<Bytes>>,
-) -> anyhow::Result<(StatusCode, Bytes)> {
+/// What a question that may be asked again finds; none: it is not there. Who comes too often, or meets a failure, has
+/// not found out, and asks again after a while.
+async fn find(connection: &mut Connection, request: &Request<Full<Bytes>>) -> anyhow::Result<Option<Bytes>> {
+    let mut last = String::new();
     for _ in 0..ASKED_AGAIN_MAX {
-        let answer = connection.send(request.clone()).await?;
-        if answer.0 != StatusCode::TOO_MANY_REQUESTS {
-            return Ok(answer);
+        match connection.send(request.clone()).await {
+            Ok((StatusCode::OK, body)) => return Ok(Some(body)),
+            Ok((StatusCode::NOT_FOUND, _)) => return Ok(None),
+            Ok((status, _)) => last = status.to_string(),
+            Err(error) => last = format!("{error:#}"),
         }
         time::sleep(PAUSE).await;
     }
-    anyhow::bail!("{} comes too often, asked {ASKED_AGAIN_MAX} times", request.uri())
+    let uri = request.uri();
+    anyhow::bail!("whether {uri} is there cannot be found out, asked {ASKED_AGAIN_MAX} times, the last time: {last}")
 }
 
 async fn ask_again(connection: &mut Connection, asked: &Asked) -> anyhow::Result<Placed> {
@@ -148,28 +157,33 @@ async fn ask_again(connection: &mut Connection, asked: &Asked) -> anyhow::Result
         time::sleep(PAUSE).await;
     }
     let key = asked.key();
-    anyhow::bail!("the order under the key {key} is not answered, asked {ASKED_AGAIN_MAX} times again")
+    anyhow::bail!("the order with the Idempotency-Key {key} is not answered, asked {ASKED_AGAIN_MAX} times again")
 }
 
 impl Verdict {
-    /// Nothing is lost, the bank says the same of every order, and its sums hold all of them.
+    /// Nothing is lost or changed, the bank says the same of every order, and its sums hold all of them.
     pub(crate) fn is_good(&self) -> bool {
         let is_in_ledger = self.paid.0 <= self.ledger.0 && self.paid.1 <= self.ledger.1;
-        self.lost.is_empty() && self.differing.is_empty() && is_in_ledger
+        self.lost.is_empty() && self.changed.is_empty() && self.differing.is_empty() && is_in_ledger
     }
 
     /// Prints it.
     #[expect(clippy::print_stdout, reason = "it is the program's answer, for people")]
     pub(crate) fn print(&self) {
-        let Self { asked_again, lost, differing, paid, ledger } = self;
+        let Self { asked_again, lost, changed, differing, paid, ledger } = self;
         println!("audit");
-        println!("  asked again under the same key: {asked_again}");
+        println!("  not placed at first, and asked again with the same Idempotency-Key: {asked_again}");
         println!("  acknowledged orders that are not there: {} {}", lost.len(), lost.join(" "));
+        println!("  acknowledged orders that are something else now: {} {}", changed.len(), changed.join(" "));
         println!("  orders of which the bank says something else: {} {}", differing.len(), differing.join(" "));
         println!("  paid orders: {} for {}; the bank's ledger grew by {} for {}", paid.0, paid.1, ledger.0, ledger.1);
         println!(
             "  {}",
-            if self.is_good() { "the bank moved exactly the paid orders' money" } else { "THE LEDGER DIFFERS" }
+            if self.is_good() {
+                "the bank moved exactly the paid orders' money"
+            } else {
+                "THE AUDIT FOUND A DIFFERENCE"
+            }
         );
     }
 }
@@ -186,24 +200,30 @@ mod tests {
     use super::*;
     use crate::customers::Customers;
 
-    /// A shop and a bank: `paid` cost 5 and was moved, `unmoved` never was, `lost` is not there;
-    /// `other` is an earlier order. An order is shown to the one customer there is; the first look at
-    /// each comes too soon.
+    /// A shop and a bank: `paid` cost 5 and was moved, `unmoved` never was, `lost` is not there, `changed` cost 5 and
+    /// costs 4 now. An order is shown to the one customer there is; the first look at any comes too soon, and the second
+    /// meets a failure.
     fn gateway() -> HttpServer {
         let looks = AtomicUsize::new(0);
         HttpServer::start(move |request| {
             let is_signed = request.headers.get("authorization").is_some_and(|value| value == "Bearer t");
-            let (status, body) = match &*request.path {
-                "/login" => (200, r#"{"access_token":"t","expires_in":3600}"#),
-                path if path.starts_with("/orders") && !is_signed => (401, "{}"),
-                path if path.starts_with("/orders/") && looks.fetch_add(1, Relaxed) == 0 => (429, "{}"),
-                "/orders" => (201, r#"{"id":"paid","total":5,"status":"paid"}"#),
-                "/orders/paid" => (200, r#"{"id":"paid","total":5,"status":"paid"}"#),
-                "/orders/unmoved" => (200, r#"{"id":"unmoved","total":5,"status":"paid"}"#),
-                "/transfers/paid" | "/transfers/lost" => (200, r#"{"amount":5,"status":"settled"}"#),
-                "/ledger" => (200, r#"{"settled":9,"amount":900}"#),
-                _ => (404, "{}"),
-            };
+            let (status, body) =
+                match &*request.path {
+                    "/login" => (200, r#"{"access_token":"t","expires_in":3600}"#),
+                    path if path.starts_with("/orders") && !is_signed => (401, "{}"),
+                    path if path.starts_with("/orders/") && looks.load(Relaxed) < 2 => {
+                        if looks.fetch_add(1, Relaxed) == 0 { (429, "{}") } else { (500, "{}") }
+                    }
+                    "/orders/changed" => (200, r#"{"id":"changed","total":4,"status":"paid"}"#),
+                    "/orders" => (201, r#"{"id":"paid","total":5,"status":"paid"}"#),
+                    "/orders/paid" => (200, r#"{"id":"paid","total":5,"status":"paid"}"#),
+                    "/orders/unmoved" => (200, r#"{"id":"unmoved","total":5,"status":"paid"}"#),
+                    "/transfers/paid" | "/transfers/lost" | "/transfers/changed" => {
+                        (200, r#"{"amount":5,"status":"settled"}"#)
+                    }
+                    "/ledger" => (200, r#"{"settled":9,"amount":900}"#),
+                    _ => (404, "{}"),
+                };
             Answer::Status(status, body.to_owned())
         })
     }
@@ -252,6 +272,9 @@ mod tests {
             (verdict.lost.as_slice(), verdict.differing.as_slice()),
             (&["lost".to_owned()][..], &["unmoved".to_owned()][..])
         );
+        assert!(!verdict.is_good());
+        let verdict = audit_of(&["paid", "changed"], Ledger { settled: 0, amount: 0 }).await;
+        assert_eq!((verdict.lost.len(), verdict.changed.as_slice()), (0, &["changed".to_owned()][..]));
         assert!(!verdict.is_good());
         assert!(!audit_of(&["paid"], Ledger { settled: 9, amount: 900 }).await.is_good());
     }

@@ -40,7 +40,17 @@ async fn main() -> anyhow::Result<ExitCode> {
     verdict.print();
     let is_good = run.server_errors == 0 && run.broken == 0 && verdict.is_good();
     if !is_good {
-        eprintln!("failed: an answer was a 5xx or none came, or the audit found a difference");
+        eprintln!("failed: {}", why(&run, verdict.is_good()));
     }
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What was not as it should be: answers and audit are told apart, since a failed answer loses no order.
+fn why(run: &load::Run, is_audit_good: bool) -> String {
+    let answers = format!("{} answers were a 5xx and {} did not come", run.server_errors, run.broken);
+    match (run.server_errors + run.broken, is_audit_good) {
+        (0, _) => "the audit found a difference".to_owned(),
+        (_, true) => format!("{answers}; the audit found nothing lost"),
+        (_, false) => format!("{answers}, and the audit found a difference"),
+    }
 }

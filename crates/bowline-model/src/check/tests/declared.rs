@@ -2,7 +2,7 @@
 
 use super::{check_all, check_with};
 use crate::{
-    check::{ATTEMPTS_MAX, Facts, amplification, check},
+    check::{ATTEMPTS_MAX, Facts, amplification, check, route_loads},
     parse,
 };
 
@@ -339,6 +339,19 @@ fn what_only_a_cycle_leads_to_has_no_figure() {
     let loads = amplification(&parse(text).unwrap());
     let edges: Vec<(&str, &str)> = loads.iter().map(|load| (&*load.caller, &*load.callee)).collect();
     assert_eq!(edges, [("in", "a"), ("a", "d")]);
+}
+
+#[test]
+fn a_route_tries_again_where_it_does_not_say_otherwise() {
+    let route = |name: &str, more: &str| {
+        let backends = "[{ service = \"a\" }, { service = \"b\", weight = 0 }]";
+        format!("[[route]]\nname = \"{name}\"\nhosts = [\"{name}.x\"]\nbackends = {backends}\n{more}\n")
+    };
+    let text =
+        format!("name = \"t\"\n{}{}[service.a]\n[service.b]\n", route("r", ""), route("once", "retry = \"off\""));
+    let loads = route_loads(&parse(&text).unwrap());
+    let told: Vec<_> = loads.iter().map(|it| (&*it.caller, &*it.callee, it.attempts_worst)).collect();
+    assert_eq!(told, [("route r", "a", 3), ("route once", "a", 1)]);
 }
 
 #[test]

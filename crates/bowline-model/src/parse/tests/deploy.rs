@@ -23,9 +23,13 @@ fn a_plan_is_read() {
     let percents = |percents: &[u32]| percents.iter().map(|percent| Share::from_percent(*percent)).collect::<Vec<_>>();
     let canary = Plan { strategy: Strategy::Canary, steps: percents(&[5, 25, 50]), ..Plan::default() };
     assert_eq!(plan("strategy = \"canary\""), canary);
-    let written = "strategy = \"canary\"\nsteps = [\"1%\", \"99%\"]\nbake = \"24h\"\nabort_when = \"p99 > 1s\"";
+    let written =
+        "strategy = \"canary\"\nsteps = [\"1%\", \"99%\"]\nbake = \"24h\"\nabort_when = \"p99 > 1s\"\nmin_requests = 7";
     let abort_when = Condition::parse("p99 > 1s").ok();
-    assert_eq!(plan(written), Plan { steps: percents(&[1, 99]), bake: BAKE_MAX, abort_when, ..canary });
+    assert_eq!(
+        plan(written),
+        Plan { steps: percents(&[1, 99]), bake: BAKE_MAX, abort_when, min_requests: 7, ..canary }
+    );
     let blue_green = plan("strategy = \"blue-green\"\nbake = \"1ms\"\nabort_when = \"off\"");
     assert_eq!(blue_green.check(), Ok(()));
     assert_eq!((blue_green.bake, blue_green.abort_when), (Duration::from_millis(1), None));
@@ -60,6 +64,10 @@ abort_when = "error_rate = 1%"
   9:14+17 `abort_when` ("error_rate = 1%") is not a condition → write `error_rate > 1%`, `p99 > 400ms`, or several joined by `and` and `or`
 
 [deploy.order]
+min_requests = 0
+  7:16+1 `min_requests` (0) is out of range → write a whole number from 1 to 1000000
+
+[deploy.order]
 bake = "25h"
 steps = ["5%"]
   7:8+5 `bake` (1d 1h) is above 1d → write 1d or less
@@ -68,7 +76,7 @@ steps = ["5%"]
 [deploy.order]
 strategy = "canary"
 steps = []
-  8:9+2 `steps` is empty → name at least one, or leave the key out for 5%, 25% and 50%
+  8:9+2 `steps` is empty → name at least one, or leave it out for 5%, 25% and 50%
 
 [deploy.order]
 strategy = "canary"

@@ -135,6 +135,7 @@ fn deployment() -> Deployment {
         steps: [5, 25, 50].map(Share::from_percent).to_vec(),
         bake: Duration::from_mins(2),
         abort_when: Condition::parse("error_rate > 1% or p99 > 400ms").ok(),
+        ..Plan::default()
     };
     Deployment { service: name("payment"), position: at(32, 9), plan }
 }
