@@ -34,6 +34,7 @@ fn a_system_that_holds_is_told_in_every_form_and_nothing_is_made() {
     let home = Home::new(HOLDS);
     let told = stdout(&check(home.path(), &[]), 0);
     assert!(told.ends_with("2 services, 1 call: every axiom holds\n"), "{told}");
+    assert_eq!(stdout(&check(home.path(), &["bowline.toml"]), 0), told);
     let told: Value = serde_json::from_str(&stdout(&check(home.path(), &["-o", "json"]), 0)).unwrap();
     assert_eq!(told["violations"], serde_json::json!([]));
     assert_eq!(told["file"], "bowline.toml");
@@ -59,7 +60,21 @@ fn what_cannot_be_read_is_no_violation() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("bowline.toml:3:1: error: "), "{error}");
     assert!(error.ends_with("1 problem in ./bowline.toml\n"), "{error}");
-    assert_eq!(check(home.path(), &["elsewhere"]).status.code(), Some(2));
+}
+
+#[test]
+fn what_is_not_there_has_no_line() {
+    let home = Home::new(HOLDS);
+    std::fs::create_dir(home.path().join("empty")).unwrap();
+    for (named, told) in [
+        ("elsewhere", "error: there is no file or folder elsewhere\n"),
+        ("empty", "error: there is no file empty/bowline.toml\n"),
+    ] {
+        let output = check(home.path(), &[named]);
+        stdout(&output, 2);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.starts_with(told) && !error.contains(":1:1"), "{error}");
+    }
 }
 
 #[test]
