@@ -73,7 +73,7 @@ async fn prove(args: &args::Check) -> anyhow::Result<ExitCode> {
     let mut violations = check::check(&system, &facts);
     let mut seen = Vec::new();
     if args.observed {
-        let (observed, unseen) = observed::ask(&args.query(), args.since, &system.tracing.sampling).await?;
+        let (observed, unseen) = observed::ask(&args.query(), args.since, &system).await?;
         notes.extend(unseen);
         violations.extend(bowline_model::observed::check(&system, &observed));
         seen = observed::pairs(&observed);

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use anyhow::bail;
 use bowline_check::tell::{Note, Seen};
 use bowline_model::{
+    System,
     monitor::Sampling,
     observed::Observed,
     units::{self, Share},
@@ -11,15 +13,26 @@ use bowline_model::{
 
 use crate::{api, args};
 
-/// What was seen since so long ago, and what of it could not be looked at.
+/// What was seen since so long ago of that system, and what of it could not be looked at; an error where another
+/// one runs there.
 pub(crate) async fn ask(
     query: &args::Query,
     since: Duration,
-    sampling: &Sampling,
+    system: &System,
 ) -> anyhow::Result<(Observed, Vec<Note>)> {
     let client = api::client(query).await?;
+    let server = api::answered(query, client.server().await)?;
+    if let Some(running) = server.system.filter(|running| running != system.name.as_str()) {
+        bail!(
+            "the Bowline at {} runs the system `{running}`, and the file declares `{}`: name the API of \
+             `{}` with --api, or check the file of `{running}`",
+            query.api.0,
+            system.name,
+            system.name
+        );
+    }
     let seen = api::answered(query, client.observed(Some(&units::format_duration(since))).await)?;
-    let notes = notes(&seen, since).into_iter().chain(sampled(sampling)).map(Note::new).collect();
+    let notes = notes(&seen, since).into_iter().chain(sampled(&system.tracing.sampling)).map(Note::new).collect();
     Ok((seen, notes))
 }
 

@@ -77,6 +77,19 @@ fn what_is_not_there_has_no_line() {
     }
 }
 
+#[tokio::test]
+async fn another_system_is_not_held_against_what_was_seen() {
+    let home = Home::new(HOLDS);
+    let mut server = home.server("127.0.0.1:0").await;
+    let api = server.api().to_string();
+    let other = Home::new(&HOLDS.replace("\"shop\"", "\"bank\""));
+    let output = check(other.path(), &["--observed", "--api", &api]);
+    stdout(&output, 2);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("runs the system `shop`, and the file declares `bank`: "), "{error}");
+    server.stop().await;
+}
+
 #[test]
 fn what_nobody_can_tell_of_is_no_violation_either() {
     let home = Home::new(HOLDS);
