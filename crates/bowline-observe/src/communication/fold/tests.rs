@@ -173,6 +173,32 @@ fn sent(id: u64, times: (u64, u64)) -> SpanData {
 }
 
 #[test]
+fn a_call_of_which_the_caller_tells_nothing_is_counted_once() {
+    // Sidecar and application both say who asked; the trace begins at the sidecar.
+    let sidecar = with(told(server(1, 0, "payment", (0, 9)), "service/user"), "bowline.dry_run", "denied");
+    let application = told(server(2, 1, "payment", (1, 8)), "service/user");
+    check(&[sidecar, application], &["user -sync-> payment ×1/0 POST /charges/7"]);
+    // They are beside each other below a span of their own service, whose trace the caller passed on.
+    let passed_on = client(1, 0, "payment", "order", (0, 20));
+    let beside = [
+        told(server(2, 1, "payment", (3, 9)), "service/order"),
+        told(server(3, 1, "payment", (4, 8)), "service/order"),
+    ];
+    let [sidecar, application] = beside;
+    check(
+        &[passed_on, server(4, 1, "order", (2, 19)), sidecar, application],
+        &["order -sync-> payment ×1/0 POST /charges/7", "payment -sync-> order ×1/1"],
+    );
+    // Below a span that was asked by another, it is another call.
+    let first = told(server(1, 0, "payment", (0, 9)), "service/user");
+    let second = told(server(2, 1, "payment", (1, 8)), "service/order");
+    check(
+        &[first, second],
+        &["order -sync-> payment ×1/0 POST /charges/7", "user -sync-> payment ×1/0 POST /charges/7"],
+    );
+}
+
+#[test]
 fn messages_are_edges_by_parent_and_by_link() {
     let taken = |parent| span(9, parent, "mailer", SpanKind::Consumer, (500, 700));
     check(&[sent(1, (0, 2)), taken(1)], &["order -message-> mailer ×1/0 topic:order.placed"]);
