@@ -14,8 +14,6 @@ mod exchange;
 mod monitor;
 pub mod rules;
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::system::CallMode;
@@ -68,7 +66,7 @@ pub struct ObservedEdge {
     pub callee: String,
     /// How, as the spans of both show it.
     pub mode: CallMode,
-    /// What was asked for, at most [`OPERATIONS_MAX`].
+    /// What was asked for, at most [`OPERATIONS_MAX`]: each method and path once.
     #[serde(default)]
     pub operations: Vec<ObservedOperation>,
     /// The topics that messages came through, at most [`OPERATIONS_MAX`].
@@ -93,19 +91,15 @@ pub struct ObservedEdge {
 }
 
 /// What a service was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObservedOperation {
     /// The HTTP method.
     pub method: String,
     /// The callee's template, `/orders/{id}`, where it says one; else the path itself.
     pub path: String,
-}
-
-impl fmt::Display for ObservedOperation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method, self.path)
-    }
+    /// How often.
+    pub count: u64,
 }
 
 /// What a service did with something that may be owned.

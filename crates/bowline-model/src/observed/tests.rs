@@ -64,7 +64,7 @@ fn edge(caller: &str, callee: &str) -> ObservedEdge {
 }
 
 fn operation(method: &str, path: &str) -> ObservedOperation {
-    ObservedOperation { method: method.to_owned(), path: path.to_owned() }
+    ObservedOperation { method: method.to_owned(), path: path.to_owned(), count: 1 }
 }
 
 fn using(service: &str, kind: &str, name: &str, table: Option<&str>) -> ObservedUse {

@@ -193,7 +193,8 @@ impl<'a> Trace<'a> {
         let told = |span: &&&SpanData| attributes::text(span, names::HTTP_ROUTE).is_some();
         let span = all.clone().find(told).or_else(|| all.next())?;
         let path = attributes::text(span, names::HTTP_ROUTE).or_else(|| attributes::text(span, names::URL_PATH))?;
-        Some(ObservedOperation { method: attributes::text(span, names::HTTP_REQUEST_METHOD)?, path })
+        // Counted where it is added up.
+        Some(ObservedOperation { method: attributes::text(span, names::HTTP_REQUEST_METHOD)?, path, count: 0 })
     }
 }
 

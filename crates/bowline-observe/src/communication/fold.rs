@@ -1,10 +1,11 @@
 //! Adds up what traces show, under bounds.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use bowline_model::{
     observed::{
-        BREACHES_MAX, EDGES_MAX, Event, OPERATIONS_MAX, Observed, ObservedBreach, ObservedEdge, ObservedUse, USES_MAX,
+        BREACHES_MAX, EDGES_MAX, Event, OPERATIONS_MAX, Observed, ObservedBreach, ObservedEdge, ObservedOperation,
+        ObservedUse, USES_MAX,
     },
     system::CallMode,
 };
@@ -126,7 +127,18 @@ impl Folder {
             (edge.last_unix_ms, edge.sample) = (at, sample);
         }
         let told = &mut self.told_count;
-        self.is_cut |= !insert(&mut edge.operations, operation, told) || !insert(&mut edge.topics, topic, told);
+        if let Some(operation) = operation {
+            let by_name = |one: &ObservedOperation, other: &ObservedOperation| {
+                (&one.method, &one.path).cmp(&(&other.method, &other.path))
+            };
+            match insert(&mut edge.operations, operation, by_name, told) {
+                Some(known) => known.count += 1,
+                None => self.is_cut = true,
+            }
+        }
+        if let Some(topic) = topic {
+            self.is_cut |= insert(&mut edge.topics, topic, String::cmp, told).is_none();
+        }
     }
 
     fn add_breach(&mut self, call: &Call) {
@@ -162,16 +174,20 @@ fn slot<'a, K: Ord, V>(
     Some(map.entry(key).or_insert_with(new))
 }
 
-/// Adds what is not there yet, sorted; false where there is no room.
-fn insert<T: Ord>(known: &mut Vec<T>, value: Option<T>, told_count: &mut usize) -> bool {
-    let Some(value) = value else { return true };
-    match known.binary_search(&value) {
-        Ok(_) => true,
-        Err(_) if known.len() == OPERATIONS_MAX || *told_count == TOLD_MAX => false,
+/// The same that is there already, or it, added in that order; none where there is no room.
+fn insert<'a, T>(
+    known: &'a mut Vec<T>,
+    value: T,
+    order: impl Fn(&T, &T) -> Ordering,
+    told_count: &mut usize,
+) -> Option<&'a mut T> {
+    match known.binary_search_by(|one| order(one, &value)) {
+        Ok(at) => known.get_mut(at),
+        Err(_) if known.len() == OPERATIONS_MAX || *told_count == TOLD_MAX => None,
         Err(at) => {
             known.insert(at, value);
             *told_count += 1;
-            true
+            known.get_mut(at)
         }
     }
 }

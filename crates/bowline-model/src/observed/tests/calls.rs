@@ -41,13 +41,13 @@ fn an_operation_that_the_call_does_not_name_is_undeclared() {
         check_shop(&asked("user", "GET", path), &[], "");
     }
     // It is an operation of its own, for who lets it in and for whom it is declared.
-    let message = "`order` asked `user` for `HEAD /users/7`, which the call does not name";
+    let message = "`order` asked `user` once for `HEAD /users/7`, which the call does not name";
     check_shop(&asked("user", "HEAD", "/users/7"), &[("B0101", Severity::Error, &[12, 3])], message);
-    let message = "`order` asked `user` for `GET /users/7/cards`, which the call does not name";
+    let message = "`order` asked `user` once for `GET /users/7/cards`, which the call does not name";
     check_shop(&asked("user", "GET", "/users/7/cards"), &[("B0101", Severity::Error, &[12, 3])], message);
     // Where the call names none, the callee's boundary does.
     check_shop(&asked("payment", "GET", "/charges/{order}"), &[], "");
-    let message = "`order` asked `payment` for `DELETE /charges`, which the callee does not offer";
+    let message = "`order` asked `payment` once for `DELETE /charges`, which the callee does not offer";
     check_shop(&asked("payment", "DELETE", "/charges"), &[("B0101", Severity::Error, &[15, 18])], message);
 }
 
@@ -91,6 +91,33 @@ fn a_declared_call_was_never_seen_only_where_everything_was_looked_at() {
     check_shop(&unseen, &[("B0102", Severity::Warning, &[15])], message);
     check_shop(&Observed { is_complete: false, ..unseen.clone() }, &[], "");
     check_shop(&Observed { spans: 0, ..unseen }, &[], "");
+}
+
+#[test]
+fn what_the_call_does_not_name_is_counted() {
+    let asked = |method: &str, path: &str, count| ObservedOperation { count, ..operation(method, path) };
+    let good = asked("GET", "/users/{id}", 40);
+    let denied = ObservedEdge {
+        is_denied: true,
+        operations: vec![asked("DELETE", "/users/7", 1), asked("HEAD", "/users/7", 2)],
+        ..edge("order", "user")
+    };
+    let through = |mode, count| ObservedEdge {
+        mode,
+        operations: vec![good.clone(), asked("HEAD", "/users/7", count)],
+        ..edge("order", "user")
+    };
+    let edges = vec![denied, through(CallMode::Sync, 1), through(CallMode::Async, 4)];
+    let violations = check(&shop(), &observed(edges, Vec::new(), Vec::new()));
+    let messages: Vec<_> = violations.iter().filter(|found| found.rule.id == "B0101").map(|it| &*it.message).collect();
+    assert_eq!(
+        messages,
+        [
+            "`order` asked `user` 3 times for `DELETE /users/7`, `HEAD /users/7`, which the call does not name; the \
+             mesh refused it",
+            "`order` asked `user` 5 times for `HEAD /users/7`, which the call does not name",
+        ]
+    );
 }
 
 #[test]

@@ -64,7 +64,8 @@ fn edges(observed: &Observed) -> Vec<String> {
     let one = |edge: &ObservedEdge| {
         let caller = edge.caller.as_deref().unwrap_or("?");
         let (mode, callee, count, waited) = (edge.mode.as_str(), &edge.callee, edge.count, edge.waited);
-        let operations = edge.operations.iter().map(|ObservedOperation { method, path }| format!(" {method} {path}"));
+        let operations =
+            edge.operations.iter().map(|ObservedOperation { method, path, .. }| format!(" {method} {path}"));
         let topics = edge.topics.iter().map(|topic| format!(" topic:{topic}"));
         let denied = if edge.is_denied { " denied" } else { "" };
         let what: String = operations.chain(topics).collect();
@@ -196,6 +197,18 @@ fn a_call_of_which_the_caller_tells_nothing_is_counted_once() {
         &[first, second],
         &["order -sync-> payment ×1/0 POST /charges/7", "user -sync-> payment ×1/0 POST /charges/7"],
     );
+}
+
+#[test]
+fn operations_are_counted_each_for_itself() {
+    let asked = |path: &'static str| {
+        let span = with(server(1, 0, "payment", (0, 1)), "bowline.caller", "service/user");
+        [with(with(span, "http.request.method", "GET"), "url.path", path)]
+    };
+    let observed = folded(&[&asked("/b"), &asked("/a"), &asked("/b")]);
+    let [edge] = &*observed.edges else { panic!("{observed:?}") };
+    let told: Vec<_> = edge.operations.iter().map(|asked| (&*asked.path, asked.count)).collect();
+    assert_eq!((told, edge.count), (vec![("/a", 1), ("/b", 2)], 3));
 }
 
 #[test]
