@@ -43,12 +43,14 @@ pub struct Note {
     pub help: String,
     /// Where; absent where it is no place of a file.
     pub site: Option<Site>,
+    /// Whether it is that the file declares what cannot be run yet.
+    pub is_unbuilt: bool,
 }
 
 impl Note {
     /// A note of nothing in a file.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: String::new(), site: None }
+        Self { message: message.into(), help: String::new(), site: None, is_unbuilt: false }
     }
 }
 
@@ -56,7 +58,7 @@ impl From<Problem> for Note {
     /// What is wrong in `bowline.toml`, and yet no reason not to prove the rest.
     fn from(problem: Problem) -> Self {
         let Problem { position, width: _, message, help } = problem;
-        Self { message, help, site: Some(Site { file: None, position, label: String::new() }) }
+        Self { message, help, site: Some(Site { file: None, position, label: String::new() }), is_unbuilt: true }
     }
 }
 
@@ -71,11 +73,12 @@ pub struct Seen {
 
 /// What it comes to, in one line: `4 services, 3 calls: every axiom holds`.
 pub fn summary(report: &Report<'_>) -> String {
-    let Counts { errors, warnings, rules, services, calls } = Counts::of(report);
+    let Counts { errors, warnings, rules, services, calls, unbuilt } = Counts::of(report);
+    let unbuilt = if unbuilt == 0 { "" } else { "; `bowline up` refuses what is not built yet" };
     let system = format!("{}, {}", counted(services, "service"), counted(calls, "call"));
     let file = report.sources.main();
     let Some(rule) = report.violations.first().map(|violation| violation.rule.id) else {
-        return format!("{system}: every axiom holds");
+        return format!("{system}: every axiom holds{unbuilt}");
     };
     let what = match (errors, warnings) {
         (0, warnings) => format!("{system}: every axiom holds, with {}", counted(warnings, "warning")),
@@ -85,7 +88,7 @@ pub fn summary(report: &Report<'_>) -> String {
             format!("{errors} and {warnings} of {} in {file}", counted(rules, "rule"))
         }
     };
-    format!("{what}; `bowline check --explain {rule}` says more")
+    format!("{what}; `bowline check --explain {rule}` says more{unbuilt}")
 }
 
 /// How many of what a report has.
@@ -96,11 +99,12 @@ struct Counts {
     rules: usize,
     services: usize,
     calls: usize,
+    unbuilt: usize,
 }
 
 impl Counts {
     fn of(report: &Report<'_>) -> Self {
-        let Report { system, violations, .. } = report;
+        let Report { system, violations, notes, .. } = report;
         let errors = violations.iter().filter(|violation| violation.severity == Severity::Error).count();
         Self {
             errors,
@@ -108,6 +112,7 @@ impl Counts {
             rules: broken_rules(violations).len(),
             services: system.services.len(),
             calls: system.services.iter().map(|service| service.calls.len()).sum(),
+            unbuilt: notes.iter().filter(|note| note.is_unbuilt).count(),
         }
     }
 }
@@ -160,5 +165,15 @@ mod tests {
         ] {
             assert_eq!(summary(&shop.report(&violations)), expected);
         }
+    }
+
+    #[test]
+    fn a_summary_says_that_not_all_can_be_run() {
+        let shop = Shop::new();
+        let notes = [Note::new("no Cargo project"), Note { is_unbuilt: true, ..Note::new("not built") }];
+        let told = summary(&Report { notes: &notes, ..shop.report(&[]) });
+        assert_eq!(told, "2 services, 2 calls: every axiom holds; `bowline up` refuses what is not built yet");
+        let told = summary(&Report { notes: &notes[..1], ..shop.report(&[]) });
+        assert_eq!(told, "2 services, 2 calls: every axiom holds");
     }
 }

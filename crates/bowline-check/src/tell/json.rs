@@ -10,14 +10,14 @@ use super::{Counts, Note, Report, Sources, broken_rules, level, token};
 /// Keys are not taken away or renamed within a release; some may be added.
 pub fn json(report: &Report<'_>) -> String {
     let Report { system, violations, notes, loads, seen: _, sources } = report;
-    let Counts { errors, warnings, rules: _, services, calls } = Counts::of(report);
+    let Counts { errors, warnings, rules: _, services, calls, unbuilt } = Counts::of(report);
     let document = Document {
         system: system.name.as_str(),
         file: sources.main(),
         violations: violations.iter().map(|violation| Told::of(violation, sources)).collect(),
         notes: notes.iter().map(|note| ToldNote::of(note, sources)).collect(),
         amplification: loads.iter().map(Amplified::of).collect(),
-        summary: Summary { services, calls, errors, warnings, rules: broken_rules(violations) },
+        summary: Summary { services, calls, errors, warnings, rules: broken_rules(violations), unbuilt },
     };
     serde_json::to_string_pretty(&document).expect("it has text keys alone, and finite numbers or null")
 }
@@ -91,7 +91,7 @@ struct ToldNote<'a> {
 
 impl<'a> ToldNote<'a> {
     fn of(note: &'a Note, sources: &Sources) -> Self {
-        let Note { message, help, site } = note;
+        let Note { message, help, site, .. } = note;
         Self { message, help, site: site.as_ref().map(|site| Place::of(site, sources)) }
     }
 }
@@ -118,6 +118,7 @@ struct Summary {
     errors: usize,
     warnings: usize,
     rules: Vec<&'static str>,
+    unbuilt: usize,
 }
 
 /// The column behind what begins at a site; where its text is not known, it is one character.
@@ -159,7 +160,7 @@ mod tests {
             }],
             "notes": [{"message": "no Cargo project", "help": "", "site": null}],
             "amplification": [{"caller": "order", "callee": "user", "attempts_worst": 3, "load_sustained": 1.2}],
-            "summary": {"services": 2, "calls": 2, "errors": 1, "warnings": 0, "rules": ["B0002"]},
+            "summary": {"services": 2, "calls": 2, "errors": 1, "warnings": 0, "rules": ["B0002"], "unbuilt": 0},
         });
         assert_eq!(told, expected);
     }

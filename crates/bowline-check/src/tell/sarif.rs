@@ -81,7 +81,7 @@ fn message(violation: &Violation) -> String {
 }
 
 fn notification(note: &Note, sources: &Sources) -> Value {
-    let Note { message, help, site } = note;
+    let Note { message, help, site, .. } = note;
     let text = if help.is_empty() { message.clone() } else { format!("{message}: {help}") };
     let locations: Vec<Value> = site.iter().map(|site| location(site, sources)).collect();
     json!({"level": "note", "message": {"text": escaped(&text)}, "locations": locations})

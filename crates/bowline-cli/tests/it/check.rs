@@ -91,6 +91,17 @@ async fn another_system_is_not_held_against_what_was_seen() {
 }
 
 #[test]
+fn what_cannot_be_run_yet_is_said_where_it_is_proved() {
+    let home =
+        Home::new(&HOLDS.replace("[service.order.calls.user]\n", "[service.order.calls.user]\nmode = \"async\"\n"));
+    let told = stdout(&check(home.path(), &[]), 0);
+    let summary = "2 services, 1 call: every axiom holds; `bowline up` refuses what is not built yet\n";
+    assert!(told.contains("is not built yet\n") && told.ends_with(summary), "{told}");
+    let told: Value = serde_json::from_str(&stdout(&check(home.path(), &["-o", "json"]), 0)).unwrap();
+    assert_eq!(told["summary"]["unbuilt"], 1);
+}
+
+#[test]
 fn what_nobody_can_tell_of_is_no_violation_either() {
     let home = Home::new(HOLDS);
     let nobody = bowline_testkit::free_addr().to_string();
