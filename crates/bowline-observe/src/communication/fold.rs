@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BTreeMap};
 
 use bowline_model::{
     observed::{
-        BREACHES_MAX, EDGES_MAX, Event, OPERATIONS_MAX, Observed, ObservedBreach, ObservedEdge, ObservedOperation,
+        BREACHES_MAX, EDGES_MAX, Event, Gap, OPERATIONS_MAX, Observed, ObservedBreach, ObservedEdge, ObservedOperation,
         ObservedUse, USES_MAX,
     },
     system::CallMode,
@@ -74,8 +74,8 @@ impl Folder {
         }
     }
 
-    /// What was seen, of that time; `is_complete` says whether all of it was folded.
-    pub fn finish(self, since_unix_ms: u64, until_unix_ms: u64, is_complete: bool) -> Observed {
+    /// What was seen, of that time, so far as it was folded.
+    pub fn finish(self, since_unix_ms: u64, until_unix_ms: u64) -> Observed {
         Observed {
             edges: self.edges.into_values().collect(),
             uses: self.uses.into_values().collect(),
@@ -83,8 +83,10 @@ impl Folder {
             traces: self.traces,
             spans: self.spans,
             since_unix_ms,
+            whole_since_unix_ms: since_unix_ms,
             until_unix_ms,
-            is_complete: is_complete && !self.is_cut,
+            gaps: self.is_cut.then_some(Gap::LeftOut).into_iter().collect(),
+            sample: None,
         }
     }
 

@@ -29,8 +29,8 @@ pub(super) fn check(system: &System, observed: &Observed) -> Vec<Violation> {
             None => {}
         }
     }
-    if observed.is_complete && observed.spans > 0 {
-        findings.extend(never_seen(system, observed));
+    if observed.is_complete() && observed.spans > 0 {
+        findings.extend(unseen(system, observed).into_iter().map(|(caller, call)| never_seen(caller, call)));
     }
     findings.into_iter().map(Violation::from).collect()
 }
@@ -180,25 +180,26 @@ fn wrong_topic(caller: &Service, call: &Call, callee: &Service, seen: &Seen<'_>)
     })
 }
 
-fn never_seen(system: &System, observed: &Observed) -> Vec<Finding> {
+/// The calls that are declared and not in what was observed, each after its caller.
+pub fn unseen<'a>(system: &'a System, observed: &Observed) -> Vec<(&'a Service, &'a Call)> {
     let pairs: BTreeSet<(&str, &str)> =
         observed.edges.iter().filter_map(|edge| Some((edge.caller.as_deref()?, &*edge.callee))).collect();
     let declared = system.services.iter().flat_map(|caller| caller.calls.iter().map(move |call| (caller, call)));
-    let unseen = declared.filter(|(caller, call)| !pairs.contains(&(caller.name.as_str(), call.target.as_str())));
-    let finding = |(caller, call): (&Service, &Call)| {
-        let (from, to) = (&caller.name, &call.target);
-        Finding {
-            rule: &rules::NEVER_SEEN,
-            severity: Severity::Warning,
-            message: format!("`{from}` declares that it calls `{to}`, and no trace shows it"),
-            sites: vec![site(call.position, "declared here")],
-            why: "a declared call lets somebody in: one that nobody makes is a door without a use, or a part of the \
-                system that sends no spans",
-            help: format!("look further back with `--since`, or take `[service.{from}.calls.{to}]` out"),
-            sample: None,
-        }
-    };
-    unseen.map(finding).collect()
+    declared.filter(|(caller, call)| !pairs.contains(&(caller.name.as_str(), call.target.as_str()))).collect()
+}
+
+fn never_seen(caller: &Service, call: &Call) -> Finding {
+    let (from, to) = (&caller.name, &call.target);
+    Finding {
+        rule: &rules::NEVER_SEEN,
+        severity: Severity::Warning,
+        message: format!("`{from}` declares that it calls `{to}`, and no trace shows it"),
+        sites: vec![site(call.position, "declared here")],
+        why: "a declared call lets somebody in: one that nobody makes is a door without a use, or a part of the \
+            system that sends no spans",
+        help: format!("look further back with `--since`, or take `[service.{from}.calls.{to}]` out"),
+        sample: None,
+    }
 }
 
 fn without_identity(callee: &Service, is_denied: bool, seen: &Seen<'_>) -> Finding {

@@ -1,6 +1,7 @@
 //! B0101, B0102, B0109.
 
 use super::*;
+use crate::units::Share;
 
 #[test]
 fn a_call_that_nobody_declares_is_told_with_both_services_and_a_trace() {
@@ -63,7 +64,7 @@ fn messages_are_undeclared_but_through_the_topics_of_their_call() {
     let message = "`order` sent messages to `payment` through `topic:order.placed`, which the call does not declare";
     check_shop(&seen, &[("B0101", Severity::Error, &[15, 18])], message);
     let mut system = shop_with(CallMode::Message);
-    let seen = Observed { edges: seen.edges[2..].to_vec(), is_complete: false, ..seen };
+    let seen = Observed { edges: seen.edges[2..].to_vec(), gaps: vec![Gap::Unread], ..seen };
     assert_eq!(check(&system, &seen).len(), 1);
     let topic = system.services.iter().find_map(|service| service.boundary.state.first().cloned()).unwrap();
     let calls = system.services.iter_mut().flat_map(|service| &mut service.calls);
@@ -86,11 +87,17 @@ fn who_is_outside_of_the_system_is_judged_only_by_its_identity() {
 #[test]
 fn a_declared_call_was_never_seen_only_where_everything_was_looked_at() {
     let seen = observed(Vec::new(), Vec::new(), Vec::new());
-    let unseen = Observed { edges: vec![edge("order", "user")], ..seen };
+    let never_seen = Observed { edges: vec![edge("order", "user")], ..seen };
     let message = "`order` declares that it calls `payment`, and no trace shows it";
-    check_shop(&unseen, &[("B0102", Severity::Warning, &[15])], message);
-    check_shop(&Observed { is_complete: false, ..unseen.clone() }, &[], "");
-    check_shop(&Observed { spans: 0, ..unseen }, &[], "");
+    check_shop(&never_seen, &[("B0102", Severity::Warning, &[15])], message);
+    for gap in [Gap::Unread, Gap::Deleted, Gap::LeftOut] {
+        check_shop(&Observed { gaps: vec![gap], ..never_seen.clone() }, &[], "");
+    }
+    check_shop(&Observed { sample: Some(Share::from_percent(10)), ..never_seen.clone() }, &[], "");
+    check_shop(&Observed { spans: 0, ..never_seen.clone() }, &[], "");
+    let shop = shop();
+    let [(caller, call)] = &*unseen(&shop, &never_seen) else { panic!("one is not seen") };
+    assert_eq!((caller.name.as_str(), call.target.as_str()), ("order", "payment"));
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn folded(traces: &[&[SpanData]]) -> Observed {
     for spans in traces {
         folder.fold(spans);
     }
-    folder.finish(0, 1, true)
+    folder.finish(0, 1)
 }
 
 /// Each edge as text: `order -sync-> payment ×1 /1 POST /charges`, with how many were waited for.
@@ -81,7 +81,7 @@ fn check(spans: &[SpanData], expect: &[&str]) {
     for spans in [spans, &backwards] {
         let observed = folded(&[spans]);
         assert_eq!(edges(&observed), expect);
-        assert!(observed.is_complete && observed.breaches.is_empty(), "{observed:?}");
+        assert!(observed.is_complete() && observed.breaches.is_empty(), "{observed:?}");
     }
 }
 
@@ -280,8 +280,8 @@ fn what_spans_invent_is_bounded_and_said() {
         let using = with(with(span(3, 0, &service, SpanKind::Client, (0, 1)), "db.system", "x"), "db.name", "y");
         folder.fold(&[asked, using]);
     }
-    let observed = folder.finish(0, 1, true);
-    assert_eq!((observed.edges.len(), observed.uses.len(), observed.is_complete), (EDGES_MAX, USES_MAX, false));
+    let observed = folder.finish(0, 1);
+    assert_eq!((observed.edges.len(), observed.uses.len(), observed.is_complete()), (EDGES_MAX, USES_MAX, false));
 
     let mut folder = Folder::new();
     for at in 0..=OPERATIONS_MAX as u64 {
@@ -289,8 +289,8 @@ fn what_spans_invent_is_bounded_and_said() {
             with(with(server(1, 0, "payment", (0, 1)), "bowline.caller", "service/user"), "http.request.method", "GET");
         folder.fold(&[with(asked, "url.path", format!("/{at}"))]);
     }
-    let observed = folder.finish(0, 1, true);
-    assert_eq!((observed.edges[0].operations.len(), observed.is_complete), (OPERATIONS_MAX, false));
+    let observed = folder.finish(0, 1);
+    assert_eq!((observed.edges[0].operations.len(), observed.is_complete()), (OPERATIONS_MAX, false));
 }
 
 #[test]
@@ -301,10 +301,10 @@ fn what_all_edges_name_together_is_bounded() {
         let asked = told(server(1, 0, &format!("s{}", at / each), (0, 1)), "service/user");
         folder.fold(&[with(asked, "http.route", format!("/{}", at % each))]);
     }
-    let observed = folder.finish(0, 1, true);
+    let observed = folder.finish(0, 1);
     let count: usize = observed.edges.iter().map(|edge| edge.operations.len()).sum();
     assert_eq!(
-        (count, observed.edges.len() as u64, observed.is_complete),
+        (count, observed.edges.len() as u64, observed.is_complete()),
         (TOLD_MAX, TOLD_MAX as u64 / each + 1, false)
     );
 }
