@@ -132,7 +132,8 @@ pub struct ObservedUse {
     pub service: String,
     /// `sqlite`, `postgres` …, as a resource's; [`TOPIC`].
     pub kind: String,
-    /// The name of the database or the topic.
+    /// The name of the database or the topic; of a SQLite database that is not in the data folder, its path as far
+    /// as the span says it.
     pub name: String,
     /// The table, lower case, where the span says one; with its schema before it where it says that too:
     /// `sales.orders`.

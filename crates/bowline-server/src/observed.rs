@@ -6,7 +6,7 @@ use axum::{
 };
 use bowline_config::ConfigManager;
 use bowline_model::{
-    Code, ConfigKey,
+    Code, ConfigKey, data,
     monitor::Sampling,
     units::{self, Share},
 };
@@ -41,7 +41,7 @@ pub(crate) async fn observed(
         None => SINCE_DEFAULT,
         Some(text) => units::parse_duration(&text).map_err(|rule| invalid(&text, rule))?,
     };
-    let mut observed = communication::observe(&shared.traces, back).await?;
+    let mut observed = communication::observe(&shared.traces, back, &shared.data_dir.join(data::SQLITE_DIR)).await?;
     observed.sample = sampled(&*shared.config).await?;
     Ok(Json(wire::Observed(observed)))
 }

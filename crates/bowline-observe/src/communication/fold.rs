@@ -1,6 +1,10 @@
 //! Adds up what traces show, under bounds.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{
+    cmp::Ordering,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use bowline_model::{
     observed::{
@@ -22,8 +26,10 @@ const TAKEN_MAX: usize = 16_384;
 const TOLD_MAX: usize = 16_384;
 
 /// Traces as far as they were folded. Its memory is bounded whatever spans say.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Folder {
+    /// Where the SQLite databases of the system are, each known by the name of its file alone.
+    sqlite_dir: PathBuf,
     edges: BTreeMap<EdgeKey, ObservedEdge>,
     uses: BTreeMap<UseKey, ObservedUse>,
     breaches: BTreeMap<BreachKey, ObservedBreach>,
@@ -42,9 +48,20 @@ type UseKey = (String, String, String, Option<String>);
 type BreachKey = (String, String, CallMode, Option<Event>, Event);
 
 impl Folder {
-    /// Nothing yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// Nothing yet, of a system whose SQLite databases are in that folder.
+    pub fn new(sqlite_dir: &Path) -> Self {
+        Self {
+            sqlite_dir: sqlite_dir.to_owned(),
+            edges: BTreeMap::new(),
+            uses: BTreeMap::new(),
+            breaches: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            taken_count: 0,
+            told_count: 0,
+            traces: 0,
+            spans: 0,
+            is_cut: false,
+        }
     }
 
     /// How many spans were folded.
@@ -56,7 +73,11 @@ impl Folder {
     pub fn fold(&mut self, spans: &[SpanData]) {
         self.traces += 1;
         self.spans += spans.len() as u64;
-        spans.iter().filter_map(uses::of).for_each(|using| self.add_use(using));
+        for span in spans {
+            if let Some(using) = uses::of(span, &self.sqlite_dir) {
+                self.add_use(using);
+            }
+        }
         let trace = Trace::new(spans);
         trace.calls().into_iter().for_each(|call| self.add_call(call));
         for (sender, taken) in trace.taken() {

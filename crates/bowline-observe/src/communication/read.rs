@@ -1,5 +1,7 @@
 //! Reads the trace store for an observation.
 
+use std::path::Path;
+
 use bowline_model::observed::{Gap, Observed};
 use bowline_runtime::{
     task,
@@ -22,7 +24,8 @@ const BOUNDS: Bounds = Bounds { traces: 100_000, spans: 1_000_000, time: Duratio
 /// How many traces are read together.
 const PAGE: usize = 256;
 
-/// What the store shows of the time that ends now, from its newest trace back.
+/// What the store shows of the time that ends now, from its newest trace back; `sqlite_dir` is where the system's
+/// SQLite databases are.
 ///
 /// It ends early, and says so in `gaps`, after 100 000 traces, 1 000 000 spans, or 20 s. One is made at a time: others
 /// wait.
@@ -32,16 +35,22 @@ const PAGE: usize = 256;
 ///
 /// # Cancel safety
 /// Nothing is changed.
-pub async fn observe(store: &TraceStore, back: Duration) -> Result<Observed, Error> {
-    observe_in_pages(store, back, BOUNDS, PAGE).await
+pub async fn observe(store: &TraceStore, back: Duration, sqlite_dir: &Path) -> Result<Observed, Error> {
+    observe_in_pages(store, back, sqlite_dir, BOUNDS, PAGE).await
 }
 
-async fn observe_in_pages(store: &TraceStore, back: Duration, bounds: Bounds, page: usize) -> Result<Observed, Error> {
+async fn observe_in_pages(
+    store: &TraceStore,
+    back: Duration,
+    sqlite_dir: &Path,
+    bounds: Bounds,
+    page: usize,
+) -> Result<Observed, Error> {
     let mut place = store.observing().await?;
     let until = time::unix_nanos(time::wall());
     let since = until.saturating_sub(u64::try_from(back.as_nanos()).unwrap_or(u64::MAX));
     let begun = time::now();
-    let mut folder = Folder::new();
+    let mut folder = Folder::new(sqlite_dir);
     let mut query = Query { since_unix_nanos: Some(since), limit: page, ..Query::default() };
     let (mut traces, mut is_left_out, mut read_since) = (0, false, since);
     loop {
@@ -114,7 +123,7 @@ mod tests {
         let dir = temp_dir();
         let store = TraceStore::open(Settings::new(dir.path())).unwrap();
         let place = store.observing().await.unwrap();
-        let mut other = Box::pin(observe(&store, HOUR));
+        let mut other = Box::pin(observe(&store, HOUR, dir.path()));
         assert!(time::timeout(Duration::from_millis(20), &mut other).await.is_err());
         drop(place);
         assert!(other.await.unwrap().is_complete());
@@ -132,13 +141,13 @@ mod tests {
         let early =
             [Bounds { traces: 3, ..plenty }, Bounds { time: Duration::ZERO, ..plenty }, Bounds { spans: 3, ..plenty }];
         for bounds in early {
-            let seen = observe_in_pages(&store, HOUR, bounds, 3).await.unwrap();
+            let seen = observe_in_pages(&store, HOUR, dir.path(), bounds, 3).await.unwrap();
             assert_eq!((&*seen.gaps, seen.traces, seen.spans), (&[Gap::Unread][..], 3, 3), "{bounds:?}");
             assert_eq!(seen.whole_since_unix_ms, third.div_ceil(1_000_000));
             assert!(!seen.is_complete() && seen.whole_since_unix_ms > seen.since_unix_ms);
         }
         // All of it is read at the very bound.
-        let seen = observe_in_pages(&store, HOUR, Bounds { traces: 4, ..plenty }, 4).await.unwrap();
+        let seen = observe_in_pages(&store, HOUR, dir.path(), Bounds { traces: 4, ..plenty }, 4).await.unwrap();
         assert_eq!((seen.gaps.len(), seen.whole_since_unix_ms), (0, seen.since_unix_ms));
         store.close().await;
     }

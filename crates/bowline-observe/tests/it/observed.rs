@@ -1,6 +1,6 @@
 //! What a system was seen to do, read from the store.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use bowline_model::observed::{Gap, Observed};
 use bowline_observe::{
@@ -13,7 +13,7 @@ use bowline_telemetry::SpanKind;
 use crate::{open, random_text, settings, span};
 
 async fn observe(store: &TraceStore, back: Duration) -> Observed {
-    communication::observe(store, back).await.unwrap()
+    communication::observe(store, back, Path::new("/data/sqlite")).await.unwrap()
 }
 
 /// Of a trace that begins so many milliseconds before now: `user` asks `payment`.

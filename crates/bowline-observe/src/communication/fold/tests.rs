@@ -52,7 +52,7 @@ fn routed(span: SpanData) -> SpanData {
 }
 
 fn folded(traces: &[&[SpanData]]) -> Observed {
-    let mut folder = Folder::new();
+    let mut folder = Folder::new(Path::new("/data/sqlite"));
     for spans in traces {
         folder.fold(spans);
     }
@@ -272,8 +272,35 @@ fn data_and_topics_are_told_by_their_names() {
 }
 
 #[test]
+fn a_table_has_its_schema_and_a_file_its_folder() {
+    let touched = |system: &'static str, namespace: &'static str, table: &'static str| {
+        let span = with(span(2, 1, "order", SpanKind::Client, (1, 2)), "db.system.name", system);
+        let span = with(with(span, "db.namespace", namespace), "db.collection.name", table);
+        let observed = folded(&[&[span]]);
+        observed.uses.first().map(|using| format!("{} {}", using.name, using.table.as_deref().unwrap_or_default()))
+    };
+    for (system, namespace, table, expect) in [
+        ("postgresql", "shop", "sales.Orders", "shop sales.orders"),
+        ("postgresql", "shop", "\"Sales\".\"Orders\"", "shop sales.orders"),
+        ("microsoft.sql_server", "shop", "[shop].[sales].[Orders]", "shop sales.orders"),
+        ("postgresql", "shop", "orders", "shop orders"),
+        ("postgresql", "shop/b", ".orders", "shop/b orders"),
+        ("sqlite", "order.db", "main.orders", "order.db orders"),
+        ("sqlite", "./order.db", "other.orders", "order.db other.orders"),
+        ("sqlite", "/data/sqlite/order.db", "orders", "order.db orders"),
+        ("sqlite", "/srv/a/order.db", "orders", "/srv/a/order.db orders"),
+        ("sqlite", "b/order.db", "orders", "b/order.db orders"),
+    ] {
+        assert_eq!(touched(system, namespace, table).as_deref(), Some(expect), "{namespace} {table}");
+    }
+    for nowhere in [":memory:", "/", "..", "/srv/a/"] {
+        assert_eq!(touched("sqlite", nowhere, "orders"), None, "{nowhere}");
+    }
+}
+
+#[test]
 fn what_spans_invent_is_bounded_and_said() {
-    let mut folder = Folder::new();
+    let mut folder = Folder::new(Path::new("/data/sqlite"));
     for at in 0..EDGES_MAX as u64 + 10 {
         let service = format!("s{at}");
         let asked = told(server(2, 0, &service, (0, 1)), "service/user");
@@ -283,7 +310,7 @@ fn what_spans_invent_is_bounded_and_said() {
     let observed = folder.finish(0, 1);
     assert_eq!((observed.edges.len(), observed.uses.len(), observed.is_complete()), (EDGES_MAX, USES_MAX, false));
 
-    let mut folder = Folder::new();
+    let mut folder = Folder::new(Path::new("/data/sqlite"));
     for at in 0..=OPERATIONS_MAX as u64 {
         let asked =
             with(with(server(1, 0, "payment", (0, 1)), "bowline.caller", "service/user"), "http.request.method", "GET");
@@ -295,7 +322,7 @@ fn what_spans_invent_is_bounded_and_said() {
 
 #[test]
 fn what_all_edges_name_together_is_bounded() {
-    let mut folder = Folder::new();
+    let mut folder = Folder::new(Path::new("/data/sqlite"));
     let each = OPERATIONS_MAX as u64;
     for at in 0..=TOLD_MAX as u64 {
         let asked = told(server(1, 0, &format!("s{}", at / each), (0, 1)), "service/user");
