@@ -13,6 +13,7 @@ mod token;
 use bowline_model::{
     Problem, System,
     check::{EdgeLoad, Severity, Site, Violation},
+    observed::Observed,
 };
 
 pub use self::{json::json, mermaid::mermaid, sarif::sarif, sources::Sources, text::text};
@@ -28,8 +29,8 @@ pub struct Report<'a> {
     pub notes: &'a [Note],
     /// What one request from outside may become.
     pub loads: &'a [EdgeLoad],
-    /// Who was seen to call whom; empty where nobody looked.
-    pub seen: &'a [Seen],
+    /// What was observed of it; absent where nobody looked.
+    pub seen: Option<Seen<'a>>,
     /// The files that violations point into.
     pub sources: &'a Sources,
 }
@@ -43,12 +44,14 @@ pub struct Note {
     pub help: String,
     /// Where; absent where it is no place of a file.
     pub site: Option<Site>,
+    /// Whether it is that the file declares what cannot be run yet.
+    pub is_unbuilt: bool,
 }
 
 impl Note {
     /// A note of nothing in a file.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: String::new(), site: None }
+        Self { message: message.into(), help: String::new(), site: None, is_unbuilt: false }
     }
 }
 
@@ -56,36 +59,47 @@ impl From<Problem> for Note {
     /// What is wrong in `bowline.toml`, and yet no reason not to prove the rest.
     fn from(problem: Problem) -> Self {
         let Problem { position, width: _, message, help } = problem;
-        Self { message, help, site: Some(Site { file: None, position, label: String::new() }) }
+        Self { message, help, site: Some(Site { file: None, position, label: String::new() }), is_unbuilt: true }
     }
 }
 
-/// A pair of services of which one was seen to call the other.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Seen {
-    /// Who called.
-    pub caller: String,
-    /// Who was called.
-    pub callee: String,
+/// What was observed of a system.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// All of it.
+    pub observed: &'a Observed,
+    /// How much was read, of which time, and why that is not all, in a line.
+    pub extent: &'a str,
 }
 
-/// What it comes to, in one line: `4 services, 3 calls: every axiom holds`.
+/// What it comes to, in one line: `4 services, 3 calls: every axiom holds`. It claims no more than was looked at.
 pub fn summary(report: &Report<'_>) -> String {
-    let Counts { errors, warnings, rules, services, calls } = Counts::of(report);
-    let system = format!("{}, {}", counted(services, "service"), counted(calls, "call"));
+    let Counts { errors, warnings, rules, services, calls, unbuilt } = Counts::of(report);
+    let system = format!("{}, {}: {}", counted(services, "service"), counted(calls, "call"), claim(report.seen));
     let file = report.sources.main();
-    let Some(rule) = report.violations.first().map(|violation| violation.rule.id) else {
-        return format!("{system}: every axiom holds");
-    };
     let what = match (errors, warnings) {
-        (0, warnings) => format!("{system}: every axiom holds, with {}", counted(warnings, "warning")),
+        (0, 0) => system,
+        (0, warnings) => format!("{system}, with {}", counted(warnings, "warning")),
         (errors, 0) => format!("{} of {} in {file}", counted(errors, "violation"), counted(rules, "rule")),
         (errors, warnings) => {
             let (errors, warnings) = (counted(errors, "violation"), counted(warnings, "warning"));
             format!("{errors} and {warnings} of {} in {file}", counted(rules, "rule"))
         }
     };
-    format!("{what}; `bowline check --explain {rule}` says more")
+    let more = report.violations.first().map(|violation| violation.rule.id);
+    let more = more.map_or(String::new(), |rule| format!("; `bowline check --explain {rule}` says more"));
+    let unbuilt = if unbuilt == 0 { "" } else { "; `bowline up` refuses what is not built yet" };
+    format!("{what}{more}{unbuilt}")
+}
+
+/// What is claimed where no axiom is broken.
+fn claim(seen: Option<Seen<'_>>) -> &'static str {
+    match seen.map(|seen| seen.observed) {
+        None => "every axiom holds",
+        Some(observed) if observed.spans == 0 => "every axiom holds of what is declared, and nothing was observed",
+        Some(observed) if observed.is_complete() => "every axiom holds of what is declared and what was observed",
+        Some(_) => "every axiom holds of what is declared and of the part that was observed",
+    }
 }
 
 /// How many of what a report has.
@@ -96,11 +110,12 @@ struct Counts {
     rules: usize,
     services: usize,
     calls: usize,
+    unbuilt: usize,
 }
 
 impl Counts {
     fn of(report: &Report<'_>) -> Self {
-        let Report { system, violations, .. } = report;
+        let Report { system, violations, notes, .. } = report;
         let errors = violations.iter().filter(|violation| violation.severity == Severity::Error).count();
         Self {
             errors,
@@ -108,6 +123,7 @@ impl Counts {
             rules: broken_rules(violations).len(),
             services: system.services.len(),
             calls: system.services.iter().map(|service| service.calls.len()).sum(),
+            unbuilt: notes.iter().filter(|note| note.is_unbuilt).count(),
         }
     }
 }
@@ -134,6 +150,8 @@ fn level(severity: Severity) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use bowline_model::{observed::Gap, units::Share};
+
     use super::{
         stand_in::{Shop, cycle, two_owners},
         *,
@@ -160,5 +178,35 @@ mod tests {
         ] {
             assert_eq!(summary(&shop.report(&violations)), expected);
         }
+    }
+
+    #[test]
+    fn a_summary_claims_no_more_than_was_looked_at() {
+        let shop = Shop::new();
+        let all = Observed { spans: 7, ..Observed::default() };
+        let sample = Some(Share::from_percent(10));
+        for (observed, expected) in [
+            (all.clone(), "every axiom holds of what is declared and what was observed"),
+            (Observed::default(), "every axiom holds of what is declared, and nothing was observed"),
+            (
+                Observed { gaps: vec![Gap::Unread], ..all.clone() },
+                "every axiom holds of what is declared and of the part that was observed",
+            ),
+            (Observed { sample, ..all }, "every axiom holds of what is declared and of the part that was observed"),
+        ] {
+            let seen = Some(Seen { observed: &observed, extent: "" });
+            let told = summary(&Report { seen, ..shop.report(&[]) });
+            assert_eq!(told, format!("2 services, 2 calls: {expected}"));
+        }
+    }
+
+    #[test]
+    fn a_summary_says_that_not_all_can_be_run() {
+        let shop = Shop::new();
+        let notes = [Note::new("no Cargo project"), Note { is_unbuilt: true, ..Note::new("not built") }];
+        let told = summary(&Report { notes: &notes, ..shop.report(&[]) });
+        assert_eq!(told, "2 services, 2 calls: every axiom holds; `bowline up` refuses what is not built yet");
+        let told = summary(&Report { notes: &notes[..1], ..shop.report(&[]) });
+        assert_eq!(told, "2 services, 2 calls: every axiom holds");
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use bowline_check::{
     facts,
-    tell::{self, Note, Report, Sources},
+    tell::{self, Note, Report, Seen, Sources},
 };
 use bowline_model::{
     check::{self, EdgeLoad, Facts, Severity, Violation},
@@ -57,7 +57,7 @@ pub(crate) fn lets_start(loaded: &Loaded) -> bool {
     }
     let is_refused = system.boundaries.enforce == Enforce::Deny && has_errors(&violations);
     let sources = Sources::new(file, text);
-    let report = Report { system, violations: &violations, notes: &[], loads: &[], seen: &[], sources: &sources };
+    let report = Report { system, violations: &violations, notes: &[], loads: &[], seen: None, sources: &sources };
     let mut told = tell::text(&report, style::is_stderr_coloured());
     told += &style::plain(&tell::summary(&report));
     told += if is_refused { "\nnothing was started, as `[boundary] enforce` is \"deny\"\n" } else { "\n" };
@@ -71,17 +71,17 @@ async fn prove(args: &args::Check) -> anyhow::Result<ExitCode> {
     let Loaded { system, dir, file, text, unbuilt, .. } = loaded;
     notes.extend(unbuilt.into_iter().map(Note::from));
     let mut violations = check::check(&system, &facts);
-    let mut seen = Vec::new();
-    if args.observed {
-        let (observed, unseen) = observed::ask(&args.query(), args.since, &system.tracing.sampling).await?;
-        notes.extend(unseen);
-        violations.extend(bowline_model::observed::check(&system, &observed));
-        seen = observed::pairs(&observed);
+    let seen = if args.observed { Some(observed::ask(&args.query(), args.since, &system.name).await?) } else { None };
+    let extent = seen.as_ref().map(observed::extent).unwrap_or_default();
+    if let Some(seen) = &seen {
+        notes.extend(observed::notes(&system, seen));
+        violations.extend(bowline_model::observed::check(&system, seen));
     }
     let loads = check::amplification(&system);
     let mut sources = Sources::new(&file, &text);
     sources.read(&dir, &violations);
-    let (violations, notes, loads, seen) = (&violations, &notes, &loads, &seen);
+    let (violations, notes, loads) = (&violations, &notes, &loads);
+    let seen = seen.as_ref().map(|observed| Seen { observed, extent: &extent });
     let report = Report { system: &system, violations, notes, loads, seen, sources: &sources };
     print(&report, args.output);
     Ok(if has_errors(violations) { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
@@ -114,6 +114,9 @@ fn print(report: &Report<'_>, form: Form) {
                 for line in loads(&all) {
                     style::line(&style::plain(&line));
                 }
+            }
+            if let Some(Seen { extent, .. }) = report.seen {
+                style::line(&format!("observed: {extent}"));
             }
             style::line(&style::plain(&tell::summary(report)));
         }

@@ -174,7 +174,11 @@ fn declared(system: &System) -> Declared {
         let caller = &service.name;
         service.calls.iter().map(|call| (caller.clone(), call.target.clone()))
     });
-    Declared { services: system.services.iter().map(|service| service.name.clone()).collect(), calls: calls.collect() }
+    Declared {
+        system: Some(system.name.clone()),
+        services: system.services.iter().map(|service| service.name.clone()).collect(),
+        calls: calls.collect(),
+    }
 }
 
 /// The way of this process's own spans into its trace store.

@@ -60,9 +60,7 @@ fn load(dir_or_file: &Path, parse: fn(&str) -> Read) -> anyhow::Result<Result<Lo
     let shown = file.display().to_string();
     let bytes = match read(&file) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Err(report(&shown, "", &[parse::absent()])));
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(absent(is_dir, &shown))),
         Err(error) => return Err(error).context(format!("cannot read {shown}")),
     };
     let text = match parse::decode(&bytes) {
@@ -73,7 +71,8 @@ fn load(dir_or_file: &Path, parse: fn(&str) -> Read) -> anyhow::Result<Result<Lo
         Ok(read) => read,
         Err(problems) => return Ok(Err(report(&shown, text, &problems))),
     };
-    let dir = std::path::absolute(file.parent().unwrap_or(Path::new(".")))?;
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let dir = std::path::absolute(parent.unwrap_or(Path::new(".")))?;
     let dir = dir.canonicalize().unwrap_or(dir);
     match brought::read(&system, text, &dir) {
         Ok(brought) => Ok(Ok(Loaded { system, dir, brought, text: text.to_owned(), file, unbuilt })),
@@ -87,6 +86,13 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     let bound = parse::TEXT_MAX as u64 + 1;
     bowline_runtime::fs::File::open(file)?.take(bound).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// What is not there has no line.
+fn absent(is_in_dir: bool, file: &str) -> Unusable {
+    let what = if is_in_dir { "file" } else { "file or folder" };
+    let hint = "write one that begins with `name = \"shop\"`, or name the folder that has one";
+    Unusable(format!("error: there is no {what} {file}\n   hint: {hint}\n1 problem in {file}"))
 }
 
 fn report(file: &str, text: &str, problems: &[Problem]) -> Unusable {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long after its end a span arrives at the latest, in a system that keeps up.
-const ARRIVAL: Duration = Duration::from_secs(1);
+pub(crate) const ARRIVAL: Duration = Duration::from_secs(1);
 /// The longest a trace is waited for.
 const ARRIVAL_MAX: Duration = Duration::from_secs(2);
 /// Time between two looks.

@@ -14,14 +14,12 @@ mod exchange;
 mod monitor;
 pub mod rules;
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use crate::system::CallMode;
+use crate::{system::CallMode, units::Share};
 
 pub use crate::system::TOPIC;
-pub use check::check;
+pub use check::{check, unseen};
 pub use exchange::{Exchange, Interval, Means, SKEW_MAX};
 pub use monitor::{Event, Monitor, Unexpected};
 
@@ -48,13 +46,35 @@ pub struct Observed {
     pub traces: u64,
     /// How many spans they had.
     pub spans: u64,
-    /// From when on, in milliseconds since 1970.
+    /// From when on it was asked for, in milliseconds since 1970.
     pub since_unix_ms: u64,
+    /// From when on every trace was read, the same: later than it was asked for where [`gaps`](Self::gaps) say why.
+    pub whole_since_unix_ms: u64,
     /// Until when, in milliseconds since 1970.
     pub until_unix_ms: u64,
-    /// Whether nothing of that time was left out at a bound.
-    #[serde(default = "yes")]
-    pub is_complete: bool,
+    /// Why not all that was done in that time is in it; none: it is, but for what is not sampled.
+    pub gaps: Vec<Gap>,
+    /// The least share of traces that are kept, where not all are.
+    pub sample: Option<Share>,
+}
+
+/// Why something that was done may not be in what was observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gap {
+    /// The reading ended at a bound: what began before [`Observed::whole_since_unix_ms`] was not looked at.
+    Unread,
+    /// The store keeps no more: it has deleted what began before [`Observed::whole_since_unix_ms`].
+    Deleted,
+    /// There was more than is told apart, or than is read at once: some of it was left out, of whatever time.
+    LeftOut,
+}
+
+impl Observed {
+    /// Whether it has all that was done in the time it was asked for: only then something was never seen.
+    pub fn is_complete(&self) -> bool {
+        self.gaps.is_empty() && self.sample.is_none()
+    }
 }
 
 /// Calls of one service to another.
@@ -68,7 +88,7 @@ pub struct ObservedEdge {
     pub callee: String,
     /// How, as the spans of both show it.
     pub mode: CallMode,
-    /// What was asked for, at most [`OPERATIONS_MAX`].
+    /// What was asked for, at most [`OPERATIONS_MAX`]: each method and path once.
     #[serde(default)]
     pub operations: Vec<ObservedOperation>,
     /// The topics that messages came through, at most [`OPERATIONS_MAX`].
@@ -93,19 +113,15 @@ pub struct ObservedEdge {
 }
 
 /// What a service was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObservedOperation {
     /// The HTTP method.
     pub method: String,
     /// The callee's template, `/orders/{id}`, where it says one; else the path itself.
     pub path: String,
-}
-
-impl fmt::Display for ObservedOperation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method, self.path)
-    }
+    /// How often.
+    pub count: u64,
 }
 
 /// What a service did with something that may be owned.
@@ -116,7 +132,8 @@ pub struct ObservedUse {
     pub service: String,
     /// `sqlite`, `postgres` …, as a resource's; [`TOPIC`].
     pub kind: String,
-    /// The name of the database or the topic.
+    /// The name of the database or the topic; of a SQLite database that is not in the data folder, its path as far
+    /// as the span says it.
     pub name: String,
     /// The table, lower case, where the span says one; with its schema before it where it says that too:
     /// `sales.orders`.
@@ -150,10 +167,6 @@ pub struct ObservedBreach {
     pub count: u64,
     /// A trace that shows it, 32 hexadecimal digits.
     pub sample: String,
-}
-
-fn yes() -> bool {
-    true
 }
 
 #[cfg(test)]

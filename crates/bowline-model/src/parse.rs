@@ -149,14 +149,6 @@ pub fn decode(bytes: &[u8]) -> Result<&str, Problem> {
     })
 }
 
-/// The problem of a folder without a `bowline.toml`.
-pub fn absent() -> Problem {
-    Problem::of_file(
-        "there is no such file",
-        "write one that begins with `name = \"shop\"`, or name the folder that has one",
-    )
-}
-
 /// `Microservices(S) = ⟨Services(S), Communication(S), Deployment(S)⟩`: the whole file.
 fn system(root: &Table<'_>) -> Option<System> {
     let name = root.need("name").and_then(Value::label);

@@ -10,4 +10,4 @@ mod read;
 mod uses;
 
 pub use fold::Folder;
-pub use read::{SPANS_MAX, TRACES_MAX, observe};
+pub use read::observe;

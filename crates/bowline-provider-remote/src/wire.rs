@@ -298,6 +298,9 @@ pub struct Trace {
 pub struct ServerInfo {
     /// The release of Bowline.
     pub version: String,
+    /// The name of its system; absent where it knows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
     /// Where its state lives; told only where the API listens on a loopback address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<String>,

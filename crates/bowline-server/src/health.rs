@@ -62,7 +62,7 @@ pub(crate) struct ServerQuery {
     nonce: Option<String>,
 }
 
-/// Says who answers: release, data folder, process, revision.
+/// Says who answers: release, system, data folder, process, revision.
 ///
 /// With a `nonce`, it proves that it knows the root token: whoever reads that token in the data folder
 /// can tell this server from another that took its address, before the token is sent.
@@ -82,6 +82,7 @@ pub(crate) async fn server(
     let revision = now(&*shared.registry).await?.revision;
     Ok(Json(wire::ServerInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        system: shared.standing.system().map(ToString::to_string),
         data_dir: shared.access.is_loopback().then(|| shared.data_dir.display().to_string()),
         pid: std::process::id(),
         revision,

@@ -4,7 +4,12 @@ use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
 };
-use bowline_model::{Code, units};
+use bowline_config::ConfigManager;
+use bowline_model::{
+    Code, ConfigKey, data,
+    monitor::Sampling,
+    units::{self, Share},
+};
 use bowline_observe::communication;
 use bowline_provider_remote::wire;
 use bowline_runtime::time::Duration;
@@ -36,5 +41,16 @@ pub(crate) async fn observed(
         None => SINCE_DEFAULT,
         Some(text) => units::parse_duration(&text).map_err(|rule| invalid(&text, rule))?,
     };
-    Ok(Json(wire::Observed(communication::observe(&shared.traces, back).await?)))
+    let mut observed = communication::observe(&shared.traces, back, &shared.data_dir.join(data::SQLITE_DIR)).await?;
+    observed.sample = sampled(&*shared.config).await?;
+    Ok(Json(wire::Observed(observed)))
+}
+
+/// The least share of traces that is kept by what is published now, where not all are.
+async fn sampled(config: &dyn ConfigManager) -> Result<Option<Share>, ApiError> {
+    let Some(version) = config.get_config(&ConfigKey::tracing()).await? else { return Ok(None) };
+    // It fits its schema, else it had not been published.
+    let Sampling { sample, services } = version.document.read()?;
+    let shares = services.into_values().chain([sample]).filter(|share| *share != Share::ALL);
+    Ok(shares.min_by_key(|share| share.millionths()))
 }

@@ -1,23 +1,28 @@
 //! Violations as programs read them.
 
-use bowline_model::check::{EdgeLoad, Site, Violation};
+use bowline_model::{
+    check::{EdgeLoad, Site, Violation},
+    observed::{Gap, Observed},
+    units::Share,
+};
 use serde::Serialize;
 
-use super::{Counts, Note, Report, Sources, broken_rules, level, token};
+use super::{Counts, Note, Report, Seen, Sources, broken_rules, level, token};
 
 /// All of a report, as one JSON document.
 ///
 /// Keys are not taken away or renamed within a release; some may be added.
 pub fn json(report: &Report<'_>) -> String {
-    let Report { system, violations, notes, loads, seen: _, sources } = report;
-    let Counts { errors, warnings, rules: _, services, calls } = Counts::of(report);
+    let Report { system, violations, notes, loads, seen, sources } = report;
+    let Counts { errors, warnings, rules: _, services, calls, unbuilt } = Counts::of(report);
     let document = Document {
         system: system.name.as_str(),
         file: sources.main(),
         violations: violations.iter().map(|violation| Told::of(violation, sources)).collect(),
         notes: notes.iter().map(|note| ToldNote::of(note, sources)).collect(),
         amplification: loads.iter().map(Amplified::of).collect(),
-        summary: Summary { services, calls, errors, warnings, rules: broken_rules(violations) },
+        observed: seen.map(Extent::of),
+        summary: Summary { services, calls, errors, warnings, rules: broken_rules(violations), unbuilt },
     };
     serde_json::to_string_pretty(&document).expect("it has text keys alone, and finite numbers or null")
 }
@@ -29,7 +34,40 @@ struct Document<'a> {
     violations: Vec<Told<'a>>,
     notes: Vec<ToldNote<'a>>,
     amplification: Vec<Amplified<'a>>,
+    observed: Option<Extent<'a>>,
     summary: Summary,
+}
+
+/// How much was read of what was seen; absent where nobody looked.
+#[derive(Debug, Serialize)]
+pub(super) struct Extent<'a> {
+    message: &'a str,
+    traces: u64,
+    spans: u64,
+    since_unix_ms: u64,
+    whole_since_unix_ms: u64,
+    until_unix_ms: u64,
+    is_complete: bool,
+    gaps: &'a [Gap],
+    sample: Option<Share>,
+}
+
+impl<'a> Extent<'a> {
+    pub(super) fn of(seen: Seen<'a>) -> Self {
+        let Observed { traces, spans, since_unix_ms, whole_since_unix_ms, until_unix_ms, gaps, sample, .. } =
+            seen.observed;
+        Self {
+            message: seen.extent,
+            traces: *traces,
+            spans: *spans,
+            since_unix_ms: *since_unix_ms,
+            whole_since_unix_ms: *whole_since_unix_ms,
+            until_unix_ms: *until_unix_ms,
+            is_complete: seen.observed.is_complete(),
+            gaps,
+            sample: *sample,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -91,7 +129,7 @@ struct ToldNote<'a> {
 
 impl<'a> ToldNote<'a> {
     fn of(note: &'a Note, sources: &Sources) -> Self {
-        let Note { message, help, site } = note;
+        let Note { message, help, site, .. } = note;
         Self { message, help, site: site.as_ref().map(|site| Place::of(site, sources)) }
     }
 }
@@ -118,6 +156,7 @@ struct Summary {
     errors: usize,
     warnings: usize,
     rules: Vec<&'static str>,
+    unbuilt: usize,
 }
 
 /// The column behind what begins at a site; where its text is not known, it is one character.
@@ -131,7 +170,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::tell::stand_in::{Shop, load, two_owners};
+    use crate::tell::stand_in::{Shop, load, observed, two_owners};
 
     #[test]
     fn a_report_is_told_whole() {
@@ -139,7 +178,9 @@ mod tests {
         let violations = [two_owners()];
         let notes = [Note::new("no Cargo project")];
         let loads = [load()];
-        let report = Report { notes: &notes, loads: &loads, ..shop.report(&violations) };
+        let observed = observed();
+        let seen = Some(Seen { observed: &observed, extent: "1 span" });
+        let report = Report { notes: &notes, loads: &loads, seen, ..shop.report(&violations) };
         let told: Value = serde_json::from_str(&super::json(&report)).unwrap();
         let expected = json!({
             "system": "shop",
@@ -159,7 +200,11 @@ mod tests {
             }],
             "notes": [{"message": "no Cargo project", "help": "", "site": null}],
             "amplification": [{"caller": "order", "callee": "user", "attempts_worst": 3, "load_sustained": 1.2}],
-            "summary": {"services": 2, "calls": 2, "errors": 1, "warnings": 0, "rules": ["B0002"]},
+            "observed": {
+                "message": "1 span", "traces": 1, "spans": 1, "since_unix_ms": 10, "whole_since_unix_ms": 20,
+                "until_unix_ms": 30, "is_complete": false, "gaps": ["deleted"], "sample": "10%",
+            },
+            "summary": {"services": 2, "calls": 2, "errors": 1, "warnings": 0, "rules": ["B0002"], "unbuilt": 0},
         });
         assert_eq!(told, expected);
     }

@@ -8,11 +8,12 @@ use std::{
 use bowline_model::{
     Position, System,
     check::Violation,
+    observed::Observed,
     system::{Call, CallMode, Service},
     units,
 };
 
-use super::{Report, Seen, plain};
+use super::{Report, plain};
 
 /// What the outside world is called in it.
 const OUTSIDE: &str = "outside";
@@ -46,7 +47,7 @@ pub fn mermaid(report: &Report<'_>) -> String {
             chart.call(system, caller, call, of_calls.get(&(caller, index)));
         }
     }
-    chart.seen(system, seen);
+    chart.seen(system, seen.map(|seen| seen.observed));
     chart.finish(violations)
 }
 
@@ -142,8 +143,10 @@ impl Chart {
     }
 
     /// What was seen and is not declared.
-    fn seen(&mut self, system: &System, seen: &[Seen]) {
-        for Seen { caller, callee } in seen {
+    fn seen(&mut self, system: &System, seen: Option<&Observed>) {
+        let edges = seen.into_iter().flat_map(|seen| &seen.edges);
+        let pairs: BTreeSet<_> = edges.filter_map(|edge| Some((edge.caller.as_deref()?, &*edge.callee))).collect();
+        for (caller, callee) in pairs {
             let (Some(caller), Some(callee)) = (index_of(system, caller), index_of(system, callee)) else { continue };
             let calls = &system.services[caller].calls;
             if !calls.iter().any(|call| call.target == system.services[callee].name) {
@@ -223,6 +226,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use bowline_model::parse;
+    use serde_json::json;
 
     use super::*;
     use crate::tell::{
@@ -265,9 +269,12 @@ mod tests {
     fn what_was_seen_and_is_not_declared_is_dashed() {
         let (system, _) = parse::declared("name = \"a\"\n[service.end]\n[service.b]\n[service.b.calls.end]\n").unwrap();
         let shop = Shop::new();
-        let seen = [("end", "b"), ("b", "end"), ("b", "elsewhere")];
-        let seen = seen.map(|(caller, callee)| Seen { caller: caller.to_owned(), callee: callee.to_owned() });
-        let chart = mermaid(&Report { system: &system, seen: &seen, ..shop.report(&[]) });
+        let edge =
+            |caller, callee| json!({"caller": caller, "callee": callee, "mode": "sync", "count": 1, "sample": ""});
+        let edges = [edge("end", "b"), edge("end", "b"), edge("b", "end"), edge("b", "elsewhere")];
+        let observed: Observed = serde_json::from_value(json!({"edges": edges})).unwrap();
+        let seen = Some(Seen { observed: &observed, extent: "" });
+        let chart = mermaid(&Report { system: &system, seen, ..shop.report(&[]) });
         let expected = "flowchart LR
     s0[\"end\"]
     s1[\"b\"]

@@ -8,18 +8,24 @@ use bowline_model::{
 };
 use serde_json::{Value, json};
 
-use super::{Note, Report, Sources, json::end_column, level};
+use super::{
+    Note, Report, Sources,
+    json::{Extent, end_column},
+    level,
+};
 
 const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
-/// A log with one run: a result for each violation, a rule for each that is broken, notes as notifications.
+/// A log with one run: a result for each violation, a rule for each that is broken; notes, and how much was observed,
+/// as notifications.
 ///
 /// Files are named relative to where the command was run, which for a code host has to be the root of the checkout.
 pub fn sarif(report: &Report<'_>) -> String {
-    let Report { violations, notes, sources, .. } = report;
+    let Report { violations, notes, seen, sources, .. } = report;
     let rules = broken(violations);
     let results: Vec<Value> = violations.iter().map(|violation| result(violation, &rules, sources)).collect();
-    let notifications: Vec<Value> = notes.iter().map(|note| notification(note, sources)).collect();
+    let extent = seen.map(|seen| Note::new(format!("observed: {}", seen.extent)));
+    let notifications: Vec<Value> = notes.iter().chain(&extent).map(|note| notification(note, sources)).collect();
     let log = json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -30,7 +36,11 @@ pub fn sarif(report: &Report<'_>) -> String {
                 "rules": rules.iter().map(|rule| described(rule)).collect::<Vec<_>>(),
             }},
             "columnKind": "unicodeCodePoints",
-            "invocations": [{"executionSuccessful": true, "toolExecutionNotifications": notifications}],
+            "invocations": [{
+                "executionSuccessful": true,
+                "toolExecutionNotifications": notifications,
+                "properties": {"observed": seen.map(Extent::of)},
+            }],
             "results": results,
         }],
     });
@@ -81,7 +91,7 @@ fn message(violation: &Violation) -> String {
 }
 
 fn notification(note: &Note, sources: &Sources) -> Value {
-    let Note { message, help, site } = note;
+    let Note { message, help, site, .. } = note;
     let text = if help.is_empty() { message.clone() } else { format!("{message}: {help}") };
     let locations: Vec<Value> = site.iter().map(|site| location(site, sources)).collect();
     json!({"level": "note", "message": {"text": escaped(&text)}, "locations": locations})

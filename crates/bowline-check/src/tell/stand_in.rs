@@ -5,7 +5,9 @@ use std::path::Path;
 use bowline_model::{
     Position, System,
     check::{EdgeLoad, Rule, Severity, Site, Violation},
+    observed::{Gap, Observed},
     parse,
+    units::Share,
 };
 
 use super::{Report, Sources};
@@ -50,7 +52,7 @@ impl Shop {
 
     pub(super) fn report<'a>(&'a self, violations: &'a [Violation]) -> Report<'a> {
         let Self { system, sources } = self;
-        Report { system, violations, notes: &[], loads: &[], seen: &[], sources }
+        Report { system, violations, notes: &[], loads: &[], seen: None, sources }
     }
 }
 
@@ -84,4 +86,18 @@ pub(super) fn load() -> EdgeLoad {
 
 pub(super) fn site(line: usize, column: usize, label: &str) -> Site {
     Site { file: None, position: Position { line, column }, label: label.to_owned() }
+}
+
+/// Of a time whose begin the store no longer keeps, and of some traces alone.
+pub(super) fn observed() -> Observed {
+    Observed {
+        traces: 1,
+        spans: 1,
+        since_unix_ms: 10,
+        whole_since_unix_ms: 20,
+        until_unix_ms: 30,
+        gaps: vec![Gap::Deleted],
+        sample: Some(Share::from_percent(10)),
+        ..Observed::default()
+    }
 }

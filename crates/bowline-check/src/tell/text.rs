@@ -73,7 +73,7 @@ fn violation_group(violation: &Violation, sources: &Sources) -> Group<'static> {
 }
 
 fn note_group(note: &Note, sources: &Sources) -> Group<'static> {
-    let Note { message, help, site } = note;
+    let Note { message, help, site, .. } = note;
     let title = Level::NOTE.primary_title(plain::line(message));
     let mut group = Group::with_title(title).elements(places(site.as_slice(), sources));
     if !help.is_empty() {

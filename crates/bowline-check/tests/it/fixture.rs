@@ -55,7 +55,7 @@ impl Fixture {
     /// As people read it.
     pub(crate) fn told(&self) -> String {
         let Self { system, sources, violations } = self;
-        let report = Report { system, violations, notes: &[], loads: &[], seen: &[], sources };
+        let report = Report { system, violations, notes: &[], loads: &[], seen: None, sources };
         tell::text(&report, false).trim_end().to_owned() + "\n"
     }
 }

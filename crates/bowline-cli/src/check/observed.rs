@@ -1,84 +1,139 @@
 //! What a running Bowline saw, held against what is declared.
 
-use std::time::Duration;
-
-use bowline_check::tell::{Note, Seen};
+use anyhow::bail;
+use bowline_check::tell::Note;
 use bowline_model::{
-    monitor::Sampling,
-    observed::Observed,
-    units::{self, Share},
+    ServiceName, System,
+    observed::{self, Gap, Observed},
+    units,
 };
+use bowline_runtime::time::{self, Duration};
 
-use crate::{api, args};
+use crate::{api, args, traces, when};
 
-/// What was seen since so long ago, and what of it could not be looked at.
-pub(crate) async fn ask(
-    query: &args::Query,
-    since: Duration,
-    sampling: &Sampling,
-) -> anyhow::Result<(Observed, Vec<Note>)> {
+/// The most calls that a note names.
+const CALLS_MAX: usize = 10;
+
+/// What was seen since so long ago of that system; an error where another one runs there.
+///
+/// It waits until spans have come of what ended before it was asked.
+pub(crate) async fn ask(query: &args::Query, since: Duration, system: &ServiceName) -> anyhow::Result<Observed> {
     let client = api::client(query).await?;
-    let seen = api::answered(query, client.observed(Some(&units::format_duration(since))).await)?;
-    let notes = notes(&seen, since).into_iter().chain(sampled(sampling)).map(Note::new).collect();
-    Ok((seen, notes))
+    let server = api::answered(query, client.server().await)?;
+    if let Some(running) = server.system.filter(|running| running != system.as_str()) {
+        bail!(
+            "the Bowline at {} runs the system `{running}`, and the file declares `{system}`: name the API of \
+             `{system}` with --api, or check the file of `{running}`",
+            query.api.0
+        );
+    }
+    time::sleep(traces::ARRIVAL).await;
+    api::answered(query, client.observed(Some(&units::format_duration(since))).await)
 }
 
-/// Who was seen to call whom, as pairs.
-pub(crate) fn pairs(seen: &Observed) -> Vec<Seen> {
-    let known = seen.edges.iter().filter_map(|edge| Some((edge.caller.clone()?, edge.callee.clone())));
-    let mut pairs: Vec<(String, String)> = known.collect();
-    pairs.sort_unstable();
-    pairs.dedup();
-    pairs.into_iter().map(|(caller, callee)| Seen { caller, callee }).collect()
+/// How much was read, of which time, and why that is not all.
+pub(crate) fn extent(seen: &Observed) -> String {
+    let Observed { traces, spans, whole_since_unix_ms, until_unix_ms, gaps, sample, .. } = seen;
+    let of_gap = |gap: &Gap| match gap {
+        Gap::Unread => "the reading ended there, at its bound",
+        Gap::Deleted => "the store holds no more",
+        Gap::LeftOut => "of which not all is told apart",
+    };
+    let because: Vec<&str> = gaps.iter().map(of_gap).collect();
+    let because = if because.is_empty() { String::new() } else { format!(" ({})", because.join(", ")) };
+    let sampled = sample.map_or(String::new(), |share| format!("; no more than {share} of some traces is kept"));
+    let (since, until) = (when::utc(*whole_since_unix_ms), when::utc(*until_unix_ms));
+    format!(
+        "{} in {} since {since}{because} until {until}{sampled}",
+        counted(*spans, "span"),
+        counted(*traces, "trace")
+    )
 }
 
-/// Why no violation does not yet mean that there is none.
-fn notes(seen: &Observed, since: Duration) -> Vec<String> {
-    let since = units::format_duration(since);
-    let mut notes = Vec::new();
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// What no violation does not yet mean.
+pub(crate) fn notes(system: &System, seen: &Observed) -> Vec<Note> {
     if seen.spans == 0 {
-        notes.push(format!("no span is kept of the last {since}: nothing was observed"));
+        return vec![Note::new("no span is kept of that time: nothing was observed")];
     }
-    if !seen.is_complete {
-        let (traces, spans) = (seen.traces, seen.spans);
-        notes.push(format!(
-            "not all of the last {since} was looked at: it ended after {traces} traces with {spans} spans, so what was \
-             never seen is not told; ask for less with --since"
-        ));
-    }
-    notes
+    if seen.is_complete() { Vec::new() } else { unseen(system, seen).into_iter().collect() }
 }
 
-/// What is said where traces are not kept of all that is asked.
-fn sampled(sampling: &Sampling) -> Option<String> {
-    let shares = sampling.services.values().chain([&sampling.sample]);
-    let least = shares.copied().filter(|share| *share != Share::ALL).min_by_key(|share| share.millionths())?;
-    Some(format!(
-        "`[tracing]` keeps no more than {least} of some traces: what was never seen may have been asked in the others"
-    ))
+/// The declared calls that are not in what was read: where that is not all, no violation.
+fn unseen(system: &System, seen: &Observed) -> Option<Note> {
+    let calls = observed::unseen(system, seen);
+    let named = calls.iter().take(CALLS_MAX).map(|(caller, call)| format!("`{}` → `{}`", caller.name, call.target));
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = match calls.len().checked_sub(CALLS_MAX) {
+        Some(more @ 1..) => format!(" and {more} more"),
+        Some(0) | None => String::new(),
+    };
+    let message = format!("not seen, and maybe made all the same, since not all was observed: {named}{more}");
+    (!calls.is_empty()).then(|| Note { help: remedies(seen).join("; "), ..Note::new(message) })
+}
+
+/// What would let more be observed.
+fn remedies(seen: &Observed) -> Vec<String> {
+    let of_gap = |gap: &Gap| match gap {
+        Gap::Unread | Gap::LeftOut => "ask for less with `--since`",
+        Gap::Deleted => "let the store hold more with `--traces-max`",
+    };
+    let mut remedies: Vec<String> = seen.gaps.iter().map(|gap| of_gap(gap).to_owned()).collect();
+    remedies.dedup();
+    remedies.extend(seen.sample.map(|_| "keep all traces with `sample = \"100%\"` in `[tracing]`".to_owned()));
+    remedies
 }
 
 #[cfg(test)]
 mod tests {
+    use bowline_model::units::Share;
+
     use super::*;
 
-    #[test]
-    fn what_was_not_looked_at_is_said() {
-        let hour = Duration::from_hours(1);
-        let whole = Observed { spans: 7, is_complete: true, ..Observed::default() };
-        assert_eq!(notes(&whole, hour), [""; 0]);
-        let nothing = Observed { spans: 0, ..whole.clone() };
-        assert_eq!(notes(&nothing, hour), ["no span is kept of the last 1h: nothing was observed"]);
-        let cut = notes(&Observed { is_complete: false, traces: 2, ..whole }, hour);
-        assert!(cut.len() == 1 && cut[0].contains("2 traces with 7 spans"), "{cut:?}");
+    fn seen(gaps: &[Gap]) -> Observed {
+        Observed {
+            traces: 1,
+            spans: 7,
+            since_unix_ms: 1_767_319_445_000,
+            whole_since_unix_ms: 1_767_322_445_000,
+            until_unix_ms: 1_767_323_045_000,
+            gaps: gaps.to_vec(),
+            ..Observed::default()
+        }
     }
 
     #[test]
-    fn what_is_not_sampled_is_said() {
-        let mut sampling = Sampling::default();
-        assert_eq!(sampled(&sampling), None);
-        sampling.services.insert("order".parse().unwrap(), Share::from_percent(10));
-        let note = sampled(&sampling).unwrap();
-        assert!(note.contains("no more than 10% of some traces"), "{note}");
+    fn what_was_read_is_told_with_why_it_is_not_all() {
+        let (since, until) = ("7 spans in 1 trace since 2026-01-02 02:54:05Z", "until 2026-01-02 03:04:05Z");
+        assert_eq!(extent(&seen(&[])), format!("{since} {until}"));
+        assert_eq!(extent(&seen(&[Gap::Deleted])), format!("{since} (the store holds no more) {until}"));
+        let gaps = [Gap::Unread, Gap::LeftOut];
+        let why = "(the reading ended there, at its bound, of which not all is told apart)";
+        assert_eq!(extent(&seen(&gaps)), format!("{since} {why} {until}"));
+        let sampled = Observed { sample: Some(Share::from_percent(10)), ..seen(&[]) };
+        assert_eq!(extent(&sampled), format!("{since} {until}; no more than 10% of some traces is kept"));
+    }
+
+    #[test]
+    fn what_was_not_seen_is_a_note_where_not_all_was_looked_at() {
+        let file = "name = \"shop\"\n[service.a.calls.b]\n[service.b.calls.c]\n[service.c]\n";
+        let system = bowline_model::parse(file).unwrap();
+        let told = |seen: &Observed| {
+            let notes = notes(&system, seen).into_iter();
+            notes.map(|note| (note.message, note.help)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&seen(&[])), []);
+        let message = "not seen, and maybe made all the same, since not all was observed: `a` → `b`, `b` → `c`";
+        let help = |help: &str| vec![(message.to_owned(), help.to_owned())];
+        assert_eq!(told(&seen(&[Gap::Unread, Gap::LeftOut])), help("ask for less with `--since`"));
+        assert_eq!(told(&seen(&[Gap::Deleted])), help("let the store hold more with `--traces-max`"));
+        let sampled = Observed { sample: Some(Share::from_percent(10)), ..seen(&[]) };
+        assert_eq!(told(&sampled), help("keep all traces with `sample = \"100%\"` in `[tracing]`"));
+        let nothing = Observed { spans: 0, ..seen(&[Gap::Deleted]) };
+        let message = "no span is kept of that time: nothing was observed";
+        assert_eq!(told(&nothing), [(message.to_owned(), String::new())]);
     }
 }

@@ -2,9 +2,10 @@
 
 use std::{path::Path, process::Output};
 
+use http::Method;
 use serde_json::Value;
 
-use crate::harness::{Home, bowline};
+use crate::harness::{Home, ask, bowline};
 
 /// Two services, of which one calls the other.
 const HOLDS: &str = "name = \"shop\"\n\
@@ -34,6 +35,7 @@ fn a_system_that_holds_is_told_in_every_form_and_nothing_is_made() {
     let home = Home::new(HOLDS);
     let told = stdout(&check(home.path(), &[]), 0);
     assert!(told.ends_with("2 services, 1 call: every axiom holds\n"), "{told}");
+    assert_eq!(stdout(&check(home.path(), &["bowline.toml"]), 0), told);
     let told: Value = serde_json::from_str(&stdout(&check(home.path(), &["-o", "json"]), 0)).unwrap();
     assert_eq!(told["violations"], serde_json::json!([]));
     assert_eq!(told["file"], "bowline.toml");
@@ -59,7 +61,84 @@ fn what_cannot_be_read_is_no_violation() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("bowline.toml:3:1: error: "), "{error}");
     assert!(error.ends_with("1 problem in ./bowline.toml\n"), "{error}");
-    assert_eq!(check(home.path(), &["elsewhere"]).status.code(), Some(2));
+}
+
+#[test]
+fn what_is_not_there_has_no_line() {
+    let home = Home::new(HOLDS);
+    std::fs::create_dir(home.path().join("empty")).unwrap();
+    for (named, told) in [
+        ("elsewhere", "error: there is no file or folder elsewhere\n"),
+        ("empty", "error: there is no file empty/bowline.toml\n"),
+    ] {
+        let output = check(home.path(), &[named]);
+        stdout(&output, 2);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.starts_with(told) && !error.contains(":1:1"), "{error}");
+    }
+}
+
+#[test]
+fn what_cannot_be_run_yet_is_said_where_it_is_proved() {
+    let home =
+        Home::new(&HOLDS.replace("[service.order.calls.user]\n", "[service.order.calls.user]\nmode = \"async\"\n"));
+    let told = stdout(&check(home.path(), &[]), 0);
+    let summary = "2 services, 1 call: every axiom holds; `bowline up` refuses what is not built yet\n";
+    assert!(told.contains("is not built yet\n") && told.ends_with(summary), "{told}");
+    let told: Value = serde_json::from_str(&stdout(&check(home.path(), &["-o", "json"]), 0)).unwrap();
+    assert_eq!(told["summary"]["unbuilt"], 1);
+}
+
+#[tokio::test]
+async fn another_system_is_not_held_against_what_was_seen() {
+    let home = Home::new(HOLDS);
+    let mut server = home.server("127.0.0.1:0").await;
+    let api = server.api().to_string();
+    let other = Home::new(&HOLDS.replace("\"shop\"", "\"bank\""));
+    let output = check(other.path(), &["--observed", "--api", &api]);
+    stdout(&output, 2);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("runs the system `shop`, and the file declares `bank`: "), "{error}");
+    // Of its own nothing was seen yet, which proves nothing.
+    let told = stdout(&check(home.path(), &["--observed", "--api", &api]), 0);
+    assert!(told.contains("note: no span is kept of that time") && told.contains("\nobserved: 0 spans"), "{told}");
+    assert!(told.ends_with("every axiom holds of what is declared, and nothing was observed\n"), "{told}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_not_seen_in_a_part_is_a_note_in_every_form() {
+    let home = Home::new(&format!("{HOLDS}[tracing]\nsample = \"10%\"\n"));
+    let mut server = home.server("127.0.0.1:0").await;
+    let span = r#"{"spans": [{"trace_id": "0af7651916cd43dd8448eb211c80319c", "span_id": "b7ad6b7169203331",
+        "service": "order", "instance": "order-1", "name": "work", "kind": "internal", "start_unix_nanos": NOW,
+        "duration_nanos": 1, "status": {"code": "unset"}, "attributes": {}, "events": []}]}"#;
+    let span = span.replace("NOW", &bowline_runtime::time::unix_nanos(bowline_runtime::time::wall()).to_string());
+    let json = [("content-type", "application/json")];
+    let sent = ask(server.api(), Method::POST, "localhost", "/v1/spans", &json, span.as_bytes()).await;
+    assert_eq!(sent.status, 204, "{:?}", sent.body);
+    let dir = home.path().to_str().unwrap();
+    let told = async |form: &str| {
+        let told = server.command(&["check", dir, "--observed", "--output", form]).await;
+        assert!(!told.contains("B0102"), "{told}");
+        told
+    };
+    let text = told("text").await;
+    let why = "\nobserved: 1 span in 1 trace since 2";
+    assert!(text.contains(why) && text.contains("; no more than 10% of some traces is kept\n"), "{text}");
+    assert!(
+        text.contains("note: not seen, and maybe made all the same, ") && text.contains("`order` → `user`"),
+        "{text}"
+    );
+    assert!(text.ends_with("every axiom holds of what is declared and of the part that was observed\n"), "{text}");
+    let document: Value = serde_json::from_str(&told("json").await).unwrap();
+    assert_eq!((&document["observed"]["is_complete"], &document["observed"]["sample"]), (&false.into(), &"10%".into()));
+    assert_eq!(document["notes"].as_array().unwrap().len(), 1);
+    let log: Value = serde_json::from_str(&told("sarif").await).unwrap();
+    let notes = log["runs"][0]["invocations"][0]["toolExecutionNotifications"].as_array().unwrap();
+    let says = |text: &str| notes.iter().any(|note| note["message"]["text"].as_str().unwrap().starts_with(text));
+    assert!(says("not seen") && says("observed: 1 span in 1 trace"), "{notes:#?}");
+    server.stop().await;
 }
 
 #[test]

@@ -3,16 +3,13 @@
 use std::{collections::VecDeque, fmt::Write as _};
 
 use super::{
-    Site, Violation,
+    Site, UNRUN, Violation,
     graph::{Edge, Graph},
     rules,
 };
 
 const WHY: &str = "independence demands that no wait leads back to who waits: of such services none works without all \
                    others, none can be started first, and under load each holds what the others need";
-
-const HELP: &str = "let one of them tell the other instead of waiting for it (`mode = \"message\"`), or move what both \
-                    need into a service that calls neither";
 
 /// One violation for each set of services that reach each other, which names a shortest cycle of it.
 pub(super) fn check(graph: &Graph<'_>) -> Vec<Violation> {
@@ -36,7 +33,11 @@ fn violation(graph: &Graph<'_>, cycle: &[(usize, Edge<'_>)], members: usize) -> 
     };
     // The call that closes the cycle comes first: without it the others are a chain.
     let sites = cycle.last().into_iter().chain(&cycle[..cycle.len() - 1]).map(site).collect();
-    Violation::of(&rules::CYCLE, message, sites, WHY, HELP.to_owned())
+    let help = format!(
+        "let one of them tell the other instead of waiting for it (`mode = \"message\"`, {UNRUN}), or move what both \
+         need into a service that calls neither"
+    );
+    Violation::of(&rules::CYCLE, message, sites, WHY, help)
 }
 
 /// A shortest cycle within a component, from the service that is first in the file; none where it has none.

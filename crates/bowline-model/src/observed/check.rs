@@ -4,6 +4,8 @@ mod calls;
 mod messages;
 mod resources;
 
+pub use calls::unseen;
+
 use crate::{
     check::{Rule, Severity, Site, Violation},
     observed::Observed,
@@ -18,8 +20,8 @@ const NAMES_MAX: usize = 3;
 
 /// What of the system's axioms does not hold in what was observed, sorted by where it is to be mended.
 ///
-/// Services that the system does not declare are outside of it: only what they do to its own is judged. Of what was
-/// not looked at to its end, or of which there is no span at all, nothing is said to have never been seen.
+/// Services that the system does not declare are outside of it: only what they do to its own is judged. Of what is
+/// not [complete](Observed::is_complete), or has no span at all, nothing is said to have never been seen.
 pub fn check(system: &System, observed: &Observed) -> Vec<Violation> {
     let rooms = [calls::check(system, observed), messages::check(system, observed), resources::check(system, observed)];
     let mut violations: Vec<Violation> = rooms.into_iter().flatten().collect();

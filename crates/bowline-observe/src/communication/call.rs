@@ -95,20 +95,21 @@ impl<'a> Trace<'a> {
 
     /// Answers by who was answered. An answer without a sender stands alone.
     fn answers(&self) -> Vec<Answer<'a>> {
-        let mut answers: BTreeMap<(SpanId, &str), Answer<'a>> = BTreeMap::new();
+        // Who passes on a trace may be in the place of several senders: they are told apart by who is said to ask.
+        type Key<'a> = (SpanId, &'a str, Option<String>);
+        let mut answers: BTreeMap<Key<'_>, Answer<'a>> = BTreeMap::new();
         for span in self.spans.iter().filter(|span| attributes::is_answer(span.kind)) {
             let callee = &*span.service;
             let parent = span.parent_span_id.and_then(|parent| self.by_id.get(&parent).copied());
             let sender = self.linked(span).or(parent);
-            // An application behind its sidecar; unless that says that somebody else asks.
-            let is_inner = sender.is_some_and(|sender| &*sender.service == callee);
-            if is_inner && said(span).is_none() {
+            let own = sender.filter(|sender| &*sender.service == callee);
+            if own.is_some_and(|own| is_behind(span, own)) {
                 continue;
             }
-            let sender = sender.filter(|_| !is_inner);
             // Who is missing, too, is one that its sidecar and the application have in common.
-            let id = sender.map(|sender| sender.span_id).or(span.parent_span_id.filter(|_| !is_inner));
-            let answer = answers.entry((id.unwrap_or(span.span_id), callee));
+            let id = sender.map(|sender| sender.span_id).or(span.parent_span_id).unwrap_or(span.span_id);
+            let answer = answers.entry((id, callee, own.and_then(|_| said(span))));
+            let sender = sender.filter(|_| own.is_none());
             answer.or_insert_with(|| Answer { sender, callee, spans: Vec::new() }).spans.push(span);
         }
         answers.into_values().collect()
@@ -192,7 +193,8 @@ impl<'a> Trace<'a> {
         let told = |span: &&&SpanData| attributes::text(span, names::HTTP_ROUTE).is_some();
         let span = all.clone().find(told).or_else(|| all.next())?;
         let path = attributes::text(span, names::HTTP_ROUTE).or_else(|| attributes::text(span, names::URL_PATH))?;
-        Some(ObservedOperation { method: attributes::text(span, names::HTTP_REQUEST_METHOD)?, path })
+        // Counted where it is added up.
+        Some(ObservedOperation { method: attributes::text(span, names::HTTP_REQUEST_METHOD)?, path, count: 0 })
     }
 }
 
@@ -217,6 +219,14 @@ impl Taken {
             breach: exchange.judge().err(),
         })
     }
+}
+
+/// Whether a span is of an application behind its sidecar, whose span is `own`: one call has both.
+///
+/// Unless they say that different callers ask: then the one passed on its trace, and the other asks by it.
+fn is_behind(span: &SpanData, own: &SpanData) -> bool {
+    let said = said(span);
+    said.is_none() || attributes::is_answer(own.kind) && said == self::said(own)
 }
 
 /// Who asks, as the callee's sidecar knows it.

@@ -1,10 +1,15 @@
 //! Adds up what traces show, under bounds.
 
-use std::collections::BTreeMap;
+use std::{
+    cmp::Ordering,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use bowline_model::{
     observed::{
-        BREACHES_MAX, EDGES_MAX, Event, OPERATIONS_MAX, Observed, ObservedBreach, ObservedEdge, ObservedUse, USES_MAX,
+        BREACHES_MAX, EDGES_MAX, Event, Gap, OPERATIONS_MAX, Observed, ObservedBreach, ObservedEdge, ObservedOperation,
+        ObservedUse, USES_MAX,
     },
     system::CallMode,
 };
@@ -21,8 +26,10 @@ const TAKEN_MAX: usize = 16_384;
 const TOLD_MAX: usize = 16_384;
 
 /// Traces as far as they were folded. Its memory is bounded whatever spans say.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Folder {
+    /// Where the SQLite databases of the system are, each known by the name of its file alone.
+    sqlite_dir: PathBuf,
     edges: BTreeMap<EdgeKey, ObservedEdge>,
     uses: BTreeMap<UseKey, ObservedUse>,
     breaches: BTreeMap<BreachKey, ObservedBreach>,
@@ -41,9 +48,20 @@ type UseKey = (String, String, String, Option<String>);
 type BreachKey = (String, String, CallMode, Option<Event>, Event);
 
 impl Folder {
-    /// Nothing yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// Nothing yet, of a system whose SQLite databases are in that folder.
+    pub fn new(sqlite_dir: &Path) -> Self {
+        Self {
+            sqlite_dir: sqlite_dir.to_owned(),
+            edges: BTreeMap::new(),
+            uses: BTreeMap::new(),
+            breaches: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            taken_count: 0,
+            told_count: 0,
+            traces: 0,
+            spans: 0,
+            is_cut: false,
+        }
     }
 
     /// How many spans were folded.
@@ -55,7 +73,11 @@ impl Folder {
     pub fn fold(&mut self, spans: &[SpanData]) {
         self.traces += 1;
         self.spans += spans.len() as u64;
-        spans.iter().filter_map(uses::of).for_each(|using| self.add_use(using));
+        for span in spans {
+            if let Some(using) = uses::of(span, &self.sqlite_dir) {
+                self.add_use(using);
+            }
+        }
         let trace = Trace::new(spans);
         trace.calls().into_iter().for_each(|call| self.add_call(call));
         for (sender, taken) in trace.taken() {
@@ -73,8 +95,8 @@ impl Folder {
         }
     }
 
-    /// What was seen, of that time; `is_complete` says whether all of it was folded.
-    pub fn finish(self, since_unix_ms: u64, until_unix_ms: u64, is_complete: bool) -> Observed {
+    /// What was seen, of that time, so far as it was folded.
+    pub fn finish(self, since_unix_ms: u64, until_unix_ms: u64) -> Observed {
         Observed {
             edges: self.edges.into_values().collect(),
             uses: self.uses.into_values().collect(),
@@ -82,8 +104,10 @@ impl Folder {
             traces: self.traces,
             spans: self.spans,
             since_unix_ms,
+            whole_since_unix_ms: since_unix_ms,
             until_unix_ms,
-            is_complete: is_complete && !self.is_cut,
+            gaps: self.is_cut.then_some(Gap::LeftOut).into_iter().collect(),
+            sample: None,
         }
     }
 
@@ -126,7 +150,18 @@ impl Folder {
             (edge.last_unix_ms, edge.sample) = (at, sample);
         }
         let told = &mut self.told_count;
-        self.is_cut |= !insert(&mut edge.operations, operation, told) || !insert(&mut edge.topics, topic, told);
+        if let Some(operation) = operation {
+            let by_name = |one: &ObservedOperation, other: &ObservedOperation| {
+                (&one.method, &one.path).cmp(&(&other.method, &other.path))
+            };
+            match insert(&mut edge.operations, operation, by_name, told) {
+                Some(known) => known.count += 1,
+                None => self.is_cut = true,
+            }
+        }
+        if let Some(topic) = topic {
+            self.is_cut |= insert(&mut edge.topics, topic, String::cmp, told).is_none();
+        }
     }
 
     fn add_breach(&mut self, call: &Call) {
@@ -162,16 +197,20 @@ fn slot<'a, K: Ord, V>(
     Some(map.entry(key).or_insert_with(new))
 }
 
-/// Adds what is not there yet, sorted; false where there is no room.
-fn insert<T: Ord>(known: &mut Vec<T>, value: Option<T>, told_count: &mut usize) -> bool {
-    let Some(value) = value else { return true };
-    match known.binary_search(&value) {
-        Ok(_) => true,
-        Err(_) if known.len() == OPERATIONS_MAX || *told_count == TOLD_MAX => false,
+/// The same that is there already, or it, added in that order; none where there is no room.
+fn insert<'a, T>(
+    known: &'a mut Vec<T>,
+    value: T,
+    order: impl Fn(&T, &T) -> Ordering,
+    told_count: &mut usize,
+) -> Option<&'a mut T> {
+    match known.binary_search_by(|one| order(one, &value)) {
+        Ok(at) => known.get_mut(at),
+        Err(_) if known.len() == OPERATIONS_MAX || *told_count == TOLD_MAX => None,
         Err(at) => {
             known.insert(at, value);
             *told_count += 1;
-            true
+            known.get_mut(at)
         }
     }
 }

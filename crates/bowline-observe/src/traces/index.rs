@@ -13,7 +13,11 @@ use std::{
 use bowline_runtime::fs::File;
 use bowline_telemetry::TraceId;
 
-use crate::traces::{Query, SpanStatus, TraceSummary, codec::Head, log::Place};
+use crate::traces::{
+    Query, SpanStatus, TraceSummary,
+    codec::Head,
+    log::{Place, SEGMENT_FIRST},
+};
 use operations::{OperationId, Operations};
 
 /// The most spans that are kept of one trace.
@@ -30,6 +34,8 @@ pub(crate) struct Index {
     segments: BTreeMap<u32, Segment>,
     operations: Operations,
     traces_max: usize,
+    /// When the newest trace began that had to be forgotten.
+    forgotten_at: Option<u64>,
 }
 
 /// A place in the order of traces: when the first span that came began (not after it was written,
@@ -59,6 +65,8 @@ struct Segment {
     file: Arc<File>,
     /// Those that have a part in it; some may be forgotten since.
     traces: Vec<TraceId>,
+    /// When its first record was written.
+    begun_at: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -104,6 +112,7 @@ impl Index {
             segments: BTreeMap::new(),
             operations: Operations::default(),
             traces_max: traces_max.max(1),
+            forgotten_at: None,
         }
     }
 
@@ -118,18 +127,22 @@ impl Index {
     }
 
     pub(crate) fn add_segment(&mut self, segment: u32, file: Arc<File>) {
-        self.segments.insert(segment, Segment { file, traces: Vec::new() });
+        self.segments.insert(segment, Segment { file, traces: Vec::new(), begun_at: None });
     }
 
     /// Takes in a record; gives how many old traces had to be forgotten for it.
     pub(crate) fn add_record(&mut self, place: Place, written_at: u64, heads: &[Head<'_>]) -> usize {
+        if let Some(segment) = self.segments.get_mut(&place.segment) {
+            segment.begun_at.get_or_insert(written_at);
+        }
         for head in heads {
             self.add_span(place, written_at, head);
         }
         let mut forgotten = 0;
         while self.traces.len() > self.traces_max
-            && let Some((_, trace_id)) = self.order.pop_first()
+            && let Some((at, trace_id)) = self.order.pop_first()
         {
+            self.forgotten_at = self.forgotten_at.max(Some(at));
             let trace = self.traces.remove(&trace_id).expect("what is in the order is a trace");
             trace.parts.iter().for_each(|part| part.release(&mut self.operations));
             forgotten += 1;
@@ -154,7 +167,7 @@ impl Index {
 
     /// Forgets what a segment holds.
     pub(crate) fn remove_segment(&mut self, segment: u32) {
-        let Some(Segment { traces, file: _ }) = self.segments.remove(&segment) else { return };
+        let Some(Segment { traces, .. }) = self.segments.remove(&segment) else { return };
         for trace_id in traces {
             let Some(trace) = self.traces.get_mut(&trace_id) else { continue };
             trace.parts.retain(|part| {
@@ -169,6 +182,16 @@ impl Index {
                 self.traces.remove(&trace_id);
             }
         }
+    }
+
+    /// From when on every trace that began is kept whole, in nanoseconds since 1970; 0 where nothing was deleted.
+    ///
+    /// Segments are deleted oldest first, and spans are written after they began.
+    pub(crate) fn kept_since(&self) -> u64 {
+        let is_deleted = self.segments.first_key_value().is_some_and(|(first, _)| *first > SEGMENT_FIRST);
+        let begun_at = self.segments.values().find_map(|segment| segment.begun_at).filter(|_| is_deleted);
+        let remembered = self.forgotten_at.map(|at| at.saturating_add(1));
+        begun_at.max(remembered).unwrap_or(0)
     }
 
     /// The records that hold spans of a trace, oldest first; none when it is not known.

@@ -28,6 +28,8 @@ const FORMAT: Format = Format { magic: *b"bwltrace", version: codec::VERSION };
 const HEAD_BYTES: u64 = HEAD_LEN as u64;
 const FRAME_BYTES: u64 = FRAME_LEN as u64;
 
+/// The number of a folder's first segment; those that follow count on, whatever was deleted.
+pub(crate) const SEGMENT_FIRST: u32 = 1;
 /// The ending of segment files.
 const EXTENSION: &str = "spans";
 /// How much is written again at a time, after a failed sync.
@@ -100,7 +102,7 @@ impl Log {
             is_open: false,
             is_dir_dirty: false,
             bytes: 0,
-            next_id: 1,
+            next_id: SEGMENT_FIRST,
             disk,
             metrics,
             _lock: lock,

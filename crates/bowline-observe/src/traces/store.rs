@@ -178,6 +178,11 @@ impl TraceStore {
         Ok(Page { traces, is_cut: is_cut || !is_whole, next })
     }
 
+    /// From when on every trace that began is kept, in nanoseconds since 1970; 0 where nothing was deleted.
+    pub(crate) fn kept_since(&self) -> u64 {
+        self.0.shared.index.lock().kept_since()
+    }
+
     /// The place of one observation, so long as it is held; waits where another has it.
     pub(crate) async fn observing(&self) -> Result<OwnedSemaphorePermit, Error> {
         Arc::clone(&self.0.shared.observations).acquire_owned().await.map_err(|_| Error::Closed)

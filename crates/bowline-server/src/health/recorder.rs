@@ -39,6 +39,8 @@ pub(crate) const MOVED: &str = "it was registered anew for another service";
 /// What a node is told of its system, beside what is registered.
 #[derive(Debug, Clone, Default)]
 pub struct Declared {
+    /// Its name; absent where it has none.
+    pub system: Option<ServiceName>,
     /// Services that should be there: without an instance they are unhealthy.
     pub services: Vec<ServiceName>,
     /// Who calls whom and waits for the answer.
@@ -61,6 +63,11 @@ pub(crate) struct Recorder {
 }
 
 impl Standing {
+    /// The system's name, where it is known.
+    pub(crate) fn system(&self) -> Option<&ServiceName> {
+        self.declared.system.as_ref()
+    }
+
     /// What the store has kept.
     ///
     /// # Errors

@@ -129,10 +129,12 @@ async fn health_is_rolled_up_along_declared_calls() {
     let dir = temp_dir();
     let mut settings = settings(&dir, Some(([127, 0, 0, 1], 0).into()));
     settings.declared = Declared {
+        system: Some(service("shop")),
         services: ["user", "order", "payment"].map(service).into(),
         calls: [("user", "order"), ("order", "payment")].map(|(a, b)| (service(a), service(b))).into(),
     };
     let fixture = Fixture::of(dir, start(settings).await.unwrap());
+    assert_eq!(fixture.client().server().await.unwrap().system.as_deref(), Some("shop"));
     for id in ["user-1", "order-1", "order-2"] {
         fixture.register(id).await;
         detail(&fixture, id.split('-').next().unwrap(), if id == "order-2" { 2 } else { 1 }).await;

@@ -1,5 +1,6 @@
 //! Spans in, traces out.
 
+use bowline_model::units::Share;
 use bowline_provider_remote::TracesQuery;
 use serde_json::{Value, json};
 
@@ -129,11 +130,16 @@ async fn what_was_seen_is_told_with_samples() {
     assert_eq!((edge.caller.as_deref(), &*edge.callee, edge.is_denied), (Some("user"), "payment", true));
     assert_eq!((&*edge.operations[0].path, edge.count), ("/charges/7", 1));
     assert_eq!(edge.sample, trace_id(1));
-    assert_eq!((seen.traces, seen.spans, seen.is_complete), (2, 3, true));
+    assert_eq!((seen.traces, seen.spans, seen.is_complete()), (2, 3, true));
     assert_eq!(seen.until_unix_ms - seen.since_unix_ms, 300_000);
-    // An hour where nobody says.
+    assert_eq!((seen.whole_since_unix_ms, seen.sample), (seen.since_unix_ms, None));
+    // An hour where nobody says; and which traces are kept, by what is published.
+    let shares = json!({"format": "json", "text": r#"{"sample": "50%", "services": {"order": "10%"}}"#}).to_string();
+    assert_eq!(fixture.ask_as(&fixture.root(), "PUT", "/v1/config/bowline/tracing", shares).await.status, 200);
     let seen = fixture.client().observed(None).await.unwrap();
     assert_eq!(seen.until_unix_ms - seen.since_unix_ms, 3_600_000);
+    assert_eq!(seen.sample, Some(Share::from_percent(10)));
+    assert!(!seen.is_complete() && seen.gaps.is_empty(), "{seen:?}");
     for query in ["since=x", "window=5m"] {
         fixture.get(&format!("/v1/observed?{query}")).await.problem(400, "invalid_argument");
     }

@@ -3,7 +3,10 @@
 use serde_json::Value;
 
 use super::*;
-use crate::tell::stand_in::{Shop, cycle, site, two_owners};
+use crate::tell::{
+    Seen,
+    stand_in::{Shop, cycle, observed, site, two_owners},
+};
 
 fn log(report: &Report<'_>) -> Value {
     serde_json::from_str(&sarif(report)).unwrap()
@@ -52,6 +55,17 @@ fn every_log_has_what_the_schema_demands() {
             each(&result["relatedLocations"], whole_location);
         });
     }
+}
+
+#[test]
+fn how_much_was_observed_is_told() {
+    let shop = Shop::new();
+    let observed = observed();
+    let seen = Some(Seen { observed: &observed, extent: "1 span" });
+    let log = log(&Report { seen, ..shop.report(&[]) });
+    let invocation = &log["runs"][0]["invocations"][0];
+    assert_eq!(invocation["toolExecutionNotifications"][0]["message"]["text"], "observed: 1 span");
+    assert_eq!(invocation["properties"]["observed"]["gaps"], json!(["deleted"]));
 }
 
 fn whole_location(location: &Value) {

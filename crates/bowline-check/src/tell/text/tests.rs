@@ -83,6 +83,7 @@ fn a_note_is_told_with_its_place() {
             message: "the mode `async` is not built yet".to_owned(),
             help: "write `sync`".to_owned(),
             site: Some(site(7, 22, "")),
+            is_unbuilt: true,
         },
     ];
     let expected = "\

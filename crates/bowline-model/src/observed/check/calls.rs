@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finding, call_of, few, shown, site, times};
 use crate::{
-    check::{Severity, Site, Violation},
+    check::{Severity, Site, UNRUN, Violation},
     observed::{Observed, ObservedEdge, ObservedOperation, rules},
     route::{PathPattern, Segment},
     system::{Call, CallMode, Operation, Service, System},
@@ -29,17 +29,20 @@ pub(super) fn check(system: &System, observed: &Observed) -> Vec<Violation> {
             None => {}
         }
     }
-    if observed.is_complete && observed.spans > 0 {
-        findings.extend(never_seen(system, observed));
+    if observed.is_complete() && observed.spans > 0 {
+        findings.extend(unseen(system, observed).into_iter().map(|(caller, call)| never_seen(caller, call)));
     }
     findings.into_iter().map(Violation::from).collect()
 }
+
+/// Method and path of what was asked for.
+type Asked<'a> = (&'a str, &'a str);
 
 /// What was seen between two services, in all modes.
 #[derive(Default)]
 struct Seen<'a> {
     count: u64,
-    operations: BTreeSet<&'a ObservedOperation>,
+    operations: BTreeMap<Asked<'a>, u64>,
     topics: BTreeSet<&'a str>,
     /// Whether messages came, whatever their topic.
     has_messages: bool,
@@ -57,7 +60,9 @@ fn seen(observed: &Observed) -> BTreeMap<Pair<'_>, Seen<'_>> {
             edge;
         let seen = pairs.entry((caller.as_deref(), callee, *is_denied)).or_default();
         seen.count += count;
-        seen.operations.extend(operations);
+        for ObservedOperation { method, path, count } in operations {
+            *seen.operations.entry((method, path)).or_default() += count;
+        }
         seen.topics.extend(topics.iter().map(String::as_str));
         seen.has_messages |= *mode == CallMode::Message;
         if seen.sample.is_empty() || *last_unix_ms > seen.last_unix_ms {
@@ -70,7 +75,7 @@ fn seen(observed: &Observed) -> BTreeMap<Pair<'_>, Seen<'_>> {
 impl Seen<'_> {
     /// What for, as far as it is known.
     fn purpose(&self) -> String {
-        let operations = self.operations.iter().map(ToString::to_string);
+        let operations = self.operations.keys().map(|(method, path)| format!("{method} {path}"));
         let topics = self.topics.iter().map(|topic| format!("topic:{topic}"));
         let all = few(operations.chain(topics));
         if all.is_empty() { all } else { format!(" ({all})") }
@@ -123,12 +128,13 @@ fn wrong_operation(
     let (from, to) = (&caller.name, &callee.name);
     let is_named = !call.operations.is_empty();
     let allowed = if is_named { &call.operations } else { &callee.boundary.api };
-    let is_allowed =
-        |seen: &ObservedOperation| allowed.is_empty() || allowed.iter().any(|operation| may_be(operation, seen));
-    let wrong: Vec<_> = seen.operations.iter().filter(|seen| !is_allowed(seen)).map(ToString::to_string).collect();
+    let is_allowed = |asked: Asked<'_>| allowed.is_empty() || allowed.iter().any(|operation| may_be(operation, asked));
+    let wrong: Vec<_> = seen.operations.iter().filter(|(asked, _)| !is_allowed(**asked)).collect();
     if wrong.is_empty() {
         return None;
     }
+    let count = times(wrong.iter().map(|(_, count)| **count).sum());
+    let wrong = few(wrong.iter().map(|((method, path), _)| format!("{method} {path}")));
     let end = if is_denied { "; the mesh refused it" } else { "" };
     let (what, help) = if is_named {
         let table = format!("`[service.{from}.calls.{to}]`");
@@ -139,7 +145,7 @@ fn wrong_operation(
     Some(Finding {
         rule: &rules::UNDECLARED_CALL,
         severity: Severity::Error,
-        message: format!("`{from}` asked `{to}` for {}, which {what}{end}", few(wrong)),
+        message: format!("`{from}` asked `{to}` {count} for {wrong}, which {what}{end}"),
         sites: vec![site(call.position, "not an operation of this call"), offered(callee, seen)],
         why: WHY_UNDECLARED,
         help,
@@ -167,30 +173,33 @@ fn wrong_topic(caller: &Service, call: &Call, callee: &Service, seen: &Seen<'_>)
             site(callee.position, "received here"),
         ],
         why: WHY_UNDECLARED,
-        help: format!("write `mode = \"message\"` and its `topics` in `[service.{from}.calls.{to}]` if it is meant"),
+        help: format!(
+            "write `mode = \"message\"` ({UNRUN}) and its `topics` in `[service.{from}.calls.{to}]` if it is meant"
+        ),
         sample: Some(seen.sample.to_owned()),
     })
 }
 
-fn never_seen(system: &System, observed: &Observed) -> Vec<Finding> {
+/// The calls that are declared and not in what was observed, each after its caller.
+pub fn unseen<'a>(system: &'a System, observed: &Observed) -> Vec<(&'a Service, &'a Call)> {
     let pairs: BTreeSet<(&str, &str)> =
         observed.edges.iter().filter_map(|edge| Some((edge.caller.as_deref()?, &*edge.callee))).collect();
     let declared = system.services.iter().flat_map(|caller| caller.calls.iter().map(move |call| (caller, call)));
-    let unseen = declared.filter(|(caller, call)| !pairs.contains(&(caller.name.as_str(), call.target.as_str())));
-    let finding = |(caller, call): (&Service, &Call)| {
-        let (from, to) = (&caller.name, &call.target);
-        Finding {
-            rule: &rules::NEVER_SEEN,
-            severity: Severity::Warning,
-            message: format!("`{from}` declares that it calls `{to}`, and no trace shows it"),
-            sites: vec![site(call.position, "declared here")],
-            why: "a declared call lets somebody in: one that nobody makes is a door without a use, or a part of the \
-                system that sends no spans",
-            help: format!("look further back with `--since`, or take `[service.{from}.calls.{to}]` out"),
-            sample: None,
-        }
-    };
-    unseen.map(finding).collect()
+    declared.filter(|(caller, call)| !pairs.contains(&(caller.name.as_str(), call.target.as_str()))).collect()
+}
+
+fn never_seen(caller: &Service, call: &Call) -> Finding {
+    let (from, to) = (&caller.name, &call.target);
+    Finding {
+        rule: &rules::NEVER_SEEN,
+        severity: Severity::Warning,
+        message: format!("`{from}` declares that it calls `{to}`, and no trace shows it"),
+        sites: vec![site(call.position, "declared here")],
+        why: "a declared call lets somebody in: one that nobody makes is a door without a use, or a part of the \
+            system that sends no spans",
+        help: format!("look further back with `--since`, or take `[service.{from}.calls.{to}]` out"),
+        sample: None,
+    }
 }
 
 fn without_identity(callee: &Service, is_denied: bool, seen: &Seen<'_>) -> Finding {
@@ -212,7 +221,7 @@ fn without_identity(callee: &Service, is_denied: bool, seen: &Seen<'_>) -> Findi
 /// The place where the callee declares what it was asked for; where it does not, the place of the callee.
 fn offered(callee: &Service, seen: &Seen<'_>) -> Site {
     let declared = callee.boundary.api.iter();
-    let mut asked = declared.filter(|operation| seen.operations.iter().any(|seen| may_be(operation, seen)));
+    let mut asked = declared.filter(|operation| seen.operations.keys().any(|seen| may_be(operation, *seen)));
     match asked.next() {
         Some(operation) => site(operation.position, format!("`{}` offers it here", callee.name)),
         None => site(callee.position, format!("`{}` is declared here", callee.name)),
@@ -220,9 +229,8 @@ fn offered(callee: &Service, seen: &Seen<'_>) -> Site {
 }
 
 /// Whether what was asked for may be that operation; of a template, its parameters may be any text.
-fn may_be(operation: &Operation, seen: &ObservedOperation) -> bool {
-    let is_method = operation.method.eq_ignore_ascii_case(&seen.method);
-    is_method && may_match(&operation.path, &seen.path)
+fn may_be(operation: &Operation, (method, path): Asked<'_>) -> bool {
+    operation.method.eq_ignore_ascii_case(method) && may_match(&operation.path, path)
 }
 
 fn may_match(pattern: &PathPattern, path: &str) -> bool {

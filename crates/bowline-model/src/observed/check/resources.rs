@@ -32,6 +32,9 @@ pub(super) fn check(system: &System, observed: &Observed) -> Vec<Violation> {
     findings.into_iter().flatten().map(Violation::from).collect()
 }
 
+/// A kind of data whose databases are files.
+const SQLITE: &str = "sqlite";
+
 /// Data or topics.
 struct Kind {
     rule: &'static Rule,
@@ -69,6 +72,9 @@ impl<'a> Touched<'a> {
     }
 }
 
+/// The files of SQLite databases that services were seen to touch by a path: who, and which.
+type Files<'a> = BTreeSet<(&'a str, &'a str)>;
+
 /// The database or the topic that a use is of.
 type Name<'a> = (&'a str, &'a str);
 
@@ -79,8 +85,10 @@ impl Kind {
     fn check(&self, system: &System, uses: Vec<&ObservedUse>) -> Vec<Finding> {
         let mut foreign: BTreeMap<(&str, String), (Touched<'_>, &Service, &Resource)> = BTreeMap::new();
         let mut unowned: BTreeMap<Name<'_>, Vec<&ObservedUse>> = BTreeMap::new();
+        let by_path = uses.iter().filter(|using| file_name(using).is_some());
+        let files: Files<'_> = by_path.map(|using| (&*using.service, &*using.name)).collect();
         for using in uses {
-            let owners = self.owners(system, using);
+            let owners = self.owners(system, using, &files);
             if owners.iter().any(|(owner, _)| owner.name.as_str() == using.service) {
                 continue;
             }
@@ -102,10 +110,23 @@ impl Kind {
     }
 
     /// Who owns what was used: the table, else the database that has it, else any part of it where no table is known.
-    fn owners<'a>(&self, system: &'a System, using: &ObservedUse) -> Vec<(&'a Service, &'a Resource)> {
+    fn owners<'a>(
+        &self,
+        system: &'a System,
+        using: &ObservedUse,
+        files: &Files<'_>,
+    ) -> Vec<(&'a Service, &'a Resource)> {
         let all =
             system.services.iter().flat_map(|service| (self.owned)(service).iter().map(move |own| (service, own)));
-        all.filter(|(_, resource)| holds(resource, using)).collect()
+        all.filter(|(owner, resource)| {
+            // Two files may have one name: another's is the owner's only where the owner was seen to touch that file.
+            let is_file_of = |file: &str| match file_name(using) {
+                Some(name) => name == file && files.contains(&(owner.name.as_str(), &*using.name)),
+                None => using.name == file,
+            };
+            holds(resource, using, is_file_of)
+        })
+        .collect()
     }
 
     fn foreign(
@@ -144,6 +165,10 @@ impl Kind {
     ) -> Option<Finding> {
         let part = table.map_or(String::new(), |table| format!("/{}", cut(&table.replace('.', "/"))));
         let resource = format!("{}:{}{part}", name.0, cut(name.1));
+        let named = match name.1.rsplit_once('/').filter(|_| name.0 == SQLITE) {
+            Some((_, file)) => format!("\"{SQLITE}:{}{part}\", a name that no other file has,", cut(file)),
+            None => format!("\"{resource}\""),
+        };
         let sites: Vec<Site> = services
             .iter()
             .filter_map(|(service, touched)| {
@@ -171,7 +196,7 @@ impl Kind {
             message: format!("{who}, and nobody owns it"),
             sites,
             why: self.why,
-            help: format!("add \"{resource}\" to `{}` of the boundary of the one service that owns it", self.key),
+            help: format!("add {named} to `{}` of the boundary of the one service that owns it", self.key),
             sample: Some(touched.sample.to_owned()),
         })
     }
@@ -195,8 +220,8 @@ fn shares<'a>(uses: &[&'a ObservedUse]) -> Vec<(Option<&'a str>, ByService<'a>)>
     shares
 }
 
-/// Whether a resource is, or holds, what was used.
-fn holds(resource: &Resource, using: &ObservedUse) -> bool {
+/// Whether a resource is, or holds, what was used; `is_database` says whether that is in the database of a name.
+fn holds(resource: &Resource, using: &ObservedUse, is_database: impl Fn(&str) -> bool) -> bool {
     if canonical(&resource.kind) != canonical(&using.kind) {
         return false;
     }
@@ -204,13 +229,18 @@ fn holds(resource: &Resource, using: &ObservedUse) -> bool {
         let used = Resource { kind: using.kind.clone(), name: using.name.clone(), position: resource.position };
         return resource.holds(&used);
     }
-    let is_database = data::database(&resource.name) == using.name;
-    is_database
+    is_database(data::database(&resource.name))
         && using.table.as_ref().is_none_or(|table| {
             let (schema, table) =
                 table.rsplit_once('.').map_or((None, &**table), |(schema, table)| (Some(schema), table));
             tables::fit(resource, schema, table).is_some()
         })
+}
+
+/// The file's name of a SQLite database that is told by its path.
+fn file_name(using: &ObservedUse) -> Option<&str> {
+    let (_, file) = using.name.rsplit_once('/')?;
+    (using.kind == SQLITE).then_some(file)
 }
 
 /// One name for what OpenTelemetry and `bowline.toml` call differently.

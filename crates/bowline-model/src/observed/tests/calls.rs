@@ -1,6 +1,7 @@
 //! B0101, B0102, B0109.
 
 use super::*;
+use crate::units::Share;
 
 #[test]
 fn a_call_that_nobody_declares_is_told_with_both_services_and_a_trace() {
@@ -41,13 +42,13 @@ fn an_operation_that_the_call_does_not_name_is_undeclared() {
         check_shop(&asked("user", "GET", path), &[], "");
     }
     // It is an operation of its own, for who lets it in and for whom it is declared.
-    let message = "`order` asked `user` for `HEAD /users/7`, which the call does not name";
+    let message = "`order` asked `user` once for `HEAD /users/7`, which the call does not name";
     check_shop(&asked("user", "HEAD", "/users/7"), &[("B0101", Severity::Error, &[12, 3])], message);
-    let message = "`order` asked `user` for `GET /users/7/cards`, which the call does not name";
+    let message = "`order` asked `user` once for `GET /users/7/cards`, which the call does not name";
     check_shop(&asked("user", "GET", "/users/7/cards"), &[("B0101", Severity::Error, &[12, 3])], message);
     // Where the call names none, the callee's boundary does.
     check_shop(&asked("payment", "GET", "/charges/{order}"), &[], "");
-    let message = "`order` asked `payment` for `DELETE /charges`, which the callee does not offer";
+    let message = "`order` asked `payment` once for `DELETE /charges`, which the callee does not offer";
     check_shop(&asked("payment", "DELETE", "/charges"), &[("B0101", Severity::Error, &[15, 18])], message);
 }
 
@@ -63,7 +64,7 @@ fn messages_are_undeclared_but_through_the_topics_of_their_call() {
     let message = "`order` sent messages to `payment` through `topic:order.placed`, which the call does not declare";
     check_shop(&seen, &[("B0101", Severity::Error, &[15, 18])], message);
     let mut system = shop_with(CallMode::Message);
-    let seen = Observed { edges: seen.edges[2..].to_vec(), is_complete: false, ..seen };
+    let seen = Observed { edges: seen.edges[2..].to_vec(), gaps: vec![Gap::Unread], ..seen };
     assert_eq!(check(&system, &seen).len(), 1);
     let topic = system.services.iter().find_map(|service| service.boundary.state.first().cloned()).unwrap();
     let calls = system.services.iter_mut().flat_map(|service| &mut service.calls);
@@ -86,11 +87,44 @@ fn who_is_outside_of_the_system_is_judged_only_by_its_identity() {
 #[test]
 fn a_declared_call_was_never_seen_only_where_everything_was_looked_at() {
     let seen = observed(Vec::new(), Vec::new(), Vec::new());
-    let unseen = Observed { edges: vec![edge("order", "user")], ..seen };
+    let never_seen = Observed { edges: vec![edge("order", "user")], ..seen };
     let message = "`order` declares that it calls `payment`, and no trace shows it";
-    check_shop(&unseen, &[("B0102", Severity::Warning, &[15])], message);
-    check_shop(&Observed { is_complete: false, ..unseen.clone() }, &[], "");
-    check_shop(&Observed { spans: 0, ..unseen }, &[], "");
+    check_shop(&never_seen, &[("B0102", Severity::Warning, &[15])], message);
+    for gap in [Gap::Unread, Gap::Deleted, Gap::LeftOut] {
+        check_shop(&Observed { gaps: vec![gap], ..never_seen.clone() }, &[], "");
+    }
+    check_shop(&Observed { sample: Some(Share::from_percent(10)), ..never_seen.clone() }, &[], "");
+    check_shop(&Observed { spans: 0, ..never_seen.clone() }, &[], "");
+    let shop = shop();
+    let [(caller, call)] = &*unseen(&shop, &never_seen) else { panic!("one is not seen") };
+    assert_eq!((caller.name.as_str(), call.target.as_str()), ("order", "payment"));
+}
+
+#[test]
+fn what_the_call_does_not_name_is_counted() {
+    let asked = |method: &str, path: &str, count| ObservedOperation { count, ..operation(method, path) };
+    let good = asked("GET", "/users/{id}", 40);
+    let denied = ObservedEdge {
+        is_denied: true,
+        operations: vec![asked("DELETE", "/users/7", 1), asked("HEAD", "/users/7", 2)],
+        ..edge("order", "user")
+    };
+    let through = |mode, count| ObservedEdge {
+        mode,
+        operations: vec![good.clone(), asked("HEAD", "/users/7", count)],
+        ..edge("order", "user")
+    };
+    let edges = vec![denied, through(CallMode::Sync, 1), through(CallMode::Async, 4)];
+    let violations = check(&shop(), &observed(edges, Vec::new(), Vec::new()));
+    let messages: Vec<_> = violations.iter().filter(|found| found.rule.id == "B0101").map(|it| &*it.message).collect();
+    assert_eq!(
+        messages,
+        [
+            "`order` asked `user` 3 times for `DELETE /users/7`, `HEAD /users/7`, which the call does not name; the \
+             mesh refused it",
+            "`order` asked `user` 5 times for `HEAD /users/7`, which the call does not name",
+        ]
+    );
 }
 
 #[test]

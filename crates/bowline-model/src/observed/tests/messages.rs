@@ -14,7 +14,7 @@ fn check_mode(declared: CallMode, seen: &Observed, expect: &[&str]) {
 
 fn seen(mode: CallMode, waited: u64) -> Observed {
     let edges = vec![edge("order", "user"), ObservedEdge { mode, count: 5, waited, ..edge("order", "payment") }];
-    Observed { edges, is_complete: true, spans: 10, ..Observed::default() }
+    Observed { edges, spans: 10, ..Observed::default() }
 }
 
 #[test]

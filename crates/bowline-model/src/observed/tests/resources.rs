@@ -87,6 +87,25 @@ fn a_table_of_a_schema_has_its_owner() {
 }
 
 #[test]
+fn files_of_one_name_are_one_database_only_where_they_are_one_file() {
+    let touch = |service, name| using(service, "sqlite", name, Some("orders"));
+    // Each its own, wherever it is.
+    let own = [touch("order", "/srv/a/order.db"), touch("user", "/srv/b/user.db"), touch("order", "order.db")];
+    check_uses(&own, &[], "");
+    let another = [touch("order", "/srv/a/order.db"), touch("user", "/srv/b/order.db")];
+    let message = "`user` touched `sqlite:/srv/b/order.db` (`orders`) 2 times, and nobody owns it";
+    check_uses(&another, &[("B0103", Severity::Warning, &[3])], message);
+    let violations = check(&shop(), &observed(Vec::new(), another.to_vec(), Vec::new()));
+    assert!(violations[0].help.starts_with("add \"sqlite:order.db\", a name that no other file has, to `data`"));
+    let same = [touch("order", "/srv/a/order.db"), touch("user", "/srv/a/order.db")];
+    let message = "`user` touched `sqlite:order.db` (`orders`) 2 times, which `order` owns";
+    check_uses(&same, &[("B0103", Severity::Error, &[3, 9])], message);
+    let unowned = [touch("order", "/srv/a/carts.db"), touch("user", "/srv/b/carts.db")];
+    let warnings = [("B0103", Severity::Warning, &[3][..]), ("B0103", Severity::Warning, &[7])];
+    check_uses(&unowned, &warnings, "`user` touched `sqlite:/srv/b/carts.db` (`orders`) 2 times, and nobody owns it");
+}
+
+#[test]
 fn what_is_shared_is_a_table_where_tables_are_known() {
     let touch = |service, table| using(service, "postgresql", "shop", table);
     let apart = [touch("order", Some("a2")), touch("user", Some("b2")), touch("order", Some("a3"))];

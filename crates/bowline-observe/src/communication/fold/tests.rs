@@ -52,11 +52,11 @@ fn routed(span: SpanData) -> SpanData {
 }
 
 fn folded(traces: &[&[SpanData]]) -> Observed {
-    let mut folder = Folder::new();
+    let mut folder = Folder::new(Path::new("/data/sqlite"));
     for spans in traces {
         folder.fold(spans);
     }
-    folder.finish(0, 1, true)
+    folder.finish(0, 1)
 }
 
 /// Each edge as text: `order -sync-> payment ×1 /1 POST /charges`, with how many were waited for.
@@ -64,7 +64,8 @@ fn edges(observed: &Observed) -> Vec<String> {
     let one = |edge: &ObservedEdge| {
         let caller = edge.caller.as_deref().unwrap_or("?");
         let (mode, callee, count, waited) = (edge.mode.as_str(), &edge.callee, edge.count, edge.waited);
-        let operations = edge.operations.iter().map(|ObservedOperation { method, path }| format!(" {method} {path}"));
+        let operations =
+            edge.operations.iter().map(|ObservedOperation { method, path, .. }| format!(" {method} {path}"));
         let topics = edge.topics.iter().map(|topic| format!(" topic:{topic}"));
         let denied = if edge.is_denied { " denied" } else { "" };
         let what: String = operations.chain(topics).collect();
@@ -80,7 +81,7 @@ fn check(spans: &[SpanData], expect: &[&str]) {
     for spans in [spans, &backwards] {
         let observed = folded(&[spans]);
         assert_eq!(edges(&observed), expect);
-        assert!(observed.is_complete && observed.breaches.is_empty(), "{observed:?}");
+        assert!(observed.is_complete() && observed.breaches.is_empty(), "{observed:?}");
     }
 }
 
@@ -173,6 +174,44 @@ fn sent(id: u64, times: (u64, u64)) -> SpanData {
 }
 
 #[test]
+fn a_call_of_which_the_caller_tells_nothing_is_counted_once() {
+    // Sidecar and application both say who asked; the trace begins at the sidecar.
+    let sidecar = with(told(server(1, 0, "payment", (0, 9)), "service/user"), "bowline.dry_run", "denied");
+    let application = told(server(2, 1, "payment", (1, 8)), "service/user");
+    check(&[sidecar, application], &["user -sync-> payment ×1/0 POST /charges/7"]);
+    // They are beside each other below a span of their own service, whose trace the caller passed on.
+    let passed_on = client(1, 0, "payment", "order", (0, 20));
+    let beside = [
+        told(server(2, 1, "payment", (3, 9)), "service/order"),
+        told(server(3, 1, "payment", (4, 8)), "service/order"),
+    ];
+    let [sidecar, application] = beside;
+    check(
+        &[passed_on, server(4, 1, "order", (2, 19)), sidecar, application],
+        &["order -sync-> payment ×1/0 POST /charges/7", "payment -sync-> order ×1/1"],
+    );
+    // Below a span that was asked by another, it is another call.
+    let first = told(server(1, 0, "payment", (0, 9)), "service/user");
+    let second = told(server(2, 1, "payment", (1, 8)), "service/order");
+    check(
+        &[first, second],
+        &["order -sync-> payment ×1/0 POST /charges/7", "user -sync-> payment ×1/0 POST /charges/7"],
+    );
+}
+
+#[test]
+fn operations_are_counted_each_for_itself() {
+    let asked = |path: &'static str| {
+        let span = with(server(1, 0, "payment", (0, 1)), "bowline.caller", "service/user");
+        [with(with(span, "http.request.method", "GET"), "url.path", path)]
+    };
+    let observed = folded(&[&asked("/b"), &asked("/a"), &asked("/b")]);
+    let [edge] = &*observed.edges else { panic!("{observed:?}") };
+    let told: Vec<_> = edge.operations.iter().map(|asked| (&*asked.path, asked.count)).collect();
+    assert_eq!((told, edge.count), (vec![("/a", 1), ("/b", 2)], 3));
+}
+
+#[test]
 fn messages_are_edges_by_parent_and_by_link() {
     let taken = |parent| span(9, parent, "mailer", SpanKind::Consumer, (500, 700));
     check(&[sent(1, (0, 2)), taken(1)], &["order -message-> mailer ×1/0 topic:order.placed"]);
@@ -233,39 +272,66 @@ fn data_and_topics_are_told_by_their_names() {
 }
 
 #[test]
+fn a_table_has_its_schema_and_a_file_its_folder() {
+    let touched = |system: &'static str, namespace: &'static str, table: &'static str| {
+        let span = with(span(2, 1, "order", SpanKind::Client, (1, 2)), "db.system.name", system);
+        let span = with(with(span, "db.namespace", namespace), "db.collection.name", table);
+        let observed = folded(&[&[span]]);
+        observed.uses.first().map(|using| format!("{} {}", using.name, using.table.as_deref().unwrap_or_default()))
+    };
+    for (system, namespace, table, expect) in [
+        ("postgresql", "shop", "sales.Orders", "shop sales.orders"),
+        ("postgresql", "shop", "\"Sales\".\"Orders\"", "shop sales.orders"),
+        ("microsoft.sql_server", "shop", "[shop].[sales].[Orders]", "shop sales.orders"),
+        ("postgresql", "shop", "orders", "shop orders"),
+        ("postgresql", "shop/b", ".orders", "shop/b orders"),
+        ("sqlite", "order.db", "main.orders", "order.db orders"),
+        ("sqlite", "./order.db", "other.orders", "order.db other.orders"),
+        ("sqlite", "/data/sqlite/order.db", "orders", "order.db orders"),
+        ("sqlite", "/srv/a/order.db", "orders", "/srv/a/order.db orders"),
+        ("sqlite", "b/order.db", "orders", "b/order.db orders"),
+    ] {
+        assert_eq!(touched(system, namespace, table).as_deref(), Some(expect), "{namespace} {table}");
+    }
+    for nowhere in [":memory:", "/", "..", "/srv/a/"] {
+        assert_eq!(touched("sqlite", nowhere, "orders"), None, "{nowhere}");
+    }
+}
+
+#[test]
 fn what_spans_invent_is_bounded_and_said() {
-    let mut folder = Folder::new();
+    let mut folder = Folder::new(Path::new("/data/sqlite"));
     for at in 0..EDGES_MAX as u64 + 10 {
         let service = format!("s{at}");
         let asked = told(server(2, 0, &service, (0, 1)), "service/user");
         let using = with(with(span(3, 0, &service, SpanKind::Client, (0, 1)), "db.system", "x"), "db.name", "y");
         folder.fold(&[asked, using]);
     }
-    let observed = folder.finish(0, 1, true);
-    assert_eq!((observed.edges.len(), observed.uses.len(), observed.is_complete), (EDGES_MAX, USES_MAX, false));
+    let observed = folder.finish(0, 1);
+    assert_eq!((observed.edges.len(), observed.uses.len(), observed.is_complete()), (EDGES_MAX, USES_MAX, false));
 
-    let mut folder = Folder::new();
+    let mut folder = Folder::new(Path::new("/data/sqlite"));
     for at in 0..=OPERATIONS_MAX as u64 {
         let asked =
             with(with(server(1, 0, "payment", (0, 1)), "bowline.caller", "service/user"), "http.request.method", "GET");
         folder.fold(&[with(asked, "url.path", format!("/{at}"))]);
     }
-    let observed = folder.finish(0, 1, true);
-    assert_eq!((observed.edges[0].operations.len(), observed.is_complete), (OPERATIONS_MAX, false));
+    let observed = folder.finish(0, 1);
+    assert_eq!((observed.edges[0].operations.len(), observed.is_complete()), (OPERATIONS_MAX, false));
 }
 
 #[test]
 fn what_all_edges_name_together_is_bounded() {
-    let mut folder = Folder::new();
+    let mut folder = Folder::new(Path::new("/data/sqlite"));
     let each = OPERATIONS_MAX as u64;
     for at in 0..=TOLD_MAX as u64 {
         let asked = told(server(1, 0, &format!("s{}", at / each), (0, 1)), "service/user");
         folder.fold(&[with(asked, "http.route", format!("/{}", at % each))]);
     }
-    let observed = folder.finish(0, 1, true);
+    let observed = folder.finish(0, 1);
     let count: usize = observed.edges.iter().map(|edge| edge.operations.len()).sum();
     assert_eq!(
-        (count, observed.edges.len() as u64, observed.is_complete),
+        (count, observed.edges.len() as u64, observed.is_complete()),
         (TOLD_MAX, TOLD_MAX as u64 / each + 1, false)
     );
 }

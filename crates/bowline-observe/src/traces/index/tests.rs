@@ -63,6 +63,27 @@ fn the_oldest_traces_are_forgotten_when_it_is_full() {
 }
 
 #[test]
+fn from_when_on_all_is_kept_is_known() {
+    let mut index = index(3);
+    for segment in 1..=3 {
+        let written_at = u64::from(segment) * 100;
+        for (trace, before) in [(segment * 2, 10), (segment * 2 + 1, 5)] {
+            // Two in each segment, and room for three.
+            index.add_record(
+                Place { segment, offset: 16 },
+                written_at,
+                &[head(trace.into(), "a", "b", written_at - before)],
+            );
+        }
+        assert_eq!(index.kept_since(), [0, 91, 191][segment as usize - 1], "{segment}");
+    }
+    index.remove_segment(1);
+    assert_eq!(index.kept_since(), 200);
+    index.remove_segment(2);
+    assert_eq!(index.kept_since(), 300);
+}
+
+#[test]
 fn a_clock_from_the_future_does_not_stay_newest_for_ever() {
     let mut index = index(10);
     index.add_record(Place { segment: 1, offset: 16 }, 100, &[head(1, "a", "b", u64::MAX)]);
