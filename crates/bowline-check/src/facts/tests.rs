@@ -172,6 +172,27 @@ async fn migrations_of_a_package_are_read_by_their_names() {
 }
 
 #[tokio::test]
+async fn a_table_that_migrations_make_and_drop_is_none_any_more() {
+    let check = async |files: &[(&str, &str)], expect: &[&str]| {
+        let dir = workspace(["", "", "", ""]);
+        for (path, text) in files {
+            write(&dir, &format!("a/migrations/{path}"), text.as_bytes());
+        }
+        let (facts, notes) = gather(dir.path(), &two()).await;
+        assert_eq!(notes, []);
+        assert_eq!(told(&facts), expect, "{files:?}");
+    };
+    let [make, fill, done] = ["CREATE TABLE x (y INT)", "INSERT INTO x SELECT y FROM z", "DROP TABLE x"];
+    check(&[("1.sql", make), ("2.sql", fill), ("10.sql", done)], &["a: z a/migrations/2.sql:1"]).await;
+    check(&[("2024-01-31-x/up.sql", make), ("2024-02-01-y/up.sql", done)], &[]).await;
+    check(
+        &[("1_x.down.sql", done), ("1_x.up.sql", make)],
+        &["a: x a/migrations/1_x.down.sql:1", "a: x a/migrations/1_x.up.sql:1"],
+    ).await;
+    check(&[("1/down.sql", done), ("1/up.sql", make), ("2/down.sql", make), ("2/up.sql", done)], &[]).await;
+}
+
+#[tokio::test]
 async fn migrations_that_services_share_are_theirs_who_own_data() {
     let dir = workspace(["", "", "", ""]);
     write(&dir, "a/migrations/1.sql", b"CREATE TABLE x (y INT)");
