@@ -2,6 +2,7 @@
 
 use std::{
     cmp::Ordering,
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
 };
@@ -46,6 +47,32 @@ pub(super) fn find(dir: &Path, packages: &[Package], owners: &Owners<'_>, notes:
     }
     found.sort_by(|a, b| (&a.service, &a.file, a.position).cmp(&(&b.service, &b.file, b.position)));
     found
+}
+
+/// Notes folders of migrations that are near the system's file and in none of those packages: nobody looks at them.
+pub(super) fn unread(dir: &Path, packages: &BTreeSet<PathBuf>, notes: &mut Notes) {
+    /// How many folders down they are looked for.
+    const NEAR: usize = 3;
+    /// What holds the migrations of strangers, if any.
+    const STRANGE: [&str; 3] = ["target", "node_modules", "vendor"];
+
+    let mut looked_at = 0;
+    let mut unseen = vec![(dir.to_owned(), 0)];
+    while let Some((path, depth)) = unseen.pop() {
+        looked_at += 1;
+        let Ok(Entry::Folder(children)) = entry(&path) else { continue };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_strange = name.starts_with('.') || STRANGE.contains(&name.as_ref());
+        if name == FOLDER && depth > 0 {
+            let is_read = path.parent().is_some_and(|package| packages.contains(package));
+            let has_scripts = || !list(dir, path.parent().unwrap_or(dir), &mut Notes::default()).is_empty();
+            if !is_read && has_scripts() {
+                notes.add(Some(files::relative(dir, &path)), "it is not looked at: no service's package holds it");
+            }
+        } else if depth <= NEAR && looked_at <= ENTRIES_MAX && (depth == 0 || !is_strange) {
+            unseen.extend(children.into_iter().rev().map(|child| (child, depth + 1)));
+        }
+    }
 }
 
 /// Whose the migrations of a package are that several services are made of: theirs who own data.

@@ -28,7 +28,9 @@ pub(super) enum Kind {
     Dot,
     Semicolon,
     /// A comment by which a tool tells what makes from what undoes it: whether what follows undoes.
-    Turn { is_undo: bool },
+    Turn {
+        is_undo: bool,
+    },
     /// A string, a number, an operator: never part of a name.
     Other,
 }
