@@ -2,13 +2,13 @@
 //!
 //! | fact | told by |
 //! |---|---|
-//! | which package a service is | the binary that its `run` names, else the one package that its `build` names |
+//! | which package a service is | the binary that its `run` names, else the one package that its `build` names, in the folder that they name, if they do |
 //! | what a package depends on | `cargo metadata --no-deps`, which neither resolves nor downloads |
 //! | which tables a service names | the SQL files in the folder `migrations` of its package |
 //!
-//! A system that Cargo does not build has no facts, and neither has one whose packages have no workspace around it,
-//! which is noted. What cannot be read is noted and left out: facts
-//! are there to find faults, and a workspace that does not build is told of by Cargo.
+//! A system that Cargo does not build has no facts, and neither has one whose packages are nowhere to be found, which
+//! is noted, as are migrations that no service's package holds. What cannot be read is noted and left out: facts are
+//! there to find faults, and a workspace that does not build is told of by Cargo.
 
 mod cargo;
 mod command;
@@ -26,7 +26,7 @@ use std::{ffi::OsStr, fmt, path::Path};
 use bowline_model::{System, check::Facts};
 use bowline_runtime::{fs, task};
 
-use self::owners::Declared;
+use self::{cargo::Workspaces, owners::Declared};
 
 /// The most notes that are kept; one more says that there were more.
 const NOTES_MAX: usize = 100;
@@ -51,7 +51,7 @@ impl fmt::Display for Note {
 
 /// Gathers what is known of the workspace around `dir`, the folder of the system's `bowline.toml`.
 ///
-/// Asks `cargo` once for the workspace, and once more for each workspace that a path leads to; never
+/// Asks `cargo` once for the workspace, and once more for each that commands name or a path leads to; never
 /// the network. It takes 30 s for each at the most, and reads no file of more than 1 MiB. Facts come in
 /// an order that depends on what is there alone: dependencies by their services, tables by service,
 /// file and line, and notes by file.
@@ -65,45 +65,42 @@ pub async fn gather(dir: &Path, system: &System) -> (Facts, Vec<Note>) {
 /// [`gather`] with that program for Cargo.
 async fn gather_by(program: &OsStr, dir: &Path, system: &System) -> (Facts, Vec<Note>) {
     let declared = owners::declared(system);
-    if declared.is_empty() {
-        return Default::default();
-    }
     let Ok(dir) = fs::canonicalize(dir) else { return Default::default() };
-    if !dir.ancestors().any(|folder| fs::metadata(folder.join("Cargo.toml")).is_ok()) {
-        return (Facts::default(), outside(&declared));
-    }
     let mut notes = Notes::default();
-    let Some(packages) = cargo::packages(program, &dir, &mut notes).await else {
-        return (Facts::default(), notes.all());
+    let folders = owners::folders(&declared);
+    let known = if declared.is_empty() {
+        Some(Workspaces::default())
+    } else if folders.is_empty() && !cargo::is_around(&dir) {
+        notes.add(None, outside(&declared));
+        None
+    } else {
+        cargo::workspaces(program, &dir, &folders, &mut notes).await
     };
+    let Some(known) = known else { return (Facts::default(), notes.all()) };
     let read = task::spawn_blocking(move || {
-        let facts = look(&dir, &declared, &packages, &mut notes);
+        let facts = look(&dir, &declared, &known, &mut notes);
         (facts, notes.all())
     });
     read.await.expect("it neither panics nor is aborted")
 }
 
 /// What is said where no Cargo project is around services that Cargo builds.
-fn outside(declared: &[Declared]) -> Vec<Note> {
-    let mut notes = Notes::default();
-    if let Some(first) = declared.first() {
-        let (service, more) = (&first.service, declared.len() - 1);
-        let and_more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        notes.add(
-            None,
-            format!(
-                "packages and migrations are not looked at: Cargo builds service {service}{and_more}, and no \
-                 Cargo.toml is in this folder or above it"
-            ),
-        );
-    }
-    notes.all()
+fn outside(declared: &[Declared]) -> String {
+    let (service, more) = (&declared[0].service, declared.len() - 1);
+    let and_more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!(
+        "packages and migrations are not looked at: Cargo builds service {service}{and_more}, and no Cargo.toml is in \
+         this folder or above it"
+    )
 }
 
-fn look(dir: &Path, declared: &[Declared], packages: &[cargo::Package], notes: &mut Notes) -> Facts {
-    let owners = owners::find(declared, packages, notes);
+fn look(dir: &Path, declared: &[Declared], known: &Workspaces, notes: &mut Notes) -> Facts {
+    let owners = owners::find(declared, known, notes);
+    let packages = &known.packages;
     let dependencies = dependencies::find(dir, packages, &owners, notes);
     let tables = migrations::find(dir, packages, &owners, notes);
+    let read = owners.packages.keys().map(|package| packages[*package].folder().to_owned()).collect();
+    migrations::unread(dir, &read, notes);
     Facts { dependencies, tables }
 }
 

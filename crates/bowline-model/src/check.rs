@@ -145,7 +145,7 @@ pub struct Dependency {
     pub position: Position,
 }
 
-/// A table that a migration names.
+/// A table that a migration names, unless migrations of the same service make it and do away with it again.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TableUse {
     /// Whose migration.
@@ -156,6 +156,9 @@ pub struct TableUse {
     pub schema: Option<String>,
     /// Whether the migration makes, changes or fills it; else it only reads it or refers to it.
     pub is_written: bool,
+    /// Whether it is a view that migrations of the service make or do away with: it holds no data of its own, so
+    /// nobody has to own it.
+    pub is_view: bool,
     /// The file of the migration.
     pub file: String,
     /// Where it is named there.

@@ -152,6 +152,18 @@ impl Registry {
         }
     }
 
+    /// Forgets the counter of that name and labels, unless somebody holds it still.
+    pub fn forget_counter(&self, name: &'static str, labels: Labels<'_>) {
+        let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(family) = families.get_mut(name) else { return };
+        let key = joined(&render_labels(labels), &self.labels);
+        if let Some(Cell::Counter(Counter(cell))) = family.series.get(&key)
+            && Arc::strong_count(cell) == 1
+        {
+            family.series.remove(&key);
+        }
+    }
+
     fn cell(&self, name: &'static str, help: &'static str, labels: Labels<'_>, make: fn() -> Cell) -> Cell {
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
         let family = families.entry(name).or_insert_with(|| Family { help, series: BTreeMap::new() });
@@ -239,6 +251,23 @@ mod tests {
         let text = registry.render();
         assert!(text.contains("a_total{k=\"1\"} 2\na_total{k=\"1\",version=\"v2\"} 1\n"), "{text}");
         assert!(text.contains("b_total{version=\"v2\"} 1\n"), "{text}");
+    }
+
+    #[test]
+    fn what_nobody_holds_can_be_forgotten() {
+        let registry = Registry::default();
+        let labels: Labels<'_> = &[("k", "1")];
+        let held = registry.with_label("of", "x").counter("a_total", "Counts.", labels);
+        held.increment();
+        registry.counter("a_total", "Counts.", labels).increment();
+        registry.forget_counter("a_total", labels);
+        registry.with_label("of", "x").forget_counter("a_total", labels);
+        registry.forget_counter("b_total", labels);
+        let text = registry.render();
+        assert!(text.contains("a_total{k=\"1\",of=\"x\"} 1\n") && !text.contains("a_total{k=\"1\"}"), "{text}");
+        drop(held);
+        registry.with_label("of", "x").forget_counter("a_total", labels);
+        assert!(!registry.render().contains("a_total{"));
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(crate) struct Row {
     pub(crate) check: String,
     /// What the last check or process failed of.
     pub(crate) failure: String,
+    /// How the last process ended.
+    pub(crate) ended: Option<String>,
     /// Its last lines.
     pub(crate) tail: Tail,
 }

@@ -194,6 +194,7 @@ impl Life {
             crashes: 0,
             check: template.check.http.clone(),
             failure: "it was not started yet".to_owned(),
+            ended: None,
             tail: tail.clone(),
         };
         common.board.put(id.clone(), row);
@@ -346,6 +347,7 @@ impl Life {
     fn exited(&self, exit: Exit, last_lines: Vec<String>) {
         self.common.board.change(&self.id, |row| {
             row.failure = format!("its process {exit}");
+            row.ended = Some(row.failure.clone());
             row.registered = None;
         });
         self.common.bus.tell(Event::InstanceExited { instance: self.id.clone(), exit, last_lines });
@@ -365,7 +367,14 @@ impl Life {
                 self.common.board.change(&self.id, |row| row.failure = failure);
             }
             Verdict::NotYet(failure) => {
-                self.common.board.change(&self.id, |row| row.failure = failure.into());
+                let failure = String::from(failure);
+                // That a process does not answer yet says less than how the one before it ended.
+                self.common.board.change(&self.id, |row| {
+                    row.failure = match &row.ended {
+                        Some(ended) => format!("{ended}, and the next one: {failure}"),
+                        None => failure,
+                    }
+                });
                 return;
             }
             Verdict::Unhealthy(failure) => {

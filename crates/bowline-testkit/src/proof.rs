@@ -29,58 +29,96 @@ struct Written<'a> {
     name: &'a str,
     file: &'a str,
     formula: &'a str,
-    /// What holds in every state.
-    always: Vec<&'a str>,
-    /// What is reached in some state, so that the promises are not kept by doing nothing.
-    sometimes: Vec<&'a str>,
-    /// Different states, all models together.
+    /// What holds in every state; of what not every model promises it is said how many do.
+    always: Vec<String>,
+    /// What is reached in some state, so that the promises are not kept by doing nothing; the same.
+    sometimes: Vec<String>,
+    /// The different states of each model, all models together.
     states: usize,
     diagram: &'a str,
+}
+
+/// What was explored, of all models.
+#[derive(Debug, Default)]
+struct Explored {
+    states: usize,
+    models: usize,
+    /// In the order in which models have them.
+    promises: Vec<Promise>,
+}
+
+/// What holds, as a model promises it.
+#[derive(Debug)]
+struct Promise {
+    name: &'static str,
+    /// Whether it is reached in some state, else it holds in all.
+    is_reached: bool,
+    /// How many models promise it.
+    models: usize,
 }
 
 impl Table<'_> {
     /// Explores every model exhaustively, each with other bounds, and writes down what holds.
     ///
     /// # Panics
-    /// When a promise is broken, or less than `states_min` states are explored in some model.
+    /// When a promise is broken, there is no model, or less than `states_min` states are explored in some model.
     pub fn prove<M>(&self, states_min: usize, models: impl IntoIterator<Item = M>)
     where
         M: Model + Send + Sync + 'static,
         M::State: Clone + Debug + Hash + PartialEq + Send + Sync,
         M::Action: Clone + Debug + PartialEq + Send + Sync,
     {
-        let (mut states, mut promises) = (0, Vec::new());
+        let mut explored = Explored::default();
         for model in models {
-            let promised = model.properties().into_iter().map(|property| (property.expectation, property.name));
-            promises = promised.collect();
+            explored.promised(model.properties().into_iter().map(|property| (property.expectation, property.name)));
             let checker = model.checker().threads(2).spawn_bfs().join();
             checker.assert_properties();
-            let explored = checker.unique_state_count();
-            assert!(explored >= states_min, "the model of {} explores {explored} states only", self.name);
-            states += explored;
+            let states = checker.unique_state_count();
+            assert!(states >= states_min, "the model of {} explores {states} states only", self.name);
+            explored.states += states;
         }
+        assert!(explored.models > 0, "nothing is proved of {}: it has no model", self.name);
         if let Some(dir) = std::env::var_os(PROOFS_DIR) {
-            self.write(Path::new(&dir), states, &promises);
+            self.write(Path::new(&dir), &explored);
         }
     }
 
-    fn write(&self, dir: &Path, states: usize, promises: &[(Expectation, &'static str)]) {
-        let of = |is_meant: fn(&Expectation) -> bool| {
-            promises.iter().filter(|(expectation, _)| is_meant(expectation)).map(|(_, name)| *name).collect()
-        };
+    fn write(&self, dir: &Path, explored: &Explored) {
         let Self { name, file, formula, diagram } = *self;
         let written = Written {
             name,
             file,
             formula,
-            always: of(|expectation| !matches!(expectation, Expectation::Sometimes)),
-            sometimes: of(|expectation| matches!(expectation, Expectation::Sometimes)),
-            states,
+            always: explored.told(|promise| !promise.is_reached),
+            sometimes: explored.told(|promise| promise.is_reached),
+            states: explored.states,
             diagram,
         };
         let text = serde_json::to_string_pretty(&written).expect("texts and numbers have a form in JSON");
         fs::create_dir_all(dir).expect("the folder of proofs can be made");
         fs::write(dir.join(format!("{}.json", self.name)), text).expect("a proof can be written down");
+    }
+}
+
+impl Explored {
+    /// A further model promises that.
+    fn promised(&mut self, promises: impl Iterator<Item = (Expectation, &'static str)>) {
+        self.models += 1;
+        for (expectation, name) in promises {
+            let is_reached = matches!(expectation, Expectation::Sometimes);
+            match self.promises.iter_mut().find(|known| (known.name, known.is_reached) == (name, is_reached)) {
+                Some(known) => known.models += 1,
+                None => self.promises.push(Promise { name, is_reached, models: 1 }),
+            }
+        }
+    }
+
+    fn told(&self, is_meant: impl Fn(&Promise) -> bool) -> Vec<String> {
+        let tell = |promise: &Promise| match promise.models {
+            models if models == self.models => promise.name.to_owned(),
+            models => format!("{} (promised by {models} of {} models)", promise.name, self.models),
+        };
+        self.promises.iter().filter(|promise| is_meant(promise)).map(tell).collect()
     }
 }
 
@@ -91,4 +129,26 @@ pub fn diagram(start: &str, transitions: impl IntoIterator<Item = (String, Strin
         text.extend(["    ", &from, " --> ", &to, ": ", &label, "\n"]);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_every_model_promises_is_written_down_and_who_else_promises_what() {
+        let mut explored = Explored::default();
+        let always = |name| (Expectation::Always, name);
+        explored
+            .promised([always("it holds"), always("it is bounded"), (Expectation::Sometimes, "it ends")].into_iter());
+        explored.promised([always("it holds"), (Expectation::Sometimes, "it is bounded")].into_iter());
+        let table = Table { name: "Thing", file: "thing.rs", formula: "f(x)", diagram: "" };
+        let dir = crate::temp_dir();
+        table.write(dir.path(), &explored);
+        let text = fs::read_to_string(dir.path().join("Thing.json")).unwrap();
+        let written: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(written["always"], serde_json::json!(["it holds", "it is bounded (promised by 1 of 2 models)"]));
+        let reached = ["it ends (promised by 1 of 2 models)", "it is bounded (promised by 1 of 2 models)"];
+        assert_eq!(written["sometimes"], serde_json::json!(reached));
+    }
 }

@@ -12,10 +12,16 @@ use bowline_telemetry::names;
 /// The most versions of a service whose attempts are counted apart; those of further ones are counted without.
 const VERSIONS_MAX: usize = 64;
 
+/// Of how many versions that nobody is of any more the counts are kept: those that were told of last. What they counted
+/// at the end is collected meanwhile, and one that comes back goes on.
+const GONE_VERSIONS_MAX: usize = 4;
+
+const HELP: &str = "Attempts to call an instance.";
+
 /// The cells of one service, looked up once.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    attempts: Mutex<BTreeMap<String, Attempts>>,
+    attempts: Mutex<Versions>,
     pub(crate) retries: Counter,
     /// Retries that the budget refused.
     pub(crate) retries_refused: Counter,
@@ -23,6 +29,15 @@ pub(crate) struct Metrics {
     registry: Registry,
     reporter: &'static str,
     service: String,
+}
+
+/// The versions whose attempts are counted apart.
+#[derive(Debug, Default)]
+struct Versions {
+    /// By their names: the cells, and when they were asked for last.
+    known: BTreeMap<String, (Attempts, u64)>,
+    /// Counts how often cells are asked for.
+    asked: u64,
 }
 
 /// What came of the attempts to call the instances of one version. Cheap to clone.
@@ -106,26 +121,40 @@ impl Metrics {
         }
     }
 
-    /// The cells of the instances of a version; without one where they say none.
+    /// The cells of the instances of a version, for as long as they are held; without one where they say none.
     pub(crate) fn attempts(&self, version: &str) -> Attempts {
-        let mut known = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut versions = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        if !versions.known.contains_key(version) {
+            for gone in versions.take_gone() {
+                self.forget(&gone);
+            }
+        }
+        let Versions { known, asked } = &mut *versions;
+        *asked += 1;
         let version = if known.len() < VERSIONS_MAX || known.contains_key(version) { version } else { "" };
-        let make = || self.new_attempts(version);
-        known.entry(version.to_owned()).or_insert_with(make).clone()
+        let make = || {
+            let cell = |outcome| self.registry.counter(names::ATTEMPTS_TOTAL, HELP, &self.labels(outcome, version));
+            (Attempts(Arc::new(Outcome::ALL.map(cell))), 0)
+        };
+        let (attempts, when) = known.entry(version.to_owned()).or_insert_with(make);
+        *when = *asked;
+        attempts.clone()
     }
 
-    fn new_attempts(&self, version: &str) -> Attempts {
-        let cell = |outcome: Outcome| {
-            let labels = [
-                (names::LABEL_REPORTER, self.reporter),
-                (names::LABEL_SERVICE, &*self.service),
-                (names::LABEL_OUTCOME, outcome.as_str()),
-                (names::LABEL_CALLEE_VERSION, version),
-            ];
-            let labels = if version.is_empty() { &labels[..3] } else { &labels[..] };
-            self.registry.counter(names::ATTEMPTS_TOTAL, "Attempts to call an instance.", labels)
-        };
-        Attempts(Arc::new(Outcome::ALL.map(cell)))
+    fn forget(&self, version: &str) {
+        for outcome in Outcome::ALL {
+            self.registry.forget_counter(names::ATTEMPTS_TOTAL, &self.labels(outcome, version));
+        }
+    }
+
+    fn labels<'a>(&'a self, outcome: Outcome, version: &'a str) -> Vec<(&'static str, &'a str)> {
+        let labels = [
+            (names::LABEL_REPORTER, self.reporter),
+            (names::LABEL_SERVICE, &*self.service),
+            (names::LABEL_OUTCOME, outcome.as_str()),
+            (names::LABEL_CALLEE_VERSION, version),
+        ];
+        labels.into_iter().filter(|(_, value)| !value.is_empty()).collect()
     }
 
     /// The cells of a service whose requests are copied: others do not show them.
@@ -140,6 +169,23 @@ impl Metrics {
             streamed: cell("streamed"),
             no_instance: cell("no_instance"),
         }
+    }
+}
+
+impl Versions {
+    /// Takes out the versions that nobody is of any more, but for the last few.
+    fn take_gone(&mut self) -> Vec<String> {
+        let is_gone = |(version, (attempts, _)): &(&String, &(Attempts, u64))| {
+            !version.is_empty() && Arc::strong_count(&attempts.0) == 1
+        };
+        let gone = self.known.iter().filter(is_gone).map(|(version, (_, when))| (*when, version.clone()));
+        let mut gone: Vec<(u64, String)> = gone.collect();
+        gone.sort_unstable();
+        gone.truncate(gone.len().saturating_sub(GONE_VERSIONS_MAX));
+        for (_, version) in &gone {
+            self.known.remove(version);
+        }
+        gone.into_iter().map(|(_, version)| version).collect()
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use bowline_model::{
     Code, Instance, ServiceName,
-    mesh::Snapshot,
     policy::{BreakerPolicy, CallPolicy, InvalidPolicy, RetryPolicy},
 };
 use bowline_registry::Discovery;
@@ -28,14 +27,14 @@ use http_body_util::{BodyExt, Limited};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
-use crate::mesh::{Member, Place};
+use crate::mesh::{Member, Place, Told};
 use governed::Governed;
 use policies::Own;
 
 /// The largest answer read into memory.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// The longest a call waits for the first instances of its service.
+/// The longest a call waits for the first instances of its service, and for how calls to it are split.
 const FIRST_INSTANCES_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why a call gave no value.
@@ -153,7 +152,7 @@ struct Inner {
     service: ServiceName,
     governed: Arc<Governed>,
     instances: watch::Receiver<Arc<[Instance]>>,
-    /// Whether the upstream was told of instances, ever, and in a mesh had what calls need.
+    /// Whether the upstream was told of instances, ever, and of how calls are split, and in a mesh had what calls need.
     has_begun: watch::Receiver<bool>,
     member: Option<Member>,
     pool: SharedPool,
@@ -272,10 +271,10 @@ struct Follower {
 
 impl Follower {
     async fn run(mut self) {
-        let mut snapshots = self.place.snapshot();
+        let mut told = self.place.told();
         let member = self.place.member().cloned();
         loop {
-            let is_told = snapshots.as_mut().is_none_or(|snapshots| self.take(snapshots));
+            let is_told = told.as_mut().is_none_or(|told| self.take(told));
             let now = self.instances.borrow_and_update().clone();
             self.governed.upstream().set_instances(&now);
             let standing = member.as_ref().map_or(Ok(()), Member::standing);
@@ -290,20 +289,20 @@ impl Follower {
             };
             tokio::select! {
                 changed = self.instances.changed() => if changed.is_err() { return },
-                () = changed(snapshots.as_mut()) => {}
+                () = changed(told.as_mut()) => {}
                 () = decided => {}
             }
         }
     }
 
-    /// Acts by the snapshot now; whether there is one, where one is needed.
-    fn take(&self, snapshots: &mut watch::Receiver<Option<Arc<Snapshot>>>) -> bool {
-        let snapshot = snapshots.borrow_and_update().clone();
-        match (&self.place, snapshot) {
-            (Place::Meshed(_), Some(snapshot)) => self.governed.take(&snapshot),
-            (Place::Meshed(_), None) => return false,
-            (Place::Steered(_) | Place::Alone, Some(snapshot)) => self.governed.steer(&snapshot),
-            (Place::Steered(_) | Place::Alone, None) => {}
+    /// Acts by what is told now; whether anything is.
+    fn take(&self, told: &mut watch::Receiver<Told>) -> bool {
+        let told = told.borrow_and_update().clone();
+        match (&self.place, told) {
+            (_, Told::NotYet) => return false,
+            (_, Told::Nothing) => {}
+            (Place::Meshed(_), Told::Snapshot(snapshot)) => self.governed.take(&snapshot),
+            (Place::Steered(_) | Place::Alone, Told::Snapshot(snapshot)) => self.governed.steer(&snapshot),
         }
         true
     }
@@ -437,8 +436,8 @@ impl Inner {
         standing.unwrap_or(Ok(())).map_err(|reason| Error::NoIdentity { service: self.service.clone(), reason })
     }
 
-    /// Waits for the first instances, and in a mesh for the certificate, so that a process may call right after
-    /// its start. Once there were some, a service without any is told at once.
+    /// Waits for the first instances, for how calls are split between versions, and in a mesh for the certificate, so
+    /// that a process may call right after its start, and calls no version that it is not to. Once there were some, a service without any is told at once.
     async fn first_instances(&self, deadline: Instant) {
         let mut has_begun = self.has_begun.clone();
         if *has_begun.borrow() {

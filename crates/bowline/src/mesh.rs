@@ -31,6 +31,22 @@ use crate::{
 /// The wait until the first snapshot is asked for again, more or less: half of it is up to chance.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// How long the server has to say how calls are split, until they are split as they were before the start: less than
+/// the first calls wait for it.
+const SPLITS_WITHIN: Duration = Duration::from_secs(1);
+
+/// What a process was told of how it calls.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Told {
+    /// Nothing yet: it is asked.
+    #[default]
+    NotYet,
+    /// That there is nothing to be told.
+    Nothing,
+    /// What it is to act by.
+    Snapshot(Arc<Snapshot>),
+}
+
 /// What says how a process calls.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
@@ -45,7 +61,7 @@ pub(crate) enum Place {
 /// What is published of how calls are split, outside a mesh. Cheap to clone; it is followed while a clone lives.
 #[derive(Debug, Clone)]
 pub(crate) struct Steered {
-    snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
+    told: watch::Receiver<Told>,
     _following: Arc<Guarded<()>>,
 }
 
@@ -57,11 +73,11 @@ impl Place {
         }
     }
 
-    /// What it acts by, now and later; none: there is nothing to be told.
-    pub(crate) fn snapshot(&self) -> Option<watch::Receiver<Option<Arc<Snapshot>>>> {
+    /// What it acts by, now and later; none: nobody tells it.
+    pub(crate) fn told(&self) -> Option<watch::Receiver<Told>> {
         match self {
-            Self::Meshed(member) => Some(member.snapshot()),
-            Self::Steered(Steered { snapshot, .. }) => Some(snapshot.clone()),
+            Self::Meshed(member) => Some(member.0.told.clone()),
+            Self::Steered(Steered { told, .. }) => Some(told.clone()),
             Self::Alone => None,
         }
     }
@@ -70,9 +86,9 @@ impl Place {
 impl Steered {
     /// Begins to follow it.
     pub(crate) fn follow(settings: &Settings, config: Arc<dyn ConfigManager>) -> Self {
-        let (told, snapshot) = watch::channel(None);
-        let following = Guarded::new(task::spawn(follow_splits(settings.clone(), config, told)));
-        Self { snapshot, _following: Arc::new(following) }
+        let (tell, told) = watch::channel(Told::NotYet);
+        let following = Guarded::new(task::spawn(follow_splits(settings.clone(), config, tell)));
+        Self { told, _following: Arc::new(following) }
     }
 }
 
@@ -83,7 +99,7 @@ pub(crate) struct Member(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     identity: Identity,
-    snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
+    told: watch::Receiver<Told>,
     _renewing: Guarded<()>,
     _following: Guarded<()>,
 }
@@ -107,19 +123,14 @@ impl Member {
         let id = identity.id.clone();
         let started = Identity::start(identity, issuer);
         let (identity, renewing) = started.expect("settings hold whole tokens only, and nothing is read from disk");
-        let (told, snapshot) = watch::channel(None);
-        let following = Guarded::new(task::spawn(follow(settings.clone(), id, config, told)));
-        Self(Arc::new(Inner { identity, snapshot, _renewing: renewing, _following: following }))
+        let (tell, told) = watch::channel(Told::NotYet);
+        let following = Guarded::new(task::spawn(follow(settings.clone(), id, config, tell)));
+        Self(Arc::new(Inner { identity, told, _renewing: renewing, _following: following }))
     }
 
     /// How connections to others of the mesh are made.
     pub(crate) fn client_tls(&self) -> ClientTls {
         self.0.identity.client_tls()
-    }
-
-    /// What it acts by, now and later; none: it has not been told.
-    pub(crate) fn snapshot(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        self.0.snapshot.clone()
     }
 
     /// Waits until it is decided whether there is a certificate.
@@ -149,12 +160,7 @@ impl Member {
 }
 
 /// Follows the snapshot as any other document of configuration: acknowledged, and the last good one kept.
-async fn follow(
-    settings: Settings,
-    id: SpiffeId,
-    config: Arc<dyn ConfigManager>,
-    told: watch::Sender<Option<Arc<Snapshot>>>,
-) {
+async fn follow(settings: Settings, id: SpiffeId, config: Arc<dyn ConfigManager>, tell: watch::Sender<Told>) {
     let key = ConfigKey::snapshot(&id.workload);
     let settings = as_application(settings);
     loop {
@@ -163,7 +169,7 @@ async fn follow(
         match loader.validate(move |snapshot| check(snapshot, &mine)).load().await {
             Ok(snapshots) => {
                 snapshots.on_change(move |snapshot| {
-                    told.send_replace(Some(snapshot.clone()));
+                    tell.send_replace(Told::Snapshot(snapshot.clone()));
                 });
                 return std::future::pending().await;
             }
@@ -174,18 +180,23 @@ async fn follow(
 }
 
 /// Follows the snapshot as [`follow`] does; that there is none yet is as good as one that splits nothing.
-async fn follow_splits(settings: Settings, config: Arc<dyn ConfigManager>, told: watch::Sender<Option<Arc<Snapshot>>>) {
+async fn follow_splits(settings: Settings, config: Arc<dyn ConfigManager>, tell: watch::Sender<Told>) {
     let workload = Workload::Service(settings.service.clone());
     let key = ConfigKey::snapshot(&workload);
-    let loader = Loader::<Option<Snapshot>>::new(Some(config), &as_application(settings), key).or(None);
+    let loader = Loader::<Option<Snapshot>>::new(Some(config), &as_application(settings), key);
+    let loader = loader.or(None).within(SPLITS_WITHIN);
     let check = move |snapshot: &Option<Snapshot>| match snapshot {
         Some(snapshot) => check_of(snapshot, &workload),
         None => Ok(()),
     };
     // With a default there is always something to begin with.
-    let Ok(snapshots) = loader.validate(check).load().await else { return };
+    let Ok(snapshots) = loader.validate(check).load().await else {
+        tell.send_replace(Told::Nothing);
+        return;
+    };
     snapshots.on_change(move |snapshot| {
-        told.send_replace(Option::clone(snapshot).map(Arc::new));
+        let snapshot = Option::clone(snapshot).map(Arc::new);
+        tell.send_replace(snapshot.map_or(Told::Nothing, Told::Snapshot));
     });
     std::future::pending::<()>().await;
 }

@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     Database, ServiceClient,
     config::{self, Config},
-    mesh::{Member, Place, Steered},
+    mesh::{Member, Place, Steered, Told},
     registration::Registration,
     sampling, serve,
     settings::{self, Settings},
@@ -341,7 +341,8 @@ impl Microservice {
         Ok(())
     }
 
-    /// The conditions of readiness: the application's own, and that it can show who it is to those it calls.
+    /// The conditions of readiness: the application's own, that it can show who it is to those it calls, and that it was
+    /// told how its calls are split between versions.
     fn readiness(&self) -> Vec<ReadyCheck> {
         let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let makes_calls = !clients.is_empty() || !self.settings.calls.is_empty();
@@ -352,7 +353,18 @@ impl Microservice {
                 Box::pin(async { standing })
             })
         });
-        can_call.into_iter().chain(self.ready.iter().cloned()).collect()
+        let told = match &self.place {
+            Place::Steered(_) if makes_calls => self.place.told(),
+            _ => None,
+        };
+        let is_steered = told.map(|told| -> ReadyCheck {
+            Arc::new(move || {
+                let is_told = !matches!(*told.borrow(), Told::NotYet);
+                let why = || "it was not told yet how its calls are split between versions".to_owned();
+                Box::pin(async move { is_told.then_some(()).ok_or_else(why) })
+            })
+        });
+        can_call.into_iter().chain(is_steered).chain(self.ready.iter().cloned()).collect()
     }
 
     /// Registers this process, unless its supervisor does, or others cannot reach it.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_runtime::{process::Command, time};
+use bowline_runtime::{fs, process::Command, time};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -34,7 +34,7 @@ pub(super) struct Package {
     pub(super) manifest_path: PathBuf,
     pub(super) targets: Vec<Target>,
     pub(super) dependencies: Vec<Requirement>,
-    /// Whether it is of the workspace that holds the system.
+    /// Whether it is of a workspace that the system is made from, not only of one that a path leads to.
     #[serde(skip)]
     pub(super) is_member: bool,
 }
@@ -86,11 +86,14 @@ impl Requirement {
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
+    workspace_root: PathBuf,
 }
 
 /// Why Cargo's word of a workspace is missing.
 #[derive(Debug, thiserror::Error)]
 enum Error {
+    #[error("its folder is not there")]
+    Folder(#[source] io::Error),
     #[error("cannot run cargo")]
     Run(#[source] io::Error),
     #[error("cargo did not answer within {} s", TIME_MAX.as_secs())]
@@ -103,51 +106,115 @@ enum Error {
     Answer(#[source] serde_json::Error),
 }
 
-/// The packages of the workspace that holds `dir`, its own first, and of those that their paths lead to.
+/// What is on this machine of what a system is made from.
+#[derive(Debug, Default)]
+pub(super) struct Workspaces {
+    /// Where the system's commands run.
+    pub(super) root: PathBuf,
+    /// Those of the workspaces of the system first, then those that their paths lead to.
+    pub(super) packages: Vec<Package>,
+}
+
+/// The packages of the workspace that holds `dir`, if one does, of those in the `folders` that commands name, and of
+/// those that paths lead to.
 ///
-/// Where the workspace itself cannot be told, that is noted, and there is nothing.
+/// Where the workspace that holds `dir` cannot be told, or Cargo cannot be run, that is noted, and there is nothing.
 ///
 /// # Cancel safety
 /// Dropping the future kills the `cargo` that runs.
-pub(super) async fn packages(program: &OsStr, dir: &Path, notes: &mut Notes) -> Option<Vec<Package>> {
-    let mut packages = match ask(program, dir).await {
-        Ok(packages) => packages,
-        Err(error) => {
-            notes.add(None, format!("the workspace is not looked at: {}", told(&error)));
-            return None;
-        }
-    };
-    for package in &mut packages {
-        package.is_member = true;
-    }
-    let mut asked = BTreeSet::new();
-    while let Some(folder) = unknown(&packages, &asked) {
-        if asked.len() + 1 == WORKSPACES_MAX {
-            notes.add(None, format!("paths lead to more than {WORKSPACES_MAX} workspaces, the others are left out"));
-            break;
-        }
-        match ask(program, &folder).await {
-            Ok(found) => {
-                let known: BTreeSet<PathBuf> = packages.iter().map(|package| package.folder().to_owned()).collect();
-                packages.extend(found.into_iter().filter(|package| !known.contains(package.folder())));
+pub(super) async fn workspaces(
+    program: &OsStr,
+    dir: &Path,
+    folders: &BTreeSet<PathBuf>,
+    notes: &mut Notes,
+) -> Option<Workspaces> {
+    let mut root = dir.to_owned();
+    let mut found = Found { program, dir, packages: Vec::new(), asked: BTreeSet::new(), unrun: None, notes };
+    if is_around(dir) {
+        match ask(program, dir).await {
+            Ok(metadata) => {
+                root = metadata.workspace_root;
+                found.add(metadata.packages, true);
             }
             Err(error) => {
-                notes.add(Some(files::relative(dir, &folder)), format!("it is not looked at: {}", told(&error)));
+                found.notes.add(None, format!("the workspace is not looked at: {}", told(&error)));
+                return None;
             }
         }
-        asked.insert(folder);
     }
-    Some(packages)
+    for folder in folders {
+        found.look(&root.join(folder), true).await;
+    }
+    while let Some(folder) = found.unknown() {
+        found.look(&folder, false).await;
+    }
+    if let Some(error) = found.unrun {
+        notes.add(None, format!("packages and migrations are not looked at: {}", told(&error)));
+        return None;
+    }
+    Some(Workspaces { root, packages: found.packages })
 }
 
-/// A folder that a path leads to, of which nothing is known.
-fn unknown(packages: &[Package], asked: &BTreeSet<PathBuf>) -> Option<PathBuf> {
-    let known: BTreeSet<&Path> = packages.iter().map(Package::folder).collect();
-    let mut paths = packages.iter().flat_map(Package::paths).map(|(_, path)| path);
-    paths.find(|path| !known.contains(path) && !asked.contains(*path)).map(ToOwned::to_owned)
+/// What Cargo was asked, and what it said.
+#[derive(Debug)]
+struct Found<'a> {
+    program: &'a OsStr,
+    dir: &'a Path,
+    packages: Vec<Package>,
+    asked: BTreeSet<PathBuf>,
+    /// Why Cargo cannot be run.
+    unrun: Option<Error>,
+    notes: &'a mut Notes,
 }
 
-async fn ask(program: &OsStr, dir: &Path) -> Result<Vec<Package>, Error> {
+impl Found<'_> {
+    /// Asks for the workspace of a folder, unless a package in it is known.
+    async fn look(&mut self, folder: &Path, is_member: bool) {
+        if !self.asked.insert(folder.to_owned()) || self.unrun.is_some() {
+            return;
+        }
+        if self.asked.len() >= WORKSPACES_MAX {
+            if self.asked.len() == WORKSPACES_MAX {
+                let message = format!("there are more than {WORKSPACES_MAX} workspaces, the others are left out");
+                self.notes.add(None, message);
+            }
+            return;
+        }
+        let answer = match fs::canonicalize(folder).map_err(Error::Folder) {
+            Ok(folder) if self.packages.iter().any(|package| package.folder() == folder) => return,
+            Ok(folder) => ask(self.program, &folder).await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(metadata) => self.add(metadata.packages, is_member),
+            Err(error @ Error::Run(_)) => self.unrun = Some(error),
+            Err(error) => {
+                let file = files::relative(self.dir, folder);
+                self.notes.add(Some(file), format!("it is not looked at: {}", told(&error)));
+            }
+        }
+    }
+
+    fn add(&mut self, packages: Vec<Package>, is_member: bool) {
+        let known: BTreeSet<PathBuf> = self.packages.iter().map(|package| package.folder().to_owned()).collect();
+        let new = packages.into_iter().filter(|package| !known.contains(package.folder()));
+        self.packages.extend(new.map(|package| Package { is_member, ..package }));
+    }
+
+    /// A folder that a path leads to, of which nothing is known.
+    fn unknown(&self) -> Option<PathBuf> {
+        let known: BTreeSet<&Path> = self.packages.iter().map(Package::folder).collect();
+        let mut paths = self.packages.iter().flat_map(Package::paths).map(|(_, path)| path);
+        paths.find(|path| !known.contains(path) && !self.asked.contains(*path)).map(ToOwned::to_owned)
+    }
+}
+
+/// Whether a Cargo project is in that folder or above it.
+pub(super) fn is_around(dir: &Path) -> bool {
+    dir.ancestors().any(|folder| fs::metadata(folder.join("Cargo.toml")).is_ok())
+}
+
+async fn ask(program: &OsStr, dir: &Path) -> Result<Metadata, Error> {
     let mut command = Command::new(program);
     command
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
@@ -176,7 +243,7 @@ async fn ask(program: &OsStr, dir: &Path) -> Result<Vec<Package>, Error> {
     if !status.success() {
         return Err(Error::Failed { status, complaint: in_one_line(&complaint) });
     }
-    Ok(serde_json::from_slice::<Metadata>(&answer).map_err(Error::Answer)?.packages)
+    serde_json::from_slice(&answer).map_err(Error::Answer)
 }
 
 async fn read(from: Option<impl AsyncRead + Unpin>, max: usize) -> io::Result<Vec<u8>> {

@@ -150,7 +150,9 @@ async fn a_service_is_the_package_that_it_runs_or_builds() {
         &["in_a", "in_b"],
     )
     .await;
-    assert_eq!(check("run = 'python3 x.py'\nbuild = 'cargo build -p a -p b'", &[]).await, []);
+    let notes = check("run = 'python3 x.py'\nbuild = 'cargo build -p a -p b'", &[]).await;
+    let unread = |package: &str| format!("{package}/migrations: it is not looked at: no service's package holds it");
+    assert_eq!(notes.iter().map(ToString::to_string).collect::<Vec<_>>(), [unread("a"), unread("b")]);
     let notes = check("run = '${target}/debug/nothing'", &[]).await;
     assert_eq!(notes[0].to_string(), "no package of the workspace is known to be service x's");
 }
@@ -169,6 +171,28 @@ async fn migrations_of_a_package_are_read_by_their_names() {
         ["a: one a/migrations/1.sql:2", "a: s.other a/migrations/1.sql:2", "a: two a/migrations/2/up.SQL:1",]
     );
     assert!(facts.tables[0].is_written && !facts.tables[1].is_written);
+}
+
+#[tokio::test]
+async fn a_table_that_migrations_make_and_drop_is_none_any_more() {
+    let check = async |files: &[(&str, &str)], expect: &[&str]| {
+        let dir = workspace(["", "", "", ""]);
+        for (path, text) in files {
+            write(&dir, &format!("a/migrations/{path}"), text.as_bytes());
+        }
+        let (facts, notes) = gather(dir.path(), &two()).await;
+        assert_eq!(notes, []);
+        assert_eq!(told(&facts), expect, "{files:?}");
+    };
+    let [make, fill, done] = ["CREATE TABLE x (y INT)", "INSERT INTO x SELECT y FROM z", "DROP TABLE x"];
+    check(&[("1.sql", make), ("2.sql", fill), ("10.sql", done)], &["a: z a/migrations/2.sql:1"]).await;
+    check(&[("2024-01-31-x/up.sql", make), ("2024-02-01-y/up.sql", done)], &[]).await;
+    check(
+        &[("1_x.down.sql", done), ("1_x.up.sql", make)],
+        &["a: x a/migrations/1_x.down.sql:1", "a: x a/migrations/1_x.up.sql:1"],
+    )
+    .await;
+    check(&[("1/down.sql", done), ("1/up.sql", make), ("2/down.sql", make), ("2/up.sql", done)], &[]).await;
 }
 
 #[tokio::test]
@@ -225,10 +249,90 @@ async fn what_cargo_does_not_build_has_no_facts() {
     assert_eq!(gather(&PathBuf::from("/no/such/folder"), &two()).await, nothing);
 }
 
+/// Two packages side by side, each a workspace of its own, of which the first needs the second.
+fn side_by_side() -> TempDir {
+    folder(&[
+        ("order/Cargo.toml", "[package]\nname = 'app'\n[workspace]\n[dependencies]\nuser = { path = '../user' }"),
+        ("order/src/main.rs", "fn main() {}"),
+        ("order/migrations/1.sql", "CREATE TABLE orders (x INT)"),
+        ("user/Cargo.toml", "[package]\nname = 'user'\n[[bin]]\nname = 'app'\npath = 'src/main.rs'\n[workspace]"),
+        ("user/src/main.rs", "fn main() {}"),
+        ("user/src/lib.rs", ""),
+        ("user/migrations/1.sql", "CREATE TABLE users (x INT)"),
+    ])
+}
+
+#[tokio::test]
+async fn packages_that_are_workspaces_of_their_own_are_looked_at() {
+    let dir = side_by_side();
+    let check = async |order: &str, user: &str| {
+        let system = system(&[("order", order), ("user", user)]);
+        assert_eq!(dependencies(&dir, &system).await, ["order>user: app-user, order/Cargo.toml:5:1"], "{order} {user}");
+        let (facts, _) = gather(dir.path(), &system).await;
+        assert_eq!(told(&facts), ["order: orders order/migrations/1.sql:1", "user: users user/migrations/1.sql:1"]);
+    };
+    check("run = 'order/target/release/app'", "run = 'user/target/release/app'").await;
+    check("run = 'cd order && cargo run'", "run = 'cargo run --manifest-path user/Cargo.toml'").await;
+    check(
+        "run = './order.sh'\nbuild = 'cargo build --manifest-path=order/Cargo.toml'",
+        "run = './user.sh'\nbuild = 'cd user; cargo build'",
+    )
+    .await;
+    // The same within a workspace that has none of them.
+    write(&dir, "Cargo.toml", b"[workspace]\nmembers = []\nexclude = ['order', 'user']");
+    check("run = 'order/target/release/app'", "run = 'user/target/release/app'").await;
+}
+
+#[tokio::test]
+async fn a_folder_that_is_named_and_cannot_be_looked_at_is_noted() {
+    let dir = side_by_side();
+    let run = system(&[("order", "run = 'order/target/release/app'"), ("x", "run = 'cd x && cargo run'")]);
+    let (facts, notes) = gather(dir.path(), &run).await;
+    let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+    assert_eq!(told(&facts), ["order: orders order/migrations/1.sql:1"]);
+    assert_eq!(
+        notes,
+        [
+            "no package of the workspace is known to be service x's",
+            "user/migrations: it is not looked at: no service's package holds it",
+            "x: it is not looked at: its folder is not there: No such file or directory (os error 2)",
+        ]
+    );
+    let (_, notes) = gather_by(OsStr::new("no-such-cargo"), dir.path(), &run).await;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(
+        notes[0].to_string().starts_with("packages and migrations are not looked at: cannot run cargo: "),
+        "{notes:?}"
+    );
+}
+
+#[tokio::test]
+async fn migrations_of_nobodys_package_are_noted() {
+    let python = system(&[("a", "run = 'python3 a.py'")]);
+    let check = async |dir: &TempDir, system: &System, expect: &[&str]| {
+        let (facts, notes) = gather(dir.path(), system).await;
+        let notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+        assert_eq!(told(&facts), <[String; 0]>::default());
+        assert_eq!(notes, expect);
+    };
+    let note = |folder: &str| format!("{folder}: it is not looked at: no service's package holds it");
+    let script = "CREATE TABLE x (y INT)";
+    let plain = folder(&[
+        ("migrations/1.sql", script),
+        ("services/a/migrations/1.sql", script),
+        ("b/migrations/readme.md", script),
+        (".c/migrations/1.sql", script),
+        ("node_modules/d/migrations/1.sql", script),
+    ]);
+    check(&plain, &python, &[&note("migrations"), &note("services/a/migrations")]).await;
+    let shared = workspace(["", "", "", ""]);
+    write(&shared, "d/migrations/1.sql", script.as_bytes());
+    check(&shared, &two(), &[&note("d/migrations")]).await;
+}
+
 #[tokio::test]
 async fn packages_without_a_workspace_around_them_are_noted() {
-    let build =
-        |name: &str| format!("run = './{name}'\nbuild = 'cargo build --manifest-path {name}/Cargo.toml -p {name}'");
+    let build = |name: &str| format!("run = './{name}'\nbuild = 'cargo build -p {name}'");
     let (order, user) = (build("order"), build("user"));
     let alone = folder(&[("order/Cargo.toml", "[package]\nname = 'order'")]);
     let told = async |services: &[(&str, &str)]| {

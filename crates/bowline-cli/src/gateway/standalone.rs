@@ -88,12 +88,16 @@ impl Running {
                 let joined = joining.join(&instance, &metrics, &out).await?;
                 Some(take_part(&*config, joined, &data_dir, &mut settings).await?)
             }
-            None => Some(steered(&data_dir, &mut settings).await?),
+            None => None,
         };
-        let parts = Parts { settings, discovery, tracer, metrics };
         let last_good = data_dir.join("routes.toml");
         let (known, is_told) = learn(&*config, &last_good, args, &out).await?;
-        let followed = Followed { config, services: None, instance, last_good, joined };
+        let joined = match joined {
+            Some(joined) => joined,
+            None => steered(Some(&*config).filter(|_| is_told), &data_dir, &mut settings).await?,
+        };
+        let parts = Parts { settings, discovery, tracer, metrics };
+        let followed = Followed { config, services: None, instance, last_good, joined: Some(joined) };
         let gateway = open(parts, known, followed).await?;
         let table = gateway.handle().table();
         let ready = summary::GatewayReady {
@@ -153,19 +157,39 @@ async fn take_part(
     Ok(Joined { rotation: Some(rotation), version: Some(version), last_good: Some(path) })
 }
 
-/// Has a gateway that is in no mesh follow how traffic is split between versions; it starts by what it acted by last.
+/// Has a gateway that is in no mesh follow how traffic is split between versions; it starts by what the server says,
+/// or by what it acted by last where that is away or says nothing.
 ///
 /// # Errors
 /// When what is on disk cannot be read.
-async fn steered(data_dir: &Path, settings: &mut bowline_gateway::Settings) -> anyhow::Result<Joined> {
+async fn steered(
+    server: Option<&dyn ConfigManager>,
+    data_dir: &Path,
+    settings: &mut bowline_gateway::Settings,
+) -> anyhow::Result<Joined> {
     let path = data_dir.join("mesh.json");
-    let read = path.clone();
-    let kept = task::spawn_blocking(move || LastGoodMesh::read(&read)).await??;
+    let mut known = published(server).await.unwrap_or_else(|reason| {
+        tracing::warn!(reason, "traffic is split between versions as it was before the start");
+        None
+    });
+    if known.is_none() {
+        // As for whoever follows it: what is not published changes nothing.
+        let read = path.clone();
+        known = task::spawn_blocking(move || LastGoodMesh::read(&read)).await??;
+    }
     // What it did in a mesh, it does not do without an identity.
-    let kept = kept.filter(|kept| kept.snapshot.mode.is_none());
-    let version = kept.as_ref().map(|kept| kept.version);
-    settings.mesh = kept.map(|kept| kept.snapshot);
+    let known = known.filter(|known| known.snapshot.mode.is_none());
+    let version = known.as_ref().map(|known| known.version);
+    settings.mesh = known.map(|known| known.snapshot);
     Ok(Joined { rotation: None, version, last_good: Some(path) })
+}
+
+/// What the server has published for gateways; the error says why that is not known.
+async fn published(server: Option<&dyn ConfigManager>) -> Result<Option<LastGoodMesh>, String> {
+    let server = server.ok_or("the server is away")?;
+    let asked = time::timeout(ASK_MAX, server.get_config(&ConfigKey::snapshot(&Workload::Gateway))).await;
+    let published = asked.unwrap_or(Err(Error::Unavailable(None))).map_err(|error| chain(&error))?;
+    published.as_ref().map(LastGoodMesh::published).transpose()
 }
 
 /// What the server says of the routes, or what was served by last; and whether the server said it.
@@ -217,5 +241,61 @@ fn of_disk(served: Option<LastGood>) -> Known {
     match served {
         Some(LastGood { table, version }) => Known { table, version: Some(version), served: None },
         None => Known { table: RouteTable::default(), version: None, served: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_config::{Author, Document, Draft, Format};
+    use bowline_model::mesh::{Authorization, Mode, SNAPSHOT_FORMAT, Snapshot};
+    use bowline_proxy::follow::LastGood as Kept;
+    use bowline_runtime::metric;
+    use bowline_server::{Node, Settings};
+    use bowline_testkit::temp_dir;
+
+    use super::*;
+
+    fn snapshot(system: &str, mode: Option<Mode>) -> Snapshot {
+        Snapshot {
+            format: SNAPSHOT_FORMAT,
+            system: ServiceName::new(system).unwrap(),
+            workload: Workload::Gateway,
+            mode,
+            authorization: Authorization::default(),
+            inbound: vec![],
+            outbound: vec![],
+            faults: vec![],
+        }
+    }
+
+    /// Which system's snapshot a gateway begins by that is in no mesh.
+    async fn begins_by(server: Option<&dyn ConfigManager>, dir: &Path) -> Option<String> {
+        let mut settings = bowline_gateway::Settings::new(([127, 0, 0, 1], 0).into());
+        let joined = steered(server, dir, &mut settings).await.unwrap();
+        assert_eq!(joined.version.is_some(), settings.mesh.is_some());
+        settings.mesh.map(|snapshot| snapshot.system.to_string())
+    }
+
+    #[tokio::test]
+    async fn it_begins_by_what_the_server_says_and_without_it_by_what_it_acted_by_last() {
+        let dir = temp_dir();
+        let settings = Settings { traces_bytes_max: 16 << 20, ..Settings::new(dir.path().join("data")) };
+        let node = Node::start(settings, metric::Registry::default()).await.unwrap();
+        let config = node.config();
+        let publish = async |snapshot: &Snapshot| {
+            let document = Document::new(Format::Json, serde_json::to_string(snapshot).unwrap());
+            let draft = Draft::new(document, Author::new("test").unwrap());
+            config.set_config(&ConfigKey::snapshot(&Workload::Gateway), draft).await.unwrap();
+        };
+        let kept = Kept { path: dir.path().join("mesh.json"), what: "mesh" };
+        kept.keep(1, &serde_json::to_string(&snapshot("kept", None)).unwrap()).await.unwrap();
+        for server in [None, Some(&*config)] {
+            assert_eq!(begins_by(server, dir.path()).await.as_deref(), Some("kept"));
+        }
+        publish(&snapshot("published", None)).await;
+        assert_eq!(begins_by(Some(&*config), dir.path()).await.as_deref(), Some("published"));
+        // It has no identity to be in a mesh with.
+        publish(&snapshot("meshed", Some(Mode::Strict))).await;
+        assert_eq!(begins_by(Some(&*config), dir.path()).await, None);
     }
 }

@@ -82,6 +82,38 @@ async fn a_gateway_serves_on_without_its_server_and_follows_it_when_it_is_back()
 }
 
 #[tokio::test]
+async fn a_gateway_splits_its_first_requests_as_the_server_says() {
+    let versions = "[service.order]\nrun = \"true\"\nversion = \"v1\"\n[service.order.versions.v2]\n";
+    let home = Home::new(&FILE.replace("[service.order]\n", versions));
+    let mut server = home.server("127.0.0.1:0").await;
+    let orders = ["v1", "v2"].map(|version| HttpServer::start(move |_| Answer::Status(200, version.to_owned())));
+    for (version, order) in ["v1", "v2"].into_iter().zip(&orders) {
+        let address = order.addr().to_string();
+        let body = serde_json::json!({ "service": "order", "version": version, "address": address, "ttl": "1h" });
+        let (path, json) = (format!("/v1/instances/order-{version}"), [("content-type", "application/json")]);
+        let answer = ask(server.api(), Method::PUT, "localhost", &path, &json, body.to_string().as_bytes()).await;
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+    }
+    for version in ["v2", "v1"] {
+        let split = format!("{version}=1");
+        server.command(&["mesh", "split", "order", &split]).await;
+        let snapshot = ["config", "get", "bowline.mesh/gateway"];
+        let line = format!("\"{version}\": 1");
+        let published = eventually(PATIENCE, async || server.command(&snapshot).await.contains(&line));
+        assert!(published.await, "{}", server.command(&snapshot).await);
+        // The second one has on disk what the first acted by.
+        let mut gateway = home.start_gateway(&server.api().to_string(), &[]);
+        gateway.ready().await;
+        for _ in 0..20 {
+            let answer = gateway.ask(Method::GET, "localhost", "/orders/1", &[], b"").await;
+            assert_eq!(String::from_utf8_lossy(&answer.body), version);
+        }
+        gateway.stop().await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_gateway_that_knows_nothing_waits_for_its_server() {
     let home = Home::new(FILE);
     let order = HttpServer::start(|_| Answer::status(200));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bowline_runtime::fs;
+use bowline_runtime::{fs, task, time};
 use bowline_supervisor::{Event, Exit};
 use bowline_testkit::{eventually, eventually_some};
 use rustix::process::Signal;
@@ -61,10 +61,12 @@ async fn a_crash_shows_the_last_lines_of_that_process() {
 #[tokio::test]
 async fn restarts_wait_longer_each_time_and_ready_says_why_it_gave_up() {
     let mut fixture = Fixture::new();
-    fixture.settings.startup_max = Duration::from_secs(1);
+    fixture.settings.startup_max = Duration::ZERO;
     let supervisor = fixture.start([service("order", "echo boom; exit 3")]).await.unwrap();
+    let is_down = |event: &Event| matches!(event, Event::Restarting { .. }).then_some(());
+    fixture.events.wait(is_down).await;
     let error = supervisor.ready().await.unwrap_err();
-    assert!(error.to_string().ends_with("its process exited with status 3"), "{error}");
+    assert!(error.to_string().contains(": its process exited with status 3"), "{error}");
     assert_eq!(error.lines().last().unwrap(), "boom");
     let expected = [20, 40, 80, 160].map(Duration::from_millis);
     let first = || Some(waits(&fixture.events.all())).filter(|waits| waits.len() >= expected.len());
@@ -72,6 +74,20 @@ async fn restarts_wait_longer_each_time_and_ready_says_why_it_gave_up() {
     // It is not given up: it only waits no longer than the bound.
     let at_bound = || waits(&fixture.events.all()).iter().filter(|wait| wait.as_millis() == 200).count() >= 2;
     eventually(BOUND, at_bound).await;
+}
+
+#[tokio::test]
+async fn a_start_that_does_not_answer_yet_does_not_hide_how_the_one_before_ended() {
+    let mut fixture = Fixture::new();
+    fixture.settings.startup_max = Duration::ZERO;
+    let run = "if [ -e again ]; then exec sleep 1000; fi; touch again; exit 3";
+    let supervisor = fixture.start([service("order", run)]).await.unwrap();
+    let both = ": its process exited with status 3, and the next one: ";
+    let until = time::now() + BOUND;
+    while !supervisor.ready().await.unwrap_err().to_string().contains(both) {
+        assert!(time::now() < until, "{}", supervisor.ready().await.unwrap_err());
+        task::yield_now().await;
+    }
 }
 
 #[tokio::test]

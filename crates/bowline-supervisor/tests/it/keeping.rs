@@ -13,7 +13,7 @@ use bowline_supervisor::{Event, Exit};
 use bowline_testkit::{eventually, eventually_blocking, eventually_some, temp_dir};
 use rustix::process::Signal;
 
-use crate::fixture::{BOUND, Fixture, example, is_alive, kill, parent, pid_in, service};
+use crate::fixture::{BOUND, Fixture, example, is_alive, is_stopped, kill, parent, pid_in, service};
 
 /// A service with a grandchild in its group and another one that left it, as daemons do.
 const FAMILY: &str = "sh -c 'echo $$ > service; sleep 1000 & echo $! > child; \
@@ -63,6 +63,8 @@ async fn the_next_start_kills_what_a_supervisor_killed_with_its_keepers_left() {
     // At once: whoever of the two lived on would kill the tree.
     let keeper = keeper_of(pids[0]);
     kill(host.id(), Signal::STOP);
+    // The signal is sent, and a thread that runs still would do the keeper's work.
+    eventually(BOUND, || is_stopped(host.id())).await;
     kill(keeper, Signal::KILL);
     host.kill().unwrap();
     host.wait().unwrap();

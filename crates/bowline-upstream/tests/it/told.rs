@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use bowline_model::Protocol;
 use bowline_model::policy::{BreakerPolicy, CallPolicy};
+use bowline_model::{Instance, InstanceId, Protocol};
 use bowline_resilience::breaker::State;
 use bowline_runtime::metric::Registry;
 use bowline_runtime::time;
@@ -136,6 +136,42 @@ fn attempts_are_counted_by_the_version_of_who_was_called() {
             let labels = format!("outcome=\"ok\",callee_version=\"{version}\"}} {count}\n");
             assert!(text.contains(&labels), "{labels}\n{text}");
         }
+    });
+}
+
+/// The versions that are counted apart.
+fn versions_counted(metrics: &Registry) -> Vec<String> {
+    let text = metrics.render();
+    let lines = text.lines().filter(|line| line.contains("bowline_attempts_total") && line.contains("outcome=\"ok\""));
+    lines.filter_map(|line| Some(line.split_once("callee_version=\"")?.1.split_once('"')?.0.to_owned())).collect()
+}
+
+#[test]
+fn versions_that_are_gone_are_forgotten_and_those_that_are_there_are_bounded() {
+    run(async || {
+        let metrics = Registry::default();
+        let served = serve("b", Protocol::Http1, |_| status(200));
+        let of = |version: usize| Instance { version: format!("v{version}"), ..served.instance.clone() };
+        let upstream = upstream(plain(), &metrics, &[of(1)]);
+        for version in 2..=100 {
+            upstream.set_instances(&[of(version)]);
+            ask(&upstream, &LocalPool::default()).await.unwrap();
+        }
+        let counted = versions_counted(&metrics);
+        assert!(counted.contains(&"v100".to_owned()) && counted.contains(&"v99".to_owned()), "{counted:?}");
+        assert!(counted.len() <= 6, "{counted:?}");
+        let many: Vec<Instance> = (100..200)
+            .map(|version| Instance { id: InstanceId::new(&format!("b-{version}")).unwrap(), ..of(version) })
+            .collect();
+        upstream.set_instances(&many);
+        assert_eq!(versions_counted(&metrics).len(), 64);
+        for _ in 0..100 {
+            ask(&upstream, &LocalPool::default()).await.unwrap();
+        }
+        let text = metrics.render();
+        let rest = "bowline_attempts_total{reporter=\"client\",service=\"callee\",outcome=\"ok\"} ";
+        let rest: u64 = text.split_once(rest).unwrap().1.lines().next().unwrap().parse().unwrap();
+        assert!(rest > 0, "{text}");
     });
 }
 

@@ -33,6 +33,7 @@ pub struct Loader<T> {
     place: Place,
     validate: Option<Validate<T>>,
     default: Option<T>,
+    wait_with_fallback: Duration,
 }
 
 impl<T: DeserializeOwned + Send + Sync + 'static> Loader<T> {
@@ -45,7 +46,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Loader<T> {
     }
 
     pub(super) fn of(manager: Option<Arc<dyn ConfigManager>>, place: Place) -> Self {
-        Self { manager, place, validate: None, default: None }
+        Self { manager, place, validate: None, default: None, wait_with_fallback: WAIT_WITH_FALLBACK }
     }
 
     /// Checks each version once it is read as the type; the text says what is wrong with it. It
@@ -57,6 +58,11 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Loader<T> {
     /// What to begin with where nothing was published and no version is kept here.
     pub fn or(self, default: T) -> Self {
         Self { default: Some(default), ..self }
+    }
+
+    /// How long the server has to answer at the start where there is something else to begin with.
+    pub(crate) fn within(self, wait_with_fallback: Duration) -> Self {
+        Self { wait_with_fallback, ..self }
     }
 
     /// Loads the current version, and follows the document from then on in the current runtime.
@@ -76,7 +82,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Loader<T> {
     /// # Cancel safety
     /// Nothing is followed.
     pub async fn load(self) -> Result<Config<T>, Error> {
-        let Self { manager, place, validate, default } = self;
+        let Self { manager, place, validate, default, wait_with_fallback } = self;
         let reader = Reader { validate };
         let kept = restored(&place, &reader).await;
         let Some(manager) = manager else {
@@ -84,7 +90,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Loader<T> {
             let (loaded, _) = fallback(kept, default).ok_or(unavailable)?;
             return Ok(Config(Arc::new(Inner { shared: Arc::new(Shared::new(place.key, loaded)), _following: None })));
         };
-        let wait = if kept.is_some() || default.is_some() { WAIT_WITH_FALLBACK } else { WAIT_ALONE };
+        let wait = if kept.is_some() || default.is_some() { wait_with_fallback } else { WAIT_ALONE };
         let opened = open(&*manager, &place, wait).await;
         let (watcher, first) = opened.map_err(|source| Error::Unavailable { key: place.key.clone(), source })?;
         let beginning = judge(&place, &reader, first, kept, default);

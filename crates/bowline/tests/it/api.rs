@@ -14,10 +14,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
-use bowline_model::{Instance, InstanceId, ServiceName};
+use bowline_model::{ConfigKey, Instance, InstanceId, ServiceName};
 use bowline_provider_remote::wire::{
-    CertificateRequest, Heartbeat, HeartbeatAnswers, HeartbeatBatch, InstanceList, IssuedCertificate, Registered,
-    Registration, SpanBatch, WatchEvent,
+    CertificateRequest, ConfigEvent, Heartbeat, HeartbeatAnswers, HeartbeatBatch, InstanceList, IssuedCertificate,
+    Registered, Registration, SpanBatch, WatchEvent,
 };
 use bowline_runtime::{net, task};
 use bowline_telemetry::SpanData;
@@ -40,6 +40,8 @@ struct Shared {
     revision: watch::Sender<u64>,
     /// Goodbyes are answered when there is a permit.
     goodbyes: Semaphore,
+    /// What is said of snapshots; none: nothing is said. There are no other documents.
+    snapshot: watch::Sender<Option<ConfigEvent>>,
 }
 
 #[derive(Default)]
@@ -74,13 +76,15 @@ impl Api {
         let listener = bowline_testkit::eventually_some(BOUND, bind).await;
         let addr = listener.local_addr().unwrap();
         let (revision, goodbyes) = (watch::Sender::new(0), Semaphore::new(Semaphore::MAX_PERMITS));
-        let shared = Arc::new(Shared { state: Mutex::default(), revision, goodbyes });
+        let snapshot = watch::Sender::new(Some(ConfigEvent::Absent));
+        let shared = Arc::new(Shared { state: Mutex::default(), revision, goodbyes, snapshot });
         let router = Router::new()
             .route("/v1/instances", get(list))
             .route("/v1/instances/{id}", put(register).delete(deregister))
             .route("/v1/heartbeats", post(heartbeats))
             .route("/v1/spans", post(take_spans))
             .route("/v1/mesh/certificates", post(certify))
+            .route("/v1/config/{namespace}/{name}", get(watch_document))
             .with_state(shared.clone());
         let accepting = task::spawn(async move {
             // Of its own, so that connections end with it.
@@ -142,6 +146,11 @@ impl Api {
 
     pub(crate) fn answer_goodbyes(&self) {
         self.shared.goodbyes.add_permits(1);
+    }
+
+    /// What is said from now on of snapshots; none: nothing is said.
+    pub(crate) fn tell_snapshot(&self, event: Option<ConfigEvent>) {
+        self.shared.snapshot.send_replace(event);
     }
 
     pub(crate) fn has_span(&self, name: &str) -> bool {
@@ -237,6 +246,27 @@ fn watch_from(shared: Arc<Shared>, service: Option<ServiceName>, from: u64) -> B
             }
         },
     ))
+}
+
+async fn watch_document(State(shared): Shares, Path((namespace, _)): Path<(String, String)>) -> Body {
+    let of_others = watch::Sender::new(Some(ConfigEvent::Absent)).subscribe();
+    let mut document =
+        if namespace == ConfigKey::SNAPSHOT_NAMESPACES[0] { shared.snapshot.subscribe() } else { of_others };
+    document.mark_changed();
+    Body::from_stream(stream::unfold(document, |mut document| async move {
+        let event = loop {
+            if document.changed().await.is_err() {
+                // It says nothing more, and is not ended for that.
+                std::future::pending::<()>().await;
+            }
+            if let Some(event) = document.borrow_and_update().clone() {
+                break event;
+            }
+        };
+        let mut line = serde_json::to_vec(&event).unwrap();
+        line.push(b'\n');
+        Some((Ok::<_, Infallible>(Bytes::from(line)), document))
+    }))
 }
 
 async fn register(State(shared): Shares, Path(id): Path<String>, Json(body): Json<Registration>) -> Json<Registered> {

@@ -12,6 +12,7 @@ mod health;
 mod mesh;
 mod policy;
 mod registration;
+mod steering;
 mod subject;
 mod support;
 mod unix;

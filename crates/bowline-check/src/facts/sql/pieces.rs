@@ -3,7 +3,7 @@
 use bowline_model::problem::Position;
 use sqlparser::{
     dialect::{self, GenericDialect, MsSqlDialect, MySqlDialect, PostgreSqlDialect, SQLiteDialect},
-    tokenizer::{Location, Token, TokenWithSpan, Tokenizer, TokenizerError},
+    tokenizer::{Location, Token, TokenWithSpan, Tokenizer, TokenizerError, Whitespace},
 };
 
 use super::{Dialect, Error};
@@ -27,15 +27,23 @@ pub(super) enum Kind {
     Comma,
     Dot,
     Semicolon,
+    /// A comment by which a tool tells what makes from what undoes it: whether what follows undoes.
+    Turn {
+        is_undo: bool,
+    },
     /// A string, a number, an operator: never part of a name.
     Other,
 }
 
-/// Splits a script; comments and white space are left out.
+/// How comments begin that tell what makes from what undoes it: of dbmate, goose and sql-migrate.
+const TURNS: [&str; 3] = ["migrate:", "+goose ", "+migrate "];
+
+/// Splits a script; white space is left out, and so are comments that no tool reads.
 pub(super) fn split(text: &str, dialect: Dialect) -> Result<Vec<Piece>, Error> {
     let tokens = tokens(text, dialect)
         .map_err(|TokenizerError { message, location }| Error::Text { position: position(location), message })?;
-    let mut tokens = tokens.into_iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).peekable();
+    let is_read = |token: &TokenWithSpan| !matches!(token.token, Token::Whitespace(_)) || turn(&token.token).is_some();
+    let mut tokens = tokens.into_iter().filter(is_read).peekable();
     let mut pieces = Vec::new();
     while let Some(TokenWithSpan { token, span }) = tokens.next() {
         let kind = match token {
@@ -54,11 +62,23 @@ pub(super) fn split(text: &str, dialect: Dialect) -> Result<Vec<Piece>, Error> {
             Token::Comma => Kind::Comma,
             Token::Period => Kind::Dot,
             Token::SemiColon => Kind::Semicolon,
-            _ => Kind::Other,
+            other => turn(&other).map_or(Kind::Other, |is_undo| Kind::Turn { is_undo }),
         };
         pieces.push(Piece { kind, position: position(span.start) });
     }
     Ok(pieces)
+}
+
+/// Whether what follows a comment undoes what was made; absent: it is no such comment.
+fn turn(token: &Token) -> Option<bool> {
+    let Token::Whitespace(Whitespace::SingleLineComment { comment, .. }) = token else { return None };
+    let comment = comment.trim().to_ascii_lowercase();
+    let way = TURNS.iter().find_map(|begin| comment.strip_prefix(begin))?;
+    match way.split_whitespace().next()? {
+        "up" => Some(false),
+        "down" => Some(true),
+        _ => None,
+    }
 }
 
 /// The dialect's tokens; where it stumbles, those of a dialect that takes what it can.

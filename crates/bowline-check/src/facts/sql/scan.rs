@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bowline_model::problem::Position;
 
 use super::{
-    Dialect, Error, Named,
+    Dialect, Error, Named, Way,
     cursor::{Cursor, Key},
+    lives::{LifeId, Lives},
     pieces::{Kind, Piece},
     stack::{Level, Stack, Verb},
     words::{BEFORE_STATEMENT, CATALOGUE_PREFIX, DUAL, ENDS, FOREIGN_PREFIXES, FOREIGN_SCHEMAS, INSERT_WORDS, PASSED},
@@ -15,66 +16,54 @@ use super::{
 /// How deep parentheses may be.
 const DEPTH_MAX: usize = 256;
 
-/// What a script does with a table as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
-    /// It was there, as far as the script tells.
-    Old,
-    /// The script made it.
-    Made,
-    /// The script made it, and did away with it.
-    Passed,
-}
-
 /// A scan over a script.
 #[derive(Debug)]
 pub(super) struct Scan<'p> {
     cursor: Cursor<'p>,
     dialect: Dialect,
+    /// Whether what is read here undoes a script.
+    is_undo: bool,
     stack: Stack,
     /// Whether the next `ON` is followed by a table: of an index, a trigger, a policy.
     awaits_on: bool,
-    /// The table that the statement alters.
-    altered: Option<Key>,
-    found: BTreeMap<Key, Named>,
-    lives: BTreeMap<Key, Life>,
+    /// The table that the statement alters, and where it is named.
+    altered: Option<(Key, Position)>,
+    lives: &'p mut Lives,
+    found: BTreeMap<(LifeId, Key), Named>,
     temporary: BTreeSet<String>,
 }
 
 impl<'p> Scan<'p> {
-    pub(super) fn new(pieces: &'p [Piece], dialect: Dialect) -> Self {
+    pub(super) fn new(pieces: &'p [Piece], dialect: Dialect, way: Way, lives: &'p mut Lives) -> Self {
         Self {
             cursor: Cursor::new(pieces),
             dialect,
+            is_undo: way == Way::Down,
             stack: Stack::new(),
             awaits_on: false,
             altered: None,
+            lives,
             found: BTreeMap::new(),
-            lives: BTreeMap::new(),
             temporary: BTreeSet::new(),
         }
     }
 
-    pub(super) fn run(mut self) -> Result<Vec<Named>, Error> {
+    /// The tables, each once for each of its lives.
+    pub(super) fn run(mut self) -> Result<Vec<(LifeId, Named)>, Error> {
         while let Some((at, piece)) = self.cursor.next() {
             self.step(at, piece)?;
         }
-        let Self { found, lives, .. } = self;
-        let has_passed = |key: &Key| lives.get(key) == Some(&Life::Passed);
-        let mut tables: Vec<Named> =
-            found.into_iter().filter(|(key, _)| !has_passed(key)).map(|(_, named)| named).collect();
-        tables.sort_by_key(|named| named.position);
-        Ok(tables)
+        Ok(self.found.into_iter().map(|((life, _), named)| (life, named)).collect())
     }
 
     /// Looks at a piece, and goes on past what is looked at with it.
     fn step(&mut self, at: usize, piece: &'p Piece) -> Result<(), Error> {
         let is_after_definition = std::mem::take(&mut self.stack.top().is_after_definition);
         match &piece.kind {
-            Kind::Semicolon => {
-                self.stack = Stack::new();
-                self.cursor.began = self.cursor.at;
-                (self.awaits_on, self.altered) = (false, None);
+            Kind::Semicolon => self.begin_statement(),
+            Kind::Turn { is_undo } => {
+                self.begin_statement();
+                self.is_undo = *is_undo;
             }
             Kind::Open if self.stack.depth() == DEPTH_MAX => {
                 return Err(Error::Deep { position: piece.position, max: DEPTH_MAX });
@@ -91,6 +80,12 @@ impl<'p> Scan<'p> {
             Kind::Dot | Kind::Other => self.stack.top().expects = None,
         }
         Ok(())
+    }
+
+    fn begin_statement(&mut self) {
+        self.stack = Stack::new();
+        self.cursor.began = self.cursor.at;
+        (self.awaits_on, self.altered) = (false, None);
     }
 
     fn open(&mut self, at: usize) {
@@ -133,9 +128,11 @@ impl<'p> Scan<'p> {
             "REFERENCES" => self.take(false),
             // `ROWS FROM (function(), …)`.
             "ROWS" if self.cursor.word_at(self.cursor.at) == Some("FROM") => {}
+            "INTO" if self.is_select_into() => self.select_into(),
             "INTO" if self.cursor.pass("TABLE") => self.take(true),
             "PARTITION" if self.cursor.pass("OF") => self.take(true),
             "LIKE" if matches!(self.cursor.kind_before(at), Some(Kind::Open | Kind::Comma)) => self.take(false),
+            "SET" if self.altered.is_some() && self.cursor.pass("SCHEMA") => self.moved(),
             "RENAME" | "ATTACH" | "DETACH" | "INHERIT" if self.altered.is_some() => self.altering(word),
             _ if ENDS.contains(&word) => self.stack.top().end_list(),
             _ if PASSED.contains(&word) => {}
@@ -232,54 +229,86 @@ impl<'p> Scan<'p> {
 
     fn keep(&mut self, key: Key, is_written: bool, position: Position) {
         let (schema, table) = &key;
+        let is_expression = (!is_written || self.dialect == Dialect::SqlServer) && self.stack.has_expression(table);
         let is_foreign = match schema {
             Some(schema) => FOREIGN_SCHEMAS.contains(&schema.as_str()),
             None => {
                 FOREIGN_PREFIXES.iter().any(|prefix| table.starts_with(prefix))
                     || self.temporary.contains(table)
                     || table == DUAL
-                    || (!is_written && (table.starts_with(CATALOGUE_PREFIX) || self.stack.has_expression(table)))
+                    || (!is_written && table.starts_with(CATALOGUE_PREFIX))
+                    || is_expression
             }
         };
         if is_foreign {
             return;
         }
-        self.lives.entry(key.clone()).or_insert(Life::Old);
-        let named = Named { schema: schema.clone(), table: table.clone(), is_written, position };
-        let kept = self.found.entry(key).or_insert_with(|| named.clone());
+        let named = Named { schema: schema.clone(), table: table.clone(), is_written, is_view: false, position };
+        let life = self.lives.of(&self.identity(&key));
+        let kept = self.found.entry((life, key)).or_insert_with(|| named.clone());
         if is_written && !kept.is_written {
             *kept = named;
         }
+    }
+
+    /// The one name of a table that may be written with the schema that is meant anyway, and without.
+    fn identity(&self, (schema, table): &Key) -> Key {
+        let default = match self.dialect {
+            Dialect::Sqlite => Some("main"),
+            Dialect::Postgres => Some("public"),
+            Dialect::SqlServer => Some("dbo"),
+            Dialect::Mysql | Dialect::Any => None,
+        };
+        (schema.clone().filter(|schema| Some(schema.as_str()) != default), table.clone())
     }
 }
 
 /// What statements name beside lists of tables.
 impl Scan<'_> {
     fn create(&mut self, created: usize) {
-        match self.cursor.object() {
-            Some("TABLE" | "VIEW") => {}
+        let is_view = match self.cursor.object() {
+            Some("TABLE") => false,
+            Some("VIEW") => true,
             Some("INDEX" | "TRIGGER" | "POLICY") => {
                 self.awaits_on = true;
                 return;
             }
             _ => return,
-        }
+        };
         let is_temporary =
             (created..self.cursor.at).any(|at| matches!(self.cursor.word_at(at), Some("TEMP" | "TEMPORARY")));
-        let is_new = !self.cursor.pass_all(&["IF", "NOT", "EXISTS"]);
+        self.cursor.pass_all(&["IF", "NOT", "EXISTS"]);
+        self.made(is_temporary, is_view);
+        if self.cursor.pass("LIKE") {
+            self.take(false);
+        }
+    }
+
+    /// What is named next is made.
+    fn made(&mut self, is_temporary: bool, is_view: bool) {
         let Some((key, position, next)) = self.cursor.name(self.cursor.at) else { return };
         self.cursor.at = next;
         if is_temporary {
             self.temporary.insert(key.1);
             return;
         }
-        if is_new && self.lives.get(&key).is_none_or(|life| *life == Life::Passed) {
-            self.lives.insert(key.clone(), Life::Made);
+        if !self.is_undo {
+            self.lives.made(&self.identity(&key), is_view);
         }
         self.keep(key, true, position);
-        if self.cursor.pass("LIKE") {
-            self.take(false);
-        }
+    }
+
+    /// Whether `INTO` is followed by a table that a query makes; elsewhere it is variables, or a file.
+    fn is_select_into(&mut self) -> bool {
+        matches!(self.dialect, Dialect::Postgres | Dialect::SqlServer) && self.stack.top().verb == Verb::Select
+    }
+
+    /// `SELECT … INTO TEMP sums FROM orders`.
+    fn select_into(&mut self) {
+        let is_temporary = self.cursor.pass("TEMP") || self.cursor.pass("TEMPORARY");
+        self.cursor.pass("UNLOGGED");
+        self.cursor.pass("TABLE");
+        self.made(is_temporary, false);
     }
 
     fn alter(&mut self) {
@@ -291,14 +320,14 @@ impl Scan<'_> {
         let Some((key, position, next)) = self.cursor.name(self.cursor.at) else { return };
         self.cursor.at = next;
         self.keep(key.clone(), true, position);
-        self.altered = Some(key);
+        self.altered = Some((key, position));
     }
 
     /// What an `ALTER TABLE` names beside the table that it alters.
     fn altering(&mut self, word: &str) {
         match word {
             "RENAME" if self.cursor.pass("TO") || self.cursor.pass("AS") => {
-                if let Some(old) = self.altered.take() {
+                if let Some((old, _)) = self.altered.take() {
                     self.renamed(&old);
                 }
             }
@@ -322,35 +351,44 @@ impl Scan<'_> {
     fn renamed(&mut self, old: &Key) {
         let Some(((schema, table), position, next)) = self.cursor.name(self.cursor.at) else { return };
         self.cursor.at = next;
-        let new = (schema.or_else(|| old.0.clone()), table);
-        if self.temporary.remove(&old.1) {
-            self.temporary.insert(new.1);
+        if schema.is_none() && self.temporary.remove(&old.1) {
+            self.temporary.insert(table);
             return;
         }
-        if self.gone(old) && !self.lives.contains_key(&new) {
-            self.lives.insert(new.clone(), Life::Made);
+        self.is_now(old, (schema.or_else(|| old.0.clone()), table), position);
+    }
+
+    /// The schema that follows is now that of the table that is altered.
+    fn moved(&mut self) {
+        let Some(((schema, table), position)) = self.altered.take() else { return };
+        let Some(new_schema) = self.cursor.simple(self.cursor.at) else { return };
+        self.cursor.at += 1;
+        self.is_now(&(schema, table.clone()), (Some(new_schema), table), position);
+    }
+
+    fn is_now(&mut self, old: &Key, new: Key, position: Position) {
+        if !self.is_undo {
+            self.lives.renamed(&self.identity(old), &self.identity(&new));
         }
         self.keep(new, true, position);
     }
 
-    /// Tells whether it was this script that made it.
-    fn gone(&mut self, key: &Key) -> bool {
-        let Some(life) = self.lives.get_mut(key).filter(|life| **life == Life::Made) else { return false };
-        *life = Life::Passed;
-        true
-    }
-
     fn drop_object(&mut self) {
         match self.cursor.object() {
-            Some("TABLE" | "VIEW") => {
+            Some(object @ ("TABLE" | "VIEW")) => {
                 self.cursor.pass_all(&["IF", "EXISTS"]);
-                self.take_all(|scan, key| {
-                    scan.gone(&key);
-                    scan.temporary.remove(&key.1);
-                });
+                self.take_all(|scan, key| scan.gone(&key, object == "VIEW"));
             }
             Some("INDEX" | "TRIGGER" | "POLICY") => self.awaits_on = true,
             _ => {}
+        }
+    }
+
+    fn gone(&mut self, key: &Key, is_view: bool) {
+        let is_unnamed = key.0.as_deref().is_none_or(|schema| FOREIGN_SCHEMAS.contains(&schema));
+        let is_temporary = is_unnamed && self.temporary.remove(&key.1);
+        if !is_temporary && !self.is_undo {
+            self.lives.gone(&self.identity(key), is_view);
         }
     }
 

@@ -4,13 +4,39 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Each table as `schema.table`, with `!` where it is written.
+/// Each table as `schema.table`, with `!` where it is written, and `?` where it is a view.
+fn tell(named: Named) -> String {
+    let Named { schema, table, is_written, is_view, position: _ } = named;
+    let schema = schema.map(|schema| schema + ".").unwrap_or_default();
+    format!("{schema}{table}{}{}", if is_written { "!" } else { "" }, if is_view { "?" } else { "" })
+}
+
+/// The tables that a script alone names.
+fn tables(text: &str, dialect: Dialect) -> Result<Vec<Named>, Error> {
+    let mut scripts = Scripts::new(dialect);
+    let names = scripts.read(text, Way::Up)?;
+    Ok(scripts.lasting(names))
+}
+
 fn told(text: &str, dialect: Dialect) -> Vec<String> {
-    let tell = |named: Named| {
-        let schema = named.schema.map(|schema| schema + ".").unwrap_or_default();
-        format!("{schema}{}{}", named.table, if named.is_written { "!" } else { "" })
-    };
     tables(text, dialect).unwrap().into_iter().map(tell).collect()
+}
+
+/// What lasts of each of several scripts, in every dialect; `-` before it: it undoes.
+#[track_caller]
+fn check_all<const N: usize>(scripts: [(&str, &[&str]); N]) {
+    for dialect in ALL {
+        let mut read = Scripts::new(dialect);
+        let names = scripts.map(|(text, _)| {
+            let undoing = text.strip_prefix('-');
+            let way = if undoing.is_some() { Way::Down } else { Way::Up };
+            read.read(undoing.unwrap_or(text), way).unwrap()
+        });
+        for (names, (text, expect)) in names.into_iter().zip(scripts) {
+            let told: Vec<String> = read.lasting(names).into_iter().map(tell).collect();
+            assert_eq!(told, expect, "{dialect:?}: {text}");
+        }
+    }
 }
 
 const ALL: [Dialect; 5] = [Dialect::Sqlite, Dialect::Postgres, Dialect::Mysql, Dialect::SqlServer, Dialect::Any];
@@ -33,13 +59,13 @@ fn what_makes_changes_and_drops_tables_writes_them() {
     check("CREATE TABLE orders (id TEXT PRIMARY KEY) STRICT;", &["orders!"]);
     check("create table if not exists shop.orders (id int)", &["shop.orders!"]);
     check("CREATE VIRTUAL TABLE texts USING fts5(body);", &["texts!"]);
-    check("CREATE OR REPLACE VIEW paid AS SELECT * FROM orders WHERE is_paid", &["paid!", "orders"]);
-    check("CREATE MATERIALIZED VIEW sums AS SELECT sum(a) FROM b GROUP BY c, d", &["sums!", "b"]);
+    check("CREATE OR REPLACE VIEW paid AS SELECT * FROM orders WHERE is_paid", &["paid!?", "orders"]);
+    check("CREATE MATERIALIZED VIEW sums AS SELECT sum(a) FROM b GROUP BY c, d", &["sums!?", "b"]);
     check("ALTER TABLE IF EXISTS ONLY orders ADD COLUMN a INT, DROP COLUMN b", &["orders!"]);
     check("ALTER TABLE orders RENAME TO old_orders", &["orders!", "old_orders!"]);
     check("ALTER TABLE shop.orders RENAME COLUMN a TO b", &["shop.orders!"]);
     check("ALTER TABLE orders ATTACH PARTITION may FOR VALUES FROM (1) TO (2)", &["orders!", "may!"]);
-    check("DROP TABLE IF EXISTS a, b.c CASCADE; DROP VIEW d", &["a!", "b.c!", "d!"]);
+    check("DROP TABLE IF EXISTS a, b.c CASCADE; DROP VIEW d", &["a!", "b.c!", "d!?"]);
     check("RENAME TABLE a TO b, c TO d", &["a!", "b!", "c!", "d!"]);
     check("TRUNCATE TABLE ONLY a, b RESTART IDENTITY; truncate c", &["a!", "b!", "c!"]);
     check("CREATE TABLE may PARTITION OF orders FOR VALUES FROM ('a') TO ('b')", &["may!", "orders!"]);
@@ -108,6 +134,9 @@ fn common_table_expressions_are_no_tables() {
     // Its own name is the table's, within what defines it, where it is not recursive.
     check_in(Dialect::Postgres, "WITH a AS (SELECT * FROM a) SELECT * FROM a", &["a"]);
     check_in(Dialect::Sqlite, "WITH a AS (SELECT * FROM a) SELECT * FROM a", &[]);
+    // Rows are deleted through it in SQL Server alone.
+    check_in(Dialect::SqlServer, "WITH x AS (SELECT * FROM a) DELETE FROM x WHERE n > 1", &["a"]);
+    check_in(Dialect::Postgres, "WITH x AS (SELECT * FROM a) DELETE FROM x WHERE n > 1", &["a", "x!"]);
 }
 
 #[test]
@@ -136,8 +165,71 @@ fn a_table_that_comes_and_goes_is_no_bodys_business() {
     check(anew, &["a!"]);
     check("CREATE TABLE x (y INT); INSERT INTO x VALUES (1); DROP TABLE x", &[]);
     check("DROP TABLE x; CREATE TABLE x (y INT)", &["x!"]);
-    check("CREATE TABLE IF NOT EXISTS x (y INT); DROP TABLE x", &["x!"]);
+    check("CREATE TABLE IF NOT EXISTS x (y INT); DROP TABLE IF EXISTS x", &[]);
     check("ALTER TABLE a RENAME TO b; DROP TABLE b", &["a!", "b!"]);
+    check("SELECT 1 FROM x; CREATE TABLE IF NOT EXISTS x (y INT); DROP TABLE x", &["x!"]);
+    check("CREATE TABLE x (y INT); ALTER TABLE x SET SCHEMA old; DROP TABLE old.x", &[]);
+    check("ALTER TABLE a SET SCHEMA old; ALTER TABLE b ALTER COLUMN c SET DEFAULT 1", &["a!", "old.a!", "b!"]);
+    check_in(Dialect::Postgres, "CREATE TABLE public.x (y INT); DROP TABLE x", &[]);
+    check_in(Dialect::Sqlite, "CREATE TABLE x (y INT); DROP TABLE main.x", &[]);
+    check_in(Dialect::Mysql, "CREATE TABLE public.x (y INT); DROP TABLE x", &["public.x!", "x!"]);
+}
+
+#[test]
+fn a_table_comes_in_one_script_and_goes_in_another() {
+    check_all([
+        ("CREATE TABLE IF NOT EXISTS x (y INT REFERENCES a)", &["a"]),
+        ("INSERT INTO x SELECT y FROM b", &["b"]),
+        ("DROP TABLE IF EXISTS x", &[]),
+    ]);
+    check_all([("CREATE TABLE x (y INT)", &[]), ("ALTER TABLE x RENAME TO z", &["z!"]), ("SELECT 1 FROM z", &["z"])]);
+    // What has its name after it is another's, or anew its own.
+    check_all([("CREATE TABLE x (y INT); DROP TABLE x", &[]), ("SELECT 1 FROM x", &[])]);
+    check_all([("CREATE TABLE x (y INT)", &[]), ("DROP TABLE x; CREATE TABLE x (z INT)", &["x!"])]);
+    check_all([("DROP TABLE x", &["x!"]), ("CREATE TABLE x (y INT)", &[]), ("DROP TABLE x", &[])]);
+    check_all([("SELECT 1 FROM x", &["x"]), ("DROP TABLE x", &["x!"])]);
+}
+
+#[test]
+fn what_undoes_does_not_do_away_with_a_table() {
+    check_all([("CREATE TABLE x (y INT)", &["x!"]), ("-DROP TABLE x; SELECT 1 FROM a", &["x!", "a"])]);
+    check_all([
+        ("CREATE TABLE x (y INT)", &[]),
+        ("DROP TABLE x", &[]),
+        ("-CREATE TABLE x (y INT)", &[]),
+        ("-DROP TABLE x", &[]),
+    ]);
+    check("-- migrate:up\nCREATE TABLE x (y INT);\n-- migrate:down\nDROP TABLE x;", &["x!"]);
+    check("-- +goose Up\nCREATE TABLE x (y INT)\n-- +goose Down\nDROP TABLE x", &["x!"]);
+    check("--  +migrate Down\nDROP TABLE x;\n-- +migrate Up notransaction\nCREATE TABLE x (y INT)", &["x!"]);
+    check("CREATE TABLE x (y INT);\n-- migrate: no\nDROP TABLE x;", &[]);
+}
+
+#[test]
+fn views_are_told_from_tables() {
+    check_all([
+        ("CREATE VIEW u AS SELECT * FROM a; CREATE VIEW v AS SELECT * FROM u", &["u!?", "a"]),
+        ("SELECT 1 FROM u, v", &["u?"]),
+        ("ALTER VIEW v RENAME TO w; SELECT 1 FROM w", &["w!?"]),
+    ]);
+    check_all([("CREATE VIEW v AS SELECT 1", &[]), ("DROP VIEW v", &[])]);
+    check("DROP VIEW IF EXISTS v; CREATE VIEW v AS SELECT 1", &["v!?"]);
+    check("SELECT 1 FROM v; CREATE TABLE w (x INT)", &["v", "w!"]);
+    check("CREATE TEMP VIEW v AS SELECT * FROM a; SELECT 1 FROM v", &["a"]);
+}
+
+#[test]
+fn a_query_makes_a_table() {
+    for dialect in [Dialect::Postgres, Dialect::SqlServer] {
+        check_in(dialect, "SELECT x, y INTO z FROM a WHERE x > 1", &["z!", "a"]);
+        check_in(dialect, "WITH b AS (SELECT 1 FROM a) SELECT * INTO s.z FROM b UNION SELECT 1", &["a", "s.z!"]);
+        check_in(dialect, "SELECT x INTO z FROM a; DROP TABLE z", &["a"]);
+    }
+    check_in(Dialect::Postgres, "SELECT x INTO UNLOGGED TABLE z FROM a", &["z!", "a"]);
+    check_in(Dialect::Postgres, "SELECT x INTO TEMPORARY TABLE z FROM a; DELETE FROM b USING z", &["a", "b!"]);
+    check_in(Dialect::SqlServer, "SELECT x INTO #z FROM a; SELECT 1 FROM #z", &["a"]);
+    // Variables of a procedure, or a file.
+    check_in(Dialect::Mysql, "SELECT count(*) INTO z FROM a; SELECT 1 INTO OUTFILE 'x' FROM b", &["a", "b"]);
 }
 
 #[test]

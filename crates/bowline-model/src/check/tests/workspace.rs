@@ -30,20 +30,23 @@ fn packages() {
     );
 }
 
-/// Whose migration names which tables; `!` before it: it changes the table.
+/// Whose migration names which tables; `!` before it: it changes the table; `?` after it: it is a view.
 #[track_caller]
 fn check_tables(boundaries: &str, service: &str, tables: &[&str], expect: &[&str]) {
     let uses = tables.iter().enumerate().map(|(line, table)| {
         let written = table.strip_prefix('!');
-        let (schema, name) = match written.unwrap_or(table).split_once('.') {
+        let shown = written.unwrap_or(table);
+        let full = shown.trim_end_matches('?');
+        let (schema, name) = match full.split_once('.') {
             Some((schema, name)) => (Some(schema.to_owned()), name),
-            None => (None, written.unwrap_or(table)),
+            None => (None, full),
         };
         TableUse {
             service: service.to_owned(),
             table: name.to_owned(),
             schema,
             is_written: written.is_some(),
+            is_view: full != shown,
             file: "m.sql".to_owned(),
             position: Position { line: line + 1, column: 1 },
         }
@@ -78,6 +81,21 @@ fn tables_of_a_shared_database() {
         &["!parcels"],
         &["B0012 a migration of `order` names `parcels`, which is not in the `data` of `order` \
            | m.sql:1:1 changed by a migration of `order` | 3:9 what `order` owns"],
+    );
+}
+
+#[test]
+fn a_view_is_its_makers_unless_another_owns_it() {
+    const SHARED: &str = "[service.order.boundary]\ndata = [\"postgres:shop/orders\"]\n\
+                          [service.payment.boundary]\ndata = [\"postgres:shop/open\"]\n";
+    check_tables(SHARED, "order", &["!orders", "!paid?", "paid?"], &[]);
+    check_tables("[service.order]\n", "order", &["!paid?"], &[]);
+    check_tables(
+        SHARED,
+        "order",
+        &["!open?"],
+        &["B0012 a migration of `order` names `open`, which belongs to `payment` \
+           | m.sql:1:1 changed by a migration of `order` | 5:9 owned by `payment`"],
     );
 }
 
