@@ -22,7 +22,7 @@ use crate::{
 /// What is published for `caller` while all calls to `callee` are for one version.
 fn all_to(version: &str) -> ConfigEvent {
     let name = |text| ServiceName::new(text).unwrap();
-    let steering = Steering { split: BTreeMap::from([(version.to_owned(), 1)]), mirror: None };
+    let steering = Steering { split: BTreeMap::from([(version.to_owned(), 1)]), mirror: None, rollout: None };
     let snapshot = Snapshot {
         format: SNAPSHOT_FORMAT,
         system: name("test"),
