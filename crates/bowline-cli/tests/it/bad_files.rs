@@ -32,5 +32,6 @@ fn a_missing_file_is_told() {
     let output = Command::new(bowline()).arg("up").arg(dir.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let report = String::from_utf8(output.stderr).unwrap();
-    assert!(report.contains("bowline.toml:1:1: error: there is no such file"), "{report}");
+    let missing = format!("error: there is no file {}", dir.path().join("bowline.toml").display());
+    assert!(report.contains(&missing) && report.contains("hint: write one"), "{report}");
 }

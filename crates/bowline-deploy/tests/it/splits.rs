@@ -84,7 +84,9 @@ async fn what_is_split_by_hand_meanwhile_stays_and_is_waited_for() {
     world.state().publish(&by_hand, None);
     let waits = |status: &bowline_deploy::Status| {
         let waits_for = status.waits_for.as_deref().unwrap_or_default();
-        status.rollout.phase() == Phase::RollingBack && waits_for.starts_with("it is split by hand; it is tried again")
+        status.rollout.phase() == Phase::RollingBack
+            && waits_for.starts_with("it is tried again")
+            && waits_for.ends_with("it is split by hand")
     };
     let status = until(&deployer, waits).await;
     assert_eq!(status.rollout.why.as_deref(), Some("it is split by hand"));
