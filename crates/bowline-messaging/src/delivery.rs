@@ -48,6 +48,8 @@ pub struct Deliveries {
     /// When something happens by itself.
     wakes: BTreeSet<(i64, Position)>,
     delayed: usize,
+    /// How many took their place behind others of their key.
+    lined_up: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +57,8 @@ struct Entry {
     key: Option<Key>,
     /// When it may be delivered first.
     due: i64,
+    /// Its place behind others of its key.
+    place: u64,
     expires: Option<i64>,
     /// How often it was tried; the try under way counts.
     attempts: u32,
@@ -75,8 +79,8 @@ enum State {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Lane {
     holder: Option<Position>,
-    /// Whether it is untried, since when it may be delivered, its position: the first is the next holder.
-    behind: BTreeSet<(bool, i64, Position)>,
+    /// Whether it is untried, its place, its position: the first is the next holder.
+    behind: BTreeSet<(bool, u64, Position)>,
 }
 
 /// What happens.
@@ -152,7 +156,7 @@ pub enum Event {
 pub struct TakenIn {
     /// Its ordering key.
     pub key: Option<Key>,
-    /// When it may be delivered first.
+    /// When it may be delivered first; what was not delayed has any time that is over, as [`i64::MIN`].
     pub due: i64,
     /// From when on it is not delivered any more.
     pub expires: Option<i64>,
@@ -251,6 +255,7 @@ impl Deliveries {
             ready: BTreeSet::new(),
             wakes: BTreeSet::new(),
             delayed: 0,
+            lined_up: 0,
         }
     }
 
@@ -343,7 +348,7 @@ impl Deliveries {
     fn take_in(&mut self, position: Position, message: TakenIn, attempts: u32, now: i64) {
         self.next = self.next.max(position + 1);
         let TakenIn { key, due, expires } = message;
-        let entry = Entry { key, due, expires, attempts, state: State::Delayed };
+        let entry = Entry { key, due, place: 0, expires, attempts, state: State::Delayed };
         self.delayed += 1;
         self.wakes.extend(entry.wakes_at().map(|at| (at, position)));
         self.entries.insert(position, entry);
@@ -355,8 +360,10 @@ impl Deliveries {
 
     /// Its time has come: it takes its place.
     fn line_up(&mut self, position: Position, now: i64) {
-        let Some(entry) = self.entries.get(&position) else { return };
-        let (key, place) = (entry.key, (entry.attempts == 0, entry.due, position));
+        let Some(entry) = self.entries.get_mut(&position) else { return };
+        self.lined_up += 1;
+        entry.place = self.lined_up;
+        let (key, place) = (entry.key, (entry.attempts == 0, entry.place, position));
         self.delayed -= 1;
         if let Some(key) = key {
             let lane = self.lanes.entry(key).or_default();
@@ -474,7 +481,7 @@ impl Deliveries {
     /// A message left its lane; the next one may follow.
     fn leave(&mut self, key: Key, entry: &Entry, position: Position) {
         let Some(lane) = self.lanes.get_mut(&key) else { return };
-        lane.behind.remove(&(entry.attempts == 0, entry.due, position));
+        lane.behind.remove(&(entry.attempts == 0, entry.place, position));
         if lane.holder == Some(position) {
             lane.holder = None;
         }

@@ -59,8 +59,6 @@ pub(super) struct Job {
     pub(super) begin: Option<Vec<Record>>,
     /// Segments before that one go.
     pub(super) delete_before: u32,
-    /// The most bytes of the log, if this is bounded.
-    pub(super) bytes_max: Option<u64>,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -68,18 +66,12 @@ pub(super) struct Job {
 pub(super) struct Written {
     pub(super) log: Log,
     pub(super) deleted_before: Option<u32>,
-    pub(super) result: Result<Option<Place>, Failure>,
-}
-
-/// Why a batch was not written.
-pub(super) enum Failure {
-    /// There is no room for messages.
-    NoRoom,
-    Other(Error),
+    pub(super) result: Result<Option<Place>, Error>,
 }
 
 impl Item {
-    fn bytes(&self) -> usize {
+    /// About how much it takes on disk.
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Record(Record::Group(group), _) => MESSAGE_BYTES + crate::NAME_BYTES_MAX + 20 * group.pending.len(),
             // What a group did with a message.
@@ -130,10 +122,9 @@ impl Queue {
         taken
     }
 
-    /// Puts back what is to be kept of a batch that failed; with who waits for it, if that is worth it.
-    pub(super) fn put_back(&mut self, records: Vec<(Record, Option<Then>)>) {
-        for (record, then) in records.into_iter().rev() {
-            let item = Item::Record(record, then);
+    /// Puts items back to the front.
+    pub(super) fn put_back(&mut self, items: Vec<Item>) {
+        for item in items.into_iter().rev() {
             self.awaited += usize::from(item.is_awaited());
             self.items.push_front(item);
         }
@@ -162,16 +153,13 @@ impl Job {
         Written { log: self.log, deleted_before: deleted, result }
     }
 
-    fn write(&mut self) -> Result<Option<Place>, Failure> {
+    fn write(&mut self) -> Result<Option<Place>, Error> {
         if self.bytes.is_empty() {
             return Ok(None);
         }
-        if self.bytes_max.is_some_and(|max| self.log.bytes() + self.bytes.len() as u64 > max) {
-            return Err(Failure::NoRoom);
-        }
         if let Some(records) = &self.begin {
-            self.log.begin_segment(records).map_err(Failure::Other)?;
+            self.log.begin_segment(records)?;
         }
-        self.log.append(&self.bytes).map(Some).map_err(Failure::Other)
+        self.log.append(&self.bytes).map(Some)
     }
 }

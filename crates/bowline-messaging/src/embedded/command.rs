@@ -79,7 +79,7 @@ pub(super) enum Command {
 pub(super) enum Asks {
     Ack,
     Nack { failure: String, verdict: Verdict },
-    Extend { until: i64 },
+    Extend { by: std::time::Duration },
 }
 
 /// A consumer's place in a group.

@@ -237,7 +237,9 @@ impl Group {
         let is_others = message.only.as_ref().is_some_and(|only| *only != self.name);
         let event = match self.resume.look_up(position) {
             Some((attempts, due)) if !is_others => {
-                let due = if attempts > 0 { due.max(message.due_ms) } else { message.due_ms };
+                // What was not delayed does not wait for a clock that went back meanwhile.
+                let own = if message.due_ms > message.published_ms { message.due_ms } else { i64::MIN };
+                let due = if attempts > 0 { due } else { own };
                 let taken_in = TakenIn { key, due, expires: message.expires_ms };
                 Event::TakeIn { position, message: taken_in, attempts }
             }

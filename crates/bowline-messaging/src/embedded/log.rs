@@ -92,6 +92,11 @@ impl Log {
         self.segments.back().is_none_or(|newest| newest.bytes >= self.segment_bytes)
     }
 
+    /// The oldest segment.
+    pub(super) fn oldest(&self) -> Option<u32> {
+        self.segments.front().map(|segment| segment.id)
+    }
+
     /// The newest segment, which is never deleted.
     pub(super) fn newest(&self) -> Option<u32> {
         self.segments.back().map(|segment| segment.id)

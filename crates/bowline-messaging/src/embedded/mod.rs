@@ -23,7 +23,7 @@ use bowline_disk::{Disk, LockFailure};
 use bowline_runtime::{
     BoxFuture,
     fs::{self, File},
-    metric, task, time,
+    metric, task,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -319,8 +319,7 @@ impl Lease for Leased {
         if !(min..=max).contains(&by) {
             return Box::pin(async { Err(Error::Invalid { what: "lease", rule: "it is 100 ms to 12 h" }) });
         }
-        let now = i64::try_from(time::unix_millis_now()).unwrap_or(i64::MAX);
-        self.ask(Asks::Extend { until: now.saturating_add(millis(by)) })
+        self.ask(Asks::Extend { by })
     }
 }
 

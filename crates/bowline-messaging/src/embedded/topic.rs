@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    batch::{self, Batch, Failure, Item, Job, Queue, Written},
+    batch::{self, Batch, Item, Job, Queue, Written},
     command::{Command, Joined},
     dedup::Dedup,
     graveyard::{self, Graveyard},
@@ -65,6 +65,10 @@ pub(super) struct Topic {
     queue: Queue,
     /// Who is to be buried: group, position, tries.
     dying: VecDeque<(String, Position, u32)>,
+    /// A batch was put off until what can be deleted was.
+    is_making_room: bool,
+    /// A group may take in more at once.
+    has_more: bool,
     published_ms: i64,
     next_consumer: ConsumerId,
     tidied: time::Instant,
@@ -140,6 +144,9 @@ impl Topic {
 
     /// How long nothing happens by itself.
     fn rest(&self) -> Duration {
+        if self.has_more {
+            return Duration::ZERO;
+        }
         let now = now();
         let wakes = self.groups.values().filter_map(Group::wakes_at).min();
         let until_wake = wakes.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or_default()));
@@ -149,6 +156,7 @@ impl Topic {
 
     /// Lets every group take in, wake and deliver what it can.
     async fn serve(&mut self) {
+        self.has_more = false;
         let names: Vec<String> = self.groups.keys().cloned().collect();
         for name in names {
             self.release_gone(&name);
@@ -158,11 +166,8 @@ impl Topic {
                     break;
                 }
             }
-            let has_more = self.take_in(&name).await;
+            self.has_more |= self.take_in(&name).await;
             self.offer(&name).await;
-            if has_more {
-                task::yield_now().await;
-            }
         }
         while let Some((group, position, attempts)) = self.dying.pop_front() {
             self.bury(&group, position, attempts).await;
@@ -302,8 +307,10 @@ impl Topic {
 
     /// Takes what waits, and begins to write it.
     fn begin_batch(&mut self) -> Option<(task::JoinHandle<Written>, Batch)> {
-        let log = self.log.take()?;
+        let mut log = self.log.take()?;
+        log.set_bytes_max(self.settings.bytes_max);
         let items = self.queue.take();
+        let items = self.fit(items, &log);
         let begin = log.is_full().then(|| self.said_before());
         let batch = self.judge(items);
         let now = now();
@@ -311,7 +318,6 @@ impl Topic {
         self.tidied = time::now();
         let job = Job {
             delete_before: self.deletable(&log, now, batch.bytes.len()),
-            bytes_max: (!batch.messages.is_empty()).then_some(self.settings.bytes_max),
             begin: begin.filter(|_| !batch.bytes.is_empty()),
             log,
             bytes: batch.bytes.clone(),
@@ -319,9 +325,33 @@ impl Topic {
         Some((batch::begin(job), batch))
     }
 
-    /// The first segment that is not deleted.
+    /// What of it there is room for: messages wait until what can be deleted is, and are refused where nothing can.
+    /// What groups did is always written: it is what makes room.
+    fn fit(&mut self, items: Vec<Item>, log: &Log) -> Vec<Item> {
+        let bytes: usize = items.iter().map(Item::bytes).sum();
+        if log.bytes() + bytes as u64 <= self.settings.bytes_max {
+            self.is_making_room = false;
+            return items;
+        }
+        let (messages, records) = items.into_iter().partition(|item| matches!(item, Item::Publish { .. }));
+        let may_delete = self.deletable(log, now(), bytes) > log.oldest().unwrap_or(0);
+        if may_delete && !self.is_making_room {
+            self.is_making_room = true;
+            self.queue.put_back(messages);
+            return records;
+        }
+        let full = Error::Full { topic: self.name.clone(), by: self.floor().1.map(str::to_owned) };
+        for message in messages {
+            if let Item::Publish { answer, .. } = message {
+                answer.send(Err(full.clone())).ok();
+            }
+        }
+        records
+    }
+
+    /// The first segment that is not deleted, if so many bytes are to be written.
     fn deletable(&self, log: &Log, now: i64, bytes: usize) -> u32 {
-        let is_full = log.bytes() + bytes as u64 > self.settings.bytes_max;
+        let is_full = self.is_making_room || log.bytes() + bytes as u64 > self.settings.bytes_max;
         let since = (!is_full).then(|| now - millis(self.settings.keep));
         self.shelf.stays(self.floor().0, since).or(log.newest()).unwrap_or(0)
     }
@@ -359,7 +389,8 @@ impl Topic {
         }
         let position = batch.messages.last().map_or(self.shelf.next(), |last| last.position + 1);
         // Positions and times go the same way, also when the clock does not.
-        let published_ms = now().max(self.published_ms);
+        let now = now();
+        let published_ms = now.max(self.published_ms);
         self.published_ms = published_ms;
         let NewMessage { id, key, headers, payload, delay, expires_in } = message;
         if let Some(id) = &id {
@@ -372,8 +403,8 @@ impl Topic {
             headers,
             payload,
             published_ms,
-            due_ms: published_ms.saturating_add(millis(delay)),
-            expires_ms: expires_in.map(|expires| published_ms.saturating_add(millis(expires))),
+            due_ms: if delay.is_zero() { published_ms } else { now.saturating_add(millis(delay)) },
+            expires_ms: expires_in.map(|expires| now.saturating_add(millis(expires))),
             only,
         };
         let record = Record::Message(message);
@@ -395,7 +426,7 @@ impl Topic {
         }
         match result {
             Ok(place) => self.is_written(place, batch),
-            Err(failure) => self.is_not_written(failure, batch),
+            Err(error) => self.is_not_written(&error, batch),
         }
     }
 
@@ -414,32 +445,23 @@ impl Topic {
         }
     }
 
-    fn is_not_written(&mut self, failure: Failure, batch: Batch) {
+    fn is_not_written(&mut self, error: &Error, batch: Batch) {
         let Batch { messages, records, published, .. } = batch;
         for message in &messages {
             self.dedup.remove(&message.id);
         }
-        let (error, stays_awaited) = match failure {
-            Failure::NoRoom => {
-                let by = self.floor().1.map(str::to_owned);
-                (Error::Full { topic: self.name.clone(), by }, true)
-            }
-            Failure::Other(error) => {
-                tracing::error!(topic = self.name, error = %chain(&error), "messages cannot be written");
-                self.queue.note(false);
-                (error, false)
-            }
-        };
+        tracing::error!(topic = self.name, error = %chain(error), "messages cannot be written");
+        self.queue.note(false);
         self.metrics.write_failures.increment();
         for (answer, _) in published {
             answer.send(Err(error.clone())).ok();
         }
-        let back = records.into_iter().map(|(record, then)| match then {
-            Some(then) if !stays_awaited => {
+        // What groups did is kept with the next batch, though nobody waits for it any more.
+        let back = records.into_iter().map(|(record, then)| {
+            if let Some(then) = then {
                 then(Err(error.clone()));
-                (record, None)
             }
-            then => (record, then),
+            Item::Record(record, None)
         });
         self.queue.put_back(back.collect());
     }
@@ -474,8 +496,9 @@ impl Topic {
     }
 }
 
+/// Milliseconds since 1970, by a clock that makes no steps while the process runs: leases and delays are by it.
 fn now() -> i64 {
-    i64::try_from(time::unix_millis_now()).unwrap_or(i64::MAX)
+    i64::try_from(time::unix_nanos(time::wall()) / 1_000_000).unwrap_or(i64::MAX)
 }
 
 fn moment() -> Moment {

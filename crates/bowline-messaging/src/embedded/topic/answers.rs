@@ -2,7 +2,7 @@
 
 use super::{
     Arc, BTreeMap, Command, DeadLetter, Duration, Effect, Error, Event, Graveyard, Group, Item, Message, NewMessage,
-    Place, Position, Record, Topic, graveyard, in_graveyard, kept_settings, moment, mpsc, shelf, task,
+    Place, Position, Record, Topic, graveyard, in_graveyard, kept_settings, millis, moment, mpsc, shelf, task,
 };
 use crate::{
     embedded::command::{Answer, Asks},
@@ -19,9 +19,6 @@ impl Topic {
             }
             Command::Declare { settings, answer } => {
                 self.settings = settings;
-                if let Some(log) = &mut self.log {
-                    log.set_bytes_max(self.settings.bytes_max);
-                }
                 let bytes_max = self.settings.bytes_max;
                 let graveyard = self.graveyard.clone();
                 task::spawn(async move {
@@ -82,7 +79,7 @@ impl Topic {
         };
         let event = match asks {
             Asks::Ack => Event::Ack { position, attempt },
-            Asks::Extend { until } => Event::Extend { position, attempt, until },
+            Asks::Extend { by } => Event::Extend { position, attempt, until: moment.now.saturating_add(millis(by)) },
             Asks::Nack { failure, verdict } => {
                 group.note_failure(position, &failure);
                 Event::Nack { position, attempt, verdict }

@@ -106,6 +106,8 @@ impl Topic {
                 graveyard: Arc::new(Mutex::new(graveyard)),
                 queue: Queue::default(),
                 dying: VecDeque::new(),
+                is_making_room: false,
+                has_more: false,
                 published_ms,
                 next_consumer: 0,
                 tidied: time::now(),
