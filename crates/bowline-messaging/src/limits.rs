@@ -42,6 +42,9 @@ pub const TOPIC_BYTES_RANGE: (u64, u64) = (1 << 20, 1 << 40);
 /// The most messages, and dead letters, of one page.
 pub const PAGE_MAX: usize = 1000;
 
+/// How the ids of messages begin that were dead letters.
+pub(crate) const REDRIVEN: &str = "redrive/";
+
 /// Checks the name of a topic or a group: 1 to [`NAME_BYTES_MAX`] of `a-z`, `A-Z`, `0-9`, `.`, `_` and `-`, not
 /// beginning with a dot.
 pub fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
@@ -60,6 +63,9 @@ pub fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
 pub fn check_message(message: &NewMessage) -> Result<(), Error> {
     let NewMessage { id, key, headers, payload, delay, expires_in } = message;
     let invalid = |what, rule| Err(Error::Invalid { what, rule });
+    if id.as_ref().is_some_and(|id| id.starts_with(REDRIVEN)) {
+        return invalid("id", "those that begin with `redrive/` are Bowline's own");
+    }
     let is_text = |text: &String| (1..=ID_BYTES_MAX).contains(&text.len()) && !text.contains(['\0', '\r', '\n']);
     if !id.as_ref().is_none_or(is_text) {
         return invalid("id", "it has 1 to 256 bytes, and no line breaks");

@@ -73,7 +73,7 @@ pub struct TopicSettings {
     pub keep: Duration,
     /// The most bytes on disk. When only messages are left that some group has not processed, publishing is refused.
     pub bytes_max: u64,
-    /// For how long an id is remembered.
+    /// For how long an id is remembered; of more than 200,000 in that time, the last ones are.
     pub dedup: Duration,
 }
 
@@ -114,7 +114,8 @@ pub struct NewMessage {
     pub headers: Vec<(String, String)>,
     /// What it is.
     pub payload: Bytes,
-    /// How long after now it is delivered at the earliest; until then it holds nobody up.
+    /// How long after now it is delivered at the earliest; until then it holds nobody up, unless more than 100,000 are
+    /// delayed.
     pub delay: Duration,
     /// How long after now it is not delivered any more.
     pub expires_in: Option<Duration>,
@@ -208,7 +209,7 @@ pub struct GroupInfo {
     pub lag: u64,
     /// How many of them its consumers work on.
     pub leased: usize,
-    /// When the oldest of them was published, in milliseconds since 1970.
+    /// When the oldest of them was published, in milliseconds since 1970; none where it is not among the last ones.
     pub oldest_ms: Option<i64>,
 }
 

@@ -62,6 +62,13 @@ pub async fn what_was_redriven_is_its_groups(bus: &Arc<dyn MessageBus>) {
     nothing(&mut other).await;
     nothing(&mut failing).await;
     assert!(bus.dead(&topic, 0, 10).await.expect("lists").is_empty());
+    // Nobody would get what is of a group that is gone: it stays.
+    bus.publish(&topic, message("z")).await.expect("publishes");
+    next(&mut failing).await.nack("broken", Then::Retry).await.expect("nacks");
+    settle(bus, &topic, 1).await;
+    bus.remove_group(&topic, "failing").await.expect("removes");
+    assert_eq!(bus.redrive(&topic, Which::All).await.expect("redrives"), 0);
+    assert_eq!(bus.dead(&topic, 0, 10).await.expect("lists").len(), 1);
 }
 
 /// A dead letter that is purged is gone.

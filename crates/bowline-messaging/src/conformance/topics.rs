@@ -18,6 +18,7 @@ pub async fn limits_are_refused(bus: &Arc<dyn MessageBus>) {
     let bad = [
         NewMessage { id: Some(String::new()), ..NewMessage::default() },
         NewMessage { id: Some(long.clone()), ..NewMessage::default() },
+        NewMessage { id: Some("redrive/1".to_owned()), ..NewMessage::default() },
         NewMessage { key: Some(long), ..NewMessage::default() },
         NewMessage { headers: vec![header("a", "b"); HEADERS_MAX + 1], ..NewMessage::default() },
         NewMessage { headers: vec![header("a", "b\r\nc: d")], ..NewMessage::default() },
@@ -127,6 +128,16 @@ pub async fn a_group_is_set_back(bus: &Arc<dyn MessageBus>) {
         delivery.ack().await.expect("acks");
     }
     nothing(&mut group).await;
+    bus.publish(&topic, message("4")).await.expect("publishes");
+    let held = next(&mut group).await;
+    bus.remove_group(&topic, "g").await.expect("removes");
+    // The same try of the same message, in another life of the group.
+    let settings = GroupSettings { start: Start::At(4), ..quick() };
+    let mut anew = bus.subscribe(&topic, "g", settings, 1).await.expect("joins");
+    let again = next(&mut anew).await;
+    assert_eq!((again.message.position, again.attempt), (held.message.position, held.attempt));
+    assert!(held.ack().await.is_err(), "the group it was of is gone");
+    again.ack().await.expect("acks");
     bus.remove_group(&topic, "g").await.expect("removes");
     assert!(matches!(bus.remove_group(&topic, "g").await, Err(Error::NoGroup { .. })));
 }

@@ -96,6 +96,13 @@ impl Kept {
         self.pending.first_key_value().map_or(self.group.next, |(position, _)| *position)
     }
 
+    /// Forgets all before a position.
+    fn pass_over(&mut self, position: Position) {
+        self.pending = self.pending.split_off(&position);
+        self.done = self.done.split_off(&position);
+        self.failed = self.failed.split_off(&position);
+    }
+
     /// Whether a position is done, and the tries it has had.
     fn look_up(&mut self, position: Position) -> Option<(u32, i64)> {
         if position < self.group.next {
@@ -108,7 +115,7 @@ impl Kept {
 
 impl Group {
     /// A group that begins at a position.
-    pub(super) fn new(name: &str, settings: &GroupSettings, next: Position) -> Self {
+    pub(super) fn new(name: &str, settings: &GroupSettings, next: Position, epoch: u64) -> Self {
         let policy = policy(settings);
         let group = KeptGroup {
             name: name.to_owned(),
@@ -117,18 +124,18 @@ impl Group {
             next,
             pending: Vec::new(),
         };
-        Self::resume(Kept::new(group))
+        Self::resume(Kept::new(group), epoch)
     }
 
     /// A group as it was when the process ended.
-    pub(super) fn resume(kept: Kept) -> Self {
+    pub(super) fn resume(kept: Kept, epoch: u64) -> Self {
         let policy = kept.group.policy.unwrap_or_else(|| policy(&GroupSettings::default()));
         let mut group = Self {
             name: kept.group.name.clone(),
             table: Deliveries::new(policy, kept.floor()),
             policy,
             lease: Duration::from_millis(u64::try_from(kept.group.lease_ms).unwrap_or_default()),
-            epoch: 0,
+            epoch,
             resume: kept,
             consumers: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -152,7 +159,7 @@ impl Group {
     }
 
     /// Everything from a position on, whatever was done of it.
-    pub(super) fn seek(&mut self, next: Position) {
+    pub(super) fn seek(&mut self, next: Position, epoch: u64) {
         let group = KeptGroup { next, pending: Vec::new(), ..self.kept() };
         for consumer in std::mem::take(&mut self.leases).into_values() {
             self.give_credit(consumer);
@@ -160,7 +167,7 @@ impl Group {
         self.table = Deliveries::new(self.policy, next);
         self.resume = Kept::new(group);
         self.failures.clear();
-        self.epoch += 1;
+        self.epoch = epoch;
     }
 
     /// How it is served from now on; whether that is another way.
@@ -211,8 +218,8 @@ impl Group {
     /// How many messages before `next` it is not done with.
     pub(super) fn lag(&self, next: Position) -> u64 {
         let pending = self.table.pending().count() + self.resume.pending.len();
-        next.saturating_sub(self.table.next().max(self.resume.group.next)) + pending as u64
-            - (self.resume.done.range(..next).count() as u64)
+        let unseen = next.saturating_sub(self.table.next().max(self.resume.group.next)) + pending as u64;
+        unseen.saturating_sub(self.resume.done.len() as u64)
     }
 
     pub(super) fn wakes_at(&self) -> Option<i64> {
@@ -233,12 +240,12 @@ impl Group {
     pub(super) fn take_in(&mut self, message: &Message, key: Option<u64>, now: Moment) {
         let position = message.position;
         // What is not there any more is passed over.
-        self.resume.pending = self.resume.pending.split_off(&position);
+        self.resume.pass_over(position);
         let is_others = message.only.as_ref().is_some_and(|only| *only != self.name);
         let event = match self.resume.look_up(position) {
             Some((attempts, due)) if !is_others => {
                 // What was not delayed does not wait for a clock that went back meanwhile.
-                let own = if message.due_ms > message.published_ms { message.due_ms } else { i64::MIN };
+                let own = if message.due_ms == message.published_ms { i64::MIN } else { message.due_ms };
                 let due = if attempts > 0 { due } else { own };
                 let taken_in = TakenIn { key, due, expires: message.expires_ms };
                 Event::TakeIn { position, message: taken_in, attempts }

@@ -52,6 +52,8 @@ struct Segment {
     path: PathBuf,
     file: Arc<File>,
     bytes: u64,
+    /// Of them, what it began with.
+    begun_bytes: u64,
 }
 
 impl Log {
@@ -89,7 +91,10 @@ impl Log {
 
     /// Whether the next batch begins a segment.
     pub(super) fn is_full(&self) -> bool {
-        self.segments.back().is_none_or(|newest| newest.bytes >= self.segment_bytes)
+        // What a segment begins with does not count, or a long beginning would be written again and again.
+        self.segments
+            .back()
+            .is_none_or(|newest| newest.bytes >= newest.begun_bytes + self.segment_bytes.max(newest.begun_bytes))
     }
 
     /// The oldest segment.
@@ -117,9 +122,10 @@ impl Log {
             }
         }
         add_frame(&mut content, id, &batch);
+        let bytes = content.len() as u64;
         fs::replace_private(&path, &content).map_err(failed)?;
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
-        self.segments.push_back(Segment { id, path, file: Arc::new(file), bytes: content.len() as u64 });
+        self.segments.push_back(Segment { id, path, file: Arc::new(file), bytes, begun_bytes: bytes });
         Ok(())
     }
 
@@ -192,7 +198,9 @@ impl Log {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
         let file = Arc::new(file);
         let bytes = file.metadata().map_err(failed)?.len();
+        let mut begun_bytes = 0;
         let show = |offset: u32, batch: &[u8]| {
+            begun_bytes = if begun_bytes == 0 { u64::from(offset) + batch.len() as u64 } else { begun_bytes };
             let records = read_batch(batch);
             records.map(|records| found(Place { segment: id, file: file.clone(), offset }, records)).is_ok()
         };
@@ -214,7 +222,7 @@ impl Log {
             // Whether the last process came to sync it is not known, and what is shown has to stay.
             self.disk.sync(&file).map_err(failed)?;
         }
-        self.segments.push_back(Segment { id, path: path.to_owned(), file, bytes: scan.valid_bytes });
+        self.segments.push_back(Segment { id, path: path.to_owned(), file, bytes: scan.valid_bytes, begun_bytes });
         Ok(())
     }
 }

@@ -45,6 +45,9 @@ use crate::{
 /// The most topics.
 pub const TOPICS_MAX: usize = 1024;
 
+/// The folder of the topics' folders.
+const TOPICS: &str = "topics";
+
 /// Where messages are kept.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -65,7 +68,7 @@ struct Shared {
     topics: RwLock<BTreeMap<String, Handle>>,
     /// Held while a topic is made.
     making: tokio::sync::Mutex<bool>,
-    _lock: File,
+    lock: Arc<File>,
 }
 
 impl Settings {
@@ -83,15 +86,14 @@ impl Embedded {
     pub async fn open(settings: Settings) -> Result<Self, Error> {
         let opening = settings.clone();
         let opened = task::spawn_blocking(move || {
-            fs::create_private_dir_all(&opening.dir).map_err(log::failed)?;
-            let lock = lock(&opening.dir)?;
-            let topics = find(&opening)?;
+            fs::create_private_dir_all(&opening.dir.join(TOPICS)).map_err(log::failed)?;
+            let lock = Arc::new(lock(&opening.dir)?);
+            let topics = find(&opening, &lock)?;
             Ok((lock, topics))
         });
         let (lock, topics) = opened.await.unwrap_or(Err(Error::Closed))?;
         let topics = topics.into_iter().map(|(name, start)| (name, start())).collect();
-        let shared =
-            Shared { settings, topics: RwLock::new(topics), making: tokio::sync::Mutex::new(true), _lock: lock };
+        let shared = Shared { settings, topics: RwLock::new(topics), making: tokio::sync::Mutex::new(true), lock };
         Ok(Self(Arc::new(shared)))
     }
 
@@ -128,9 +130,10 @@ impl Embedded {
             return Err(Error::TooMany { what: "topics", max: TOPICS_MAX });
         }
         let (name, topic, settings) = (name.to_owned(), topic.clone(), self.0.settings.clone());
+        let lock = self.0.lock.clone();
         let open = task::spawn_blocking(move || {
             let metrics = Metrics::new(&settings.metrics, &name);
-            Topic::open(&name, &settings.dir.join(&name), Some(topic), &settings.disk, metrics)
+            Topic::open(&name, &settings.dir.join(TOPICS).join(&name), Some(topic), &settings.disk, metrics, lock)
                 .map(|start| (name, start))
         });
         let (name, start) = open.await.unwrap_or(Err(Error::Closed))?;
@@ -141,16 +144,16 @@ impl Embedded {
 }
 
 /// The topics of a folder, to be started. Blocks.
-fn find(settings: &Settings) -> Result<Vec<(String, impl FnOnce() -> Handle + Send + use<>)>, Error> {
+fn find(settings: &Settings, lock: &Arc<File>) -> Result<Vec<(String, impl FnOnce() -> Handle + Send + use<>)>, Error> {
     let mut topics = Vec::new();
-    for entry in fs::read_dir(&settings.dir).map_err(log::failed)? {
+    for entry in fs::read_dir(settings.dir.join(TOPICS)).map_err(log::failed)? {
         let path = entry.map_err(log::failed)?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_dir()) else { continue };
         if check_name("topic", name).is_err() {
             continue;
         }
         let metrics = Metrics::new(&settings.metrics, name);
-        topics.push((name.to_owned(), Topic::open(name, &path, None, &settings.disk, metrics)?));
+        topics.push((name.to_owned(), Topic::open(name, &path, None, &settings.disk, metrics, lock.clone())?));
     }
     Ok(topics)
 }

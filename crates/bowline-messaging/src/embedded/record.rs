@@ -149,7 +149,8 @@ fn put_message(out: &mut Vec<u8>, message: &Message) {
     }
     put_signed(out, *published_ms);
     put_signed(out, due_ms - published_ms);
-    put_signed(out, expires_ms.map_or(-1, |expires| (expires - published_ms).max(0)));
+    put_number(out, u64::from(expires_ms.is_some()));
+    put_signed(out, expires_ms.map_or(0, |expires| expires - published_ms));
     put_option(out, only.as_deref());
     put_count(out, payload.len());
     out.extend_from_slice(payload);
@@ -163,8 +164,9 @@ fn read_message(reader: &mut Reader<'_>) -> Result<Message, Corrupt> {
     let headers = (0..count).map(|_| Ok((read_text(reader)?, read_text(reader)?))).collect::<Result<_, Corrupt>>()?;
     let published_ms = reader.signed()?;
     let due_ms = published_ms.checked_add(reader.signed()?).ok_or(Corrupt)?;
+    let does_expire = reader.number()? != 0;
     let expires_in = reader.signed()?;
-    let expires_ms = (expires_in >= 0).then(|| published_ms.saturating_add(expires_in));
+    let expires_ms = does_expire.then(|| published_ms.saturating_add(expires_in));
     let only = read_option(reader)?;
     let length = reader.count(1)?;
     let payload = Bytes::copy_from_slice(reader.slice(length)?);

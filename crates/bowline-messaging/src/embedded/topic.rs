@@ -7,14 +7,14 @@ mod answers;
 mod open;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use bowline_model::error::chain;
-use bowline_runtime::{rand, task, time};
+use bowline_runtime::{fs::File, rand, task, time};
 use tokio::sync::{Notify, mpsc};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -71,9 +71,13 @@ pub(super) struct Topic {
     has_more: bool,
     published_ms: i64,
     next_consumer: ConsumerId,
+    /// Lives of groups, so that none is taken for another.
+    next_epoch: u64,
     tidied: time::Instant,
     commands: mpsc::WeakSender<Command>,
     metrics: Metrics,
+    /// Nobody else writes to the folder while this one does.
+    _lock: Arc<File>,
 }
 
 /// How a topic is reached.
@@ -138,6 +142,8 @@ impl Topic {
             }
         }
         if let Some(Some(answer)) = closing {
+            // Whoever hears it may open the folder at once.
+            drop(self);
             answer.send(Ok(())).ok();
         }
     }
@@ -474,7 +480,8 @@ impl Topic {
                 return Err(Error::TooMany { what: "groups of one topic", max: GROUPS_MAX });
             }
             let next = self.position(settings.start);
-            self.groups.insert(name.to_owned(), Group::new(name, settings, next));
+            self.next_epoch += 1;
+            self.groups.insert(name.to_owned(), Group::new(name, settings, next, self.next_epoch));
         }
         let Some(group) = self.groups.get_mut(name) else { return Err(Error::Closed) };
         if group.consumers() >= CONSUMERS_MAX {

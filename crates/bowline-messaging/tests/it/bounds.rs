@@ -52,8 +52,10 @@ async fn a_full_topic_names_who_is_behind_and_has_room_again() {
     }
     bus.close().await;
     drop((slow, bus));
-    let bytes: u64 =
-        std::fs::read_dir(dir.path().join("t")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    let bytes: u64 = std::fs::read_dir(dir.path().join("topics/t"))
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
     assert!(bytes <= (1 << 20) + 100_000, "{bytes} bytes are on disk");
 }
 

@@ -183,7 +183,7 @@ fn run(dir: &Path, round: &str, lines: Option<usize>, said: &mut Said) {
 
 /// Leaves a part of a batch at the end of the newest segment, as a power loss does.
 fn tear(dir: &Path) {
-    let entries = std::fs::read_dir(dir.join(TOPIC)).unwrap().map(|entry| entry.unwrap().path());
+    let entries = std::fs::read_dir(dir.join("topics").join(TOPIC)).unwrap().map(|entry| entry.unwrap().path());
     let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "msgs");
     let Some(newest) = entries.filter(is_segment).max() else { return };
     let mut torn = 1000_u32.to_le_bytes().to_vec();

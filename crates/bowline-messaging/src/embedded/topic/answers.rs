@@ -1,11 +1,13 @@
 //! What a topic answers.
 
 use super::{
-    Arc, BTreeMap, Command, DeadLetter, Duration, Effect, Error, Event, Graveyard, Group, Item, Message, NewMessage,
-    Place, Position, Record, Topic, graveyard, in_graveyard, kept_settings, millis, moment, mpsc, shelf, task,
+    Arc, BTreeMap, BTreeSet, Command, DeadLetter, Duration, Effect, Error, Event, Graveyard, Group, Item, Message,
+    NewMessage, Place, Position, Record, Topic, graveyard, in_graveyard, kept_settings, millis, moment, mpsc, shelf,
+    task,
 };
 use crate::{
     embedded::command::{Answer, Asks},
+    limits::REDRIVEN,
     port::{GroupInfo, TopicInfo, Which},
 };
 
@@ -15,7 +17,7 @@ impl Topic {
         match command {
             Command::Publish { message, only, answer } => self.queue.push(Item::Publish { message, only, answer }),
             Command::Lease { group, position, attempt, epoch, asks, answer } => {
-                self.answer_lease(&group, (position, attempt, epoch), asks, answer);
+                self.answer_lease(&group, (position, attempt, epoch), &asks, answer);
             }
             Command::Declare { settings, answer } => {
                 self.settings = settings;
@@ -37,9 +39,10 @@ impl Topic {
             },
             Command::Seek { group, to, answer } => {
                 let position = self.position(to);
+                self.next_epoch += 1;
                 match self.groups.get_mut(&group) {
                     Some(known) => {
-                        known.seek(position);
+                        known.seek(position, self.next_epoch);
                         let record = Record::Group(known.kept());
                         self.keep(record, answer, ());
                     }
@@ -70,7 +73,7 @@ impl Topic {
     }
 
     /// What a consumer says of its message, if it still has it.
-    fn answer_lease(&mut self, name: &str, lease: (Position, u32, u64), asks: Asks, answer: Answer<()>) {
+    fn answer_lease(&mut self, name: &str, lease: (Position, u32, u64), asks: &Asks, answer: Answer<()>) {
         let (position, attempt, epoch) = lease;
         let moment = moment();
         let Some(group) = self.groups.get_mut(name).filter(|group| group.epoch() == epoch) else {
@@ -79,13 +82,13 @@ impl Topic {
         };
         let event = match asks {
             Asks::Ack => Event::Ack { position, attempt },
-            Asks::Extend { by } => Event::Extend { position, attempt, until: moment.now.saturating_add(millis(by)) },
-            Asks::Nack { failure, verdict } => {
-                group.note_failure(position, &failure);
-                Event::Nack { position, attempt, verdict }
-            }
+            Asks::Extend { by } => Event::Extend { position, attempt, until: moment.now.saturating_add(millis(*by)) },
+            Asks::Nack { verdict, .. } => Event::Nack { position, attempt, verdict: *verdict },
         };
         let effect = group.step(event, moment);
+        if let (Asks::Nack { failure, .. }, false) = (asks, effect == Effect::Stale) {
+            group.note_failure(position, failure);
+        }
         let record = group.record(effect);
         self.metrics.count(effect);
         match (effect, record) {
@@ -166,10 +169,11 @@ impl Topic {
     /// Publishes dead letters again, for their groups alone, and takes those away that were.
     fn redrive(&self, which: Which, answer: Answer<usize>) {
         let (graveyard, commands) = (self.graveyard.clone(), self.commands.clone());
+        let groups: BTreeSet<String> = self.groups.keys().cloned().collect();
         task::spawn(async move {
             let positions = in_graveyard(graveyard.clone(), move |graveyard| Ok(chosen(graveyard, which))).await;
             let redriven = match positions {
-                Ok(positions) => redrive_all(graveyard, &commands, &positions).await,
+                Ok(positions) => redrive_all(graveyard, &commands, &positions, &groups).await,
                 Err(error) => Err(error),
             };
             answer.send(redriven).ok();
@@ -214,6 +218,7 @@ async fn redrive_all(
     graveyard: graveyard::Shared,
     commands: &mpsc::WeakSender<Command>,
     positions: &[Position],
+    groups: &BTreeSet<String>,
 ) -> Result<usize, Error> {
     let commands = commands.upgrade().ok_or(Error::Closed)?;
     let mut count = 0;
@@ -221,7 +226,8 @@ async fn redrive_all(
         let some = some.to_vec();
         let letters = in_graveyard(graveyard.clone(), move |graveyard| graveyard.read(&some)).await?;
         let mut answers = Vec::new();
-        for letter in letters {
+        // Whose group is gone stays where it is: nobody would get it.
+        for letter in letters.into_iter().filter(|letter| groups.contains(&letter.group)) {
             let (answer, published) = tokio::sync::oneshot::channel();
             answers.push((letter.position, published));
             let only = Some(letter.group.clone());
@@ -248,7 +254,7 @@ fn again(letter: DeadLetter) -> NewMessage {
     let Message { id, key, mut headers, payload, .. } = message;
     headers.retain(|(name, _)| name != REDRIVEN_FROM);
     headers.push((REDRIVEN_FROM.to_owned(), message.position.to_string()));
-    let id = Some(format!("redrive/{position}/{group}/{id}"));
+    let id = Some(format!("{REDRIVEN}{position}/{group}/{}", id.rsplit('/').next().unwrap_or_default()));
     NewMessage { id, key, headers, payload, delay: Duration::ZERO, expires_in: None }
 }
 

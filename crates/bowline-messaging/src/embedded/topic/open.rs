@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Mutex};
 
 use bowline_disk::Disk;
+use bowline_runtime::fs::File;
 
 use super::{
     Arc, COMMANDS_MAX, Dedup, Duration, Error, Graveyard, Group, Handle, Log, Message, Metrics, Notify, Place,
@@ -73,6 +74,7 @@ impl Topic {
         settings: Option<TopicSettings>,
         disk: &Disk,
         metrics: Metrics,
+        lock: Arc<File>,
     ) -> Result<impl FnOnce() -> Handle + Send + use<>, Error> {
         let mut found = Found {
             settings: settings.clone().unwrap_or_default(),
@@ -102,7 +104,7 @@ impl Topic {
                 shelf,
                 loaded: VecDeque::new(),
                 dedup,
-                groups: groups.into_iter().map(|(name, kept)| (name, Group::resume(kept))).collect(),
+                groups: groups.into_iter().map(|(name, kept)| (name, Group::resume(kept, 0))).collect(),
                 graveyard: Arc::new(Mutex::new(graveyard)),
                 queue: Queue::default(),
                 dying: VecDeque::new(),
@@ -110,9 +112,11 @@ impl Topic {
                 has_more: false,
                 published_ms,
                 next_consumer: 0,
+                next_epoch: 0,
                 tidied: time::now(),
                 commands: commands.downgrade(),
                 metrics,
+                _lock: lock,
             };
             let left = Arc::new(Notify::new());
             task::spawn(topic.run(receiver, left.clone()));
