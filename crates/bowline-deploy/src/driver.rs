@@ -143,6 +143,11 @@ impl Driver {
     /// Sees to it that the new release keeps its share: somebody may bring back an earlier version of what is published.
     async fn hold(&self, rollout: &Rollout) -> Happened {
         let Rollout { service, id, .. } = rollout;
+        let (State::Going(place) | State::Paused(place)) = rollout.state else { return std::future::pending().await };
+        if place.stage != Stage::Baking {
+            // Paused before the step's share was published: callers may act by the one before it.
+            return std::future::pending().await;
+        }
         let weight = rollout.weight();
         let weights = weights(rollout, weight);
         loop {
@@ -239,7 +244,7 @@ fn few(rollout: &Rollout, figures: &Figures) -> String {
     let (service, version, needed) = (&rollout.service, &rollout.to.version, rollout.plan.min_requests);
     let requests = figures.requests.floor();
     format!(
-        "no verdict yet: {requests} of {needed} requests to {version} were measured since the step began; send traffic, or `bowline deploy promote {service}`"
+        "no verdict yet: {requests} of {needed} requests to {version} were measured since the step began; send traffic, or end it by `bowline deploy promote {service}` or `abort {service}`"
     )
 }
 

@@ -21,6 +21,9 @@ use tokio::sync::Semaphore;
 /// How many releases are measured at once; others wait.
 const JUDGED_MAX: usize = 2;
 
+/// How many requests have to fail before a release is given up with less than it needs.
+const HOPELESS_MIN: f64 = 5.0;
+
 /// A judge over the samples of this node.
 pub(crate) struct Measures {
     series: SeriesStore,
@@ -66,14 +69,21 @@ impl Judge for Measures {
     }
 }
 
-/// What was measured of a release within the window; where that is too little, since the step began. Blocks.
+/// What was measured of a release within the window; where that is too little, within one twice as long, until it is
+/// enough or the step's beginning is reached: what is fresh counts most. Blocks.
 fn measured(source: &dyn Source, question: &Question, now_ms: i64) -> Result<Figures, String> {
     let Question { service, version, window, since, min_requests, condition } = question;
     let quantiles = condition.quantiles();
     let asked = |window| Asked { service, version, window, quantiles: &quantiles };
     let figures = |window| releases::figures(source, asked(window), now_ms).map_err(|error| chain(&error));
-    let recent = figures(*window)?;
-    if since <= window || recent.requests >= f64::from(*min_requests) { Ok(recent) } else { figures(*since) }
+    let mut within = (*window).min(*since);
+    loop {
+        let measured = figures(within)?;
+        if within >= *since || within >= releases::WINDOW_MAX || measured.requests >= f64::from(*min_requests) {
+            return Ok(measured);
+        }
+        within = within.saturating_mul(2).min(*since);
+    }
 }
 
 /// What the figures say, where there are some.
@@ -98,7 +108,7 @@ fn alive(question: &Question, measured: Verdict, is_there: Result<bool, String>)
 /// What the figures say.
 fn verdict(question: &Question, figures: Figures) -> Verdict {
     let Question { service, version, window: _, since: _, min_requests, condition } = question;
-    if figures.requests < f64::from(*min_requests) {
+    if figures.requests < f64::from(*min_requests) && !is_beyond_hope(question, &figures) {
         return Verdict::Few(figures);
     }
     if let Some(by) = condition.holds(&figures) {
@@ -108,9 +118,17 @@ fn verdict(question: &Question, figures: Figures) -> Verdict {
     }
     let is_known = |quantile| figures.quantiles.iter().any(|(known, _)| *known == quantile);
     if !condition.quantiles().into_iter().all(is_known) {
-        return Verdict::Unknown(format!("how long requests to {version} of {service} take is not measured"));
+        return Verdict::Unknown(format!("how long requests to {version} of {service} take is not measured yet"));
     }
     Verdict::Good(figures)
+}
+
+/// Whether a release fails so much that no more requests may come, as breakers keep them away: half of them at least,
+/// and more than it may even if all went well until there are enough.
+fn is_beyond_hope(question: &Question, figures: &Figures) -> bool {
+    let (enough, failed) = (f64::from(question.min_requests), figures.error_ratio * figures.requests);
+    let at_best = Figures { requests: enough, error_ratio: failed / enough, quantiles: Vec::new() };
+    failed >= HOPELESS_MIN && figures.error_ratio >= 0.5 && question.condition.holds(&at_best).is_some()
 }
 
 /// What was measured, and the bound that it is above: `error_rate 20.5% > 1%`.
@@ -180,7 +198,7 @@ mod tests {
     #[test]
     fn what_was_not_measured_is_no_praise() {
         let untimed = Figures { requests: 20.0, ..Figures::default() };
-        let unknown = Verdict::Unknown("how long requests to v2 of order take is not measured".to_owned());
+        let unknown = Verdict::Unknown("how long requests to v2 of order take is not measured yet".to_owned());
         check("p99 > 1s", &untimed, &unknown);
         check("error_rate > 1% or p99 > 1s", &untimed, &unknown);
         let failing = Figures { error_ratio: 1.0, ..untimed };
@@ -191,9 +209,13 @@ mod tests {
     #[test]
     fn of_few_requests_nothing_is_said() {
         let few = |requests, error_ratio| Figures { requests, error_ratio, ..Figures::default() };
-        for figures in [few(0.0, 0.0), few(6.0, 1.0 / 6.0), few(19.0, 1.0)] {
+        for figures in [few(0.0, 0.0), few(6.0, 1.0 / 6.0), few(4.0, 1.0), few(19.0, 0.4)] {
             check("error_rate > 1%", &figures, &Verdict::Few(figures.clone()));
         }
+        check("error_rate > 30%", &few(6.0, 1.0), &Verdict::Few(few(6.0, 1.0)));
+        // Breakers may keep the missing ones away.
+        let hopeless = Verdict::Bad(few(12.0, 1.0), "error_rate 100.0% > 30% (12 requests)".to_owned());
+        check("error_rate > 30%", &few(12.0, 1.0), &hopeless);
         let bad = Verdict::Bad(few(20.0, 0.05), "error_rate 5.0% > 1% (20 requests)".to_owned());
         check("error_rate > 1%", &few(20.0, 0.05), &bad);
     }
@@ -218,7 +240,8 @@ mod tests {
     fn few_requests_are_counted_since_the_step_began() {
         let question = |min_requests| Question { min_requests, ..question("error_rate > 1%") };
         let told = |min_requests| measured(&Slow, &question(min_requests), 600_000).unwrap().to_string();
-        let (recent, all) = ("1 request, 0.0% failed", "10 requests, 0.0% failed");
-        assert_eq!([1, 2, 20].map(told), [recent, all, all]);
+        // The window doubles: 30 s, a minute, two, four, eight, all.
+        let (one, two, all) = ("1 request, 0.0% failed", "2 requests, 0.0% failed", "10 requests, 0.0% failed");
+        assert_eq!([1, 2, 20].map(told), [one, two, all]);
     }
 }

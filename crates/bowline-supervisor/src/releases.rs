@@ -191,24 +191,8 @@ pub(crate) fn never_healthy(id: &InstanceId, row: &Row, since: Instant) -> Error
     }
 }
 
-/// The longest last words that are told, in characters.
-const LAST_WORDS_MAX: usize = 240;
-
-/// How many lines they are.
-const LAST_LINES: usize = 3;
-
-/// What a process said before it ended, on one line; empty: nothing.
-fn last_words(lines: &[String]) -> String {
-    let said: Vec<&str> = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
-    let last = said[said.len().saturating_sub(LAST_LINES)..].join(" | ");
-    match last.char_indices().nth(LAST_WORDS_MAX) {
-        Some((end, _)) => format!("{}…", &last[..end]),
-        None => last,
-    }
-}
-
-/// An error with its causes, for whoever may see how a rollout stands: no commands, and of what processes wrote no more
-/// than the last words of one that ended by itself. Whoever runs the system sees all of it in its output.
+/// An error with its causes, for whoever may see how a rollout stands: no commands, and nothing that processes wrote,
+/// which may hold secrets. Whoever runs the system sees that in its output.
 fn in_words(error: &Error) -> String {
     let mut text = match error {
         Error::Build { services, exit, .. } => {
@@ -222,9 +206,5 @@ fn in_words(error: &Error) -> String {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    let said = match error {
-        Error::Ends { lines, .. } | Error::NoCommand { lines, .. } => last_words(lines),
-        _ => String::new(),
-    };
-    if said.is_empty() { text } else { format!("{text}; its last words: {said}") }
+    text
 }

@@ -171,7 +171,9 @@ async fn with_few_requests_it_bakes_on_and_says_how_many_it_waits_for() {
     let status = until(&deployer, |status| status.waits_for.is_some()).await;
     let told = |requests: u32| {
         let many = format!("{requests} of 30 requests to v2 were measured since the step began");
-        Some(format!("no verdict yet: {many}; send traffic, or `bowline deploy promote order`"))
+        Some(format!(
+            "no verdict yet: {many}; send traffic, or end it by `bowline deploy promote order` or `abort order`"
+        ))
     };
     assert_eq!(status.waits_for, told(6));
     assert_eq!(world.state().questions[0].min_requests, 30);

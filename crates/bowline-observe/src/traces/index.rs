@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use bowline_runtime::fs::File;
+use bowline_runtime::{fs::File, time};
 use bowline_telemetry::TraceId;
 
 use crate::traces::{
@@ -189,7 +189,11 @@ impl Index {
     /// Segments are deleted oldest first, and spans are written after they began.
     pub(crate) fn kept_since(&self) -> u64 {
         let is_deleted = self.segments.first_key_value().is_some_and(|(first, _)| *first > SEGMENT_FIRST);
-        let begun_at = self.segments.values().find_map(|segment| segment.begun_at).filter(|_| is_deleted);
+        let begun_at = is_deleted.then(|| {
+            // Where nothing is left of what was deleted, what comes is kept.
+            let known = self.segments.values().find_map(|segment| segment.begun_at);
+            known.unwrap_or_else(|| time::unix_nanos(time::wall()))
+        });
         let remembered = self.forgotten_at.map(|at| at.saturating_add(1));
         begun_at.max(remembered).unwrap_or(0)
     }
