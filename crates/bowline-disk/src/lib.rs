@@ -5,6 +5,7 @@ mod bytes;
 mod disk;
 mod frame;
 mod head;
+mod name;
 mod scan;
 
 use std::{
@@ -19,6 +20,7 @@ pub use bytes::{Corrupt, Reader, put_count, put_number, put_signed};
 pub use disk::{Disk, Operation};
 pub use frame::{FRAME_LEN, RECORD_BYTES_MAX, ReadFailure, put_frame, read_record};
 pub use head::{FileHead, Format, HEAD_LEN};
+pub use name::{number, numbered};
 pub use scan::{End, Scan, ScanFailure, scan};
 
 /// The file that keeps a second process out.

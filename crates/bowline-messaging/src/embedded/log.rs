@@ -11,7 +11,9 @@ use std::{
     sync::Arc,
 };
 
-use bowline_disk::{Disk, End, HEAD_LEN, RECORD_BYTES_MAX, ReadFailure, ScanFailure, put_frame, read_record, scan};
+use bowline_disk::{
+    Disk, End, HEAD_LEN, RECORD_BYTES_MAX, ReadFailure, ScanFailure, number, numbered, put_frame, read_record, scan,
+};
 use bowline_runtime::fs::{self, File, OpenOptions};
 
 use super::record::{FORMAT, Record, read_batch};
@@ -111,7 +113,7 @@ impl Log {
     pub(super) fn begin_segment(&mut self, records: &[Record]) -> Result<(), Error> {
         self.mend()?;
         let id = self.newest().map_or(1, |id| id + 1);
-        let path = self.dir.join(format!("{id:010}.{EXTENSION}"));
+        let path = numbered(&self.dir, id, EXTENSION);
         let mut content = FORMAT.head().to_vec();
         let mut batch = Vec::new();
         for record in records {
@@ -178,7 +180,7 @@ impl Log {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            if let Some(id) = segment_id(&path) {
+            if let Some((id, EXTENSION)) = number(&path) {
                 found.push((id, path));
             } else if path.extension().is_some_and(|extension| extension == "new") {
                 fs::remove_file(&path).map_err(failed)?;
@@ -231,8 +233,8 @@ impl Place {
     /// Reads the batch back. Blocks.
     pub(super) fn read(&self) -> Result<Vec<Record>, Error> {
         let corrupt = || {
-            let name = format!("{:010}.{EXTENSION}", self.segment);
-            Error::Corrupt { path: name.into(), offset: u64::from(self.offset) }
+            let path = numbered(Path::new(""), self.segment, EXTENSION);
+            Error::Corrupt { path, offset: u64::from(self.offset) }
         };
         match read_record(&self.file, self.segment, self.offset) {
             Ok(batch) => read_batch(&batch).map_err(|_| corrupt()),
@@ -254,10 +256,4 @@ fn add_frame(content: &mut Vec<u8>, segment: u32, batch: &[u8]) {
 
 pub(super) fn failed(error: io::Error) -> Error {
     Error::Io(Arc::new(error))
-}
-
-fn segment_id(path: &Path) -> Option<u32> {
-    let name = path.file_name()?.to_str()?;
-    let digits = name.strip_suffix(EXTENSION)?.strip_suffix('.')?;
-    if digits.len() == 10 { digits.parse().ok() } else { None }
 }

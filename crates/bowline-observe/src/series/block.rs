@@ -18,7 +18,7 @@ use std::{
     sync::Arc,
 };
 
-use bowline_disk::{FileHead, Format, HEAD_LEN};
+use bowline_disk::{FileHead, Format, HEAD_LEN, numbered};
 use bowline_runtime::fs::File;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -144,7 +144,7 @@ impl Foot {
 
 /// The path of a generation's block.
 pub(crate) fn path(dir: &Path, id: u32) -> PathBuf {
-    dir.join(format!("{id:010}.{EXTENSION}"))
+    numbered(dir, id, EXTENSION)
 }
 
 /// What is kept of a column's checksum: wrong bytes pass once in four thousand million times.

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bowline_disk::{Disk, FileHead, Format, HEAD_LEN, Reader, put_count};
+use bowline_disk::{Disk, FileHead, Format, HEAD_LEN, Reader, numbered, put_count};
 use bowline_runtime::fs::{self, File, OpenOptions};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -135,7 +135,7 @@ impl Log {
 
 /// The path of a generation's log.
 pub(crate) fn path(dir: &Path, id: u32) -> PathBuf {
-    dir.join(format!("{id:010}.{EXTENSION}"))
+    numbered(dir, id, EXTENSION)
 }
 
 fn encode_body(record: &[u8]) -> Vec<u8> {

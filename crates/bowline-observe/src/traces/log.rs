@@ -15,7 +15,8 @@ use std::{
 };
 
 use bowline_disk::{
-    Disk, End, FRAME_LEN, Format, HEAD_LEN, LockFailure, RECORD_BYTES_MAX, Scan, ScanFailure, put_frame, scan,
+    Disk, End, FRAME_LEN, Format, HEAD_LEN, LockFailure, RECORD_BYTES_MAX, Scan, ScanFailure, number, numbered,
+    put_frame, scan,
 };
 use bowline_runtime::fs::{self, File, OpenOptions};
 
@@ -216,7 +217,7 @@ impl Log {
 
     fn begin_segment(&mut self, follower: &mut impl Follower) -> Result<(), Error> {
         let id = self.next_id;
-        let path = self.dir.join(format!("{id:010}.{EXTENSION}"));
+        let path = numbered(&self.dir, id, EXTENSION);
         let create = fs::private_options().read(true).write(true).create_new(true).open(&path);
         let file = Arc::new(create.map_err(Error::io("create", &path))?);
         if let Err(source) = self.disk.write_at(&file, &FORMAT.head(), 0) {
@@ -242,7 +243,7 @@ impl Log {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            if let Some(id) = segment_id(&path) {
+            if let Some((id, EXTENSION)) = number(&path) {
                 found.push((id, path));
             }
         }
@@ -361,12 +362,6 @@ fn lock(dir: &Path) -> Result<File, Error> {
         LockFailure::Locked => Error::Locked { dir: dir.to_owned() },
         LockFailure::Io { path, source } => Error::Io { operation: "lock", path, source },
     })
-}
-
-fn segment_id(path: &Path) -> Option<u32> {
-    let name = path.file_name()?.to_str()?;
-    let digits = name.strip_suffix(EXTENSION)?.strip_suffix('.')?;
-    if digits.len() == 10 { digits.parse().ok() } else { None }
 }
 
 #[cfg(test)]

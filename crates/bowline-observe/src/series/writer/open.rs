@@ -116,7 +116,7 @@ impl Found {
         for entry in fs::read_dir(dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let path = entry.path();
-            let Some((id, extension)) = parts(&path) else { continue };
+            let Some((id, extension)) = bowline_disk::number(&path) else { continue };
             match extension {
                 block::EXTENSION => found.blocks.push(id),
                 log::EXTENSION if entry.metadata().map_err(failed)?.len() == 0 => delete(&path)?,
@@ -181,10 +181,4 @@ impl Found {
             }
         }
     }
-}
-
-/// The number and the ending of a file's name.
-fn parts(path: &Path) -> Option<(u32, &str)> {
-    let (digits, extension) = path.file_name()?.to_str()?.split_once('.')?;
-    if digits.len() == 10 { Some((digits.parse().ok()?, extension)) } else { None }
 }
