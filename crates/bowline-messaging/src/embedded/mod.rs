@@ -118,13 +118,13 @@ impl Embedded {
     }
 
     /// Makes a topic; its handle, if it is there already.
-    async fn make(&self, name: &str, topic: &TopicSettings) -> Result<Option<Handle>, Error> {
+    async fn make(&self, name: &str, topic: &TopicSettings) -> Result<Handle, Error> {
         let is_open = self.0.making.lock().await;
         if !*is_open {
             return Err(Error::Closed);
         }
         if let Ok(handle) = self.topic(name) {
-            return Ok(Some(handle));
+            return Ok(handle);
         }
         if self.0.topics.read().unwrap_or_else(PoisonError::into_inner).len() >= TOPICS_MAX {
             return Err(Error::TooMany { what: "topics", max: TOPICS_MAX });
@@ -139,7 +139,7 @@ impl Embedded {
         let (name, start) = open.await.unwrap_or(Err(Error::Closed))?;
         let handle = start();
         self.0.topics.write().unwrap_or_else(PoisonError::into_inner).insert(name, handle.clone());
-        Ok(Some(handle))
+        Ok(handle)
     }
 }
 
@@ -180,7 +180,7 @@ impl MessageBus for Embedded {
         Box::pin(async move {
             check_name("topic", &name)?;
             check_topic(&settings)?;
-            let Some(handle) = self.make(&name, &settings).await? else { return Err(Error::Closed) };
+            let handle = self.make(&name, &settings).await?;
             handle.ask(|answer| Command::Declare { settings, answer }).await
         })
     }

@@ -166,12 +166,7 @@ impl Topic {
         let names: Vec<String> = self.groups.keys().cloned().collect();
         for name in names {
             self.release_gone(&name);
-            loop {
-                let effect = self.step(&name, Event::Wake);
-                if effect == Effect::Nothing {
-                    break;
-                }
-            }
+            while self.step(&name, Event::Wake) != Effect::Nothing {}
             self.has_more |= self.take_in(&name).await;
             self.offer(&name).await;
         }
@@ -192,14 +187,19 @@ impl Topic {
         let moment = moment();
         let Some(group) = self.groups.get_mut(name) else { return Effect::Stale };
         let effect = group.step(event, moment);
-        if let Some(record) = group.record(effect) {
+        if let Some(record) = self.follow(name, effect) {
             self.queue.push(Item::Record(record, None));
         }
+        effect
+    }
+
+    /// Sees to what follows of an effect, and answers what of it is to be kept.
+    fn follow(&mut self, name: &str, effect: Effect) -> Option<Record> {
+        self.metrics.count(effect);
         if let Effect::Bury { position, attempts } = effect {
             self.dying.push_back((name.to_owned(), position, attempts));
         }
-        self.metrics.count(effect);
-        effect
+        self.groups.get(name)?.record(effect)
     }
 
     /// Shows a group what it has not seen; whether there is more.
@@ -223,14 +223,10 @@ impl Topic {
             let Some((consumer, effect)) = self.groups.get_mut(name).and_then(|group| group.offer(moment)) else {
                 return;
             };
-            self.metrics.count(effect);
-            let Effect::Deliver { position, attempt } = effect else {
-                let record = self.groups.get(name).and_then(|group| group.record(effect));
-                if let Some(record) = record {
-                    self.queue.push(Item::Record(record, None));
-                }
-                continue;
-            };
+            if let Some(record) = self.follow(name, effect) {
+                self.queue.push(Item::Record(record, None));
+            }
+            let Effect::Deliver { position, attempt } = effect else { continue };
             let message = self.message(position).await;
             let Some(group) = self.groups.get_mut(name) else { return };
             if let Some(message) = message {
@@ -318,15 +314,16 @@ impl Topic {
         let items = self.queue.take();
         let items = self.fit(items, &log);
         let begin = log.is_full().then(|| self.said_before());
-        let batch = self.judge(items);
+        let mut batch = self.judge(items);
+        let bytes = std::mem::take(&mut batch.bytes);
         let now = now();
         self.dedup.forget_before(now - millis(self.settings.dedup));
         self.tidied = time::now();
         let job = Job {
-            delete_before: self.deletable(&log, now, batch.bytes.len()),
-            begin: begin.filter(|_| !batch.bytes.is_empty()),
+            delete_before: self.deletable(&log, now, bytes.len()),
+            begin: begin.filter(|_| !bytes.is_empty()),
             log,
-            bytes: batch.bytes.clone(),
+            bytes,
         };
         Some((batch::begin(job), batch))
     }

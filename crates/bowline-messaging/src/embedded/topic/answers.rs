@@ -89,16 +89,10 @@ impl Topic {
         if let (Asks::Nack { failure, .. }, false) = (asks, effect == Effect::Stale) {
             group.note_failure(position, failure);
         }
-        let record = group.record(effect);
-        self.metrics.count(effect);
-        match (effect, record) {
-            (_, Some(record)) => self.keep(record, answer, ()),
-            (Effect::Stale, _) => drop(answer.send(Err(Error::LeaseLost { position }))),
-            (Effect::Bury { position, attempts }, _) => {
-                self.dying.push_back((name.to_owned(), position, attempts));
-                answer.send(Ok(())).ok();
-            }
-            _ => drop(answer.send(Ok(()))),
+        match self.follow(name, effect) {
+            Some(record) => self.keep(record, answer, ()),
+            None if effect == Effect::Stale => drop(answer.send(Err(Error::LeaseLost { position }))),
+            None => drop(answer.send(Ok(()))),
         }
     }
 
