@@ -35,9 +35,6 @@ pub use self::{
 use self::{graph::Graph, ownership::Claims};
 use crate::{problem::Position, system::System};
 
-/// What helps say of the modes `async` and `message`, so long as there is no message bus.
-pub(crate) const UNRUN: &str = "not run by `bowline up` yet";
-
 /// The most places of others that one violation names.
 const OTHERS_MAX: usize = 8;
 

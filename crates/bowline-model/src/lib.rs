@@ -11,6 +11,7 @@ pub mod error;
 pub mod gateway;
 pub mod instance;
 pub mod mesh;
+pub mod messages;
 pub mod monitor;
 pub mod name;
 pub mod observed;

@@ -14,6 +14,7 @@ mod enforce;
 mod file;
 mod gateway;
 mod mesh;
+mod messages;
 mod middleware;
 mod monitor;
 mod policy;
@@ -59,6 +60,9 @@ pub const AUTHS_MAX: usize = 100;
 
 /// The most documents of configuration that a system brings along.
 pub const CONFIGS_MAX: usize = 1000;
+
+/// The most topics that a system says something of.
+pub const TOPICS_MAX: usize = 1000;
 
 /// The most problems that are told at once; further ones are counted out as one.
 pub const PROBLEMS_MAX: usize = 1000;
@@ -163,7 +167,9 @@ fn system(root: &Table<'_>) -> Option<System> {
     let tracing = root.get("tracing").map(|value| monitor::tracing(value, &declared)).unwrap_or_default();
     let metrics = root.get("metrics").map(monitor::metrics).unwrap_or_default();
     let alerts = root.get("alerts").map(monitor::alerts).unwrap_or_default();
+    let messages = root.get("messages").map(messages::read).unwrap_or_default();
+    let topics = root.get("topic").map(messages::topics).unwrap_or_default();
     let (table, routes) = gateway::table(root, declared);
     let system = System { services, table, routes, configs, mesh, tracing, metrics, alerts, ..System::new(name?) };
-    Some(System { boundaries, deployments, ..system })
+    Some(System { messages, topics, boundaries, deployments, ..system })
 }

@@ -20,6 +20,7 @@ use crate::{
     deploy::{Deployment, Plan},
     gateway::RouteTable,
     mesh::MeshPolicy,
+    messages::{MessagesPolicy, TopicDeclaration},
     monitor::{AlertPolicy, MetricsPath, MetricsPolicy, TracingPolicy},
     name::{ConfigKey, ServiceName},
     policy::CallPolicy,
@@ -53,6 +54,10 @@ pub struct System {
     pub metrics: MetricsPolicy,
     /// What is watched for, and who is told.
     pub alerts: AlertPolicy,
+    /// Where messages live.
+    pub messages: MessagesPolicy,
+    /// What is said of how topics are kept; [`System::all_topics`] has them all.
+    pub topics: Vec<TopicDeclaration>,
     /// What becomes of who breaks a boundary.
     pub boundaries: BoundaryPolicy,
     /// Deployment(S): how releases of services are rolled out.
@@ -141,6 +146,8 @@ impl System {
             tracing: TracingPolicy::default(),
             metrics: MetricsPolicy::default(),
             alerts: AlertPolicy::default(),
+            messages: MessagesPolicy::default(),
+            topics: Vec::new(),
             boundaries: BoundaryPolicy::default(),
             deployments: Vec::new(),
         }

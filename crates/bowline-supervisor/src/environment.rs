@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, io, path::Path};
 
-use bowline_model::{Address, InstanceId, System, data, policy::CallPolicy, system::Service};
+use bowline_model::{
+    Address, InstanceId, System, data,
+    policy::CallPolicy,
+    system::{CallMode, Service},
+};
 use bowline_runtime::fs;
 
 use crate::{Error, Settings, expand::Placeholders, template::Template};
@@ -46,12 +50,15 @@ pub(crate) fn of_service(
     let calls: BTreeMap<&str, &CallPolicy> =
         service.calls.iter().map(|call| (call.target.as_str(), &call.policy)).collect();
     let calls = serde_json::to_string(&calls).expect("policies are plain data with text keys");
+    let handed_over = service.calls.iter().filter(|call| call.mode == CallMode::Async);
+    let handed_over: Vec<&str> = handed_over.map(|call| call.target.as_str()).collect();
     let mut tell = |name: &str, value: String| variables.insert(name.to_owned(), value);
     tell("BOWLINE_SYSTEM", system.name.to_string());
     tell("BOWLINE_SERVICE", service.name.to_string());
     tell("BOWLINE_VERSION", service.version.clone());
     tell("BOWLINE_SUPERVISED", "1".to_owned());
     tell("BOWLINE_CALLS", calls);
+    tell("BOWLINE_ASYNC_CALLS", handed_over.join(","));
     tell("BOWLINE_DATA_DIR", settings.data_dir.to_string_lossy().into_owned());
     if let Some(api) = settings.api {
         tell("BOWLINE_API", format!("http://{api}"));

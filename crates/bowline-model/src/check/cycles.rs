@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, fmt::Write as _};
 
 use super::{
-    Site, UNRUN, Violation,
+    Site, Violation,
     graph::{Edge, Graph},
     rules,
 };
@@ -33,11 +33,9 @@ fn violation(graph: &Graph<'_>, cycle: &[(usize, Edge<'_>)], members: usize) -> 
     };
     // The call that closes the cycle comes first: without it the others are a chain.
     let sites = cycle.last().into_iter().chain(&cycle[..cycle.len() - 1]).map(site).collect();
-    let help = format!(
-        "let one of them tell the other instead of waiting for it (`mode = \"message\"`, {UNRUN}), or move what both \
-         need into a service that calls neither"
-    );
-    Violation::of(&rules::CYCLE, message, sites, WHY, help)
+    let help = "let one of them tell the other instead of waiting for it (`mode = \"message\"`), or move what both need \
+                into a service that calls neither";
+    Violation::of(&rules::CYCLE, message, sites, WHY, help.to_owned())
 }
 
 /// A shortest cycle within a component, from the service that is first in the file; none where it has none.

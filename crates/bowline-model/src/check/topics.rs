@@ -29,16 +29,6 @@ fn violation(writer: &Service, topic: &Resource, claims: &Claims<'_>) -> Option<
     if owners.iter().any(|claim| claim.owner == name.as_str()) {
         return None;
     }
-    if owners.is_empty()
-        && let Some(inner) = claims.within(topic).find(|claim| claim.owner != name.as_str())
-    {
-        let message = format!("`{name}` writes {shown}, within which `{}` owns `{}`", inner.owner, inner.resource);
-        let sites = vec![
-            Site::of_system(topic.position, format!("written by `{name}`")),
-            Site::of_system(inner.resource.position, format!("owned by `{}`", inner.owner)),
-        ];
-        return Some(Violation::of(&rules::TOPIC_WRITER, message, sites, WHY_WRITER, help_writer(name, inner.owner)));
-    }
     let Some(first) = owners.first() else {
         let message = format!("`{name}` sends messages through {shown}, which nobody owns");
         let sites = vec![Site::of_system(topic.position, "no service has it in its `state`")];

@@ -25,7 +25,7 @@ const RESOURCE_RULE: &str = "write a kind and a name of a-z, 0-9 and inner . _ -
 const TOPIC_RULE: &str = "write a name of a-z, 0-9 and inner . _ -, without its kind: \"order.placed\"";
 
 /// The longest `kind:name`; it becomes the name of a file.
-const RESOURCE_LENGTH_MAX: usize = 128;
+pub(super) const RESOURCE_LENGTH_MAX: usize = 128;
 
 /// What is in a service's lists so far.
 #[derive(Debug, Default)]
@@ -120,6 +120,10 @@ fn resource(value: Value<'_>) -> Option<Resource> {
     if let Some(meant) = suggest::nearest(&kind, KINDS).filter(|meant| *meant != kind) {
         return value.refuse(format!("unknown kind {}", in_ticks(&kind)), format!("did you mean `{meant}:{name}`?"));
     }
+    if kind == TOPIC && name.contains('/') {
+        return value
+            .refuse(format!("{} is within a topic", in_ticks(&name)), "nothing is nested in a topic: use a dot");
+    }
     Some(Resource { kind, name, position: value.position() })
 }
 
@@ -131,9 +135,14 @@ fn split_resource(text: &str) -> Option<(String, String)> {
 
 /// A topic, by its name alone.
 pub(super) fn topic(value: Value<'_>) -> Option<Resource> {
-    let is_topic = |text: &str| text.len() <= RESOURCE_LENGTH_MAX && is_name(text);
-    let name = value.parsed("a topic", |text| if is_topic(text) { Ok(text.to_owned()) } else { Err(TOPIC_RULE) })?;
+    let name = value.parsed("a topic", topic_name)?;
     Some(Resource { kind: TOPIC.to_owned(), name, position: value.position() })
+}
+
+/// The name of a topic. Nothing is nested in one.
+pub(super) fn topic_name(text: &str) -> Result<String, &'static str> {
+    let is_topic = text.len() <= RESOURCE_LENGTH_MAX && !text.contains('/') && is_name(text);
+    if is_topic { Ok(text.to_owned()) } else { Err(TOPIC_RULE) }
 }
 
 fn is_name(name: &str) -> bool {

@@ -128,7 +128,7 @@ fn is_label(text: &str) -> bool {
 }
 
 /// A duration within its range.
-fn duration(table: &Table<'_>, name: &'static str, range: &RangeInclusive<Duration>) -> Option<Duration> {
+pub(super) fn duration(table: &Table<'_>, name: &'static str, range: &RangeInclusive<Duration>) -> Option<Duration> {
     let value = table.get(name)?;
     let duration = value.parsed("a duration", units::parse_duration)?;
     if range.contains(&duration) {

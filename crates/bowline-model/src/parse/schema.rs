@@ -56,6 +56,8 @@ pub(super) static SYSTEM: Schema = Schema {
         section("tracing", "[tracing]"),
         section("metrics", "[metrics]"),
         section("alerts", "[alerts]"),
+        section("messages", "[messages]"),
+        section("topic", r#"[topic."order.placed"]"#),
         section("service", "[service.order]"),
         GATEWAY_KEY,
         AUTH_KEY,
@@ -138,6 +140,16 @@ pub(super) static RECEIVER: Schema = Schema {
     ],
 };
 
+pub(super) static MESSAGES: Schema = Schema {
+    title: "messages",
+    keys: &[key("nats", r#""nats://127.0.0.1:4222""#), key("credential", r#""env:NATS_TOKEN""#)],
+};
+
+pub(super) static TOPIC: Schema = Schema {
+    title: "a topic",
+    keys: &[key("keep", r#""24h""#), key("bytes_max", r#""1 GiB""#), key("dedup", r#""2m""#)],
+};
+
 pub(super) static SERVICE: Schema = Schema {
     title: "a service",
     keys: &[
@@ -193,7 +205,7 @@ pub(super) static CALL: Schema = Schema {
     keys: &[
         key("mode", r#""sync""#),
         key("operations", r#"["POST /charges"]"#),
-        planned("topics", r#"["order.placed"]"#, "remove it: services call each other over HTTP so far"),
+        key("topics", r#"["order.placed"]"#),
         TIMEOUT,
         RETRY_KEY,
         BREAKER_KEY,
@@ -346,6 +358,7 @@ pub(super) static AUTH_ENTRY: Key = section("X", "[auth.customers]");
 pub(super) static SHARE_ENTRY: Key = key("NAME", r#""10%""#);
 pub(super) static LABEL_ENTRY: Key = key("NAME", r#""value""#);
 pub(super) static RECEIVER_ENTRY: Key = section("X", "[alerts.receivers.ops]");
+pub(super) static TOPIC_ENTRY: Key = section("NAME", r#"[topic."order.placed"]"#);
 pub(super) static CONFIG_ENTRY: Key = section("NAMESPACE/NAME", r#"[config."shop/order"]"#);
 pub(super) static DEPLOY_ENTRY: Key = section("X", "[deploy.order]");
 pub(super) static ENV_ENTRY: Key = key("NAME", r#""value""#);
@@ -353,7 +366,7 @@ pub(super) static HEADER_ENTRY: Key = key("name", r#""value""#);
 
 /// Every table there is, in the order of the reference page, with its heading there.
 #[cfg(test)]
-pub(super) const ALL: [(&str, &Schema); 30] = [
+pub(super) const ALL: [(&str, &Schema); 32] = [
     ("The system", &SYSTEM),
     ("`[boundary]`", &BOUNDARIES),
     ("`[mesh]`", &MESH),
@@ -363,6 +376,8 @@ pub(super) const ALL: [(&str, &Schema); 30] = [
     ("`targets`", &TARGET),
     ("`[alerts]`", &ALERTS),
     ("`[alerts.receivers.X]`", &RECEIVER),
+    ("`[messages]`", &MESSAGES),
+    ("`[topic.\"NAME\"]`", &TOPIC),
     ("`[service.X]`", &SERVICE),
     ("`check`", &CHECK),
     ("`[service.X.boundary]`", &BOUNDARY),

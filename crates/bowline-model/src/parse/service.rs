@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use super::{
-    SERVICES_MAX, boundary, monitor, policy, schema,
+    SERVICES_MAX,
+    boundary::{self, RESOURCE_LENGTH_MAX},
+    monitor, policy, schema,
     table::Table,
     value::{LIST_MAX, Value, in_ticks, is_word, once_by},
     version, web,
 };
 use crate::{
+    messages,
     monitor::MetricsPath,
     system::{Bind, Call, CallMode, Check, Operation, Outbound, REPLICAS_MAX, Resource, Service},
 };
@@ -17,7 +20,8 @@ use crate::{
 const CHECKS_RANGE: RangeInclusive<u32> = 1..=100;
 
 /// Variables that Bowline sets for every instance; a file that sets them would be overruled.
-pub(super) const ENV_RESERVED: [&str; 13] = [
+pub(super) const ENV_RESERVED: [&str; 14] = [
+    "BOWLINE_ASYNC_CALLS",
     "BOWLINE_SERVICE",
     "BOWLINE_INSTANCE",
     "BOWLINE_VERSION",
@@ -171,7 +175,12 @@ fn call(entry: Value<'_>, caller: &str) -> Option<Call> {
         entry.fault_key(message, "remove it: what a service does itself is no call");
     }
     let table = entry.table(&schema::CALL)?;
-    let mode = table.get("mode").and_then(mode).unwrap_or_default();
+    let mode = table.get("mode").and_then(|value| value.choice(&CallMode::NAMES, &[])).unwrap_or_default();
+    if mode == CallMode::Async && messages::calls_topic(caller, entry.key()).len() > RESOURCE_LENGTH_MAX {
+        let message =
+            format!("{} and {} are too long together for an async call", in_ticks(caller), entry.key_quoted());
+        entry.fault_key(message, "give one of the services a shorter name: 121 bytes together at most");
+    }
     Some(Call {
         mode,
         policy: policy::read(&table),
@@ -180,14 +189,6 @@ fn call(entry: Value<'_>, caller: &str) -> Option<Call> {
         topics: topics(&table, mode),
         ..Call::new(target?, entry.key_position())
     })
-}
-
-fn mode(value: Value<'_>) -> Option<CallMode> {
-    let mode = value.choice(&CallMode::NAMES, &[])?;
-    if mode != CallMode::Sync {
-        value.fault_unbuilt(value.text()?, "write \"sync\"");
-    }
-    Some(mode)
 }
 
 /// Through which topics its messages pass, where it is one by message.

@@ -7,6 +7,7 @@ mod deploy;
 mod file;
 mod gateway;
 mod mesh;
+mod messages;
 mod middleware;
 mod monitor;
 mod random;

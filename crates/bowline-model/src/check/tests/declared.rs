@@ -155,24 +155,9 @@ state = ["topic:a", "topic:all"]
 state = ["topic:b"]
 [service.a.calls.b]
 mode = "message"
-topics = ["a", "all/x", "b", "c"]
-  B0007 `a` writes `topic:b`, which `b` owns | 8:25 written by `a` | 5:10 owned by `b`
-  B0006 `a` sends messages through `topic:c`, which nobody owns | 8:30 no service has it in its `state`
----
-[service.a.boundary]
-state = ["topic:order/placed"]
-[service.b.calls.a]
-mode = "message"
-topics = ["order"]
-  B0007 `b` writes `topic:order`, within which `a` owns `topic:order/placed` | 6:11 written by `b` | 3:10 owned by `a`
----
-[service.a.boundary]
-state = ["topic:order/placed"]
-[service.a.calls.b]
-mode = "message"
-topics = ["order"]
-[service.b]
-  B0006 `a` sends messages through `topic:order`, which nobody owns | 6:11 no service has it in its `state`
+topics = ["a", "all", "b", "c"]
+  B0007 `a` writes `topic:b`, which `b` owns | 8:23 written by `a` | 5:10 owned by `b`
+  B0006 `a` sends messages through `topic:c`, which nobody owns | 8:28 no service has it in its `state`
 "#,
     );
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finding, call_of, few, shown, site, times};
 use crate::{
-    check::{Severity, Site, UNRUN, Violation},
+    check::{Severity, Site, Violation},
     observed::{Observed, ObservedEdge, ObservedOperation, rules},
     route::{PathPattern, Segment},
     system::{Call, CallMode, Operation, Service, System},
@@ -173,9 +173,7 @@ fn wrong_topic(caller: &Service, call: &Call, callee: &Service, seen: &Seen<'_>)
             site(callee.position, "received here"),
         ],
         why: WHY_UNDECLARED,
-        help: format!(
-            "write `mode = \"message\"` ({UNRUN}) and its `topics` in `[service.{from}.calls.{to}]` if it is meant"
-        ),
+        help: format!("write `mode = \"message\"` and its `topics` in `[service.{from}.calls.{to}]` if it is meant"),
         sample: Some(seen.sample.to_owned()),
     })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Finding, call_of, site, times};
 use crate::{
-    check::{Rule, Severity, UNRUN, Violation},
+    check::{Rule, Severity, Violation},
     observed::{Event, Observed, ObservedBreach, rules},
     system::{Call, CallMode, Service, System},
 };
@@ -83,7 +83,7 @@ fn not_waited(caller: &Service, call: &Call, seen: &Counted<'_>) -> Finding {
         ),
         sites: vec![site(call.position, "declared sync here")],
         why: WHY_ORDER,
-        help: format!("let `{from}` take the answer, or write `mode = \"async\"` ({UNRUN}) if it needs none"),
+        help: format!("let `{from}` take the answer, or write `mode = \"async\"` if it needs none"),
         sample: Some(seen.sample.to_owned()),
     }
 }

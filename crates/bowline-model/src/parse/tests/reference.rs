@@ -37,6 +37,8 @@ fn before(heading: &str) -> &'static str {
         "`api_key`" => "[auth.x.api_key]\n",
         "`keys`" => "[[auth.x.api_key.keys]]\n",
         "`[config.\"NAMESPACE/NAME\"]`" => "[config.\"shop/order\"]\n",
+        "`[messages]`" => "[messages]\n",
+        "`[topic.\"NAME\"]`" => "[topic.\"order.placed\"]\n",
         "`[deploy.X]`" => "[deploy.order]\n",
         _ => panic!("no way to write a key of {heading}"),
     }
@@ -70,7 +72,9 @@ fn every_example_is_right() {
         let run = if key.name == "replicas" { "run = \"./x\"\n" } else { "" };
         let example = key.example.replace("sha256:…", &format!("sha256:{}", "0a".repeat(32)));
         let canary = if key.name == "steps" { "strategy = \"canary\"\n" } else { "" };
-        let text = format!("{declared}{}{run}{canary}{} = {example}", before(heading), key.name);
+        let mode = if key.name == "topics" { "mode = \"message\"\n" } else { "" };
+        let server = if key.name == "credential" { "nats = \"nats://127.0.0.1:4222\"\n" } else { "" };
+        let text = format!("{declared}{}{run}{canary}{mode}{server}{} = {example}", before(heading), key.name);
         assert_eq!(is_told(&text), key.planned.is_some(), "{text}");
     }
 }
