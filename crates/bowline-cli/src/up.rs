@@ -57,7 +57,8 @@ async fn follow(args: &args::Up, loaded: Loaded, process: &mut Process) -> anyho
     };
     let mut running = Running::new(platform?);
     let (events, printer) = events::printer(&system, args.quiet, out.clone());
-    let outcome = match stop.or(running.start(args, system, Place { dir, brought }, begun, events, out)).await {
+    let outcome = match stop.or(Box::pin(running.start(args, system, Place { dir, brought }, begun, events, out))).await
+    {
         Some(Ok(())) => {
             stop.told().await;
             Ok(())

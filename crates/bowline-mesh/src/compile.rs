@@ -11,11 +11,13 @@ use bowline_model::{
     monitor::MetricsPath,
     policy::CallPolicy,
     route::{PathPattern, Route, RouteMatch},
-    system::{Call, Operation, Service, System},
+    system::{Call, CallMode, Operation, Service, System},
 };
 
 /// What Bowline asks every service for, besides the path of its check.
-const PLATFORM_PATHS: [&str; 3] = ["/livez", "/metrics", "/readyz"];
+const PLATFORM_PATHS: [&str; 4] = ["/-/sagas/**", "/livez", "/metrics", "/readyz"];
+/// How it has a saga of a service be tried again.
+const SAGA_RETRY: &str = "/-/sagas/{id}/retry";
 
 /// What each workload acts by: every service, and the gateway. `table` is the one that is published, whatever
 /// routes the system itself has.
@@ -93,7 +95,8 @@ impl Compiled<'_> {
     /// Who may ask a service for what, sorted by caller and name.
     fn rules(&self, service: &Service) -> Vec<Rule> {
         let calls = self.system.services.iter().flat_map(|caller| caller.calls.iter().map(move |call| (caller, call)));
-        let calls = calls.filter(|(_, call)| call.target == service.name);
+        // Messages pass through topics, not through sidecars.
+        let calls = calls.filter(|(_, call)| call.target == service.name && call.mode != CallMode::Message);
         let calls = calls.map(|(caller, call)| call_rule(caller, call, service));
         let is_led_here = |route: &&Route| route.backends.iter().any(|backend| backend.service == service.name);
         let routes = self.table.routes.iter().filter(is_led_here).map(route_rule);
@@ -157,7 +160,8 @@ fn platform_rule(service: &Service) -> Rule {
     let mut paths: Vec<_> = PLATFORM_PATHS.into_iter().chain(of_service).collect();
     paths.sort_unstable();
     paths.dedup();
-    let operations = paths.into_iter().filter_map(get).collect();
+    let retry = PathPattern::parse(SAGA_RETRY).ok().map(|path| Pattern { methods: vec!["POST".to_owned()], path });
+    let operations = paths.into_iter().filter_map(get).chain(retry).collect();
     Rule { name: "platform".to_owned(), caller: Workload::Platform, operations }
 }
 

@@ -2,8 +2,6 @@
 
 use bowline_telemetry::{SpanData, SpanKind, names};
 
-/// The topic or the queue that a message passes through.
-pub(crate) const MESSAGING_DESTINATION: &str = "messaging.destination.name";
 /// The longest name that attributes give, in bytes.
 const NAME_BYTES_MAX: usize = 256;
 
@@ -32,11 +30,11 @@ pub(crate) fn peer(span: &SpanData) -> Option<String> {
     let text = |key: &str| text(span, key);
     match span.kind {
         SpanKind::Producer => {
-            text(MESSAGING_DESTINATION).or_else(|| service(span)).or_else(|| text("messaging.system"))
+            text(names::MESSAGING_DESTINATION_NAME).or_else(|| service(span)).or_else(|| text("messaging.system"))
         }
         SpanKind::Client => service(span)
             .or_else(|| database(span).map(Database::name))
-            .or_else(|| text(MESSAGING_DESTINATION))
+            .or_else(|| text(names::MESSAGING_DESTINATION_NAME))
             .or_else(|| text(names::SERVER_ADDRESS)),
         // A proxy has one span for what it answers and what it asks.
         SpanKind::Internal | SpanKind::Server | SpanKind::Consumer => text(names::BOWLINE_BACKEND),

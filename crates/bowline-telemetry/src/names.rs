@@ -10,6 +10,8 @@ pub const REQUESTS_TOTAL: &str = "bowline_requests_total";
 pub const ATTEMPTS_TOTAL: &str = "bowline_attempts_total";
 /// How long requests took; the labels of [`REQUESTS_TOTAL`].
 pub const REQUEST_DURATION_SECONDS: &str = "bowline_request_duration_seconds";
+/// How long messages were worked on; labels `topic`, `group`, `outcome`.
+pub const MESSAGE_DURATION_SECONDS: &str = "bowline_message_duration_seconds";
 /// Spans that were dropped before they left the process; label `reason`.
 pub const SPANS_DROPPED_TOTAL: &str = "bowline_spans_dropped_total";
 /// Spans that wait for their reporter.
@@ -65,6 +67,17 @@ pub const DB_NAMESPACE: &str = "db.namespace";
 pub const DB_COLLECTION_NAME: &str = "db.collection.name";
 /// What is done to it: `SELECT`.
 pub const DB_OPERATION_NAME: &str = "db.operation.name";
+
+/// What brings a message: `bowline`.
+pub const MESSAGING_SYSTEM: &str = "messaging.system";
+/// The topic that a message passes through.
+pub const MESSAGING_DESTINATION_NAME: &str = "messaging.destination.name";
+/// What is done with it: `send`, `process`.
+pub const MESSAGING_OPERATION_TYPE: &str = "messaging.operation.type";
+/// Its id.
+pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";
+/// The group that gets it.
+pub const MESSAGING_CONSUMER_GROUP_NAME: &str = "messaging.consumer.group.name";
 
 /// The service that a foreign SDK reports for, in its resource.
 pub const SERVICE_NAME: &str = "service.name";

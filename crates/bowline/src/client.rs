@@ -27,7 +27,10 @@ use http_body_util::{BodyExt, Limited};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
-use crate::mesh::{Member, Place, Told};
+use crate::{
+    mesh::{Member, Place, Told},
+    messages::{self, HandOver, Sent},
+};
 use governed::Governed;
 use policies::Own;
 
@@ -158,19 +161,23 @@ struct Inner {
     pool: SharedPool,
     tracer: Tracer,
     metrics: metric::Registry,
+    /// Where requests are handed over; none: they are not.
+    hand_over: Option<HandOver>,
     _follow: Guarded<()>,
 }
 
+/// What a client goes through.
+pub(crate) struct Wiring {
+    pub(crate) pool: SharedPool,
+    pub(crate) tracer: Tracer,
+    pub(crate) metrics: metric::Registry,
+    pub(crate) place: Place,
+    pub(crate) hand_over: Option<HandOver>,
+}
+
 impl ServiceClient {
-    pub(crate) fn new(
-        service: ServiceName,
-        policy: CallPolicy,
-        discovery: &Discovery,
-        pool: SharedPool,
-        tracer: Tracer,
-        metrics: metric::Registry,
-        place: Place,
-    ) -> Self {
+    pub(crate) fn new(service: ServiceName, policy: CallPolicy, discovery: &Discovery, wiring: Wiring) -> Self {
+        let Wiring { pool, tracer, metrics, place, hand_over } = wiring;
         let upstream = Upstream::new(service.clone(), policy.clone(), "client", &metrics);
         let member = place.member().cloned();
         let governed = Arc::new(Governed::new(upstream, policy, member.is_some()));
@@ -187,6 +194,7 @@ impl ServiceClient {
             pool,
             tracer,
             metrics,
+            hand_over,
             _follow: follow,
         }))
     }
@@ -204,7 +212,44 @@ impl ServiceClient {
     /// A request of any method; the path may carry a query.
     pub fn request(&self, method: Method, path: &str) -> Call {
         let request = http::Request::builder().method(method).uri(path).header(header::HOST, self.0.service.as_str());
-        Call { client: self.clone(), request, body: Ok(None) }
+        Call { client: self.clone(), request, body: Ok(None), key: None }
+    }
+
+    /// Hands a call over, to be carried out later: answers when it is durable, in a call that is declared with
+    /// `mode = "async"`. Nobody waits for its answer.
+    ///
+    /// It is carried out at least once, by this process or another instance of the same service, under the policy of
+    /// the call; what fails is tried again with growing waits, at most [`messages::HANDED_OVER_ATTEMPTS_MAX`] times.
+    /// Then it is a dead letter, as is at once what the callee says that it will never take. A request without an
+    /// `idempotency-key` gets one, so that the callee can tell a repetition.
+    ///
+    /// # Errors
+    /// When it is not durable, or may not be: any of [`messages::Error`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether it is handed over.
+    pub async fn send(&self, call: Call) -> Result<Sent, messages::Error> {
+        let Call { client, request, body, key } = call;
+        let service = &client.0.service;
+        let not_async = || messages::Error::NotAsync { service: service.clone() };
+        let hand_over = client.0.hand_over.as_ref().ok_or_else(not_async)?;
+        let unmade = |source: Box<dyn std::error::Error + Send + Sync>| messages::Error::Request {
+            service: service.clone(),
+            source,
+        };
+        let body = body.map_err(|error| unmade(error.into()))?.unwrap_or_default();
+        let request = request.body(bytes::Bytes::from(body)).map_err(|error| unmade(error.into()))?;
+        hand_over.send(request, key).await
+    }
+
+    /// The service that is called.
+    pub(crate) fn service(&self) -> &ServiceName {
+        &self.0.service
+    }
+
+    /// Makes a request that was handed over.
+    pub(crate) async fn carry_out(&self, request: http::Request<Body>) -> Result<bytes::Bytes, Error> {
+        self.0.send(request).await
     }
 
     /// How many instances are known now.
@@ -319,13 +364,14 @@ async fn changed<T>(watched: Option<&mut watch::Receiver<T>>) {
     }
 }
 
-/// A request being made; nothing happens before [`Call::json`] or [`Call::send`].
+/// A request being made; nothing happens before [`Call::json`], [`Call::bytes`] or [`ServiceClient::send`].
 #[derive(Debug)]
 #[must_use = "a call does nothing until it is sent"]
 pub struct Call {
     client: ServiceClient,
     request: http::request::Builder,
     body: Result<Option<Vec<u8>>, serde_json::Error>,
+    key: Option<String>,
 }
 
 impl Call {
@@ -338,6 +384,12 @@ impl Call {
     /// Names the request, so that a repetition has no further effect and may be retried.
     pub fn idempotency_key(self, key: &str) -> Self {
         self.header(HeaderName::from_static("idempotency-key"), key)
+    }
+
+    /// Where it is [handed over](ServiceClient::send): those with one ordering key are carried out one after the other.
+    pub fn ordering_key(mut self, key: &str) -> Self {
+        self.key = Some(key.to_owned());
+        self
     }
 
     /// Sends this value as JSON.
@@ -357,7 +409,7 @@ impl Call {
     /// called may or may not have acted.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let service = self.client.0.service.clone();
-        let body = self.send().await?;
+        let body = self.bytes().await?;
         let body = if body.is_empty() { b"null" } else { &body[..] };
         serde_json::from_slice(body).map_err(|source| Error::Answer { service, source: source.into() })
     }
@@ -369,8 +421,8 @@ impl Call {
     ///
     /// # Cancel safety
     /// As [`Call::json`].
-    pub async fn send(self) -> Result<bytes::Bytes, Error> {
-        let Self { client, request, body } = self;
+    pub async fn bytes(self) -> Result<bytes::Bytes, Error> {
+        let Self { client, request, body, key: _ } = self;
         let inner = client.0;
         let unmade = |source: Box<dyn std::error::Error + Send + Sync>| Error::Request {
             service: inner.service.clone(),

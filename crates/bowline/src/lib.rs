@@ -4,7 +4,8 @@
 //! stop and registration; [`Microservice::client`] gives it clients that discover, balance, break,
 //! retry, time out and trace by the policy declared in `bowline.toml`; [`Microservice::config`] gives
 //! it a [`Config`], a document of configuration as a value that changes while it runs. A [`Database`] tells in
-//! spans what of a service's data is touched. Told to join a mesh (`BOWLINE_JOIN`), it calls with a certificate of
+//! spans what of a service's data is touched. A [`Topic`] publishes messages, a [`Consumer`](messages::Consumer) takes
+//! them. Told to join a mesh (`BOWLINE_JOIN`), it calls with a certificate of
 //! its own, as the mesh says; an [extractor](extract::Caller) tells handlers who calls.
 //!
 //! ```no_run
@@ -29,6 +30,7 @@ mod data;
 mod error;
 pub mod extract;
 mod mesh;
+pub mod messages;
 mod microservice;
 mod registration;
 mod sampling;
@@ -42,5 +44,6 @@ pub use client::{Call, ServiceClient};
 pub use config::Config;
 pub use data::Database;
 pub use error::HandlerError;
+pub use messages::Topic;
 pub use microservice::{BODY_MAX_DEFAULT, Error, GRACE_DEFAULT, Microservice};
 pub use settings::Settings;

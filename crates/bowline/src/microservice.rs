@@ -7,6 +7,7 @@ use std::{
 
 use axum::Router;
 use bowline_config::ConfigManager;
+use bowline_messaging::MessageBus;
 use bowline_model::{Address, Code, ConfigKey, Instance, ServiceName};
 use bowline_provider_remote::{RemoteConfig, RemoteIssuer, RemoteRegistry, RemoteReporter};
 use bowline_registry::{Discovery, Registry};
@@ -21,8 +22,10 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     Database, ServiceClient,
+    client::Wiring,
     config::{self, Config},
     mesh::{Member, Place, Steered, Told},
+    messages::{self, Consuming, HandOver, Post, Topic, carry_out},
     registration::Registration,
     sampling, serve,
     settings::{self, Settings},
@@ -98,6 +101,9 @@ pub struct Microservice {
     /// Its place in the mesh, if it is in one.
     place: Place,
     pool: SharedPool,
+    post: Post,
+    /// What takes messages, from when it serves.
+    pub(crate) consuming: Vec<Consuming>,
     clients: Mutex<BTreeMap<ServiceName, ServiceClient>>,
     ready: Vec<ReadyCheck>,
     reporter: Option<RemoteReporter>,
@@ -170,6 +176,8 @@ impl Microservice {
         let pool = SharedPool::new(PoolSettings { tls, ..PoolSettings::default() });
         let (clients, ready) = (Mutex::default(), Vec::new());
         let discovery = Arc::new(discovery);
+        let bus = None;
+        let post = Post { service: settings.service.clone(), bus, tracer: tracer.clone(), metrics: metrics.clone() };
         Self {
             settings,
             metrics,
@@ -179,6 +187,8 @@ impl Microservice {
             configuration,
             place,
             pool,
+            post,
+            consuming: Vec::new(),
             clients,
             ready,
             reporter,
@@ -217,12 +227,57 @@ impl Microservice {
         let service = ServiceName::new(service).expect("the name in the code is a service name");
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
-            let policy = self.settings.policy(&service);
-            let (pool, tracer, metrics) = (self.pool.clone(), self.tracer.clone(), self.metrics.clone());
-            let place = self.place.clone();
-            ServiceClient::new(service.clone(), policy, &self.discovery, pool, tracer, metrics, place)
+            let is_async = self.settings.async_calls.contains(&service);
+            let wiring = Wiring {
+                pool: self.pool.clone(),
+                tracer: self.tracer.clone(),
+                metrics: self.metrics.clone(),
+                place: self.place.clone(),
+                hand_over: is_async.then(|| HandOver::new(self.post.clone(), service.clone())),
+            };
+            ServiceClient::new(service.clone(), self.settings.policy(&service), &self.discovery, wiring)
         };
         clients.entry(service.clone()).or_insert_with(make).clone()
+    }
+
+    /// Has messages go over that bus, in the place of the server's. Before clients, topics and consumers are made.
+    #[must_use]
+    pub fn with_bus(mut self, bus: Arc<dyn MessageBus>) -> Self {
+        self.post.bus = Some(bus);
+        self
+    }
+
+    /// The bus itself; none where no server is known.
+    pub fn bus(&self) -> Option<Arc<dyn MessageBus>> {
+        self.post.bus.clone()
+    }
+
+    /// A topic to publish to.
+    ///
+    /// # Panics
+    /// When the name is no topic's: it stands in the code, not in data.
+    pub fn topic(&self, name: &str) -> Topic {
+        Topic::new(self.post.clone(), name)
+    }
+
+    /// How messages of a topic are taken: for the group that is named as the service is, of which each message goes
+    /// to one instance.
+    ///
+    /// ```no_run
+    /// # use bowline::messages::{Failure, Incoming};
+    /// # #[derive(serde::Deserialize)] struct OrderPlaced { id: String }
+    /// # fn run(service: &mut bowline::Microservice) {
+    /// service.consumer("order.placed").each(async |placed: Incoming<OrderPlaced>| -> Result<(), Failure> {
+    ///     println!("order {} was placed", placed.value.id);
+    ///     Ok(())
+    /// });
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// When the name is no topic's: it stands in the code, not in data.
+    pub fn consumer(&mut self, topic: &str) -> messages::Consumer<'_> {
+        messages::Consumer::new(self, topic)
     }
 
     /// A document of configuration as a value that follows it: each later version that can be read
@@ -311,7 +366,7 @@ impl Microservice {
     /// # Cancel safety
     /// Dropping the future begins the drain, which then goes on by itself.
     pub async fn serve_until(
-        self,
+        mut self,
         app: Router,
         stop: impl Future<Output = ()>,
         grace: Duration,
@@ -326,19 +381,34 @@ impl Microservice {
         let router = serve::router(app, context.clone());
         let server = task::spawn(serve::accept(listener, router, drain, grace, self.metrics.clone()));
         let registration = self.register(&addr);
+        let (consumers, consuming) = self.start_consuming();
         tracing::info!(service = %self.settings.service, instance = %self.settings.instance, %addr, "service listens");
         stop.await;
         tracing::info!("service drains");
         context.begin_drain();
+        consumers.start();
         if let Some(registration) = registration {
             registration.end().await;
         }
         drainer.drain().await;
         let _ended = server.await;
+        let consumed = futures_util::future::join_all(consuming);
+        // What is not done by then is delivered to another.
+        let _in_time = bowline_runtime::time::timeout(grace, consumed).await;
         if let Some(reporter) = self.reporter {
             reporter.flush(Duration::from_secs(2)).await;
         }
         Ok(())
+    }
+
+    /// Begins to take messages, and to carry out what was handed over, until the drain.
+    fn start_consuming(&mut self) -> (drain::Drainer, Vec<task::JoinHandle<()>>) {
+        let (drainer, drain) = drain::channel();
+        let own = std::mem::take(&mut self.consuming);
+        let callees: Vec<ServiceName> = self.settings.async_calls.iter().cloned().collect();
+        let handed_over = callees.iter().map(|callee| carry_out(self.client(callee.as_str()), &self.settings.service));
+        let all = own.into_iter().chain(handed_over);
+        (drainer, all.map(|it| it.start(self.post.clone(), drain.clone())).collect())
     }
 
     /// The conditions of readiness: the application's own, that it can show who it is to those it calls, and that it was

@@ -1,6 +1,10 @@
 //! What an instance is told about itself, by the environment that `bowline up` sets.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+};
 
 use bowline_identity::JoinToken;
 use bowline_model::{
@@ -24,6 +28,7 @@ use bowline_runtime::fs;
 /// | `BOWLINE_TOKEN` | the credential for that server | none is sent |
 /// | `BOWLINE_DATA_DIR` | where state lives | `.bowline` |
 /// | `BOWLINE_CALLS` | JSON: service → policy of the declared call | the default policy |
+/// | `BOWLINE_ASYNC_CALLS` | services that requests are handed over for: `payment,user` | none are |
 /// | `BOWLINE_DATA_<NAME>` | connection string of an owned resource | see [`Settings::data`] |
 /// | `BOWLINE_SYSTEM` | the system it is part of | none |
 /// | `BOWLINE_JOIN` | the token by which it joins the system's mesh; needs `BOWLINE_SYSTEM` and `BOWLINE_API` | it is in no mesh |
@@ -40,6 +45,8 @@ pub struct Settings {
     pub(crate) bearer: Option<Bearer>,
     pub(crate) data_dir: PathBuf,
     pub(crate) calls: BTreeMap<ServiceName, CallPolicy>,
+    /// Whom requests may be handed over for, to be carried out later.
+    pub(crate) async_calls: BTreeSet<ServiceName>,
     pub(crate) data: BTreeMap<String, String>,
     pub(crate) mesh: Option<Mesh>,
     pub(crate) is_supervised: bool,
@@ -119,6 +126,10 @@ impl Settings {
             Some(json) => serde_json::from_str(&json).map_err(|error| Error::new("BOWLINE_CALLS", &error))?,
             None => BTreeMap::new(),
         };
+        let handed_over = vars.remove("BOWLINE_ASYNC_CALLS").unwrap_or_default();
+        let async_calls = handed_over.split(',').filter(|name| !name.is_empty()).map(ServiceName::new).collect();
+        let async_calls: Result<_, _> = async_calls;
+        let async_calls = async_calls.map_err(|error| Error::new("BOWLINE_ASYNC_CALLS", &error))?;
         let mesh = mesh(&mut vars, api.as_ref())?;
         let is_supervised = vars.remove("BOWLINE_SUPERVISED").is_some_and(|value| value == "1");
         // Who does not register itself is told to nobody.
@@ -142,6 +153,7 @@ impl Settings {
             bearer,
             data_dir,
             calls,
+            async_calls,
             data,
             mesh,
             is_supervised,
@@ -261,6 +273,7 @@ mod tests {
             ("BOWLINE_SYSTEM", "Shop!"),
             ("BOWLINE_API", "127.0.0.1:1"),
             ("BOWLINE_CALLS", "{"),
+            ("BOWLINE_ASYNC_CALLS", "payment,Us er"),
             ("BOWLINE_ADVERTISE", "9000"),
             ("BOWLINE_ADVERTISE", "0.0.0.0:9000"),
             ("BOWLINE_ADVERTISE", "10.0.0.1:0"),

@@ -72,8 +72,10 @@ impl<'a> Trace<'a> {
     /// Every call between services that the spans show.
     pub(super) fn calls(&self) -> Vec<Call> {
         let answers = self.answers();
-        let answered: BTreeSet<SpanId> =
-            answers.iter().filter_map(|answer| answer.sender.map(|sender| sender.span_id)).collect();
+        let senders = answers.iter().filter_map(|answer| answer.sender.map(|sender| sender.span_id));
+        // What carries out a request that was handed over is not its sender, and was answered.
+        let parents = answers.iter().flat_map(|answer| &answer.spans).filter_map(|span| span.parent_span_id);
+        let answered: BTreeSet<SpanId> = senders.chain(parents).collect();
         let seen = answers.iter().filter_map(|answer| self.call(answer));
         let silent = self.spans.iter().filter(|span| !answered.contains(&span.span_id));
         seen.chain(silent.filter_map(|span| self.unanswered(span))).collect()
@@ -87,7 +89,7 @@ impl<'a> Trace<'a> {
         let taken = |span: &SpanData| Taken {
             service: span.service.as_ref().to_owned(),
             interval: interval(span),
-            topic: attributes::text(span, attributes::MESSAGING_DESTINATION),
+            topic: attributes::text(span, names::MESSAGING_DESTINATION_NAME),
             trace_id: span.trace_id,
         };
         foreign.map(|(span, link)| ((link.trace_id, link.span_id), taken(span))).collect()
@@ -101,7 +103,7 @@ impl<'a> Trace<'a> {
         for span in self.spans.iter().filter(|span| attributes::is_answer(span.kind)) {
             let callee = &*span.service;
             let parent = span.parent_span_id.and_then(|parent| self.by_id.get(&parent).copied());
-            let sender = self.linked(span).or(parent);
+            let sender = self.linked(span).or(parent).map(|sender| self.handed_over(sender).unwrap_or(sender));
             let own = sender.filter(|sender| &*sender.service == callee);
             if own.is_some_and(|own| is_behind(span, own)) {
                 continue;
@@ -119,6 +121,13 @@ impl<'a> Trace<'a> {
     fn linked(&self, span: &SpanData) -> Option<&'a SpanData> {
         let links = span.links.iter().filter(|link| span.kind == SpanKind::Consumer && link.trace_id == span.trace_id);
         links.take(LINKS_MAX).find_map(|link| self.by_id.get(&link.span_id).copied())
+    }
+
+    /// Who handed a request over that a span carries out: that one is the sender, and went on long ago.
+    fn handed_over(&self, span: &SpanData) -> Option<&'a SpanData> {
+        let parent = self.by_id.get(&span.parent_span_id?).copied()?;
+        let is_same = parent.service == span.service && topic(parent).is_none();
+        (span.kind == SpanKind::Client && parent.kind == SpanKind::Producer && is_same).then_some(parent)
     }
 
     fn call(&self, answer: &Answer<'a>) -> Option<Call> {
@@ -162,7 +171,7 @@ impl<'a> Trace<'a> {
         let is_passed_on = self.children.get(&span.span_id).is_some_and(|children| {
             children.iter().any(|child| child.service == span.service && child.kind != SpanKind::Internal)
         });
-        let is_messaging = attributes::text(span, attributes::MESSAGING_DESTINATION).is_some();
+        let is_messaging = attributes::text(span, names::MESSAGING_DESTINATION_NAME).is_some();
         if is_passed_on || is_messaging || !attributes::is_call(span) || attributes::database(span).is_some() {
             return None;
         }
@@ -171,7 +180,7 @@ impl<'a> Trace<'a> {
         Some(Call {
             caller: Some(caller),
             callee,
-            mode: CallMode::Sync,
+            mode: if self.handed_over(span).is_some() { CallMode::Async } else { CallMode::Sync },
             // Whether it waited until the callee was through, only the callee's span shows.
             is_waited_for: false,
             is_denied: false,
@@ -248,7 +257,7 @@ fn is_denied(span: &SpanData) -> bool {
 
 fn topic(span: &SpanData) -> Option<String> {
     let is_message = matches!(span.kind, SpanKind::Producer | SpanKind::Consumer | SpanKind::Client);
-    is_message.then(|| attributes::text(span, attributes::MESSAGING_DESTINATION)).flatten()
+    is_message.then(|| attributes::text(span, names::MESSAGING_DESTINATION_NAME)).flatten()
 }
 
 /// How it was sent, where the sender's span stands for the sending.

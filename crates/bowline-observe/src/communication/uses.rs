@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bowline_model::observed::{ObservedUse, TOPIC};
-use bowline_telemetry::{SpanData, SpanKind};
+use bowline_telemetry::{SpanData, SpanKind, names};
 
 use crate::attributes;
 
@@ -33,9 +33,9 @@ fn data(span: &SpanData, sqlite_dir: &Path) -> Option<ObservedUse> {
 }
 
 fn topic(span: &SpanData) -> Option<ObservedUse> {
-    let name = attributes::text(span, attributes::MESSAGING_DESTINATION)?;
+    let name = attributes::text(span, names::MESSAGING_DESTINATION_NAME)?;
     let operation = || {
-        let keys = ["messaging.operation.type", "messaging.operation"];
+        let keys = [names::MESSAGING_OPERATION_TYPE, "messaging.operation"];
         keys.iter().find_map(|key| attributes::text(span, key))
     };
     let is_written = match span.kind {

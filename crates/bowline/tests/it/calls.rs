@@ -169,11 +169,11 @@ async fn an_idempotent_request_that_was_lost_is_sent_to_another_instance() {
 #[tokio::test]
 async fn a_post_that_was_sent_is_not_sent_again() {
     let (_api, server, caller) = called(|_| Answer::Close).await;
-    let error = caller.client.post("/orders").body(&json!({})).send().await.unwrap_err();
+    let error = caller.client.post("/orders").body(&json!({})).bytes().await.unwrap_err();
     assert_eq!(error.code(), Code::BadGateway, "{error:?}");
     assert_eq!(server.requests().len(), 1);
     let (_api, server, caller) = called(|_| Answer::status(503)).await;
-    let error = caller.client.post("/orders").body(&json!({})).send().await.unwrap_err();
+    let error = caller.client.post("/orders").body(&json!({})).bytes().await.unwrap_err();
     assert_eq!(error.status(), Some(StatusCode::SERVICE_UNAVAILABLE), "{error:?}");
     assert_eq!(server.requests().len(), 1);
 }
@@ -182,7 +182,7 @@ async fn a_post_that_was_sent_is_not_sent_again() {
 async fn a_post_with_a_key_is_sent_again() {
     let (_api, server, caller) = called(|_| Answer::Close).await;
     let call = caller.client.post("/orders").idempotency_key("k1").body(&json!({"a": 1}));
-    call.send().await.unwrap_err();
+    call.bytes().await.unwrap_err();
     let requests = server.requests();
     assert_eq!(requests.len(), 3, "three attempts");
     assert!(requests.iter().all(|request| request.body == br#"{"a":1}"# && header(request, "idempotency-key") == "k1"));
@@ -208,7 +208,7 @@ async fn a_status_carries_the_problem() {
         .route("/plain", get(|| async { (StatusCode::GONE, "it is gone") }));
     let callee = Running::start(Place::new("callee").beside(api.addr).service(), app).await;
     let caller = Caller::new(&api, POLICY);
-    let error = caller.client.get("/card").send().await.unwrap_err();
+    let error = caller.client.get("/card").bytes().await.unwrap_err();
     let status = Code::FailedPrecondition.http_status();
     assert_eq!(error.status().map(|status| status.as_u16()), Some(status));
     assert_eq!((error.code(), error.retryable()), (Code::FailedPrecondition, false));
@@ -218,7 +218,7 @@ async fn a_status_carries_the_problem() {
     assert_eq!((&*problem.detail, problem.status), ("the card is expired", status));
     assert_eq!(problem.trace_id.unwrap().len(), 32);
 
-    let plain = caller.client.get("/plain").send().await.unwrap_err();
+    let plain = caller.client.get("/plain").bytes().await.unwrap_err();
     assert!(matches!(&plain, client::Error::Status { status: StatusCode::GONE, problem: None, .. }), "{plain:?}");
     callee.stop().await;
 }
@@ -233,7 +233,7 @@ async fn answers_are_read_as_json() {
     .await;
     assert_eq!(caller.client.get("/").json::<Value>().await.unwrap(), json!({"a": 1}));
     caller.client.get("/empty").json::<()>().await.unwrap();
-    assert_eq!(&caller.client.get("/text").send().await.unwrap()[..], b"text");
+    assert_eq!(&caller.client.get("/text").bytes().await.unwrap()[..], b"text");
     let error = caller.client.get("/text").json::<Value>().await.unwrap_err();
     assert!(matches!(error, client::Error::Answer { .. }), "{error:?}");
     assert_eq!((error.code(), error.retryable()), (Code::BadGateway, false));
@@ -242,10 +242,10 @@ async fn answers_are_read_as_json() {
 #[tokio::test]
 async fn requests_that_cannot_be_made_are_not_sent() {
     let (_api, server, caller) = called(|_| Answer::status(200)).await;
-    let bad_path = caller.client.get("no spaces here").send().await.unwrap_err();
-    let bad_header = caller.client.get("/").header(http::header::ACCEPT, "\n").send().await.unwrap_err();
+    let bad_path = caller.client.get("no spaces here").bytes().await.unwrap_err();
+    let bad_header = caller.client.get("/").header(http::header::ACCEPT, "\n").bytes().await.unwrap_err();
     let map: std::collections::BTreeMap<(u8, u8), u8> = [((1, 2), 3)].into();
-    let bad_body = caller.client.post("/").body(&map).send().await.unwrap_err();
+    let bad_body = caller.client.post("/").body(&map).bytes().await.unwrap_err();
     for error in [bad_path, bad_header, bad_body] {
         assert!(matches!(error, client::Error::Request { .. }), "{error:?}");
         assert_eq!((error.code(), error.retryable()), (Code::Internal, false));
@@ -259,7 +259,7 @@ async fn no_answer_in_time_is_a_deadline_exceeded() {
     let server = HttpServer::start(|_| Answer::Hang);
     api.register(instance("callee-1", server.addr()));
     let caller = Caller::new(&api, r#"{"timeout":"300ms"}"#);
-    let error = caller.client.get("/").send().await.unwrap_err();
+    let error = caller.client.get("/").bytes().await.unwrap_err();
     assert_eq!((error.code(), error.retryable()), (Code::DeadlineExceeded, true), "{error:?}");
 }
 
@@ -273,7 +273,7 @@ async fn half_an_answer_in_time_is_a_deadline_exceeded_too() {
     let callee = Running::start(Place::new("callee").beside(api.addr).service(), Router::new().route("/", get(half)));
     let callee = callee.await;
     let caller = Caller::new(&api, r#"{"timeout":"300ms"}"#);
-    let error = caller.client.get("/").send().await.unwrap_err();
+    let error = caller.client.get("/").bytes().await.unwrap_err();
     assert_eq!((error.code(), error.retryable()), (Code::DeadlineExceeded, true), "{error:?}");
     drop(callee);
 }
@@ -288,7 +288,7 @@ async fn an_answer_is_bounded() {
     let app = Router::new().route("/", get(endless));
     let callee = Running::start(Place::new("callee").beside(api.addr).service(), app).await;
     let caller = Caller::new(&api, r#"{"timeout":"20s"}"#);
-    let error = caller.client.get("/").send().await.unwrap_err();
+    let error = caller.client.get("/").bytes().await.unwrap_err();
     assert!(matches!(error, client::Error::Answer { .. }), "{error:?}");
     callee.stop().await;
 }
@@ -300,7 +300,7 @@ async fn calls_are_counted() {
     api.register(instance("callee-1", server.addr()));
     let place = Place::new("caller").beside(api.addr);
     let service = place.service();
-    service.client("callee").get("/").send().await.unwrap();
+    service.client("callee").get("/").bytes().await.unwrap();
     let text = service.metrics().render();
     let line = r#"bowline_requests_total{reporter="client",service="callee",route="",code="200"} 1"#;
     assert!(text.contains(line), "{text}");

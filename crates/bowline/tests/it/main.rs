@@ -10,6 +10,7 @@ mod drain;
 mod errors;
 mod health;
 mod mesh;
+mod messages;
 mod policy;
 mod registration;
 mod steering;

@@ -52,7 +52,7 @@ async fn a_retry_policy_is_live_for_every_clone() {
 async fn a_timeout_is_live_too() {
     let (_api, server, caller) = flaky().await;
     let timeout_ms = async || {
-        let _answered = caller.client.get("/").send().await;
+        let _answered = caller.client.get("/").bytes().await;
         let requests = server.requests();
         requests.last().unwrap().headers["x-bowline-timeout-ms"].parse::<u64>().unwrap()
     };

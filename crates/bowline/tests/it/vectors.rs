@@ -51,7 +51,7 @@ async fn call(State(client): State<ServiceClient>, Json(ask): Json<Value>) -> Js
     if ask["body"] != "" {
         call = call.body(&ask["body"]);
     }
-    let (status, reason) = match call.send().await {
+    let (status, reason) = match call.bytes().await {
         Ok(_) => (200, None),
         Err(client::Error::Call { source, .. }) => (source.code().http_status(), Some(source.reason())),
         Err(error) => (error.status().unwrap().as_u16(), None),

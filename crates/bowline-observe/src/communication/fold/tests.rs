@@ -227,6 +227,19 @@ fn messages_are_edges_by_parent_and_by_link() {
 }
 
 #[test]
+fn a_request_that_was_handed_over_is_not_waited_for() {
+    let sent = with(span(1, 0, "order", SpanKind::Producer, (0, 2)), "peer.service", "payment");
+    let carried_out = client(2, 1, "order", "payment", (500, 700));
+    let answered = server(3, 2, "payment", (510, 690));
+    check(&[sent.clone(), carried_out.clone(), answered], &["order -async-> payment ×1/0"]);
+    // Tried twice: it is still one.
+    let again = [client(4, 1, "order", "payment", (900, 950)), server(5, 4, "payment", (910, 940))];
+    let first = [sent.clone(), carried_out.clone(), server(3, 2, "payment", (510, 690))];
+    check(&[&first[..], &again].concat(), &["order -async-> payment ×1/0"]);
+    check(&[sent, carried_out], &["order -async-> payment ×1/0"]);
+}
+
+#[test]
 fn a_broken_order_is_a_breach_of_its_formula() {
     let early = [client(1, 0, "order", "payment", (500, 600)), server(2, 1, "payment", (0, 50))];
     let waits = [sent(1, (0, 800)), span(2, 1, "mailer", SpanKind::Consumer, (10, 700))];
