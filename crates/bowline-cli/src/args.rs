@@ -149,7 +149,7 @@ pub(crate) struct KeyNew {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Audit {
-    /// Only entries of this kind: registry, other or refused
+    /// Only entries of this kind: registry, messages, other or refused
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Option<AuditClass>,
     /// Only entries older than the one of this id

@@ -87,6 +87,7 @@ impl Platform {
             traces_bytes_max: traces_max,
             grace: API_GRACE_MAX.min(grace),
             mesh,
+            messages: bowline_server::Messages::Embedded,
             monitor: MonitorSettings {
                 bytes_max: metrics_max,
                 policy: system.metrics.clone(),

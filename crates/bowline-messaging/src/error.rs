@@ -95,6 +95,14 @@ pub enum Error {
         /// When to try again, if it is known.
         retry_after: Option<Duration>,
     },
+    /// A remote server refused, for a reason of its own.
+    #[error("the server refused: {detail}")]
+    Refused {
+        /// What kind of failure it is.
+        code: Code,
+        /// What the server says.
+        detail: String,
+    },
     /// The message bus was closed.
     #[error("the message bus is closed")]
     Closed,
@@ -116,11 +124,18 @@ impl Error {
             Self::TooMany { .. } | Self::Unavailable { .. } | Self::Closed => Code::Unavailable,
             Self::Io(_) | Self::Corrupt { .. } => Code::Internal,
             Self::InUse { .. } | Self::Format { .. } => Code::FailedPrecondition,
+            Self::Refused { code, .. } => *code,
         }
     }
 
     /// Whether the same call may succeed later.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::TooMany { .. } | Self::Unavailable { .. } | Self::Io(_))
+        match self {
+            Self::Full { .. } | Self::TooMany { .. } | Self::Unavailable { .. } | Self::Io(_) => true,
+            Self::Refused { code, .. } => {
+                matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::BadGateway | Code::RateLimited)
+            }
+            _ => false,
+        }
     }
 }

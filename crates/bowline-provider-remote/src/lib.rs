@@ -1,7 +1,7 @@
 //! A Bowline server as a provider: the wire types of its API and a client that implements the ports.
 //!
-//! [`RemoteRegistry`] is the registry port over a server, [`RemoteConfig`] the configuration port,
-//! [`RemoteIssuer`] the issuer port, [`RemoteReporter`] the way of spans to it, [`Client`] everything else a tool
+//! [`RemoteRegistry`] is the registry port over a server, [`RemoteConfig`] the configuration port, [`RemoteMessages`]
+//! the port of messages, [`RemoteIssuer`] the issuer port, [`RemoteReporter`] the way of spans to it, [`Client`] everything else a tool
 //! asks. [`wire`] holds what both sides say.
 
 mod alerts;
@@ -9,8 +9,10 @@ mod bearer;
 mod client;
 mod config;
 mod deploy;
+mod gather;
 mod lines;
 mod mesh;
+mod messages;
 mod prometheus;
 mod registry;
 mod reporter;
@@ -21,6 +23,7 @@ pub use bearer::{Bearer, InvalidToken, TOKEN_BYTES_MAX};
 pub use client::{AuditQuery, Client, TracesQuery};
 pub use config::RemoteConfig;
 pub use mesh::RemoteIssuer;
+pub use messages::RemoteMessages;
 pub use prometheus::QueryTime;
 pub use registry::RemoteRegistry;
 pub use reporter::RemoteReporter;

@@ -12,7 +12,7 @@ use http::Response;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
-/// The longest line.
+/// The longest line, unless another bound is asked for.
 const LINE_BYTES_MAX: usize = 1 << 20;
 /// How long a watch may be silent: three bookmarks of the server are missing then.
 const SILENCE_MAX: Duration = Duration::from_secs(35);
@@ -22,6 +22,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(35);
 pub(crate) struct Lines {
     body: ResponseBody<SharedPool>,
     buffer: BytesMut,
+    /// So many bytes of the buffer hold no end of a line.
+    searched: usize,
+    line_bytes_max: usize,
 }
 
 /// Why there is no further line.
@@ -37,7 +40,7 @@ impl Lines {
     /// The lines that an answer is; an answer that is no success is read as the problem it tells.
     pub(crate) async fn of(answer: Response<ResponseBody<SharedPool>>) -> Result<Self, Fault> {
         let (head, body) = answer.into_parts();
-        let mut lines = Self { body, buffer: BytesMut::new() };
+        let mut lines = Self { body, buffer: BytesMut::new(), searched: 0, line_bytes_max: LINE_BYTES_MAX };
         if head.status.is_success() {
             return Ok(lines);
         }
@@ -45,6 +48,11 @@ impl Lines {
         let problem = Problem::parse(head.status, &head.headers, &lines.buffer);
         let problem = problem.unwrap_or_else(|| Problem::new(code_of_status(head.status), head.status.to_string()));
         Err(Fault::Refused(Box::new(problem)))
+    }
+
+    /// The same with another bound on a line.
+    pub(crate) fn with_line_bytes_max(self, line_bytes_max: usize) -> Self {
+        Self { line_bytes_max, ..self }
     }
 
     /// Waits for the next line; none at the end of the answer.
@@ -63,7 +71,7 @@ impl Lines {
 
     /// Reads more; false at the end of the body.
     async fn read(&mut self) -> Result<bool, Fault> {
-        if self.buffer.len() > LINE_BYTES_MAX {
+        if self.buffer.len() > self.line_bytes_max {
             return Err(broken("the line of a watch is too long"));
         }
         match time::timeout(SILENCE_MAX, self.body.frame()).await {
@@ -81,8 +89,12 @@ impl Lines {
 
     /// The next whole line that is buffered.
     fn line(&mut self) -> Option<BytesMut> {
-        let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
-        let line = self.buffer.split_to(end);
+        let Some(end) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') else {
+            self.searched = self.buffer.len();
+            return None;
+        };
+        let line = self.buffer.split_to(self.searched + end);
+        self.searched = 0;
         self.buffer.advance(1);
         Some(line)
     }

@@ -8,6 +8,7 @@ mod explain;
 mod graph;
 mod health;
 mod mesh;
+mod messages;
 mod observed;
 pub(crate) mod prometheus;
 
@@ -42,6 +43,12 @@ pub use health::{
 pub use mesh::{
     CHAIN_MAX, CertificateProof, CertificateRequest, CreatedJoinToken, DER_BYTES_MAX, Der, IssuedCertificate,
     MeshRoots, MeshStatus, MeshWorkload, NewJoinToken, ders,
+};
+pub use messages::{
+    AddressedMessage, DeadCount, DeadMessage, DeadPage, DeadSelection, DeliveryAnswer, DeliveryAnswers,
+    DeliveryOutcomes, GroupStart, KeptMessage, MessageFault, MessagePage, NewSubscription, NextTry, PublishAnswer,
+    PublishAnswers, PublishBatch, PublishedMessage, Seek, StoredMessage, SubscriptionEvent, Topic, TopicDeclaration,
+    TopicGroup, TopicList, WhichDead, decode_message_error, encode_message_error,
 };
 pub use observed::Observed;
 pub use prometheus::{MatrixSeries, Point, QueryValue, VectorSeries};

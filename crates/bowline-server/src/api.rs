@@ -7,6 +7,7 @@ use std::{
 
 use axum::{Router, extract::DefaultBodyLimit, http::header, middleware, response::IntoResponse};
 use bowline_config::ConfigManager;
+use bowline_messaging::MessageBus;
 use bowline_model::Code;
 use bowline_observe::{alerts::Alerts, graph::ServiceGraph, traces::TraceStore};
 use bowline_registry::Registry;
@@ -27,6 +28,7 @@ use crate::{
     health::{self, Standing},
     instances,
     mesh::{self, Mesh},
+    messages::{self, Sessions},
     monitor::Queries,
     observed, prometheus, spans, traces,
 };
@@ -55,6 +57,9 @@ pub(crate) struct Shared {
     pub(crate) foreign: Arc<dyn Registry>,
     /// Absent where the system has no mesh.
     pub(crate) mesh: Option<Arc<Mesh>>,
+    pub(crate) messages: Arc<dyn MessageBus>,
+    /// The subscriptions of messages that are answered now.
+    pub(crate) sessions: Arc<Sessions>,
     pub(crate) queries: Queries,
     pub(crate) alerts: Alerts,
     /// What rolls releases out, once services run here.
@@ -107,6 +112,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(mesh::roots))
         .routes(routes!(mesh::status))
         .merge(deployment_routes())
+        .merge(message_routes())
         .merge(open_routes())
         .merge(monitor_routes())
 }
@@ -120,6 +126,22 @@ fn deployment_routes() -> OpenApiRouter<Shared> {
         .routes(routes!(deployments::resume))
         .routes(routes!(deployments::promote))
         .routes(routes!(deployments::abort))
+}
+
+/// Topics, groups and messages.
+fn message_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(messages::topics))
+        .routes(routes!(messages::declare))
+        .routes(routes!(messages::publish::one, messages::read))
+        .routes(routes!(messages::publish::many))
+        .routes(routes!(messages::subscribe::subscribe))
+        .routes(routes!(messages::subscribe::answer))
+        .routes(routes!(messages::seek))
+        .routes(routes!(messages::remove_group))
+        .routes(routes!(messages::letters::list))
+        .routes(routes!(messages::letters::redrive))
+        .routes(routes!(messages::letters::purge))
 }
 
 /// What is measured and watched for, much of it as Prometheus shows it.

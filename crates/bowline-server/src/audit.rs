@@ -2,7 +2,8 @@
 //!
 //! [`Audited`] is a store around another one. Each of its transactions that changes something also puts
 //! an entry at `audit/CLASS/ID`: there is an entry exactly if there is the change. Ids grow with time;
-//! keys hold their complement, so that the newest comes first. Not recorded are renewals and the end of
+//! keys hold their complement, so that the newest comes first. Of messages, which are not in the store, the entry comes
+//! before the change, which may fail. Not recorded are renewals and the end of
 //! leases, which nobody decides, acknowledgements of configuration, the course of a rollout that somebody
 //! ordered, certificates that are renewed or issued within this process, and the removal of old entries.
 
@@ -17,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_provider_remote::wire::{AuditActor, AuditClass};
+use bowline_provider_remote::wire::{AuditActor, AuditChange, AuditClass, ChangeKind};
 use bowline_runtime::{
     BoxFuture, task,
     time::{self, sleep},
@@ -90,6 +91,19 @@ impl Audited {
     /// Records that somebody was refused.
     pub(crate) async fn record_refusal(&self, acting: &Acting) -> Result<(), Error> {
         self.recorded(AuditClass::Refused, acting, Txn::default(), None).await.map(|_| ())
+    }
+
+    /// Records what somebody is about to change of messages, which are not in the store; it may fail.
+    pub(crate) async fn record_messages(&self, change: ChangeKind, key: String) -> Result<(), Error> {
+        let (class, acting) = (AuditClass::Messages, actor::current());
+        let now = time::unix_nanos(time::system());
+        let id = self.kept().begin(class.as_str(), now);
+        let record = Record::of(&acting, now / 1_000_000, vec![AuditChange { change, key }]);
+        self.pass(Txn::default().put_lasting(entry::key(class, id), record.encode()), None).await?;
+        if self.kept().has_surplus() {
+            self.surplus.notify_one();
+        }
+        Ok(())
     }
 
     /// The entries of a class, or of all, that are older than that id: newest first.

@@ -91,6 +91,17 @@ impl From<bowline_config::Error> for ApiError {
     }
 }
 
+impl From<bowline_messaging::Error> for ApiError {
+    fn from(error: bowline_messaging::Error) -> Self {
+        let extra = bowline_provider_remote::wire::encode_message_error(&error);
+        let told = Self::of(error.code(), &error).with(extra);
+        match error {
+            bowline_messaging::Error::Unavailable { retry_after: Some(wait) } => told.with_retry_after(wait),
+            _ => told,
+        }
+    }
+}
+
 impl From<bowline_observe::traces::Error> for ApiError {
     fn from(error: bowline_observe::traces::Error) -> Self {
         Self::of(error.code(), &error)

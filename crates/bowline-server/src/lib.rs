@@ -1,5 +1,5 @@
-//! The control-plane node: the HTTP/JSON API over registry, configuration and traces, who may ask it, and
-//! its audit.
+//! The control-plane node: the HTTP/JSON API over registry, configuration, messages and traces, who may ask
+//! it, and its audit.
 //!
 //! A [`Node`] opens the data folder, serves the API and hands the same registry, configuration
 //! and trace store to whoever lives in its process (the gateway and the supervisor under `bowline
@@ -22,6 +22,7 @@ mod health;
 mod instances;
 mod judge;
 mod mesh;
+mod messages;
 mod monitor;
 mod node;
 mod observed;
@@ -39,6 +40,7 @@ pub use collect::{CollectSettings, Collecting, Dial};
 pub use explain::{EXPLAIN_HEADERS_MAX, Explainer};
 pub use health::Declared;
 pub use mesh::MeshSettings;
+pub use messages::Messages;
 pub use monitor::MonitorSettings;
 pub use node::{Error, Node, Settings};
 pub use otlp::OtlpAddrs;

@@ -11,6 +11,7 @@ use std::{
 use bowline_config::{ConfigManager, StoreConfig};
 use bowline_deploy::Deployer;
 use bowline_mesh::ca::{self, Authority};
+use bowline_messaging::MessageBus;
 use bowline_model::{Secret, System, instance::METADATA_SUPERVISED};
 use bowline_observe::{
     graph::{self, ServiceGraph},
@@ -40,6 +41,7 @@ use crate::{
     explain::{self, Explainer},
     health::{Declared, Recorder, Standing},
     mesh::{Mesh, MeshSettings},
+    messages::{Messages, Opened},
     monitor::{self, Monitor, MonitorSettings, OpenError},
     otlp::{self, OtlpAddrs, Taps},
     schema::{Judge, RoutesCheck},
@@ -68,6 +70,8 @@ pub struct Settings {
     pub grace: Duration,
     /// The mesh; absent: the system has none.
     pub mesh: Option<MeshSettings>,
+    /// Where messages are kept.
+    pub messages: Messages,
     /// What is measured and watched for.
     pub monitor: MonitorSettings,
     /// What the system declares: what should be there, and who calls whom.
@@ -77,8 +81,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults, in that folder: no API, 256 MiB of traces, a second at the end, no mesh, metrics as by
-    /// [`MonitorSettings::default`].
+    /// The defaults, in that folder: no API, 256 MiB of traces, a second at the end, no mesh, messages in the folder,
+    /// metrics as by [`MonitorSettings::default`].
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -88,6 +92,7 @@ impl Settings {
             traces_bytes_max: 256 << 20,
             grace: Duration::from_secs(1),
             mesh: None,
+            messages: Messages::default(),
             monitor: MonitorSettings::default(),
             declared: Declared::default(),
             is_steered: false,
@@ -98,6 +103,7 @@ impl Settings {
 /// A running node. [`Node::stop`] ends it in order.
 pub struct Node {
     store: Embedded,
+    messages: Opened,
     audit: Arc<Audited>,
     registry: Arc<dyn Registry>,
     config: Arc<dyn ConfigManager>,
@@ -152,8 +158,8 @@ impl Node {
     }
 
     async fn open(settings: Settings, metrics: metric::Registry, routes: Option<RoutesCheck>) -> Result<Self, Error> {
-        let Settings { data_dir, listen, otlp, export, traces_bytes_max, grace, mesh, monitor, declared, is_steered } =
-            settings;
+        let Settings { data_dir, listen, otlp, export, traces_bytes_max, grace, mesh, messages, .. } = settings;
+        let Settings { monitor, declared, is_steered, .. } = settings;
         let has_mesh = mesh.is_some();
         let services = mesh.as_ref().map(|mesh| mesh.services.iter().cloned().collect());
         let services = services.or_else(|| is_steered.then(|| declared.services.clone()));
@@ -170,9 +176,20 @@ impl Node {
         let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let exporter = export.map(Exporter::start);
         let tap = exporter.clone();
-        let told =
-            Told { data_dir, exporter: tap, traces_bytes_max, addr, metrics, drain, judge, mesh, monitor, declared };
-        let (shared, monitor) = match open_over(&store, told).await {
+        let told = Told {
+            data_dir,
+            exporter: tap,
+            traces_bytes_max,
+            addr,
+            metrics,
+            drain,
+            judge,
+            mesh,
+            messages,
+            monitor,
+            declared,
+        };
+        let (shared, messages, monitor) = match open_over(&store, told).await {
             Ok(opened) => opened,
             Err(error) => {
                 store.close().await;
@@ -189,6 +206,7 @@ impl Node {
         servers.extend(listener.map(|listener| task::spawn(serve(listener, shared, drain, grace))));
         Ok(Self {
             store,
+            messages,
             audit,
             registry,
             config,
@@ -271,6 +289,11 @@ impl Node {
         self.config.clone()
     }
 
+    /// The messages, for whoever lives in this process.
+    pub fn messages(&self) -> Arc<dyn MessageBus> {
+        self.messages.bus()
+    }
+
     /// The certificate authority, for whoever lives in this process; none where the system has no mesh.
     pub fn authority(&self) -> Option<Arc<Authority>> {
         self.mesh.as_ref().map(|mesh| mesh.authority.clone())
@@ -303,7 +326,7 @@ impl Node {
 
     /// Stops accepting, finishes what is in flight, writes out traces and lets the data folder go.
     ///
-    /// The registry, the configuration and the trace store that were handed out are closed after this.
+    /// The registry, the configuration, the messages and the trace store that were handed out are closed after this.
     ///
     /// # Cancel safety
     /// What was begun goes on; the data folder is let go when the last handle is dropped.
@@ -325,6 +348,7 @@ impl Node {
         if let Some(exporter) = self.exporter {
             exporter.drain(EXPORT_END_MAX).await;
         }
+        self.messages.close().await;
         self.store.close().await;
     }
 }
@@ -339,13 +363,15 @@ struct Told {
     drain: Drain,
     judge: Judge,
     mesh: Option<MeshSettings>,
+    messages: Messages,
     monitor: MonitorSettings,
     declared: Declared,
 }
 
 /// Everything that is over the store.
-async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Monitor), Error> {
-    let Told { data_dir, exporter, traces_bytes_max, addr, metrics, drain, judge, mesh, monitor, declared } = told;
+async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Opened, Monitor), Error> {
+    let Told { data_dir, exporter, traces_bytes_max, addr, metrics, drain, judge, mesh, messages, monitor, declared } =
+        told;
     let store_error = |source| Error::Store { path: data_dir.clone(), source };
     let audit = Arc::new(Audited::open(Arc::new(store.clone())).await.map_err(store_error)?);
     let access = Arc::new(Access::new(Arc::clone(&audit), addr, &metrics));
@@ -362,6 +388,8 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Monitor), Er
         Some(mesh) => Some(open_mesh(&data_dir, mesh, audit.clone()).await?),
         None => None,
     };
+    let messages_error = |source| Error::Messages { path: data_dir.clone(), source };
+    let messages = messages.open(&data_dir, &metrics).await.map_err(messages_error)?;
     let parts = monitor::Parts { store: audit.clone(), config: config.clone(), metrics: metrics.clone(), services };
     let monitor = Monitor::open(&data_dir, monitor, parts).await.map_err(|error| monitor_error(error, &data_dir))?;
     let foreign = Arc::new(registry.protecting(METADATA_SUPERVISED));
@@ -383,11 +411,13 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Monitor), Er
         has_services,
         foreign,
         mesh,
+        messages: messages.bus(),
+        sessions: Arc::default(),
         queries: monitor.queries.clone(),
         alerts: monitor.alerts.clone(),
         collector: Arc::default(),
     };
-    Ok((shared, monitor))
+    Ok((shared, messages, monitor))
 }
 
 fn monitor_error(error: OpenError, data_dir: &std::path::Path) -> Error {

@@ -105,7 +105,7 @@ async fn the_audit_says_who_changed_what() {
     let registry = running.command(&["audit", "--kind", "registry"]).await;
     assert!(registry.contains("ledger-1") && !registry.contains("tokens"), "{registry}");
     let odd = running.outcome(&["audit", "--kind", "all"]).await;
-    assert!(String::from_utf8_lossy(&odd.stderr).contains("registry, other or refused"));
+    assert!(String::from_utf8_lossy(&odd.stderr).contains("registry, messages, other or refused"));
     running.stop().await;
 }
 

@@ -107,6 +107,8 @@ pub struct TokenList {
 pub enum AuditClass {
     /// Instances that came, changed or went.
     Registry,
+    /// Topics, groups and dead letters.
+    Messages,
     /// Everything else that was changed.
     Other,
     /// What was refused for want of a credential or a role; one a second at most.
@@ -115,12 +117,13 @@ pub enum AuditClass {
 
 impl AuditClass {
     /// Every class.
-    pub const ALL: [Self; 3] = [Self::Registry, Self::Other, Self::Refused];
+    pub const ALL: [Self; 4] = [Self::Registry, Self::Messages, Self::Other, Self::Refused];
 
     /// Its name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Registry => "registry",
+            Self::Messages => "messages",
             Self::Other => "other",
             Self::Refused => "refused",
         }
@@ -132,7 +135,7 @@ impl FromStr for AuditClass {
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let class = Self::ALL.into_iter().find(|class| class.as_str() == text);
-        class.ok_or("write registry, other or refused")
+        class.ok_or("write registry, messages, other or refused")
     }
 }
 

@@ -22,7 +22,7 @@ const EDITOR: Demand = Demand { least: Some(Role::Editor), on_loopback: false };
 const GUARDED: Demand = Demand { least: Some(Role::Admin), on_loopback: true };
 
 /// Method and path as in the OpenAPI document, and what they demand.
-const RULES: [(&str, &str, Demand); 67] = [
+const RULES: [(&str, &str, Demand); 79] = [
     ("GET", "/livez", OPEN),
     ("GET", "/readyz", OPEN),
     ("GET", "/metrics", VIEWER),
@@ -56,6 +56,19 @@ const RULES: [(&str, &str, Demand); 67] = [
     // What is rolled out may hold an editor's token: it must not decide of itself.
     ("POST", "/v1/deployments/{service}/promote", GUARDED),
     ("POST", "/v1/deployments/{service}/abort", GUARDED),
+    ("GET", "/v1/topics", VIEWER),
+    ("PUT", "/v1/topics/{topic}", EDITOR),
+    ("POST", "/v1/topics/{topic}/messages", EDITOR),
+    // What messages hold is the business of those who work with it.
+    ("GET", "/v1/topics/{topic}/messages", EDITOR),
+    ("POST", "/v1/messages", EDITOR),
+    ("POST", "/v1/topics/{topic}/groups/{group}/subscribe", EDITOR),
+    ("POST", "/v1/subscriptions/{session}/answers", EDITOR),
+    ("POST", "/v1/topics/{topic}/groups/{group}/seek", EDITOR),
+    ("DELETE", "/v1/topics/{topic}/groups/{group}", EDITOR),
+    ("GET", "/v1/topics/{topic}/dead", EDITOR),
+    ("POST", "/v1/topics/{topic}/dead/redrive", EDITOR),
+    ("POST", "/v1/topics/{topic}/dead/purge", EDITOR),
     // It changes nothing, and tells what a reader of the routes knows.
     ("POST", "/v1/explain", VIEWER),
     ("POST", "/v1/spans", EDITOR),

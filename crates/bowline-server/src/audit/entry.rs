@@ -27,13 +27,18 @@ pub(crate) struct Record {
 
 impl Record {
     pub(super) fn new(acting: &Acting, at_unix_ms: u64, ops: &[Op]) -> Self {
-        let Acting { actor, operation } = acting.clone();
         let change = |op: &Op| {
             let change = if op.value().is_some() { ChangeKind::Put } else { ChangeKind::Delete };
             AuditChange { change, key: op.key().to_owned() }
         };
         let changes: Vec<_> = ops.iter().take(CHANGES_MAX).map(change).collect();
-        Self { at_unix_ms, actor, operation, changes_omitted: ops.len() - changes.len(), changes }
+        Self { changes_omitted: ops.len() - changes.len(), ..Self::of(acting, at_unix_ms, changes) }
+    }
+
+    /// An entry of those changes.
+    pub(super) fn of(acting: &Acting, at_unix_ms: u64, changes: Vec<AuditChange>) -> Self {
+        let Acting { actor, operation } = acting.clone();
+        Self { at_unix_ms, actor, operation, changes, changes_omitted: 0 }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

@@ -7,6 +7,7 @@ use bowline_provider_remote::wire::AuditClass;
 /// How many entries of a class are kept: registrations cannot push out the rest, nor refusals.
 pub(super) const MAX: fn(AuditClass) -> usize = |class| match class {
     AuditClass::Registry => 5000,
+    AuditClass::Messages => 2000,
     AuditClass::Other => 10_000,
     AuditClass::Refused => 1000,
 };

@@ -19,7 +19,7 @@ const LIMIT_DEFAULT: usize = 50;
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AuditQuery {
-    /// Only entries of this class: `registry`, `other` or `refused`.
+    /// Only entries of this class: `registry`, `messages`, `other` or `refused`.
     #[param(value_type = Option<String>)]
     class: Option<AuditClass>,
     /// Only entries older than the one of this id.
@@ -31,7 +31,7 @@ pub(crate) struct AuditQuery {
 
 /// Who changed what, newest first.
 ///
-/// The newest 10,000 changes are kept, beside them 5000 of the registry and 1000 refusals.
+/// The newest 10,000 changes are kept, beside them 5000 of the registry, 2000 of messages and 1000 refusals.
 #[utoipa::path(get, path = "/v1/audit", tag = "access", params(AuditQuery), responses((status = 200, body = wire::AuditList)))]
 pub(crate) async fn list(
     State(shared): State<Shared>,

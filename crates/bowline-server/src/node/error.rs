@@ -83,6 +83,15 @@ pub enum Error {
         #[source]
         source: ca::Error,
     },
+    /// The messages cannot be opened.
+    #[error("cannot open the messages in {}", path.display())]
+    Messages {
+        /// The data folder.
+        path: PathBuf,
+        /// What the bus says.
+        #[source]
+        source: bowline_messaging::Error,
+    },
     /// The API's address is taken or not ours.
     #[error("the API cannot listen on {addr}: choose another address with --api, or --api off")]
     Listen {
@@ -117,13 +126,15 @@ impl Error {
             Self::Config { source, .. } => source.code(),
             Self::Alerts { source, .. } => source.code(),
             Self::Authority { source, .. } => source.code(),
+            Self::Messages { source, .. } => source.code(),
         }
     }
 
     /// Whether the same start may succeed later, without a change by hand.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::DataDir { .. } | Self::Listen { .. } | Self::ListenOtlp { .. } => false,
+            // Messages that are full or damaged stay so.
+            Self::DataDir { .. } | Self::Listen { .. } | Self::ListenOtlp { .. } | Self::Messages { .. } => false,
             Self::RootToken { source, .. } => source.retryable(),
             Self::Store { source, .. } => source.retryable(),
             Self::Traces { source, .. } => source.retryable(),

@@ -11,6 +11,7 @@ mod guard;
 mod health;
 mod instances;
 mod mesh;
+mod messages;
 mod node;
 mod paths;
 mod port;

@@ -148,6 +148,14 @@ impl Fixture {
         Lines::of(answer).await
     }
 
+    /// Joins a group.
+    pub(crate) async fn subscribe(&self, target: &str, body: &Value) -> Lines {
+        let request = Request::post(target).header("content-type", "application/json");
+        let request = request.body(Body::full(body.to_string())).unwrap();
+        let answer = timeout(BOUND, HttpClient::new(self.addr).stream(request)).await.unwrap().unwrap();
+        Lines::of(answer).await.unwrap_or_else(|answer| panic!("{answer:?}"))
+    }
+
     /// Sends bytes as they are and reads to the end of the connection.
     pub(crate) async fn raw(&self, text: &str) -> String {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();

@@ -1,0 +1,224 @@
+//! A consumer's place in a group of a server, over one answer after the other, and how its deliveries are answered.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bowline_messaging::{Delivery, DeliverySource, Error, LEASE_RANGE, Lease, Then, delivery::Position};
+use bowline_model::Code;
+use bowline_runtime::{
+    BoxFuture, rand,
+    time::{self, Instant},
+};
+use bowline_transport::{Body, ClientError, HttpClient};
+use http::{Request, header};
+
+use super::{failure, told};
+use crate::{
+    gather::Gather,
+    lines::{Fault, Lines},
+    wire::{DeliveryAnswer, DeliveryAnswers, DeliveryOutcomes, NewSubscription, SubscriptionEvent},
+};
+
+/// How long the head and the first line of a subscription may take.
+const JOIN_MAX: Duration = Duration::from_secs(10);
+
+/// The longest line: the largest message in base64, with its headers.
+const LINE_BYTES_MAX: usize = 2 << 20;
+
+/// The first wait before joining again, and the longest; it doubles, and half of it is up to chance.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// The longest text of a failure that is sent.
+const FAILURE_BYTES_MAX: usize = 4096;
+
+/// What is answered of the deliveries of one session.
+type Answering = Gather<DeliveryAnswer, ()>;
+
+/// A consumer's place in a group.
+pub(super) struct Source {
+    client: HttpClient,
+    path: String,
+    joining: NewSubscription,
+    /// None while the server is away, and once it is over.
+    session: Option<Session>,
+    away: Option<Away>,
+    is_over: bool,
+}
+
+/// What one answer of the server tells.
+struct Session {
+    lines: Lines,
+    answering: Answering,
+}
+
+/// When to join again.
+#[derive(Debug, Clone, Copy)]
+struct Away {
+    wait: Duration,
+    until: Instant,
+}
+
+impl Source {
+    /// Joins a group.
+    pub(super) async fn join(client: &HttpClient, path: String, joining: NewSubscription) -> Result<Self, Error> {
+        let session = Session::open(client, &path, &joining).await?;
+        Ok(Self { client: client.clone(), path, joining, session: Some(session), away: None, is_over: false })
+    }
+
+    async fn deliver(&mut self) -> Result<Delivery, Error> {
+        loop {
+            if self.is_over {
+                return Err(Error::Closed);
+            }
+            let Some(session) = &mut self.session else {
+                if let Err(error) = self.rejoin().await {
+                    self.fail(error)?;
+                }
+                continue;
+            };
+            match session.next().await {
+                Ok(SubscriptionEvent::Delivery { lease, attempt, until_unix_ms: _, message }) => {
+                    self.away = None;
+                    let (position, answering) = (message.position, session.answering.clone());
+                    let message = Arc::new(message.into());
+                    return Ok(Delivery::new(message, attempt, Leased { answering, lease, position }));
+                }
+                Ok(SubscriptionEvent::Bookmark) => self.away = None,
+                Ok(SubscriptionEvent::Joined { .. }) => {}
+                Ok(SubscriptionEvent::Error(fault)) => self.fail(fault.into_error())?,
+                Err(error) => self.fail(error)?,
+            }
+        }
+    }
+
+    /// Waits for its time and joins again.
+    async fn rejoin(&mut self) -> Result<(), Error> {
+        if let Some(away) = self.away {
+            time::sleep_until(away.until).await;
+        }
+        self.session = Some(Session::open(&self.client, &self.path, &self.joining).await?);
+        tracing::info!(path = self.path, "joined again");
+        Ok(())
+    }
+
+    /// Has it join again after what passes; anything else ends the subscription.
+    fn fail(&mut self, error: Error) -> Result<(), Error> {
+        self.session = None;
+        if !error.retryable() {
+            self.is_over = true;
+            return Err(error);
+        }
+        let (first, last) = BACKOFF;
+        let wait = self.away.map_or(first, |away| (away.wait * 2).min(last));
+        let until = time::now() + wait / 2 + (wait / 2).mul_f64(rand::unit());
+        if self.away.is_none() {
+            tracing::warn!(path = self.path, error = bowline_model::error::chain(&error), "the server is away");
+        }
+        self.away = Some(Away { wait, until });
+        Ok(())
+    }
+}
+
+impl Session {
+    async fn open(client: &HttpClient, path: &str, joining: &NewSubscription) -> Result<Self, Error> {
+        time::timeout(JOIN_MAX, Self::begin(client, path, joining))
+            .await
+            .unwrap_or(Err(Error::Unavailable { retry_after: None }))
+    }
+
+    async fn begin(client: &HttpClient, path: &str, joining: &NewSubscription) -> Result<Self, Error> {
+        let body = serde_json::to_vec(joining).expect("texts and numbers are JSON");
+        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json").body(Body::full(body));
+        let answer = client.stream(request.expect("checked names make a path")).await.map_err(failure)?;
+        let mut lines = Lines::of(answer).await.map_err(fault_of)?.with_line_bytes_max(LINE_BYTES_MAX);
+        let session = match lines.next().await.map_err(fault_of)? {
+            Some(SubscriptionEvent::Joined { session }) => session,
+            Some(SubscriptionEvent::Error(fault)) => return Err(fault.into_error()),
+            _ => return Err(Error::Unavailable { retry_after: None }),
+        };
+        let (client, path) = (client.clone(), format!("/v1/subscriptions/{session}/answers"));
+        let answering = Gather::new(move |answers| {
+            let (client, path) = (client.clone(), path.clone());
+            Box::pin(async move { say(&client, &path, answers).await })
+        });
+        Ok(Self { lines, answering })
+    }
+
+    async fn next(&mut self) -> Result<SubscriptionEvent, Error> {
+        // An answer that ends without a word: the server does.
+        self.lines.next().await.map_err(fault_of)?.ok_or(Error::Unavailable { retry_after: None })
+    }
+}
+
+/// Answers many deliveries.
+async fn say(client: &HttpClient, path: &str, answers: Vec<DeliveryAnswer>) -> Result<Vec<Result<(), Error>>, Error> {
+    let answered: Result<DeliveryOutcomes, _> = client.post_json(path, &DeliveryAnswers { answers }).await;
+    match answered {
+        Ok(DeliveryOutcomes { outcomes }) => {
+            let result = |fault: Option<_>| {
+                fault.map_or(Ok(()), |fault: crate::wire::MessageFault| Err(super::ended(fault.into_error())))
+            };
+            Ok(outcomes.into_iter().map(result).collect())
+        }
+        // The server knows no such session any more: all of its leases have ended.
+        Err(ClientError::Answer { problem, .. }) if problem.code == Code::NotFound => {
+            Err(Error::LeaseLost { position: 0 })
+        }
+        Err(error) => Err(failure(error)),
+    }
+}
+
+fn fault_of(fault: Fault) -> Error {
+    match fault {
+        Fault::Refused(problem) => told(*problem),
+        Fault::Broken(cause) => Error::Io(cause),
+    }
+}
+
+impl DeliverySource for Source {
+    fn next(&mut self) -> BoxFuture<'_, Result<Delivery, Error>> {
+        Box::pin(self.deliver())
+    }
+}
+
+/// How a delivery is answered.
+struct Leased {
+    answering: Answering,
+    lease: u64,
+    position: Position,
+}
+
+impl Leased {
+    async fn ask(&self, answer: DeliveryAnswer, bytes: usize) -> Result<(), Error> {
+        let answered = self.answering.ask(answer, bytes + 64).await;
+        answered.map_err(|error| match error {
+            Error::LeaseLost { .. } => Error::LeaseLost { position: self.position },
+            error => error,
+        })
+    }
+}
+
+impl Lease for Leased {
+    fn ack(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.ask(DeliveryAnswer::Ack { lease: self.lease }, 0))
+    }
+
+    fn nack(&self, failure: &str, then: Then) -> BoxFuture<'_, Result<(), Error>> {
+        let failure = failure[..failure.floor_char_boundary(FAILURE_BYTES_MAX)].to_owned();
+        let bytes = failure.len();
+        Box::pin(self.ask(DeliveryAnswer::Nack { lease: self.lease, failure, then: then.into() }, bytes))
+    }
+
+    fn extend(&self, by: Duration) -> BoxFuture<'_, Result<(), Error>> {
+        let (min, max) = LEASE_RANGE;
+        if !(min..=max).contains(&by) {
+            return Box::pin(async { Err(Error::Invalid { what: "lease", rule: "it is 100 ms to 12 h" }) });
+        }
+        Box::pin(self.ask(DeliveryAnswer::Extend { lease: self.lease, by }, 0))
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("path", &self.path).finish_non_exhaustive()
+    }
+}

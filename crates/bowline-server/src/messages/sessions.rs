@@ -1,0 +1,171 @@
+//! The subscriptions that are answered now, and what their consumers work on.
+//!
+//! A delivery stays here without its message until it is answered, or its lease has ended.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bowline_messaging::{Delivery, Error, Message, delivery::Position};
+use bowline_provider_remote::wire::DeliveryAnswer;
+use bowline_runtime::{
+    rand,
+    time::{self, Duration, Instant},
+};
+
+/// The most subscriptions that are answered at once.
+const SESSIONS_MAX: usize = 4096;
+
+/// The most of one topic.
+const TOPIC_SESSIONS_MAX: usize = 1024;
+
+/// So long after its lease ended a delivery is kept: the bus may see its end later.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// From how many deliveries on it is looked for those whose leases have ended.
+const SWEEP_MIN: usize = 64;
+
+/// The subscriptions that are answered now.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions(Mutex<BTreeMap<String, Arc<Session>>>);
+
+/// One of them.
+#[derive(Debug)]
+pub(crate) struct Session {
+    topic: String,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    deliveries: BTreeMap<u64, Leased>,
+    next: u64,
+    sweep_at: usize,
+}
+
+#[derive(Debug)]
+struct Leased {
+    delivery: Arc<Delivery>,
+    position: Position,
+    until: Instant,
+}
+
+/// A session that ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Open {
+    sessions: Arc<Sessions>,
+    pub(super) id: String,
+    pub(super) session: Arc<Session>,
+}
+
+impl Sessions {
+    /// Begins a session of a topic.
+    pub(super) fn begin(self: &Arc<Self>, topic: &str) -> Result<Open, Error> {
+        let mut sessions = lock(&self.0);
+        if sessions.len() >= SESSIONS_MAX {
+            return Err(Error::TooMany { what: "subscriptions", max: SESSIONS_MAX });
+        }
+        if sessions.values().filter(|session| session.topic == topic).count() >= TOPIC_SESSIONS_MAX {
+            return Err(Error::TooMany { what: "subscriptions of one topic", max: TOPIC_SESSIONS_MAX });
+        }
+        let held = Held { deliveries: BTreeMap::new(), next: 1, sweep_at: SWEEP_MIN };
+        let session = Arc::new(Session { topic: topic.to_owned(), held: Mutex::new(held) });
+        let id = format!("{:032x}", rand::u128());
+        sessions.insert(id.clone(), session.clone());
+        drop(sessions);
+        Ok(Open { sessions: self.clone(), id, session })
+    }
+
+    /// The session of that id.
+    pub(super) fn find(&self, id: &str) -> Option<Arc<Session>> {
+        lock(&self.0).get(id).cloned()
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        lock(&self.sessions.0).remove(&self.id);
+    }
+}
+
+impl Session {
+    /// Takes a delivery in until it is answered, and gives its number and its message.
+    pub(super) fn hold(&self, mut delivery: Delivery, lease: Duration) -> (u64, Arc<Message>) {
+        let message = std::mem::replace(&mut delivery.message, nothing());
+        let now = time::now();
+        let leased = Leased { delivery: Arc::new(delivery), position: message.position, until: now + lease + SLACK };
+        let mut held = lock(&self.held);
+        if held.deliveries.len() >= held.sweep_at {
+            held.deliveries.retain(|_, leased| leased.until > now);
+            held.sweep_at = SWEEP_MIN.max(held.deliveries.len() * 2);
+        }
+        let number = held.next;
+        held.next += 1;
+        held.deliveries.insert(number, leased);
+        (number, message)
+    }
+
+    /// Acts upon an answer.
+    pub(super) async fn answer(&self, answer: DeliveryAnswer) -> Result<(), Error> {
+        let number = answer.lease();
+        match answer {
+            DeliveryAnswer::Extend { by, .. } => {
+                let found = lock(&self.held).deliveries.get(&number).map(|leased| leased.delivery.clone());
+                found.ok_or(LOST)?.extend(by).await?;
+                if let Some(leased) = lock(&self.held).deliveries.get_mut(&number) {
+                    leased.until = time::now() + by + SLACK;
+                }
+                Ok(())
+            }
+            DeliveryAnswer::Ack { .. } => {
+                let leased = self.take(number)?;
+                let answered = leased.delivery.ack().await;
+                self.settle(number, leased, answered)
+            }
+            DeliveryAnswer::Nack { failure, then, .. } => {
+                let leased = self.take(number)?;
+                let answered = leased.delivery.nack(&failure, then.into()).await;
+                self.settle(number, leased, answered)
+            }
+        }
+    }
+
+    fn take(&self, number: u64) -> Result<Leased, Error> {
+        lock(&self.held).deliveries.remove(&number).ok_or(LOST)
+    }
+
+    /// Keeps a delivery that could not be answered: the consumer may try again.
+    fn settle(&self, number: u64, leased: Leased, answered: Result<(), Error>) -> Result<(), Error> {
+        match answered {
+            Ok(()) => Ok(()),
+            Err(Error::LeaseLost { .. }) => Err(Error::LeaseLost { position: leased.position }),
+            Err(error) => {
+                lock(&self.held).deliveries.insert(number, leased);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A delivery that is not known any more; where it was, neither.
+const LOST: Error = Error::LeaseLost { position: 0 };
+
+/// Stands for the message of a delivery, so that it is not kept in memory until the answer.
+fn nothing() -> Arc<Message> {
+    Arc::new(Message {
+        position: 0,
+        id: String::new(),
+        key: None,
+        headers: Vec::new(),
+        payload: bytes::Bytes::new(),
+        published_ms: 0,
+        due_ms: 0,
+        expires_ms: None,
+        only: None,
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
