@@ -41,6 +41,7 @@ mod style;
 mod summary;
 mod table;
 mod token;
+mod topics;
 mod traces;
 mod traffic;
 mod up;

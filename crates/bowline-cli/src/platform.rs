@@ -23,6 +23,7 @@ use crate::{
     brought::{self, Brought},
     export,
     sampling::{Follower, Sampling},
+    topics,
 };
 
 /// Spans of this process that wait to be stored, at most.
@@ -127,6 +128,7 @@ impl Platform {
     /// the file has it.
     pub(crate) async fn publish(&mut self, system: &System, brought: &[Brought]) -> anyhow::Result<Vec<String>> {
         let config = self.node.config();
+        topics::declare(system, &*self.node.messages()).await?;
         let mut notes = brought::publish(&*config, brought, &brought::services(system)).await?;
         notes.extend(brought::alerts::notes(&system.alerts));
         self.collect(system).await?;
