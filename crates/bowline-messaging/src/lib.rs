@@ -10,6 +10,7 @@ pub mod delivery;
 mod error;
 mod limits;
 mod port;
+pub mod saga;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

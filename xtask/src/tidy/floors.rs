@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 33] = [
+const FLOORS: [(&str, Floor); 34] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -43,6 +43,7 @@ const FLOORS: [(&str, Floor); 33] = [
     ("bowline-deploy", At(3)),
     ("bowline-proxy", At(4)),
     ("bowline-provider-remote", At(4)),
+    ("bowline-sql", At(4)),
     ("bowline", At(5)),
     ("bowline-gateway", At(5)),
     ("bowline-mesh", At(5)),

@@ -1,0 +1,191 @@
+//! Who works on which saga: what is due is looked for, and each is worked on by one task of one process.
+
+use std::{sync::Arc, time::Duration};
+
+use bowline_runtime::time::{self, Instant};
+use tokio::sync::watch;
+
+use super::{FRESH_MAX, Shared, definition::Erased, lock, row::Kept};
+use crate::{
+    Error,
+    db::{Db, Kind, Query},
+    ms, now_ms,
+    relay::chain,
+};
+
+/// How often sagas are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+
+/// How often those are looked for that ended long ago, and how many are deleted at once.
+const DELETE_EVERY: Duration = Duration::from_mins(1);
+const DELETED_AT_ONCE: usize = 1000;
+
+/// How long a saga waits at a step that its definition does not have.
+const UNKNOWN_STEP_MS: i64 = 60_000;
+
+/// A task's claim on a saga within this process; it ends when this is dropped.
+struct Running<DB: Db> {
+    shared: Arc<Shared<DB>>,
+    id: String,
+    ended: watch::Sender<Option<Arc<Kept>>>,
+}
+
+impl<DB: Db> Drop for Running<DB> {
+    fn drop(&mut self) {
+        lock(&self.shared.running).remove(&self.id);
+    }
+}
+
+impl<DB: Db> Shared<DB> {
+    pub(super) fn definition(&self, name: &str) -> Result<&Erased<DB>, Error> {
+        self.definitions.get(name).ok_or_else(|| Error::NoDefinition { name: name.to_owned() })
+    }
+
+    /// It was begun here, and nobody else works on it before its lease ends.
+    pub(super) fn remember(&self, id: &str) {
+        let mut fresh = lock(&self.fresh);
+        if fresh.len() < FRESH_MAX {
+            fresh.insert(id.to_owned(), time::now());
+        }
+    }
+
+    /// Something may be in the outbox.
+    pub(super) fn committed(&self) {
+        if let Some(outbox) = &self.outbox {
+            outbox.notify();
+        }
+    }
+
+    /// Works on a saga, or waits for the task that does; the saga, where it has ended by then.
+    pub(super) async fn work_on(self: &Arc<Self>, id: &str, until: Instant) -> Option<Arc<Kept>> {
+        let running = lock(&self.running).get(id).cloned();
+        let mut ended = running.or_else(|| self.start(id))?;
+        let ended = time::timeout_at(until, ended.wait_for(Option::is_some)).await.ok()?.ok()?;
+        ended.clone()
+    }
+
+    /// Has a task work on it; none where one does, or there are too many.
+    fn start(self: &Arc<Self>, id: &str) -> Option<watch::Receiver<Option<Arc<Kept>>>> {
+        let (ended, receiver) = watch::channel(None);
+        {
+            let mut running = lock(&self.running);
+            if running.len() >= self.settings.concurrency || running.contains_key(id) {
+                return None;
+            }
+            running.insert(id.to_owned(), receiver.clone());
+        }
+        let running = Running { shared: Arc::clone(self), id: id.to_owned(), ended };
+        let mut tasks = lock(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(running.work());
+        Some(receiver)
+    }
+
+    /// Looks for what is due, for ever.
+    pub(super) async fn poll(self: Arc<Self>) {
+        let (mut counted, mut deleted) = (None, None);
+        loop {
+            if let Err(error) = self.start_due().await {
+                tracing::warn!(error = %chain(&error), "sagas that are due cannot be looked for, it is tried again");
+            }
+            if is_time(&mut counted, COUNT_EVERY)
+                && let Err(error) = self.count().await
+            {
+                tracing::debug!(error = %chain(&error), "sagas cannot be counted");
+            }
+            if is_time(&mut deleted, DELETE_EVERY)
+                && let Err(error) = self.delete_old().await
+            {
+                tracing::warn!(error = %chain(&error), "sagas that ended long ago cannot be deleted");
+            }
+            time::timeout(self.settings.poll, self.woken.notified()).await.ok();
+        }
+    }
+
+    async fn start_due(self: &Arc<Self>) -> Result<(), Error> {
+        let lease = self.settings.lease;
+        lock(&self.fresh).retain(|_, begun| begun.elapsed() < lease);
+        let limit = self.settings.concurrency.saturating_mul(2);
+        let due = {
+            let mut connection = self.pool.acquire().await?;
+            Kept::due::<DB>(&mut connection, &self.names, &self.owner, now_ms(), limit).await?
+        };
+        for id in due {
+            self.start(&id);
+        }
+        Ok(())
+    }
+
+    async fn count(&self) -> Result<(), Error> {
+        let sql = "SELECT name, COUNT(*), COUNT(CASE WHEN is_stuck = 1 THEN 1 END) FROM bowline_sagas \
+                   WHERE ended_ms IS NULL GROUP BY name";
+        let mut connection = self.pool.acquire().await?;
+        let query = Query::new(sql).answers(&[Kind::Text, Kind::Int, Kind::Int]);
+        let rows = DB::fetch(&mut connection, query).await?;
+        self.metrics.set_running(rows.into_iter().map(|mut row| (row.text(), row.int(), row.int())).collect());
+        Ok(())
+    }
+
+    async fn delete_old(&self) -> Result<(), Error> {
+        let sql = format!(
+            "DELETE FROM bowline_sagas WHERE id IN \
+             (SELECT id FROM bowline_sagas WHERE ended_ms < $1 LIMIT {DELETED_AT_ONCE})"
+        );
+        let mut connection = self.pool.acquire().await?;
+        DB::run(&mut connection, Query::made(sql).int(now_ms().saturating_sub(ms(self.settings.keep)))).await?;
+        Ok(())
+    }
+
+    /// The saga, if this process may work on it now, and whether nothing was tried since it was kept.
+    async fn take(&self, id: &str) -> Result<Option<(Kept, bool)>, Error> {
+        let mut connection = self.pool.acquire().await?;
+        let Some(mut kept) = Kept::load::<DB>(&mut connection, id).await? else { return Ok(None) };
+        let is_ours = kept.owner.as_ref() == Some(&self.owner);
+        if kept.ended_ms.is_some() || (lock(&self.fresh).remove(id).is_some() && is_ours) {
+            return Ok(Some((kept, true)));
+        }
+        let now = now_ms();
+        if kept.at.due_ms() > now || (kept.lease_ms > now && !is_ours) || !self.definitions.contains_key(&kept.name) {
+            return Ok(None);
+        }
+        let lease_ms = now.saturating_add(ms(self.settings.lease));
+        Ok(kept.claim::<DB>(&mut connection, &self.owner, now, lease_ms).await?.then_some((kept, false)))
+    }
+
+    async fn work(&self, id: &str) -> Result<Option<Kept>, Error> {
+        let Some((kept, is_fresh)) = self.take(id).await? else { return Ok(None) };
+        if kept.ended_ms.is_some() {
+            return Ok(Some(kept));
+        }
+        let definition = self.definition(&kept.name)?;
+        let Some(saga) = kept.at.saga(definition) else {
+            tracing::warn!(saga = kept.name, id, "a saga is at a step that its definition does not have, it waits");
+            let mut connection = self.pool.acquire().await?;
+            kept.release::<DB>(&mut connection, now_ms().saturating_add(UNKNOWN_STEP_MS)).await?;
+            return Ok(None);
+        };
+        self.drive(definition, kept, saga, is_fresh).await
+    }
+}
+
+impl<DB: Db> Running<DB> {
+    async fn work(self) {
+        match Box::pin(self.shared.work(&self.id)).await {
+            Ok(ended) => {
+                self.ended.send_replace(ended.map(Arc::new));
+            }
+            Err(error) => {
+                tracing::warn!(id = self.id, error = %chain(&error), "a saga could not be worked on, it is tried again");
+            }
+        }
+    }
+}
+
+/// Whether something is to be done again, and then notes that it is.
+fn is_time(last: &mut Option<Instant>, every: Duration) -> bool {
+    let is_time = last.is_none_or(|last| last.elapsed() >= every);
+    if is_time {
+        *last = Some(time::now());
+    }
+    is_time
+}
