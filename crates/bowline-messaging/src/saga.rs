@@ -243,3 +243,6 @@ fn undoing_before(step: usize, now: i64) -> Phase {
         None => Phase::Compensated,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -171,7 +171,7 @@ impl<DB: Db> Worker<DB> {
             "SELECT seq, id, topic, ordering_key, headers, payload, due_ms, expires_ms FROM bowline_outbox \
              WHERE set_aside_ms IS NULL {but} ORDER BY seq LIMIT {BATCH_MAX}"
         );
-        let query = held.into_iter().fold(Query::made(sql), |query, topic| query.text(topic));
+        let query = held.into_iter().fold(Query::made(sql), Query::text);
         let query = query.answers(&[
             Kind::Int,
             Kind::Text,

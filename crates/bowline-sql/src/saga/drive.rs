@@ -47,69 +47,26 @@ fn event(step: usize, is_undo: bool, result: &Result<String, StepError>) -> Even
     }
 }
 
-impl<DB: Db> Shared<DB> {
+impl<DB: Db> Erased<DB> {
     /// How the subject of an effect is brought about; none where nothing has to be.
-    fn run<'a>(&self, definition: &'a Erased<DB>, effect: Effect) -> Option<&'a Run<DB>> {
+    fn run(&self, effect: Effect) -> Option<&Run<DB>> {
         let (step, is_undo) = subject(effect)?;
-        let step = definition.steps.get(step)?;
+        let step = self.steps.get(step)?;
         if is_undo { step.undo.as_ref() } else { Some(&step.act) }
     }
 
     /// Whether an effect is brought about in the transaction that keeps it.
-    pub(super) fn is_local(&self, definition: &Erased<DB>, effect: Effect) -> bool {
-        subject(effect).is_some() && !matches!(self.run(definition, effect), Some(Run::Remote(_)))
-    }
-
-    /// Works on a saga until it has ended, waits or is lost; the saga where it has ended.
-    pub(super) async fn drive(
-        &self,
-        definition: &Erased<DB>,
-        mut kept: Kept,
-        saga: Saga,
-        is_fresh: bool,
-    ) -> Result<Option<Kept>, Error> {
-        let event = if is_fresh { Event::Look } else { Event::Resume };
-        let (mut now, mut effect) = self.advance(definition, &mut kept, saga, event, None);
-        let mut is_kept = now == saga;
-        loop {
-            // What was decided is kept before anything is begun elsewhere because of it.
-            if !is_kept || self.is_local(definition, effect) {
-                let Some(next) = self.settle(definition, &mut kept, now, effect).await? else { return Ok(None) };
-                (now, effect) = next;
-                is_kept = true;
-            }
-            match effect {
-                Effect::Ended => return Ok(Some(kept)),
-                Effect::Wait { until } => {
-                    let mut connection = self.pool.acquire().await?;
-                    kept.release::<DB>(&mut connection, until).await?;
-                    return Ok(None);
-                }
-                Effect::Stale => return Ok(None),
-                Effect::Act { .. } | Effect::Undo { .. } if self.is_local(definition, effect) => {}
-                Effect::Act { .. } | Effect::Undo { .. } => {
-                    let Some(result) = self.remote(definition, &mut kept, now, effect).await? else { return Ok(None) };
-                    (now, effect) = self.take_in(definition, &mut kept, now, effect, result);
-                    is_kept = false;
-                }
-            }
-        }
+    pub(super) fn is_local(&self, effect: Effect) -> bool {
+        subject(effect).is_some() && !matches!(self.run(effect), Some(Run::Remote(_)))
     }
 
     /// The table, and what is told of it.
-    pub(super) fn advance(
-        &self,
-        definition: &Erased<DB>,
-        kept: &mut Kept,
-        saga: Saga,
-        event: Event,
-        failure: Option<&str>,
-    ) -> (Saga, Effect) {
+    pub(super) fn advance(&self, kept: &mut Kept, saga: Saga, event: Event, failure: Option<&str>) -> (Saga, Effect) {
         let at_ms = now_ms();
         let luck = u16::try_from(rand::below(usize::from(u16::MAX) + 1)).unwrap_or_default();
-        let (next, effect) = saga.step(&definition.plan, event, Moment { now: at_ms, luck });
+        let (next, effect) = saga.step(&self.plan, event, Moment { now: at_ms, luck });
         let (At::Acting { step, .. } | At::Undoing { step, .. }) = saga.phase else { return (next, effect) };
-        if let Some(happened) = Happened::of(event, definition.step_name(step), failure, at_ms) {
+        if let Some(happened) = Happened::of(event, self.step_name(step), failure, at_ms) {
             kept.note(happened);
         }
         let was_acting = matches!(saga.phase, At::Acting { .. });
@@ -118,24 +75,23 @@ impl<DB: Db> Shared<DB> {
                 kept.reason = failure.map(ToOwned::to_owned);
             } else {
                 let step = if matches!(event, Event::Acted { .. }) { step + 1 } else { step };
-                let step = definition.step_name(step).to_owned();
+                let step = self.step_name(step).to_owned();
                 let last = failure.map(|failure| format!(", at last: {failure}")).unwrap_or_default();
                 kept.reason = Some(format!("`{step}` was not done in its time{last}"));
                 kept.note(Happened { at_ms, step, what: What::GaveUp, failure: None });
             }
         }
-        if next.phase.is_stuck(&definition.plan) && !saga.phase.is_stuck(&definition.plan) {
-            let step = definition.step_name(step);
+        if next.phase.is_stuck(&self.plan) && !saga.phase.is_stuck(&self.plan) {
+            let step = self.step_name(step);
             tracing::error!(saga = kept.name, id = kept.id, step, "a saga is stuck: a step cannot be undone");
         }
-        kept.at = Stored::of(next, definition);
+        kept.at = Stored::of(next, self);
         (next, effect)
     }
 
     /// A try is over: what it says for the table, and the data that it left.
     fn take_in(
         &self,
-        definition: &Erased<DB>,
         kept: &mut Kept,
         saga: Saga,
         effect: Effect,
@@ -156,10 +112,48 @@ impl<DB: Db> Shared<DB> {
             Err(StepError::Retry(error)) => Some(chain(&*error)),
         };
         if let Some(failure) = failure.as_ref().filter(|_| !matches!(event, Event::Refused { .. })) {
-            let step = definition.step_name(step);
+            let step = self.step_name(step);
             tracing::warn!(saga = kept.name, id = kept.id, step, is_undo, error = failure, "a step of a saga failed");
         }
-        self.advance(definition, kept, saga, event, failure.as_deref())
+        self.advance(kept, saga, event, failure.as_deref())
+    }
+}
+
+impl<DB: Db> Shared<DB> {
+    /// Works on a saga until it has ended, waits or is lost; the saga where it has ended.
+    pub(super) async fn drive(
+        &self,
+        definition: &Erased<DB>,
+        mut kept: Kept,
+        saga: Saga,
+        is_fresh: bool,
+    ) -> Result<Option<Kept>, Error> {
+        let event = if is_fresh { Event::Look } else { Event::Resume };
+        let (mut now, mut effect) = definition.advance(&mut kept, saga, event, None);
+        let mut is_kept = now == saga;
+        loop {
+            // What was decided is kept before anything is begun elsewhere because of it.
+            if !is_kept || definition.is_local(effect) {
+                let Some(next) = self.settle(definition, &mut kept, now, effect).await? else { return Ok(None) };
+                (now, effect) = next;
+                is_kept = true;
+            }
+            match effect {
+                Effect::Ended => return Ok(Some(kept)),
+                Effect::Wait { until } => {
+                    let mut connection = self.pool.acquire().await?;
+                    kept.release::<DB>(&mut connection, until).await?;
+                    return Ok(None);
+                }
+                Effect::Stale => return Ok(None),
+                Effect::Act { .. } | Effect::Undo { .. } if definition.is_local(effect) => {}
+                Effect::Act { .. } | Effect::Undo { .. } => {
+                    let Some(result) = self.remote(definition, &mut kept, now, effect).await? else { return Ok(None) };
+                    (now, effect) = definition.take_in(&mut kept, now, effect, result);
+                    is_kept = false;
+                }
+            }
+        }
     }
 
     /// Keeps where the saga is, and brings about what is local, in one transaction; none where somebody else has it.
@@ -214,8 +208,8 @@ impl<DB: Db> Shared<DB> {
         mut saga: Saga,
         mut effect: Effect,
     ) -> Result<Option<(Saga, Effect)>, Error> {
-        while self.is_local(definition, effect) {
-            let result = match self.run(definition, effect) {
+        while definition.is_local(effect) {
+            let result = match definition.run(effect) {
                 Some(Run::Local(run)) => {
                     let run = run.clone();
                     let (limit, mut span) = self.begin_try(definition, kept, saga, effect);
@@ -230,7 +224,7 @@ impl<DB: Db> Shared<DB> {
                 }
                 _ => Ok(kept.data.clone()),
             };
-            (saga, effect) = self.take_in(definition, kept, saga, effect, result);
+            (saga, effect) = definition.take_in(kept, saga, effect, result);
         }
         let now = now_ms();
         kept.lease_ms = now.saturating_add(ms(self.settings.lease));
@@ -253,7 +247,7 @@ impl<DB: Db> Shared<DB> {
         saga: Saga,
         effect: Effect,
     ) -> Result<Option<Result<String, StepError>>, Error> {
-        let Some(Run::Remote(run)) = self.run(definition, effect) else { return Ok(None) };
+        let Some(Run::Remote(run)) = definition.run(effect) else { return Ok(None) };
         let run = run.clone();
         let (limit, mut span) = self.begin_try(definition, kept, saga, effect);
         let (id, data) = (kept.id.clone(), kept.data.clone());

@@ -18,7 +18,7 @@ use std::{
 
 use bowline_messaging::{
     ID_BYTES_MAX,
-    saga::{Event, Saga},
+    saga::{Effect, Event, Saga},
 };
 use bowline_runtime::{
     metric::Registry,
@@ -62,7 +62,7 @@ const LOOK_EVERY_MAX: Duration = Duration::from_millis(500);
 /// work of this process stops where it is, and other replicas, or its next start, take it up when its leases end.
 pub struct Sagas<DB: Db> {
     shared: Arc<Shared<DB>>,
-    _tasks: Arc<Stop<DB>>,
+    stop: Arc<Stop<DB>>,
 }
 
 /// Collects what [`Sagas`] needs.
@@ -222,7 +222,7 @@ impl<DB: Db> SagasBuilder<DB> {
             woken: Notify::new(),
         });
         lock(&shared.tasks).spawn(Arc::clone(&shared).poll());
-        Ok(Sagas { _tasks: Arc::new(Stop(Arc::clone(&shared))), shared })
+        Ok(Sagas { stop: Arc::new(Stop(Arc::clone(&shared))), shared })
     }
 }
 
@@ -285,9 +285,13 @@ impl<DB: Db> Sagas<DB> {
             };
         }
         self.shared.remember(id);
-        let (saga, effect) = self.shared.advance(definition, &mut kept, saga, Event::Look, None);
-        if self.shared.is_local(definition, effect) {
-            self.shared.settle_in(tx, definition, &mut kept, saga, effect).await?;
+        let (saga, effect) = definition.advance(&mut kept, saga, Event::Look, None);
+        if definition.is_local(effect) {
+            let settled = self.shared.settle_in(tx, definition, &mut kept, saga, effect).await?;
+            // Counted although the caller may roll back: nobody comes by it again.
+            if let Some((_, Effect::Ended)) = settled {
+                self.shared.metrics.ended(&kept);
+            }
         }
         Ok(Begun { is_new: true })
     }
@@ -364,7 +368,7 @@ impl<DB: Db> Sagas<DB> {
         let definition = self.shared.definition(&kept.name)?;
         let is_idle = kept.ended_ms.is_none() && kept.lease_ms <= now_ms();
         let Some(saga) = kept.at.saga(definition).filter(|_| is_idle) else { return Ok(false) };
-        let _effect = self.shared.advance(definition, &mut kept, saga, Event::Retry, None);
+        let _effect = definition.advance(&mut kept, saga, Event::Retry, None);
         let mut connection = self.shared.pool.acquire().await?;
         let is_kept = kept.keep::<DB>(&mut connection).await?;
         self.shared.woken.notify_one();
@@ -387,7 +391,7 @@ fn outcome<T: DeserializeOwned>(ended: &Kept) -> Result<Outcome<T>, Error> {
 
 impl<DB: Db> Clone for Sagas<DB> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), _tasks: Arc::clone(&self._tasks) }
+        Self { shared: Arc::clone(&self.shared), stop: Arc::clone(&self.stop) }
     }
 }
 

@@ -323,7 +323,7 @@ impl Kept {
         );
         let (begun, id) = filter.before.clone().unwrap_or((i64::MAX, String::new()));
         let query = Query::made(sql).int(begun).text(id).answers(KINDS);
-        let query = filter.name.iter().fold(query, |query, name| query.text(name));
+        let query = filter.name.iter().fold(query, Query::text);
         Ok(DB::fetch(connection, query).await?.into_iter().map(Self::read).collect())
     }
 }
