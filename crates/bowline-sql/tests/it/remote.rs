@@ -39,9 +39,11 @@ pub(crate) enum Answers {
     Fails,
     /// It does not even answer.
     Never,
+    /// It does what it is asked for, and does not answer.
+    Hangs,
     /// It panics.
     Panics,
-    /// Any of the first four.
+    /// Any of the first four that an honest service has.
     AnyHow,
 }
 
@@ -102,6 +104,10 @@ impl Remote {
             }
             Answers::Fails => Err(StepError::retry("out of order")),
             Answers::Never => std::future::pending().await,
+            Answers::Hangs => {
+                act(&mut self.0.lock().unwrap().charges)?;
+                std::future::pending().await
+            }
             Answers::Panics => panic!("on purpose"),
         }
     }

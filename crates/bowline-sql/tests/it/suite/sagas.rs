@@ -1,7 +1,10 @@
 //! Sagas.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,6 +15,7 @@ use bowline_sql::{
 };
 use bowline_telemetry::{Always, Reporter, SpanContext, SpanData, SpanId, TraceId, Tracer, current};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use super::{DB, Fixture};
 use crate::{
@@ -362,6 +366,72 @@ async fn another_replica_takes_over_from_one_that_is_gone() {
     assert!(matches!(other.finish("o-1").await, Outcome::Done(_)));
     assert_eq!(effects(&other.pool).await, ["confirm", "reserve"]);
     assert_eq!(remote.calls(), ["charge", "charge"], "the outcome of the first was unknown");
+}
+
+/// Whoever takes over cannot know whether the step under way has acted: it is undone, too.
+#[tokio::test]
+async fn what_a_replica_that_is_gone_may_have_done_is_undone() {
+    let Some(fixture) = Fixture::new().await else { return };
+    tables(&fixture).await;
+    let remote = Remote::default();
+    let definition = || definition(&remote).deadline(Duration::from_millis(1000));
+    let one = Replica::start(&fixture, definition()).await;
+    remote.answer(Answers::Hangs);
+    one.begin("o-1", &order(1)).await;
+    eventually("it is charged", async || remote.charge_of("o-1").is_some()).await;
+    drop(one);
+    eventually("its time is over", async || {
+        let sql = "SELECT COUNT(*) FROM bowline_sagas WHERE deadline_ms < $1";
+        let now = i64::try_from(time::unix_millis_now()).unwrap();
+        sqlx::query_scalar::<_, i64>(sql).bind(now).fetch_one(&fixture.pool().await).await.unwrap() == 1
+    })
+    .await;
+    remote.answer(Answers::Well);
+    let other = Replica::start(&fixture, definition()).await;
+    compensated(other.finish("o-1").await);
+    assert_eq!(remote.charge_of("o-1"), Some(Charge::Refunded));
+    assert_eq!((remote.calls().join(" "), stock(&other.pool).await), ("charge refund".to_owned(), STOCK));
+}
+
+/// A replica that was away for longer than its lease comes back in the middle of a step that another has done since.
+#[tokio::test]
+async fn who_has_lost_a_saga_changes_nothing() {
+    let Some(fixture) = Fixture::new().await else { return };
+    tables(&fixture).await;
+    let (gate, calls) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+    let definition = || {
+        let (gate, calls) = (gate.clone(), calls.clone());
+        let charge = move |_: &str, _: &mut Order| {
+            let (gate, is_first) = (gate.clone(), calls.fetch_add(1, Ordering::SeqCst) == 0);
+            async move {
+                if is_first {
+                    gate.notified().await
+                }
+            }
+        };
+        Definition::new("order")
+            .local("reserve", reserve)
+            .remote("charge", move |id, order| {
+                let charged = charge(id, order);
+                Box::pin(async move {
+                    charged.await;
+                    Ok(())
+                })
+            })
+            .local("confirm", confirm)
+    };
+    let pool = fixture.pool().await;
+    let sagas = Sagas::builder(pool.clone()).saga(definition()).lease(Duration::from_hours(1)).start().unwrap();
+    let one = Replica { sagas, pool };
+    one.begin("o-1", &order(1)).await;
+    eventually("it is being charged", async || calls.load(Ordering::SeqCst) == 1).await;
+    sqlx::query("UPDATE bowline_sagas SET lease_ms = 0").execute(&one.pool).await.unwrap();
+    let other = Replica::start(&fixture, definition()).await;
+    assert!(matches!(other.finish("o-1").await, Outcome::Done(_)));
+    gate.notify_one();
+    assert!(matches!(one.finish("o-1").await, Outcome::Done(_)));
+    assert_eq!(effects(&one.pool).await, ["confirm", "reserve"]);
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
 }
 
 /// Replicas come and go at random, and the service answers as it likes: every saga ends, local steps happened once,
