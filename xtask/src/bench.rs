@@ -6,7 +6,9 @@ mod ask;
 mod check;
 mod idle;
 mod mesh;
+mod messaging;
 mod metrics;
+mod nats;
 mod proxy;
 mod traces;
 mod up;
@@ -44,6 +46,8 @@ enum Name {
     Idle,
     /// CPU and delay that a pair of sidecars with mutual TLS adds, beside a pair of Envoys.
     Mesh,
+    /// Publishing durably and consuming, beside NATS JetStream.
+    Messaging,
     /// Scraping, keeping and querying samples, beside Debian's Prometheus.
     Metrics,
     /// CPU per proxied request, beside Debian's nginx.
@@ -155,6 +159,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
         Name::Check => ("check", check::run(&context)?),
         Name::Idle => ("idle", idle::run(&context)?),
         Name::Mesh => ("mesh", mesh::run(&context)?),
+        Name::Messaging => ("messaging", messaging::run(&context)?),
         Name::Metrics => ("metrics", metrics::run(&context)?),
         Name::Proxy => ("proxy", proxy::run(&context)?),
         Name::Traces => ("traces", traces::run(&context)?),

@@ -18,7 +18,7 @@ use bowline_runtime::fs::{self, File};
 
 pub use bytes::{Corrupt, Reader, put_count, put_number, put_signed};
 pub use disk::{Disk, Operation};
-pub use frame::{FRAME_LEN, RECORD_BYTES_MAX, ReadFailure, put_frame, read_record};
+pub use frame::{FRAME_LEN, RECORD_BYTES_MAX, ReadFailure, put_frame, read_record, take_record};
 pub use head::{FileHead, Format, HEAD_LEN};
 pub use name::{number, numbered};
 pub use scan::{End, Scan, ScanFailure, scan};

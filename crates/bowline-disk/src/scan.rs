@@ -36,8 +36,8 @@ pub enum End {
 }
 
 const BUFFER_BYTES: usize = 256 * 1024;
-/// How much is checksummed in search of good records behind a bad one. The torn records that a crash
-/// leaves need next to nothing of it; where it is not enough, nothing is cut.
+/// How much is checksummed in search of good records behind a bad one: only what has a good length is, so that next to
+/// nothing of it is needed. Where it is not enough, nothing is cut.
 const SEARCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A segment cannot be read; damage is none of it.
@@ -81,10 +81,6 @@ pub fn scan(
                 valid_bytes += FRAME_BYTES + record.len() as u64;
             }
             (Next::Record, _) => return Ok(Scan { valid_bytes, end: End::Corrupt }),
-            (Next::End(End::Torn), Some(offset)) => {
-                let is_more = may_have_record_behind(segment, offset, file, bytes)?;
-                return Ok(Scan { valid_bytes, end: if is_more { End::Corrupt } else { End::Torn } });
-            }
             (Next::End(end), _) => return Ok(Scan { valid_bytes, end }),
         }
     }
@@ -117,14 +113,18 @@ fn next_record(
     let Some(offset) = offset else { return Ok(Next::End(End::Corrupt)) };
     let mut head = [0; FRAME_LEN];
     reader.read_exact(&mut head)?;
-    let (length, hash) = frame::decode(head);
     let record_left = bytes_left - FRAME_BYTES;
-    if length as u64 > record_left {
-        // Not all of it is here; a length that no record has is damage, as far as one can tell.
-        return Ok(Next::End(if length > RECORD_BYTES_MAX { End::Corrupt } else { End::Torn }));
-    }
+    let Some((length, hash)) = frame::decode(segment, offset, head) else {
+        // Zeros, or a frame that was not written whole, which only the last one can be.
+        let is_last = record_left <= RECORD_BYTES_MAX as u64
+            && !may_have_record_behind(segment, offset, reader.get_ref(), bytes_left)?;
+        return Ok(Next::End(if is_last || is_zero(head, reader)? { End::Torn } else { End::Corrupt }));
+    };
     if length == 0 || length > RECORD_BYTES_MAX {
-        return Ok(Next::End(if is_zero(head, reader)? { End::Torn } else { End::Corrupt }));
+        return Ok(Next::End(End::Corrupt));
+    }
+    if length as u64 > record_left {
+        return Ok(Next::End(End::Torn));
     }
     record.resize(length, 0);
     reader.read_exact(record)?;
@@ -134,26 +134,19 @@ fn next_record(
     Ok(Next::End(if length as u64 == record_left { End::Torn } else { End::Corrupt }))
 }
 
-/// Whether what looks torn may have a good record in it, behind its beginning.
-///
-/// Then the crash is none: the length was damaged, and points past the end.
-fn may_have_record_behind(segment: u32, offset: u32, file: &File, bytes: u64) -> io::Result<bool> {
-    let tail_bytes = bytes - u64::from(offset);
-    if tail_bytes > FRAME_BYTES + RECORD_BYTES_MAX as u64 {
-        // No record is that long: these are zeros.
-        return Ok(false);
-    }
-    let mut tail = vec![0; usize::try_from(tail_bytes).expect("a record fits into memory")];
+/// Whether there is a good record behind a frame whose length is not what was written: then that is damage.
+fn may_have_record_behind(segment: u32, offset: u32, file: &File, bytes_left: u64) -> io::Result<bool> {
+    let mut tail = vec![0; usize::try_from(bytes_left).expect("a record fits into memory")];
     file.read_exact_at(&mut tail, u64::from(offset))?;
     let mut search_bytes_left = SEARCH_BYTES_MAX;
     for at in 1..tail.len().saturating_sub(FRAME_LEN) {
         let (head, rest) = tail[at..].split_first_chunk().expect("at is a whole frame before the end");
-        let (length, hash) = frame::decode(*head);
+        // It fits: the tail is no further from the segment's beginning than 32 bits reach.
+        let Some(place) = u32::try_from(at).ok().and_then(|at| offset.checked_add(at)) else { return Ok(false) };
+        let Some((length, hash)) = frame::decode(segment, place, *head) else { continue };
         let Some(record) = rest.get(..length).filter(|record| !record.is_empty()) else { continue };
         let Some(left) = search_bytes_left.checked_sub(length) else { return Ok(true) };
         search_bytes_left = left;
-        // It fits: the tail is no further from the segment's beginning than 32 bits reach.
-        let Some(place) = u32::try_from(at).ok().and_then(|at| offset.checked_add(at)) else { return Ok(false) };
         if frame::checksum(segment, place, record) == hash {
             return Ok(true);
         }

@@ -9,6 +9,8 @@
 //! next one follows when the holder left. A message that is delayed holds nobody up: it takes its place when its time
 //! has come.
 //!
+//! Positions may be passed over and taken in later, so that what has to wait for long waits outside of the table.
+//!
 //! Times are milliseconds since 1970. What survives a crash are [`Effect::Done`] and [`Effect::Failed`], once their
 //! writer kept them; whoever begins anew takes in what is not done, with the tries that it has had.
 
@@ -47,7 +49,6 @@ pub struct Deliveries {
     ready: BTreeSet<Position>,
     /// When something happens by itself.
     wakes: BTreeSet<(i64, Position)>,
-    delayed: usize,
     /// How many took their place behind others of their key.
     lined_up: u64,
 }
@@ -199,6 +200,8 @@ pub enum Effect {
     Done {
         /// Which.
         position: Position,
+        /// Its ordering key: the next one of it may follow.
+        key: Option<Key>,
         /// Why.
         end: End,
     },
@@ -254,7 +257,6 @@ impl Deliveries {
             free: BTreeSet::new(),
             ready: BTreeSet::new(),
             wakes: BTreeSet::new(),
-            delayed: 0,
             lined_up: 0,
         }
     }
@@ -274,19 +276,29 @@ impl Deliveries {
         self.entries.first_key_value().map_or(self.next, |(position, _)| *position)
     }
 
-    /// What is not done, with the tries it has had.
-    pub fn pending(&self) -> impl Iterator<Item = (Position, u32)> {
-        self.entries.iter().map(|(position, entry)| (*position, entry.attempts))
+    /// What is not done, with the tries it has had, and when it is tried again: 0 where that is now.
+    pub fn pending(&self) -> impl Iterator<Item = (Position, u32, i64)> {
+        let due = |entry: &Entry| match entry.state {
+            State::BackingOff { due } => due,
+            State::Queued | State::Delayed if entry.attempts > 0 => entry.due,
+            _ => 0,
+        };
+        self.entries.iter().map(move |(position, entry)| (*position, entry.attempts, due(entry)))
     }
 
-    /// How many are not done, without those that are delayed.
-    pub fn window(&self) -> usize {
-        self.entries.len() - self.delayed
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
-    /// How many are delayed.
-    pub fn delayed(&self) -> usize {
-        self.delayed
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many of a key took their place.
+    pub fn waiting(&self, key: Key) -> usize {
+        self.lanes.get(&key).map_or(0, |lane| lane.behind.len() + usize::from(lane.holder.is_some()))
     }
 
     /// Whether a consumer that asks may get something.
@@ -349,7 +361,6 @@ impl Deliveries {
         self.next = self.next.max(position + 1);
         let TakenIn { key, due, expires } = message;
         let entry = Entry { key, due, place: 0, expires, attempts, state: State::Delayed };
-        self.delayed += 1;
         self.wakes.extend(entry.wakes_at().map(|at| (at, position)));
         self.entries.insert(position, entry);
         // What was tried before the process began keeps its place also while it backs off.
@@ -364,7 +375,6 @@ impl Deliveries {
         self.lined_up += 1;
         entry.place = self.lined_up;
         let (key, place) = (entry.key, (entry.attempts == 0, entry.place, position));
-        self.delayed -= 1;
         if let Some(key) = key {
             let lane = self.lanes.entry(key).or_default();
             lane.behind.insert(place);
@@ -471,11 +481,10 @@ impl Deliveries {
             self.wakes.remove(&(at, position));
         }
         self.ready.remove(&position);
-        self.delayed -= usize::from(entry.state == State::Delayed);
         if let Some(key) = entry.key {
             self.leave(key, &entry, position);
         }
-        Effect::Done { position, end }
+        Effect::Done { position, key: entry.key, end }
     }
 
     /// A message left its lane; the next one may follow.

@@ -21,9 +21,9 @@ pub mod embedded;
 pub use embedded::{Embedded, Settings};
 pub use error::Error;
 pub use limits::{
-    ATTEMPTS_MAX, BACKOFF_MAX, CREDIT_MAX, DELAY_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, ID_BYTES_MAX, LEASE_RANGE,
-    NAME_BYTES_MAX, PAGE_MAX, PAYLOAD_BYTES_MAX, TOPIC_BYTES_RANGE, check_group, check_message, check_name,
-    check_topic,
+    ATTEMPTS_MAX, BACKOFF_MAX, CREDIT_MAX, DELAY_MAX, DELAYED_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, ID_BYTES_MAX,
+    LEASE_RANGE, NAME_BYTES_MAX, PAGE_BYTES_MAX, PAGE_MAX, PAYLOAD_BYTES_MAX, TOPIC_BYTES_RANGE, check_group,
+    check_message, check_name, check_topic,
 };
 pub use port::{
     DeadLetter, Delivery, DeliverySource, GroupInfo, GroupSettings, Lease, Message, MessageBus, NewMessage, Published,

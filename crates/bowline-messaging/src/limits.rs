@@ -37,10 +37,16 @@ pub const ATTEMPTS_MAX: u32 = 1000;
 pub const BACKOFF_MAX: Duration = Duration::from_hours(24);
 
 /// The smallest and the largest bound on a topic's bytes.
-pub const TOPIC_BYTES_RANGE: (u64, u64) = (1 << 20, 1 << 40);
+pub const TOPIC_BYTES_RANGE: (u64, u64) = (4 << 20, 1 << 40);
 
 /// The most messages, and dead letters, of one page.
 pub const PAGE_MAX: usize = 1000;
+
+/// About the most bytes of one page; it has one item at least.
+pub const PAGE_BYTES_MAX: usize = 8 << 20;
+
+/// The most messages of one topic that are delayed at a time.
+pub const DELAYED_MAX: usize = 1_000_000;
 
 /// How the ids of messages begin that were dead letters.
 pub(crate) const REDRIVEN: &str = "redrive/";
@@ -102,7 +108,7 @@ pub fn check_message(message: &NewMessage) -> Result<(), Error> {
 pub fn check_topic(settings: &TopicSettings) -> Result<(), Error> {
     let (min, max) = TOPIC_BYTES_RANGE;
     if !(min..=max).contains(&settings.bytes_max) {
-        return Err(Error::Invalid { what: "bytes_max", rule: "it is 1 MiB to 1 TiB" });
+        return Err(Error::Invalid { what: "bytes_max", rule: "it is 4 MiB to 1 TiB" });
     }
     Ok(())
 }

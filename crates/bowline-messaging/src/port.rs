@@ -42,10 +42,11 @@ pub trait MessageBus: Send + Sync + 'static {
         credit: usize,
     ) -> BoxFuture<'_, Result<Subscription, Error>>;
 
-    /// All topics, sorted by name.
+    /// All topics that can be used, sorted by name.
     fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>, Error>>;
 
-    /// Up to `limit` (at most [`PAGE_MAX`](crate::PAGE_MAX)) messages that are still there, from a position on.
+    /// Up to `limit` (at most [`PAGE_MAX`](crate::PAGE_MAX)) messages that are still there, from a position on; fewer
+    /// where they are more than [`PAGE_BYTES_MAX`](crate::PAGE_BYTES_MAX).
     fn read(&self, topic: &str, from: Position, limit: usize) -> BoxFuture<'_, Result<Vec<Arc<Message>>, Error>>;
 
     /// Makes a group get everything from a position on, again or not at all; what its consumers work on now is lost
@@ -55,7 +56,8 @@ pub trait MessageBus: Send + Sync + 'static {
     /// Forgets a group: nothing is kept for it any more.
     fn remove_group(&self, topic: &str, group: &str) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Up to `limit` dead letters of a topic after a position among them, the oldest first.
+    /// Up to `limit` dead letters of a topic after a position among them, the oldest first; fewer where they are more
+    /// than [`PAGE_BYTES_MAX`](crate::PAGE_BYTES_MAX).
     fn dead(&self, topic: &str, after: Position, limit: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>, Error>>;
 
     /// Gives dead letters back to their groups, as new messages at the end of the topic; answers how many.
@@ -114,8 +116,8 @@ pub struct NewMessage {
     pub headers: Vec<(String, String)>,
     /// What it is.
     pub payload: Bytes,
-    /// How long after now it is delivered at the earliest; until then it holds nobody up, unless more than 100,000 are
-    /// delayed.
+    /// How long after now it is delivered at the earliest; until then it holds nobody up. One more than
+    /// [`DELAYED_MAX`](crate::DELAYED_MAX) at a time may be refused, with [`Error::TooMany`].
     pub delay: Duration,
     /// How long after now it is not delivered any more.
     pub expires_in: Option<Duration>,

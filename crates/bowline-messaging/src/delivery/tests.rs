@@ -84,7 +84,7 @@ impl World {
     fn step(&mut self, event: Event) -> Effect {
         let effect = self.table.step(event, Moment { now: self.now, luck: u16::MAX });
         match effect {
-            Effect::Done { position, end } => {
+            Effect::Done { position, end, .. } => {
                 self.over.insert(position, end);
                 self.unkept.over.insert(position, end);
                 self.unkept.failed.remove(&position);
@@ -206,7 +206,7 @@ impl World {
 
     /// Each message is over, in the table, or still to be taken in.
     fn is_lost(&self, life: &Life) -> bool {
-        let pending: Vec<Position> = self.table.pending().map(|(position, _)| position).collect();
+        let pending: Vec<Position> = self.table.pending().map(|(position, _, _)| position).collect();
         let is_somewhere = |position: &Position| {
             self.over.contains_key(position) || pending.contains(position) || *position >= self.table.next()
         };

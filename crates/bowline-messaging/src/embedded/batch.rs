@@ -7,8 +7,10 @@ use bowline_runtime::{
     time::{self, Instant},
 };
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::{
-    command::Answer,
+    command::{Answer, Publish},
     log::{BATCH_BYTES_MAX, Log, Place},
     record::Record,
 };
@@ -31,7 +33,7 @@ pub(super) enum Item {
     /// What is to be kept, and who waits for it.
     Record(Record, Option<Then>),
     /// A message that has no position yet.
-    Publish { message: NewMessage, only: Option<String>, answer: Answer<Published> },
+    Publish(Publish),
 }
 
 /// What waits, in order.
@@ -49,7 +51,10 @@ pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
     pub(super) messages: Vec<Arc<Message>>,
     pub(super) records: Vec<(Record, Option<Then>)>,
-    pub(super) published: Vec<(Answer<Published>, Published)>,
+    /// Who is answered what, and what is free again then.
+    pub(super) published: Vec<(Answer<Published>, Published, Option<OwnedSemaphorePermit>)>,
+    /// How many of the messages have ids of their publishers.
+    pub(super) named: usize,
 }
 
 /// What is to be done to the log.
@@ -59,6 +64,8 @@ pub(super) struct Job {
     pub(super) begin: Option<Vec<Record>>,
     /// Segments before that one go.
     pub(super) delete_before: u32,
+    /// All segments go before the one that is begun.
+    pub(super) begins_anew: bool,
     pub(super) bytes: Vec<u8>,
 }
 
@@ -73,21 +80,32 @@ impl Item {
     /// About how much it takes on disk.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Record(Record::Group(group), _) => MESSAGE_BYTES + crate::NAME_BYTES_MAX + 20 * group.pending.len(),
-            // What a group did with a message.
+            // What a group did with a message, or a group that begins: nothing is pending there.
             Self::Record(..) => MESSAGE_BYTES + crate::NAME_BYTES_MAX,
-            Self::Publish { message, only, .. } => {
-                let NewMessage { id, key, headers, payload, .. } = message;
-                let texts = [id, key, only].into_iter().flatten().map(String::len).sum::<usize>();
-                let headers = headers.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>();
-                MESSAGE_BYTES + texts + headers + payload.len()
-            }
+            Self::Publish(publish) => bytes(&publish.message) + publish.only.as_ref().map_or(0, String::len),
         }
     }
 
     fn is_awaited(&self) -> bool {
         !matches!(self, Self::Record(_, None))
     }
+}
+
+/// About how much a message takes on disk.
+pub(super) fn bytes(message: &NewMessage) -> usize {
+    let NewMessage { id, key, headers, payload, .. } = message;
+    MESSAGE_BYTES + [id, key].into_iter().flatten().map(String::len).sum::<usize>() + rest_bytes(headers, payload)
+}
+
+/// The same of one that was published.
+pub(super) fn message_bytes(message: &Message) -> usize {
+    let Message { id, key, headers, payload, only, .. } = message;
+    let texts = [key, only].into_iter().flatten().map(String::len).sum::<usize>();
+    MESSAGE_BYTES + id.len() + texts + rest_bytes(headers, payload)
+}
+
+fn rest_bytes(headers: &[(String, String)], payload: &[u8]) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>() + payload.len()
 }
 
 impl Queue {
@@ -142,24 +160,39 @@ pub(super) fn begin(job: Job) -> task::JoinHandle<Written> {
 
 impl Job {
     fn run(mut self) -> Written {
-        let deleted = match self.log.delete_before(self.delete_before) {
-            Ok(()) => Some(self.delete_before),
+        let deleted = self.delete(self.delete_before);
+        let begun = self.begin();
+        let deleted = if self.begins_anew && begun.is_ok() {
+            self.log.newest().and_then(|newest| self.delete(newest)).or(deleted)
+        } else {
+            deleted
+        };
+        let result = begun.and_then(|()| self.write());
+        if self.bytes.is_empty() {
+            // Nothing was written for a while.
+            self.log.rest();
+        }
+        Written { log: self.log, deleted_before: deleted, result }
+    }
+
+    fn delete(&mut self, before: u32) -> Option<u32> {
+        match self.log.delete_before(before) {
+            Ok(()) => Some(before),
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "old messages could not be deleted");
                 None
             }
-        };
-        let result = self.write();
-        Written { log: self.log, deleted_before: deleted, result }
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), Error> {
+        match &self.begin {
+            Some(records) => self.log.begin_segment(records),
+            None => Ok(()),
+        }
     }
 
     fn write(&mut self) -> Result<Option<Place>, Error> {
-        if self.bytes.is_empty() {
-            return Ok(None);
-        }
-        if let Some(records) = &self.begin {
-            self.log.begin_segment(records)?;
-        }
-        self.log.append(&self.bytes).map(Some)
+        if self.bytes.is_empty() { Ok(None) } else { self.log.append(&self.bytes).map(Some) }
     }
 }

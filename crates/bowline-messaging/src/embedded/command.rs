@@ -1,6 +1,6 @@
 //! What a topic is asked for.
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::group::Ready;
 use crate::{
@@ -19,11 +19,7 @@ pub(super) enum Command {
         settings: TopicSettings,
         answer: Answer<()>,
     },
-    Publish {
-        message: NewMessage,
-        only: Option<String>,
-        answer: Answer<Published>,
-    },
+    Publish(Publish),
     Join {
         group: String,
         settings: GroupSettings,
@@ -72,6 +68,17 @@ pub(super) enum Command {
     Close {
         answer: Answer<()>,
     },
+}
+
+/// A message to be published.
+#[derive(Debug)]
+pub(super) struct Publish {
+    pub(super) message: NewMessage,
+    /// The only group that gets it.
+    pub(super) only: Option<String>,
+    /// Its part of the bytes that may wait; none where they are counted otherwise.
+    pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) answer: Answer<Published>,
 }
 
 /// What a consumer says of its message.

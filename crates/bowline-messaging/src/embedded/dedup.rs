@@ -32,12 +32,12 @@ impl Dedup {
         }
     }
 
-    /// It was not published after all.
-    pub(super) fn remove(&mut self, id: &str) {
-        self.positions.remove(id);
-        // It is among the last.
-        if let Some(at) = self.order.iter().rposition(|(_, known)| known.as_ref() == id) {
-            self.order.remove(at);
+    /// The last ones were not published after all.
+    pub(super) fn forget_last(&mut self, count: usize) {
+        for _ in 0..count {
+            if let Some((_, id)) = self.order.pop_back() {
+                self.positions.remove(&id);
+            }
         }
     }
 

@@ -11,8 +11,9 @@ use bowline_disk::Disk;
 use super::{
     log::{Log, Place},
     record::Record,
+    shelf::weight,
 };
-use crate::{Error, delivery::Position, port::DeadLetter};
+use crate::{Error, PAGE_BYTES_MAX, delivery::Position, port::DeadLetter};
 
 /// All dead letters of a topic.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(super) struct Graveyard {
     log: Log,
     bytes_max: u64,
     next: Position,
+    dir: Arc<Path>,
     letters: BTreeMap<Position, Grave>,
     /// Groups and positions of what is here, so that nothing is buried twice.
     known: BTreeSet<(String, Position)>,
@@ -44,7 +46,7 @@ impl Graveyard {
                         next = next.max(letter.position + 1);
                         known.insert((letter.group.clone(), letter.message.position));
                         let (group, of) = (letter.group, letter.message.position);
-                        letters.insert(letter.position, Grave { place: place.clone(), group, of });
+                        letters.insert(letter.position, Grave { place, group, of });
                     }
                     Record::Raised { position } => {
                         if let Some(Grave { group, of, .. }) = letters.remove(&position) {
@@ -55,7 +57,7 @@ impl Graveyard {
                 }
             }
         })?;
-        Ok(Self { log, bytes_max, next, letters, known })
+        Ok(Self { log, bytes_max, next, dir: dir.into(), letters, known })
     }
 
     pub(super) fn set_bytes_max(&mut self, bytes_max: u64) {
@@ -72,34 +74,32 @@ impl Graveyard {
         self.letters.range(position.saturating_add(1)..).map(|(position, _)| *position)
     }
 
-    /// Puts a letter here, durably; nothing happens where it is here already. Blocks.
-    pub(super) fn bury(&mut self, letter: DeadLetter) -> Result<(), Error> {
-        let of = (letter.group.clone(), letter.message.position);
-        if self.known.contains(&of) {
+    /// Where letters stand, and in which folder, so that they are read while others are buried.
+    pub(super) fn places(&self, positions: impl Iterator<Item = Position>) -> Places {
+        let place = |position| Some((position, self.letters.get(&position)?.place));
+        Places { dir: self.dir.clone(), places: positions.filter_map(place).collect() }
+    }
+
+    /// Puts letters here, durably, of at most a batch's bytes; nothing happens to those that are here already. Blocks.
+    pub(super) fn bury(&mut self, letters: Vec<DeadLetter>) -> Result<(), Error> {
+        let is_new = |letter: &DeadLetter| !self.known.contains(&(letter.group.clone(), letter.message.position));
+        let letters = letters.into_iter().filter(is_new).zip(self.next..);
+        let letters: Vec<_> = letters.map(|(letter, position)| DeadLetter { position, ..letter }).collect();
+        if letters.is_empty() {
             return Ok(());
         }
         if self.log.bytes() > self.bytes_max {
             return Err(Error::Full { topic: "dead letters".to_owned(), by: None });
         }
-        let letter = DeadLetter { position: self.next, ..letter };
-        let place = self.write(&[Record::Dead(letter)])?;
-        self.letters.insert(self.next, Grave { place, group: of.0.clone(), of: of.1 });
-        self.known.insert(of);
-        self.next += 1;
-        Ok(())
-    }
-
-    /// Reads letters back. Blocks.
-    pub(super) fn read(&self, positions: &[Position]) -> Result<Vec<DeadLetter>, Error> {
-        let mut letters = Vec::new();
-        for position in positions {
-            let Some(grave) = self.letters.get(position) else { continue };
-            letters.extend(grave.place.read()?.into_iter().filter_map(|record| match record {
-                Record::Dead(letter) if letter.position == *position => Some(letter),
-                _ => None,
-            }));
+        let records: Vec<Record> = letters.into_iter().map(Record::Dead).collect();
+        let place = self.write(&records)?;
+        for record in records {
+            let Record::Dead(DeadLetter { position, group, message, .. }) = record else { continue };
+            self.known.insert((group.clone(), message.position));
+            self.letters.insert(position, Grave { place, group, of: message.position });
+            self.next = position + 1;
         }
-        Ok(letters)
+        Ok(())
     }
 
     /// Takes letters away, durably; how many there were. Blocks.
@@ -129,8 +129,44 @@ impl Graveyard {
         for record in records {
             record.put(&mut batch);
         }
-        self.log.append(&batch)
+        let place = self.log.append(&batch);
+        self.log.rest();
+        place
     }
+}
+
+/// Where letters stand.
+pub(super) struct Places {
+    dir: Arc<Path>,
+    places: Vec<(Position, Place)>,
+}
+
+impl Places {
+    /// Reads letters until they are more than a page's bytes, one at least; and which one comes then. Blocks.
+    pub(super) fn read(&self) -> Result<(Vec<DeadLetter>, Option<Position>), Error> {
+        let (mut letters, mut bytes) = (Vec::new(), 0);
+        let mut batch: Option<(Place, BTreeMap<Position, DeadLetter>)> = None;
+        for (position, place) in &self.places {
+            if batch.as_ref().is_none_or(|(read, _)| read != place) {
+                batch = Some((*place, read(&self.dir, *place)?));
+            }
+            let letter = batch.as_mut().and_then(|(_, letters)| letters.remove(position));
+            bytes += letter.as_ref().map_or(0, |letter| weight(&letter.message));
+            if bytes > PAGE_BYTES_MAX && !letters.is_empty() {
+                return Ok((letters, Some(*position)));
+            }
+            letters.extend(letter);
+        }
+        Ok((letters, None))
+    }
+}
+
+fn read(dir: &Path, place: Place) -> Result<BTreeMap<Position, DeadLetter>, Error> {
+    let letters = place.read(dir)?.into_iter().filter_map(|record| match record {
+        Record::Dead(letter) => Some((letter.position, letter)),
+        _ => None,
+    });
+    Ok(letters.collect())
 }
 
 /// A graveyard that is lent to a thread that may block.

@@ -1,5 +1,7 @@
 //! A group as its topic serves it: the table of its deliveries, its consumers, and what survives of it.
 
+mod parked;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -8,17 +10,25 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::record::{KeptGroup, Record};
+use self::parked::Parked;
+use super::record::{KeptGroup, Pending, Record};
 use crate::{
-    delivery::{ConsumerId, Deliveries, Effect, Event, Moment, Policy, Position, TakenIn},
+    delivery::{ConsumerId, Deliveries, Effect, Event, Key, Moment, Policy, Position, TakenIn},
     port::{GroupSettings, Message},
 };
 
-/// The most messages that a group has in its table and is not done with, without those that are delayed.
+/// The most messages that a group has in its table.
 pub(super) const WINDOW_MAX: usize = 10_000;
 
-/// The most messages that are delayed for a group; later ones are taken in when earlier ones were delivered.
-pub(super) const DELAYED_MAX: usize = 100_000;
+/// The most messages that wait outside of the table, by position only: what comes later is taken in when they are less.
+const PARKED_MAX: usize = 2_000_000;
+
+/// The most of one key in the table; and when half of the window is taken, so that no few keys take all of it.
+const LANE_MAX: usize = 64;
+const LANE_MAX_CROWDED: usize = 1;
+
+/// How much that is pending is kept in one record.
+const PENDING_MAX: usize = 50_000;
 
 /// The most consumers of a group.
 pub(super) const CONSUMERS_MAX: usize = 1024;
@@ -33,6 +43,8 @@ pub(super) struct Ready {
     pub(super) attempt: u32,
     /// In which life of the group: a seek begins another.
     pub(super) epoch: u64,
+    /// The end of its lease.
+    pub(super) until: i64,
 }
 
 /// A group.
@@ -40,6 +52,8 @@ pub(super) struct Ready {
 pub(super) struct Group {
     name: String,
     table: Deliveries,
+    /// What waits outside of the table.
+    parked: Parked,
     policy: Policy,
     lease: Duration,
     epoch: u64,
@@ -70,8 +84,9 @@ pub(super) struct Kept {
 impl Kept {
     pub(super) fn new(mut group: KeptGroup) -> Self {
         let pending = std::mem::take(&mut group.pending);
-        let pending = pending.into_iter().map(|(position, attempts, due)| (position, (attempts, due))).collect();
-        Self { group, pending, ..Self::default() }
+        let mut kept = Self { group, ..Self::default() };
+        kept.add(pending);
+        kept
     }
 
     pub(super) fn done(&mut self, position: Position) {
@@ -91,6 +106,16 @@ impl Kept {
         }
     }
 
+    /// More that is pending.
+    pub(super) fn add(&mut self, pending: Vec<Pending>) {
+        self.pending.extend(pending.into_iter().map(|(position, attempts, due)| (position, (attempts, due))));
+    }
+
+    /// It is served otherwise.
+    pub(super) fn set(&mut self, policy: Policy, lease_ms: i64) {
+        (self.group.policy, self.group.lease_ms) = (Some(policy), lease_ms);
+    }
+
     /// The first position that is not done.
     fn floor(&self) -> Position {
         self.pending.first_key_value().map_or(self.group.next, |(position, _)| *position)
@@ -98,6 +123,9 @@ impl Kept {
 
     /// Forgets all before a position.
     fn pass_over(&mut self, position: Position) {
+        if self.pending.is_empty() && self.done.is_empty() && self.failed.is_empty() {
+            return;
+        }
         self.pending = self.pending.split_off(&position);
         self.done = self.done.split_off(&position);
         self.failed = self.failed.split_off(&position);
@@ -133,6 +161,7 @@ impl Group {
         let mut group = Self {
             name: kept.group.name.clone(),
             table: Deliveries::new(policy, kept.floor()),
+            parked: Parked::default(),
             policy,
             lease: Duration::from_millis(u64::try_from(kept.group.lease_ms).unwrap_or_default()),
             epoch,
@@ -160,26 +189,39 @@ impl Group {
 
     /// Everything from a position on, whatever was done of it.
     pub(super) fn seek(&mut self, next: Position, epoch: u64) {
-        let group = KeptGroup { next, pending: Vec::new(), ..self.kept() };
+        let group = self.begun(next);
         for consumer in std::mem::take(&mut self.leases).into_values() {
             self.give_credit(consumer);
         }
         self.table = Deliveries::new(self.policy, next);
+        self.parked = Parked::default();
         self.resume = Kept::new(group);
         self.failures.clear();
         self.epoch = epoch;
     }
 
-    /// How it is served from now on; whether that is another way.
-    pub(super) fn set(&mut self, settings: &GroupSettings) -> bool {
+    /// How it is served from now on; what is to be kept of that, if it is another way.
+    pub(super) fn set(&mut self, settings: &GroupSettings) -> Option<Record> {
         let before = (self.policy, self.lease);
         (self.policy, self.lease) = (policy(settings), settings.lease);
         self.table.set_policy(self.policy);
-        before != (self.policy, self.lease)
+        let served = || Record::Served { group: self.name.clone(), policy: self.policy, lease_ms: millis(self.lease) };
+        (before != (self.policy, self.lease)).then(served)
+    }
+
+    /// It as it begins at a position.
+    pub(super) fn begun(&self, next: Position) -> KeptGroup {
+        KeptGroup {
+            name: self.name.clone(),
+            policy: Some(self.policy),
+            lease_ms: millis(self.lease),
+            next,
+            pending: Vec::new(),
+        }
     }
 
     /// What is to survive of it.
-    pub(super) fn kept(&self) -> KeptGroup {
+    pub(super) fn kept(&self) -> Vec<Record> {
         let mut pending = self.resume.pending.clone();
         let mut next = self.table.next().max(self.resume.group.next);
         // What was done or tried beyond, before the process began, is said as what is pending up to there.
@@ -189,14 +231,12 @@ impl Group {
             pending.insert(position, self.resume.failed.get(&position).copied().unwrap_or_default());
         }
         next = end;
-        pending.extend(self.table.pending().map(|(position, attempts)| (position, (attempts, 0))));
-        KeptGroup {
-            name: self.name.clone(),
-            policy: Some(self.policy),
-            lease_ms: millis(self.lease),
-            next,
-            pending: pending.into_iter().map(|(position, (attempts, due))| (position, attempts, due)).collect(),
-        }
+        pending.extend(self.parked.positions().map(|position| (position, (0, 0))));
+        pending.extend(self.table.pending().map(|(position, attempts, due)| (position, (attempts, due))));
+        let pending: Vec<Pending> =
+            pending.into_iter().map(|(position, (attempts, due))| (position, attempts, due)).collect();
+        let more = |pending: &[Pending]| Record::Pending { group: self.name.clone(), pending: pending.to_vec() };
+        [Record::Group(self.begun(next))].into_iter().chain(pending.chunks(PENDING_MAX).map(more)).collect()
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -204,7 +244,8 @@ impl Group {
     }
 
     pub(super) fn floor(&self) -> Position {
-        self.table.floor()
+        let parked = self.parked.positions().next();
+        parked.map_or(self.table.floor(), |position| position.min(self.table.floor()))
     }
 
     pub(super) fn leased(&self) -> usize {
@@ -217,13 +258,20 @@ impl Group {
 
     /// How many messages before `next` it is not done with.
     pub(super) fn lag(&self, next: Position) -> u64 {
-        let pending = self.table.pending().count() + self.resume.pending.len();
+        let pending = self.table.len() + self.parked.len() + self.resume.pending.len();
         let unseen = next.saturating_sub(self.table.next().max(self.resume.group.next)) + pending as u64;
         unseen.saturating_sub(self.resume.done.len() as u64)
     }
 
+    /// How many are delayed.
+    pub(super) fn delayed(&self) -> usize {
+        self.parked.delayed()
+    }
+
+    /// When something happens by itself next.
     pub(super) fn wakes_at(&self) -> Option<i64> {
-        self.table.wakes_at()
+        let parked = self.parked.due_at().filter(|_| self.has_room());
+        self.table.wakes_at().into_iter().chain(parked).min()
     }
 
     /// The position that it wants to see next, if it has room.
@@ -232,28 +280,75 @@ impl Group {
         if let (true, Some((position, _))) = (self.is_resuming(), self.resume.pending.first_key_value()) {
             return Some(*position);
         }
-        let has_room = self.table.window() < WINDOW_MAX && self.table.delayed() < DELAYED_MAX;
-        has_room.then(|| self.table.next())
+        (self.has_room() && self.parked.len() < PARKED_MAX).then(|| self.table.next())
+    }
+
+    /// The position outside of the table that it wants to see, if there is one whose time has come.
+    pub(super) fn wants_parked(&mut self, now: i64) -> Option<Position> {
+        if !self.has_room() || self.is_resuming() {
+            return None;
+        }
+        let (table, lane_max) = (&self.table, self.lane_max());
+        self.parked.next(now, |key| table.waiting(key) < lane_max)
+    }
+
+    fn has_room(&self) -> bool {
+        self.table.len() < WINDOW_MAX
+    }
+
+    fn lane_max(&self) -> usize {
+        if self.table.len() < WINDOW_MAX / 2 { LANE_MAX } else { LANE_MAX_CROWDED }
     }
 
     /// Takes in the message that it wanted.
-    pub(super) fn take_in(&mut self, message: &Message, key: Option<u64>, now: Moment) {
+    pub(super) fn take_in(&mut self, message: &Message, key: Option<Key>, now: Moment) {
         let position = message.position;
         // What is not there any more is passed over.
         self.resume.pass_over(position);
         let is_others = message.only.as_ref().is_some_and(|only| *only != self.name);
-        let event = match self.resume.look_up(position) {
-            Some((attempts, due)) if !is_others => {
-                // What was not delayed does not wait for a clock that went back meanwhile.
-                let own = if message.due_ms == message.published_ms { i64::MIN } else { message.due_ms };
-                let due = if attempts > 0 { due } else { own };
-                let taken_in = TakenIn { key, due, expires: message.expires_ms };
-                Event::TakeIn { position, message: taken_in, attempts }
+        let mut event = Event::Pass { position };
+        match self.resume.look_up(position).filter(|_| !is_others) {
+            // What was not delayed does not wait for a clock that went back meanwhile.
+            Some((0, _)) if message.due_ms != message.published_ms && message.due_ms > now.now => {
+                self.parked.delay(position, message.due_ms);
             }
-            _ => Event::Pass { position },
-        };
+            Some((0, _)) if self.is_far_behind(key) => self.line_up(position, key),
+            Some((attempts, due)) => {
+                let message =
+                    TakenIn { key, due: if attempts > 0 { due } else { i64::MIN }, expires: message.expires_ms };
+                event = Event::TakeIn { position, message, attempts };
+            }
+            None => {}
+        }
         let _nothing = self.table.step(event, now);
         self.catch_up();
+    }
+
+    /// Takes in the message outside of the table that it wanted.
+    pub(super) fn take_in_parked(&mut self, message: &Message, key: Option<Key>, now: Moment) {
+        let position = message.position;
+        if !self.parked.take(position, key) && self.is_far_behind(key) {
+            self.line_up(position, key);
+            return;
+        }
+        let message = TakenIn { key, due: i64::MIN, expires: message.expires_ms };
+        let _nothing = self.table.step(Event::TakeIn { position, message, attempts: 0 }, now);
+    }
+
+    /// The message outside of the table that it wanted cannot be read now.
+    pub(super) fn put_off(&mut self, position: Position, now: i64) {
+        self.parked.put_off(position, now);
+    }
+
+    /// Whether those of a key that come now have to wait outside of the table.
+    fn is_far_behind(&self, key: Option<Key>) -> bool {
+        key.is_some_and(|key| self.parked.has(key) || self.table.waiting(key) >= self.lane_max())
+    }
+
+    fn line_up(&mut self, position: Position, key: Option<Key>) {
+        if let Some(key) = key {
+            self.parked.line_up(position, key);
+        }
     }
 
     /// The next delivery, if somebody can take one: to whom, which, and the number of the try.
@@ -261,23 +356,24 @@ impl Group {
         if !self.table.is_ready() || self.is_resuming() {
             return None;
         }
-        // Whoever has most room.
-        let (&consumer, _) = self.consumers.iter().filter(|(_, c)| c.credit > 0).max_by_key(|(_, c)| c.credit)?;
+        // Whoever has most room; what a seek took from a consumer may still be in its channel.
+        let has_room = |consumer: &Consumer| consumer.credit > 0 && consumer.ready.capacity() > 0;
+        let (&consumer, _) = self.consumers.iter().filter(|(_, c)| has_room(c)).max_by_key(|(_, c)| c.credit)?;
         let until = now.now.saturating_add(millis(self.lease));
-        match self.table.step(Event::Ask { consumer, until }, now) {
+        match self.step(Event::Ask { consumer, until }, now) {
             Effect::Nothing => None,
             effect => Some((consumer, effect)),
         }
     }
 
-    /// Gives a message to a consumer.
-    pub(super) fn deliver(&mut self, consumer: ConsumerId, message: Arc<Message>, attempt: u32) {
-        let epoch = self.epoch;
+    /// Gives a message to a consumer, as of that moment.
+    pub(super) fn deliver(&mut self, consumer: ConsumerId, message: Arc<Message>, attempt: u32, now: Moment) {
+        let (epoch, until) = (self.epoch, now.now.saturating_add(millis(self.lease)));
         self.leases.insert(message.position, consumer);
         if let Some(known) = self.consumers.get_mut(&consumer) {
             known.credit -= 1;
-            // Its channel is as long as its credit; if it is gone, that is found out by who looks for those.
-            known.ready.try_send(Ready { message, attempt, epoch }).ok();
+            // Its channel had room; if it is gone, that is found out by who looks for those.
+            known.ready.try_send(Ready { message, attempt, epoch, until }).ok();
         }
     }
 
@@ -285,9 +381,12 @@ impl Group {
     pub(super) fn step(&mut self, event: Event, now: Moment) -> Effect {
         let effect = self.table.step(event, now);
         match effect {
-            Effect::Done { position, .. } => {
+            Effect::Done { position, key, .. } => {
                 self.failures.remove(&position);
                 self.release(position);
+                if let Some(key) = key {
+                    self.parked.free(key);
+                }
             }
             Effect::Failed { position, .. } | Effect::Bury { position, .. } => self.release(position),
             Effect::Nothing | Effect::Deliver { .. } | Effect::Stale => {}

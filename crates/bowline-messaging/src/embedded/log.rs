@@ -3,16 +3,19 @@
 //! A segment begins with records that say all that came before it, as far as it still counts: it is written beside,
 //! made durable and put into place, so that it is there with them or not at all. Then come batches, one frame each.
 //! A batch that cannot be written is cut off again: nothing of it stays.
+//!
+//! A file is open while it is written to or read from, so that topics and segments do not add up to open files.
 
 use std::{
     collections::VecDeque,
     io,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use bowline_disk::{
-    Disk, End, HEAD_LEN, RECORD_BYTES_MAX, ReadFailure, ScanFailure, number, numbered, put_frame, read_record, scan,
+    Disk, End, FRAME_LEN, HEAD_LEN, RECORD_BYTES_MAX, ScanFailure, number, numbered, put_frame, scan, take_record,
 };
 use bowline_runtime::fs::{self, File, OpenOptions};
 
@@ -28,12 +31,13 @@ pub(super) const BATCH_BYTES_MAX: usize = RECORD_BYTES_MAX;
 /// The largest segment.
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 
-/// Where a batch stands.
-#[derive(Debug, Clone)]
+/// Where a batch stands, or some of them one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) segment: u32,
-    pub(super) file: Arc<File>,
     pub(super) offset: u32,
+    /// Behind it.
+    pub(super) end: u32,
 }
 
 /// All segments of a folder, and the one that is written to.
@@ -44,6 +48,8 @@ pub(super) struct Log {
     segment_bytes: u64,
     /// Oldest first.
     segments: VecDeque<Segment>,
+    /// The newest segment's, while it is written to.
+    file: Option<File>,
     /// What was written behind the newest segment's end could not be cut off yet.
     is_torn: bool,
 }
@@ -51,8 +57,6 @@ pub(super) struct Log {
 #[derive(Debug)]
 struct Segment {
     id: u32,
-    path: PathBuf,
-    file: Arc<File>,
     bytes: u64,
     /// Of them, what it began with.
     begun_bytes: u64,
@@ -72,6 +76,7 @@ impl Log {
             disk,
             segment_bytes: segment_bytes(bytes_max),
             segments: VecDeque::new(),
+            file: None,
             is_torn: false,
         };
         let ids = log.list()?;
@@ -109,6 +114,22 @@ impl Log {
         self.segments.back().map(|segment| segment.id)
     }
 
+    /// The first segment that stays, if the oldest ones go until so many bytes are free.
+    pub(super) fn freed_before(&self, bytes: u64) -> u32 {
+        let mut freed = 0;
+        let mut stays = self.segments.iter().skip_while(|segment| {
+            let does_go = freed < bytes;
+            freed += segment.bytes;
+            does_go
+        });
+        stays.next().or(self.segments.back()).map_or(0, |segment| segment.id)
+    }
+
+    /// Closes the file that is written to, until it is again.
+    pub(super) fn rest(&mut self) {
+        self.file = None;
+    }
+
     /// Begins a segment with what has to be said before it. Blocks.
     pub(super) fn begin_segment(&mut self, records: &[Record]) -> Result<(), Error> {
         self.mend()?;
@@ -126,35 +147,50 @@ impl Log {
         add_frame(&mut content, id, &batch);
         let bytes = content.len() as u64;
         fs::replace_private(&path, &content).map_err(failed)?;
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
-        self.segments.push_back(Segment { id, path, file: Arc::new(file), bytes, begun_bytes: bytes });
+        self.file = None;
+        self.segments.push_back(Segment { id, bytes, begun_bytes: bytes });
         Ok(())
     }
 
     /// Writes a batch of at most [`BATCH_BYTES_MAX`], durably, or nothing of it; answers where it begins. Blocks.
     pub(super) fn append(&mut self, batch: &[u8]) -> Result<Place, Error> {
         self.mend()?;
-        let newest = self.segments.back_mut().expect("a segment was begun");
+        let newest = self.segments.back().expect("a segment was begun");
+        let (segment, bytes) = (newest.id, newest.bytes);
+        let offset = u32::try_from(bytes).expect("a segment has less than 4 GiB");
         let mut frame = Vec::new();
-        let offset = u32::try_from(newest.bytes).expect("a segment has less than 4 GiB");
-        put_frame(&mut frame, newest.id, offset, batch);
-        let written = self.disk.write_at(&newest.file, &frame, newest.bytes);
-        if let Err(error) = written.and_then(|()| self.disk.sync(&newest.file)) {
+        put_frame(&mut frame, segment, offset, batch);
+        let end = u32::try_from(bytes + frame.len() as u64).expect("a segment has less than 4 GiB");
+        let disk = self.disk.clone();
+        let file = self.file()?;
+        let written = disk.write_at(file, &frame, bytes);
+        if let Err(error) = written.and_then(|()| disk.sync(file)) {
             self.is_torn = true;
             if let Err(error) = self.mend() {
                 tracing::error!(error = &error as &dyn std::error::Error, "an unfinished batch of messages stays");
             }
             return Err(failed(error));
         }
-        newest.bytes += frame.len() as u64;
-        Ok(Place { segment: newest.id, file: newest.file.clone(), offset })
+        self.segments.back_mut().expect("a segment was begun").bytes = u64::from(end);
+        Ok(Place { segment, offset, end })
+    }
+
+    /// The newest segment's file.
+    fn file(&mut self) -> Result<&File, Error> {
+        let file = if let Some(file) = self.file.take() {
+            file
+        } else {
+            let newest = numbered(&self.dir, self.newest().unwrap_or(0), EXTENSION);
+            OpenOptions::new().read(true).write(true).open(newest).map_err(failed)?
+        };
+        Ok(self.file.insert(file))
     }
 
     /// Deletes the segments before that one. Blocks.
     pub(super) fn delete_before(&mut self, id: u32) -> Result<(), Error> {
         let mut is_changed = false;
         while self.segments.front().is_some_and(|oldest| oldest.id < id) && self.segments.len() > 1 {
-            match fs::remove_file(&self.segments[0].path) {
+            match fs::remove_file(numbered(&self.dir, self.segments[0].id, EXTENSION)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
                 Ok(()) | Err(_) => drop(self.segments.pop_front()),
             }
@@ -168,9 +204,11 @@ impl Log {
         if !self.is_torn {
             return Ok(());
         }
-        let Some(newest) = self.segments.back() else { return Ok(()) };
-        self.disk.cut(&newest.file, newest.bytes).map_err(failed)?;
-        self.disk.sync(&newest.file).map_err(failed)?;
+        let Some(bytes) = self.segments.back().map(|newest| newest.bytes) else { return Ok(()) };
+        let disk = self.disk.clone();
+        let file = self.file()?;
+        disk.cut(file, bytes).map_err(failed)?;
+        disk.sync(file).map_err(failed)?;
         self.is_torn = false;
         Ok(())
     }
@@ -198,13 +236,13 @@ impl Log {
         found: &mut impl FnMut(Place, Vec<Record>),
     ) -> Result<(), Error> {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
-        let file = Arc::new(file);
         let bytes = file.metadata().map_err(failed)?.len();
         let mut begun_bytes = 0;
         let show = |offset: u32, batch: &[u8]| {
-            begun_bytes = if begun_bytes == 0 { u64::from(offset) + batch.len() as u64 } else { begun_bytes };
-            let records = read_batch(batch);
-            records.map(|records| found(Place { segment: id, file: file.clone(), offset }, records)).is_ok()
+            let (Ok(records), Some(end)) = (read_batch(batch), behind(offset, batch)) else { return false };
+            begun_bytes = if begun_bytes == 0 { u64::from(end) } else { begun_bytes };
+            found(Place { segment: id, offset, end }, records);
+            true
         };
         let scan = scan(FORMAT, id, &file, bytes, show).map_err(|failure| match failure {
             ScanFailure::Io(error) => failed(error),
@@ -224,24 +262,36 @@ impl Log {
             // Whether the last process came to sync it is not known, and what is shown has to stay.
             self.disk.sync(&file).map_err(failed)?;
         }
-        self.segments.push_back(Segment { id, path: path.to_owned(), file, bytes: scan.valid_bytes, begun_bytes });
+        self.segments.push_back(Segment { id, bytes: scan.valid_bytes, begun_bytes });
         Ok(())
     }
 }
 
 impl Place {
-    /// Reads the batch back. Blocks.
-    pub(super) fn read(&self) -> Result<Vec<Record>, Error> {
-        let corrupt = || {
-            let path = numbered(Path::new(""), self.segment, EXTENSION);
-            Error::Corrupt { path, offset: u64::from(self.offset) }
+    /// Reads what stands there, of the log in that folder; none, where it was deleted meanwhile. Blocks.
+    pub(super) fn read(self, dir: &Path) -> Result<Vec<Record>, Error> {
+        let path = numbered(dir, self.segment, EXTENSION);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            file => file.map_err(failed)?,
         };
-        match read_record(&self.file, self.segment, self.offset) {
-            Ok(batch) => read_batch(&batch).map_err(|_| corrupt()),
-            Err(ReadFailure::Io(error)) => Err(failed(error)),
-            Err(ReadFailure::Corrupt) => Err(corrupt()),
+        let mut bytes = vec![0; (self.end - self.offset) as usize];
+        file.read_exact_at(&mut bytes, u64::from(self.offset)).map_err(failed)?;
+        let (mut records, mut offset) = (Vec::new(), self.offset);
+        while offset < self.end {
+            let corrupt = |_| Error::Corrupt { path: path.clone(), offset: u64::from(offset) };
+            let batch =
+                take_record(self.segment, offset, &bytes[(offset - self.offset) as usize..]).map_err(corrupt)?;
+            records.extend(read_batch(batch).map_err(corrupt)?);
+            offset = behind(offset, batch).ok_or(bowline_disk::Corrupt).map_err(corrupt)?;
         }
+        Ok(records)
     }
+}
+
+/// Where the frame of a batch ends.
+fn behind(offset: u32, batch: &[u8]) -> Option<u32> {
+    offset.checked_add(u32::try_from(batch.len() + FRAME_LEN).ok()?)
 }
 
 /// A sixteenth of the bound, so that deleting one gives back a part of it only.

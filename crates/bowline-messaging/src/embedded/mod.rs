@@ -20,18 +20,19 @@ use std::{
 };
 
 use bowline_disk::{Disk, LockFailure};
+use bowline_model::error::chain;
 use bowline_runtime::{
     BoxFuture,
     fs::{self, File},
     metric, task,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use self::{
-    command::{Answer, Asks, Command},
+    command::{Answer, Asks, Command, Publish},
     group::{Ready, millis},
     metrics::Metrics,
-    topic::{Handle, Topic},
+    topic::{Handle, Topic, WAITING_BYTES_MAX, now},
 };
 use crate::{
     CREDIT_MAX, Error, LEASE_RANGE, PAGE_MAX, check_group, check_message, check_name, check_topic,
@@ -65,7 +66,8 @@ pub struct Embedded(Arc<Shared>);
 
 struct Shared {
     settings: Settings,
-    topics: RwLock<BTreeMap<String, Handle>>,
+    /// What is damaged answers so.
+    topics: RwLock<BTreeMap<String, Result<Handle, Error>>>,
     /// Held while a topic is made.
     making: tokio::sync::Mutex<bool>,
     lock: Arc<File>,
@@ -79,10 +81,11 @@ impl Settings {
 }
 
 impl Embedded {
-    /// Opens or makes the folder, and starts every topic in it.
+    /// Opens or makes the folder, and starts every topic in it. One that is damaged, or of another release, answers so to
+    /// every call: [`Error::Corrupt`] and [`Error::Format`] name the file.
     ///
     /// # Errors
-    /// [`Error::InUse`] while another process has it; [`Error::Corrupt`] and [`Error::Format`] name the file.
+    /// [`Error::InUse`] while another process has it; [`Error::Io`].
     pub async fn open(settings: Settings) -> Result<Self, Error> {
         let opening = settings.clone();
         let opened = task::spawn_blocking(move || {
@@ -92,7 +95,7 @@ impl Embedded {
             Ok((lock, topics))
         });
         let (lock, topics) = opened.await.unwrap_or(Err(Error::Closed))?;
-        let topics = topics.into_iter().map(|(name, start)| (name, start())).collect();
+        let topics = topics.into_iter().map(|(name, start)| (name, start.map(|start| start()))).collect();
         let shared = Shared { settings, topics: RwLock::new(topics), making: tokio::sync::Mutex::new(true), lock };
         Ok(Self(Arc::new(shared)))
     }
@@ -104,7 +107,7 @@ impl Embedded {
     pub async fn close(&self) {
         *self.0.making.lock().await = false;
         let topics = std::mem::take(&mut *self.0.topics.write().unwrap_or_else(PoisonError::into_inner));
-        for handle in topics.into_values() {
+        for handle in topics.into_values().flatten() {
             let (answer, closed) = oneshot::channel();
             if handle.commands.send(Command::Close { answer }).await.is_ok() {
                 closed.await.ok();
@@ -114,7 +117,7 @@ impl Embedded {
 
     fn topic(&self, name: &str) -> Result<Handle, Error> {
         let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
-        topics.get(name).cloned().ok_or_else(|| Error::NoTopic { topic: name.to_owned() })
+        topics.get(name).cloned().unwrap_or_else(|| Err(Error::NoTopic { topic: name.to_owned() }))
     }
 
     /// Makes a topic; its handle, if it is there already.
@@ -123,8 +126,9 @@ impl Embedded {
         if !*is_open {
             return Err(Error::Closed);
         }
-        if let Ok(handle) = self.topic(name) {
-            return Ok(handle);
+        match self.topic(name) {
+            Err(Error::NoTopic { .. }) => {}
+            known => return known,
         }
         if self.0.topics.read().unwrap_or_else(PoisonError::into_inner).len() >= TOPICS_MAX {
             return Err(Error::TooMany { what: "topics", max: TOPICS_MAX });
@@ -138,13 +142,16 @@ impl Embedded {
         });
         let (name, start) = open.await.unwrap_or(Err(Error::Closed))?;
         let handle = start();
-        self.0.topics.write().unwrap_or_else(PoisonError::into_inner).insert(name, handle.clone());
+        self.0.topics.write().unwrap_or_else(PoisonError::into_inner).insert(name, Ok(handle.clone()));
         Ok(handle)
     }
 }
 
-/// The topics of a folder, to be started. Blocks.
-fn find(settings: &Settings, lock: &Arc<File>) -> Result<Vec<(String, impl FnOnce() -> Handle + Send + use<>)>, Error> {
+/// A topic that is to be started, or why it cannot be.
+type Found<F> = (String, Result<F, Error>);
+
+/// The topics of a folder. Blocks.
+fn find(settings: &Settings, lock: &Arc<File>) -> Result<Vec<Found<impl FnOnce() -> Handle + Send + use<>>>, Error> {
     let mut topics = Vec::new();
     for entry in fs::read_dir(settings.dir.join(TOPICS)).map_err(log::failed)? {
         let path = entry.map_err(log::failed)?.path();
@@ -153,7 +160,15 @@ fn find(settings: &Settings, lock: &Arc<File>) -> Result<Vec<(String, impl FnOnc
             continue;
         }
         let metrics = Metrics::new(&settings.metrics, name);
-        topics.push((name.to_owned(), Topic::open(name, &path, None, &settings.disk, metrics, lock.clone())?));
+        let topic = Topic::open(name, &path, None, &settings.disk, metrics, lock.clone());
+        match &topic {
+            Err(error @ (Error::Corrupt { .. } | Error::Format { .. })) => {
+                tracing::error!(topic = name, error = %chain(error), "a topic cannot be opened, all others are");
+            }
+            Err(error) => return Err(error.clone()),
+            Ok(_) => {}
+        }
+        topics.push((name.to_owned(), topic));
     }
     Ok(topics)
 }
@@ -166,6 +181,13 @@ fn lock(dir: &Path) -> Result<File, Error> {
 }
 
 impl Handle {
+    /// Room for bytes that wait to be written.
+    fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let too_many = || Error::TooMany { what: "bytes of messages that wait to be written", max: WAITING_BYTES_MAX };
+        let bytes = u32::try_from(bytes).map_err(|_| too_many())?;
+        self.room.clone().try_acquire_many_owned(bytes).map_err(|_| too_many())
+    }
+
     /// Asks the topic for something.
     async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
@@ -187,7 +209,11 @@ impl MessageBus for Embedded {
 
     fn publish(&self, topic: &str, message: NewMessage) -> BoxFuture<'_, Result<Published, Error>> {
         let handle = check_message(&message).and_then(|()| self.topic(topic));
-        Box::pin(async move { handle?.ask(|answer| Command::Publish { message, only: None, answer }).await })
+        Box::pin(async move {
+            let handle = handle?;
+            let room = Some(handle.room(batch::bytes(&message))?);
+            handle.ask(|answer| Command::Publish(Publish { message, only: None, room, answer })).await
+        })
     }
 
     fn subscribe(
@@ -216,10 +242,11 @@ impl MessageBus for Embedded {
     fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>, Error>> {
         Box::pin(async move {
             let handles: Vec<Handle> =
-                self.0.topics.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+                self.0.topics.read().unwrap_or_else(PoisonError::into_inner).values().flatten().cloned().collect();
             let mut infos = Vec::with_capacity(handles.len());
             for handle in handles {
-                infos.push(handle.ask(|answer| Command::Info { answer }).await?);
+                // What is damaged or closed was logged when it became so, and hides no others.
+                infos.extend(handle.ask(|answer| Command::Info { answer }).await.ok());
             }
             Ok(infos)
         })
@@ -270,7 +297,14 @@ impl DeliverySource for Source {
     fn next(&mut self) -> BoxFuture<'_, Result<Delivery, Error>> {
         Box::pin(async move {
             let receiver = self.ready.as_mut().ok_or(Error::Closed)?;
-            let Ready { message, attempt, epoch } = receiver.recv().await.ok_or(Error::Closed)?;
+            let Ready { message, attempt, epoch, .. } = loop {
+                let ready = receiver.recv().await.ok_or(Error::Closed)?;
+                // What its consumer did not come to in time is others' meanwhile.
+                if ready.until > now() {
+                    break ready;
+                }
+                self.handle.left.notify_one();
+            };
             let position = message.position;
             let lease = Leased { handle: self.handle.clone(), group: self.group.clone(), position, attempt, epoch };
             Ok(Delivery::new(message, attempt, lease))

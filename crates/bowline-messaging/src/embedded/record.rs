@@ -16,10 +16,16 @@ pub(super) const FORMAT: Format = Format { magic: *b"bwlmsgs\0", version: 1 };
 /// One record.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Record {
-    /// A message was published.
+    /// A message was published, with an id of its publisher.
     Message(Message),
+    /// A message was published, whose id was made up.
+    Unnamed(Message),
     /// A group is, or begins anew, so.
     Group(KeptGroup),
+    /// More of what is pending for the group that was said before.
+    Pending { group: String, pending: Vec<Pending> },
+    /// How a group is served changed.
+    Served { group: String, policy: Policy, lease_ms: i64 },
     /// A group is done with a message.
     Done { group: String, position: Position },
     /// A try failed.
@@ -36,6 +42,9 @@ pub(super) enum Record {
     Raised { position: Position },
 }
 
+/// What a group is not done with: where it stands, the tries so far, and when the next one is due.
+pub(super) type Pending = (Position, u32, i64);
+
 /// What survives of a group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct KeptGroup {
@@ -44,8 +53,7 @@ pub(super) struct KeptGroup {
     pub(super) lease_ms: i64,
     /// All before are done, but for what is pending.
     pub(super) next: Position,
-    /// With the tries so far, and when the next one is due.
-    pub(super) pending: Vec<(Position, u32, i64)>,
+    pub(super) pending: Vec<Pending>,
 }
 
 const MESSAGE: u8 = 1;
@@ -57,6 +65,9 @@ const BEGAN: u8 = 6;
 const DEAD: u8 = 7;
 const RAISED: u8 = 8;
 const TOPIC: u8 = 9;
+const UNNAMED: u8 = 10;
+const PENDING: u8 = 11;
+const SERVED: u8 = 12;
 
 impl Record {
     /// Adds it to a batch.
@@ -66,9 +77,24 @@ impl Record {
                 out.push(MESSAGE);
                 put_message(out, message);
             }
+            Self::Unnamed(message) => {
+                out.push(UNNAMED);
+                put_message(out, message);
+            }
             Self::Group(group) => {
                 out.push(GROUP);
                 put_group(out, group);
+            }
+            Self::Pending { group, pending } => {
+                out.push(PENDING);
+                put_text(out, group);
+                put_pending(out, pending);
+            }
+            Self::Served { group, policy, lease_ms } => {
+                out.push(SERVED);
+                put_text(out, group);
+                put_policy(out, *policy);
+                put_signed(out, *lease_ms);
             }
             Self::Done { group, position } => {
                 out.push(DONE);
@@ -110,7 +136,12 @@ impl Record {
     fn read(reader: &mut Reader<'_>) -> Result<Self, Corrupt> {
         Ok(match reader.byte()? {
             MESSAGE => Self::Message(read_message(reader)?),
+            UNNAMED => Self::Unnamed(read_message(reader)?),
             GROUP => Self::Group(read_group(reader)?),
+            PENDING => Self::Pending { group: read_text(reader)?, pending: read_pending(reader)? },
+            SERVED => {
+                Self::Served { group: read_text(reader)?, policy: read_policy(reader)?, lease_ms: reader.signed()? }
+            }
             DONE => Self::Done { group: read_text(reader)?, position: reader.number()? },
             FAILED => Self::Failed {
                 group: read_text(reader)?,
@@ -176,13 +207,32 @@ fn read_message(reader: &mut Reader<'_>) -> Result<Message, Corrupt> {
 fn put_group(out: &mut Vec<u8>, group: &KeptGroup) {
     let KeptGroup { name, policy, lease_ms, next, pending } = group;
     put_text(out, name);
-    let Policy { attempts_max, backoff_ms, backoff_ms_max } =
-        policy.unwrap_or(Policy { attempts_max: 0, backoff_ms: 0, backoff_ms_max: 0 });
+    put_policy(out, policy.unwrap_or(Policy { attempts_max: 0, backoff_ms: 0, backoff_ms_max: 0 }));
+    put_signed(out, *lease_ms);
+    put_number(out, *next);
+    put_pending(out, pending);
+}
+
+fn read_group(reader: &mut Reader<'_>) -> Result<KeptGroup, Corrupt> {
+    let name = read_text(reader)?;
+    let policy = Some(read_policy(reader)?).filter(|policy| policy.attempts_max > 0);
+    let (lease_ms, next, pending) = (reader.signed()?, reader.number()?, read_pending(reader)?);
+    Ok(KeptGroup { name, policy, lease_ms, next, pending })
+}
+
+fn put_policy(out: &mut Vec<u8>, policy: Policy) {
+    let Policy { attempts_max, backoff_ms, backoff_ms_max } = policy;
     put_number(out, u64::from(attempts_max));
     put_signed(out, backoff_ms);
     put_signed(out, backoff_ms_max);
-    put_signed(out, *lease_ms);
-    put_number(out, *next);
+}
+
+fn read_policy(reader: &mut Reader<'_>) -> Result<Policy, Corrupt> {
+    let attempts_max = read_small(reader)?;
+    Ok(Policy { attempts_max, backoff_ms: reader.signed()?, backoff_ms_max: reader.signed()? })
+}
+
+fn put_pending(out: &mut Vec<u8>, pending: &[Pending]) {
     put_count(out, pending.len());
     let mut before = 0;
     for (position, attempts, due) in pending {
@@ -193,12 +243,7 @@ fn put_group(out: &mut Vec<u8>, group: &KeptGroup) {
     }
 }
 
-fn read_group(reader: &mut Reader<'_>) -> Result<KeptGroup, Corrupt> {
-    let name = read_text(reader)?;
-    let attempts_max = read_small(reader)?;
-    let policy = Policy { attempts_max, backoff_ms: reader.signed()?, backoff_ms_max: reader.signed()? };
-    let lease_ms = reader.signed()?;
-    let next = reader.number()?;
+fn read_pending(reader: &mut Reader<'_>) -> Result<Vec<Pending>, Corrupt> {
     let count = reader.count(3)?;
     let mut before: Position = 0;
     let mut pending = Vec::with_capacity(count);
@@ -207,7 +252,7 @@ fn read_group(reader: &mut Reader<'_>) -> Result<KeptGroup, Corrupt> {
         pending.push((position, read_small(reader)?, reader.signed()?));
         before = position;
     }
-    Ok(KeptGroup { name, policy: (attempts_max > 0).then_some(policy), lease_ms, next, pending })
+    Ok(pending)
 }
 
 fn put_letter(out: &mut Vec<u8>, letter: &DeadLetter) {

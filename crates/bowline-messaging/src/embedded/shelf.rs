@@ -1,8 +1,6 @@
-//! Where messages are: the last ones in memory, all others by the batch that they stand in.
+//! Where messages are: the last ones in memory, all others by the stretch of their log that they stand in.
 
-use std::{collections::VecDeque, sync::Arc};
-
-use bowline_runtime::fs::File;
+use std::{collections::VecDeque, path::Path, sync::Arc};
 
 use super::{log::Place, record::Record};
 use crate::{Error, delivery::Position, port::Message};
@@ -11,8 +9,11 @@ use crate::{Error, delivery::Position, port::Message};
 const RECENT_BYTES_MAX: usize = 8 << 20;
 const RECENT_MAX: usize = 16 * 1024;
 
-/// What a message takes beside its payload, about.
+/// What a message takes beside its payload and its texts, about.
 const MESSAGE_BYTES: usize = 200;
+
+/// Batches next to each other are found, and read, together, as far as they have no more bytes than that.
+const STRETCH_BYTES: u32 = 64 * 1024;
 
 /// The messages of a topic.
 #[derive(Debug)]
@@ -27,11 +28,18 @@ pub(super) struct Shelf {
 #[derive(Debug)]
 struct Segment {
     id: u32,
-    file: Arc<File>,
     /// When the last of its messages was published.
     published_ms: i64,
-    /// The position of the first message of each batch that has one, and where the batch begins.
-    batches: Vec<(Position, u32)>,
+    stretches: Vec<Stretch>,
+}
+
+/// Some batches, next to each other, that have messages.
+#[derive(Debug)]
+struct Stretch {
+    /// The position of the first message.
+    first: Position,
+    offset: u32,
+    end: u32,
 }
 
 impl Shelf {
@@ -46,7 +54,7 @@ impl Shelf {
 
     /// The first position that is still there; that of the next message, where none is.
     pub(super) fn first(&self) -> Position {
-        let first = |segment: &Segment| segment.batches.first().map(|(position, _)| *position);
+        let first = |segment: &Segment| segment.stretches.first().map(|stretch| stretch.first);
         self.segments.iter().find_map(first).unwrap_or(self.next)
     }
 
@@ -56,15 +64,19 @@ impl Shelf {
     }
 
     /// A batch with messages, the next ones, is durable.
-    pub(super) fn add(&mut self, place: &Place, messages: Vec<Arc<Message>>) {
+    pub(super) fn add(&mut self, place: Place, messages: Vec<Arc<Message>>) {
         let (Some(first), Some(last)) = (messages.first(), messages.last()) else { return };
         if self.segments.back().is_none_or(|newest| newest.id != place.segment) {
-            let (id, file) = (place.segment, place.file.clone());
-            self.segments.push_back(Segment { id, file, published_ms: 0, batches: Vec::new() });
+            self.segments.push_back(Segment { id: place.segment, published_ms: 0, stretches: Vec::new() });
         }
         let newest = self.segments.back_mut().expect("it was just made or was there");
         newest.published_ms = last.published_ms;
-        newest.batches.push((first.position, place.offset));
+        match newest.stretches.last_mut().filter(|stretch| place.end - stretch.offset <= STRETCH_BYTES) {
+            Some(stretch) => stretch.end = place.end,
+            None => {
+                newest.stretches.push(Stretch { first: first.position, offset: place.offset, end: place.end });
+            }
+        }
         self.next = last.position + 1;
         self.recent_bytes += messages.iter().map(|message| weight(message)).sum::<usize>();
         self.recent.extend(messages);
@@ -80,26 +92,28 @@ impl Shelf {
         self.recent.get(usize::try_from(position.checked_sub(first)?).ok()?)
     }
 
-    /// The batch that a message stands in, or the first one after it.
+    /// The stretch that a message stands in, or the first one after it.
     pub(super) fn find(&self, position: Position) -> Option<Place> {
         if position >= self.next {
             return None;
         }
-        let is_before = |segment: &Segment| segment.batches.first().is_some_and(|(first, _)| *first <= position);
+        let is_before = |segment: &Segment| segment.stretches.first().is_some_and(|stretch| stretch.first <= position);
         let at = self.segments.partition_point(is_before).saturating_sub(1);
-        let segment = self.segments.range(at..).find(|segment| !segment.batches.is_empty())?;
-        let batch = segment.batches.partition_point(|(first, _)| *first <= position).saturating_sub(1);
-        let (_, offset) = segment.batches.get(batch)?;
-        Some(Place { segment: segment.id, file: segment.file.clone(), offset: *offset })
+        let segment = self.segments.get(at)?;
+        let at = segment.stretches.partition_point(|stretch| stretch.first <= position).saturating_sub(1);
+        let Stretch { offset, end, .. } = *segment.stretches.get(at)?;
+        Some(Place { segment: segment.id, offset, end })
     }
 
-    /// The first segment that has to stay: it is the newest, or one of its messages is at or after `floor`, or was
-    /// published at or after `since_ms`.
+    /// The first segment that has to stay, as one of its messages is at or after `floor`, or was published at or after
+    /// `since_ms`.
     pub(super) fn stays(&self, floor: Position, since_ms: Option<i64>) -> Option<u32> {
-        let ends = self.segments.iter().skip(1).map(|next| next.batches.first().map_or(self.next, |(first, _)| *first));
-        let mut older = self.segments.iter().zip(ends);
-        let stays = older.find(|(segment, end)| *end > floor || since_ms.is_some_and(|at| segment.published_ms >= at));
-        stays.map(|(segment, _)| segment.id).or_else(|| self.segments.back().map(|newest| newest.id))
+        let first = |next: &Segment| next.stretches.first().map_or(self.next, |stretch| stretch.first);
+        let ends = self.segments.iter().skip(1).map(first).chain([self.next]);
+        let mut segments = self.segments.iter().zip(ends);
+        let stays =
+            segments.find(|(segment, end)| *end > floor || since_ms.is_some_and(|at| segment.published_ms >= at));
+        stays.map(|(segment, _)| segment.id)
     }
 
     /// The segments before that one are gone.
@@ -115,15 +129,18 @@ impl Shelf {
     }
 }
 
-/// The messages of a batch. Blocks.
-pub(super) fn load(place: &Place) -> Result<Vec<Arc<Message>>, Error> {
-    let messages = place.read()?.into_iter().filter_map(|record| match record {
-        Record::Message(message) => Some(Arc::new(message)),
+/// The messages of a stretch of the log in that folder; none, where it was deleted meanwhile. Blocks.
+pub(super) fn load(dir: &Path, place: Place) -> Result<Vec<Arc<Message>>, Error> {
+    let messages = place.read(dir)?.into_iter().filter_map(|record| match record {
+        Record::Message(message) | Record::Unnamed(message) => Some(Arc::new(message)),
         _ => None,
     });
     Ok(messages.collect())
 }
 
-fn weight(message: &Message) -> usize {
-    MESSAGE_BYTES + message.payload.len()
+/// How much memory a message takes, about.
+pub(super) fn weight(message: &Message) -> usize {
+    let Message { id, key, headers, payload, .. } = message;
+    let headers = headers.iter().map(|(name, value)| 48 + name.len() + value.len()).sum::<usize>();
+    MESSAGE_BYTES + id.len() + key.as_ref().map_or(0, String::len) + headers + payload.len()
 }

@@ -4,21 +4,23 @@
 //! the next one gathers. Nobody hears of a message, and nobody's call is answered, before its batch is durable.
 
 mod answers;
+mod burying;
 mod open;
 mod writing;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use bowline_model::error::chain;
 use bowline_runtime::{fs::File, rand, task, time};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use xxhash_rust::xxh3::xxh3_64;
 
+use self::burying::{Burying, Dying, buried};
 use super::{
     batch::{Batch, Item, Queue, Written},
     command::{Command, Joined},
@@ -32,7 +34,7 @@ use super::{
 };
 use crate::{
     Error,
-    delivery::{ConsumerId, Effect, Event, Moment, Position, Verdict},
+    delivery::{ConsumerId, Effect, Event, Key, Moment, Position, Verdict},
     port::{DeadLetter, GroupSettings, Message, NewMessage, Start, TopicSettings},
 };
 
@@ -48,12 +50,17 @@ const TAKE_IN_MAX: usize = 1024;
 /// How many batches of old messages are kept in memory.
 const LOADED_MAX: usize = 4;
 
+/// The most bytes of messages that wait to be written; more are refused.
+pub(super) const WAITING_BYTES_MAX: usize = 64 << 20;
+
 /// How often old messages are deleted while nothing is published.
 const TIDY_EVERY: Duration = Duration::from_secs(30);
 
 /// A topic that runs.
 pub(super) struct Topic {
     pub(super) name: String,
+    /// The folder of its log.
+    dir: Arc<Path>,
     settings: TopicSettings,
     /// Not here while a batch is written.
     log: Option<Log>,
@@ -64,10 +71,10 @@ pub(super) struct Topic {
     groups: BTreeMap<String, Group>,
     graveyard: graveyard::Shared,
     queue: Queue,
-    /// Who is to be buried: group, position, tries.
-    dying: VecDeque<(String, Position, u32)>,
-    /// A batch was put off until what can be deleted was.
-    is_making_room: bool,
+    /// Who is to be buried.
+    dying: VecDeque<Dying>,
+    /// The oldest segment when it was last tried to delete some, so that there is room for what waits.
+    making_room: Option<u32>,
     /// A group may take in more at once.
     has_more: bool,
     published_ms: i64,
@@ -85,14 +92,17 @@ pub(super) struct Topic {
 #[derive(Debug, Clone)]
 pub(super) struct Handle {
     pub(super) commands: mpsc::Sender<Command>,
-    /// Is told when a consumer leaves.
+    /// Is told when a consumer leaves, or passes something over.
     pub(super) left: Arc<Notify>,
+    /// The bytes of messages that may wait.
+    pub(super) room: Arc<Semaphore>,
 }
 
 /// What woke the topic.
 enum Woken {
     Commands(usize),
     Written(Box<Written>),
+    Buried(Result<(), Error>),
     /// The thread that wrote panicked, and the log is gone with it.
     Lost,
     Time,
@@ -102,19 +112,24 @@ impl Topic {
     /// Runs until it is closed or nobody can reach it.
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, left: Arc<Notify>) {
         let mut writing: Option<(task::JoinHandle<Written>, Batch)> = None;
+        let mut burying: Option<Burying> = None;
         let mut waiting = Vec::new();
         let mut closing = None;
         loop {
             self.serve().await;
+            if burying.is_none() {
+                burying = self.begin_burying().await;
+            }
             if writing.is_none() && (self.queue.is_due() || self.is_untidy()) {
                 writing = self.begin_batch();
             }
-            if closing.is_some() && writing.is_none() && !self.queue.is_due() {
+            if closing.is_some() && writing.is_none() && burying.is_none() && !self.queue.is_due() {
                 break;
             }
             let woken = tokio::select! {
                 count = commands.recv_many(&mut waiting, COMMANDS_MAX), if closing.is_none() => Woken::Commands(count),
                 written = written(&mut writing) => written.map_or(Woken::Lost, |written| Woken::Written(Box::new(written))),
+                buried = buried(&mut burying) => Woken::Buried(buried),
                 () = left.notified() => Woken::Time,
                 () = time::sleep(self.rest()) => Woken::Time,
             };
@@ -133,6 +148,11 @@ impl Topic {
                 Woken::Written(written) => {
                     if let Some((_, batch)) = writing.take() {
                         self.end_batch(*written, batch);
+                    }
+                }
+                Woken::Buried(buried) => {
+                    for dying in burying.take().into_iter().flat_map(Burying::who) {
+                        self.end_burying(dying, &buried);
                     }
                 }
                 Woken::Lost => {
@@ -171,9 +191,6 @@ impl Topic {
             self.has_more |= self.take_in(&name).await;
             self.offer(&name).await;
         }
-        while let Some((group, position, attempts)) = self.dying.pop_front() {
-            self.bury(&group, position, attempts).await;
-        }
     }
 
     /// Gives back what consumers had that are gone.
@@ -198,20 +215,35 @@ impl Topic {
     fn follow(&mut self, name: &str, effect: Effect) -> Option<Record> {
         self.metrics.count(effect);
         if let Effect::Bury { position, attempts } = effect {
-            self.dying.push_back((name.to_owned(), position, attempts));
+            self.dying.push_back(Dying { group: name.to_owned(), position, attempts, answer: None });
         }
         self.groups.get(name)?.record(effect)
     }
 
-    /// Shows a group what it has not seen; whether there is more.
+    /// Shows a group what it has not seen, and what it has to see again; whether there is more.
     async fn take_in(&mut self, name: &str) -> bool {
+        let has_more = self.take_in_parked(name).await;
         for _ in 0..TAKE_IN_MAX {
             let wants = self.groups.get(name).and_then(Group::wants);
-            let Some(position) = wants.filter(|position| *position < self.shelf.next()) else { return false };
-            let Some(message) = self.message(position.max(self.shelf.first())).await else { return false };
-            let (key, moment) = (message.key.as_ref().map(|key| xxh3_64(key.as_bytes())), moment());
+            let Some(position) = wants.filter(|position| *position < self.shelf.next()) else { return has_more };
+            let Some(message) = self.message(position.max(self.shelf.first())).await else { return has_more };
             if let Some(group) = self.groups.get_mut(name) {
-                group.take_in(&message, key, moment);
+                group.take_in(&message, key(&message), moment());
+            }
+        }
+        true
+    }
+
+    /// The same of what waited by its position only.
+    async fn take_in_parked(&mut self, name: &str) -> bool {
+        for _ in 0..TAKE_IN_MAX {
+            let wants = self.groups.get_mut(name).and_then(|group| group.wants_parked(now()));
+            let Some(position) = wants else { return false };
+            let message = self.message(position).await;
+            let Some(group) = self.groups.get_mut(name) else { return false };
+            match message {
+                Some(message) => group.take_in_parked(&message, key(&message), moment()),
+                None => group.put_off(position, now()),
             }
         }
         true
@@ -231,7 +263,7 @@ impl Topic {
             let message = self.message(position).await;
             let Some(group) = self.groups.get_mut(name) else { return };
             if let Some(message) = message {
-                group.deliver(consumer, message, attempt);
+                group.deliver(consumer, message, attempt, moment);
             } else {
                 group.note_failure(position, "the log cannot be read");
                 let _kept = self.step(name, Event::Nack { position, attempt, verdict: Verdict::Retry });
@@ -252,7 +284,8 @@ impl Topic {
             return Some(message);
         }
         let place = self.shelf.find(position)?;
-        let loaded = task::spawn_blocking(move || shelf::load(&place)).await;
+        let dir = self.dir.clone();
+        let loaded = task::spawn_blocking(move || shelf::load(&dir, place)).await;
         match loaded.unwrap_or(Err(Error::Closed)) {
             Ok(batch) => {
                 let message = in_batch(&batch);
@@ -265,36 +298,6 @@ impl Topic {
                 None
             }
         }
-    }
-
-    /// Puts a message with the dead letters.
-    async fn bury(&mut self, name: &str, position: Position, attempts: u32) {
-        let buried = self.try_bury(name, position, attempts).await;
-        let event = match buried {
-            Ok(()) => Event::Buried { position },
-            Err(error) => {
-                tracing::error!(topic = self.name, group = name, position, error = %chain(&error),
-                    "a message could not be put with the dead letters, it is tried again");
-                Event::NotBuried { position }
-            }
-        };
-        let _kept = self.step(name, event);
-    }
-
-    async fn try_bury(&mut self, name: &str, position: Position, attempts: u32) -> Result<(), Error> {
-        let missing = Error::NoMessage { topic: self.name.clone(), position };
-        let message = self.message(position).await.ok_or(missing)?;
-        let failure = self.groups.get(name).map_or("", |group| group.failure(position)).to_owned();
-        tracing::warn!(topic = self.name, group = name, position, attempts, failure, "a message is a dead letter now");
-        let letter = DeadLetter {
-            position: 0,
-            group: name.to_owned(),
-            attempts,
-            failure,
-            died_ms: now(),
-            message: Message::clone(&message),
-        };
-        in_graveyard(self.graveyard.clone(), move |graveyard| graveyard.bury(letter)).await
     }
 
     /// Makes a consumer's place in a group, which is made if it is not there.
@@ -312,11 +315,12 @@ impl Topic {
         if group.consumers() >= CONSUMERS_MAX {
             return Err(Error::TooMany { what: "consumers of one group", max: CONSUMERS_MAX });
         }
-        let is_changed = group.set(settings);
+        let served = group.set(settings);
         self.next_consumer += 1;
         let consumer = self.next_consumer;
         let ready = group.join(consumer, credit);
-        Ok((Joined { ready }, (is_new || is_changed).then(|| Record::Group(group.kept()))))
+        let record = if is_new { Some(Record::Group(group.begun(group.floor()))) } else { served };
+        Ok((Joined { ready }, record))
     }
 
     fn position(&self, start: Start) -> Position {
@@ -329,12 +333,16 @@ impl Topic {
 }
 
 /// Milliseconds since 1970, by a clock that makes no steps while the process runs: leases and delays are by it.
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     i64::try_from(time::unix_nanos(time::wall()) / 1_000_000).unwrap_or(i64::MAX)
 }
 
 fn moment() -> Moment {
     Moment { now: now(), luck: u16::try_from(rand::below(1 << 16)).unwrap_or(u16::MAX) }
+}
+
+fn key(message: &Message) -> Option<Key> {
+    message.key.as_ref().map(|key| xxh3_64(key.as_bytes()))
 }
 
 /// How a topic is kept, as it is written.
@@ -361,6 +369,6 @@ async fn written(writing: &mut Option<(task::JoinHandle<Written>, Batch)>) -> Op
 }
 
 /// The folder of a topic's dead letters.
-fn graveyard_dir(dir: &std::path::Path) -> PathBuf {
+fn graveyard_dir(dir: &Path) -> PathBuf {
     dir.join("dead")
 }

@@ -31,7 +31,7 @@ pub(crate) use decode::Record;
 pub(crate) use encode::Encoder;
 
 /// The version of this layout.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// The longest body: more is damage, and is never allocated for.
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;

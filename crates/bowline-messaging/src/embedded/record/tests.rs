@@ -37,6 +37,13 @@ fn record() -> impl Strategy<Value = Record> {
     });
     prop_oneof![
         message().prop_map(Record::Message),
+        message().prop_map(Record::Unnamed),
+        Just(Record::Pending { group: "g".to_owned(), pending: vec![(3, 0, 0), (9, 2, -7)] }),
+        Just(Record::Served {
+            group: "g".to_owned(),
+            policy: Policy { attempts_max: 7, backoff_ms: 3, backoff_ms_max: 70 },
+            lease_ms: 5
+        }),
         group,
         ("[a-z]{1,9}", 1_u64..99).prop_map(|(group, position)| Record::Done { group, position }),
         ("[a-z]{1,9}", 1_u64..99, any::<i64>()).prop_map(|(group, position, due)| Record::Failed {

@@ -1,12 +1,15 @@
 //! What a topic answers.
 
 use super::{
-    Arc, BTreeMap, BTreeSet, Command, DeadLetter, Duration, Effect, Error, Event, Graveyard, Group, Item, Message,
-    NewMessage, Place, Position, Record, Topic, graveyard, in_graveyard, kept_settings, millis, moment, mpsc, shelf,
-    task,
+    Arc, BTreeSet, Command, DeadLetter, Duration, Effect, Error, Event, Graveyard, Group, Item, Message, NewMessage,
+    Path, Place, Position, Record, Topic, graveyard, in_graveyard, kept_settings, millis, moment, mpsc, shelf, task,
 };
 use crate::{
-    embedded::command::{Answer, Asks},
+    HEADERS_MAX, PAGE_BYTES_MAX,
+    embedded::{
+        command::{Answer, Asks, Publish},
+        graveyard::Places,
+    },
     limits::REDRIVEN,
     port::{GroupInfo, TopicInfo, Which},
 };
@@ -15,7 +18,7 @@ impl Topic {
     /// Does what it is asked for.
     pub(super) fn take(&mut self, command: Command) {
         match command {
-            Command::Publish { message, only, answer } => self.queue.push(Item::Publish { message, only, answer }),
+            Command::Publish(publish) => self.queue.push(Item::Publish(publish)),
             Command::Lease { group, position, attempt, epoch, asks, answer } => {
                 self.answer_lease(&group, (position, attempt, epoch), &asks, answer);
             }
@@ -43,7 +46,7 @@ impl Topic {
                 match self.groups.get_mut(&group) {
                     Some(known) => {
                         known.seek(position, self.next_epoch);
-                        let record = Record::Group(known.kept());
+                        let record = Record::Group(known.begun(position));
                         self.keep(record, answer, ());
                     }
                     None => drop(answer.send(Err(self.no_group(group)))),
@@ -67,7 +70,7 @@ impl Topic {
     }
 
     /// Keeps a record, and answers once it is durable.
-    fn keep<T: Send + 'static>(&mut self, record: Record, answer: Answer<T>, value: T) {
+    pub(super) fn keep<T: Send + 'static>(&mut self, record: Record, answer: Answer<T>, value: T) {
         let then = move |kept: Result<(), Error>| drop(answer.send(kept.map(|()| value)));
         self.queue.push(Item::Record(record, Some(Box::new(then))));
     }
@@ -91,6 +94,12 @@ impl Topic {
         }
         match self.follow(name, effect) {
             Some(record) => self.keep(record, answer, ()),
+            // It is answered when its letter is durable.
+            None if matches!(effect, Effect::Bury { .. }) => {
+                if let Some(dying) = self.dying.back_mut() {
+                    dying.answer = Some(answer);
+                }
+            }
             None if effect == Effect::Stale => drop(answer.send(Err(Error::LeaseLost { position }))),
             None => drop(answer.send(Ok(()))),
         }
@@ -125,26 +134,34 @@ impl Topic {
     fn answer_read(&self, from: Position, limit: usize, answer: Answer<Vec<Arc<Message>>>) {
         let first = from.max(self.shelf.first());
         let last = first.saturating_add(limit as u64).min(self.shelf.next());
-        let mut found = Vec::new();
-        let mut position = first;
-        while position < last {
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for position in first..last {
             match self.shelf.recent(position) {
-                Some(message) => found.push(Source::Memory(message.clone())),
+                Some(message) => {
+                    bytes += shelf::weight(message);
+                    found.push(Source::Memory(message.clone()));
+                }
                 None => found.extend(self.shelf.find(position).map(Source::Disk)),
             }
-            position += 1;
+            found.dedup_by(|next, before| next.place().is_some() && next.place() == before.place());
+            if bytes > PAGE_BYTES_MAX {
+                break;
+            }
         }
-        drop(task::spawn_blocking(move || answer.send(read_all(found, first, last))));
+        let dir = self.dir.clone();
+        drop(task::spawn_blocking(move || answer.send(read_page(&dir, found, first, last))));
     }
 
     fn answer_dead(&self, after: Position, limit: usize, answer: Answer<Vec<DeadLetter>>) {
         let graveyard = self.graveyard.clone();
         task::spawn(async move {
-            let letters = in_graveyard(graveyard, move |graveyard| {
-                let positions: Vec<Position> = graveyard.after(after).take(limit).collect();
-                graveyard.read(&positions)
-            });
-            answer.send(letters.await).ok();
+            let places =
+                in_graveyard(graveyard, move |graveyard| Ok(graveyard.places(graveyard.after(after).take(limit))));
+            let letters = match places.await {
+                Ok(places) => read_letters(places).await.map(|(letters, _)| letters),
+                Err(error) => Err(error),
+            };
+            answer.send(letters).ok();
         });
     }
 
@@ -181,21 +198,37 @@ enum Source {
     Disk(Place),
 }
 
-/// Reads messages in order. Blocks.
-fn read_all(sources: Vec<Source>, first: Position, last: Position) -> Result<Vec<Arc<Message>>, Error> {
-    let mut messages: BTreeMap<Position, Arc<Message>> = BTreeMap::new();
-    let mut read = None;
+impl Source {
+    fn place(&self) -> Option<Place> {
+        if let Self::Disk(place) = self { Some(*place) } else { None }
+    }
+}
+
+/// Reads messages in order until they are more than a page's bytes, one at least. Blocks.
+fn read_page(dir: &Path, sources: Vec<Source>, first: Position, last: Position) -> Result<Vec<Arc<Message>>, Error> {
+    let (mut page, mut next, mut bytes) = (Vec::new(), first, 0);
     for source in sources {
-        match source {
-            Source::Memory(message) => drop(messages.insert(message.position, message)),
-            Source::Disk(place) if read == Some((place.segment, place.offset)) => {}
-            Source::Disk(place) => {
-                read = Some((place.segment, place.offset));
-                messages.extend(shelf::load(&place)?.into_iter().map(|message| (message.position, message)));
+        let messages = match source {
+            Source::Memory(message) => vec![message],
+            Source::Disk(place) => shelf::load(dir, place)?,
+        };
+        for message in messages {
+            if !(next..last).contains(&message.position) {
+                continue;
             }
+            bytes += shelf::weight(&message);
+            if bytes > PAGE_BYTES_MAX && !page.is_empty() {
+                return Ok(page);
+            }
+            next = message.position + 1;
+            page.push(message);
         }
     }
-    Ok(messages.range(first..last).map(|(_, message)| message.clone()).collect())
+    Ok(page)
+}
+
+async fn read_letters(places: Places) -> Result<(Vec<DeadLetter>, Option<Position>), Error> {
+    task::spawn_blocking(move || places.read()).await.unwrap_or(Err(Error::Closed))
 }
 
 fn chosen(graveyard: &Graveyard, which: Which) -> Vec<Position> {
@@ -215,18 +248,22 @@ async fn redrive_all(
     groups: &BTreeSet<String>,
 ) -> Result<usize, Error> {
     let commands = commands.upgrade().ok_or(Error::Closed)?;
-    let mut count = 0;
-    for some in positions.chunks(REDRIVE_AT_ONCE) {
-        let some = some.to_vec();
-        let letters = in_graveyard(graveyard.clone(), move |graveyard| graveyard.read(&some)).await?;
+    let (mut count, mut left) = (0, positions);
+    while !left.is_empty() {
+        let (some, rest) = left.split_at(left.len().min(REDRIVE_AT_ONCE));
+        let wanted = some.to_vec();
+        let places = in_graveyard(graveyard.clone(), move |graveyard| Ok(graveyard.places(wanted.into_iter()))).await?;
+        let (letters, next) = read_letters(places).await?;
+        left = next.map_or(rest, |next| &left[left.partition_point(|position| *position < next)..]);
         let mut answers = Vec::new();
         // Whose group is gone stays where it is: nobody would get it.
         for letter in letters.into_iter().filter(|letter| groups.contains(&letter.group)) {
             let (answer, published) = tokio::sync::oneshot::channel();
             answers.push((letter.position, published));
             let only = Some(letter.group.clone());
-            let command = Command::Publish { message: again(letter), only, answer };
-            commands.send(command).await.map_err(|_| Error::Closed)?;
+            // A page of them waits at a time.
+            let publish = Publish { message: again(letter), only, room: None, answer };
+            commands.send(Command::Publish(publish)).await.map_err(|_| Error::Closed)?;
         }
         let mut published = Vec::new();
         let mut failed = Ok(());
@@ -247,7 +284,10 @@ fn again(letter: DeadLetter) -> NewMessage {
     let DeadLetter { position, group, message, .. } = letter;
     let Message { id, key, mut headers, payload, .. } = message;
     headers.retain(|(name, _)| name != REDRIVEN_FROM);
-    headers.push((REDRIVEN_FROM.to_owned(), message.position.to_string()));
+    // Where there is no room for it, what the publisher said stays.
+    if headers.len() < HEADERS_MAX {
+        headers.push((REDRIVEN_FROM.to_owned(), message.position.to_string()));
+    }
     let id = Some(format!("{REDRIVEN}{position}/{group}/{}", id.rsplit('/').next().unwrap_or_default()));
     NewMessage { id, key, headers, payload, delay: Duration::ZERO, expires_in: None }
 }

@@ -6,8 +6,8 @@ use bowline_disk::Disk;
 use bowline_runtime::fs::File;
 
 use super::{
-    Arc, COMMANDS_MAX, Dedup, Duration, Error, Graveyard, Group, Handle, Log, Message, Metrics, Notify, Place,
-    Position, Queue, Shelf, Topic, TopicSettings, VecDeque, graveyard_dir, millis, mpsc, task, time,
+    Arc, COMMANDS_MAX, Dedup, Duration, Error, Graveyard, Group, Handle, Log, Metrics, Notify, Place, Position, Queue,
+    Semaphore, Shelf, Topic, TopicSettings, VecDeque, WAITING_BYTES_MAX, graveyard_dir, millis, mpsc, task, time,
 };
 use crate::embedded::{dedup::IDS_MAX, group::Kept, record::Record};
 
@@ -21,11 +21,15 @@ struct Found {
 }
 
 impl Found {
-    fn take(&mut self, place: &Place, records: Vec<Record>) {
+    fn take(&mut self, place: Place, records: Vec<Record>) {
         let mut messages = Vec::new();
         for record in records {
             match record {
-                Record::Message(message) => messages.push(Arc::new(message)),
+                Record::Message(message) => {
+                    self.ids.push_back((message.published_ms, message.id.clone(), message.position));
+                    messages.push(Arc::new(message));
+                }
+                Record::Unnamed(message) => messages.push(Arc::new(message)),
                 // All that came before is said again.
                 Record::Began { next } => {
                     self.shelf.begin_at(next);
@@ -36,6 +40,16 @@ impl Found {
                     self.settings = TopicSettings { keep: duration(keep_ms), bytes_max, dedup: duration(dedup_ms) };
                 }
                 Record::Group(group) => drop(self.groups.insert(group.name.clone(), Kept::new(group))),
+                Record::Pending { group, pending } => {
+                    if let Some(group) = self.groups.get_mut(&group) {
+                        group.add(pending);
+                    }
+                }
+                Record::Served { group, policy, lease_ms } => {
+                    if let Some(group) = self.groups.get_mut(&group) {
+                        group.set(policy, lease_ms);
+                    }
+                }
                 Record::Removed { group } => drop(self.groups.remove(&group)),
                 Record::Done { group, position } => {
                     if let Some(group) = self.groups.get_mut(&group) {
@@ -50,15 +64,13 @@ impl Found {
                 Record::Dead(_) | Record::Raised { .. } => {}
             }
         }
-        self.remember(&messages);
+        self.published_ms = messages.last().map_or(self.published_ms, |last| last.published_ms.max(self.published_ms));
+        self.forget();
         self.shelf.add(place, messages);
     }
 
-    fn remember(&mut self, messages: &[Arc<Message>]) {
-        for message in messages {
-            self.published_ms = self.published_ms.max(message.published_ms);
-            self.ids.push_back((message.published_ms, message.id.clone(), message.position));
-        }
+    /// Ids that were published too long ago.
+    fn forget(&mut self) {
         let oldest = self.published_ms - millis(self.settings.dedup);
         while self.ids.front().is_some_and(|(at, _, _)| *at < oldest) || self.ids.len() > IDS_MAX {
             self.ids.pop_front();
@@ -84,7 +96,7 @@ impl Topic {
             published_ms: 0,
         };
         let bytes_max = found.settings.bytes_max;
-        let mut log = Log::open(dir, disk.clone(), bytes_max, |place, records| found.take(&place, records))?;
+        let mut log = Log::open(dir, disk.clone(), bytes_max, |place, records| found.take(place, records))?;
         let Found { settings: kept, shelf, groups, ids, published_ms } = found;
         let settings = settings.unwrap_or(kept);
         log.set_bytes_max(settings.bytes_max);
@@ -93,11 +105,12 @@ impl Topic {
         for (at, id, position) in ids {
             dedup.add(&id, position, at);
         }
-        let name = name.to_owned();
+        let (name, dir): (_, Arc<Path>) = (name.to_owned(), dir.into());
         Ok(move || {
             let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
             let topic = Self {
                 name,
+                dir,
                 settings,
                 bytes: log.bytes(),
                 log: Some(log),
@@ -108,7 +121,7 @@ impl Topic {
                 graveyard: Arc::new(Mutex::new(graveyard)),
                 queue: Queue::default(),
                 dying: VecDeque::new(),
-                is_making_room: false,
+                making_room: None,
                 has_more: false,
                 published_ms,
                 next_consumer: 0,
@@ -120,7 +133,7 @@ impl Topic {
             };
             let left = Arc::new(Notify::new());
             task::spawn(topic.run(receiver, left.clone()));
-            Handle { commands, left }
+            Handle { commands, left, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
         })
     }
 }

@@ -1,22 +1,32 @@
 //! How a topic writes: what waits is judged, given its positions, and written as one batch; then everybody is told.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bowline_model::error::chain;
 use bowline_runtime::{rand, task, time};
 
 use super::{TIDY_EVERY, Topic, kept_settings, now};
 use crate::{
-    Error,
+    DELAYED_MAX, Error,
     delivery::Position,
     embedded::{
         batch::{self, Batch, Item, Job, Written},
-        group::millis,
+        command::Publish,
+        group::{Group, millis},
         log::{Log, Place},
         record::Record,
     },
     port::{Message, NewMessage, Published},
 };
+
+/// What of a batch there is room for.
+struct Fit {
+    items: Vec<Item>,
+    /// Segments before that one are to go.
+    freed_before: u32,
+    /// All segments are to go, and a new one is begun.
+    begins_anew: bool,
+}
 
 impl Topic {
     /// The floor of the group that is furthest behind, and its name.
@@ -35,57 +45,105 @@ impl Topic {
         let mut log = self.log.take()?;
         log.set_bytes_max(self.settings.bytes_max);
         let items = self.queue.take();
-        let items = self.fit(items, &log);
-        let begin = log.is_full().then(|| self.said_before());
+        let Fit { items, freed_before, begins_anew } = self.fit(items, &log);
+        let begin = (begins_anew || log.is_full()).then(|| self.said_before());
         let mut batch = self.judge(items);
         let bytes = std::mem::take(&mut batch.bytes);
         let now = now();
         self.dedup.forget_before(now - millis(self.settings.dedup));
         self.tidied = time::now();
+        let old = self.deletable(&log, Some(now - millis(self.settings.keep)));
         let job = Job {
-            delete_before: self.deletable(&log, now, bytes.len()),
-            begin: begin.filter(|_| !bytes.is_empty()),
+            delete_before: old.max(freed_before),
+            begin: begin.filter(|_| begins_anew || !bytes.is_empty()),
+            begins_anew,
             log,
             bytes,
         };
         Some((batch::begin(job), batch))
     }
 
-    /// What of it there is room for: messages wait until what can be deleted is, and are refused where nothing can.
-    /// What groups did is always written: it is what makes room.
-    fn fit(&mut self, items: Vec<Item>, log: &Log) -> Vec<Item> {
-        let bytes: usize = items.iter().map(Item::bytes).sum();
-        if log.bytes() + bytes as u64 <= self.settings.bytes_max {
-            self.is_making_room = false;
-            return items;
-        }
-        let (messages, records) = items.into_iter().partition(|item| matches!(item, Item::Publish { .. }));
-        let may_delete = self.deletable(log, now(), bytes) > log.oldest().unwrap_or(0);
-        if may_delete && !self.is_making_room {
-            self.is_making_room = true;
-            self.queue.put_back(messages);
-            return records;
-        }
-        let full = Error::Full { topic: self.name.clone(), by: self.floor().1.map(str::to_owned) };
-        for message in messages {
-            if let Item::Publish { answer, .. } = message {
-                answer.send(Err(full.clone())).ok();
+    /// What of it there is room for: messages wait until the oldest that can be deleted are, and are refused where none
+    /// can. What groups did is always written: it is what makes room.
+    fn fit(&mut self, items: Vec<Item>, log: &Log) -> Fit {
+        let mut left = self.settings.bytes_max.saturating_sub(log.bytes());
+        let (mut fit, mut waiting, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for item in items {
+            match item {
+                Item::Publish(publish) if !self.is_known(&publish.message) => {
+                    let message_bytes = batch::bytes(&publish.message) as u64;
+                    if publish.message.delay > Duration::ZERO && self.is_delaying_too_many() {
+                        let refused = Error::TooMany { what: "delayed messages", max: DELAYED_MAX };
+                        publish.answer.send(Err(refused)).ok();
+                    } else if waiting.is_empty() && message_bytes <= left {
+                        left -= message_bytes;
+                        fit.push(Item::Publish(publish));
+                    } else {
+                        bytes += message_bytes;
+                        waiting.push(publish);
+                    }
+                }
+                // What was published before takes no room.
+                item @ Item::Publish(_) => fit.push(item),
+                item @ Item::Record(..) => {
+                    left = left.saturating_sub(item.bytes() as u64);
+                    fit.push(item);
+                }
             }
         }
-        records
+        let (freed_before, begins_anew) =
+            if waiting.is_empty() { (0, false) } else { self.make_room(log, bytes.saturating_sub(left)) };
+        if begins_anew || freed_before > 0 {
+            self.making_room = log.oldest();
+            self.queue.put_back(waiting.into_iter().map(Item::Publish).collect());
+        } else {
+            self.making_room = None;
+            self.refuse(waiting);
+        }
+        Fit { items: fit, freed_before, begins_anew }
     }
 
-    /// The first segment that is not deleted, if so many bytes are to be written.
-    fn deletable(&self, log: &Log, now: i64, bytes: usize) -> u32 {
-        let is_full = self.is_making_room || log.bytes() + bytes as u64 > self.settings.bytes_max;
-        let since = (!is_full).then(|| now - millis(self.settings.keep));
-        self.shelf.stays(self.floor().0, since).or(log.newest()).unwrap_or(0)
+    /// Before which segment all are deleted, so that there is room for so many bytes more, and whether it takes a new
+    /// segment; neither, where nothing can be deleted.
+    fn make_room(&self, log: &Log, bytes: u64) -> (u32, bool) {
+        let oldest = log.oldest().unwrap_or(0);
+        // The same ones could not be deleted just before.
+        if self.making_room == Some(oldest) {
+            return (0, false);
+        }
+        let before = self.deletable(log, None).min(log.freed_before(bytes));
+        if before > oldest {
+            return (before, false);
+        }
+        // All are in the segment that is written to, and no group needs them any more.
+        let is_done = self.floor().0 >= self.shelf.next() && self.shelf.first() < self.shelf.next();
+        (0, is_done)
+    }
+
+    fn refuse(&self, waiting: Vec<Publish>) {
+        let full = || Error::Full { topic: self.name.clone(), by: self.floor().1.map(str::to_owned) };
+        for publish in waiting {
+            publish.answer.send(Err(full())).ok();
+        }
+    }
+
+    fn is_known(&self, message: &NewMessage) -> bool {
+        message.id.as_ref().is_some_and(|id| self.dedup.find(id).is_some())
+    }
+
+    fn is_delaying_too_many(&self) -> bool {
+        self.groups.values().any(|group| group.delayed() >= DELAYED_MAX)
+    }
+
+    /// The first segment that no group needs and that is not as young as that.
+    fn deletable(&self, log: &Log, since_ms: Option<i64>) -> u32 {
+        self.shelf.stays(self.floor().0, since_ms).or(log.newest()).unwrap_or(0)
     }
 
     /// What has to be said before a segment's first batch.
     fn said_before(&self) -> Vec<Record> {
         let began = Record::Began { next: self.shelf.next() };
-        let groups = self.groups.values().map(|group| Record::Group(group.kept()));
+        let groups = self.groups.values().flat_map(Group::kept);
         [began, kept_settings(&self.settings)].into_iter().chain(groups).collect()
     }
 
@@ -98,9 +156,9 @@ impl Topic {
                     record.put(&mut batch.bytes);
                     batch.records.push((record, then));
                 }
-                Item::Publish { message, only, answer } => {
+                Item::Publish(Publish { message, only, room, answer }) => {
                     let published = self.place(message, only, &mut batch);
-                    batch.published.push((answer, published));
+                    batch.published.push((answer, published, room));
                 }
             }
         }
@@ -119,8 +177,10 @@ impl Topic {
         let published_ms = now.max(self.published_ms);
         self.published_ms = published_ms;
         let NewMessage { id, key, headers, payload, delay, expires_in } = message;
+        let is_named = id.is_some();
         if let Some(id) = &id {
             self.dedup.add(id, position, published_ms);
+            batch.named += 1;
         }
         let message = Message {
             position,
@@ -133,9 +193,9 @@ impl Topic {
             expires_ms: expires_in.map(|expires| now.saturating_add(millis(expires))),
             only,
         };
-        let record = Record::Message(message);
+        let record = if is_named { Record::Message(message) } else { Record::Unnamed(message) };
         record.put(&mut batch.bytes);
-        if let Record::Message(message) = record {
+        if let Record::Message(message) | Record::Unnamed(message) = record {
             batch.messages.push(Arc::new(message));
         }
         Published { position, is_duplicate: false }
@@ -161,9 +221,9 @@ impl Topic {
         let Batch { messages, records, published, .. } = batch;
         self.metrics.published.add(messages.len() as u64);
         if let Some(place) = place {
-            self.shelf.add(&place, messages);
+            self.shelf.add(place, messages);
         }
-        for (answer, published) in published {
+        for (answer, published, _room) in published {
             answer.send(Ok(published)).ok();
         }
         for then in records.into_iter().filter_map(|(_, then)| then) {
@@ -172,14 +232,12 @@ impl Topic {
     }
 
     fn is_not_written(&mut self, error: &Error, batch: Batch) {
-        let Batch { messages, records, published, .. } = batch;
-        for message in &messages {
-            self.dedup.remove(&message.id);
-        }
+        let Batch { records, published, named, .. } = batch;
+        self.dedup.forget_last(named);
         tracing::error!(topic = self.name, error = %chain(error), "messages cannot be written");
         self.queue.note(false);
         self.metrics.write_failures.increment();
-        for (answer, _) in published {
+        for (answer, ..) in published {
             answer.send(Err(error.clone())).ok();
         }
         // What groups did is kept with the next batch, though nobody waits for it any more.
