@@ -16,6 +16,7 @@ mod messages;
 mod prometheus;
 mod registry;
 mod reporter;
+mod sagas;
 mod watch;
 pub mod wire;
 

@@ -11,6 +11,7 @@ mod mesh;
 mod messages;
 mod observed;
 pub(crate) mod prometheus;
+mod sagas;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -52,6 +53,7 @@ pub use messages::{
 };
 pub use observed::Observed;
 pub use prometheus::{MatrixSeries, Point, QueryValue, VectorSeries};
+pub use sagas::{Saga, SagaEvent, SagaList, SagaRetried, SagasQuery};
 
 /// `PUT /v1/instances/{id}`: an instance as its owner describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

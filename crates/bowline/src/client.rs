@@ -528,6 +528,11 @@ pub(crate) fn current_deadline() -> Option<Deadline> {
     DEADLINE.try_with(|deadline| *deadline).ok().flatten()
 }
 
+/// How long the request, or the message, that is worked on may still take; none where nobody said.
+pub fn time_left() -> Option<Duration> {
+    current_deadline().map(|deadline| deadline.remaining(time::now()))
+}
+
 /// Runs a future under the deadline of the request it serves.
 pub(crate) async fn with_deadline<T>(deadline: Option<Deadline>, future: impl Future<Output = T>) -> T {
     DEADLINE.scope(deadline, future).await

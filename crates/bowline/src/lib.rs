@@ -33,14 +33,18 @@ mod mesh;
 pub mod messages;
 mod microservice;
 mod registration;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sagas;
 mod sampling;
 mod serve;
 pub mod settings;
 
 pub use bowline_model::{Code, policy};
 pub use bowline_runtime as runtime;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use bowline_sql as sql;
 pub use bowline_telemetry::{SpanKind, Tracer, Value, current};
-pub use client::{Call, ServiceClient};
+pub use client::{Call, ServiceClient, time_left};
 pub use config::Config;
 pub use data::Database;
 pub use error::HandlerError;

@@ -9,7 +9,7 @@ use axum::Router;
 use bowline_config::ConfigManager;
 use bowline_messaging::MessageBus;
 use bowline_model::{Address, Code, ConfigKey, Instance, ServiceName};
-use bowline_provider_remote::{RemoteConfig, RemoteIssuer, RemoteRegistry, RemoteReporter};
+use bowline_provider_remote::{RemoteConfig, RemoteIssuer, RemoteMessages, RemoteRegistry, RemoteReporter};
 use bowline_registry::{Discovery, Registry};
 use bowline_runtime::{
     BoxFuture, drain, metric,
@@ -19,6 +19,9 @@ use bowline_runtime::{
 use bowline_telemetry::{Live, Tracer};
 use bowline_transport::{PoolSettings, SharedPool};
 use serde::de::DeserializeOwned;
+
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+use bowline_sql as sql;
 
 use crate::{
     Database, ServiceClient,
@@ -104,6 +107,10 @@ pub struct Microservice {
     post: Post,
     /// What takes messages, from when it serves.
     pub(crate) consuming: Vec<Consuming>,
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    relays: Vec<sql::Relay>,
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    sagas: Option<Arc<dyn crate::sagas::Shown>>,
     clients: Mutex<BTreeMap<ServiceName, ServiceClient>>,
     ready: Vec<ReadyCheck>,
     reporter: Option<RemoteReporter>,
@@ -176,7 +183,11 @@ impl Microservice {
         let pool = SharedPool::new(PoolSettings { tls, ..PoolSettings::default() });
         let (clients, ready) = (Mutex::default(), Vec::new());
         let discovery = Arc::new(discovery);
-        let bus = None;
+        let bus = settings.api.clone().map(|api| {
+            let bus = RemoteMessages::new(api);
+            let bus = settings.bearer.clone().into_iter().fold(bus, RemoteMessages::with_bearer);
+            Arc::new(bus) as Arc<dyn MessageBus>
+        });
         let post = Post { service: settings.service.clone(), bus, tracer: tracer.clone(), metrics: metrics.clone() };
         Self {
             settings,
@@ -189,6 +200,10 @@ impl Microservice {
             pool,
             post,
             consuming: Vec::new(),
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            relays: Vec::new(),
+            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            sagas: None,
             clients,
             ready,
             reporter,
@@ -278,6 +293,22 @@ impl Microservice {
     /// When the name is no topic's: it stands in the code, not in data.
     pub fn consumer(&mut self, topic: &str) -> messages::Consumer<'_> {
         messages::Consumer::new(self, topic)
+    }
+
+    /// Hands what waits in an outbox to the message bus, as long as the service runs.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub fn relay<DB: sql::Db>(&mut self, outbox: &sql::Outbox<DB>, settings: sql::RelaySettings) {
+        if let Some(bus) = self.bus() {
+            self.relays.push(outbox.relay(bus, settings, &self.metrics));
+        } else {
+            tracing::warn!("what waits in the outbox stays there: no server is known (BOWLINE_API)");
+        }
+    }
+
+    /// Has `bowline sagas` show these sagas of the service, and try those again that are stuck.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub fn show_sagas<DB: sql::Db>(&mut self, sagas: &sql::Sagas<DB>) {
+        self.sagas = Some(Arc::new(sagas.clone()));
     }
 
     /// A document of configuration as a value that follows it: each later version that can be read
@@ -378,6 +409,11 @@ impl Microservice {
         on_listen(addr.clone());
         let (mut drainer, drain) = drain::channel();
         let context = serve::Context::new(&self.settings, self.tracer.clone(), self.metrics.clone(), self.readiness());
+        #[cfg(any(feature = "sqlite", feature = "postgres"))]
+        let app = match self.sagas.take() {
+            Some(sagas) => app.merge(crate::sagas::router(sagas)),
+            None => app,
+        };
         let router = serve::router(app, context.clone());
         let server = task::spawn(serve::accept(listener, router, drain, grace, self.metrics.clone()));
         let registration = self.register(&addr);

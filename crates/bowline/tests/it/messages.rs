@@ -60,11 +60,11 @@ async fn a_message_is_processed_in_the_trace_in_which_it_was_published() {
     let (_dir, bus) = bus(&["order.placed"]).await;
     let (_order, publisher) = service("order", &api, &bus);
     let (_notify, mut consumer) = service("notify", &api, &bus);
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (tell, mut told) = mpsc::channel(64);
     consumer.consumer("order.placed").each(move |incoming: Incoming<Placed>| {
         let tell = tell.clone();
         async move {
-            tell.send((incoming.value, incoming.attempt, current::context())).unwrap();
+            tell.try_send((incoming.value, incoming.attempt, current::context())).unwrap();
             Ok(())
         }
     });
@@ -95,12 +95,12 @@ async fn what_fails_is_tried_again_and_what_cannot_be_read_is_dead_with_its_trac
     let (_dir, bus) = bus(&["order.placed"]).await;
     let (_order, publisher) = service("order", &api, &bus);
     let (_notify, mut consumer) = service("notify", &api, &bus);
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (tell, mut told) = mpsc::channel(64);
     let short = Duration::from_millis(1);
     consumer.consumer("order.placed").attempts_max(3).backoff(short, short).each(move |incoming: Incoming<Placed>| {
         let tell = tell.clone();
         async move {
-            tell.send((incoming.value.id.clone(), incoming.attempt)).unwrap();
+            tell.try_send((incoming.value.id.clone(), incoming.attempt)).unwrap();
             assert_ne!(incoming.value.id, "panics");
             match (&*incoming.value.id, incoming.attempt) {
                 ("twice", 1) => Err(HandlerError::new(bowline::Code::Unavailable, "busy").into()),
@@ -145,13 +145,13 @@ async fn a_stop_waits_for_what_is_worked_on() {
     let (_dir, bus) = bus(&["order.placed"]).await;
     let (_order, publisher) = service("order", &api, &bus);
     let (_notify, mut consumer) = service("notify", &api, &bus);
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (tell, mut told) = mpsc::channel(64);
     let go_on = Arc::new(tokio::sync::Semaphore::new(0));
     let gate = go_on.clone();
     consumer.consumer("order.placed").each(move |_: Incoming<Placed>| {
         let (tell, gate) = (tell.clone(), gate.clone());
         async move {
-            tell.send(()).unwrap();
+            tell.try_send(()).unwrap();
             gate.acquire().await.unwrap().forget();
             Ok(())
         }
@@ -173,13 +173,13 @@ async fn a_request_that_was_handed_over_is_carried_out_until_it_is_answered() {
     let api = Api::start().await;
     let (_dir, bus) = bus(&["calls.order.mail"]).await;
     let count = Mutex::new(0);
-    let server = HttpServer::start(move |request| match &*request.path {
-        "/refused" => Answer::Status(422, "{}".to_owned()),
-        _ => {
-            let mut count = count.lock().unwrap();
-            *count += 1;
-            Answer::Status(if *count == 1 { 503 } else { 200 }, "{}".to_owned())
+    let server = HttpServer::start(move |request| {
+        if request.path == "/refused" {
+            return Answer::Status(422, "{}".to_owned());
         }
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        Answer::Status(if *count == 1 { 503 } else { 200 }, "{}".to_owned())
     });
     api.register(instance("mail-1", server.addr()));
     let place = Place::new("order")

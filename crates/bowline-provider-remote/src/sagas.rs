@@ -1,0 +1,35 @@
+//! Questions about sagas.
+
+use bowline_transport::ClientError;
+use http::Method;
+
+use crate::{
+    Client,
+    client::{encode, path},
+    wire,
+};
+
+impl Client {
+    /// Sagas of all services, or of one, the youngest first.
+    pub async fn sagas(&self, query: &wire::SagasQuery) -> Result<wire::SagaList, ClientError> {
+        let wire::SagasQuery { service, name, phase, limit } = query.clone();
+        let pairs = [
+            service.map(|value| ("service", value)),
+            name.map(|value| ("name", value)),
+            phase.map(|value| ("phase", value)),
+            limit.map(|value| ("limit", value.to_string())),
+        ];
+        self.0.get_json(&path("/v1/sagas", pairs.into_iter().flatten())).await
+    }
+
+    /// One saga, with what happened to it.
+    pub async fn saga(&self, service: &str, id: &str) -> Result<wire::Saga, ClientError> {
+        self.0.get_json(&format!("/v1/sagas/{}/{}", encode(service), encode(id))).await
+    }
+
+    /// Has a saga that waits be tried at once.
+    pub async fn retry_saga(&self, service: &str, id: &str) -> Result<wire::SagaRetried, ClientError> {
+        let target = format!("/v1/sagas/{}/{}/retry", encode(service), encode(id));
+        self.0.send_json(Method::POST, &target, &()).await
+    }
+}

@@ -1,0 +1,207 @@
+//! Sagas of all services: they live in the services' own databases, so an instance of each is asked.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
+
+use axum::{
+    Json,
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+};
+use bowline_model::{Code, Health, Instance, ServiceName};
+use bowline_provider_remote::wire;
+use bowline_registry::Registry;
+use bowline_runtime::time::{self, Duration};
+use bowline_transport::{Body, SharedPool, problem::Problem, send};
+use futures_util::{StreamExt as _, stream};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::{api::Shared, collect::Dial, error::ApiError};
+
+/// How long one instance may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// The most bytes of its answer.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// How many instances of a service are asked, one after the other, until one answers.
+const ASKED_MAX: usize = 3;
+/// How many services are asked at once.
+const AT_ONCE: usize = 16;
+
+/// How instances are asked: as they are scraped.
+pub(crate) struct Asking {
+    pub(crate) pool: SharedPool,
+    pub(crate) dial: Dial,
+}
+
+/// There once the node collects.
+pub(crate) type Slot = Arc<OnceLock<Asking>>;
+
+/// What came of a question to a service.
+enum Asked<T> {
+    Answer(T),
+    /// It has no sagas.
+    None,
+    /// No instance answered as it should; why the last one did not.
+    Failed(String),
+}
+
+/// Sagas of all services, or of one, the youngest first.
+///
+/// An instance of each service is asked. Services that do not answer are named.
+#[utoipa::path(get, path = "/v1/sagas", tag = "sagas", params(wire::SagasQuery),
+    responses((status = 200, body = wire::SagaList), (status = 400, description = "a parameter cannot be read")))]
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    query: Result<Query<wire::SagasQuery>, QueryRejection>,
+) -> Result<Json<wire::SagaList>, ApiError> {
+    let Query(query) = query?;
+    let wanted = query.service.as_deref().map(ServiceName::new).transpose()?;
+    let services = match wanted {
+        Some(service) => BTreeSet::from([service]),
+        None => services(&*shared.registry).await?,
+    };
+    let inner = wire::SagasQuery { service: None, ..query };
+    let target = format!("/-/sagas?{}", query_of(&inner));
+    let asked = services.into_iter().map(|service| {
+        let (shared, target) = (shared.clone(), target.clone());
+        async move { (ask::<wire::SagaList>(&shared, &service, &Method::GET, &target).await, service) }
+    });
+    let mut asked = stream::iter(asked).buffer_unordered(AT_ONCE);
+    let mut all = wire::SagaList { sagas: Vec::new(), missing: Vec::new() };
+    while let Some((asked, service)) = asked.next().await {
+        match asked {
+            Asked::Answer(list) => {
+                let of_it = |saga| wire::Saga { service: Some(service.clone()), ..saga };
+                all.sagas.extend(list.sagas.into_iter().map(of_it));
+            }
+            Asked::None => {}
+            Asked::Failed(_) => all.missing.push(service),
+        }
+    }
+    all.sagas.sort_by(|one, other| (other.begun_ms, &other.id).cmp(&(one.begun_ms, &one.id)));
+    all.missing.sort();
+    Ok(Json(all))
+}
+
+/// One saga, with what happened to it.
+#[utoipa::path(get, path = "/v1/sagas/{service}/{id}", tag = "sagas",
+    params(("service" = String, Path, description = "whose it is"), ("id" = String, Path, description = "its id")),
+    responses((status = 200, body = wire::Saga), (status = 404, description = "there is no such saga, or the service has none"),
+        (status = 503, description = "no instance of the service answers")))]
+pub(crate) async fn one(
+    State(shared): State<Shared>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Json<wire::Saga>, ApiError> {
+    let Path((service, id)) = path?;
+    let service = ServiceName::new(&service)?;
+    let target = format!("/-/sagas/{}", encoded(&id));
+    let saga: wire::Saga = answer(ask(&shared, &service, &Method::GET, &target).await, &service, &id)?;
+    Ok(Json(wire::Saga { service: Some(service), ..saga }))
+}
+
+/// Has a saga that waits, as one that is stuck does, be tried at once.
+#[utoipa::path(post, path = "/v1/sagas/{service}/{id}/retry", tag = "sagas",
+    params(("service" = String, Path, description = "whose it is"), ("id" = String, Path, description = "its id")),
+    responses((status = 200, body = wire::SagaRetried), (status = 404, description = "there is no such saga, or the service has none"),
+        (status = 503, description = "no instance of the service answers")))]
+pub(crate) async fn retry(
+    State(shared): State<Shared>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Json<wire::SagaRetried>, ApiError> {
+    let Path((service, id)) = path?;
+    let service = ServiceName::new(&service)?;
+    let target = format!("/-/sagas/{}/retry", encoded(&id));
+    answer(ask(&shared, &service, &Method::POST, &target).await, &service, &id).map(Json)
+}
+
+fn answer<T>(asked: Asked<T>, service: &ServiceName, id: &str) -> Result<T, ApiError> {
+    match asked {
+        Asked::Answer(answer) => Ok(answer),
+        Asked::None => Err(ApiError::new(Code::NotFound, format!("{service} has no saga `{id}`"))),
+        Asked::Failed(why) => Err(ApiError::new(Code::Unavailable, format!("{service} was not asked: {why}"))),
+    }
+}
+
+/// Every service that has an instance.
+async fn services(registry: &dyn Registry) -> Result<BTreeSet<ServiceName>, ApiError> {
+    let found = registry.discover(&bowline_registry::Query::default()).await?;
+    Ok(found.instances.into_iter().map(|instance| instance.service).collect())
+}
+
+/// Asks instances of a service, the healthy ones first, until one answers.
+async fn ask<T: DeserializeOwned>(shared: &Shared, service: &ServiceName, method: &Method, target: &str) -> Asked<T> {
+    let Some(asking) = shared.asking.get() else {
+        return Asked::Failed("this Bowline asks no instances".to_owned());
+    };
+    let query = bowline_registry::Query { service: Some(service.clone()), ..bowline_registry::Query::default() };
+    let mut instances = match shared.registry.discover(&query).await {
+        Ok(found) => found.instances,
+        Err(error) => return Asked::Failed(error.to_string()),
+    };
+    instances.sort_by_key(|instance| instance.health != Health::Healthy);
+    let mut why = "no instance of it is registered".to_owned();
+    for instance in instances.iter().take(ASKED_MAX) {
+        let asked = time::timeout(ANSWER_MAX, ask_one(asking, instance, method, target)).await;
+        match asked.unwrap_or_else(|_| Asked::Failed(format!("{} does not answer", instance.id))) {
+            Asked::Failed(reason) => why = reason,
+            asked => return asked,
+        }
+    }
+    Asked::Failed(why)
+}
+
+async fn ask_one<T: DeserializeOwned>(asking: &Asking, instance: &Instance, method: &Method, target: &str) -> Asked<T> {
+    let failed = |why: &dyn std::fmt::Display| Asked::Failed(format!("{}: {why}", instance.id));
+    let request = Request::builder().method(method.clone()).uri(target);
+    let request = request.header(header::HOST, instance.service.as_str()).body(Body::empty());
+    let Ok(request) = request else { return failed(&"the id is no part of a path") };
+    let answered = match send(&asking.pool, &(asking.dial)(instance), request).await {
+        Ok(answered) => answered,
+        Err(error) => return failed(&error),
+    };
+    let (head, body) = answered.into_parts();
+    let body = match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return failed(&error),
+    };
+    match head.status {
+        // Either it has no such saga, or none at all.
+        StatusCode::NOT_FOUND => Asked::None,
+        status if status.is_success() => match serde_json::from_slice(&body) {
+            Ok(answer) => Asked::Answer(answer),
+            Err(_) => failed(&"its answer cannot be read"),
+        },
+        status => match Problem::parse(status, &head.headers, &body) {
+            Some(problem) => failed(&problem.detail),
+            None => failed(&status),
+        },
+    }
+}
+
+/// A segment of a path: all but what needs no escape is escaped.
+fn encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _infallible = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+/// The query that an instance is asked with.
+fn query_of(query: &wire::SagasQuery) -> String {
+    let wire::SagasQuery { service: _, name, phase, limit } = query;
+    let pairs = [("name", name.clone()), ("phase", phase.clone()), ("limit", limit.map(|limit| limit.to_string()))];
+    let pairs = pairs.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", encoded(&value?))));
+    pairs.collect::<Vec<_>>().join("&")
+}

@@ -1,0 +1,142 @@
+//! Placing an order, as a saga: stock is reserved, the card is charged, the order is confirmed; or all of it is undone.
+
+use std::sync::Arc;
+
+use bowline::{
+    Topic,
+    runtime::BoxFuture,
+    sql::{self, Definition, StepError, Tx},
+};
+use serde::{Deserialize, Serialize};
+use sqlx::Sqlite;
+
+use crate::{
+    callees::{Charged, Payments},
+    order::{Order, Status},
+    repository::{Kept, SqliteOrders},
+};
+
+/// The name of the saga.
+pub(crate) const NAME: &str = "order";
+
+/// How long payment may be away before an order is given up.
+const WITHIN: std::time::Duration = std::time::Duration::from_mins(5);
+
+/// What is known of an order that is being placed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Placing {
+    pub(crate) kept: Kept,
+    /// Whether the bank said no.
+    #[serde(default)]
+    pub(crate) is_declined: bool,
+}
+
+/// Where it is told what became of orders.
+#[derive(Debug, Clone)]
+pub(crate) struct Topics {
+    pub(crate) placed: Topic,
+    pub(crate) paid: Topic,
+    pub(crate) cancelled: Topic,
+}
+
+/// What is told of an order.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    order_id: &'a str,
+    user_id: &'a str,
+    total: i64,
+    status: Status,
+}
+
+type Step<'a> = BoxFuture<'a, Result<(), StepError>>;
+
+/// The steps.
+///
+/// That the bank declined is decided by `confirm`: its "no" is kept before everything is undone.
+pub(crate) fn definition(
+    orders: &SqliteOrders,
+    topics: &Topics,
+    payment: &Arc<impl Payments + 'static>,
+) -> Definition<Sqlite, Placing> {
+    let steps = Arc::new(Local { orders: orders.clone(), topics: topics.clone() });
+    let (place, cancel, reserve, release, confirm) =
+        (steps.clone(), steps.clone(), steps.clone(), steps.clone(), steps);
+    let (charge, refund) = (payment.clone(), payment.clone());
+    Definition::new(NAME)
+        .local("place", move |tx, placing| -> Step<'_> { Box::pin(place.clone().place(tx, placing)) })
+        .undo_local(move |tx, placing| -> Step<'_> { Box::pin(cancel.clone().cancel(tx, placing)) })
+        .local("reserve stock", move |tx, placing| -> Step<'_> { Box::pin(reserve.clone().reserve(tx, placing)) })
+        .undo_local(move |tx, placing| -> Step<'_> { Box::pin(release.clone().release(tx, placing)) })
+        .remote("charge", move |_id, placing| -> Step<'_> {
+            let payment = charge.clone();
+            Box::pin(async move {
+                placing.is_declined = payment.charge(&placing.kept).await? == Charged::Declined;
+                Ok(())
+            })
+        })
+        .within(WITHIN)
+        .undo_remote(move |id, placing| -> Step<'_> {
+            let (payment, is_declined) = (refund.clone(), placing.is_declined);
+            Box::pin(async move {
+                // Nothing was moved.
+                if is_declined { Ok(()) } else { Ok(payment.refund(id).await?) }
+            })
+        })
+        .local("confirm", move |tx, placing| -> Step<'_> { Box::pin(confirm.clone().confirm(tx, placing)) })
+}
+
+/// What happens in the database of orders.
+#[derive(Debug)]
+struct Local {
+    orders: SqliteOrders,
+    topics: Topics,
+}
+
+impl Local {
+    async fn place(self: Arc<Self>, tx: &mut Tx<Sqlite>, placing: &mut Placing) -> Result<(), StepError> {
+        self.tell(tx, &self.topics.placed, &placing.kept.order, Status::Placed).await
+    }
+
+    async fn cancel(self: Arc<Self>, tx: &mut Tx<Sqlite>, placing: &mut Placing) -> Result<(), StepError> {
+        let status = if placing.is_declined { Status::Declined } else { Status::Cancelled };
+        self.orders.mark(tx, &placing.kept.order.id, status).await?;
+        self.tell(tx, &self.topics.cancelled, &placing.kept.order, status).await
+    }
+
+    async fn reserve(self: Arc<Self>, tx: &mut Tx<Sqlite>, placing: &mut Placing) -> Result<(), StepError> {
+        let items = &placing.kept.order.items;
+        for (at, item) in items.iter().enumerate() {
+            if !self.orders.take(tx, &item.sku, item.quantity).await? {
+                for taken in &items[..at] {
+                    self.orders.put_back(tx, &taken.sku, taken.quantity).await?;
+                }
+                return Err(StepError::abort(format!("items[{at}]: there is not enough of it")));
+            }
+        }
+        Ok(())
+    }
+
+    async fn release(self: Arc<Self>, tx: &mut Tx<Sqlite>, placing: &mut Placing) -> Result<(), StepError> {
+        for item in &placing.kept.order.items {
+            self.orders.put_back(tx, &item.sku, item.quantity).await?;
+        }
+        Ok(())
+    }
+
+    async fn confirm(self: Arc<Self>, tx: &mut Tx<Sqlite>, placing: &mut Placing) -> Result<(), StepError> {
+        if placing.is_declined {
+            return Err(StepError::abort("the bank declined the card"));
+        }
+        self.orders.mark(tx, &placing.kept.order.id, Status::Paid).await?;
+        self.tell(tx, &self.topics.paid, &placing.kept.order, Status::Paid).await
+    }
+
+    /// Publishes what became of an order, in the transaction in which it does.
+    async fn tell(&self, tx: &mut Tx<Sqlite>, topic: &Topic, order: &Order, status: Status) -> Result<(), StepError> {
+        let Order { id, user_id, total, .. } = order;
+        let told = Told { order_id: id, user_id, total: *total, status };
+        let message = topic.message(&told).key(id).into_message()?;
+        sql::publish(tx, topic.name(), message).await?;
+        Ok(())
+    }
+}
