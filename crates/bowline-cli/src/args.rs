@@ -6,6 +6,7 @@ mod deploy;
 mod mesh;
 mod monitor;
 mod roles;
+mod sagas;
 
 use std::{convert::Infallible, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
@@ -22,6 +23,7 @@ pub(crate) use deploy::{Deploy, DeployBegin, DeployCommand, DeployOrder, DeployS
 pub(crate) use mesh::{Call, FaultAdd, FaultCommand, MeshCommand, MeshJoin, MeshMirror, MeshSplit};
 pub(crate) use monitor::{Alerts, AlertsCommand, Promql, Silence, Targets, TestReceiver, Unsilence};
 pub(crate) use roles::{Bind, Gateway, Server, Sidecar};
+pub(crate) use sagas::{Sagas, SagasCommand, SagasList, SagasOne};
 
 /// One binary for running microservices: discovery, balancing, breaking, gateway, tracing.
 #[derive(Debug, Parser)]
@@ -59,6 +61,8 @@ pub(crate) enum Command {
     Alerts(Alerts),
     /// Lists what metrics are collected from, and how that goes
     Targets(Targets),
+    /// Lists changes over several services: how far they are, and what is stuck
+    Sagas(Sagas),
     /// Makes, lists and revokes tokens for the API
     Token {
         #[command(subcommand)]

@@ -32,6 +32,7 @@ mod problems;
 mod process;
 mod query;
 mod releases;
+mod sagas;
 mod sampling;
 mod server;
 mod services;
@@ -90,6 +91,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Query(query) => runtime.block_on(query::run(query)),
         Command::Alerts(alerts) => runtime.block_on(alerts::run(alerts)),
         Command::Targets(targets) => runtime.block_on(alerts::targets(targets)),
+        Command::Sagas(sagas) => runtime.block_on(sagas::run(sagas)),
         Command::Token { command } => runtime.block_on(token::run(command)),
         Command::Key { command: KeyCommand::New(new) } => key::new(&new),
         Command::Audit(audit) => runtime.block_on(audit::run(audit)),

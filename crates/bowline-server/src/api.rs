@@ -30,7 +30,7 @@ use crate::{
     mesh::{self, Mesh},
     messages::{self, Sessions},
     monitor::Queries,
-    observed, prometheus, spans, traces,
+    observed, prometheus, sagas, spans, traces,
 };
 
 /// The largest body of a request.
@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) deployments: deployments::Slot,
     /// Whether services are declared, so that they run here or are about to.
     pub(crate) has_services: bool,
+    /// How instances are asked for their sagas.
+    pub(crate) asking: sagas::Slot,
     /// Who scrapes, once it has begun.
     pub(crate) collector: Arc<OnceLock<Collecting>>,
 }
@@ -111,6 +113,9 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(mesh::join))
         .routes(routes!(mesh::roots))
         .routes(routes!(mesh::status))
+        .routes(routes!(sagas::list))
+        .routes(routes!(sagas::one))
+        .routes(routes!(sagas::retry))
         .merge(deployment_routes())
         .merge(message_routes())
         .merge(open_routes())

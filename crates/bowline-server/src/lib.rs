@@ -28,6 +28,7 @@ mod node;
 mod observed;
 mod otlp;
 mod prometheus;
+mod sagas;
 mod schema;
 pub mod secret;
 mod spans;

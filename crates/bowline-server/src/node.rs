@@ -27,7 +27,7 @@ use bowline_runtime::{
     time::Duration,
 };
 use bowline_store::{Embedded, Store};
-use bowline_transport::{PoolSettings, server};
+use bowline_transport::{PoolSettings, SharedPool, server};
 use http::Request;
 use hyper::{body::Incoming, service::Service};
 use hyper_util::service::TowerToHyperService;
@@ -44,6 +44,7 @@ use crate::{
     messages::{Messages, Opened},
     monitor::{self, Monitor, MonitorSettings, OpenError},
     otlp::{self, OtlpAddrs, Taps},
+    sagas::{self, Asking},
     schema::{Judge, RoutesCheck},
     secret::NoRandomness,
 };
@@ -118,6 +119,7 @@ pub struct Node {
     mesh: Option<Arc<Mesh>>,
     monitor: Monitor,
     collector: Arc<OnceLock<Collecting>>,
+    asking: sagas::Slot,
     otlp: OtlpAddrs,
     exporter: Option<Exporter>,
     drainer: Drainer,
@@ -198,7 +200,7 @@ impl Node {
         };
         let Shared { registry, config, traces, standing, metrics, drain, access, explainer, mesh, collector, .. } =
             shared.clone();
-        let (audit, deployments) = (shared.audit.clone(), shared.deployments.clone());
+        let (audit, deployments, asking) = (shared.audit.clone(), shared.deployments.clone(), shared.asking.clone());
         // Not by the audit: nobody decides how instances are.
         let recorder = Recorder::start(standing.clone(), registry.clone(), Arc::new(store.clone()), &metrics);
         let otlp = listeners.addrs();
@@ -221,6 +223,7 @@ impl Node {
             mesh,
             monitor,
             collector,
+            asking,
             otlp,
             exporter,
             drainer,
@@ -236,6 +239,7 @@ impl Node {
     /// Nothing is scraped.
     pub async fn collect(&self, pool: PoolSettings, dial: Dial) {
         self.monitor.follow();
+        self.asking.get_or_init(|| Asking { pool: SharedPool::new(pool.clone()), dial: dial.clone() });
         let collecting = self.monitor.collect(self.registry(), pool, dial).await;
         self.collector.get_or_init(|| collecting);
     }
@@ -416,6 +420,7 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Opened, Moni
         queries: monitor.queries.clone(),
         alerts: monitor.alerts.clone(),
         collector: Arc::default(),
+        asking: sagas::Slot::default(),
     };
     Ok((shared, messages, monitor))
 }
