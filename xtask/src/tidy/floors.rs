@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 34] = [
+const FLOORS: [(&str, Floor); 35] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -53,6 +53,7 @@ const FLOORS: [(&str, Floor); 34] = [
     ("bowline-testkit", Fixture),
     ("shop-bank", Application),
     ("shop-load", Application),
+    ("shop-notify", Application),
     ("shop-order", Application),
     ("shop-payment", Application),
     ("shop-user", Application),

@@ -160,7 +160,7 @@ pub(crate) fn build_shop() -> PathBuf {
         let dir = Path::new(bowline()).parent().unwrap().to_path_buf();
         let mut command = std::process::Command::new(env!("CARGO"));
         command.args(["build", "--quiet", "--locked"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-        for program in ["shop-user", "shop-order", "shop-payment", "shop-bank", "shop-load"] {
+        for program in ["shop-user", "shop-order", "shop-payment", "shop-bank", "shop-notify", "shop-load"] {
             command.args(["-p", program]);
         }
         command.env("CARGO_TARGET_DIR", dir.parent().unwrap());

@@ -24,6 +24,7 @@ mod shop;
 mod shop_access;
 mod shop_config;
 mod shop_live;
+mod shop_sagas;
 mod stand_in;
 mod stopping;
 mod system;

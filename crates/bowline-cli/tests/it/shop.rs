@@ -40,6 +40,9 @@ async fn orders_are_placed_once_refused_by_rule_and_traced() {
     let mut running = home.up().await;
     let ada = running.sign_in("ada@example.com").await;
     assert_eq!(order(&running, &ada, "k0", &order_of("u-1")).await.status, 201);
+    let grace = br#"{"email":"grace@example.com","password":"correct horse","name":"Grace","card":"card-4242"}"#;
+    let signed_up = running.ask(Method::POST, "shop.localhost", "/users", &[JSON], grace).await;
+    assert_eq!(signed_up.status, 201, "{signed_up:?}");
     // Asked for at once, while its spans are on their way.
     keeps_its_boundaries(&home, &running).await;
     orders(&running, &ada).await;
@@ -53,12 +56,20 @@ async fn orders_are_placed_once_refused_by_rule_and_traced() {
 async fn keeps_its_boundaries(home: &Home, running: &Running) {
     let told = running.command(&["check", home.path().to_str().unwrap(), "--observed"]).await;
     assert!(!told.contains("warning"), "{told}");
-    let summary = "4 services, 3 calls: every axiom holds of what is declared and what was observed\n";
+    let summary = "5 services, 5 calls: every axiom holds of what is declared and what was observed\n";
     assert!(told.contains("\nobserved: ") && told.ends_with(summary), "{told}");
     let seen = crate::harness::ask(running.api(), Method::GET, "localhost", "/v1/observed", &[], b"").await.json();
     let uses = seen["uses"].as_array().unwrap().iter();
     let tables: std::collections::BTreeSet<_> = uses.map(|used| [&used["service"], &used["table"]].map(text)).collect();
-    for (service, table) in [("order", "orders"), ("payment", "charges"), ("bank", "transfers"), ("user", "users")] {
+    let owned = [
+        ("order", "orders"),
+        ("order", "stock"),
+        ("payment", "charges"),
+        ("bank", "transfers"),
+        ("user", "users"),
+        ("notify", "notifications"),
+    ];
+    for (service, table) in owned {
         assert!(tables.contains(&[service, table].map(str::to_owned)), "{service} {table}: {tables:?}");
     }
 }

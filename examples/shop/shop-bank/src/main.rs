@@ -15,7 +15,7 @@ use bowline::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::repository::{BankRepository, Ledger, SqliteBank, Transfer};
+use crate::repository::{BankRepository, Ledger, SqliteBank, Status, Transfer};
 
 /// The most one transfer moves, in minor units.
 const AMOUNT_MAX: i64 = 100_000_000;
@@ -27,6 +27,7 @@ async fn main() -> anyhow::Result<()> {
     let app = Router::new()
         .route("/transfers", post(transfer))
         .route("/transfers/{reference}", get(show))
+        .route("/transfers/{reference}/reversal", post(reverse))
         .route("/ledger", get(ledger))
         .with_state(bank);
     Ok(service.serve(app).await?)
@@ -44,7 +45,13 @@ struct Order {
 
 #[derive(Debug, Serialize)]
 struct Decision {
-    status: &'static str,
+    status: Status,
+}
+
+/// What became of a transfer that was taken back.
+#[derive(Debug, Serialize)]
+struct Reversed {
+    reference: String,
 }
 
 /// A transfer as it was decided. Its card is between the bank and who asked.
@@ -52,11 +59,7 @@ struct Decision {
 struct Decided {
     reference: String,
     amount: i64,
-    status: &'static str,
-}
-
-fn status(is_settled: bool) -> &'static str {
-    if is_settled { "settled" } else { "declined" }
+    status: Status,
 }
 
 async fn transfer(
@@ -65,9 +68,7 @@ async fn transfer(
 ) -> Result<Json<Decision>, HandlerError> {
     let refuse = |detail: &str| Err(HandlerError::new(Code::Unprocessable, detail));
     let Order { reference, card, amount } = order;
-    if reference.is_empty() || reference.len() > 128 {
-        return refuse("reference: 1 to 128 characters");
-    }
+    check_reference(&reference)?;
     if !(1..=AMOUNT_MAX).contains(&amount) {
         return refuse("amount: 1 to 100,000,000 minor units");
     }
@@ -75,7 +76,24 @@ async fn transfer(
     let Some(is_settled) = bank.decide(&asked).await.map_err(HandlerError::internal)? else {
         return Err(HandlerError::new(Code::Conflict, "reference: it names another transfer already"));
     };
-    Ok(Json(Decision { status: status(is_settled) }))
+    Ok(Json(Decision { status: if is_settled { Status::Settled } else { Status::Declined } }))
+}
+
+fn check_reference(reference: &str) -> Result<(), HandlerError> {
+    if reference.is_empty() || reference.len() > 128 {
+        return Err(HandlerError::new(Code::Unprocessable, "reference: 1 to 128 characters"));
+    }
+    Ok(())
+}
+
+/// Takes a transfer back, once however often it is asked to.
+async fn reverse(
+    State(bank): State<Arc<SqliteBank>>,
+    Path(reference): Path<String>,
+) -> Result<Json<Reversed>, HandlerError> {
+    check_reference(&reference)?;
+    bank.reverse(&reference).await.map_err(HandlerError::internal)?;
+    Ok(Json(Reversed { reference }))
 }
 
 async fn show(
@@ -83,10 +101,10 @@ async fn show(
     Path(reference): Path<String>,
 ) -> Result<Json<Decided>, HandlerError> {
     let found = bank.find(&reference).await.map_err(HandlerError::internal)?;
-    let Some((Transfer { reference, amount, card: _ }, is_settled)) = found else {
+    let Some((Transfer { reference, amount, card: _ }, status)) = found else {
         return Err(HandlerError::new(Code::NotFound, format!("no transfer `{reference}`")));
     };
-    Ok(Json(Decided { reference, amount, status: status(is_settled) }))
+    Ok(Json(Decided { reference, amount, status }))
 }
 
 async fn ledger(State(bank): State<Arc<SqliteBank>>) -> Result<Json<Ledger>, HandlerError> {

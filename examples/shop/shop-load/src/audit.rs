@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::{
     http::{self, Connection, SHOP},
-    load::{Asked, Order, Placed, Run},
+    load::{Asked, Order, PRICE, Placed, Run},
 };
 
 /// The bank's sums.
@@ -19,6 +19,19 @@ use crate::{
 pub(crate) struct Ledger {
     pub(crate) settled: u64,
     pub(crate) amount: u64,
+}
+
+/// How much of an item the shop has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+struct Stock {
+    available: u64,
+}
+
+/// What is held against the orders: the bank's sums, and how many books there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Before {
+    pub(crate) ledger: Ledger,
+    pub(crate) books: u64,
 }
 
 /// The bank's host at the gateway.
@@ -54,10 +67,23 @@ pub(crate) struct Verdict {
     paid: (u64, u64),
     /// By how much the ledger grew, through whomever.
     ledger: (u64, u64),
+    /// By how many books the stock fell, through whomever.
+    books: u64,
 }
 
-/// The bank's ledger now.
-pub(crate) async fn ledger(gateway: SocketAddr) -> anyhow::Result<Ledger> {
+/// The ledger and the stock now.
+pub(crate) async fn look(gateway: SocketAddr) -> anyhow::Result<Before> {
+    Ok(Before { ledger: ledger(gateway).await?, books: books(gateway).await? })
+}
+
+async fn books(gateway: SocketAddr) -> anyhow::Result<u64> {
+    let found = find(&mut Connection::new(gateway), &http::get(SHOP, "/stock/book")).await?;
+    let stock: Stock =
+        serde_json::from_slice(&found.context("the shop sells no books")?).context("the stock cannot be read")?;
+    Ok(stock.available)
+}
+
+async fn ledger(gateway: SocketAddr) -> anyhow::Result<Ledger> {
     let (status, body) = Connection::new(gateway).send(http::get(BANK, "/ledger")).await?;
     ensure!(status == 200, "the bank's ledger answered {status}");
     serde_json::from_slice(&body).context("the bank's ledger cannot be read")
@@ -68,7 +94,7 @@ pub(crate) async fn ledger(gateway: SocketAddr) -> anyhow::Result<Ledger> {
 ///
 /// What the bank did meanwhile for others, as for earlier orders that the shop finishes now, is
 /// none of its business.
-pub(crate) async fn audit(gateway: SocketAddr, before: Ledger, run: &Run) -> anyhow::Result<Verdict> {
+pub(crate) async fn audit(gateway: SocketAddr, before: Before, run: &Run) -> anyhow::Result<Verdict> {
     let mut connection = Connection::new(gateway);
     let mut placed = run.placed.clone();
     for asked in &run.unanswered {
@@ -86,7 +112,9 @@ pub(crate) async fn audit(gateway: SocketAddr, before: Ledger, run: &Run) -> any
         verdict.differing.extend(differing);
         verdict.paid = (verdict.paid.0 + paid.0, verdict.paid.1 + paid.1);
     }
-    let after = ledger(gateway).await?;
+    let Before { ledger: after, books } = look(gateway).await?;
+    verdict.books = before.books.checked_sub(books).context("the stock grew")?;
+    let before = before.ledger;
     let grown = (after.settled.checked_sub(before.settled), after.amount.checked_sub(before.amount));
     let (Some(settled), Some(amount)) = grown else { anyhow::bail!("the bank's ledger shrank") };
     verdict.ledger = (settled, amount);
@@ -120,12 +148,14 @@ async fn look_up(gateway: SocketAddr, placed: Vec<Placed>) -> anyhow::Result<Ver
 }
 
 /// Whether the bank did what the shop says: moved the total of a paid order, and nothing for a
-/// declined one.
+/// declined or a cancelled one.
 fn is_equal(order: &Order, transfer: Option<&Transfer>) -> bool {
     match (order.status.as_str(), transfer) {
         ("paid", Some(transfer)) => transfer.status == "settled" && transfer.amount == order.total,
         // A transfer that breaks the bank's rules is refused and not kept.
         ("declined", transfer) => transfer.is_none_or(|transfer| transfer.status == "declined"),
+        // It was given up before it was charged, or what was charged was taken back.
+        ("cancelled", transfer) => transfer.is_none_or(|transfer| transfer.status != "settled"),
         _ => false,
     }
 }
@@ -164,23 +194,25 @@ impl Verdict {
     /// Nothing is lost or changed, the bank says the same of every order, and its sums hold all of them.
     pub(crate) fn is_good(&self) -> bool {
         let is_in_ledger = self.paid.0 <= self.ledger.0 && self.paid.1 <= self.ledger.1;
-        self.lost.is_empty() && self.changed.is_empty() && self.differing.is_empty() && is_in_ledger
+        let is_from_stock = self.paid.1 / PRICE <= self.books;
+        is_from_stock && self.lost.is_empty() && self.changed.is_empty() && self.differing.is_empty() && is_in_ledger
     }
 
     /// Prints it.
     #[expect(clippy::print_stdout, reason = "it is the program's answer, for people")]
     pub(crate) fn print(&self) {
-        let Self { asked_again, lost, changed, differing, paid, ledger } = self;
+        let Self { asked_again, lost, changed, differing, paid, ledger, books } = self;
         println!("audit");
         println!("  not placed at first, and asked again with the same Idempotency-Key: {asked_again}");
         println!("  acknowledged orders that are not there: {} {}", lost.len(), lost.join(" "));
         println!("  acknowledged orders that are something else now: {} {}", changed.len(), changed.join(" "));
         println!("  orders of which the bank says something else: {} {}", differing.len(), differing.join(" "));
         println!("  paid orders: {} for {}; the bank's ledger grew by {} for {}", paid.0, paid.1, ledger.0, ledger.1);
+        println!("  books of the paid orders: {}; the stock fell by {books}", paid.1 / PRICE);
         println!(
             "  {}",
             if self.is_good() {
-                "the bank moved exactly the paid orders' money"
+                "the bank moved exactly the paid orders' money, and the stock fell by what they took"
             } else {
                 "THE AUDIT FOUND A DIFFERENCE"
             }
@@ -221,6 +253,7 @@ mod tests {
                     "/transfers/paid" | "/transfers/lost" | "/transfers/changed" => {
                         (200, r#"{"amount":5,"status":"settled"}"#)
                     }
+                    "/stock/book" => (200, r#"{"sku":"book","available":10}"#),
                     "/ledger" => (200, r#"{"settled":9,"amount":900}"#),
                     _ => (404, "{}"),
                 };
@@ -237,7 +270,7 @@ mod tests {
         };
         let mut run = Run::empty();
         run.placed = ids.iter().map(placed).collect();
-        audit(gateway.addr(), before, &run).await.unwrap()
+        audit(gateway.addr(), Before { ledger: before, books: 10 }, &run).await.unwrap()
     }
 
     #[tokio::test]
@@ -246,7 +279,8 @@ mod tests {
         let customer = Customers::sign_in(gateway.addr(), 1).await.unwrap().next();
         let mut run = Run::empty();
         run.unanswered.push(Asked::new(Arc::clone(&customer), "k1".to_owned()));
-        let verdict = audit(gateway.addr(), Ledger { settled: 0, amount: 0 }, &run).await.unwrap();
+        let verdict =
+            audit(gateway.addr(), Before { ledger: Ledger { settled: 0, amount: 0 }, books: 10 }, &run).await.unwrap();
         assert!(verdict.is_good(), "{verdict:?}");
         assert_eq!((verdict.asked_again, verdict.paid), (1, (1, 5)));
         let requests = gateway.requests();
@@ -291,6 +325,9 @@ mod tests {
             ("declined", transfer(5, "declined"), true),
             ("declined", None, true),
             ("declined", transfer(5, "settled"), false),
+            ("cancelled", None, true),
+            ("cancelled", transfer(5, "reversed"), true),
+            ("cancelled", transfer(5, "settled"), false),
             ("placed", transfer(5, "settled"), false),
         ] {
             assert_eq!(is_equal(&order(status), transfer.as_ref()), expected, "{status} {transfer:?}");

@@ -23,6 +23,9 @@ use crate::{
     http::{self, Connection, SHOP},
 };
 
+/// What a book costs, in minor units.
+pub(crate) const PRICE: u64 = 1999;
+
 /// How long a client waits after a failure.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
@@ -52,7 +55,7 @@ pub(crate) struct Asked {
 impl Asked {
     /// One to three books for a customer.
     pub(crate) fn new(customer: Arc<Customer>, key: String) -> Self {
-        let items = serde_json::json!([{"sku": "book", "quantity": 1 + rand::below(3), "unit_price": 1999}]);
+        let items = serde_json::json!([{"sku": "book", "quantity": 1 + rand::below(3), "unit_price": PRICE}]);
         let body = serde_json::json!({"user_id": customer.id, "items": items});
         Self { customer, key, body }
     }

@@ -32,7 +32,7 @@ struct Args {
 #[expect(clippy::print_stderr, reason = "it is the program's last word, for people")]
 async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
-    let before = audit::ledger(args.gateway).await?;
+    let before = audit::look(args.gateway).await?;
     let customers = Customers::sign_in(args.gateway, args.users).await?;
     let run = load::run(args.gateway, customers, args.clients, Duration::from_secs(args.seconds)).await;
     run.print();

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use bowline::{HandlerError, ServiceClient};
 use serde::{Deserialize, Serialize};
 
-use crate::{order::Status, repository::Kept};
+use crate::repository::Kept;
 
 /// Who knows the customers.
 pub(crate) trait Users: Send + Sync {
@@ -14,8 +14,20 @@ pub(crate) trait Users: Send + Sync {
 
 /// Who charges cards.
 pub(crate) trait Payments: Send + Sync {
-    /// Charges an order, once however often it is asked to; the order's status from then on.
-    fn charge(&self, kept: &Kept) -> impl Future<Output = Result<Status, HandlerError>> + Send;
+    /// Charges an order, once however often it is asked to.
+    fn charge(&self, kept: &Kept) -> impl Future<Output = Result<Charged, HandlerError>> + Send;
+
+    /// Takes an order's charge back, also one that is still to come.
+    fn refund(&self, order_id: &str) -> impl Future<Output = Result<(), HandlerError>> + Send;
+}
+
+/// What became of a charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Charged {
+    /// The bank moved the money.
+    Approved,
+    /// It did not, and will not.
+    Declined,
 }
 
 #[derive(Debug, Deserialize)]
@@ -46,10 +58,15 @@ impl Users for ServiceClient {
 }
 
 impl Payments for ServiceClient {
-    async fn charge(&self, Kept { order, card }: &Kept) -> Result<Status, HandlerError> {
+    async fn charge(&self, Kept { order, card }: &Kept) -> Result<Charged, HandlerError> {
         let charge = NewCharge { order_id: &order.id, card, amount: order.total };
         let call = self.post("/charges").idempotency_key(&order.id).body(&charge);
         let charge: Charge = call.json().await?;
-        Ok(if charge.status == "approved" { Status::Paid } else { Status::Declined })
+        Ok(if charge.status == "approved" { Charged::Approved } else { Charged::Declined })
+    }
+
+    async fn refund(&self, order_id: &str) -> Result<(), HandlerError> {
+        let call = self.post(&format!("/charges/{order_id}/refund")).idempotency_key(order_id);
+        call.bytes().await.map(drop).map_err(HandlerError::from)
     }
 }

@@ -1,13 +1,14 @@
-//! The shop's order service: places orders, charges them through payment, and marks them.
+//! The shop's order service: places orders, each by a saga that reserves stock, charges through payment and confirms.
 
 mod callees;
 mod failing;
 mod limits;
 mod order;
+mod placing;
 mod repository;
 mod service;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -18,34 +19,47 @@ use axum::{
 use bowline::{
     HandlerError, Microservice, ServiceClient,
     extract::{Json, Path, Subject},
-    runtime::{task, time},
+    sql::{Outbox, RelaySettings, Sagas},
 };
 
 use crate::{
     limits::Limits,
     order::{NewOrder, Order},
+    placing::Topics,
     repository::SqliteOrders,
-    service::{IdempotencyKey, OrderService},
+    service::{IdempotencyKey, OrderService, Stock},
 };
 
-/// How often orders are looked for whose placing was cut short.
-const RESUME_EVERY: Duration = Duration::from_secs(5);
-
-type Service = Arc<OrderService<SqliteOrders, ServiceClient, ServiceClient>>;
+type Service = Arc<OrderService<ServiceClient>>;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let service = Microservice::from_env("order")?;
+    let mut service = Microservice::from_env("order")?;
     let repository = SqliteOrders::open(service.database("sqlite:order.db")?).await?;
     let limits = service.config_loader("shop/order").or(Limits::default()).load().await?;
-    let orders = Arc::new(OrderService {
-        repository,
-        user: service.client("user"),
-        payment: service.client("payment"),
-        limits: Box::new(move || limits.get()),
-    });
-    let _resuming = task::Guarded::new(task::spawn(resume(orders.clone())));
-    let app = Router::new().route("/orders", post(place)).route("/orders/{id}", get(show)).with_state(orders);
+    let outbox = Outbox::new(repository.pool().clone());
+    service.relay(&outbox, RelaySettings::default());
+    let topics = Topics {
+        placed: service.topic("order.placed"),
+        paid: service.topic("order.paid"),
+        cancelled: service.topic("order.cancelled"),
+    };
+    let payment = Arc::new(service.client("payment"));
+    let sagas = Sagas::builder(repository.pool().clone())
+        .saga(placing::definition(&repository, &topics, &payment))
+        .outbox(&outbox)
+        .tracer(service.tracer().clone())
+        .metrics(service.metrics())
+        .start()?;
+    service.show_sagas(&sagas);
+    let user = service.client("user");
+    let orders = Arc::new(OrderService { repository, sagas, user, limits: Box::new(move || limits.get()) });
+    orders.adopt().await?;
+    let app = Router::new()
+        .route("/orders", post(place))
+        .route("/orders/{id}", get(show))
+        .route("/stock/{sku}", get(stock))
+        .with_state(orders);
     let app = failing::layered(app)?;
     Ok(service.serve(app).await?)
 }
@@ -61,20 +75,14 @@ async fn place(
     Ok((StatusCode::CREATED, Json(order)))
 }
 
+async fn stock(State(orders): State<Service>, Path(sku): Path<String>) -> Result<Json<Stock>, HandlerError> {
+    orders.stock(&sku).await.map(Json)
+}
+
 async fn show(
     State(orders): State<Service>,
     subject: Subject,
     Path(id): Path<String>,
 ) -> Result<Json<Order>, HandlerError> {
     orders.show(&subject, &id).await.map(Json)
-}
-
-/// Finishes orders that a crash, of this process or of another, left placed.
-async fn resume(orders: Service) {
-    loop {
-        time::sleep(RESUME_EVERY).await;
-        if let Err(error) = orders.resume().await {
-            tracing::warn!(error = %error, "placed orders wait for payment");
-        }
-    }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Item {
 }
 
 /// An order as it is kept and shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) id: String,
     pub(crate) user_id: String,
@@ -32,14 +32,16 @@ pub(crate) struct Order {
 }
 
 /// How far an order is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
 #[serde(rename_all = "snake_case")]
 #[sqlx(rename_all = "snake_case")]
 pub(crate) enum Status {
-    /// Kept; payment has not answered yet.
+    /// Kept; its stock is reserved, and payment has not answered yet.
     Placed,
     /// The bank moved the money.
     Paid,
     /// The bank declined the card.
     Declined,
+    /// It was given up: there was not enough in stock, or it could not be charged in time.
+    Cancelled,
 }

@@ -1,34 +1,50 @@
-//! The rules of placing: each order is kept before it is charged, and charged once.
+//! The rules of placing: each order is kept, with the saga that places it, before anything is done for it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::http::HeaderMap;
-use bowline::{Code, HandlerError, extract::Subject, runtime::rand};
+use bowline::{
+    Code, HandlerError,
+    extract::Subject,
+    runtime::rand,
+    sql::{self, Outcome, Sagas},
+};
+use serde::Serialize;
+use sqlx::Sqlite;
 
 use crate::{
-    callees::{Payments, Users},
+    callees::Users,
     limits::Limits,
     order::{NewOrder, Order, Status},
-    repository::{Kept, OrderRepository},
+    placing::{self, Placing},
+    repository::{Kept, OrderRepository as _, SqliteOrders},
 };
 
-/// The most orders one round of resuming takes up.
-const RESUMED_MAX: u32 = 100;
-/// An order placed for so long has nobody waiting for it any more.
-const ABANDONED_AFTER_MS: i64 = 15_000;
+/// How many orders that are placed are looked at, at the start.
+const ADOPTED_MAX: u32 = 10_000;
+
+/// How long an answer is waited for, where the request says nothing of time.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// The limits that hold now: they may change from one order to the next.
 pub(crate) type CurrentLimits = Box<dyn Fn() -> Arc<Limits> + Send + Sync>;
 
+/// How much of an item there is that nobody has ordered.
+#[derive(Debug, Serialize)]
+pub(crate) struct Stock {
+    sku: String,
+    available: i64,
+}
+
 /// Places orders with the help of two other services. A user acts for itself only.
-pub(crate) struct OrderService<R, U, P> {
-    pub(crate) repository: R,
+pub(crate) struct OrderService<U> {
+    pub(crate) repository: SqliteOrders,
+    pub(crate) sagas: Sagas<Sqlite>,
     pub(crate) user: U,
-    pub(crate) payment: P,
     pub(crate) limits: CurrentLimits,
 }
 
-impl<R: fmt::Debug, U, P> fmt::Debug for OrderService<R, U, P> {
+impl<U> fmt::Debug for OrderService<U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OrderService").field("repository", &self.repository).finish_non_exhaustive()
     }
@@ -49,13 +65,12 @@ impl IdempotencyKey {
     }
 }
 
-impl<R: OrderRepository, U: Users, P: Payments> OrderService<R, U, P> {
+impl<U: Users> OrderService<U> {
     /// Places an order, or goes on with the one that the user's same key placed before: that one is as it
     /// is, whatever the limits are now.
     ///
     /// Two requests with one key may arrive at once, or the second after a crash of whoever served
-    /// the first: both find the same kept order, and both ask payment under its id, which charges
-    /// once and answers both the same.
+    /// the first: both find the same kept order, and wait for the same saga.
     pub(crate) async fn place(
         &self,
         subject: &Subject,
@@ -66,9 +81,7 @@ impl<R: OrderRepository, U: Users, P: Payments> OrderService<R, U, P> {
             return Err(HandlerError::new(Code::PermissionDenied, "user_id: an order is placed for oneself only"));
         }
         check_user_id(&new.user_id)?;
-        if let Some(key) = &key
-            && let Some(kept) = self.repository.find_by_key(&new.user_id, key).await.map_err(HandlerError::internal)?
-        {
+        if let Some(kept) = self.find_by_key(&new.user_id, key.as_ref()).await? {
             return self.finish(same_request(kept, &new)?).await;
         }
         let total = (self.limits)().total(&new.items)?;
@@ -77,8 +90,32 @@ impl<R: OrderRepository, U: Users, P: Payments> OrderService<R, U, P> {
         };
         let id = format!("o-{:032x}", rand::u128());
         let order = Order { id, user_id: new.user_id.clone(), items: new.items.clone(), total, status: Status::Placed };
-        let kept = self.repository.keep(Kept { order, card }, key.as_ref()).await.map_err(HandlerError::internal)?;
+        let kept = Kept { order, card };
+        if self.begin(&kept, key.as_ref()).await.map_err(HandlerError::internal)? {
+            return self.finish(kept).await;
+        }
+        let kept = self.find_by_key(&new.user_id, key.as_ref()).await?;
+        let kept = kept.ok_or_else(|| HandlerError::internal("a key is taken by no order"))?;
         self.finish(same_request(kept, &new)?).await
+    }
+
+    /// Keeps an order and the saga that places it, as one; whether it did: its key may have one already.
+    async fn begin(&self, kept: &Kept, key: Option<&IdempotencyKey>) -> Result<bool, sql::Error> {
+        let mut tx = sql::begin(self.repository.pool()).await?;
+        if !self.repository.keep(&mut tx, kept, key).await? {
+            return Ok(false);
+        }
+        let placing = Placing { kept: kept.clone(), is_declined: false };
+        self.sagas.begin(&mut tx, placing::NAME, &kept.order.id, &placing).await?;
+        self.sagas.commit(tx).await?;
+        Ok(true)
+    }
+
+    async fn find_by_key(&self, user_id: &str, key: Option<&IdempotencyKey>) -> Result<Option<Kept>, HandlerError> {
+        match key {
+            Some(key) => self.repository.find_by_key(user_id, key).await.map_err(HandlerError::internal),
+            None => Ok(None),
+        }
     }
 
     /// The order of that id, for whose it is.
@@ -94,30 +131,41 @@ impl<R: OrderRepository, U: Users, P: Payments> OrderService<R, U, P> {
         Ok(order)
     }
 
-    /// Finishes the orders that nobody waits for any more.
-    ///
-    /// One that cannot be finished keeps no other from it: the round goes on, and the next begins
-    /// with those that were not tried for the longest time. The error is the last one.
-    pub(crate) async fn resume(&self) -> Result<(), HandlerError> {
-        self.resume_some(ABANDONED_AFTER_MS, RESUMED_MAX).await
+    /// How much of an item there is.
+    pub(crate) async fn stock(&self, sku: &str) -> Result<Stock, HandlerError> {
+        let available = self.repository.stock(sku).await.map_err(HandlerError::internal)?;
+        let unknown = || HandlerError::new(Code::NotFound, format!("no item `{sku}`"));
+        available.map(|available| Stock { sku: sku.to_owned(), available }).ok_or_else(unknown)
     }
 
-    async fn resume_some(&self, age_ms: i64, limit: u32) -> Result<(), HandlerError> {
-        let abandoned = self.repository.placed_before(age_ms, limit).await;
-        let mut resumed = Ok(());
-        for kept in abandoned.map_err(HandlerError::internal)? {
-            self.repository.note_try(&kept.order.id).await.map_err(HandlerError::internal)?;
-            resumed = self.finish(kept).await.map(drop).and(resumed);
+    /// Begins the sagas of orders that were placed before there were any.
+    pub(crate) async fn adopt(&self) -> Result<(), sql::Error> {
+        for kept in self.repository.placed(ADOPTED_MAX).await? {
+            let mut tx = sql::begin(self.repository.pool()).await?;
+            let (id, placing) = (kept.order.id.clone(), Placing { kept, is_declined: false });
+            self.sagas.begin(&mut tx, placing::NAME, &id, &placing).await?;
+            self.sagas.commit(tx).await?;
         }
-        resumed
+        Ok(())
     }
 
+    /// Waits for the end of an order's saga, as long as the request may take; it goes on after that.
     async fn finish(&self, kept: Kept) -> Result<Order, HandlerError> {
         if kept.order.status != Status::Placed {
             return Ok(kept.order);
         }
-        let status = self.payment.charge(&kept).await?;
-        self.repository.mark(&kept.order.id, status).await.map_err(HandlerError::internal)?;
+        // A moment is left to answer in.
+        let within = bowline::time_left().unwrap_or(PATIENCE).mul_f64(0.9);
+        let outcome = self.sagas.finish::<Placing>(&kept.order.id, within).await.map_err(HandlerError::internal)?;
+        let status = match outcome {
+            Outcome::Done(_) => Status::Paid,
+            Outcome::Compensated { data: Placing { is_declined: true, .. }, .. } => Status::Declined,
+            Outcome::Compensated { .. } => Status::Cancelled,
+            Outcome::StillRunning => {
+                let detail = "the order is placed and not charged yet: ask again with the same idempotency-key";
+                return Err(HandlerError::new(Code::Unavailable, detail));
+            }
+        };
         Ok(Order { status, ..kept.order })
     }
 }
@@ -141,72 +189,173 @@ fn same_request(kept: Kept, new: &NewOrder) -> Result<Kept, HandlerError> {
 
 #[cfg(test)]
 mod tests {
-    use bowline::Database;
+    use std::sync::Mutex;
+
+    use bowline::{Database, Microservice, Settings};
 
     use super::*;
-    use crate::{order::Item, repository::SqliteOrders};
+    use crate::{
+        callees::{Charged, Payments},
+        order::Item,
+        placing::Topics,
+    };
 
-    /// Knows everybody, and charges everything but the orders of one user.
-    struct Others;
+    /// Knows everybody.
+    struct Everybody;
 
-    impl Users for Others {
+    impl Users for Everybody {
         async fn card_of(&self, _: &str) -> Result<Option<String>, HandlerError> {
             Ok(Some("card".to_owned()))
         }
     }
 
-    impl Payments for Others {
-        async fn charge(&self, kept: &Kept) -> Result<Status, HandlerError> {
+    /// Charges everything but the orders of some users; what it was asked to take back, it tells.
+    #[derive(Default)]
+    struct Payment {
+        asked: Mutex<Vec<String>>,
+    }
+
+    impl Payments for Payment {
+        async fn charge(&self, kept: &Kept) -> Result<Charged, HandlerError> {
+            self.asked.lock().unwrap().push(format!("charge {}", kept.order.user_id));
             match kept.order.user_id.as_str() {
-                "never" => Err(HandlerError::new(Code::Internal, "never")),
-                _ => Ok(Status::Paid),
+                "never" => Err(HandlerError::new(Code::Unavailable, "never")),
+                "declined" => Ok(Charged::Declined),
+                _ => Ok(Charged::Approved),
             }
         }
-    }
 
-    async fn placed(dir: &tempfile::TempDir, users: &[&str]) -> OrderService<SqliteOrders, Others, Others> {
-        let url = format!("sqlite://{}", dir.path().join("order.db").display());
-        let repository = SqliteOrders::open(Database::at(&url)).await.unwrap();
-        for (number, user) in users.iter().enumerate() {
-            let items = vec![Item { sku: "book".to_owned(), quantity: 1, unit_price: 1 }];
-            let (id, user_id) = (format!("o-{number}"), (*user).to_owned());
-            let order = Order { id, user_id, items, total: 1, status: Status::Placed };
-            repository.keep(Kept { order, card: "card".to_owned() }, None).await.unwrap();
+        async fn refund(&self, _: &str) -> Result<(), HandlerError> {
+            self.asked.lock().unwrap().push("refund".to_owned());
+            Ok(())
         }
-        let limits = Arc::new(Limits::default());
-        OrderService { repository, user: Others, payment: Others, limits: Box::new(move || limits.clone()) }
     }
 
-    async fn status(orders: &OrderService<SqliteOrders, Others, Others>, id: &str) -> Status {
-        orders.repository.find(id).await.unwrap().unwrap().order.status
+    struct Shop {
+        orders: OrderService<Everybody>,
+        payment: Arc<Payment>,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Shop {
+        async fn open() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let url = format!("sqlite://{}", dir.path().join("order.db").display());
+            let repository = SqliteOrders::open(Database::at(&url)).await.unwrap();
+            let service = Microservice::new(Settings::from_vars("order", []).unwrap());
+            let [placed, paid, cancelled] =
+                ["order.placed", "order.paid", "order.cancelled"].map(|name| service.topic(name));
+            let payment = Arc::new(Payment::default());
+            let definition = placing::definition(&repository, &Topics { placed, paid, cancelled }, &payment);
+            let sagas = Sagas::builder(repository.pool().clone()).saga(definition).start().unwrap();
+            let limits = Arc::new(Limits::default());
+            let limits: CurrentLimits = Box::new(move || limits.clone());
+            Self { orders: OrderService { repository, sagas, user: Everybody, limits }, payment, _dir: dir }
+        }
+
+        async fn place(&self, subject: &str, new: NewOrder, key: &str) -> Result<Order, (Code, String)> {
+            let key = (!key.is_empty()).then(|| IdempotencyKey(key.to_owned()));
+            let placed = self.orders.place(&Subject::new(subject).unwrap(), new, key).await;
+            placed.map_err(|error| (error.code(), error.to_string()))
+        }
+
+        async fn in_stock(&self, sku: &str) -> i64 {
+            self.orders.stock(sku).await.unwrap().available
+        }
+
+        /// The topics of the messages that wait, in their order.
+        async fn told(&self) -> Vec<String> {
+            let select = sqlx::query_scalar("SELECT topic FROM bowline_outbox ORDER BY rowid");
+            select.fetch_all(self.orders.repository.pool()).await.unwrap()
+        }
     }
 
     fn new(user_id: &str, quantity: i64) -> NewOrder {
-        let items = vec![Item { sku: "book".to_owned(), quantity, unit_price: 1999 }];
+        of("book", user_id, quantity)
+    }
+
+    fn of(sku: &str, user_id: &str, quantity: i64) -> NewOrder {
+        let items = vec![Item { sku: sku.to_owned(), quantity, unit_price: 1999 }];
         NewOrder { user_id: user_id.to_owned(), items }
     }
 
-    async fn place(
-        orders: &OrderService<SqliteOrders, Others, Others>,
-        subject: &str,
-        new: NewOrder,
-        key: &str,
-    ) -> Result<Order, (Code, String)> {
-        let key = (!key.is_empty()).then(|| IdempotencyKey(key.to_owned()));
-        let placed = orders.place(&Subject::new(subject).unwrap(), new, key).await;
-        placed.map_err(|error| (error.code(), error.to_string()))
+    #[tokio::test]
+    async fn an_order_takes_from_the_stock_and_is_told() {
+        let shop = Shop::open().await;
+        let order = shop.place("u-1", new("u-1", 2), "k1").await.unwrap();
+        assert_eq!((order.status, order.total), (Status::Paid, 3998));
+        assert_eq!(shop.in_stock("book").await, 9_999_998);
+        assert_eq!(shop.told().await, ["order.placed", "order.paid"]);
+        assert_eq!(*shop.payment.asked.lock().unwrap(), ["charge u-1"]);
+        // Asked again, nothing more is done.
+        assert_eq!(shop.place("u-1", new("u-1", 2), "k1").await.unwrap(), order);
+        assert_eq!((shop.in_stock("book").await, shop.told().await.len()), (9_999_998, 2));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_in_stock_is_cancelled_and_what_was_taken_is_put_back() {
+        let shop = Shop::open().await;
+        let mut both = of("book", "u-1", 5);
+        both.items.extend(of("poster", "u-1", 4).items);
+        let order = shop.place("u-1", both, "k1").await.unwrap();
+        assert_eq!(order.status, Status::Cancelled);
+        assert_eq!((shop.in_stock("book").await, shop.in_stock("poster").await), (10_000_000, 3));
+        assert_eq!(shop.told().await, ["order.placed", "order.cancelled"]);
+        assert!(shop.payment.asked.lock().unwrap().is_empty());
+        assert_eq!(shop.orders.repository.find(&order.id).await.unwrap().unwrap().order, order);
+        assert_eq!(shop.place("u-1", of("unknown", "u-1", 1), "").await.unwrap().status, Status::Cancelled);
+    }
+
+    #[tokio::test]
+    async fn what_the_bank_declines_is_put_back_and_not_taken_back() {
+        let shop = Shop::open().await;
+        let order = shop.place("declined", new("declined", 2), "k1").await.unwrap();
+        assert_eq!(order.status, Status::Declined);
+        assert_eq!(shop.in_stock("book").await, 10_000_000);
+        assert_eq!(shop.told().await, ["order.placed", "order.cancelled"]);
+        assert_eq!(*shop.payment.asked.lock().unwrap(), ["charge declined"]);
+        assert_eq!(shop.orders.repository.find(&order.id).await.unwrap().unwrap().order, order);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_charged_is_waited_for_and_goes_on() {
+        let shop = Shop::open().await;
+        let (code, detail) = shop.place("never", new("never", 2), "k1").await.unwrap_err();
+        assert_eq!(code, Code::Unavailable);
+        assert!(detail.contains("the same idempotency-key"), "{detail}");
+        assert_eq!(shop.in_stock("book").await, 9_999_998);
+        assert_eq!(shop.place("u-1", new("u-1", 1), "").await.unwrap().status, Status::Paid);
+    }
+
+    #[tokio::test]
+    async fn orders_from_before_there_were_sagas_are_finished() {
+        let shop = Shop::open().await;
+        let order = Order {
+            id: "o-1".to_owned(),
+            user_id: "u-1".to_owned(),
+            items: new("u-1", 1).items,
+            total: 1999,
+            status: Status::Placed,
+        };
+        let mut tx = sql::begin(shop.orders.repository.pool()).await.unwrap();
+        let kept = Kept { order, card: "card".to_owned() };
+        assert!(shop.orders.repository.keep(&mut tx, &kept, None).await.unwrap());
+        tx.commit().await.unwrap();
+        shop.orders.adopt().await.unwrap();
+        assert_eq!(shop.orders.finish(kept).await.unwrap().status, Status::Paid);
+        shop.orders.adopt().await.unwrap();
+        assert_eq!(shop.in_stock("book").await, 9_999_999);
     }
 
     #[tokio::test]
     async fn a_user_acts_for_itself_only() {
-        let dir = tempfile::tempdir().unwrap();
-        let orders = placed(&dir, &[]).await;
-        let mine = place(&orders, "u-1", new("u-1", 1), "k1").await.unwrap();
-        let (code, detail) = place(&orders, "u-2", new("u-1", 1), "k2").await.unwrap_err();
+        let shop = Shop::open().await;
+        let mine = shop.place("u-1", new("u-1", 1), "k1").await.unwrap();
+        let (code, detail) = shop.place("u-2", new("u-1", 1), "k2").await.unwrap_err();
         assert_eq!((code, &*detail), (Code::PermissionDenied, "user_id: an order is placed for oneself only"));
         // Neither by the key of the other's order.
-        assert_eq!(place(&orders, "u-2", new("u-1", 1), "k1").await.unwrap_err().0, Code::PermissionDenied);
-        let show = async |subject, id: &str| orders.show(&Subject::new(subject).unwrap(), id).await;
+        assert_eq!(shop.place("u-2", new("u-1", 1), "k1").await.unwrap_err().0, Code::PermissionDenied);
+        let show = async |subject, id: &str| shop.orders.show(&Subject::new(subject).unwrap(), id).await;
         assert_eq!(show("u-1", &mine.id).await.unwrap(), mine);
         assert_eq!(show("u-2", &mine.id).await.unwrap_err().code(), Code::PermissionDenied);
         assert_eq!(show("u-2", "o-none").await.unwrap_err().code(), Code::NotFound);
@@ -214,22 +363,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_is_its_users_own() {
-        let dir = tempfile::tempdir().unwrap();
-        let orders = placed(&dir, &[]).await;
-        let mine = place(&orders, "u-1", new("u-1", 1), "k1").await.unwrap();
-        assert_eq!(place(&orders, "u-1", new("u-1", 1), "k1").await.unwrap(), mine);
-        let (code, detail) = place(&orders, "u-1", new("u-1", 2), "k1").await.unwrap_err();
+        let shop = Shop::open().await;
+        let mine = shop.place("u-1", new("u-1", 1), "k1").await.unwrap();
+        assert_eq!(shop.place("u-1", new("u-1", 1), "k1").await.unwrap(), mine);
+        let (code, detail) = shop.place("u-1", new("u-1", 2), "k1").await.unwrap_err();
         assert_eq!((code, &*detail), (Code::Unprocessable, "idempotency-key: it named another order already"));
-        let others = place(&orders, "u-2", new("u-2", 2), "k1").await.unwrap();
+        let others = shop.place("u-2", new("u-2", 2), "k1").await.unwrap();
         assert_ne!(others.id, mine.id);
     }
 
     #[tokio::test]
     async fn a_subject_that_is_no_part_of_a_path_places_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let orders = placed(&dir, &[]).await;
+        let shop = Shop::open().await;
         for user in ["../u", "u?x", "u%2f", &"u".repeat(65)] {
-            let (code, detail) = place(&orders, user, new(user, 1), "").await.unwrap_err();
+            let (code, detail) = shop.place(user, new(user, 1), "").await.unwrap_err();
             assert_eq!(code, Code::Unprocessable);
             assert!(detail.starts_with("user_id: "), "{detail}");
         }
@@ -237,35 +384,15 @@ mod tests {
 
     #[tokio::test]
     async fn limits_change_for_new_orders_and_leave_those_that_are_placed() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut orders = placed(&dir, &[]).await;
-        let now = Arc::new(std::sync::Mutex::new(Arc::new(Limits::default())));
+        let mut shop = Shop::open().await;
+        let now = Arc::new(Mutex::new(Arc::new(Limits::default())));
         let current = now.clone();
-        orders.limits = Box::new(move || current.lock().unwrap().clone());
-        let mine = place(&orders, "u-1", new("u-1", 3), "k1").await.unwrap();
+        shop.orders.limits = Box::new(move || current.lock().unwrap().clone());
+        let mine = shop.place("u-1", new("u-1", 3), "k1").await.unwrap();
         *now.lock().unwrap() = Arc::new(serde_json::from_str(r#"{"quantity_max": 2}"#).unwrap());
-        let (code, detail) = place(&orders, "u-1", new("u-1", 3), "k2").await.unwrap_err();
+        let (code, detail) = shop.place("u-1", new("u-1", 3), "k2").await.unwrap_err();
         assert_eq!((code, &*detail), (Code::Unprocessable, "items[0].quantity: 1 to 2"));
-        assert_eq!(place(&orders, "u-1", new("u-1", 3), "k1").await.unwrap(), mine);
-        place(&orders, "u-1", new("u-1", 2), "k2").await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn an_order_that_fails_for_good_keeps_no_other_from_being_finished() {
-        let dir = tempfile::tempdir().unwrap();
-        let orders = placed(&dir, &["never", "u-1"]).await;
-        assert_eq!(orders.resume_some(0, 10).await.unwrap_err().to_string(), "never");
-        assert_eq!(status(&orders, "o-0").await, Status::Placed);
-        assert_eq!(status(&orders, "o-1").await, Status::Paid);
-    }
-
-    #[tokio::test]
-    async fn more_orders_that_fail_for_good_than_one_round_takes_starve_nobody() {
-        let dir = tempfile::tempdir().unwrap();
-        let orders = placed(&dir, &["never", "never", "u-1"]).await;
-        for _ in 0..2 {
-            orders.resume_some(0, 2).await.unwrap_err();
-        }
-        assert_eq!(status(&orders, "o-2").await, Status::Paid);
+        assert_eq!(shop.place("u-1", new("u-1", 3), "k1").await.unwrap(), mine);
+        shop.place("u-1", new("u-1", 2), "k2").await.unwrap();
     }
 }

@@ -12,13 +12,13 @@ use axum::{
     routing::{get, post},
 };
 use bowline::{
-    Code, Config, HandlerError, Microservice, ServiceClient,
+    Config, HandlerError, Microservice, ServiceClient,
     extract::{Json, Path},
 };
 
 use crate::{
     calls::BankCalls,
-    repository::{Charge, ChargeRepository, SqliteCharges},
+    repository::{Charge, SqliteCharges},
     service::{NewCharge, PaymentService},
 };
 
@@ -31,7 +31,11 @@ async fn main() -> anyhow::Result<()> {
     let bank = service.client("bank");
     let _calls = follow_calls(&service, &bank).await?;
     let payment = Arc::new(PaymentService { repository, bank });
-    let app = Router::new().route("/charges", post(charge)).route("/charges/{order}", get(show)).with_state(payment);
+    let app = Router::new()
+        .route("/charges", post(charge))
+        .route("/charges/{order}", get(show))
+        .route("/charges/{order}/refund", post(refund))
+        .with_state(payment);
     Ok(service.serve(app).await?)
 }
 
@@ -57,6 +61,9 @@ async fn charge(State(payment): State<Service>, Json(new): Json<NewCharge>) -> R
 }
 
 async fn show(State(payment): State<Service>, Path(order): Path<String>) -> Result<Json<Charge>, HandlerError> {
-    let charge = payment.repository.find(&order).await.map_err(HandlerError::internal)?;
-    charge.map(Json).ok_or_else(|| HandlerError::new(Code::NotFound, format!("no charge for order `{order}`")))
+    payment.find(&order).await.map(Json)
+}
+
+async fn refund(State(payment): State<Service>, Path(order): Path<String>) -> Result<Json<Charge>, HandlerError> {
+    payment.refund(&order).await.map(Json)
 }

@@ -14,6 +14,9 @@ pub(crate) enum Status {
     Pending,
     Approved,
     Declined,
+    /// It is taken back; the bank has not answered yet.
+    Refunding,
+    Refunded,
 }
 
 /// One charge.
@@ -33,6 +36,12 @@ pub(crate) trait ChargeRepository {
 
     /// Keeps the bank's decision; a decided charge stays as it is.
     async fn end(&self, order_id: &str, status: Status) -> Result<(), sqlx::Error>;
+
+    /// Keeps that a charge is to be taken back, or is not to be made: a decided one that moved nothing stays as it is.
+    async fn begin_refund(&self, order_id: &str) -> Result<Charge, sqlx::Error>;
+
+    /// Keeps that a charge was taken back.
+    async fn end_refund(&self, order_id: &str) -> Result<(), sqlx::Error>;
 
     /// The charge of an order.
     async fn find(&self, order_id: &str) -> Result<Option<Charge>, sqlx::Error>;
@@ -63,6 +72,20 @@ impl ChargeRepository for SqliteCharges {
         let update = sqlx::query("UPDATE charges SET status = ? WHERE order_id = ? AND status = 'pending'");
         let update = update.bind(status).bind(order_id).execute(self.0.pool());
         self.0.query("UPDATE", "charges", update).await.map(drop)
+    }
+
+    async fn begin_refund(&self, order_id: &str) -> Result<Charge, sqlx::Error> {
+        let insert = sqlx::query(
+            "INSERT INTO charges (order_id, card, amount, status) VALUES (?, '', 0, 'refunding')
+             ON CONFLICT (order_id) DO UPDATE SET status = 'refunding' WHERE status IN ('pending', 'approved')",
+        );
+        self.0.query("INSERT", "charges", insert.bind(order_id).execute(self.0.pool())).await?;
+        self.find(order_id).await?.ok_or(sqlx::Error::RowNotFound)
+    }
+
+    async fn end_refund(&self, order_id: &str) -> Result<(), sqlx::Error> {
+        let update = sqlx::query("UPDATE charges SET status = 'refunded' WHERE order_id = ? AND status = 'refunding'");
+        self.0.query("UPDATE", "charges", update.bind(order_id).execute(self.0.pool())).await.map(drop)
     }
 
     async fn find(&self, order_id: &str) -> Result<Option<Charge>, sqlx::Error> {

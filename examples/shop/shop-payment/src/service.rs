@@ -28,6 +28,9 @@ pub(crate) struct NewCharge {
 pub(crate) trait Bank: Send + Sync {
     /// Asks for a charge's transfer; the bank decides once, however often it is asked.
     fn decide(&self, charge: &Charge) -> impl Future<Output = Result<Status, HandlerError>> + Send;
+
+    /// Takes an order's transfer back, also one that is still to come.
+    fn reverse(&self, order_id: &str) -> impl Future<Output = Result<(), HandlerError>> + Send;
 }
 
 #[derive(Debug, Serialize)]
@@ -56,6 +59,11 @@ impl Bank for ServiceClient {
             Err(error) => Err(error.into()),
         }
     }
+
+    async fn reverse(&self, order_id: &str) -> Result<(), HandlerError> {
+        let call = self.post(&format!("/transfers/{order_id}/reversal")).idempotency_key(order_id);
+        call.bytes().await.map(drop).map_err(HandlerError::from)
+    }
 }
 
 /// Whether an answer says that the bank will never make this transfer: asking again changes nothing.
@@ -67,9 +75,7 @@ fn is_refusal(status: Option<StatusCode>) -> bool {
 impl NewCharge {
     fn validate(&self) -> Result<(), HandlerError> {
         let refuse = |detail: &str| Err(HandlerError::new(Code::Unprocessable, detail));
-        if self.order_id.is_empty() || self.order_id.len() > 128 {
-            return refuse("order_id: 1 to 128 characters");
-        }
+        check_order_id(&self.order_id)?;
         if self.card.is_empty() || self.card.len() > 64 {
             return refuse("card: 1 to 64 characters");
         }
@@ -80,12 +86,24 @@ impl NewCharge {
     }
 }
 
+/// An id becomes part of a path, at the bank.
+fn check_order_id(order_id: &str) -> Result<(), HandlerError> {
+    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if (1..=128).contains(&order_id.len()) && order_id.bytes().all(is_safe) {
+        return Ok(());
+    }
+    Err(HandlerError::new(Code::Unprocessable, "order_id: 1 to 128 letters, digits, - and _"))
+}
+
 impl<R: ChargeRepository, B: Bank> PaymentService<R, B> {
     /// Charges an order. Asking again, at once or after a crash of anybody, charges nothing more:
     /// whoever finds the charge pending asks the bank under the same reference and gets its answer.
     pub(crate) async fn charge(&self, new: NewCharge) -> Result<Charge, HandlerError> {
         new.validate()?;
         let charge = self.repository.begin(&new).await.map_err(HandlerError::internal)?;
+        if matches!(charge.status, Status::Refunding | Status::Refunded) {
+            return Ok(charge);
+        }
         if charge.card != new.card || charge.amount != new.amount {
             return Err(HandlerError::new(Code::Conflict, "order_id: it was charged with another card or amount"));
         }
@@ -94,13 +112,95 @@ impl<R: ChargeRepository, B: Bank> PaymentService<R, B> {
         }
         let status = self.bank.decide(&charge).await?;
         self.repository.end(&charge.order_id, status).await.map_err(HandlerError::internal)?;
-        Ok(Charge { status, ..charge })
+        // It may have been taken back meanwhile.
+        self.find(&charge.order_id).await
+    }
+
+    /// Takes an order's charge back, or sees to it that none is made. Asking again changes nothing.
+    pub(crate) async fn refund(&self, order_id: &str) -> Result<Charge, HandlerError> {
+        check_order_id(order_id)?;
+        let charge = self.repository.begin_refund(order_id).await.map_err(HandlerError::internal)?;
+        if charge.status != Status::Refunding {
+            return Ok(charge);
+        }
+        self.bank.reverse(order_id).await?;
+        self.repository.end_refund(order_id).await.map_err(HandlerError::internal)?;
+        self.find(order_id).await
+    }
+
+    /// The charge of an order.
+    pub(crate) async fn find(&self, order_id: &str) -> Result<Charge, HandlerError> {
+        let charge = self.repository.find(order_id).await.map_err(HandlerError::internal)?;
+        charge.ok_or_else(|| HandlerError::new(Code::NotFound, format!("no charge for order `{order_id}`")))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use bowline::Database;
+
     use super::*;
+    use crate::repository::SqliteCharges;
+
+    /// Approves everything that was not taken back, and fails to take back as often as it is told to.
+    #[derive(Default)]
+    struct Others {
+        reversed: Mutex<Vec<String>>,
+        failures: Mutex<u32>,
+    }
+
+    impl Bank for Others {
+        async fn decide(&self, charge: &Charge) -> Result<Status, HandlerError> {
+            let is_reversed = self.reversed.lock().unwrap().contains(&charge.order_id);
+            Ok(if is_reversed { Status::Declined } else { Status::Approved })
+        }
+
+        async fn reverse(&self, order_id: &str) -> Result<(), HandlerError> {
+            let mut failures = self.failures.lock().unwrap();
+            if *failures > 0 {
+                *failures -= 1;
+                return Err(HandlerError::new(Code::Unavailable, "the bank is away"));
+            }
+            self.reversed.lock().unwrap().push(order_id.to_owned());
+            Ok(())
+        }
+    }
+
+    async fn payment(dir: &tempfile::TempDir) -> PaymentService<SqliteCharges, Others> {
+        let url = format!("sqlite://{}", dir.path().join("payment.db").display());
+        let repository = SqliteCharges::open(Database::at(&url)).await.unwrap();
+        PaymentService { repository, bank: Others::default() }
+    }
+
+    fn charge(order_id: &str) -> NewCharge {
+        NewCharge { order_id: order_id.to_owned(), card: "card-4242".to_owned(), amount: 5 }
+    }
+
+    #[tokio::test]
+    async fn a_charge_is_taken_back_once_the_bank_has_and_not_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let payment = payment(&dir).await;
+        assert_eq!(payment.charge(charge("o-1")).await.unwrap().status, Status::Approved);
+        *payment.bank.failures.lock().unwrap() = 1;
+        payment.refund("o-1").await.unwrap_err();
+        assert_eq!(payment.find("o-1").await.unwrap().status, Status::Refunding);
+        for _ in 0..2 {
+            assert_eq!(payment.refund("o-1").await.unwrap().status, Status::Refunded);
+        }
+        assert_eq!(payment.charge(charge("o-1")).await.unwrap().status, Status::Refunded);
+        assert_eq!(*payment.bank.reversed.lock().unwrap(), ["o-1"]);
+    }
+
+    #[tokio::test]
+    async fn a_charge_that_comes_after_it_was_taken_back_is_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let payment = payment(&dir).await;
+        assert_eq!(payment.refund("o-1").await.unwrap().status, Status::Refunded);
+        assert_eq!(payment.charge(charge("o-1")).await.unwrap().status, Status::Refunded);
+        assert_eq!(payment.refund("../o").await.unwrap_err().code(), Code::Unprocessable);
+    }
 
     #[test]
     fn a_refusal_of_the_bank_is_its_decision() {

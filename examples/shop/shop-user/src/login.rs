@@ -25,10 +25,10 @@ const ISSUER: &str = "https://shop.localhost";
 const AUDIENCE: &str = "shop";
 
 /// The longest email address (RFC 5321, with the angle brackets taken away).
-const EMAIL_BYTES_MAX: usize = 254;
+pub(crate) const EMAIL_BYTES_MAX: usize = 254;
 
 /// The longest password that is hashed.
-const PASSWORD_BYTES_MAX: usize = 1024;
+pub(crate) const PASSWORD_BYTES_MAX: usize = 1024;
 
 /// What is signed in with. Without `Debug`: it holds a password.
 #[derive(Deserialize)]
@@ -73,6 +73,10 @@ impl<R: UserRepository + KeyRepository> LoginService<R> {
 
     pub(crate) fn repository(&self) -> &R {
         &self.repository
+    }
+
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.passwords
     }
 
     pub(crate) fn keys(&self) -> Keys<'_, R> {

@@ -3,6 +3,7 @@
 mod keys;
 mod login;
 mod password;
+mod profile;
 mod repository;
 
 use std::{sync::Arc, time::Duration};
@@ -10,70 +11,102 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
+    http::StatusCode,
     http::{HeaderName, header},
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use bowline::{
     Code, HandlerError, Microservice,
-    extract::{Json, Path},
+    extract::{Json, Path, Subject},
     runtime::{task, time},
+    sql::RelaySettings,
 };
 use jsonwebtoken::jwk::JwkSet;
 
 use crate::{
     login::{Credentials, Granted, LoginService},
+    profile::{Changes, NewUser, ProfileService},
     repository::{SqliteUsers, User, UserRepository},
 };
 
 /// How often it is asked whether the signing key is to be replaced.
 const ROTATION_CHECK_EVERY: Duration = Duration::from_hours(1);
 
-/// The largest body of a login.
+/// The largest body of a login, and of what a customer says of itself.
 const LOGIN_BYTES_MAX: usize = 16 << 10;
 
-type Service = Arc<LoginService<SqliteUsers>>;
+type Service = Arc<Users>;
+
+/// Who signs in, and who is who.
+struct Users {
+    logins: LoginService<SqliteUsers>,
+    profiles: ProfileService,
+}
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let service = Microservice::from_env("user")?;
+    let mut service = Microservice::from_env("user")?;
     let repository = SqliteUsers::open(service.database("sqlite:user.db")?).await?;
-    let logins = Arc::new(LoginService::new(repository, service.metrics()));
-    logins.keys().rotate(time::unix_millis_now()).await?;
-    let _rotating = task::Guarded::new(task::spawn(rotate(logins.clone())));
+    service.relay(repository.outbox(), RelaySettings::default());
+    let [registered, changed] = ["user.registered", "user.changed"].map(|name| service.topic(name));
+    let profiles = ProfileService { repository: repository.clone(), registered, changed };
+    let users = Arc::new(Users { logins: LoginService::new(repository, service.metrics()), profiles });
+    users.logins.keys().rotate(time::unix_millis_now()).await?;
+    let _rotating = task::Guarded::new(task::spawn(rotate(users.clone())));
     let app = Router::new()
+        .route("/users", post(register))
+        .route("/users/{id}", put(change))
+        .route("/login", post(login))
+        .layer(DefaultBodyLimit::max(LOGIN_BYTES_MAX))
         .route("/users/{id}", get(show))
-        .route("/login", post(login).layer(DefaultBodyLimit::max(LOGIN_BYTES_MAX)))
         .route("/.well-known/jwks.json", get(key_set))
-        .with_state(logins);
+        .with_state(users);
     Ok(service.serve(app).await?)
 }
 
-async fn show(State(logins): State<Service>, Path(id): Path<String>) -> Result<Json<User>, HandlerError> {
-    let user = logins.repository().find(&id).await.map_err(HandlerError::internal)?;
+async fn register(
+    State(users): State<Service>,
+    Json(new): Json<NewUser>,
+) -> Result<(StatusCode, Json<User>), HandlerError> {
+    let user = users.profiles.register(new, users.logins.passwords()).await?;
+    Ok((StatusCode::CREATED, Json(user)))
+}
+
+async fn change(
+    State(users): State<Service>,
+    subject: Subject,
+    Path(id): Path<String>,
+    Json(changes): Json<Changes>,
+) -> Result<Json<User>, HandlerError> {
+    users.profiles.change(&subject, &id, changes).await.map(Json)
+}
+
+async fn show(State(users): State<Service>, Path(id): Path<String>) -> Result<Json<User>, HandlerError> {
+    let user = users.logins.repository().find(&id).await.map_err(HandlerError::internal)?;
     user.map(Json).ok_or_else(|| HandlerError::new(Code::NotFound, format!("no user `{id}`")))
 }
 
 async fn login(
-    State(logins): State<Service>,
+    State(users): State<Service>,
     Json(credentials): Json<Credentials>,
 ) -> Result<([(HeaderName, &'static str); 1], Json<Granted>), HandlerError> {
-    let granted = logins.login(credentials, time::unix_millis_now()).await?;
+    let granted = users.logins.login(credentials, time::unix_millis_now()).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(granted)))
 }
 
 async fn key_set(
-    State(logins): State<Service>,
+    State(users): State<Service>,
 ) -> Result<([(HeaderName, &'static str); 1], Json<JwkSet>), HandlerError> {
     // Shorter than a key is published before it is used.
     let headers = [(header::CACHE_CONTROL, "public, max-age=300")];
-    Ok((headers, Json(logins.keys().key_set().await.map_err(HandlerError::internal)?)))
+    Ok((headers, Json(users.logins.keys().key_set().await.map_err(HandlerError::internal)?)))
 }
 
 /// Replaces the signing key when its time has come.
-async fn rotate(logins: Service) {
+async fn rotate(users: Service) {
     loop {
         time::sleep(ROTATION_CHECK_EVERY).await;
-        if let Err(error) = logins.keys().rotate(time::unix_millis_now()).await {
+        if let Err(error) = users.logins.keys().rotate(time::unix_millis_now()).await {
             tracing::warn!(error = %error, "the signing key was not looked after");
         }
     }

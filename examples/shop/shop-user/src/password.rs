@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use argon2::{Argon2, PasswordHash, PasswordVerifier as _, password_hash};
+use argon2::{Argon2, PasswordHash, PasswordHasher as _, PasswordVerifier as _, password_hash};
+use aws_lc_rs::rand;
 use bowline::{
     Code, HandlerError,
     runtime::{
@@ -54,17 +55,41 @@ impl Passwords {
     /// # Cancel safety
     /// Dropping the future gives the place back; a check that has begun keeps its place to its end.
     pub(crate) async fn is_right(&self, password: String, hash: Option<String>) -> Result<bool, HandlerError> {
+        self.in_turn(move || check(&password, hash.as_deref())).await
+    }
+
+    /// The hash of a password, a PHC string with a salt of its own.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] when too many wait.
+    ///
+    /// # Cancel safety
+    /// As [`Passwords::is_right`].
+    pub(crate) async fn hash(&self, password: String) -> Result<String, HandlerError> {
+        let mut salt = [0; 16];
+        rand::fill(&mut salt).map_err(|_| HandlerError::internal("the system gave no randomness"))?;
+        self.in_turn(move || {
+            Argon2::default().hash_password_with_salt(password.as_bytes(), &salt).map(|hash| hash.to_string())
+        })
+        .await
+    }
+
+    /// Computes something when its turn has come.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        compute: impl FnOnce() -> Result<T, password_hash::Error> + Send + 'static,
+    ) -> Result<T, HandlerError> {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             self.refused.increment();
             return Err(HandlerError::new(Code::Unavailable, "too many logins at once, try again in a second"));
         };
         let turn = self.turns.clone().acquire_owned().await.map_err(HandlerError::internal)?;
-        let checked = task::spawn_blocking(move || {
-            let checked = check(&password, hash.as_deref());
+        let computed = task::spawn_blocking(move || {
+            let computed = compute();
             drop((turn, place));
-            checked
+            computed
         });
-        checked.await.map_err(HandlerError::internal)?.map_err(HandlerError::internal)
+        computed.await.map_err(HandlerError::internal)?.map_err(HandlerError::internal)
     }
 }
 
@@ -79,7 +104,6 @@ fn check(password: &str, hash: Option<&str>) -> Result<bool, password_hash::Erro
 
 #[cfg(test)]
 mod tests {
-    use argon2::PasswordHasher as _;
     use futures_util::FutureExt as _;
 
     use super::*;

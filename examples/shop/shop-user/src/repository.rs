@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use bowline::Database;
+use bowline::{
+    Database,
+    messages::port::NewMessage,
+    sql::{self, Outbox},
+};
 use serde::Serialize;
 use shop_sqlite::Sqlite;
 
@@ -69,12 +73,70 @@ pub(crate) trait KeyRepository: Send + Sync {
 
 /// All of it in SQLite, shared by the replicas.
 #[derive(Debug, Clone)]
-pub(crate) struct SqliteUsers(Sqlite);
+pub(crate) struct SqliteUsers(Sqlite, Outbox<sqlx::Sqlite>);
+
+/// What became of a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Registered {
+    Now,
+    /// Somebody has that email address.
+    Taken,
+}
 
 impl SqliteUsers {
     /// Opens the database, made and migrated where need be.
     pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        shop_sqlite::open(database, CONNECTIONS_MAX, &sqlx::migrate!()).await.map(Self)
+        let sqlite = shop_sqlite::open(database, CONNECTIONS_MAX, &sqlx::migrate!()).await?;
+        sql::migrate(sqlite.pool()).await?;
+        let outbox = Outbox::new(sqlite.pool().clone());
+        Ok(Self(sqlite, outbox))
+    }
+
+    /// Where messages wait that tell of users.
+    pub(crate) fn outbox(&self) -> &Outbox<sqlx::Sqlite> {
+        &self.1
+    }
+
+    /// Keeps a new user and what it signs in with, and what is told of it, as one.
+    pub(crate) async fn register(
+        &self,
+        user: &User,
+        email: &str,
+        password_hash: &str,
+        (topic, told): (&str, NewMessage),
+    ) -> Result<Registered, sql::Error> {
+        let User { id, name, card } = user;
+        let mut tx = self.1.begin().await?;
+        let insert = sqlx::query("INSERT INTO users (id, name, card) VALUES (?, ?, ?)").bind(id).bind(name).bind(card);
+        self.0.query("INSERT", "users", insert.execute(&mut *tx)).await?;
+        let insert = "INSERT INTO credentials (email, user_id, password_hash) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+        let insert = sqlx::query(insert).bind(email).bind(id).bind(password_hash).execute(&mut *tx);
+        if self.0.query("INSERT", "credentials", insert).await?.rows_affected() == 0 {
+            return Ok(Registered::Taken);
+        }
+        sql::publish(&mut tx, topic, told).await?;
+        self.1.commit(tx).await?;
+        Ok(Registered::Now)
+    }
+
+    /// Changes a user, and keeps what is told of it, as one; whether there is such a user.
+    pub(crate) async fn change(&self, user: &User, (topic, told): (&str, NewMessage)) -> Result<bool, sql::Error> {
+        let User { id, name, card } = user;
+        let mut tx = self.1.begin().await?;
+        let update = sqlx::query("UPDATE users SET name = ?, card = ? WHERE id = ?").bind(name).bind(card).bind(id);
+        if self.0.query("UPDATE", "users", update.execute(&mut *tx)).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sql::publish(&mut tx, topic, told).await?;
+        self.1.commit(tx).await?;
+        Ok(true)
+    }
+
+    /// What waits to be told: topics and keys.
+    #[cfg(test)]
+    pub(crate) async fn told(&self) -> Vec<(String, String)> {
+        let select = sqlx::query_as("SELECT topic, ordering_key FROM bowline_outbox ORDER BY rowid");
+        select.fetch_all(self.0.pool()).await.unwrap()
     }
 }
 
