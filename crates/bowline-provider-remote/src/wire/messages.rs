@@ -20,7 +20,7 @@ pub struct TopicDeclaration {
     #[serde(with = "units::duration")]
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "1d"))]
     pub keep: Duration,
-    /// The most bytes on disk, 1 MiB to 1 TiB; 1 GiB where absent.
+    /// The most bytes on disk, 4 MiB to 1 TiB; 1 GiB where absent.
     pub bytes_max: u64,
     /// For how long an id is remembered; `"2m"` where absent.
     #[serde(with = "units::duration")]
