@@ -2,6 +2,7 @@
 //! and dead.
 
 pub(crate) mod letters;
+pub(crate) mod meter;
 mod opened;
 pub(crate) mod publish;
 mod sessions;
