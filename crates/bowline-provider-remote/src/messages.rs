@@ -1,5 +1,6 @@
 //! The port of messages over a server's API.
 
+mod asked;
 mod subscription;
 
 use std::{fmt, sync::Arc, time::Duration};
