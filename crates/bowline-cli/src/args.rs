@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod deploy;
 mod mesh;
+mod messages;
 mod monitor;
 mod roles;
 mod sagas;
@@ -21,6 +22,9 @@ pub(crate) use config::{
 
 pub(crate) use deploy::{Deploy, DeployBegin, DeployCommand, DeployOrder, DeployStatus};
 pub(crate) use mesh::{Call, FaultAdd, FaultCommand, MeshCommand, MeshJoin, MeshMirror, MeshSplit};
+pub(crate) use messages::{
+    MessageList, MessagePurge, MessageRedrive, MessageShow, MessageTopics, MessagesCommand, WhichDead,
+};
 pub(crate) use monitor::{Alerts, AlertsCommand, Promql, Silence, Targets, TestReceiver, Unsilence};
 pub(crate) use roles::{Bind, Gateway, Server, Sidecar};
 pub(crate) use sagas::{Sagas, SagasCommand, SagasList, SagasOne};
@@ -91,6 +95,11 @@ pub(crate) enum Command {
     },
     /// Rolls a new release of a service out; shows rollouts, and pauses, promotes or aborts them
     Deploy(Deploy),
+    /// Lists topics and messages; shows, redrives and purges what could not be processed
+    Messages {
+        #[command(subcommand)]
+        command: MessagesCommand,
+    },
     /// Sends a request as a workload of the mesh, and prints the answer
     Call(Call),
     /// Says which route, rules, limits and backend a request would meet, without sending it

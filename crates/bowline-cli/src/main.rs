@@ -24,6 +24,7 @@ mod health;
 mod joining;
 mod key;
 mod mesh;
+mod messages;
 mod outlet;
 mod place;
 mod platform;
@@ -100,6 +101,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Fault { command } => runtime.block_on(fault::run(command)),
         Command::Mesh { command } => runtime.block_on(mesh::run(command)),
         Command::Deploy(deploy) => runtime.block_on(deploy::run(deploy)),
+        Command::Messages { command } => runtime.block_on(messages::run(command)),
         Command::Call(call) => runtime.block_on(call::run(call)),
         Command::Explain(explain) => runtime.block_on(explain::run(explain)),
     };

@@ -1,5 +1,6 @@
 //! The port of messages over a server's API.
 
+mod asked;
 mod subscription;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -155,12 +156,12 @@ fn ended(error: Error) -> Error {
     }
 }
 
-/// About as many bytes as a message has in a request.
+/// At most as many bytes as a message has in a request: in JSON, a character of a text may take six.
 fn weight(topic: &str, message: &NewMessage) -> usize {
     let NewMessage { id, key, headers, payload, .. } = message;
     let texts = [Some(topic), id.as_deref(), key.as_deref()].into_iter().flatten().map(str::len).sum::<usize>();
     let headers = headers.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>();
-    payload.len() / 3 * 4 + texts + headers + 128
+    payload.len() / 3 * 4 + (texts + headers) * 6 + 256
 }
 
 impl MessageBus for RemoteMessages {

@@ -2,6 +2,7 @@
 //! and dead.
 
 pub(crate) mod letters;
+pub(crate) mod meter;
 mod opened;
 pub(crate) mod publish;
 mod sessions;
@@ -15,7 +16,7 @@ use axum::{
     },
     http::StatusCode,
 };
-use bowline_messaging::{Error, PAGE_MAX, TopicSettings};
+use bowline_messaging::{Error, Message, PAGE_MAX, TopicSettings};
 use bowline_model::Code;
 use bowline_provider_remote::wire::{self, ChangeKind};
 use serde::Deserialize;
@@ -29,7 +30,7 @@ pub(crate) use sessions::Sessions;
 /// How many messages a page has where nothing else is asked for.
 const LIMIT_DEFAULT: usize = 100;
 
-/// So many bytes of messages end a page: what asks for it reads 16 MiB, and base64 takes a third more.
+/// So many bytes of JSON end a page: what asks for it reads 16 MiB.
 const PAGE_BYTES_MAX: usize = 8 << 20;
 
 /// How many messages are read at a time, so that no page of large ones is in memory as a whole.
@@ -105,7 +106,7 @@ pub(crate) async fn read(
                 break;
             }
             from = message.position.saturating_add(1);
-            bytes += message.payload.len();
+            bytes += weight(&message);
             messages.push((&*message).into());
         }
         if is_end || more {
@@ -157,6 +158,13 @@ async fn record(shared: &Shared, change: ChangeKind, topic: &str, what: &str) ->
     bowline_messaging::check_name("topic", topic)?;
     let recorded = shared.audit.record_messages(change, format!("topics/{topic}{what}")).await;
     recorded.map_err(|error| ApiError::of(error.code(), &error))
+}
+
+/// At most as many bytes as a message has in JSON, where a character of a text may take six.
+fn weight(message: &Message) -> usize {
+    let Message { id, key, headers, payload, .. } = message;
+    let headers = headers.iter().map(|(name, value)| name.len() + value.len() + 8).sum::<usize>();
+    payload.len() / 3 * 4 + (id.len() + key.as_ref().map_or(0, String::len) + headers) * 6 + 256
 }
 
 fn limit_of(limit: Option<usize>) -> Result<usize, ApiError> {

@@ -41,7 +41,7 @@ use crate::{
     explain::{self, Explainer},
     health::{Declared, Recorder, Standing},
     mesh::{Mesh, MeshSettings},
-    messages::{Messages, Opened},
+    messages::{self, Messages, Opened},
     monitor::{self, Monitor, MonitorSettings, OpenError},
     otlp::{self, OtlpAddrs, Taps},
     sagas::{self, Asking},
@@ -394,6 +394,7 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Opened, Moni
     };
     let messages_error = |source| Error::Messages { path: data_dir.clone(), source };
     let messages = messages.open(&data_dir, &metrics).await.map_err(messages_error)?;
+    task::spawn(messages::meter::run(messages.bus(), metrics.clone(), drain.clone()));
     let parts = monitor::Parts { store: audit.clone(), config: config.clone(), metrics: metrics.clone(), services };
     let monitor = Monitor::open(&data_dir, monitor, parts).await.map_err(|error| monitor_error(error, &data_dir))?;
     let foreign = Arc::new(registry.protecting(METADATA_SUPERVISED));

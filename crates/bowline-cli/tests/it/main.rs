@@ -14,6 +14,7 @@ mod mesh_faults;
 mod mesh_foreign;
 mod mesh_lives;
 mod mesh_rules;
+mod messages;
 mod monitoring;
 mod openssl;
 mod otlp;

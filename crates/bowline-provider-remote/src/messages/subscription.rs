@@ -1,15 +1,23 @@
 //! A consumer's place in a group of a server, over one answer after the other, and how its deliveries are answered.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bowline_messaging::{Delivery, DeliverySource, Error, LEASE_RANGE, Lease, Then, delivery::Position};
 use bowline_model::Code;
 use bowline_runtime::{
-    BoxFuture, rand,
+    BoxFuture, rand, task,
     time::{self, Instant},
 };
 use bowline_transport::{Body, ClientError, HttpClient};
 use http::{Request, header};
+use tokio::sync::mpsc;
 
 use super::{failure, told};
 use crate::{
@@ -44,11 +52,18 @@ pub(super) struct Source {
     is_over: bool,
 }
 
-/// What one answer of the server tells.
+/// What one answer of the server tells. It is read whether or not its consumer asks: a server cuts off who takes
+/// nothing of an answer for long.
 struct Session {
-    lines: Lines,
+    events: mpsc::Receiver<Event>,
     answering: Answering,
+    /// Whether it has told something.
+    is_well: Arc<AtomicBool>,
+    reading: task::Guarded<()>,
 }
+
+/// A delivery, or why there are no more.
+type Event = Result<SubscriptionEvent, Error>;
 
 /// When to join again.
 #[derive(Debug, Clone, Copy)]
@@ -77,14 +92,11 @@ impl Source {
             };
             match session.next().await {
                 Ok(SubscriptionEvent::Delivery { lease, attempt, until_unix_ms: _, message }) => {
-                    self.away = None;
                     let (position, answering) = (message.position, session.answering.clone());
                     let message = Arc::new(message.into());
                     return Ok(Delivery::new(message, attempt, Leased { answering, lease, position }));
                 }
-                Ok(SubscriptionEvent::Bookmark) => self.away = None,
-                Ok(SubscriptionEvent::Joined { .. }) => {}
-                Ok(SubscriptionEvent::Error(fault)) => self.fail(fault.into_error())?,
+                Ok(_) => {}
                 Err(error) => self.fail(error)?,
             }
         }
@@ -102,7 +114,9 @@ impl Source {
 
     /// Has it join again after what passes; anything else ends the subscription.
     fn fail(&mut self, error: Error) -> Result<(), Error> {
-        self.session = None;
+        if self.session.take().is_some_and(|session| session.is_well.load(Relaxed)) {
+            self.away = None;
+        }
         if !error.retryable() {
             self.is_over = true;
             return Err(error);
@@ -140,12 +154,43 @@ impl Session {
             let (client, path) = (client.clone(), path.clone());
             Box::pin(async move { say(&client, &path, answers).await })
         });
-        Ok(Self { lines, answering })
+        let (sender, events) = mpsc::channel(joining.credit.max(1));
+        let is_well = Arc::new(AtomicBool::new(false));
+        let reading = task::Guarded::new(task::spawn(read(lines, sender, Arc::clone(&is_well))));
+        Ok(Self { events, answering, is_well, reading })
     }
 
-    async fn next(&mut self) -> Result<SubscriptionEvent, Error> {
-        // An answer that ends without a word: the server does.
-        self.lines.next().await.map_err(fault_of)?.ok_or(Error::Unavailable { retry_after: None })
+    async fn next(&mut self) -> Event {
+        if self.reading.is_finished() {
+            // With the answer, all that it delivered is lost: nobody need begin with it.
+            while let Ok(event) = self.events.try_recv() {
+                event?;
+            }
+        }
+        self.events.recv().await.unwrap_or(Err(Error::Unavailable { retry_after: None }))
+    }
+}
+
+/// Reads deliveries until the answer ends.
+async fn read(mut lines: Lines, events: mpsc::Sender<Event>, is_well: Arc<AtomicBool>) {
+    loop {
+        let event = match lines.next().await {
+            Ok(Some(SubscriptionEvent::Error(fault))) => Err(fault.into_error()),
+            Ok(Some(event)) => {
+                is_well.store(true, Relaxed);
+                if !matches!(event, SubscriptionEvent::Delivery { .. }) {
+                    continue;
+                }
+                Ok(event)
+            }
+            // An answer that ends without a word: the server does.
+            Ok(None) => Err(Error::Unavailable { retry_after: None }),
+            Err(fault) => Err(fault_of(fault)),
+        };
+        let is_end = event.is_err();
+        if events.send(event).await.is_err() || is_end {
+            return;
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use axum::{
 use bowline_provider_remote::wire::{self, ChangeKind};
 use serde::Deserialize;
 
-use super::{PAGE_BYTES_MAX, STEP, TopicPath, limit_of, record};
+use super::{PAGE_BYTES_MAX, STEP, TopicPath, limit_of, record, weight};
 use crate::{api::Shared, error::ApiError};
 
 /// What `GET /v1/topics/{topic}/dead` understands.
@@ -47,7 +47,7 @@ pub(crate) async fn list(
                 break;
             }
             after = letter.position;
-            bytes += letter.message.payload.len();
+            bytes += weight(&letter.message) + letter.failure.len() * 6;
             letters.push(letter.into());
         }
         if is_end || more {

@@ -8,7 +8,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use bowline_messaging::{Subscription, check_name};
+use bowline_messaging::{Error, Subscription, check_name};
 use bowline_model::Code;
 use bowline_provider_remote::wire;
 use bowline_runtime::{
@@ -79,8 +79,20 @@ pub(crate) async fn answer(
         return Err(ApiError::new(Code::NotFound, detail));
     };
     let outcomes = join_all(answers.into_iter().map(|answer| session.answer(answer))).await;
-    let outcomes = outcomes.into_iter().map(|outcome| outcome.err().as_ref().map(fault)).collect();
+    let outcomes = outcomes.into_iter().map(|outcome| outcome.err().as_ref().map(refused)).collect();
     Ok(Json(wire::DeliveryOutcomes { outcomes }))
+}
+
+/// Why an answer was not taken.
+fn refused(error: &Error) -> wire::MessageFault {
+    let told = fault(error);
+    match error {
+        Error::LeaseLost { .. } => {
+            let detail = "its lease ended, or it was answered: the message may be with somebody else".to_owned();
+            wire::MessageFault { detail, ..told }
+        }
+        _ => told,
+    }
 }
 
 /// What a subscription tells.

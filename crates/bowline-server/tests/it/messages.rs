@@ -71,21 +71,29 @@ async fn a_consumer_outlives_its_server() {
     fixture.declare().await;
     let remote = fixture.remote_messages();
     let mut group = remote.subscribe("order.placed", "mail", GroupSettings::default(), 8).await.unwrap();
-    remote.publish("order.placed", message("one")).await.unwrap();
+    for text in ["one", "two"] {
+        remote.publish("order.placed", message(text)).await.unwrap();
+    }
     let before = next(&mut group).await;
     let Fixture { dir, node, addr } = fixture;
     node.stop().await;
-    // An abandoned wait loses nothing, also while the server is away.
-    assert!(timeout(Duration::from_millis(300), group.next()).await.is_err());
     let refused = remote.publish("order.placed", message("lost")).await.unwrap_err();
     assert!(matches!(refused, Error::Unavailable { .. }) && refused.retryable(), "{refused:?}");
-    assert!(matches!(before.ack().await, Err(Error::Unavailable { .. } | Error::LeaseLost { .. })));
+    assert!(matches!(before.ack().await, Err(Error::Unavailable { .. })));
+    // What had come and was not asked for yet is lost too. An abandoned wait loses nothing.
+    assert!(timeout(Duration::from_millis(300), group.next()).await.is_err());
     let fixture = Fixture::start_again(dir, addr).await;
-    let again = next(&mut group).await;
-    assert_eq!((again.message.payload.as_ref(), again.attempt), (b"one".as_ref(), 2));
+    let mut found = Vec::new();
+    for _ in 0..2 {
+        let again = next(&mut group).await;
+        found.push((again.message.position, again.attempt));
+        again.ack().await.unwrap();
+    }
+    // Which one waits longer is up to chance.
+    found.sort_unstable();
+    assert_eq!(found, [(1, 2), (2, 2)]);
     let lost = before.ack().await.unwrap_err();
     assert!(matches!(lost, Error::LeaseLost { position: 1 }), "{lost:?}");
-    again.ack().await.unwrap();
     fixture.node.stop().await;
 }
 
@@ -146,10 +154,16 @@ async fn a_page_of_large_messages_is_read_in_pieces() {
         let large = NewMessage { payload: vec![7; 1 << 20].into(), ..NewMessage::default() };
         remote.publish("order.placed", large).await.unwrap();
     }
+    // What takes more in JSON than it seems does not make a request too large for the server.
+    let headers = vec![("h".to_owned(), "\u{1}".repeat(16_000))];
+    let odd = (0..200).map(|_| remote.publish("order.placed", NewMessage { headers: headers.clone(), ..message("") }));
+    for published in futures_util::future::join_all(odd).await {
+        published.unwrap();
+    }
     let page = fixture.get(&format!("{TOPIC}/messages?limit=12")).await;
-    assert!(page.body.len() < 12 << 20, "{}", page.body.len());
+    assert!(page.body.len() < 10 << 20, "{}", page.body.len());
     assert_eq!(page.json()["more"], true);
-    assert_eq!(remote.read("order.placed", 0, 100).await.unwrap().len(), 12);
+    assert_eq!(remote.read("order.placed", 0, 1000).await.unwrap().len(), 212);
 }
 
 #[tokio::test]
