@@ -80,7 +80,8 @@ async fn what_becomes_of_an_order_is_shown_and_told() {
 async fn a_message_that_nobody_can_process_is_dead_and_is_processed_after_a_fix() {
     let home = Home::shop();
     let mut running = home.up().await;
-    let publish = br#"{"payload":"e30=","headers":[["traceparent","00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]]}"#;
+    let publish =
+        br#"{"payload":"e30=","headers":[["traceparent","00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]]}"#;
     let target = "/v1/topics/order.paid/messages";
     let published = ask(running.api(), Method::POST, "localhost", target, &[JSON], publish).await;
     assert!(published.status.is_success(), "{published:?}");
@@ -123,7 +124,11 @@ async fn orders_end_in_one_state_whatever_is_killed() {
     }
     let output = load.wait_with_output().await.unwrap();
     let (report, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(report.contains("the bank moved exactly the paid orders' money"), "{report}\n{errors}\n{}", running.output());
+    assert!(
+        report.contains("the bank moved exactly the paid orders' money"),
+        "{report}\n{errors}\n{}",
+        running.output()
+    );
     // Nobody else ordered: what was taken from the stock is what was paid for.
     let books = report.lines().find(|line| line.contains("books of the paid orders")).unwrap();
     let counts: Vec<&str> = books.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty()).collect();

@@ -53,6 +53,14 @@ impl<E: StdError + Send + Sync + 'static> From<E> for StepError {
     }
 }
 
+/// Checks the name of a saga or of a step, in this crate's words.
+fn check_word(what: &'static str, name: &str) -> Result<(), Error> {
+    check_name(what, name).map_err(|error| match error {
+        bowline_messaging::Error::Invalid { what, rule } => Error::Invalid { what, rule },
+        error => Error::Message(error),
+    })
+}
+
 /// What a step answers.
 type Stepped<T> = Result<T, StepError>;
 
@@ -187,13 +195,13 @@ impl<DB: Db, T: Serialize + DeserializeOwned + Send + Sync + 'static> Definition
 
     pub(crate) fn erase(self) -> Result<Erased<DB>, Error> {
         let Self { name, steps, within, stuck_after, data: _ } = self;
-        check_name("saga", &name)?;
+        check_word("saga", &name)?;
         let invalid = |what, rule| Err(Error::Invalid { what, rule });
         if steps.is_empty() || steps.len() > STEPS_MAX {
             return invalid("steps", "a saga has 1 to 64");
         }
         for (at, step) in steps.iter().enumerate() {
-            check_name("step", &step.name)?;
+            check_word("step", &step.name)?;
             if steps.iter().take(at).any(|before| before.name == step.name) {
                 return invalid("step", "each has a name of its own");
             }

@@ -65,7 +65,7 @@ pub(crate) fn definition(
     Definition::new(NAME)
         .local("place", move |tx, placing| -> Step<'_> { Box::pin(place.clone().place(tx, placing)) })
         .undo_local(move |tx, placing| -> Step<'_> { Box::pin(cancel.clone().cancel(tx, placing)) })
-        .local("reserve stock", move |tx, placing| -> Step<'_> { Box::pin(reserve.clone().reserve(tx, placing)) })
+        .local("reserve-stock", move |tx, placing| -> Step<'_> { Box::pin(reserve.clone().reserve(tx, placing)) })
         .undo_local(move |tx, placing| -> Step<'_> { Box::pin(release.clone().release(tx, placing)) })
         .remote("charge", move |_id, placing| -> Step<'_> {
             let payment = charge.clone();

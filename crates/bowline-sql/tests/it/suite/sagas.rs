@@ -374,7 +374,7 @@ async fn what_a_replica_that_is_gone_may_have_done_is_undone() {
     let Some(fixture) = Fixture::new().await else { return };
     tables(&fixture).await;
     let remote = Remote::default();
-    let definition = || definition(&remote).deadline(Duration::from_millis(1000));
+    let definition = || definition(&remote).deadline(Duration::from_secs(1));
     let one = Replica::start(&fixture, definition()).await;
     remote.answer(Answers::Hangs);
     one.begin("o-1", &order(1)).await;
@@ -405,7 +405,7 @@ async fn who_has_lost_a_saga_changes_nothing() {
             let (gate, is_first) = (gate.clone(), calls.fetch_add(1, Ordering::SeqCst) == 0);
             async move {
                 if is_first {
-                    gate.notified().await
+                    gate.notified().await;
                 }
             }
         };
