@@ -4,6 +4,7 @@ mod http;
 mod poll;
 
 pub mod logs;
+pub mod nats;
 pub mod proof;
 
 use std::net::{Ipv4Addr, SocketAddr};

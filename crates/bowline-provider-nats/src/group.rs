@@ -1,0 +1,353 @@
+//! A group as this process serves it: the table of its deliveries, its consumers, and what is to be kept of it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bowline_messaging::{
+    Error, GroupSettings, Message,
+    delivery::{ConsumerId, Deliveries, Effect, Event, Moment, Policy, Position, TakenIn},
+};
+use bowline_runtime::rand;
+use tokio::sync::mpsc;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    kept::{Entry, Kept},
+    topics::{millis, now},
+};
+
+/// The most messages that a group has in its table and is not done with, without those that are delayed.
+const WINDOW_MAX: usize = 10_000;
+
+/// The most messages that are delayed for a group; later ones are taken in when earlier ones were delivered.
+const DELAYED_MAX: usize = 100_000;
+
+/// The most bytes of messages that a group has in memory; others are read when they are delivered.
+const CACHE_BYTES_MAX: usize = 64 << 20;
+
+/// The most consumers of a group.
+const CONSUMERS_MAX: usize = 1024;
+
+/// The longest text of a failure that is kept.
+const FAILURE_BYTES_MAX: usize = 1024;
+
+/// How many entries a log has before one says all of it.
+const ENTRIES_MAX: u64 = 500;
+
+/// A message for a consumer.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) message: Arc<Message>,
+    pub(crate) attempt: u32,
+    /// In which life of the group.
+    pub(crate) epoch: u64,
+}
+
+/// The consumers of a group in this process; they stay while the group is somebody else's.
+#[derive(Debug, Default)]
+pub(crate) struct Consumers {
+    all: BTreeMap<ConsumerId, Consumer>,
+    next: ConsumerId,
+    /// Counts the lives of the group; what is of another one is lost to whoever has it.
+    pub(crate) epoch: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+struct Consumer {
+    ready: mpsc::Sender<Ready>,
+    credit: usize,
+    used: usize,
+}
+
+impl Consumers {
+    pub(crate) fn join(&mut self, credit: usize) -> Result<mpsc::Receiver<Ready>, Error> {
+        if self.all.len() >= CONSUMERS_MAX {
+            return Err(Error::TooMany { what: "consumers of one group", max: CONSUMERS_MAX });
+        }
+        self.next += 1;
+        // What was lost to it may still be in its channel.
+        let (ready, receiver) = mpsc::channel(credit * 2);
+        self.all.insert(self.next, Consumer { ready, credit, used: 0 });
+        Ok(receiver)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// A consumer that left.
+    pub(crate) fn gone(&mut self) -> Option<ConsumerId> {
+        let gone = self.all.iter().find(|(_, consumer)| consumer.ready.is_closed()).map(|(id, _)| *id)?;
+        self.all.remove(&gone);
+        Some(gone)
+    }
+
+    /// Another life begins: nobody has anything.
+    fn begin_anew(&mut self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        for consumer in self.all.values_mut() {
+            consumer.used = 0;
+        }
+    }
+
+    /// Whoever has most room.
+    fn free(&self) -> Option<ConsumerId> {
+        let room = |consumer: &Consumer| consumer.credit - consumer.used.min(consumer.credit);
+        let most = self.all.iter().max_by_key(|(_, consumer)| room(consumer))?;
+        (room(most.1) > 0).then_some(*most.0)
+    }
+}
+
+/// A group that is this process's.
+#[derive(Debug)]
+pub(crate) struct Group {
+    name: String,
+    table: Deliveries,
+    /// What was written, and what is being written.
+    pub(crate) kept: Kept,
+    pub(crate) epoch: u64,
+    is_resuming: bool,
+    leases: BTreeMap<Position, ConsumerId>,
+    failures: BTreeMap<Position, String>,
+    cache: BTreeMap<Position, Arc<Message>>,
+    cache_bytes: usize,
+    done: Vec<Position>,
+    failed: Vec<(Position, u32, i64)>,
+    /// The next entry says all of it.
+    wants_whole: bool,
+}
+
+impl Group {
+    /// Begins to serve a group as it was kept.
+    pub(crate) fn new(name: &str, kept: Kept, consumers: &mut Consumers) -> Self {
+        consumers.begin_anew();
+        Self {
+            name: name.to_owned(),
+            table: Deliveries::new(policy(&kept.settings), kept.floor()),
+            kept,
+            epoch: consumers.epoch.load(Ordering::Acquire),
+            is_resuming: true,
+            leases: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            cache: BTreeMap::new(),
+            cache_bytes: 0,
+            done: Vec::new(),
+            failed: Vec::new(),
+            wants_whole: true,
+        }
+    }
+
+    /// How it is served from now on.
+    pub(crate) fn set(&mut self, settings: &GroupSettings) {
+        let settings = GroupSettings { start: self.kept.settings.start, ..settings.clone() };
+        self.wants_whole |= settings != self.kept.settings;
+        self.table.set_policy(policy(&settings));
+        self.kept.settings = settings;
+    }
+
+    pub(crate) fn leased(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// How many messages before `next` it is not done with.
+    pub(crate) fn lag(&self, next: Position) -> u64 {
+        if self.is_resuming {
+            return next.saturating_sub(self.kept.next) + self.kept.pending.len() as u64;
+        }
+        next.saturating_sub(self.table.next()) + self.table.pending().count() as u64
+    }
+
+    pub(crate) fn oldest_ms(&self) -> Option<i64> {
+        self.cache.get(&self.table.floor()).map(|message| message.published_ms)
+    }
+
+    pub(crate) fn wakes_at(&self) -> Option<i64> {
+        self.table.wakes_at()
+    }
+
+    /// Whether it has room for another message.
+    pub(crate) fn wants(&self) -> bool {
+        self.is_resuming
+            || (self.table.window() < WINDOW_MAX
+                && self.table.delayed() < DELAYED_MAX
+                && self.cache_bytes < CACHE_BYTES_MAX)
+    }
+
+    /// All that was pending is here.
+    pub(crate) fn resumed(&mut self) {
+        self.is_resuming = false;
+        if let Some(position) = self.kept.next.checked_sub(1) {
+            let _nothing = self.table.step(Event::Pass { position }, moment());
+        }
+    }
+
+    /// What was pending is not there any more.
+    pub(crate) fn pass_over(&mut self, position: Position) {
+        self.done.push(position);
+    }
+
+    /// Takes in the next message.
+    pub(crate) fn take_in(&mut self, message: Arc<Message>, (attempts, due): (u32, i64)) {
+        let (position, moment) = (message.position, moment());
+        if position < self.table.next() {
+            return;
+        }
+        if position > self.table.next() && !self.is_resuming {
+            // Somebody deleted what is between; entries go on by what was seen.
+            self.wants_whole = true;
+        }
+        if message.only.as_ref().is_some_and(|only| *only != self.name) {
+            let _nothing = self.table.step(Event::Pass { position }, moment);
+            self.done.push(position);
+            return;
+        }
+        // What was not delayed does not wait for a clock that went back meanwhile.
+        let own = if message.due_ms == message.published_ms { i64::MIN } else { message.due_ms };
+        let due = if attempts > 0 { due } else { own };
+        let key = message.key.as_ref().map(|key| xxh3_64(key.as_bytes()));
+        let taken_in = TakenIn { key, due, expires: message.expires_ms };
+        let _nothing = self.table.step(Event::TakeIn { position, message: taken_in, attempts }, moment);
+        if due <= moment.now && self.cache_bytes < CACHE_BYTES_MAX {
+            self.cache_bytes += weight(&message);
+            self.cache.insert(position, message);
+        }
+    }
+
+    pub(crate) fn cached(&self, position: Position) -> Option<Arc<Message>> {
+        self.cache.get(&position).cloned()
+    }
+
+    /// The next delivery, if somebody can take one: to whom, which, and the number of the try.
+    pub(crate) fn offer(&mut self, consumers: &Consumers) -> Option<(ConsumerId, Effect)> {
+        if !self.table.is_ready() || self.is_resuming {
+            return None;
+        }
+        let (consumer, moment) = (consumers.free()?, moment());
+        let until = moment.now.saturating_add(millis(self.kept.settings.lease));
+        let effect = self.table.step(Event::Ask { consumer, until }, moment);
+        self.note(effect);
+        (effect != Effect::Nothing).then_some((consumer, effect))
+    }
+
+    /// Gives a message to a consumer.
+    pub(crate) fn deliver(
+        &mut self,
+        consumers: &mut Consumers,
+        consumer: ConsumerId,
+        message: Arc<Message>,
+        attempt: u32,
+    ) {
+        self.leases.insert(message.position, consumer);
+        if let Some(known) = consumers.all.get_mut(&consumer) {
+            known.used += 1;
+            // If it is gone, that is found out by who looks for those.
+            known.ready.try_send(Ready { message, attempt, epoch: self.epoch }).ok();
+        }
+    }
+
+    /// Runs an event through the table.
+    pub(crate) fn step(&mut self, consumers: &mut Consumers, event: Event) -> Effect {
+        let effect = self.table.step(event, moment());
+        self.note(effect);
+        if let Effect::Done { position, .. } | Effect::Failed { position, .. } | Effect::Bury { position, .. } = effect
+            && let Some(consumer) = self.leases.remove(&position)
+            && let Some(known) = consumers.all.get_mut(&consumer)
+        {
+            known.used = known.used.saturating_sub(1);
+        }
+        effect
+    }
+
+    /// Remembers what is to be kept of an effect.
+    fn note(&mut self, effect: Effect) {
+        match effect {
+            Effect::Done { position, .. } => {
+                self.done.push(position);
+                self.failures.remove(&position);
+                if let Some(message) = self.cache.remove(&position) {
+                    self.cache_bytes -= weight(&message);
+                }
+            }
+            Effect::Failed { position, attempts, due } => self.failed.push((position, attempts, due)),
+            Effect::Nothing | Effect::Deliver { .. } | Effect::Bury { .. } | Effect::Stale => {}
+        }
+    }
+
+    /// Notes of what a consumer had that it is gone.
+    pub(crate) fn note_gone(&mut self, consumer: ConsumerId) {
+        let its = self.leases.iter().filter(|(_, by)| **by == consumer).map(|(position, _)| *position);
+        for position in its.collect::<Vec<_>>() {
+            self.note_failure(position, "its consumer is gone");
+        }
+    }
+
+    pub(crate) fn note_failure(&mut self, position: Position, failure: &str) {
+        let mut end = failure.len().min(FAILURE_BYTES_MAX);
+        while !failure.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.failures.insert(position, failure[..end].to_owned());
+    }
+
+    /// Why the last try failed.
+    pub(crate) fn failure(&self, position: Position) -> &str {
+        self.failures.get(&position).map_or("its lease ended without an answer", String::as_str)
+    }
+
+    /// Whether there is something to keep.
+    pub(crate) fn is_due(&self) -> bool {
+        self.wants_whole || !self.done.is_empty() || !self.failed.is_empty()
+    }
+
+    /// What is to be kept since the last entry; `bytes_max`: what one may have.
+    pub(crate) fn entry(&mut self, owner: Option<String>, bytes_max: usize) -> Entry {
+        // While it resumes, the table knows less than what was kept.
+        let next = if self.is_resuming { self.kept.next } else { self.table.next() };
+        let (done, failed) = (std::mem::take(&mut self.done), std::mem::take(&mut self.failed));
+        let is_step = next.saturating_sub(self.kept.next) <= DELAYED_MAX as u64 && !self.wants_whole;
+        if !is_step {
+            // Of what is between, only what is in the table was there.
+            let known = self.table.pending().filter(|(position, _)| *position >= self.kept.next);
+            let seen: Vec<Position> = known.map(|(position, _)| position).collect();
+            self.kept.pending.extend(seen.into_iter().map(|position| (position, (0, 0))));
+            self.kept.next = self.kept.next.max(next);
+        }
+        let mut entry = Entry { owner: owner.clone(), next, done, failed, ..Entry::default() };
+        let is_possible = self.kept.apply(&entry);
+        debug_assert!(is_possible.is_some(), "steps are bounded");
+        entry.floor = self.kept.floor();
+        self.kept.entries += 1;
+        if !is_step || self.kept.entries > ENTRIES_MAX {
+            let whole = self.kept.whole(owner);
+            if crate::wire::json(&whole).len() < bytes_max {
+                self.kept.entries = 1;
+                self.wants_whole = false;
+                return whole;
+            }
+        }
+        self.wants_whole = false;
+        entry
+    }
+}
+
+fn weight(message: &Message) -> usize {
+    let headers: usize = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    message.payload.len() + headers + message.id.len() + 256
+}
+
+fn policy(settings: &GroupSettings) -> Policy {
+    Policy {
+        attempts_max: settings.attempts_max,
+        backoff_ms: millis(settings.backoff),
+        backoff_ms_max: millis(settings.backoff_max),
+    }
+}
+
+fn moment() -> Moment {
+    Moment { now: now(), luck: u16::try_from(rand::below(1 << 16)).unwrap_or(u16::MAX) }
+}

@@ -1,0 +1,52 @@
+//! What a topic counts; the names are those of the embedded provider.
+
+use bowline_messaging::delivery::{Effect, End};
+use bowline_runtime::metric::{Counter, Gauge, Registry};
+
+/// The cells of one topic.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    pub(crate) published: Counter,
+    delivered: Counter,
+    redelivered: Counter,
+    acked: Counter,
+    expired: Counter,
+    dead: Counter,
+    pub(crate) write_failures: Counter,
+    pub(crate) bytes: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new(registry: &Registry, topic: &str) -> Self {
+        let counter = |name, help| registry.counter(name, help, &[("topic", topic)]);
+        Self {
+            published: counter("bowline_messages_published_total", "Messages that are durable."),
+            delivered: counter("bowline_messages_delivered_total", "Tries, by all groups."),
+            redelivered: counter("bowline_messages_redelivered_total", "Tries that were not the first."),
+            acked: counter("bowline_messages_acked_total", "Messages processed, by all groups."),
+            expired: counter("bowline_messages_expired_total", "Messages not processed before they expired."),
+            dead: counter("bowline_messages_dead_total", "Messages put with the dead letters."),
+            write_failures: counter("bowline_messages_write_failures_total", "Batches that could not be written."),
+            bytes: registry.gauge(
+                "bowline_messages_bytes",
+                "Bytes on disk, without dead letters.",
+                &[("topic", topic)],
+            ),
+        }
+    }
+
+    pub(crate) fn count(&self, effect: Effect) {
+        match effect {
+            Effect::Deliver { attempt, .. } => {
+                self.delivered.increment();
+                if attempt > 1 {
+                    self.redelivered.increment();
+                }
+            }
+            Effect::Done { end: End::Acked, .. } => self.acked.increment(),
+            Effect::Done { end: End::Expired, .. } => self.expired.increment(),
+            Effect::Done { end: End::Buried, .. } => self.dead.increment(),
+            Effect::Nothing | Effect::Failed { .. } | Effect::Bury { .. } | Effect::Stale => {}
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What is kept, for how long, how much of it, and for whom.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use bowline_messaging::{Error, GroupSettings, MessageBus, NewMessage, TopicSettings};
+use bowline_model::error::chain;
+use bowline_provider_nats::{Credentials, Nats, Settings};
+use bowline_runtime::{metric, time};
+use bowline_testkit::nats::Server;
+
+use crate::connect;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn large() -> NewMessage {
+    NewMessage { payload: vec![7; 100_000].into(), ..NewMessage::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_at_its_bound_forgets_only_what_is_done() {
+    let Some(server) = Server::start() else { return };
+    let bus = connect(&server.url()).await;
+    let topic = TopicSettings { bytes_max: 1 << 20, ..TopicSettings::default() };
+    bus.declare("t", topic.clone()).await.unwrap();
+    for _ in 0..30 {
+        bus.publish("t", large()).await.expect("nobody needs the old ones");
+    }
+    let mut group = bus.subscribe("t", "behind", GroupSettings::default(), 1).await.unwrap();
+    let full = loop {
+        if let Err(error) = bus.publish("t", large()).await {
+            break error;
+        }
+    };
+    assert!(matches!(&full, Error::Full { by: Some(by), .. } if by == "behind"), "{full}");
+    let count = bus.read("t", 0, 100).await.unwrap().len();
+    for _ in 0..count {
+        group.next().await.unwrap().ack().await.unwrap();
+    }
+    bus.publish("t", large()).await.expect("there is room again");
+    let info = &bus.topics().await.unwrap()[0];
+    assert!(info.bytes <= topic.bytes_max, "{info:?}");
+    assert_eq!((info.settings.clone(), info.groups[0].lag, info.groups[0].consumers), (topic, 1, 1));
+    bus.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_go_by_their_age_once_every_group_is_done() {
+    let Some(server) = Server::start() else { return };
+    let tidy_every = Duration::from_millis(50);
+    let settings = Settings { tidy_every, ..Settings::new(server.url(), metric::Registry::default()) };
+    let bus = Nats::connect(settings).await.unwrap();
+    let topic = TopicSettings { keep: Duration::ZERO, dedup: Duration::ZERO, ..TopicSettings::default() };
+    bus.declare("t", topic).await.unwrap();
+    let mut group = bus.subscribe("t", "g", GroupSettings::default(), 1).await.unwrap();
+    for text in ["1", "2", "3"] {
+        bus.publish("t", NewMessage { payload: text.into(), ..NewMessage::default() }).await.unwrap();
+    }
+    group.next().await.unwrap().ack().await.unwrap();
+    let second = group.next().await.unwrap();
+    let first = time::timeout(PATIENCE, async {
+        loop {
+            let first = bus.topics().await.unwrap()[0].first;
+            if first > 1 {
+                return first;
+            }
+        }
+    });
+    assert_eq!(first.await.unwrap(), 2, "what a group is not done with stays");
+    second.ack().await.unwrap();
+    assert_eq!(group.next().await.unwrap().message.payload.as_ref(), b"3");
+    bus.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_ask_is_told() {
+    let Some(server) = Server::start_with("authorization { token: \"t0ken\" }") else { return };
+    let with = |credentials| Settings { credentials, ..Settings::new(server.url(), metric::Registry::default()) };
+    let find = |value: &'static str| {
+        Credentials::find(move |name| (name == "BOWLINE_NATS_TOKEN").then(|| value.to_owned())).unwrap()
+    };
+    let bus = Nats::connect(with(find("t0ken"))).await.unwrap();
+    bus.declare("t", TopicSettings::default()).await.unwrap();
+    bus.close().await;
+    let refused = Nats::connect(with(find("wrong"))).await.unwrap_err();
+    let text = chain(&refused);
+    assert!(text.contains("authorization") && text.contains(&server.url()) && !text.contains("wrong"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_proves_who_it_is() {
+    let dir = bowline_testkit::temp_dir();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let [cert_file, key_file] = ["cert.pem", "key.pem"].map(|name| dir.path().join(name));
+    std::fs::write(&cert_file, pem("CERTIFICATE", certificate.der())).unwrap();
+    std::fs::write(&key_file, pem("PRIVATE KEY", &key.serialize_der())).unwrap();
+    let tls = format!("tls {{ cert_file: {cert_file:?}, key_file: {key_file:?} }}");
+    let Some(server) = Server::start_with(&tls) else { return };
+    let settings = Settings::new(format!("tls://{}", server.addr()), metric::Registry::default());
+    let bus = Nats::connect(Settings { ca: Some(cert_file), ..settings.clone() }).await.unwrap();
+    bus.declare("t", TopicSettings::default()).await.unwrap();
+    bus.close().await;
+    let text = chain(&Nats::connect(settings).await.unwrap_err());
+    assert!(text.contains("certificate"), "{text}");
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let body = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named() {
+    let url = format!("nats://{}", bowline_testkit::free_addr());
+    let failed = Nats::connect(Settings::new(&url, metric::Registry::default())).await.unwrap_err();
+    let text = chain(&failed);
+    assert!(text.contains(&url) && text.contains("cannot connect to NATS"), "{text}");
+    let credentials = Credentials::File("no-such-file.creds".into());
+    let settings = Settings { credentials, ..Settings::new(&url, metric::Registry::default()) };
+    let text = chain(&Nats::connect(settings).await.unwrap_err());
+    assert!(text.contains("no-such-file.creds"), "{text}");
+}
