@@ -58,8 +58,7 @@ pub(crate) const FOR_METRICS_BENCH: &[Package] = &[
 const COMPONENTS: [(&str, &str); 2] = [("rustfmt", "fmt"), ("clippy", "clippy")];
 
 /// What an installation could start, and where it would listen.
-const SERVICES: [(&str, u16); 4] =
-    [("nginx", 80), ("prometheus", 9090), ("postgresql", 5432), ("nats-server", 4222)];
+const SERVICES: [(&str, u16); 4] = [("nginx", 80), ("prometheus", 9090), ("postgresql", 5432), ("nats-server", 4222)];
 
 /// Installs what is missing; answers what still is, a line each.
 pub(crate) fn install(packages: &[Package]) -> anyhow::Result<Vec<String>> {

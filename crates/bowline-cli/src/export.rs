@@ -34,7 +34,7 @@ pub(crate) fn settings(
     Ok(Some(settings))
 }
 
-fn secret(text: &SecretText) -> anyhow::Result<Secret> {
+pub(crate) fn secret(text: &SecretText) -> anyhow::Result<Secret> {
     let text = match text {
         SecretText::Plain(text) => text.clone(),
         SecretText::At(SecretSource::Env(name)) => {

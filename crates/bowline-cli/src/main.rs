@@ -25,6 +25,7 @@ mod joining;
 mod key;
 mod mesh;
 mod messages;
+mod nats;
 mod outlet;
 mod place;
 mod platform;

@@ -10,18 +10,19 @@ use bowline_model::{
     mesh::{Mode, Workload},
 };
 use bowline_observe::traces::TraceStore;
+use bowline_provider_nats::Nats;
 use bowline_runtime::{
     metric,
     task::{self, Guarded, JoinHandle},
     time,
 };
-use bowline_server::{Declared, Dial, MeshSettings, MonitorSettings, Node, OtlpAddrs};
+use bowline_server::{Declared, Dial, MeshSettings, Messages, MonitorSettings, Node, OtlpAddrs};
 use bowline_telemetry::{QueueReporter, SpanQueue, Tracer};
 use bowline_transport::{Endpoint, PoolSettings};
 
 use crate::{
     brought::{self, Brought},
-    export,
+    export, nats,
     sampling::{Follower, Sampling},
     topics,
 };
@@ -61,6 +62,8 @@ pub(crate) struct Platform {
     pub(crate) data_dir: PathBuf,
     pub(crate) metrics: metric::Registry,
     pub(crate) node: Node,
+    /// Where messages are kept, if not in the node.
+    nats: Option<Nats>,
     /// Which traces of this process are kept.
     pub(crate) sampling: Sampling,
     following: Option<Guarded<()>>,
@@ -74,6 +77,7 @@ impl Platform {
     /// Opens the data folder and the API.
     pub(crate) async fn start(settings: Settings, system: &System, metrics: metric::Registry) -> anyhow::Result<Self> {
         let Settings { data_dir, api, otlp, traces_max, metrics_max, grace, ca_key } = settings;
+        let nats = Box::pin(nats::connect(system, &metrics)).await?;
         let mesh = system.mesh.as_ref().map(|policy| MeshSettings {
             system: system.name.clone(),
             services: brought::services(system).into_iter().collect(),
@@ -88,7 +92,7 @@ impl Platform {
             traces_bytes_max: traces_max,
             grace: API_GRACE_MAX.min(grace),
             mesh,
-            messages: bowline_server::Messages::Embedded,
+            messages: nats.clone().map_or(Messages::Embedded, |bus| Messages::Elsewhere(Arc::new(bus))),
             monitor: MonitorSettings {
                 bytes_max: metrics_max,
                 policy: system.metrics.clone(),
@@ -97,9 +101,15 @@ impl Platform {
             declared: declared(system),
             is_steered: system.has_versions(),
         };
-        let node = Node::start_with_routes(settings, metrics.clone(), brought::routes_check(system)).await?;
+        let node = match Node::start_with_routes(settings, metrics.clone(), brought::routes_check(system)).await {
+            Ok(node) => node,
+            Err(error) => {
+                end(nats).await;
+                return Err(error.into());
+            }
+        };
         let sampling = Sampling::new(system.tracing.sampling.clone());
-        Ok(Self { data_dir, metrics, node, sampling, following: None, renewing: None, control: None })
+        Ok(Self { data_dir, metrics, node, nats, sampling, following: None, renewing: None, control: None })
     }
 
     /// Begins to collect metrics; in a mesh as the platform, which may read them.
@@ -145,9 +155,10 @@ impl Platform {
 
     /// Stops the node, after whoever publishes there.
     pub(crate) async fn stop(self) {
-        let Self { data_dir: _, metrics: _, node, sampling: _, following, renewing, control } = self;
+        let Self { data_dir: _, metrics: _, node, nats, sampling: _, following, renewing, control } = self;
         drop((control, following, renewing));
         node.stop().await;
+        end(nats).await;
     }
 
     /// Says where tokens travel unencrypted.
@@ -160,6 +171,13 @@ impl Platform {
         for addr in [grpc, http].into_iter().flatten().filter(is_open) {
             tracing::warn!(%addr, "OTLP is open to other machines: tokens and spans travel unencrypted");
         }
+    }
+}
+
+/// Gives groups back, so that another takes them over at once.
+async fn end(nats: Option<Nats>) {
+    if let Some(nats) = nats {
+        nats.close().await;
     }
 }
 

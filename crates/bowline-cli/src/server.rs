@@ -21,7 +21,7 @@ pub(crate) async fn run(args: args::Server) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(UNUSABLE));
     }
     let mut process = Process::begin()?;
-    let outcome = follow(&args, loaded, &mut process).await;
+    let outcome = Box::pin(follow(&args, loaded, &mut process)).await;
     Ok(process.end(outcome).await)
 }
 

@@ -21,11 +21,8 @@ use crate::{
     topics::{millis, now},
 };
 
-/// The most messages that a group has in its table and is not done with, without those that are delayed.
-const WINDOW_MAX: usize = 10_000;
-
-/// The most messages that are delayed for a group; later ones are taken in when earlier ones were delivered.
-const DELAYED_MAX: usize = 100_000;
+/// How many messages a group has in its hands: delayed, waiting for their key, or with consumers.
+const HELD_MAX: usize = 100_000;
 
 /// The most bytes of messages that a group has in memory; others are read when they are delivered.
 const CACHE_BYTES_MAX: usize = 64 << 20;
@@ -172,10 +169,7 @@ impl Group {
 
     /// Whether it has room for another message.
     pub(crate) fn wants(&self) -> bool {
-        self.is_resuming
-            || (self.table.window() < WINDOW_MAX
-                && self.table.delayed() < DELAYED_MAX
-                && self.cache_bytes < CACHE_BYTES_MAX)
+        self.is_resuming || (self.table.len() < HELD_MAX && self.cache_bytes < CACHE_BYTES_MAX)
     }
 
     /// All that was pending is here.
@@ -309,11 +303,11 @@ impl Group {
         // While it resumes, the table knows less than what was kept.
         let next = if self.is_resuming { self.kept.next } else { self.table.next() };
         let (done, failed) = (std::mem::take(&mut self.done), std::mem::take(&mut self.failed));
-        let is_step = next.saturating_sub(self.kept.next) <= DELAYED_MAX as u64 && !self.wants_whole;
+        let is_step = next.saturating_sub(self.kept.next) <= HELD_MAX as u64 && !self.wants_whole;
         if !is_step {
             // Of what is between, only what is in the table was there.
-            let known = self.table.pending().filter(|(position, _)| *position >= self.kept.next);
-            let seen: Vec<Position> = known.map(|(position, _)| position).collect();
+            let known = self.table.pending().filter(|(position, ..)| *position >= self.kept.next);
+            let seen: Vec<Position> = known.map(|(position, ..)| position).collect();
             self.kept.pending.extend(seen.into_iter().map(|position| (position, (0, 0))));
             self.kept.next = self.kept.next.max(next);
         }

@@ -155,7 +155,9 @@ async fn the_shop_is_seen_as_it_is() {
         assert_eq!(answer.status, 201, "{:?}", answer.body);
     }
     // The gateway asks `user` for its keys, too, and that is no part of a request.
-    let wanted = ["gateway>order 7", "gateway>user 1", "order>payment 7", "order>user 7", "payment>bank 7"];
+    // Each order is told of twice: it is placed, and paid.
+    let wanted =
+        ["gateway>order 7", "gateway>user 1", "order>notify 14", "order>payment 7", "order>user 7", "payment>bank 7"];
     let (mut calls, mut data) = (Vec::new(), Vec::new());
     let is_seen = eventually(PATIENCE, async || {
         (data, calls) = edges(&running).await.into_iter().partition(|edge| edge.contains(':'));
@@ -163,7 +165,13 @@ async fn the_shop_is_seen_as_it_is() {
     });
     assert!(is_seen.await, "{calls:?}\n{:#}", json(&running, &["graph"]).await);
     // And each touches its own data, and nobody else's.
-    let owned = ["bank>sqlite:bank.db", "order>sqlite:order.db", "payment>sqlite:payment.db", "user>sqlite:user.db"];
+    let owned = [
+        "bank>sqlite:bank.db",
+        "notify>sqlite:notify.db",
+        "order>sqlite:order.db",
+        "payment>sqlite:payment.db",
+        "user>sqlite:user.db",
+    ];
     let is_owned = eventually(PATIENCE, async || {
         data = edges(&running).await.into_iter().filter(|edge| edge.contains(':')).collect();
         data.iter().map(|edge| edge.split(' ').next().unwrap()).eq(owned)
@@ -175,15 +183,15 @@ async fn the_shop_is_seen_as_it_is() {
     let are_up = eventually(PATIENCE, async || {
         targets = json(&running, &["targets"]).await;
         let targets = targets["activeTargets"].as_array().unwrap();
-        targets.len() >= 6 && targets.iter().all(|target| target["health"] == "up" && target["samples"] != 0)
+        targets.len() >= 7 && targets.iter().all(|target| target["health"] == "up" && target["samples"] != 0)
     });
     assert!(are_up.await, "{targets:#}\n{}", running.output());
     let targets = targets["activeTargets"].as_array().unwrap().iter();
     let mut names: Vec<&str> = targets.map(|target| target["labels"]["instance"].as_str().unwrap()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["bank-1", "bowline", "order-1", "payment-1", "payment-2", "user-1"]);
+    assert_eq!(names, ["bank-1", "bowline", "notify-1", "order-1", "payment-1", "payment-2", "user-1"]);
     let rows = running.command(&["targets"]).await;
-    assert_eq!(rows.lines().count(), 7, "{rows}");
+    assert_eq!(rows.lines().count(), 8, "{rows}");
     running.stop().await;
 }
 

@@ -92,7 +92,7 @@ async fn a_message_that_nobody_can_process_is_dead_and_is_processed_after_a_fix(
     });
     assert!(is_dead.await, "{listed}");
     let letters = running.api_json("/v1/topics/order.paid/dead").await;
-    let position = letters["messages"][0]["position"].to_string();
+    let position = letters["letters"][0]["position"].to_string();
     let shown = running.command(&["messages", "show", "order.paid", &position, "--dead"]).await;
     assert!(shown.contains("4bf92f3577b34da6a3ce929d0e0e4736"), "{shown}");
     running.stop().await;

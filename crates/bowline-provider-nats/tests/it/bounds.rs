@@ -21,9 +21,9 @@ fn large() -> NewMessage {
 async fn a_topic_at_its_bound_forgets_only_what_is_done() {
     let Some(server) = Server::start() else { return };
     let bus = connect(&server.url()).await;
-    let topic = TopicSettings { bytes_max: 1 << 20, ..TopicSettings::default() };
+    let topic = TopicSettings { bytes_max: 4 << 20, ..TopicSettings::default() };
     bus.declare("t", topic.clone()).await.unwrap();
-    for _ in 0..30 {
+    for _ in 0..100 {
         bus.publish("t", large()).await.expect("nobody needs the old ones");
     }
     let mut group = bus.subscribe("t", "behind", GroupSettings::default(), 1).await.unwrap();

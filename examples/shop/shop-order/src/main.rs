@@ -27,7 +27,7 @@ use crate::{
     order::{NewOrder, Order},
     placing::Topics,
     repository::SqliteOrders,
-    service::{IdempotencyKey, OrderService, Stock},
+    service::{IdempotencyKey, OrderService, PATIENCE, Stock},
 };
 
 type Service = Arc<OrderService<ServiceClient>>;
@@ -53,7 +53,8 @@ async fn main() -> anyhow::Result<()> {
         .start()?;
     service.show_sagas(&sagas);
     let user = service.client("user");
-    let orders = Arc::new(OrderService { repository, sagas, user, limits: Box::new(move || limits.get()) });
+    let orders =
+        Arc::new(OrderService { repository, sagas, user, limits: Box::new(move || limits.get()), patience: PATIENCE });
     orders.adopt().await?;
     let app = Router::new()
         .route("/orders", post(place))

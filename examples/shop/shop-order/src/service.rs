@@ -23,8 +23,8 @@ use crate::{
 /// How many orders that are placed are looked at, at the start.
 const ADOPTED_MAX: u32 = 10_000;
 
-/// How long an answer is waited for, where the request says nothing of time.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// How long an answer is usually waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 
 /// The limits that hold now: they may change from one order to the next.
 pub(crate) type CurrentLimits = Box<dyn Fn() -> Arc<Limits> + Send + Sync>;
@@ -42,6 +42,8 @@ pub(crate) struct OrderService<U> {
     pub(crate) sagas: Sagas<Sqlite>,
     pub(crate) user: U,
     pub(crate) limits: CurrentLimits,
+    /// How long an answer is waited for, where the request says nothing of time.
+    pub(crate) patience: Duration,
 }
 
 impl<U> fmt::Debug for OrderService<U> {
@@ -155,7 +157,7 @@ impl<U: Users> OrderService<U> {
             return Ok(kept.order);
         }
         // A moment is left to answer in.
-        let within = bowline::time_left().unwrap_or(PATIENCE).mul_f64(0.9);
+        let within = bowline::time_left().unwrap_or(self.patience).mul_f64(0.9);
         let outcome = self.sagas.finish::<Placing>(&kept.order.id, within).await.map_err(HandlerError::internal)?;
         let status = match outcome {
             Outcome::Done(_) => Status::Paid,
@@ -250,7 +252,11 @@ mod tests {
             let sagas = Sagas::builder(repository.pool().clone()).saga(definition).start().unwrap();
             let limits = Arc::new(Limits::default());
             let limits: CurrentLimits = Box::new(move || limits.clone());
-            Self { orders: OrderService { repository, sagas, user: Everybody, limits }, payment, _dir: dir }
+            Self {
+                orders: OrderService { repository, sagas, user: Everybody, limits, patience: PATIENCE },
+                payment,
+                _dir: dir,
+            }
         }
 
         async fn place(&self, subject: &str, new: NewOrder, key: &str) -> Result<Order, (Code, String)> {
@@ -317,13 +323,15 @@ mod tests {
         assert_eq!(shop.orders.repository.find(&order.id).await.unwrap().unwrap().order, order);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_cannot_be_charged_is_waited_for_and_goes_on() {
-        let shop = Shop::open().await;
+        let mut shop = Shop::open().await;
+        shop.orders.patience = Duration::from_millis(300);
         let (code, detail) = shop.place("never", new("never", 2), "k1").await.unwrap_err();
         assert_eq!(code, Code::Unavailable);
         assert!(detail.contains("the same idempotency-key"), "{detail}");
         assert_eq!(shop.in_stock("book").await, 9_999_998);
+        shop.orders.patience = PATIENCE;
         assert_eq!(shop.place("u-1", new("u-1", 1), "").await.unwrap().status, Status::Paid);
     }
 
