@@ -30,6 +30,9 @@ const UNKNOWN: &str = "unknown";
 /// The rule of who passes, or is denied, without one.
 const NO_RULE: &str = "none";
 
+/// How the paths begin that are Bowline's, in every service.
+const RESERVED: &str = "/-/";
+
 /// How many callers without a rule are counted under their names; further ones share one.
 const STRANGERS_MAX: usize = 64;
 
@@ -147,19 +150,24 @@ impl Authorizer {
 
     /// Who is let in by which rule.
     fn decide<'a>(&'a self, peer: Option<&'a SpiffeId>, head: &Parts) -> Result<Passing<'a>, Denial<'a>> {
+        // What begins so is asked by Bowline alone, whatever a rule says.
+        let is_reserved = head.uri.path().starts_with(RESERVED);
         let Some(peer) = peer else {
-            let unknown = self.unknown.as_ref().ok_or_else(|| self.without_identity())?;
+            let unknown = self.unknown.as_ref().filter(|_| !is_reserved).ok_or_else(|| self.without_identity())?;
             return Ok(Passing { caller: Cow::Borrowed(UNKNOWN), rule: NO_RULE, count: Cow::Borrowed(unknown) });
         };
         let is_ours = peer.system == self.system;
         let caller = is_ours.then(|| self.callers.get(&peer.workload)).flatten();
         let query = Query { host: "", path: head.uri.path(), method: &head.method, headers: &head.headers };
         let is_platforms = || self.platform.find(query).is_ok();
-        if let Some(passing) = caller.and_then(|caller| caller.passing(query, is_platforms)) {
+        let is_kept_out = is_reserved && peer.workload != Workload::Platform;
+        if let Some(passing) = caller.filter(|_| !is_kept_out).and_then(|caller| caller.passing(query, is_platforms)) {
             return Ok(passing);
         }
         match caller {
-            _ if is_ours && self.authorization == Authorization::Off => self.decide_unasked(peer, head, is_platforms()),
+            _ if is_ours && !is_kept_out && self.authorization == Authorization::Off => {
+                self.decide_unasked(peer, head, is_platforms())
+            }
             Some(caller) => Err(self.wrong_operation(peer, caller, head)),
             None => Err(self.undeclared(peer)),
         }

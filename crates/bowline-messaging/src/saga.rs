@@ -196,7 +196,9 @@ impl Saga {
                 let due = now.saturating_add(plan.undo.wait_ms(attempts, moment.luck));
                 Phase::Undoing { step, attempts, due }
             }
+            // Whoever tried it may be gone in the middle of it.
             (Phase::Acting { step, since, attempts, is_unsure, .. }, Event::Retry) => {
+                let is_unsure = is_unsure || !is_local(step);
                 Phase::Acting { step, since, attempts, due: now, is_unsure }
             }
             (Phase::Undoing { step, attempts, .. }, Event::Retry) => Phase::Undoing { step, attempts, due: now },

@@ -386,7 +386,10 @@ async fn the_shop_has_tables_of_its_own_and_no_dependencies() {
         [
             "bank: cards",
             "bank: transfers",
+            "bank: reversals",
+            "notify: notifications",
             "order: orders",
+            "order: stock",
             "payment: charges",
             "user: users",
             "user: credentials",

@@ -81,7 +81,7 @@ fn what_is_not_there_has_no_line() {
 #[test]
 fn what_cannot_be_run_yet_is_said_where_it_is_proved() {
     let home =
-        Home::new(&HOLDS.replace("[service.order.calls.user]\n", "[service.order.calls.user]\nmode = \"async\"\n"));
+        Home::new(&HOLDS.replace("[service.order.calls.user]\n", "[service.order.calls.user]\nbalance = \"ring\"\n"));
     let told = stdout(&check(home.path(), &[]), 0);
     let summary = "2 services, 1 call: every axiom holds; `bowline up` refuses what is not built yet\n";
     assert!(told.contains("is not built yet\n") && told.ends_with(summary), "{told}");

@@ -100,7 +100,7 @@ async fn nobody_without_a_certificate_of_the_system_gets_past_a_sidecar() {
     let mut running = home.up().await;
     let all = addresses(&running).await;
     let services: BTreeSet<_> = all.iter().map(|(service, _)| service.as_str()).collect();
-    assert_eq!((all.len(), services.len()), (5, 4), "{all:?}");
+    assert_eq!((all.len(), services.len()), (6, 5), "{all:?}");
     for (service, addr) in &all {
         for url in [format!("http://{addr}/readyz"), format!("https://{addr}/readyz")] {
             let answered = curl(&url, &["-k"]).await;

@@ -89,7 +89,8 @@ fn check(workload: &str, system: &System, expect: &[&str]) {
     assert_eq!(told(&of(workload, system, &Traffic::default())), expect);
 }
 
-const PLATFORM: &str = "bowline: platform: GET /livez, GET /metrics, GET /readyz";
+const PLATFORM: &str =
+    "bowline: platform: GET /-/sagas/**, GET /livez, GET /metrics, GET /readyz, POST /-/sagas/{id}/retry";
 
 #[test]
 fn a_call_without_operations_is_for_what_the_callee_offers() {
@@ -117,7 +118,7 @@ fn routes_let_the_gateway_in_by_their_matches() {
         &shop(),
         &[
             "gateway: route orders: GET|POST /orders/**, /carts",
-            "bowline: platform: GET /health, GET /livez, GET /metrics, GET /readyz",
+            "bowline: platform: GET /-/sagas/**, GET /health, GET /livez, GET /metrics, GET /readyz, POST /-/sagas/{id}/retry",
         ],
     );
     check(

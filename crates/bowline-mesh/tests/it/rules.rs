@@ -111,6 +111,9 @@ async fn bowline_checks_and_collects_and_nothing_else() {
         ("GET", "/readyz", 200),
         ("GET", "/livez", 200),
         ("GET", "/metrics", 200),
+        ("GET", "/-/sagas", 200),
+        ("POST", "/-/sagas/o-1/retry", 200),
+        ("POST", "/-/sagas", 403),
         ("POST", "/metrics", 403),
         ("POST", "/charges", 403),
     ] {
@@ -118,9 +121,14 @@ async fn bowline_checks_and_collects_and_nothing_else() {
     }
     // Who may ask for everything may not ask for what is Bowline's.
     let caller = shop.client("service/payment").await;
-    for (method, path, status) in
-        [("PUT", "/any/thing", 200), ("GET", "/metrics", 403), ("POST", "/metrics", 403), ("GET", "/readyz;x", 403)]
-    {
+    for (method, path, status) in [
+        ("PUT", "/any/thing", 200),
+        ("GET", "/metrics", 403),
+        ("GET", "/-/sagas", 403),
+        ("POST", "/-/other", 403),
+        ("POST", "/metrics", 403),
+        ("GET", "/readyz;x", 403),
+    ] {
         assert_eq!(caller.ask("bank", &bank, method, path).await.status, status, "{method} {path}");
     }
 }

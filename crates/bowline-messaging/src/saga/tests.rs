@@ -61,6 +61,8 @@ enum Action {
     Try(usize, Comes),
     /// Somebody keeps what came of it.
     Keep(usize),
+    /// An operator has it tried at once.
+    Retry,
     /// A request that was given up arrives.
     Arrive(usize),
     Tick,
@@ -124,6 +126,17 @@ impl World {
         self.version += 1;
         let work = Work { version: self.version, saga: self.kept, effect: Effect::Stale, is_kept: true };
         self.workers[worker] = Some(self.stepped(life, work, Event::Resume));
+        true
+    }
+
+    /// By whoever it is, whatever anybody works on: what they keep after it is refused.
+    fn retry(&mut self, life: &Life) -> bool {
+        if self.kept.phase.is_ended() || self.takeovers >= life.takeovers_max {
+            return false;
+        }
+        self.takeovers += 1;
+        let (saga, _) = self.kept.step(&life.plan, Event::Retry, Moment { now: self.now, luck: u16::MAX });
+        (self.kept, self.version) = (saga, self.version + 1);
         true
     }
 
@@ -216,6 +229,7 @@ impl World {
         match action {
             Action::Take(worker) => self.take(life, worker),
             Action::Crash(worker) => self.workers[worker].take().is_some(),
+            Action::Retry => self.retry(life),
             Action::Look(worker) => {
                 let Some(work) = self.workers[worker] else { return false };
                 self.workers[worker] = Some(self.stepped(life, work, Event::Look));
@@ -253,7 +267,7 @@ impl Model for Life {
     }
 
     fn actions(&self, _: &World, actions: &mut Vec<Action>) {
-        actions.push(Action::Tick);
+        actions.extend([Action::Tick, Action::Retry]);
         actions.extend((0..self.plan.steps.len()).map(Action::Arrive));
         for worker in 0..2 {
             actions.extend([Action::Take, Action::Crash, Action::Look, Action::Keep].map(|action| action(worker)));

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Fixture, registration};
 
 /// The operations of the API.
-const OPERATIONS: [(&str, &str); 67] = [
+const OPERATIONS: [(&str, &str); 82] = [
     ("GET", "/livez"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
@@ -75,6 +75,21 @@ const OPERATIONS: [(&str, &str); 67] = [
     ("GET", "/api/v1/rules"),
     ("GET", "/api/v1/alerts"),
     ("GET", "/api/v1/status/buildinfo"),
+    ("GET", "/v1/sagas"),
+    ("GET", "/v1/sagas/{service}/{id}"),
+    ("POST", "/v1/sagas/{service}/{id}/retry"),
+    ("DELETE", "/v1/topics/{topic}/groups/{group}"),
+    ("GET", "/v1/topics"),
+    ("GET", "/v1/topics/{topic}/dead"),
+    ("GET", "/v1/topics/{topic}/messages"),
+    ("POST", "/v1/messages"),
+    ("POST", "/v1/subscriptions/{session}/answers"),
+    ("POST", "/v1/topics/{topic}/dead/purge"),
+    ("POST", "/v1/topics/{topic}/dead/redrive"),
+    ("POST", "/v1/topics/{topic}/groups/{group}/seek"),
+    ("POST", "/v1/topics/{topic}/groups/{group}/subscribe"),
+    ("POST", "/v1/topics/{topic}/messages"),
+    ("PUT", "/v1/topics/{topic}"),
 ];
 
 const METHODS: [&str; 5] = ["GET", "PUT", "POST", "DELETE", "PATCH"];

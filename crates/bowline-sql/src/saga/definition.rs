@@ -226,6 +226,12 @@ impl<DB: Db, T: Serialize + DeserializeOwned + Send + Sync + 'static> Definition
     }
 }
 
+/// What cannot be read, without its words: they quote the data.
+fn unread(error: &serde_json::Error) -> StepError {
+    let (line, column) = (error.line(), error.column());
+    StepError::retry(format!("the data are not what is read here: line {line}, column {column}"))
+}
+
 fn local<DB: Db, T, F>(run: F) -> Arc<LocalRun<DB>>
 where
     T: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -235,7 +241,7 @@ where
     Arc::new(move |tx, data| {
         let run = Arc::clone(&run);
         Box::pin(async move {
-            let mut data: T = serde_json::from_str(data)?;
+            let mut data: T = serde_json::from_str(data).map_err(|error| unread(&error))?;
             run(tx, &mut data).await?;
             Ok(serde_json::to_string(&data)?)
         })
@@ -251,7 +257,7 @@ where
     Arc::new(move |id, data| {
         let run = Arc::clone(&run);
         Box::pin(async move {
-            let mut data: T = serde_json::from_str(data)?;
+            let mut data: T = serde_json::from_str(data).map_err(|error| unread(&error))?;
             run(id, &mut data).await?;
             Ok(serde_json::to_string(&data)?)
         })

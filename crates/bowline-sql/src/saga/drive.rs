@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use super::{
     DATA_BYTES_MAX, Shared,
     definition::{Erased, Run, StepError},
-    info::{Happened, What},
+    info::{FAILURE_BYTES_MAX, Happened, What},
     row::{Kept, Stored},
 };
 use crate::{
@@ -72,12 +72,12 @@ impl<DB: Db> Erased<DB> {
         let was_acting = matches!(saga.phase, At::Acting { .. });
         if was_acting && matches!(next.phase, At::Undoing { .. } | At::Compensated) {
             if let Event::Refused { .. } = event {
-                kept.reason = failure.map(ToOwned::to_owned);
+                kept.reason = failure.map(|failure| crate::cut(failure.to_owned(), FAILURE_BYTES_MAX));
             } else {
                 let step = if matches!(event, Event::Acted { .. }) { step + 1 } else { step };
                 let step = self.step_name(step).to_owned();
                 let last = failure.map(|failure| format!(", at last: {failure}")).unwrap_or_default();
-                kept.reason = Some(format!("`{step}` was not done in its time{last}"));
+                kept.reason = Some(crate::cut(format!("`{step}` was not done in its time{last}"), FAILURE_BYTES_MAX));
                 kept.note(Happened { at_ms, step, what: What::GaveUp, failure: None });
             }
         }
@@ -130,7 +130,8 @@ impl<DB: Db> Shared<DB> {
     ) -> Result<Option<Kept>, Error> {
         let event = if is_fresh { Event::Look } else { Event::Resume };
         let (mut now, mut effect) = definition.advance(&mut kept, saga, event, None);
-        let mut is_kept = now == saga;
+        // An end that was decided elsewhere, as by a retry, is not kept as one yet.
+        let mut is_kept = now == saga && effect != Effect::Ended;
         loop {
             // What was decided is kept before anything is begun elsewhere because of it.
             if !is_kept || definition.is_local(effect) {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub const HISTORY_MAX: usize = 64;
 
 /// The longest text of a failure that is kept.
-const FAILURE_BYTES_MAX: usize = 512;
+pub(super) const FAILURE_BYTES_MAX: usize = 512;
 
 /// What a saga is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

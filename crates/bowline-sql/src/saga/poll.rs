@@ -131,9 +131,15 @@ impl<DB: Db> Shared<DB> {
             "DELETE FROM bowline_sagas WHERE id IN \
              (SELECT id FROM bowline_sagas WHERE ended_ms < $1 LIMIT {DELETED_AT_ONCE})"
         );
-        let mut connection = self.pool.acquire().await?;
-        DB::run(&mut connection, Query::made(sql).int(now_ms().saturating_sub(ms(self.settings.keep)))).await?;
-        Ok(())
+        let before = now_ms().saturating_sub(ms(self.settings.keep));
+        loop {
+            // Between two of them others have the connection.
+            let mut connection = self.pool.acquire().await?;
+            let deleted = DB::run(&mut connection, Query::made(sql.clone()).int(before)).await?;
+            if deleted < DELETED_AT_ONCE as u64 {
+                return Ok(());
+            }
+        }
     }
 
     /// The saga, if this process may work on it now, and whether nothing was tried since it was kept.

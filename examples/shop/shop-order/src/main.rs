@@ -45,8 +45,10 @@ async fn main() -> anyhow::Result<()> {
         cancelled: service.topic("order.cancelled"),
     };
     let payment = Arc::new(service.client("payment"));
+    let definition = |name| placing::definition(name, &repository, &topics, &payment);
     let sagas = Sagas::builder(repository.pool().clone())
-        .saga(placing::definition(&repository, &topics, &payment))
+        .saga(definition(placing::NAME))
+        .saga(definition(placing::BEFORE_STOCK))
         .outbox(&outbox)
         .tracer(service.tracer().clone())
         .metrics(service.metrics())

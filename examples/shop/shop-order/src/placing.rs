@@ -19,6 +19,9 @@ use crate::{
 /// The name of the saga.
 pub(crate) const NAME: &str = "order";
 
+/// That of orders that were kept before there was a stock: they may be charged already, and take nothing from it.
+pub(crate) const BEFORE_STOCK: &str = "order-before-stock";
+
 /// How long payment may be away before an order is given up.
 const WITHIN: std::time::Duration = std::time::Duration::from_mins(5);
 
@@ -54,6 +57,7 @@ type Step<'a> = BoxFuture<'a, Result<(), StepError>>;
 ///
 /// That the bank declined is decided by `confirm`: its "no" is kept before everything is undone.
 pub(crate) fn definition(
+    name: &str,
     orders: &SqliteOrders,
     topics: &Topics,
     payment: &Arc<impl Payments + 'static>,
@@ -62,11 +66,16 @@ pub(crate) fn definition(
     let (place, cancel, reserve, release, confirm) =
         (steps.clone(), steps.clone(), steps.clone(), steps.clone(), steps);
     let (charge, refund) = (payment.clone(), payment.clone());
-    Definition::new(NAME)
+    let placed = Definition::new(name)
         .local("place", move |tx, placing| -> Step<'_> { Box::pin(place.clone().place(tx, placing)) })
-        .undo_local(move |tx, placing| -> Step<'_> { Box::pin(cancel.clone().cancel(tx, placing)) })
-        .local("reserve-stock", move |tx, placing| -> Step<'_> { Box::pin(reserve.clone().reserve(tx, placing)) })
-        .undo_local(move |tx, placing| -> Step<'_> { Box::pin(release.clone().release(tx, placing)) })
+        .undo_local(move |tx, placing| -> Step<'_> { Box::pin(cancel.clone().cancel(tx, placing)) });
+    let reserved = match name {
+        BEFORE_STOCK => placed,
+        _ => placed
+            .local("reserve-stock", move |tx, placing| -> Step<'_> { Box::pin(reserve.clone().reserve(tx, placing)) })
+            .undo_local(move |tx, placing| -> Step<'_> { Box::pin(release.clone().release(tx, placing)) }),
+    };
+    reserved
         .remote("charge", move |_id, placing| -> Step<'_> {
             let payment = charge.clone();
             Box::pin(async move {
@@ -104,12 +113,9 @@ impl Local {
     }
 
     async fn reserve(self: Arc<Self>, tx: &mut Tx<Sqlite>, placing: &mut Placing) -> Result<(), StepError> {
-        let items = &placing.kept.order.items;
-        for (at, item) in items.iter().enumerate() {
+        for (at, item) in placing.kept.order.items.iter().enumerate() {
             if !self.orders.take(tx, &item.sku, item.quantity).await? {
-                for taken in &items[..at] {
-                    self.orders.put_back(tx, &taken.sku, taken.quantity).await?;
-                }
+                // What was taken before it is rolled back with the step.
                 return Err(StepError::abort(format!("items[{at}]: there is not enough of it")));
             }
         }

@@ -145,8 +145,12 @@ impl<U: Users> OrderService<U> {
         for kept in self.repository.placed(ADOPTED_MAX).await? {
             let mut tx = sql::begin(self.repository.pool()).await?;
             let (id, placing) = (kept.order.id.clone(), Placing { kept, is_declined: false });
-            self.sagas.begin(&mut tx, placing::NAME, &id, &placing).await?;
-            self.sagas.commit(tx).await?;
+            match self.sagas.begin(&mut tx, placing::BEFORE_STOCK, &id, &placing).await {
+                Ok(_) => self.sagas.commit(tx).await?,
+                // It has one.
+                Err(sql::Error::Taken { .. }) => drop(tx),
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -164,7 +168,7 @@ impl<U: Users> OrderService<U> {
             Outcome::Compensated { data: Placing { is_declined: true, .. }, .. } => Status::Declined,
             Outcome::Compensated { .. } => Status::Cancelled,
             Outcome::StillRunning => {
-                let detail = "the order is placed and not charged yet: ask again with the same idempotency-key";
+                let detail = format!("the order {} is placed and not decided yet: look at it later", kept.order.id);
                 return Err(HandlerError::new(Code::Unavailable, detail));
             }
         };
@@ -248,8 +252,13 @@ mod tests {
             let [placed, paid, cancelled] =
                 ["order.placed", "order.paid", "order.cancelled"].map(|name| service.topic(name));
             let payment = Arc::new(Payment::default());
-            let definition = placing::definition(&repository, &Topics { placed, paid, cancelled }, &payment);
-            let sagas = Sagas::builder(repository.pool().clone()).saga(definition).start().unwrap();
+            let topics = Topics { placed, paid, cancelled };
+            let definition = |name| placing::definition(name, &repository, &topics, &payment);
+            let sagas = Sagas::builder(repository.pool().clone())
+                .saga(definition(placing::NAME))
+                .saga(definition(placing::BEFORE_STOCK))
+                .start()
+                .unwrap();
             let limits = Arc::new(Limits::default());
             let limits: CurrentLimits = Box::new(move || limits.clone());
             Self {
@@ -329,7 +338,7 @@ mod tests {
         shop.orders.patience = Duration::from_millis(300);
         let (code, detail) = shop.place("never", new("never", 2), "k1").await.unwrap_err();
         assert_eq!(code, Code::Unavailable);
-        assert!(detail.contains("the same idempotency-key"), "{detail}");
+        assert!(detail.contains("is placed and not decided yet"), "{detail}");
         assert_eq!(shop.in_stock("book").await, 9_999_998);
         shop.orders.patience = PATIENCE;
         assert_eq!(shop.place("u-1", new("u-1", 1), "").await.unwrap().status, Status::Paid);
@@ -341,7 +350,8 @@ mod tests {
         let order = Order {
             id: "o-1".to_owned(),
             user_id: "u-1".to_owned(),
-            items: new("u-1", 1).items,
+            // Everything was sold.
+            items: of("pen", "u-1", 1).items,
             total: 1999,
             status: Status::Placed,
         };
@@ -352,7 +362,7 @@ mod tests {
         shop.orders.adopt().await.unwrap();
         assert_eq!(shop.orders.finish(kept).await.unwrap().status, Status::Paid);
         shop.orders.adopt().await.unwrap();
-        assert_eq!(shop.in_stock("book").await, 9_999_999);
+        assert_eq!(shop.in_stock("book").await, 10_000_000);
     }
 
     #[tokio::test]

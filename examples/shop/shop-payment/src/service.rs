@@ -68,8 +68,14 @@ impl Bank for ServiceClient {
 
 /// Whether an answer says that the bank will never make this transfer: asking again changes nothing.
 fn is_refusal(status: Option<StatusCode>) -> bool {
-    let is_for_now = |status| matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
-    status.is_some_and(|status| status.is_client_error() && !is_for_now(status))
+    // Others, as 403 and 404, may come from whoever stands before the bank, which may have settled it before.
+    let of_bank = [
+        StatusCode::BAD_REQUEST,
+        StatusCode::CONFLICT,
+        StatusCode::PAYLOAD_TOO_LARGE,
+        StatusCode::UNPROCESSABLE_ENTITY,
+    ];
+    status.is_some_and(|status| of_bank.contains(&status))
 }
 
 impl NewCharge {
@@ -205,10 +211,10 @@ mod tests {
     #[test]
     fn a_refusal_of_the_bank_is_its_decision() {
         let is_refusal = |status| is_refusal(Some(StatusCode::from_u16(status).unwrap()));
-        for status in [400, 404, 409, 413, 422] {
+        for status in [400, 409, 413, 422] {
             assert!(is_refusal(status), "{status}");
         }
-        for status in [200, 302, 408, 429, 500, 502, 503, 504] {
+        for status in [200, 302, 401, 403, 404, 408, 429, 500, 502, 503, 504] {
             assert!(!is_refusal(status), "{status}");
         }
         assert!(!super::is_refusal(None));
