@@ -245,18 +245,21 @@ impl Worker {
         let count = u32::try_from(self.told.at_a_time).unwrap_or(u32::MAX);
         let slots = Arc::new(Semaphore::new(count as usize));
         let ended = loop {
-            match drain.or_drain(subscription.next()).await {
+            // First a slot: what is taken is worked on at once, well within its lease.
+            let taken = async {
+                let slot = slots.clone().acquire_owned().await;
+                (slot, subscription.next().await)
+            };
+            let (slot, delivery) = match drain.or_drain(taken).await {
                 None => break None,
-                Some(Err(error)) => break Some(error),
-                Some(Ok(delivery)) => {
-                    let Ok(slot) = slots.clone().acquire_owned().await else { break None };
-                    let worker = self.clone();
-                    task::spawn(async move {
-                        worker.work(delivery).await;
-                        drop(slot);
-                    });
-                }
-            }
+                Some((_, Err(error))) => break Some(error),
+                Some((slot, Ok(delivery))) => (slot, delivery),
+            };
+            let worker = self.clone();
+            task::spawn(async move {
+                worker.work(delivery).await;
+                drop(slot);
+            });
         };
         // Leaving would be a failed try of each that is worked on.
         let _all = slots.acquire_many(count).await;
