@@ -71,7 +71,7 @@ pub trait MessageBus: Send + Sync + 'static {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSettings {
     /// For how long messages stay after they were published, though every group is done with them: what can be
-    /// replayed. Never deleted is what a group has not processed.
+    /// replayed; at least for as long as ids are remembered. Never deleted is what a group has not processed.
     pub keep: Duration,
     /// The most bytes on disk. When only messages are left that some group has not processed, publishing is refused.
     pub bytes_max: u64,

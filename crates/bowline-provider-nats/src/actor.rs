@@ -1,7 +1,7 @@
 //! The task of one group in this process: it stands by until the group is free, serves it, and gives it back.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -127,6 +127,8 @@ struct Serving {
     /// Who hears of what is to be written.
     waiting: Vec<(Position, Answer<()>)>,
     dying: VecDeque<(Position, u32)>,
+    /// Who hears that a message is a dead letter.
+    told_at_burial: BTreeMap<Position, Answer<()>>,
     burying: JoinSet<(Position, Result<(), Error>)>,
     /// When an entry was written last.
     written: time::Instant,
@@ -280,6 +282,7 @@ impl Actor {
             writing: None,
             waiting: Vec::new(),
             dying: VecDeque::new(),
+            told_at_burial: BTreeMap::new(),
             burying: JoinSet::new(),
             written: time::now(),
             is_ours: false,
@@ -389,7 +392,9 @@ impl Actor {
         match effect {
             Effect::Stale => drop(answer.send(Err(Error::LeaseLost { position }))),
             Effect::Done { .. } | Effect::Failed { .. } => serving.waiting.push((position, answer)),
-            Effect::Nothing | Effect::Deliver { .. } | Effect::Bury { .. } => drop(answer.send(Ok(()))),
+            // Answered when its letter is durable.
+            Effect::Bury { .. } => drop(serving.told_at_burial.insert(position, answer)),
+            Effect::Nothing | Effect::Deliver { .. } => drop(answer.send(Ok(()))),
         }
     }
 
@@ -418,7 +423,7 @@ impl Actor {
 
     /// Gives consumers what is ready.
     async fn offer(&mut self, serving: &mut Serving) {
-        while let Some((consumer, effect)) = serving.group.offer(&self.consumers) {
+        while let Some((consumer, until, effect)) = serving.group.offer(&self.consumers) {
             self.metrics.count(effect);
             let Effect::Deliver { position, attempt } = effect else { continue };
             let message = match serving.group.cached(position) {
@@ -426,7 +431,7 @@ impl Actor {
                 None => topics::get(&self.stream, position).await,
             };
             match message {
-                Ok(Some(message)) => serving.group.deliver(&mut self.consumers, consumer, message, attempt),
+                Ok(Some(message)) => serving.group.deliver(&mut self.consumers, (consumer, until), message, attempt),
                 Ok(None) => drop(self.step(serving, Event::Ack { position, attempt })),
                 Err(error) => {
                     serving.group.note_failure(position, &chain(&error));
@@ -441,7 +446,8 @@ impl Actor {
         while let Some((position, attempts)) = serving.dying.pop_front() {
             let failure = serving.group.failure(position).to_owned();
             let (topic, group, life) = (self.topic.clone(), self.name.clone(), serving.group.kept.life.clone());
-            tracing::warn!(topic, group, position, attempts, failure, "a message is a dead letter now");
+            // Not why: what a consumer says may hold secrets.
+            tracing::warn!(topic, group, position, attempts, "a message is a dead letter now");
             let (link, stream, cached) = (self.link.clone(), self.stream.clone(), serving.group.cached(position));
             serving.burying.spawn(async move {
                 let bury = async {
@@ -468,7 +474,12 @@ impl Actor {
                 Event::NotBuried { position }
             }
         };
-        let _kept = self.step(serving, event);
+        let effect = self.step(serving, event);
+        if let Effect::Done { .. } = effect
+            && let Some(answer) = serving.told_at_burial.remove(&position)
+        {
+            serving.waiting.push((position, answer));
+        }
     }
 
     /// Begins to write what there is to write, if there is.

@@ -41,6 +41,8 @@ const ENTRIES_MAX: u64 = 500;
 pub(crate) struct Ready {
     pub(crate) message: Arc<Message>,
     pub(crate) attempt: u32,
+    /// Until when it is this consumer's, in milliseconds since 1970.
+    pub(crate) until: i64,
     /// In which life of the group.
     pub(crate) epoch: u64,
 }
@@ -95,7 +97,9 @@ impl Consumers {
     /// Whoever has most room.
     fn free(&self) -> Option<ConsumerId> {
         let room = |consumer: &Consumer| consumer.credit - consumer.used.min(consumer.credit);
-        let most = self.all.iter().max_by_key(|(_, consumer)| room(consumer))?;
+        // What a consumer did not take in time may still be in its channel.
+        let can_take = self.all.iter().filter(|(_, consumer)| consumer.ready.capacity() > 0);
+        let most = can_take.max_by_key(|(_, consumer)| room(consumer))?;
         (room(most.1) > 0).then_some(*most.0)
     }
 }
@@ -216,8 +220,8 @@ impl Group {
         self.cache.get(&position).cloned()
     }
 
-    /// The next delivery, if somebody can take one: to whom, which, and the number of the try.
-    pub(crate) fn offer(&mut self, consumers: &Consumers) -> Option<(ConsumerId, Effect)> {
+    /// The next delivery, if somebody can take one: to whom, until when, which, and the number of the try.
+    pub(crate) fn offer(&mut self, consumers: &Consumers) -> Option<(ConsumerId, i64, Effect)> {
         if !self.table.is_ready() || self.is_resuming {
             return None;
         }
@@ -225,14 +229,14 @@ impl Group {
         let until = moment.now.saturating_add(millis(self.kept.settings.lease));
         let effect = self.table.step(Event::Ask { consumer, until }, moment);
         self.note(effect);
-        (effect != Effect::Nothing).then_some((consumer, effect))
+        (effect != Effect::Nothing).then_some((consumer, until, effect))
     }
 
     /// Gives a message to a consumer.
     pub(crate) fn deliver(
         &mut self,
         consumers: &mut Consumers,
-        consumer: ConsumerId,
+        (consumer, until): (ConsumerId, i64),
         message: Arc<Message>,
         attempt: u32,
     ) {
@@ -240,7 +244,7 @@ impl Group {
         if let Some(known) = consumers.all.get_mut(&consumer) {
             known.used += 1;
             // If it is gone, that is found out by who looks for those.
-            known.ready.try_send(Ready { message, attempt, epoch: self.epoch }).ok();
+            known.ready.try_send(Ready { message, attempt, until, epoch: self.epoch }).ok();
         }
     }
 

@@ -394,13 +394,14 @@ impl DeliverySource for Source {
         Box::pin(async move {
             let receiver = self.ready.as_mut().ok_or(Error::Closed)?;
             loop {
-                let Ready { message, attempt, epoch } = receiver.recv().await.ok_or(Error::Closed)?;
-                // What is of another life was lost to this consumer.
-                if epoch == self.epoch.load(Ordering::Acquire) {
+                let Ready { message, attempt, until, epoch } = receiver.recv().await.ok_or(Error::Closed)?;
+                // What is of another life was lost to this consumer, as is what it did not come to in time.
+                if epoch == self.epoch.load(Ordering::Acquire) && until > topics::now() {
                     let position = message.position;
                     let lease = Leased { commands: self.handle.commands.clone(), position, attempt, epoch };
                     return Ok(Delivery::new(message, attempt, lease));
                 }
+                self.handle.left.notify_one();
             }
         })
     }

@@ -62,8 +62,8 @@ struct Session {
     reading: task::Guarded<()>,
 }
 
-/// A delivery, or why there are no more.
-type Event = Result<SubscriptionEvent, Error>;
+/// A delivery, and when it was read; or why there are no more.
+type Event = Result<(Instant, SubscriptionEvent), Error>;
 
 /// When to join again.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +91,9 @@ impl Source {
                 continue;
             };
             match session.next().await {
-                Ok(SubscriptionEvent::Delivery { lease, attempt, until_unix_ms: _, message }) => {
+                // What its consumer did not come to in time is others' meanwhile. By this clock: the server's may differ.
+                Ok((read, _)) if read.elapsed() >= self.joining.lease => {}
+                Ok((_, SubscriptionEvent::Delivery { lease, attempt, until_unix_ms: _, message })) => {
                     let (position, answering) = (message.position, session.answering.clone());
                     let message = Arc::new(message.into());
                     return Ok(Delivery::new(message, attempt, Leased { answering, lease, position }));
@@ -181,7 +183,7 @@ async fn read(mut lines: Lines, events: mpsc::Sender<Event>, is_well: Arc<Atomic
                 if !matches!(event, SubscriptionEvent::Delivery { .. }) {
                     continue;
                 }
-                Ok(event)
+                Ok((time::now(), event))
             }
             // An answer that ends without a word: the server does.
             Ok(None) => Err(Error::Unavailable { retry_after: None }),

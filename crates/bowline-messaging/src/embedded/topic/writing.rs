@@ -52,7 +52,9 @@ impl Topic {
         let now = now();
         self.dedup.forget_before(now - millis(self.settings.dedup));
         self.tidied = time::now();
-        let old = self.deletable(&log, Some(now - millis(self.settings.keep)));
+        // What is remembered of ids after a restart are the messages that are there.
+        let kept = self.settings.keep.max(self.settings.dedup);
+        let old = self.deletable(&log, Some(now - millis(kept)));
         let job = Job {
             delete_before: old.max(freed_before),
             begin: begin.filter(|_| begins_anew || !bytes.is_empty()),
