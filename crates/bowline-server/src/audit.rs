@@ -93,9 +93,14 @@ impl Audited {
         self.recorded(AuditClass::Refused, acting, Txn::default(), None).await.map(|_| ())
     }
 
-    /// Records what somebody is about to change of messages, which are not in the store; it may fail.
-    pub(crate) async fn record_messages(&self, change: ChangeKind, key: String) -> Result<(), Error> {
-        let (class, acting) = (AuditClass::Messages, actor::current());
+    /// Records what somebody is about to change that is not in the store, as messages and sagas are not; it may fail.
+    pub(crate) async fn record_elsewhere(
+        &self,
+        class: AuditClass,
+        change: ChangeKind,
+        key: String,
+    ) -> Result<(), Error> {
+        let acting = actor::current();
         let now = time::unix_nanos(time::system());
         let id = self.kept().begin(class.as_str(), now);
         let record = Record::of(&acting, now / 1_000_000, vec![AuditChange { change, key }]);

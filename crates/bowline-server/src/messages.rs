@@ -18,7 +18,7 @@ use axum::{
 };
 use bowline_messaging::{Error, Message, PAGE_MAX, TopicSettings};
 use bowline_model::Code;
-use bowline_provider_remote::wire::{self, ChangeKind};
+use bowline_provider_remote::wire::{self, AuditClass, ChangeKind};
 use serde::Deserialize;
 
 use crate::{api::Shared, error::ApiError};
@@ -156,7 +156,7 @@ async fn record_group(shared: &Shared, change: ChangeKind, topic: &str, group: &
 /// Records what is about to be changed of a topic.
 async fn record(shared: &Shared, change: ChangeKind, topic: &str, what: &str) -> Result<(), ApiError> {
     bowline_messaging::check_name("topic", topic)?;
-    let recorded = shared.audit.record_messages(change, format!("topics/{topic}{what}")).await;
+    let recorded = shared.audit.record_elsewhere(AuditClass::Messages, change, format!("topics/{topic}{what}")).await;
     recorded.map_err(|error| ApiError::of(error.code(), &error))
 }
 

@@ -13,7 +13,7 @@ use axum::{
     },
 };
 use bowline_model::{Code, Health, Instance, ServiceName};
-use bowline_provider_remote::wire;
+use bowline_provider_remote::wire::{self, AuditClass, ChangeKind};
 use bowline_registry::Registry;
 use bowline_runtime::time::{self, Duration};
 use bowline_transport::{Body, SharedPool, problem::Problem, send};
@@ -33,6 +33,9 @@ const ASKED_MAX: usize = 3;
 /// How many services are asked at once.
 const AT_ONCE: usize = 16;
 
+/// How far a saga may be.
+const PHASES: [&str; 5] = ["acting", "undoing", "stuck", "done", "compensated"];
+
 /// How instances are asked: as they are scraped.
 pub(crate) struct Asking {
     pub(crate) pool: SharedPool,
@@ -47,6 +50,8 @@ enum Asked<T> {
     Answer(T),
     /// It has no sagas.
     None,
+    /// It does not do that: another instance would say the same.
+    Refused(Box<Problem>),
     /// No instance answered as it should; why the last one did not.
     Failed(String),
 }
@@ -61,6 +66,10 @@ pub(crate) async fn list(
     query: Result<Query<wire::SagasQuery>, QueryRejection>,
 ) -> Result<Json<wire::SagaList>, ApiError> {
     let Query(query) = query?;
+    if query.phase.as_deref().is_some_and(|phase| !PHASES.contains(&phase)) {
+        let detail = format!("phase: it is one of {}", PHASES.join(", "));
+        return Err(ApiError::new(Code::InvalidArgument, detail));
+    }
     let wanted = query.service.as_deref().map(ServiceName::new).transpose()?;
     let services = match wanted {
         Some(service) => BTreeSet::from([service]),
@@ -81,7 +90,7 @@ pub(crate) async fn list(
                 all.sagas.extend(list.sagas.into_iter().map(of_it));
             }
             Asked::None => {}
-            Asked::Failed(_) => all.missing.push(service),
+            Asked::Refused(_) | Asked::Failed(_) => all.missing.push(service),
         }
     }
     all.sagas.sort_by(|one, other| (other.begun_ms, &other.id).cmp(&(one.begun_ms, &one.id)));
@@ -116,6 +125,10 @@ pub(crate) async fn retry(
 ) -> Result<Json<wire::SagaRetried>, ApiError> {
     let Path((service, id)) = path?;
     let service = ServiceName::new(&service)?;
+    // Before it happens: what is tried may move money.
+    let key = format!("sagas/{service}/{id}");
+    let recorded = shared.audit.record_elsewhere(AuditClass::Other, ChangeKind::Put, key).await;
+    recorded.map_err(|error| ApiError::of(error.code(), &error))?;
     let target = format!("/-/sagas/{}/retry", encoded(&id));
     answer(ask(&shared, &service, &Method::POST, &target).await, &service, &id).map(Json)
 }
@@ -124,6 +137,7 @@ fn answer<T>(asked: Asked<T>, service: &ServiceName, id: &str) -> Result<T, ApiE
     match asked {
         Asked::Answer(answer) => Ok(answer),
         Asked::None => Err(ApiError::new(Code::NotFound, format!("{service} has no saga `{id}`"))),
+        Asked::Refused(problem) => Err(ApiError::new(problem.code, problem.detail)),
         Asked::Failed(why) => Err(ApiError::new(Code::Unavailable, format!("{service} was not asked: {why}"))),
     }
 }
@@ -178,6 +192,7 @@ async fn ask_one<T: DeserializeOwned>(asking: &Asking, instance: &Instance, meth
             Err(_) => failed(&"its answer cannot be read"),
         },
         status => match Problem::parse(status, &head.headers, &body) {
+            Some(problem) if status.is_client_error() => Asked::Refused(Box::new(problem)),
             Some(problem) => failed(&problem.detail),
             None => failed(&status),
         },

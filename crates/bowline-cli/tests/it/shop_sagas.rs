@@ -103,7 +103,7 @@ async fn orders_end_in_one_state_whatever_is_killed() {
     let home = Home::shop();
     let mut running = home.up().await;
     let is_long = std::env::var_os("BOWLINE_TEST_LONG").is_some();
-    let (seconds, kills) = if is_long { (120, 40) } else { (8, 4) };
+    let (seconds, kills) = if is_long { (60, 20) } else { (8, 4) };
     let mut load = tokio::process::Command::new(build_shop().join("shop-load"));
     load.args(["--gateway", &running.gateway().to_string(), "--clients", "16", "--seconds", &seconds.to_string()]);
     let load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -16,6 +16,7 @@ mod node;
 mod paths;
 mod port;
 mod prometheus;
+mod sagas;
 mod support;
 mod system;
 mod traces;

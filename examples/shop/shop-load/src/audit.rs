@@ -43,7 +43,7 @@ const ASKED_AGAIN_MAX: u32 = 20;
 /// How long the audit waits before it asks again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// How many orders are looked up at once.
+/// How many orders are asked for again, and looked up, at once.
 const LOOKUPS: usize = 8;
 
 /// A transfer as the bank shows it.
@@ -95,10 +95,13 @@ async fn ledger(gateway: SocketAddr) -> anyhow::Result<Ledger> {
 /// What the bank did meanwhile for others, as for earlier orders that the shop finishes now, is
 /// none of its business.
 pub(crate) async fn audit(gateway: SocketAddr, before: Before, run: &Run) -> anyhow::Result<Verdict> {
-    let mut connection = Connection::new(gateway);
     let mut placed = run.placed.clone();
-    for asked in &run.unanswered {
-        placed.push(ask_again(&mut connection, asked).await?);
+    let mut asking = JoinSet::new();
+    for share in run.unanswered.chunks(run.unanswered.len().div_ceil(LOOKUPS).max(1)) {
+        asking.spawn(ask_all_again(gateway, share.to_vec()));
+    }
+    while let Some(share) = asking.join_next().await {
+        placed.extend(share.context("asking again panicked")??);
     }
     let mut verdict = Verdict { asked_again: run.unanswered.len(), ..Verdict::default() };
     let mut lookups = JoinSet::new();
@@ -175,6 +178,15 @@ async fn find(connection: &mut Connection, request: &Request<Full<Bytes>>) -> an
     }
     let uri = request.uri();
     anyhow::bail!("whether {uri} is there cannot be found out, asked {ASKED_AGAIN_MAX} times, the last time: {last}")
+}
+
+async fn ask_all_again(gateway: SocketAddr, unanswered: Vec<Asked>) -> anyhow::Result<Vec<Placed>> {
+    let mut connection = Connection::new(gateway);
+    let mut placed = Vec::new();
+    for asked in &unanswered {
+        placed.push(ask_again(&mut connection, asked).await?);
+    }
+    Ok(placed)
 }
 
 async fn ask_again(connection: &mut Connection, asked: &Asked) -> anyhow::Result<Placed> {
