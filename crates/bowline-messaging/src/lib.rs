@@ -9,6 +9,7 @@
 pub mod delivery;
 mod error;
 mod limits;
+mod metrics;
 mod port;
 pub mod saga;
 
@@ -22,9 +23,10 @@ pub use embedded::{Embedded, Settings};
 pub use error::Error;
 pub use limits::{
     ATTEMPTS_MAX, BACKOFF_MAX, CREDIT_MAX, DELAY_MAX, DELAYED_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, ID_BYTES_MAX,
-    LEASE_RANGE, NAME_BYTES_MAX, PAGE_BYTES_MAX, PAGE_MAX, PAYLOAD_BYTES_MAX, TOPIC_BYTES_RANGE, check_group,
-    check_message, check_name, check_topic,
+    LEASE_RANGE, NAME_BYTES_MAX, PAGE_BYTES_MAX, PAGE_MAX, PAYLOAD_BYTES_MAX, TOPIC_BYTES_RANGE, check_credit,
+    check_group, check_lease, check_message, check_name, check_topic,
 };
+pub use metrics::Metrics;
 pub use port::{
     DeadLetter, Delivery, DeliverySource, GroupInfo, GroupSettings, Lease, Message, MessageBus, NewMessage, Published,
     Start, Subscription, Then, TopicInfo, TopicSettings, Which,

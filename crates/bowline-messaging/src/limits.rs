@@ -37,7 +37,7 @@ pub const ATTEMPTS_MAX: u32 = 1000;
 pub const BACKOFF_MAX: Duration = Duration::from_hours(24);
 
 /// The smallest and the largest bound on a topic's bytes.
-pub const TOPIC_BYTES_RANGE: (u64, u64) = (4 << 20, 1 << 40);
+pub const TOPIC_BYTES_RANGE: (u64, u64) = bowline_model::messages::BUS_BYTES_RANGE;
 
 /// The most messages, and dead letters, of one page.
 pub const PAGE_MAX: usize = 1000;
@@ -113,13 +113,27 @@ pub fn check_topic(settings: &TopicSettings) -> Result<(), Error> {
     Ok(())
 }
 
+/// Checks how many messages a consumer is to have at a time: 1 to [`CREDIT_MAX`].
+pub fn check_credit(credit: usize) -> Result<(), Error> {
+    if (1..=CREDIT_MAX).contains(&credit) {
+        return Ok(());
+    }
+    Err(Error::Invalid { what: "credit", rule: "it is 1 to 4,096" })
+}
+
+/// Checks for how long a message is to be a consumer's: [`LEASE_RANGE`].
+pub fn check_lease(lease: Duration) -> Result<(), Error> {
+    let (min, max) = LEASE_RANGE;
+    if (min..=max).contains(&lease) {
+        return Ok(());
+    }
+    Err(Error::Invalid { what: "lease", rule: "it is 100 ms to 12 h" })
+}
+
 /// Checks how a group is served.
 pub fn check_group(settings: &GroupSettings) -> Result<(), Error> {
     let invalid = |what, rule| Err(Error::Invalid { what, rule });
-    let (min, max) = LEASE_RANGE;
-    if !(min..=max).contains(&settings.lease) {
-        return invalid("lease", "it is 100 ms to 12 h");
-    }
+    check_lease(settings.lease)?;
     if !(1..=ATTEMPTS_MAX).contains(&settings.attempts_max) {
         return invalid("attempts_max", "it is 1 to 1,000");
     }

@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use bowline_runtime::BoxFuture;
 use bytes::Bytes;
 
-use crate::{Error, delivery::Position};
+use crate::{
+    Error,
+    delivery::{Position, Verdict},
+};
 
 /// Durable topics; shared by everybody in the process.
 ///
@@ -267,6 +270,16 @@ pub enum Then {
     After(Duration),
     /// It is a dead letter at once: no try will help.
     Dead,
+}
+
+impl From<Then> for Verdict {
+    fn from(then: Then) -> Self {
+        match then {
+            Then::Retry => Self::Retry,
+            Then::After(wait) => Self::After(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)),
+            Then::Dead => Self::Dead,
+        }
+    }
 }
 
 impl Delivery {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bowline_messaging::{
-    DeadLetter, Error, GroupSettings, Message,
+    DeadLetter, Error, GroupSettings, Message, Metrics,
     delivery::{Effect, Event, Position, Verdict},
 };
 use bowline_model::error::chain;
@@ -26,7 +26,6 @@ use crate::{
     kept::{self, Kept, NotWritten},
     letters,
     link::{Link, Named},
-    metrics::Metrics,
     topics::{self, millis, now},
 };
 

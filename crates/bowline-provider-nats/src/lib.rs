@@ -26,7 +26,6 @@ mod group;
 mod kept;
 mod letters;
 mod link;
-mod metrics;
 mod names;
 mod settings;
 mod topics;
@@ -43,10 +42,9 @@ use std::{
 };
 
 use bowline_messaging::{
-    CREDIT_MAX, DeadLetter, Delivery, DeliverySource, Error, GroupInfo, GroupSettings, LEASE_RANGE, Lease, Message,
-    MessageBus, NewMessage, Published, Start, Subscription, Then, TopicInfo, TopicSettings, Which, check_group,
-    check_message, check_name, check_topic,
-    delivery::{Position, Verdict},
+    DeadLetter, Delivery, DeliverySource, Error, GroupInfo, GroupSettings, Lease, Message, MessageBus, NewMessage,
+    Published, Start, Subscription, Then, TopicInfo, TopicSettings, Which, check_credit, check_group, check_lease,
+    check_message, check_name, check_topic, delivery::Position,
 };
 use bowline_model::error::chain;
 use bowline_runtime::{BoxFuture, task, time};
@@ -59,7 +57,6 @@ use crate::{
     group::Ready,
     kept::{Kept, NotWritten},
     link::{Link, PATIENCE},
-    topics::millis,
 };
 
 /// The most groups of a topic.
@@ -287,9 +284,7 @@ impl MessageBus for Nats {
             known_name(&topic)?;
             check_name("group", &group)?;
             check_group(&settings)?;
-            if !(1..=CREDIT_MAX).contains(&credit) {
-                return Err(Error::Invalid { what: "credit", rule: "it is 1 to 4,096" });
-            }
+            check_credit(credit)?;
             found(self.link().await?, &topic, &group, &settings).await?;
             self.join(&topic, &group, &settings, credit).await
         })
@@ -447,18 +442,12 @@ impl Lease for Leased {
     }
 
     fn nack(&self, failure: &str, then: Then) -> BoxFuture<'_, Result<(), Error>> {
-        let verdict = match then {
-            Then::Retry => Verdict::Retry,
-            Then::After(wait) => Verdict::After(millis(wait)),
-            Then::Dead => Verdict::Dead,
-        };
-        self.ask(Asks::Nack { failure: failure.to_owned(), verdict })
+        self.ask(Asks::Nack { failure: failure.to_owned(), verdict: then.into() })
     }
 
     fn extend(&self, by: Duration) -> BoxFuture<'_, Result<(), Error>> {
-        let (min, max) = LEASE_RANGE;
-        if !(min..=max).contains(&by) {
-            return Box::pin(async { Err(Error::Invalid { what: "lease", rule: "it is 100 ms to 12 h" }) });
+        if let Err(error) = check_lease(by) {
+            return Box::pin(async { Err(error) });
         }
         self.ask(Asks::Extend { by })
     }

@@ -17,13 +17,12 @@ use async_nats::{
         stream::{Config, Stream},
     },
 };
-use bowline_messaging::Error;
+use bowline_messaging::{Error, Metrics};
 use bowline_runtime::{metric, rand, time};
 use tokio::sync::watch;
 
 use crate::{
     failure::{Failure, failed},
-    metrics::Metrics,
     names::Names,
     settings::{Credentials, Settings},
 };

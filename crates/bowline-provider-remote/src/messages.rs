@@ -6,8 +6,8 @@ mod subscription;
 use std::{fmt, sync::Arc, time::Duration};
 
 use bowline_messaging::{
-    CREDIT_MAX, DeadLetter, Error, GroupSettings, Message, MessageBus, NewMessage, PAGE_MAX, Published, Start,
-    Subscription, TopicInfo, TopicSettings, Which, check_group, check_message, check_name, check_topic,
+    DeadLetter, Error, GroupSettings, Message, MessageBus, NewMessage, PAGE_MAX, Published, Start, Subscription,
+    TopicInfo, TopicSettings, Which, check_credit, check_group, check_message, check_name, check_topic,
     delivery::Position,
 };
 use bowline_model::Address;
@@ -196,9 +196,7 @@ impl MessageBus for RemoteMessages {
         Box::pin(async move {
             check_path(&topic, Some(&group))?;
             check_group(&settings)?;
-            if !(1..=CREDIT_MAX).contains(&credit) {
-                return Err(Error::Invalid { what: "credit", rule: "it is 1 to 4,096" });
-            }
+            check_credit(credit)?;
             let path = format!("/v1/topics/{topic}/groups/{group}/subscribe");
             let source = Source::join(&self.client, path, NewSubscription::of(&settings, credit)).await?;
             Ok(Subscription::new(source))

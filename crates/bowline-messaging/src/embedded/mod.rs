@@ -6,7 +6,6 @@ mod dedup;
 mod graveyard;
 mod group;
 mod log;
-mod metrics;
 mod record;
 mod shelf;
 mod topic;
@@ -30,13 +29,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use self::{
     command::{Answer, Asks, Command, Publish},
-    group::{Ready, millis},
-    metrics::Metrics,
+    group::Ready,
     topic::{Handle, Topic, WAITING_BYTES_MAX, now},
 };
 use crate::{
-    CREDIT_MAX, Error, LEASE_RANGE, PAGE_MAX, check_group, check_message, check_name, check_topic,
-    delivery::{Position, Verdict},
+    Error, Metrics, PAGE_MAX, check_credit, check_group, check_lease, check_message, check_name, check_topic,
+    delivery::Position,
     port::{
         DeadLetter, Delivery, DeliverySource, GroupSettings, Lease, Message, MessageBus, NewMessage, Published, Start,
         Subscription, Then, TopicInfo, TopicSettings, Which,
@@ -228,9 +226,7 @@ impl MessageBus for Embedded {
         Box::pin(async move {
             check_name("group", &group)?;
             check_group(&settings)?;
-            if !(1..=CREDIT_MAX).contains(&credit) {
-                return Err(Error::Invalid { what: "credit", rule: "it is 1 to 4,096" });
-            }
+            check_credit(credit)?;
             let handle = handle?;
             let name = group.clone();
             let joined = handle.ask(|answer| Command::Join { group: name, settings, credit, answer }).await?;
@@ -343,18 +339,12 @@ impl Lease for Leased {
     }
 
     fn nack(&self, failure: &str, then: Then) -> BoxFuture<'_, Result<(), Error>> {
-        let verdict = match then {
-            Then::Retry => Verdict::Retry,
-            Then::After(wait) => Verdict::After(millis(wait)),
-            Then::Dead => Verdict::Dead,
-        };
-        self.ask(Asks::Nack { failure: failure.to_owned(), verdict })
+        self.ask(Asks::Nack { failure: failure.to_owned(), verdict: then.into() })
     }
 
     fn extend(&self, by: Duration) -> BoxFuture<'_, Result<(), Error>> {
-        let (min, max) = LEASE_RANGE;
-        if !(min..=max).contains(&by) {
-            return Box::pin(async { Err(Error::Invalid { what: "lease", rule: "it is 100 ms to 12 h" }) });
+        if let Err(error) = check_lease(by) {
+            return Box::pin(async { Err(error) });
         }
         self.ask(Asks::Extend { by })
     }

@@ -28,12 +28,11 @@ use super::{
     graveyard::{self, Graveyard},
     group::{CONSUMERS_MAX, Group, millis},
     log::{Log, Place},
-    metrics::Metrics,
     record::Record,
     shelf::{self, Shelf},
 };
 use crate::{
-    Error,
+    Error, Metrics,
     delivery::{ConsumerId, Effect, Event, Key, Moment, Position, Verdict},
     port::{DeadLetter, GroupSettings, Message, NewMessage, Start, TopicSettings},
 };

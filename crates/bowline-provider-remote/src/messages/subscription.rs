@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_messaging::{Delivery, DeliverySource, Error, LEASE_RANGE, Lease, Then, delivery::Position};
+use bowline_messaging::{Delivery, DeliverySource, Error, Lease, Then, check_lease, delivery::Position};
 use bowline_model::Code;
 use bowline_runtime::{
     BoxFuture, rand, task,
@@ -256,9 +256,8 @@ impl Lease for Leased {
     }
 
     fn extend(&self, by: Duration) -> BoxFuture<'_, Result<(), Error>> {
-        let (min, max) = LEASE_RANGE;
-        if !(min..=max).contains(&by) {
-            return Box::pin(async { Err(Error::Invalid { what: "lease", rule: "it is 100 ms to 12 h" }) });
+        if let Err(error) = check_lease(by) {
+            return Box::pin(async { Err(error) });
         }
         Box::pin(self.ask(DeliveryAnswer::Extend { lease: self.lease, by }, 0))
     }

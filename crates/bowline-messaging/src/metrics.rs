@@ -1,23 +1,28 @@
-//! What a topic counts; the names are those of the embedded provider.
+//! What a topic counts, the same whatever keeps it.
 
-use bowline_messaging::delivery::{Effect, End};
 use bowline_runtime::metric::{Counter, Gauge, Registry};
+
+use crate::delivery::{Effect, End};
 
 /// The cells of one topic.
 #[derive(Debug, Clone)]
-pub(crate) struct Metrics {
-    pub(crate) published: Counter,
+pub struct Metrics {
+    /// Messages that are durable.
+    pub published: Counter,
     delivered: Counter,
     redelivered: Counter,
     acked: Counter,
     expired: Counter,
     dead: Counter,
-    pub(crate) write_failures: Counter,
-    pub(crate) bytes: Gauge,
+    /// Batches that could not be written.
+    pub write_failures: Counter,
+    /// Bytes on disk, without dead letters.
+    pub bytes: Gauge,
 }
 
 impl Metrics {
-    pub(crate) fn new(registry: &Registry, topic: &str) -> Self {
+    /// The cells of that topic.
+    pub fn new(registry: &Registry, topic: &str) -> Self {
         let counter = |name, help| registry.counter(name, help, &[("topic", topic)]);
         Self {
             published: counter("bowline_messages_published_total", "Messages that are durable."),
@@ -35,7 +40,8 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn count(&self, effect: Effect) {
+    /// Counts what came of a delivery.
+    pub fn count(&self, effect: Effect) {
         match effect {
             Effect::Deliver { attempt, .. } => {
                 self.delivered.increment();
