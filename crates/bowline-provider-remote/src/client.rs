@@ -233,7 +233,7 @@ async fn try_list(
 }
 
 /// A path with a query.
-pub(crate) fn path<'a>(path: &str, pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
+pub fn path<'a>(path: &str, pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let mut text = path.to_owned();
     for (at, (name, value)) in pairs.into_iter().enumerate() {
         let separator = if at == 0 { '?' } else { '&' };
@@ -243,7 +243,7 @@ pub(crate) fn path<'a>(path: &str, pairs: impl IntoIterator<Item = (&'a str, Str
 }
 
 /// Percent-encodes all but RFC 3986's unreserved characters.
-pub(crate) fn encode(text: &str) -> String {
+pub fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -21,7 +21,7 @@ mod watch;
 pub mod wire;
 
 pub use bearer::{Bearer, InvalidToken, TOKEN_BYTES_MAX};
-pub use client::{AuditQuery, Client, TracesQuery};
+pub use client::{AuditQuery, Client, TracesQuery, encode, path};
 pub use config::RemoteConfig;
 pub use mesh::RemoteIssuer;
 pub use messages::RemoteMessages;

@@ -3,23 +3,12 @@
 use bowline_transport::ClientError;
 use http::Method;
 
-use crate::{
-    Client,
-    client::{encode, path},
-    wire,
-};
+use crate::{Client, client::encode, wire};
 
 impl Client {
     /// Sagas of all services, or of one, the youngest first.
     pub async fn sagas(&self, query: &wire::SagasQuery) -> Result<wire::SagaList, ClientError> {
-        let wire::SagasQuery { service, name, phase, limit } = query.clone();
-        let pairs = [
-            service.map(|value| ("service", value)),
-            name.map(|value| ("name", value)),
-            phase.map(|value| ("phase", value)),
-            limit.map(|value| ("limit", value.to_string())),
-        ];
-        self.0.get_json(&path("/v1/sagas", pairs.into_iter().flatten())).await
+        self.0.get_json(&query.on("/v1/sagas")).await
     }
 
     /// One saga, with what happened to it.

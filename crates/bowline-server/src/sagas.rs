@@ -1,7 +1,7 @@
 //! Sagas of all services: they live in the services' own databases, so an instance of each is asked.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{Arc, OnceLock},
 };
 
@@ -13,7 +13,10 @@ use axum::{
     },
 };
 use bowline_model::{Code, Health, Instance, ServiceName};
-use bowline_provider_remote::wire::{self, AuditClass, ChangeKind};
+use bowline_provider_remote::{
+    encode,
+    wire::{self, AuditClass, ChangeKind},
+};
 use bowline_registry::Registry;
 use bowline_runtime::time::{self, Duration};
 use bowline_transport::{Body, SharedPool, problem::Problem, send};
@@ -71,15 +74,12 @@ pub(crate) async fn list(
         return Err(ApiError::new(Code::InvalidArgument, detail));
     }
     let wanted = query.service.as_deref().map(ServiceName::new).transpose()?;
-    let services = match wanted {
-        Some(service) => BTreeSet::from([service]),
-        None => services(&*shared.registry).await?,
-    };
+    let services = instances(&*shared.registry, wanted).await?;
     let inner = wire::SagasQuery { service: None, ..query };
-    let target = format!("/-/sagas?{}", query_of(&inner));
-    let asked = services.into_iter().map(|service| {
+    let target = inner.on("/-/sagas");
+    let asked = services.into_iter().map(|(service, instances)| {
         let (shared, target) = (shared.clone(), target.clone());
-        async move { (ask::<wire::SagaList>(&shared, &service, &Method::GET, &target).await, service) }
+        async move { (ask::<wire::SagaList>(&shared, instances, &Method::GET, &target).await, service) }
     });
     let mut asked = stream::iter(asked).buffer_unordered(AT_ONCE);
     let mut all = wire::SagaList { sagas: Vec::new(), missing: Vec::new() };
@@ -109,8 +109,8 @@ pub(crate) async fn one(
 ) -> Result<Json<wire::Saga>, ApiError> {
     let Path((service, id)) = path?;
     let service = ServiceName::new(&service)?;
-    let target = format!("/-/sagas/{}", encoded(&id));
-    let saga: wire::Saga = answer(ask(&shared, &service, &Method::GET, &target).await, &service, &id)?;
+    let target = format!("/-/sagas/{}", encode(&id));
+    let saga: wire::Saga = ask_service(&shared, &service, &id, &Method::GET, &target).await?;
     Ok(Json(wire::Saga { service: Some(service), ..saga }))
 }
 
@@ -129,12 +129,20 @@ pub(crate) async fn retry(
     let key = format!("sagas/{service}/{id}");
     let recorded = shared.audit.record_elsewhere(AuditClass::Other, ChangeKind::Put, key).await;
     recorded.map_err(|error| ApiError::of(error.code(), &error))?;
-    let target = format!("/-/sagas/{}/retry", encoded(&id));
-    answer(ask(&shared, &service, &Method::POST, &target).await, &service, &id).map(Json)
+    let target = format!("/-/sagas/{}/retry", encode(&id));
+    ask_service(&shared, &service, &id, &Method::POST, &target).await.map(Json)
 }
 
-fn answer<T>(asked: Asked<T>, service: &ServiceName, id: &str) -> Result<T, ApiError> {
-    match asked {
+/// Asks a service about a saga.
+async fn ask_service<T: DeserializeOwned>(
+    shared: &Shared,
+    service: &ServiceName,
+    id: &str,
+    method: &Method,
+    target: &str,
+) -> Result<T, ApiError> {
+    let instances = instances(&*shared.registry, Some(service.clone())).await?.remove(service).unwrap_or_default();
+    match ask(shared, instances, method, target).await {
         Asked::Answer(answer) => Ok(answer),
         Asked::None => Err(ApiError::new(Code::NotFound, format!("{service} has no saga `{id}`"))),
         Asked::Refused(problem) => Err(ApiError::new(problem.code, problem.detail)),
@@ -142,21 +150,28 @@ fn answer<T>(asked: Asked<T>, service: &ServiceName, id: &str) -> Result<T, ApiE
     }
 }
 
-/// Every service that has an instance.
-async fn services(registry: &dyn Registry) -> Result<BTreeSet<ServiceName>, ApiError> {
-    let found = registry.discover(&bowline_registry::Query::default()).await?;
-    Ok(found.instances.into_iter().map(|instance| instance.service).collect())
+/// The instances of each service that has some, or of one service.
+async fn instances(
+    registry: &dyn Registry,
+    service: Option<ServiceName>,
+) -> Result<BTreeMap<ServiceName, Vec<Instance>>, ApiError> {
+    let mut all: BTreeMap<_, Vec<_>> = service.iter().map(|service| (service.clone(), Vec::new())).collect();
+    let query = bowline_registry::Query { service, ..bowline_registry::Query::default() };
+    for instance in registry.discover(&query).await?.instances {
+        all.entry(instance.service.clone()).or_default().push(instance);
+    }
+    Ok(all)
 }
 
 /// Asks instances of a service, the healthy ones first, until one answers.
-async fn ask<T: DeserializeOwned>(shared: &Shared, service: &ServiceName, method: &Method, target: &str) -> Asked<T> {
+async fn ask<T: DeserializeOwned>(
+    shared: &Shared,
+    mut instances: Vec<Instance>,
+    method: &Method,
+    target: &str,
+) -> Asked<T> {
     let Some(asking) = shared.asking.get() else {
         return Asked::Failed("this Bowline asks no instances".to_owned());
-    };
-    let query = bowline_registry::Query { service: Some(service.clone()), ..bowline_registry::Query::default() };
-    let mut instances = match shared.registry.discover(&query).await {
-        Ok(found) => found.instances,
-        Err(error) => return Asked::Failed(error.to_string()),
     };
     instances.sort_by_key(|instance| instance.health != Health::Healthy);
     let mut why = "no instance of it is registered".to_owned();
@@ -197,26 +212,4 @@ async fn ask_one<T: DeserializeOwned>(asking: &Asking, instance: &Instance, meth
             None => failed(&status),
         },
     }
-}
-
-/// A segment of a path: all but what needs no escape is escaped.
-fn encoded(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _infallible = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
-}
-
-/// The query that an instance is asked with.
-fn query_of(query: &wire::SagasQuery) -> String {
-    let wire::SagasQuery { service: _, name, phase, limit } = query;
-    let pairs = [("name", name.clone()), ("phase", phase.clone()), ("limit", limit.map(|limit| limit.to_string()))];
-    let pairs = pairs.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", encoded(&value?))));
-    pairs.collect::<Vec<_>>().join("&")
 }

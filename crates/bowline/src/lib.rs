@@ -33,7 +33,7 @@ mod mesh;
 pub mod messages;
 mod microservice;
 mod registration;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(feature = "sql")]
 mod sagas;
 mod sampling;
 mod serve;
@@ -41,7 +41,7 @@ pub mod settings;
 
 pub use bowline_model::{Code, policy};
 pub use bowline_runtime as runtime;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(feature = "sql")]
 pub use bowline_sql as sql;
 pub use bowline_telemetry::{SpanKind, Tracer, Value, current};
 pub use client::{Call, ServiceClient, time_left};

@@ -20,7 +20,7 @@ use bowline_telemetry::{Live, Tracer};
 use bowline_transport::{PoolSettings, SharedPool};
 use serde::de::DeserializeOwned;
 
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(feature = "sql")]
 use bowline_sql as sql;
 
 use crate::{
@@ -107,9 +107,9 @@ pub struct Microservice {
     post: Post,
     /// What takes messages, from when it serves.
     pub(crate) consuming: Vec<Consuming>,
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    #[cfg(feature = "sql")]
     relays: Vec<sql::Relay>,
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    #[cfg(feature = "sql")]
     sagas: Option<Arc<dyn crate::sagas::Shown>>,
     clients: Mutex<BTreeMap<ServiceName, ServiceClient>>,
     ready: Vec<ReadyCheck>,
@@ -200,9 +200,9 @@ impl Microservice {
             pool,
             post,
             consuming: Vec::new(),
-            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            #[cfg(feature = "sql")]
             relays: Vec::new(),
-            #[cfg(any(feature = "sqlite", feature = "postgres"))]
+            #[cfg(feature = "sql")]
             sagas: None,
             clients,
             ready,
@@ -296,7 +296,7 @@ impl Microservice {
     }
 
     /// Hands what waits in an outbox to the message bus, as long as the service runs.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    #[cfg(feature = "sql")]
     pub fn relay<DB: sql::Db>(&mut self, outbox: &sql::Outbox<DB>, settings: sql::RelaySettings) {
         if let Some(bus) = self.bus() {
             self.relays.push(outbox.relay(bus, settings, &self.metrics));
@@ -306,7 +306,7 @@ impl Microservice {
     }
 
     /// Has `bowline sagas` show these sagas of the service, and try those again that are stuck.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    #[cfg(feature = "sql")]
     pub fn show_sagas<DB: sql::Db>(&mut self, sagas: &sql::Sagas<DB>) {
         self.sagas = Some(Arc::new(sagas.clone()));
     }
@@ -409,7 +409,7 @@ impl Microservice {
         on_listen(addr.clone());
         let (mut drainer, drain) = drain::channel();
         let context = serve::Context::new(&self.settings, self.tracer.clone(), self.metrics.clone(), self.readiness());
-        #[cfg(any(feature = "sqlite", feature = "postgres"))]
+        #[cfg(feature = "sql")]
         let app = match self.sagas.take() {
             Some(sagas) => app.merge(crate::sagas::router(sagas)),
             None => app,

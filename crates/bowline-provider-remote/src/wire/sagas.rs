@@ -22,6 +22,20 @@ pub struct SagasQuery {
     pub limit: Option<usize>,
 }
 
+impl SagasQuery {
+    /// A path that asks with it.
+    pub fn on(&self, target: &str) -> String {
+        let Self { service, name, phase, limit } = self.clone();
+        let pairs = [
+            service.map(|value| ("service", value)),
+            name.map(|value| ("name", value)),
+            phase.map(|value| ("phase", value)),
+            limit.map(|value| ("limit", value.to_string())),
+        ];
+        crate::path(target, pairs.into_iter().flatten())
+    }
+}
+
 /// Sagas, the youngest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

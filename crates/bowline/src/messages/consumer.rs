@@ -10,7 +10,7 @@ use bowline_runtime::{
     task::{self, JoinHandle},
     time,
 };
-use bowline_telemetry::{Span, SpanKind, current, names};
+use bowline_telemetry::{Span, SpanContext, SpanKind, current, names};
 use futures_util::FutureExt as _;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -269,9 +269,9 @@ impl Worker {
     /// Works on one message, and says what came of it.
     async fn work(&self, delivery: port::Delivery) {
         let begun = time::now();
-        let context = context_of(&delivery.message.headers);
-        let mut span = self.span(&delivery);
-        let context = if self.is_traced { Some(span.context()) } else { context };
+        let parent = context_of(&delivery.message.headers);
+        let mut span = self.span(&delivery, parent);
+        let context = if self.is_traced { Some(span.context()) } else { parent };
         let handled = (self.handle)(delivery.message.clone(), delivery.attempt);
         let handled = client::with_deadline(Some(Deadline::after(begun, self.told.time_max)), handled);
         let handled = AssertUnwindSafe(handled).catch_unwind();
@@ -324,12 +324,11 @@ impl Worker {
         }
     }
 
-    fn span(&self, delivery: &port::Delivery) -> Span {
+    fn span(&self, delivery: &port::Delivery, parent: Option<SpanContext>) -> Span {
         if !self.is_traced {
             return Span::disabled();
         }
         let Told { topic, group, .. } = &self.told;
-        let parent = context_of(&delivery.message.headers);
         let mut span = self.post.tracer.start(format!("process {topic}"), SpanKind::Consumer, parent);
         span.set(names::MESSAGING_SYSTEM, "bowline");
         span.set_with(names::MESSAGING_DESTINATION_NAME, || topic.clone());
