@@ -10,6 +10,7 @@ use std::{
 
 use bowline_model::{
     Code, ServiceName,
+    instance::OWN_PATHS,
     mesh::{Authorization, Mode, Pattern, Rule, Snapshot, SpiffeId, Workload},
     route::{Backend, Route, RouteMatch},
 };
@@ -29,9 +30,6 @@ const UNKNOWN: &str = "unknown";
 
 /// The rule of who passes, or is denied, without one.
 const NO_RULE: &str = "none";
-
-/// How the paths begin that are Bowline's, in every service.
-const RESERVED: &str = "/-/";
 
 /// How many callers without a rule are counted under their names; further ones share one.
 const STRANGERS_MAX: usize = 64;
@@ -151,7 +149,7 @@ impl Authorizer {
     /// Who is let in by which rule.
     fn decide<'a>(&'a self, peer: Option<&'a SpiffeId>, head: &Parts) -> Result<Passing<'a>, Denial<'a>> {
         // What begins so is asked by Bowline alone, whatever a rule says.
-        let is_reserved = head.uri.path().starts_with(RESERVED);
+        let is_reserved = head.uri.path().starts_with(OWN_PATHS);
         let Some(peer) = peer else {
             let unknown = self.unknown.as_ref().filter(|_| !is_reserved).ok_or_else(|| self.without_identity())?;
             return Ok(Passing { caller: Cow::Borrowed(UNKNOWN), rule: NO_RULE, count: Cow::Borrowed(unknown) });

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bowline_model::{
     ServiceName,
     gateway::{AuthKind, AuthProvider, JwtKeys, RouteTable},
+    instance::OWN_PATHS,
     mesh::{
         Authorization, MeshPolicy, Outbound, Pattern, Rule, SNAPSHOT_FORMAT, Snapshot, Steering, Traffic, Workload,
     },
@@ -15,9 +16,7 @@ use bowline_model::{
 };
 
 /// What Bowline asks every service for, besides the path of its check.
-const PLATFORM_PATHS: [&str; 4] = ["/-/sagas/**", "/livez", "/metrics", "/readyz"];
-/// How it has a saga of a service be tried again.
-const SAGA_RETRY: &str = "/-/sagas/{id}/retry";
+const PLATFORM_PATHS: [&str; 3] = ["/livez", "/metrics", "/readyz"];
 
 /// What each workload acts by: every service, and the gateway. `table` is the one that is published, whatever
 /// routes the system itself has.
@@ -27,7 +26,7 @@ const SAGA_RETRY: &str = "/-/sagas/{id}/retry";
 /// | `order calls payment` | who declares the call | the call's operations, else the callee's API, else everything but the platform's |
 /// | `route orders` | the gateway | the route's matches, else everything but the platform's |
 /// | `keys of customers` | the gateway | `GET` of the key set of an `[auth.X]` |
-/// | `platform` | Bowline itself | `GET` of the check's path, `/livez`, `/readyz`, `/metrics` and where the service says its metrics are |
+/// | `platform` | Bowline itself | `GET` of the check's path, `/livez`, `/readyz`, `/metrics` and where the service says its metrics are; `GET` and `POST` of what is [Bowline's own](OWN_PATHS) |
 ///
 /// A workload sees its own rules, calls and faults, and the steering of those whom it calls. In a system
 /// without a mesh that is the calls and their steering.
@@ -160,8 +159,9 @@ fn platform_rule(service: &Service) -> Rule {
     let mut paths: Vec<_> = PLATFORM_PATHS.into_iter().chain(of_service).collect();
     paths.sort_unstable();
     paths.dedup();
-    let retry = PathPattern::parse(SAGA_RETRY).ok().map(|path| Pattern { methods: vec!["POST".to_owned()], path });
-    let operations = paths.into_iter().filter_map(get).chain(retry).collect();
+    let own = PathPattern::parse(&format!("{OWN_PATHS}**")).ok();
+    let own = own.map(|path| Pattern { methods: ["GET", "POST"].map(str::to_owned).into(), path });
+    let operations = own.into_iter().chain(paths.into_iter().filter_map(get)).collect();
     Rule { name: "platform".to_owned(), caller: Workload::Platform, operations }
 }
 

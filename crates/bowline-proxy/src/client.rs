@@ -6,17 +6,21 @@ use std::{
     rc::Rc,
 };
 
-use bowline_model::mesh::{SpiffeId, Workload};
+use bowline_model::{
+    instance::OWN_PATHS,
+    mesh::{SpiffeId, Workload},
+};
 use bowline_resilience::deadline::{Deadline, TIMEOUT_HEADER};
 use bowline_runtime::{task, time::Instant};
 use bowline_transport::{
     forward::{self, Forwarded},
     server::Peer,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use tokio::sync::OnceCell;
 
 use crate::{
+    error::Error,
     headers::Seen,
     listener::{Addressed, Admits},
 };
@@ -107,6 +111,11 @@ impl Trust {
     }
 }
 
+/// Whether a request is for what services answer Bowline alone.
+pub(crate) fn is_own(head: &Parts) -> bool {
+    head.uri.path().starts_with(OWN_PATHS)
+}
+
 impl Client {
     pub(crate) fn new(
         peer: Peer,
@@ -150,6 +159,12 @@ impl Client {
         let is_believed = seen.forwarded && self.trust == Trust::Stranger { is_proxy: true };
         let named = if is_believed { last_forwarded(headers) } else { None };
         named.or(peer).map(|ip| ip.to_canonical())
+    }
+
+    /// Refuses a stranger what is asked of services by Bowline alone.
+    pub(crate) fn check_own_paths(&self, head: &Parts) -> Result<(), Error> {
+        let is_stranger = matches!(self.trust, Trust::Stranger { .. });
+        if is_stranger && is_own(head) { Err(Error::NoRoute) } else { Ok(()) }
     }
 
     /// By when it wants its answer, if it says so and is believed; what is malformed counts as absent.

@@ -144,7 +144,8 @@ impl Worker {
             return Err(Error::NotAdmitted);
         }
         let snapshot = self.snapshots.borrow_mut().get();
-        let mut found = match client.addressed.find(&mut parts, &snapshot) {
+        let own = client.check_own_paths(&parts);
+        let mut found = match own.and_then(|()| client.addressed.find(&mut parts, &snapshot)) {
             Err(error) if snapshot.listener.is_none() => return Err(error),
             found => found,
         };
@@ -177,6 +178,8 @@ impl Worker {
         {
             return Ok(Forwarded::Here(answer));
         }
+        // A filter may have made it another path.
+        client.check_own_paths(visitor.head)?;
         let body = rest.pass_on(route.body_max)?;
         let request = Request::from_parts(parts, body);
         let upstream = &route.backends[backend].upstream;

@@ -14,7 +14,7 @@
 //! | 403 | `not_admitted` | the listener [admits](Admits) others only |
 //! | 400 | `proxy_form` | what is not addressed as to an HTTP proxy came to [one](Addressed::AsProxy) |
 //! | 403 | `egress_not_declared` | no route has the host that a call is [for](Addressed): it is not declared |
-//! | 404 | `no_route` | no route has the host and path |
+//! | 404 | `no_route` | no route has the host and path, or the path is [Bowline's own](bowline_model::instance::OWN_PATHS) |
 //! | 405 | `method_not_allowed` | a route has them, with other methods: `Allow` says which |
 //! | 407 | `proxy_credentials` | the HTTP proxy demands its [secret](ProxySecret): `Proxy-Authenticate` |
 //! | 413 | `body_too_large` | the body exceeds the route's `body_max` |

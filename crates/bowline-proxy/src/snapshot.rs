@@ -13,6 +13,7 @@ use http::{
 
 use crate::{
     cells::Cells,
+    client::is_own,
     error::Error,
     filter::{Filter, Refusal},
     gate::Gates,
@@ -130,10 +131,10 @@ impl Snapshot {
         self
     }
 
-    /// Looks at a request as it came in, the same way as at one that is served, and makes its head what
-    /// filters see.
+    /// Looks at a request of a stranger as it came in, the same way as at one that is served, and makes its head
+    /// what filters see.
     pub fn look_up(&self, head: &mut Parts) -> LookedUp {
-        let found = self.find(head);
+        let found = if is_own(head) { Err(Error::NoRoute) } else { self.find(head) };
         let upgrade = headers::strip(&mut head.headers);
         let refused = |error: Error| Some(Box::new(Refusal::from(error)));
         match found {

@@ -11,6 +11,7 @@ use axum::{
 };
 use bowline_model::Code;
 use bowline_telemetry::{TraceId, propagation};
+use bowline_transport::server::is_loopback_name;
 
 use crate::error::{ApiError, TRACE_ID};
 
@@ -49,13 +50,13 @@ pub(crate) fn check(headers: &HeaderMap, uri: &Uri, is_loopback: bool) -> Result
         return Err(ApiError::new(Code::InvalidArgument, "no Host header"));
     }
     for host in host.into_iter().chain(in_target) {
-        if is_loopback && !is_local(host) {
+        if is_loopback && !is_loopback_name(host) {
             return refuse("host", host);
         }
     }
     for origin in headers.get_all(header::ORIGIN).iter().map(text) {
         let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        if !authority.is_some_and(is_local) {
+        if !authority.is_some_and(is_loopback_name) {
             return refuse("origin", origin);
         }
     }
@@ -65,41 +66,4 @@ pub(crate) fn check(headers: &HeaderMap, uri: &Uri, is_loopback: bool) -> Result
 /// A header as text; what is none is nobody's name.
 fn text(value: &HeaderValue) -> &str {
     value.to_str().unwrap_or("")
-}
-
-/// Whether `host[:port]` names the loopback, whoever resolves it.
-fn is_local(authority: &str) -> bool {
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => authority,
-    };
-    let host = host.to_ascii_lowercase();
-    if host == "localhost" || host.ends_with(".localhost") {
-        return true;
-    }
-    let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(&host);
-    literal.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_of_the_loopback_are_local() {
-        for yes in ["localhost", "LOCALHOST:7117", "127.0.0.1", "127.0.0.1:7117", "[::1]:80", "bowline.localhost:1"] {
-            assert!(is_local(yes), "{yes}");
-        }
-        for no in [
-            "",
-            "evil.example",
-            "localhost.evil.example",
-            "127.0.0.1.evil.example",
-            "10.0.0.1:7117",
-            "evil:80",
-            "[::2]",
-        ] {
-            assert!(!is_local(no), "{no}");
-        }
-    }
 }

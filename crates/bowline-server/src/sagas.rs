@@ -76,7 +76,7 @@ pub(crate) async fn list(
     let wanted = query.service.as_deref().map(ServiceName::new).transpose()?;
     let services = instances(&*shared.registry, wanted).await?;
     let inner = wire::SagasQuery { service: None, ..query };
-    let target = inner.on("/-/sagas");
+    let target = inner.on("/-/bowline/sagas");
     let asked = services.into_iter().map(|(service, instances)| {
         let (shared, target) = (shared.clone(), target.clone());
         async move { (ask::<wire::SagaList>(&shared, instances, &Method::GET, &target).await, service) }
@@ -109,7 +109,7 @@ pub(crate) async fn one(
 ) -> Result<Json<wire::Saga>, ApiError> {
     let Path((service, id)) = path?;
     let service = ServiceName::new(&service)?;
-    let target = format!("/-/sagas/{}", encode(&id));
+    let target = format!("/-/bowline/sagas/{}", encode(&id));
     let saga: wire::Saga = ask_service(&shared, &service, &id, &Method::GET, &target).await?;
     Ok(Json(wire::Saga { service: Some(service), ..saga }))
 }
@@ -129,7 +129,7 @@ pub(crate) async fn retry(
     let key = format!("sagas/{service}/{id}");
     let recorded = shared.audit.record_elsewhere(AuditClass::Other, ChangeKind::Put, key).await;
     recorded.map_err(|error| ApiError::of(error.code(), &error))?;
-    let target = format!("/-/sagas/{}/retry", encode(&id));
+    let target = format!("/-/bowline/sagas/{}/retry", encode(&id));
     ask_service(&shared, &service, &id, &Method::POST, &target).await.map(Json)
 }
 

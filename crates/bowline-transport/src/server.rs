@@ -4,6 +4,7 @@ mod accept;
 mod connection;
 mod entry;
 mod handshake;
+mod loopback;
 
 use std::{future::Future, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
@@ -20,6 +21,7 @@ pub use hyper::{
     service::{Service, service_fn},
 };
 
+pub use self::loopback::is_loopback_name;
 use self::{accept::accept, connection::Shared};
 use crate::{body::BoxError, http2::Spawn, tls::ServerTls};
 

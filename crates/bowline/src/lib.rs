@@ -32,6 +32,8 @@ pub mod extract;
 mod mesh;
 pub mod messages;
 mod microservice;
+#[cfg(feature = "sql")]
+mod own;
 mod registration;
 #[cfg(feature = "sql")]
 mod sagas;

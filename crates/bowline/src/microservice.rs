@@ -411,7 +411,7 @@ impl Microservice {
         let context = serve::Context::new(&self.settings, self.tracer.clone(), self.metrics.clone(), self.readiness());
         #[cfg(feature = "sql")]
         let app = match self.sagas.take() {
-            Some(sagas) => app.merge(crate::sagas::router(sagas)),
+            Some(sagas) => app.merge(crate::own::guard(crate::sagas::router(sagas), &self.settings.service)),
             None => app,
         };
         let router = serve::router(app, context.clone());

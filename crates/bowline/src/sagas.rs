@@ -1,4 +1,4 @@
-//! What people are told of a service's sagas: at `/-/sagas`, which the server asks for.
+//! What people are told of a service's sagas: at `/-/bowline/sagas`, which the server asks for.
 
 use std::sync::Arc;
 
@@ -44,9 +44,9 @@ impl<DB: Db> Shown for Sagas<DB> {
 /// The routes.
 pub(crate) fn router(sagas: Arc<dyn Shown>) -> Router {
     Router::new()
-        .route("/-/sagas", get(list))
-        .route("/-/sagas/{id}", get(one))
-        .route("/-/sagas/{id}/retry", post(retry))
+        .route("/-/bowline/sagas", get(list))
+        .route("/-/bowline/sagas/{id}", get(one))
+        .route("/-/bowline/sagas/{id}/retry", post(retry))
         .with_state(sagas)
 }
 

@@ -23,7 +23,7 @@ use bowline_runtime::{drain::Drain, metric, net, time};
 use bowline_telemetry::{Span, SpanKind, Tracer, current, names, propagation};
 use bowline_transport::{
     problem::{Problem, code_of_status},
-    server,
+    server::{self, Service as _},
 };
 use futures_util::FutureExt;
 use http_body::Body as _;
@@ -103,7 +103,14 @@ pub(crate) async fn accept(
     let metrics = server::Metrics::new(&metrics, "service");
     let settings = server::Settings { grace, metrics, ..server::Settings::default() };
     let service = hyper_util::service::TowerToHyperService::new(router);
-    server::serve(listener, settings, drain, move |_peer| service.clone()).await;
+    let make = move |peer: &server::Peer| {
+        let (service, peer) = (service.clone(), peer.clone());
+        server::service_fn(move |mut request: http::Request<server::Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            service.call(request)
+        })
+    };
+    server::serve(listener, settings, drain, make).await;
 }
 
 async fn readyz(State(context): State<Context>) -> Result<&'static str, HandlerError> {

@@ -89,8 +89,7 @@ fn check(workload: &str, system: &System, expect: &[&str]) {
     assert_eq!(told(&of(workload, system, &Traffic::default())), expect);
 }
 
-const PLATFORM: &str =
-    "bowline: platform: GET /-/sagas/**, GET /livez, GET /metrics, GET /readyz, POST /-/sagas/{id}/retry";
+const PLATFORM: &str = "bowline: platform: GET|POST /-/bowline/**, GET /livez, GET /metrics, GET /readyz";
 
 #[test]
 fn a_call_without_operations_is_for_what_the_callee_offers() {
@@ -118,7 +117,7 @@ fn routes_let_the_gateway_in_by_their_matches() {
         &shop(),
         &[
             "gateway: route orders: GET|POST /orders/**, /carts",
-            "bowline: platform: GET /-/sagas/**, GET /health, GET /livez, GET /metrics, GET /readyz, POST /-/sagas/{id}/retry",
+            "bowline: platform: GET|POST /-/bowline/**, GET /health, GET /livez, GET /metrics, GET /readyz",
         ],
     );
     check(

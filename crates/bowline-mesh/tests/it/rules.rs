@@ -111,9 +111,9 @@ async fn bowline_checks_and_collects_and_nothing_else() {
         ("GET", "/readyz", 200),
         ("GET", "/livez", 200),
         ("GET", "/metrics", 200),
-        ("GET", "/-/sagas", 200),
-        ("POST", "/-/sagas/o-1/retry", 200),
-        ("POST", "/-/sagas", 403),
+        ("GET", "/-/bowline/sagas", 200),
+        ("POST", "/-/bowline/sagas/o-1/retry", 200),
+        ("DELETE", "/-/bowline/sagas/o-1", 403),
         ("POST", "/metrics", 403),
         ("POST", "/charges", 403),
     ] {
@@ -124,8 +124,9 @@ async fn bowline_checks_and_collects_and_nothing_else() {
     for (method, path, status) in [
         ("PUT", "/any/thing", 200),
         ("GET", "/metrics", 403),
-        ("GET", "/-/sagas", 403),
-        ("POST", "/-/other", 403),
+        ("GET", "/-/bowline/sagas", 403),
+        ("POST", "/-/bowline/other", 403),
+        ("POST", "/-/other", 200),
         ("POST", "/metrics", 403),
         ("GET", "/readyz;x", 403),
     ] {

@@ -3,7 +3,7 @@
 use bowline_model::ServiceName;
 use serde::{Deserialize, Serialize};
 
-/// `GET /v1/sagas`, of all services, and `GET /-/sagas`, of one: which are wanted.
+/// `GET /v1/sagas`, of all services, and `GET /-/bowline/sagas`, of one: which are wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]

@@ -137,6 +137,18 @@ async fn what_clients_may_not_say_is_gone_before_a_filter_looks_and_what_it_says
 }
 
 #[tokio::test]
+async fn no_filter_leads_to_paths_that_are_bowlines_own() {
+    let (log, fake) = (Log::default(), Fake::named("a"));
+    let strip = log.filter("route", |visit| {
+        visit.head.uri = visit.head.uri.path().strip_prefix("/a").unwrap().parse().unwrap();
+        Verdict::Pass
+    });
+    let proxy = Proxy::start_filtered(&route("a", "/a/**"), &[fake.instance("a", "a-1")], None, &strip);
+    assert_eq!(proxy.get("/a/b").await.text(), "a");
+    proxy.get("/a/-/bowline/sagas").await.assert_refused(404, "not_found", "no_route");
+}
+
+#[tokio::test]
 async fn a_refusal_is_a_problem_and_passes_what_answers_pass() {
     let (log, fake) = (Log::default(), Fake::named("a"));
     let proxy =

@@ -27,6 +27,22 @@ async fn host_path_and_method_choose_the_route() {
 }
 
 #[tokio::test]
+async fn nothing_is_at_paths_that_are_bowlines_own() {
+    let fake = Fake::named("all");
+    let mut own = route("own", "/-/bowline/**");
+    own.matches[0].methods = vec!["POST".to_owned()];
+    let proxy = Proxy::start(&[route("all", "/**"), own], &[fake.instance("all", "a-1"), fake.instance("own", "o-1")]);
+    for (method, path) in [("GET", "/-/bowline/sagas"), ("POST", "/-/bowline/sagas/o-1/retry"), ("GET", "/-/bowline/")]
+    {
+        let request = Request::builder().method(method).uri(path).header("host", "a").body(full("")).unwrap();
+        proxy.send(request).await.assert_refused(404, "not_found", "no_route");
+    }
+    for path in ["/-/healthy", "/a/-/bowline/", "/-/bowlines"] {
+        assert_eq!(proxy.get(path).await.text(), "all", "{path}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_passes_as_it_is_and_names_its_trace() {
     let fake = Fake::http1(|request| async move {
         let mut response = answer(418, format!("{} {}", request.method(), request.uri()));

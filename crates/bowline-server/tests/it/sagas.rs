@@ -13,9 +13,9 @@ async fn an_instance_of_each_service_is_asked_and_who_does_not_answer_is_named()
     let saga = json!({"id": "o-1", "name": "order", "phase": "stuck", "step": "charge", "attempts": 12, "due_ms": 2,
         "begun_ms": 1, "history": []});
     let order = HttpServer::start(move |request| match (&*request.method, &*request.path) {
-        ("GET", "/-/sagas") => Answer::Status(200, json!({"sagas": [saga]}).to_string()),
-        ("GET", "/-/sagas/o-1") => Answer::Status(200, saga.to_string()),
-        ("POST", "/-/sagas/o-1/retry") => Answer::Status(200, json!({"is_tried": true}).to_string()),
+        ("GET", "/-/bowline/sagas") => Answer::Status(200, json!({"sagas": [saga]}).to_string()),
+        ("GET", "/-/bowline/sagas/o-1") => Answer::Status(200, saga.to_string()),
+        ("POST", "/-/bowline/sagas/o-1/retry") => Answer::Status(200, json!({"is_tried": true}).to_string()),
         _ => Answer::Status(404, "{}".to_owned()),
     });
     let plain = HttpServer::start(|_| Answer::Status(404, "{}".to_owned()));

@@ -11,6 +11,8 @@ mod errors;
 mod health;
 mod mesh;
 mod messages;
+#[cfg(feature = "sqlite")]
+mod own;
 mod policy;
 mod registration;
 mod steering;
