@@ -7,6 +7,7 @@ mod bad_files;
 mod check;
 mod config;
 mod crash;
+mod handing_over;
 mod harness;
 mod health;
 mod hidden;

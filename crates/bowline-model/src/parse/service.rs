@@ -50,6 +50,7 @@ fn service(entry: Value<'_>) -> Option<Service> {
     let build = table.get("build").and_then(command);
     let run = table.get("run").and_then(command);
     let (version, versions) = version::read(&table);
+    let calls = table.get("calls").map(|value| calls(value, entry.key())).unwrap_or_default();
     let service = Service {
         name: name?,
         position: entry.key_position(),
@@ -57,8 +58,8 @@ fn service(entry: Value<'_>) -> Option<Service> {
         check: table.get("check").map(check).unwrap_or_default(),
         env: table.get("env").map(env).unwrap_or_default(),
         boundary: table.get("boundary").map(boundary::read).unwrap_or_default(),
-        calls: table.get("calls").map(|value| calls(value, entry.key())).unwrap_or_default(),
-        outbound: table.get("outbound").and_then(|value| value.choice(&Outbound::NAMES, &[])).unwrap_or_default(),
+        outbound: outbound(&table, &calls),
+        calls,
         bind: table.get("bind").and_then(|value| value.choice(&Bind::NAMES, &[])).unwrap_or_default(),
         metrics: table.get("metrics").and_then(metrics).unwrap_or_default(),
         version,
@@ -67,6 +68,20 @@ fn service(entry: Value<'_>) -> Option<Service> {
         run,
     };
     Some(service)
+}
+
+/// Who makes its calls: what hands requests over is an application that links `bowline`.
+fn outbound(table: &Table<'_>, calls: &[Call]) -> Outbound {
+    let hands_over = calls.iter().any(|call| call.mode == CallMode::Async);
+    let Some(value) = table.get("outbound") else {
+        return if hands_over { Outbound::Application } else { Outbound::default() };
+    };
+    let outbound = value.choice(&Outbound::NAMES, &[]).unwrap_or_default();
+    if hands_over && outbound == Outbound::Sidecar {
+        let message = "`outbound = \"sidecar\"` of a service with an async call";
+        value.fault(message, "remove it: requests are handed over by the application, which links `bowline`");
+    }
+    outbound
 }
 
 /// A path, or that there is none.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{check_all, parse};
-use crate::messages::{MessagesPolicy, TopicDeclaration};
+use crate::{
+    messages::{MessagesPolicy, TopicDeclaration},
+    system::Outbound,
+};
 
 #[test]
 fn messages_and_topics() {
@@ -84,4 +87,18 @@ fn an_asynchronous_call_has_a_topic_of_a_name_that_is_not_too_long() {
     let problems = parse(&text).unwrap_err();
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert!(problems[0].message.ends_with("are too long together for an async call"), "{problems:?}");
+}
+
+#[test]
+fn who_hands_requests_over_makes_its_own_calls() {
+    let text = "name = \"t\"\n[service.a.calls.b]\nmode = \"async\"\n[service.b.calls.a]\nmode = \"sync\"\n";
+    let system = parse(text).unwrap();
+    let of = |name: &str| system.service(name).unwrap().outbound;
+    assert_eq!((of("a"), of("b")), (Outbound::Application, Outbound::Sidecar));
+    let refused = text.replace("[service.a.calls", "[service.a]\noutbound = \"sidecar\"\n[service.a.calls");
+    let problems = parse(&refused).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].message, "`outbound = \"sidecar\"` of a service with an async call");
+    assert_eq!(problems[0].position.line, 3);
+    parse(&refused.replace("sidecar", "application")).unwrap();
 }
