@@ -16,7 +16,7 @@ async fn sagas_are_told_on_this_machine_and_to_no_page() {
     let file = SqliteConnectOptions::new().filename(place.path("hello.db")).create_if_missing(true);
     let pool = SqlitePoolOptions::new().connect_with(file).await.unwrap();
     migrate(&pool).await.unwrap();
-    let greet = Definition::<Sqlite, ()>::new("greet").local("wave", |_, _| Box::pin(async { Ok(()) }));
+    let greet = Definition::<Sqlite, ()>::new("greet").local("wave", |_, ()| Box::pin(async { Ok(()) }));
     let mut service = place.service();
     let sagas = Sagas::builder(pool).saga(greet).start().unwrap();
     service.show_sagas(&sagas);
