@@ -32,6 +32,8 @@ pub(crate) mod sealed {
         const BEGIN: &'static str;
         /// Keeps other replicas from the tables until the transaction ends.
         const LOCK: Option<&'static str>;
+        /// Leaves out of what is selected the rows that another transaction changes.
+        const SKIP_LOCKED: &'static str;
         /// The type of a number that the database counts up, as a primary key.
         const SEQUENCE: &'static str;
         /// The type of bytes.
@@ -155,12 +157,13 @@ impl Row {
 
 /// Both databases have the same statements; their types differ.
 macro_rules! statements {
-    ($db:ty, begin: $begin:literal, lock: $lock:expr, sequence: $sequence:literal, bytes: $bytes:literal, is_busy: $is_busy:expr) => {
+    ($db:ty, begin: $begin:literal, lock: $lock:expr, skip_locked: $skip_locked:literal, sequence: $sequence:literal, bytes: $bytes:literal, is_busy: $is_busy:expr) => {
         impl Db for $db {}
 
         impl sealed::Statements for $db {
             const BEGIN: &'static str = $begin;
             const LOCK: Option<&'static str> = $lock;
+            const SKIP_LOCKED: &'static str = $skip_locked;
             const SEQUENCE: &'static str = $sequence;
             const BYTES: &'static str = $bytes;
 
@@ -216,6 +219,8 @@ statements!(
     sqlx::Sqlite,
     begin: "BEGIN IMMEDIATE",
     lock: None,
+    // There is one writer at a time.
+    skip_locked: "",
     sequence: "INTEGER PRIMARY KEY AUTOINCREMENT",
     bytes: "BLOB",
     // SQLITE_BUSY and SQLITE_LOCKED; the extended codes have them in their low byte.
@@ -227,6 +232,7 @@ statements!(
     sqlx::Postgres,
     begin: "BEGIN",
     lock: Some("SELECT pg_advisory_xact_lock(7118)"),
+    skip_locked: "FOR UPDATE SKIP LOCKED",
     sequence: "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
     bytes: "BYTEA",
     // A serialisation failure, a deadlock, a lock that could not be had.

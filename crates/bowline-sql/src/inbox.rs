@@ -20,7 +20,7 @@ use crate::{
 const FORGET_EVERY_MS: u64 = 60_000;
 
 /// How many entries are forgotten at once.
-const FORGOTTEN_AT_ONCE: i64 = 1000;
+const FORGOTTEN_AT_ONCE: u32 = 1000;
 
 /// What was processed. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -65,11 +65,23 @@ impl Inbox {
         let sql = "INSERT INTO bowline_inbox (consumers, id, processed_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         let is_new = DB::run(tx, Query::new(sql).text(group).text(message_id).int(now)).await? == 1;
         if self.is_time_to_forget(now) {
-            let sql = "DELETE FROM bowline_inbox WHERE (consumers, id) IN \
-                       (SELECT consumers, id FROM bowline_inbox WHERE processed_ms < $1 LIMIT $2)";
-            DB::run(tx, Query::new(sql).int(now.saturating_sub(ms(self.keep))).int(FORGOTTEN_AT_ONCE)).await?;
+            self.forget(tx, now).await?;
         }
         Ok(is_new)
+    }
+
+    /// Forgets what is old. Where more may be, the next message goes on: so they are forgotten faster than they come.
+    async fn forget<DB: Db>(&self, tx: &mut sqlx::Transaction<'_, DB>, now: i64) -> Result<(), Error> {
+        let sql = format!(
+            "DELETE FROM bowline_inbox WHERE (consumers, id) IN \
+             (SELECT consumers, id FROM bowline_inbox WHERE processed_ms < $1 LIMIT {FORGOTTEN_AT_ONCE} {})",
+            DB::SKIP_LOCKED
+        );
+        let forgotten = DB::run(tx, Query::made(sql).int(now.saturating_sub(ms(self.keep)))).await?;
+        if forgotten >= FORGOTTEN_AT_ONCE.into() {
+            self.forgot_ms.store(0, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn is_time_to_forget(&self, now: i64) -> bool {

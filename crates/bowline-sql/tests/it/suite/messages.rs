@@ -210,3 +210,21 @@ async fn replicas_make_the_tables_at_once() {
     let error = bowline_sql::migrate(&pool).await.unwrap_err();
     assert!(error.to_string().contains("format 99"), "{error}");
 }
+/// However many there are: a few messages later nothing old is left.
+#[tokio::test]
+async fn what_is_old_is_forgotten_faster_than_it_comes() {
+    let Some(fixture) = Fixture::new().await else { return };
+    let pool = fixture.pool().await;
+    let old = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 4500) \
+               INSERT INTO bowline_inbox SELECT 'notify', CAST(n AS TEXT), 1 FROM numbers";
+    sqlx::query(old).execute(&pool).await.unwrap();
+    let inbox = Inbox::default();
+    for number in 0..5 {
+        let mut tx = bowline_sql::begin(&pool).await.unwrap();
+        assert!(inbox.once(&mut tx, "notify", &format!("m-{number}")).await.unwrap());
+        tx.commit().await.unwrap();
+    }
+    let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM bowline_inbox").fetch_one(&pool).await.unwrap();
+    assert_eq!(left, 5, "those that were processed now");
+}
+
