@@ -7,11 +7,18 @@ use sqlx::Pool;
 
 use crate::{
     Error,
-    db::{Db, Kind, Query, begin},
+    db::{Db, Kind, Query, Tx, begin},
 };
 
 /// The format of the tables that this release knows.
 const FORMAT: i64 = 1;
+
+/// What was added to the tables of that format, in this order, and releases before do not mind. How many of them are
+/// there is kept; more come behind the last one.
+const ADDITIONS: [&str; 2] = [
+    "CREATE INDEX bowline_sagas_begun ON bowline_sagas (begun_ms, id)",
+    "CREATE INDEX bowline_sagas_stuck ON bowline_sagas (begun_ms, id) WHERE is_stuck = 1",
+];
 
 /// How often it is tried while another replica prepares the same file.
 const ATTEMPTS_MAX: u32 = 40;
@@ -43,14 +50,27 @@ async fn try_migrate<DB: Db>(pool: &Pool<DB>) -> Result<(), Error> {
     let rows = DB::fetch(&mut tx, Query::new("SELECT format FROM bowline_format").answers(&[Kind::Int])).await?;
     match rows.into_iter().next().map(|mut row| row.int()) {
         Some(found) if found > FORMAT => return Err(Error::Format { found, known: FORMAT }),
-        Some(_) => return Ok(()),
-        None => {}
+        Some(_) => {}
+        None => {
+            for table in tables::<DB>() {
+                DB::run(&mut tx, Query::made(table)).await?;
+            }
+            DB::run(&mut tx, Query::new("INSERT INTO bowline_format (format) VALUES ($1)").int(FORMAT)).await?;
+        }
     }
-    for table in tables::<DB>() {
-        DB::run(&mut tx, Query::made(table)).await?;
-    }
-    DB::run(&mut tx, Query::new("INSERT INTO bowline_format (format) VALUES ($1)").int(FORMAT)).await?;
+    add::<DB>(&mut tx).await?;
     tx.commit().await?;
+    Ok(())
+}
+
+async fn add<DB: Db>(tx: &mut Tx<DB>) -> Result<(), Error> {
+    DB::run(tx, Query::new("CREATE TABLE IF NOT EXISTS bowline_additions (number BIGINT NOT NULL)")).await?;
+    let count = Query::new("SELECT COUNT(*) FROM bowline_additions").answers(&[Kind::Int]);
+    let there = DB::fetch(tx, count).await?.into_iter().next().map_or(0, |mut row| row.int());
+    for (number, addition) in (0..).zip(ADDITIONS).filter(|(number, _)| *number >= there) {
+        DB::run(tx, Query::new(addition)).await?;
+        DB::run(tx, Query::new("INSERT INTO bowline_additions (number) VALUES ($1)").int(number)).await?;
+    }
     Ok(())
 }
 
@@ -68,11 +88,12 @@ fn tables<DB: Db>() -> Vec<String> {
             .to_owned(),
         "CREATE INDEX bowline_inbox_processed ON bowline_inbox (processed_ms)".to_owned(),
         "CREATE TABLE bowline_leases (name TEXT PRIMARY KEY, owner TEXT NOT NULL, until_ms BIGINT NOT NULL)".to_owned(),
+        // What may be long comes last: SQLite reads a row up to the last column that is asked for.
         "CREATE TABLE bowline_sagas (id TEXT PRIMARY KEY, name TEXT NOT NULL, phase TEXT NOT NULL, step TEXT, \
          since_ms BIGINT NOT NULL, attempts BIGINT NOT NULL, due_ms BIGINT NOT NULL, is_unsure BIGINT NOT NULL, \
-         is_stuck BIGINT NOT NULL, deadline_ms BIGINT NOT NULL, data TEXT NOT NULL, reason TEXT, \
-         history TEXT NOT NULL, traceparent TEXT, owner TEXT, lease_ms BIGINT NOT NULL, version BIGINT NOT NULL, \
-         begun_ms BIGINT NOT NULL, ended_ms BIGINT)"
+         is_stuck BIGINT NOT NULL, deadline_ms BIGINT NOT NULL, reason TEXT, traceparent TEXT, owner TEXT, \
+         lease_ms BIGINT NOT NULL, version BIGINT NOT NULL, begun_ms BIGINT NOT NULL, ended_ms BIGINT, \
+         history TEXT NOT NULL, data TEXT NOT NULL)"
             .to_owned(),
         "CREATE INDEX bowline_sagas_due ON bowline_sagas (due_ms) WHERE ended_ms IS NULL".to_owned(),
         "CREATE INDEX bowline_sagas_ended ON bowline_sagas (ended_ms) WHERE ended_ms IS NOT NULL".to_owned(),

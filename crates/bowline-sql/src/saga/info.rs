@@ -48,7 +48,7 @@ pub struct SagaInfo {
     pub reason: Option<String>,
     /// The trace that began it.
     pub trace_id: Option<String>,
-    /// What happened, the last of it.
+    /// What happened, the last of it; in a list nothing.
     pub history: Vec<Happened>,
 }
 

@@ -335,14 +335,13 @@ impl<DB: Db> Sagas<DB> {
         }
     }
 
-    /// Up to `limit` (at most [`PAGE_MAX`]) sagas, the youngest first.
+    /// Up to `limit` (at most [`PAGE_MAX`]) sagas, the youngest first, without their [history](SagaInfo::history).
     ///
     /// # Cancel safety
     /// It only reads.
     pub async fn list(&self, filter: &Filter, limit: usize) -> Result<Vec<SagaInfo>, Error> {
         let mut connection = self.shared.pool.acquire().await?;
-        let all = Kept::list::<DB>(&mut connection, filter, limit.min(PAGE_MAX)).await?;
-        Ok(all.into_iter().map(Kept::info).collect())
+        Kept::list::<DB>(&mut connection, filter, limit.min(PAGE_MAX)).await
     }
 
     /// What is known of a saga.

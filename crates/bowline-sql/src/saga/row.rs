@@ -122,16 +122,6 @@ impl Stored {
     pub(crate) fn wait_until(&mut self, until: i64) {
         self.due_ms = until;
     }
-
-    fn phase(&self) -> Phase {
-        match self.phase.as_str() {
-            "acting" => Phase::Acting,
-            "undoing" if self.is_stuck => Phase::Stuck,
-            "undoing" => Phase::Undoing,
-            "done" => Phase::Done,
-            _ => Phase::Compensated,
-        }
-    }
 }
 
 impl Kept {
@@ -174,9 +164,8 @@ impl Kept {
     }
 
     pub(crate) fn info(self) -> SagaInfo {
-        let trace_id = self.traceparent.as_deref().and_then(trace::parse).map(|context| context.trace_id.to_string());
         SagaInfo {
-            phase: self.at.phase(),
+            phase: phase_of(&self.at.phase, self.at.is_stuck),
             id: self.id,
             name: self.name,
             attempts: u32::try_from(self.at.attempts).unwrap_or(u32::MAX),
@@ -185,7 +174,7 @@ impl Kept {
             begun_ms: self.begun_ms,
             ended_ms: self.ended_ms,
             reason: self.reason,
-            trace_id,
+            trace_id: self.traceparent.as_deref().and_then(trace_id),
             history: self.history,
         }
     }
@@ -285,8 +274,8 @@ impl Kept {
         Ok(rows.into_iter().next().map(Self::read))
     }
 
-    /// What is due and nobody's, the longest due first; what is ours may be worked on already. `names` are the
-    /// definitions that are known, as a list of SQL.
+    /// What is due and nobody's, the longest due first; what is ours may be worked on already. `known` is what can be
+    /// worked on, as a condition of SQL.
     pub(crate) async fn due<DB: Db>(
         connection: &mut DB::Connection,
         names: &str,
@@ -306,28 +295,111 @@ impl Kept {
         connection: &mut DB::Connection,
         filter: &super::Filter,
         limit: usize,
-    ) -> Result<Vec<Self>, Error> {
-        let phase = match filter.phase {
-            None => "",
-            Some(Phase::Acting) => "AND phase = 'acting'",
-            Some(Phase::Undoing) => "AND phase = 'undoing' AND is_stuck = 0",
-            Some(Phase::Stuck) => "AND phase = 'undoing' AND is_stuck = 1",
-            Some(Phase::Done) => "AND phase = 'done'",
-            Some(Phase::Compensated) => "AND phase = 'compensated'",
-        };
-        let name = if filter.name.is_some() { "AND name = $3" } else { "" };
-        let sql = format!(
-            "SELECT {} FROM bowline_sagas WHERE (begun_ms < $1 OR (begun_ms = $1 AND id < $2)) {phase} {name} \
-             ORDER BY begun_ms DESC, id DESC LIMIT {limit}",
-            columns!()
-        );
+    ) -> Result<Vec<SagaInfo>, Error> {
         let (begun, id) = filter.before.clone().unwrap_or((i64::MAX, String::new()));
-        let query = Query::made(sql).int(begun).text(id).answers(KINDS);
+        let query = Query::made(list_sql(filter, limit)).int(begun).text(id).answers(LISTED);
         let query = filter.name.iter().fold(query, Query::text);
-        Ok(DB::fetch(connection, query).await?.into_iter().map(Self::read).collect())
+        Ok(DB::fetch(connection, query).await?.into_iter().map(listed).collect())
     }
 }
 
 fn history(history: &[Happened]) -> Result<String, Error> {
+/// What is listed: what may be long is not.
+const LISTED: &[Kind] = &[
+    Kind::Text,
+    Kind::Text,
+    Kind::Text,
+    Kind::Int,
+    Kind::Text,
+    Kind::Int,
+    Kind::Int,
+    Kind::Int,
+    Kind::Int,
+    Kind::Text,
+    Kind::Text,
+];
+
+/// The columns are in the order of [`LISTED`].
+fn list_sql(filter: &super::Filter, limit: usize) -> String {
+    let phase = match filter.phase {
+        None => "",
+        Some(Phase::Acting) => "AND phase = 'acting'",
+        Some(Phase::Undoing) => "AND phase = 'undoing' AND is_stuck = 0",
+        Some(Phase::Stuck) => "AND phase = 'undoing' AND is_stuck = 1",
+        Some(Phase::Done) => "AND phase = 'done'",
+        Some(Phase::Compensated) => "AND phase = 'compensated'",
+    };
+    let name = if filter.name.is_some() { "AND name = $3" } else { "" };
+    format!(
+        "SELECT id, name, phase, is_stuck, step, attempts, due_ms, begun_ms, ended_ms, reason, traceparent \
+         FROM bowline_sagas WHERE (begun_ms, id) < ($1, $2) {phase} {name} \
+         ORDER BY begun_ms DESC, id DESC LIMIT {limit}"
+    )
+}
+
+fn listed(mut row: Row) -> SagaInfo {
+    let (id, name) = (row.text(), row.text());
+    let (phase, is_stuck) = (row.text(), row.int() != 0);
+    SagaInfo {
+        id,
+        name,
+        phase: phase_of(&phase, is_stuck),
+        step: row.maybe_text(),
+        attempts: u32::try_from(row.int()).unwrap_or(u32::MAX),
+        due_ms: row.int(),
+        begun_ms: row.int(),
+        ended_ms: row.maybe_int(),
+        reason: row.maybe_text(),
+        trace_id: row.maybe_text().as_deref().and_then(trace_id),
+        history: Vec::new(),
+    }
+}
+
+fn phase_of(phase: &str, is_stuck: bool) -> Phase {
+    match phase {
+        "acting" => Phase::Acting,
+        "undoing" if is_stuck => Phase::Stuck,
+        "undoing" => Phase::Undoing,
+        "done" => Phase::Done,
+        _ => Phase::Compensated,
+    }
+}
+
+fn trace_id(traceparent: &str) -> Option<String> {
+    trace::parse(traceparent).map(|context| context.trace_id.to_string())
+}
+
     serde_json::to_string(history).map_err(Error::Data)
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::saga::Filter;
+
+    /// No list is sorted, and none looks through all sagas for those that are stuck.
+    #[tokio::test]
+    async fn lists_go_by_an_index() {
+        let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
+        crate::migrate(&pool).await.unwrap();
+        for (phase, index) in [
+            (None, "SEARCH bowline_sagas USING INDEX bowline_sagas_begun ((begun_ms,id)<(?,?))"),
+            (Some(Phase::Done), "SEARCH bowline_sagas USING INDEX bowline_sagas_begun ((begun_ms,id)<(?,?))"),
+            (Some(Phase::Stuck), "SEARCH bowline_sagas USING INDEX bowline_sagas_stuck ((begun_ms,id)<(?,?))"),
+        ] {
+            let filter = Filter { phase, ..Filter::default() };
+            let query = Query::made(format!("EXPLAIN QUERY PLAN {}", list_sql(&filter, 10)));
+            let query = query.int(1).text("a").answers(&[Kind::Int, Kind::Int, Kind::Int, Kind::Text]);
+            let mut connection = pool.acquire().await.unwrap();
+            let rows = <sqlx::Sqlite as crate::db::sealed::Statements>::fetch(&mut connection, query).await.unwrap();
+            let plan: Vec<String> = rows
+                .into_iter()
+                .map(|mut row| {
+                    let _node = (row.int(), row.int(), row.int());
+                    row.text()
+                })
+                .collect();
+            assert_eq!(plan, [index], "{phase:?}");
+        }
+    }
 }

@@ -192,7 +192,7 @@ async fn a_message_is_processed_once_and_forgotten_in_the_end() {
 async fn replicas_make_the_tables_at_once() {
     let Some(fixture) = Fixture::new().await else { return };
     let pool = fixture.pool().await;
-    for table in ["outbox", "inbox", "leases", "sagas", "format"] {
+    for table in ["outbox", "inbox", "leases", "sagas", "format", "additions"] {
         let drop = format!("DROP TABLE bowline_{table}");
         sqlx::query(sqlx::AssertSqlSafe(drop)).execute(&pool).await.unwrap();
     }
@@ -228,3 +228,12 @@ async fn what_is_old_is_forgotten_faster_than_it_comes() {
     assert_eq!(left, 5, "those that were processed now");
 }
 
+    // As the first release that had these tables left them.
+    for sql in ["DROP TABLE bowline_additions", "DROP INDEX bowline_sagas_begun", "DROP INDEX bowline_sagas_stuck"] {
+        sqlx::query(sql).execute(&pool).await.unwrap();
+    }
+    for _ in 0..2 {
+        bowline_sql::migrate(&pool).await.unwrap();
+    }
+    // It is there.
+    sqlx::query("DROP INDEX bowline_sagas_begun").execute(&pool).await.unwrap();

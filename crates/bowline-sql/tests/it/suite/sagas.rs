@@ -332,7 +332,7 @@ async fn what_cannot_be_undone_is_stuck_listed_and_tried_on() {
 }
 
 #[tokio::test]
-async fn of_two_replicas_one_works_on_a_saga() {
+async fn thousands_of_sagas_are_listed_by_pages() {
     let Some(fixture) = Fixture::new().await else { return };
     tables(&fixture).await;
     let remote = Remote::default();
