@@ -28,12 +28,17 @@ impl Lease {
         Self { name, owner: owner(), length, held_until: None }
     }
 
+    /// Until when it is held, where more than half of it is left.
+    fn held(&self) -> Option<Instant> {
+        self.held_until.filter(|until| *until > time::now() + self.length / 2)
+    }
+
     /// Holds it, or takes it where nobody does; until when, if so. It is renewed once half of it is over.
     pub(crate) async fn hold<DB: Db>(&mut self, pool: &Pool<DB>) -> Result<Option<Instant>, Error> {
-        let (asked, now) = (time::now(), now_ms());
-        if let Some(until) = self.held_until.filter(|until| *until > asked + self.length / 2) {
+        if let Some(until) = self.held() {
             return Ok(Some(until));
         }
+        let (asked, now) = (time::now(), now_ms());
         self.held_until = None;
         let sql = "INSERT INTO bowline_leases (name, owner, until_ms) VALUES ($1, $2, $3) \
                    ON CONFLICT (name) DO UPDATE SET owner = $2, until_ms = $3 \

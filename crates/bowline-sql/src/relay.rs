@@ -1,6 +1,6 @@
 //! The relay: hands what waits in the outbox to the message bus. One is active in a database at a time.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bowline_messaging::{Error as BusError, MessageBus, NewMessage};
 use bowline_runtime::{
@@ -10,7 +10,7 @@ use bowline_runtime::{
     time::{self, Instant},
 };
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 
 use crate::{
     Error, Outbox,
@@ -19,8 +19,12 @@ use crate::{
     now_ms,
 };
 
-/// How many messages are read at once.
+/// How many messages are read at once, and how many bytes of them; a message alone may have more.
 const BATCH_MAX: usize = 256;
+const BATCH_BYTES_MAX: i64 = 4 << 20;
+
+/// What a message is counted as besides its payload.
+const ROW_BYTES: i64 = 1 << 10;
 
 /// How many keys are handed over at once.
 const KEYS_AT_ONCE: usize = 64;
@@ -31,6 +35,9 @@ const HELD_BACK_MAX: usize = 32;
 /// The longest between two tries of a topic that was refused; the first is after [`BACKOFF_MIN`].
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
+
+/// How long it waits after a panic before it goes on.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// How often what waits is counted.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
@@ -107,6 +114,14 @@ struct Waiting {
     due_ms: i64,
 }
 
+/// The messages of a batch, in their order.
+#[derive(Debug)]
+struct Next {
+    seqs: Vec<i64>,
+    /// Whether there are more behind them.
+    is_cut: bool,
+}
+
 /// What became of messages.
 #[derive(Debug, Default)]
 struct Outcome {
@@ -116,7 +131,15 @@ struct Outcome {
 }
 
 impl<DB: Db> Worker<DB> {
+    /// Hands over for ever, whatever happens.
     async fn run(mut self) {
+        while AssertUnwindSafe(self.try_run()).catch_unwind().await.is_err() {
+            tracing::error!("handing messages over panicked, it goes on");
+            time::sleep(AFTER_PANIC).await;
+        }
+    }
+
+    async fn try_run(&mut self) {
         let (mut counted, mut failures) = (None, 0);
         loop {
             if counted.is_none_or(|counted: Instant| counted.elapsed() >= COUNT_EVERY) {
@@ -150,29 +173,52 @@ impl<DB: Db> Worker<DB> {
         if self.held_back.values().filter(is_waiting).count() >= HELD_BACK_MAX {
             return Ok(false);
         }
-        let waiting = self.waiting(now).await?;
-        if waiting.is_empty() {
+        let next = self.next(now).await?;
+        if next.seqs.is_empty() {
             return Ok(false);
         }
+        // Read after it is held: what another handed over before is gone.
         let Some(until) = self.lease.hold(&self.outbox.pool).await? else { return Ok(false) };
-        let is_full = waiting.len() >= BATCH_MAX;
+        let waiting = self.waiting(&next.seqs).await?;
         let outcome = self.hand_over(waiting, until).await;
         let did_some = !outcome.gone.is_empty() || !outcome.set_aside.is_empty();
         self.settle(outcome).await?;
-        Ok(is_full && did_some)
+        Ok(next.is_cut && did_some)
     }
 
-    async fn waiting(&self, now: Instant) -> Result<Vec<Waiting>, Error> {
+    /// What is to be handed over next, as many as are read at once.
+    async fn next(&self, now: Instant) -> Result<Next, Error> {
         let held: Vec<&String> =
             self.held_back.iter().filter(|(_, held)| held.until > now).map(|(topic, _)| topic).collect();
         let places: Vec<String> = (1..=held.len()).map(|number| format!("${number}")).collect();
         let but = if held.is_empty() { String::new() } else { format!("AND topic NOT IN ({})", places.join(", ")) };
         let sql = format!(
-            "SELECT seq, id, topic, ordering_key, headers, payload, due_ms, expires_ms FROM bowline_outbox \
+            "SELECT seq, CAST(LENGTH(payload) AS BIGINT) FROM bowline_outbox \
              WHERE set_aside_ms IS NULL {but} ORDER BY seq LIMIT {BATCH_MAX}"
         );
-        let query = held.into_iter().fold(Query::made(sql), Query::text);
-        let query = query.answers(&[
+        let query = held.into_iter().fold(Query::made(sql), Query::text).answers(&[Kind::Int, Kind::Int]);
+        let mut connection = self.outbox.pool.acquire().await?;
+        let found = DB::fetch(&mut connection, query).await?;
+        let count = found.len();
+        let mut bytes = 0;
+        let fits = found.into_iter().map(|mut row| (row.int(), row.int())).take_while(|(_, length)| {
+            let is_first = bytes == 0;
+            bytes += length.saturating_add(ROW_BYTES);
+            is_first || bytes <= BATCH_BYTES_MAX
+        });
+        let seqs: Vec<i64> = fits.map(|(seq, _)| seq).collect();
+        Ok(Next { is_cut: count >= BATCH_MAX || seqs.len() < count, seqs })
+    }
+
+    /// Those of them that are still there.
+    async fn waiting(&self, seqs: &[i64]) -> Result<Vec<Waiting>, Error> {
+        let seqs: Vec<String> = seqs.iter().map(ToString::to_string).collect();
+        let sql = format!(
+            "SELECT seq, id, topic, ordering_key, headers, payload, due_ms, expires_ms FROM bowline_outbox \
+             WHERE set_aside_ms IS NULL AND seq IN ({}) ORDER BY seq",
+            seqs.join(", ")
+        );
+        let query = Query::made(sql).answers(&[
             Kind::Int,
             Kind::Text,
             Kind::Text,

@@ -23,6 +23,8 @@ pub(crate) struct Bus {
     full: Mutex<BTreeSet<String>>,
     invalid: Mutex<BTreeSet<String>>,
     pub(crate) calls: AtomicUsize,
+    /// Whether the next call panics.
+    pub(crate) panics: std::sync::atomic::AtomicBool,
     /// Whether publishing never ends, though it is done.
     pub(crate) hangs: std::sync::atomic::AtomicBool,
 }
@@ -60,6 +62,7 @@ impl Bus {
 
     fn take(&self, topic: &str, message: NewMessage) -> Result<Published, Error> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "on purpose");
         if self.invalid.lock().unwrap().contains(topic) {
             return Err(Error::Invalid { what: "payload", rule: "it is good" });
         }

@@ -119,6 +119,39 @@ async fn another_replica_takes_over_and_nothing_is_published_twice() {
     assert!(bus.calls.load(Ordering::SeqCst) >= 3, "the first one was handed over again");
 }
 
+/// Of large messages only some are read at once.
+#[tokio::test]
+async fn a_batch_is_bounded_by_bytes() {
+    let Some(fixture) = Fixture::new().await else { return };
+    let (outbox, bus) = (Outbox::new(fixture.pool().await), Arc::new(Bus::default()));
+    for _ in 0..10 {
+        let payload = vec![0; PAYLOAD_BYTES_MAX];
+        post(&outbox, "orders", NewMessage { payload: payload.into(), ..NewMessage::default() }).await;
+    }
+    bus.hangs.store(true, Ordering::SeqCst);
+    let lease = RelaySettings { lease: Duration::from_hours(1), ..settings() };
+    let relay = outbox.relay(bus.clone(), lease, &Registry::default());
+    eventually("a batch is handed over", async || bus.calls.load(Ordering::SeqCst) >= 3).await;
+    // tidy: sleep: whoever hands more over at once does so now
+    time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(bus.calls.load(Ordering::SeqCst), 3, "4 MiB are too many with what is around them");
+    drop(relay);
+    sqlx::query("DELETE FROM bowline_leases").execute(&fixture.pool().await).await.unwrap();
+    bus.hangs.store(false, Ordering::SeqCst);
+    let _relay = outbox.relay(bus.clone(), settings(), &Registry::default());
+    eventually("all are published", async || bus.kept().len() == 10).await;
+}
+
+#[tokio::test]
+async fn a_message_bus_that_panics_does_not_end_the_relay() {
+    let Some(fixture) = Fixture::new().await else { return };
+    let (outbox, bus) = (Outbox::new(fixture.pool().await), Arc::new(Bus::default()));
+    bus.panics.store(true, Ordering::SeqCst);
+    let _relay = outbox.relay(bus.clone(), settings(), &Registry::default());
+    post(&outbox, "orders", message(None, "0")).await;
+    eventually("it is published", async || bus.kept().len() == 1).await;
+}
+
 /// Relays come and go at random while messages are published: each arrives once, in order within its key.
 #[tokio::test]
 async fn crashes_at_random_lose_nothing_and_keep_the_order() {
@@ -188,28 +221,6 @@ async fn a_message_is_processed_once_and_forgotten_in_the_end() {
     .await;
 }
 
-#[tokio::test]
-async fn replicas_make_the_tables_at_once() {
-    let Some(fixture) = Fixture::new().await else { return };
-    let pool = fixture.pool().await;
-    for table in ["outbox", "inbox", "leases", "sagas", "format", "additions"] {
-        let drop = format!("DROP TABLE bowline_{table}");
-        sqlx::query(sqlx::AssertSqlSafe(drop)).execute(&pool).await.unwrap();
-    }
-    let mut replicas = Vec::new();
-    for _ in 0..6 {
-        let pool = fixture.pool().await;
-        replicas.push(task::spawn(async move { bowline_sql::migrate(&pool).await }));
-    }
-    for replica in replicas {
-        replica.await.unwrap().unwrap();
-    }
-    let formats: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM bowline_format").fetch_one(&pool).await.unwrap();
-    assert_eq!(formats, 1);
-    sqlx::query("UPDATE bowline_format SET format = 99").execute(&pool).await.unwrap();
-    let error = bowline_sql::migrate(&pool).await.unwrap_err();
-    assert!(error.to_string().contains("format 99"), "{error}");
-}
 /// However many there are: a few messages later nothing old is left.
 #[tokio::test]
 async fn what_is_old_is_forgotten_faster_than_it_comes() {
@@ -228,6 +239,24 @@ async fn what_is_old_is_forgotten_faster_than_it_comes() {
     assert_eq!(left, 5, "those that were processed now");
 }
 
+#[tokio::test]
+async fn replicas_make_the_tables_at_once() {
+    let Some(fixture) = Fixture::new().await else { return };
+    let pool = fixture.pool().await;
+    for table in ["outbox", "inbox", "leases", "sagas", "format", "additions"] {
+        let drop = format!("DROP TABLE bowline_{table}");
+        sqlx::query(sqlx::AssertSqlSafe(drop)).execute(&pool).await.unwrap();
+    }
+    let mut replicas = Vec::new();
+    for _ in 0..6 {
+        let pool = fixture.pool().await;
+        replicas.push(task::spawn(async move { bowline_sql::migrate(&pool).await }));
+    }
+    for replica in replicas {
+        replica.await.unwrap().unwrap();
+    }
+    let formats: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM bowline_format").fetch_one(&pool).await.unwrap();
+    assert_eq!(formats, 1);
     // As the first release that had these tables left them.
     for sql in ["DROP TABLE bowline_additions", "DROP INDEX bowline_sagas_begun", "DROP INDEX bowline_sagas_stuck"] {
         sqlx::query(sql).execute(&pool).await.unwrap();
@@ -237,3 +266,7 @@ async fn what_is_old_is_forgotten_faster_than_it_comes() {
     }
     // It is there.
     sqlx::query("DROP INDEX bowline_sagas_begun").execute(&pool).await.unwrap();
+    sqlx::query("UPDATE bowline_format SET format = 99").execute(&pool).await.unwrap();
+    let error = bowline_sql::migrate(&pool).await.unwrap_err();
+    assert!(error.to_string().contains("format 99"), "{error}");
+}
