@@ -27,6 +27,9 @@ use crate::{
 /// How often it is tried at once to keep what a remote step did; after that, the step is done again.
 const KEEP_ATTEMPTS_MAX: u32 = 5;
 
+/// How long after a lease could not be renewed that is tried again.
+const RENEW_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
 /// The step that an effect is about, and whether it is undone.
 fn subject(effect: Effect) -> Option<(usize, bool)> {
     match effect {
@@ -72,7 +75,7 @@ impl<DB: Db> Erased<DB> {
         let was_acting = matches!(saga.phase, At::Acting { .. });
         if was_acting && matches!(next.phase, At::Undoing { .. } | At::Compensated) {
             if let Event::Refused { .. } = event {
-                kept.reason = failure.map(|failure| crate::cut(failure.to_owned(), FAILURE_BYTES_MAX));
+                kept.reason = failure.map(str::to_owned);
             } else {
                 let step = if matches!(event, Event::Acted { .. }) { step + 1 } else { step };
                 let step = self.step_name(step).to_owned();
@@ -111,6 +114,7 @@ impl<DB: Db> Erased<DB> {
             Err(StepError::Abort(reason)) => Some(reason),
             Err(StepError::Retry(error)) => Some(chain(&*error)),
         };
+        let failure = failure.map(|failure| crate::cut(failure, FAILURE_BYTES_MAX));
         if let Some(failure) = failure.as_ref().filter(|_| !matches!(event, Event::Refused { .. })) {
             let step = self.step_name(step);
             tracing::warn!(saga = kept.name, id = kept.id, step, is_undo, error = failure, "a step of a saga failed");
@@ -137,6 +141,10 @@ impl<DB: Db> Shared<DB> {
             if !is_kept || definition.is_local(effect) {
                 let Some(next) = self.settle(definition, &mut kept, now, effect).await? else { return Ok(None) };
                 (now, effect) = next;
+                if let Effect::Wait { .. } = effect {
+                    // It was left to whoever comes as it was kept.
+                    return Ok(None);
+                }
                 is_kept = true;
             }
             match effect {
@@ -252,30 +260,45 @@ impl<DB: Db> Shared<DB> {
         let run = run.clone();
         let (limit, mut span) = self.begin_try(definition, kept, saga, effect);
         let (id, data) = (kept.id.clone(), kept.data.clone());
-        let mut trying = std::pin::pin!(tried(limit, current::scope(span.context(), run(&id, &data))));
+        let trying = tried(limit, current::scope(span.context(), run(&id, &data)));
+        // Beside it, not between: what is tried may need what renewing waits for, as a pool's last connection.
+        tokio::select! {
+            biased;
+            result = trying => {
+                end_try(&mut span, effect, &result);
+                Ok(Some(result))
+            }
+            lost = self.keep_leased(kept) => {
+                span.fail("another replica may have taken the saga over");
+                lost.map(|()| None)
+            }
+        }
+    }
+
+    /// Renews the lease again and again, as long as it lasts; ends when it is another's, or over.
+    async fn keep_leased(&self, kept: &mut Kept) -> Result<(), Error> {
         let lease = self.settings.lease;
         loop {
             let left = Duration::from_millis(u64::try_from(kept.lease_ms.saturating_sub(now_ms())).unwrap_or_default());
-            let wait = left.saturating_sub(lease * 2 / 3);
-            tokio::select! {
-                biased;
-                result = &mut trying => {
-                    end_try(&mut span, effect, &result);
-                    return Ok(Some(result));
+            let ends = time::now() + left;
+            time::sleep(left.saturating_sub(lease * 2 / 3)).await;
+            let until = loop {
+                let until = now_ms().saturating_add(ms(lease));
+                match time::timeout_at(ends, self.renew(kept, until)).await {
+                    Ok(Ok(true)) => break until,
+                    Ok(Ok(false)) | Err(_) => return Ok(()),
+                    Ok(Err(error)) if error.retryable() && time::now() < ends => {}
+                    Ok(Err(error)) => return Err(error),
                 }
-                () = time::sleep(wait) => {}
-            }
-            let until = now_ms().saturating_add(ms(lease));
-            let is_ours = {
-                let mut connection = self.pool.acquire().await?;
-                kept.renew::<DB>(&mut connection, until).await?
+                time::sleep(RENEW_AGAIN_AFTER).await;
             };
-            if !is_ours {
-                span.fail("another replica has taken the saga over");
-                return Ok(None);
-            }
             kept.lease_ms = until;
         }
+    }
+
+    async fn renew(&self, kept: &Kept, until: i64) -> Result<bool, Error> {
+        let mut connection = self.pool.acquire().await?;
+        kept.renew::<DB>(&mut connection, until).await
     }
 
     /// How long a try may take, and its span.

@@ -106,8 +106,7 @@ impl Happened {
             Event::NotUndone { .. } => What::NotUndone,
             Event::Look | Event::Resume | Event::Retry => return None,
         };
-        let failure = failure.map(|failure| crate::cut(failure.to_owned(), FAILURE_BYTES_MAX));
-        Some(Self { at_ms, step: step.to_owned(), what, failure })
+        Some(Self { at_ms, step: step.to_owned(), what, failure: failure.map(str::to_owned) })
     }
 }
 
