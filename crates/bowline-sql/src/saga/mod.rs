@@ -113,6 +113,8 @@ struct Shared<DB: Db> {
     definitions: BTreeMap<String, Erased<DB>>,
     /// The names of the definitions, as a list of SQL.
     names: String,
+    /// That a saga is at a step that its definition has, as a condition of SQL.
+    known: String,
     settings: Settings,
     outbox: Option<Outbox<DB>>,
     tracer: Tracer,
@@ -206,7 +208,13 @@ impl<DB: Db> SagasBuilder<DB> {
             return Err(Error::Invalid { what: "sagas", rule: "there is at least one definition" });
         }
         // Names have no quotes: `check_name` said so.
-        let names: Vec<String> = definitions.keys().map(|name| format!("'{name}'")).collect();
+        let quoted = |name: &String| format!("'{name}'");
+        let names: Vec<String> = definitions.keys().map(quoted).collect();
+        let known = definitions.iter().map(|(name, definition)| {
+            let steps: Vec<String> = definition.steps.iter().map(|step| quoted(&step.name)).collect();
+            format!("(name = {} AND (step IS NULL OR step IN ({})))", quoted(name), steps.join(", "))
+        });
+        let known: Vec<String> = known.collect();
         let shared = Arc::new(Shared {
             metrics: Metrics::new(&registry, definitions.keys()),
             pool,
@@ -218,6 +226,7 @@ impl<DB: Db> SagasBuilder<DB> {
             tracer,
             running: Mutex::default(),
             fresh: Mutex::default(),
+            known: format!("({})", known.join(" OR ")),
             tasks: Mutex::default(),
             woken: Notify::new(),
         });

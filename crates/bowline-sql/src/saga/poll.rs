@@ -20,8 +20,11 @@ const COUNT_EVERY: Duration = Duration::from_secs(5);
 const DELETE_EVERY: Duration = Duration::from_mins(1);
 const DELETED_AT_ONCE: usize = 1000;
 
-/// How long a saga waits at a step that its definition does not have.
-const UNKNOWN_STEP_MS: i64 = 60_000;
+/// How many steps that no definition has are told at once.
+const UNKNOWN_MAX: usize = 16;
+
+/// How often it is told which sagas wait at a step that their definition does not have.
+const TELL_UNKNOWN_EVERY: Duration = Duration::from_mins(1);
 
 /// A task's claim on a saga within this process; it ends when this is dropped.
 struct Running<DB: Db> {
@@ -83,7 +86,7 @@ impl<DB: Db> Shared<DB> {
 
     /// Looks for what is due, for ever.
     pub(super) async fn poll(self: Arc<Self>) {
-        let (mut counted, mut deleted) = (None, None);
+        let (mut counted, mut deleted, mut told) = (None, None, None);
         loop {
             if let Err(error) = self.start_due().await {
                 tracing::warn!(error = %chain(&error), "sagas that are due cannot be looked for, it is tried again");
@@ -92,6 +95,11 @@ impl<DB: Db> Shared<DB> {
                 && let Err(error) = self.count().await
             {
                 tracing::debug!(error = %chain(&error), "sagas cannot be counted");
+            }
+            if is_time(&mut told, TELL_UNKNOWN_EVERY)
+                && let Err(error) = self.tell_unknown().await
+            {
+                tracing::debug!(error = %chain(&error), "sagas at unknown steps cannot be looked for");
             }
             if is_time(&mut deleted, DELETE_EVERY)
                 && let Err(error) = self.delete_old().await
@@ -108,7 +116,7 @@ impl<DB: Db> Shared<DB> {
         let limit = self.settings.concurrency.saturating_mul(2);
         let due = {
             let mut connection = self.pool.acquire().await?;
-            Kept::due::<DB>(&mut connection, &self.names, &self.owner, now_ms(), limit).await?
+            Kept::due::<DB>(&mut connection, &self.known, &self.owner, now_ms(), limit).await?
         };
         for id in due {
             self.start(&id);
@@ -123,6 +131,22 @@ impl<DB: Db> Shared<DB> {
         let query = Query::new(sql).answers(&[Kind::Text, Kind::Int, Kind::Int]);
         let rows = DB::fetch(&mut connection, query).await?;
         self.metrics.set_running(rows.into_iter().map(|mut row| (row.text(), row.int(), row.int())).collect());
+        Ok(())
+    }
+
+    /// What only a later or an earlier release can go on with is told: perhaps there is none any more.
+    async fn tell_unknown(&self) -> Result<(), Error> {
+        let sql = format!(
+            "SELECT name, step, COUNT(*) FROM bowline_sagas WHERE ended_ms IS NULL AND due_ms <= $1 AND lease_ms <= $1 \
+             AND name IN ({}) AND NOT {} GROUP BY name, step LIMIT {UNKNOWN_MAX}",
+            self.names, self.known
+        );
+        let query = Query::made(sql).int(now_ms()).answers(&[Kind::Text, Kind::Text, Kind::Int]);
+        let mut connection = self.pool.acquire().await?;
+        for mut row in DB::fetch(&mut connection, query).await? {
+            let (saga, step, count) = (row.text(), row.text(), row.int());
+            tracing::warn!(saga, step, count, "sagas wait at a step that their definition does not have");
+        }
         Ok(())
     }
 
@@ -151,7 +175,9 @@ impl<DB: Db> Shared<DB> {
             return Ok(Some((kept, true)));
         }
         let now = now_ms();
-        if kept.at.due_ms() > now || (kept.lease_ms > now && !is_ours) || !self.definitions.contains_key(&kept.name) {
+        // One at a step that is not known here is left as it is, to the replicas that know the step.
+        let is_known = self.definitions.get(&kept.name).is_some_and(|definition| kept.at.saga(definition).is_some());
+        if kept.at.due_ms() > now || (kept.lease_ms > now && !is_ours) || !is_known {
             return Ok(None);
         }
         let lease_ms = now.saturating_add(ms(self.settings.lease));
@@ -164,12 +190,7 @@ impl<DB: Db> Shared<DB> {
             return Ok(Some(kept));
         }
         let definition = self.definition(&kept.name)?;
-        let Some(saga) = kept.at.saga(definition) else {
-            tracing::warn!(saga = kept.name, id, "a saga is at a step that its definition does not have, it waits");
-            let mut connection = self.pool.acquire().await?;
-            kept.release::<DB>(&mut connection, now_ms().saturating_add(UNKNOWN_STEP_MS)).await?;
-            return Ok(None);
-        };
+        let Some(saga) = kept.at.saga(definition) else { return Ok(None) };
         self.drive(definition, kept, saga, is_fresh).await
     }
 }

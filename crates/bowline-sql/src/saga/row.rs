@@ -278,14 +278,14 @@ impl Kept {
     /// worked on, as a condition of SQL.
     pub(crate) async fn due<DB: Db>(
         connection: &mut DB::Connection,
-        names: &str,
+        known: &str,
         owner: &str,
         now: i64,
         limit: usize,
     ) -> Result<Vec<String>, Error> {
         let sql = format!(
             "SELECT id FROM bowline_sagas WHERE ended_ms IS NULL AND due_ms <= $1 \
-             AND (lease_ms <= $1 OR owner = $2) AND name IN ({names}) ORDER BY due_ms LIMIT {limit}"
+             AND (lease_ms <= $1 OR owner = $2) AND {known} ORDER BY due_ms LIMIT {limit}"
         );
         let query = Query::made(sql).int(now).text(owner).answers(&[Kind::Text]);
         Ok(DB::fetch(connection, query).await?.into_iter().map(|mut row| row.text()).collect())
