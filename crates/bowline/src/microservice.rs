@@ -14,7 +14,7 @@ use bowline_registry::{Discovery, Registry};
 use bowline_runtime::{
     BoxFuture, drain, metric,
     task::{self, Guarded},
-    time::Duration,
+    time::{self, Duration},
 };
 use bowline_telemetry::{Live, Tracer};
 use bowline_transport::{PoolSettings, SharedPool};
@@ -37,8 +37,12 @@ use crate::{
 /// Spans that wait to be reported, at most.
 const SPANS_WAITING_MAX: usize = 10_000;
 
-/// How long requests in flight may take after the signal to stop.
-pub const GRACE_DEFAULT: Duration = Duration::from_secs(10);
+/// How long requests, messages and sagas at work may take after the signal to stop, all together. `bowline up` kills a
+/// process 10 s after that signal, unless it is told otherwise; the rest is for what is told at the end.
+pub const GRACE_DEFAULT: Duration = Duration::from_secs(8);
+
+/// How long the last spans may take to be reported.
+const REPORTING_MAX: Duration = Duration::from_secs(1);
 
 /// The largest body of a request, in bytes, unless the application says otherwise: as much as the
 /// gateway lets pass where the file does not say. A layer `axum::extract::DefaultBodyLimit` of the
@@ -305,9 +309,17 @@ impl Microservice {
         }
     }
 
-    /// Has `bowline sagas` show these sagas of the service, and try those again that are stuck.
+    /// Has `bowline sagas` show these sagas of the service, and try those again that are stuck. When the service drains
+    /// they do, too: what is worked on is done within the grace, what is not is left to other replicas at once.
+    ///
+    /// # Panics
+    /// The second time: all definitions are given to one [`SagasBuilder`](sql::SagasBuilder).
     #[cfg(feature = "sql")]
     pub fn show_sagas<DB: sql::Db>(&mut self, sagas: &sql::Sagas<DB>) {
+        assert!(
+            self.sagas.is_none(),
+            "the service shows its sagas already: give all definitions to one `Sagas::builder`"
+        );
         self.sagas = Some(Arc::new(sagas.clone()));
     }
 
@@ -370,9 +382,9 @@ impl Microservice {
         self
     }
 
-    /// Serves the operations until SIGTERM or Ctrl-C, then finishes what is in flight.
+    /// Serves the operations until SIGTERM or Ctrl-C, then finishes what is in flight, within [`GRACE_DEFAULT`].
     ///
-    /// `/livez`, `/readyz` and `/metrics` are added. Each request runs in a server span and under
+    /// `/livez`, `/readyz` and `/metrics` are added, and `/-/bowline/sagas` where sagas are shown. Each request runs in a server span and under
     /// its caller's deadline: no call made for it lasts longer. An error answered without a body
     /// gets a problem document. Extractors take bodies of up to [`BODY_MAX_DEFAULT`] bytes.
     ///
@@ -380,13 +392,13 @@ impl Microservice {
     /// When the address cannot be listened on.
     ///
     /// # Panics
-    /// When the application has a route `/livez`, `/readyz` or `/metrics` of its own.
+    /// When the application has a route of its own that is added.
     pub async fn serve(self, app: Router) -> Result<(), Error> {
         self.serve_until(app, shutdown_signal().map_err(Error::Signal)?, GRACE_DEFAULT, |_| ()).await
     }
 
     /// As [`Microservice::serve`], until the given future ends; `on_listen` is told the address, with
-    /// the port it has now if it is one.
+    /// the port it has now if it is one. The grace is one for all: requests, messages and sagas at work.
     ///
     /// # Errors
     /// As [`Microservice::serve`].
@@ -410,7 +422,7 @@ impl Microservice {
         let (mut drainer, drain) = drain::channel();
         let context = serve::Context::new(&self.settings, self.tracer.clone(), self.metrics.clone(), self.readiness());
         #[cfg(feature = "sql")]
-        let app = match self.sagas.take() {
+        let app = match self.sagas.clone() {
             Some(sagas) => app.merge(crate::own::guard(crate::sagas::router(sagas), &self.settings.service)),
             None => app,
         };
@@ -421,8 +433,11 @@ impl Microservice {
         tracing::info!(service = %self.settings.service, instance = %self.settings.instance, %addr, "service listens");
         stop.await;
         tracing::info!("service drains");
+        let until = time::now() + grace;
         context.begin_drain();
         consumers.start();
+        #[cfg(feature = "sql")]
+        self.sagas.iter().for_each(|sagas| sagas.begin_drain());
         if let Some(registration) = registration {
             registration.end().await;
         }
@@ -430,9 +445,14 @@ impl Microservice {
         let _ended = server.await;
         let consumed = futures_util::future::join_all(consuming);
         // What is not done by then is delivered to another.
-        let _in_time = bowline_runtime::time::timeout(grace, consumed).await;
+        let _in_time = time::timeout_at(until, consumed).await;
+        // Last: requests and messages wait for them.
+        #[cfg(feature = "sql")]
+        if let Some(sagas) = &self.sagas {
+            sagas.drain(until.saturating_duration_since(time::now())).await;
+        }
         if let Some(reporter) = self.reporter {
-            reporter.flush(Duration::from_secs(2)).await;
+            reporter.flush(REPORTING_MAX).await;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
-//! What people are told of a service's sagas: at `/-/bowline/sagas`, which the server asks for.
+//! A service's sagas: what people are told of them, at `/-/bowline/sagas`, which the server asks for, and how they end with it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -25,6 +25,8 @@ pub(crate) trait Shown: Send + Sync {
     fn list(&self, filter: Filter, limit: usize) -> BoxFuture<'_, Result<Vec<SagaInfo>, Error>>;
     fn get(&self, id: String) -> BoxFuture<'_, Result<SagaInfo, Error>>;
     fn retry(&self, id: String) -> BoxFuture<'_, Result<bool, Error>>;
+    fn begin_drain(&self);
+    fn drain(&self, grace: Duration) -> BoxFuture<'_, ()>;
 }
 
 impl<DB: Db> Shown for Sagas<DB> {
@@ -38,6 +40,14 @@ impl<DB: Db> Shown for Sagas<DB> {
 
     fn retry(&self, id: String) -> BoxFuture<'_, Result<bool, Error>> {
         Box::pin(async move { Self::retry(self, &id).await })
+    }
+
+    fn begin_drain(&self) {
+        Self::begin_drain(self);
+    }
+
+    fn drain(&self, grace: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(Self::drain(self, grace))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     io::Write as _,
     net::{SocketAddr, TcpStream},
+    path::PathBuf,
     process::Stdio,
     time::Duration,
 };
@@ -29,6 +30,15 @@ fn home(is_stubborn: bool, is_chatty: bool) -> Home {
          timeout = \"120s\"\n",
         stand_in::command(is_stubborn, is_chatty)
     ))
+}
+
+/// What an application needs at its end besides the grace: to leave its sagas to others, and to report its last spans.
+#[test]
+fn an_application_has_ended_before_its_supervisor_kills_it() {
+    let nowhere = PathBuf::new();
+    let layout = bowline_supervisor::workspace::Layout { root: nowhere.clone(), target_dir: nowhere.clone() };
+    let killed_after = bowline_supervisor::Settings::new(layout, nowhere.clone(), nowhere).grace;
+    assert!(bowline::GRACE_DEFAULT + Duration::from_millis(1500) < killed_after);
 }
 
 #[tokio::test]

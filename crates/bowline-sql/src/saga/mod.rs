@@ -12,7 +12,7 @@ mod row;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -125,6 +125,12 @@ struct Shared<DB: Db> {
     fresh: Mutex<BTreeMap<String, Instant>>,
     tasks: Mutex<JoinSet<()>>,
     woken: Notify,
+    /// Nothing is worked on.
+    idle: Notify,
+    /// Nothing is looked for any more.
+    is_draining: AtomicBool,
+    /// Nothing is worked on any more.
+    is_over: AtomicBool,
 }
 
 /// Ends this process's work when it is dropped.
@@ -229,6 +235,9 @@ impl<DB: Db> SagasBuilder<DB> {
             known: format!("({})", known.join(" OR ")),
             tasks: Mutex::default(),
             woken: Notify::new(),
+            idle: Notify::new(),
+            is_draining: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
         });
         lock(&shared.tasks).spawn(Arc::clone(&shared).poll());
         Ok(Sagas { stop: Arc::new(Stop(Arc::clone(&shared))), shared })
@@ -381,6 +390,20 @@ impl<DB: Db> Sagas<DB> {
         let is_kept = kept.keep::<DB>(&mut connection).await?;
         self.shared.woken.notify_one();
         Ok(is_kept)
+    }
+
+    /// Looks for nothing more that is due. What is begun here, and waited for by [`Sagas::finish`], is still worked on.
+    pub fn begin_drain(&self) {
+        self.shared.begin_drain();
+    }
+
+    /// Ends this process's part in the work: waits for what is worked on, as long as the grace lasts, then stops it, and
+    /// leaves all that is this process's to other replicas, which go on at once. Nothing is worked on here after that.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the work as it is; it can be drained again.
+    pub async fn drain(&self, grace: Duration) {
+        self.shared.drain(grace).await;
     }
 
     async fn load(&self, id: &str) -> Result<Option<Kept>, Error> {

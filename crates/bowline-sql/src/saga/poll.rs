@@ -1,8 +1,13 @@
 //! Who works on which saga: what is due is looked for, and each is worked on by one task of one process.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bowline_runtime::time::{self, Instant};
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
 use super::{FRESH_MAX, Shared, definition::Erased, lock, row::Kept};
@@ -20,8 +25,14 @@ const COUNT_EVERY: Duration = Duration::from_secs(5);
 const DELETE_EVERY: Duration = Duration::from_mins(1);
 const DELETED_AT_ONCE: usize = 1000;
 
-/// How many steps that no definition has are told at once.
+/// How many such steps are told at once.
 const UNKNOWN_MAX: usize = 16;
+
+/// How long it waits after a panic before it looks again.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
+
+/// How long it may take to leave sagas to others at the end.
+const RELEASE_MAX: Duration = Duration::from_millis(500);
 
 /// How often it is told which sagas wait at a step that their definition does not have.
 const TELL_UNKNOWN_EVERY: Duration = Duration::from_mins(1);
@@ -35,7 +46,11 @@ struct Running<DB: Db> {
 
 impl<DB: Db> Drop for Running<DB> {
     fn drop(&mut self) {
-        lock(&self.shared.running).remove(&self.id);
+        let mut running = lock(&self.shared.running);
+        running.remove(&self.id);
+        if running.is_empty() {
+            self.shared.idle.notify_one();
+        }
     }
 }
 
@@ -70,24 +85,32 @@ impl<DB: Db> Shared<DB> {
     /// Has a task work on it; none where one does, or there are too many.
     fn start(self: &Arc<Self>, id: &str) -> Option<watch::Receiver<Option<Arc<Kept>>>> {
         let (ended, receiver) = watch::channel(None);
+        let mut tasks = lock(&self.tasks);
         {
             let mut running = lock(&self.running);
-            if running.len() >= self.settings.concurrency || running.contains_key(id) {
+            let is_full = running.len() >= self.settings.concurrency;
+            if is_full || running.contains_key(id) || self.is_over.load(Ordering::SeqCst) {
                 return None;
             }
             running.insert(id.to_owned(), receiver.clone());
         }
         let running = Running { shared: Arc::clone(self), id: id.to_owned(), ended };
-        let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(running.work());
         Some(receiver)
     }
 
-    /// Looks for what is due, for ever.
+    /// Looks for what is due until the drain, whatever happens.
     pub(super) async fn poll(self: Arc<Self>) {
+        while AssertUnwindSafe(self.clone().try_poll()).catch_unwind().await.is_err() {
+            tracing::error!("looking for sagas that are due panicked, it goes on");
+            time::sleep(AFTER_PANIC).await;
+        }
+    }
+
+    async fn try_poll(self: Arc<Self>) {
         let (mut counted, mut deleted, mut told) = (None, None, None);
-        loop {
+        while !self.is_draining.load(Ordering::SeqCst) {
             if let Err(error) = self.start_due().await {
                 tracing::warn!(error = %chain(&error), "sagas that are due cannot be looked for, it is tried again");
             }
@@ -108,6 +131,45 @@ impl<DB: Db> Shared<DB> {
             }
             time::timeout(self.settings.poll, self.woken.notified()).await.ok();
         }
+    }
+
+    /// Works on nothing new that nobody here asks for.
+    pub(super) fn begin_drain(&self) {
+        self.is_draining.store(true, Ordering::SeqCst);
+        self.woken.notify_one();
+    }
+
+    /// Waits for what is worked on, stops what is not done in time, and leaves all that was ours to others.
+    pub(super) async fn drain(&self, grace: Duration) {
+        self.begin_drain();
+        let idle = async {
+            while !lock(&self.running).is_empty() {
+                self.idle.notified().await;
+            }
+        };
+        let is_in_time = time::timeout(grace, idle).await.is_ok();
+        let mut tasks = {
+            let mut tasks = lock(&self.tasks);
+            // Who waits for a saga waits for another replica from now on.
+            self.is_over.store(true, Ordering::SeqCst);
+            std::mem::take(&mut *tasks)
+        };
+        tasks.shutdown().await;
+        match time::timeout(RELEASE_MAX, self.release_all()).await {
+            Ok(Ok(())) if is_in_time => {}
+            Ok(Ok(())) => tracing::warn!(?grace, "steps of sagas were not done in the grace, other replicas go on"),
+            Ok(Err(error)) => {
+                tracing::warn!(error = %chain(&error), "sagas cannot be left to others before their leases end");
+            }
+            Err(_) => tracing::warn!("sagas were not left to others in time, their leases end"),
+        }
+    }
+
+    async fn release_all(&self) -> Result<(), Error> {
+        let sql = "UPDATE bowline_sagas SET lease_ms = 0, owner = NULL WHERE owner = $1 AND ended_ms IS NULL";
+        let mut connection = self.pool.acquire().await?;
+        DB::run(&mut connection, Query::new(sql).text(&self.owner)).await?;
+        Ok(())
     }
 
     async fn start_due(self: &Arc<Self>) -> Result<(), Error> {

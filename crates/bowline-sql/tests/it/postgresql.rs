@@ -13,9 +13,20 @@ impl Fixture {
         Some(fixture)
     }
 
+    /// Writes into `effects` whenever a saga's row is written.
+    const NOTE_WRITES: [&str; 2] = [
+        "CREATE FUNCTION written() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN INSERT INTO effects VALUES ('written'); RETURN NEW; END $$",
+        "CREATE TRIGGER written AFTER UPDATE ON bowline_sagas FOR EACH ROW EXECUTE FUNCTION written()",
+    ];
+
     /// Another replica.
     async fn pool(&self) -> sqlx::Pool<DB> {
-        PgPoolOptions::new().max_connections(8).connect_with(self.0.options()).await.unwrap()
+        self.pool_of(PgPoolOptions::new().max_connections(8)).await
+    }
+
+    async fn pool_of(&self, pool: PgPoolOptions) -> sqlx::Pool<DB> {
+        pool.connect_with(self.0.options()).await.unwrap()
     }
 }
 

@@ -15,6 +15,8 @@ mod messages;
 mod own;
 mod policy;
 mod registration;
+#[cfg(feature = "sqlite")]
+mod sagas;
 mod steering;
 mod subject;
 mod support;

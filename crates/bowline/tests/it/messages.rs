@@ -33,7 +33,7 @@ fn placed(id: &str) -> Placed {
 }
 
 /// A bus with these topics.
-async fn bus(topics: &[&str]) -> (TempDir, Arc<dyn MessageBus>) {
+pub(crate) async fn bus(topics: &[&str]) -> (TempDir, Arc<dyn MessageBus>) {
     let dir = bowline_testkit::temp_dir();
     let bus = Embedded::open(port::Settings::new(dir.path(), metric::Registry::default())).await.unwrap();
     for topic in topics {

@@ -1,21 +1,17 @@
 //! Sagas.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use bowline_messaging::NewMessage;
-use bowline_runtime::{BoxFuture, metric::Registry, rand, time};
+use bowline_runtime::{BoxFuture, metric::Registry};
 use bowline_sql::{
     Definition, Error, Filter, Outbox, Outcome, Phase, RelaySettings, Sagas, StepError, Tx, What, publish,
 };
 use bowline_telemetry::{Always, Reporter, SpanContext, SpanData, SpanId, TraceId, Tracer, current};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
 use super::{DB, Fixture};
 use crate::{
@@ -24,21 +20,21 @@ use crate::{
     remote::{Answers, Charge, Remote},
 };
 
-const SOON: Duration = Duration::from_secs(20);
-const STOCK: i64 = 100;
+pub(super) const SOON: Duration = Duration::from_secs(20);
+pub(super) const STOCK: i64 = 100;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Order {
+pub(super) struct Order {
     quantity: i64,
     /// What its steps did.
     done: Vec<String>,
 }
 
-fn order(quantity: i64) -> Order {
+pub(super) fn order(quantity: i64) -> Order {
     Order { quantity, done: Vec::new() }
 }
 
-async fn tables(fixture: &Fixture) {
+pub(super) async fn tables(fixture: &Fixture) {
     let pool = fixture.pool().await;
     for sql in [
         "CREATE TABLE stock (quantity BIGINT NOT NULL)",
@@ -49,11 +45,11 @@ async fn tables(fixture: &Fixture) {
     }
 }
 
-async fn stock(pool: &sqlx::Pool<DB>) -> i64 {
+pub(super) async fn stock(pool: &sqlx::Pool<DB>) -> i64 {
     sqlx::query_scalar("SELECT quantity FROM stock").fetch_one(pool).await.unwrap()
 }
 
-async fn effects(pool: &sqlx::Pool<DB>) -> Vec<String> {
+pub(super) async fn effects(pool: &sqlx::Pool<DB>) -> Vec<String> {
     sqlx::query_scalar("SELECT what FROM effects ORDER BY what").fetch_all(pool).await.unwrap()
 }
 
@@ -62,7 +58,7 @@ async fn note(tx: &mut Tx<DB>, what: &str) -> Result<(), StepError> {
     Ok(())
 }
 
-fn reserve<'a>(tx: &'a mut Tx<DB>, order: &'a mut Order) -> BoxFuture<'a, Result<(), StepError>> {
+pub(super) fn reserve<'a>(tx: &'a mut Tx<DB>, order: &'a mut Order) -> BoxFuture<'a, Result<(), StepError>> {
     Box::pin(async move {
         note(tx, "reserve").await?;
         let sql = "UPDATE stock SET quantity = quantity - $1 WHERE quantity >= $1";
@@ -74,7 +70,7 @@ fn reserve<'a>(tx: &'a mut Tx<DB>, order: &'a mut Order) -> BoxFuture<'a, Result
     })
 }
 
-fn release<'a>(tx: &'a mut Tx<DB>, order: &'a mut Order) -> BoxFuture<'a, Result<(), StepError>> {
+pub(super) fn release<'a>(tx: &'a mut Tx<DB>, order: &'a mut Order) -> BoxFuture<'a, Result<(), StepError>> {
     Box::pin(async move {
         note(tx, "release").await?;
         sqlx::query("UPDATE stock SET quantity = quantity + $1").bind(order.quantity).execute(&mut **tx).await?;
@@ -83,7 +79,7 @@ fn release<'a>(tx: &'a mut Tx<DB>, order: &'a mut Order) -> BoxFuture<'a, Result
     })
 }
 
-fn confirm<'a>(tx: &'a mut Tx<DB>, order: &'a mut Order) -> BoxFuture<'a, Result<(), StepError>> {
+pub(super) fn confirm<'a>(tx: &'a mut Tx<DB>, order: &'a mut Order) -> BoxFuture<'a, Result<(), StepError>> {
     Box::pin(async move {
         note(tx, "confirm").await?;
         publish(tx, "order.paid", NewMessage { payload: "paid".into(), ..NewMessage::default() }).await?;
@@ -93,7 +89,7 @@ fn confirm<'a>(tx: &'a mut Tx<DB>, order: &'a mut Order) -> BoxFuture<'a, Result
 }
 
 /// Reserve here, charge there, confirm here.
-fn definition(remote: &Remote) -> Definition<DB, Order> {
+pub(super) fn definition(remote: &Remote) -> Definition<DB, Order> {
     let (charger, refunder) = (remote.clone(), remote.clone());
     Definition::new("order")
         .local("reserve", reserve)
@@ -115,31 +111,31 @@ fn definition(remote: &Remote) -> Definition<DB, Order> {
         .local("confirm", confirm)
 }
 
-struct Replica {
-    sagas: Sagas<DB>,
-    pool: sqlx::Pool<DB>,
+pub(super) struct Replica {
+    pub(super) sagas: Sagas<DB>,
+    pub(super) pool: sqlx::Pool<DB>,
 }
 
 impl Replica {
-    async fn start(fixture: &Fixture, definition: Definition<DB, Order>) -> Self {
+    pub(super) async fn start(fixture: &Fixture, definition: Definition<DB, Order>) -> Self {
         let pool = fixture.pool().await;
         let (poll, lease) = (Duration::from_millis(20), Duration::from_millis(600));
         let sagas = Sagas::builder(pool.clone()).saga(definition).poll(poll).lease(lease).start().unwrap();
         Self { sagas, pool }
     }
 
-    async fn begin(&self, id: &str, order: &Order) -> bool {
+    pub(super) async fn begin(&self, id: &str, order: &Order) -> bool {
         let mut tx = bowline_sql::begin(&self.pool).await.unwrap();
         let begun = self.sagas.begin(&mut tx, "order", id, order).await.unwrap();
         self.sagas.commit(tx).await.unwrap();
         begun.is_new
     }
 
-    async fn finish(&self, id: &str) -> Outcome<Order> {
+    pub(super) async fn finish(&self, id: &str) -> Outcome<Order> {
         self.sagas.finish(id, SOON).await.unwrap()
     }
 
-    async fn history(&self, id: &str) -> Vec<(String, What)> {
+    pub(super) async fn history(&self, id: &str) -> Vec<(String, What)> {
         let info = self.sagas.get(id).await.unwrap();
         info.history.into_iter().map(|happened| (happened.step, happened.what)).collect()
     }
@@ -159,7 +155,7 @@ fn noting(
     }
 }
 
-fn compensated(outcome: Outcome<Order>) -> String {
+pub(super) fn compensated(outcome: Outcome<Order>) -> String {
     let Outcome::Compensated { reason, .. } = outcome else { panic!("{outcome:?}") };
     reason
 }
@@ -324,7 +320,6 @@ async fn what_cannot_be_undone_is_stuck_listed_and_tried_on() {
     assert_eq!((info.id.as_str(), info.step.as_deref()), ("o-1", Some("charge")));
     assert_eq!(info.reason.as_deref(), Some("`charge` was not done in its time, at last: out of order"));
     remote.answer(Answers::Well);
-    replica.sagas.retry("o-1").await.unwrap();
     compensated(replica.finish("o-1").await);
     assert_eq!(replica.sagas.list(&stuck, 10).await.unwrap(), []);
     assert!(!replica.sagas.retry("o-1").await.unwrap(), "it ended");
@@ -334,153 +329,29 @@ async fn what_cannot_be_undone_is_stuck_listed_and_tried_on() {
 #[tokio::test]
 async fn thousands_of_sagas_are_listed_by_pages() {
     let Some(fixture) = Fixture::new().await else { return };
-    tables(&fixture).await;
-    let remote = Remote::default();
-    let one = Replica::start(&fixture, definition(&remote)).await;
-    let other = Replica::start(&fixture, definition(&remote)).await;
-    let ids: Vec<String> = (0..20).map(|number| format!("o-{number}")).collect();
-    for id in &ids {
-        one.begin(id, &order(1)).await;
-        assert!(!other.begin(id, &order(1)).await);
-    }
-    for id in &ids {
-        let (mine, others) = (one.finish(id).await, other.finish(id).await);
-        assert!(matches!(mine, Outcome::Done(_)) && mine == others, "{mine:?} {others:?}");
-    }
-    assert_eq!(remote.calls().len(), ids.len(), "each is charged by one of them");
-    assert_eq!(stock(&one.pool).await, STOCK - 20);
-}
-
-#[tokio::test]
-async fn another_replica_takes_over_from_one_that_is_gone() {
-    let Some(fixture) = Fixture::new().await else { return };
-    tables(&fixture).await;
-    let remote = Remote::default();
-    let one = Replica::start(&fixture, definition(&remote)).await;
-    remote.answer(Answers::Never);
-    one.begin("o-1", &order(1)).await;
-    eventually("it is being charged", async || !remote.calls().is_empty()).await;
-    let other = Replica::start(&fixture, definition(&remote)).await;
-    drop(one);
-    remote.answer(Answers::Well);
-    assert!(matches!(other.finish("o-1").await, Outcome::Done(_)));
-    assert_eq!(effects(&other.pool).await, ["confirm", "reserve"]);
-    assert_eq!(remote.calls(), ["charge", "charge"], "the outcome of the first was unknown");
-}
-
-/// Whoever takes over cannot know whether the step under way has acted: it is undone, too.
-#[tokio::test]
-async fn what_a_replica_that_is_gone_may_have_done_is_undone() {
-    let Some(fixture) = Fixture::new().await else { return };
-    tables(&fixture).await;
-    let remote = Remote::default();
-    let definition = || definition(&remote).deadline(Duration::from_secs(1));
-    let one = Replica::start(&fixture, definition()).await;
-    remote.answer(Answers::Hangs);
-    one.begin("o-1", &order(1)).await;
-    eventually("it is charged", async || remote.charge_of("o-1").is_some()).await;
-    drop(one);
-    eventually("its time is over", async || {
-        let sql = "SELECT COUNT(*) FROM bowline_sagas WHERE deadline_ms < $1";
-        let now = i64::try_from(time::unix_millis_now()).unwrap();
-        sqlx::query_scalar::<_, i64>(sql).bind(now).fetch_one(&fixture.pool().await).await.unwrap() == 1
-    })
-    .await;
-    remote.answer(Answers::Well);
-    let other = Replica::start(&fixture, definition()).await;
-    compensated(other.finish("o-1").await);
-    assert_eq!(remote.charge_of("o-1"), Some(Charge::Refunded));
-    assert_eq!((remote.calls().join(" "), stock(&other.pool).await), ("charge refund".to_owned(), STOCK));
-}
-
-/// A replica that was away for longer than its lease comes back in the middle of a step that another has done since.
-#[tokio::test]
-async fn who_has_lost_a_saga_changes_nothing() {
-    let Some(fixture) = Fixture::new().await else { return };
-    tables(&fixture).await;
-    let (gate, calls) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
-    let definition = || {
-        let (gate, calls) = (gate.clone(), calls.clone());
-        let charge = move |_: &str, _: &mut Order| {
-            let (gate, is_first) = (gate.clone(), calls.fetch_add(1, Ordering::SeqCst) == 0);
-            async move {
-                if is_first {
-                    gate.notified().await;
-                }
-            }
-        };
-        Definition::new("order")
-            .local("reserve", reserve)
-            .remote("charge", move |id, order| {
-                let charged = charge(id, order);
-                Box::pin(async move {
-                    charged.await;
-                    Ok(())
-                })
-            })
-            .local("confirm", confirm)
-    };
     let pool = fixture.pool().await;
-    let sagas = Sagas::builder(pool.clone()).saga(definition()).lease(Duration::from_hours(1)).start().unwrap();
-    let one = Replica { sagas, pool };
-    one.begin("o-1", &order(1)).await;
-    eventually("it is being charged", async || calls.load(Ordering::SeqCst) == 1).await;
-    sqlx::query("UPDATE bowline_sagas SET lease_ms = 0").execute(&one.pool).await.unwrap();
-    let other = Replica::start(&fixture, definition()).await;
-    assert!(matches!(other.finish("o-1").await, Outcome::Done(_)));
-    gate.notify_one();
-    assert!(matches!(one.finish("o-1").await, Outcome::Done(_)));
-    assert_eq!(effects(&one.pool).await, ["confirm", "reserve"]);
-    assert_eq!(calls.load(Ordering::SeqCst), 2);
-}
-
-/// Replicas come and go at random, and the service answers as it likes: every saga ends, local steps happened once,
-/// the service has charged whose saga is done, and nobody else.
-#[tokio::test]
-async fn crashes_at_random_leave_every_saga_at_one_end() {
-    let Some(fixture) = Fixture::new().await else { return };
-    tables(&fixture).await;
-    bowline_testkit::seed();
-    let remote = Remote::default();
-    remote.answer(Answers::AnyHow);
-    let mut ids = Vec::new();
-    for round in 0..25 {
-        let replica = Replica::start(&fixture, definition(&remote)).await;
-        for number in 0..2 {
-            let id = format!("o-{round}-{number}");
-            let begun = async {
-                let mut tx = bowline_sql::begin(&replica.pool).await.unwrap();
-                replica.sagas.begin(&mut tx, "order", &id, &order(1)).await.unwrap();
-                replica.sagas.commit(tx).await.unwrap();
-                replica.sagas.finish::<Order>(&id, SOON).await.unwrap();
-            };
-            time::timeout(Duration::from_millis(rand::below(25) as u64), begun).await.ok();
-            ids.push(id);
-        }
-    }
-    remote.answer(Answers::Well);
-    let replica = Replica::start(&fixture, definition(&remote)).await;
-    let running = async || {
-        let all = replica.sagas.list(&Filter::default(), 1000).await.unwrap();
-        all.iter().filter(|info| info.ended_ms.is_none()).count()
+    let sagas = Sagas::builder(pool.clone()).saga(definition(&Remote::default())).start().unwrap();
+    let many = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 5000) \
+        INSERT INTO bowline_sagas (id, name, phase, step, since_ms, attempts, due_ms, is_unsure, is_stuck, deadline_ms, \
+        data, reason, history, traceparent, owner, lease_ms, version, begun_ms, ended_ms) \
+        SELECT CAST(10000 + n AS TEXT), 'order', CASE WHEN n % 1000 = 7 THEN 'undoing' ELSE 'done' END, 'charge', 0, 0, \
+        9000000000000000, 0, CASE WHEN n % 1000 = 7 THEN 1 ELSE 0 END, 0, 'x', 'why', 'x', NULL, NULL, 0, 1, n / 2, \
+        9000000000000000 FROM numbers";
+    sqlx::query(many).execute(&pool).await.unwrap();
+    let stuck = Filter { phase: Some(Phase::Stuck), ..Filter::default() };
+    let ids = async |filter: &Filter| -> Vec<String> {
+        sagas.list(filter, 1000).await.unwrap().into_iter().map(|info| info.id).collect()
     };
-    eventually("all have ended", async || running().await == 0).await;
-    let all = replica.sagas.list(&Filter::default(), 1000).await.unwrap();
-    let mut done = 0;
-    for info in &all {
-        let expect = matches!(info.phase, Phase::Done);
-        done += i64::from(expect);
-        assert_eq!(remote.charge_of(&info.id) == Some(Charge::Made), expect, "{info:?}");
+    assert_eq!(ids(&stuck).await, ["14007", "13007", "12007", "11007", "10007"]);
+    let (mut filter, mut all) = (Filter::default(), Vec::new());
+    loop {
+        let page = sagas.list(&filter, 1000).await.unwrap();
+        let Some(last) = page.last() else { break };
+        assert_eq!((last.reason.as_deref(), last.history.len()), (Some("why"), 0));
+        filter.before = Some((last.begun_ms, last.id.clone()));
+        all.extend(page.into_iter().map(|info| info.id));
     }
-    let effects = effects(&replica.pool).await;
-    let count = |what: &str| i64::try_from(effects.iter().filter(|effect| *effect == what).count()).unwrap();
-    let begun = i64::try_from(all.len()).unwrap();
-    println!("{begun} of {} begun, {done} done", ids.len());
-    assert_eq!((count("reserve"), count("confirm"), count("release")), (begun, done, begun - done));
-    assert_eq!(stock(&replica.pool).await, STOCK - done);
-    let sql = "SELECT COUNT(*) FROM bowline_outbox";
-    let published: i64 = sqlx::query_scalar(sql).fetch_one(&replica.pool).await.unwrap();
-    assert_eq!(published, done);
+    assert!(all.len() == 5000 && all.is_sorted_by(|one, next| one > next), "{all:?}");
 }
 
 #[derive(Default)]
