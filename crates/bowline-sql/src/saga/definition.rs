@@ -226,10 +226,12 @@ impl<DB: Db, T: Serialize + DeserializeOwned + Send + Sync + 'static> Definition
     }
 }
 
-/// What cannot be read, without its words: they quote the data.
-fn unread(error: &serde_json::Error) -> StepError {
-    let (line, column) = (error.line(), error.column());
-    StepError::retry(format!("the data are not what is read here: line {line}, column {column}"))
+/// Reads data. What cannot be read is told without its words: they quote the data.
+pub(super) fn read<T: DeserializeOwned>(data: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(data).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        serde::de::Error::custom(format!("the data are not what is read here: line {line}, column {column}"))
+    })
 }
 
 fn local<DB: Db, T, F>(run: F) -> Arc<LocalRun<DB>>
@@ -241,7 +243,7 @@ where
     Arc::new(move |tx, data| {
         let run = Arc::clone(&run);
         Box::pin(async move {
-            let mut data: T = serde_json::from_str(data).map_err(|error| unread(&error))?;
+            let mut data: T = read(data)?;
             run(tx, &mut data).await?;
             Ok(serde_json::to_string(&data)?)
         })
@@ -257,7 +259,7 @@ where
     Arc::new(move |id, data| {
         let run = Arc::clone(&run);
         Box::pin(async move {
-            let mut data: T = serde_json::from_str(data).map_err(|error| unread(&error))?;
+            let mut data: T = read(data)?;
             run(id, &mut data).await?;
             Ok(serde_json::to_string(&data)?)
         })

@@ -226,13 +226,13 @@ impl<DB: Db> SagasBuilder<DB> {
             pool,
             owner: owner(),
             names: names.join(", "),
+            known: format!("({})", known.join(" OR ")),
             definitions,
             settings,
             outbox,
             tracer,
             running: Mutex::default(),
             fresh: Mutex::default(),
-            known: format!("({})", known.join(" OR ")),
             tasks: Mutex::default(),
             woken: Notify::new(),
             idle: Notify::new(),
@@ -413,7 +413,7 @@ impl<DB: Db> Sagas<DB> {
 }
 
 fn outcome<T: DeserializeOwned>(ended: &Kept) -> Result<Outcome<T>, Error> {
-    let data = serde_json::from_str(&ended.data).map_err(Error::Data)?;
+    let data = definition::read(&ended.data).map_err(Error::Data)?;
     if ended.is_done() {
         return Ok(Outcome::Done(data));
     }

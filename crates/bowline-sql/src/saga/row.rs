@@ -291,6 +291,7 @@ impl Kept {
         Ok(DB::fetch(connection, query).await?.into_iter().map(|mut row| row.text()).collect())
     }
 
+    /// Up to so many sagas, the youngest first, without what happened to them.
     pub(crate) async fn list<DB: Db>(
         connection: &mut DB::Connection,
         filter: &super::Filter,
@@ -303,7 +304,6 @@ impl Kept {
     }
 }
 
-fn history(history: &[Happened]) -> Result<String, Error> {
 /// What is listed: what may be long is not.
 const LISTED: &[Kind] = &[
     Kind::Text,
@@ -369,6 +369,7 @@ fn trace_id(traceparent: &str) -> Option<String> {
     trace::parse(traceparent).map(|context| context.trace_id.to_string())
 }
 
+fn history(history: &[Happened]) -> Result<String, Error> {
     serde_json::to_string(history).map_err(Error::Data)
 }
 

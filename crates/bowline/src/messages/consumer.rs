@@ -2,7 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use bowline_model::error::chain;
+use bowline_model::{Code, error::chain};
 use bowline_resilience::deadline::Deadline;
 use bowline_runtime::{
     BoxFuture,
@@ -82,6 +82,8 @@ impl Failure {
 }
 
 impl From<HandlerError> for Failure {
+    /// What a caller would be told: of [`HandlerError::internal`] that is not the cause. Hand on the cause where there
+    /// is no secret in it.
     fn from(error: HandlerError) -> Self {
         Self::retry(error.to_string())
     }
@@ -90,6 +92,19 @@ impl From<HandlerError> for Failure {
 impl From<client::Error> for Failure {
     fn from(error: client::Error) -> Self {
         Self::retry(chain(&error))
+    }
+}
+
+#[cfg(feature = "sql")]
+impl From<bowline_sql::Error> for Failure {
+    /// What the database says may go better later; that a message is not as it should be does not.
+    fn from(error: bowline_sql::Error) -> Self {
+        let detail = chain(&error);
+        match error.code() {
+            Code::Unavailable | Code::Internal => Self::retry(detail),
+            _ if error.retryable() => Self::retry(detail),
+            _ => Self::dead(detail),
+        }
     }
 }
 

@@ -39,8 +39,8 @@ fn take<E: Event>(service: &mut Microservice, topic: &'static str, notifications
         let notifications = notifications.clone();
         async move {
             let (event, id) = (&incoming.value, &incoming.message.id);
-            let kept = notifications.keep(topic, id, event.user_id(), &event.text(topic)).await;
-            kept.map_err(|error| HandlerError::internal(error).into())
+            notifications.keep(topic, id, event.user_id(), &event.text(topic)).await?;
+            Ok(())
         }
     });
 }

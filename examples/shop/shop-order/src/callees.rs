@@ -1,7 +1,7 @@
 //! The services that orders are placed with, as this service sees them.
 
 use axum::http::StatusCode;
-use bowline::{HandlerError, ServiceClient};
+use bowline::{HandlerError, ServiceClient, client};
 use serde::{Deserialize, Serialize};
 
 use crate::repository::Kept;
@@ -12,13 +12,13 @@ pub(crate) trait Users: Send + Sync {
     fn card_of(&self, user_id: &str) -> impl Future<Output = Result<Option<String>, HandlerError>> + Send;
 }
 
-/// Who charges cards.
+/// Who charges cards. Why it did not is kept with the saga, in the words of the call.
 pub(crate) trait Payments: Send + Sync {
     /// Charges an order, once however often it is asked to.
-    fn charge(&self, kept: &Kept) -> impl Future<Output = Result<Charged, HandlerError>> + Send;
+    fn charge(&self, kept: &Kept) -> impl Future<Output = Result<Charged, client::Error>> + Send;
 
     /// Takes an order's charge back, also one that is still to come.
-    fn refund(&self, order_id: &str) -> impl Future<Output = Result<(), HandlerError>> + Send;
+    fn refund(&self, order_id: &str) -> impl Future<Output = Result<(), client::Error>> + Send;
 }
 
 /// What became of a charge.
@@ -58,15 +58,15 @@ impl Users for ServiceClient {
 }
 
 impl Payments for ServiceClient {
-    async fn charge(&self, Kept { order, card }: &Kept) -> Result<Charged, HandlerError> {
+    async fn charge(&self, Kept { order, card }: &Kept) -> Result<Charged, client::Error> {
         let charge = NewCharge { order_id: &order.id, card, amount: order.total };
         let call = self.post("/charges").idempotency_key(&order.id).body(&charge);
         let charge: Charge = call.json().await?;
         Ok(if charge.status == "approved" { Charged::Approved } else { Charged::Declined })
     }
 
-    async fn refund(&self, order_id: &str) -> Result<(), HandlerError> {
+    async fn refund(&self, order_id: &str) -> Result<(), client::Error> {
         let call = self.post(&format!("/charges/{order_id}/refund")).idempotency_key(order_id);
-        call.bytes().await.map(drop).map_err(HandlerError::from)
+        call.bytes().await.map(drop)
     }
 }

@@ -197,7 +197,8 @@ fn same_request(kept: Kept, new: &NewOrder) -> Result<Kept, HandlerError> {
 mod tests {
     use std::sync::Mutex;
 
-    use bowline::{Database, Microservice, Settings};
+    use axum::http::StatusCode;
+    use bowline::{Database, Microservice, Settings, client, sql::What};
 
     use super::*;
     use crate::{
@@ -222,16 +223,20 @@ mod tests {
     }
 
     impl Payments for Payment {
-        async fn charge(&self, kept: &Kept) -> Result<Charged, HandlerError> {
+        async fn charge(&self, kept: &Kept) -> Result<Charged, client::Error> {
             self.asked.lock().unwrap().push(format!("charge {}", kept.order.user_id));
             match kept.order.user_id.as_str() {
-                "never" => Err(HandlerError::new(Code::Unavailable, "never")),
+                "never" => Err(client::Error::Status {
+                    service: serde_json::from_str(r#""payment""#).unwrap(),
+                    status: StatusCode::SERVICE_UNAVAILABLE,
+                    problem: None,
+                }),
                 "declined" => Ok(Charged::Declined),
                 _ => Ok(Charged::Approved),
             }
         }
 
-        async fn refund(&self, _: &str) -> Result<(), HandlerError> {
+        async fn refund(&self, _: &str) -> Result<(), client::Error> {
             self.asked.lock().unwrap().push("refund".to_owned());
             Ok(())
         }
@@ -341,6 +346,13 @@ mod tests {
         assert!(detail.contains("is placed and not decided yet"), "{detail}");
         assert_eq!(shop.in_stock("book").await, 9_999_998);
         shop.orders.patience = PATIENCE;
+        // Whoever looks at it reads why, and no card.
+        let id = detail.split(' ').find(|word| word.starts_with("o-")).unwrap();
+        let happened = shop.orders.sagas.get(id).await.unwrap().history.pop().unwrap();
+        let why = Some("payment answered 503 Service Unavailable");
+        assert_eq!((&*happened.step, happened.what, happened.failure.as_deref()), ("charge", What::Failed, why));
+        let kept = shop.orders.repository.find(id).await.unwrap().unwrap();
+        assert!(!format!("{kept:?}").contains("4242"), "{kept:?}");
         assert_eq!(shop.place("u-1", new("u-1", 1), "").await.unwrap().status, Status::Paid);
     }
 
