@@ -4,12 +4,12 @@ use axum::http::StatusCode;
 use bowline::{HandlerError, ServiceClient, client};
 use serde::{Deserialize, Serialize};
 
-use crate::repository::Kept;
+use crate::{card::Card, repository::Kept};
 
 /// Who knows the customers.
 pub(crate) trait Users: Send + Sync {
     /// The card of a user; none if there is no such user.
-    fn card_of(&self, user_id: &str) -> impl Future<Output = Result<Option<String>, HandlerError>> + Send;
+    fn card_of(&self, user_id: &str) -> impl Future<Output = Result<Option<Card>, HandlerError>> + Send;
 }
 
 /// Who charges cards. Why it did not is kept with the saga, in the words of the call.
@@ -32,13 +32,13 @@ pub(crate) enum Charged {
 
 #[derive(Debug, Deserialize)]
 struct User {
-    card: String,
+    card: Card,
 }
 
 #[derive(Debug, Serialize)]
 struct NewCharge<'a> {
     order_id: &'a str,
-    card: &'a str,
+    card: &'a Card,
     amount: i64,
 }
 
@@ -48,7 +48,7 @@ struct Charge {
 }
 
 impl Users for ServiceClient {
-    async fn card_of(&self, user_id: &str) -> Result<Option<String>, HandlerError> {
+    async fn card_of(&self, user_id: &str) -> Result<Option<Card>, HandlerError> {
         match self.get(&format!("/users/{user_id}")).json::<User>().await {
             Ok(user) => Ok(Some(user.card)),
             Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),

@@ -1,6 +1,7 @@
 //! The shop's order service: places orders, each by a saga that reserves stock, charges through payment and confirms.
 
 mod callees;
+mod card;
 mod failing;
 mod limits;
 mod order;

@@ -14,6 +14,7 @@ use sqlx::{
 };
 
 use crate::{
+    card::Card,
     order::{Order, Status},
     service::IdempotencyKey,
 };
@@ -22,7 +23,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kept {
     pub(crate) order: Order,
-    pub(crate) card: String,
+    pub(crate) card: Card,
 }
 
 /// What the service reads of its store.
@@ -168,7 +169,7 @@ mod tests {
     fn new(id: &str) -> Kept {
         let items = vec![Item { sku: "book".to_owned(), quantity: 2, unit_price: 1999 }];
         let order = Order { id: id.to_owned(), user_id: "u-1".to_owned(), items, total: 3998, status: Status::Placed };
-        Kept { order, card: "card-4242".to_owned() }
+        Kept { order, card: Card("card-4242".to_owned()) }
     }
 
     async fn keep(orders: &SqliteOrders, new: Kept, key: Option<&IdempotencyKey>) -> bool {

@@ -203,6 +203,7 @@ mod tests {
     use super::*;
     use crate::{
         callees::{Charged, Payments},
+        card::Card,
         order::Item,
         placing::Topics,
     };
@@ -211,8 +212,8 @@ mod tests {
     struct Everybody;
 
     impl Users for Everybody {
-        async fn card_of(&self, _: &str) -> Result<Option<String>, HandlerError> {
-            Ok(Some("card".to_owned()))
+        async fn card_of(&self, _: &str) -> Result<Option<Card>, HandlerError> {
+            Ok(Some(Card("card-4242".to_owned())))
         }
     }
 
@@ -345,7 +346,6 @@ mod tests {
         assert_eq!(code, Code::Unavailable);
         assert!(detail.contains("is placed and not decided yet"), "{detail}");
         assert_eq!(shop.in_stock("book").await, 9_999_998);
-        shop.orders.patience = PATIENCE;
         // Whoever looks at it reads why, and no card.
         let id = detail.split(' ').find(|word| word.starts_with("o-")).unwrap();
         let happened = shop.orders.sagas.get(id).await.unwrap().history.pop().unwrap();
@@ -353,6 +353,7 @@ mod tests {
         assert_eq!((&*happened.step, happened.what, happened.failure.as_deref()), ("charge", What::Failed, why));
         let kept = shop.orders.repository.find(id).await.unwrap().unwrap();
         assert!(!format!("{kept:?}").contains("4242"), "{kept:?}");
+        shop.orders.patience = PATIENCE;
         assert_eq!(shop.place("u-1", new("u-1", 1), "").await.unwrap().status, Status::Paid);
     }
 
@@ -368,7 +369,7 @@ mod tests {
             status: Status::Placed,
         };
         let mut tx = sql::begin(shop.orders.repository.pool()).await.unwrap();
-        let kept = Kept { order, card: "card".to_owned() };
+        let kept = Kept { order, card: Card("card".to_owned()) };
         assert!(shop.orders.repository.keep(&mut tx, &kept, None).await.unwrap());
         tx.commit().await.unwrap();
         shop.orders.adopt().await.unwrap();

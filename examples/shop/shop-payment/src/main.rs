@@ -1,6 +1,7 @@
 //! The shop's payment service: charges a card for an order, once, through the bank.
 
 mod calls;
+mod card;
 mod repository;
 mod service;
 

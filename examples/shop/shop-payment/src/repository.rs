@@ -4,7 +4,7 @@ use bowline::Database;
 use serde::Serialize;
 use shop_sqlite::Sqlite;
 
-use crate::service::NewCharge;
+use crate::{card::Card, service::NewCharge};
 
 /// How far a charge is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, sqlx::Type)]
@@ -23,7 +23,8 @@ pub(crate) enum Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub(crate) struct Charge {
     pub(crate) order_id: String,
-    pub(crate) card: String,
+    #[serde(skip_serializing)]
+    pub(crate) card: Card,
     /// In minor units.
     pub(crate) amount: i64,
     pub(crate) status: Status,
@@ -107,7 +108,7 @@ mod tests {
         let (one, other) =
             tokio::join!(SqliteCharges::open(Database::at(&url)), SqliteCharges::open(Database::at(&url)));
         let (one, other) = (one.unwrap(), other.unwrap());
-        let new = NewCharge { order_id: "o-1".to_owned(), card: "c".to_owned(), amount: 5 };
+        let new = NewCharge { order_id: "o-1".to_owned(), card: Card("c".to_owned()), amount: 5 };
         let (a, b) = tokio::join!(one.begin(&new), other.begin(&new));
         assert_eq!(a.unwrap(), b.unwrap());
         one.end("o-1", Status::Approved).await.unwrap();

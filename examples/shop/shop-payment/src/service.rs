@@ -4,7 +4,10 @@ use axum::http::StatusCode;
 use bowline::{Code, HandlerError, ServiceClient};
 use serde::{Deserialize, Serialize};
 
-use crate::repository::{Charge, ChargeRepository, Status};
+use crate::{
+    card::Card,
+    repository::{Charge, ChargeRepository, Status},
+};
 
 /// Charges cards; the bank has the last word.
 #[derive(Debug)]
@@ -19,7 +22,7 @@ pub(crate) struct PaymentService<R, B> {
 pub(crate) struct NewCharge {
     /// The order, which is charged at most once.
     pub(crate) order_id: String,
-    pub(crate) card: String,
+    pub(crate) card: Card,
     /// In minor units.
     pub(crate) amount: i64,
 }
@@ -36,7 +39,7 @@ pub(crate) trait Bank: Send + Sync {
 #[derive(Debug, Serialize)]
 struct Transfer<'a> {
     reference: &'a str,
-    card: &'a str,
+    card: &'a Card,
     amount: i64,
 }
 
@@ -82,7 +85,7 @@ impl NewCharge {
     fn validate(&self) -> Result<(), HandlerError> {
         let refuse = |detail: &str| Err(HandlerError::new(Code::Unprocessable, detail));
         check_order_id(&self.order_id)?;
-        if self.card.is_empty() || self.card.len() > 64 {
+        if self.card.0.is_empty() || self.card.0.len() > 64 {
             return refuse("card: 1 to 64 characters");
         }
         if self.amount < 1 {
@@ -181,7 +184,7 @@ mod tests {
     }
 
     fn charge(order_id: &str) -> NewCharge {
-        NewCharge { order_id: order_id.to_owned(), card: "card-4242".to_owned(), amount: 5 }
+        NewCharge { order_id: order_id.to_owned(), card: Card("card-4242".to_owned()), amount: 5 }
     }
 
     #[tokio::test]
@@ -208,6 +211,17 @@ mod tests {
         assert_eq!(payment.refund("../o").await.unwrap_err().code(), Code::Unprocessable);
     }
 
+    /// Nor does anybody read it in a log.
+    #[tokio::test]
+    async fn no_answer_shows_the_card() {
+        let dir = tempfile::tempdir().unwrap();
+        let payment = payment(&dir).await;
+        let charged = payment.charge(charge("o-1")).await.unwrap();
+        for text in [serde_json::to_string(&charged).unwrap(), format!("{charged:?} {:?}", charge("o-1"))] {
+            assert!(text.contains("o-1") && !text.contains("4242"), "{text}");
+        }
+    }
+
     #[test]
     fn a_refusal_of_the_bank_is_its_decision() {
         let is_refusal = |status| is_refusal(Some(StatusCode::from_u16(status).unwrap()));
@@ -222,10 +236,10 @@ mod tests {
 
     #[test]
     fn charges_are_checked() {
-        let good = NewCharge { order_id: "o-1".to_owned(), card: "c".to_owned(), amount: 1 };
+        let good = NewCharge { order_id: "o-1".to_owned(), card: Card("c".to_owned()), amount: 1 };
         assert!(good.validate().is_ok());
         assert!(NewCharge { amount: 0, ..good.clone() }.validate().is_err());
-        assert!(NewCharge { card: String::new(), ..good.clone() }.validate().is_err());
+        assert!(NewCharge { card: Card(String::new()), ..good.clone() }.validate().is_err());
         assert!(NewCharge { order_id: "x".repeat(129), ..good }.validate().is_err());
     }
 }
