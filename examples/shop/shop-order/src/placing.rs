@@ -62,18 +62,13 @@ pub(crate) fn definition(
     topics: &Topics,
     payment: &Arc<impl Payments + 'static>,
 ) -> Definition<Sqlite, Placing> {
-    let steps = Arc::new(Local { orders: orders.clone(), topics: topics.clone() });
-    let (place, cancel, reserve, release, confirm) =
-        (steps.clone(), steps.clone(), steps.clone(), steps.clone(), steps);
+    let local = Arc::new(Local { orders: orders.clone(), topics: topics.clone() });
+    let step = |work: Work| step(&local, work);
     let (charge, refund) = (payment.clone(), payment.clone());
-    let placed = Definition::new(name)
-        .local("place", move |tx, placing| -> Step<'_> { Box::pin(place.clone().place(tx, placing)) })
-        .undo_local(move |tx, placing| -> Step<'_> { Box::pin(cancel.clone().cancel(tx, placing)) });
+    let placed = Definition::new(name).local("place", step(Local::place)).undo_local(step(Local::cancel));
     let reserved = match name {
         BEFORE_STOCK => placed,
-        _ => placed
-            .local("reserve-stock", move |tx, placing| -> Step<'_> { Box::pin(reserve.clone().reserve(tx, placing)) })
-            .undo_local(move |tx, placing| -> Step<'_> { Box::pin(release.clone().release(tx, placing)) }),
+        _ => placed.local("reserve-stock", step(Local::reserve)).undo_local(step(Local::release)),
     };
     reserved
         .remote("charge", move |_id, placing| -> Step<'_> {
@@ -91,7 +86,18 @@ pub(crate) fn definition(
                 if is_declined { Ok(()) } else { Ok(payment.refund(id).await?) }
             })
         })
-        .local("confirm", move |tx, placing| -> Step<'_> { Box::pin(confirm.clone().confirm(tx, placing)) })
+        .local("confirm", step(Local::confirm))
+}
+
+/// A step in the database of orders.
+type Work = for<'a> fn(Arc<Local>, &'a mut Tx<Sqlite>, &'a mut Placing) -> Step<'a>;
+
+fn step(
+    local: &Arc<Local>,
+    work: Work,
+) -> impl for<'a> Fn(&'a mut Tx<Sqlite>, &'a mut Placing) -> Step<'a> + Send + Sync + 'static {
+    let local = local.clone();
+    move |tx, placing| work(local.clone(), tx, placing)
 }
 
 /// What happens in the database of orders.
@@ -102,39 +108,47 @@ struct Local {
 }
 
 impl Local {
-    async fn place(self: Arc<Self>, tx: &mut Tx<Sqlite>, placing: &mut Placing) -> Result<(), StepError> {
-        self.tell(tx, &self.topics.placed, &placing.kept.order, Status::Placed).await
+    fn place<'a>(self: Arc<Self>, tx: &'a mut Tx<Sqlite>, placing: &'a mut Placing) -> Step<'a> {
+        Box::pin(async move { self.tell(tx, &self.topics.placed, &placing.kept.order, Status::Placed).await })
     }
 
-    async fn cancel(self: Arc<Self>, tx: &mut Tx<Sqlite>, placing: &mut Placing) -> Result<(), StepError> {
-        let status = if placing.is_declined { Status::Declined } else { Status::Cancelled };
-        self.orders.mark(tx, &placing.kept.order.id, status).await?;
-        self.tell(tx, &self.topics.cancelled, &placing.kept.order, status).await
+    fn cancel<'a>(self: Arc<Self>, tx: &'a mut Tx<Sqlite>, placing: &'a mut Placing) -> Step<'a> {
+        Box::pin(async move {
+            let status = if placing.is_declined { Status::Declined } else { Status::Cancelled };
+            self.orders.mark(tx, &placing.kept.order.id, status).await?;
+            self.tell(tx, &self.topics.cancelled, &placing.kept.order, status).await
+        })
     }
 
-    async fn reserve(self: Arc<Self>, tx: &mut Tx<Sqlite>, placing: &mut Placing) -> Result<(), StepError> {
-        for (at, item) in placing.kept.order.items.iter().enumerate() {
-            if !self.orders.take(tx, &item.sku, item.quantity).await? {
-                // What was taken before it is rolled back with the step.
-                return Err(StepError::abort(format!("items[{at}]: there is not enough of it")));
+    fn reserve<'a>(self: Arc<Self>, tx: &'a mut Tx<Sqlite>, placing: &'a mut Placing) -> Step<'a> {
+        Box::pin(async move {
+            for (at, item) in placing.kept.order.items.iter().enumerate() {
+                if !self.orders.take(tx, &item.sku, item.quantity).await? {
+                    // What was taken before it is rolled back with the step.
+                    return Err(StepError::abort(format!("items[{at}]: there is not enough of it")));
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
-    async fn release(self: Arc<Self>, tx: &mut Tx<Sqlite>, placing: &mut Placing) -> Result<(), StepError> {
-        for item in &placing.kept.order.items {
-            self.orders.put_back(tx, &item.sku, item.quantity).await?;
-        }
-        Ok(())
+    fn release<'a>(self: Arc<Self>, tx: &'a mut Tx<Sqlite>, placing: &'a mut Placing) -> Step<'a> {
+        Box::pin(async move {
+            for item in &placing.kept.order.items {
+                self.orders.put_back(tx, &item.sku, item.quantity).await?;
+            }
+            Ok(())
+        })
     }
 
-    async fn confirm(self: Arc<Self>, tx: &mut Tx<Sqlite>, placing: &mut Placing) -> Result<(), StepError> {
-        if placing.is_declined {
-            return Err(StepError::abort("the bank declined the card"));
-        }
-        self.orders.mark(tx, &placing.kept.order.id, Status::Paid).await?;
-        self.tell(tx, &self.topics.paid, &placing.kept.order, Status::Paid).await
+    fn confirm<'a>(self: Arc<Self>, tx: &'a mut Tx<Sqlite>, placing: &'a mut Placing) -> Step<'a> {
+        Box::pin(async move {
+            if placing.is_declined {
+                return Err(StepError::abort("the bank declined the card"));
+            }
+            self.orders.mark(tx, &placing.kept.order.id, Status::Paid).await?;
+            self.tell(tx, &self.topics.paid, &placing.kept.order, Status::Paid).await
+        })
     }
 
     /// Publishes what became of an order, in the transaction in which it does.
