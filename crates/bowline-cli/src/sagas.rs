@@ -85,11 +85,16 @@ fn detail(saga: &Saga) -> Vec<String> {
     let Saga { phase, step, attempts, due_ms, ended_ms, reason, trace_id, history, .. } = saga;
     let mut lines = lines(&SagaList { sagas: vec![saga.clone()], missing: Vec::new() });
     lines.push(String::new());
-    match (ended_ms, step) {
-        (Some(ended), _) => lines.push(format!("{phase} at {}", at(*ended))),
-        (None, Some(step)) if *attempts > 0 => lines.push(format!("`{step}` is tried again at {}", at(*due_ms))),
-        (None, _) => lines.push("it is worked on".to_owned()),
-    }
+    lines.push(match (ended_ms, step) {
+        (Some(ended), _) => format!("{phase} at {}", at(*ended)),
+        (None, Some(step)) => {
+            let what = if phase == "acting" { "done" } else { "undone" };
+            let when =
+                if *attempts > 0 { format!(": it is tried again at {}", at(*due_ms)) } else { " now".to_owned() };
+            format!("`{step}` is to be {what}{when}")
+        }
+        (None, None) => "it goes on".to_owned(),
+    });
     lines.extend(reason.iter().map(|reason| format!("why: {reason}")));
     lines.extend(trace_id.iter().map(|id| format!("trace: bowline trace {id}")));
     lines.push(String::new());
@@ -141,7 +146,7 @@ mod tests {
             "SERVICE  SAGA   ID   PHASE  STEP    FAILED  BEGAN                 WHY",
             "order    order  o-1  stuck  charge  12      2026-01-02 03:04:05Z  its time is over",
             "",
-            "`charge` is tried again at 2026-01-02 03:05:05Z",
+            "`charge` is to be undone: it is tried again at 2026-01-02 03:05:05Z",
             "why: its time is over",
             "trace: bowline trace 4bf9",
             "",
@@ -151,6 +156,8 @@ mod tests {
         assert_eq!(lines[..expect.len()], expect);
         assert!(lines[expect.len()].starts_with("2026-01-02 03:04:05Z  not undone  charge: 503"), "{lines:?}");
         assert!(!lines[expect.len()].contains('\x1b'), "{lines:?}");
+        let begun = detail(&Saga { phase: "acting".to_owned(), attempts: 0, ..saga() });
+        assert_eq!(begun[3], "`charge` is to be done now");
         assert_eq!(super::lines(&SagaList { sagas: Vec::new(), missing: Vec::new() }), ["no sagas"]);
     }
 }
