@@ -29,11 +29,7 @@ async fn list(args: args::SagasList) -> anyhow::Result<ExitCode> {
         Output::Json => api::print_json(&found)?,
         Output::Text => lines(&found).iter().for_each(|line| style::line(line)),
     }
-    let SagaList { missing, .. } = found;
-    for service in &missing {
-        style::line(&format!("no instance of {service} said what it has"));
-    }
-    Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    Ok(if found.missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
 async fn show(args: args::SagasOne) -> anyhow::Result<ExitCode> {
@@ -57,12 +53,13 @@ async fn retry(args: args::SagasOne) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn lines(found: &SagaList) -> Vec<String> {
-    if found.sagas.is_empty() {
-        return vec!["no sagas".to_owned()];
-    }
-    let rows: Vec<Vec<String>> = found.sagas.iter().map(row).collect();
-    table::lines(&["SERVICE", "SAGA", "ID", "PHASE", "STEP", "FAILED", "BEGAN", "WHY"], &rows)
+/// The sagas, and who did not say what it has.
+fn lines(SagaList { sagas, missing }: &SagaList) -> Vec<String> {
+    let rows: Vec<Vec<String>> = sagas.iter().map(row).collect();
+    let header = ["SERVICE", "SAGA", "ID", "PHASE", "STEP", "FAILED", "BEGAN", "WHY"];
+    let mut lines = if rows.is_empty() { vec!["no sagas".to_owned()] } else { table::lines(&header, &rows) };
+    lines.extend(missing.iter().map(|service| format!("no instance of {service} said what it has")));
+    lines
 }
 
 fn row(saga: &Saga) -> Vec<String> {
@@ -159,5 +156,7 @@ mod tests {
         let begun = detail(&Saga { phase: "acting".to_owned(), attempts: 0, ..saga() });
         assert_eq!(begun[3], "`charge` is to be done now");
         assert_eq!(super::lines(&SagaList { sagas: Vec::new(), missing: Vec::new() }), ["no sagas"]);
+        let missing = SagaList { sagas: Vec::new(), missing: ServiceName::new("bank").into_iter().collect() };
+        assert_eq!(super::lines(&missing), ["no sagas", "no instance of bank said what it has"]);
     }
 }
