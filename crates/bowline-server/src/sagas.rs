@@ -61,7 +61,7 @@ enum Asked<T> {
 
 /// Sagas of all services, or of one, the youngest first.
 ///
-/// An instance of each service is asked. Services that do not answer are named.
+/// An instance of each service is asked. Services that do not answer are named. What happened to each is not listed.
 #[utoipa::path(get, path = "/v1/sagas", tag = "sagas", params(wire::SagasQuery),
     responses((status = 200, body = wire::SagaList), (status = 400, description = "a parameter cannot be read")))]
 pub(crate) async fn list(
