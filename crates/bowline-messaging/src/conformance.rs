@@ -16,7 +16,7 @@ use crate::{Delivery, Error, GroupSettings, MessageBus, NewMessage, Subscription
 
 pub use deliveries::{
     a_consumer_has_no_more_than_its_credit, a_delayed_message_holds_nobody_up, a_lease_ends_unless_it_is_extended,
-    an_expired_message_is_not_delivered, every_group_gets_a_message_once, keys_are_kept_in_order,
+    a_lease_is_as_long_as_its_group_has_it, an_expired_message_is_not_delivered, every_group_gets_a_message_once, keys_are_kept_in_order,
     what_a_consumer_left_goes_to_others, what_fails_is_tried_again_later,
 };
 pub use letters::{
@@ -42,6 +42,7 @@ pub async fn all(bus: Arc<dyn MessageBus>, reopen: Reopen) {
     every_group_gets_a_message_once(shared).await;
     what_fails_is_tried_again_later(shared).await;
     a_lease_ends_unless_it_is_extended(shared).await;
+    a_lease_is_as_long_as_its_group_has_it(shared).await;
     keys_are_kept_in_order(shared).await;
     a_delayed_message_holds_nobody_up(shared).await;
     an_expired_message_is_not_delivered(shared).await;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use bowline_runtime::BoxFuture;
+use bowline_runtime::{BoxFuture, time::Instant};
 use bytes::Bytes;
 
 use crate::{
@@ -248,6 +248,8 @@ pub struct Delivery {
     pub message: Arc<Message>,
     /// The number of the try; the first is 1.
     pub attempt: u32,
+    /// When its lease ends, unless it is extended: by the settings of the group, which others may have joined since.
+    pub until: Instant,
     lease: Box<dyn Lease>,
 }
 
@@ -284,8 +286,8 @@ impl From<Then> for Verdict {
 
 impl Delivery {
     /// A delivery that is answered through a provider's lease.
-    pub fn new(message: Arc<Message>, attempt: u32, lease: impl Lease + 'static) -> Self {
-        Self { message, attempt, lease: Box::new(lease) }
+    pub fn new(message: Arc<Message>, attempt: u32, until: Instant, lease: impl Lease + 'static) -> Self {
+        Self { message, attempt, until, lease: Box::new(lease) }
     }
 
     /// Says that it was processed: it is not delivered to this group again.
@@ -351,6 +353,7 @@ impl fmt::Debug for Delivery {
         f.debug_struct("Delivery")
             .field("message", &self.message)
             .field("attempt", &self.attempt)
+            .field("until", &self.until)
             .finish_non_exhaustive()
     }
 }

@@ -391,10 +391,12 @@ impl DeliverySource for Source {
             loop {
                 let Ready { message, attempt, until, epoch } = receiver.recv().await.ok_or(Error::Closed)?;
                 // What is of another life was lost to this consumer, as is what it did not come to in time.
-                if epoch == self.epoch.load(Ordering::Acquire) && until > topics::now() {
+                let left = until - topics::now();
+                if epoch == self.epoch.load(Ordering::Acquire) && left > 0 {
+                    let until = time::now() + Duration::from_millis(left.unsigned_abs());
                     let position = message.position;
                     let lease = Leased { commands: self.handle.commands.clone(), position, attempt, epoch };
-                    return Ok(Delivery::new(message, attempt, lease));
+                    return Ok(Delivery::new(message, attempt, until, lease));
                 }
                 self.handle.left.notify_one();
             }

@@ -90,6 +90,23 @@ pub async fn a_lease_ends_unless_it_is_extended(bus: &Arc<dyn MessageBus>) {
     nothing(&mut group).await;
 }
 
+/// Who joined before others did hears how long its leases are now.
+pub async fn a_lease_is_as_long_as_its_group_has_it(bus: &Arc<dyn MessageBus>) {
+    let topic = topic(bus, "leases").await;
+    let with = |lease| GroupSettings { lease, ..quick() };
+    let mut old = bus.subscribe(&topic, "g", with(Duration::from_secs(30)), 1).await.expect("joins");
+    let mut new = bus.subscribe(&topic, "g", with(Duration::from_mins(10)), 1).await.expect("joins");
+    for text in ["x", "y"] {
+        bus.publish(&topic, message(text)).await.expect("publishes");
+    }
+    for group in [&mut old, &mut new] {
+        let delivery = next(group).await;
+        let left = delivery.until - time::now();
+        assert!(left > Duration::from_mins(9) && left <= Duration::from_mins(10), "{left:?} are left");
+        delivery.ack().await.expect("acks");
+    }
+}
+
 /// Messages with one key come one after the other, also when one fails; other keys do not wait.
 pub async fn keys_are_kept_in_order(bus: &Arc<dyn MessageBus>) {
     let topic = topic(bus, "keys").await;

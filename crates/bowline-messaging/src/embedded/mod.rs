@@ -23,7 +23,7 @@ use bowline_model::error::chain;
 use bowline_runtime::{
     BoxFuture,
     fs::{self, File},
-    metric, task,
+    metric, task, time,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -293,17 +293,18 @@ impl DeliverySource for Source {
     fn next(&mut self) -> BoxFuture<'_, Result<Delivery, Error>> {
         Box::pin(async move {
             let receiver = self.ready.as_mut().ok_or(Error::Closed)?;
-            let Ready { message, attempt, epoch, .. } = loop {
+            let (Ready { message, attempt, epoch, .. }, until) = loop {
                 let ready = receiver.recv().await.ok_or(Error::Closed)?;
                 // What its consumer did not come to in time is others' meanwhile.
-                if ready.until > now() {
-                    break ready;
+                let left = ready.until - now();
+                if left > 0 {
+                    break (ready, time::now() + Duration::from_millis(left.unsigned_abs()));
                 }
                 self.handle.left.notify_one();
             };
             let position = message.position;
             let lease = Leased { handle: self.handle.clone(), group: self.group.clone(), position, attempt, epoch };
-            Ok(Delivery::new(message, attempt, lease))
+            Ok(Delivery::new(message, attempt, until, lease))
         })
     }
 }

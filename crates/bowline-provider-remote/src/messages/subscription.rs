@@ -91,12 +91,15 @@ impl Source {
                 continue;
             };
             match session.next().await {
-                // What its consumer did not come to in time is others' meanwhile. By this clock: the server's may differ.
-                Ok((read, _)) if read.elapsed() >= self.joining.lease => {}
-                Ok((_, SubscriptionEvent::Delivery { lease, attempt, until_unix_ms: _, message })) => {
-                    let (position, answering) = (message.position, session.answering.clone());
-                    let message = Arc::new(message.into());
-                    return Ok(Delivery::new(message, attempt, Leased { answering, lease, position }));
+                Ok((read, SubscriptionEvent::Delivery { lease, attempt, left_ms, message })) => {
+                    // By this clock: the server's may differ.
+                    let until = read + Duration::from_millis(left_ms);
+                    // What its consumer did not come to in time is others' meanwhile.
+                    if until > time::now() {
+                        let (position, answering) = (message.position, session.answering.clone());
+                        let message = Arc::new(message.into());
+                        return Ok(Delivery::new(message, attempt, until, Leased { answering, lease, position }));
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => self.fail(error)?,

@@ -255,8 +255,8 @@ pub enum SubscriptionEvent {
         lease: u64,
         /// The number of the try; the first is 1.
         attempt: u32,
-        /// When the lease ends, in milliseconds since 1970.
-        until_unix_ms: i64,
+        /// How long it is still this consumer's, in milliseconds: clocks of two machines differ.
+        left_ms: u64,
         /// The message.
         message: StoredMessage,
     },

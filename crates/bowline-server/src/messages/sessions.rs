@@ -91,10 +91,10 @@ impl Drop for Open {
 
 impl Session {
     /// Takes a delivery in until it is answered, and gives its number and its message.
-    pub(super) fn hold(&self, mut delivery: Delivery, lease: Duration) -> (u64, Arc<Message>) {
+    pub(super) fn hold(&self, mut delivery: Delivery) -> (u64, Arc<Message>) {
         let message = std::mem::replace(&mut delivery.message, nothing());
-        let now = time::now();
-        let leased = Leased { delivery: Arc::new(delivery), position: message.position, until: now + lease + SLACK };
+        let (now, until) = (time::now(), delivery.until + SLACK);
+        let leased = Leased { delivery: Arc::new(delivery), position: message.position, until };
         let mut held = lock(&self.held);
         if held.deliveries.len() >= held.sweep_at {
             held.deliveries.retain(|_, leased| leased.until > now);
@@ -168,4 +168,47 @@ fn nothing() -> Arc<Message> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_messaging::{Lease, Then};
+    use bowline_runtime::BoxFuture;
+
+    use super::*;
+
+    /// A bus that takes every answer.
+    struct Alive;
+
+    impl Lease for Alive {
+        fn ack(&self) -> BoxFuture<'_, Result<(), Error>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn nack(&self, _: &str, _: Then) -> BoxFuture<'_, Result<(), Error>> {
+            self.ack()
+        }
+
+        fn extend(&self, _: Duration) -> BoxFuture<'_, Result<(), Error>> {
+            self.ack()
+        }
+    }
+
+    fn delivery(lease: Duration) -> Delivery {
+        Delivery::new(nothing(), 1, time::now() + lease, Alive)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delivery_is_kept_for_as_long_as_its_lease_lasts() {
+        let sessions = Arc::new(Sessions::default());
+        let session = sessions.begin("t").unwrap().session.clone();
+        let (long, _) = session.hold(delivery(Duration::from_mins(10)));
+        let (short, _) = session.hold(delivery(Duration::from_secs(30)));
+        time::sleep(Duration::from_mins(1)).await; // tidy: sleep: the clock is paused
+        for _ in 0..SWEEP_MIN {
+            session.hold(delivery(Duration::from_secs(30)));
+        }
+        session.answer(DeliveryAnswer::Ack { lease: long }).await.unwrap();
+        assert!(matches!(session.answer(DeliveryAnswer::Ack { lease: short }).await, Err(Error::LeaseLost { .. })));
+    }
 }

@@ -13,7 +13,7 @@ use bowline_model::Code;
 use bowline_provider_remote::wire;
 use bowline_runtime::{
     drain::Drain,
-    time::{self, Duration, timeout},
+    time::{self, timeout},
 };
 use futures_util::future::join_all;
 
@@ -48,11 +48,9 @@ pub(crate) async fn subscribe(
     let (Path((topic, group)), Json(joining)) = (group?, body?);
     check_name("topic", &topic)?;
     let (settings, credit) = joining.into_settings();
-    let lease = settings.lease;
     let open = shared.sessions.begin(&topic)?;
     let subscription = shared.messages.subscribe(&topic, &group, settings, credit).await?;
-    let deliveries =
-        Deliveries { open, subscription, lease, drain: shared.drain.clone(), has_begun: false, has_ended: false };
+    let deliveries = Deliveries { open, subscription, drain: shared.drain.clone(), has_begun: false, has_ended: false };
     let body = axum::body::Body::new(lines(deliveries));
     Ok(([("content-type", WATCH_CONTENT_TYPE), ("cache-control", "no-store")], body).into_response())
 }
@@ -99,7 +97,6 @@ fn refused(error: &Error) -> wire::MessageFault {
 struct Deliveries {
     open: Open,
     subscription: Subscription,
-    lease: Duration,
     drain: Drain,
     has_begun: bool,
     has_ended: bool,
@@ -118,11 +115,10 @@ impl Source for Deliveries {
         Some(match self.drain.or_drain(timeout(BOOKMARK_EVERY, self.subscription.next())).await? {
             Err(_) => wire::SubscriptionEvent::Bookmark,
             Ok(Ok(delivery)) => {
-                let attempt = delivery.attempt;
-                let (lease, message) = self.open.session.hold(delivery, self.lease);
-                let until = time::unix_nanos(time::wall() + self.lease) / 1_000_000;
-                let until_unix_ms = i64::try_from(until).unwrap_or(i64::MAX);
-                wire::SubscriptionEvent::Delivery { lease, attempt, until_unix_ms, message: (&*message).into() }
+                let (attempt, left) = (delivery.attempt, delivery.until.saturating_duration_since(time::now()));
+                let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                let (lease, message) = self.open.session.hold(delivery);
+                wire::SubscriptionEvent::Delivery { lease, attempt, left_ms, message: (&*message).into() }
             }
             Ok(Err(error)) => {
                 self.has_ended = true;

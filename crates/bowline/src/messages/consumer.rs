@@ -331,11 +331,14 @@ impl Worker {
     /// Extends the lease again and again; ends when it is lost.
     async fn keep_leased(&self, delivery: &port::Delivery) {
         let lease = self.told.settings.lease;
+        // At first it is as long as whoever joined the group last said.
+        let mut left = delivery.until.saturating_duration_since(time::now());
         loop {
-            time::sleep(lease / 3).await;
+            time::sleep(left.min(lease) / 3).await;
             if let Err(port::Error::LeaseLost { .. }) = delivery.extend(lease).await {
                 return;
             }
+            left = lease;
         }
     }
 
