@@ -16,8 +16,9 @@ use crate::{Delivery, Error, GroupSettings, MessageBus, NewMessage, Subscription
 
 pub use deliveries::{
     a_consumer_has_no_more_than_its_credit, a_delayed_message_holds_nobody_up, a_lease_ends_unless_it_is_extended,
-    a_lease_is_as_long_as_its_group_has_it, an_expired_message_is_not_delivered, every_group_gets_a_message_once, keys_are_kept_in_order,
-    what_a_consumer_left_goes_to_others, what_fails_is_tried_again_later,
+    a_lease_is_as_long_as_its_group_has_it, an_expired_message_is_not_delivered, every_group_gets_a_message_once,
+    keys_are_kept_in_order, what_a_consumer_left_goes_to_others, what_fails_is_tried_again_later,
+    what_is_not_answered_comes_again, who_takes_nothing_spends_few_tries,
 };
 pub use letters::{
     dead_letters_are_purged, what_cannot_be_processed_is_a_dead_letter, what_was_redriven_is_its_groups,
@@ -48,6 +49,8 @@ pub async fn all(bus: Arc<dyn MessageBus>, reopen: Reopen) {
     an_expired_message_is_not_delivered(shared).await;
     a_consumer_has_no_more_than_its_credit(shared).await;
     what_a_consumer_left_goes_to_others(shared).await;
+    what_is_not_answered_comes_again(shared).await;
+    who_takes_nothing_spends_few_tries(shared).await;
     what_cannot_be_processed_is_a_dead_letter(shared).await;
     what_was_redriven_is_its_groups(shared).await;
     dead_letters_are_purged(shared).await;

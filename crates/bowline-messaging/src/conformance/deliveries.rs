@@ -192,3 +192,41 @@ pub async fn what_a_consumer_left_goes_to_others(bus: &Arc<dyn MessageBus>) {
     assert!(is_lost(&delivery.ack().await), "its lease ended when it left");
     again.ack().await.expect("acks");
 }
+
+/// What its consumer dropped comes again when its lease has ended, also where that was all that it may have.
+pub async fn what_is_not_answered_comes_again(bus: &Arc<dyn MessageBus>) {
+    let topic = topic(bus, "dropped").await;
+    let settings = GroupSettings { lease: Duration::from_millis(500), attempts_max: 100, ..quick() };
+    let mut group = bus.subscribe(&topic, "g", settings, 1).await.expect("joins");
+    bus.publish(&topic, message("x")).await.expect("publishes");
+    let mut last = 0;
+    for _ in 0..3 {
+        let attempt = next(&mut group).await.attempt;
+        assert!(attempt > last, "the try {attempt} came after {last}");
+        last = attempt;
+    }
+    // A slow machine may come too late.
+    while next(&mut group).await.ack().await.is_err() {}
+    nothing(&mut group).await;
+}
+
+/// A consumer that does not come to its messages for longer than their tries would last finds them there.
+pub async fn who_takes_nothing_spends_few_tries(bus: &Arc<dyn MessageBus>) {
+    let topic = topic(bus, "busy").await;
+    let settings = GroupSettings { lease: Duration::from_millis(500), attempts_max: 8, ..quick() };
+    let mut group = bus.subscribe(&topic, "g", settings, 2).await.expect("joins");
+    for text in ["a", "b"] {
+        bus.publish(&topic, message(text)).await.expect("publishes");
+    }
+    time::sleep(Duration::from_secs(5)).await;
+    let (mut first, mut acked) = (true, 0);
+    while acked < 2 {
+        let delivery = next(&mut group).await;
+        assert!(!first || delivery.attempt <= 4, "{} tries were spent", delivery.attempt);
+        first = false;
+        // On a slow machine the lease of the second one may end during the first.
+        acked += usize::from(delivery.ack().await.is_ok());
+    }
+    assert!(bus.dead(&topic, 0, 10).await.expect("lists").is_empty());
+    nothing(&mut group).await;
+}

@@ -93,29 +93,6 @@ async fn many_delayed_ones_hold_no_other_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_handed_out_is_its_consumers_still() {
-    let dir = tempfile::tempdir().unwrap();
-    let bus = open(dir.path()).await;
-    bus.declare("t", TopicSettings::default()).await.unwrap();
-    let settings = GroupSettings {
-        lease: Duration::from_secs(1),
-        attempts_max: 20,
-        backoff: Duration::ZERO,
-        ..GroupSettings::default()
-    };
-    let mut group = bus.subscribe("t", "g", settings, 2).await.unwrap();
-    publish_all(&bus, [text("a"), text("b")]).await;
-    // It does other things, for longer than its tries would last.
-    time::sleep(Duration::from_mins(1)).await; // tidy: sleep: the clock is paused
-    for _ in 0..2 {
-        let delivery = next(&mut group).await;
-        delivery.ack().await.unwrap();
-        assert!(delivery.attempt <= 4, "{} tries were spent", delivery.attempt);
-    }
-    assert!(bus.dead("t", 0, 10).await.unwrap().is_empty());
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_seek_again_and_again_burns_no_try() {
     let dir = tempfile::tempdir().unwrap();
     let bus = open(dir.path()).await;

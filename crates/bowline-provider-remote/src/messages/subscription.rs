@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -23,7 +23,7 @@ use super::{failure, told};
 use crate::{
     gather::Gather,
     lines::{Fault, Lines},
-    wire::{DeliveryAnswer, DeliveryAnswers, DeliveryOutcomes, NewSubscription, SubscriptionEvent},
+    wire::{DeliveryAnswer, DeliveryAnswers, DeliveryOutcomes, NewSubscription, NextTry, SubscriptionEvent},
 };
 
 /// How long the head and the first line of a subscription may take.
@@ -34,6 +34,9 @@ const LINE_BYTES_MAX: usize = 2 << 20;
 
 /// The first wait before joining again, and the longest; it doubles, and half of it is up to chance.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Why a message is tried again that its consumer did not answer in time.
+const ENDED: &str = "its lease ended without an answer";
 
 /// The longest text of a failure that is sent.
 const FAILURE_BYTES_MAX: usize = 4096;
@@ -57,6 +60,10 @@ pub(super) struct Source {
 struct Session {
     events: mpsc::Receiver<Event>,
     answering: Answering,
+    /// The last delivery that was taken from here, and when its lease ends.
+    taken: Option<(u64, Instant)>,
+    /// The last one that was answered.
+    answered: Arc<AtomicU64>,
     /// Whether it has told something.
     is_well: Arc<AtomicBool>,
     reading: task::Guarded<()>,
@@ -94,11 +101,12 @@ impl Source {
                 Ok((read, SubscriptionEvent::Delivery { lease, attempt, left_ms, message })) => {
                     // By this clock: the server's may differ.
                     let until = read + Duration::from_millis(left_ms);
+                    session.taken = Some((lease, until));
                     // What its consumer did not come to in time is others' meanwhile.
                     if until > time::now() {
-                        let (position, answering) = (message.position, session.answering.clone());
-                        let message = Arc::new(message.into());
-                        return Ok(Delivery::new(message, attempt, until, Leased { answering, lease, position }));
+                        let (answering, answered) = (session.answering.clone(), session.answered.clone());
+                        let leased = Leased { answering, answered, lease, position: message.position };
+                        return Ok(Delivery::new(Arc::new(message.into()), attempt, until, leased));
                     }
                 }
                 Ok(_) => {}
@@ -162,7 +170,7 @@ impl Session {
         let (sender, events) = mpsc::channel(joining.credit.max(1));
         let is_well = Arc::new(AtomicBool::new(false));
         let reading = task::Guarded::new(task::spawn(read(lines, sender, Arc::clone(&is_well))));
-        Ok(Self { events, answering, is_well, reading })
+        Ok(Self { events, answering, taken: None, answered: Arc::default(), is_well, reading })
     }
 
     async fn next(&mut self) -> Event {
@@ -172,7 +180,27 @@ impl Session {
                 event?;
             }
         }
-        self.events.recv().await.unwrap_or(Err(Error::Unavailable { retry_after: None }))
+        loop {
+            // Of what was not answered the server does not know whether it was read, and tells of no more than the credit.
+            let unanswered = self.taken.filter(|(lease, _)| *lease > self.answered.load(Relaxed));
+            let event = match unanswered {
+                None => Ok(self.events.recv().await),
+                Some((lease, until)) => time::timeout_at(until, self.events.recv()).await.map_err(|_| lease),
+            };
+            match event {
+                Ok(event) => return event.unwrap_or(Err(Error::Unavailable { retry_after: None })),
+                Err(lease) => self.let_go(lease).await,
+            }
+        }
+    }
+
+    /// Says of a delivery whose lease ended what its end says.
+    async fn let_go(&mut self, lease: u64) {
+        self.taken = None;
+        let nack = DeliveryAnswer::Nack { lease, failure: ENDED.to_owned(), then: NextTry::Retry };
+        if let Err(error) = self.answering.ask(nack, ENDED.len()).await {
+            tracing::debug!(lease, error = bowline_model::error::chain(&error), "a delivery was let go");
+        }
     }
 }
 
@@ -233,12 +261,14 @@ impl DeliverySource for Source {
 /// How a delivery is answered.
 struct Leased {
     answering: Answering,
+    answered: Arc<AtomicU64>,
     lease: u64,
     position: Position,
 }
 
 impl Leased {
     async fn ask(&self, answer: DeliveryAnswer, bytes: usize) -> Result<(), Error> {
+        self.answered.fetch_max(self.lease, Relaxed);
         let answered = self.answering.ask(answer, bytes + 64).await;
         answered.map_err(|error| match error {
             Error::LeaseLost { .. } => Error::LeaseLost { position: self.position },

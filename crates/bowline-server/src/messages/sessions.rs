@@ -1,6 +1,11 @@
 //! The subscriptions that are answered now, and what their consumers work on.
 //!
 //! A delivery stays here without its message until it is answered, or its lease has ended.
+//!
+//! An answer says more than what it is about: whoever answers one delivery has read all before it. A consumer is told of
+//! no more deliveries than its credit beyond the last one that it has read for certain, whether or not their leases
+//! last. Otherwise the bus would deliver again, when leases end, into an answer that nobody reads, and spend the tries
+//! of messages that nobody saw.
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +18,7 @@ use bowline_runtime::{
     rand,
     time::{self, Duration, Instant},
 };
+use tokio::sync::Notify;
 
 /// The most subscriptions that are answered at once.
 const SESSIONS_MAX: usize = 4096;
@@ -35,12 +41,17 @@ pub(crate) struct Sessions(Mutex<BTreeMap<String, Arc<Session>>>);
 pub(crate) struct Session {
     topic: String,
     held: Mutex<Held>,
+    credit: u64,
+    /// Is told when something was read.
+    read: Notify,
 }
 
 #[derive(Debug)]
 struct Held {
     deliveries: BTreeMap<u64, Leased>,
     next: u64,
+    /// The last one that its consumer has read for certain.
+    read: u64,
     sweep_at: usize,
 }
 
@@ -61,7 +72,7 @@ pub(super) struct Open {
 
 impl Sessions {
     /// Begins a session of a topic.
-    pub(super) fn begin(self: &Arc<Self>, topic: &str) -> Result<Open, Error> {
+    pub(super) fn begin(self: &Arc<Self>, topic: &str, credit: usize) -> Result<Open, Error> {
         let mut sessions = lock(&self.0);
         if sessions.len() >= SESSIONS_MAX {
             return Err(Error::TooMany { what: "subscriptions", max: SESSIONS_MAX });
@@ -69,8 +80,9 @@ impl Sessions {
         if sessions.values().filter(|session| session.topic == topic).count() >= TOPIC_SESSIONS_MAX {
             return Err(Error::TooMany { what: "subscriptions of one topic", max: TOPIC_SESSIONS_MAX });
         }
-        let held = Held { deliveries: BTreeMap::new(), next: 1, sweep_at: SWEEP_MIN };
-        let session = Arc::new(Session { topic: topic.to_owned(), held: Mutex::new(held) });
+        let held = Mutex::new(Held { deliveries: BTreeMap::new(), next: 1, read: 0, sweep_at: SWEEP_MIN });
+        let session = Session { topic: topic.to_owned(), held, credit: credit as u64, read: Notify::new() };
+        let session = Arc::new(session);
         let id = format!("{:032x}", rand::u128());
         sessions.insert(id.clone(), session.clone());
         drop(sessions);
@@ -90,6 +102,26 @@ impl Drop for Open {
 }
 
 impl Session {
+    /// Waits until its consumer may be told of one more.
+    pub(super) async fn has_room(&self) {
+        let is_full = || {
+            let held = lock(&self.held);
+            held.next - 1 - held.read >= self.credit
+        };
+        while is_full() {
+            self.read.notified().await;
+        }
+    }
+
+    /// The consumer has read all up to that one.
+    fn note_read(&self, number: u64) {
+        let mut held = lock(&self.held);
+        if (held.read + 1..held.next).contains(&number) {
+            held.read = number;
+            self.read.notify_one();
+        }
+    }
+
     /// Takes a delivery in until it is answered, and gives its number and its message.
     pub(super) fn hold(&self, mut delivery: Delivery) -> (u64, Arc<Message>) {
         let message = std::mem::replace(&mut delivery.message, nothing());
@@ -109,6 +141,7 @@ impl Session {
     /// Acts upon an answer.
     pub(super) async fn answer(&self, answer: DeliveryAnswer) -> Result<(), Error> {
         let number = answer.lease();
+        self.note_read(number);
         match answer {
             DeliveryAnswer::Extend { by, .. } => {
                 let found = lock(&self.held).deliveries.get(&number).map(|leased| leased.delivery.clone());
@@ -201,7 +234,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_delivery_is_kept_for_as_long_as_its_lease_lasts() {
         let sessions = Arc::new(Sessions::default());
-        let session = sessions.begin("t").unwrap().session.clone();
+        let session = sessions.begin("t", 1000).unwrap().session.clone();
         let (long, _) = session.hold(delivery(Duration::from_mins(10)));
         let (short, _) = session.hold(delivery(Duration::from_secs(30)));
         time::sleep(Duration::from_mins(1)).await; // tidy: sleep: the clock is paused

@@ -31,8 +31,10 @@ const ANSWERS_MAX: usize = 256;
 ///
 /// The answer is newline-delimited JSON that does not end: first `joined` with the session, then each message as it
 /// comes, and a bookmark every 10 s where there is nothing to tell. At most `credit` messages are with this consumer at
-/// a time. What is done with them is told to `POST /v1/subscriptions/{session}/answers`; whoever closes the answer
-/// leaves the group, and what is not acknowledged then is delivered to others, as a try that failed.
+/// a time, and it is told of no more than so many before it answers one of them: also where their leases have ended, so
+/// that no tries are spent on who does not read. What is done with them is told to
+/// `POST /v1/subscriptions/{session}/answers`; whoever closes the answer leaves the group, and what is not acknowledged
+/// then is delivered to others, as a try that failed.
 #[utoipa::path(post, path = "/v1/topics/{topic}/groups/{group}/subscribe", tag = "messages",
     request_body = wire::NewSubscription,
     params(("topic" = String, Path, description = "which topic"), ("group" = String, Path, description = "which group")),
@@ -48,7 +50,7 @@ pub(crate) async fn subscribe(
     let (Path((topic, group)), Json(joining)) = (group?, body?);
     check_name("topic", &topic)?;
     let (settings, credit) = joining.into_settings();
-    let open = shared.sessions.begin(&topic)?;
+    let open = shared.sessions.begin(&topic, credit)?;
     let subscription = shared.messages.subscribe(&topic, &group, settings, credit).await?;
     let deliveries = Deliveries { open, subscription, drain: shared.drain.clone(), has_begun: false, has_ended: false };
     let body = axum::body::Body::new(lines(deliveries));
@@ -112,7 +114,11 @@ impl Source for Deliveries {
         if !std::mem::replace(&mut self.has_begun, true) {
             return Some(wire::SubscriptionEvent::Joined { session: self.open.id.clone() });
         }
-        Some(match self.drain.or_drain(timeout(BOOKMARK_EVERY, self.subscription.next())).await? {
+        let next = async {
+            self.open.session.has_room().await;
+            self.subscription.next().await
+        };
+        Some(match self.drain.or_drain(timeout(BOOKMARK_EVERY, next)).await? {
             Err(_) => wire::SubscriptionEvent::Bookmark,
             Ok(Ok(delivery)) => {
                 let (attempt, left) = (delivery.attempt, delivery.until.saturating_duration_since(time::now()));

@@ -244,11 +244,22 @@ async fn what_is_changed_of_messages_is_in_the_audit() {
     assert_eq!(told, expected.map(|key| (AuditClass::Messages, key)));
 }
 
-async fn until_dead(remote: &RemoteMessages) {
-    let begin = time::now();
-    while remote.dead("order.placed", 0, 1).await.unwrap().is_empty() {
-        assert!(begin.elapsed() < BOUND, "it is a dead letter in the end");
-    }
+#[tokio::test]
+async fn who_answers_nothing_is_told_of_no_more_than_its_credit() {
+    let fixture = Fixture::start().await;
+    fixture.declare().await;
+    fixture.post(&format!("{TOPIC}/messages"), &json!({"text": "one"})).await;
+    let joining = json!({"credit": 1, "lease": "100ms", "backoff": "0ms", "attempts_max": 100});
+    let mut lines = fixture.subscribe(&format!("{TOPIC}/groups/mail/subscribe"), &joining).await;
+    let one = lines.next().await.unwrap();
+    assert_eq!(one["attempt"], 1);
+    assert!(timeout(Duration::from_secs(1), lines.next()).await.is_err(), "it is not known whether it was read");
+    let answers = format!("/v1/subscriptions/{}/answers", lines.begin["session"].as_str().unwrap());
+    let said = json!({"answers": [{"type": "ack", "lease": one["lease"]}]});
+    let lost = fixture.post(&answers, &said).await.json();
+    assert_eq!(lost["outcomes"][0]["fault"]["kind"], "lease_lost");
+    let again = timeout(BOUND, lines.next()).await.unwrap().unwrap();
+    assert!((2..=4).contains(&again["attempt"].as_u64().unwrap()), "{again}");
 }
 
 #[tokio::test]
