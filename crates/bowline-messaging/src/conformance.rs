@@ -71,7 +71,6 @@ pub async fn a_restart_keeps_all_of_it(bus: Arc<dyn MessageBus>, mut reopen: Reo
     acked.ack().await.expect("acks");
     tried.nack("busy", Then::After(Duration::from_secs(1))).await.expect("nacks");
     dead.nack("bad", Then::Dead).await.expect("nacks");
-    settle(&bus, &topic, 1).await;
     let late = NewMessage { delay: Duration::from_secs(20), ..message("late") };
     bus.publish(&topic, late).await.expect("publishes");
     drop((group, acked, tried, leased, dead));
@@ -127,15 +126,6 @@ async fn next(group: &mut Subscription) -> Delivery {
 async fn nothing(group: &mut Subscription) {
     let next = time::timeout(QUIET, group.next()).await;
     assert!(next.is_err(), "{next:?} must not come");
-}
-
-/// Waits until a topic has that many dead letters.
-async fn settle(bus: &Arc<dyn MessageBus>, topic: &str, dead: usize) {
-    let begin = time::now();
-    while bus.dead(topic, 0, 100).await.expect("lists").len() != dead {
-        assert!(begin.elapsed() < PATIENCE, "there are {dead} dead letters in the end");
-        time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 fn is_lost(answer: &Result<(), Error>) -> bool {

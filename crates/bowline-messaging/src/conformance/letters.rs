@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{message, next, nothing, quick, settle, text, topic};
+use super::{message, next, nothing, quick, text, topic};
 use crate::{Error, GroupSettings, MessageBus, NewMessage, Then, Which};
 
 /// After its last try, or when it is said that none will help, a message is a dead letter, with all that is known of
@@ -27,7 +27,6 @@ pub async fn what_cannot_be_processed_is_a_dead_letter(bus: &Arc<dyn MessageBus>
     let good = next(&mut group).await;
     assert_eq!(text(&good), "good");
     good.ack().await.expect("acks");
-    settle(bus, &topic, 2).await;
     let letters = bus.dead(&topic, 0, 10).await.expect("lists");
     let letter = &letters[0];
     assert_eq!((letter.group.as_str(), letter.attempts, letter.failure.as_str()), ("g", 2, "failure 2"));
@@ -50,7 +49,6 @@ pub async fn what_was_redriven_is_its_groups(bus: &Arc<dyn MessageBus>) {
         next(&mut failing).await.nack("broken", Then::Retry).await.expect("nacks");
         next(&mut other).await.ack().await.expect("acks");
     }
-    settle(bus, &topic, 2).await;
     let first = bus.dead(&topic, 0, 1).await.expect("lists")[0].position;
     assert_eq!(bus.redrive(&topic, Which::At(first)).await.expect("redrives"), 1);
     let again = next(&mut failing).await;
@@ -65,7 +63,6 @@ pub async fn what_was_redriven_is_its_groups(bus: &Arc<dyn MessageBus>) {
     // Nobody would get what is of a group that is gone: it stays.
     bus.publish(&topic, message("z")).await.expect("publishes");
     next(&mut failing).await.nack("broken", Then::Retry).await.expect("nacks");
-    settle(bus, &topic, 1).await;
     bus.remove_group(&topic, "failing").await.expect("removes");
     assert_eq!(bus.redrive(&topic, Which::All).await.expect("redrives"), 0);
     assert_eq!(bus.dead(&topic, 0, 10).await.expect("lists").len(), 1);
@@ -80,7 +77,6 @@ pub async fn dead_letters_are_purged(bus: &Arc<dyn MessageBus>) {
         bus.publish(&topic, message(text)).await.expect("publishes");
         next(&mut group).await.nack("broken", Then::Retry).await.expect("nacks");
     }
-    settle(bus, &topic, 3).await;
     let first = bus.dead(&topic, 0, 1).await.expect("lists")[0].position;
     assert_eq!(bus.purge(&topic, Which::At(first)).await.expect("purges"), 1);
     assert_eq!(bus.purge(&topic, Which::At(first)).await.expect("purges"), 0);
