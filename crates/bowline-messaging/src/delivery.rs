@@ -47,6 +47,8 @@ pub struct Deliveries {
     /// Keys whose lane has no holder, and messages behind.
     free: BTreeSet<Key>,
     ready: BTreeSet<Position>,
+    /// How many are delayed.
+    delayed: usize,
     /// When something happens by itself.
     wakes: BTreeSet<(i64, Position)>,
     /// How many took their place behind others of their key.
@@ -256,6 +258,7 @@ impl Deliveries {
             lanes: BTreeMap::new(),
             free: BTreeSet::new(),
             ready: BTreeSet::new(),
+            delayed: 0,
             wakes: BTreeSet::new(),
             lined_up: 0,
         }
@@ -289,6 +292,11 @@ impl Deliveries {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many of them are delayed: they hold nobody up.
+    pub fn delayed(&self) -> usize {
+        self.delayed
     }
 
     /// Whether there is none.
@@ -363,6 +371,7 @@ impl Deliveries {
         let entry = Entry { key, due, place: 0, expires, attempts, state: State::Delayed };
         self.wakes.extend(entry.wakes_at().map(|at| (at, position)));
         self.entries.insert(position, entry);
+        self.delayed += 1;
         // What was tried before the process began keeps its place also while it backs off.
         if due <= now || attempts > 0 {
             self.line_up(position, now);
@@ -480,6 +489,7 @@ impl Deliveries {
         if let Some(at) = entry.wakes_at() {
             self.wakes.remove(&(at, position));
         }
+        self.delayed -= usize::from(entry.state == State::Delayed);
         self.ready.remove(&position);
         if let Some(key) = entry.key {
             self.leave(key, &entry, position);
@@ -507,9 +517,10 @@ impl Deliveries {
     /// Changes a message, and when it wakes.
     fn change(&mut self, position: Position, change: impl FnOnce(&mut Entry)) {
         let Some(entry) = self.entries.get_mut(&position) else { return };
-        let before = entry.wakes_at();
+        let (before, was_delayed) = (entry.wakes_at(), entry.state == State::Delayed);
         change(entry);
         let after = entry.wakes_at();
+        self.delayed -= usize::from(was_delayed && entry.state != State::Delayed);
         if let Some(at) = before {
             self.wakes.remove(&(at, position));
         }

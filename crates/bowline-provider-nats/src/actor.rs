@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -106,6 +106,8 @@ pub(crate) struct Actor {
     subject: String,
     stream: Named,
     metrics: Metrics,
+    /// How many messages of the group are delayed, for who publishes.
+    delayed: Arc<AtomicUsize>,
     commands: mpsc::Receiver<Command>,
     left: Arc<Notify>,
     consumers: Consumers,
@@ -167,12 +169,14 @@ impl Actor {
         name: &str,
         commands: mpsc::Receiver<Command>,
         left: Arc<Notify>,
+        delayed: Arc<AtomicUsize>,
     ) -> Result<Self, Error> {
         let consumers = Consumers::default();
         Ok(Self {
             subject: link.names.group_subject(topic, name),
             stream: link.messages(topic).await?,
             metrics: link.metrics(topic),
+            delayed,
             link,
             topic: topic.to_owned(),
             name: name.to_owned(),
@@ -194,7 +198,9 @@ impl Actor {
             None => return,
         }
         while let Some(kept) = self.stand_by().await {
-            if self.serve(kept).await == End::Released {
+            let end = self.serve(kept).await;
+            self.delayed.store(0, Ordering::Relaxed);
+            if end == End::Released {
                 break;
             }
         }
@@ -291,6 +297,7 @@ impl Actor {
                 serving.group.set(&settings);
             }
             self.work(&mut serving).await;
+            self.delayed.store(serving.group.delayed(), Ordering::Relaxed);
             if serving.writing.is_none() {
                 self.write(&mut serving);
             }

@@ -21,8 +21,11 @@ use crate::{
     topics::{millis, now},
 };
 
-/// How many messages a group has in its hands: delayed, waiting for their key, or with consumers.
+/// How many messages a group has in its hands: waiting for their key, backing off, or with consumers.
 const HELD_MAX: usize = 100_000;
+
+/// How many delayed ones a group takes in beside them, where publishers of other processes were not refused in time.
+const DELAYED_MAX: usize = 2 * bowline_messaging::DELAYED_MAX;
 
 /// The most bytes of messages that a group has in memory; others are read when they are delivered.
 const CACHE_BYTES_MAX: usize = 64 << 20;
@@ -121,6 +124,8 @@ pub(crate) struct Group {
     failed: Vec<(Position, u32, i64)>,
     /// The next entry says all of it.
     wants_whole: bool,
+    /// So many entries are followed by one that says all of it.
+    whole_at: u64,
 }
 
 impl Group {
@@ -140,6 +145,7 @@ impl Group {
             done: Vec::new(),
             failed: Vec::new(),
             wants_whole: true,
+            whole_at: ENTRIES_MAX,
         }
     }
 
@@ -173,7 +179,13 @@ impl Group {
 
     /// Whether it has room for another message.
     pub(crate) fn wants(&self) -> bool {
-        self.is_resuming || (self.table.len() < HELD_MAX && self.cache_bytes < CACHE_BYTES_MAX)
+        let delayed = self.table.delayed();
+        self.is_resuming || (self.table.len() - delayed < HELD_MAX && delayed < DELAYED_MAX)
+    }
+
+    /// How many are delayed.
+    pub(crate) fn delayed(&self) -> usize {
+        self.table.delayed()
     }
 
     /// All that was pending is here.
@@ -320,20 +332,24 @@ impl Group {
         debug_assert!(is_possible.is_some(), "steps are bounded");
         entry.floor = self.kept.floor();
         self.kept.entries += 1;
-        if !is_step || self.kept.entries > ENTRIES_MAX {
+        if !is_step || self.kept.entries >= self.whole_at {
             let whole = self.kept.whole(owner);
             if crate::wire::json(&whole).len() < bytes_max {
                 self.kept.entries = 1;
+                self.whole_at = ENTRIES_MAX;
                 self.wants_whole = false;
                 return whole;
             }
+            // It is more than NATS takes at once: that is not found out with every entry.
+            self.whole_at = self.kept.entries + ENTRIES_MAX;
         }
         self.wants_whole = false;
         entry
     }
 }
 
-fn weight(message: &Message) -> usize {
+/// About how much memory a message takes.
+pub(crate) fn weight(message: &Message) -> usize {
     let headers: usize = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     message.payload.len() + headers + message.id.len() + 256
 }
@@ -348,4 +364,70 @@ fn policy(settings: &GroupSettings) -> Policy {
 
 fn moment() -> Moment {
     Moment { now: now(), luck: u16::try_from(rand::below(1 << 16)).unwrap_or(u16::MAX) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(position: Position, key: Option<&str>, payload: bytes::Bytes, delay_ms: i64) -> Arc<Message> {
+        let published_ms = now();
+        Arc::new(Message {
+            position,
+            id: position.to_string(),
+            key: key.map(str::to_owned),
+            headers: Vec::new(),
+            payload,
+            published_ms,
+            due_ms: published_ms + delay_ms,
+            expires_ms: None,
+            only: None,
+        })
+    }
+
+    fn group() -> Group {
+        let mut group = Group::new("g", Kept::new(GroupSettings::default(), 1), &mut Consumers::default());
+        group.resumed();
+        group
+    }
+
+    #[test]
+    fn many_bytes_behind_one_key_hold_no_other_up() {
+        let mut group = group();
+        let large = bytes::Bytes::from(vec![0; 1 << 20]);
+        for position in 1..=100 {
+            group.take_in(message(position, Some("k"), large.clone(), 0), (0, 0));
+        }
+        assert!(group.wants());
+        assert!(group.cache_bytes <= CACHE_BYTES_MAX + (2 << 20), "the others are read when they are delivered");
+        assert!(group.cached(1).is_some() && group.cached(100).is_none());
+    }
+
+    #[test]
+    fn many_delayed_ones_hold_no_other_up() {
+        let mut group = group();
+        let held = HELD_MAX as Position;
+        for position in 1..=held + 1 {
+            group.take_in(message(position, None, bytes::Bytes::new(), 86_400_000), (0, 0));
+        }
+        assert!(group.wants());
+        assert_eq!(group.delayed(), HELD_MAX + 1);
+        for position in held + 2..=2 * held + 1 {
+            group.take_in(message(position, None, bytes::Bytes::new(), 0), (0, 0));
+        }
+        assert!(!group.wants(), "what is not delayed is bounded");
+    }
+
+    #[test]
+    fn what_is_too_much_for_one_entry_is_tried_now_and_then() {
+        let mut group = group();
+        let mut wholes = 0;
+        for position in 1..3 * ENTRIES_MAX {
+            group.take_in(message(position, None, bytes::Bytes::new(), 86_400_000), (0, 0));
+            // Small enough in the end.
+            let bytes_max = if position <= ENTRIES_MAX + 10 { 1 } else { 1 << 20 };
+            wholes += u64::from(group.entry(None, bytes_max).whole.is_some());
+        }
+        assert_eq!(wholes, 1);
+    }
 }

@@ -36,7 +36,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -73,6 +73,7 @@ struct Shared {
     link: Arc<Link>,
     /// The groups that this process consumes, by topic and name.
     groups: Mutex<BTreeMap<(String, String), Handle>>,
+    delayed_max: usize,
     is_closed: AtomicBool,
     _tidying: task::Guarded<()>,
 }
@@ -83,6 +84,8 @@ struct Handle {
     commands: mpsc::Sender<Command>,
     /// Is told when a consumer leaves.
     left: Arc<Notify>,
+    /// How many messages of it are delayed.
+    delayed: Arc<AtomicUsize>,
     task: Arc<task::JoinHandle<()>>,
 }
 
@@ -112,6 +115,7 @@ impl Nats {
         Ok(Self(Arc::new(Shared {
             link,
             groups: Mutex::default(),
+            delayed_max: settings.delayed_max,
             is_closed: AtomicBool::new(false),
             _tidying: tidying,
         })))
@@ -158,8 +162,9 @@ impl Nats {
         }
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let left = Arc::new(Notify::new());
-        let actor = Actor::new(self.0.link.clone(), topic, group, receiver, left.clone()).await?;
-        let handle = Handle { commands, left, task: Arc::new(task::spawn(actor.run())) };
+        let delayed = Arc::new(AtomicUsize::new(0));
+        let actor = Actor::new(self.0.link.clone(), topic, group, receiver, left.clone(), delayed.clone()).await?;
+        let handle = Handle { commands, left, delayed, task: Arc::new(task::spawn(actor.run())) };
         groups.insert(key, handle.clone());
         Ok(handle)
     }
@@ -173,6 +178,17 @@ impl Nats {
             // It ends, or begins anew.
             time::timeout(PATIENCE, heeded).await.ok();
         }
+    }
+
+    /// Refuses one more delayed message where a group has as many as it may have, if it is served here.
+    async fn check_delayed(&self, topic: &str) -> Result<(), Error> {
+        let max = self.0.delayed_max;
+        let groups = self.0.groups.lock().await;
+        let is_full = |handle: &Handle| handle.delayed.load(Ordering::Relaxed) >= max;
+        if groups.iter().any(|((of, _), handle)| of == topic && is_full(handle)) {
+            return Err(Error::TooMany { what: "delayed messages", max });
+        }
+        Ok(())
     }
 
     /// Joins a group that is there.
@@ -268,6 +284,9 @@ impl MessageBus for Nats {
         Box::pin(async move {
             check_message(&message)?;
             known_name(&topic)?;
+            if !message.delay.is_zero() {
+                self.check_delayed(&topic).await?;
+            }
             topics::publish(self.link().await?, &topic, message, None).await
         })
     }

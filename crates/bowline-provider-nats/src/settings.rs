@@ -24,6 +24,8 @@ pub struct Settings {
     pub prefix: String,
     /// How often is looked for messages that are not kept any longer.
     pub tidy_every: Duration,
+    /// The most messages of a topic that are delayed at a time; one more is refused by who serves the group.
+    pub delayed_max: usize,
     /// Where it counts.
     pub metrics: metric::Registry,
 }
@@ -57,6 +59,7 @@ impl Settings {
             replicas: 1,
             prefix: "bowline".to_owned(),
             tidy_every: Duration::from_secs(30),
+            delayed_max: bowline_messaging::DELAYED_MAX,
             metrics,
         }
     }

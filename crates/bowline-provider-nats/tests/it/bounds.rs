@@ -73,6 +73,29 @@ async fn messages_go_by_their_age_once_every_group_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_delayed_ones_are_refused_and_hold_nobody_up() {
+    let Some(server) = Server::start() else { return };
+    let settings = Settings { delayed_max: 3, ..Settings::new(server.url(), metric::Registry::default()) };
+    let bus = Nats::connect(settings).await.unwrap();
+    bus.declare("t", TopicSettings::default()).await.unwrap();
+    let mut group = bus.subscribe("t", "g", GroupSettings::default(), 1).await.unwrap();
+    let late = NewMessage { delay: Duration::from_hours(1), ..NewMessage::default() };
+    let refused = time::timeout(PATIENCE, async {
+        loop {
+            if let Err(error) = bus.publish("t", late.clone()).await {
+                return error;
+            }
+        }
+    });
+    let refused = refused.await.unwrap();
+    assert!(matches!(refused, Error::TooMany { max: 3, .. }) && refused.retryable(), "{refused}");
+    bus.publish("t", NewMessage { payload: "soon".into(), ..NewMessage::default() }).await.unwrap();
+    let soon = time::timeout(PATIENCE, group.next()).await.unwrap().unwrap();
+    assert_eq!(soon.message.payload.as_ref(), b"soon");
+    bus.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_may_not_ask_is_told() {
     let Some(server) = Server::start_with("authorization { token: \"t0ken\" }") else { return };
     let with = |credentials| Settings { credentials, ..Settings::new(server.url(), metric::Registry::default()) };

@@ -11,8 +11,14 @@ use serde_json::{Map, Value};
 const MEMBER: &str = "fault";
 
 /// Of what there may be too many: those have a name on both sides.
-const BOUNDED: [&str; 5] =
-    ["topics", "groups of one topic", "consumers of one group", "subscriptions", "subscriptions of one topic"];
+const BOUNDED: [&str; 6] = [
+    "topics",
+    "groups of one topic",
+    "consumers of one group",
+    "subscriptions",
+    "subscriptions of one topic",
+    "delayed messages",
+];
 
 /// Why one of many failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
