@@ -231,7 +231,7 @@ impl Group {
             pending.insert(position, self.resume.failed.get(&position).copied().unwrap_or_default());
         }
         next = end;
-        pending.extend(self.parked.positions().map(|position| (position, (0, 0))));
+        pending.extend(self.parked.positions().map(|position| (position, self.parked.tries(position))));
         pending.extend(self.table.pending().map(|(position, attempts, due)| (position, (attempts, due))));
         let pending: Vec<Pending> =
             pending.into_iter().map(|(position, (attempts, due))| (position, attempts, due)).collect();
@@ -270,7 +270,7 @@ impl Group {
 
     /// When something happens by itself next.
     pub(super) fn wakes_at(&self) -> Option<i64> {
-        let parked = self.parked.due_at().filter(|_| self.has_room());
+        let parked = self.parked.due_at().filter(|_| self.has_room() && !self.is_resuming());
         self.table.wakes_at().into_iter().chain(parked).min()
     }
 
@@ -305,34 +305,54 @@ impl Group {
         let position = message.position;
         // What is not there any more is passed over.
         self.resume.pass_over(position);
-        let is_others = message.only.as_ref().is_some_and(|only| *only != self.name);
-        let mut event = Event::Pass { position };
-        match self.resume.look_up(position).filter(|_| !is_others) {
-            // What was not delayed does not wait for a clock that went back meanwhile.
-            Some((0, _)) if message.due_ms != message.published_ms && message.due_ms > now.now => {
-                self.parked.delay(position, message.due_ms);
-            }
-            Some((0, _)) if self.is_far_behind(key) => self.line_up(position, key),
-            Some((attempts, due)) => {
-                let message =
-                    TakenIn { key, due: if attempts > 0 { due } else { i64::MIN }, expires: message.expires_ms };
-                event = Event::TakeIn { position, message, attempts };
-            }
-            None => {}
+        if let Some(tries) = self.resume.look_up(position) {
+            self.place(message, key, tries, now);
         }
-        let _nothing = self.table.step(event, now);
+        let _nothing = self.table.step(Event::Pass { position }, now);
+        self.catch_up();
+    }
+
+    /// The message that it wanted cannot be read now: it waits outside of the table, and others are not held up by it.
+    pub(super) fn pass_unread(&mut self, position: Position, now: Moment) {
+        self.resume.pass_over(position);
+        if let Some(tries) = self.resume.look_up(position) {
+            self.parked.add_unread(position, tries, now.now);
+        }
+        let _nothing = self.table.step(Event::Pass { position }, now);
         self.catch_up();
     }
 
     /// Takes in the message outside of the table that it wanted.
     pub(super) fn take_in_parked(&mut self, message: &Message, key: Option<Key>, now: Moment) {
+        let tries = self.parked.tries(message.position);
+        if self.parked.take(message.position, key) {
+            self.place_in_table(message, key, tries, now);
+        } else {
+            self.place(message, key, tries, now);
+        }
+    }
+
+    /// A message takes its place: in the table, or outside of it, where it waits for long.
+    fn place(&mut self, message: &Message, key: Option<Key>, tries: (u32, i64), now: Moment) {
         let position = message.position;
-        if !self.parked.take(position, key) && self.is_far_behind(key) {
-            self.line_up(position, key);
+        if message.only.as_ref().is_some_and(|only| *only != self.name) {
             return;
         }
-        let message = TakenIn { key, due: i64::MIN, expires: message.expires_ms };
-        let _nothing = self.table.step(Event::TakeIn { position, message, attempts: 0 }, now);
+        // What was not delayed does not wait for a clock that went back meanwhile.
+        let is_delayed = message.due_ms != message.published_ms && message.due_ms > now.now;
+        if tries.0 == 0 && is_delayed {
+            self.parked.delay(position, message.due_ms);
+        } else if tries.0 == 0 && self.is_far_behind(key) {
+            self.line_up(position, key);
+        } else {
+            self.place_in_table(message, key, tries, now);
+        }
+    }
+
+    fn place_in_table(&mut self, message: &Message, key: Option<Key>, (attempts, due): (u32, i64), now: Moment) {
+        let position = message.position;
+        let message = TakenIn { key, due: if attempts > 0 { due } else { i64::MIN }, expires: message.expires_ms };
+        let _nothing = self.table.step(Event::TakeIn { position, message, attempts }, now);
     }
 
     /// The message outside of the table that it wanted cannot be read now.

@@ -49,6 +49,9 @@ const TAKE_IN_MAX: usize = 1024;
 /// How many batches of old messages are kept in memory.
 const LOADED_MAX: usize = 4;
 
+/// For so long what could not be read is not read again: many messages stand together.
+const UNREADABLE_FOR: Duration = Duration::from_secs(1);
+
 /// The most bytes of messages that wait to be written; more are refused.
 pub(super) const WAITING_BYTES_MAX: usize = 64 << 20;
 
@@ -66,6 +69,8 @@ pub(super) struct Topic {
     bytes: u64,
     shelf: Shelf,
     loaded: VecDeque<Vec<Arc<Message>>>,
+    /// What could not be read last, and when.
+    unreadable: Option<(Place, time::Instant)>,
     dedup: Dedup,
     groups: BTreeMap<String, Group>,
     graveyard: graveyard::Shared,
@@ -176,7 +181,9 @@ impl Topic {
         let now = now();
         let wakes = self.groups.values().filter_map(Group::wakes_at).min();
         let until_wake = wakes.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or_default()));
-        let until_retry = self.queue.due_at().map(|at| at.saturating_duration_since(time::now()));
+        // While a batch is written, its end is waited for.
+        let due_at = self.queue.due_at().filter(|_| self.log.is_some());
+        let until_retry = due_at.map(|at| at.saturating_duration_since(time::now()));
         until_wake.into_iter().chain(until_retry).fold(TIDY_EVERY, Duration::min)
     }
 
@@ -224,10 +231,13 @@ impl Topic {
         let has_more = self.take_in_parked(name).await;
         for _ in 0..TAKE_IN_MAX {
             let wants = self.groups.get(name).and_then(Group::wants);
+            let wants = wants.map(|position| position.max(self.shelf.first()));
             let Some(position) = wants.filter(|position| *position < self.shelf.next()) else { return has_more };
-            let Some(message) = self.message(position.max(self.shelf.first())).await else { return has_more };
-            if let Some(group) = self.groups.get_mut(name) {
-                group.take_in(&message, key(&message), moment());
+            let message = self.message(position).await;
+            let Some(group) = self.groups.get_mut(name) else { return has_more };
+            match message {
+                Some(message) => group.take_in(&message, key(&message), moment()),
+                None => group.pass_unread(position, moment()),
             }
         }
         true
@@ -283,17 +293,22 @@ impl Topic {
             return Some(message);
         }
         let place = self.shelf.find(position)?;
+        if self.unreadable.is_some_and(|(bad, at)| bad == place && at.elapsed() < UNREADABLE_FOR) {
+            return None;
+        }
         let dir = self.dir.clone();
-        let loaded = task::spawn_blocking(move || shelf::load(&dir, place)).await;
-        match loaded.unwrap_or(Err(Error::Closed)) {
-            Ok(batch) => {
-                let message = in_batch(&batch);
+        let loaded = task::spawn_blocking(move || shelf::load(&dir, place)).await.unwrap_or(Err(Error::Closed));
+        let missing = || Error::NoMessage { topic: self.name.clone(), position };
+        let found = loaded.and_then(|batch| in_batch(&batch).map(|message| (message, batch)).ok_or_else(missing));
+        match found {
+            Ok((message, batch)) => {
                 self.loaded.truncate(LOADED_MAX - 1);
                 self.loaded.push_front(batch);
-                message
+                Some(message)
             }
             Err(error) => {
                 tracing::error!(topic = self.name, position, error = %chain(&error), "a message cannot be read");
+                self.unreadable = Some((place, time::now()));
                 None
             }
         }

@@ -5,9 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bowline_messaging::{Error, MessageBus as _, NewMessage, TopicSettings};
+use bowline_messaging::{
+    Delivery, Error, GroupSettings, MessageBus as _, NewMessage, Subscription, Then, TopicSettings,
+};
+use bowline_runtime::time::{self, Duration};
 
-use crate::{open, text};
+use crate::{message, open, text};
 
 fn segment(dir: &Path, topic: &str) -> PathBuf {
     dir.join("topics").join(topic).join("0000000001.msgs")
@@ -58,4 +61,64 @@ async fn a_damaged_topic_keeps_no_other_from_being_opened() {
     let names: Vec<String> = bus.topics().await.unwrap().into_iter().map(|topic| topic.name).collect();
     assert_eq!(names, ["good"]);
     assert_eq!(fs::read(&path).unwrap(), bytes, "it is left as it is");
+}
+
+/// Damages the first message of a topic that runs, or mends it again.
+fn turn_a_bit(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let first = bytes
+        .windows(5)
+        .position(|window| window == b"first")
+        .unwrap_or_else(|| bytes.windows(5).position(|window| window == b"girst").unwrap());
+    bytes[first] ^= 1;
+    fs::write(path, &bytes).unwrap();
+}
+
+async fn next(group: &mut Subscription) -> Delivery {
+    time::timeout(Duration::from_secs(10), group.next()).await.expect("it is not held up").unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_cannot_be_read_holds_no_other_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = open(dir.path()).await;
+    bus.declare("t", TopicSettings::default()).await.unwrap();
+    let path = segment(dir.path(), "t");
+    bus.publish("t", text("first")).await.unwrap();
+    // So many that the first one is not in memory any more.
+    for _ in 0..12 {
+        bus.publish("t", message(1 << 20)).await.unwrap();
+    }
+    turn_a_bit(&path);
+    let mut group = bus.subscribe("t", "g", GroupSettings::default(), 1).await.unwrap();
+    let second = next(&mut group).await;
+    assert_eq!(second.message.position, 2);
+    second.ack().await.unwrap();
+    turn_a_bit(&path);
+    let begin = time::now();
+    let first = loop {
+        let delivery = time::timeout(Duration::from_secs(40), group.next()).await.unwrap().unwrap();
+        if delivery.message.position == 1 {
+            break delivery;
+        }
+        delivery.ack().await.unwrap();
+    };
+    assert!(begin.elapsed() <= Duration::from_secs(31), "it is read again after 30 s: {:?}", begin.elapsed());
+    first.nack("not now", Then::After(Duration::from_secs(1))).await.unwrap();
+    bus.close().await;
+    drop((group, bus));
+
+    // What was tried before a restart goes on where it was.
+    let bus = open(dir.path()).await;
+    turn_a_bit(&path);
+    let mut group = bus.subscribe("t", "g", GroupSettings::default(), 1).await.unwrap();
+    bus.publish("t", text("last")).await.unwrap();
+    let last = next(&mut group).await;
+    assert_eq!(last.message.position, 14);
+    last.ack().await.unwrap();
+    turn_a_bit(&path);
+    let again = time::timeout(Duration::from_secs(40), group.next()).await.unwrap().unwrap();
+    assert_eq!((again.message.position, again.attempt), (1, 2));
+    again.ack().await.unwrap();
+    assert_eq!(bus.topics().await.unwrap()[0].groups[0].lag, 0);
 }

@@ -16,6 +16,8 @@ pub(super) struct Parked {
     later: BTreeSet<(i64, Position)>,
     /// What is behind others of its key, in the order in which it took its place.
     behind: BTreeMap<Key, VecDeque<Position>>,
+    /// The tries of what could not be read, and when the next one is due.
+    tried: BTreeMap<Position, (u32, i64)>,
     /// Keys of `behind` of which one may have become free.
     freed: BTreeSet<Key>,
 }
@@ -43,6 +45,19 @@ impl Parked {
     pub(super) fn line_up(&mut self, position: Position, key: Key) {
         self.positions.insert(position);
         self.behind.entry(key).or_default().push_back(position);
+    }
+
+    /// What cannot be read now is read again later; it was tried so often, and is due then.
+    pub(super) fn add_unread(&mut self, position: Position, tries: (u32, i64), now: i64) {
+        self.delay(position, now.saturating_add(RETRY_AFTER_MS));
+        if tries.0 > 0 {
+            self.tried.insert(position, tries);
+        }
+    }
+
+    /// How often it was tried, and when it is due.
+    pub(super) fn tries(&self, position: Position) -> (u32, i64) {
+        self.tried.get(&position).copied().unwrap_or_default()
     }
 
     /// Whether others of that key are here.
@@ -83,6 +98,7 @@ impl Parked {
     /// Takes out what was loaded; whether it had its place behind others of its key.
     pub(super) fn take(&mut self, position: Position, key: Option<Key>) -> bool {
         self.positions.remove(&position);
+        self.tried.remove(&position);
         if self.later.first().is_some_and(|(_, first)| *first == position) {
             self.later.pop_first();
         }

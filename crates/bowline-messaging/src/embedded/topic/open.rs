@@ -116,6 +116,7 @@ impl Topic {
                 log: Some(log),
                 shelf,
                 loaded: VecDeque::new(),
+                unreadable: None,
                 dedup,
                 groups: groups.into_iter().map(|(name, kept)| (name, Group::resume(kept, 0))).collect(),
                 graveyard: Arc::new(Mutex::new(graveyard)),
