@@ -3,10 +3,13 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use async_nats::jetstream::stream::RawMessageErrorKind;
-use bowline_messaging::{DeadLetter, Error, Message, NewMessage, PAGE_MAX, Which, delivery::Position};
+use bowline_messaging::{
+    DeadLetter, Error, HEADERS_MAX, Message, NewMessage, PAGE_BYTES_MAX, PAGE_MAX, Which, delivery::Position,
+};
 
 use crate::{
     failure::failed,
+    group::weight,
     link::{Link, Named},
     topics, wire,
 };
@@ -16,6 +19,9 @@ const REDRIVEN: &str = "redrive/";
 
 /// Names the position of the message that died.
 const REDRIVEN_FROM: &str = "bowline-redriven-from";
+
+/// How many are published again before the next ones are read.
+const REDRIVE_AT_ONCE: usize = 16;
 
 /// Puts a letter here; nothing happens where it is here already.
 pub(crate) async fn bury(link: &Link, topic: &str, letter: &DeadLetter, life: &str) -> Result<(), Error> {
@@ -35,17 +41,22 @@ pub(crate) async fn count(link: &Link, topic: &str) -> Result<u64, Error> {
     info.map(|info| info.state.messages).map_err(|error| failed("count dead letters", error))
 }
 
-/// Letters after a position, the oldest first.
+/// Letters after a position, the oldest first, until they are more than a page's bytes, one at least.
 pub(crate) async fn page(link: &Link, topic: &str, after: Position, limit: usize) -> Result<Vec<DeadLetter>, Error> {
     topics::find(link, topic).await?;
     let (stream, subject) = (link.letters(topic).await?, link.names.letters_subject(topic));
-    let mut letters = Vec::new();
+    let (mut letters, mut bytes) = (Vec::new(), 0);
     let mut from = after.saturating_add(1);
     while letters.len() < limit.min(PAGE_MAX) {
         match stream.get_first_raw_message_by_subject(&subject, from).await {
             Ok(raw) => {
                 from = raw.sequence + 1;
-                letters.extend(wire::letter(raw));
+                let letter = wire::letter(raw);
+                bytes += letter.as_ref().map_or(0, |letter| weight(&letter.message));
+                if bytes > PAGE_BYTES_MAX && !letters.is_empty() {
+                    break;
+                }
+                letters.extend(letter);
             }
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => break,
             Err(error) => return Err(failed("read dead letters", error)),
@@ -78,7 +89,7 @@ async fn delete(stream: &Named, position: Position) -> Result<bool, Error> {
 /// Publishes letters again, for their groups alone, and deletes those that were; how many.
 pub(crate) async fn redrive(link: &Link, topic: &str, which: Which) -> Result<usize, Error> {
     let (after, limit) = match which {
-        Which::All => (0, PAGE_MAX),
+        Which::All => (0, REDRIVE_AT_ONCE),
         Which::At(position) => (position.saturating_sub(1), 1),
     };
     let groups: BTreeSet<String> =
@@ -115,7 +126,10 @@ fn again(letter: DeadLetter) -> NewMessage {
     let DeadLetter { position, group, message, .. } = letter;
     let Message { id, key, mut headers, payload, .. } = message;
     headers.retain(|(name, _)| name != REDRIVEN_FROM);
-    headers.push((REDRIVEN_FROM.to_owned(), message.position.to_string()));
+    // Where there is no room for it, what the publisher said stays.
+    if headers.len() < HEADERS_MAX {
+        headers.push((REDRIVEN_FROM.to_owned(), message.position.to_string()));
+    }
     let id = Some(format!("{REDRIVEN}{position}/{group}/{}", id.rsplit('/').next().unwrap_or_default()));
     NewMessage { id, key, headers, payload, delay: Duration::ZERO, expires_in: None }
 }

@@ -7,13 +7,16 @@ use async_nats::jetstream::{
     context::{CreateStreamErrorKind, GetStreamErrorKind, PublishErrorKind},
     stream::{Config, DiscardPolicy, Info, RawMessageErrorKind},
 };
-use bowline_messaging::{Error, Message, NewMessage, PAGE_MAX, Published, Start, TopicSettings, delivery::Position};
+use bowline_messaging::{
+    Error, Message, NewMessage, PAGE_BYTES_MAX, PAGE_MAX, Published, Start, TopicSettings, delivery::Position,
+};
 use bowline_runtime::{rand, time};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     failure::{failed, is_full},
+    group::weight,
     kept,
     link::{Link, Named},
     wire::{self, Envelope, json},
@@ -225,14 +228,22 @@ pub(crate) async fn groups(link: &Link) -> Result<Vec<(String, String)>, Error> 
     Ok(groups)
 }
 
-/// Messages from a position on.
+/// Messages from a position on, until they are more than a page's bytes, one at least.
 pub(crate) async fn page(link: &Link, topic: &str, from: Position, limit: usize) -> Result<Vec<Arc<Message>>, Error> {
     let known = find(link, topic).await?;
     let from = from.max(known.first);
     let end = from.saturating_add(limit.min(PAGE_MAX) as u64).min(known.next);
     let stream = link.messages(topic).await?;
-    let asked = stream::iter(from..end).map(|position| get(&stream, position)).buffered(ASKED_AT_ONCE);
-    asked.try_filter_map(|message| std::future::ready(Ok(message))).try_collect().await
+    let mut asked = stream::iter(from..end).map(|position| get(&stream, position)).buffered(ASKED_AT_ONCE);
+    let (mut messages, mut bytes) = (Vec::new(), 0);
+    while let Some(message) = asked.try_next().await? {
+        bytes += message.as_ref().map_or(0, |message| weight(message));
+        if bytes > PAGE_BYTES_MAX && !messages.is_empty() {
+            break;
+        }
+        messages.extend(message);
+    }
+    Ok(messages)
 }
 
 /// The message at a position; none: it is there no more.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::Engine as _;
-use bowline_messaging::{Error, GroupSettings, MessageBus, NewMessage, TopicSettings};
+use bowline_messaging::{Error, GroupSettings, MessageBus, NewMessage, Then, TopicSettings, Which};
 use bowline_model::error::chain;
 use bowline_provider_nats::{Credentials, Nats, Settings};
 use bowline_runtime::{metric, time};
@@ -92,6 +92,26 @@ async fn too_many_delayed_ones_are_refused_and_hold_nobody_up() {
     bus.publish("t", NewMessage { payload: "soon".into(), ..NewMessage::default() }).await.unwrap();
     let soon = time::timeout(PATIENCE, group.next()).await.unwrap().unwrap();
     assert_eq!(soon.message.payload.as_ref(), b"soon");
+    bus.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_are_bounded_by_their_bytes() {
+    let Some(server) = Server::start() else { return };
+    let bus = connect(&server.url()).await;
+    bus.declare("t", TopicSettings::default()).await.unwrap();
+    let mut group = bus.subscribe("t", "g", GroupSettings::default(), 1).await.unwrap();
+    for _ in 0..24 {
+        let payload = vec![7; 500_000].into();
+        bus.publish("t", NewMessage { payload, ..NewMessage::default() }).await.unwrap();
+        group.next().await.unwrap().nack("no use", Then::Dead).await.unwrap();
+    }
+    let messages = bus.read("t", 0, 100).await.unwrap();
+    let letters = bus.dead("t", 0, 100).await.unwrap();
+    assert_eq!((messages.len(), letters.len()), (16, 16));
+    assert_eq!(bus.read("t", messages[15].position + 1, 100).await.unwrap().len(), 8);
+    assert_eq!(bus.dead("t", letters[15].position, 100).await.unwrap().len(), 8);
+    assert_eq!(bus.redrive("t", Which::All).await.unwrap(), 24);
     bus.close().await;
 }
 
