@@ -141,6 +141,7 @@ impl Link {
         self.jetstream.get_stream_no_info(name).await.map_err(|error| failed("name a stream", error))
     }
 
+    /// What is counted of a topic that is there: of any other name it would stay for ever.
     pub(crate) fn metrics(&self, topic: &str) -> Metrics {
         let mut known = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(metrics) = known.get(topic) {
@@ -149,6 +150,11 @@ impl Link {
         let metrics = Metrics::new(&self.registry, topic);
         known.insert(topic.to_owned(), metrics.clone());
         metrics
+    }
+
+    /// What is counted of a topic, if something was before.
+    pub(crate) fn known_metrics(&self, topic: &str) -> Option<Metrics> {
+        self.metrics.lock().unwrap_or_else(PoisonError::into_inner).get(topic).cloned()
     }
 }
 

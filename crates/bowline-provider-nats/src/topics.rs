@@ -88,6 +88,7 @@ pub(crate) async fn declare(link: &Link, topic: &str, settings: &TopicSettings) 
             _ => failed("declare a topic", error),
         })?;
     }
+    let _counts_from_now_on = link.metrics(topic);
     Ok(())
 }
 
@@ -164,12 +165,11 @@ pub(crate) async fn publish(link: &Link, topic: &str, message: NewMessage, only:
             rule: "it is larger than what the NATS server takes: set `max_payload: 2MB` in its configuration",
         });
     }
-    let metrics = link.metrics(topic);
     let subject = link.names.messages_subject(topic);
     loop {
         let error = match link.publish(&subject, envelope.publish(payload.clone())).await {
             Ok(kept) => {
-                metrics.published.add(u64::from(!kept.duplicate));
+                link.metrics(topic).published.add(u64::from(!kept.duplicate));
                 return Ok(Published { position: kept.sequence, is_duplicate: kept.duplicate });
             }
             Err(error) => error,
@@ -180,7 +180,10 @@ pub(crate) async fn publish(link: &Link, topic: &str, message: NewMessage, only:
             find(link, topic).await?;
             return Err(Error::Unavailable { retry_after: None });
         } else {
-            metrics.write_failures.increment();
+            // It may be no topic at all.
+            if let Some(metrics) = link.known_metrics(topic) {
+                metrics.write_failures.increment();
+            }
             return Err(failed("keep a message", error));
         }
     }

@@ -116,6 +116,24 @@ async fn pages_are_bounded_by_their_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_counted_of_a_topic_that_is_not_there() {
+    let Some(server) = Server::start() else { return };
+    let metrics = metric::Registry::default();
+    let bus = Nats::connect(Settings::new(server.url(), metrics.clone())).await.unwrap();
+    bus.declare("there", TopicSettings::default()).await.unwrap();
+    for topic in ["there", "missing"] {
+        let kept = bus.publish(topic, NewMessage::default()).await;
+        assert!(kept.is_ok() || matches!(kept, Err(Error::NoTopic { .. })), "{kept:?}");
+    }
+    let shown = metrics.render();
+    assert!(shown.contains("\"there\"") && !shown.contains("missing"), "{shown}");
+    bus.close().await;
+    let closed = bus.publish("there", NewMessage::default()).await;
+    assert!(matches!(closed, Err(Error::Closed)), "{closed:?}");
+    assert!(matches!(bus.topics().await, Err(Error::Closed)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_may_not_ask_is_told() {
     let Some(server) = Server::start_with("authorization { token: \"t0ken\" }") else { return };
     let with = |credentials| Settings { credentials, ..Settings::new(server.url(), metric::Registry::default()) };
