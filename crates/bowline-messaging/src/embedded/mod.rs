@@ -14,7 +14,10 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -67,7 +70,8 @@ struct Shared {
     /// What is damaged answers so.
     topics: RwLock<BTreeMap<String, Result<Handle, Error>>>,
     /// Held while a topic is made.
-    making: tokio::sync::Mutex<bool>,
+    making: tokio::sync::Mutex<()>,
+    is_closed: AtomicBool,
     lock: Arc<File>,
 }
 
@@ -94,8 +98,8 @@ impl Embedded {
         });
         let (lock, topics) = opened.await.unwrap_or(Err(Error::Closed))?;
         let topics = topics.into_iter().map(|(name, start)| (name, start.map(|start| start()))).collect();
-        let shared = Shared { settings, topics: RwLock::new(topics), making: tokio::sync::Mutex::new(true), lock };
-        Ok(Self(Arc::new(shared)))
+        let (topics, making) = (RwLock::new(topics), tokio::sync::Mutex::default());
+        Ok(Self(Arc::new(Shared { settings, topics, making, is_closed: AtomicBool::new(false), lock })))
     }
 
     /// Writes what was asked for before, and ends; every call after it answers [`Error::Closed`].
@@ -103,7 +107,8 @@ impl Embedded {
     /// # Cancel safety
     /// Topics that were told to end do so.
     pub async fn close(&self) {
-        *self.0.making.lock().await = false;
+        self.0.is_closed.store(true, Ordering::Release);
+        let _making = self.0.making.lock().await;
         let topics = std::mem::take(&mut *self.0.topics.write().unwrap_or_else(PoisonError::into_inner));
         for handle in topics.into_values().flatten() {
             let (answer, closed) = oneshot::channel();
@@ -113,17 +118,19 @@ impl Embedded {
         }
     }
 
+    fn check_open(&self) -> Result<(), Error> {
+        if self.0.is_closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
     fn topic(&self, name: &str) -> Result<Handle, Error> {
+        self.check_open()?;
         let topics = self.0.topics.read().unwrap_or_else(PoisonError::into_inner);
         topics.get(name).cloned().unwrap_or_else(|| Err(Error::NoTopic { topic: name.to_owned() }))
     }
 
     /// Makes a topic; its handle, if it is there already.
     async fn make(&self, name: &str, topic: &TopicSettings) -> Result<Handle, Error> {
-        let is_open = self.0.making.lock().await;
-        if !*is_open {
-            return Err(Error::Closed);
-        }
+        let _making = self.0.making.lock().await;
         match self.topic(name) {
             Err(Error::NoTopic { .. }) => {}
             known => return known,
@@ -237,6 +244,7 @@ impl MessageBus for Embedded {
 
     fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>, Error>> {
         Box::pin(async move {
+            self.check_open()?;
             let handles: Vec<Handle> =
                 self.0.topics.read().unwrap_or_else(PoisonError::into_inner).values().flatten().cloned().collect();
             let mut infos = Vec::with_capacity(handles.len());

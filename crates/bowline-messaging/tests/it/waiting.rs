@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use bowline_messaging::{Delivery, GroupSettings, MessageBus as _, NewMessage, Subscription, Then, TopicSettings};
+use bowline_messaging::{
+    Delivery, Error, GroupSettings, MessageBus as _, NewMessage, Subscription, Then, TopicSettings,
+};
 use bowline_runtime::time;
 
 use crate::{message, open, publish_all, text};
@@ -148,4 +150,18 @@ async fn an_id_that_was_made_up_is_nobodys() {
     let named = |id: &str| NewMessage { id: Some(id.to_owned()), ..text("z") };
     assert!(bus.publish("t", named("own")).await.unwrap().is_duplicate);
     assert!(!bus.publish("t", named(&id)).await.unwrap().is_duplicate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_of_a_bus_that_is_closed_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = open(dir.path()).await;
+    bus.declare("t", TopicSettings::default()).await.unwrap();
+    bus.close().await;
+    assert!(matches!(bus.declare("t", TopicSettings::default()).await, Err(Error::Closed)));
+    for topic in ["t", "other"] {
+        assert!(matches!(bus.publish(topic, text("x")).await, Err(Error::Closed)));
+        assert!(matches!(bus.read(topic, 1, 1).await, Err(Error::Closed)));
+    }
+    assert!(matches!(bus.topics().await, Err(Error::Closed)));
 }
