@@ -24,7 +24,7 @@ pub use error::Error;
 pub use limits::{
     ATTEMPTS_MAX, BACKOFF_MAX, CREDIT_MAX, DELAY_MAX, DELAYED_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, ID_BYTES_MAX,
     LEASE_RANGE, NAME_BYTES_MAX, PAGE_BYTES_MAX, PAGE_MAX, PAYLOAD_BYTES_MAX, TOPIC_BYTES_RANGE, check_credit,
-    check_group, check_lease, check_message, check_name, check_topic,
+    check_group, check_lease, check_message, check_name, check_then, check_topic,
 };
 pub use metrics::Metrics;
 pub use port::{

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Error,
-    port::{GroupSettings, NewMessage, TopicSettings},
+    port::{GroupSettings, NewMessage, Then, TopicSettings},
 };
 
 /// The longest name of a topic or a group, in bytes.
@@ -22,7 +22,7 @@ pub const HEADERS_BYTES_MAX: usize = 16 * 1024;
 /// The largest payload, in bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
-/// The longest that a message is delayed, and the longest until it expires.
+/// The longest that a message is delayed, before its first try or after one, and the longest until it expires.
 pub const DELAY_MAX: Duration = Duration::from_hours(24 * 365);
 
 /// The most messages that one consumer works on at a time.
@@ -128,6 +128,14 @@ pub fn check_lease(lease: Duration) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Invalid { what: "lease", rule: "it is 100 ms to 12 h" })
+}
+
+/// Checks what is to become of a message: at most [`DELAY_MAX`] goes by until it is tried again.
+pub fn check_then(then: Then) -> Result<(), Error> {
+    match then {
+        Then::After(wait) if wait > DELAY_MAX => Err(Error::Invalid { what: "after", rule: "it is at most 365 days" }),
+        Then::After(_) | Then::Retry | Then::Dead => Ok(()),
+    }
 }
 
 /// Checks how a group is served.

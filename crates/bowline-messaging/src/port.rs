@@ -268,7 +268,7 @@ pub trait Lease: Send + Sync {
 pub enum Then {
     /// It is tried again, after the group's back-off.
     Retry,
-    /// It is tried again after that time.
+    /// It is tried again after that time, at most [`DELAY_MAX`](crate::DELAY_MAX).
     After(Duration),
     /// It is a dead letter at once: no try will help.
     Dead,

@@ -44,7 +44,7 @@ use std::{
 use bowline_messaging::{
     DeadLetter, Delivery, DeliverySource, Error, GroupInfo, GroupSettings, Lease, Message, MessageBus, NewMessage,
     Published, Start, Subscription, Then, TopicInfo, TopicSettings, Which, check_credit, check_group, check_lease,
-    check_message, check_name, check_topic, delivery::Position,
+    check_message, check_name, check_then, check_topic, delivery::Position,
 };
 use bowline_model::error::chain;
 use bowline_runtime::{BoxFuture, task, time};
@@ -463,6 +463,9 @@ impl Lease for Leased {
     }
 
     fn nack(&self, failure: &str, then: Then) -> BoxFuture<'_, Result<(), Error>> {
+        if let Err(error) = check_then(then) {
+            return Box::pin(async { Err(error) });
+        }
         self.ask(Asks::Nack { failure: failure.to_owned(), verdict: then.into() })
     }
 

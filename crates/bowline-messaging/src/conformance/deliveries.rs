@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bowline_runtime::time;
 
 use super::{is_lost, keyed, message, next, nothing, quick, text, topic};
-use crate::{Delivery, GroupSettings, MessageBus, NewMessage, Start, Subscription, Then};
+use crate::{Delivery, Error, GroupSettings, MessageBus, NewMessage, Start, Subscription, Then};
 
 /// Each group gets each message, one of its consumers once; what was acknowledged is not delivered again.
 pub async fn every_group_gets_a_message_once(bus: &Arc<dyn MessageBus>) {
@@ -53,6 +53,8 @@ pub async fn what_fails_is_tried_again_later(bus: &Arc<dyn MessageBus>) {
     let mut group = bus.subscribe(&topic, "g", settings, 1).await.expect("joins");
     bus.publish(&topic, message("x")).await.expect("publishes");
     let mut delivery = next(&mut group).await;
+    let never = delivery.nack("not now", Then::After(Duration::from_hours(24 * 366))).await;
+    assert!(matches!(never, Err(Error::Invalid { .. })), "{never:?}");
     for (then, at_least, below) in [
         (Then::Retry, 990, 3_000),
         (Then::Retry, 1_490, 4_000),

@@ -36,7 +36,8 @@ use self::{
     topic::{Handle, Topic, WAITING_BYTES_MAX, now},
 };
 use crate::{
-    Error, Metrics, PAGE_MAX, check_credit, check_group, check_lease, check_message, check_name, check_topic,
+    Error, Metrics, PAGE_MAX, check_credit, check_group, check_lease, check_message, check_name, check_then,
+    check_topic,
     delivery::Position,
     port::{
         DeadLetter, Delivery, DeliverySource, GroupSettings, Lease, Message, MessageBus, NewMessage, Published, Start,
@@ -348,6 +349,9 @@ impl Lease for Leased {
     }
 
     fn nack(&self, failure: &str, then: Then) -> BoxFuture<'_, Result<(), Error>> {
+        if let Err(error) = check_then(then) {
+            return Box::pin(async { Err(error) });
+        }
         self.ask(Asks::Nack { failure: failure.to_owned(), verdict: then.into() })
     }
 

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_messaging::{Delivery, DeliverySource, Error, Lease, Then, check_lease, delivery::Position};
+use bowline_messaging::{Delivery, DeliverySource, Error, Lease, Then, check_lease, check_then, delivery::Position};
 use bowline_model::Code;
 use bowline_runtime::{
     BoxFuture, rand, task,
@@ -283,6 +283,9 @@ impl Lease for Leased {
     }
 
     fn nack(&self, failure: &str, then: Then) -> BoxFuture<'_, Result<(), Error>> {
+        if let Err(error) = check_then(then) {
+            return Box::pin(async { Err(error) });
+        }
         let failure = failure[..failure.floor_char_boundary(FAILURE_BYTES_MAX)].to_owned();
         let bytes = failure.len();
         Box::pin(self.ask(DeliveryAnswer::Nack { lease: self.lease, failure, then: then.into() }, bytes))

@@ -316,7 +316,7 @@ pub enum NextTry {
     /// It is tried again, after the group's back-off.
     #[default]
     Retry,
-    /// It is tried again after that time.
+    /// It is tried again after that time, at most `"365d"`.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     After(#[serde(with = "units::duration")] Duration),
     /// It is a dead letter at once.
