@@ -241,7 +241,7 @@ pub enum End {
 impl Policy {
     /// How long to wait after that many tries.
     pub(crate) fn wait_ms(&self, attempts: u32, luck: u16) -> i64 {
-        let doubled = self.backoff_ms.saturating_mul(1_i64.checked_shl(attempts.saturating_sub(1)).unwrap_or(i64::MAX));
+        let doubled = self.backoff_ms.saturating_mul(2_i64.saturating_pow(attempts.saturating_sub(1)));
         let whole = doubled.clamp(0, self.backoff_ms_max);
         let half = whole / 2;
         half + (whole - half).saturating_mul(i64::from(luck)) / i64::from(u16::MAX)

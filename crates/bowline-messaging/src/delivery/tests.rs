@@ -361,3 +361,11 @@ fn name(table: &Deliveries) -> String {
     };
     name.to_owned()
 }
+
+#[test]
+fn waits_do_not_get_shorter() {
+    let policy = Policy { attempts_max: 1000, backoff_ms: 1000, backoff_ms_max: 60_000 };
+    let waits: Vec<i64> = (1..=1000).map(|attempts| policy.wait_ms(attempts, u16::MAX)).collect();
+    assert!(waits.is_sorted(), "{waits:?}");
+    assert_eq!((waits[0], waits[999]), (1000, 60_000));
+}
