@@ -78,7 +78,8 @@ pub struct TopicSettings {
     pub keep: Duration,
     /// The most bytes on disk. When only messages are left that some group has not processed, publishing is refused.
     pub bytes_max: u64,
-    /// For how long an id is remembered; of more than 200,000 in that time, the last ones are.
+    /// For how long an id is remembered; of more than 200,000 in that time, the last ones are. After a restart a topic
+    /// may know less: not the ids of messages that it deleted before their time, because it was full.
     pub dedup: Duration,
 }
 

@@ -53,7 +53,7 @@ pub(super) struct Batch {
     pub(super) records: Vec<(Record, Option<Then>)>,
     /// Who is answered what, and what is free again then.
     pub(super) published: Vec<(Answer<Published>, Published, Option<OwnedSemaphorePermit>)>,
-    /// How many of the messages have ids of their publishers.
+    /// How many of the messages have ids that are remembered.
     pub(super) named: usize,
 }
 

@@ -41,9 +41,9 @@ impl Dedup {
         }
     }
 
-    /// Forgets what was published before.
-    pub(super) fn forget_before(&mut self, before_ms: i64) {
-        while self.order.front().is_some_and(|(at, _)| *at < before_ms) {
+    /// Forgets what was published up to then.
+    pub(super) fn forget_until(&mut self, until_ms: i64) {
+        while self.order.front().is_some_and(|(at, _)| *at <= until_ms) {
             self.pop();
         }
     }

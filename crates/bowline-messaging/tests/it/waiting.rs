@@ -165,3 +165,20 @@ async fn what_is_asked_of_a_bus_that_is_closed_says_so() {
     }
     assert!(matches!(bus.topics().await, Err(Error::Closed)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_id_is_remembered_no_longer_than_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = open(dir.path()).await;
+    let named = || NewMessage { id: Some("own".to_owned()), ..text("x") };
+    for (dedup, wait) in [(Duration::from_secs(1), Duration::from_millis(1100)), (Duration::ZERO, Duration::ZERO)] {
+        bus.declare("t", TopicSettings { dedup, ..TopicSettings::default() }).await.unwrap();
+        assert!(!bus.publish("t", named()).await.unwrap().is_duplicate);
+        assert_eq!(bus.publish("t", named()).await.unwrap().is_duplicate, !dedup.is_zero());
+        time::sleep(wait).await; // tidy: sleep: the clock is paused
+        assert!(!bus.publish("t", named()).await.unwrap().is_duplicate, "after {wait:?}");
+    }
+    for published in publish_all(&bus, [named(), named()]).await {
+        assert!(!published.unwrap().is_duplicate, "in one batch");
+    }
+}

@@ -43,14 +43,15 @@ impl Topic {
     /// Takes what waits, and begins to write it.
     pub(super) fn begin_batch(&mut self) -> Option<(task::JoinHandle<Written>, Batch)> {
         let mut log = self.log.take()?;
+        let now = now();
+        // First: what is published now is judged by what is remembered now.
+        self.dedup.forget_until(now - millis(self.settings.dedup));
         log.set_bytes_max(self.settings.bytes_max);
         let items = self.queue.take();
         let Fit { items, freed_before, begins_anew } = self.fit(items, &log);
         let begin = (begins_anew || log.is_full()).then(|| self.said_before());
         let mut batch = self.judge(items);
         let bytes = std::mem::take(&mut batch.bytes);
-        let now = now();
-        self.dedup.forget_before(now - millis(self.settings.dedup));
         self.tidied = time::now();
         // What is remembered of ids after a restart are the messages that are there.
         let kept = self.settings.keep.max(self.settings.dedup);
@@ -180,7 +181,7 @@ impl Topic {
         self.published_ms = published_ms;
         let NewMessage { id, key, headers, payload, delay, expires_in } = message;
         let is_named = id.is_some();
-        if let Some(id) = &id {
+        if let Some(id) = id.as_ref().filter(|_| !self.settings.dedup.is_zero()) {
             self.dedup.add(id, position, published_ms);
             batch.named += 1;
         }
