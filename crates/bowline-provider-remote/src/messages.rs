@@ -33,7 +33,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The messages of the server at an address. Cheap to clone; clones share their connections.
 ///
 /// What is published at once goes in one request, and so does what is answered at once of a subscription; a lone one
-/// does not wait. While the server is away, calls answer [`Error::Unavailable`]; [`Error::Io`] is answered when the
+/// does not wait. So messages whose publishing nobody waited for between may be kept in another order, those of one key
+/// too. While the server is away, calls answer [`Error::Unavailable`]; [`Error::Io`] is answered when the
 /// connection broke after something was sent, so that it may or may not have happened.
 ///
 /// A subscription outlives its server: while that is away, [`Subscription::next`] joins again, after 100 ms at first
