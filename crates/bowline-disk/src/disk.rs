@@ -34,6 +34,16 @@ pub enum Operation<'a> {
     },
     /// A folder's entries are made durable.
     SyncDir,
+    /// A file is put into place as a whole.
+    Replace {
+        /// There.
+        path: &'a Path,
+    },
+    /// A file is deleted.
+    Remove {
+        /// This one.
+        path: &'a Path,
+    },
 }
 
 impl Disk {
@@ -76,6 +86,26 @@ impl Disk {
     pub fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.begin(Operation::SyncDir)?;
         fs::sync_dir(dir)
+    }
+
+    /// Puts a file into place as a whole, for its owner alone, durably.
+    ///
+    /// # Errors
+    /// What the operating system refuses; the file may be in place all the same.
+    pub fn replace_private(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.begin(Operation::Replace { path })?;
+        fs::replace_private(path, content)?;
+        // Its last step: what fails there leaves the file in place.
+        self.begin(Operation::SyncDir)
+    }
+
+    /// Deletes a file.
+    ///
+    /// # Errors
+    /// What the operating system refuses.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        self.begin(Operation::Remove { path })?;
+        fs::remove_file(path)
     }
 
     fn begin(&self, operation: Operation<'_>) -> io::Result<()> {

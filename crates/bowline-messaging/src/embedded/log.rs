@@ -52,6 +52,8 @@ pub(super) struct Log {
     file: Option<File>,
     /// What was written behind the newest segment's end could not be cut off yet.
     is_torn: bool,
+    /// The next segment may be there, though it was not begun, and is to be deleted.
+    is_half_begun: bool,
 }
 
 #[derive(Debug)]
@@ -78,6 +80,7 @@ impl Log {
             segments: VecDeque::new(),
             file: None,
             is_torn: false,
+            is_half_begun: false,
         };
         let ids = log.list()?;
         for (at, (id, path)) in ids.iter().enumerate() {
@@ -133,8 +136,7 @@ impl Log {
     /// Begins a segment with what has to be said before it. Blocks.
     pub(super) fn begin_segment(&mut self, records: &[Record]) -> Result<(), Error> {
         self.mend()?;
-        let id = self.newest().map_or(1, |id| id + 1);
-        let path = numbered(&self.dir, id, EXTENSION);
+        let (id, path) = self.next_segment();
         let mut content = FORMAT.head().to_vec();
         let mut batch = Vec::new();
         for record in records {
@@ -146,7 +148,12 @@ impl Log {
         }
         add_frame(&mut content, id, &batch);
         let bytes = content.len() as u64;
-        fs::replace_private(&path, &content).map_err(failed)?;
+        if let Err(error) = self.disk.replace_private(&path, &content) {
+            // What is written to the segment before it would be undone by it after a restart.
+            self.is_half_begun = true;
+            self.mend_or_tell();
+            return Err(failed(error));
+        }
         self.file = None;
         self.segments.push_back(Segment { id, bytes, begun_bytes: bytes });
         Ok(())
@@ -166,9 +173,7 @@ impl Log {
         let written = disk.write_at(file, &frame, bytes);
         if let Err(error) = written.and_then(|()| disk.sync(file)) {
             self.is_torn = true;
-            if let Err(error) = self.mend() {
-                tracing::error!(error = &error as &dyn std::error::Error, "an unfinished batch of messages stays");
-            }
+            self.mend_or_tell();
             return Err(failed(error));
         }
         self.segments.back_mut().expect("a segment was begun").bytes = u64::from(end);
@@ -190,7 +195,7 @@ impl Log {
     pub(super) fn delete_before(&mut self, id: u32) -> Result<(), Error> {
         let mut is_changed = false;
         while self.segments.front().is_some_and(|oldest| oldest.id < id) && self.segments.len() > 1 {
-            match fs::remove_file(numbered(&self.dir, self.segments[0].id, EXTENSION)) {
+            match self.disk.remove(&numbered(&self.dir, self.segments[0].id, EXTENSION)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
                 Ok(()) | Err(_) => drop(self.segments.pop_front()),
             }
@@ -199,8 +204,29 @@ impl Log {
         if is_changed { self.disk.sync_dir(&self.dir).map_err(failed) } else { Ok(()) }
     }
 
-    /// Cuts off what a batch that failed may have left.
+    fn next_segment(&self) -> (u32, PathBuf) {
+        let id = self.newest().map_or(1, |id| id + 1);
+        (id, numbered(&self.dir, id, EXTENSION))
+    }
+
+    fn mend_or_tell(&mut self) {
+        if let Err(error) = self.mend() {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "what was not finished of a log of messages stays"
+            );
+        }
+    }
+
+    /// Takes away what a segment, or a batch, that failed may have left: before that nothing else is written.
     fn mend(&mut self) -> Result<(), Error> {
+        if self.is_half_begun {
+            match self.disk.remove(&self.next_segment().1) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                Ok(()) | Err(_) => self.disk.sync_dir(&self.dir).map_err(failed)?,
+            }
+            self.is_half_begun = false;
+        }
         if !self.is_torn {
             return Ok(());
         }

@@ -66,7 +66,11 @@ fn fail_at_random(operation: Operation<'_>) -> io::Result<()> {
             file.write_all_at(&bytes[..rand::below(bytes.len())], at)?;
             Err(io::ErrorKind::StorageFull.into())
         }
-        Operation::Sync { .. } | Operation::Cut | Operation::SyncDir => Err(io::Error::other("bad disk")),
+        Operation::Sync { .. }
+        | Operation::Cut
+        | Operation::SyncDir
+        | Operation::Replace { .. }
+        | Operation::Remove { .. } => Err(io::Error::other("bad disk")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The embedded provider: the port's suite, bounds, what waits, damage, and crashes.
+//! The embedded provider: the port's suite, bounds, what waits, damage, faults of the disk, and crashes.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -6,6 +6,7 @@ mod bounds;
 mod conformance;
 mod crash;
 mod damage;
+mod faults;
 mod letters;
 mod waiting;
 
