@@ -120,6 +120,11 @@ impl Queue {
         self.awaited > 0 || (!self.items.is_empty() && !is_resting)
     }
 
+    /// Whether what waits, or `is_writing`, follows a failure: nothing done now can be kept.
+    pub(super) fn is_failing(&self, is_writing: bool) -> bool {
+        self.failed_at.is_some() && (is_writing || !self.items.is_empty())
+    }
+
     /// When it is to be written otherwise.
     pub(super) fn due_at(&self) -> Option<Instant> {
         self.failed_at.filter(|_| !self.items.is_empty()).map(|at| at + RETRY_AFTER)

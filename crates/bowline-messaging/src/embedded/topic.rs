@@ -195,7 +195,10 @@ impl Topic {
             self.release_gone(&name);
             while self.step(&name, Event::Wake) != Effect::Nothing {}
             self.has_more |= self.take_in(&name).await;
-            self.offer(&name).await;
+            // Tries that cannot be kept would be for nothing, and what they leave behind would grow.
+            if !self.queue.is_failing(self.log.is_none()) {
+                self.offer(&name).await;
+            }
         }
     }
 
