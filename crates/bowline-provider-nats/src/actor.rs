@@ -420,8 +420,9 @@ impl Actor {
             while self.step(serving, Event::Gone { consumer }) != Effect::Nothing {}
         }
         while self.step(serving, Event::Wake) != Effect::Nothing {}
-        // Nobody gets what this process may not have any more.
-        if serving.is_ours && self.link.is_connected() {
+        // Nobody gets what this process may not have any more, or is giving back: whoever joins meanwhile waits for that.
+        let is_releasing = serving.writing.as_ref().is_some_and(|(_, batch)| batch.is_release);
+        if serving.is_ours && !is_releasing && self.link.is_connected() {
             self.offer(serving).await;
             self.bury(serving);
         }
