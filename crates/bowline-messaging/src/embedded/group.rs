@@ -274,13 +274,16 @@ impl Group {
         self.table.wakes_at().into_iter().chain(parked).min()
     }
 
-    /// The position that it wants to see next, if it has room.
+    /// The position that it wants to see next, if it has room. While something is ready it wants none: what nobody has
+    /// room for would be read once now and once again when it is delivered.
     pub(super) fn wants(&self) -> Option<Position> {
         // Between what was pending there is nothing for it.
         if let (true, Some((position, _))) = (self.is_resuming(), self.resume.pending.first_key_value()) {
             return Some(*position);
         }
-        (self.has_room() && self.parked.len() < PARKED_MAX).then(|| self.table.next())
+        let has_room = self.has_room() && self.parked.len() < PARKED_MAX;
+        let is_served = self.table.is_ready() && !self.is_resuming();
+        (has_room && !is_served).then(|| self.table.next())
     }
 
     /// The position outside of the table that it wants to see, if there is one whose time has come.

@@ -8,8 +8,7 @@
 
 use std::{
     collections::VecDeque,
-    io,
-    os::unix::fs::FileExt as _,
+    io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -18,6 +17,7 @@ use bowline_disk::{
     Disk, End, FRAME_LEN, HEAD_LEN, RECORD_BYTES_MAX, ScanFailure, number, numbered, put_frame, scan, take_record,
 };
 use bowline_runtime::fs::{self, File, OpenOptions};
+use bytes::Bytes;
 
 use super::record::{FORMAT, Record, read_batch};
 use crate::Error;
@@ -265,7 +265,7 @@ impl Log {
         let bytes = file.metadata().map_err(failed)?.len();
         let mut begun_bytes = 0;
         let show = |offset: u32, batch: &[u8]| {
-            let (Ok(records), Some(end)) = (read_batch(batch), behind(offset, batch)) else { return false };
+            let (Ok(records), Some(end)) = (read_batch(batch, None), behind(offset, batch)) else { return false };
             begun_bytes = if begun_bytes == 0 { u64::from(end) } else { begun_bytes };
             found(Place { segment: id, offset, end }, records);
             true
@@ -301,18 +301,27 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             file => file.map_err(failed)?,
         };
-        let mut bytes = vec![0; (self.end - self.offset) as usize];
-        file.read_exact_at(&mut bytes, u64::from(self.offset)).map_err(failed)?;
+        let bytes = read_at(file, u64::from(self.offset), (self.end - self.offset) as usize).map_err(failed)?;
         let (mut records, mut offset) = (Vec::new(), self.offset);
         while offset < self.end {
             let corrupt = |_| Error::Corrupt { path: path.clone(), offset: u64::from(offset) };
             let batch =
                 take_record(self.segment, offset, &bytes[(offset - self.offset) as usize..]).map_err(corrupt)?;
-            records.extend(read_batch(batch).map_err(corrupt)?);
+            records.extend(read_batch(batch, Some(&bytes)).map_err(corrupt)?);
             offset = behind(offset, batch).ok_or(bowline_disk::Corrupt).map_err(corrupt)?;
         }
         Ok(records)
     }
+}
+
+/// So many bytes of a file, into memory that is not zeroed first.
+fn read_at(mut file: File, offset: u64, count: usize) -> io::Result<Bytes> {
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::with_capacity(count);
+    if file.take(count as u64).read_to_end(&mut bytes)? < count {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(bytes.into())
 }
 
 /// Where the frame of a batch ends.

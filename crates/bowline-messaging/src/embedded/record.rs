@@ -13,6 +13,9 @@ use crate::{
 /// What a segment of a topic's log is.
 pub(super) const FORMAT: Format = Format { magic: *b"bwlmsgs\0", version: 1 };
 
+/// A payload that is at least this part of what was read with it is not copied.
+const SHARED_PART_MIN: usize = 32;
+
 /// One record.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Record {
@@ -133,10 +136,10 @@ impl Record {
         }
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Corrupt> {
+    fn read(reader: &mut Reader<'_>, whole: Option<&Bytes>) -> Result<Self, Corrupt> {
         Ok(match reader.byte()? {
-            MESSAGE => Self::Message(read_message(reader)?),
-            UNNAMED => Self::Unnamed(read_message(reader)?),
+            MESSAGE => Self::Message(read_message(reader, whole)?),
+            UNNAMED => Self::Unnamed(read_message(reader, whole)?),
             GROUP => Self::Group(read_group(reader)?),
             PENDING => Self::Pending { group: read_text(reader)?, pending: read_pending(reader)? },
             SERVED => {
@@ -152,18 +155,18 @@ impl Record {
             REMOVED => Self::Removed { group: read_text(reader)? },
             BEGAN => Self::Began { next: reader.number()? },
             TOPIC => Self::Topic { keep_ms: reader.signed()?, bytes_max: reader.number()?, dedup_ms: reader.signed()? },
-            DEAD => Self::Dead(read_letter(reader)?),
+            DEAD => Self::Dead(read_letter(reader, whole)?),
             RAISED => Self::Raised { position: reader.number()? },
             _ => return Err(Corrupt),
         })
     }
 }
 
-/// The records of a batch.
-pub(super) fn read_batch(batch: &[u8]) -> Result<Vec<Record>, Corrupt> {
+/// The records of a batch; large payloads are parts of the whole that was read, if it is to be kept.
+pub(super) fn read_batch(batch: &[u8], whole: Option<&Bytes>) -> Result<Vec<Record>, Corrupt> {
     let (mut reader, mut records) = (Reader(batch), Vec::new());
     while !reader.0.is_empty() {
-        records.push(Record::read(&mut reader)?);
+        records.push(Record::read(&mut reader, whole)?);
     }
     Ok(records)
 }
@@ -187,7 +190,7 @@ fn put_message(out: &mut Vec<u8>, message: &Message) {
     out.extend_from_slice(payload);
 }
 
-fn read_message(reader: &mut Reader<'_>) -> Result<Message, Corrupt> {
+fn read_message(reader: &mut Reader<'_>, whole: Option<&Bytes>) -> Result<Message, Corrupt> {
     let position = reader.number()?;
     let id = read_text(reader)?;
     let key = read_option(reader)?;
@@ -200,7 +203,10 @@ fn read_message(reader: &mut Reader<'_>) -> Result<Message, Corrupt> {
     let expires_ms = does_expire.then(|| published_ms.saturating_add(expires_in));
     let only = read_option(reader)?;
     let length = reader.count(1)?;
-    let payload = Bytes::copy_from_slice(reader.slice(length)?);
+    let payload = reader.slice(length)?;
+    // A small one is not to keep a large whole in memory.
+    let whole = whole.filter(|whole| length.saturating_mul(SHARED_PART_MIN) >= whole.len());
+    let payload = whole.map_or_else(|| Bytes::copy_from_slice(payload), |whole| whole.slice_ref(payload));
     Ok(Message { position, id, key, headers, payload, published_ms, due_ms, expires_ms, only })
 }
 
@@ -265,14 +271,14 @@ fn put_letter(out: &mut Vec<u8>, letter: &DeadLetter) {
     put_message(out, message);
 }
 
-fn read_letter(reader: &mut Reader<'_>) -> Result<DeadLetter, Corrupt> {
+fn read_letter(reader: &mut Reader<'_>, whole: Option<&Bytes>) -> Result<DeadLetter, Corrupt> {
     Ok(DeadLetter {
         position: reader.number()?,
         group: read_text(reader)?,
         attempts: read_small(reader)?,
         failure: read_text(reader)?,
         died_ms: reader.signed()?,
-        message: read_message(reader)?,
+        message: read_message(reader, whole)?,
     })
 }
 

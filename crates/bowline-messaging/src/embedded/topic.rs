@@ -194,11 +194,8 @@ impl Topic {
         for name in names {
             self.release_gone(&name);
             while self.step(&name, Event::Wake) != Effect::Nothing {}
-            self.has_more |= self.take_in(&name).await;
-            // Tries that cannot be kept would be for nothing, and what they leave behind would grow.
-            if !self.queue.is_failing(self.log.is_none()) {
-                self.offer(&name).await;
-            }
+            self.has_more |= self.take_in_parked(&name).await;
+            self.has_more |= self.hand_out(&name).await;
         }
     }
 
@@ -229,19 +226,26 @@ impl Topic {
         self.groups.get(name)?.record(effect)
     }
 
-    /// Shows a group what it has not seen, and what it has to see again; whether there is more.
-    async fn take_in(&mut self, name: &str) -> bool {
-        let has_more = self.take_in_parked(name).await;
+    /// Shows a group what it has not seen, and gives its consumers what is ready; whether there is more.
+    async fn hand_out(&mut self, name: &str) -> bool {
         for _ in 0..TAKE_IN_MAX {
-            let wants = self.groups.get(name).and_then(Group::wants);
-            let wants = wants.map(|position| position.max(self.shelf.first()));
-            let Some(position) = wants.filter(|position| *position < self.shelf.next()) else { return has_more };
-            let message = self.message(position).await;
-            let Some(group) = self.groups.get_mut(name) else { return has_more };
-            match message {
-                Some(message) => group.take_in(&message, key(&message), moment()),
-                None => group.pass_unread(position, moment()),
+            if !self.take_in(name).await && !self.offer(name).await {
+                return false;
             }
+        }
+        true
+    }
+
+    /// Shows a group the next message that it has not seen, or has to see again; whether there was one.
+    async fn take_in(&mut self, name: &str) -> bool {
+        let wants = self.groups.get(name).and_then(Group::wants);
+        let wants = wants.map(|position| position.max(self.shelf.first()));
+        let Some(position) = wants.filter(|position| *position < self.shelf.next()) else { return false };
+        let message = self.message(position).await;
+        let Some(group) = self.groups.get_mut(name) else { return false };
+        match message {
+            Some(message) => group.take_in(&message, key(&message), moment()),
+            None => group.pass_unread(position, moment()),
         }
         true
     }
@@ -261,19 +265,25 @@ impl Topic {
         true
     }
 
-    /// Gives consumers of a group what is ready.
-    async fn offer(&mut self, name: &str) {
+    /// Gives consumers of a group what is ready; whether anything was.
+    async fn offer(&mut self, name: &str) -> bool {
+        // Tries that cannot be kept would be for nothing, and what they leave behind would grow.
+        if self.queue.is_failing(self.log.is_none()) {
+            return false;
+        }
+        let mut was_any = false;
         loop {
             let moment = moment();
             let Some((consumer, effect)) = self.groups.get_mut(name).and_then(|group| group.offer(moment)) else {
-                return;
+                return was_any;
             };
+            was_any = true;
             if let Some(record) = self.follow(name, effect) {
                 self.queue.push(Item::Record(record, None));
             }
             let Effect::Deliver { position, attempt } = effect else { continue };
             let message = self.message(position).await;
-            let Some(group) = self.groups.get_mut(name) else { return };
+            let Some(group) = self.groups.get_mut(name) else { return was_any };
             if let Some(message) = message {
                 group.deliver(consumer, message, attempt, moment);
             } else {

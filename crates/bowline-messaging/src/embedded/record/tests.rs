@@ -66,11 +66,13 @@ proptest! {
         for record in &records {
             record.put(&mut batch);
         }
-        prop_assert_eq!(read_batch(&batch).unwrap(), records);
+        prop_assert_eq!(read_batch(&batch, None).unwrap(), records.clone());
+        let whole = Bytes::from(batch);
+        prop_assert_eq!(read_batch(&whole, Some(&whole)).unwrap(), records);
     }
 
     #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _either = read_batch(&bytes);
+        let _either = read_batch(&bytes, None);
     }
 }
