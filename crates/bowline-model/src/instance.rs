@@ -131,7 +131,8 @@ pub struct Instance {
 /// The most metadata pairs an instance has; keys hold up to 64, values up to 512 bytes.
 pub const METADATA_MAX: usize = 64;
 
-/// The beginning of the paths at which instances answer Bowline itself: nobody else is let in, whatever a route or a rule says.
+/// The beginning of the paths at which instances answer Bowline itself: nobody else is let in, whatever a route or a
+/// rule says.
 pub const OWN_PATHS: &str = "/-/bowline/";
 
 /// The beginning of the metadata keys that are Bowline's own: nobody else sets them.

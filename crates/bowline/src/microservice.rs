@@ -384,8 +384,8 @@ impl Microservice {
 
     /// Serves the operations until SIGTERM or Ctrl-C, then finishes what is in flight, within [`GRACE_DEFAULT`].
     ///
-    /// `/livez`, `/readyz` and `/metrics` are added, and `/-/bowline/sagas` where sagas are shown. Each request runs in a server span and under
-    /// its caller's deadline: no call made for it lasts longer. An error answered without a body
+    /// `/livez`, `/readyz` and `/metrics` are added, and `/-/bowline/sagas` where sagas are shown. Each request runs in a
+    /// server span and under its caller's deadline: no call made for it lasts longer. An error answered without a body
     /// gets a problem document. Extractors take bodies of up to [`BODY_MAX_DEFAULT`] bytes.
     ///
     /// # Errors
@@ -442,7 +442,8 @@ impl Microservice {
             registration.end().await;
         }
         drainer.drain().await;
-        let _ended = server.await;
+        // The registry may have taken a part of the grace to answer.
+        let _in_time = time::timeout_at(until, server).await;
         let consumed = futures_util::future::join_all(consuming);
         // What is not done by then is delivered to another.
         let _in_time = time::timeout_at(until, consumed).await;

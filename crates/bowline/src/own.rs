@@ -1,7 +1,8 @@
 //! Who may ask for Bowline's own paths, `/-/bowline/…`.
 //!
-//! In a mesh that is Bowline alone, of which the sidecar makes sure. Without one whoever is on this machine may, as whoever
-//! is may ask Bowline there; a page in a browser is not, whatever name it made itself resolve to 127.0.0.1.
+//! In a mesh that is Bowline alone, of which the sidecar makes sure. Without one whoever is on this machine may, as
+//! they may ask Bowline there; but no page in a browser, whatever name it made itself resolve to 127.0.0.1, and nobody
+//! through a proxy that says it is one.
 
 use axum::{
     Router,
@@ -15,6 +16,9 @@ use bowline_transport::server::{Peer, is_loopback_name};
 
 use crate::HandlerError;
 
+/// What proxies say of whom they pass on.
+const PASSED_ON: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+
 /// Keeps everybody else out of these routes.
 pub(crate) fn guard(routes: Router, service: &ServiceName) -> Router {
     routes.route_layer(middleware::from_fn_with_state(service.clone(), check))
@@ -24,6 +28,10 @@ async fn check(State(service): State<ServiceName>, request: Request, next: Next)
     if !request.extensions().get::<Peer>().is_some_and(is_near) {
         let detail = "this is answered on this machine only, and to Bowline in a mesh: ask there, or add `[mesh]` to \
                       bowline.toml";
+        return HandlerError::new(Code::PermissionDenied, detail).into_response();
+    }
+    if PASSED_ON.iter().any(|name| request.headers().contains_key(*name)) {
+        let detail = "this is not answered through a proxy: have it pass on nothing below /-/bowline/";
         return HandlerError::new(Code::PermissionDenied, detail).into_response();
     }
     if is_of_page(&request, &service) {

@@ -1,4 +1,5 @@
-//! A service's sagas: what people are told of them, at `/-/bowline/sagas`, which the server asks for, and how they end with it.
+//! A service's sagas: what people are told of them, at `/-/bowline/sagas`, which the server asks for, and how they end
+//! with it.
 
 use std::{sync::Arc, time::Duration};
 

@@ -198,6 +198,7 @@ async fn a_dry_run_lets_pass_and_says_what_it_would_have_denied() {
     assert_eq!(order.ask("payment", &payment, "POST", "/charges").await.status, 200);
     check_count(&shop, "service/user", "none", "dry_run", 1);
     check_count(&shop, "service/order", "order calls payment", "dry_run", 1);
+    assert_eq!(order.ask("payment", &payment, "POST", "/-/bowline/sagas/o-1/retry").await.status, 403);
     check_count(&shop, "service/order", "order calls payment", "allowed", 1);
     check_span(&shop, &[("bowline.caller", "service/user"), ("bowline.dry_run", "denied")]);
 }

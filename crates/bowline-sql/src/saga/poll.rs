@@ -124,10 +124,12 @@ impl<DB: Db> Shared<DB> {
             {
                 tracing::debug!(error = %chain(&error), "sagas at unknown steps cannot be looked for");
             }
-            if is_time(&mut deleted, DELETE_EVERY)
-                && let Err(error) = self.delete_old().await
-            {
-                tracing::warn!(error = %chain(&error), "sagas that ended long ago cannot be deleted");
+            if is_time(&mut deleted, DELETE_EVERY) {
+                match self.delete_old().await {
+                    Ok(true) => deleted = None,
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!(error = %chain(&error), "old sagas cannot be deleted"),
+                }
             }
             time::timeout(self.settings.poll, self.woken.notified()).await.ok();
         }
@@ -212,20 +214,16 @@ impl<DB: Db> Shared<DB> {
         Ok(())
     }
 
-    async fn delete_old(&self) -> Result<(), Error> {
+    /// Whether there may be more. What is due is not to wait for all of them.
+    async fn delete_old(&self) -> Result<bool, Error> {
         let sql = format!(
             "DELETE FROM bowline_sagas WHERE id IN \
              (SELECT id FROM bowline_sagas WHERE ended_ms < $1 LIMIT {DELETED_AT_ONCE})"
         );
         let before = now_ms().saturating_sub(ms(self.settings.keep));
-        loop {
-            // Between two of them others have the connection.
-            let mut connection = self.pool.acquire().await?;
-            let deleted = DB::run(&mut connection, Query::made(sql.clone()).int(before)).await?;
-            if deleted < DELETED_AT_ONCE as u64 {
-                return Ok(());
-            }
-        }
+        let mut connection = self.pool.acquire().await?;
+        let deleted = DB::run(&mut connection, Query::made(sql).int(before)).await?;
+        Ok(deleted >= DELETED_AT_ONCE as u64)
     }
 
     /// The saga, if this process may work on it now, and whether nothing was tried since it was kept.

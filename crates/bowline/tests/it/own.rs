@@ -36,6 +36,8 @@ async fn sagas_are_told_on_this_machine_and_to_no_page() {
     let retried =
         ask(hello.addr, "POST", "/-/bowline/sagas/o-1/retry", &[("origin", "https://evil.example")], "").await;
     check_refused(retried);
+    let passed_on = sagas(&[("host", "localhost"), ("x-forwarded-for", "10.0.0.7")]).await;
+    assert!(passed_on.problem(403, "permission_denied").contains("a proxy"));
     assert_eq!(hello.get("/-/bowline/else").await.status, 404);
     assert_eq!(ask(hello.addr, "GET", "/hello", &[("host", "evil.example")], "").await.text(), "hello");
     hello.stop().await;
