@@ -8,7 +8,7 @@ use std::{
     fmt::{self, Write as _},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -23,6 +23,15 @@ pub const DURATION_BUCKETS: [f64; 16] =
 /// A number that only grows.
 #[derive(Debug, Clone, Default)]
 pub struct Counter(Arc<Padded<AtomicU64>>);
+
+/// A number that only grows, for what several threads count all the time: each thread has a cell of a few.
+///
+/// It takes 2 KiB.
+#[derive(Debug, Clone, Default)]
+pub struct Striped(Arc<[Padded<AtomicU64>; STRIPES]>);
+
+/// The cells of a [`Striped`] counter.
+const STRIPES: usize = 16;
 
 /// A number that goes up and down.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +71,34 @@ impl Counter {
     }
 }
 
+impl Striped {
+    /// Adds one, and answers how many this thread's cell had before: good for taking every n-th.
+    #[inline]
+    pub fn increment(&self) -> u64 {
+        self.0[stripe()].0.fetch_add(1, Relaxed)
+    }
+
+    /// The number now; while it is counted on, of some moment in between.
+    pub fn get(&self) -> u64 {
+        self.0.iter().fold(0, |sum, cell| sum.wrapping_add(cell.0.load(Relaxed)))
+    }
+}
+
+/// The cell of this thread: threads take them in turn.
+#[inline]
+fn stripe() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static STRIPE: std::cell::Cell<usize> = const { std::cell::Cell::new(usize::MAX) };
+    }
+    STRIPE.with(|stripe| {
+        if stripe.get() == usize::MAX {
+            stripe.set(NEXT.fetch_add(1, Relaxed));
+        }
+        stripe.get() % STRIPES
+    })
+}
+
 impl Gauge {
     /// Sets it.
     pub fn set(&self, value: i64) {
@@ -99,6 +136,7 @@ impl Histogram {
 #[derive(Debug, Clone)]
 enum Cell {
     Counter(Counter),
+    Striped(Striped),
     Gauge(Gauge),
     Histogram(Histogram),
 }
@@ -132,15 +170,28 @@ impl Registry {
     pub fn counter(&self, name: &'static str, help: &'static str, labels: Labels<'_>) -> Counter {
         match self.cell(name, help, labels, || Cell::Counter(Counter::default())) {
             Cell::Counter(cell) => cell,
-            Cell::Gauge(_) | Cell::Histogram(_) => panic!("{name} is not a counter"),
+            Cell::Striped(_) | Cell::Gauge(_) | Cell::Histogram(_) => panic!("{name} is not a counter"),
         }
+    }
+
+    /// The striped counter of that name and labels; names end in `_total`, and to readers it is a counter.
+    pub fn striped(&self, name: &'static str, help: &'static str, labels: Labels<'_>) -> Striped {
+        match self.cell(name, help, labels, || Cell::Striped(Striped::default())) {
+            Cell::Striped(cell) => cell,
+            Cell::Counter(_) | Cell::Gauge(_) | Cell::Histogram(_) => panic!("{name} is not a striped counter"),
+        }
+    }
+
+    /// Shows a striped counter under a further name and labels, unless something is shown there already.
+    pub fn also_striped(&self, name: &'static str, help: &'static str, labels: Labels<'_>, cell: &Striped) {
+        self.cell(name, help, labels, || Cell::Striped(cell.clone()));
     }
 
     /// The gauge of that name and labels.
     pub fn gauge(&self, name: &'static str, help: &'static str, labels: Labels<'_>) -> Gauge {
         match self.cell(name, help, labels, || Cell::Gauge(Gauge::default())) {
             Cell::Gauge(cell) => cell,
-            Cell::Counter(_) | Cell::Histogram(_) => panic!("{name} is not a gauge"),
+            Cell::Counter(_) | Cell::Striped(_) | Cell::Histogram(_) => panic!("{name} is not a gauge"),
         }
     }
 
@@ -148,7 +199,7 @@ impl Registry {
     pub fn histogram(&self, name: &'static str, help: &'static str, labels: Labels<'_>) -> Histogram {
         match self.cell(name, help, labels, || Cell::Histogram(Histogram::default())) {
             Cell::Histogram(cell) => cell,
-            Cell::Counter(_) | Cell::Gauge(_) => panic!("{name} is not a histogram"),
+            Cell::Counter(_) | Cell::Striped(_) | Cell::Gauge(_) => panic!("{name} is not a histogram"),
         }
     }
 
@@ -164,7 +215,7 @@ impl Registry {
         }
     }
 
-    fn cell(&self, name: &'static str, help: &'static str, labels: Labels<'_>, make: fn() -> Cell) -> Cell {
+    fn cell(&self, name: &'static str, help: &'static str, labels: Labels<'_>, make: impl FnOnce() -> Cell) -> Cell {
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
         let family = families.entry(name).or_insert_with(|| Family { help, series: BTreeMap::new() });
         let mut key = joined(&render_labels(labels), &self.labels);
@@ -180,7 +231,7 @@ impl Registry {
         let mut text = String::new();
         for (name, family) in families.iter() {
             let kind = match family.series.values().next() {
-                Some(Cell::Counter(_)) | None => "counter",
+                Some(Cell::Counter(_) | Cell::Striped(_)) | None => "counter",
                 Some(Cell::Gauge(_)) => "gauge",
                 Some(Cell::Histogram(_)) => "histogram",
             };
@@ -198,6 +249,7 @@ fn render_cell(text: &mut String, name: &str, labels: &str, cell: &Cell) -> fmt:
     let braced = |labels: &str| if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
     match cell {
         Cell::Counter(cell) => writeln!(text, "{name}{} {}", braced(labels), cell.get()),
+        Cell::Striped(cell) => writeln!(text, "{name}{} {}", braced(labels), cell.get()),
         Cell::Gauge(cell) => writeln!(text, "{name}{} {}", braced(labels), cell.get()),
         Cell::Histogram(cell) => {
             let comma = if labels.is_empty() { "" } else { "," };
@@ -251,6 +303,22 @@ mod tests {
         let text = registry.render();
         assert!(text.contains("a_total{k=\"1\"} 2\na_total{k=\"1\",version=\"v2\"} 1\n"), "{text}");
         assert!(text.contains("b_total{version=\"v2\"} 1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_striped_counter_counts_over_threads_and_is_shown_as_a_counter() {
+        let registry = Registry::default();
+        let striped = registry.striped("a_total", "Counts.", &[("k", "1")]);
+        registry.also_striped("b_total", "Counts too.", &[], &striped);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..1000).for_each(|_| _ = striped.increment()));
+            }
+        });
+        assert_eq!(striped.get(), 4000);
+        let text = registry.render();
+        assert!(text.contains("# TYPE a_total counter\na_total{k=\"1\"} 4000\n"), "{text}");
+        assert!(text.contains("# TYPE b_total counter\nb_total 4000\n"), "{text}");
     }
 
     #[test]

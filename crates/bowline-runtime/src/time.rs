@@ -55,6 +55,27 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// Milliseconds of a monotonic clock that is cheap to ask and coarse: it may lag by as much as 10 ms.
+///
+/// Where it begins means nothing: compare it with itself alone. In a debug build and in a simulation it is
+/// [`now`], so that it follows virtual time there.
+#[cfg(any(bowline_sim, debug_assertions))]
+#[inline]
+pub fn coarse() -> u64 {
+    let since = now().saturating_duration_since(first_asked().virtual_);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds of a monotonic clock that is cheap to ask and coarse: it may lag by as much as 10 ms.
+///
+/// Where it begins means nothing: compare it with itself alone. It does not follow virtual time in a release build.
+#[cfg(not(any(bowline_sim, debug_assertions)))]
+#[inline]
+pub fn coarse() -> u64 {
+    let read = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    read.tv_sec.cast_unsigned() * 1000 + read.tv_nsec.cast_unsigned() / 1_000_000
+}
+
 /// The wall clock.
 pub fn wall() -> SystemTime {
     wall_of(now())
@@ -107,10 +128,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn both_clocks_follow_virtual_time() {
-        let (start, wall_start) = (now(), wall());
+        let (start, wall_start, coarse_start) = (now(), wall(), coarse());
         sleep(Duration::from_hours(1)).await;
         assert_eq!(now() - start, Duration::from_hours(1));
         assert_eq!(wall().duration_since(wall_start).unwrap(), Duration::from_hours(1));
+        if cfg!(debug_assertions) {
+            assert_eq!(coarse() - coarse_start, 3_600_000);
+        }
         // What the real clocks differ by meanwhile is next to nothing.
         let system = system().duration_since(wall_start).unwrap().as_secs_f64();
         assert!((3599.0..3601.0).contains(&system), "{system}");

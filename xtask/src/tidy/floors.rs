@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 36] = [
+const FLOORS: [(&str, Floor); 37] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -36,6 +36,7 @@ const FLOORS: [(&str, Floor); 36] = [
     ("bowline-registry", At(3)),
     ("bowline-config", At(3)),
     ("bowline-identity", At(3)),
+    ("bowline-cache", At(3)),
     ("bowline-observe", At(3)),
     ("bowline-otlp", At(3)),
     ("bowline-messaging", At(3)),

@@ -1,0 +1,172 @@
+//! What can go wrong with a cache, and with what it stands on.
+
+use std::{fmt, sync::Arc};
+
+use bowline_model::Code;
+
+/// Why a cache has no answer. Cheap to clone: all who waited for one load get the same.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The loader failed.
+    #[error("the cache `{cache}` could not load what it does not have")]
+    Load {
+        /// Which cache.
+        cache: Arc<str>,
+        /// What the loader said.
+        #[source]
+        source: Failure,
+    },
+    /// A bound on concurrent use is reached.
+    #[error("the cache `{cache}` is too busy: there are {max} {what} at a time at most")]
+    TooBusy {
+        /// Which cache.
+        cache: Arc<str>,
+        /// What there are too many of.
+        what: &'static str,
+        /// The bound.
+        max: usize,
+    },
+    /// It is invalid here, and the other processes could not be told.
+    #[error("the other processes of the cache `{cache}` could not be told what is invalid")]
+    Tell {
+        /// Which cache.
+        cache: Arc<str>,
+        /// What the feed said.
+        #[source]
+        source: PortError,
+    },
+}
+
+impl Error {
+    /// What kind of failure it is; that of the loader where it failed.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Load { source, .. } => source.code(),
+            Self::TooBusy { .. } => Code::Unavailable,
+            Self::Tell { source, .. } => source.code(),
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Load { source, .. } => source.retryable(),
+            Self::TooBusy { .. } => true,
+            Self::Tell { source, .. } => source.retryable(),
+        }
+    }
+}
+
+/// Why a loader has no value; shared by all who waited for it.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    code: Code,
+    is_retryable: bool,
+    source: Arc<dyn std::error::Error + Send + Sync>,
+}
+
+impl Failure {
+    /// A failure of that kind; it may be retried where that kind usually may.
+    pub fn new(code: Code, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let is_retryable = matches!(
+            code,
+            Code::Unavailable | Code::DeadlineExceeded | Code::BadGateway | Code::RateLimited | Code::Cancelled
+        );
+        Self { code, is_retryable, source: Arc::from(source.into()) }
+    }
+
+    /// The same, which may be retried or not.
+    pub fn with_retryable(self, is_retryable: bool) -> Self {
+        Self { is_retryable, ..self }
+    }
+
+    /// What kind of failure it is.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Whether the same load may succeed later.
+    pub fn retryable(&self) -> bool {
+        self.is_retryable
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.source, f)
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.source()
+    }
+}
+
+/// Why a feed of invalidations or a level below memory refused or failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum PortError {
+    /// A name, a key, a value or a time breaks a limit.
+    #[error("{what}: {rule}")]
+    Invalid {
+        /// The part at fault.
+        what: &'static str,
+        /// The rule it breaks.
+        rule: &'static str,
+    },
+    /// What is told through this feed is another's to tell.
+    #[error("what `{feed}` tells is another's to tell")]
+    NotOurs {
+        /// The name of the feed.
+        feed: String,
+    },
+    /// There are too many of something.
+    #[error("there are too many {what}, at most {max}")]
+    TooMany {
+        /// What there are too many of.
+        what: &'static str,
+        /// The bound.
+        max: usize,
+    },
+    /// It cannot be reached, does not answer in time, or says what makes no sense.
+    #[error("it cannot be used now")]
+    Unavailable(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// Who was asked refuses, for a reason of its own.
+    #[error("it refused: {detail}")]
+    Refused {
+        /// What kind of failure it is.
+        code: Code,
+        /// What it says.
+        detail: String,
+    },
+}
+
+impl PortError {
+    /// It cannot be used now, and why.
+    pub fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unavailable(Arc::from(source.into()))
+    }
+
+    /// What kind of failure it is.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Invalid { .. } => Code::InvalidArgument,
+            Self::NotOurs { .. } => Code::FailedPrecondition,
+            Self::TooMany { .. } | Self::Unavailable(_) => Code::Unavailable,
+            Self::Refused { code, .. } => *code,
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::TooMany { .. } | Self::Unavailable(_) => true,
+            Self::Refused { code, .. } => {
+                matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::BadGateway | Code::RateLimited)
+            }
+            Self::Invalid { .. } | Self::NotOurs { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Caches of an application: memory, disk and what its processes share.
+//!
+//! [`Invalidations`] is the port through which a cache hears, from whichever process, what has changed. [`SharedCache`]
+//! is the port of the level that all processes of a service share. Both are implemented elsewhere.
+
+mod error;
+mod feed;
+mod key;
+mod limits;
+pub mod shared;
+mod status;
+
+pub use error::{Error, Failure, PortError};
+pub use feed::{After, Batch, Invalidations, Mark, Resumed, Which};
+pub use key::Key;
+pub use limits::{
+    BATCH_MAX, CACHES_MAX, CLASSES_MAX, FEEDS_MAX, KEEP_RANGE, KEY_BYTES_MAX, LOADS_MAX, NAME_BYTES_MAX, PENDING_MAX,
+    RUNNING_MAX, SLOTS_MAX, TICKET_FOR, VALUE_BYTES_MAX, WAIT_MAX, WAITERS_MAX, check_batch, check_keep, check_key,
+    check_name, check_value,
+};
+pub use shared::{Applied, Feed, Found, Got, Outcome, SharedCache, Ticket};
+pub use status::{ClassStatus, FeedStatus, LevelStatus, Loads, Requests, Status};
