@@ -1,14 +1,28 @@
 //! Caches of an application: memory, disk and what its processes share.
 //!
-//! [`Invalidations`] is the port through which a cache hears, from whichever process, what has changed. [`SharedCache`]
+//! A [`Cache`] keeps what was loaded by key, and loads each key once for all who ask. [`Invalidations`] is the port through which a cache hears, from whichever process, what has changed. [`SharedCache`]
 //! is the port of the level that all processes of a service share. Both are implemented elsewhere.
 
+mod ask;
+mod builder;
+mod cache;
+mod classes;
 mod error;
 mod feed;
+mod flights;
 mod key;
+mod levels;
 mod limits;
+mod memory;
+mod metrics;
 pub mod shared;
+mod slot;
 mod status;
+mod strategy;
+mod windows;
+
+pub use builder::{BuildError, Builder};
+pub use cache::{Cache, Lookup};
 
 pub use error::{Error, Failure, PortError};
 pub use feed::{After, Batch, Invalidations, Mark, Resumed, Which};
@@ -20,3 +34,4 @@ pub use limits::{
 };
 pub use shared::{Applied, Feed, Found, Got, Outcome, SharedCache, Ticket};
 pub use status::{ClassStatus, FeedStatus, LevelStatus, Loads, Requests, Status};
+pub use strategy::Strategy;

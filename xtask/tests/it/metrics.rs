@@ -27,7 +27,8 @@ fn is_metric(literal: &str) -> bool {
     let is_name = |rest: &str| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     let crates =
         ["model", "runtime", "telemetry", "resilience", "balance", "transport", "upstream", "registry", "observe"];
-    let also = ["store", "proxy", "gateway", "supervisor", "server", "cli", "testkit", "sim", "provider_remote"];
+    let also =
+        ["store", "proxy", "gateway", "supervisor", "server", "cli", "testkit", "sim", "provider_remote", "cache"];
     let is_crate = |rest: &str| crates.contains(&rest) || also.contains(&rest);
     literal.strip_prefix("bowline_").is_some_and(|rest| is_name(rest) && !is_crate(rest))
 }

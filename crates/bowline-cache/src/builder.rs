@@ -1,0 +1,237 @@
+//! What an application says of a cache before it is one.
+
+use std::{
+    mem::size_of,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use bowline_model::{policy, units::Share};
+use bowline_runtime::metric::Registry;
+use tokio::sync::Semaphore;
+
+use crate::{
+    CLASSES_MAX, Cache, Key, LOADS_MAX, Strategy,
+    cache::Inner,
+    check_name,
+    classes::Classes,
+    flights::Flights,
+    memory::{ENTRY_BYTES, Memory},
+    metrics::Metrics,
+    slot::Backoff,
+    strategy::Choice,
+    windows::{Windows, ms},
+};
+
+/// The longest of all times of a cache.
+const TIME_MAX: Duration = Duration::from_hours(24 * 7);
+
+/// A cache to build; see each method for what holds where it is not called.
+#[derive(Debug)]
+pub struct Builder<K, V> {
+    name: String,
+    ttl: Duration,
+    jitter: Share,
+    nothing_for: Duration,
+    stale_while_revalidate: Duration,
+    stale_if_error: Duration,
+    memory_bytes: u64,
+    item_bytes_max: Option<u64>,
+    weigh: Option<fn(&K, &V) -> u64>,
+    loads_max: usize,
+    load_timeout: Duration,
+    failure_backoff: policy::Backoff,
+    strategy: Strategy,
+    classes: Vec<String>,
+    class_of: fn(&K) -> usize,
+    registry: Registry,
+}
+
+/// Why a cache cannot be built: every fault, not the first.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the cache `{cache}` cannot be built: {}", faults.join("; "))]
+pub struct BuildError {
+    /// Its name.
+    pub cache: String,
+    /// What is wrong, and what would be right.
+    pub faults: Vec<String>,
+}
+
+impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
+    pub(crate) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ttl: Duration::from_mins(5),
+            jitter: Share::from_percent(10),
+            nothing_for: Duration::from_secs(10),
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            memory_bytes: 16 << 20,
+            item_bytes_max: None,
+            weigh: None,
+            loads_max: LOADS_MAX,
+            load_timeout: Duration::from_secs(10),
+            failure_backoff: policy::Backoff { min: Duration::from_millis(100), max: Duration::from_secs(10) },
+            strategy: Strategy::Ttl,
+            classes: vec!["all".to_owned()],
+            class_of: |_| 0,
+            registry: Registry::default(),
+        }
+    }
+
+    /// For how long a value is fresh, counted from the beginning of its load: 1 ms to 7 days; else 5 min.
+    pub fn ttl(self, ttl: Duration) -> Self {
+        Self { ttl, ..self }
+    }
+
+    /// Up to which share of its time a value is kept shorter, so that what was loaded together is not loaded again
+    /// together: 0 to 50 %; else 10 %.
+    pub fn jitter(self, jitter: Share) -> Self {
+        Self { jitter, ..self }
+    }
+
+    /// For how long it is kept that there is nothing: up to 7 days, zero for not at all; else 10 s.
+    pub fn nothing_for(self, nothing_for: Duration) -> Self {
+        Self { nothing_for, ..self }
+    }
+
+    /// For how long after it was fresh a value is served while it is loaded again: up to 7 days; else not at all.
+    pub fn stale_while_revalidate(self, stale_while_revalidate: Duration) -> Self {
+        Self { stale_while_revalidate, ..self }
+    }
+
+    /// For how long after it was fresh a value is served where a load fails: up to 7 days; else not at all. What was
+    /// invalidated is never served.
+    pub fn stale_if_error(self, stale_if_error: Duration) -> Self {
+        Self { stale_if_error, ..self }
+    }
+
+    /// About how many bytes memory holds at most, by [`weigh`](Self::weigh): at least 1,024; else 16 MiB.
+    pub fn memory_bytes(self, memory_bytes: u64) -> Self {
+        Self { memory_bytes, ..self }
+    }
+
+    /// The heaviest item that has to fit into memory, by [`weigh`](Self::weigh): up to a sixteenth of
+    /// [`memory_bytes`](Self::memory_bytes); else 64 KiB, or that sixteenth where it is less. What is much heavier is not kept there, and counted.
+    pub fn item_bytes_max(self, item_bytes_max: u64) -> Self {
+        Self { item_bytes_max: Some(item_bytes_max), ..self }
+    }
+
+    /// What an item weighs; else the size of its value's type, of its key, and 96 bytes. Heap memory that a value
+    /// holds is for you to count.
+    pub fn weigh(self, weigh: fn(&K, &V) -> u64) -> Self {
+        Self { weigh: Some(weigh), ..self }
+    }
+
+    /// How many loads run at a time, of all keys: 1 to 65,536; else 256. More wait for 1 s, and are refused.
+    pub fn loads_max(self, loads_max: usize) -> Self {
+        Self { loads_max, ..self }
+    }
+
+    /// How long a load may take: 1 ms to 1 h; else 10 s.
+    pub fn load_timeout(self, load_timeout: Duration) -> Self {
+        Self { load_timeout, ..self }
+    }
+
+    /// For how long a key is not loaded again after a load failed; else 100 ms, doubled up to 10 s.
+    pub fn failure_backoff(self, failure_backoff: policy::Backoff) -> Self {
+        Self { failure_backoff, ..self }
+    }
+
+    /// How values are kept; else [`Strategy::Ttl`].
+    pub fn strategy(self, strategy: Strategy) -> Self {
+        Self { strategy, ..self }
+    }
+
+    /// Classes of keys that are alike, and which one a key is of: 1 to 16 names, each up to 64 bytes; else one.
+    pub fn classes(self, names: &[&str], of: fn(&K) -> usize) -> Self {
+        Self { classes: names.iter().map(|name| (*name).to_owned()).collect(), class_of: of, ..self }
+    }
+
+    /// Where it counts; else nowhere.
+    pub fn metrics(self, registry: &Registry) -> Self {
+        Self { registry: registry.clone(), ..self }
+    }
+
+    /// The cache.
+    ///
+    /// # Errors
+    /// [`BuildError`] with everything that is out of its range.
+    pub fn build(self) -> Result<Cache<K, V>, BuildError> {
+        let faults = self.faults();
+        if !faults.is_empty() {
+            return Err(BuildError { cache: self.name, faults });
+        }
+        let metrics = Metrics::new(&self.registry, &self.name);
+        let windows = Windows {
+            ttl: ms(self.ttl),
+            jitter: self.jitter,
+            nothing_for: ms(self.nothing_for),
+            stale_while_revalidate: ms(self.stale_while_revalidate),
+            stale_if_error: ms(self.stale_if_error),
+        };
+        let classes = Classes::new(&self.classes, self.class_of, Choice::of(self.strategy, windows.ttl));
+        for class in classes.iter() {
+            metrics.strategy(&class.name, class.choice.get().kind());
+        }
+        let memory = Memory::new(self.memory_bytes, self.item_max(), metrics.evictions.clone());
+        let inner = Inner {
+            name: self.name.into(),
+            memory,
+            followed_until: AtomicU64::new(u64::MAX),
+            metrics,
+            flights: Flights::new(),
+            classes,
+            windows,
+            backoff: Backoff { min: ms(self.failure_backoff.min), max: ms(self.failure_backoff.max) },
+            weigh: self.weigh,
+            loads: Semaphore::new(self.loads_max),
+            loads_max: self.loads_max,
+            load_timeout: self.load_timeout,
+        };
+        Ok(Cache::from_inner(Arc::new(inner)))
+    }
+
+    fn item_max(&self) -> u64 {
+        self.item_bytes_max.unwrap_or_else(|| (64 << 10).min(self.memory_bytes / 16))
+    }
+
+    /// All that is wrong.
+    fn faults(&self) -> Vec<String> {
+        let least = Duration::from_millis(1);
+        let hour = Duration::from_hours(1);
+        let of_time = |time: Duration, min, max| (min..=max).contains(&time);
+        let is_class = |name: &String| (1..=64).contains(&name.len());
+        let windows = [self.nothing_for, self.stale_while_revalidate, self.stale_if_error];
+        let checks = [
+            (check_name(&self.name).is_ok(), "its name has 1 to 64 of a-z, 0-9 and `-`, the first is a letter"),
+            (of_time(self.ttl, least, TIME_MAX), "`ttl` is 1 ms to 7 days"),
+            (self.jitter <= Share::from_percent(50), "`jitter` is 0 to 50 %"),
+            (
+                windows.iter().all(|window| *window <= TIME_MAX),
+                "`nothing_for`, `stale_while_revalidate` and `stale_if_error` are at most 7 days",
+            ),
+            (self.memory_bytes >= 1024, "`memory_bytes` is at least 1,024"),
+            (
+                (1..=self.memory_bytes / 16).contains(&self.item_max()),
+                "`item_bytes_max` is at least 1, and at most a sixteenth of `memory_bytes`",
+            ),
+            ((1..=65_536).contains(&self.loads_max), "`loads_max` is 1 to 65,536"),
+            (of_time(self.load_timeout, least, hour), "`load_timeout` is 1 ms to 1 h"),
+            (
+                of_time(self.failure_backoff.min, least, self.failure_backoff.max) && self.failure_backoff.max <= hour,
+                "`failure_backoff` is 1 ms to 1 h, and its least is not above its most",
+            ),
+            (
+                (1..=CLASSES_MAX).contains(&self.classes.len()) && self.classes.iter().all(is_class),
+                "`classes` has 1 to 16 names of 1 to 64 bytes",
+            ),
+        ];
+        checks.iter().filter(|(is_good, _)| !is_good).map(|(_, fault)| (*fault).to_owned()).collect()
+    }
+}
+
+/// What an item weighs where nobody says it.
+pub(crate) fn weight<K: Key, V>(key: &K, heap_bytes: u64) -> u64 {
+    ENTRY_BYTES + (size_of::<K>() + size_of::<V>() + key.heap_bytes()) as u64 + heap_bytes
+}

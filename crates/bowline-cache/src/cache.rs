@@ -1,0 +1,190 @@
+//! The cache itself.
+
+use std::{
+    fmt,
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bowline_runtime::time::coarse;
+use quick_cache::Equivalent;
+use tokio::sync::Semaphore;
+
+use crate::{
+    Builder, Error, Failure, Key, LevelStatus, Status,
+    ask::Value,
+    classes::Classes,
+    flights::Flights,
+    memory::Memory,
+    metrics::Metrics,
+    slot::{Backoff, Ms},
+    windows::Windows,
+};
+
+/// Keeps what was loaded by key. Cheap to clone.
+///
+/// Of the callers that ask for one key at the same time, one loads and all get what it brought. A load runs in a task
+/// of its own: callers may go away. **An invalidation during a load wins**: who asked before it gets what was loaded,
+/// nobody after it does.
+pub struct Cache<K: Key, V: Send + Sync + 'static>(Arc<Inner<K, V>>);
+
+/// What a cache of keys `K` can be asked by: the key, or what it lends, as a `&str` for a `String`.
+pub trait Lookup<K>: Hash + Equivalent<K> + ToOwned<Owned = K> {}
+
+impl<K, Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized> Lookup<K> for Q {}
+
+/// What the parts of a cache share.
+pub(crate) struct Inner<K: Key, V: Send + Sync + 'static> {
+    pub(crate) name: Arc<str>,
+    pub(crate) memory: Memory<K, V>,
+    /// Until when what is fresh may be taken for it; the end of time where no feed is followed.
+    pub(crate) followed_until: AtomicU64,
+    pub(crate) metrics: Metrics,
+    pub(crate) flights: Flights<K, V>,
+    pub(crate) classes: Classes<K>,
+    pub(crate) windows: Windows,
+    pub(crate) backoff: Backoff,
+    pub(crate) weigh: Option<fn(&K, &V) -> u64>,
+    pub(crate) loads: Semaphore,
+    pub(crate) loads_max: usize,
+    pub(crate) load_timeout: Duration,
+}
+
+impl<K: Key, V: Send + Sync + 'static> Cache<K, V> {
+    /// A cache to build. Its name is the one of `state = ["cache:NAME"]` in `bowline.toml`.
+    pub fn builder(name: &str) -> Builder<K, V> {
+        Builder::new(name)
+    }
+
+    pub(crate) fn from_inner(inner: Arc<Inner<K, V>>) -> Self {
+        Self(inner)
+    }
+
+    /// What memory has of a key, fresh; never waits and never loads. None, too, where it is known that there is
+    /// nothing.
+    #[inline]
+    pub fn get<Q: Lookup<K> + ?Sized>(&self, key: &Q) -> Option<Arc<V>> {
+        self.0.fresh(key).flatten()
+    }
+
+    /// What memory has of a key that may be served where a load fails or there is no time for one.
+    pub fn get_stale<Q: Lookup<K> + ?Sized>(&self, key: &Q) -> Option<Arc<V>> {
+        self.0.fresh(key).or_else(|| self.0.stale(&key.to_owned())).flatten()
+    }
+
+    /// What is kept of a key, or what `load` brings; none where there is no such thing, which is kept as well.
+    ///
+    /// `load` is called at most once, and not at all where another load of that key runs or a level below memory has
+    /// it. Its future runs in the caller's trace, for the cache's `load_timeout` at most.
+    ///
+    /// # Errors
+    /// [`Error::Load`] when the load fails or one failed just now, and nothing stale may be served: the same for all
+    /// who wait. [`Error::TooBusy`] at the bounds of what is loaded and waited for at a time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing from others: the load goes on.
+    pub async fn get_or_load<Q, F, Fut>(&self, key: &Q, load: F) -> Result<Option<Arc<V>>, Error>
+    where
+        Q: Lookup<K> + ?Sized,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<Option<V>, Failure>> + Send + 'static,
+    {
+        match self.0.fresh(key) {
+            Some(value) => Ok(value),
+            None => self.0.ask(key.to_owned(), load).await,
+        }
+    }
+
+    /// Forgets what is kept of a key; a load of it that runs now is not kept either.
+    ///
+    /// # Errors
+    /// [`Error::Tell`] where it is forgotten here, and the other processes could not be told.
+    pub async fn invalidate<Q: Lookup<K> + ?Sized>(&self, key: &Q) -> Result<(), Error> {
+        self.0.invalidate(Some(key.to_owned())).await
+    }
+
+    /// Forgets everything; no load that runs now is kept either.
+    ///
+    /// # Errors
+    /// As [`Cache::invalidate`].
+    pub async fn invalidate_all(&self) -> Result<(), Error> {
+        self.0.invalidate(None).await
+    }
+
+    /// How it does.
+    pub fn status(&self) -> Status {
+        self.0.status()
+    }
+}
+
+impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
+    /// What memory has, fresh.
+    #[inline]
+    fn fresh<Q: Lookup<K> + ?Sized>(&self, key: &Q) -> Option<Value<V>> {
+        let entry = self.memory.get(key)?;
+        let now = coarse();
+        if now >= entry.fresh || !self.is_followed(now) {
+            return None;
+        }
+        self.metrics.fresh.increment();
+        Some(entry.value)
+    }
+
+    #[inline]
+    pub(crate) fn is_followed(&self, now: Ms) -> bool {
+        now < self.followed_until.load(Relaxed)
+    }
+
+    pub(crate) fn missed(&self, _key: &K) {
+        self.metrics.misses.increment();
+    }
+
+    #[expect(clippy::unused_async, reason = "the levels below memory wait")]
+    async fn invalidate(&self, key: Option<K>) -> Result<(), Error> {
+        self.metrics.invalidated_here.increment();
+        match key {
+            Some(key) => self.forget(&key),
+            None => self.forget_all(),
+        }
+        Ok(())
+    }
+
+    fn status(&self) -> Status {
+        let memory = LevelStatus {
+            level: "l1".to_owned(),
+            hits: self.metrics.fresh.get(),
+            misses: self.metrics.misses.get(),
+            bytes: Some(self.memory.weight()),
+            bytes_max: Some(self.memory.capacity()),
+            failures: 0,
+            is_left_alone: false,
+        };
+        Status {
+            cache: self.name.as_ref().to_owned(),
+            classes: self.classes.status(),
+            entries: self.memory.len(),
+            levels: vec![memory],
+            requests: self.metrics.requests(),
+            loads: self.metrics.loads(),
+            invalidated_by_feed: self.metrics.invalidated_by_feed.get(),
+            invalidated_here: self.metrics.invalidated_here.get(),
+            feeds: Vec::new(),
+        }
+    }
+}
+
+impl<K: Key, V: Send + Sync + 'static> Clone for Cache<K, V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K: Key, V: Send + Sync + 'static> fmt::Debug for Cache<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("name", &self.0.name).finish_non_exhaustive()
+    }
+}

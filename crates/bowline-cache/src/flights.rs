@@ -1,0 +1,115 @@
+//! Which keys are loaded now, who waits for them, and which could not be loaded just now.
+
+use std::{
+    collections::BTreeMap,
+    hash::BuildHasher as _,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use quick_cache::DefaultHashBuilder;
+use tokio::sync::{Notify, watch};
+
+use crate::{Error, Key, SLOTS_MAX, slot::Slot};
+
+const SHARDS: usize = 64;
+
+/// By key, in shards with a lock each. Memory is written under the lock of the key's shard alone.
+pub(crate) struct Flights<K, V> {
+    shards: Box<[Mutex<Shard<K, V>>]>,
+    hasher: DefaultHashBuilder,
+    waiting: AtomicUsize,
+}
+
+/// The keys of a shard that are not idle.
+pub(crate) type Shard<K, V> = BTreeMap<K, Flight<V>>;
+
+/// A key that is loaded, or that could not be loaded.
+pub(crate) struct Flight<V> {
+    /// Without what is kept, which memory knows.
+    pub(crate) slot: Slot,
+    /// Where the load that counts says what it brought.
+    pub(crate) landing: Option<Landing<V>>,
+    /// What the last load said that failed.
+    pub(crate) error: Option<Error>,
+    /// Told when a load has ended.
+    pub(crate) ended: Arc<Notify>,
+}
+
+pub(crate) type Landing<V> = watch::Receiver<Option<Landed<V>>>;
+
+/// What a load brought to those who wait for it.
+pub(crate) enum Landed<V> {
+    /// A value, or that there is nothing.
+    Brought(Option<Arc<V>>),
+    /// It failed, and this may be served all the same.
+    Stale(Option<Arc<V>>),
+    Failed(Error),
+}
+
+/// Somebody who waits.
+#[derive(Debug)]
+pub(crate) struct Waiting<'a>(&'a AtomicUsize);
+
+impl<K: Key, V> Flights<K, V> {
+    pub(crate) fn new() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: DefaultHashBuilder::default(),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn lock(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
+        let hash = self.hasher.hash_one(key);
+        #[expect(clippy::cast_possible_truncation, reason = "the lower bits are as good as any")]
+        let shard = &self.shards[hash as usize % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All shards, always in the same order.
+    pub(crate) fn lock_all(&self) -> Vec<MutexGuard<'_, Shard<K, V>>> {
+        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner)).collect()
+    }
+
+    /// A place among those who wait; none where `max` wait already.
+    pub(crate) fn wait(&self, max: usize) -> Option<Waiting<'_>> {
+        let waiting = Waiting(&self.waiting);
+        (self.waiting.fetch_add(1, Relaxed) < max).then_some(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Makes room for one more key: forgets the failure whose back-off ends first. False where all keys are being loaded.
+pub(crate) fn make_room<K: Key, V>(shard: &mut Shard<K, V>) -> bool {
+    if shard.len() < SLOTS_MAX / SHARDS {
+        return true;
+    }
+    let spare = shard.iter().filter_map(|(key, flight)| Some((flight.slot.is_spare()?, key)));
+    let Some((_, key)) = spare.min() else { return false };
+    let key = key.clone();
+    shard.remove(&key).is_some()
+}
+
+impl<V> Default for Flight<V> {
+    fn default() -> Self {
+        Self { slot: Slot::default(), landing: None, error: None, ended: Arc::default() }
+    }
+}
+
+impl<V> Clone for Landed<V> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Brought(value) => Self::Brought(value.clone()),
+            Self::Stale(value) => Self::Stale(value.clone()),
+            Self::Failed(error) => Self::Failed(error.clone()),
+        }
+    }
+}

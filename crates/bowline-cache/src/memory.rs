@@ -1,0 +1,175 @@
+//! The level in memory: `quick_cache`, with the times that it does not have.
+
+use std::{hash::Hash, mem::size_of, sync::Arc};
+
+use bowline_runtime::metric::Counter;
+use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, OptionsBuilder, Weighter, sync};
+
+use crate::{
+    Key,
+    slot::{Kept, Ms},
+};
+
+/// How much smaller than a shard of it an item has to be at least: a larger one would throw out too much.
+const ITEMS_PER_SHARD_MIN: u64 = 16;
+
+/// About what an entry takes beside its key and its value.
+pub(crate) const ENTRY_BYTES: u64 = 96;
+
+/// Entries by key, bounded by their weight.
+pub(crate) struct Memory<K, V>(sync::Cache<K, Entry<V>, Weights, DefaultHashBuilder, Evictions>);
+
+/// What is kept of a key. It is copied for each reader, so it is small.
+pub(crate) struct Entry<V> {
+    /// None: there is no such thing.
+    pub(crate) value: Option<Arc<V>>,
+    pub(crate) fresh: Ms,
+    /// The other two ends, as milliseconds after `fresh`; the last plus one, 0 where it is never served after an error.
+    revalidate_for: u32,
+    if_error_for: u32,
+    weight: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Weights;
+
+#[derive(Debug, Clone)]
+struct Evictions(Counter);
+
+impl<V> Entry<V> {
+    pub(crate) fn new(value: Option<Arc<V>>, kept: Kept, weight: u64) -> Self {
+        let after = |end: Ms| u32::try_from(end.saturating_sub(kept.fresh)).unwrap_or(u32::MAX - 1);
+        Self {
+            value,
+            fresh: kept.fresh,
+            revalidate_for: after(kept.revalidate),
+            if_error_for: if kept.if_error == 0 { 0 } else { after(kept.if_error).saturating_add(1) },
+            weight: u32::try_from(weight).unwrap_or(u32::MAX).max(1),
+        }
+    }
+
+    pub(crate) fn kept(&self) -> Kept {
+        let if_error = match self.if_error_for {
+            0 => 0,
+            more => self.fresh.saturating_add(u64::from(more) - 1),
+        };
+        Kept { fresh: self.fresh, revalidate: self.fresh.saturating_add(u64::from(self.revalidate_for)), if_error }
+    }
+}
+
+impl<K: Key, V> Memory<K, V> {
+    /// For that weight in all; no item is heavier than `item_max`, or it is not kept.
+    pub(crate) fn new(weight_max: u64, item_max: u64, evictions: Counter) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let by_weight = weight_max / ITEMS_PER_SHARD_MIN.saturating_mul(item_max.max(1));
+        let shards = usize::try_from(by_weight).unwrap_or(usize::MAX).clamp(1, 4 * cores);
+        // A power of two, downwards: `quick_cache` rounds up.
+        let shards = 1 << shards.ilog2();
+        let items = weight_max / (ENTRY_BYTES + (size_of::<K>() + size_of::<V>()) as u64).min(item_max.max(1));
+        let mut options = OptionsBuilder::new();
+        options.shards(shards).weight_capacity(weight_max);
+        options.estimated_items_capacity(usize::try_from(items).unwrap_or(usize::MAX));
+        let options = options.build().expect("all that it needs is set");
+        Self(sync::Cache::with_options(options, Weights, DefaultHashBuilder::default(), Evictions(evictions)))
+    }
+
+    #[inline]
+    pub(crate) fn get<Q>(&self, key: &Q) -> Option<Entry<V>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.0.get(key)
+    }
+
+    /// The same without making it look used.
+    pub(crate) fn peek<Q>(&self, key: &Q) -> Option<Entry<V>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.0.peek(key)
+    }
+
+    /// Whether it is kept: what is too heavy is not.
+    pub(crate) fn insert(&self, key: K, entry: Entry<V>) -> bool {
+        if u64::from(entry.weight) > self.0.shard_capacity() {
+            self.0.remove(&key);
+            return false;
+        }
+        self.0.insert(key, entry);
+        true
+    }
+
+    pub(crate) fn remove(&self, key: &K) {
+        drop(self.0.remove(key));
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.0.weight()
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.0.capacity()
+    }
+}
+
+impl<V> Clone for Entry<V> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self { value: self.value.clone(), ..*self }
+    }
+}
+
+impl<K, V> Weighter<K, Entry<V>> for Weights {
+    fn weight(&self, _: &K, entry: &Entry<V>) -> u64 {
+        u64::from(entry.weight)
+    }
+}
+
+impl<K, V> Lifecycle<K, Entry<V>> for Evictions {
+    /// What is evicted is dropped once no lock is held; mostly that is one or two.
+    type RequestState = [Option<(K, Entry<V>)>; 2];
+
+    fn on_evict(&self, state: &mut Self::RequestState, key: K, entry: Entry<V>) {
+        self.0.increment();
+        if let Some(place) = state.iter_mut().find(|place| place.is_none()) {
+            *place = Some((key, entry));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_small_and_keeps_its_ends() {
+        assert!(size_of::<Entry<String>>() <= 32);
+        for kept in [
+            Kept { fresh: 10, revalidate: 10, if_error: 0 },
+            Kept { fresh: 10, revalidate: 30, if_error: 10 },
+            Kept { fresh: 10, revalidate: 30, if_error: 3_600_010 },
+        ] {
+            assert_eq!(Entry::<u8>::new(None, kept, 1).kept(), kept);
+        }
+    }
+
+    #[test]
+    fn weight_is_bounded_and_what_is_too_heavy_is_not_kept() {
+        let evictions = Counter::default();
+        let memory = Memory::<u64, u8>::new(10_000, 500, evictions.clone());
+        let entry = |weight| Entry::new(None, Kept { fresh: 1, revalidate: 1, if_error: 0 }, weight);
+        assert!((0..100).all(|key| memory.insert(key, entry(500))));
+        assert!(memory.weight() <= memory.capacity() && memory.weight() >= 8000, "{}", memory.weight());
+        assert!(evictions.get() >= 80);
+        assert!(memory.insert(7, entry(1)) && !memory.insert(7, entry(20_000)));
+        assert!(memory.peek(&7).is_none(), "not what was there before, either");
+    }
+}

@@ -1,0 +1,105 @@
+//! What a cache counts.
+
+use bowline_runtime::metric::{Counter, Gauge, Histogram, Registry, Striped};
+
+use crate::status::{Loads, Requests};
+
+/// The cells of one cache.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    name: String,
+    /// Requests that memory had a fresh answer for.
+    pub(crate) fresh: Striped,
+    /// Requests that it had none for.
+    pub(crate) misses: Striped,
+    pub(crate) stale: Counter,
+    pub(crate) loaded: Counter,
+    pub(crate) waited: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) bypassed: Counter,
+    pub(crate) loads_value: Counter,
+    pub(crate) loads_nothing: Counter,
+    pub(crate) loads_failed: Counter,
+    pub(crate) loads_discarded: Counter,
+    pub(crate) load_duration: Histogram,
+    pub(crate) invalidated_by_feed: Counter,
+    pub(crate) invalidated_here: Counter,
+    pub(crate) evictions: Counter,
+    pub(crate) too_large: Counter,
+    pub(crate) entries: Gauge,
+    pub(crate) bytes: Gauge,
+}
+
+const REQUESTS: (&str, &str) = ("bowline_cache_requests_total", "What was asked of the cache, by what it came by.");
+const HITS: (&str, &str) = ("bowline_cache_hits_total", "Fresh values that a level had.");
+const MISSES: (&str, &str) = ("bowline_cache_misses_total", "Times that a level was asked and had no fresh value.");
+
+impl Metrics {
+    pub(crate) fn new(registry: &Registry, name: &str) -> Self {
+        let with = |metric, help, key, value| registry.counter(metric, help, &[("cache", name), (key, value)]);
+        let request = |outcome| with(REQUESTS.0, REQUESTS.1, "outcome", outcome);
+        let load = |outcome| with("bowline_cache_loads_total", "Loads that ended.", "outcome", outcome);
+        let fresh = registry.striped(REQUESTS.0, REQUESTS.1, &[("cache", name), ("outcome", "fresh")]);
+        let l1 = [("cache", name), ("level", "l1")];
+        registry.also_striped(HITS.0, HITS.1, &l1, &fresh);
+        let invalidated =
+            |source| with("bowline_cache_invalidations_total", "Invalidations that were applied.", "source", source);
+        let gauge = |metric, help, labels: &[(&str, &str)]| registry.gauge(metric, help, labels);
+        Self {
+            fresh,
+            misses: registry.striped(MISSES.0, MISSES.1, &l1),
+            stale: request("stale"),
+            loaded: request("loaded"),
+            waited: request("waited"),
+            refused: request("refused"),
+            bypassed: request("bypassed"),
+            loads_value: load("value"),
+            loads_nothing: load("nothing"),
+            loads_failed: load("failed"),
+            loads_discarded: load("discarded"),
+            load_duration: registry.histogram(
+                "bowline_cache_load_duration_seconds",
+                "How long the loader took.",
+                &[("cache", name)],
+            ),
+            invalidated_by_feed: invalidated("feed"),
+            invalidated_here: invalidated("own"),
+            evictions: with("bowline_cache_evictions_total", "Entries that made room for others.", "level", "l1"),
+            too_large: with("bowline_cache_dropped_total", "What was not kept.", "reason", "too_large"),
+            entries: gauge("bowline_cache_entries", "Entries in memory.", &[("cache", name)]),
+            bytes: gauge("bowline_cache_bytes", "Bytes that a level holds.", &l1),
+            registry: registry.clone(),
+            name: name.to_owned(),
+        }
+    }
+
+    pub(crate) fn requests(&self) -> Requests {
+        Requests {
+            fresh: self.fresh.get(),
+            stale: self.stale.get(),
+            loaded: self.loaded.get(),
+            waited: self.waited.get(),
+            refused: self.refused.get(),
+            bypassed: self.bypassed.get(),
+        }
+    }
+
+    pub(crate) fn loads(&self) -> Loads {
+        Loads {
+            value: self.loads_value.get(),
+            nothing: self.loads_nothing.get(),
+            failed: self.loads_failed.get(),
+            discarded: self.loads_discarded.get(),
+        }
+    }
+
+    /// Says which strategy a class has.
+    pub(crate) fn strategy(&self, class: &str, is: &str) {
+        for strategy in ["lru", "ttl", "no_cache"] {
+            let labels = [("cache", self.name.as_str()), ("class", class), ("strategy", strategy)];
+            let help = "1 where the class of keys is kept so.";
+            self.registry.gauge("bowline_cache_strategy", help, &labels).set(i64::from(strategy == is));
+        }
+    }
+}
