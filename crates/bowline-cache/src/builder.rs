@@ -1,8 +1,9 @@
 //! What an application says of a cache before it is one.
 
 use std::{
+    fmt,
     mem::size_of,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -11,11 +12,12 @@ use bowline_runtime::metric::Registry;
 use tokio::sync::Semaphore;
 
 use crate::{
-    CLASSES_MAX, Cache, Key, LOADS_MAX, Strategy,
+    CLASSES_MAX, Cache, FEEDS_MAX, Invalidations, Key, LOADS_MAX, Strategy,
     cache::Inner,
     check_name,
     classes::Classes,
     flights::Flights,
+    follow::{self, Followed},
     memory::{ENTRY_BYTES, Memory},
     metrics::Metrics,
     slot::Backoff,
@@ -26,8 +28,10 @@ use crate::{
 /// The longest of all times of a cache.
 const TIME_MAX: Duration = Duration::from_hours(24 * 7);
 
+/// The least `blind_max`: a feed is asked every five seconds.
+const BLIND_MIN: Duration = Duration::from_secs(6);
+
 /// A cache to build; see each method for what holds where it is not called.
-#[derive(Debug)]
 pub struct Builder<K, V> {
     name: String,
     ttl: Duration,
@@ -45,6 +49,8 @@ pub struct Builder<K, V> {
     classes: Vec<String>,
     class_of: fn(&K) -> usize,
     registry: Registry,
+    feeds: Vec<Arc<dyn Invalidations>>,
+    blind_max: Duration,
 }
 
 /// Why a cache cannot be built: every fault, not the first.
@@ -76,6 +82,8 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             classes: vec!["all".to_owned()],
             class_of: |_| 0,
             registry: Registry::default(),
+            feeds: Vec::new(),
+            blind_max: Duration::from_secs(10),
         }
     }
 
@@ -148,6 +156,21 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
         Self { classes: names.iter().map(|name| (*name).to_owned()).collect(), class_of: of, ..self }
     }
 
+    /// A feed that says what is invalid, one more with each call, 16 at most; else none.
+    ///
+    /// With feeds, nothing is fresh until each was heard, and while one was not heard for
+    /// [`blind_max`](Self::blind_max).
+    pub fn follow(mut self, feed: Arc<dyn Invalidations>) -> Self {
+        self.feeds.push(feed);
+        self
+    }
+
+    /// For how long after a feed was last asked, and heard to its end, values are taken for fresh: 6 s to 1 h; else
+    /// 10 s.
+    pub fn blind_max(self, blind_max: Duration) -> Self {
+        Self { blind_max, ..self }
+    }
+
     /// Where it counts; else nowhere.
     pub fn metrics(self, registry: &Registry) -> Self {
         Self { registry: registry.clone(), ..self }
@@ -157,6 +180,9 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
     ///
     /// # Errors
     /// [`BuildError`] with everything that is out of its range.
+    ///
+    /// # Panics
+    /// Outside of a runtime, where it follows feeds.
     pub fn build(self) -> Result<Cache<K, V>, BuildError> {
         let faults = self.faults();
         if !faults.is_empty() {
@@ -178,7 +204,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
         let inner = Inner {
             name: self.name.into(),
             memory,
-            followed_until: AtomicU64::new(u64::MAX),
+            followed_until: AtomicU64::new(if self.feeds.is_empty() { u64::MAX } else { 0 }),
             metrics,
             flights: Flights::new(),
             classes,
@@ -188,8 +214,13 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             loads: Semaphore::new(self.loads_max),
             loads_max: self.loads_max,
             load_timeout: self.load_timeout,
+            feeds: self.feeds.into_iter().map(Followed::new).collect(),
+            blind_max: self.blind_max,
+            tasks: OnceLock::new(),
         };
-        Ok(Cache::from_inner(Arc::new(inner)))
+        let inner = Arc::new(inner);
+        inner.tasks.get_or_init(|| follow::start(&inner));
+        Ok(Cache::from_inner(inner))
     }
 
     fn item_max(&self) -> u64 {
@@ -203,6 +234,9 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
         let of_time = |time: Duration, min, max| (min..=max).contains(&time);
         let is_class = |name: &String| (1..=64).contains(&name.len());
         let windows = [self.nothing_for, self.stale_while_revalidate, self.stale_if_error];
+        let mut names: Vec<&str> = self.feeds.iter().map(Invalidations::name).collect();
+        names.sort_unstable();
+        names.dedup();
         let checks = [
             (check_name(&self.name).is_ok(), "its name has 1 to 64 of a-z, 0-9 and `-`, the first is a letter"),
             (of_time(self.ttl, least, TIME_MAX), "`ttl` is 1 ms to 7 days"),
@@ -223,11 +257,22 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
                 "`failure_backoff` is 1 ms to 1 h, and its least is not above its most",
             ),
             (
+                self.feeds.len() <= FEEDS_MAX && names.len() == self.feeds.len(),
+                "it follows at most 16 feeds, each of another name",
+            ),
+            (of_time(self.blind_max, BLIND_MIN, hour), "`blind_max` is 6 s to 1 h"),
+            (
                 (1..=CLASSES_MAX).contains(&self.classes.len()) && self.classes.iter().all(is_class),
                 "`classes` has 1 to 16 names of 1 to 64 bytes",
             ),
         ];
         checks.iter().filter(|(is_good, _)| !is_good).map(|(_, fault)| (*fault).to_owned()).collect()
+    }
+}
+
+impl<K, V> fmt::Debug for Builder<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

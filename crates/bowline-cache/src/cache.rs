@@ -4,21 +4,23 @@ use std::{
     fmt,
     hash::Hash,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use bowline_runtime::time::coarse;
+use bowline_runtime::{task, time::coarse};
+use bowline_telemetry::current;
 use quick_cache::Equivalent;
 use tokio::sync::Semaphore;
 
 use crate::{
-    Builder, Error, Failure, Key, LevelStatus, Status,
+    Builder, Error, Failure, Key, LevelStatus, PortError, Status, Which,
     ask::Value,
     classes::Classes,
     flights::Flights,
+    follow::Followed,
     memory::Memory,
     metrics::Metrics,
     slot::{Backoff, Ms},
@@ -52,6 +54,10 @@ pub(crate) struct Inner<K: Key, V: Send + Sync + 'static> {
     pub(crate) loads: Semaphore,
     pub(crate) loads_max: usize,
     pub(crate) load_timeout: Duration,
+    pub(crate) feeds: Vec<Followed>,
+    pub(crate) blind_max: Duration,
+    /// What runs as long as the cache is there.
+    pub(crate) tasks: OnceLock<Vec<task::Guarded<()>>>,
 }
 
 impl<K: Key, V: Send + Sync + 'static> Cache<K, V> {
@@ -99,20 +105,41 @@ impl<K: Key, V: Send + Sync + 'static> Cache<K, V> {
         }
     }
 
-    /// Forgets what is kept of a key; a load of it that runs now is not kept either.
+    /// Forgets what is kept of a key, here at once, and tells the other processes; a load of it that runs now is not
+    /// kept either.
     ///
     /// # Errors
     /// [`Error::Tell`] where it is forgotten here, and the other processes could not be told.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing back: it goes on in a task of its own.
     pub async fn invalidate<Q: Lookup<K> + ?Sized>(&self, key: &Q) -> Result<(), Error> {
-        self.0.invalidate(Some(key.to_owned())).await
+        self.invalidate_in_task(Some(key.to_owned())).await
     }
 
     /// Forgets everything; no load that runs now is kept either.
     ///
     /// # Errors
     /// As [`Cache::invalidate`].
+    ///
+    /// # Cancel safety
+    /// As [`Cache::invalidate`].
     pub async fn invalidate_all(&self) -> Result<(), Error> {
-        self.0.invalidate(None).await
+        self.invalidate_in_task(None).await
+    }
+
+    /// In a task: a level that was forgotten and one that was not must not be left so by who goes away.
+    async fn invalidate_in_task(&self, key: Option<K>) -> Result<(), Error> {
+        let inner = Arc::clone(&self.0);
+        let run = async move { inner.invalidate(key).await };
+        let task = match current::context() {
+            Some(context) => task::spawn(current::scope(context, run)),
+            None => task::spawn(run),
+        };
+        task.await.unwrap_or_else(|error| {
+            let source = PortError::unavailable(error);
+            Err(Error::Tell { cache: Arc::clone(&self.0.name), source })
+        })
     }
 
     /// How it does.
@@ -143,14 +170,24 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         self.metrics.misses.increment();
     }
 
-    #[expect(clippy::unused_async, reason = "the levels below memory wait")]
+    /// Here first, then everywhere.
     async fn invalidate(&self, key: Option<K>) -> Result<(), Error> {
         self.metrics.invalidated_here.increment();
-        match key {
-            Some(key) => self.forget(&key),
-            None => self.forget_all(),
+        let which = if let Some(key) = key {
+            self.forget(&key);
+            Which::Key(key.encode())
+        } else {
+            self.forget_all();
+            Which::All
+        };
+        let mut told = Ok(());
+        for followed in &self.feeds {
+            match followed.feed.tell(which.clone()).await {
+                Ok(()) | Err(PortError::NotOurs { .. }) => {}
+                Err(source) => told = Err(Error::Tell { cache: Arc::clone(&self.name), source }),
+            }
         }
-        Ok(())
+        told
     }
 
     fn status(&self) -> Status {
@@ -172,7 +209,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
             loads: self.metrics.loads(),
             invalidated_by_feed: self.metrics.invalidated_by_feed.get(),
             invalidated_here: self.metrics.invalidated_here.get(),
-            feeds: Vec::new(),
+            feeds: self.feeds.iter().map(|followed| followed.status(coarse())).collect(),
         }
     }
 }

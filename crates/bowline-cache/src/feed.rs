@@ -21,7 +21,8 @@ pub trait Invalidations: Send + Sync + 'static {
     fn resume(&self, from: Option<Mark>) -> BoxFuture<'_, Result<Resumed, PortError>>;
 
     /// What comes after a mark, at most [`BATCH_MAX`](crate::BATCH_MAX): at once where there is something, else when
-    /// something comes, or nothing once that time is over (at most [`WAIT_MAX`](crate::WAIT_MAX)).
+    /// something comes, or nothing once that time is over (at most [`WAIT_MAX`](crate::WAIT_MAX)). A gap where the
+    /// mark is not one of this feed, as after [`resume`](Self::resume).
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: it is asked again by the mark.

@@ -10,6 +10,7 @@ mod classes;
 mod error;
 mod feed;
 mod flights;
+mod follow;
 mod key;
 mod levels;
 mod limits;

@@ -29,6 +29,8 @@ pub(crate) struct Metrics {
     pub(crate) too_large: Counter,
     pub(crate) entries: Gauge,
     pub(crate) bytes: Gauge,
+    pub(crate) followed: Gauge,
+    pub(crate) gaps: Counter,
 }
 
 const REQUESTS: (&str, &str) = ("bowline_cache_requests_total", "What was asked of the cache, by what it came by.");
@@ -69,6 +71,12 @@ impl Metrics {
             too_large: with("bowline_cache_dropped_total", "What was not kept.", "reason", "too_large"),
             entries: gauge("bowline_cache_entries", "Entries in memory.", &[("cache", name)]),
             bytes: gauge("bowline_cache_bytes", "Bytes that a level holds.", &l1),
+            followed: gauge("bowline_cache_followed", "0 while invalidations may be missed.", &[("cache", name)]),
+            gaps: registry.counter(
+                "bowline_cache_gaps_total",
+                "Times that invalidations were lost and everything was cleared.",
+                &[("cache", name)],
+            ),
             registry: registry.clone(),
             name: name.to_owned(),
         }

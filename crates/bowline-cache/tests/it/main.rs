@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bounds;
+mod feed;
+mod invalidating;
 mod negative;
 mod single_flight;
 mod stale;

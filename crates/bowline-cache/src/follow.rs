@@ -1,0 +1,248 @@
+//! Follows the feeds of invalidations, and knows how far what it heard can be trusted. The transition table.
+//!
+//! A follower is *unsure* until the feed has said where it may go on, *behind* until it has applied everything up to
+//! the feed's end, and *following* then: for `blind_max` from the moment it asked, since everything that was told
+//! before is applied. A feed that stalls, a partition or a stopped process therefore make the cache *blind* by
+//! themselves: nothing is taken for fresh any more, and every request loads. Where something of the feed is lost, every
+//! level is cleared.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use bowline_runtime::{
+    rand, task,
+    time::{self, coarse},
+};
+
+use crate::{
+    After, BATCH_MAX, FeedStatus, Invalidations, Key, Mark, PortError, Resumed, Which, cache::Inner, slot::Ms,
+    windows::ms,
+};
+
+/// How long a feed is asked to wait for what comes.
+const WAIT: Duration = Duration::from_secs(5);
+/// How much longer an answer may take.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long after a failure it is asked again: the first time, and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// How far a feed was followed; `M` is a mark.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Follow<M> {
+    standing: Standing,
+    /// Everything up to it was applied.
+    pub(crate) mark: Option<M>,
+    /// Until when what is fresh may be taken for it.
+    pub(crate) until: Ms,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Standing {
+    /// It has to be asked whether everything after the mark is there.
+    Unsure,
+    /// There may be more than was applied.
+    Behind,
+    /// The last answer ended where the feed ended.
+    Following,
+}
+
+/// What the feed said.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Heard<M> {
+    /// Everything after this mark is there.
+    At(M),
+    /// Not everything is; it ends here.
+    Gap(M),
+    /// All up to this, perhaps to its end.
+    Batch { upto: M, is_end: bool },
+}
+
+/// What is to be done before the new state holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[must_use]
+pub(crate) enum Apply {
+    Nothing,
+    /// Every level is cleared.
+    Clear,
+    /// What the answer says is invalid is dropped from every level.
+    Batch,
+}
+
+impl<M> Default for Follow<M> {
+    fn default() -> Self {
+        Self { standing: Standing::Unsure, mark: None, until: 0 }
+    }
+}
+
+impl<M: Clone> Follow<M> {
+    /// Whether it has to be asked where to go on, and from which mark; else what comes after the mark.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.standing == Standing::Unsure || self.mark.is_none()
+    }
+
+    /// The table: what an answer to what was asked at that moment means.
+    pub(crate) fn step(self, heard: Heard<M>, asked: Ms, blind_max: Ms) -> (Self, Apply) {
+        let until = asked.saturating_add(blind_max);
+        match heard {
+            Heard::At(mark) => (Self { standing: Standing::Behind, mark: Some(mark), ..self }, Apply::Nothing),
+            // Whatever is loaded after the clearing is as new as the end.
+            Heard::Gap(end) => (Self { standing: Standing::Following, mark: Some(end), until }, Apply::Clear),
+            Heard::Batch { upto, is_end: true } => {
+                (Self { standing: Standing::Following, mark: Some(upto), until }, Apply::Batch)
+            }
+            Heard::Batch { upto, is_end: false } => {
+                (Self { standing: Standing::Behind, mark: Some(upto), ..self }, Apply::Batch)
+            }
+        }
+    }
+}
+
+/// A feed and how far it was followed.
+pub(crate) struct Followed {
+    pub(crate) feed: Arc<dyn Invalidations>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    follow: Follow<Mark>,
+    gaps: u64,
+}
+
+impl Followed {
+    pub(crate) fn new(feed: Arc<dyn Invalidations>) -> Self {
+        Self { feed, state: Mutex::default() }
+    }
+
+    fn get(&self) -> Follow<Mark> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).follow.clone()
+    }
+
+    /// Up to where it was applied.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        self.get().mark
+    }
+
+    fn set(&self, follow: Follow<Mark>, is_gap: bool) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first is no gap: there was nothing to lose.
+        state.gaps += u64::from(is_gap && state.follow.mark.is_some());
+        state.follow = follow;
+    }
+
+    pub(crate) fn status(&self, now: Ms) -> FeedStatus {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let standing = match state.follow.standing {
+            Standing::Following if now < state.follow.until => "following",
+            Standing::Behind if now < state.follow.until => "behind",
+            _ => "unsure",
+        };
+        FeedStatus {
+            feed: self.feed.name().to_owned(),
+            standing: standing.to_owned(),
+            position: state.follow.mark.as_ref().map(|mark| mark.position),
+            gaps: state.gaps,
+        }
+    }
+}
+
+/// Follows one feed of a cache, until the cache is gone.
+pub(crate) async fn follow<K: Key, V: Send + Sync + 'static>(cache: Weak<Inner<K, V>>, at: usize) {
+    let mut again = AGAIN.0;
+    loop {
+        let Some((feed, follow)) = cache.upgrade().map(|inner| inner.feed(at)) else { return };
+        let asked = coarse();
+        let heard = ask(feed.as_ref(), &follow).await;
+        let Some(inner) = cache.upgrade() else { return };
+        match heard {
+            Ok((heard, what)) => {
+                again = AGAIN.0;
+                inner.heard(at, follow, heard, asked, &what);
+            }
+            Err(error) => {
+                tracing::debug!(cache = &*inner.name, feed = feed.name(), error = %error, "a feed of invalidations did not answer");
+                inner.measure_followed(coarse());
+                drop(inner);
+                time::sleep(again.mul_f64(0.5 + 0.5 * rand::unit())).await;
+                again = (again * 2).min(AGAIN.1);
+            }
+        }
+    }
+}
+
+/// Asks a feed what its follower has to know next.
+async fn ask(feed: &dyn Invalidations, follow: &Follow<Mark>) -> Result<(Heard<Mark>, Vec<Which>), PortError> {
+    let late = |_| PortError::unavailable("it took too long");
+    if let (false, Some(mark)) = (follow.is_unsure(), &follow.mark) {
+        return match time::timeout(WAIT + GRACE, feed.after(mark.clone(), WAIT)).await.map_err(late)?? {
+            After::Gap { end } => Ok((Heard::Gap(end), Vec::new())),
+            After::Batch(batch) => Ok((Heard::Batch { upto: batch.upto, is_end: batch.is_end }, batch.what)),
+        };
+    }
+    let resumed = time::timeout(GRACE, feed.resume(follow.mark.clone())).await.map_err(late)??;
+    Ok(match resumed {
+        Resumed::At(mark) => (Heard::At(mark), Vec::new()),
+        Resumed::Gap { end } => (Heard::Gap(end), Vec::new()),
+    })
+}
+
+impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
+    fn feed(&self, at: usize) -> (Arc<dyn Invalidations>, Follow<Mark>) {
+        let followed = &self.feeds[at];
+        (Arc::clone(&followed.feed), followed.get())
+    }
+
+    /// Brings about what an answer says, and only then trusts it.
+    fn heard(&self, at: usize, follow: Follow<Mark>, heard: Heard<Mark>, asked: Ms, what: &[Which]) {
+        let (next, apply) = follow.step(heard, asked, ms(self.blind_max));
+        match apply {
+            Apply::Nothing => {}
+            Apply::Clear => {
+                if self.feeds[at].mark().is_some() {
+                    self.metrics.gaps.increment();
+                    let feed = self.feeds[at].feed.name();
+                    tracing::warn!(cache = &*self.name, feed, "invalidations were lost, everything is loaded again");
+                }
+                self.forget_all();
+            }
+            Apply::Batch => {
+                for what in what.chunks(BATCH_MAX) {
+                    self.apply(what);
+                }
+            }
+        }
+        self.feeds[at].set(next, apply == Apply::Clear);
+        self.followed_until.store(self.least_until(), std::sync::atomic::Ordering::Relaxed);
+        self.measure_followed(coarse());
+    }
+
+    fn apply(&self, what: &[Which]) {
+        for which in what {
+            self.metrics.invalidated_by_feed.increment();
+            match which {
+                Which::All => self.forget_all(),
+                // What is no key here is nobody's entry here.
+                Which::Key(name) => _ = K::decode(name).map(|key| self.forget(&key)),
+            }
+        }
+    }
+
+    fn least_until(&self) -> Ms {
+        self.feeds.iter().map(|followed| followed.get().until).min().unwrap_or(u64::MAX)
+    }
+
+    fn measure_followed(&self, now: Ms) {
+        self.metrics.followed.set(i64::from(self.is_followed(now)));
+    }
+}
+
+/// Starts a follower for each feed.
+pub(crate) fn start<K: Key, V: Send + Sync + 'static>(inner: &Arc<Inner<K, V>>) -> Vec<task::Guarded<()>> {
+    let follower = |at| task::Guarded::new(task::spawn(follow(Arc::downgrade(inner), at)));
+    (0..inner.feeds.len()).map(follower).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Invalidations across processes: each cache here stands for one.
+
+use bowline_cache::Which;
+
+use super::{feed::Tape, *};
+
+fn following(tapes: &[&Tape]) -> Cache<String, String> {
+    let builder = builder().ttl(Duration::from_hours(1)).stale_if_error(Duration::from_hours(1));
+    tapes.iter().fold(builder, |builder, tape| builder.follow(tape.feed())).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_reaches_every_process() {
+    let (tape, source) = (Tape::new("cache.users"), Source::new());
+    let (here, there) = (following(&[&tape]), following(&[&tape]));
+    settle().await;
+    for cache in [&here, &there] {
+        assert_eq!(text(source.ask(cache, "ada").await), "v1");
+        assert_eq!(text(source.ask(cache, "bob").await), "v1");
+    }
+    source.change();
+    here.invalidate("ada").await.unwrap();
+    assert!(here.get("ada").is_none(), "here at once");
+    settle().await;
+    assert!(there.get("ada").is_none() && there.get("bob").is_some());
+    assert_eq!(text(source.ask(&there, "ada").await), "v2");
+    here.invalidate_all().await.unwrap();
+    settle().await;
+    assert!(there.get("bob").is_none());
+    let status = there.status();
+    assert_eq!((status.invalidated_by_feed, status.invalidated_here), (2, 0));
+    let feed = &status.feeds[0];
+    assert_eq!((feed.standing.as_str(), feed.position, feed.gaps), ("following", Some(2), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_invalidations_at_once_are_all_applied() {
+    let (tape, source) = (Tape::new("user.changed"), Source::new());
+    let cache = following(&[&tape]);
+    settle().await;
+    for key in 0..50 {
+        assert_eq!(text(source.ask(&cache, &key.to_string()).await), "v1");
+    }
+    source.change();
+    (0..50).for_each(|key| tape.put_key(&key.to_string()));
+    settle().await;
+    for key in 0..50 {
+        assert_eq!(text(source.ask(&cache, &key.to_string()).await), "v2");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_that_arrives_during_a_load_wins() {
+    let (tape, source) = (Tape::new("user.changed"), Source::held());
+    let cache = following(&[&tape]);
+    settle().await;
+    let before = source.ask_beside(&cache, "ada");
+    settle().await;
+    source.change();
+    tape.put_key("ada");
+    settle().await;
+    source.let_go(1);
+    assert_eq!(text(before.await.unwrap()), "v1");
+    assert!(cache.get("ada").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_fresh_while_the_feed_is_not_heard() {
+    let (tape, source) = (Tape::new("user.changed"), Source::new());
+    tape.stall(true);
+    let cache = following(&[&tape]);
+    for _ in 0..3 {
+        assert_eq!(text(source.ask(&cache, "ada").await), "v1");
+    }
+    assert_eq!((source.calls(), cache.status().feeds[0].standing.as_str()), (3, "unsure"));
+    tape.stall(false);
+    pass(Duration::from_secs(10)).await;
+    source.ask(&cache, "ada").await.unwrap();
+    assert!(cache.get("ada").is_some());
+
+    tape.stall(true);
+    source.change();
+    tape.put_key("ada");
+    pass(Duration::from_secs(11)).await;
+    assert!(cache.get("ada").is_none(), "it may have changed, and nobody would have said so");
+    assert_eq!(text(source.ask(&cache, "ada").await), "v2");
+    source.set(FAILS);
+    assert_eq!(text(source.ask(&cache, "ada").await), "v2", "still better than nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_was_away_while_the_feed_was_trimmed_or_made_anew_forgets_all() {
+    let losses: [fn(&Tape); 2] = [Tape::trim, Tape::lose];
+    for lose in losses {
+        let (tape, source) = (Tape::new("user.changed"), Source::new());
+        tape.put_key("somebody");
+        let cache = following(&[&tape]);
+        settle().await;
+        assert_eq!(text(source.ask(&cache, "ada").await), "v1");
+        tape.stall(true);
+        pass(Duration::from_secs(10)).await;
+        source.change();
+        tape.put_key("ada");
+        tape.put_key("bob");
+        lose(&tape);
+        tape.stall(false);
+        pass(Duration::from_secs(10)).await;
+        assert_eq!(text(source.ask(&cache, "ada").await), "v2");
+        assert_eq!(cache.status().feeds[0].gaps, 1);
+        assert!(cache.get("ada").is_some(), "it follows again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_feeds_the_one_that_is_furthest_behind_counts() {
+    let (theirs, ours, source) = (Tape::others("user.changed"), Tape::new("cache.users"), Source::new());
+    let cache = following(&[&theirs, &ours]);
+    settle().await;
+    source.ask(&cache, "ada").await.unwrap();
+    cache.invalidate("ada").await.unwrap();
+    settle().await;
+    assert_eq!(cache.status().feeds[0].position, Some(0), "what is another's is not told");
+    assert_eq!(cache.status().feeds[1].position, Some(1));
+    source.ask(&cache, "ada").await.unwrap();
+    assert!(cache.get("ada").is_some());
+    theirs.put(Which::All);
+    settle().await;
+    assert!(cache.get("ada").is_none());
+    source.ask(&cache, "ada").await.unwrap();
+    theirs.stall(true);
+    pass(Duration::from_secs(16)).await;
+    assert!(cache.get("ada").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_that_is_gone_follows_no_more() {
+    let tape = Tape::new("cache.users");
+    let cache = following(&[&tape]);
+    settle().await;
+    assert!(tape.handles() > 1);
+    drop(cache);
+    settle().await;
+    assert_eq!(tape.handles(), 1);
+}
+
+#[test]
+fn feeds_have_different_names() {
+    let (one, other) = (Tape::new("a"), Tape::new("a"));
+    let error = builder().follow(one.feed()).follow(other.feed()).blind_max(Duration::ZERO).build().unwrap_err();
+    assert_eq!(error.faults.len(), 2, "{error}");
+}
