@@ -1,7 +1,9 @@
 //! Caches of an application: memory, disk and what its processes share.
 //!
-//! A [`Cache`] keeps what was loaded by key, and loads each key once for all who ask. [`Invalidations`] is the port through which a cache hears, from whichever process, what has changed. [`SharedCache`]
-//! is the port of the level that all processes of a service share. Both are implemented elsewhere.
+//! A [`Cache`] keeps what was loaded by key, and loads each key once for all who ask. [`Invalidations`] is the port
+//! through which a cache hears, from whichever process, what has changed. [`SharedCache`] is the port of the level that
+//! all processes of a service share; its provider here is [`shared::memory::Memory`], and every provider passes the
+//! suite in `shared::conformance` (feature `conformance`).
 
 mod ask;
 mod builder;

@@ -3,7 +3,7 @@
 use std::{hash::Hash, mem::size_of, sync::Arc};
 
 use bowline_runtime::metric::Counter;
-use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, OptionsBuilder, Weighter, sync};
+use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, Options, OptionsBuilder, Weighter, sync};
 
 use crate::{
     Key,
@@ -36,6 +36,18 @@ struct Weights;
 #[derive(Debug, Clone)]
 struct Evictions(Counter);
 
+/// Shards that an item of that weight fits into, for so many as there will be of the usual weight.
+pub(crate) fn options(weight_max: u64, item_max: u64, item_usual: u64) -> Options {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let by_weight = weight_max / ITEMS_PER_SHARD_MIN.saturating_mul(item_max.max(1));
+    let shards = usize::try_from(by_weight).unwrap_or(usize::MAX).clamp(1, 4 * cores);
+    let items = usize::try_from(weight_max / item_usual.max(1)).unwrap_or(usize::MAX);
+    let mut options = OptionsBuilder::new();
+    // A power of two, downwards: `quick_cache` rounds up.
+    options.shards(1 << shards.ilog2()).weight_capacity(weight_max).estimated_items_capacity(items);
+    options.build().expect("all that it needs is set")
+}
+
 impl<V> Entry<V> {
     pub(crate) fn new(value: Option<Arc<V>>, kept: Kept, weight: u64) -> Self {
         let after = |end: Ms| u32::try_from(end.saturating_sub(kept.fresh)).unwrap_or(u32::MAX - 1);
@@ -60,16 +72,8 @@ impl<V> Entry<V> {
 impl<K: Key, V> Memory<K, V> {
     /// For that weight in all; no item is heavier than `item_max`, or it is not kept.
     pub(crate) fn new(weight_max: u64, item_max: u64, evictions: Counter) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let by_weight = weight_max / ITEMS_PER_SHARD_MIN.saturating_mul(item_max.max(1));
-        let shards = usize::try_from(by_weight).unwrap_or(usize::MAX).clamp(1, 4 * cores);
-        // A power of two, downwards: `quick_cache` rounds up.
-        let shards = 1 << shards.ilog2();
-        let items = weight_max / (ENTRY_BYTES + (size_of::<K>() + size_of::<V>()) as u64).min(item_max.max(1));
-        let mut options = OptionsBuilder::new();
-        options.shards(shards).weight_capacity(weight_max);
-        options.estimated_items_capacity(usize::try_from(items).unwrap_or(usize::MAX));
-        let options = options.build().expect("all that it needs is set");
+        let usual = ENTRY_BYTES + (size_of::<K>() + size_of::<V>()) as u64;
+        let options = options(weight_max, item_max, usual.min(item_max.max(1)));
         Self(sync::Cache::with_options(options, Weights, DefaultHashBuilder::default(), Evictions(evictions)))
     }
 

@@ -1,5 +1,10 @@
 //! The port of the level that all processes of a service share.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod memory;
+pub(crate) mod slot;
+
 use std::{fmt, time::Duration};
 
 use bowline_runtime::BoxFuture;
@@ -36,7 +41,8 @@ pub trait SharedCache: Send + Sync + 'static {
     /// Removes values and tickets: of those keys, at most [`BATCH_MAX`](crate::BATCH_MAX).
     ///
     /// With `applied`, they come from a feed and are removed once, whoever asks first: nothing is done where the mark
-    /// is at or past [`Applied::upto`], or before [`Applied::after`]; else the mark is `upto` from then on.
+    /// is at or past [`Applied::upto`], or before [`Applied::after`]; else the mark is `upto` from then on. So whoever
+    /// asks with both at 2⁵³ − 1 learns the mark.
     fn invalidate(
         &self,
         cache: &str,

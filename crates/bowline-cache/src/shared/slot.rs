@@ -1,0 +1,84 @@
+//! One slot of the shared level, and the marks of its cache. The transition table.
+//!
+//! A slot that was asked for and has nothing is *empty*, and called by a ticket; who has the ticket may *fill* it. An
+//! invalidation makes it *absent* again: the ticket is good no more. Other providers do the same in their own words.
+
+use crate::slot::Ms;
+
+/// What a slot has; `T` is a value.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Slot<T> {
+    Absent,
+    /// Somebody loads what is to be here.
+    Empty {
+        ticket: u64,
+        until: Ms,
+    },
+    Full {
+        value: T,
+        until: Ms,
+    },
+}
+
+/// What a slot answers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Answer<T> {
+    Hit { value: T, left: Ms },
+    Ticket(u64),
+}
+
+/// What a mark means for invalidations from a feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Judged {
+    /// They come next.
+    Next,
+    /// They were applied before.
+    Known,
+    /// Some before them were not.
+    Missing,
+}
+
+impl<T: Clone> Slot<T> {
+    /// What it has now; else the ticket that it has, or this one from now on.
+    pub(crate) fn get(self, now: Ms, ticket: u64, ticket_for: Ms) -> (Self, Answer<T>) {
+        match self.at(now) {
+            Self::Full { value, until } => {
+                let answer = Answer::Hit { value: value.clone(), left: until - now };
+                (Self::Full { value, until }, answer)
+            }
+            Self::Empty { ticket, until } => (Self::Empty { ticket, until }, Answer::Ticket(ticket)),
+            Self::Absent => {
+                let until = now.saturating_add(ticket_for);
+                (Self::Empty { ticket, until }, Answer::Ticket(ticket))
+            }
+        }
+    }
+
+    /// Puts a value, where it still has that ticket.
+    pub(crate) fn fill(self, now: Ms, ticket: u64, value: T, until: Ms) -> (Self, bool) {
+        match self.at(now) {
+            Self::Empty { ticket: has, .. } if has == ticket => (Self::Full { value, until }, true),
+            other => (other, false),
+        }
+    }
+
+    /// What is over is absent.
+    fn at(self, now: Ms) -> Self {
+        match self {
+            Self::Empty { until, .. } | Self::Full { until, .. } if until <= now => Self::Absent,
+            other => other,
+        }
+    }
+}
+
+/// Judges invalidations after one position up to another by the mark of their feed.
+pub(crate) fn judge(mark: Option<u64>, after: u64, upto: u64) -> Judged {
+    match mark {
+        Some(mark) if mark >= upto => Judged::Known,
+        Some(mark) if mark >= after => Judged::Next,
+        Some(_) | None => Judged::Missing,
+    }
+}
+
+#[cfg(test)]
+mod tests;
