@@ -11,7 +11,7 @@ use crate::{
     Error, Failure, Key, WAITERS_MAX,
     cache::Inner,
     flights::{Flight, Landed, Landing, make_room},
-    levels::Brought,
+    levels::{Brought, Filling, From},
     memory::Entry,
     slot::{Effect, Event, Moment, Ms, Slot},
     strategy::Choice,
@@ -190,8 +190,14 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         (flight.slot, flight.landing) = (slot, None);
     }
 
-    /// A load has ended.
-    fn land(&self, key: &K, number: u64, began: Ms, brought: Result<Brought<V>, Error>) -> Landed<V> {
+    /// A load has ended: what it brought, and what of it is put into the levels below.
+    fn land(
+        &self,
+        key: &K,
+        number: u64,
+        began: Ms,
+        brought: Result<Brought<V>, Error>,
+    ) -> (Landed<V>, Option<Filling>) {
         let now = coarse();
         let mut shard = self.flights.lock(key);
         let flight = shard.entry(key.clone()).or_default();
@@ -210,14 +216,14 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         }
         self.count_load(brought.as_ref(), effect);
         match (brought, effect) {
-            (Err(_), Effect::ServeStale) => Landed::Stale(entry.and_then(|entry| entry.value)),
-            (Err(error), _) => Landed::Failed(error),
-            (Ok(brought), effect) => {
-                if effect == Effect::Keep {
-                    self.keep(key, keep.map(|kept| Entry::new(brought.value.clone(), kept, brought.weight)));
-                }
-                Landed::Brought(brought.value)
+            (Err(_), Effect::ServeStale) => (Landed::Stale(entry.and_then(|entry| entry.value)), None),
+            (Err(error), _) => (Landed::Failed(error), None),
+            (Ok(brought), Effect::Keep) => {
+                self.keep(key, keep.map(|kept| Entry::new(brought.value.clone(), kept, brought.weight)));
+                let filling = keep.and_then(|kept| brought.filling(kept));
+                (Landed::Brought(brought.value), filling)
             }
+            (Ok(brought), _) => (Landed::Brought(brought.value), None),
         }
     }
 
@@ -243,7 +249,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         match brought {
             _ if effect == Effect::Discard => self.metrics.loads_discarded.increment(),
             Err(_) => self.metrics.loads_failed.increment(),
-            Ok(Brought { is_loaded: false, .. }) => {}
+            Ok(Brought { from: From::Level(_), .. }) => {}
             Ok(Brought { value: None, .. }) => self.metrics.loads_nothing.increment(),
             Ok(Brought { value: Some(_), .. }) => self.metrics.loads_value.increment(),
         }
@@ -277,20 +283,22 @@ impl<K: Key, V: Send + Sync + 'static> Load<K, V> {
         Fut: Future<Output = Result<Option<V>, Failure>> + Send + 'static,
     {
         let brought = self.inner.bring(&self.key, loader).await;
-        self.land(|_| brought);
+        if let Some(filling) = self.land(|_| brought) {
+            self.inner.fill(&self.key, filling).await;
+        }
     }
 
-    fn land(&mut self, brought: impl FnOnce(&Inner<K, V>) -> Result<Brought<V>, Error>) {
-        if let Some(sender) = self.sender.take() {
-            let brought = brought(&self.inner);
-            let landed = self.inner.land(&self.key, self.number, self.began, brought);
-            sender.send_replace(Some(landed));
-        }
+    fn land(&mut self, brought: impl FnOnce(&Inner<K, V>) -> Result<Brought<V>, Error>) -> Option<Filling> {
+        let sender = self.sender.take()?;
+        let brought = brought(&self.inner);
+        let (landed, filling) = self.inner.land(&self.key, self.number, self.began, brought);
+        sender.send_replace(Some(landed));
+        filling
     }
 }
 
 impl<K: Key, V: Send + Sync + 'static> Drop for Load<K, V> {
     fn drop(&mut self) {
-        self.land(|inner| Err(inner.lost()));
+        drop(self.land(|inner| Err(inner.lost())));
     }
 }

@@ -9,17 +9,20 @@ use std::{
 
 use bowline_model::{policy, units::Share};
 use bowline_runtime::metric::Registry;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 
 use crate::{
-    CLASSES_MAX, Cache, FEEDS_MAX, Invalidations, Key, LOADS_MAX, Strategy,
+    CLASSES_MAX, Cache, FEEDS_MAX, Invalidations, Key, LOADS_MAX, SharedCache, Strategy,
     cache::Inner,
     check_name,
     classes::Classes,
+    codec::Codec,
     flights::Flights,
     follow::{self, Followed},
     memory::{ENTRY_BYTES, Memory},
-    metrics::Metrics,
+    metrics::{LevelMetrics, Metrics},
+    shared::guard::Guard,
     slot::Backoff,
     strategy::Choice,
     windows::{Windows, ms},
@@ -51,6 +54,8 @@ pub struct Builder<K, V> {
     registry: Registry,
     feeds: Vec<Arc<dyn Invalidations>>,
     blind_max: Duration,
+    codec: Option<Codec<V>>,
+    shared: Option<Arc<dyn SharedCache>>,
 }
 
 /// Why a cache cannot be built: every fault, not the first.
@@ -84,6 +89,8 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             registry: Registry::default(),
             feeds: Vec::new(),
             blind_max: Duration::from_secs(10),
+            codec: None,
+            shared: None,
         }
     }
 
@@ -171,6 +178,23 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
         Self { blind_max, ..self }
     }
 
+    /// That values have a form in JSON, which the levels below memory need; `version` (1 to 64 bytes) names the form:
+    /// what was kept under another one is loaded again. Items weigh what they are in JSON, unless
+    /// [`weigh`](Self::weigh) is called.
+    pub fn serialized(self, version: &str) -> Self
+    where
+        V: Serialize + DeserializeOwned,
+    {
+        Self { codec: Some(Codec::json(version)), ..self }
+    }
+
+    /// The level that the processes of the service share; else none. It needs [`serialized`](Self::serialized).
+    ///
+    /// Where it fails, it is left alone: no error comes of it.
+    pub fn shared(self, shared: Arc<dyn SharedCache>) -> Self {
+        Self { shared: Some(shared), ..self }
+    }
+
     /// Where it counts; else nowhere.
     pub fn metrics(self, registry: &Registry) -> Self {
         Self { registry: registry.clone(), ..self }
@@ -182,7 +206,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
     /// [`BuildError`] with everything that is out of its range.
     ///
     /// # Panics
-    /// Outside of a runtime, where it follows feeds.
+    /// Outside of a runtime, where it follows feeds or has a shared level.
     pub fn build(self) -> Result<Cache<K, V>, BuildError> {
         let faults = self.faults();
         if !faults.is_empty() {
@@ -201,8 +225,14 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             metrics.strategy(&class.name, class.choice.get().kind());
         }
         let memory = Memory::new(self.memory_bytes, self.item_max(), metrics.evictions.clone());
+        let name: Arc<str> = self.name.as_str().into();
+        let guard = |port| {
+            let metrics = LevelMetrics::new(&self.registry, &name, "l3");
+            Arc::new(Guard::new(Arc::clone(&name), port, metrics))
+        };
+        let shared = self.shared.map(guard);
         let inner = Inner {
-            name: self.name.into(),
+            name,
             memory,
             followed_until: AtomicU64::new(if self.feeds.is_empty() { u64::MAX } else { 0 }),
             metrics,
@@ -216,6 +246,8 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             load_timeout: self.load_timeout,
             feeds: self.feeds.into_iter().map(Followed::new).collect(),
             blind_max: self.blind_max,
+            codec: self.codec,
+            shared,
             tasks: OnceLock::new(),
         };
         let inner = Arc::new(inner);
@@ -261,6 +293,10 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
                 "it follows at most 16 feeds, each of another name",
             ),
             (of_time(self.blind_max, BLIND_MIN, hour), "`blind_max` is 6 s to 1 h"),
+            (
+                self.codec.as_ref().map_or(self.shared.is_none(), Codec::is_good),
+                "a shared level needs `serialized`, whose version has 1 to 64 bytes",
+            ),
             (
                 (1..=CLASSES_MAX).contains(&self.classes.len()) && self.classes.iter().all(is_class),
                 "`classes` has 1 to 16 names of 1 to 64 bytes",

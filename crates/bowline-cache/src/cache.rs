@@ -19,10 +19,12 @@ use crate::{
     Builder, Error, Failure, Key, LevelStatus, PortError, Status, Which,
     ask::Value,
     classes::Classes,
+    codec::Codec,
     flights::Flights,
     follow::Followed,
     memory::Memory,
     metrics::Metrics,
+    shared::guard::Guard,
     slot::{Backoff, Ms},
     windows::Windows,
 };
@@ -56,6 +58,9 @@ pub(crate) struct Inner<K: Key, V: Send + Sync + 'static> {
     pub(crate) load_timeout: Duration,
     pub(crate) feeds: Vec<Followed>,
     pub(crate) blind_max: Duration,
+    /// What values are outside of this process.
+    pub(crate) codec: Option<Codec<V>>,
+    pub(crate) shared: Option<Arc<Guard>>,
     /// What runs as long as the cache is there.
     pub(crate) tasks: OnceLock<Vec<task::Guarded<()>>>,
 }
@@ -174,10 +179,11 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
     async fn invalidate(&self, key: Option<K>) -> Result<(), Error> {
         self.metrics.invalidated_here.increment();
         let which = if let Some(key) = key {
-            self.forget(&key);
-            Which::Key(key.encode())
+            let name = key.encode();
+            self.forget_keys(&[key], None).await;
+            Which::Key(name)
         } else {
-            self.forget_all();
+            self.forget_everything(None).await;
             Which::All
         };
         let mut told = Ok(());
@@ -200,11 +206,12 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
             failures: 0,
             is_left_alone: false,
         };
+        let shared = self.shared.as_ref().map(|guard| guard.metrics.status(guard.is_left_alone()));
         Status {
             cache: self.name.as_ref().to_owned(),
             classes: self.classes.status(),
             entries: self.memory.len(),
-            levels: vec![memory],
+            levels: [Some(memory), shared].into_iter().flatten().collect(),
             requests: self.metrics.requests(),
             loads: self.metrics.loads(),
             invalidated_by_feed: self.metrics.invalidated_by_feed.get(),

@@ -7,7 +7,7 @@
 //! level is cleared.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -17,8 +17,8 @@ use bowline_runtime::{
 };
 
 use crate::{
-    After, BATCH_MAX, FeedStatus, Invalidations, Key, Mark, PortError, Resumed, Which, cache::Inner, slot::Ms,
-    windows::ms,
+    After, Applied, FeedStatus, Invalidations, Key, Mark, PortError, Resumed, Which, cache::Inner, levels,
+    shared::guard::Guard, slot::Ms, windows::ms,
 };
 
 /// How long a feed is asked to wait for what comes.
@@ -152,14 +152,14 @@ impl Followed {
 pub(crate) async fn follow<K: Key, V: Send + Sync + 'static>(cache: Weak<Inner<K, V>>, at: usize) {
     let mut again = AGAIN.0;
     loop {
-        let Some((feed, follow)) = cache.upgrade().map(|inner| inner.feed(at)) else { return };
+        let Some((feed, follow, shared)) = cache.upgrade().map(|inner| inner.feed(at)) else { return };
         let asked = coarse();
-        let heard = ask(feed.as_ref(), &follow).await;
+        let heard = ask(feed.as_ref(), &follow, shared.as_deref()).await;
         let Some(inner) = cache.upgrade() else { return };
         match heard {
             Ok((heard, what)) => {
                 again = AGAIN.0;
-                inner.heard(at, follow, heard, asked, &what);
+                inner.heard(at, follow, heard, asked, what).await;
             }
             Err(error) => {
                 tracing::debug!(cache = &*inner.name, feed = feed.name(), error = %error, "a feed of invalidations did not answer");
@@ -173,7 +173,11 @@ pub(crate) async fn follow<K: Key, V: Send + Sync + 'static>(cache: Weak<Inner<K
 }
 
 /// Asks a feed what its follower has to know next.
-async fn ask(feed: &dyn Invalidations, follow: &Follow<Mark>) -> Result<(Heard<Mark>, Vec<Which>), PortError> {
+async fn ask(
+    feed: &dyn Invalidations,
+    follow: &Follow<Mark>,
+    shared: Option<&Guard>,
+) -> Result<(Heard<Mark>, Vec<Which>), PortError> {
     let late = |_| PortError::unavailable("it took too long");
     if let (false, Some(mark)) = (follow.is_unsure(), &follow.mark) {
         return match time::timeout(WAIT + GRACE, feed.after(mark.clone(), WAIT)).await.map_err(late)?? {
@@ -181,7 +185,12 @@ async fn ask(feed: &dyn Invalidations, follow: &Follow<Mark>) -> Result<(Heard<M
             After::Batch(batch) => Ok((Heard::Batch { upto: batch.upto, is_end: batch.is_end }, batch.what)),
         };
     }
-    let resumed = time::timeout(GRACE, feed.resume(follow.mark.clone())).await.map_err(late)??;
+    // Memory begins empty; what the shared level has is as new as its mark.
+    let mark = match (&follow.mark, shared) {
+        (None, Some(shared)) => shared.mark(feed.name()).await,
+        (mark, _) => mark.clone(),
+    };
+    let resumed = time::timeout(GRACE, feed.resume(mark)).await.map_err(late)??;
     Ok(match resumed {
         Resumed::At(mark) => (Heard::At(mark), Vec::new()),
         Resumed::Gap { end } => (Heard::Gap(end), Vec::new()),
@@ -189,43 +198,59 @@ async fn ask(feed: &dyn Invalidations, follow: &Follow<Mark>) -> Result<(Heard<M
 }
 
 impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
-    fn feed(&self, at: usize) -> (Arc<dyn Invalidations>, Follow<Mark>) {
+    fn feed(&self, at: usize) -> (Arc<dyn Invalidations>, Follow<Mark>, Option<Arc<Guard>>) {
         let followed = &self.feeds[at];
-        (Arc::clone(&followed.feed), followed.get())
+        (Arc::clone(&followed.feed), followed.get(), self.shared.clone())
     }
 
     /// Brings about what an answer says, and only then trusts it.
-    fn heard(&self, at: usize, follow: Follow<Mark>, heard: Heard<Mark>, asked: Ms, what: &[Which]) {
+    async fn heard(&self, at: usize, follow: Follow<Mark>, heard: Heard<Mark>, asked: Ms, what: Vec<Which>) {
+        let feed = self.feeds[at].feed.name().to_owned();
+        let before = follow.mark.clone();
         let (next, apply) = follow.step(heard, asked, ms(self.blind_max));
-        match apply {
-            Apply::Nothing => {}
-            Apply::Clear => {
-                if self.feeds[at].mark().is_some() {
+        match (apply, next.mark.clone()) {
+            (Apply::Clear, mark) => {
+                if before.is_some() {
                     self.metrics.gaps.increment();
-                    let feed = self.feeds[at].feed.name();
                     tracing::warn!(cache = &*self.name, feed, "invalidations were lost, everything is loaded again");
                 }
-                self.forget_all();
+                self.forget_everything(mark.map(|mark| (feed, mark))).await;
             }
-            Apply::Batch => {
-                for what in what.chunks(BATCH_MAX) {
-                    self.apply(what);
-                }
+            (Apply::Batch, Some(upto)) if before.as_ref() != Some(&upto) => {
+                let after = before.unwrap_or_else(|| upto.clone());
+                self.apply(what, Applied { feed, after, upto }).await;
             }
+            (Apply::Batch | Apply::Nothing, _) => {}
         }
         self.feeds[at].set(next, apply == Apply::Clear);
-        self.followed_until.store(self.least_until(), std::sync::atomic::Ordering::Relaxed);
+        self.followed_until.store(self.least_until(), Relaxed);
         self.measure_followed(coarse());
     }
 
-    fn apply(&self, what: &[Which]) {
-        for which in what {
-            self.metrics.invalidated_by_feed.increment();
-            match which {
-                Which::All => self.forget_all(),
-                // What is no key here is nobody's entry here.
-                Which::Key(name) => _ = K::decode(name).map(|key| self.forget(&key)),
-            }
+    async fn apply(&self, what: Vec<Which>, applied: Applied) {
+        self.metrics.invalidated_by_feed.add(what.len() as u64);
+        if what.contains(&Which::All) {
+            return self.apply_to_all(applied).await;
+        }
+        let key = |which| match which {
+            // What is no key here is nobody's entry here.
+            Which::Key(name) => K::decode(&name),
+            Which::All => None,
+        };
+        let keys: Vec<K> = what.into_iter().filter_map(key).collect();
+        self.forget_keys(&keys, Some(applied)).await;
+    }
+
+    /// Of all processes that hear it, the first clears the shared level.
+    async fn apply_to_all(&self, applied: Applied) {
+        let Applied { feed, upto, .. } = applied;
+        let mark = match &self.shared {
+            Some(shared) => shared.mark(&feed).await,
+            None => None,
+        };
+        match mark {
+            Some(mark) if mark.position >= upto.position => self.forget_all(),
+            _ => self.forget_everything(Some((feed, upto))).await,
         }
     }
 
@@ -238,10 +263,14 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
     }
 }
 
-/// Starts a follower for each feed.
+/// Starts a follower for each feed, and who makes up to the shared level.
 pub(crate) fn start<K: Key, V: Send + Sync + 'static>(inner: &Arc<Inner<K, V>>) -> Vec<task::Guarded<()>> {
     let follower = |at| task::Guarded::new(task::spawn(follow(Arc::downgrade(inner), at)));
-    (0..inner.feeds.len()).map(follower).collect()
+    let shared = inner
+        .shared
+        .iter()
+        .map(|guard| task::Guarded::new(task::spawn(levels::make_up(Arc::downgrade(inner), Arc::clone(guard)))));
+    (0..inner.feeds.len()).map(follower).chain(shared).collect()
 }
 
 #[cfg(test)]

@@ -1,28 +1,60 @@
 //! What lies below memory, and the loader at the bottom.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bowline_model::Code;
-use bowline_runtime::{rand, time};
+use bowline_model::{Code, units::format_duration};
+use bowline_runtime::{
+    rand,
+    time::{self, coarse},
+};
+use bytes::Bytes;
 
 use crate::{
-    Error, Failure, Key,
+    Applied, BATCH_MAX, Error, Failure, Feed, KEEP_RANGE, Key, Mark, Resumed, Ticket, VALUE_BYTES_MAX,
     ask::Value,
     builder::weight,
     cache::Inner,
+    shared::guard::{Guard, Had},
     slot::{Kept, Ms},
 };
 
 /// How long a load waits for a place among those that run.
 const LINE_MAX: Duration = Duration::from_secs(1);
+/// How long a feed is asked whether a mark still holds.
+const RESUME_MAX: Duration = Duration::from_secs(2);
+/// How long after it failed the shared level is made up to again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// What a level or the loader brought.
 pub(crate) struct Brought<V> {
     pub(crate) value: Value<V>,
     pub(crate) weight: u64,
-    /// Whether the loader brought it; else for how long the level that did keeps it, in milliseconds.
-    pub(crate) is_loaded: bool,
-    pub(crate) left: Ms,
+    pub(crate) from: From,
+    /// What it is outside of this process, where it has to be put there.
+    encoded: Option<Bytes>,
+    ticket: Option<Ticket>,
+}
+
+/// Where it is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    Loader,
+    /// A level, which keeps it for so many milliseconds.
+    Level(Ms),
+}
+
+/// What is put into the levels below memory, until then.
+pub(crate) struct Filling {
+    encoded: Bytes,
+    ticket: Ticket,
+    until: Ms,
+}
+
+impl<V> Brought<V> {
+    /// What is put below once memory keeps it until then.
+    pub(crate) fn filling(&self, kept: Kept) -> Option<Filling> {
+        Some(Filling { encoded: self.encoded.clone()?, ticket: self.ticket?, until: kept.fresh })
+    }
 }
 
 impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
@@ -31,6 +63,10 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
     where
         Fut: Future<Output = Result<Option<V>, Failure>> + Send + 'static,
     {
+        let ticket = match self.ask_shared(key).await {
+            Ok(brought) => return Ok(brought),
+            Err(ticket) => ticket,
+        };
         let Ok(place) = time::timeout(LINE_MAX, self.loads.acquire()).await else {
             return Err(self.too_busy("loads", self.loads_max));
         };
@@ -39,31 +75,139 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         self.metrics.load_duration.record(begin.elapsed());
         drop(place);
         match answer.unwrap_or_else(|_| Err(self.too_slow())) {
-            Ok(value) => Ok(self.loaded(key, value)),
+            Ok(value) => Ok(self.brought(key, value, From::Loader, ticket)),
             Err(source) => Err(Error::Load { cache: Arc::clone(&self.name), source }),
         }
     }
 
-    fn loaded(&self, key: &K, value: Option<V>) -> Brought<V> {
+    /// What the shared level has; else its ticket, where it gives one.
+    async fn ask_shared(&self, key: &K) -> Result<Brought<V>, Option<Ticket>> {
+        let (Some(guard), Some(codec)) = (&self.shared, &self.codec) else { return Err(None) };
+        // The marks first: what it has must be at least as new as what was applied when it was asked.
+        let marks = self.marks();
+        match guard.get(&key.encode(), &marks).await {
+            Had::Skipped => Err(None),
+            Had::Empty(ticket) => Err(Some(ticket)),
+            Had::Hit { value, left } => {
+                let Ok(decoded) = codec.decode(&value) else {
+                    guard.metrics.misses.increment();
+                    return Err(None);
+                };
+                guard.metrics.hits.increment();
+                let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                Ok(self.brought(key, decoded, From::Level(left), None))
+            }
+        }
+    }
+
+    fn brought(&self, key: &K, value: Option<V>, from: From, ticket: Option<Ticket>) -> Brought<V> {
+        let is_filling = ticket.is_some() && from == From::Loader;
+        let codec = self.codec.as_ref().filter(|_| is_filling || self.weigh.is_none());
+        let encoded = codec.and_then(|codec| codec.encode(value.as_ref()));
         let weight = match (&value, self.weigh) {
             (Some(value), Some(weigh)) => weigh(key, value),
-            _ => weight::<K, V>(key, 0),
+            _ => weight::<K, V>(key, encoded.as_ref().map_or(0, |encoded| encoded.len() as u64)),
         };
-        Brought { value: value.map(Arc::new), weight, is_loaded: true, left: 0 }
+        Brought { value: value.map(Arc::new), weight, from, encoded: encoded.filter(|_| is_filling), ticket }
+    }
+
+    /// Puts it into the levels below memory.
+    pub(crate) async fn fill(&self, key: &K, filling: Filling) {
+        let Some(guard) = &self.shared else { return };
+        let keep = Duration::from_millis(filling.until.saturating_sub(coarse())).min(KEEP_RANGE.1);
+        if filling.encoded.len() > VALUE_BYTES_MAX {
+            self.metrics.too_large.increment();
+        } else if keep >= KEEP_RANGE.0 {
+            guard.fill(&key.encode(), filling.ticket, filling.encoded, keep).await;
+        }
     }
 
     /// Until when memory keeps it.
     pub(crate) fn ends(&self, key: &K, brought: &Brought<V>, began: Ms) -> Option<Kept> {
         let (choice, is_nothing) = (self.classes.choice(key), brought.value.is_none());
         let kept = self.windows.ends(choice, is_nothing, began, rand::unit())?;
-        if brought.is_loaded {
-            return Some(kept);
+        match brought.from {
+            From::Loader => Some(kept),
+            From::Level(left) => Some(self.windows.from(kept.fresh.min(began.saturating_add(left)), is_nothing)),
         }
-        Some(self.windows.from(kept.fresh.min(began.saturating_add(brought.left)), is_nothing))
     }
 
     fn too_slow(&self) -> Failure {
-        let limit = bowline_model::units::format_duration(self.load_timeout);
+        let limit = format_duration(self.load_timeout);
         Failure::new(Code::DeadlineExceeded, format!("the loader took longer than {limit}"))
+    }
+
+    /// Up to where each feed was applied here.
+    pub(crate) fn marks(&self) -> Vec<(Feed, Mark)> {
+        let mark = |followed: &crate::follow::Followed| Some((followed.feed.name().to_owned(), followed.mark()?));
+        self.feeds.iter().filter_map(mark).collect()
+    }
+
+    /// Drops keys from every level, the lowest first, so that nobody refills one from a staler one below.
+    pub(crate) async fn forget_keys(&self, keys: &[K], applied: Option<Applied>) {
+        if let Some(guard) = &self.shared {
+            let names: Vec<String> = keys.iter().map(Key::encode).collect();
+            let last = names.len().saturating_sub(1) / BATCH_MAX * BATCH_MAX;
+            for names in names[..last].chunks(BATCH_MAX) {
+                guard.invalidate(names, None).await;
+            }
+            guard.invalidate(&names[last..], applied).await;
+        }
+        for key in keys {
+            self.forget(key);
+        }
+    }
+
+    /// Drops everything from every level; `known` is a mark that is known to hold, of that feed.
+    pub(crate) async fn forget_everything(&self, known: Option<(Feed, Mark)>) {
+        if let Some(guard) = &self.shared {
+            guard.invalidate_all();
+            self.make_up(guard, known).await;
+        }
+        self.forget_all();
+    }
+
+    /// Makes up to the shared level for what it has missed; false where that failed.
+    pub(crate) async fn make_up(&self, guard: &Guard, known: Option<(Feed, Mark)>) -> bool {
+        let Some(missed) = guard.take() else { return true };
+        let marks = if missed.is_all { self.marks_that_hold(known).await } else { Some(BTreeMap::new()) };
+        if let Some(marks) = marks {
+            return guard.make_up(missed, marks).await;
+        }
+        guard.give_back(missed);
+        false
+    }
+
+    /// The marks, each asked for whether it holds: one of a feed that was made anew would make others believe that they
+    /// have applied what they have not.
+    async fn marks_that_hold(&self, known: Option<(Feed, Mark)>) -> Option<BTreeMap<Feed, Mark>> {
+        let mut marks = BTreeMap::new();
+        for followed in &self.feeds {
+            let feed = followed.feed.name();
+            if let Some((_, mark)) = known.as_ref().filter(|(of, _)| of == feed) {
+                marks.insert(feed.to_owned(), mark.clone());
+            } else if let Some(mark) = followed.mark() {
+                let resumed = time::timeout(RESUME_MAX, followed.feed.resume(Some(mark))).await;
+                let Ok(Ok(Resumed::At(mark))) = resumed else { return None };
+                marks.insert(feed.to_owned(), mark);
+            }
+        }
+        Some(marks)
+    }
+}
+
+/// Makes up to the shared level for what it has missed, whenever it has, until the cache is gone.
+pub(crate) async fn make_up<K: Key, V: Send + Sync + 'static>(cache: std::sync::Weak<Inner<K, V>>, guard: Arc<Guard>) {
+    loop {
+        guard.is_missed.notified().await;
+        loop {
+            let Some(inner) = cache.upgrade() else { return };
+            let is_good = inner.make_up(&guard, None).await;
+            drop(inner);
+            if is_good && !guard.has_missed() {
+                break;
+            }
+            time::sleep(AGAIN).await;
+        }
     }
 }

@@ -9,6 +9,7 @@ mod ask;
 mod builder;
 mod cache;
 mod classes;
+mod codec;
 mod error;
 mod feed;
 mod flights;

@@ -2,7 +2,7 @@
 
 use bowline_runtime::metric::{Counter, Gauge, Histogram, Registry, Striped};
 
-use crate::status::{Loads, Requests};
+use crate::status::{LevelStatus, Loads, Requests};
 
 /// The cells of one cache.
 #[derive(Debug, Clone)]
@@ -108,6 +108,54 @@ impl Metrics {
             let labels = [("cache", self.name.as_str()), ("class", class), ("strategy", strategy)];
             let help = "1 where the class of keys is kept so.";
             self.registry.gauge("bowline_cache_strategy", help, &labels).set(i64::from(strategy == is));
+        }
+    }
+}
+
+/// The cells of one level below memory.
+#[derive(Debug, Clone)]
+pub(crate) struct LevelMetrics {
+    registry: Registry,
+    cache: String,
+    level: &'static str,
+    pub(crate) hits: Counter,
+    pub(crate) misses: Counter,
+    /// 1: left alone.
+    pub(crate) open: Gauge,
+    failures: Counter,
+}
+
+impl LevelMetrics {
+    pub(crate) fn new(registry: &Registry, cache: &str, level: &'static str) -> Self {
+        let labels = [("cache", cache), ("level", level)];
+        Self {
+            hits: registry.counter(HITS.0, HITS.1, &labels),
+            misses: registry.counter(MISSES.0, MISSES.1, &labels),
+            open: registry.gauge("bowline_cache_level_open", "1 while the level is left alone.", &labels),
+            failures: Counter::default(),
+            registry: registry.clone(),
+            cache: cache.to_owned(),
+            level,
+        }
+    }
+
+    /// A call to the level failed.
+    pub(crate) fn failed(&self, operation: &str) {
+        self.failures.increment();
+        let labels = [("cache", self.cache.as_str()), ("level", self.level), ("operation", operation)];
+        let help = "Calls to a level that failed or took too long.";
+        self.registry.counter("bowline_cache_level_failures_total", help, &labels).increment();
+    }
+
+    pub(crate) fn status(&self, is_left_alone: bool) -> LevelStatus {
+        LevelStatus {
+            level: self.level.to_owned(),
+            hits: self.hits.get(),
+            misses: self.misses.get(),
+            bytes: None,
+            bytes_max: None,
+            failures: self.failures.get(),
+            is_left_alone,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub(crate) mod guard;
 pub mod memory;
 pub(crate) mod slot;
 

@@ -4,8 +4,10 @@
 
 mod bounds;
 mod conformance;
+mod degrading;
 mod feed;
 mod invalidating;
+mod levels;
 mod negative;
 mod single_flight;
 mod stale;

@@ -1,0 +1,287 @@
+//! The shared level as a cache uses it: never waited for long, left alone while it fails, and not read before what it
+//! has missed was made up for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bowline_model::{policy::BreakerPolicy, units::Share};
+use bowline_resilience::breaker::{Breaker, Outcome as Went, State};
+use bowline_runtime::time;
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::{Applied, Feed, Found, Outcome, SharedCache, Ticket};
+use crate::{BATCH_MAX, Mark, PENDING_MAX, PortError, metrics::LevelMetrics};
+
+/// The longest that a request waits for the level.
+const GET_MAX: Duration = Duration::from_millis(100);
+/// The longest that everything else does.
+const OTHER_MAX: Duration = Duration::from_millis(250);
+
+/// The position that no feed reaches: who applies what comes after it learns the mark.
+const NEVER: u64 = (1 << 53) - 1;
+
+/// The shared level of one cache.
+pub(crate) struct Guard {
+    cache: Arc<str>,
+    port: Arc<dyn SharedCache>,
+    breaker: Breaker,
+    missed: Mutex<Missed>,
+    /// Told when something was missed.
+    pub(crate) is_missed: Notify,
+    pub(crate) metrics: LevelMetrics,
+}
+
+/// What the shared level had.
+#[derive(Debug)]
+pub(crate) enum Had {
+    Hit {
+        value: Bytes,
+        left: Duration,
+    },
+    Empty(Ticket),
+    /// It was not asked, or did not answer, or must not be trusted: nothing may be put there.
+    Skipped,
+}
+
+/// Invalidations that have not reached the level: it is not read before they have.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Missed {
+    /// It has to be cleared, whatever keys there are.
+    pub(crate) is_all: bool,
+    keys: BTreeSet<String>,
+    /// What they were, of each feed: all after the one mark, up to the other.
+    applied: BTreeMap<Feed, (Mark, Mark)>,
+    /// Somebody makes up for it now.
+    is_worked_on: bool,
+}
+
+impl Guard {
+    pub(crate) fn new(cache: Arc<str>, port: Arc<dyn SharedCache>, metrics: LevelMetrics) -> Self {
+        let policy = BreakerPolicy {
+            failure_rate: Share::from_percent(50),
+            slow_call: None,
+            window: Duration::from_secs(10),
+            calls_min: 10,
+            open_for: Duration::from_secs(2),
+            probes_max: 1,
+        };
+        let breaker = Breaker::new(&policy).probe_timeout(Duration::from_secs(1));
+        Self { cache, port, breaker, missed: Mutex::default(), is_missed: Notify::new(), metrics }
+    }
+
+    /// What it has of a key, for a process that has applied its feeds up to these marks.
+    pub(crate) async fn get(&self, key: &str, marks: &[(Feed, Mark)]) -> Had {
+        if self.lock().is_any() {
+            return self.skipped();
+        }
+        let Some(got) = self.call("get", GET_MAX, self.port.get(&self.cache, key)).await else { return self.skipped() };
+        let has = |feed: &Feed| got.marks.iter().find(|(known, _)| known == feed).map(|(_, mark)| mark.position);
+        if !marks.iter().all(|(feed, mark)| has(feed) >= Some(mark.position)) {
+            tracing::warn!(cache = &*self.cache, "the shared level of a cache has lost invalidations, it is cleared");
+            self.miss(|missed| missed.is_all = true);
+            return self.skipped();
+        }
+        // Something was missed while it answered.
+        if self.lock().is_any() {
+            return self.skipped();
+        }
+        match got.found {
+            Found::Hit { value, left } => Had::Hit { value, left },
+            Found::Empty(ticket) => {
+                self.metrics.misses.increment();
+                Had::Empty(ticket)
+            }
+        }
+    }
+
+    fn skipped(&self) -> Had {
+        self.metrics.misses.increment();
+        Had::Skipped
+    }
+
+    /// Puts a value, where nothing has overtaken its load.
+    pub(crate) async fn fill(&self, key: &str, ticket: Ticket, value: Bytes, keep: Duration) {
+        if !self.lock().is_any() {
+            self.call("fill", OTHER_MAX, self.port.fill(&self.cache, key, ticket, value, keep)).await;
+        }
+    }
+
+    /// Removes keys, now or as soon as it can.
+    pub(crate) async fn invalidate(&self, keys: &[String], applied: Option<Applied>) {
+        // What was missed goes first, and all of it at once.
+        let is_good = !self.lock().is_any() && self.remove(keys, applied.clone()).await;
+        if !is_good {
+            self.miss(|missed| missed.add(keys, applied));
+        }
+    }
+
+    /// Has it cleared as soon as it can be.
+    pub(crate) fn invalidate_all(&self) {
+        self.miss(|missed| missed.is_all = true);
+    }
+
+    /// Up to where a feed was applied to it; none where it does not say.
+    pub(crate) async fn mark(&self, feed: &str) -> Option<Mark> {
+        let never = Mark { position: NEVER, id: String::new() };
+        let applied = Applied { feed: feed.to_owned(), after: never.clone(), upto: never };
+        let asked = self.port.invalidate(&self.cache, &[], Some(applied));
+        match self.call("mark", OTHER_MAX, asked).await? {
+            Outcome::Behind(mark) => mark,
+            Outcome::Done | Outcome::AlreadyDone => None,
+        }
+    }
+
+    /// What was missed, to be made up for: by [`Guard::make_up`], or it is given back.
+    pub(crate) fn take(&self) -> Option<Missed> {
+        let mut missed = self.lock();
+        if missed.is_worked_on || !missed.is_any() {
+            return None;
+        }
+        let taken = mem::take(&mut *missed);
+        missed.is_worked_on = true;
+        Some(taken)
+    }
+
+    /// It was not made up for.
+    pub(crate) fn give_back(&self, taken: Missed) {
+        let mut missed = self.lock();
+        missed.is_worked_on = false;
+        missed.merge(taken);
+    }
+
+    /// Makes up for what was missed, where everything has to go for a process that has these marks; false where it
+    /// could not.
+    pub(crate) async fn make_up(&self, taken: Missed, mut marks: BTreeMap<Feed, Mark>) -> bool {
+        let is_good = if taken.is_all {
+            for (feed, (_, upto)) in &taken.applied {
+                let mark = marks.entry(feed.clone()).or_insert_with(|| upto.clone());
+                if mark.position < upto.position {
+                    *mark = upto.clone();
+                }
+            }
+            let marks: Vec<(Feed, Mark)> = marks.into_iter().collect();
+            self.call("clear", OTHER_MAX, self.port.clear(&self.cache, &marks)).await.is_some()
+        } else {
+            self.remove_all(&taken).await
+        };
+        if is_good {
+            self.lock().is_worked_on = false;
+        } else {
+            self.give_back(taken);
+        }
+        self.measure();
+        is_good
+    }
+
+    async fn remove_all(&self, taken: &Missed) -> bool {
+        let keys: Vec<String> = taken.keys.iter().cloned().collect();
+        for keys in keys.chunks(BATCH_MAX) {
+            if !self.remove(keys, None).await {
+                return false;
+            }
+        }
+        for (feed, (after, upto)) in &taken.applied {
+            let applied = Applied { feed: feed.clone(), after: after.clone(), upto: upto.clone() };
+            if !self.remove(&[], Some(applied)).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether they are removed, or that they are will be seen to.
+    async fn remove(&self, keys: &[String], applied: Option<Applied>) -> bool {
+        let asked = self.port.invalidate(&self.cache, keys, applied);
+        match self.call("invalidate", OTHER_MAX, asked).await {
+            Some(Outcome::Done | Outcome::AlreadyDone) => true,
+            Some(Outcome::Behind(_)) => {
+                self.miss(|missed| missed.is_all = true);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// What it answers in time; none where it is left alone, fails or takes too long.
+    async fn call<T>(
+        &self,
+        operation: &'static str,
+        limit: Duration,
+        call: impl Future<Output = Result<T, PortError>>,
+    ) -> Option<T> {
+        let permit = self.breaker.acquire(time::now()).ok()?;
+        let late = |_| Err(PortError::unavailable(format!("it took longer than {} ms", limit.as_millis())));
+        let answer = time::timeout(limit, call).await.unwrap_or_else(late);
+        let went = if answer.is_ok() { Went::Success } else { Went::Failure };
+        permit.record(went, time::now());
+        if let Err(error) = &answer {
+            self.metrics.failed(operation);
+            tracing::debug!(cache = &*self.cache, operation, error = %error, "the shared level of a cache failed");
+        }
+        self.measure();
+        answer.ok()
+    }
+
+    fn miss(&self, change: impl FnOnce(&mut Missed)) {
+        change(&mut self.lock());
+        self.is_missed.notify_one();
+        self.measure();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Missed> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is something to make up for.
+    pub(crate) fn has_missed(&self) -> bool {
+        self.lock().is_any()
+    }
+
+    /// Whether it is left alone now.
+    pub(crate) fn is_left_alone(&self) -> bool {
+        self.breaker.state(time::now()) != State::Closed || self.lock().is_any()
+    }
+
+    pub(crate) fn measure(&self) {
+        self.metrics.open.set(i64::from(self.is_left_alone()));
+    }
+}
+
+impl Missed {
+    fn is_any(&self) -> bool {
+        self.is_all || self.is_worked_on || !self.keys.is_empty() || !self.applied.is_empty()
+    }
+
+    fn add(&mut self, keys: &[String], applied: Option<Applied>) {
+        if let Some(Applied { feed, after, upto }) = applied {
+            self.applied.entry(feed).and_modify(|(_, last)| *last = upto.clone()).or_insert((after, upto));
+        }
+        self.keys.extend(keys.iter().cloned());
+        self.bound();
+    }
+
+    /// Puts what came before in front.
+    fn merge(&mut self, earlier: Self) {
+        let Self { is_all, keys, applied, is_worked_on: _ } = earlier;
+        self.is_all |= is_all;
+        self.keys.extend(keys);
+        for (feed, (after, upto)) in applied {
+            self.applied.entry(feed).and_modify(|(first, _)| *first = after.clone()).or_insert((after, upto));
+        }
+        self.bound();
+    }
+
+    fn bound(&mut self) {
+        if self.keys.len() > PENDING_MAX {
+            self.is_all = true;
+        }
+        if self.is_all {
+            self.keys.clear();
+        }
+    }
+}

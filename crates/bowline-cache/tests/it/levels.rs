@@ -1,0 +1,251 @@
+//! The level that processes share: each cache here stands for one.
+
+use std::sync::atomic::AtomicBool;
+
+use bowline_cache::{Applied, Feed, Got, Mark, Outcome, PortError, SharedCache, Ticket, Which, shared::memory::Memory};
+use bowline_runtime::{BoxFuture, metric::Registry};
+
+use super::{feed::Tape, *};
+
+/// The way to a shared level, which can be cut, and the level, which can lose everything.
+#[derive(Clone)]
+pub(crate) struct Wire(Arc<Inside>);
+
+struct Inside {
+    memory: std::sync::Mutex<Memory>,
+    is_stopped: AtomicBool,
+    calls: AtomicU64,
+    fills: AtomicU64,
+}
+
+impl Wire {
+    pub(crate) fn new() -> Self {
+        let (calls, fills, is_stopped) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        Self(Arc::new(Inside { memory: std::sync::Mutex::new(memory()), is_stopped, calls, fills }))
+    }
+
+    /// The same level by another way.
+    pub(crate) fn other_way(&self) -> Self {
+        let other = Self::new();
+        *other.0.memory.lock().unwrap() = self.memory();
+        other
+    }
+
+    /// Nothing answers any more, as when a process is stopped; or it goes on.
+    pub(crate) fn stop(&self, is_stopped: bool) {
+        self.0.is_stopped.store(is_stopped, SeqCst);
+    }
+
+    /// It begins anew.
+    pub(crate) fn lose(&self) {
+        *self.0.memory.lock().unwrap() = memory();
+    }
+
+    pub(crate) fn calls(&self) -> u64 {
+        self.0.calls.load(SeqCst)
+    }
+
+    pub(crate) fn fills(&self) -> u64 {
+        self.0.fills.load(SeqCst)
+    }
+
+    fn memory(&self) -> Memory {
+        self.0.memory.lock().unwrap().clone()
+    }
+
+    async fn passes(&self) {
+        self.0.calls.fetch_add(1, SeqCst);
+        if self.0.is_stopped.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn memory() -> Memory {
+    Memory::new(64 << 20, &Registry::default())
+}
+
+impl SharedCache for Wire {
+    fn get(&self, cache: &str, key: &str) -> BoxFuture<'_, Result<Got, PortError>> {
+        let (cache, key) = (cache.to_owned(), key.to_owned());
+        Box::pin(async move {
+            self.passes().await;
+            self.memory().get(&cache, &key).await
+        })
+    }
+
+    fn fill(
+        &self,
+        cache: &str,
+        key: &str,
+        ticket: Ticket,
+        value: bytes::Bytes,
+        keep: Duration,
+    ) -> BoxFuture<'_, Result<bool, PortError>> {
+        let (cache, key) = (cache.to_owned(), key.to_owned());
+        Box::pin(async move {
+            self.passes().await;
+            self.0.fills.fetch_add(1, SeqCst);
+            self.memory().fill(&cache, &key, ticket, value, keep).await
+        })
+    }
+
+    fn invalidate(
+        &self,
+        cache: &str,
+        keys: &[String],
+        applied: Option<Applied>,
+    ) -> BoxFuture<'_, Result<Outcome, PortError>> {
+        let (cache, keys) = (cache.to_owned(), keys.to_vec());
+        Box::pin(async move {
+            self.passes().await;
+            self.memory().invalidate(&cache, &keys, applied).await
+        })
+    }
+
+    fn clear(&self, cache: &str, marks: &[(Feed, Mark)]) -> BoxFuture<'_, Result<(), PortError>> {
+        let (cache, marks) = (cache.to_owned(), marks.to_vec());
+        Box::pin(async move {
+            self.passes().await;
+            self.memory().clear(&cache, &marks).await
+        })
+    }
+}
+
+/// A process whose cache shares a level with others.
+pub(crate) fn sharing(wire: &Wire, tape: Option<&Tape>) -> Cache<String, String> {
+    let builder = builder().ttl(Duration::from_hours(1)).serialized("1").shared(Arc::new(wire.clone()));
+    tape.into_iter().fold(builder, |builder, tape| builder.follow(tape.feed())).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_process_has_loaded_the_others_do_not_load() {
+    let (wire, source) = (Wire::new(), Source::new());
+    let (here, there) = (sharing(&wire, None), sharing(&wire, None));
+    assert_eq!(text(source.ask(&here, "ada").await), "v1");
+    source.set(EMPTY);
+    assert_eq!(text(source.ask(&here, "bob").await), "nothing");
+    settle().await;
+    source.set(FAILS);
+    assert_eq!(text(source.ask(&there, "ada").await), "v1");
+    assert_eq!(text(source.ask(&there, "bob").await), "nothing", "that there is nothing is shared, too");
+    assert_eq!(source.calls(), 2);
+    let shared = &there.status().levels[1];
+    assert_eq!((shared.level.as_str(), shared.hits, shared.misses, shared.is_left_alone), ("l3", 2, 0, false));
+    assert_eq!(there.status().loads.value, 0, "nothing was loaded there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_goes_on_in_the_shared_level() {
+    let (wire, source) = (Wire::new(), Source::new());
+    let (here, there) = (sharing(&wire, None), sharing(&wire, None));
+    assert_eq!(text(source.ask(&here, "ada").await), "v1");
+    source.change();
+    pass(Duration::from_mins(50)).await;
+    assert_eq!(text(source.ask(&there, "ada").await), "v1");
+    pass(Duration::from_mins(11)).await;
+    assert!(there.get("ada").is_none(), "it is an hour old, wherever it was");
+    assert_eq!(text(source.ask(&there, "ada").await), "v2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_an_invalidation_elsewhere_has_overtaken_does_not_fill() {
+    let (wire, tape, source) = (Wire::new(), Tape::new("cache.users"), Source::held());
+    let (here, there) = (sharing(&wire, Some(&tape)), sharing(&wire, Some(&tape)));
+    settle().await;
+    let before = source.ask_beside(&here, "ada");
+    settle().await;
+    source.change();
+    // Here it is not heard of yet.
+    tape.stall(true);
+    wire.invalidate("users", &["ada".to_owned()], None).await.unwrap();
+    source.let_go(1);
+    assert_eq!(text(before.await.unwrap()), "v1");
+    settle().await;
+    assert_eq!(wire.fills(), 1, "it tried");
+    source.let_go(1);
+    assert_eq!(text(source.ask(&there, "ada").await), "v2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_empties_every_level_of_every_process_and_the_shared_one_once() {
+    let (wire, tape, source) = (Wire::new(), Tape::new("user.changed"), Source::new());
+    let (here, there) = (sharing(&wire, Some(&tape)), sharing(&wire.other_way(), Some(&tape)));
+    settle().await;
+    for cache in [&here, &there] {
+        assert_eq!(text(source.ask(cache, "ada").await), "v1");
+        settle().await;
+    }
+    source.change();
+    tape.put_key("ada");
+    settle().await;
+    assert!(here.get("ada").is_none() && there.get("ada").is_none());
+    assert_eq!(text(source.ask(&here, "ada").await), "v2");
+    settle().await;
+    source.set(FAILS);
+    assert_eq!(text(source.ask(&there, "ada").await), "v2", "from the shared level");
+    source.change();
+    source.set(GOOD);
+    tape.put(Which::All);
+    settle().await;
+    assert_eq!(text(source.ask(&there, "ada").await), "v3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_begins_takes_what_is_shared_and_what_was_missed_is_made_up_for() {
+    let (wire, tape, source) = (Wire::new(), Tape::new("user.changed"), Source::new());
+    let first = sharing(&wire, Some(&tape));
+    settle().await;
+    for key in ["ada", "bob"] {
+        assert_eq!(text(source.ask(&first, key).await), "v1");
+    }
+    settle().await;
+    drop(first);
+    settle().await;
+    // All are away; one thing changes.
+    source.change();
+    tape.put_key("ada");
+    let second = sharing(&wire, Some(&tape));
+    settle().await;
+    assert_eq!(text(source.ask(&second, "bob").await), "v1", "it is still shared");
+    assert_eq!(text(source.ask(&second, "ada").await), "v2");
+    assert_eq!(source.calls(), 3);
+    drop(second);
+    settle().await;
+    // And now what was told meanwhile is gone.
+    source.change();
+    tape.put_key("bob");
+    tape.put_key("x");
+    tape.lose();
+    let third = sharing(&wire, Some(&tape));
+    settle().await;
+    assert_eq!(text(source.ask(&third, "bob").await), "v3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_level_that_has_lost_everything_is_used_again() {
+    let (wire, tape, source) = (Wire::new(), Tape::new("user.changed"), Source::new());
+    tape.put_key("somebody");
+    let (here, there) = (sharing(&wire, Some(&tape)), sharing(&wire, Some(&tape)));
+    settle().await;
+    assert_eq!(text(source.ask(&here, "ada").await), "v1");
+    wire.lose();
+    assert_eq!(text(source.ask(&here, "bob").await), "v1", "its marks are gone: it is not trusted");
+    settle().await;
+    assert_eq!(text(source.ask(&here, "cyd").await), "v1");
+    settle().await;
+    assert_eq!(text(source.ask(&there, "cyd").await), "v1");
+    assert_eq!(source.calls(), 3, "and trusted again once it was cleared");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_version_has_put_there_is_loaded_again() {
+    let (wire, source) = (Wire::new(), Source::new());
+    let here = sharing(&wire, None);
+    assert_eq!(text(source.ask(&here, "ada").await), "v1");
+    settle().await;
+    source.change();
+    let next = builder().serialized("2").shared(Arc::new(wire.clone())).build().unwrap();
+    assert_eq!(text(source.ask(&next, "ada").await), "v2");
+    assert_eq!(builder().shared(Arc::new(wire)).build().unwrap_err().faults.len(), 1, "it needs a form");
+}
