@@ -167,6 +167,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
 
     /// Drops what is kept of a key, and makes the load under way count no longer.
     pub(crate) fn forget(&self, key: &K) {
+        self.observe_invalidation(key);
         let mut shard = self.flights.lock(key);
         if let Some(flight) = shard.get_mut(key) {
             self.overtake(flight);

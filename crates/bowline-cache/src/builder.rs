@@ -8,12 +8,12 @@ use std::{
 };
 
 use bowline_model::{policy, units::Share};
-use bowline_runtime::metric::Registry;
+use bowline_runtime::{metric::Registry, task};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 
 use crate::{
-    CLASSES_MAX, Cache, FEEDS_MAX, Invalidations, Key, LOADS_MAX, SharedCache, Strategy,
+    CLASSES_MAX, Cache, FEEDS_MAX, Invalidations, Key, LOADS_MAX, SharedCache, Strategy, adapt,
     cache::Inner,
     check_name,
     classes::Classes,
@@ -49,6 +49,7 @@ pub struct Builder<K, V> {
     load_timeout: Duration,
     failure_backoff: policy::Backoff,
     strategy: Strategy,
+    is_adaptive: bool,
     classes: Vec<String>,
     class_of: fn(&K) -> usize,
     registry: Registry,
@@ -84,6 +85,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             load_timeout: Duration::from_secs(10),
             failure_backoff: policy::Backoff { min: Duration::from_millis(100), max: Duration::from_secs(10) },
             strategy: Strategy::Ttl,
+            is_adaptive: false,
             classes: vec!["all".to_owned()],
             class_of: |_| 0,
             registry: Registry::default(),
@@ -155,7 +157,15 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
 
     /// How values are kept; else [`Strategy::Ttl`].
     pub fn strategy(self, strategy: Strategy) -> Self {
-        Self { strategy, ..self }
+        Self { strategy, is_adaptive: false, ..self }
+    }
+
+    /// Has it chosen for each class of keys how values are kept, by how often a key is read and changes. It begins as
+    /// [`Strategy::Ttl`].
+    ///
+    /// Changes are seen by invalidations and, where values are [`serialized`](Self::serialized), by what loads bring.
+    pub fn adaptive(self) -> Self {
+        Self { strategy: Strategy::Ttl, is_adaptive: true, ..self }
     }
 
     /// Classes of keys that are alike, and which one a key is of: 1 to 16 names, each up to 64 bytes; else one.
@@ -206,7 +216,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
     /// [`BuildError`] with everything that is out of its range.
     ///
     /// # Panics
-    /// Outside of a runtime, where it follows feeds or has a shared level.
+    /// Outside of a runtime, where it follows feeds, has a shared level or is adaptive.
     pub fn build(self) -> Result<Cache<K, V>, BuildError> {
         let faults = self.faults();
         if !faults.is_empty() {
@@ -220,7 +230,8 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             stale_while_revalidate: ms(self.stale_while_revalidate),
             stale_if_error: ms(self.stale_if_error),
         };
-        let classes = Classes::new(&self.classes, self.class_of, Choice::of(self.strategy, windows.ttl));
+        let classes =
+            Classes::new(&self.classes, self.class_of, Choice::of(self.strategy, windows.ttl), self.is_adaptive);
         for class in classes.iter() {
             metrics.strategy(&class.name, class.choice.get().kind());
         }
@@ -235,6 +246,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             name,
             memory,
             followed_until: AtomicU64::new(if self.feeds.is_empty() { u64::MAX } else { 0 }),
+            sample_mask: AtomicU64::new(if self.is_adaptive { 0 } else { adapt::NEVER }),
             metrics,
             flights: Flights::new(),
             classes,
@@ -251,7 +263,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             tasks: OnceLock::new(),
         };
         let inner = Arc::new(inner);
-        inner.tasks.get_or_init(|| follow::start(&inner));
+        inner.tasks.get_or_init(|| tasks(&inner, self.is_adaptive));
         Ok(Cache::from_inner(inner))
     }
 
@@ -310,6 +322,15 @@ impl<K, V> fmt::Debug for Builder<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+/// What goes on as long as the cache is there.
+fn tasks<K: Key, V: Send + Sync + 'static>(inner: &Arc<Inner<K, V>>, is_adaptive: bool) -> Vec<task::Guarded<()>> {
+    let mut tasks = follow::start(inner);
+    if is_adaptive {
+        tasks.push(task::Guarded::new(task::spawn(adapt::adapt(Arc::downgrade(inner)))));
+    }
+    tasks
 }
 
 /// What an item weighs where nobody says it.

@@ -47,6 +47,8 @@ pub(crate) struct Inner<K: Key, V: Send + Sync + 'static> {
     pub(crate) memory: Memory<K, V>,
     /// Until when what is fresh may be taken for it; the end of time where no feed is followed.
     pub(crate) followed_until: AtomicU64,
+    /// Which requests are sampled: those whose number has none of its bits.
+    pub(crate) sample_mask: AtomicU64,
     pub(crate) metrics: Metrics,
     pub(crate) flights: Flights<K, V>,
     pub(crate) classes: Classes<K>,
@@ -162,7 +164,9 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         if now >= entry.fresh || !self.is_followed(now) {
             return None;
         }
-        self.metrics.fresh.increment();
+        if self.metrics.fresh.increment() & self.sample_mask.load(Relaxed) == 0 {
+            self.sample(&key.to_owned());
+        }
         Some(entry.value)
     }
 
@@ -171,8 +175,10 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         now < self.followed_until.load(Relaxed)
     }
 
-    pub(crate) fn missed(&self, _key: &K) {
-        self.metrics.misses.increment();
+    pub(crate) fn missed(&self, key: &K) {
+        if self.metrics.misses.increment() & self.sample_mask.load(Relaxed) == 0 {
+            self.sample(key);
+        }
     }
 
     /// Here first, then everywhere.

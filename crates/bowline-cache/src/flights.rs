@@ -62,10 +62,14 @@ impl<K: Key, V> Flights<K, V> {
         }
     }
 
+    /// The same for one key as long as the process lives.
+    pub(crate) fn hash(&self, key: &K) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
     pub(crate) fn lock(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
-        let hash = self.hasher.hash_one(key);
         #[expect(clippy::cast_possible_truncation, reason = "the lower bits are as good as any")]
-        let shard = &self.shards[hash as usize % SHARDS];
+        let shard = &self.shards[self.hash(key) as usize % SHARDS];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -75,7 +75,10 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         self.metrics.load_duration.record(begin.elapsed());
         drop(place);
         match answer.unwrap_or_else(|_| Err(self.too_slow())) {
-            Ok(value) => Ok(self.brought(key, value, From::Loader, ticket)),
+            Ok(value) => {
+                self.observe_load(key, value.as_ref());
+                Ok(self.brought(key, value, From::Loader, ticket))
+            }
             Err(source) => Err(Error::Load { cache: Arc::clone(&self.name), source }),
         }
     }

@@ -5,12 +5,14 @@
 //! all processes of a service share; its provider here is [`shared::memory::Memory`], and every provider passes the
 //! suite in `shared::conformance` (feature `conformance`).
 
+mod adapt;
 mod ask;
 mod builder;
 mod cache;
 mod classes;
 mod codec;
 mod error;
+mod estimate;
 mod feed;
 mod flights;
 mod follow;

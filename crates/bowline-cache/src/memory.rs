@@ -111,6 +111,11 @@ impl<K: Key, V> Memory<K, V> {
         self.0.clear();
     }
 
+    /// Removes what those keys have, as if it were evicted.
+    pub(crate) fn remove_where(&self, is_meant: impl Fn(&K) -> bool) {
+        self.0.retain(|key, _| !is_meant(key));
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.0.len() as u64
     }
