@@ -40,6 +40,7 @@ mod sagas;
 mod sampling;
 mod serve;
 pub mod settings;
+pub mod stream;
 
 pub use bowline_model::{Code, policy};
 pub use bowline_runtime as runtime;
