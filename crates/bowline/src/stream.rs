@@ -23,6 +23,7 @@ mod debounce;
 mod latest;
 mod retry;
 mod sample;
+mod window;
 
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ pub use tokio_stream::{
     adapters::Timeout as IdleTimeout,
     wrappers::{BroadcastStream, IntervalStream, ReceiverStream, WatchStream},
 };
+pub use window::{InvalidWindows, OPEN_MAX, Sessions, WINDOWS_PER_EVENT_MAX, Windowed, Windowing, Windows};
 
 /// The most streams that are [merged](merge_all) or [combined](combine_all) into one.
 pub const STREAMS_MAX: usize = 1024;
@@ -166,6 +168,35 @@ pub trait Flow: Stream + Sized {
         Self::Item: Send + 'static,
     {
         Latest::new(self)
+    }
+
+    /// Folds events over windows of the time at which they happened: [`Windows`] of a size, or [`Sessions`]. `at` tells
+    /// that time, in milliseconds since 1970.
+    ///
+    /// Time has come as far as the newest event, less [`Windowing::late_by`]: the *watermark*. A window is closed, and
+    /// comes out, when the watermark is at its end: in the order of ends and keys; all do when the source ends. So one
+    /// event of the far future closes all windows: where times are not to be trusted, leave such events out before.
+    /// Holds what the events of open windows were folded to, at most [`OPEN_MAX`] windows, and no event.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use bowline::stream::{self, Flow, StreamExt, Windows};
+    /// # async fn run() -> Result<(), stream::InvalidWindows> {
+    /// let events = stream::iter([(1_000, "a"), (1_500, "b"), (61_000, "c"), (2_000, "late"), (130_000, "d")]);
+    /// let minutes = events
+    ///     .window(Windows::tumbling(Duration::from_secs(60))?, |event| event.0)
+    ///     .late_by(Duration::from_secs(10))
+    ///     .fold(|| 0, |count, _| *count += 1);
+    /// let counts: Vec<_> = minutes.map(|minute| (minute.start_ms, minute.value)).collect().await;
+    /// assert_eq!(counts, [(0, 3), (60_000, 1), (120_000, 1)]);
+    /// # Ok(()) }
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(run()).unwrap();
+    /// ```
+    fn window<W, At>(self, windows: W, at: At) -> Windowing<Self, W, At, fn(&Self::Item)>
+    where
+        At: FnMut(&Self::Item) -> i64,
+    {
+        Windowing::new(self, windows, at)
     }
 
     /// Tells by an error, once, when no item came for so long; then goes on. Holds none.

@@ -6,3 +6,4 @@ mod combining;
 mod concurrency;
 mod support;
 mod timing;
+mod windows;
