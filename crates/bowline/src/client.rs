@@ -2,6 +2,7 @@
 
 mod governed;
 mod policies;
+mod streaming;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ use crate::{
 };
 use governed::Governed;
 use policies::Own;
+pub use streaming::{Events, Following, Lines, SILENT_MAX_DEFAULT, Streaming};
 
 /// The largest answer read into memory.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -364,7 +366,8 @@ async fn changed<T>(watched: Option<&mut watch::Receiver<T>>) {
     }
 }
 
-/// A request being made; nothing happens before [`Call::json`], [`Call::bytes`] or [`ServiceClient::send`].
+/// A request being made; nothing happens before [`Call::json`], [`Call::bytes`], [`Call::stream`], [`Call::events`] or
+/// [`ServiceClient::send`].
 #[derive(Debug)]
 #[must_use = "a call does nothing until it is sent"]
 pub struct Call {
@@ -422,6 +425,11 @@ impl Call {
     /// # Cancel safety
     /// As [`Call::json`].
     pub async fn bytes(self) -> Result<bytes::Bytes, Error> {
+        let (inner, request) = self.into_request()?;
+        inner.send(request).await
+    }
+
+    fn into_request(self) -> Result<(Arc<Inner>, http::Request<Body>), Error> {
         let Self { client, request, body, key: _ } = self;
         let inner = client.0;
         let unmade = |source: Box<dyn std::error::Error + Send + Sync>| Error::Request {
@@ -430,20 +438,15 @@ impl Call {
         };
         let body = body.map_err(|error| unmade(error.into()))?.map_or_else(Body::empty, Body::full);
         let request = request.body(body).map_err(|error| unmade(error.into()))?;
-        inner.send(request).await
+        Ok((inner, request))
     }
 }
 
 impl Inner {
     async fn send(&self, request: http::Request<Body>) -> Result<bytes::Bytes, Error> {
         let begun = time::now();
-        let mut span =
-            self.tracer.start(format!("{} {}", request.method(), self.service), SpanKind::Client, current::context());
-        span.set(names::HTTP_REQUEST_METHOD, request.method().as_str().to_owned());
-        span.set(names::URL_PATH, request.uri().path().to_owned());
-        span.set(names::PEER_SERVICE, self.service.as_str().to_owned());
-        let own = Deadline::after(begun, self.governed.upstream().policy().timeout);
-        let deadline = current_deadline().map_or(own, |callers| own.earliest(callers)).instant();
+        let mut span = self.start_span(&request);
+        let deadline = self.deadline(begun);
         let result = self.exchange(request, &mut span, deadline).await;
         let code = match &result {
             Ok(response) => response.status().as_u16(),
@@ -456,6 +459,21 @@ impl Inner {
         }
         self.count(code, time::now() - begun);
         result
+    }
+
+    fn start_span(&self, request: &http::Request<Body>) -> bowline_telemetry::Span {
+        let name = format!("{} {}", request.method(), self.service);
+        let mut span = self.tracer.start(name, SpanKind::Client, current::context());
+        span.set(names::HTTP_REQUEST_METHOD, request.method().as_str().to_owned());
+        span.set(names::URL_PATH, request.uri().path().to_owned());
+        span.set(names::PEER_SERVICE, self.service.as_str().to_owned());
+        span
+    }
+
+    /// Until when a call that began then is answered: by its policy, and by the request that is served.
+    fn deadline(&self, begun: Instant) -> Instant {
+        let own = Deadline::after(begun, self.governed.upstream().policy().timeout);
+        current_deadline().map_or(own, |callers| own.earliest(callers)).instant()
     }
 
     async fn exchange(

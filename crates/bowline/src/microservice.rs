@@ -111,6 +111,8 @@ pub struct Microservice {
     post: Post,
     /// What takes messages, from when it serves.
     pub(crate) consuming: Vec<Consuming>,
+    /// Whether it stops; streams end then.
+    pub(crate) draining: tokio::sync::watch::Sender<bool>,
     #[cfg(feature = "sql")]
     relays: Vec<sql::Relay>,
     #[cfg(feature = "sql")]
@@ -204,6 +206,7 @@ impl Microservice {
             pool,
             post,
             consuming: Vec::new(),
+            draining: tokio::sync::watch::Sender::new(false),
             #[cfg(feature = "sql")]
             relays: Vec::new(),
             #[cfg(feature = "sql")]
@@ -420,7 +423,8 @@ impl Microservice {
             listened.map_err(|source| Error::Listen { addr: self.settings.listen.clone(), source })?;
         on_listen(addr.clone());
         let (mut drainer, drain) = drain::channel();
-        let context = serve::Context::new(&self.settings, self.tracer.clone(), self.metrics.clone(), self.readiness());
+        let (tracer, metrics) = (self.tracer.clone(), self.metrics.clone());
+        let context = serve::Context::new(&self.settings, tracer, metrics, self.readiness(), self.draining.clone());
         #[cfg(feature = "sql")]
         let app = match self.sagas.clone() {
             Some(sagas) => app.merge(crate::own::guard(crate::sagas::router(sagas), &self.settings.service)),

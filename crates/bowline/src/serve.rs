@@ -1,13 +1,6 @@
 //! The server of an application: what every request passes on its way in and out.
 
-use std::{
-    io,
-    panic::AssertUnwindSafe,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-};
+use std::{io, panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
     Router,
@@ -27,12 +20,14 @@ use bowline_transport::{
 };
 use futures_util::FutureExt;
 use http_body::Body as _;
+use tokio::sync::watch;
 
 use crate::{
     client,
     error::{HandlerError, trace_id},
     microservice::{BODY_MAX_DEFAULT, ReadyCheck},
     settings::Settings,
+    stream,
 };
 
 /// The longest one condition of readiness may take to be checked.
@@ -49,18 +44,24 @@ struct Inner {
     ready: Vec<ReadyCheck>,
     /// Whether a sidecar stands before the application.
     is_meshed: bool,
-    is_draining: AtomicBool,
+    draining: watch::Sender<bool>,
 }
 
 impl Context {
-    pub(crate) fn new(settings: &Settings, tracer: Tracer, metrics: metric::Registry, ready: Vec<ReadyCheck>) -> Self {
+    pub(crate) fn new(
+        settings: &Settings,
+        tracer: Tracer,
+        metrics: metric::Registry,
+        ready: Vec<ReadyCheck>,
+        draining: watch::Sender<bool>,
+    ) -> Self {
         let (service, is_meshed) = (settings.service.clone(), settings.mesh.is_some());
-        Self(Arc::new(Inner { service, tracer, metrics, ready, is_meshed, is_draining: AtomicBool::new(false) }))
+        Self(Arc::new(Inner { service, tracer, metrics, ready, is_meshed, draining }))
     }
 
-    /// From here on `/readyz` answers 503.
+    /// From here on `/readyz` answers 503, and streams end.
     pub(crate) fn begin_drain(&self) {
-        self.0.is_draining.store(true, Relaxed);
+        self.0.draining.send_replace(true);
     }
 }
 
@@ -114,7 +115,7 @@ pub(crate) async fn accept(
 }
 
 async fn readyz(State(context): State<Context>) -> Result<&'static str, HandlerError> {
-    if context.0.is_draining.load(Relaxed) {
+    if *context.0.draining.borrow() {
         return Err(HandlerError::new(Code::Unavailable, "draining"));
     }
     for check in &context.0.ready {
@@ -187,7 +188,7 @@ async fn observe(State(context): State<Context>, mut request: Request, next: Nex
         response.headers_mut().insert(names::TRACE_ID_HEADER, id);
     }
     count(inner, &route, status.as_u16(), time::now() - begun);
-    response
+    stream::end_at_drain(response, inner.draining.subscribe())
 }
 
 fn start_span(tracer: &Tracer, request: &Request, route: &str) -> Span {

@@ -16,13 +16,16 @@
 //! # }
 //! ```
 
+mod answer;
 mod batch;
 mod by_key;
 mod combine;
 mod debounce;
+mod event;
 mod latest;
 mod retry;
 mod sample;
+mod topic;
 mod window;
 
 use std::time::Duration;
@@ -30,10 +33,14 @@ use std::time::Duration;
 use futures_util::stream::{BufferUnordered, Buffered, Map, Select, SelectAll};
 use tokio_stream::StreamExt as _;
 
+pub(crate) use answer::end_at_drain;
+pub use answer::{KEEP_ALIVE, ndjson, sse};
 pub use batch::Batch;
 pub use by_key::ByKey;
 pub use combine::{CombineAll, CombineLatest, combine_all};
 pub use debounce::Debounce;
+pub(crate) use event::{Decoder, LineReader};
+pub use event::{EVENT_BYTES_MAX, Event};
 pub use futures_util::stream::{Stream, StreamExt, TryStreamExt, iter, once, poll_fn, unfold};
 pub use latest::Latest;
 pub use retry::{Retry, Retryable, retry};
@@ -43,7 +50,13 @@ pub use tokio_stream::{
     adapters::Timeout as IdleTimeout,
     wrappers::{BroadcastStream, IntervalStream, ReceiverStream, WatchStream},
 };
+pub use topic::{Answering, Delivered, Publish, Receipt, Receipts, Source, UNANSWERED_MAX};
 pub use window::{InvalidWindows, OPEN_MAX, Sessions, WINDOWS_PER_EVENT_MAX, Windowed, Windowing, Windows};
+
+/// The guide's code, which has to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/streams.md")]
+struct Guide;
 
 /// The most streams that are [merged](merge_all) or [combined](combine_all) into one.
 pub const STREAMS_MAX: usize = 1024;

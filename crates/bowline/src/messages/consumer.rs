@@ -179,6 +179,16 @@ impl<'a> Consumer<'a> {
         });
         self.service.add_consuming(self.told, handle);
     }
+
+    /// How many messages are with this process at a time.
+    pub(crate) fn credit(&self) -> usize {
+        self.told.at_a_time
+    }
+
+    /// Whether the service stops.
+    pub(crate) fn draining(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.service.draining.subscribe()
+    }
 }
 
 impl Told {

@@ -87,6 +87,11 @@ impl Outgoing {
         self.with(|message| message.headers.push((name.into(), value.into())))
     }
 
+    /// Its ordering key, if it has one.
+    pub(crate) fn ordering_key(&self) -> Option<&str> {
+        self.message.as_ref().ok()?.key.as_deref()
+    }
+
     /// Publishes it; when it answers, the message is durable. While no bus answers, that is tried again for up to
     /// 10 s, or until the deadline of the request that is served.
     ///

@@ -18,6 +18,7 @@ mod registration;
 #[cfg(feature = "sqlite")]
 mod sagas;
 mod steering;
+mod streams;
 mod subject;
 mod support;
 mod unix;

@@ -24,11 +24,11 @@ use crate::{
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Placed {
-    id: String,
+pub(crate) struct Placed {
+    pub(crate) id: String,
 }
 
-fn placed(id: &str) -> Placed {
+pub(crate) fn placed(id: &str) -> Placed {
     Placed { id: id.to_owned() }
 }
 
@@ -42,14 +42,14 @@ pub(crate) async fn bus(topics: &[&str]) -> (TempDir, Arc<dyn MessageBus>) {
     (dir, Arc::new(bus))
 }
 
-fn service(name: &'static str, api: &Api, bus: &Arc<dyn MessageBus>) -> (Place, Microservice) {
+pub(crate) fn service(name: &'static str, api: &Api, bus: &Arc<dyn MessageBus>) -> (Place, Microservice) {
     let place = Place::new(name).beside(api.addr);
     let service = place.service().with_bus(bus.clone());
     (place, service)
 }
 
 /// How many messages the group has not processed.
-async fn lag(bus: &Arc<dyn MessageBus>) -> u64 {
+pub(crate) async fn lag(bus: &Arc<dyn MessageBus>) -> u64 {
     let topics = bus.topics().await.unwrap();
     topics.iter().flat_map(|topic| &topic.groups).map(|group| group.lag).sum()
 }

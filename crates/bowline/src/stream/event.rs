@@ -1,0 +1,215 @@
+//! Server-sent events as text: written, and read as the WHATWG's standard says.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The longest event, or line, that is read.
+pub const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// A server-sent event.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event {
+    /// Where its reader goes on after it: sent back as `Last-Event-ID`. Without line breaks.
+    pub id: Option<String>,
+    /// What kind it is; readers take none for `message`. Without line breaks.
+    pub name: Option<String>,
+    /// What it says.
+    pub data: String,
+    /// How long its reader is to wait before it comes again.
+    pub retry: Option<Duration>,
+}
+
+impl Event {
+    /// An event that says this.
+    pub fn new(data: impl Into<String>) -> Self {
+        Self { data: data.into(), ..Self::default() }
+    }
+
+    /// An event that says this as JSON.
+    ///
+    /// # Errors
+    /// When the value cannot be written as JSON.
+    pub fn json(value: &impl Serialize) -> Result<Self, serde_json::Error> {
+        serde_json::to_string(value).map(Self::new)
+    }
+
+    /// Gives it an id, from which its reader can go on.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// Says what kind it is.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// What it says, from JSON.
+    ///
+    /// # Errors
+    /// When it is no JSON of that type.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.data)
+    }
+
+    /// As it is sent.
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut text = String::with_capacity(self.data.len() + 32);
+        let mut field = |name: &str, value: &str| {
+            text.extend([name, ": "]);
+            // A line break would be a field of its own, NUL would have the id ignored.
+            text.extend(value.chars().filter(|c| !matches!(c, '\r' | '\n' | '\0')));
+            text.push('\n');
+        };
+        let Self { id, name, data, retry } = self;
+        if let Some(id) = id {
+            field("id", id);
+        }
+        if let Some(name) = name {
+            field("event", name);
+        }
+        if let Some(retry) = retry {
+            field("retry", &retry.as_millis().to_string());
+        }
+        for line in data.replace("\r\n", "\n").split(['\r', '\n']) {
+            field("data", line);
+        }
+        text.push('\n');
+        text.into()
+    }
+}
+
+/// An answer that cannot be read as events or lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DecodeError {
+    #[error("an event or a line is longer than {EVENT_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("it is not UTF-8")]
+    NotUtf8,
+}
+
+/// Cuts bytes into lines.
+#[derive(Debug, Default)]
+pub(crate) struct LineReader {
+    read: BytesMut,
+    /// Bytes in which no end was found.
+    scanned: usize,
+    /// Whether a line feed at the beginning belongs to the line before.
+    is_after_return: bool,
+    /// Whether a carriage return ends a line, too.
+    by_return: bool,
+}
+
+impl LineReader {
+    /// Lines that end with a line feed.
+    pub(crate) fn by_feed() -> Self {
+        Self::default()
+    }
+
+    /// Lines that end with a line feed, a carriage return, or both.
+    pub(crate) fn by_any() -> Self {
+        Self { by_return: true, ..Self::default() }
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.read.extend_from_slice(bytes);
+    }
+
+    /// The next whole line, without its end.
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, DecodeError> {
+        if self.is_after_return && !self.read.is_empty() {
+            self.is_after_return = false;
+            if self.read[0] == b'\n' {
+                let _feed = self.read.split_to(1);
+            }
+        }
+        let is_end = |byte: &u8| *byte == b'\n' || (self.by_return && *byte == b'\r');
+        let Some(at) = self.read[self.scanned..].iter().position(is_end) else {
+            self.scanned = self.read.len();
+            return if self.scanned > EVENT_BYTES_MAX { Err(DecodeError::TooLong) } else { Ok(None) };
+        };
+        let line = self.read.split_to(self.scanned + at);
+        self.scanned = 0;
+        self.is_after_return = self.read.split_to(1)[0] == b'\r';
+        if line.len() > EVENT_BYTES_MAX { Err(DecodeError::TooLong) } else { Ok(Some(line.freeze())) }
+    }
+
+    /// What is left at the end.
+    pub(crate) fn rest(&mut self) -> Bytes {
+        self.scanned = 0;
+        self.read.split().freeze()
+    }
+}
+
+/// Reads events from lines.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    lines: LineReader,
+    is_first: bool,
+    /// The event that is being read.
+    event: Event,
+    has_data: bool,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self { lines: LineReader::by_any(), is_first: true, event: Event::default(), has_data: false }
+    }
+}
+
+impl Decoder {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.lines.push(bytes);
+    }
+
+    /// The next whole event.
+    pub(crate) fn next(&mut self) -> Result<Option<Event>, DecodeError> {
+        while let Some(line) = self.lines.next()? {
+            let mut line = std::str::from_utf8(&line).map_err(|_| DecodeError::NotUtf8)?;
+            if std::mem::take(&mut self.is_first) {
+                line = line.strip_prefix('\u{feff}').unwrap_or(line);
+            }
+            if line.is_empty() {
+                let event = std::mem::take(&mut self.event);
+                if std::mem::take(&mut self.has_data) {
+                    return Ok(Some(event));
+                }
+                // What is said of where to go on holds though there is nothing to tell.
+                self.event = Event { id: event.id, retry: event.retry, ..Event::default() };
+                continue;
+            }
+            self.take_field(line)?;
+        }
+        Ok(None)
+    }
+
+    fn take_field(&mut self, line: &str) -> Result<(), DecodeError> {
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match name {
+            "data" => {
+                if self.event.data.len() + value.len() > EVENT_BYTES_MAX {
+                    return Err(DecodeError::TooLong);
+                }
+                if std::mem::replace(&mut self.has_data, true) {
+                    self.event.data.push('\n');
+                }
+                self.event.data.push_str(value);
+            }
+            "event" => self.event.name = Some(value.to_owned()).filter(|name| !name.is_empty()),
+            "id" if !value.contains('\0') => self.event.id = Some(value.to_owned()),
+            "retry" if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                self.event.retry = value.parse().ok().map(Duration::from_millis);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
