@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use bowline_runtime::{metric, time};
+use bowline_runtime::{
+    metric, time,
+    watchdog::{self, Watchdog},
+};
 
 use crate::{FAILED, outlet::Outlet, stop::Stop, style};
 
@@ -23,6 +26,8 @@ pub(crate) struct Process {
     /// The signals that end it.
     pub(crate) stop: Stop,
     err: Outlet,
+    /// Tells who holds a thread.
+    _watchdog: Watchdog,
 }
 
 impl Process {
@@ -31,7 +36,8 @@ impl Process {
         let metrics = metric::Registry::default();
         let (out, err) = (Outlet::open(std::io::stdout()), Outlet::open(std::io::stderr()));
         init_logs(&err, &metrics);
-        Ok(Self { metrics, out, stop: Stop::listen()?, err })
+        let watchdog = watchdog::start(&metrics);
+        Ok(Self { metrics, out, stop: Stop::listen()?, err, _watchdog: watchdog })
     }
 
     /// Says why it failed, if it did; what to exit with.

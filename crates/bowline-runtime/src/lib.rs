@@ -13,6 +13,7 @@ pub mod rand;
 pub mod sim;
 pub mod task;
 pub mod time;
+pub mod watchdog;
 
 use std::{future::Future, pin::Pin};
 

@@ -1,30 +1,34 @@
 //! Tasks: the only door to spawning.
 
-use std::future::Future;
+use std::{future::Future, panic::Location};
+
+use crate::watchdog::Watched;
 
 pub use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet, LocalSet, yield_now};
 
-/// Runs a future beside the caller.
+/// Runs a future beside the caller; the [watchdog](crate::watchdog) knows it by where it is spawned.
+#[track_caller]
 #[expect(clippy::disallowed_methods, reason = "this module is the door to spawning")]
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    tokio::spawn(future)
+    tokio::spawn(Watched::at(Location::caller(), future))
 }
 
 /// Runs a future on this core's thread; it need not be `Send`.
 ///
 /// # Panics
 /// Outside [`core_runtime`] and a [`LocalSet`].
+#[track_caller]
 #[expect(clippy::disallowed_methods, reason = "this module is the door to spawning")]
 pub fn spawn_local<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + 'static,
     F::Output: 'static,
 {
-    tokio::task::spawn_local(future)
+    tokio::task::spawn_local(Watched::at(Location::caller(), future))
 }
 
 /// Runs what blocks (files, hashing) on a thread of its own; under simulation, in a task.

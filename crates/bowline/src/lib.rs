@@ -42,6 +42,12 @@ mod serve;
 pub mod settings;
 pub mod stream;
 
+/// The guides' code, which has to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/streams.md")]
+#[doc = include_str!("../../../docs/connections.md")]
+struct Guides;
+
 pub use bowline_model::{Code, policy};
 pub use bowline_runtime as runtime;
 #[cfg(feature = "sql")]

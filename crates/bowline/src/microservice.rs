@@ -15,6 +15,7 @@ use bowline_runtime::{
     BoxFuture, drain, metric,
     task::{self, Guarded},
     time::{self, Duration},
+    watchdog::{self, Watchdog},
 };
 use bowline_telemetry::{Live, Tracer};
 use bowline_transport::{PoolSettings, SharedPool};
@@ -122,6 +123,8 @@ pub struct Microservice {
     reporter: Option<RemoteReporter>,
     /// Follows which traces are kept.
     _sampling: Option<Guarded<()>>,
+    /// Tells who holds a thread.
+    _watchdog: Watchdog,
 }
 
 impl std::fmt::Debug for Microservice {
@@ -150,6 +153,7 @@ impl Microservice {
     /// Outside a tokio runtime.
     pub fn new(settings: Settings) -> Self {
         let metrics = metric::Registry::default();
+        let watchdog = watchdog::start(&metrics);
         let bearer = settings.bearer.clone();
         let registry = settings.api.clone().map(|api| {
             let registry = RemoteRegistry::new(api);
@@ -215,6 +219,7 @@ impl Microservice {
             ready,
             reporter,
             _sampling: sampling,
+            _watchdog: watchdog,
         }
     }
 

@@ -5,14 +5,14 @@ use std::{io, panic::AssertUnwindSafe, sync::Arc};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
 use bowline_model::{Address, Code, ServiceName};
 use bowline_resilience::deadline::{self, Deadline};
-use bowline_runtime::{drain::Drain, metric, net, time};
+use bowline_runtime::{drain::Drain, metric, net, time, watchdog};
 use bowline_telemetry::{Span, SpanKind, Tracer, current, names, propagation};
 use bowline_transport::{
     problem::{Problem, code_of_status},
@@ -173,7 +173,8 @@ async fn observe(State(context): State<Context>, mut request: Request, next: Nex
     }
     let deadline = request.headers().get(deadline::TIMEOUT_HEADER);
     let deadline = deadline.and_then(|value| Deadline::decode(value.as_bytes(), begun).ok());
-    let handler = client::with_deadline(deadline, next.run(request));
+    let task = task_name(request.method(), &route);
+    let handler = watchdog::named(&task, client::with_deadline(deadline, next.run(request)));
     let handler = current::scope(span.context(), AssertUnwindSafe(handler).catch_unwind());
     let mut response = match handler.await {
         Ok(response) => response,
@@ -189,6 +190,14 @@ async fn observe(State(context): State<Context>, mut request: Request, next: Nex
     }
     count(inner, &route, status.as_u16(), time::now() - begun);
     stream::end_at_drain(response, inner.draining.subscribe())
+}
+
+/// What a handler goes by where it holds its thread: names are few, whatever clients ask for.
+fn task_name(method: &Method, route: &str) -> String {
+    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+    let method = if known.contains(method) { method.as_str() } else { "other" };
+    let route = if route.is_empty() { "(no route)" } else { route };
+    format!("{method} {route}")
 }
 
 fn start_span(tracer: &Tracer, request: &Request, route: &str) -> Span {

@@ -53,11 +53,6 @@ pub use tokio_stream::{
 pub use topic::{Answering, Delivered, Publish, Receipt, Receipts, Source, UNANSWERED_MAX};
 pub use window::{InvalidWindows, OPEN_MAX, Sessions, WINDOWS_PER_EVENT_MAX, Windowed, Windowing, Windows};
 
-/// The guide's code, which has to compile.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/streams.md")]
-struct Guide;
-
 /// The most streams that are [merged](merge_all) or [combined](combine_all) into one.
 pub const STREAMS_MAX: usize = 1024;
 

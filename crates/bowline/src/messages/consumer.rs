@@ -8,7 +8,7 @@ use bowline_runtime::{
     BoxFuture,
     drain::Drain,
     task::{self, JoinHandle},
-    time,
+    time, watchdog,
 };
 use bowline_telemetry::{Span, SpanContext, SpanKind, current, names};
 use futures_util::FutureExt as _;
@@ -299,6 +299,7 @@ impl Worker {
         let context = if self.is_traced { Some(span.context()) } else { parent };
         let handled = (self.handle)(delivery.message.clone(), delivery.attempt);
         let handled = client::with_deadline(Some(Deadline::after(begun, self.told.time_max)), handled);
+        let handled = watchdog::named(&format!("process {}", self.told.topic), handled);
         let handled = AssertUnwindSafe(handled).catch_unwind();
         let handled = async {
             match context {

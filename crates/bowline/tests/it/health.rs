@@ -6,11 +6,12 @@ use std::sync::{
 };
 
 use axum::{Router, routing::get};
+use bowline_runtime::time;
 use bowline_telemetry::{SpanKind, Status};
 
 use crate::{
     api::Api,
-    support::{Place, Running, ask},
+    support::{BOUND, Place, Running, ask},
 };
 
 fn hello() -> Router {
@@ -120,4 +121,21 @@ async fn a_fault_is_an_error_on_the_span_and_the_last_spans_leave_before_the_end
     running.stop().await;
     assert!(api.has_span("GET /broken"), "no span waits when the process ends");
     assert!(matches!(api.span("GET /broken").await.status, Status::Error(message) if message.contains("500")));
+}
+
+#[tokio::test]
+async fn a_handler_that_holds_its_thread_is_told_in_the_metrics() {
+    let service = Place::new("hello").service();
+    let metrics = service.metrics().clone();
+    let slow = async move || {
+        let begun = time::now();
+        while !metrics.render().contains("task=\"GET /slow/{id}\"") && time::now() - begun < BOUND {
+            std::hint::spin_loop();
+        }
+    };
+    let running = Running::start(service, Router::new().route("/slow/{id}", get(slow))).await;
+    assert_eq!(running.get("/slow/7").await.status, 200);
+    let text = running.get("/metrics").await.text().to_owned();
+    assert!(text.contains("bowline_task_stalls_total{task=\"GET /slow/{id}\"} 1\n"), "{text}");
+    running.stop().await;
 }
