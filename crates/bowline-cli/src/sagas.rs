@@ -10,6 +10,10 @@ use crate::{
     style, table, when,
 };
 
+/// How many sagas a service tells where nothing else is asked for, and at most.
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1000;
+
 /// Lists sagas, shows one, or has one be tried at once.
 pub(crate) async fn run(args: args::Sagas) -> anyhow::Result<ExitCode> {
     let args::Sagas { command, list } = args;
@@ -27,7 +31,14 @@ async fn list(args: args::SagasList) -> anyhow::Result<ExitCode> {
     let found = api::answered(&query, client.sagas(&asked).await)?;
     match query.output {
         Output::Json => api::print_json(&found)?,
-        Output::Text => lines(&found).iter().for_each(|line| style::line(line)),
+        Output::Text => {
+            lines(&found).iter().for_each(|line| style::line(line));
+            // Each service tells no more than that of its own.
+            let limit = limit.unwrap_or(LIMIT_DEFAULT);
+            if found.sagas.len() >= limit {
+                style::line(&format!("there may be older ones: --limit COUNT, up to {LIMIT_MAX}"));
+            }
+        }
     }
     Ok(if found.missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }

@@ -53,7 +53,8 @@
 //!         .timeout(Duration::from_secs(2))
 //!         .local("confirm", |tx, order| {
 //!             Box::pin(async move {
-//!                 let paid = NewMessage { payload: order.id.clone().into(), ..NewMessage::default() };
+//!                 let payload = serde_json::json!({ "id": order.id }).to_string().into();
+//!                 let paid = NewMessage { payload, ..NewMessage::default() };
 //!                 publish(tx, "order.paid", paid).await?;
 //!                 Ok(())
 //!             })

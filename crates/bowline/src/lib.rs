@@ -29,6 +29,7 @@ pub mod config;
 mod data;
 mod error;
 pub mod extract;
+mod logs;
 mod mesh;
 pub mod messages;
 mod microservice;

@@ -136,7 +136,9 @@ impl std::fmt::Debug for Microservice {
 impl Microservice {
     /// A service configured by its environment; see [`Settings`].
     ///
-    /// Nothing is awaited: the process starts and serves while Bowline is away.
+    /// Nothing is awaited: the process starts and serves while Bowline is away. From here on what the application and its
+    /// libraries tell `tracing` is written to standard error, warnings or what `BOWLINE_LOG` asks for, unless there is a
+    /// subscriber already.
     ///
     /// # Errors
     /// When a variable holds what cannot be used.
@@ -144,6 +146,7 @@ impl Microservice {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn from_env(service: &str) -> Result<Self, Error> {
+        crate::logs::begin();
         Settings::from_env(service).map(Self::new).map_err(Error::Settings)
     }
 

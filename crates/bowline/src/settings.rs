@@ -32,6 +32,7 @@ use bowline_runtime::fs;
 /// | `BOWLINE_DATA_<NAME>` | connection string of an owned resource | see [`Settings::data`] |
 /// | `BOWLINE_SYSTEM` | the system it is part of | none |
 /// | `BOWLINE_JOIN` | the token by which it joins the system's mesh; needs `BOWLINE_SYSTEM` and `BOWLINE_API` | it is in no mesh |
+/// | `BOWLINE_LOG` | what is logged to standard error: `info`, `warn,shop_order=debug` ([`Microservice::from_env`](crate::Microservice::from_env)) | `warn` |
 /// | `BOWLINE_SUPERVISED` | registration is the supervisor's business | the process registers itself |
 #[derive(Debug, Clone)]
 pub struct Settings {
