@@ -498,7 +498,8 @@ impl Actor {
         }
         let owner = (!is_release).then(|| self.link.owner.clone());
         let entry = serving.group.entry(owner, self.link.bytes_max());
-        let answers = std::mem::take(&mut serving.waiting);
+        // What is beyond is said by the next one.
+        let answers = serving.waiting.extract_if(.., |(position, _)| *position < entry.next).collect();
         let batch = Batch { answers, is_whole: entry.whole.is_some(), is_release };
         let (link, subject, after) = (self.link.clone(), self.subject.clone(), serving.group.kept.sequence);
         let write = async move { kept::write(&link, &subject, &entry, after).await };

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    kept::{Entry, Kept},
+    kept::{Entry, Kept, STEP_MAX},
     topics::{millis, now},
 };
 
@@ -311,23 +311,29 @@ impl Group {
 
     /// Whether there is something to keep.
     pub(crate) fn is_due(&self) -> bool {
-        self.wants_whole || !self.done.is_empty() || !self.failed.is_empty()
+        self.wants_whole || !self.done.is_empty() || !self.failed.is_empty() || self.unsaid() > HELD_MAX as u64
     }
 
-    /// What is to be kept since the last entry; `bytes_max`: what one may have.
-    pub(crate) fn entry(&mut self, owner: Option<String>, bytes_max: usize) -> Entry {
+    /// The position behind all that was seen.
+    fn next(&self) -> Position {
         // While it resumes, the table knows less than what was kept.
-        let next = if self.is_resuming { self.kept.next } else { self.table.next() };
-        let (done, failed) = (std::mem::take(&mut self.done), std::mem::take(&mut self.failed));
-        let is_step = next.saturating_sub(self.kept.next) <= HELD_MAX as u64 && !self.wants_whole;
-        if !is_step {
-            // Of what is between, only what is in the table was there.
-            let known = self.table.pending().filter(|(position, ..)| *position >= self.kept.next);
-            let seen: Vec<Position> = known.map(|(position, ..)| position).collect();
-            self.kept.pending.extend(seen.into_iter().map(|position| (position, (0, 0))));
-            self.kept.next = self.kept.next.max(next);
-        }
-        let mut entry = Entry { owner: owner.clone(), next, done, failed, ..Entry::default() };
+        if self.is_resuming { self.kept.next } else { self.table.next() }
+    }
+
+    /// How far it is beyond the last entry.
+    fn unsaid(&self) -> u64 {
+        self.next().saturating_sub(self.kept.next)
+    }
+
+    /// What is to be kept since the last entry, as far as one can say it: what was done before its `next`. `bytes_max`:
+    /// what one may have.
+    pub(crate) fn entry(&mut self, owner: Option<String>, bytes_max: usize) -> Entry {
+        let is_step = self.unsaid() <= HELD_MAX as u64 && !self.wants_whole;
+        let (from, next) = if is_step { (None, self.next()) } else { self.go_on() };
+        let is_said = |position: Position| position < next;
+        let done = self.done.extract_if(.., |position| is_said(*position)).collect();
+        let failed = self.failed.extract_if(.., |(position, ..)| is_said(*position)).collect();
+        let mut entry = Entry { owner: owner.clone(), next, from, done, failed, ..Entry::default() };
         let is_possible = self.kept.apply(&entry);
         debug_assert!(is_possible.is_some(), "steps are bounded");
         entry.floor = self.kept.floor();
@@ -345,6 +351,19 @@ impl Group {
         }
         self.wants_whole = false;
         entry
+    }
+
+    /// Goes on as far as one entry can, by what is in the table: between there was nothing. From where, and to where.
+    fn go_on(&mut self) -> (Option<Position>, Position) {
+        let end = self.next();
+        let known = self.table.pending().map(|(position, ..)| position).filter(|position| *position >= self.kept.next);
+        let seen: Vec<Position> = known.collect();
+        let from = seen.first().copied().unwrap_or(end);
+        let next = end.min(from.saturating_add(STEP_MAX));
+        let said = seen.into_iter().take_while(|position| *position < next);
+        self.kept.pending.extend(said.map(|position| (position, (0, 0))));
+        self.kept.next = self.kept.next.max(next);
+        (Some(from), next)
     }
 }
 
@@ -416,6 +435,28 @@ mod tests {
             group.take_in(message(position, None, bytes::Bytes::new(), 0), (0, 0));
         }
         assert!(!group.wants(), "what is not delayed is bounded");
+    }
+
+    #[test]
+    fn what_is_more_than_one_step_is_said_in_steps() {
+        let mut group = group();
+        let first = 5_000_000;
+        let end = first + STEP_MAX + 2;
+        for position in first..end {
+            group.take_in(message(position, None, bytes::Bytes::new(), 86_400_000), (0, 0));
+        }
+        group.pass_over(end - 1);
+        let mut again = Kept::new(GroupSettings::default(), 1);
+        let mut steps = 0;
+        while group.is_due() {
+            // So small that none says all of it.
+            let entry = group.entry(None, 1);
+            assert!(again.apply(&entry).is_some(), "step {steps}");
+            assert_eq!(entry.next, group.kept.next);
+            steps += 1;
+        }
+        assert_eq!((steps, again.pending.len() as u64, again.next), (2, end - first - 1, end));
+        assert!(again.pending == group.kept.pending);
     }
 
     #[test]

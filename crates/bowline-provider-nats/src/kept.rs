@@ -20,8 +20,8 @@ use crate::{
     wire::json,
 };
 
-/// The most positions that one entry goes on by.
-const STEP_MAX: u64 = 1_000_000;
+/// The most positions that one entry goes on by, and that one run of [`Whole`] has.
+pub(crate) const STEP_MAX: u64 = 1_000_000;
 
 /// Between two tries to write.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -34,6 +34,9 @@ pub(crate) struct Entry {
     pub(crate) owner: Option<String>,
     /// All before it were seen.
     pub(crate) next: Position,
+    /// What was seen since the entry before is not before that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<Position>,
     /// All before it are done.
     pub(crate) floor: Position,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -107,15 +110,16 @@ impl Kept {
 
     /// Goes on by an entry; none: it cannot be.
     pub(crate) fn apply(&mut self, entry: &Entry) -> Option<()> {
-        let Entry { owner, next, floor: _, done, failed, whole } = entry;
+        let Entry { owner, next, from, floor: _, done, failed, whole } = entry;
         if let Some(whole) = whole {
-            self.pending = whole.pending();
+            self.pending = whole.pending()?;
             (self.life, self.settings) = (whole.life.clone(), whole.settings());
         } else {
-            if next.saturating_sub(self.next) > STEP_MAX {
+            let from = from.map_or(self.next, |from| from.max(self.next));
+            if next.saturating_sub(from) > STEP_MAX {
                 return None;
             }
-            self.pending.extend((self.next..*next).map(|position| (position, UNTRIED)));
+            self.pending.extend((from..*next).map(|position| (position, UNTRIED)));
         }
         self.next = if whole.is_some() { *next } else { self.next.max(*next) };
         for (position, attempts, due) in failed {
@@ -148,7 +152,7 @@ impl Kept {
                 continue;
             }
             match whole.untried.last_mut() {
-                Some((_, count)) if position == end => *count += 1,
+                Some((_, count)) if position == end && *count < STEP_MAX => *count += 1,
                 _ => whole.untried.push((position - end, 1)),
             }
             end = position + 1;
@@ -161,17 +165,18 @@ impl Kept {
 const UNTRIED: (u32, i64) = (0, 0);
 
 impl Whole {
-    fn pending(&self) -> BTreeMap<Position, (u32, i64)> {
+    /// None: it cannot be.
+    fn pending(&self) -> Option<BTreeMap<Position, (u32, i64)>> {
         let mut pending: BTreeMap<_, _> =
             self.tried.iter().map(|(position, attempts, due)| (*position, (*attempts, *due))).collect();
         let mut position: Position = 0;
         for (skipped, count) in &self.untried {
-            position = position.saturating_add(*skipped);
-            let end = position.saturating_add((*count).min(STEP_MAX));
+            position = position.checked_add(*skipped)?;
+            let end = position.checked_add(*count).filter(|_| *count <= STEP_MAX)?;
             pending.extend((position..end).map(|position| (position, UNTRIED)));
             position = end;
         }
-        pending
+        Some(pending)
     }
 
     fn settings(&self) -> GroupSettings {
@@ -324,5 +329,31 @@ mod tests {
     #[test]
     fn a_step_that_cannot_be_is_refused() {
         assert!(group().apply(&Entry { next: u64::MAX, ..Entry::default() }).is_none());
+        for untried in [vec![(1, STEP_MAX + 1)], vec![(u64::MAX, 1)], vec![(2, 1), (u64::MAX - 2, 1)]] {
+            let whole = Some(Whole { untried, ..Whole::default() });
+            assert!(group().apply(&Entry { next: 5, whole, ..Entry::default() }).is_none());
+        }
+    }
+
+    #[test]
+    fn what_was_seen_may_begin_behind_a_gap() {
+        let mut kept = group();
+        kept.apply(&Entry { next: 5_000_002, from: Some(5_000_000), ..Entry::default() }).unwrap();
+        assert_eq!(kept.pending.keys().copied().collect::<Vec<_>>(), [5_000_000, 5_000_001]);
+    }
+
+    #[test]
+    fn a_long_run_is_said_whole() {
+        const COUNT: u64 = 1_500_000;
+        let mut kept = group();
+        for next in [5 + STEP_MAX, 5 + COUNT] {
+            kept.apply(&Entry { next, ..Entry::default() }).unwrap();
+        }
+        kept.apply(&Entry { next: 5 + COUNT, failed: vec![(5 + COUNT - 3, 1, 50)], ..Entry::default() }).unwrap();
+        let entry: Entry = serde_json::from_str(&json(&kept.whole(None))).unwrap();
+        let mut again = Kept::new(GroupSettings::default(), 1);
+        again.apply(&entry).unwrap();
+        assert_eq!(again.pending.len() as u64, COUNT);
+        assert!(again == kept);
     }
 }
