@@ -274,16 +274,19 @@ impl Group {
         self.table.wakes_at().into_iter().chain(parked).min()
     }
 
-    /// The position that it wants to see next, if it has room. While something is ready it wants none: what nobody has
-    /// room for would be read once now and once again when it is delivered.
+    /// Whether a consumer that has room may get something.
+    pub(super) fn is_ready(&self) -> bool {
+        self.table.is_ready() && !self.is_resuming()
+    }
+
+    /// The position that it wants to see next, if it has room.
     pub(super) fn wants(&self) -> Option<Position> {
         // Between what was pending there is nothing for it.
         if let (true, Some((position, _))) = (self.is_resuming(), self.resume.pending.first_key_value()) {
             return Some(*position);
         }
         let has_room = self.has_room() && self.parked.len() < PARKED_MAX;
-        let is_served = self.table.is_ready() && !self.is_resuming();
-        (has_room && !is_served).then(|| self.table.next())
+        has_room.then(|| self.table.next())
     }
 
     /// The position outside of the table that it wants to see, if there is one whose time has come.
@@ -376,7 +379,7 @@ impl Group {
 
     /// The next delivery, if somebody can take one: to whom, which, and the number of the try.
     pub(super) fn offer(&mut self, now: Moment) -> Option<(ConsumerId, Effect)> {
-        if !self.table.is_ready() || self.is_resuming() {
+        if !self.is_ready() {
             return None;
         }
         // Whoever has most room; what a seek took from a consumer may still be in its channel.

@@ -226,14 +226,26 @@ impl Topic {
         self.groups.get(name)?.record(effect)
     }
 
-    /// Shows a group what it has not seen, and gives its consumers what is ready; whether there is more.
+    /// Gives a group's consumers what is ready, and shows it what it has not seen only while nothing is: what nobody has
+    /// room for would be read now and once again when it is delivered. Whether there is more.
     async fn hand_out(&mut self, name: &str) -> bool {
         for _ in 0..TAKE_IN_MAX {
-            if !self.take_in(name).await && !self.offer(name).await {
+            if self.is_ready(name) {
+                self.offer(name).await;
+                // What was ready may have been found to back off.
+                if self.is_ready(name) {
+                    return false;
+                }
+            }
+            if !self.take_in(name).await {
                 return false;
             }
         }
         true
+    }
+
+    fn is_ready(&self, name: &str) -> bool {
+        self.groups.get(name).is_some_and(Group::is_ready)
     }
 
     /// Shows a group the next message that it has not seen, or has to see again; whether there was one.
@@ -265,25 +277,22 @@ impl Topic {
         true
     }
 
-    /// Gives consumers of a group what is ready; whether anything was.
-    async fn offer(&mut self, name: &str) -> bool {
+    /// Gives consumers of a group what is ready, as far as they have room.
+    async fn offer(&mut self, name: &str) {
         // Tries that cannot be kept would be for nothing, and what they leave behind would grow.
         if self.queue.is_failing(self.log.is_none()) {
-            return false;
+            return;
         }
-        let mut was_any = false;
         loop {
             let moment = moment();
-            let Some((consumer, effect)) = self.groups.get_mut(name).and_then(|group| group.offer(moment)) else {
-                return was_any;
-            };
-            was_any = true;
+            let offered = self.groups.get_mut(name).and_then(|group| group.offer(moment));
+            let Some((consumer, effect)) = offered else { return };
             if let Some(record) = self.follow(name, effect) {
                 self.queue.push(Item::Record(record, None));
             }
             let Effect::Deliver { position, attempt } = effect else { continue };
             let message = self.message(position).await;
-            let Some(group) = self.groups.get_mut(name) else { return was_any };
+            let Some(group) = self.groups.get_mut(name) else { return };
             if let Some(message) = message {
                 group.deliver(consumer, message, attempt, moment);
             } else {

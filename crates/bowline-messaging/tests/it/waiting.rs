@@ -137,6 +137,25 @@ async fn back_off_goes_on_over_new_segments_and_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_backs_off_over_a_restart_holds_no_other_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = open(dir.path()).await;
+    bus.declare("t", TopicSettings::default()).await.unwrap();
+    let mut group = bus.subscribe("t", "g", GroupSettings::default(), 1).await.unwrap();
+    for key in ["a", "b", "c"] {
+        bus.publish("t", keyed(key, key)).await.unwrap();
+        next(&mut group).await.nack("not now", Then::After(Duration::from_hours(1))).await.unwrap();
+    }
+    bus.publish("t", keyed("d", "fresh")).await.unwrap();
+    bus.close().await;
+    drop((group, bus));
+    let bus = open(dir.path()).await;
+    let mut group = bus.subscribe("t", "g", GroupSettings::default(), 1).await.unwrap();
+    let fresh = time::timeout(Duration::from_millis(100), group.next()).await.expect("it comes at once").unwrap();
+    assert_eq!(says(&fresh), "fresh");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_id_that_was_made_up_is_nobodys() {
     let dir = tempfile::tempdir().unwrap();
     let bus = open(dir.path()).await;
