@@ -35,6 +35,9 @@ const LINE_BYTES_MAX: usize = 2 << 20;
 /// The first wait before joining again, and the longest; it doubles, and half of it is up to chance.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
+/// After which time it is said again of a delivery that it was let go, where that did not arrive.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Why a message is tried again that its consumer did not answer in time.
 const ENDED: &str = "its lease ended without an answer";
 
@@ -60,9 +63,9 @@ pub(super) struct Source {
 struct Session {
     events: mpsc::Receiver<Event>,
     answering: Answering,
-    /// The last delivery that was taken from here, and when its lease ends.
+    /// The last delivery that was taken from here, and when it is let go: its lease ends then.
     taken: Option<(u64, Instant)>,
-    /// The last one that was answered.
+    /// The last one of which the server has an answer for certain.
     answered: Arc<AtomicU64>,
     /// Whether it has told something.
     is_well: Arc<AtomicBool>,
@@ -194,13 +197,15 @@ impl Session {
         }
     }
 
-    /// Says of a delivery whose lease ended what its end says.
+    /// Says of a delivery whose lease ended what its end says, again and again until the server has heard it.
     async fn let_go(&mut self, lease: u64) {
-        self.taken = None;
         let nack = DeliveryAnswer::Nack { lease, failure: ENDED.to_owned(), then: NextTry::Retry };
-        if let Err(error) = self.answering.ask(nack, ENDED.len()).await {
-            tracing::debug!(lease, error = bowline_model::error::chain(&error), "a delivery was let go");
+        let told = self.answering.ask(nack, ENDED.len()).await;
+        if let Err(error) = &told {
+            tracing::debug!(lease, error = bowline_model::error::chain(error), "a delivery was let go");
         }
+        note(&self.answered, lease, &told);
+        self.taken = Some((lease, time::now() + AGAIN));
     }
 }
 
@@ -224,6 +229,13 @@ async fn read(mut lines: Lines, events: mpsc::Sender<Event>, is_well: Arc<Atomic
         if events.send(event).await.is_err() || is_end {
             return;
         }
+    }
+}
+
+/// Notes that the server has heard of a delivery, if it has.
+fn note(answered: &AtomicU64, lease: u64, told: &Result<(), Error>) {
+    if matches!(told, Ok(()) | Err(Error::LeaseLost { .. })) {
+        answered.fetch_max(lease, Relaxed);
     }
 }
 
@@ -268,9 +280,9 @@ struct Leased {
 
 impl Leased {
     async fn ask(&self, answer: DeliveryAnswer, bytes: usize) -> Result<(), Error> {
-        self.answered.fetch_max(self.lease, Relaxed);
-        let answered = self.answering.ask(answer, bytes + 64).await;
-        answered.map_err(|error| match error {
+        let told = self.answering.ask(answer, bytes + 64).await;
+        note(&self.answered, self.lease, &told);
+        told.map_err(|error| match error {
             Error::LeaseLost { .. } => Error::LeaseLost { position: self.position },
             error => error,
         })
