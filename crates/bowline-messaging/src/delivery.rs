@@ -314,6 +314,14 @@ impl Deliveries {
         !self.ready.is_empty() || !self.free.is_empty()
     }
 
+    /// What a consumer that asks now gets, unless its time is over.
+    pub fn first_ready(&mut self, now: i64) -> Option<Position> {
+        while let Some(key) = self.free.pop_first() {
+            self.promote(key, now);
+        }
+        self.ready.first().copied()
+    }
+
     /// When something happens by itself next.
     pub fn wakes_at(&self) -> Option<i64> {
         self.wakes.first().map(|(at, _)| *at)
@@ -397,10 +405,7 @@ impl Deliveries {
     }
 
     fn ask(&mut self, consumer: ConsumerId, until: i64, now: i64) -> Effect {
-        while let Some(key) = self.free.pop_first() {
-            self.promote(key, now);
-        }
-        let Some(position) = self.ready.first().copied() else { return Effect::Nothing };
+        let Some(position) = self.first_ready(now) else { return Effect::Nothing };
         if self.entries.get(&position).is_some_and(|entry| entry.is_expired(now)) {
             return self.end(position, End::Expired);
         }

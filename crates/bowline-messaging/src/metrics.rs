@@ -14,6 +14,8 @@ pub struct Metrics {
     acked: Counter,
     expired: Counter,
     dead: Counter,
+    /// Messages that could not be read, and were passed over in the end.
+    pub lost: Counter,
     /// Batches that could not be written.
     pub write_failures: Counter,
     /// Bytes on disk, without dead letters.
@@ -31,6 +33,7 @@ impl Metrics {
             acked: counter("bowline_messages_acked_total", "Messages processed, by all groups."),
             expired: counter("bowline_messages_expired_total", "Messages not processed before they expired."),
             dead: counter("bowline_messages_dead_total", "Messages put with the dead letters."),
+            lost: counter("bowline_messages_lost_total", "Messages that were damaged, and passed over by a group."),
             write_failures: counter("bowline_messages_write_failures_total", "Batches that could not be written."),
             bytes: registry.gauge(
                 "bowline_messages_bytes",

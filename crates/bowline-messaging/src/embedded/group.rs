@@ -1,18 +1,17 @@
 //! A group as its topic serves it: the table of its deliveries, its consumers, and what survives of it.
 
+mod kept;
 mod parked;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
 use self::parked::Parked;
+pub(super) use self::{kept::Kept, parked::RETRY_AFTER_MS};
 use super::record::{KeptGroup, Pending, Record};
 use crate::{
+    Error,
     delivery::{ConsumerId, Deliveries, Effect, Event, Key, Moment, Policy, Position, TakenIn},
     port::{GroupSettings, Message},
 };
@@ -32,6 +31,9 @@ const PENDING_MAX: usize = 50_000;
 
 /// The most consumers of a group.
 pub(super) const CONSUMERS_MAX: usize = 1024;
+
+/// How often what is damaged is read until it is given up.
+const READS_MAX: u32 = 10;
 
 /// The longest text of a failure that is kept.
 const FAILURE_BYTES_MAX: usize = 1024;
@@ -62,83 +64,14 @@ pub(super) struct Group {
     consumers: BTreeMap<ConsumerId, Consumer>,
     leases: BTreeMap<Position, ConsumerId>,
     failures: BTreeMap<Position, String>,
+    /// How often what is damaged was read.
+    unread: BTreeMap<Position, u32>,
 }
 
 #[derive(Debug)]
 struct Consumer {
     ready: mpsc::Sender<Ready>,
     credit: usize,
-}
-
-/// What the log says of a group.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Kept {
-    group: KeptGroup,
-    pending: BTreeMap<Position, (u32, i64)>,
-    /// What is done at or after `group.next`.
-    done: BTreeSet<Position>,
-    /// What was tried at or after `group.next`.
-    failed: BTreeMap<Position, (u32, i64)>,
-}
-
-impl Kept {
-    pub(super) fn new(mut group: KeptGroup) -> Self {
-        let pending = std::mem::take(&mut group.pending);
-        let mut kept = Self { group, ..Self::default() };
-        kept.add(pending);
-        kept
-    }
-
-    pub(super) fn done(&mut self, position: Position) {
-        self.failed.remove(&position);
-        if position < self.group.next {
-            self.pending.remove(&position);
-        } else {
-            self.done.insert(position);
-        }
-    }
-
-    pub(super) fn failed(&mut self, position: Position, attempts: u32, due: i64) {
-        if position >= self.group.next {
-            self.failed.insert(position, (attempts, due));
-        } else if let Some(tries) = self.pending.get_mut(&position) {
-            *tries = (attempts, due);
-        }
-    }
-
-    /// More that is pending.
-    pub(super) fn add(&mut self, pending: Vec<Pending>) {
-        self.pending.extend(pending.into_iter().map(|(position, attempts, due)| (position, (attempts, due))));
-    }
-
-    /// It is served otherwise.
-    pub(super) fn set(&mut self, policy: Policy, lease_ms: i64) {
-        (self.group.policy, self.group.lease_ms) = (Some(policy), lease_ms);
-    }
-
-    /// The first position that is not done.
-    fn floor(&self) -> Position {
-        self.pending.first_key_value().map_or(self.group.next, |(position, _)| *position)
-    }
-
-    /// Forgets all before a position.
-    fn pass_over(&mut self, position: Position) {
-        if self.pending.is_empty() && self.done.is_empty() && self.failed.is_empty() {
-            return;
-        }
-        self.pending = self.pending.split_off(&position);
-        self.done = self.done.split_off(&position);
-        self.failed = self.failed.split_off(&position);
-    }
-
-    /// Whether a position is done, and the tries it has had.
-    fn look_up(&mut self, position: Position) -> Option<(u32, i64)> {
-        if position < self.group.next {
-            return self.pending.remove(&position);
-        }
-        let tries = self.failed.remove(&position).unwrap_or((0, i64::MIN));
-        (!self.done.remove(&position)).then_some(tries)
-    }
 }
 
 impl Group {
@@ -169,6 +102,7 @@ impl Group {
             consumers: BTreeMap::new(),
             leases: BTreeMap::new(),
             failures: BTreeMap::new(),
+            unread: BTreeMap::new(),
         };
         group.catch_up();
         group
@@ -197,6 +131,7 @@ impl Group {
         self.parked = Parked::default();
         self.resume = Kept::new(group);
         self.failures.clear();
+        self.unread.clear();
         self.epoch = epoch;
     }
 
@@ -331,6 +266,7 @@ impl Group {
     /// Takes in the message outside of the table that it wanted.
     pub(super) fn take_in_parked(&mut self, message: &Message, key: Option<Key>, now: Moment) {
         let tries = self.parked.tries(message.position);
+        self.unread.remove(&message.position);
         if self.parked.take(message.position, key) {
             self.place_in_table(message, key, tries, now);
         } else {
@@ -361,9 +297,27 @@ impl Group {
         let _nothing = self.table.step(Event::TakeIn { position, message, attempts }, now);
     }
 
-    /// The message outside of the table that it wanted cannot be read now.
-    pub(super) fn put_off(&mut self, position: Position, now: i64) {
-        self.parked.put_off(position, now);
+    /// The message outside of the table that it wanted cannot be read now; whether it is lost.
+    pub(super) fn put_off(&mut self, position: Position, error: &Error, now: i64) -> bool {
+        let is_lost = self.is_lost(position, error);
+        if is_lost {
+            self.unread.remove(&position);
+            self.parked.lose(position);
+        } else {
+            self.parked.put_off(position, now);
+        }
+        is_lost
+    }
+
+    /// Counts that a message cannot be read; whether it was found damaged so often that it is lost. A disk that is away
+    /// loses nothing.
+    pub(super) fn is_lost(&mut self, position: Position, error: &Error) -> bool {
+        if !matches!(error, Error::Corrupt { .. }) {
+            return false;
+        }
+        let reads = self.unread.entry(position).or_default();
+        *reads += 1;
+        *reads >= READS_MAX
     }
 
     /// Whether those of a key that come now have to wait outside of the table.
@@ -377,14 +331,24 @@ impl Group {
         }
     }
 
-    /// The next delivery, if somebody can take one: to whom, which, and the number of the try.
-    pub(super) fn offer(&mut self, now: Moment) -> Option<(ConsumerId, Effect)> {
-        if !self.is_ready() {
+    /// Whoever has most room; what a seek took from a consumer may still be in its channel.
+    fn free(&self) -> Option<ConsumerId> {
+        let has_room = |consumer: &Consumer| consumer.credit > 0 && consumer.ready.capacity() > 0;
+        let most = self.consumers.iter().filter(|(_, c)| has_room(c)).max_by_key(|(_, c)| c.credit);
+        most.map(|(consumer, _)| *consumer)
+    }
+
+    /// The message of the next delivery, if somebody can take one.
+    pub(super) fn first_ready(&mut self, now: Moment) -> Option<Position> {
+        if !self.is_ready() || self.free().is_none() {
             return None;
         }
-        // Whoever has most room; what a seek took from a consumer may still be in its channel.
-        let has_room = |consumer: &Consumer| consumer.credit > 0 && consumer.ready.capacity() > 0;
-        let (&consumer, _) = self.consumers.iter().filter(|(_, c)| has_room(c)).max_by_key(|(_, c)| c.credit)?;
+        self.table.first_ready(now.now)
+    }
+
+    /// The next delivery, if somebody can take one: to whom, which, and the number of the try.
+    pub(super) fn offer(&mut self, now: Moment) -> Option<(ConsumerId, Effect)> {
+        let consumer = self.free().filter(|_| self.is_ready())?;
         let until = now.now.saturating_add(millis(self.lease));
         match self.step(Event::Ask { consumer, until }, now) {
             Effect::Nothing => None,
@@ -409,6 +373,7 @@ impl Group {
         match effect {
             Effect::Done { position, key, .. } => {
                 self.failures.remove(&position);
+                self.unread.remove(&position);
                 self.release(position);
                 if let Some(key) = key {
                     self.parked.free(key);

@@ -301,7 +301,11 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             file => file.map_err(failed)?,
         };
-        let bytes = read_at(file, u64::from(self.offset), (self.end - self.offset) as usize).map_err(failed)?;
+        let bytes = read_at(file, u64::from(self.offset), (self.end - self.offset) as usize);
+        let bytes = bytes.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Error::Corrupt { path: path.clone(), offset: u64::from(self.offset) },
+            _ => failed(error),
+        })?;
         let (mut records, mut offset) = (Vec::new(), self.offset);
         while offset < self.end {
             let corrupt = |_| Error::Corrupt { path: path.clone(), offset: u64::from(offset) };

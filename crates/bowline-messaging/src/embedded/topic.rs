@@ -6,6 +6,7 @@
 mod answers;
 mod burying;
 mod open;
+mod reading;
 mod writing;
 
 use std::{
@@ -15,18 +16,20 @@ use std::{
     time::Duration,
 };
 
-use bowline_model::error::chain;
 use bowline_runtime::{fs::File, rand, task, time};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::burying::{Burying, Dying, buried};
+use self::{
+    burying::{Burying, Dying, buried},
+    reading::Unreadable,
+};
 use super::{
     batch::{Batch, Item, Queue, Written},
     command::{Command, Joined},
     dedup::Dedup,
     graveyard::{self, Graveyard},
-    group::{CONSUMERS_MAX, Group, millis},
+    group::{CONSUMERS_MAX, Group, RETRY_AFTER_MS, millis},
     log::{Log, Place},
     record::Record,
     shelf::{self, Shelf},
@@ -46,12 +49,6 @@ pub(super) const GROUPS_MAX: usize = 64;
 /// How many messages a group takes in before others have their turn.
 const TAKE_IN_MAX: usize = 1024;
 
-/// How many batches of old messages are kept in memory.
-const LOADED_MAX: usize = 4;
-
-/// For so long what could not be read is not read again: many messages stand together.
-const UNREADABLE_FOR: Duration = Duration::from_secs(1);
-
 /// The most bytes of messages that wait to be written; more are refused.
 pub(super) const WAITING_BYTES_MAX: usize = 64 << 20;
 
@@ -69,8 +66,8 @@ pub(super) struct Topic {
     bytes: u64,
     shelf: Shelf,
     loaded: VecDeque<Vec<Arc<Message>>>,
-    /// What could not be read last, and when.
-    unreadable: Option<(Place, time::Instant)>,
+    /// What could not be read last.
+    unreadable: Option<Unreadable>,
     dedup: Dedup,
     groups: BTreeMap<String, Group>,
     graveyard: graveyard::Shared,
@@ -183,7 +180,7 @@ impl Topic {
         let until_wake = wakes.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or_default()));
         // While a batch is written, its end is waited for.
         let due_at = self.queue.due_at().filter(|_| self.log.is_some());
-        let until_retry = due_at.map(|at| at.saturating_duration_since(time::now()));
+        let until_retry = due_at.into_iter().chain(self.reads_at()).map(|at| at.saturating_duration_since(time::now()));
         until_wake.into_iter().chain(until_retry).fold(TIDY_EVERY, Duration::min)
     }
 
@@ -254,10 +251,13 @@ impl Topic {
         let wants = wants.map(|position| position.max(self.shelf.first()));
         let Some(position) = wants.filter(|position| *position < self.shelf.next()) else { return false };
         let message = self.message(position).await;
+        if message.as_ref().is_err_and(|error| self.may_pass(error)) {
+            return false;
+        }
         let Some(group) = self.groups.get_mut(name) else { return false };
         match message {
-            Some(message) => group.take_in(&message, key(&message), moment()),
-            None => group.pass_unread(position, moment()),
+            Ok(message) => group.take_in(&message, key(&message), moment()),
+            Err(_) => group.pass_unread(position, moment()),
         }
         true
     }
@@ -270,8 +270,14 @@ impl Topic {
             let message = self.message(position).await;
             let Some(group) = self.groups.get_mut(name) else { return false };
             match message {
-                Some(message) => group.take_in_parked(&message, key(&message), moment()),
-                None => group.put_off(position, now()),
+                Ok(message) => group.take_in_parked(&message, key(&message), moment()),
+                Err(error) => {
+                    if group.put_off(position, &error, now()) {
+                        self.note_lost(name, position, &error);
+                        let record = Record::Done { group: name.to_owned(), position };
+                        self.queue.push(Item::Record(record, None));
+                    }
+                }
             }
         }
         true
@@ -284,6 +290,13 @@ impl Topic {
             return;
         }
         loop {
+            let first = self.groups.get_mut(name).and_then(|group| group.first_ready(moment()));
+            let Some(position) = first else { return };
+            // Before it is a try: what cannot be read for a moment spends none.
+            let message = self.message(position).await;
+            if message.as_ref().is_err_and(|error| self.may_pass(error)) {
+                return;
+            }
             let moment = moment();
             let offered = self.groups.get_mut(name).and_then(|group| group.offer(moment));
             let Some((consumer, effect)) = offered else { return };
@@ -291,47 +304,15 @@ impl Topic {
                 self.queue.push(Item::Record(record, None));
             }
             let Effect::Deliver { position, attempt } = effect else { continue };
-            let message = self.message(position).await;
             let Some(group) = self.groups.get_mut(name) else { return };
-            if let Some(message) = message {
-                group.deliver(consumer, message, attempt, moment);
-            } else {
-                group.note_failure(position, "the log cannot be read");
-                let _kept = self.step(name, Event::Nack { position, attempt, verdict: Verdict::Retry });
-            }
-        }
-    }
-
-    /// A message, from memory or from disk; none: it cannot be read, which is logged.
-    async fn message(&mut self, position: Position) -> Option<Arc<Message>> {
-        if let Some(message) = self.shelf.recent(position) {
-            return Some(message.clone());
-        }
-        let in_batch = |batch: &Vec<Arc<Message>>| {
-            let first = batch.first()?.position;
-            batch.get(usize::try_from(position.checked_sub(first)?).ok()?).cloned()
-        };
-        if let Some(message) = self.loaded.iter().find_map(in_batch) {
-            return Some(message);
-        }
-        let place = self.shelf.find(position)?;
-        if self.unreadable.is_some_and(|(bad, at)| bad == place && at.elapsed() < UNREADABLE_FOR) {
-            return None;
-        }
-        let dir = self.dir.clone();
-        let loaded = task::spawn_blocking(move || shelf::load(&dir, place)).await.unwrap_or(Err(Error::Closed));
-        let missing = || Error::NoMessage { topic: self.name.clone(), position };
-        let found = loaded.and_then(|batch| in_batch(&batch).map(|message| (message, batch)).ok_or_else(missing));
-        match found {
-            Ok((message, batch)) => {
-                self.loaded.truncate(LOADED_MAX - 1);
-                self.loaded.push_front(batch);
-                Some(message)
-            }
-            Err(error) => {
-                tracing::error!(topic = self.name, position, error = %chain(&error), "a message cannot be read");
-                self.unreadable = Some((place, time::now()));
-                None
+            match message {
+                Ok(message) => group.deliver(consumer, message, attempt, moment),
+                Err(error) => {
+                    group.note_failure(position, "the log cannot be read");
+                    let is_lost = group.is_lost(position, &error);
+                    let verdict = if is_lost { Verdict::Dead } else { Verdict::After(RETRY_AFTER_MS) };
+                    let _kept = self.step(name, Event::Nack { position, attempt, verdict });
+                }
             }
         }
     }

@@ -122,3 +122,84 @@ async fn a_message_that_cannot_be_read_holds_no_other_up() {
     again.ack().await.unwrap();
     assert_eq!(bus.topics().await.unwrap()[0].groups[0].lag, 0);
 }
+
+/// Takes the files of a topic that runs away, so that reading fails, and gives them back.
+fn hide(path: &Path, is_hidden: bool) {
+    let aside = path.with_extension("aside");
+    if is_hidden {
+        fs::rename(path, &aside).unwrap();
+        fs::create_dir(path).unwrap();
+    } else {
+        fs::remove_dir(path).unwrap();
+        fs::rename(&aside, path).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fails_for_a_moment_breaks_no_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = open(dir.path()).await;
+    bus.declare("t", TopicSettings::default()).await.unwrap();
+    let keyed = |payload: &str| NewMessage { key: Some("k".to_owned()), ..text(payload) };
+    bus.publish("t", keyed("first")).await.unwrap();
+    for _ in 0..12 {
+        bus.publish("t", message(1 << 20)).await.unwrap();
+    }
+    bus.publish("t", keyed("second")).await.unwrap();
+    let path = segment(dir.path(), "t");
+    hide(&path, true);
+    let mut group = bus.subscribe("t", "g", GroupSettings::default(), 20).await.unwrap();
+    assert!(time::timeout(Duration::from_secs(5), group.next()).await.is_err());
+    hide(&path, false);
+    let begin = time::now();
+    assert_eq!(next(&mut group).await.message.position, 1);
+    assert!(begin.elapsed() <= Duration::from_secs(1), "it is read again soon: {:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fails_for_a_moment_spends_no_try() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = open(dir.path()).await;
+    bus.declare("t", TopicSettings::default()).await.unwrap();
+    let mut group = bus.subscribe("t", "g", GroupSettings::default(), 1).await.unwrap();
+    for payload in ["first", "second"] {
+        bus.publish("t", text(payload)).await.unwrap();
+    }
+    let first = next(&mut group).await;
+    for _ in 0..12 {
+        bus.publish("t", message(1 << 20)).await.unwrap();
+    }
+    let path = segment(dir.path(), "t");
+    hide(&path, true);
+    first.ack().await.unwrap();
+    assert!(time::timeout(Duration::from_secs(5), group.next()).await.is_err());
+    hide(&path, false);
+    let second = next(&mut group).await;
+    assert_eq!((second.message.position, second.attempt), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_damaged_for_good_is_passed_over_in_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let bus = open(dir.path()).await;
+    bus.declare("t", TopicSettings::default()).await.unwrap();
+    let mut group = bus.subscribe("t", "g", GroupSettings::default(), 2).await.unwrap();
+    bus.publish("t", text("first")).await.unwrap();
+    let first = next(&mut group).await;
+    for _ in 0..12 {
+        bus.publish("t", message(1 << 20)).await.unwrap();
+        next(&mut group).await.ack().await.unwrap();
+    }
+    turn_a_bit(&segment(dir.path(), "t"));
+    let mut other = bus.subscribe("t", "other", GroupSettings::default(), 1).await.unwrap();
+    for _ in 0..12 {
+        next(&mut other).await.ack().await.unwrap();
+    }
+    first.nack("not now", Then::After(Duration::from_secs(1))).await.unwrap();
+    // It waits outside of one group's table, and inside of the other's.
+    assert!(time::timeout(Duration::from_mins(20), group.next()).await.is_err());
+    let lags: Vec<u64> = bus.topics().await.unwrap()[0].groups.iter().map(|group| group.lag).collect();
+    assert_eq!(lags, [0, 0]);
+    let deadline = Duration::from_secs(1);
+    assert!(time::timeout(deadline, other.next()).await.is_err());
+}

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::delivery::{Key, Position};
 
 /// After which time what could not be read is read again.
-const RETRY_AFTER_MS: i64 = 30_000;
+pub(in crate::embedded) const RETRY_AFTER_MS: i64 = 30_000;
 
 /// The positions that wait.
 #[derive(Debug, Default)]
@@ -69,6 +69,16 @@ impl Parked {
     pub(super) fn free(&mut self, key: Key) {
         if self.has(key) {
             self.freed.insert(key);
+        }
+    }
+
+    /// It is not read any more.
+    pub(super) fn lose(&mut self, position: Position) {
+        let is_its = |(_, behind): &(&Key, &VecDeque<Position>)| behind.front() == Some(&position);
+        let key = self.behind.iter().find(is_its).map(|(key, _)| *key);
+        self.take(position, key);
+        if let Some(key) = key {
+            self.free(key);
         }
     }
 

@@ -45,10 +45,12 @@ impl Topic {
         let (mut who, mut letters, mut bytes) = (Vec::new(), Vec::new(), 0);
         while bytes < BURY_BYTES_MAX && who.len() < BURY_MAX {
             let Some(dying) = self.dying.pop_front() else { break };
-            let Some(message) = self.message(dying.position).await else {
-                let missing = Error::NoMessage { topic: self.name.clone(), position: dying.position };
-                self.end_burying(dying, &Err(missing));
-                continue;
+            let message = match self.message(dying.position).await {
+                Ok(message) => message,
+                Err(error) => {
+                    self.end_unread(dying, error);
+                    continue;
+                }
             };
             let letter = self.letter(&dying, &message);
             bytes += batch::message_bytes(&letter.message) + letter.failure.len() + letter.group.len();
@@ -61,6 +63,16 @@ impl Topic {
         let graveyard = self.graveyard.clone();
         let work = task::spawn(in_graveyard(graveyard, move |graveyard| graveyard.bury(letters)));
         Some(Burying { work, who })
+    }
+
+    /// It cannot be read: it is tried again, or needs no grave any more.
+    fn end_unread(&mut self, dying: Dying, error: Error) {
+        let Dying { group, position, .. } = &dying;
+        let is_lost = self.groups.get_mut(group).is_some_and(|group| group.is_lost(*position, &error));
+        if is_lost {
+            self.note_lost(group, *position, &error);
+        }
+        self.end_burying(dying, &if is_lost { Ok(()) } else { Err(error) });
     }
 
     fn letter(&self, dying: &Dying, message: &Arc<Message>) -> DeadLetter {
