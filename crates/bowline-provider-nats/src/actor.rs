@@ -472,20 +472,21 @@ impl Actor {
     }
 
     fn buried(&mut self, serving: &mut Serving, position: Position, buried: Result<(), Error>) {
-        let event = match buried {
+        let answer = serving.told_at_burial.remove(&position);
+        match buried {
             // What is gone for good needs no grave.
-            Ok(()) | Err(Error::NoMessage { .. }) => Event::Buried { position },
+            Ok(()) | Err(Error::NoMessage { .. }) => {
+                let effect = self.step(serving, Event::Buried { position });
+                if let (Effect::Done { .. }, Some(answer)) = (effect, answer) {
+                    serving.waiting.push((position, answer));
+                }
+            }
             Err(error) => {
                 tracing::error!(topic = self.topic, group = self.name, position, error = %chain(&error),
                     "a message could not be put with the dead letters, it is tried again");
-                Event::NotBuried { position }
+                let _kept = self.step(serving, Event::NotBuried { position });
+                answer.map(|answer| answer.send(Err(error)));
             }
-        };
-        let effect = self.step(serving, event);
-        if let Effect::Done { .. } = effect
-            && let Some(answer) = serving.told_at_burial.remove(&position)
-        {
-            serving.waiting.push((position, answer));
         }
     }
 

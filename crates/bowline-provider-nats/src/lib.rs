@@ -35,7 +35,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{
-        Arc,
+        Arc, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -73,10 +73,15 @@ struct Shared {
     link: Arc<Link>,
     /// The groups that this process consumes, by topic and name.
     groups: Mutex<BTreeMap<(String, String), Handle>>,
+    /// How many messages of each of them are delayed: who publishes does not wait for who joins.
+    delayed: std::sync::Mutex<Delayed>,
     delayed_max: usize,
     is_closed: AtomicBool,
     _tidying: task::Guarded<()>,
 }
+
+/// By topic and group, as those tell that run.
+type Delayed = BTreeMap<String, BTreeMap<String, Weak<AtomicUsize>>>;
 
 /// How a group is reached.
 #[derive(Debug, Clone)]
@@ -84,8 +89,6 @@ struct Handle {
     commands: mpsc::Sender<Command>,
     /// Is told when a consumer leaves.
     left: Arc<Notify>,
-    /// How many messages of it are delayed.
-    delayed: Arc<AtomicUsize>,
     task: Arc<task::JoinHandle<()>>,
 }
 
@@ -115,6 +118,7 @@ impl Nats {
         Ok(Self(Arc::new(Shared {
             link,
             groups: Mutex::default(),
+            delayed: std::sync::Mutex::default(),
             delayed_max: settings.delayed_max,
             is_closed: AtomicBool::new(false),
             _tidying: tidying,
@@ -163,9 +167,11 @@ impl Nats {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let left = Arc::new(Notify::new());
         let delayed = Arc::new(AtomicUsize::new(0));
-        let actor = Actor::new(self.0.link.clone(), topic, group, receiver, left.clone(), delayed.clone()).await?;
-        let handle = Handle { commands, left, delayed, task: Arc::new(task::spawn(actor.run())) };
+        let counted = Arc::downgrade(&delayed);
+        let actor = Actor::new(self.0.link.clone(), topic, group, receiver, left.clone(), delayed).await?;
+        let handle = Handle { commands, left, task: Arc::new(task::spawn(actor.run())) };
         groups.insert(key, handle.clone());
+        self.0.delayed().entry(topic.to_owned()).or_default().insert(group.to_owned(), counted);
         Ok(handle)
     }
 
@@ -181,11 +187,13 @@ impl Nats {
     }
 
     /// Refuses one more delayed message where a group has as many as it may have, if it is served here.
-    async fn check_delayed(&self, topic: &str) -> Result<(), Error> {
+    fn check_delayed(&self, topic: &str) -> Result<(), Error> {
         let max = self.0.delayed_max;
-        let groups = self.0.groups.lock().await;
-        let is_full = |handle: &Handle| handle.delayed.load(Ordering::Relaxed) >= max;
-        if groups.iter().any(|((of, _), handle)| of == topic && is_full(handle)) {
+        let mut delayed = self.0.delayed();
+        let Some(groups) = delayed.get_mut(topic) else { return Ok(()) };
+        groups.retain(|_, count| count.strong_count() > 0);
+        let is_full = |count: Arc<AtomicUsize>| count.load(Ordering::Relaxed) >= max;
+        if groups.values().filter_map(Weak::upgrade).any(is_full) {
             return Err(Error::TooMany { what: "delayed messages", max });
         }
         Ok(())
@@ -231,6 +239,12 @@ impl Nats {
         let kept = kept::load(link, &link.names.group_subject(&known.name, group)).await?;
         let lag = |kept: Kept| known.next.saturating_sub(kept.next) + kept.pending.len() as u64;
         Ok(GroupInfo { name, consumers, lag: kept.map_or(0, lag), leased: 0, oldest_ms: None })
+    }
+}
+
+impl Shared {
+    fn delayed(&self) -> std::sync::MutexGuard<'_, Delayed> {
+        self.delayed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -285,7 +299,7 @@ impl MessageBus for Nats {
             check_message(&message)?;
             known_name(&topic)?;
             if !message.delay.is_zero() {
-                self.check_delayed(&topic).await?;
+                self.check_delayed(&topic)?;
             }
             topics::publish(self.link().await?, &topic, message, None).await
         })

@@ -116,6 +116,25 @@ async fn pages_are_bounded_by_their_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_buries_what_there_is_no_room_for_is_told() {
+    let Some(server) = Server::start() else { return };
+    let bus = connect(&server.url()).await;
+    bus.declare("t", TopicSettings { bytes_max: 4 << 20, ..TopicSettings::default() }).await.unwrap();
+    let mut group = bus.subscribe("t", "g", GroupSettings::default(), 1).await.unwrap();
+    let refused = time::timeout(PATIENCE, async {
+        loop {
+            bus.publish("t", large()).await.unwrap();
+            if let Err(error) = group.next().await.unwrap().nack("no use", Then::Dead).await {
+                return error;
+            }
+        }
+    });
+    let refused = refused.await.expect("every nack is answered");
+    assert!(matches!(refused, Error::Full { .. }), "{refused}");
+    bus.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_counted_of_a_topic_that_is_not_there() {
     let Some(server) = Server::start() else { return };
     let metrics = metric::Registry::default();
