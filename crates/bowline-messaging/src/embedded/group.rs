@@ -198,11 +198,6 @@ impl Group {
         unseen.saturating_sub(self.resume.done.len() as u64)
     }
 
-    /// How many are delayed.
-    pub(super) fn delayed(&self) -> usize {
-        self.parked.delayed()
-    }
-
     /// When something happens by itself next.
     pub(super) fn wakes_at(&self) -> Option<i64> {
         let parked = self.parked.due_at().filter(|_| self.has_room() && !self.is_resuming());

@@ -3,6 +3,7 @@
 mod batch;
 mod command;
 mod dedup;
+mod delayed;
 mod graveyard;
 mod group;
 mod log;
@@ -36,7 +37,7 @@ use self::{
     topic::{Handle, Topic, WAITING_BYTES_MAX, now},
 };
 use crate::{
-    Error, Metrics, PAGE_MAX, check_credit, check_group, check_lease, check_message, check_name, check_then,
+    DELAYED_MAX, Error, PAGE_MAX, check_credit, check_group, check_lease, check_message, check_name, check_then,
     check_topic,
     delivery::Position,
     port::{
@@ -60,6 +61,8 @@ pub struct Settings {
     pub metrics: metric::Registry,
     /// The disk; tests have one that fails.
     pub disk: Disk,
+    /// The most messages of a topic that are delayed at a time; one more is refused.
+    pub delayed_max: usize,
 }
 
 /// Topics in a folder of this machine.
@@ -79,7 +82,7 @@ struct Shared {
 impl Settings {
     /// A folder, on the disk as it is.
     pub fn new(dir: impl Into<PathBuf>, metrics: metric::Registry) -> Self {
-        Self { dir: dir.into(), metrics, disk: Disk::default() }
+        Self { dir: dir.into(), metrics, disk: Disk::default(), delayed_max: DELAYED_MAX }
     }
 }
 
@@ -142,9 +145,8 @@ impl Embedded {
         let (name, topic, settings) = (name.to_owned(), topic.clone(), self.0.settings.clone());
         let lock = self.0.lock.clone();
         let open = task::spawn_blocking(move || {
-            let metrics = Metrics::new(&settings.metrics, &name);
-            Topic::open(&name, &settings.dir.join(TOPICS).join(&name), Some(topic), &settings.disk, metrics, lock)
-                .map(|start| (name, start))
+            let dir = settings.dir.join(TOPICS).join(&name);
+            Topic::open(&name, &dir, Some(topic), &settings, lock).map(|start| (name, start))
         });
         let (name, start) = open.await.unwrap_or(Err(Error::Closed))?;
         let handle = start();
@@ -165,8 +167,7 @@ fn find(settings: &Settings, lock: &Arc<File>) -> Result<Vec<Found<impl FnOnce()
         if check_name("topic", name).is_err() {
             continue;
         }
-        let metrics = Metrics::new(&settings.metrics, name);
-        let topic = Topic::open(name, &path, None, &settings.disk, metrics, lock.clone());
+        let topic = Topic::open(name, &path, None, settings, lock.clone());
         match &topic {
             Err(error @ (Error::Corrupt { .. } | Error::Format { .. })) => {
                 tracing::error!(topic = name, error = %chain(error), "a topic cannot be opened, all others are");

@@ -28,6 +28,7 @@ use super::{
     batch::{Batch, Item, Queue, Written},
     command::{Command, Joined},
     dedup::Dedup,
+    delayed::Delayed,
     graveyard::{self, Graveyard},
     group::{CONSUMERS_MAX, Group, RETRY_AFTER_MS, millis},
     log::{Log, Place},
@@ -79,6 +80,7 @@ pub(super) struct Topic {
     /// A group may take in more at once.
     has_more: bool,
     published_ms: i64,
+    delayed: Delayed,
     next_consumer: ConsumerId,
     /// Lives of groups, so that none is taken for another.
     next_epoch: u64,

@@ -8,9 +8,9 @@ use std::{
 
 use bowline_disk::{Disk, Operation};
 use bowline_messaging::{
-    Error, GroupSettings, MessageBus as _, NewMessage, PAGE_BYTES_MAX, Subscription, TopicSettings,
+    Embedded, Error, GroupSettings, MessageBus as _, NewMessage, PAGE_BYTES_MAX, Settings, Subscription, TopicSettings,
 };
-use bowline_runtime::{task, time};
+use bowline_runtime::{metric, task, time};
 
 use crate::{message, open, open_on, publish_all};
 
@@ -225,4 +225,30 @@ async fn old_segments_are_no_open_files() {
 fn open_files(dir: &Path) -> usize {
     let files = std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| entry.unwrap().path().read_link().ok());
     files.filter(|file| file.starts_with(dir)).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn delayed_messages_are_bounded_whether_or_not_a_group_has_seen_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = async || {
+        let settings = Settings { delayed_max: 3, ..Settings::new(dir.path(), metric::Registry::default()) };
+        Embedded::open(settings).await.unwrap()
+    };
+    let bus = open().await;
+    bus.declare("t", TopicSettings::default()).await.unwrap();
+    let group = bus.subscribe("t", "g", GroupSettings::default(), 1).await.unwrap();
+    // Its consumer has no room for the second one: it looks no further.
+    publish_all(&bus, [message(1), message(1)]).await;
+    let late = NewMessage { delay: Duration::from_hours(1), ..message(1) };
+    let published = publish_all(&bus, std::iter::repeat_n(late.clone(), 5)).await;
+    assert_eq!(published.iter().filter(|published| published.is_ok()).count(), 3);
+    let refused = bus.publish("t", late.clone()).await.unwrap_err();
+    assert!(matches!(refused, Error::TooMany { max: 3, .. }), "{refused}");
+    bus.publish("t", message(1)).await.unwrap();
+    bus.close().await;
+    drop((group, bus));
+    let bus = open().await;
+    assert!(bus.publish("t", late.clone()).await.is_err(), "they are known after a restart");
+    time::sleep(Duration::from_hours(1)).await; // tidy: sleep: the clock is paused
+    bus.publish("t", late).await.expect("none is delayed any more");
 }

@@ -32,11 +32,6 @@ impl Parked {
         self.positions.iter().copied()
     }
 
-    /// How many are delayed.
-    pub(super) fn delayed(&self) -> usize {
-        self.later.len()
-    }
-
     pub(super) fn delay(&mut self, position: Position, due: i64) {
         self.positions.insert(position);
         self.later.insert((due, position));

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Mutex};
 
-use bowline_disk::Disk;
 use bowline_runtime::fs::File;
 
 use super::{
-    Arc, COMMANDS_MAX, Dedup, Duration, Error, Graveyard, Group, Handle, Log, Metrics, Notify, Place, Position, Queue,
-    Semaphore, Shelf, Topic, TopicSettings, VecDeque, WAITING_BYTES_MAX, graveyard_dir, millis, mpsc, task, time,
+    Arc, COMMANDS_MAX, Dedup, Delayed, Duration, Error, Graveyard, Group, Handle, Log, Metrics, Notify, Place,
+    Position, Queue, Semaphore, Shelf, Topic, TopicSettings, VecDeque, WAITING_BYTES_MAX, graveyard_dir, millis, mpsc,
+    task, time,
 };
-use crate::embedded::{dedup::IDS_MAX, group::Kept, record::Record};
+use crate::embedded::{Settings, dedup::IDS_MAX, group::Kept, record::Record};
 
 /// What a log says.
 struct Found {
@@ -18,6 +18,7 @@ struct Found {
     groups: BTreeMap<String, Kept>,
     ids: VecDeque<(i64, String, Position)>,
     published_ms: i64,
+    delayed: Delayed,
 }
 
 impl Found {
@@ -66,6 +67,7 @@ impl Found {
         }
         self.published_ms = messages.last().map_or(self.published_ms, |last| last.published_ms.max(self.published_ms));
         self.forget();
+        self.delayed.add(&messages);
         self.shelf.add(place, messages);
     }
 
@@ -84,8 +86,7 @@ impl Topic {
         name: &str,
         dir: &Path,
         settings: Option<TopicSettings>,
-        disk: &Disk,
-        metrics: Metrics,
+        on: &Settings,
         lock: Arc<File>,
     ) -> Result<impl FnOnce() -> Handle + Send + use<>, Error> {
         let mut found = Found {
@@ -94,10 +95,12 @@ impl Topic {
             groups: BTreeMap::new(),
             ids: VecDeque::new(),
             published_ms: 0,
+            delayed: Delayed::new(on.delayed_max),
         };
+        let disk = &on.disk;
         let bytes_max = found.settings.bytes_max;
         let mut log = Log::open(dir, disk.clone(), bytes_max, |place, records| found.take(place, records))?;
-        let Found { settings: kept, shelf, groups, ids, published_ms } = found;
+        let Found { settings: kept, shelf, groups, ids, published_ms, delayed } = found;
         let settings = settings.unwrap_or(kept);
         log.set_bytes_max(settings.bytes_max);
         let graveyard = Graveyard::open(&graveyard_dir(dir), disk.clone(), settings.bytes_max)?;
@@ -105,11 +108,10 @@ impl Topic {
         for (at, id, position) in ids {
             dedup.add(&id, position, at);
         }
-        let (name, dir): (_, Arc<Path>) = (name.to_owned(), dir.into());
+        let (name, dir, metrics): (_, Arc<Path>, _) = (name.to_owned(), dir.into(), on.metrics.clone());
         Ok(move || {
             let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
             let topic = Self {
-                name,
                 dir,
                 settings,
                 bytes: log.bytes(),
@@ -125,11 +127,13 @@ impl Topic {
                 making_room: None,
                 has_more: false,
                 published_ms,
+                delayed,
                 next_consumer: 0,
                 next_epoch: 0,
                 tidied: time::now(),
                 commands: commands.downgrade(),
-                metrics,
+                metrics: Metrics::new(&metrics, &name),
+                name,
                 _lock: lock,
             };
             let left = Arc::new(Notify::new());

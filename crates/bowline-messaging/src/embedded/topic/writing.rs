@@ -7,7 +7,7 @@ use bowline_runtime::{rand, task, time};
 
 use super::{TIDY_EVERY, Topic, kept_settings, now};
 use crate::{
-    DELAYED_MAX, Error,
+    Error,
     delivery::Position,
     embedded::{
         batch::{self, Batch, Item, Job, Written},
@@ -70,16 +70,19 @@ impl Topic {
     /// can. What groups did is always written: it is what makes room.
     fn fit(&mut self, items: Vec<Item>, log: &Log) -> Fit {
         let mut left = self.settings.bytes_max.saturating_sub(log.bytes());
+        let mut left_delayed = self.delayed.left(now());
         let (mut fit, mut waiting, mut bytes) = (Vec::new(), Vec::new(), 0);
         for item in items {
             match item {
                 Item::Publish(publish) if !self.is_known(&publish.message) => {
                     let message_bytes = batch::bytes(&publish.message) as u64;
-                    if publish.message.delay > Duration::ZERO && self.is_delaying_too_many() {
-                        let refused = Error::TooMany { what: "delayed messages", max: DELAYED_MAX };
+                    let delayed = usize::from(publish.message.delay > Duration::ZERO);
+                    if delayed > left_delayed {
+                        let refused = Error::TooMany { what: "delayed messages", max: self.delayed.max() };
                         publish.answer.send(Err(refused)).ok();
                     } else if waiting.is_empty() && message_bytes <= left {
                         left -= message_bytes;
+                        left_delayed -= delayed;
                         fit.push(Item::Publish(publish));
                     } else {
                         bytes += message_bytes;
@@ -132,10 +135,6 @@ impl Topic {
 
     fn is_known(&self, message: &NewMessage) -> bool {
         message.id.as_ref().is_some_and(|id| self.dedup.find(id).is_some())
-    }
-
-    fn is_delaying_too_many(&self) -> bool {
-        self.groups.values().any(|group| group.delayed() >= DELAYED_MAX)
     }
 
     /// The first segment that no group needs and that is not as young as that.
@@ -223,6 +222,7 @@ impl Topic {
         self.queue.note(true);
         let Batch { messages, records, published, .. } = batch;
         self.metrics.published.add(messages.len() as u64);
+        self.delayed.add(&messages);
         if let Some(place) = place {
             self.shelf.add(place, messages);
         }
