@@ -113,6 +113,12 @@ async fn what_cannot_be_processed_is_dead_with_why_and_is_processed_after_a_fix(
     sqlx::query("ALTER TABLE notifications RENAME TO hidden").execute(&notify).await.unwrap();
     let paid = order(&running, &ada, "k1", r#"{"sku":"poster","quantity":1,"unit_price":500}"#).await;
     let id = paid.json()["id"].as_str().unwrap().to_owned();
+    let headers = [("authorization", &*ada)];
+    let failed = running.ask(Method::GET, "shop.localhost", "/notifications", &headers, b"").await;
+    assert_eq!(failed.status, 500, "{failed:?}");
+    let logged = format!("trace={}", failed.header("x-trace-id"));
+    let is_logged = eventually(PATIENCE, async || running.output().contains(&logged));
+    assert!(is_logged.await, "no {logged} in\n{}", running.output());
     let letter = dead_letter(&running, "order.paid").await;
     let position = letter["position"].to_string();
     let shown = running.command(&["messages", "show", "order.paid", &position, "--dead"]).await;
