@@ -3,6 +3,7 @@
 //! A bench returns [`Row`]s; this frame prints them, writes them and judges their budgets.
 
 mod ask;
+mod cache;
 mod check;
 mod idle;
 mod mesh;
@@ -40,6 +41,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Name {
+    /// What a hit of a cache costs and how often there is one, beside `quick_cache`, moka and a plain LRU.
+    Cache,
     /// Time to prove a generated system of 2,000 services.
     Check,
     /// Memory, time to ready and CPU of `bowline up` on an empty system.
@@ -156,6 +159,7 @@ impl Row {
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<bool> {
     let context = Context { workspace, is_long: arguments.long };
     let (name, rows) = match arguments.name {
+        Name::Cache => ("cache", cache::run(&context)?),
         Name::Check => ("check", check::run(&context)?),
         Name::Idle => ("idle", idle::run(&context)?),
         Name::Mesh => ("mesh", mesh::run(&context)?),

@@ -10,10 +10,10 @@ use tokio::sync::{futures::OwnedNotified, watch};
 use crate::{
     Error, Failure, Key, WAITERS_MAX,
     cache::Inner,
-    flights::{Flight, Landed, Landing, make_room},
+    flights::{Flight, Landed, Landing},
     levels::{Brought, Filling, From},
     memory::Entry,
-    slot::{Effect, Event, Moment, Ms, Slot},
+    slot::{Effect, Event, Kept, Moment, Ms, Slot},
     strategy::Choice,
 };
 
@@ -113,19 +113,20 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
     /// Runs the table on who asks.
     fn look(self: &Arc<Self>, key: &K) -> Asked<K, V> {
         let now = coarse();
-        let mut shard = self.flights.lock(key);
+        let hash = self.flights.hash(key);
+        let mut shard = self.flights.lock(hash);
         let entry = self.memory.peek(key);
-        let known = shard.get(key).map_or_else(Slot::default, |flight| flight.slot);
+        let known = shard.get(hash, key).map_or_else(Slot::default, |flight| flight.slot);
         let (slot, effect) = self.step(known, entry.as_ref(), Event::Get, now);
         let value = || entry.as_ref().and_then(|entry| entry.value.clone());
-        let is_fresh = entry.as_ref().is_some_and(|entry| now < entry.fresh);
+        let is_fresh = entry.as_ref().is_some_and(|entry| now < entry.fresh());
         let (number, answer) = match effect {
             Effect::Serve if is_fresh => return Asked::Fresh(value()),
             Effect::Serve | Effect::ServeStale => return Asked::Stale(value()),
             Effect::Begin { number } => (number, None),
             Effect::ServeAndBegin { number } => (number, Some(value())),
             Effect::Wait | Effect::InLine | Effect::Refuse => {
-                let flight = shard.entry(key.clone()).or_default();
+                let flight = shard.entry(hash, key);
                 return match (effect, &flight.landing, &flight.error) {
                     (Effect::Wait, Some(landing), _) => Asked::Wait(landing.clone()),
                     (Effect::Refuse, _, Some(error)) => Asked::Refused(error.clone()),
@@ -134,12 +135,12 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
             }
             Effect::Keep | Effect::Discard | Effect::Drop => unreachable!("nothing has ended"),
         };
-        if !shard.contains_key(key) && !make_room(&mut shard) {
+        if shard.get(hash, key).is_none() && !shard.make_room() {
             return answer
                 .map_or_else(|| Asked::Refused(self.too_busy("keys being loaded", crate::SLOTS_MAX)), Asked::Stale);
         }
         let (sender, landing) = watch::channel(None);
-        let flight = shard.entry(key.clone()).or_default();
+        let flight = shard.entry(hash, key);
         (flight.slot, flight.landing) = (slot, Some(landing.clone()));
         let load = Load { inner: Arc::clone(self), key: key.clone(), number, began: now, sender: Some(sender) };
         Asked::Begin { load, landing, answer }
@@ -154,7 +155,12 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
     /// What may be served where a load fails.
     pub(crate) fn stale(&self, key: &K) -> Option<Value<V>> {
         let entry = self.memory.peek(key)?;
-        (coarse() < entry.kept().if_error).then_some(entry.value)
+        (coarse() < self.kept(&entry).if_error).then_some(entry.value)
+    }
+
+    /// The ends of what memory has.
+    fn kept(&self, entry: &Entry<V>) -> Kept {
+        self.windows.from(entry.fresh(), entry.value.is_none())
     }
 
     /// The table, with what memory knows.
@@ -162,14 +168,15 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         #[expect(clippy::cast_possible_truncation, reason = "any sixteen bits are chance")]
         let luck = rand::u64() as u16;
         let moment = Moment { now, is_followed: self.is_followed(now), luck };
-        slot.with(entry.map(Entry::kept)).step(self.backoff, event, moment)
+        slot.with(entry.map(|entry| self.kept(entry))).step(self.backoff, event, moment)
     }
 
     /// Drops what is kept of a key, and makes the load under way count no longer.
     pub(crate) fn forget(&self, key: &K) {
         self.observe_invalidation(key);
-        let mut shard = self.flights.lock(key);
-        if let Some(flight) = shard.get_mut(key) {
+        let hash = self.flights.hash(key);
+        let mut shard = self.flights.lock(hash);
+        if let Some(flight) = shard.get_mut(hash, key) {
             self.overtake(flight);
         }
         self.memory.remove(key);
@@ -179,7 +186,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
     /// Drops everything, and makes no load under way count any longer.
     pub(crate) fn forget_all(&self) {
         let mut shards = self.flights.lock_all();
-        for flight in shards.iter_mut().flat_map(|shard| shard.values_mut()) {
+        for flight in shards.iter_mut().flat_map(|shard| shard.all()) {
             self.overtake(flight);
         }
         self.memory.clear();
@@ -200,8 +207,9 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         brought: Result<Brought<V>, Error>,
     ) -> (Landed<V>, Option<Filling>) {
         let now = coarse();
-        let mut shard = self.flights.lock(key);
-        let flight = shard.entry(key.clone()).or_default();
+        let hash = self.flights.hash(key);
+        let mut shard = self.flights.lock(hash);
+        let flight = shard.entry(hash, key);
         let entry = self.memory.peek(key);
         let keep = brought.as_ref().ok().and_then(|brought| self.ends(key, brought, began));
         let event = if brought.is_ok() { Event::Loaded { number, keep } } else { Event::Failed { number } };
@@ -213,14 +221,14 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         }
         flight.ended.notify_waiters();
         if flight.slot.is_idle() {
-            shard.remove(key);
+            shard.remove(hash, key);
         }
         self.count_load(brought.as_ref(), effect);
         match (brought, effect) {
             (Err(_), Effect::ServeStale) => (Landed::Stale(entry.and_then(|entry| entry.value)), None),
             (Err(error), _) => (Landed::Failed(error), None),
             (Ok(brought), Effect::Keep) => {
-                self.keep(key, keep.map(|kept| Entry::new(brought.value.clone(), kept, brought.weight)));
+                self.keep(key, keep.map(|kept| Entry::new(brought.value.clone(), kept.fresh, brought.weight)));
                 let filling = keep.and_then(|kept| brought.filling(kept));
                 (Landed::Brought(brought.value), filling)
             }

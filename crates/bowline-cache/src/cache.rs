@@ -161,13 +161,18 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
     fn fresh<Q: Lookup<K> + ?Sized>(&self, key: &Q) -> Option<Value<V>> {
         let entry = self.memory.get(key)?;
         let now = coarse();
-        if now >= entry.fresh || !self.is_followed(now) {
+        if now >= entry.fresh() || !self.is_followed(now) {
             return None;
         }
         if self.metrics.fresh.increment() & self.sample_mask.load(Relaxed) == 0 {
-            self.sample(&key.to_owned());
+            self.sample_lent(key);
         }
         Some(entry.value)
+    }
+
+    #[cold]
+    fn sample_lent<Q: Lookup<K> + ?Sized>(&self, key: &Q) {
+        self.sample(&key.to_owned());
     }
 
     #[inline]

@@ -1,7 +1,6 @@
 //! Which keys are loaded now, who waits for them, and which could not be loaded just now.
 
 use std::{
-    collections::BTreeMap,
     hash::BuildHasher as _,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -23,8 +22,13 @@ pub(crate) struct Flights<K, V> {
     waiting: AtomicUsize,
 }
 
-/// The keys of a shard that are not idle.
-pub(crate) type Shard<K, V> = BTreeMap<K, Flight<V>>;
+/// The keys of a shard that are not idle, in no order: mostly none or a few, and a search looks at their hashes.
+///
+/// A map would take and give back memory with each load; what is kept for long would come to lie in between.
+pub(crate) struct Shard<K, V>(Vec<(u64, K, Flight<V>)>);
+
+/// With more places than this, an empty shard gives its memory back.
+const PLACES_MAX: usize = 64;
 
 /// A key that is loaded, or that could not be loaded.
 pub(crate) struct Flight<V> {
@@ -56,7 +60,7 @@ pub(crate) struct Waiting<'a>(&'a AtomicUsize);
 impl<K: Key, V> Flights<K, V> {
     pub(crate) fn new() -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard(Vec::new()))).collect(),
             hasher: DefaultHashBuilder::default(),
             waiting: AtomicUsize::new(0),
         }
@@ -67,9 +71,9 @@ impl<K: Key, V> Flights<K, V> {
         self.hasher.hash_one(key)
     }
 
-    pub(crate) fn lock(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
+    pub(crate) fn lock(&self, hash: u64) -> MutexGuard<'_, Shard<K, V>> {
         #[expect(clippy::cast_possible_truncation, reason = "the lower bits are as good as any")]
-        let shard = &self.shards[self.hash(key) as usize % SHARDS];
+        let shard = &self.shards[hash as usize % SHARDS];
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -91,15 +95,50 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Makes room for one more key: forgets the failure whose back-off ends first. False where all keys are being loaded.
-pub(crate) fn make_room<K: Key, V>(shard: &mut Shard<K, V>) -> bool {
-    if shard.len() < SLOTS_MAX / SHARDS {
-        return true;
+impl<K: Key, V> Shard<K, V> {
+    fn find(&self, hash: u64, key: &K) -> Option<usize> {
+        self.0.iter().position(|(has, known, _)| *has == hash && known == key)
     }
-    let spare = shard.iter().filter_map(|(key, flight)| Some((flight.slot.is_spare()?, key)));
-    let Some((_, key)) = spare.min() else { return false };
-    let key = key.clone();
-    shard.remove(&key).is_some()
+
+    pub(crate) fn get(&self, hash: u64, key: &K) -> Option<&Flight<V>> {
+        self.find(hash, key).map(|at| &self.0[at].2)
+    }
+
+    pub(crate) fn get_mut(&mut self, hash: u64, key: &K) -> Option<&mut Flight<V>> {
+        self.find(hash, key).map(|at| &mut self.0[at].2)
+    }
+
+    /// That of the key, from now on if there was none.
+    pub(crate) fn entry(&mut self, hash: u64, key: &K) -> &mut Flight<V> {
+        let at = self.find(hash, key).unwrap_or_else(|| {
+            self.0.push((hash, key.clone(), Flight::default()));
+            self.0.len() - 1
+        });
+        &mut self.0[at].2
+    }
+
+    pub(crate) fn remove(&mut self, hash: u64, key: &K) {
+        if let Some(at) = self.find(hash, key) {
+            self.0.swap_remove(at);
+        }
+        if self.0.is_empty() && self.0.capacity() > PLACES_MAX {
+            self.0 = Vec::new();
+        }
+    }
+
+    pub(crate) fn all(&mut self) -> impl Iterator<Item = &mut Flight<V>> {
+        self.0.iter_mut().map(|(.., flight)| flight)
+    }
+
+    /// Makes room for one more key: forgets the failure whose back-off ends first. False where all keys are being
+    /// loaded.
+    pub(crate) fn make_room(&mut self) -> bool {
+        if self.0.len() < SLOTS_MAX / SHARDS {
+            return true;
+        }
+        let spare = self.0.iter().enumerate().filter_map(|(at, (.., flight))| Some((flight.slot.is_spare()?, at)));
+        spare.min().map(|(_, at)| self.0.swap_remove(at)).is_some()
+    }
 }
 
 impl<V> Default for Flight<V> {

@@ -5,10 +5,7 @@ use std::{hash::Hash, mem::size_of, sync::Arc};
 use bowline_runtime::metric::Counter;
 use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, Options, OptionsBuilder, Weighter, sync};
 
-use crate::{
-    Key,
-    slot::{Kept, Ms},
-};
+use crate::{Key, slot::Ms};
 
 /// How much smaller than a shard of it an item has to be at least: a larger one would throw out too much.
 const ITEMS_PER_SHARD_MIN: u64 = 16;
@@ -19,16 +16,17 @@ pub(crate) const ENTRY_BYTES: u64 = 96;
 /// Entries by key, bounded by their weight.
 pub(crate) struct Memory<K, V>(sync::Cache<K, Entry<V>, Weights, DefaultHashBuilder, Evictions>);
 
-/// What is kept of a key. It is copied for each reader, so it is small.
+/// What is kept of a key. It is copied for each reader, and most of what a reader waits for is memory: so it is small.
 pub(crate) struct Entry<V> {
     /// None: there is no such thing.
     pub(crate) value: Option<Arc<V>>,
-    pub(crate) fresh: Ms,
-    /// The other two ends, as milliseconds after `fresh`; the last plus one, 0 where it is never served after an error.
-    revalidate_for: u32,
-    if_error_for: u32,
-    weight: u32,
+    /// Until when it is fresh, above [`WEIGHT_BITS`] of its weight.
+    packed: u64,
 }
+
+/// A weight is a mantissa and, above it, by how many bits that is shifted.
+const WEIGHT_BITS: u32 = MANTISSA_BITS + 5;
+const MANTISSA_BITS: u32 = 16;
 
 #[derive(Debug, Clone)]
 struct Weights;
@@ -49,24 +47,31 @@ pub(crate) fn options(weight_max: u64, item_max: u64, item_usual: u64) -> Option
 }
 
 impl<V> Entry<V> {
-    pub(crate) fn new(value: Option<Arc<V>>, kept: Kept, weight: u64) -> Self {
-        let after = |end: Ms| u32::try_from(end.saturating_sub(kept.fresh)).unwrap_or(u32::MAX - 1);
-        Self {
-            value,
-            fresh: kept.fresh,
-            revalidate_for: after(kept.revalidate),
-            if_error_for: if kept.if_error == 0 { 0 } else { after(kept.if_error).saturating_add(1) },
-            weight: u32::try_from(weight).unwrap_or(u32::MAX).max(1),
-        }
+    /// Fresh until then (8,000 years are enough). The weight is rounded up, by a thirty-thousandth at most.
+    pub(crate) fn new(value: Option<Arc<V>>, fresh: Ms, weight: u64) -> Self {
+        let fresh = fresh.min(u64::MAX >> WEIGHT_BITS);
+        Self { value, packed: fresh << WEIGHT_BITS | packed_weight(weight.max(1)) }
     }
 
-    pub(crate) fn kept(&self) -> Kept {
-        let if_error = match self.if_error_for {
-            0 => 0,
-            more => self.fresh.saturating_add(u64::from(more) - 1),
-        };
-        Kept { fresh: self.fresh, revalidate: self.fresh.saturating_add(u64::from(self.revalidate_for)), if_error }
+    #[inline]
+    pub(crate) fn fresh(&self) -> Ms {
+        self.packed >> WEIGHT_BITS
     }
+
+    fn weight(&self) -> u64 {
+        let weight = self.packed & ((1 << WEIGHT_BITS) - 1);
+        (weight & ((1 << MANTISSA_BITS) - 1)) << (weight >> MANTISSA_BITS)
+    }
+}
+
+fn packed_weight(weight: u64) -> u64 {
+    let weight = weight.min((1 << 40) - 1);
+    let mut shift = (u64::BITS - weight.leading_zeros()).saturating_sub(MANTISSA_BITS);
+    let mut mantissa = weight.div_ceil(1 << shift);
+    if mantissa >> MANTISSA_BITS > 0 {
+        (mantissa, shift) = (mantissa.div_ceil(2), shift + 1);
+    }
+    u64::from(shift) << MANTISSA_BITS | mantissa
 }
 
 impl<K: Key, V> Memory<K, V> {
@@ -95,7 +100,7 @@ impl<K: Key, V> Memory<K, V> {
 
     /// Whether it is kept: what is too heavy is not.
     pub(crate) fn insert(&self, key: K, entry: Entry<V>) -> bool {
-        if u64::from(entry.weight) > self.0.shard_capacity() {
+        if entry.weight() > self.0.shard_capacity() {
             self.0.remove(&key);
             return false;
         }
@@ -132,13 +137,13 @@ impl<K: Key, V> Memory<K, V> {
 impl<V> Clone for Entry<V> {
     #[inline]
     fn clone(&self) -> Self {
-        Self { value: self.value.clone(), ..*self }
+        Self { value: self.value.clone(), packed: self.packed }
     }
 }
 
 impl<K, V> Weighter<K, Entry<V>> for Weights {
     fn weight(&self, _: &K, entry: &Entry<V>) -> u64 {
-        u64::from(entry.weight)
+        entry.weight()
     }
 }
 
@@ -159,22 +164,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_small_and_keeps_its_ends() {
-        assert!(size_of::<Entry<String>>() <= 32);
-        for kept in [
-            Kept { fresh: 10, revalidate: 10, if_error: 0 },
-            Kept { fresh: 10, revalidate: 30, if_error: 10 },
-            Kept { fresh: 10, revalidate: 30, if_error: 3_600_010 },
-        ] {
-            assert_eq!(Entry::<u8>::new(None, kept, 1).kept(), kept);
+    fn an_entry_is_small_and_keeps_its_time_and_weight() {
+        assert_eq!(size_of::<Entry<String>>(), 16);
+        for weight in [1, 2, 65_535, 65_536, 65_537, 131_071, 1 << 20, (1 << 20) + 1, (1 << 30) - 1, 1 << 39] {
+            let entry = Entry::<u8>::new(None, 1 << 42, weight);
+            assert_eq!(entry.fresh(), 1 << 42);
+            assert!((weight..=weight + weight / 30_000).contains(&entry.weight()), "{weight}: {}", entry.weight());
         }
+        assert_eq!(Entry::<u8>::new(None, u64::MAX, u64::MAX).fresh(), u64::MAX >> WEIGHT_BITS);
     }
 
     #[test]
     fn weight_is_bounded_and_what_is_too_heavy_is_not_kept() {
         let evictions = Counter::default();
         let memory = Memory::<u64, u8>::new(10_000, 500, evictions.clone());
-        let entry = |weight| Entry::new(None, Kept { fresh: 1, revalidate: 1, if_error: 0 }, weight);
+        let entry = |weight| Entry::new(None, 1, weight);
         assert!((0..100).all(|key| memory.insert(key, entry(500))));
         assert!(memory.weight() <= memory.capacity() && memory.weight() >= 8000, "{}", memory.weight());
         assert!(evictions.get() >= 80);

@@ -10,6 +10,7 @@ mod feed;
 mod invalidating;
 mod levels;
 mod negative;
+mod ratio;
 mod single_flight;
 mod stale;
 
