@@ -3,6 +3,8 @@
 use std::{
     fmt,
     mem::size_of,
+    ops::RangeInclusive,
+    path::PathBuf,
     sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
@@ -18,6 +20,7 @@ use crate::{
     check_name,
     classes::Classes,
     codec::Codec,
+    disk,
     flights::Flights,
     follow::{self, Followed},
     memory::{ENTRY_BYTES, Memory},
@@ -33,6 +36,9 @@ const TIME_MAX: Duration = Duration::from_hours(24 * 7);
 
 /// The least `blind_max`: a feed is asked every five seconds.
 const BLIND_MIN: Duration = Duration::from_secs(6);
+
+/// How many bytes a level on disk has.
+const DISK_RANGE: RangeInclusive<u64> = 16 << 20..=1 << 40;
 
 /// A cache to build; see each method for what holds where it is not called.
 pub struct Builder<K, V> {
@@ -56,6 +62,7 @@ pub struct Builder<K, V> {
     feeds: Vec<Arc<dyn Invalidations>>,
     blind_max: Duration,
     codec: Option<Codec<V>>,
+    disk: Option<disk::Settings>,
     shared: Option<Arc<dyn SharedCache>>,
 }
 
@@ -92,6 +99,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             feeds: Vec::new(),
             blind_max: Duration::from_secs(10),
             codec: None,
+            disk: None,
             shared: None,
         }
     }
@@ -198,6 +206,15 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
         Self { codec: Some(Codec::json(version)), ..self }
     }
 
+    /// A folder of this process's own, in which at most so many bytes (16 MiB to 1 TiB) survive a restart; else none.
+    /// It needs [`serialized`](Self::serialized) and a feed to [`follow`](Self::follow), which says what has changed
+    /// while the process was away.
+    ///
+    /// Where the disk fails, it is left alone: no error comes of it.
+    pub fn disk(self, dir: impl Into<PathBuf>, bytes_max: u64) -> Self {
+        Self { disk: Some(disk::Settings { dir: dir.into(), bytes_max }), ..self }
+    }
+
     /// The level that the processes of the service share; else none. It needs [`serialized`](Self::serialized).
     ///
     /// Where it fails, it is left alone: no error comes of it.
@@ -216,7 +233,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
     /// [`BuildError`] with everything that is out of its range.
     ///
     /// # Panics
-    /// Outside of a runtime, where it follows feeds, has a shared level or is adaptive.
+    /// Outside of a runtime, where it follows feeds, has a level below memory or is adaptive.
     pub fn build(self) -> Result<Cache<K, V>, BuildError> {
         let faults = self.faults();
         if !faults.is_empty() {
@@ -242,6 +259,11 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             Arc::new(Guard::new(Arc::clone(&name), port, metrics))
         };
         let shared = self.shared.map(guard);
+        let level = |settings| {
+            let cells = metrics.of_disk();
+            Arc::new(disk::Level::new(settings, LevelMetrics::new(&self.registry, &name, "l2"), cells))
+        };
+        let disk = self.disk.map(level);
         let inner = Inner {
             name,
             memory,
@@ -259,6 +281,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             feeds: self.feeds.into_iter().map(Followed::new).collect(),
             blind_max: self.blind_max,
             codec: self.codec,
+            disk,
             shared,
             tasks: OnceLock::new(),
         };
@@ -306,8 +329,12 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             ),
             (of_time(self.blind_max, BLIND_MIN, hour), "`blind_max` is 6 s to 1 h"),
             (
-                self.codec.as_ref().map_or(self.shared.is_none(), Codec::is_good),
-                "a shared level needs `serialized`, whose version has 1 to 64 bytes",
+                self.codec.as_ref().map_or(self.shared.is_none() && self.disk.is_none(), Codec::is_good),
+                "a level below memory needs `serialized`, whose version has 1 to 64 bytes",
+            ),
+            (
+                self.disk.as_ref().is_none_or(|disk| !self.feeds.is_empty() && DISK_RANGE.contains(&disk.bytes_max)),
+                "a level on disk needs a feed to follow, and has 16 MiB to 1 TiB",
             ),
             (
                 (1..=CLASSES_MAX).contains(&self.classes.len()) && self.classes.iter().all(is_class),

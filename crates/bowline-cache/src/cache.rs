@@ -20,6 +20,7 @@ use crate::{
     ask::Value,
     classes::Classes,
     codec::Codec,
+    disk::Level,
     flights::Flights,
     follow::Followed,
     memory::Memory,
@@ -62,6 +63,7 @@ pub(crate) struct Inner<K: Key, V: Send + Sync + 'static> {
     pub(crate) blind_max: Duration,
     /// What values are outside of this process.
     pub(crate) codec: Option<Codec<V>>,
+    pub(crate) disk: Option<Arc<Level>>,
     pub(crate) shared: Option<Arc<Guard>>,
     /// What runs as long as the cache is there.
     pub(crate) tasks: OnceLock<Vec<task::Guarded<()>>>,
@@ -222,7 +224,10 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
             cache: self.name.as_ref().to_owned(),
             classes: self.classes.status(),
             entries: self.memory.len(),
-            levels: [Some(memory), shared].into_iter().flatten().collect(),
+            levels: [Some(memory), self.disk.as_ref().map(|disk| disk.status()), shared]
+                .into_iter()
+                .flatten()
+                .collect(),
             requests: self.metrics.requests(),
             loads: self.metrics.loads(),
             invalidated_by_feed: self.metrics.invalidated_by_feed.get(),

@@ -17,11 +17,11 @@ use bowline_runtime::{
 };
 
 use crate::{
-    After, Applied, FeedStatus, Invalidations, Key, Mark, PortError, Resumed, Which, cache::Inner, levels,
-    shared::guard::Guard, slot::Ms, windows::ms,
+    After, Applied, FeedStatus, Invalidations, Key, Mark, PortError, Resumed, Which, cache::Inner, disk, disk::Level,
+    levels, shared::guard::Guard, slot::Ms, windows::ms,
 };
 
-/// How long a feed is asked to wait for what comes.
+/// How long a feed is asked to wait for what comes, once it was heard to its end.
 const WAIT: Duration = Duration::from_secs(5);
 /// How much longer an answer may take.
 const GRACE: Duration = Duration::from_secs(2);
@@ -152,9 +152,12 @@ impl Followed {
 pub(crate) async fn follow<K: Key, V: Send + Sync + 'static>(cache: Weak<Inner<K, V>>, at: usize) {
     let mut again = AGAIN.0;
     loop {
-        let Some((feed, follow, shared)) = cache.upgrade().map(|inner| inner.feed(at)) else { return };
+        let Some((feed, follow)) = cache.upgrade().map(|inner| inner.feed(at)) else { return };
+        let Some((disk, shared)) = cache.upgrade().map(|inner| (inner.disk.clone(), inner.shared.clone())) else {
+            return;
+        };
         let asked = coarse();
-        let heard = ask(feed.as_ref(), &follow, shared.as_deref()).await;
+        let heard = ask(feed.as_ref(), &follow, (disk.as_deref(), shared.as_deref())).await;
         let Some(inner) = cache.upgrade() else { return };
         match heard {
             Ok((heard, what)) => {
@@ -176,20 +179,29 @@ pub(crate) async fn follow<K: Key, V: Send + Sync + 'static>(cache: Weak<Inner<K
 async fn ask(
     feed: &dyn Invalidations,
     follow: &Follow<Mark>,
-    shared: Option<&Guard>,
+    (disk, shared): (Option<&Level>, Option<&Guard>),
 ) -> Result<(Heard<Mark>, Vec<Which>), PortError> {
     let late = |_| PortError::unavailable("it took too long");
     if let (false, Some(mark)) = (follow.is_unsure(), &follow.mark) {
-        return match time::timeout(WAIT + GRACE, feed.after(mark.clone(), WAIT)).await.map_err(late)?? {
+        let wait = if follow.standing == Standing::Following { WAIT } else { Duration::ZERO };
+        return match time::timeout(wait + GRACE, feed.after(mark.clone(), wait)).await.map_err(late)?? {
             After::Gap { end } => Ok((Heard::Gap(end), Vec::new())),
             After::Batch(batch) => Ok((Heard::Batch { upto: batch.upto, is_end: batch.is_end }, batch.what)),
         };
     }
-    // Memory begins empty; what the shared level has is as new as its mark.
-    let mark = match (&follow.mark, shared) {
-        (None, Some(shared)) => shared.mark(feed.name()).await,
-        (mark, _) => mark.clone(),
-    };
+    // Memory begins empty; what the levels below have is as new as their marks.
+    let mut mark = follow.mark.clone();
+    if mark.is_none() {
+        let on_disk = match disk {
+            Some(disk) => disk.mark(feed.name()).await,
+            None => None,
+        };
+        let in_shared = match shared {
+            Some(shared) => shared.mark(feed.name()).await,
+            None => None,
+        };
+        mark = on_disk.into_iter().chain(in_shared).min_by_key(|mark| mark.position);
+    }
     let resumed = time::timeout(GRACE, feed.resume(mark)).await.map_err(late)??;
     Ok(match resumed {
         Resumed::At(mark) => (Heard::At(mark), Vec::new()),
@@ -198,9 +210,9 @@ async fn ask(
 }
 
 impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
-    fn feed(&self, at: usize) -> (Arc<dyn Invalidations>, Follow<Mark>, Option<Arc<Guard>>) {
+    fn feed(&self, at: usize) -> (Arc<dyn Invalidations>, Follow<Mark>) {
         let followed = &self.feeds[at];
-        (Arc::clone(&followed.feed), followed.get(), self.shared.clone())
+        (Arc::clone(&followed.feed), followed.get())
     }
 
     /// Brings about what an answer says, and only then trusts it.
@@ -220,11 +232,20 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
                 let after = before.unwrap_or_else(|| upto.clone());
                 self.apply(what, Applied { feed, after, upto }).await;
             }
+            // The disk may not have had a mark: it has it from now on.
+            (Apply::Nothing, Some(mark)) => {
+                if let Some(disk) = &self.disk {
+                    disk.gone(&[], Some(&Applied { feed, after: mark.clone(), upto: mark }));
+                }
+            }
             (Apply::Batch | Apply::Nothing, _) => {}
         }
         self.feeds[at].set(next, apply == Apply::Clear);
         self.followed_until.store(self.least_until(), Relaxed);
         self.measure_followed(coarse());
+        if let Some(disk) = self.disk.as_ref().filter(|_| self.is_followed(coarse())) {
+            disk.caught_up();
+        }
     }
 
     async fn apply(&self, what: Vec<Which>, applied: Applied) {
@@ -249,7 +270,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
             None => None,
         };
         match mark {
-            Some(mark) if mark.position >= upto.position => self.forget_all(),
+            Some(mark) if mark.position >= upto.position => self.clear_here(Some((feed, upto))),
             _ => self.forget_everything(Some((feed, upto))).await,
         }
     }
@@ -263,14 +284,15 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
     }
 }
 
-/// Starts a follower for each feed, and who makes up to the shared level.
+/// Starts a follower for each feed, who makes up to the shared level, and who writes to the disk.
 pub(crate) fn start<K: Key, V: Send + Sync + 'static>(inner: &Arc<Inner<K, V>>) -> Vec<task::Guarded<()>> {
     let follower = |at| task::Guarded::new(task::spawn(follow(Arc::downgrade(inner), at)));
     let shared = inner
         .shared
         .iter()
         .map(|guard| task::Guarded::new(task::spawn(levels::make_up(Arc::downgrade(inner), Arc::clone(guard)))));
-    (0..inner.feeds.len()).map(follower).chain(shared).collect()
+    let disk = inner.disk.iter().map(|level| task::Guarded::new(task::spawn(disk::run(Arc::downgrade(level)))));
+    (0..inner.feeds.len()).map(follower).chain(shared).chain(disk).collect()
 }
 
 #[cfg(test)]

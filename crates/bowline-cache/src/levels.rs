@@ -14,6 +14,7 @@ use crate::{
     ask::Value,
     builder::weight,
     cache::Inner,
+    disk::DiskTicket,
     shared::guard::{Guard, Had},
     slot::{Kept, Ms},
 };
@@ -30,9 +31,10 @@ pub(crate) struct Brought<V> {
     pub(crate) value: Value<V>,
     pub(crate) weight: u64,
     pub(crate) from: From,
-    /// What it is outside of this process, where it has to be put there.
+    /// What it is outside of this process, where it has a form there.
     encoded: Option<Bytes>,
     ticket: Option<Ticket>,
+    disk_ticket: Option<DiskTicket>,
 }
 
 /// Where it is from.
@@ -46,14 +48,17 @@ pub(crate) enum From {
 /// What is put into the levels below memory, until then.
 pub(crate) struct Filling {
     encoded: Bytes,
-    ticket: Ticket,
+    ticket: Option<Ticket>,
+    disk_ticket: Option<DiskTicket>,
     until: Ms,
 }
 
 impl<V> Brought<V> {
     /// What is put below once memory keeps it until then.
     pub(crate) fn filling(&self, kept: Kept) -> Option<Filling> {
-        Some(Filling { encoded: self.encoded.clone()?, ticket: self.ticket?, until: kept.fresh })
+        let Self { ticket, disk_ticket, .. } = *self;
+        let encoded = self.encoded.clone().filter(|_| ticket.is_some() || disk_ticket.is_some())?;
+        Some(Filling { encoded, ticket, disk_ticket, until: kept.fresh })
     }
 }
 
@@ -63,8 +68,12 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
     where
         Fut: Future<Output = Result<Option<V>, Failure>> + Send + 'static,
     {
+        let disk_ticket = self.disk.as_ref().map(|disk| disk.ticket(&key.encode()));
+        if let Some(brought) = self.ask_disk(key).await {
+            return Ok(brought);
+        }
         let ticket = match self.ask_shared(key).await {
-            Ok(brought) => return Ok(brought),
+            Ok(brought) => return Ok(Brought { disk_ticket, ..brought }),
             Err(ticket) => ticket,
         };
         let Ok(place) = time::timeout(LINE_MAX, self.loads.acquire()).await else {
@@ -77,10 +86,23 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         match answer.unwrap_or_else(|_| Err(self.too_slow())) {
             Ok(value) => {
                 self.observe_load(key, value.as_ref());
-                Ok(self.brought(key, value, From::Loader, ticket))
+                let encoded = self.codec.as_ref().and_then(|codec| codec.encode(value.as_ref()));
+                Ok(Brought { ticket, disk_ticket, ..self.brought(key, value, From::Loader, encoded) })
             }
             Err(source) => Err(Error::Load { cache: Arc::clone(&self.name), source }),
         }
+    }
+
+    /// What the disk has.
+    async fn ask_disk(&self, key: &K) -> Option<Brought<V>> {
+        let (disk, codec) = (self.disk.as_ref()?, self.codec.as_ref()?);
+        let (value, left) = disk.get(&key.encode()).await?;
+        let Ok(decoded) = codec.decode(&value) else {
+            disk.metrics.misses.increment();
+            return None;
+        };
+        disk.metrics.hits.increment();
+        Some(self.brought(key, decoded, From::Level(left), Some(value)))
     }
 
     /// What the shared level has; else its ticket, where it gives one.
@@ -98,30 +120,32 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
                 };
                 guard.metrics.hits.increment();
                 let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-                Ok(self.brought(key, decoded, From::Level(left), None))
+                Ok(self.brought(key, decoded, From::Level(left), Some(value)))
             }
         }
     }
 
-    fn brought(&self, key: &K, value: Option<V>, from: From, ticket: Option<Ticket>) -> Brought<V> {
-        let is_filling = ticket.is_some() && from == From::Loader;
-        let codec = self.codec.as_ref().filter(|_| is_filling || self.weigh.is_none());
-        let encoded = codec.and_then(|codec| codec.encode(value.as_ref()));
+    fn brought(&self, key: &K, value: Option<V>, from: From, encoded: Option<Bytes>) -> Brought<V> {
         let weight = match (&value, self.weigh) {
             (Some(value), Some(weigh)) => weigh(key, value),
             _ => weight::<K, V>(key, encoded.as_ref().map_or(0, |encoded| encoded.len() as u64)),
         };
-        Brought { value: value.map(Arc::new), weight, from, encoded: encoded.filter(|_| is_filling), ticket }
+        Brought { value: value.map(Arc::new), weight, from, encoded, ticket: None, disk_ticket: None }
     }
 
     /// Puts it into the levels below memory.
     pub(crate) async fn fill(&self, key: &K, filling: Filling) {
-        let Some(guard) = &self.shared else { return };
-        let keep = Duration::from_millis(filling.until.saturating_sub(coarse())).min(KEEP_RANGE.1);
-        if filling.encoded.len() > VALUE_BYTES_MAX {
-            self.metrics.too_large.increment();
-        } else if keep >= KEEP_RANGE.0 {
-            guard.fill(&key.encode(), filling.ticket, filling.encoded, keep).await;
+        let Filling { encoded, ticket, disk_ticket, until } = filling;
+        if encoded.len() > VALUE_BYTES_MAX {
+            return self.metrics.too_large.increment();
+        }
+        let (name, left) = (key.encode(), until.saturating_sub(coarse()));
+        if let (Some(disk), Some(ticket)) = (&self.disk, disk_ticket) {
+            disk.put(&name, ticket, &encoded, time::unix_millis_now().saturating_add(left));
+        }
+        let keep = Duration::from_millis(left).min(KEEP_RANGE.1);
+        if let (Some(guard), Some(ticket), true) = (&self.shared, ticket, keep >= KEEP_RANGE.0) {
+            guard.fill(&name, ticket, encoded, keep).await;
         }
     }
 
@@ -148,13 +172,16 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
 
     /// Drops keys from every level, the lowest first, so that nobody refills one from a staler one below.
     pub(crate) async fn forget_keys(&self, keys: &[K], applied: Option<Applied>) {
+        let names: Vec<String> = keys.iter().map(Key::encode).collect();
         if let Some(guard) = &self.shared {
-            let names: Vec<String> = keys.iter().map(Key::encode).collect();
             let last = names.len().saturating_sub(1) / BATCH_MAX * BATCH_MAX;
             for names in names[..last].chunks(BATCH_MAX) {
                 guard.invalidate(names, None).await;
             }
-            guard.invalidate(&names[last..], applied).await;
+            guard.invalidate(&names[last..], applied.clone()).await;
+        }
+        if let Some(disk) = &self.disk {
+            disk.gone(&names, applied.as_ref());
         }
         for key in keys {
             self.forget(key);
@@ -165,7 +192,15 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
     pub(crate) async fn forget_everything(&self, known: Option<(Feed, Mark)>) {
         if let Some(guard) = &self.shared {
             guard.invalidate_all();
-            self.make_up(guard, known).await;
+            self.make_up(guard, known.clone()).await;
+        }
+        self.clear_here(known);
+    }
+
+    /// Drops everything from the levels of this process.
+    pub(crate) fn clear_here(&self, known: Option<(Feed, Mark)>) {
+        if let Some(disk) = &self.disk {
+            disk.clear(self.marks().into_iter().chain(known));
         }
         self.forget_all();
     }

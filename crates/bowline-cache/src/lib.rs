@@ -2,7 +2,7 @@
 //!
 //! A [`Cache`] keeps what was loaded by key, and loads each key once for all who ask. [`Invalidations`] is the port
 //! through which a cache hears, from whichever process, what has changed. [`SharedCache`] is the port of the level that
-//! all processes of a service share; its provider here is [`shared::memory::Memory`], and every provider passes the
+//! all processes of a service share (a level on disk is part of this crate); its provider here is [`shared::memory::Memory`], and every provider passes the
 //! suite in `shared::conformance` (feature `conformance`).
 
 mod adapt;
@@ -11,6 +11,7 @@ mod builder;
 mod cache;
 mod classes;
 mod codec;
+mod disk;
 mod error;
 mod estimate;
 mod feed;

@@ -82,6 +82,18 @@ impl Metrics {
         }
     }
 
+    /// The bytes of the level on disk, what it has dropped, and its evictions.
+    pub(crate) fn of_disk(&self) -> (Gauge, Counter, Counter) {
+        let counter =
+            |name, help, key, value| self.registry.counter(name, help, &[("cache", self.name.as_str()), (key, value)]);
+        let level = [("cache", self.name.as_str()), ("level", "l2")];
+        (
+            self.registry.gauge("bowline_cache_bytes", "Bytes that a level holds.", &level),
+            counter("bowline_cache_dropped_total", "What was not kept.", "reason", "disk_busy"),
+            counter("bowline_cache_evictions_total", "Entries that made room for others.", "level", "l2"),
+        )
+    }
+
     pub(crate) fn requests(&self) -> Requests {
         Requests {
             fresh: self.fresh.get(),

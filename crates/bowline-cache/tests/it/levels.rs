@@ -208,6 +208,7 @@ async fn a_process_that_begins_takes_what_is_shared_and_what_was_missed_is_made_
     let second = sharing(&wire, Some(&tape));
     settle().await;
     assert_eq!(text(source.ask(&second, "bob").await), "v1", "it is still shared");
+    assert!(second.get("bob").is_some(), "the feed was heard to its end at once");
     assert_eq!(text(source.ask(&second, "ada").await), "v2");
     assert_eq!(source.calls(), 3);
     drop(second);

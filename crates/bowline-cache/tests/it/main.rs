@@ -6,6 +6,7 @@ mod adaptive;
 mod bounds;
 mod conformance;
 mod degrading;
+mod disk;
 mod feed;
 mod invalidating;
 mod levels;
