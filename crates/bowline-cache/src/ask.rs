@@ -203,7 +203,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         &self,
         key: &K,
         number: u64,
-        began: Ms,
+        keep: Option<Kept>,
         brought: Result<Brought<V>, Error>,
     ) -> (Landed<V>, Option<Filling>) {
         let now = coarse();
@@ -211,7 +211,6 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         let mut shard = self.flights.lock(hash);
         let flight = shard.entry(hash, key);
         let entry = self.memory.peek(key);
-        let keep = brought.as_ref().ok().and_then(|brought| self.ends(key, brought, began));
         let event = if brought.is_ok() { Event::Loaded { number, keep } } else { Event::Failed { number } };
         let (slot, effect) = self.step(flight.slot, entry.as_ref(), event, now);
         flight.slot = slot;
@@ -298,9 +297,12 @@ impl<K: Key, V: Send + Sync + 'static> Load<K, V> {
     }
 
     fn land(&mut self, brought: impl FnOnce(&Inner<K, V>) -> Result<Brought<V>, Error>) -> Option<Filling> {
-        let sender = self.sender.take()?;
+        self.sender.as_ref()?;
         let brought = brought(&self.inner);
-        let (landed, filling) = self.inner.land(&self.key, self.number, self.began, brought);
+        // First what an application's functions say, which may panic: then it has not landed yet, and fails.
+        let keep = brought.as_ref().ok().and_then(|brought| self.inner.ends(&self.key, brought, self.began));
+        let sender = self.sender.take()?;
+        let (landed, filling) = self.inner.land(&self.key, self.number, keep, brought);
         sender.send_replace(Some(landed));
         filling
     }

@@ -17,6 +17,7 @@ use crate::{
     disk::DiskTicket,
     shared::guard::{Guard, Had},
     slot::{Kept, Ms},
+    strategy::Choice,
 };
 
 /// How long a load waits for a place among those that run.
@@ -69,11 +70,8 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         Fut: Future<Output = Result<Option<V>, Failure>> + Send + 'static,
     {
         let disk_ticket = self.disk.as_ref().map(|disk| disk.ticket(&key.encode()));
-        if let Some(brought) = self.ask_disk(key).await {
-            return Ok(brought);
-        }
-        let ticket = match self.ask_shared(key).await {
-            Ok(brought) => return Ok(Brought { disk_ticket, ..brought }),
+        let ticket = match self.ask_levels(key, disk_ticket).await {
+            Ok(brought) => return Ok(brought),
             Err(ticket) => ticket,
         };
         let Ok(place) = time::timeout(LINE_MAX, self.loads.acquire()).await else {
@@ -90,6 +88,20 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
                 Ok(Brought { ticket, disk_ticket, ..self.brought(key, value, From::Loader, encoded) })
             }
             Err(source) => Err(Error::Load { cache: Arc::clone(&self.name), source }),
+        }
+    }
+
+    /// What a level below memory has; else the ticket of the shared one, where it gives one.
+    ///
+    /// They are as new as the feeds that were applied to them: while those are not heard, they tell nothing.
+    async fn ask_levels(&self, key: &K, disk_ticket: Option<DiskTicket>) -> Result<Brought<V>, Option<Ticket>> {
+        if !self.is_followed(coarse()) || self.classes.choice(key) == Choice::NoCache {
+            return Err(None);
+        }
+        match self.ask_disk(key).await {
+            Some(brought) => Ok(brought),
+            // What is shared is put on the disk, too.
+            None => self.ask_shared(key).await.map(|brought| Brought { disk_ticket, ..brought }),
         }
     }
 

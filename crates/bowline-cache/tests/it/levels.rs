@@ -224,6 +224,22 @@ async fn a_process_that_begins_takes_what_is_shared_and_what_was_missed_is_made_
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_the_feed_is_not_heard_the_shared_level_tells_nothing() {
+    let (wire, tape, source) = (Wire::new(), Tape::new("user.changed"), Source::new());
+    let first = sharing(&wire, Some(&tape));
+    settle().await;
+    assert_eq!(text(source.ask(&first, "ada").await), "v1");
+    settle().await;
+    tape.stall(true);
+    source.change();
+    tape.put_key("ada");
+    let second = sharing(&wire, Some(&tape));
+    assert_eq!(text(source.ask(&second, "ada").await), "v2", "it was never heard");
+    pass(Duration::from_secs(11)).await;
+    assert_eq!(text(source.ask(&first, "ada").await), "v2", "it was not heard for too long");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shared_level_that_has_lost_everything_is_used_again() {
     let (wire, tape, source) = (Wire::new(), Tape::new("user.changed"), Source::new());
     tape.put_key("somebody");

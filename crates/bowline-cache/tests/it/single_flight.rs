@@ -149,6 +149,24 @@ async fn a_loader_that_panics_or_hangs_has_failed() {
     assert_eq!(hangs.unwrap_err().code(), Code::DeadlineExceeded);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_function_of_the_application_that_panics_leaves_nobody_waiting() {
+    let class = |key: &String| if key == "bad" { panic!("no class") } else { 0 };
+    let cache = builder().classes(&["all"], class).build().unwrap();
+    let source = Source::new();
+    for _ in 0..2 {
+        let asked = source.ask_beside(&cache, "bad");
+        assert!(asked.await.is_err(), "it panics in who asks, too");
+        pass(Duration::from_secs(1)).await;
+    }
+    assert_eq!(text(source.ask(&cache, "good").await), "v1");
+    let cache = builder().weigh(|_, _| panic!("no weight")).build().unwrap();
+    for _ in 0..2 {
+        assert_eq!(source.ask(&cache, "ada").await.unwrap_err().code(), Code::Internal);
+        pass(Duration::from_secs(1)).await;
+    }
+}
+
 async fn panics_at_once(cache: Cache<String, String>) -> Answer {
     cache.get_or_load("cyd", || -> std::future::Ready<Result<Option<String>, Failure>> { panic!("at once") }).await
 }
