@@ -34,7 +34,8 @@ pub struct Streaming {
     service: ServiceName,
     body: ResponseBody<SharedPool>,
     silent_max: Duration,
-    silence: Pin<Box<Sleep>>,
+    /// Since it was asked for more, where it had nothing.
+    silence: Option<Pin<Box<Sleep>>>,
     is_over: bool,
 }
 
@@ -104,14 +105,12 @@ impl Inner {
 
 impl Streaming {
     fn new(service: ServiceName, body: ResponseBody<SharedPool>) -> Self {
-        let silence = Box::pin(time::sleep(SILENT_MAX_DEFAULT));
-        Self { service, body, silent_max: SILENT_MAX_DEFAULT, silence, is_over: false }
+        Self { service, body, silent_max: SILENT_MAX_DEFAULT, silence: None, is_over: false }
     }
 
     /// How long it may be silent, while it is asked for more; then it ends with an error.
     pub fn silent_max(mut self, silent_max: Duration) -> Self {
         self.silent_max = silent_max;
-        self.silence.as_mut().reset(time::now() + silent_max);
         self
     }
 
@@ -138,13 +137,14 @@ impl Stream for Streaming {
         let this = self.get_mut();
         while !this.is_over {
             let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
-                ready!(this.silence.as_mut().poll(cx));
+                let silence = this.silence.get_or_insert_with(|| Box::pin(time::sleep(this.silent_max)));
+                ready!(silence.as_mut().poll(cx));
                 this.is_over = true;
                 let service = this.service.clone();
                 let source = bowline_upstream::Error::Timeout { service: service.clone() };
                 return Poll::Ready(Some(Err(Error::Call { service, source })));
             };
-            this.silence.as_mut().reset(time::now() + this.silent_max);
+            this.silence = None;
             match frame {
                 Some(Ok(frame)) => {
                     if let Ok(bytes) = frame.into_data() {

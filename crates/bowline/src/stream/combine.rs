@@ -8,7 +8,7 @@ use std::{
 use futures_util::stream::{Fuse, Stream, StreamExt as _};
 use pin_project_lite::pin_project;
 
-use super::TooMany;
+use super::{TAKEN_AT_ONCE_MAX, TooMany};
 
 pin_project! {
     /// See [`Flow::combine_latest`](super::Flow::combine_latest).
@@ -40,7 +40,7 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
-        loop {
+        for _ in 0..TAKEN_AT_ONCE_MAX {
             let mut is_pending = false;
             let mut has_newer = false;
             for _ in 0..2 {
@@ -69,6 +69,8 @@ where
                 _ => return Poll::Ready(None),
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -128,7 +130,7 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        loop {
+        for _ in 0..TAKEN_AT_ONCE_MAX {
             match this.poll_any(cx) {
                 Poll::Ready(true) => {
                     if let Some(all) = this.newest.iter().cloned().collect() {
@@ -139,5 +141,7 @@ where
                 Poll::Pending => return Poll::Pending,
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }

@@ -1,5 +1,7 @@
 //! Several streams made one.
 
+use std::{pin::pin, task::Poll};
+
 use bowline::stream::{self, Flow as _, STREAMS_MAX, StreamExt as _};
 use proptest::prelude::*;
 
@@ -106,6 +108,21 @@ fn neither_side_starves_the_other() {
         let (one, other) = pairs[99];
         assert!(one.abs_diff(other) <= 1, "{one} {other}");
     });
+}
+
+#[test]
+fn a_side_that_always_has_an_item_does_not_keep_the_thread_while_the_other_has_none() {
+    run(async {
+        let never = || stream::once(std::future::pending::<i32>());
+        let mut pairs = pin!(stream::iter(0..).combine_latest(never()));
+        assert!(poll_once(&mut pairs).await.is_pending());
+        let both = vec![stream::iter(0..).boxed(), never().boxed()];
+        assert!(poll_once(&mut stream::combine_all(both).unwrap()).await.is_pending());
+    });
+}
+
+async fn poll_once<S: stream::Stream + Unpin>(stream: &mut S) -> Poll<Option<S::Item>> {
+    std::future::poll_fn(|cx| Poll::Ready(stream.poll_next_unpin(cx))).await
 }
 
 #[test]
