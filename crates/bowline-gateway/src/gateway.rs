@@ -45,7 +45,7 @@ impl Settings {
     /// The defaults for that address: one worker a core, clients are strangers.
     pub fn new(listen: SocketAddr) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let (server, pool) = (server::Settings::default(), PoolSettings::default());
+        let (server, pool) = (server::Settings::default(), PoolSettings::of_proxy());
         Self { listen, workers, trusts_forwarded: false, server, pool, mesh: None, key_sets: KeySetSettings::default() }
     }
 }

@@ -84,7 +84,7 @@ impl Settings {
             trusts_forwarded: false,
             peer_id: None,
             server: server::Settings::default(),
-            pool: PoolSettings::default(),
+            pool: PoolSettings::of_proxy(),
         }
     }
 
@@ -92,7 +92,7 @@ impl Settings {
     fn of_worker(&self, index: usize, metrics: &Registry) -> Self {
         let listener = server::Metrics::new(metrics, &format!("{}-{index}", self.reporter));
         let server = server::Settings { metrics: listener, grace: NO_GRACE_OF_ITS_OWN, ..self.server.clone() };
-        let pool = PoolSettings { metrics: PoolMetrics::new(metrics), ..self.pool.clone() };
+        let pool = PoolSettings { metrics: PoolMetrics::new(metrics, self.reporter), ..self.pool.clone() };
         Self { server, pool, ..self.clone() }
     }
 }

@@ -11,7 +11,7 @@ use bowline_runtime::time::{self, Instant};
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The reasons with a gate of their own; any others share one.
-const REASONS: [&str; 13] = [
+const REASONS: [&str; 14] = [
     "no_backend",
     "no_instance",
     "breaker_open",
@@ -21,6 +21,7 @@ const REASONS: [&str; 13] = [
     "upstream_reset",
     "upstream_malformed",
     "unsupported",
+    "pool_full",
     "auth_keys_unavailable",
     "mesh_no_identity",
     "mesh_not_declared",

@@ -23,6 +23,8 @@ pub enum Kind {
     Connect,
     /// No connection was made in time: nothing was sent.
     ConnectTimeout,
+    /// Too many requests wait for a connection to that endpoint: nothing was sent.
+    PoolFull,
     /// The server says that it has not looked at the request (HTTP/2: `REFUSED_STREAM`, or a
     /// `GOAWAY` that leaves it out; TLS 1.3: it does not take our certificate, which it tells only
     /// once we already send).
@@ -70,7 +72,7 @@ impl Error {
     /// What to answer to whoever asked.
     pub fn code(&self) -> Code {
         match self.kind {
-            Kind::Connect | Kind::ConnectTimeout | Kind::Refused => Code::Unavailable,
+            Kind::Connect | Kind::ConnectTimeout | Kind::PoolFull | Kind::Refused => Code::Unavailable,
             Kind::Reset | Kind::Malformed | Kind::HeadTooLarge | Kind::Body => Code::BadGateway,
             Kind::RequestBody => Code::Cancelled,
             Kind::Unsupported => Code::Internal,
@@ -81,7 +83,7 @@ impl Error {
     pub fn side(&self) -> Side {
         match self.kind {
             Kind::RequestBody => Side::Downstream,
-            Kind::Unsupported => Side::Internal,
+            Kind::Unsupported | Kind::PoolFull => Side::Internal,
             _ => Side::Upstream,
         }
     }
@@ -93,7 +95,7 @@ impl Error {
 
     /// Whether it is certain that no server has acted upon the request: any may be repeated.
     pub fn is_unprocessed(&self) -> bool {
-        self.is_connect() || self.kind == Kind::Refused
+        self.is_connect() || matches!(self.kind, Kind::Refused | Kind::PoolFull)
     }
 
     /// Whether another attempt may succeed; for [`Kind::Reset`] only an idempotent request may be repeated.
@@ -113,6 +115,7 @@ impl fmt::Display for Error {
         f.write_str(match self.kind {
             Kind::Connect => "cannot connect",
             Kind::ConnectTimeout => "connecting took too long",
+            Kind::PoolFull => "too many requests wait for a connection",
             Kind::Refused => "request was refused unread",
             Kind::Reset => "connection closed before an answer",
             Kind::Malformed => "answer is malformed",

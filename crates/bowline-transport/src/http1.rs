@@ -14,6 +14,7 @@ mod upload;
 use std::{
     future::poll_fn,
     io, mem,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -31,7 +32,7 @@ use crate::{
     body::Body,
     endpoint::Endpoint,
     error::{Error, Kind},
-    pool::Pool,
+    pool::{Pool, Taken},
     response::ResponseBody,
     stream,
 };
@@ -54,22 +55,47 @@ pub(crate) async fn send<P: Pool>(
     body: &mut Body,
 ) -> Result<Response<ResponseBody<P>>, Error> {
     let settings = pool.settings();
-    let (connection, closed) = pool.with(|idle| idle.take(endpoint, settings));
+    let (mut taken, closed) = pool.with(|idle| idle.take(endpoint, settings, None));
     drop(closed);
-    if let Some(connection) = connection {
-        let again = if is_repeatable(head) { body.as_replayable() } else { None };
-        match exchange(pool, connection, head, body).await {
-            Ok(response) => return Ok(response),
-            Err(Failed { error, is_untouched }) => match again {
-                Some(again) if is_untouched => *body = again,
-                _ => return Err(error),
-            },
-        }
-        // The server closed it just as we wrote.
-        settings.metrics.closed_stale.increment();
+    if let Taken::Full(places) = taken {
+        let place = places.take(settings).await?;
+        let (now, closed) = pool.with(|idle| idle.take(endpoint, settings, Some(place)));
+        drop(closed);
+        taken = now;
     }
-    let connection = Connection::connect(endpoint, settings).await?;
+    let connection = match taken {
+        Taken::None(endpoint, place) => Connection::connect(endpoint, settings, place).await?,
+        Taken::Full(_) => return Err(Kind::PoolFull.into()),
+        Taken::Connection(connection) => {
+            let again = if is_repeatable(head) { body.as_replayable() } else { None };
+            let reused = Arc::clone(&connection.endpoint);
+            match exchange(pool, connection, head, body).await {
+                Ok(response) => return Ok(response),
+                Err(Failed { error, is_untouched }) => match again {
+                    Some(again) if is_untouched => *body = again,
+                    _ => return Err(error),
+                },
+            }
+            // The server closed it just as we wrote.
+            settings.metrics.closed_stale.increment();
+            let places = pool.with(|idle| idle.places(&reused, settings));
+            Connection::connect(reused, settings, places.take(settings).await?).await?
+        }
+    };
     exchange(pool, connection, head, body).await.map_err(|failed| failed.error)
+}
+
+/// Has a connection wait there, unless one does, or as many are open as may be.
+pub(crate) async fn connect_ahead<P: Pool>(pool: &P, endpoint: &Endpoint) -> Result<(), Error> {
+    let settings = pool.settings();
+    let (taken, closed) = pool.with(|idle| idle.take(endpoint, settings, None));
+    drop(closed);
+    match taken {
+        Taken::Full(_) => {}
+        Taken::Connection(connection) => connection.park(pool),
+        Taken::None(endpoint, place) => Connection::connect(endpoint, settings, place).await?.park(pool),
+    }
+    Ok(())
 }
 
 /// Whether the request may reach the server twice.

@@ -32,7 +32,7 @@ use crate::{
     error::{Error, Kind},
     forward,
     http1::connect,
-    pool::{Pool, PoolSettings},
+    pool::{Held, Pool, PoolSettings},
     response::ResponseBody,
     stream,
 };
@@ -56,6 +56,8 @@ struct Current {
     sender: Option<SendRequest<Upload>>,
     /// Until when it takes new requests; none: as long as it stands.
     until: Option<Instant>,
+    /// Whether that is because it is as old as it may be.
+    is_by_age: bool,
     /// How many connections there were up to this.
     number: u64,
     /// When the last attempt to connect failed, and why.
@@ -74,6 +76,7 @@ pub(crate) async fn send<P: Pool>(
     let settings = pool.settings();
     let (shared, closed) = pool.with(|idle| idle.http2(endpoint, settings));
     drop(closed);
+    let stream = Held::new(&settings.metrics.streams);
     let mut is_second = false;
     loop {
         let (mut sender, number) = shared.sender(endpoint, settings).await?;
@@ -85,7 +88,7 @@ pub(crate) async fn send<P: Pool>(
         drop(watch);
         *body = Body::empty();
         let mut failed = match sent {
-            Ok(response) => return Ok(response.map(|body| ResponseBody::http2(body, shared))),
+            Ok(response) => return Ok(response.map(|body| ResponseBody::http2(body, shared, stream))),
             Err(failed) => failed,
         };
         let unsent = failed.take_message();
@@ -106,6 +109,14 @@ pub(crate) async fn send<P: Pool>(
             (Fate::Unknown, _) => return Err(Error::new(Kind::Reset, error)),
         }
     }
+}
+
+/// Makes the endpoint's connection, unless it is there.
+pub(crate) async fn connect_ahead<P: Pool>(pool: &P, endpoint: &Endpoint) -> Result<(), Error> {
+    let settings = pool.settings();
+    let (shared, closed) = pool.with(|idle| idle.http2(endpoint, settings));
+    drop(closed);
+    shared.sender(endpoint, settings).await.map(drop)
 }
 
 /// Tells, where a request is given up, whether it was its body that was waited for.
@@ -154,6 +165,23 @@ impl Fate {
     }
 }
 
+impl Current {
+    /// Whether there is one that is as old as it may be.
+    fn is_old(&self) -> bool {
+        let is_over = self.until.is_some_and(|until| time::now() >= until);
+        is_over && self.is_by_age && self.sender.as_ref().is_some_and(|sender| !sender.is_closed())
+    }
+}
+
+/// The earlier of the two, and whether it is the second.
+fn earlier(until: Option<Instant>, old_at: Option<Instant>) -> (Option<Instant>, bool) {
+    match (until, old_at) {
+        (Some(until), Some(old_at)) if until <= old_at => (Some(until), false),
+        (until, None) => (until, false),
+        (_, old_at) => (old_at, true),
+    }
+}
+
 impl Shared {
     /// A handle to a live connection, and the connection's number.
     async fn sender(&self, endpoint: &Endpoint, settings: &PoolSettings) -> Result<(SendRequest<Upload>, u64), Error> {
@@ -174,8 +202,12 @@ impl Shared {
         let mut current = self.lock();
         match connected {
             Ok((sender, until)) => {
+                if current.is_old() {
+                    settings.metrics.closed_age.increment();
+                }
+                let (until, is_by_age) = earlier(until, settings.old_at(time::now()));
                 let number = current.number + 1;
-                *current = Current { sender: Some(sender.clone()), until, number, failed: None };
+                *current = Current { sender: Some(sender.clone()), until, is_by_age, number, failed: None };
                 Ok((sender, number))
             }
             Err(error) => {
@@ -223,8 +255,9 @@ async fn handshake(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|source| Error::new(Kind::Connect, source))?;
-    let address = endpoint.address.clone();
+    let (address, open) = (endpoint.address.clone(), Held::new(&settings.metrics.open_http2));
     task::spawn(async move {
+        let _open = open;
         if let Err(error) = connection.await {
             tracing::debug!(%address, error = %error, "connection ended");
         }

@@ -31,5 +31,5 @@ pub use endpoint::Endpoint;
 pub use error::{Error, Kind, Side};
 pub use pool::{LocalPool, Pool, PoolMetrics, PoolSettings, SharedPool};
 pub use response::ResponseBody;
-pub use send::{send, send_parts};
+pub use send::{connect_ahead, send, send_parts};
 pub use tls::{ClientTls, ServerTls, Until};

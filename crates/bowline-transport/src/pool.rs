@@ -1,5 +1,8 @@
 //! Where connections wait for the next request: per core, or shared between threads.
 
+mod metrics;
+mod places;
+
 use std::{
     cell::RefCell,
     collections::BTreeMap,
@@ -10,10 +13,16 @@ use std::{
 };
 
 use bowline_runtime::{
-    metric::{Counter, Registry},
-    task,
+    metric::Gauge,
+    rand, task,
     time::{self, Instant},
 };
+
+pub(crate) use self::{
+    metrics::Held,
+    places::{Place, Places},
+};
+pub use metrics::PoolMetrics;
 
 use crate::{aside::Errand, endpoint::Endpoint, http1::Connection, http2, tls::ClientTls};
 
@@ -45,6 +54,12 @@ pub struct SharedPool(Arc<Shared>);
 pub struct PoolSettings {
     /// The longest a connection may take to be made.
     pub connect_timeout: Duration,
+    /// HTTP/1 connections to one endpoint, those in use and the idle ones; beyond, requests wait in line.
+    pub open_per_endpoint_max: usize,
+    /// Requests that wait in line for one endpoint; beyond, they are refused with [`Kind::PoolFull`](crate::Kind::PoolFull).
+    pub waiting_per_endpoint_max: usize,
+    /// How old a connection gets, give or take a tenth, so that not all end at once: it takes no request after that.
+    pub age_max: Duration,
     /// Idle HTTP/1 connections kept for one endpoint.
     pub idle_per_endpoint_max: usize,
     /// Idle HTTP/1 connections kept in all.
@@ -57,23 +72,6 @@ pub struct PoolSettings {
     pub tls: Option<ClientTls>,
     /// What is counted.
     pub metrics: PoolMetrics,
-}
-
-/// What a pool counts.
-#[derive(Debug, Clone, Default)]
-pub struct PoolMetrics {
-    /// Connections made.
-    pub connected: Counter,
-    /// Connections that could not be made.
-    pub connect_failed: Counter,
-    /// Connections closed since the pool was full.
-    pub closed_full: Counter,
-    /// Connections closed since nobody used them.
-    pub closed_idle: Counter,
-    /// Connections over which a certificate was shown that is about to expire.
-    pub closed_over: Counter,
-    /// Connections found closed by the other end.
-    pub closed_stale: Counter,
 }
 
 struct Local {
@@ -92,13 +90,18 @@ pub struct Idle {
     endpoints: BTreeMap<Arc<Endpoint>, Slot>,
     parked_count: usize,
     swept_at: Instant,
+    /// What is shown of the count, and since when: pools of all cores share the cell.
+    shown: (i64, Instant),
+    gauge: Gauge,
 }
 
 #[derive(Debug)]
 struct Slot {
+    endpoint: Arc<Endpoint>,
     /// The longest idle first.
     http1: Vec<Parked>,
     http2: Option<Arc<http2::Shared>>,
+    places: Arc<Places>,
     used_at: Instant,
 }
 
@@ -108,11 +111,24 @@ struct Parked {
     since: Instant,
 }
 
+/// What a request gets of a pool.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Connection(Connection),
+    /// No connection waits; one may be made.
+    None(Arc<Endpoint>, Place),
+    /// So many are open that one has to be waited for.
+    Full(Arc<Places>),
+}
+
 /// Connections that are closed when this is dropped: a system call each, for which nobody should
 /// wait at a lock.
 #[derive(Debug, Default)]
 #[must_use]
 pub(crate) struct Closed(Vec<Connection>);
+
+/// How often the count of idle connections is shown.
+const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
 mod sealed {
     pub trait Sealed {}
@@ -123,7 +139,8 @@ mod sealed {
 impl LocalPool {
     /// An empty pool.
     pub fn new(settings: PoolSettings) -> Self {
-        Self(Rc::new(Local { settings, idle: RefCell::new(Idle::new()) }))
+        let idle = RefCell::new(Idle::new(&settings));
+        Self(Rc::new(Local { settings, idle }))
     }
 
     /// What it counts.
@@ -140,7 +157,8 @@ impl LocalPool {
 impl SharedPool {
     /// An empty pool.
     pub fn new(settings: PoolSettings) -> Self {
-        Self(Arc::new(Shared { settings, idle: Mutex::new(Idle::new()) }))
+        let idle = Mutex::new(Idle::new(&settings));
+        Self(Arc::new(Shared { settings, idle }))
     }
 
     /// What it counts.
@@ -195,10 +213,14 @@ impl Default for SharedPool {
 }
 
 impl Default for PoolSettings {
-    /// 5 s to connect; 256 idle an endpoint, 4096 in all, each for 30 s; heads of 64 KiB.
+    /// 5 s to connect; 512 open an endpoint, 1024 requests that wait for one, none older than 10 minutes; 256 idle an
+    /// endpoint, 4096 in all, each for 30 s; heads of 64 KiB.
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
+            open_per_endpoint_max: 512,
+            waiting_per_endpoint_max: 1024,
+            age_max: Duration::from_mins(10),
             idle_per_endpoint_max: 256,
             idle_max: 4096,
             idle_timeout: Duration::from_secs(30),
@@ -209,74 +231,79 @@ impl Default for PoolSettings {
     }
 }
 
-impl PoolMetrics {
-    /// Cells that the registry shows.
-    pub fn new(registry: &Registry) -> Self {
-        let connects = |outcome| {
-            let help = "Connections to upstreams that were tried.";
-            registry.counter("bowline_pool_connects_total", help, &[("outcome", outcome)])
-        };
-        let closed = |reason| {
-            let help = "Idle connections to upstreams that were closed.";
-            registry.counter("bowline_pool_closed_total", help, &[("reason", reason)])
-        };
-        Self {
-            connected: connects("ok"),
-            connect_failed: connects("error"),
-            closed_full: closed("full"),
-            closed_idle: closed("idle"),
-            closed_over: closed("expired"),
-            closed_stale: closed("stale"),
-        }
+impl PoolSettings {
+    /// The defaults of who passes on what others ask, and bounds that where it comes in: 4096 open an endpoint.
+    pub fn of_proxy() -> Self {
+        Self { open_per_endpoint_max: 4096, ..Self::default() }
+    }
+
+    /// Until when a connection that is made now takes requests; none: for ever.
+    pub(crate) fn old_at(&self, now: Instant) -> Option<Instant> {
+        let share = 0.9 + 0.2 * rand::unit();
+        let age = Duration::try_from_secs_f64(self.age_max.as_secs_f64() * share).ok()?;
+        now.checked_add(age)
     }
 }
 
 impl Idle {
-    fn new() -> Self {
-        Self { endpoints: BTreeMap::new(), parked_count: 0, swept_at: time::now() }
+    fn new(settings: &PoolSettings) -> Self {
+        let now = time::now();
+        let gauge = settings.metrics.idle.clone();
+        Self { endpoints: BTreeMap::new(), parked_count: 0, swept_at: now, shown: (0, now), gauge }
     }
 
-    /// The connection that was used last and is alive still, and those that are not, to be closed
-    /// outside the lock.
-    pub(crate) fn take(&mut self, endpoint: &Endpoint, settings: &PoolSettings) -> (Option<Connection>, Closed) {
-        let mut closed = Closed::default();
-        let Some(slot) = self.endpoints.get_mut(endpoint).filter(|slot| !slot.http1.is_empty()) else {
-            return (None, closed);
-        };
+    /// What a request to that endpoint gets: the connection that was used last and is alive still, the right to make
+    /// one, or a line to wait in; and the connections that are not alive, to be closed outside the lock.
+    ///
+    /// `place` is what the request has of the line, if it waited.
+    pub(crate) fn take(
+        &mut self,
+        endpoint: &Endpoint,
+        settings: &PoolSettings,
+        place: Option<Place>,
+    ) -> (Taken, Closed) {
         let now = time::now();
-        slot.used_at = now;
-        while let Some(Parked { mut connection, since }) = slot.http1.pop() {
-            self.parked_count -= 1;
-            if now.duration_since(since) >= settings.idle_timeout {
-                // It was the youngest: the others are older.
-                settings.metrics.closed_idle.add(1 + slot.http1.len() as u64);
-                self.parked_count -= slot.http1.len();
-                closed.0.push(connection);
-                closed.0.extend(slot.http1.drain(..).map(|parked| parked.connection));
-            } else if connection.is_over(now) {
-                settings.metrics.closed_over.increment();
-                closed.0.push(connection);
-            } else if connection.is_stale() {
-                settings.metrics.closed_stale.increment();
-                closed.0.push(connection);
-            } else {
-                return (Some(connection), closed);
+        let mut closed = self.sweep(now, settings);
+        let slot = match self.endpoints.get_mut(endpoint) {
+            Some(slot) => slot,
+            None => {
+                self.endpoints.entry(Arc::new(endpoint.clone())).or_insert_with_key(|it| Slot::new(it, now, settings))
             }
-        }
-        (None, closed)
+        };
+        slot.used_at = now;
+        let Some(place) = place.or_else(|| slot.places.try_take()) else {
+            return (Taken::Full(Arc::clone(&slot.places)), closed);
+        };
+        let before = slot.http1.len();
+        let taken = match slot.take(now, settings, &mut closed) {
+            Some(mut connection) => {
+                connection.place = Some(place);
+                Taken::Connection(connection)
+            }
+            None => Taken::None(Arc::clone(&slot.endpoint), place),
+        };
+        self.parked_count -= before - slot.http1.len();
+        self.show(now);
+        (taken, closed)
+    }
+
+    /// Where requests to that endpoint get a place.
+    pub(crate) fn places(&mut self, endpoint: &Arc<Endpoint>, settings: &PoolSettings) -> Arc<Places> {
+        let entry = self.endpoints.entry(Arc::clone(endpoint));
+        Arc::clone(&entry.or_insert_with_key(|it| Slot::new(it, time::now(), settings)).places)
     }
 
     /// Keeps a connection for the next request, unless that would exceed a bound.
     ///
     /// Returns what is not kept, to be closed outside the lock.
-    pub(crate) fn park(&mut self, connection: Connection, settings: &PoolSettings) -> Closed {
+    pub(crate) fn park(&mut self, mut connection: Connection, settings: &PoolSettings) -> Closed {
         let now = time::now();
+        // Given back when the connection is where the next one finds it.
+        let _place = connection.place.take();
         let mut closed = self.sweep(now, settings);
         let is_full = self.parked_count >= settings.idle_max;
-        let slot = match self.endpoints.get_mut(&*connection.endpoint) {
-            Some(slot) => slot,
-            None => self.endpoints.entry(Arc::clone(&connection.endpoint)).or_insert(Slot::new(now)),
-        };
+        let entry = self.endpoints.entry(Arc::clone(&connection.endpoint));
+        let slot = entry.or_insert_with_key(|it| Slot::new(it, now, settings));
         if is_full || slot.http1.len() >= settings.idle_per_endpoint_max {
             settings.metrics.closed_full.increment();
             closed.0.push(connection);
@@ -284,6 +311,7 @@ impl Idle {
         }
         slot.http1.push(Parked { connection, since: now });
         self.parked_count += 1;
+        self.show(now);
         closed
     }
 
@@ -294,7 +322,9 @@ impl Idle {
         let closed = self.sweep(now, settings);
         let slot = match self.endpoints.get_mut(endpoint) {
             Some(slot) => slot,
-            None => self.endpoints.entry(Arc::new(endpoint.clone())).or_insert(Slot::new(now)),
+            None => {
+                self.endpoints.entry(Arc::new(endpoint.clone())).or_insert_with_key(|it| Slot::new(it, now, settings))
+            }
         };
         slot.used_at = now;
         (Arc::clone(slot.http2.get_or_insert_default()), closed)
@@ -314,17 +344,57 @@ impl Idle {
             closed.0.extend(slot.http1.drain(..expired).map(|parked| parked.connection));
             settings.metrics.closed_idle.add(expired as u64);
             parked_count += slot.http1.len();
-            let is_used = now.duration_since(slot.used_at) < settings.idle_timeout || slot.has_streams();
+            let is_recent = now.duration_since(slot.used_at) < settings.idle_timeout;
+            let is_used = is_recent || slot.has_streams() || slot.places.are_used();
             is_used || !slot.http1.is_empty()
         });
         self.parked_count = parked_count;
         closed
     }
+
+    /// Shows how many wait, once a second: the cell is not this core's alone.
+    fn show(&mut self, now: Instant) {
+        let (shown, at) = self.shown;
+        let count = i64::try_from(self.parked_count).unwrap_or(i64::MAX);
+        if shown != count && now.duration_since(at) >= SHOWN_EVERY {
+            self.gauge.add(count - shown);
+            self.shown = (count, now);
+        }
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        self.gauge.add(-self.shown.0);
+    }
 }
 
 impl Slot {
-    fn new(now: Instant) -> Self {
-        Self { http1: Vec::new(), http2: None, used_at: now }
+    fn new(endpoint: &Arc<Endpoint>, now: Instant, settings: &PoolSettings) -> Self {
+        let (endpoint, places) = (Arc::clone(endpoint), Arc::new(Places::new(settings)));
+        Self { endpoint, http1: Vec::new(), http2: None, places, used_at: now }
+    }
+
+    /// The connection that was used last and is alive still; those that are not are to be closed.
+    fn take(&mut self, now: Instant, settings: &PoolSettings, closed: &mut Closed) -> Option<Connection> {
+        while let Some(Parked { mut connection, since }) = self.http1.pop() {
+            let metrics = &settings.metrics;
+            if now.duration_since(since) >= settings.idle_timeout {
+                // It was the youngest: the others are older.
+                metrics.closed_idle.add(1 + self.http1.len() as u64);
+                closed.0.extend(self.http1.drain(..).map(|parked| parked.connection));
+            } else if connection.is_over(now) {
+                metrics.closed_over.increment();
+            } else if connection.is_old(now) {
+                metrics.closed_age.increment();
+            } else if connection.is_stale() {
+                metrics.closed_stale.increment();
+            } else {
+                return Some(connection);
+            }
+            closed.0.push(connection);
+        }
+        None
     }
 
     /// Whether requests are under way on its HTTP/2 connection: each holds it until its answer ended.

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Kind as ErrorKind},
     http1::Download,
     http2,
-    pool::Pool,
+    pool::{Held, Pool},
 };
 
 /// The body of a response. Its connection goes back to the pool when it ends cleanly.
@@ -32,6 +32,7 @@ enum Kind<P: Pool> {
     Http2 {
         body: Incoming,
         _connection: Arc<http2::Shared>,
+        _stream: Held,
     },
 }
 
@@ -45,8 +46,8 @@ impl<P: Pool> ResponseBody<P> {
         Self(Kind::Http1(Box::new(download)))
     }
 
-    pub(crate) fn http2(body: Incoming, connection: Arc<http2::Shared>) -> Self {
-        Self(Kind::Http2 { body, _connection: connection })
+    pub(crate) fn http2(body: Incoming, connection: Arc<http2::Shared>, stream: Held) -> Self {
+        Self(Kind::Http2 { body, _connection: connection, _stream: stream })
     }
 }
 

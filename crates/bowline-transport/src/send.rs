@@ -35,6 +35,20 @@ pub async fn send<P: Pool>(
     send_parts(pool, endpoint, &head, &mut body).await
 }
 
+/// Has a connection wait in the pool for the next request to that endpoint, unless one does already.
+///
+/// # Errors
+/// When it cannot be made.
+///
+/// # Cancel safety
+/// Dropping the future closes what was being made.
+pub async fn connect_ahead<P: Pool>(pool: &P, endpoint: &Endpoint) -> Result<(), Error> {
+    match endpoint.protocol {
+        Protocol::Http1 => http1::connect_ahead(pool, endpoint).await,
+        Protocol::Http2 => http2::connect_ahead(pool, endpoint).await,
+    }
+}
+
 /// As [`send`], for a request whose head is kept for another attempt.
 ///
 /// The body is taken once there is a connection: after an error with [`Error::is_connect`] it is

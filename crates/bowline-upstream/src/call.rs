@@ -278,7 +278,8 @@ impl Outcome {
             Some(Ok(_)) => Self::Ok,
             Some(Err(error)) if error.is_connect() => Self::Connect,
             Some(Err(error)) => match error.kind() {
-                Kind::RequestBody | Kind::Unsupported => Self::Caller,
+                // Those that wait are our own: the instance is not to blame.
+                Kind::RequestBody | Kind::Unsupported | Kind::PoolFull => Self::Caller,
                 Kind::Refused => Self::Refused,
                 _ => Self::Reset,
             },

@@ -68,7 +68,7 @@ impl Error {
 
     /// Which layer refused, for `x-bowline-reason`, spans and metrics: `no_instance`,
     /// `breaker_open`, `timeout`, `upstream_connect`, `upstream_refused`, `upstream_reset`,
-    /// `upstream_malformed`, `request_body`, `unsupported`.
+    /// `upstream_malformed`, `request_body`, `unsupported`, `pool_full`.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NoInstance { .. } => "no_instance",
@@ -91,6 +91,7 @@ pub(crate) fn transport_reason(error: &bowline_transport::Error) -> &'static str
         Kind::RequestBody => "request_body",
         Kind::Malformed | Kind::HeadTooLarge => "upstream_malformed",
         Kind::Unsupported => "unsupported",
+        Kind::PoolFull => "pool_full",
         _ => "upstream_reset",
     }
 }

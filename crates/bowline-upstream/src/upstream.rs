@@ -20,6 +20,7 @@ use bowline_runtime::{
 };
 use bowline_telemetry::Span;
 use bowline_transport::{Body, Pool};
+use futures_util::{StreamExt as _, stream};
 use http::{Request, Response};
 
 use crate::{
@@ -33,6 +34,10 @@ use crate::{
     security::Security,
     split::Split,
 };
+
+/// How many connections are made ahead, and how many at once.
+const WARM_MAX: usize = 64;
+const WARM_AT_ONCE_MAX: usize = 16;
 
 /// A service as this process calls it: its instances, what is known of them, and the policy.
 ///
@@ -224,6 +229,18 @@ impl Upstream {
             latency: entry.latency(now),
         };
         snapshot.members().iter().map(status).collect()
+    }
+
+    /// Has a connection wait for each instance, of 64 at most, 16 at once; those that cannot be made are left out.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what was being made; what was made stays.
+    pub async fn warm_up<P: Pool>(&self, pool: &P) {
+        let snapshot = self.active.load().members.snapshot();
+        let endpoints: Vec<_> =
+            snapshot.members().iter().take(WARM_MAX).map(|member| member.state.endpoint.clone()).collect();
+        let connect = async |endpoint| drop(bowline_transport::connect_ahead(pool, &endpoint).await);
+        stream::iter(endpoints).for_each_concurrent(WARM_AT_ONCE_MAX, connect).await;
     }
 
     /// Makes one call: deadline, retry, and per attempt pick, breaker, time limit, send.

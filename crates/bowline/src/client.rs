@@ -3,6 +3,7 @@
 mod governed;
 mod policies;
 mod streaming;
+mod warming;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ use crate::{
 use governed::Governed;
 use policies::Own;
 pub use streaming::{Events, Following, Lines, SILENT_MAX_DEFAULT, Streaming};
+pub(crate) use warming::warm_up;
 
 /// The largest answer read into memory.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;

@@ -18,7 +18,7 @@ use bowline_runtime::{
     watchdog::{self, Watchdog},
 };
 use bowline_telemetry::{Live, Tracer};
-use bowline_transport::{PoolSettings, SharedPool};
+use bowline_transport::{PoolMetrics, PoolSettings, SharedPool};
 use serde::de::DeserializeOwned;
 
 #[cfg(feature = "sql")]
@@ -26,7 +26,7 @@ use bowline_sql as sql;
 
 use crate::{
     Database, ServiceClient,
-    client::Wiring,
+    client::{Wiring, warm_up},
     config::{self, Config},
     mesh::{Member, Place, Steered, Told},
     messages::{self, Consuming, HandOver, Post, Topic, carry_out},
@@ -120,6 +120,8 @@ pub struct Microservice {
     sagas: Option<Arc<dyn crate::sagas::Shown>>,
     clients: Mutex<BTreeMap<ServiceName, ServiceClient>>,
     ready: Vec<ReadyCheck>,
+    /// Whether connections are made before the first calls.
+    warms_up: bool,
     reporter: Option<RemoteReporter>,
     /// Follows which traces are kept.
     _sampling: Option<Guarded<()>>,
@@ -193,7 +195,8 @@ impl Microservice {
             (None, None) => Place::Alone,
         };
         let tls = place.member().map(Member::client_tls);
-        let pool = SharedPool::new(PoolSettings { tls, ..PoolSettings::default() });
+        let pool = PoolMetrics::new(&metrics, "service");
+        let pool = SharedPool::new(PoolSettings { tls, metrics: pool, ..PoolSettings::default() });
         let (clients, ready) = (Mutex::default(), Vec::new());
         let discovery = Arc::new(discovery);
         let bus = settings.api.clone().map(|api| {
@@ -220,6 +223,7 @@ impl Microservice {
             sagas: None,
             clients,
             ready,
+            warms_up: true,
             reporter,
             _sampling: sampling,
             _watchdog: watchdog,
@@ -393,6 +397,14 @@ impl Microservice {
         self
     }
 
+    /// Leaves it to the first calls to make connections. Without this, one is made to each instance of the clients
+    /// there are when it begins to serve, as [`ServiceClient::warm_up`] says, and `/readyz` waits for that.
+    #[must_use]
+    pub fn without_warm_up(mut self) -> Self {
+        self.warms_up = false;
+        self
+    }
+
     /// Serves the operations until SIGTERM or Ctrl-C, then finishes what is in flight, within [`GRACE_DEFAULT`].
     ///
     /// `/livez`, `/readyz` and `/metrics` are added, and `/-/bowline/sagas` where sagas are shown. Each request runs in a
@@ -480,8 +492,8 @@ impl Microservice {
         (drainer, all.map(|it| it.start(self.post.clone(), drain.clone())).collect())
     }
 
-    /// The conditions of readiness: the application's own, that it can show who it is to those it calls, and that it was
-    /// told how its calls are split between versions.
+    /// The conditions of readiness: the application's own, that it can show who it is to those it calls, that it was
+    /// told how its calls are split between versions, and that connections were made ahead, or could not be.
     fn readiness(&self) -> Vec<ReadyCheck> {
         let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let makes_calls = !clients.is_empty() || !self.settings.calls.is_empty();
@@ -503,7 +515,8 @@ impl Microservice {
                 Box::pin(async move { is_told.then_some(()).ok_or_else(why) })
             })
         });
-        can_call.into_iter().chain(is_steered).chain(self.ready.iter().cloned()).collect()
+        let is_warm = (self.warms_up && !clients.is_empty()).then(|| warm_up(clients.values().cloned().collect()));
+        can_call.into_iter().chain(is_steered).chain(is_warm).chain(self.ready.iter().cloned()).collect()
     }
 
     /// Registers this process, unless its supervisor does, or others cannot reach it.

@@ -123,7 +123,7 @@ pub(super) fn start(
     let engine = bowline_proxy::Settings {
         workers: 1,
         peers: Peers::Application,
-        pool: PoolSettings { tls: Some(settings.identity.client_tls()), ..PoolSettings::default() },
+        pool: PoolSettings { tls: Some(settings.identity.client_tls()), ..PoolSettings::of_proxy() },
         ..bowline_proxy::Settings::with_listeners(listeners, REPORTER)
     };
     let engine = Engine::start(&engine, serving, &settings.tracer, &settings.metrics).map_err(Error::Listen)?;

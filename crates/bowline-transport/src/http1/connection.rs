@@ -17,7 +17,7 @@ use crate::{
     buffer,
     endpoint::Endpoint,
     error::{Error, Kind},
-    pool::{Pool, PoolSettings},
+    pool::{Held, Place, Pool, PoolSettings},
     socket::Socket,
     stream::Stream,
     tls::{ClientTls, ConnectError},
@@ -35,14 +35,25 @@ pub(crate) struct Connection {
     pub(crate) read: BytesMut,
     /// How much the next read asks for: grows while reads fill the buffer.
     read_size: usize,
+    /// Held while a request uses it.
+    pub(crate) place: Option<Place>,
+    /// Until when it takes requests; none: for ever.
+    old_at: Option<Instant>,
+    _open: Held,
 }
 
 impl Connection {
     /// Makes a connection, within the time that the settings allow.
-    pub(crate) async fn connect(endpoint: &Endpoint, settings: &PoolSettings) -> Result<Self, Error> {
-        let stream = connect(endpoint, settings).await?;
-        let endpoint = Arc::new(endpoint.clone());
-        Ok(Self { stream, endpoint, read: BytesMut::new(), read_size: buffer::CAPACITY })
+    pub(crate) async fn connect(endpoint: Arc<Endpoint>, settings: &PoolSettings, place: Place) -> Result<Self, Error> {
+        let stream = connect(&endpoint, settings).await?;
+        let (place, old_at, open) =
+            (Some(place), settings.old_at(time::now()), Held::new(&settings.metrics.open_http1));
+        Ok(Self { stream, endpoint, read: BytesMut::new(), read_size: buffer::CAPACITY, place, old_at, _open: open })
+    }
+
+    /// Whether it has been open for as long as it may be.
+    pub(crate) fn is_old(&self, now: Instant) -> bool {
+        self.old_at.is_some_and(|old_at| now >= old_at)
     }
 
     /// Whether it can no longer carry a request: it was closed, or has bytes that belong to none.

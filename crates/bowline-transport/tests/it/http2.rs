@@ -27,9 +27,9 @@ use crate::{
 };
 
 /// A server that echoes; counts its connections.
-struct Echo {
-    endpoint: Endpoint,
-    connections: Rc<Cell<usize>>,
+pub(crate) struct Echo {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) connections: Rc<Cell<usize>>,
     drainer: drain::Drainer,
     serving: task::JoinHandle<()>,
 }
@@ -45,7 +45,7 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Body>, Infallible> 
     Ok(response)
 }
 
-fn echoing(addr: SocketAddr) -> Echo {
+pub(crate) fn echoing(addr: SocketAddr) -> Echo {
     let listener = net::listen(addr).unwrap();
     let endpoint = Endpoint::http2(listener.local_addr().unwrap());
     let (drainer, drain) = drain::channel();
@@ -58,7 +58,7 @@ fn echoing(addr: SocketAddr) -> Echo {
     Echo { endpoint, connections, drainer, serving }
 }
 
-fn any_port() -> SocketAddr {
+pub(crate) fn any_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
@@ -106,7 +106,7 @@ fn trailers_and_streams_pass() {
     });
 }
 
-async fn get(pool: &LocalPool, server: &Echo) -> Result<(), bowline_transport::Error> {
+pub(crate) async fn get(pool: &LocalPool, server: &Echo) -> Result<(), bowline_transport::Error> {
     ask(pool, &server.endpoint, Request::get("/").body(Body::empty()).unwrap()).await.map(drop)
 }
 

@@ -8,6 +8,7 @@ mod client;
 mod frames;
 mod framing;
 mod http2;
+mod limits;
 mod peer;
 mod pooling;
 mod server;

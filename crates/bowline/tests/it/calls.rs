@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::Api,
-    support::{BOUND, Caller, Place, Running, ask, instance},
+    support::{BOUND, Caller, Place, Running, ask, instance, until},
 };
 
 /// Time enough, and retries that do not wait long.
@@ -304,4 +304,35 @@ async fn calls_are_counted() {
     let text = service.metrics().render();
     let line = r#"bowline_requests_total{reporter="client",service="callee",route="",code="200"} 1"#;
     assert!(text.contains(line), "{text}");
+}
+
+#[tokio::test]
+async fn connections_are_made_before_the_first_call_and_readiness_waits_for_them() {
+    let api = Api::start().await;
+    let callee = Running::alone(Router::new().route("/it", get(|| async { "1" }))).await;
+    api.register(instance("callee-1", callee.addr));
+    let place = Place::new("caller").beside(api.addr);
+    let service = place.service();
+    let (client, metrics) = (service.client("callee"), service.metrics().clone());
+    until(async || client.instance_count() == 1).await;
+    let caller = Running::start(service, Router::new()).await;
+    until(async || caller.get("/readyz").await.status == 200).await;
+    let connected = "bowline_pool_connects_total{pool=\"service\",outcome=\"ok\"} 1\n";
+    assert!(metrics.render().contains(connected), "{}", metrics.render());
+    for _ in 0..3 {
+        client.get("/it").json::<u32>().await.unwrap();
+    }
+    let text = caller.get("/metrics").await.text().to_owned();
+    assert!(text.contains(connected), "{text}");
+    assert!(text.contains("bowline_pool_connections{pool=\"service\",protocol=\"http1\"} 1\n"), "{text}");
+
+    let cold = Place::new("caller").beside(api.addr);
+    let service = cold.service().without_warm_up();
+    let (_client, metrics) = (service.client("callee"), service.metrics().clone());
+    let cold = Running::start(service, Router::new()).await;
+    until(async || cold.get("/readyz").await.status == 200).await;
+    assert!(!metrics.render().contains(connected));
+    for running in [caller, cold, callee] {
+        running.stop().await;
+    }
 }
