@@ -175,12 +175,14 @@ impl Connections {
                     self.settings.metrics.header_timeout.increment();
                     entry.order(Order::Abort);
                 }
+                // Made ahead by somebody who had no use for it, or to hold a place: no request is lost either way.
+                Waiting::Silent(ticks) if ticks > self.header_ticks => entry.order(Order::Abort),
                 // It was told to finish, and waits for a peer that does not play its part.
                 Waiting::Idle(ticks) if ticks > self.idle_ticks.saturating_add(self.header_ticks) => {
                     entry.order(Order::Abort);
                 }
                 Waiting::Idle(ticks) if ticks > self.idle_ticks => entry.order(Order::Finish),
-                Waiting::Busy | Waiting::Head(_) | Waiting::Idle(_) => {}
+                Waiting::Busy | Waiting::Head(_) | Waiting::Silent(_) | Waiting::Idle(_) => {}
             }
         }
     }

@@ -120,7 +120,11 @@ pub(super) async fn serve<M, S, B, E>(
     peer.certificate = certificate;
     let (service, bounds) = ((shared.make)(&peer), shared.bounds);
     drop((shared, peer));
-    let Some(Ok(is_http2)) = until_ordered(&entry, recognise(&mut stream, &mut prefix)).await else { return };
+    if !prefix.is_empty() {
+        entry.bytes_read();
+    }
+    let recognised = until_ordered(&entry, recognise(&mut stream, &mut prefix, &entry)).await;
+    let Some(Ok(is_http2)) = recognised else { return };
     let io = TokioIo::new(Observed { stream, prefix, is_http2, is_blocked: false, entry: Arc::clone(&entry) });
     if is_http2 {
         entry.is_multiplexed();
@@ -178,7 +182,7 @@ async fn drive<C: Future>(connection: C, (from, finish): (Order, fn(Pin<&mut C>)
 }
 
 /// Reads the first bytes behind what was read already: whether they are HTTP/2's.
-async fn recognise(stream: &mut Stream, prefix: &mut BytesMut) -> io::Result<bool> {
+async fn recognise(stream: &mut Stream, prefix: &mut BytesMut, entry: &Entry) -> io::Result<bool> {
     loop {
         // A buffer is held only once something is there.
         poll_fn(|cx| stream.poll_read_ready(cx)).await?;
@@ -188,6 +192,7 @@ async fn recognise(stream: &mut Stream, prefix: &mut BytesMut) -> io::Result<boo
         if stream.read_buf(prefix).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        entry.bytes_read();
         let common = prefix.len().min(PREFACE.len());
         if prefix[..common] != PREFACE[..common] {
             return Ok(false);

@@ -38,6 +38,8 @@ pub(super) struct Entry {
     in_flight: AtomicU32,
     /// Whether a request's head has begun to arrive.
     is_head_begun: AtomicBool,
+    /// Whether no byte has arrived, ever.
+    is_silent: AtomicBool,
     /// The tick at which it became idle, or the head began.
     since: AtomicU32,
     /// One more than the tick at which the client took no more bytes; 0 while it takes them.
@@ -56,18 +58,21 @@ pub(super) enum Waiting {
     Busy,
     /// The rest of a head, for so many ticks.
     Head(u32),
+    /// The first byte, for so many ticks.
+    Silent(u32),
     /// A request, for so many ticks.
     Idle(u32),
 }
 
 impl Entry {
-    /// A connection that was just accepted: its first head counts as begun.
+    /// A connection that was just accepted.
     pub(super) fn new(clock: &Clock, alive: &mpsc::Sender<()>) -> Arc<Self> {
         Arc::new(Self {
             order: AtomicU8::new(Order::Run as u8),
             waker: Mutex::new(None),
             in_flight: AtomicU32::new(0),
-            is_head_begun: AtomicBool::new(true),
+            is_head_begun: AtomicBool::new(false),
+            is_silent: AtomicBool::new(true),
             since: AtomicU32::new(clock.load(Relaxed)),
             blocked: AtomicU32::new(0),
             until: OnceLock::new(),
@@ -106,6 +111,7 @@ impl Entry {
         if self.in_flight.load(Relaxed) == 0 && !self.is_head_begun.load(Relaxed) {
             self.since.store(self.clock.load(Relaxed), Relaxed);
             self.is_head_begun.store(true, Relaxed);
+            self.is_silent.store(false, Relaxed);
         }
     }
 
@@ -156,6 +162,7 @@ impl Entry {
         match (self.in_flight.load(Relaxed), self.is_head_begun.load(Relaxed)) {
             (1.., _) => Waiting::Busy,
             (0, true) => Waiting::Head(ticks),
+            (0, false) if self.is_silent.load(Relaxed) => Waiting::Silent(ticks),
             (0, false) => Waiting::Idle(ticks),
         }
     }

@@ -154,7 +154,8 @@ fn a_head_that_takes_too_long_ends_the_connection() {
             assert_eq!(rest(&mut stream).await, "");
             assert!(started.elapsed() >= Duration::from_millis(35), "{begun:?} {:?}", started.elapsed());
         }
-        assert_eq!(metrics.header_timeout.get(), 3);
+        // Who says nothing at all has no head that takes too long.
+        assert_eq!(metrics.header_timeout.get(), 2);
         // A second request's head as well; the first one's time does not count for it.
         let mut stream = server.dial().await;
         stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
@@ -163,7 +164,7 @@ fn a_head_that_takes_too_long_ends_the_connection() {
         pause(100).await;
         stream.write_all(b"GET / HT").await.unwrap();
         rest(&mut stream).await;
-        assert_eq!(metrics.header_timeout.get(), 4);
+        assert_eq!(metrics.header_timeout.get(), 3);
     });
 }
 
