@@ -69,7 +69,8 @@ async fn drain<S: Stream>(source: S, slot: Arc<Mutex<Slot<S::Item>>>, dropped: C
             let mut slot = lock(&slot);
             (slot.newest.replace(item), slot.waker.take())
         };
-        if before.is_some() {
+        // Outside the lock, and not held while others run.
+        if before.map(drop).is_some() {
             dropped.increment();
         }
         if let Some(waker) = waker {

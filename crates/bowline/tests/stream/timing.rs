@@ -1,8 +1,9 @@
 //! What goes by time: throttled, in batches, after a pause, once an interval, the newest.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
-use bowline::stream::{Flow as _, StreamExt as _};
+use bowline::stream::{self, Flow as _, StreamExt as _};
+use bowline_runtime::time;
 use proptest::prelude::*;
 
 use crate::support::{Event, Log, given, numbers, read, run, stalls};
@@ -144,6 +145,18 @@ proptest! {
             assert_eq!(got.held_max, 0);
         });
     }
+}
+
+#[test]
+fn a_batch_that_is_full_waits_for_nothing() {
+    run(async {
+        let never = stream::once(std::future::pending());
+        let mut batches = pin!(stream::iter(0..6).chain(never).batch(3, Duration::from_hours(1)));
+        let begun = time::now();
+        assert_eq!(batches.next().await.unwrap(), [0, 1, 2]);
+        assert_eq!(batches.next().await.unwrap(), [3, 4, 5]);
+        assert_eq!(time::now(), begun);
+    });
 }
 
 #[test]
