@@ -32,7 +32,9 @@ async fn list(args: args::SagasList) -> anyhow::Result<ExitCode> {
     match query.output {
         Output::Json => api::print_json(&found)?,
         Output::Text => {
-            lines(&found).iter().for_each(|line| style::line(line));
+            for line in lines(&found) {
+                style::line(&line);
+            }
             // Each service tells no more than that of its own.
             let limit = limit.unwrap_or(LIMIT_DEFAULT);
             if found.sagas.len() >= limit {
