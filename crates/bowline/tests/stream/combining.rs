@@ -121,6 +121,17 @@ fn a_side_that_always_has_an_item_does_not_keep_the_thread_while_the_other_has_n
     });
 }
 
+#[test]
+fn a_side_that_ends_without_an_item_ends_both() {
+    run(async {
+        let never = || stream::once(std::future::pending::<i32>());
+        let mut pairs = pin!(never().combine_latest(stream::iter([0; 0])));
+        assert!(poll_once(&mut pairs).await == Poll::Ready(None));
+        let both = vec![never().boxed(), stream::iter([0; 0]).boxed()];
+        assert!(poll_once(&mut stream::combine_all(both).unwrap()).await == Poll::Ready(None));
+    });
+}
+
 async fn poll_once<S: stream::Stream + Unpin>(stream: &mut S) -> Poll<Option<S::Item>> {
     std::future::poll_fn(|cx| Poll::Ready(stream.poll_next_unpin(cx))).await
 }
