@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::{Context, Row, build_examples, example, mesh::complete};
 use crate::workspace::is_on_path;
 
-const ROUNDS: usize = 5;
-const ROUNDS_LONG: usize = 15;
+const ROUNDS: usize = 6;
+const ROUNDS_LONG: usize = 16;
 
 /// What is measured in each round; the ratios are the same each time.
 const TIMED: [&str; 3] = ["hits", "scaling", "misses"];
@@ -17,10 +17,11 @@ const TIMED: [&str; 3] = ["hits", "scaling", "misses"];
 /// Id, what it says, its unit, the peer, the budget.
 type Figure = (&'static str, &'static str, &'static str, &'static str, Option<f64>);
 
-const FIGURES: [Figure; 10] = [
-    ("cache.hit.quick_cache", "`get` that hits, Zipf 0.99 of 100,000 keys", "ns", "quick_cache", Some(1.1)),
+const FIGURES: [Figure; 11] = [
+    ("cache.hit.quick_cache", "`get` that hits, each waits for the one before", "ns", "quick_cache", Some(1.1)),
     ("cache.hit.moka", "the same", "ns", "moka", Some(1.0)),
     ("cache.hit.async", "`get_or_load` that hits, polled once", "ns", "quick_cache", Some(1.25)),
+    ("cache.hit.ahead", "`get` that hits, where the processor looks ahead", "ns", "quick_cache", None),
     ("cache.ratio.zipf.1", "share of misses, Zipf 0.8, room for 1 % of the keys", "share", "LRU", Some(1.0)),
     ("cache.ratio.zipf.10", "the same, room for 10 %", "share", "LRU", Some(1.0)),
     ("cache.ratio.moka", "the same, room for 10 %", "share", "moka", None),
@@ -45,8 +46,9 @@ pub(super) fn run(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
     build_examples(context, &[("bowline-cache", "bench_cache")])?;
     let program = example(context, "bench_cache")?;
     let mut said: BTreeMap<String, [Vec<f64>; 2]> = BTreeMap::new();
-    let mut measure = |what: &str| -> anyhow::Result<()> {
-        for line in complete(&mut command(&program, what))?.lines() {
+    let mut measure = |what: &str, is_ours_last: bool| -> anyhow::Result<()> {
+        let order = if is_ours_last { "last" } else { "first" };
+        for line in complete(command(&program, what).arg(order))?.lines() {
             let Said { id, ours, peer } =
                 serde_json::from_str(line).with_context(|| format!("the program said {line:?}"))?;
             println!("{id}: {ours:.3}, peer {peer:.3}");
@@ -56,9 +58,9 @@ pub(super) fn run(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
         }
         Ok(())
     };
-    measure("ratios")?;
-    for _ in 0..if context.is_long { ROUNDS_LONG } else { ROUNDS } {
-        TIMED.iter().try_for_each(|what| measure(what))?;
+    measure("ratios", false)?;
+    for round in 0..if context.is_long { ROUNDS_LONG } else { ROUNDS } {
+        TIMED.iter().try_for_each(|what| measure(what, round % 2 == 1))?;
     }
     FIGURES.iter().map(|figure| row(figure, &said)).collect()
 }
@@ -97,7 +99,7 @@ mod tests {
         ]);
         let hit = row(&FIGURES[1], &said).unwrap();
         assert_eq!((hit.ours, hit.peer, hit.ratio, hit.budget), (45.0, Some(90.0), Some(0.5), Some(1.0)));
-        let scaling = row(&FIGURES[9], &said).unwrap();
+        let scaling = row(&FIGURES[10], &said).unwrap();
         assert!(scaling.ratio.unwrap() > 1.0, "more is better: {scaling:?}");
         assert!(row(&FIGURES[0], &said).is_err(), "the program did not say it");
     }

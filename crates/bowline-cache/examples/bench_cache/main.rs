@@ -1,6 +1,7 @@
 //! What a cache costs and how often it hits, beside `quick_cache`, `moka` and a plain LRU: for `cargo xtask bench cache`.
 //!
-//! `bench_cache hits|ratios|scaling|misses` prints a line of JSON for each figure. Traces are made from a seed.
+//! `bench_cache hits|ratios|scaling|misses [last]` prints a line of JSON for each figure; with `last`, our cache is
+//! filled after the others. Traces are made from a seed.
 
 #![expect(clippy::print_stdout, reason = "who starts it reads the figures")]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
@@ -39,11 +40,12 @@ struct Caches {
 
 fn main() {
     let what = std::env::args().nth(1).unwrap_or_default();
+    let is_ours_last = std::env::args().nth(2).as_deref() == Some("last");
     let runtime = task::core_runtime().expect("a runtime can be made");
     match what.as_str() {
-        "hits" => hits(&runtime.block_on(caches())),
+        "hits" => hits(&runtime.block_on(caches(is_ours_last))),
         "ratios" => runtime.block_on(ratios::ratios()),
-        "scaling" => scaling(&runtime.block_on(caches())),
+        "scaling" => scaling(&runtime.block_on(caches(is_ours_last))),
         "misses" => runtime.block_on(misses()),
         _ => panic!("say what to measure: hits, ratios, scaling or misses"),
     }
@@ -55,15 +57,26 @@ fn ours<K: bowline_cache::Key, V: Send + Sync + 'static>(capacity: u64) -> Cache
     builder.memory_bytes(capacity).item_bytes_max(1).build().expect("it can be built")
 }
 
-async fn caches() -> Caches {
+/// All three, filled. Who is filled later lies otherwise in memory, on larger pages: so it says who is last.
+async fn caches(is_ours_last: bool) -> Caches {
     let keys: Vec<String> = (0..KEYS).map(|key| format!("user-{key:08}")).collect();
     let quick = Quick::new(usize::try_from(CAPACITY).expect("it is small"));
     let caches = Caches { keys, ours: ours(CAPACITY), quick, moka: Moka::new(CAPACITY) };
-    // One cache after the other, each value made by a task, as a load is: so that their memory looks alike.
+    if is_ours_last {
+        fill_peers(&caches).await;
+    }
     for key in &caches.keys {
         let loaded = caches.ours.get_or_load(key.as_str(), || std::future::ready(Ok(Some([7; 64])))).await;
         loaded.expect("it loads").expect("there is a value");
     }
+    if !is_ours_last {
+        fill_peers(&caches).await;
+    }
+    caches
+}
+
+/// Each value is made by a task, as a load is: so that their memory looks like ours.
+async fn fill_peers(caches: &Caches) {
     for key in &caches.keys {
         let value = loaded().await;
         caches.quick.insert(key.clone(), value);
@@ -73,7 +86,6 @@ async fn caches() -> Caches {
         caches.moka.insert(key.clone(), value);
     }
     caches.moka.run_pending_tasks();
-    caches
 }
 
 async fn loaded() -> Arc<Value> {
@@ -93,37 +105,57 @@ fn timed(indices: &[u32], get: impl Fn(usize)) -> f64 {
     (spent() - begin) / indices.len() as f64
 }
 
+/// The same where each get waits for the value of the one before, as in a program that uses what it gets: the processor
+/// cannot look ahead to the next one.
+fn waited(indices: &[u32], get: impl Fn(usize) -> Arc<Value>) -> f64 {
+    let begin = spent();
+    let mut last = 0;
+    for index in indices {
+        // Values are all the same.
+        let value = get(*index as usize + last);
+        last = usize::from(value[0] - 7);
+    }
+    black_box(last);
+    (spent() - begin) / indices.len() as f64
+}
+
 /// What this thread has run until now, in nanoseconds.
 fn spent() -> f64 {
     let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     spent.tv_sec as f64 * 1e9 + spent.tv_nsec as f64
 }
 
+/// What is measured of hits.
+const HITS: usize = 6;
+
 /// Gets that hit, in turns: another one goes first each time, and finds nothing in the processor's caches.
 fn hits(caches: &Caches) {
     let trace = trace::zipf(KEYS, 0.99, TURN * TURNS);
-    let mut sums = [0.0; 4];
+    let mut sums = [0.0; HITS];
     for (turn, indices) in std::iter::once(&trace[..TURN]).chain(trace.chunks(TURN)).enumerate() {
-        for nth in 0..sums.len() {
-            let which = (turn + nth) % sums.len();
+        for nth in 0..HITS {
+            let which = (turn + nth) % HITS;
             let figure = hit(caches, which, indices);
             // The first turn is for memory to be mapped and branches to be learnt.
             sums[which] += if turn == 0 { 0.0 } else { figure / TURNS as f64 };
         }
     }
-    let [ours, quick, moka, polled] = sums;
+    let [ours, quick, moka, polled, ours_ahead, quick_ahead] = sums;
     say("cache.hit.quick_cache", ours, quick);
     say("cache.hit.moka", ours, moka);
     say("cache.hit.async", polled, quick);
+    say("cache.hit.ahead", ours_ahead, quick_ahead);
 }
 
 fn hit(caches: &Caches, which: usize, indices: &[u32]) -> f64 {
     let Caches { keys, ours, quick, moka } = caches;
     match which {
-        0 => timed(indices, |at| drop(black_box(ours.get(black_box(keys[at].as_str()))).expect("it hits"))),
-        1 => timed(indices, |at| drop(black_box(quick.get(black_box(keys[at].as_str()))).expect("it hits"))),
-        2 => timed(indices, |at| drop(black_box(moka.get(black_box(keys[at].as_str()))).expect("it hits"))),
-        _ => timed(indices, |at| drop(black_box(polled(ours, black_box(keys[at].as_str()))))),
+        0 => waited(indices, |at| ours.get(keys[at].as_str()).expect("it hits")),
+        1 => waited(indices, |at| quick.get(keys[at].as_str()).expect("it hits")),
+        2 => waited(indices, |at| moka.get(keys[at].as_str()).expect("it hits")),
+        3 => waited(indices, |at| polled(ours, keys[at].as_str())),
+        4 => timed(indices, |at| drop(black_box(ours.get(black_box(keys[at].as_str()))).expect("it hits"))),
+        _ => timed(indices, |at| drop(black_box(quick.get(black_box(keys[at].as_str()))).expect("it hits"))),
     }
 }
 

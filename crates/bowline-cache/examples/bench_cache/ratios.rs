@@ -4,7 +4,7 @@ use bowline_cache::Cache;
 
 use super::{lru::Lru, ours, say, trace};
 
-const KEYS: usize = 100_000;
+const KEYS: usize = 128_000;
 const GETS: usize = 1_000_000;
 /// After so many gets, twice as many keys as there is room for are each asked for once, and never again.
 const SCAN_EVERY: usize = 50_000;
