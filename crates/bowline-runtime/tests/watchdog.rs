@@ -85,6 +85,8 @@ async fn who_waits_holds_nothing() {
 
 #[tokio::test]
 async fn a_panic_leaves_the_thread_free() {
+    // To print where it came from may hold the thread for long.
+    std::panic::set_hook(Box::new(|_| {}));
     let metrics = Registry::default();
     let _watchdog = watchdog::start(&metrics);
     let panics = task::spawn(watchdog::named("panics", async {
