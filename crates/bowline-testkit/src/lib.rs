@@ -6,6 +6,7 @@ mod poll;
 pub mod logs;
 pub mod nats;
 pub mod proof;
+pub mod redis;
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 37] = [
+const FLOORS: [(&str, Floor); 38] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -44,6 +44,7 @@ const FLOORS: [(&str, Floor); 37] = [
     ("bowline-deploy", At(3)),
     ("bowline-proxy", At(4)),
     ("bowline-provider-nats", At(4)),
+    ("bowline-provider-redis", At(4)),
     ("bowline-provider-remote", At(4)),
     ("bowline-sql", At(4)),
     ("bowline", At(5)),
