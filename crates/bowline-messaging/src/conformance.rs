@@ -6,6 +6,7 @@
 
 mod deliveries;
 mod letters;
+mod tails;
 mod topics;
 
 use std::{sync::Arc, time::Duration};
@@ -22,6 +23,9 @@ pub use deliveries::{
 };
 pub use letters::{
     dead_letters_are_purged, what_cannot_be_processed_is_a_dead_letter, what_was_redriven_is_its_groups,
+};
+pub use tails::{
+    a_tail_is_told_what_comes, a_tail_says_where_the_topic_begins_and_ends, what_is_there_is_told_at_once,
 };
 pub use topics::{a_group_is_set_back, an_id_is_published_once, limits_are_refused, messages_are_read_by_position};
 
@@ -40,6 +44,9 @@ pub async fn all(bus: Arc<dyn MessageBus>, reopen: Reopen) {
     limits_are_refused(shared).await;
     an_id_is_published_once(shared).await;
     messages_are_read_by_position(shared).await;
+    what_is_there_is_told_at_once(shared).await;
+    a_tail_is_told_what_comes(shared).await;
+    a_tail_says_where_the_topic_begins_and_ends(shared).await;
     every_group_gets_a_message_once(shared).await;
     what_fails_is_tried_again_later(shared).await;
     a_lease_ends_unless_it_is_extended(shared).await;

@@ -12,6 +12,7 @@ mod limits;
 mod metrics;
 mod port;
 pub mod saga;
+pub mod tail;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -23,11 +24,11 @@ pub use embedded::{Embedded, Settings};
 pub use error::Error;
 pub use limits::{
     ATTEMPTS_MAX, BACKOFF_MAX, CREDIT_MAX, DELAY_MAX, DELAYED_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, ID_BYTES_MAX,
-    LEASE_RANGE, NAME_BYTES_MAX, PAGE_BYTES_MAX, PAGE_MAX, PAYLOAD_BYTES_MAX, TOPIC_BYTES_RANGE, check_credit,
-    check_group, check_lease, check_message, check_name, check_then, check_topic,
+    LEASE_RANGE, NAME_BYTES_MAX, PAGE_BYTES_MAX, PAGE_MAX, PAYLOAD_BYTES_MAX, TAIL_WAIT_MAX, TOPIC_BYTES_RANGE,
+    check_credit, check_group, check_lease, check_message, check_name, check_then, check_topic,
 };
 pub use metrics::Metrics;
 pub use port::{
     DeadLetter, Delivery, DeliverySource, GroupInfo, GroupSettings, Lease, Message, MessageBus, NewMessage, Published,
-    Start, Subscription, Then, TopicInfo, TopicSettings, Which,
+    Start, Subscription, Tail, Then, TopicInfo, TopicSettings, Which,
 };

@@ -42,6 +42,9 @@ pub const TOPIC_BYTES_RANGE: (u64, u64) = bowline_model::messages::BUS_BYTES_RAN
 /// The most messages, and dead letters, of one page.
 pub const PAGE_MAX: usize = 1000;
 
+/// The longest that is waited for what comes to a topic.
+pub const TAIL_WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// About the most bytes of one page; it has one item at least.
 pub const PAGE_BYTES_MAX: usize = 8 << 20;
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::{
     Error,
     delivery::{Position, Verdict},
+    tail,
 };
 
 /// Durable topics; shared by everybody in the process.
@@ -51,6 +52,30 @@ pub trait MessageBus: Send + Sync + 'static {
     /// Up to `limit` (at most [`PAGE_MAX`](crate::PAGE_MAX)) messages that are still there, from a position on; fewer
     /// where they are more than [`PAGE_BYTES_MAX`](crate::PAGE_BYTES_MAX).
     fn read(&self, topic: &str, from: Position, limit: usize) -> BoxFuture<'_, Result<Vec<Arc<Message>>, Error>>;
+
+    /// What comes from a position on, for whoever reads by himself: each reader keeps his own place, and no group is
+    /// made. Answered at once where a message is there, at or after `from`, or was and is not any more; else when one
+    /// comes, or without one once `wait` (at most [`TAIL_WAIT_MAX`](crate::TAIL_WAIT_MAX)) is over.
+    ///
+    /// The messages stand one after the other; as many as [`read`](Self::read) gives. Here, `topics` and `read` are
+    /// asked every 100 ms.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: the place is the reader's.
+    fn tail(&self, topic: &str, from: Position, limit: usize, wait: Duration) -> BoxFuture<'_, Result<Tail, Error>> {
+        let topic = topic.to_owned();
+        let look = move || -> BoxFuture<'_, Result<Tail, Error>> {
+            let topic = topic.clone();
+            Box::pin(async move {
+                let topics = self.topics().await?;
+                let known = topics.into_iter().find(|info| info.name == topic);
+                let known = known.ok_or_else(|| Error::NoTopic { topic: topic.clone() })?;
+                let messages = self.read(&topic, from.saturating_sub(1), limit.saturating_add(1)).await?;
+                Ok(Tail::new(known.first, known.next, from, messages, limit))
+            })
+        };
+        Box::pin(tail::poll(from, wait, tail::EVERY, look))
+    }
 
     /// Makes a group get everything from a position on, again or not at all; what its consumers work on now is lost
     /// to them.
@@ -157,6 +182,20 @@ pub struct Message {
     pub expires_ms: Option<i64>,
     /// The only group that gets it; all do where there is none.
     pub only: Option<String>,
+}
+
+/// What [`MessageBus::tail`] reads of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tail {
+    /// The first position that is still there.
+    pub first: Position,
+    /// The position of the next message.
+    pub next: Position,
+    /// The id of the message right before the position that was asked for, where it is still there. It tells a topic
+    /// from one that was made anew.
+    pub before: Option<String>,
+    /// The messages, the first at the position that was asked for, or at `first` where that is later.
+    pub messages: Vec<Arc<Message>>,
 }
 
 /// A message that could not be processed.

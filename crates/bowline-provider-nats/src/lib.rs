@@ -43,8 +43,8 @@ use std::{
 
 use bowline_messaging::{
     DeadLetter, Delivery, DeliverySource, Error, GroupInfo, GroupSettings, Lease, Message, MessageBus, NewMessage,
-    Published, Start, Subscription, Then, TopicInfo, TopicSettings, Which, check_credit, check_group, check_lease,
-    check_message, check_name, check_then, check_topic, delivery::Position,
+    Published, Start, Subscription, Tail, Then, TopicInfo, TopicSettings, Which, check_credit, check_group,
+    check_lease, check_message, check_name, check_then, check_topic, delivery::Position,
 };
 use bowline_model::error::chain;
 use bowline_runtime::{BoxFuture, task, time};
@@ -61,6 +61,9 @@ use crate::{
 
 /// The most groups of a topic.
 const GROUPS_MAX: usize = 64;
+
+/// How often is looked for what comes to a topic, for those who read by themselves.
+const TAIL_EVERY: Duration = Duration::from_millis(250);
 
 /// How often a group is tried to be changed while somebody else changes it.
 const CHANGES_MAX: usize = 50;
@@ -350,6 +353,18 @@ impl MessageBus for Nats {
             known_name(&topic)?;
             topics::page(self.link().await?, &topic, from, limit).await
         })
+    }
+
+    fn tail(&self, topic: &str, from: Position, limit: usize, wait: Duration) -> BoxFuture<'_, Result<Tail, Error>> {
+        let topic = topic.to_owned();
+        let look = move || -> BoxFuture<'_, Result<Tail, Error>> {
+            let topic = topic.clone();
+            Box::pin(async move {
+                known_name(&topic)?;
+                topics::tail(self.link().await?, &topic, from, limit).await
+            })
+        };
+        Box::pin(bowline_messaging::tail::poll(from, wait, TAIL_EVERY, look))
     }
 
     fn seek(&self, topic: &str, group: &str, to: Start) -> BoxFuture<'_, Result<(), Error>> {

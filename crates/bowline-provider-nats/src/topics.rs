@@ -8,7 +8,7 @@ use async_nats::jetstream::{
     stream::{Config, DiscardPolicy, Info, RawMessageErrorKind},
 };
 use bowline_messaging::{
-    Error, Message, NewMessage, PAGE_BYTES_MAX, PAGE_MAX, Published, Start, TopicSettings, delivery::Position,
+    Error, Message, NewMessage, PAGE_BYTES_MAX, PAGE_MAX, Published, Start, Tail, TopicSettings, delivery::Position,
 };
 use bowline_runtime::{rand, time};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -234,9 +234,23 @@ pub(crate) async fn groups(link: &Link) -> Result<Vec<(String, String)>, Error> 
 /// Messages from a position on, until they are more than a page's bytes, one at least.
 pub(crate) async fn page(link: &Link, topic: &str, from: Position, limit: usize) -> Result<Vec<Arc<Message>>, Error> {
     let known = find(link, topic).await?;
+    page_of(link, &known, from, limit).await
+}
+
+/// What comes from a position on, now.
+pub(crate) async fn tail(link: &Link, topic: &str, from: Position, limit: usize) -> Result<Tail, Error> {
+    let known = find(link, topic).await?;
+    let messages = page_of(link, &known, from.saturating_sub(1), limit.saturating_add(1)).await?;
+    Ok(Tail::new(known.first, known.next, from, messages, limit))
+}
+
+async fn page_of(link: &Link, known: &Topic, from: Position, limit: usize) -> Result<Vec<Arc<Message>>, Error> {
     let from = from.max(known.first);
     let end = from.saturating_add(limit.min(PAGE_MAX) as u64).min(known.next);
-    let stream = link.messages(topic).await?;
+    if from >= end {
+        return Ok(Vec::new());
+    }
+    let stream = link.messages(&known.name).await?;
     let mut asked = stream::iter(from..end).map(|position| get(&stream, position)).buffered(ASKED_AT_ONCE);
     let (mut messages, mut bytes) = (Vec::new(), 0);
     while let Some(message) = asked.try_next().await? {

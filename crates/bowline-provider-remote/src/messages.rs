@@ -7,10 +7,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bowline_messaging::{
     DeadLetter, Error, GroupSettings, Message, MessageBus, NewMessage, PAGE_MAX, Published, Start, Subscription,
-    TopicInfo, TopicSettings, Which, check_credit, check_group, check_message, check_name, check_topic,
-    delivery::Position,
+    TAIL_WAIT_MAX, Tail, TopicInfo, TopicSettings, Which, check_credit, check_group, check_message, check_name,
+    check_topic, delivery::Position,
 };
-use bowline_model::Address;
+use bowline_model::{Address, units};
 use bowline_runtime::BoxFuture;
 use bowline_transport::{ClientError, HttpClient, problem::Problem};
 use http::Method;
@@ -92,6 +92,20 @@ impl RemoteMessages {
         Ok(messages)
     }
 
+    async fn tail(&self, topic: &str, from: Position, limit: usize, wait: Duration) -> Result<Tail, Error> {
+        let pairs = [
+            ("from", from.to_string()),
+            ("limit", limit.clamp(1, PAGE_MAX).to_string()),
+            ("wait", units::format_duration(wait)),
+        ];
+        let target = path(&format!("/v1/topics/{topic}/messages"), pairs);
+        let page: MessagePage =
+            self.client.clone().with_timeout(TIMEOUT + wait).get_json(&target).await.map_err(failure)?;
+        let ends = page.ends.ok_or_else(|| Error::Io(Arc::new(NoEnds)))?;
+        let messages = page.messages.into_iter().map(|message| Arc::new(Message::from(message))).collect();
+        Ok(Tail { first: ends.first, next: ends.next, before: ends.before, messages })
+    }
+
     async fn all_dead(&self, topic: &str, mut after: Position, limit: usize) -> Result<Vec<DeadLetter>, Error> {
         let mut letters = Vec::new();
         while letters.len() < limit {
@@ -113,6 +127,11 @@ impl RemoteMessages {
         self.send::<DeadCount>(Method::POST, &path, &which).await.map(|counted| counted.count)
     }
 }
+
+/// A server that knows nothing of waiting.
+#[derive(Debug, thiserror::Error)]
+#[error("the server does not say where the topic begins and ends: it is of an earlier release")]
+struct NoEnds;
 
 /// Publishes many, and answers each.
 async fn publish(client: &HttpClient, messages: Vec<AddressedMessage>) -> Result<Vec<Result<Published, Error>>, Error> {
@@ -216,6 +235,14 @@ impl MessageBus for RemoteMessages {
         Box::pin(async move {
             check_path(&topic, None)?;
             self.read_all(&topic, from, limit.min(PAGE_MAX)).await
+        })
+    }
+
+    fn tail(&self, topic: &str, from: Position, limit: usize, wait: Duration) -> BoxFuture<'_, Result<Tail, Error>> {
+        let topic = topic.to_owned();
+        Box::pin(async move {
+            check_path(&topic, None)?;
+            self.tail(&topic, from, limit, wait.min(TAIL_WAIT_MAX)).await
         })
     }
 

@@ -49,7 +49,7 @@ pub use messages::{
     AddressedMessage, DeadCount, DeadMessage, DeadPage, DeadSelection, DeliveryAnswer, DeliveryAnswers,
     DeliveryOutcomes, GroupStart, KeptMessage, MessageFault, MessagePage, NewSubscription, NextTry, PublishAnswer,
     PublishAnswers, PublishBatch, PublishedMessage, Seek, StoredMessage, SubscriptionEvent, Topic, TopicDeclaration,
-    TopicGroup, TopicList, WhichDead, decode_message_error, encode_message_error,
+    TopicEnds, TopicGroup, TopicList, WhichDead, decode_message_error, encode_message_error,
 };
 pub use observed::Observed;
 pub use prometheus::{MatrixSeries, Point, QueryValue, VectorSeries};

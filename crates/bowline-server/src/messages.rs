@@ -16,8 +16,8 @@ use axum::{
     },
     http::StatusCode,
 };
-use bowline_messaging::{Error, Message, PAGE_MAX, TopicSettings};
-use bowline_model::Code;
+use bowline_messaging::{Error, Message, PAGE_MAX, Tail, TopicSettings};
+use bowline_model::{Code, units};
 use bowline_provider_remote::wire::{self, AuditClass, ChangeKind};
 use serde::Deserialize;
 
@@ -82,6 +82,8 @@ pub(crate) struct ReadQuery {
     /// At most so many, 1 to 1000; 100 where absent.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
+    /// Where there is none yet, waits for so long for one, up to `30s`, and says where the topic begins and ends.
+    wait: Option<String>,
 }
 
 /// Messages that are still there, by position, whoever processed them.
@@ -93,8 +95,11 @@ pub(crate) async fn read(
     topic: TopicPath,
     query: Result<Query<ReadQuery>, QueryRejection>,
 ) -> Result<Json<wire::MessagePage>, ApiError> {
-    let (Path(topic), Query(ReadQuery { mut from, limit })) = (topic?, query?);
+    let (Path(topic), Query(ReadQuery { mut from, limit, wait })) = (topic?, query?);
     let limit = limit_of(limit)?;
+    if let Some(wait) = wait {
+        return tail(&shared, &topic, from, limit, &wait).await.map(Json);
+    }
     let (mut messages, mut bytes, mut more) = (Vec::<wire::StoredMessage>::new(), 0, false);
     while messages.len() < limit {
         let step = STEP.min(limit - messages.len());
@@ -113,7 +118,31 @@ pub(crate) async fn read(
             break;
         }
     }
-    Ok(Json(wire::MessagePage { messages, more }))
+    Ok(Json(wire::MessagePage { messages, more, ends: None }))
+}
+
+/// What comes from a position on.
+async fn tail(
+    shared: &Shared,
+    topic: &str,
+    from: u64,
+    limit: usize,
+    wait: &str,
+) -> Result<wire::MessagePage, ApiError> {
+    let wait = units::parse_duration(wait)
+        .map_err(|rule| ApiError::new(Code::InvalidArgument, format!("wait `{wait}`: {rule}")))?;
+    let Tail { first, next, before, messages } = shared.messages.tail(topic, from, limit, wait).await?;
+    let ends = Some(wire::TopicEnds { first, next, before });
+    let mut bytes = 0;
+    let is_within = |message: &&std::sync::Arc<Message>| {
+        let before = bytes;
+        bytes += weight(message);
+        before < PAGE_BYTES_MAX
+    };
+    let told: Vec<wire::StoredMessage> =
+        messages.iter().take_while(is_within).map(|message| (&**message).into()).collect();
+    let more = told.len() < messages.len();
+    Ok(wire::MessagePage { messages: told, more, ends })
 }
 
 /// Makes a group get everything from a position on, again or not at all; what its consumers work on is lost to them.

@@ -6,7 +6,7 @@ use super::group::Ready;
 use crate::{
     Error,
     delivery::{Position, Verdict},
-    port::{DeadLetter, GroupSettings, NewMessage, Published, Start, TopicInfo, TopicSettings, Which},
+    port::{DeadLetter, GroupSettings, NewMessage, Published, Start, Tail, TopicInfo, TopicSettings, Which},
 };
 
 /// Where an answer goes.
@@ -51,6 +51,12 @@ pub(super) enum Command {
         from: Position,
         limit: usize,
         answer: Answer<Vec<std::sync::Arc<crate::Message>>>,
+    },
+    /// The same, with where the topic begins and ends.
+    Tail {
+        from: Position,
+        limit: usize,
+        answer: Answer<Tail>,
     },
     Dead {
         after: Position,

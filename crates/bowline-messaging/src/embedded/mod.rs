@@ -34,15 +34,15 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use self::{
     command::{Answer, Asks, Command, Publish},
     group::Ready,
-    topic::{Handle, Topic, WAITING_BYTES_MAX, now},
+    topic::{Handle, TAILS_MAX, Tails, Topic, WAITING_BYTES_MAX, now},
 };
 use crate::{
-    DELAYED_MAX, Error, PAGE_MAX, check_credit, check_group, check_lease, check_message, check_name, check_then,
-    check_topic,
+    DELAYED_MAX, Error, PAGE_MAX, TAIL_WAIT_MAX, check_credit, check_group, check_lease, check_message, check_name,
+    check_then, check_topic,
     delivery::Position,
     port::{
         DeadLetter, Delivery, DeliverySource, GroupSettings, Lease, Message, MessageBus, NewMessage, Published, Start,
-        Subscription, Then, TopicInfo, TopicSettings, Which,
+        Subscription, Tail, Then, TopicInfo, TopicSettings, Which,
     },
 };
 
@@ -203,6 +203,22 @@ impl Handle {
     }
 }
 
+impl Tails {
+    /// Waits until the topic does not end at that position any more, or for so long.
+    async fn wait(&self, from: Position, wait: Duration) -> Result<(), Error> {
+        let mut next = self.next.clone();
+        if *next.borrow_and_update() != from || wait.is_zero() {
+            return Ok(());
+        }
+        let too_many = |_| Error::TooMany { what: "who wait for what comes to one topic", max: TAILS_MAX };
+        let _place = self.room.try_acquire().map_err(too_many)?;
+        match time::timeout(wait, next.wait_for(|next| *next != from)).await {
+            Ok(Ok(_)) | Err(_) => Ok(()),
+            Ok(Err(_)) => Err(Error::Closed),
+        }
+    }
+}
+
 impl MessageBus for Embedded {
     fn declare(&self, topic: &str, settings: TopicSettings) -> BoxFuture<'_, Result<(), Error>> {
         let name = topic.to_owned();
@@ -262,6 +278,15 @@ impl MessageBus for Embedded {
         let handle = self.topic(topic);
         let limit = limit.min(PAGE_MAX);
         Box::pin(async move { handle?.ask(|answer| Command::Read { from, limit, answer }).await })
+    }
+
+    fn tail(&self, topic: &str, from: Position, limit: usize, wait: Duration) -> BoxFuture<'_, Result<Tail, Error>> {
+        let (handle, from) = (self.topic(topic), from.max(1));
+        Box::pin(async move {
+            let handle = handle?;
+            handle.tails.wait(from, wait.min(TAIL_WAIT_MAX)).await?;
+            handle.ask(|answer| Command::Tail { from, limit, answer }).await
+        })
     }
 
     fn seek(&self, topic: &str, group: &str, to: Start) -> BoxFuture<'_, Result<(), Error>> {

@@ -17,7 +17,7 @@ use std::{
 };
 
 use bowline_runtime::{fs::File, rand, task, time};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::{
@@ -43,6 +43,9 @@ use crate::{
 
 /// The most commands that wait; who comes later waits for a place.
 pub(super) const COMMANDS_MAX: usize = 4096;
+
+/// The most who wait at a time for what comes to a topic, beside its groups.
+pub(super) const TAILS_MAX: usize = 4096;
 
 /// The most groups of a topic.
 pub(super) const GROUPS_MAX: usize = 64;
@@ -86,6 +89,8 @@ pub(super) struct Topic {
     next_epoch: u64,
     tidied: time::Instant,
     commands: mpsc::WeakSender<Command>,
+    /// Tells who reads by himself of the position of the next message.
+    end: watch::Sender<Position>,
     metrics: Metrics,
     /// Nobody else writes to the folder while this one does.
     _lock: Arc<File>,
@@ -99,6 +104,16 @@ pub(super) struct Handle {
     pub(super) left: Arc<Notify>,
     /// The bytes of messages that may wait.
     pub(super) room: Arc<Semaphore>,
+    pub(super) tails: Arc<Tails>,
+}
+
+/// Those who read by themselves.
+#[derive(Debug)]
+pub(super) struct Tails {
+    /// The position of the next message.
+    pub(super) next: watch::Receiver<Position>,
+    /// How many more may wait.
+    pub(super) room: Semaphore,
 }
 
 /// What woke the topic.

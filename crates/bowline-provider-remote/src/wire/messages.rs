@@ -198,6 +198,22 @@ pub struct MessagePage {
     /// Whether the page ended at its bound of bytes: ask again from the position behind the last one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
+    /// Where the topic begins and ends, where it was asked to wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<TopicEnds>,
+}
+
+/// Where a topic begins and ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TopicEnds {
+    /// The first position that is still there.
+    pub first: u64,
+    /// The position of the next message.
+    pub next: u64,
+    /// The id of the message before the position that was asked for, where it is still there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
 }
 
 /// Where a group begins: `"first"`, `"next"` or `{"at": 17}`.

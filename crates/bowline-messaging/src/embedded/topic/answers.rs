@@ -5,7 +5,7 @@ use super::{
     Path, Place, Position, Record, Topic, graveyard, in_graveyard, kept_settings, millis, moment, mpsc, shelf, task,
 };
 use crate::{
-    HEADERS_MAX, PAGE_BYTES_MAX,
+    HEADERS_MAX, PAGE_BYTES_MAX, PAGE_MAX, Tail,
     embedded::{
         command::{Answer, Asks, Publish},
         graveyard::Places,
@@ -57,7 +57,16 @@ impl Topic {
                 None => drop(answer.send(Err(self.no_group(group)))),
             },
             Command::Info { answer } => self.answer_info(answer),
-            Command::Read { from, limit, answer } => self.answer_read(from, limit, answer),
+            Command::Read { from, limit, answer } => {
+                let read = self.read(from, limit);
+                drop(task::spawn_blocking(move || answer.send(read())));
+            }
+            Command::Tail { from, limit, answer } => {
+                let read = self.read(from - 1, limit.saturating_add(1));
+                let (first, next) = (self.shelf.first(), self.shelf.next());
+                let tail = move || read().map(|messages| Tail::new(first, next, from, messages, limit));
+                drop(task::spawn_blocking(move || answer.send(tail())));
+            }
             Command::Dead { after, limit, answer } => self.answer_dead(after, limit, answer),
             Command::Redrive { which, answer } => self.redrive(which, answer),
             Command::Purge { which, answer } => self.raise(move |graveyard| chosen(graveyard, which), answer),
@@ -131,9 +140,9 @@ impl Topic {
     }
 
     /// Reads beside the topic's own work.
-    fn answer_read(&self, from: Position, limit: usize, answer: Answer<Vec<Arc<Message>>>) {
+    fn read(&self, from: Position, limit: usize) -> impl FnOnce() -> Result<Vec<Arc<Message>>, Error> + Send + use<> {
         let first = from.max(self.shelf.first());
-        let last = first.saturating_add(limit as u64).min(self.shelf.next());
+        let last = first.saturating_add(limit.min(PAGE_MAX) as u64).min(self.shelf.next());
         let (mut found, mut bytes) = (Vec::new(), 0);
         for position in first..last {
             match self.shelf.recent(position) {
@@ -149,7 +158,7 @@ impl Topic {
             }
         }
         let dir = self.dir.clone();
-        drop(task::spawn_blocking(move || answer.send(read_page(&dir, found, first, last))));
+        move || read_page(&dir, found, first, last)
     }
 
     fn answer_dead(&self, after: Position, limit: usize, answer: Answer<Vec<DeadLetter>>) {

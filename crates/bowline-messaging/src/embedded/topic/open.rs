@@ -6,8 +6,8 @@ use bowline_runtime::fs::File;
 
 use super::{
     Arc, COMMANDS_MAX, Dedup, Delayed, Duration, Error, Graveyard, Group, Handle, Log, Metrics, Notify, Place,
-    Position, Queue, Semaphore, Shelf, Topic, TopicSettings, VecDeque, WAITING_BYTES_MAX, graveyard_dir, millis, mpsc,
-    task, time,
+    Position, Queue, Semaphore, Shelf, TAILS_MAX, Tails, Topic, TopicSettings, VecDeque, WAITING_BYTES_MAX,
+    graveyard_dir, millis, mpsc, task, time, watch,
 };
 use crate::embedded::{Settings, dedup::IDS_MAX, group::Kept, record::Record};
 
@@ -111,6 +111,7 @@ impl Topic {
         let (name, dir, metrics): (_, Arc<Path>, _) = (name.to_owned(), dir.into(), on.metrics.clone());
         Ok(move || {
             let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+            let (end, next) = watch::channel(shelf.next());
             let topic = Self {
                 dir,
                 settings,
@@ -132,13 +133,15 @@ impl Topic {
                 next_epoch: 0,
                 tidied: time::now(),
                 commands: commands.downgrade(),
+                end,
                 metrics: Metrics::new(&metrics, &name),
                 name,
                 _lock: lock,
             };
             let left = Arc::new(Notify::new());
             task::spawn(topic.run(receiver, left.clone()));
-            Handle { commands, left, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)) }
+            let tails = Arc::new(Tails { next, room: Semaphore::new(TAILS_MAX) });
+            Handle { commands, left, room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)), tails }
         })
     }
 }

@@ -225,6 +225,7 @@ impl Topic {
         self.delayed.add(&messages);
         if let Some(place) = place {
             self.shelf.add(place, messages);
+            self.end.send_replace(self.shelf.next());
         }
         for (answer, published, _room) in published {
             answer.send(Ok(published)).ok();
