@@ -1,5 +1,6 @@
 //! The command line: every command, flag and default.
 
+mod caches;
 mod check;
 mod config;
 mod deploy;
@@ -15,6 +16,7 @@ use bowline_model::{Secret, units};
 use bowline_provider_remote::wire::{AuditClass, Role};
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use caches::Caches;
 pub(crate) use check::{Check, Form};
 pub(crate) use config::{
     Config, ConfigCommand, Diff, Explain, Format, Get, History, Key, Rollback, Routes, RoutesCommand, Set,
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Targets(Targets),
     /// Lists changes over several services: how far they are, and what is stuck
     Sagas(Sagas),
+    /// Shows the caches of services: how keys are kept and why, and how often each level has what it is asked for
+    Caches(Caches),
     /// Makes, lists and revokes tokens for the API
     Token {
         #[command(subcommand)]

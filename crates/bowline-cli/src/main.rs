@@ -6,6 +6,7 @@ mod api;
 mod args;
 mod audit;
 mod brought;
+mod caches;
 mod call;
 mod check;
 mod companions;
@@ -93,6 +94,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Query(query) => runtime.block_on(query::run(query)),
         Command::Alerts(alerts) => runtime.block_on(alerts::run(alerts)),
         Command::Targets(targets) => runtime.block_on(alerts::targets(targets)),
+        Command::Caches(caches) => runtime.block_on(caches::run(caches)),
         Command::Sagas(sagas) => runtime.block_on(sagas::run(sagas)),
         Command::Token { command } => runtime.block_on(token::run(command)),
         Command::Key { command: KeyCommand::New(new) } => key::new(&new),

@@ -92,6 +92,7 @@ impl Platform {
             traces_bytes_max: traces_max,
             grace: API_GRACE_MAX.min(grace),
             mesh,
+            shared_caches_bytes_max: system.caches.bytes_max,
             messages: nats.clone().map_or(Messages::Embedded, |bus| Messages::Elsewhere(Arc::new(bus))),
             monitor: MonitorSettings {
                 bytes_max: metrics_max,

@@ -19,7 +19,7 @@ use crate::{
     UNUSABLE,
     args::{self, Listen},
     brought::Brought,
-    check,
+    caches, check,
     companions::{self, Sidecars},
     events, gateway,
     outlet::Outlet,
@@ -146,6 +146,7 @@ impl Running {
                 settings.token = Some(platform.node.lend_token("instances", Role::Editor)?);
             }
         }
+        settings.redis_token = caches::redis_token(&system)?;
         platform.warn_if_open();
         settings.grace = args.grace;
         settings.metrics = platform.metrics.clone();

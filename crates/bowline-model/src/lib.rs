@@ -3,6 +3,7 @@
 //! Everything that more than one crate must name the same way lives here: services, instances,
 //! boundaries, calls with their policies, routes, and the [`Code`] every error answers to.
 
+pub mod caches;
 pub mod check;
 pub mod code;
 pub mod data;

@@ -7,6 +7,7 @@
 
 mod auth;
 mod boundary;
+mod caches;
 mod config;
 mod cut;
 mod deploy;
@@ -167,9 +168,10 @@ fn system(root: &Table<'_>) -> Option<System> {
     let tracing = root.get("tracing").map(|value| monitor::tracing(value, &declared)).unwrap_or_default();
     let metrics = root.get("metrics").map(monitor::metrics).unwrap_or_default();
     let alerts = root.get("alerts").map(monitor::alerts).unwrap_or_default();
+    let caches = root.get("caches").map(caches::read).unwrap_or_default();
     let messages = root.get("messages").map(messages::read).unwrap_or_default();
     let topics = root.get("topic").map(messages::topics).unwrap_or_default();
     let (table, routes) = gateway::table(root, declared);
     let system = System { services, table, routes, configs, mesh, tracing, metrics, alerts, ..System::new(name?) };
-    Some(System { messages, topics, boundaries, deployments, ..system })
+    Some(System { messages, caches, topics, boundaries, deployments, ..system })
 }

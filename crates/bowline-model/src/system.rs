@@ -17,6 +17,7 @@ use std::{collections::BTreeMap, fmt, ops::RangeInclusive, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    caches::CachesPolicy,
     deploy::{Deployment, Plan},
     gateway::RouteTable,
     mesh::MeshPolicy,
@@ -56,6 +57,8 @@ pub struct System {
     pub alerts: AlertPolicy,
     /// Where messages live.
     pub messages: MessagesPolicy,
+    /// Where processes share what they cache.
+    pub caches: CachesPolicy,
     /// What is said of how topics are kept; [`System::all_topics`] has them all.
     pub topics: Vec<TopicDeclaration>,
     /// What becomes of who breaks a boundary.
@@ -147,6 +150,7 @@ impl System {
             metrics: MetricsPolicy::default(),
             alerts: AlertPolicy::default(),
             messages: MessagesPolicy::default(),
+            caches: CachesPolicy::default(),
             topics: Vec::new(),
             boundaries: BoundaryPolicy::default(),
             deployments: Vec::new(),

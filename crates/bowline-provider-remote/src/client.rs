@@ -255,6 +255,18 @@ pub fn encode(text: &str) -> String {
     encoded
 }
 
+/// What [`encode`] encoded; none where it cannot have been that.
+pub(crate) fn decode(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (byte, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(byte, 16).ok()?);
+        bytes.extend(rest.as_bytes());
+    }
+    String::from_utf8(bytes).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,5 +276,9 @@ mod tests {
         let pairs = [("attr", "a b=é&c".to_owned()), ("limit", "5".to_owned())];
         assert_eq!(path("/v1/traces", pairs), "/v1/traces?attr=a%20b%3D%C3%A9%26c&limit=5");
         assert_eq!(path("/v1/services", []), "/v1/services");
+        for text in ["", "a b=é&c%", "%41/..", "\"[]\""] {
+            assert_eq!(decode(&encode(text)).as_deref(), Some(text));
+        }
+        assert_eq!([decode("%"), decode("%4"), decode("%é"), decode("%FF")], [const { None }; 4]);
     }
 }

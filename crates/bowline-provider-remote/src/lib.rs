@@ -1,11 +1,12 @@
 //! A Bowline server as a provider: the wire types of its API and a client that implements the ports.
 //!
 //! [`RemoteRegistry`] is the registry port over a server, [`RemoteConfig`] the configuration port, [`RemoteMessages`]
-//! the port of messages, [`RemoteIssuer`] the issuer port, [`RemoteReporter`] the way of spans to it, [`Client`] everything else a tool
+//! the port of messages, [`RemoteCache`] that of what caches share, [`RemoteIssuer`] the issuer port, [`RemoteReporter`] the way of spans to it, [`Client`] everything else a tool
 //! asks. [`wire`] holds what both sides say.
 
 mod alerts;
 mod bearer;
+mod caches;
 mod client;
 mod config;
 mod deploy;
@@ -21,6 +22,7 @@ mod watch;
 pub mod wire;
 
 pub use bearer::{Bearer, InvalidToken, TOKEN_BYTES_MAX};
+pub use caches::RemoteCache;
 pub use client::{AuditQuery, Client, TracesQuery, encode, path};
 pub use config::RemoteConfig;
 pub use mesh::RemoteIssuer;

@@ -2,6 +2,7 @@
 
 mod access;
 mod alerts;
+mod caches;
 mod config;
 mod deploy;
 mod explain;
@@ -27,6 +28,10 @@ pub use access::{
 pub use alerts::{
     ActiveAlert, AlertHistory, AlertList, AlertTransition, NewSilence, Notification, NotificationList, ReceiverAnswer,
     RuleGroup, RuleList, RuleStanding, ScrapeTarget, ScrapeTargetList, SilenceList, StandingSilence,
+};
+pub use caches::{
+    CacheList, CachesQuery, InstanceCache, LEFT_HEADER, MARKS_HEADER, OwnCaches, SharedInvalidation, SharedMarks,
+    SharedOutcome, TICKET_HEADER,
 };
 pub use config::{
     ConfigAck, ConfigEvent, ConfigHistory, ConfigList, Publication, Rollback, Verdict, decode_config_error,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use axum::{Router, extract::DefaultBodyLimit, http::header, middleware, response::IntoResponse};
+use bowline_cache::shared::memory::Memory;
 use bowline_config::ConfigManager;
 use bowline_messaging::MessageBus;
 use bowline_model::Code;
@@ -19,8 +20,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     access::{self, Access, tokens},
-    alerts,
+    alerts, ask,
     audit::{self, Audited},
+    caches,
     collect::Collecting,
     config, deployments,
     error::ApiError,
@@ -30,7 +32,7 @@ use crate::{
     mesh::{self, Mesh},
     messages::{self, Sessions},
     monitor::Queries,
-    observed, prometheus, sagas, spans, traces,
+    observed, prometheus, sagas, shared_caches, spans, traces,
 };
 
 /// The largest body of a request.
@@ -58,6 +60,8 @@ pub(crate) struct Shared {
     /// Absent where the system has no mesh.
     pub(crate) mesh: Option<Arc<Mesh>>,
     pub(crate) messages: Arc<dyn MessageBus>,
+    /// What processes of services share of their caches.
+    pub(crate) caches: Memory,
     /// The subscriptions of messages that are answered now.
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) queries: Queries,
@@ -66,8 +70,8 @@ pub(crate) struct Shared {
     pub(crate) deployments: deployments::Slot,
     /// Whether services are declared, so that they run here or are about to.
     pub(crate) has_services: bool,
-    /// How instances are asked for their sagas.
-    pub(crate) asking: sagas::Slot,
+    /// How instances are asked for what only they know.
+    pub(crate) asking: ask::Slot,
     /// Who scrapes, once it has begun.
     pub(crate) collector: Arc<OnceLock<Collecting>>,
 }
@@ -113,6 +117,10 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(mesh::join))
         .routes(routes!(mesh::roots))
         .routes(routes!(mesh::status))
+        .routes(routes!(caches::list))
+        .routes(routes!(shared_caches::get, shared_caches::fill))
+        .routes(routes!(shared_caches::invalidate))
+        .routes(routes!(shared_caches::clear))
         .routes(routes!(sagas::list))
         .routes(routes!(sagas::one))
         .routes(routes!(sagas::retry))

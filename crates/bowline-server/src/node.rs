@@ -8,10 +8,12 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use bowline_cache::shared::memory::Memory;
 use bowline_config::{ConfigManager, StoreConfig};
 use bowline_deploy::Deployer;
 use bowline_mesh::ca::{self, Authority};
 use bowline_messaging::MessageBus;
+use bowline_model::caches::SHARED_BYTES_DEFAULT;
 use bowline_model::{Secret, System, instance::METADATA_SUPERVISED};
 use bowline_observe::{
     graph::{self, ServiceGraph},
@@ -35,6 +37,7 @@ use hyper_util::service::TowerToHyperService;
 use crate::{
     access::{self, Access},
     api::{self, Shared},
+    ask::{self, Asking},
     audit::Audited,
     collect::{Collecting, Dial},
     deployments::{self, Deployments},
@@ -44,7 +47,6 @@ use crate::{
     messages::{self, Messages, Opened},
     monitor::{self, Monitor, MonitorSettings, OpenError},
     otlp::{self, OtlpAddrs, Taps},
-    sagas::{self, Asking},
     schema::{Judge, RoutesCheck},
     secret::NoRandomness,
 };
@@ -73,6 +75,8 @@ pub struct Settings {
     pub mesh: Option<MeshSettings>,
     /// Where messages are kept.
     pub messages: Messages,
+    /// How much memory that may take which processes of services share of their caches, in bytes: 32 MiB at least.
+    pub shared_caches_bytes_max: u64,
     /// What is measured and watched for.
     pub monitor: MonitorSettings,
     /// What the system declares: what should be there, and who calls whom.
@@ -94,6 +98,7 @@ impl Settings {
             grace: Duration::from_secs(1),
             mesh: None,
             messages: Messages::default(),
+            shared_caches_bytes_max: SHARED_BYTES_DEFAULT,
             monitor: MonitorSettings::default(),
             declared: Declared::default(),
             is_steered: false,
@@ -119,7 +124,7 @@ pub struct Node {
     mesh: Option<Arc<Mesh>>,
     monitor: Monitor,
     collector: Arc<OnceLock<Collecting>>,
-    asking: sagas::Slot,
+    asking: ask::Slot,
     otlp: OtlpAddrs,
     exporter: Option<Exporter>,
     drainer: Drainer,
@@ -161,7 +166,7 @@ impl Node {
 
     async fn open(settings: Settings, metrics: metric::Registry, routes: Option<RoutesCheck>) -> Result<Self, Error> {
         let Settings { data_dir, listen, otlp, export, traces_bytes_max, grace, mesh, messages, .. } = settings;
-        let Settings { monitor, declared, is_steered, .. } = settings;
+        let Settings { monitor, declared, is_steered, shared_caches_bytes_max, .. } = settings;
         let has_mesh = mesh.is_some();
         let services = mesh.as_ref().map(|mesh| mesh.services.iter().cloned().collect());
         let services = services.or_else(|| is_steered.then(|| declared.services.clone()));
@@ -188,6 +193,7 @@ impl Node {
             judge,
             mesh,
             messages,
+            shared_caches_bytes_max,
             monitor,
             declared,
         };
@@ -368,14 +374,15 @@ struct Told {
     judge: Judge,
     mesh: Option<MeshSettings>,
     messages: Messages,
+    shared_caches_bytes_max: u64,
     monitor: MonitorSettings,
     declared: Declared,
 }
 
 /// Everything that is over the store.
 async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Opened, Monitor), Error> {
-    let Told { data_dir, exporter, traces_bytes_max, addr, metrics, drain, judge, mesh, messages, monitor, declared } =
-        told;
+    let Told { data_dir, exporter, traces_bytes_max, addr, metrics, drain, judge, mesh, messages, .. } = told;
+    let Told { shared_caches_bytes_max, monitor, declared, .. } = told;
     let store_error = |source| Error::Store { path: data_dir.clone(), source };
     let audit = Arc::new(Audited::open(Arc::new(store.clone())).await.map_err(store_error)?);
     let access = Arc::new(Access::new(Arc::clone(&audit), addr, &metrics));
@@ -399,6 +406,7 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Opened, Moni
     let monitor = Monitor::open(&data_dir, monitor, parts).await.map_err(|error| monitor_error(error, &data_dir))?;
     let foreign = Arc::new(registry.protecting(METADATA_SUPERVISED));
     let (store, registry) = (audit.clone(), Arc::new(registry));
+    let caches = Memory::new(shared_caches_bytes_max, &metrics);
     let shared = Shared {
         store,
         registry,
@@ -417,11 +425,12 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Opened, Moni
         foreign,
         mesh,
         messages: messages.bus(),
+        caches,
         sessions: Arc::default(),
         queries: monitor.queries.clone(),
         alerts: monitor.alerts.clone(),
         collector: Arc::default(),
-        asking: sagas::Slot::default(),
+        asking: ask::Slot::default(),
     };
     Ok((shared, messages, monitor))
 }

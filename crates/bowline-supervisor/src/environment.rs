@@ -14,9 +14,12 @@ use crate::{Error, Settings, expand::Placeholders, template::Template};
 /// The variable that holds an instance's credential.
 pub(crate) const TOKEN: &str = "BOWLINE_TOKEN";
 
+/// The variable that holds what Redis demands.
+const REDIS_TOKEN: &str = "BOWLINE_REDIS_TOKEN";
+
 /// What an instance does not inherit: what stands there is of whoever starts a system, as whose administrator
 /// or in whose mesh.
-pub(crate) const NOT_INHERITED: [&str; 3] = [TOKEN, "BOWLINE_JOIN", "PORT"];
+pub(crate) const NOT_INHERITED: [&str; 4] = [TOKEN, REDIS_TOKEN, "BOWLINE_JOIN", "PORT"];
 
 /// Variables, by their names.
 pub(crate) type Environment = BTreeMap<String, String>;
@@ -65,6 +68,12 @@ pub(crate) fn of_service(
     }
     if let Some(token) = &settings.token {
         tell(TOKEN, token.expose().to_owned());
+    }
+    if let Some(redis) = system.caches.redis.as_ref().filter(|_| service.caches().next().is_some()) {
+        tell("BOWLINE_REDIS", redis.url.clone());
+        if let Some(token) = &settings.redis_token {
+            tell(REDIS_TOKEN, token.expose().to_owned());
+        }
     }
     variables
 }

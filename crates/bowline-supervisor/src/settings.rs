@@ -21,6 +21,8 @@ pub struct Settings {
     pub api: Option<SocketAddr>,
     /// What instances show to the API; absent: they are given no credential.
     pub token: Option<Secret>,
+    /// What services show to the Redis of `[caches]`; absent: nothing.
+    pub redis_token: Option<Secret>,
     /// The executable whose subcommand `keeper` calls [`keeper::run`](crate::keeper::run).
     pub keeper: PathBuf,
     /// The longest a drain waits between SIGTERM and SIGKILL.
@@ -69,6 +71,7 @@ impl Settings {
             data_dir,
             api: None,
             token: None,
+            redis_token: None,
             keeper,
             grace: Duration::from_secs(10),
             notice: Duration::from_millis(500),

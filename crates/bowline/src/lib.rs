@@ -5,7 +5,8 @@
 //! retry, time out and trace by the policy declared in `bowline.toml`; [`Microservice::config`] gives
 //! it a [`Config`], a document of configuration as a value that changes while it runs. A [`Database`] tells in
 //! spans what of a service's data is touched. A [`Topic`] publishes messages, a [`Consumer`](messages::Consumer) takes
-//! them. Told to join a mesh (`BOWLINE_JOIN`), it calls with a certificate of
+//! them. A [`Cache`](cache::Cache) keeps what was read of
+//! others. Told to join a mesh (`BOWLINE_JOIN`), it calls with a certificate of
 //! its own, as the mesh says; an [extractor](extract::Caller) tells handlers who calls.
 //!
 //! ```no_run
@@ -24,6 +25,7 @@
 //! # }
 //! ```
 
+pub mod cache;
 pub mod client;
 pub mod config;
 mod data;
@@ -33,7 +35,6 @@ mod logs;
 mod mesh;
 pub mod messages;
 mod microservice;
-#[cfg(feature = "sql")]
 mod own;
 mod registration;
 #[cfg(feature = "sql")]

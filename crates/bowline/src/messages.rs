@@ -159,7 +159,7 @@ fn headers_of(context: SpanContext) -> Vec<(String, String)> {
 }
 
 /// The span that a message's headers carry.
-fn context_of(headers: &[(String, String)]) -> Option<SpanContext> {
+pub(crate) fn context_of(headers: &[(String, String)]) -> Option<SpanContext> {
     let header = |(name, value): &(String, String)| {
         HeaderName::try_from(name.as_str()).ok().zip(HeaderValue::try_from(value.as_str()).ok())
     };

@@ -26,6 +26,7 @@ use bowline_sql as sql;
 
 use crate::{
     Database, ServiceClient,
+    cache::Caches,
     client::{Wiring, warm_up},
     config::{self, Config},
     mesh::{Member, Place, Steered, Told},
@@ -101,15 +102,16 @@ pub(crate) type ReadyCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), Strin
 /// ```
 pub struct Microservice {
     settings: Settings,
-    metrics: metric::Registry,
+    pub(crate) metrics: metric::Registry,
     tracer: Tracer,
+    pub(crate) caches: Caches,
     discovery: Arc<Discovery>,
     registry: Option<Arc<RemoteRegistry>>,
     configuration: Option<Arc<dyn ConfigManager>>,
     /// Its place in the mesh, if it is in one.
     place: Place,
     pool: SharedPool,
-    post: Post,
+    pub(crate) post: Post,
     /// What takes messages, from when it serves.
     pub(crate) consuming: Vec<Consuming>,
     /// Whether it stops; streams end then.
@@ -117,7 +119,7 @@ pub struct Microservice {
     #[cfg(feature = "sql")]
     relays: Vec<sql::Relay>,
     #[cfg(feature = "sql")]
-    sagas: Option<Arc<dyn crate::sagas::Shown>>,
+    pub(crate) sagas: Option<Arc<dyn crate::sagas::Shown>>,
     clients: Mutex<BTreeMap<ServiceName, ServiceClient>>,
     ready: Vec<ReadyCheck>,
     /// Whether connections are made before the first calls.
@@ -209,6 +211,7 @@ impl Microservice {
             settings,
             metrics,
             tracer,
+            caches: Caches::default(),
             discovery,
             registry,
             configuration,
@@ -407,9 +410,9 @@ impl Microservice {
 
     /// Serves the operations until SIGTERM or Ctrl-C, then finishes what is in flight, within [`GRACE_DEFAULT`].
     ///
-    /// `/livez`, `/readyz` and `/metrics` are added, and `/-/bowline/sagas` where sagas are shown. Each request runs in a
-    /// server span and under its caller's deadline: no call made for it lasts longer. An error answered without a body
-    /// gets a problem document. Extractors take bodies of up to [`BODY_MAX_DEFAULT`] bytes.
+    /// `/livez`, `/readyz` and `/metrics` are added, `/-/bowline/caches`, and `/-/bowline/sagas` where sagas are shown.
+    /// Each request runs in a server span and under its caller's deadline: no call made for it lasts longer. An error
+    /// answered without a body gets a problem document. Extractors take bodies of up to [`BODY_MAX_DEFAULT`] bytes.
     ///
     /// # Errors
     /// When the address cannot be listened on.
@@ -445,12 +448,7 @@ impl Microservice {
         let (mut drainer, drain) = drain::channel();
         let (tracer, metrics) = (self.tracer.clone(), self.metrics.clone());
         let context = serve::Context::new(&self.settings, tracer, metrics, self.readiness(), self.draining.clone());
-        #[cfg(feature = "sql")]
-        let app = match self.sagas.clone() {
-            Some(sagas) => app.merge(crate::own::guard(crate::sagas::router(sagas), &self.settings.service)),
-            None => app,
-        };
-        let router = serve::router(app, context.clone());
+        let router = serve::router(app.merge(self.own_routes()), context.clone());
         let server = task::spawn(serve::accept(listener, router, drain, grace, self.metrics.clone()));
         let registration = self.register(&addr);
         let (consumers, consuming) = self.start_consuming();

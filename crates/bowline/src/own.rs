@@ -14,13 +14,23 @@ use axum::{
 use bowline_model::{Code, ServiceName};
 use bowline_transport::server::{Peer, is_loopback_name};
 
-use crate::HandlerError;
+use crate::{HandlerError, Microservice};
+
+impl Microservice {
+    /// What only this process knows, for Bowline.
+    pub(crate) fn own_routes(&self) -> Router {
+        let routes = crate::cache::router(self.caches.clone());
+        #[cfg(feature = "sql")]
+        let routes = self.sagas.iter().cloned().fold(routes, |all, sagas| all.merge(crate::sagas::router(sagas)));
+        guard(routes, &self.settings().service)
+    }
+}
 
 /// What proxies say of whom they pass on.
 const PASSED_ON: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
 
 /// Keeps everybody else out of these routes.
-pub(crate) fn guard(routes: Router, service: &ServiceName) -> Router {
+fn guard(routes: Router, service: &ServiceName) -> Router {
     routes.route_layer(middleware::from_fn_with_state(service.clone(), check))
 }
 

@@ -30,6 +30,8 @@ use bowline_runtime::fs;
 /// | `BOWLINE_CALLS` | JSON: service → policy of the declared call | the default policy |
 /// | `BOWLINE_ASYNC_CALLS` | services that requests are handed over for: `payment,user` | none are |
 /// | `BOWLINE_DATA_<NAME>` | connection string of an owned resource | see [`Settings::data`] |
+/// | `BOWLINE_REDIS` | the Redis in which processes share what they cache, `redis://HOST:PORT` | the server's memory |
+/// | `BOWLINE_REDIS_TOKEN` | what that Redis demands, `PASSWORD` or `USER:PASSWORD` | nothing is shown |
 /// | `BOWLINE_SYSTEM` | the system it is part of | none |
 /// | `BOWLINE_JOIN` | the token by which it joins the system's mesh; needs `BOWLINE_SYSTEM` and `BOWLINE_API` | it is in no mesh |
 /// | `BOWLINE_LOG` | what is logged to standard error: `info`, `warn,shop_order=debug` ([`Microservice::from_env`](crate::Microservice::from_env)) | `warn` |
@@ -49,10 +51,21 @@ pub struct Settings {
     /// Whom requests may be handed over for, to be carried out later.
     pub(crate) async_calls: BTreeSet<ServiceName>,
     pub(crate) data: BTreeMap<String, String>,
+    /// The system it is part of.
+    pub(crate) system: Option<ServiceName>,
+    pub(crate) redis: Option<Redis>,
     pub(crate) mesh: Option<Mesh>,
     pub(crate) is_supervised: bool,
     /// Whether the instance's id is the same after a restart.
     pub(crate) has_lasting_id: bool,
+}
+
+/// The Redis in which processes share what they cache.
+#[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "who is built without it says so"))]
+pub(crate) struct Redis {
+    pub(crate) url: String,
+    pub(crate) token: Option<Secret>,
 }
 
 /// The mesh that a process joins.
@@ -131,7 +144,13 @@ impl Settings {
         let async_calls = handed_over.split(',').filter(|name| !name.is_empty()).map(ServiceName::new).collect();
         let async_calls: Result<_, _> = async_calls;
         let async_calls = async_calls.map_err(|error| Error::new("BOWLINE_ASYNC_CALLS", &error))?;
-        let mesh = mesh(&mut vars, api.as_ref())?;
+        let system = vars.remove("BOWLINE_SYSTEM").filter(|system| !system.is_empty());
+        let system = system.map(|system| ServiceName::new(&system)).transpose();
+        let system = system.map_err(|error| Error::new("BOWLINE_SYSTEM", &error))?;
+        let mesh = mesh(&mut vars, system.as_ref(), api.as_ref())?;
+        let token = vars.remove("BOWLINE_REDIS_TOKEN").filter(|token| !token.is_empty()).map(Secret::new);
+        let redis = vars.remove("BOWLINE_REDIS").filter(|url| !url.is_empty());
+        let redis = redis.map(|url| Redis { url, token });
         let is_supervised = vars.remove("BOWLINE_SUPERVISED").is_some_and(|value| value == "1");
         // Who does not register itself is told to nobody.
         let is_everywhere = matches!(&listen, Address::Tcp(addr) if addr.ip().to_canonical().is_unspecified());
@@ -156,6 +175,8 @@ impl Settings {
             calls,
             async_calls,
             data,
+            system,
+            redis,
             mesh,
             is_supervised,
             has_lasting_id,
@@ -199,13 +220,14 @@ impl Settings {
 }
 
 /// The mesh to join, where there is a token for it.
-fn mesh(vars: &mut BTreeMap<String, String>, api: Option<&Address>) -> Result<Option<Mesh>, Error> {
-    let system = vars.remove("BOWLINE_SYSTEM").filter(|system| !system.is_empty());
-    let system = system.map(|system| ServiceName::new(&system)).transpose();
-    let system = system.map_err(|error| Error::new("BOWLINE_SYSTEM", &error))?;
+fn mesh(
+    vars: &mut BTreeMap<String, String>,
+    system: Option<&ServiceName>,
+    api: Option<&Address>,
+) -> Result<Option<Mesh>, Error> {
     let Some(join) = vars.remove("BOWLINE_JOIN").map(Secret::new) else { return Ok(None) };
     let missing = |variable| Error::new(variable, "it is not set, and a mesh is to be joined (BOWLINE_JOIN)");
-    let system = system.ok_or_else(|| missing("BOWLINE_SYSTEM"))?;
+    let system = system.cloned().ok_or_else(|| missing("BOWLINE_SYSTEM"))?;
     let api = api.cloned().ok_or_else(|| missing("BOWLINE_API"))?;
     JoinToken::parse(&join).map_err(|error| Error::new("BOWLINE_JOIN", &error))?;
     Ok(Some(Mesh { system, join, api }))
@@ -311,6 +333,16 @@ mod tests {
         assert!(!format!("{settings:?}").contains("bwl_ab"), "{settings:?}");
         let error = Settings::from_vars("order", vars(&[("BOWLINE_TOKEN", "bwl ab")])).unwrap_err();
         assert!(!error.to_string().contains("bwl ab"), "{error}");
+    }
+
+    #[test]
+    fn a_redis_is_told_with_what_it_demands() {
+        let all = [("BOWLINE_REDIS", "redis://127.0.0.1:6379"), ("BOWLINE_REDIS_TOKEN", "s3cret")];
+        let settings = Settings::from_vars("order", vars(&all)).unwrap();
+        let redis = settings.redis.as_ref().unwrap();
+        assert_eq!((redis.url.as_str(), redis.token.as_ref().unwrap().expose()), ("redis://127.0.0.1:6379", "s3cret"));
+        assert!(!format!("{settings:?}").contains("s3cret"), "{settings:?}");
+        assert!(Settings::from_vars("order", vars(&[("BOWLINE_REDIS", "")])).unwrap().redis.is_none());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The longest URL of a server, in bytes.
-const URL_LENGTH_MAX: usize = 1024;
+pub(super) const URL_LENGTH_MAX: usize = 1024;
 
 pub(super) fn read(value: Value<'_>) -> MessagesPolicy {
     let Some(table) = value.table(&schema::MESSAGES) else { return MessagesPolicy::default() };
@@ -21,7 +21,7 @@ pub(super) fn read(value: Value<'_>) -> MessagesPolicy {
 }
 
 /// Where the credential stands: in the file it would be everybody's.
-fn credential(value: Value<'_>) -> Option<SecretText> {
+pub(super) fn credential(value: Value<'_>) -> Option<SecretText> {
     match SecretText::parse(value.text()?) {
         at @ SecretText::At(_) => Some(at),
         SecretText::Plain(_) => {

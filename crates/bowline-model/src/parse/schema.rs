@@ -57,6 +57,7 @@ pub(super) static SYSTEM: Schema = Schema {
         section("metrics", "[metrics]"),
         section("alerts", "[alerts]"),
         section("messages", "[messages]"),
+        section("caches", "[caches]"),
         section("topic", r#"[topic."order.placed"]"#),
         section("service", "[service.order]"),
         GATEWAY_KEY,
@@ -143,6 +144,15 @@ pub(super) static RECEIVER: Schema = Schema {
 pub(super) static MESSAGES: Schema = Schema {
     title: "messages",
     keys: &[key("nats", r#""nats://127.0.0.1:4222""#), key("credential", r#""env:NATS_TOKEN""#)],
+};
+
+pub(super) static CACHES: Schema = Schema {
+    title: "caches",
+    keys: &[
+        key("redis", r#""redis://127.0.0.1:6379""#),
+        key("credential", r#""env:REDIS_PASSWORD""#),
+        key("bytes_max", r#""64 MiB""#),
+    ],
 };
 
 pub(super) static TOPIC: Schema = Schema {
@@ -366,7 +376,7 @@ pub(super) static HEADER_ENTRY: Key = key("name", r#""value""#);
 
 /// Every table there is, in the order of the reference page, with its heading there.
 #[cfg(test)]
-pub(super) const ALL: [(&str, &Schema); 32] = [
+pub(super) const ALL: [(&str, &Schema); 33] = [
     ("The system", &SYSTEM),
     ("`[boundary]`", &BOUNDARIES),
     ("`[mesh]`", &MESH),
@@ -377,6 +387,7 @@ pub(super) const ALL: [(&str, &Schema); 32] = [
     ("`[alerts]`", &ALERTS),
     ("`[alerts.receivers.X]`", &RECEIVER),
     ("`[messages]`", &MESSAGES),
+    ("`[caches]`", &CACHES),
     ("`[topic.\"NAME\"]`", &TOPIC),
     ("`[service.X]`", &SERVICE),
     ("`check`", &CHECK),

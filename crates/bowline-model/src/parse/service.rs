@@ -20,8 +20,10 @@ use crate::{
 const CHECKS_RANGE: RangeInclusive<u32> = 1..=100;
 
 /// Variables that Bowline sets for every instance; a file that sets them would be overruled.
-pub(super) const ENV_RESERVED: [&str; 14] = [
+pub(super) const ENV_RESERVED: [&str; 16] = [
     "BOWLINE_ASYNC_CALLS",
+    "BOWLINE_REDIS",
+    "BOWLINE_REDIS_TOKEN",
     "BOWLINE_SERVICE",
     "BOWLINE_INSTANCE",
     "BOWLINE_VERSION",

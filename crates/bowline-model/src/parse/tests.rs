@@ -1,6 +1,7 @@
 //! The parser: what is right is read as it should be, and what is wrong is told where it is.
 
 mod auth;
+mod caches;
 mod calls;
 mod config;
 mod deploy;

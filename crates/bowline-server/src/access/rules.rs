@@ -22,7 +22,7 @@ const EDITOR: Demand = Demand { least: Some(Role::Editor), on_loopback: false };
 const GUARDED: Demand = Demand { least: Some(Role::Admin), on_loopback: true };
 
 /// Method and path as in the OpenAPI document, and what they demand.
-const RULES: [(&str, &str, Demand); 82] = [
+const RULES: [(&str, &str, Demand); 87] = [
     ("GET", "/livez", OPEN),
     ("GET", "/readyz", OPEN),
     ("GET", "/metrics", VIEWER),
@@ -99,6 +99,12 @@ const RULES: [(&str, &str, Demand); 82] = [
     ("POST", "/v1/alerts/silences", EDITOR),
     ("DELETE", "/v1/alerts/silences/{id}", EDITOR),
     ("POST", "/v1/alerts/receivers/{name}/test", EDITOR),
+    ("GET", "/v1/caches", VIEWER),
+    // What they hold is the business of those who work with it.
+    ("GET", "/v1/shared-caches/{cache}/entries/{key}", EDITOR),
+    ("PUT", "/v1/shared-caches/{cache}/entries/{key}", EDITOR),
+    ("POST", "/v1/shared-caches/{cache}/invalidate", EDITOR),
+    ("POST", "/v1/shared-caches/{cache}/clear", EDITOR),
     ("GET", "/v1/sagas", VIEWER),
     ("GET", "/v1/sagas/{service}/{id}", VIEWER),
     ("POST", "/v1/sagas/{service}/{id}/retry", EDITOR),

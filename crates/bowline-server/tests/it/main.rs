@@ -4,6 +4,7 @@
 
 mod access;
 mod audit;
+mod caches;
 mod collect;
 mod config;
 mod deployments;

@@ -97,6 +97,11 @@ impl Fixture {
         Supervisor::start(system(services), self.settings.clone(), registry, sender).await
     }
 
+    /// [`Fixture::start`] of a system that says more than its services.
+    pub(crate) async fn start_system(&self, system: System) -> Result<Supervisor, Error> {
+        Supervisor::start(system, self.settings.clone(), Arc::new(self.registry.clone()), self.sender.clone()).await
+    }
+
     /// [`Fixture::start`] over another registry.
     pub(crate) async fn start_over(
         &self,

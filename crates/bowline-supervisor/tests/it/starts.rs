@@ -2,10 +2,10 @@
 
 use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
-use bowline_model::{Health, Instance, InstanceId, ServiceName, system::Resource};
+use bowline_model::{Health, Instance, InstanceId, ServiceName, caches::RedisServer, system::Resource};
 use bowline_supervisor::Event;
 
-use crate::fixture::{Fixture, call, get, is_alive, probe, service};
+use crate::fixture::{Fixture, call, get, is_alive, probe, service, system};
 
 #[tokio::test]
 async fn replicas_become_ready_registered_and_known_by_events() {
@@ -54,6 +54,28 @@ async fn an_instance_has_the_credential_that_it_is_given_and_nobody_prints_it() 
         let printed = format!("{supervisor:?} {:?} {:?}", fixture.settings, fixture.events.all());
         assert!(!printed.contains("bwl_ab"), "{printed}");
     }
+}
+
+#[tokio::test]
+async fn who_owns_a_cache_is_told_of_redis_and_nobody_else_is() {
+    let mut fixture = Fixture::new();
+    fixture.settings.redis_token = Some(bowline_model::Secret::new("s3cret".to_owned()));
+    let (mut order, user) = (probe("order"), probe("user"));
+    let position = order.position;
+    order.boundary.state = vec![Resource { kind: "cache".to_owned(), name: "user-profile".to_owned(), position }];
+    let redis = RedisServer { url: "redis://127.0.0.1:6379".to_owned(), credential: None };
+    let mut system = system([order, user]);
+    system.caches.redis = Some(redis);
+    let supervisor = fixture.start_system(system).await.unwrap();
+    supervisor.ready().await.unwrap();
+    let told = ["order-1", "user-1"].map(|id| {
+        let environment = get(&fixture.registry.get(id).unwrap().address, "/env");
+        environment.lines().filter(|line| line.starts_with("BOWLINE_REDIS")).map(str::to_owned).collect::<Vec<_>>()
+    });
+    let [mut order, user] = told;
+    order.sort();
+    assert_eq!(order, ["BOWLINE_REDIS=redis://127.0.0.1:6379", "BOWLINE_REDIS_TOKEN=s3cret"]);
+    assert_eq!(user, [""; 0]);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
 
 mod api;
+mod caches;
 mod calls;
 mod data;
 mod discovery;

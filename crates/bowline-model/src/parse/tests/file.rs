@@ -26,7 +26,7 @@ nam = "a"
 
 name = "a"
 colour = "red"
-  2:1+6 unknown key `colour` in the file → the file has: name, boundary, mesh, tracing, metrics, alerts, messages, topic, service, gateway, auth, route, config, deploy
+  2:1+6 unknown key `colour` in the file → the file has: name, boundary, mesh, tracing, metrics, alerts, messages, caches, topic, service, gateway, auth, route, config, deploy
 
 name = "a"
 service = 5
@@ -50,7 +50,7 @@ deploy = []
 
 name = "a"
 "a\u001bb" = 1
-  2:1+10 unknown key `a\u{1b}b` in the file → the file has: name, boundary, mesh, tracing, metrics, alerts, messages, topic, service, gateway, auth, route, config, deploy
+  2:1+10 unknown key `a\u{1b}b` in the file → the file has: name, boundary, mesh, tracing, metrics, alerts, messages, caches, topic, service, gateway, auth, route, config, deploy
 "#,
     );
 }

@@ -38,6 +38,7 @@ fn before(heading: &str) -> &'static str {
         "`keys`" => "[[auth.x.api_key.keys]]\n",
         "`[config.\"NAMESPACE/NAME\"]`" => "[config.\"shop/order\"]\n",
         "`[messages]`" => "[messages]\n",
+        "`[caches]`" => "[caches]\n",
         "`[topic.\"NAME\"]`" => "[topic.\"order.placed\"]\n",
         "`[deploy.X]`" => "[deploy.order]\n",
         _ => panic!("no way to write a key of {heading}"),

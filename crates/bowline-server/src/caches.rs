@@ -1,0 +1,59 @@
+//! Caches of all services: each process has its own, so every instance is asked.
+
+use axum::{
+    Json,
+    extract::{Query, State, rejection::QueryRejection},
+};
+use bowline_model::{Code, Instance, ServiceName};
+use bowline_provider_remote::wire;
+use futures_util::{StreamExt as _, stream};
+use http::Method;
+
+use crate::{
+    api::Shared,
+    ask::{AT_ONCE, Asked, ask, instances},
+    error::ApiError,
+};
+
+/// How many instances are asked at most.
+const ASKED_MAX: usize = 256;
+
+/// Caches of all services, or of one, as each instance has them.
+///
+/// At most 256 instances are asked; those that do not answer are named.
+#[utoipa::path(get, path = "/v1/caches", tag = "caches", params(wire::CachesQuery),
+    responses((status = 200, body = wire::CacheList), (status = 400, description = "a parameter cannot be read"),
+        (status = 503, description = "this Bowline asks no instances")))]
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    query: Result<Query<wire::CachesQuery>, QueryRejection>,
+) -> Result<Json<wire::CacheList>, ApiError> {
+    let Query(wire::CachesQuery { service }) = query?;
+    let wanted = service.as_deref().map(ServiceName::new).transpose()?;
+    let Some(asking) = shared.asking.get() else {
+        return Err(ApiError::new(Code::Unavailable, "this Bowline asks no instances"));
+    };
+    let found: Vec<Instance> = instances(&*shared.registry, wanted).await?.into_values().flatten().collect();
+    let mut list = wire::CacheList { caches: Vec::new(), missing: Vec::new() };
+    list.missing.extend(found.iter().skip(ASKED_MAX).map(|instance| instance.id.clone()));
+    let asked = found.into_iter().take(ASKED_MAX).map(|instance| async move {
+        (ask::<wire::OwnCaches>(asking, &instance, &Method::GET, "/-/bowline/caches").await, instance)
+    });
+    let mut asked = stream::iter(asked).buffer_unordered(AT_ONCE);
+    while let Some((asked, Instance { id, service, .. })) = asked.next().await {
+        match asked {
+            Asked::Answer(wire::OwnCaches { caches }) => {
+                let of_it = |status| wire::InstanceCache { service: service.clone(), instance: id.clone(), status };
+                list.caches.extend(caches.into_iter().map(of_it));
+            }
+            // A service that is not ours, or of an earlier release.
+            Asked::None => {}
+            Asked::Refused(_) | Asked::Failed(_) => list.missing.push(id),
+        }
+    }
+    let place =
+        |cache: &wire::InstanceCache| (cache.service.clone(), cache.instance.clone(), cache.status.cache.clone());
+    list.caches.sort_by_key(place);
+    list.missing.sort();
+    Ok(Json(list))
+}
