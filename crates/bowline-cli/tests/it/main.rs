@@ -24,6 +24,7 @@ mod roles;
 mod sampling;
 mod shop;
 mod shop_access;
+mod shop_cache;
 mod shop_config;
 mod shop_live;
 mod shop_sagas;

@@ -43,11 +43,17 @@ async fn orders_are_placed_once_refused_by_rule_and_traced() {
     let grace = br#"{"email":"grace@example.com","password":"correct horse","name":"Grace","card":"card-4242"}"#;
     let signed_up = running.ask(Method::POST, "shop.localhost", "/users", &[JSON], grace).await;
     assert_eq!(signed_up.status, 201, "{signed_up:?}");
+    let id = text(&signed_up.json()["id"]);
+    let grace = running.sign_in("grace@example.com").await;
+    let changed = br#"{"name":"Grace Hopper","card":"card-4242"}"#;
+    let headers = [JSON, ("authorization", grace.as_str())];
+    let changed = running.ask(Method::PUT, "shop.localhost", &format!("/users/{id}"), &headers, changed).await;
+    assert_eq!(changed.status, 200, "{changed:?}");
     // Asked for at once, while its spans are on their way.
     keeps_its_boundaries(&home, &running).await;
     orders(&running, &ada).await;
     refusals(&running, &ada).await;
-    traces(&running, &ada).await;
+    traces(&running, &id, &grace).await;
     keeps_its_boundaries(&home, &running).await;
     running.stop().await;
 }
@@ -56,7 +62,7 @@ async fn orders_are_placed_once_refused_by_rule_and_traced() {
 async fn keeps_its_boundaries(home: &Home, running: &Running) {
     let told = running.command(&["check", home.path().to_str().unwrap(), "--observed"]).await;
     assert!(!told.contains("warning"), "{told}");
-    let summary = "5 services, 5 calls: every axiom holds of what is declared and what was observed\n";
+    let summary = "5 services, 6 calls: every axiom holds of what is declared and what was observed\n";
     assert!(told.contains("\nobserved: ") && told.ends_with(summary), "{told}");
     let seen = crate::harness::ask(running.api(), Method::GET, "localhost", "/v1/observed", &[], b"").await.json();
     let uses = seen["uses"].as_array().unwrap().iter();
@@ -129,9 +135,9 @@ async fn refusals(running: &Running, ada: &str) {
     }
 }
 
-/// Gateway → order → user, and order → payment → bank.
-async fn traces(running: &Running, ada: &str) {
-    let placed = order(running, ada, "t1", &order_of("u-1")).await;
+/// Gateway → order → user, of whom order knows nothing yet, and order → payment → bank.
+async fn traces(running: &Running, user: &str, signed: &str) {
+    let placed = order(running, signed, "t1", &order_of(user)).await;
     let id = placed.header("x-trace-id").to_owned();
     let wanted = [("gateway", ""), ("order", "gateway"), ("user", "order"), ("payment", "order"), ("bank", "payment")];
     // Asked at once, the command waits for the last spans.

@@ -1,10 +1,21 @@
 //! The services that orders are placed with, as this service sees them.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
-use bowline::{HandlerError, ServiceClient, client};
+use bowline::{
+    HandlerError, Microservice, ServiceClient,
+    cache::{BuildError, Cache},
+    client,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{card::Card, repository::Kept};
+
+/// For how long it is believed that there is no such user.
+const NOBODY_FOR: Duration = Duration::from_secs(5);
+/// For how long a profile is served after its time while `user` does not answer.
+const STALE_FOR: Duration = Duration::from_hours(1);
 
 /// Who knows the customers.
 pub(crate) trait Users: Send + Sync {
@@ -31,7 +42,7 @@ pub(crate) enum Charged {
 }
 
 #[derive(Debug, Deserialize)]
-struct User {
+pub(crate) struct User {
     card: Card,
 }
 
@@ -47,13 +58,45 @@ struct Charge {
     status: String,
 }
 
-impl Users for ServiceClient {
+/// What `user` knows, kept until it says that it changed.
+pub(crate) struct CachedUsers {
+    user: ServiceClient,
+    profiles: Cache<String, User>,
+}
+
+/// A user whose profile changed.
+#[derive(Debug, Deserialize)]
+struct Changed {
+    user_id: String,
+}
+
+impl CachedUsers {
+    /// Profiles are good until `user.changed` says otherwise. While `user` is away, customers whose card is known can
+    /// still buy. Who is unknown may sign up at any moment.
+    pub(crate) fn new(service: &Microservice) -> Result<Self, BuildError> {
+        let profiles = service
+            .cache("user-profile")
+            .with(|cache| cache.nothing_for(NOBODY_FOR).stale_if_error(STALE_FOR).adaptive())
+            .invalidated_by("user.changed", |changed: Changed| [changed.user_id])
+            .build()?;
+        Ok(Self { user: service.client("user"), profiles })
+    }
+}
+
+impl Users for CachedUsers {
     async fn card_of(&self, user_id: &str) -> Result<Option<Card>, HandlerError> {
-        match self.get(&format!("/users/{user_id}")).json::<User>().await {
-            Ok(user) => Ok(Some(user.card)),
-            Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let load = || {
+            let (user, path) = (self.user.clone(), format!("/users/{user_id}"));
+            async move {
+                match user.get(&path).json::<User>().await {
+                    Ok(user) => Ok(Some(user)),
+                    Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
+            }
+        };
+        let user = self.profiles.get_or_load(user_id, load).await?;
+        Ok(user.map(|user| user.card.clone()))
     }
 }
 

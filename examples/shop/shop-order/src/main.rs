@@ -18,12 +18,13 @@ use axum::{
     routing::{get, post},
 };
 use bowline::{
-    HandlerError, Microservice, ServiceClient,
+    HandlerError, Microservice,
     extract::{Json, Path, Subject},
     sql::{Outbox, RelaySettings, Sagas},
 };
 
 use crate::{
+    callees::CachedUsers,
     limits::Limits,
     order::{NewOrder, Order},
     placing::Topics,
@@ -31,7 +32,7 @@ use crate::{
     service::{IdempotencyKey, OrderService, PATIENCE, Stock},
 };
 
-type Service = Arc<OrderService<ServiceClient>>;
+type Service = Arc<OrderService<CachedUsers>>;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -55,7 +56,7 @@ async fn main() -> anyhow::Result<()> {
         .metrics(service.metrics())
         .start()?;
     service.show_sagas(&sagas);
-    let user = service.client("user");
+    let user = CachedUsers::new(&service)?;
     let orders =
         Arc::new(OrderService { repository, sagas, user, limits: Box::new(move || limits.get()), patience: PATIENCE });
     orders.adopt().await?;
