@@ -188,14 +188,7 @@ impl Microservice {
             Arc::new(config) as Arc<dyn ConfigManager>
         });
         let sampling = configuration.clone().map(|config| sampling::follow(&settings, config, live));
-        let member = settings.mesh.as_ref().zip(configuration.clone()).map(|(mesh, config)| {
-            Member::join(&settings, mesh, config, Arc::new(RemoteIssuer::new(mesh.api.clone())), &metrics)
-        });
-        let place = match (member, configuration.clone()) {
-            (Some(member), _) => Place::Meshed(member),
-            (None, Some(config)) => Place::Steered(Steered::follow(&settings, config)),
-            (None, None) => Place::Alone,
-        };
+        let place = take_place(&settings, configuration.as_ref(), &metrics);
         let tls = place.member().map(Member::client_tls);
         let pool = PoolMetrics::new(&metrics, "service");
         let pool = SharedPool::new(PoolSettings { tls, metrics: pool, ..PoolSettings::default() });
@@ -529,6 +522,22 @@ impl Microservice {
         let mut instance = Instance::new(self.settings.instance.clone(), self.settings.service.clone(), address);
         instance.version.clone_from(&self.settings.version);
         Some(Registration::start(registry, instance))
+    }
+}
+
+/// Its place among others: in the mesh that it is to join, else as what is published of how calls are split.
+fn take_place(
+    settings: &Settings,
+    configuration: Option<&Arc<dyn ConfigManager>>,
+    metrics: &metric::Registry,
+) -> Place {
+    let Some(config) = configuration.cloned() else { return Place::Alone };
+    match &settings.mesh {
+        Some(mesh) => {
+            let issuer = Arc::new(RemoteIssuer::new(mesh.api.clone()));
+            Place::Meshed(Member::join(settings, mesh, config, issuer, metrics))
+        }
+        None => Place::Steered(Steered::follow(settings, config)),
     }
 }
 
