@@ -154,10 +154,11 @@ async fn the_shop_is_seen_as_it_is() {
         let answer = running.ask(Method::POST, "shop.localhost", "/orders", &headers, body).await;
         assert_eq!(answer.status, 201, "{:?}", answer.body);
     }
-    // The gateway asks `user` for its keys, too, and that is no part of a request.
+    // The gateway asks `user` for its keys, too, and that is no part of a request. What `order` knows of a customer it
+    // keeps.
     // Each order is told of twice: it is placed, and paid.
     let wanted =
-        ["gateway>order 7", "gateway>user 1", "order>notify 14", "order>payment 7", "order>user 7", "payment>bank 7"];
+        ["gateway>order 7", "gateway>user 1", "order>notify 14", "order>payment 7", "order>user 1", "payment>bank 7"];
     let (mut calls, mut data) = (Vec::new(), Vec::new());
     let is_seen = eventually(PATIENCE, async || {
         (data, calls) = edges(&running).await.into_iter().partition(|edge| edge.contains(':'));

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Fixture, registration};
 
 /// The operations of the API.
-const OPERATIONS: [(&str, &str); 82] = [
+const OPERATIONS: [(&str, &str); 87] = [
     ("GET", "/livez"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
@@ -90,6 +90,11 @@ const OPERATIONS: [(&str, &str); 82] = [
     ("POST", "/v1/topics/{topic}/groups/{group}/subscribe"),
     ("POST", "/v1/topics/{topic}/messages"),
     ("PUT", "/v1/topics/{topic}"),
+    ("GET", "/v1/caches"),
+    ("GET", "/v1/shared-caches/{cache}/entries/{key}"),
+    ("PUT", "/v1/shared-caches/{cache}/entries/{key}"),
+    ("POST", "/v1/shared-caches/{cache}/invalidate"),
+    ("POST", "/v1/shared-caches/{cache}/clear"),
 ];
 
 const METHODS: [&str; 5] = ["GET", "PUT", "POST", "DELETE", "PATCH"];
