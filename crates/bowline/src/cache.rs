@@ -45,7 +45,7 @@ impl Microservice {
     /// # use bowline::cache::Cache;
     /// # #[derive(serde::Deserialize)] struct User { card: String }
     /// # #[derive(serde::Deserialize)] struct Changed { id: String }
-    /// # async fn run(service: &bowline::Microservice) -> anyhow::Result<()> {
+    /// # async fn run(service: &bowline::Microservice) -> Result<(), Box<dyn std::error::Error>> {
     /// let user = service.client("user");
     /// let profiles: Cache<String, User> = service
     ///     .cache("user-profile")
