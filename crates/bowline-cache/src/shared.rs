@@ -27,32 +27,32 @@ use crate::{Mark, PortError};
 /// Every call takes one round trip and is atomic.
 pub trait SharedCache: Send + Sync + 'static {
     /// What the slot has, and the marks of the cache.
-    fn get(&self, cache: &str, key: &str) -> BoxFuture<'_, Result<Got, PortError>>;
+    fn get<'a>(&'a self, cache: &'a str, key: &'a str) -> BoxFuture<'a, Result<Got, PortError>>;
 
     /// Puts a value where the slot still has the ticket, for so long; false where it has not.
-    fn fill(
-        &self,
-        cache: &str,
-        key: &str,
+    fn fill<'a>(
+        &'a self,
+        cache: &'a str,
+        key: &'a str,
         ticket: Ticket,
         value: Bytes,
         keep: Duration,
-    ) -> BoxFuture<'_, Result<bool, PortError>>;
+    ) -> BoxFuture<'a, Result<bool, PortError>>;
 
     /// Removes values and tickets: of those keys, at most [`BATCH_MAX`](crate::BATCH_MAX).
     ///
     /// With `applied`, they come from a feed and are removed once, whoever asks first: nothing is done where the mark
     /// is at or past [`Applied::upto`], or before [`Applied::after`]; else the mark is `upto` from then on. So whoever
     /// asks with both at 2⁵³ − 1 learns the mark.
-    fn invalidate(
-        &self,
-        cache: &str,
-        keys: &[String],
+    fn invalidate<'a>(
+        &'a self,
+        cache: &'a str,
+        keys: &'a [String],
         applied: Option<Applied>,
-    ) -> BoxFuture<'_, Result<Outcome, PortError>>;
+    ) -> BoxFuture<'a, Result<Outcome, PortError>>;
 
     /// Removes everything of the cache, its marks too, which are these from then on.
-    fn clear(&self, cache: &str, marks: &[(Feed, Mark)]) -> BoxFuture<'_, Result<(), PortError>>;
+    fn clear<'a>(&'a self, cache: &'a str, marks: &'a [(Feed, Mark)]) -> BoxFuture<'a, Result<(), PortError>>;
 }
 
 /// The name of a feed of invalidations.

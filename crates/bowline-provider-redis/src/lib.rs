@@ -132,36 +132,32 @@ impl Shared {
 }
 
 impl SharedCache for RedisCache {
-    fn get(&self, cache: &str, key: &str) -> BoxFuture<'_, Result<Got, PortError>> {
-        let (cache, key) = (cache.to_owned(), key.to_owned());
-        Box::pin(async move { self.0.get(&cache, &key).await })
+    fn get<'a>(&'a self, cache: &'a str, key: &'a str) -> BoxFuture<'a, Result<Got, PortError>> {
+        Box::pin(self.0.get(cache, key))
     }
 
-    fn fill(
-        &self,
-        cache: &str,
-        key: &str,
+    fn fill<'a>(
+        &'a self,
+        cache: &'a str,
+        key: &'a str,
         ticket: Ticket,
         value: Bytes,
         keep: Duration,
-    ) -> BoxFuture<'_, Result<bool, PortError>> {
-        let (cache, key) = (cache.to_owned(), key.to_owned());
-        Box::pin(async move { self.0.fill(&cache, &key, ticket, value, keep).await })
+    ) -> BoxFuture<'a, Result<bool, PortError>> {
+        Box::pin(self.0.fill(cache, key, ticket, value, keep))
     }
 
-    fn invalidate(
-        &self,
-        cache: &str,
-        keys: &[String],
+    fn invalidate<'a>(
+        &'a self,
+        cache: &'a str,
+        keys: &'a [String],
         applied: Option<Applied>,
-    ) -> BoxFuture<'_, Result<Outcome, PortError>> {
-        let (cache, keys) = (cache.to_owned(), keys.to_vec());
-        Box::pin(async move { self.0.invalidate(&cache, &keys, applied).await })
+    ) -> BoxFuture<'a, Result<Outcome, PortError>> {
+        Box::pin(self.0.invalidate(cache, keys, applied))
     }
 
-    fn clear(&self, cache: &str, marks: &[(Feed, Mark)]) -> BoxFuture<'_, Result<(), PortError>> {
-        let (cache, marks) = (cache.to_owned(), marks.to_vec());
-        Box::pin(async move { self.0.clear(&cache, &marks).await })
+    fn clear<'a>(&'a self, cache: &'a str, marks: &'a [(Feed, Mark)]) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(self.0.clear(cache, marks))
     }
 }
 

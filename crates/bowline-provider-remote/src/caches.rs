@@ -89,51 +89,50 @@ impl RemoteCache {
         }
     }
 
-    async fn invalidate(&self, cache: &str, keys: Vec<String>, applied: Option<Applied>) -> Result<Outcome, PortError> {
-        check_batch(&keys)?;
+    async fn invalidate(&self, cache: &str, keys: &[String], applied: Option<Applied>) -> Result<Outcome, PortError> {
+        check_batch(keys)?;
         let target = of_cache(cache, "invalidate")?;
-        let invalidation = wire::SharedInvalidation { keys, applied };
+        let invalidation = wire::SharedInvalidation { keys: keys.to_vec(), applied };
         let answer: Result<wire::SharedOutcome, _> = self.client.post_json(&target, &invalidation).await;
         answer.map(|answer| answer.outcome).map_err(failure)
     }
 
-    async fn clear(&self, cache: &str, marks: Vec<(Feed, Mark)>) -> Result<(), PortError> {
+    async fn clear(&self, cache: &str, marks: &[(Feed, Mark)]) -> Result<(), PortError> {
         let target = of_cache(cache, "clear")?;
-        self.client.send_json(Method::POST, &target, &wire::SharedMarks { marks }).await.map_err(failure)
+        self.client
+            .send_json(Method::POST, &target, &wire::SharedMarks { marks: marks.to_vec() })
+            .await
+            .map_err(failure)
     }
 }
 
 impl SharedCache for RemoteCache {
-    fn get(&self, cache: &str, key: &str) -> BoxFuture<'_, Result<Got, PortError>> {
-        let (cache, key) = (cache.to_owned(), key.to_owned());
-        Box::pin(async move { self.get(&cache, &key).await })
+    fn get<'a>(&'a self, cache: &'a str, key: &'a str) -> BoxFuture<'a, Result<Got, PortError>> {
+        Box::pin(self.get(cache, key))
     }
 
-    fn fill(
-        &self,
-        cache: &str,
-        key: &str,
+    fn fill<'a>(
+        &'a self,
+        cache: &'a str,
+        key: &'a str,
         ticket: Ticket,
         value: Bytes,
         keep: Duration,
-    ) -> BoxFuture<'_, Result<bool, PortError>> {
-        let (cache, key) = (cache.to_owned(), key.to_owned());
-        Box::pin(async move { self.fill(&cache, &key, ticket, value, keep).await })
+    ) -> BoxFuture<'a, Result<bool, PortError>> {
+        Box::pin(self.fill(cache, key, ticket, value, keep))
     }
 
-    fn invalidate(
-        &self,
-        cache: &str,
-        keys: &[String],
+    fn invalidate<'a>(
+        &'a self,
+        cache: &'a str,
+        keys: &'a [String],
         applied: Option<Applied>,
-    ) -> BoxFuture<'_, Result<Outcome, PortError>> {
-        let (cache, keys) = (cache.to_owned(), keys.to_vec());
-        Box::pin(async move { self.invalidate(&cache, keys, applied).await })
+    ) -> BoxFuture<'a, Result<Outcome, PortError>> {
+        Box::pin(self.invalidate(cache, keys, applied))
     }
 
-    fn clear(&self, cache: &str, marks: &[(Feed, Mark)]) -> BoxFuture<'_, Result<(), PortError>> {
-        let (cache, marks) = (cache.to_owned(), marks.to_vec());
-        Box::pin(async move { self.clear(&cache, marks).await })
+    fn clear<'a>(&'a self, cache: &'a str, marks: &'a [(Feed, Mark)]) -> BoxFuture<'a, Result<(), PortError>> {
+        Box::pin(self.clear(cache, marks))
     }
 }
 

@@ -187,31 +187,31 @@ impl Inside {
 }
 
 impl SharedCache for Memory {
-    fn get(&self, cache: &str, key: &str) -> BoxFuture<'_, Result<Got, PortError>> {
+    fn get<'a>(&'a self, cache: &'a str, key: &'a str) -> BoxFuture<'a, Result<Got, PortError>> {
         ready(self.0.get(cache, key))
     }
 
-    fn fill(
-        &self,
-        cache: &str,
-        key: &str,
+    fn fill<'a>(
+        &'a self,
+        cache: &'a str,
+        key: &'a str,
         ticket: Ticket,
         value: Bytes,
         keep: Duration,
-    ) -> BoxFuture<'_, Result<bool, PortError>> {
+    ) -> BoxFuture<'a, Result<bool, PortError>> {
         ready(self.0.fill(cache, key, ticket, value, keep))
     }
 
-    fn invalidate(
-        &self,
-        cache: &str,
-        keys: &[String],
+    fn invalidate<'a>(
+        &'a self,
+        cache: &'a str,
+        keys: &'a [String],
         applied: Option<Applied>,
-    ) -> BoxFuture<'_, Result<Outcome, PortError>> {
+    ) -> BoxFuture<'a, Result<Outcome, PortError>> {
         ready(self.0.invalidate(cache, keys, applied))
     }
 
-    fn clear(&self, cache: &str, marks: &[(Feed, Mark)]) -> BoxFuture<'_, Result<(), PortError>> {
+    fn clear<'a>(&'a self, cache: &'a str, marks: &'a [(Feed, Mark)]) -> BoxFuture<'a, Result<(), PortError>> {
         ready(self.0.clear(cache, marks))
     }
 }

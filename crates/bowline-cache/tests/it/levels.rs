@@ -66,48 +66,44 @@ fn memory() -> Memory {
 }
 
 impl SharedCache for Wire {
-    fn get(&self, cache: &str, key: &str) -> BoxFuture<'_, Result<Got, PortError>> {
-        let (cache, key) = (cache.to_owned(), key.to_owned());
+    fn get<'a>(&'a self, cache: &'a str, key: &'a str) -> BoxFuture<'a, Result<Got, PortError>> {
         Box::pin(async move {
             self.passes().await;
-            self.memory().get(&cache, &key).await
+            self.memory().get(cache, key).await
         })
     }
 
-    fn fill(
-        &self,
-        cache: &str,
-        key: &str,
+    fn fill<'a>(
+        &'a self,
+        cache: &'a str,
+        key: &'a str,
         ticket: Ticket,
         value: bytes::Bytes,
         keep: Duration,
-    ) -> BoxFuture<'_, Result<bool, PortError>> {
-        let (cache, key) = (cache.to_owned(), key.to_owned());
+    ) -> BoxFuture<'a, Result<bool, PortError>> {
         Box::pin(async move {
             self.passes().await;
             self.0.fills.fetch_add(1, SeqCst);
-            self.memory().fill(&cache, &key, ticket, value, keep).await
+            self.memory().fill(cache, key, ticket, value, keep).await
         })
     }
 
-    fn invalidate(
-        &self,
-        cache: &str,
-        keys: &[String],
+    fn invalidate<'a>(
+        &'a self,
+        cache: &'a str,
+        keys: &'a [String],
         applied: Option<Applied>,
-    ) -> BoxFuture<'_, Result<Outcome, PortError>> {
-        let (cache, keys) = (cache.to_owned(), keys.to_vec());
+    ) -> BoxFuture<'a, Result<Outcome, PortError>> {
         Box::pin(async move {
             self.passes().await;
-            self.memory().invalidate(&cache, &keys, applied).await
+            self.memory().invalidate(cache, keys, applied).await
         })
     }
 
-    fn clear(&self, cache: &str, marks: &[(Feed, Mark)]) -> BoxFuture<'_, Result<(), PortError>> {
-        let (cache, marks) = (cache.to_owned(), marks.to_vec());
+    fn clear<'a>(&'a self, cache: &'a str, marks: &'a [(Feed, Mark)]) -> BoxFuture<'a, Result<(), PortError>> {
         Box::pin(async move {
             self.passes().await;
-            self.memory().clear(&cache, &marks).await
+            self.memory().clear(cache, marks).await
         })
     }
 }
