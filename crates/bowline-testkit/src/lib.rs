@@ -1,5 +1,6 @@
 //! Fixtures for tests: free ports, temporary folders, polling for a condition, real servers, what is logged.
 
+mod foreign;
 mod http;
 mod poll;
 
