@@ -279,11 +279,7 @@ impl<K: Key, V: Send + Sync + 'static> Load<K, V> {
     where
         Fut: Future<Output = Result<Option<V>, Failure>> + Send + 'static,
     {
-        let run = self.run(loader);
-        match current::context() {
-            Some(context) => drop(task::spawn(current::scope(context, run))),
-            None => drop(task::spawn(run)),
-        }
+        drop(task::spawn(current::inherit(self.run(loader))));
     }
 
     async fn run<Fut>(mut self, loader: Fut)

@@ -140,12 +140,8 @@ impl<K: Key, V: Send + Sync + 'static> Cache<K, V> {
     /// In a task: a level that was forgotten and one that was not must not be left so by who goes away.
     async fn invalidate_in_task(&self, key: Option<K>) -> Result<(), Error> {
         let inner = Arc::clone(&self.0);
-        let run = async move { inner.invalidate(key).await };
-        let task = match current::context() {
-            Some(context) => task::spawn(current::scope(context, run)),
-            None => task::spawn(run),
-        };
-        task.await.unwrap_or_else(|error| {
+        let run = current::inherit(async move { inner.invalidate(key).await });
+        task::spawn(run).await.unwrap_or_else(|error| {
             let source = PortError::unavailable(error);
             Err(Error::Tell { cache: Arc::clone(&self.0.name), source })
         })

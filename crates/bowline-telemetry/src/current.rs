@@ -13,9 +13,20 @@ pub fn context() -> Option<SpanContext> {
     CONTEXT.try_with(|ctx| *ctx).ok()
 }
 
+/// Has a future run with the context that there is now, if any, wherever it is spawned.
+pub fn inherit<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let context = context();
+    async move {
+        match context {
+            Some(context) => scope(context, future).await,
+            None => future.await,
+        }
+    }
+}
+
 /// Runs a future with that context.
 ///
-/// Tasks that the future spawns do not inherit it: wrap them too.
+/// Tasks that the future spawns do not have it: [`inherit`] is for them.
 pub fn scope<F: Future>(ctx: SpanContext, future: F) -> impl Future<Output = F::Output> {
     CONTEXT.scope(ctx, future)
 }
@@ -33,9 +44,11 @@ mod tests {
         scope(outer, async {
             assert_eq!(context(), Some(outer));
             scope(inner, async { assert_eq!(context(), Some(inner)) }).await;
+            bowline_runtime::task::spawn(inherit(async move { assert_eq!(context(), Some(outer)) })).await.unwrap();
             assert_eq!(context(), Some(outer));
         })
         .await;
         assert_eq!(context(), None);
+        inherit(async { assert_eq!(context(), None) }).await;
     }
 }
