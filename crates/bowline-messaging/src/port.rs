@@ -6,8 +6,9 @@ use bowline_runtime::{BoxFuture, time::Instant};
 use bytes::Bytes;
 
 use crate::{
-    Error,
+    Error, HEADERS_MAX,
     delivery::{Position, Verdict},
+    limits::REDRIVEN,
     tail,
 };
 
@@ -198,6 +199,9 @@ pub struct Tail {
     pub messages: Vec<Arc<Message>>,
 }
 
+/// Names the position of the message that died.
+const REDRIVEN_FROM: &str = "bowline-redriven-from";
+
 /// A message that could not be processed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
@@ -213,6 +217,22 @@ pub struct DeadLetter {
     pub died_ms: i64,
     /// The message as it was.
     pub message: Message,
+}
+
+impl DeadLetter {
+    /// The message as it was, to be tried again. Its id is such that it is published once; a header names the position
+    /// of the one that died.
+    pub fn again(self) -> NewMessage {
+        let Self { position, group, message, .. } = self;
+        let Message { id, key, mut headers, payload, .. } = message;
+        headers.retain(|(name, _)| name != REDRIVEN_FROM);
+        // Where there is no room for it, what the publisher said stays.
+        if headers.len() < HEADERS_MAX {
+            headers.push((REDRIVEN_FROM.to_owned(), message.position.to_string()));
+        }
+        let id = Some(format!("{REDRIVEN}{position}/{group}/{}", id.rsplit('/').next().unwrap_or_default()));
+        NewMessage { id, key, headers, payload, delay: Duration::ZERO, expires_in: None }
+    }
 }
 
 /// Which dead letters.

@@ -1,11 +1,9 @@
 //! Dead letters: a stream for each topic, from which they are deleted one by one.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use async_nats::jetstream::stream::RawMessageErrorKind;
-use bowline_messaging::{
-    DeadLetter, Error, HEADERS_MAX, Message, NewMessage, PAGE_BYTES_MAX, PAGE_MAX, Which, delivery::Position,
-};
+use bowline_messaging::{DeadLetter, Error, PAGE_BYTES_MAX, PAGE_MAX, Which, delivery::Position};
 
 use crate::{
     failure::failed,
@@ -13,12 +11,6 @@ use crate::{
     link::{Link, Named},
     topics, wire,
 };
-
-/// How the ids of messages begin that were dead letters.
-const REDRIVEN: &str = "redrive/";
-
-/// Names the position of the message that died.
-const REDRIVEN_FROM: &str = "bowline-redriven-from";
 
 /// How many are published again before the next ones are read.
 const REDRIVE_AT_ONCE: usize = 16;
@@ -109,7 +101,7 @@ pub(crate) async fn redrive(link: &Link, topic: &str, which: Which) -> Result<us
             // Whose group is gone stays where it is: nobody would get it.
             if is_meant && groups.contains(&letter.group) {
                 let (position, only) = (letter.position, Some(letter.group.clone()));
-                topics::publish(link, topic, again(letter), only).await?;
+                topics::publish(link, topic, letter.again(), only).await?;
                 count += usize::from(delete(&stream, position).await?);
             }
         }
@@ -119,17 +111,4 @@ pub(crate) async fn redrive(link: &Link, topic: &str, which: Which) -> Result<us
         after = last;
     }
     Ok(count)
-}
-
-/// A message as it was, to be tried again. Its id is such that it is published once.
-fn again(letter: DeadLetter) -> NewMessage {
-    let DeadLetter { position, group, message, .. } = letter;
-    let Message { id, key, mut headers, payload, .. } = message;
-    headers.retain(|(name, _)| name != REDRIVEN_FROM);
-    // Where there is no room for it, what the publisher said stays.
-    if headers.len() < HEADERS_MAX {
-        headers.push((REDRIVEN_FROM.to_owned(), message.position.to_string()));
-    }
-    let id = Some(format!("{REDRIVEN}{position}/{group}/{}", id.rsplit('/').next().unwrap_or_default()));
-    NewMessage { id, key, headers, payload, delay: Duration::ZERO, expires_in: None }
 }

@@ -38,7 +38,7 @@ use super::{
 use crate::{
     Error, Metrics,
     delivery::{ConsumerId, Effect, Event, Key, Moment, Position, Verdict},
-    port::{DeadLetter, GroupSettings, Message, NewMessage, Start, TopicSettings},
+    port::{DeadLetter, GroupSettings, Message, Start, TopicSettings},
 };
 
 /// The most commands that wait; who comes later waits for a place.

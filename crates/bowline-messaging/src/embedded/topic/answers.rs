@@ -1,16 +1,15 @@
 //! What a topic answers.
 
 use super::{
-    Arc, BTreeSet, Command, DeadLetter, Duration, Effect, Error, Event, Graveyard, Group, Item, Message, NewMessage,
-    Path, Place, Position, Record, Topic, graveyard, in_graveyard, kept_settings, millis, moment, mpsc, shelf, task,
+    Arc, BTreeSet, Command, DeadLetter, Effect, Error, Event, Graveyard, Group, Item, Message, Path, Place, Position,
+    Record, Topic, graveyard, in_graveyard, kept_settings, millis, moment, mpsc, shelf, task,
 };
 use crate::{
-    HEADERS_MAX, PAGE_BYTES_MAX, PAGE_MAX, Tail,
+    PAGE_BYTES_MAX, PAGE_MAX, Tail,
     embedded::{
         command::{Answer, Asks, Publish},
         graveyard::Places,
     },
-    limits::REDRIVEN,
     port::{GroupInfo, TopicInfo, Which},
 };
 
@@ -271,7 +270,7 @@ async fn redrive_all(
             answers.push((letter.position, published));
             let only = Some(letter.group.clone());
             // A page of them waits at a time.
-            let publish = Publish { message: again(letter), only, room: None, answer };
+            let publish = Publish { message: letter.again(), only, room: None, answer };
             commands.send(Command::Publish(publish)).await.map_err(|_| Error::Closed)?;
         }
         let mut published = Vec::new();
@@ -287,19 +286,3 @@ async fn redrive_all(
     }
     Ok(count)
 }
-
-/// A message as it was, to be tried again. Its id is such that it is published once.
-fn again(letter: DeadLetter) -> NewMessage {
-    let DeadLetter { position, group, message, .. } = letter;
-    let Message { id, key, mut headers, payload, .. } = message;
-    headers.retain(|(name, _)| name != REDRIVEN_FROM);
-    // Where there is no room for it, what the publisher said stays.
-    if headers.len() < HEADERS_MAX {
-        headers.push((REDRIVEN_FROM.to_owned(), message.position.to_string()));
-    }
-    let id = Some(format!("{REDRIVEN}{position}/{group}/{}", id.rsplit('/').next().unwrap_or_default()));
-    NewMessage { id, key, headers, payload, delay: Duration::ZERO, expires_in: None }
-}
-
-/// Names the position of the message that died.
-const REDRIVEN_FROM: &str = "bowline-redriven-from";
