@@ -137,7 +137,8 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
     }
 
     /// The heaviest item that has to fit into memory, by [`weigh`](Self::weigh): up to a sixteenth of
-    /// [`memory_bytes`](Self::memory_bytes); else 64 KiB, or that sixteenth where it is less. What is much heavier is not kept there, and counted.
+    /// [`memory_bytes`](Self::memory_bytes); else 64 KiB, or that sixteenth where it is less. What is much heavier is
+    /// not kept there, and counted.
     pub fn item_bytes_max(self, item_bytes_max: u64) -> Self {
         Self { item_bytes_max: Some(item_bytes_max), ..self }
     }

@@ -69,10 +69,7 @@ pub struct Failure {
 impl Failure {
     /// A failure of that kind; it may be retried where that kind usually may.
     pub fn new(code: Code, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        let is_retryable = matches!(
-            code,
-            Code::Unavailable | Code::DeadlineExceeded | Code::BadGateway | Code::RateLimited | Code::Cancelled
-        );
+        let is_retryable = may_pass(code) || code == Code::Cancelled;
         Self { code, is_retryable, source: Arc::from(source.into()) }
     }
 
@@ -163,10 +160,13 @@ impl PortError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::TooMany { .. } | Self::Unavailable(_) => true,
-            Self::Refused { code, .. } => {
-                matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::BadGateway | Code::RateLimited)
-            }
+            Self::Refused { code, .. } => may_pass(*code),
             Self::Invalid { .. } | Self::NotOurs { .. } => false,
         }
     }
+}
+
+/// Whether what failed so may go well later.
+fn may_pass(code: Code) -> bool {
+    matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::BadGateway | Code::RateLimited)
 }

@@ -182,15 +182,10 @@ impl From<client::Error> for Failure {
 impl From<Error> for HandlerError {
     /// What is unavailable or out of time is passed on, the rest is a fault here.
     fn from(error: Error) -> Self {
-        use bowline_model::Code;
-        let code = error.code();
-        if !matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::RateLimited) {
-            return Self::internal(error);
-        }
-        match error {
-            // Its own words say whom and how; what is below them is for the trace.
-            Error::Load { source, .. } => Self::new(code, source.to_string()),
-            error => Self::new(code, error.to_string()),
-        }
+        let words = match &error {
+            Error::Load { source, .. } => source.to_string(),
+            error => error.to_string(),
+        };
+        Self::of_below(error.code(), words, error)
     }
 }

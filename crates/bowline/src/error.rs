@@ -40,6 +40,19 @@ impl HandlerError {
         Self::new(Code::Internal, "something failed here; the service's log says what, under this trace id")
     }
 
+    /// A failure of whom the handler asked: unavailable, out of time and too many are passed on in those words, the rest
+    /// is a fault here.
+    pub(crate) fn of_below(
+        code: Code,
+        words: String,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        match code {
+            Code::Unavailable | Code::DeadlineExceeded | Code::RateLimited => Self::new(code, words),
+            _ => Self::internal(cause),
+        }
+    }
+
     /// What kind of failure it is.
     pub fn code(&self) -> Code {
         self.code
@@ -54,15 +67,12 @@ pub(crate) fn trace_id() -> Option<String> {
 impl From<client::Error> for HandlerError {
     /// A failed call of ours: unavailable and deadline are passed on, the rest is a fault here.
     fn from(error: client::Error) -> Self {
-        let code = error.code();
-        if !matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::RateLimited) {
-            return Self::internal(error);
-        }
-        match error {
-            // Its own words say whom and how; what is below them is for the trace.
-            client::Error::Call { source, .. } => Self::new(code, source.to_string()),
-            error => Self::new(code, error.to_string()),
-        }
+        // Its own words say whom and how; what is below them is for the trace.
+        let words = match &error {
+            client::Error::Call { source, .. } => source.to_string(),
+            error => error.to_string(),
+        };
+        Self::of_below(error.code(), words, error)
     }
 }
 

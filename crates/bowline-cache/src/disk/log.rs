@@ -163,10 +163,10 @@ impl Log {
     pub(super) fn clear(&mut self, marks: Vec<(Feed, Mark)>) -> io::Result<()> {
         // The newest first: what is left after a crash is what was there before, as far as it goes.
         while let Some(segment) = self.segments.pop_back() {
-            fs::remove_file(numbered(&self.dir, segment.id, EXTENSION))?;
+            self.disk.remove(&numbered(&self.dir, segment.id, EXTENSION))?;
         }
         for id in self.list()? {
-            fs::remove_file(numbered(&self.dir, id, EXTENSION))?;
+            self.disk.remove(&numbered(&self.dir, id, EXTENSION))?;
         }
         self.marks = marks.into_iter().collect();
         self.begin()
@@ -174,7 +174,7 @@ impl Log {
 
     fn remove_oldest(&mut self) -> io::Result<()> {
         match self.segments.pop_front() {
-            Some(segment) => fs::remove_file(numbered(&self.dir, segment.id, EXTENSION)),
+            Some(segment) => self.disk.remove(&numbered(&self.dir, segment.id, EXTENSION)),
             None => Ok(()),
         }
     }
