@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::{
     DB, Fixture,
     sagas::{
-        Order, Replica, SOON, STOCK, compensated, confirm, definition, effects, order, release, reserve, stock, tables,
+        Order, Replica, SOON, STOCK, charging, compensated, confirm, definition, effects, order, reserve, stock, tables,
     },
 };
 use crate::{
@@ -127,6 +127,24 @@ async fn who_has_lost_a_saga_changes_nothing() {
     assert_eq!(calls.load(Ordering::SeqCst), 2);
 }
 
+/// Of sagas that have ended, each charged where it is done and nowhere else, and with local steps that happened once:
+/// how many there are, and how many are done.
+async fn check_ends(replica: &Replica, remote: &Remote) -> (i64, i64) {
+    let all = replica.sagas.list(&Filter::default(), 1000).await.unwrap();
+    let mut done = 0;
+    for info in &all {
+        let is_done = info.phase == Phase::Done;
+        done += i64::from(is_done);
+        assert_eq!(remote.charge_of(&info.id) == Some(Charge::Made), is_done, "{info:?}");
+    }
+    let effects = effects(&replica.pool).await;
+    let count = |what: &str| i64::try_from(effects.iter().filter(|effect| *effect == what).count()).unwrap();
+    let begun = i64::try_from(all.len()).unwrap();
+    assert_eq!((count("reserve"), count("confirm"), count("release")), (begun, done, begun - done));
+    assert_eq!(stock(&replica.pool).await, STOCK - done);
+    (begun, done)
+}
+
 /// Replicas come and go at random, and the service answers as it likes: every saga ends, local steps happened once,
 /// the service has charged whose saga is done, and nobody else.
 #[tokio::test]
@@ -158,19 +176,8 @@ async fn crashes_at_random_leave_every_saga_at_one_end() {
         all.iter().filter(|info| info.ended_ms.is_none()).count()
     };
     eventually("all have ended", async || running().await == 0).await;
-    let all = replica.sagas.list(&Filter::default(), 1000).await.unwrap();
-    let mut done = 0;
-    for info in &all {
-        let expect = matches!(info.phase, Phase::Done);
-        done += i64::from(expect);
-        assert_eq!(remote.charge_of(&info.id) == Some(Charge::Made), expect, "{info:?}");
-    }
-    let effects = effects(&replica.pool).await;
-    let count = |what: &str| i64::try_from(effects.iter().filter(|effect| *effect == what).count()).unwrap();
-    let begun = i64::try_from(all.len()).unwrap();
+    let (begun, done) = check_ends(&replica, &remote).await;
     println!("{begun} of {} begun, {done} done", ids.len());
-    assert_eq!((count("reserve"), count("confirm"), count("release")), (begun, done, begun - done));
-    assert_eq!(stock(&replica.pool).await, STOCK - done);
     let sql = "SELECT COUNT(*) FROM bowline_outbox";
     let published: i64 = sqlx::query_scalar(sql).fetch_one(&replica.pool).await.unwrap();
     assert_eq!(published, done);
@@ -304,21 +311,8 @@ async fn a_saga_at_an_unknown_step_is_left_as_it_is() {
 
 /// Charged once an hour.
 fn seldom(remote: &Remote) -> Definition<DB, Order> {
-    let (charger, refunder, hour) = (remote.clone(), remote.clone(), Duration::from_hours(1));
-    Definition::new("order")
-        .local("reserve", reserve)
-        .undo_local(release)
-        .remote("charge", move |id, _: &mut Order| {
-            let remote = charger.clone();
-            Box::pin(async move { remote.charge(id).await })
-        })
-        .undo_remote(move |id, _| {
-            let remote = refunder.clone();
-            Box::pin(async move { remote.refund(id).await })
-        })
-        .within(2 * hour)
-        .retry(u32::MAX, hour, hour)
-        .local("confirm", confirm)
+    let hour = Duration::from_hours(1);
+    charging(remote).within(2 * hour).retry(u32::MAX, hour, hour).local("confirm", confirm)
 }
 
 #[tokio::test]
@@ -421,16 +415,7 @@ async fn retries_may_race_with_who_works() {
     })
     .await;
     println!("{retried} were retried");
-    let mut done = 0;
-    for info in one.sagas.list(&Filter::default(), 100).await.unwrap() {
-        let is_done = info.phase == Phase::Done;
-        done += i64::from(is_done);
-        assert_eq!(remote.charge_of(&info.id) == Some(Charge::Made), is_done, "{info:?}");
-    }
-    let effects = effects(&one.pool).await;
-    let count = |what: &str| i64::try_from(effects.iter().filter(|effect| *effect == what).count()).unwrap();
-    assert_eq!((count("reserve"), count("confirm"), count("release")), (20, done, 20 - done));
-    assert_eq!(stock(&one.pool).await, STOCK - done);
+    assert_eq!(check_ends(&one, &remote).await.0, 20);
 }
 
 /// Here a pool's own hook panics, in whoever asks for a connection.

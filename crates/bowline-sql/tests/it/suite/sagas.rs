@@ -88,8 +88,8 @@ pub(super) fn confirm<'a>(tx: &'a mut Tx<DB>, order: &'a mut Order) -> BoxFuture
     })
 }
 
-/// Reserve here, charge there, confirm here.
-pub(super) fn definition(remote: &Remote) -> Definition<DB, Order> {
+/// Reserve here, charge there.
+pub(super) fn charging(remote: &Remote) -> Definition<DB, Order> {
     let (charger, refunder) = (remote.clone(), remote.clone());
     Definition::new("order")
         .local("reserve", reserve)
@@ -106,6 +106,11 @@ pub(super) fn definition(remote: &Remote) -> Definition<DB, Order> {
             let remote = refunder.clone();
             Box::pin(async move { remote.refund(id).await })
         })
+}
+
+/// The same, and confirm here.
+pub(super) fn definition(remote: &Remote) -> Definition<DB, Order> {
+    charging(remote)
         .timeout(Duration::from_secs(2))
         .retry(4, Duration::from_millis(5), Duration::from_millis(20))
         .local("confirm", confirm)
@@ -261,23 +266,8 @@ async fn steps_and_sagas_have_a_time() {
         let retry = (u32::MAX, Duration::from_millis(5), Duration::from_millis(20));
         let (step, timeout) = (Duration::from_millis(1500), Duration::from_millis(200));
         let deadline = if answers == Answers::Never { Duration::from_millis(1300) } else { SOON };
-        let refunder = remote.clone();
-        let charger = remote.clone();
-        let definition = Definition::new("order")
-            .deadline(deadline)
-            .local("reserve", reserve)
-            .undo_local(release)
-            .remote("charge", move |id, _: &mut Order| {
-                let remote = charger.clone();
-                Box::pin(async move { remote.charge(id).await })
-            })
-            .undo_remote(move |id, _| {
-                let remote = refunder.clone();
-                Box::pin(async move { remote.refund(id).await })
-            })
-            .timeout(timeout)
-            .within(step)
-            .retry(retry.0, retry.1, retry.2);
+        let definition =
+            charging(&remote).deadline(deadline).timeout(timeout).within(step).retry(retry.0, retry.1, retry.2);
         let replica = Replica::start(&fixture, definition).await;
         remote.answer(answers);
         let id = format!("{answers:?}");
