@@ -108,11 +108,15 @@ impl Group {
         group
     }
 
-    /// Behind the last message that was pending, there is nothing for it before `next`.
+    /// Behind the last message that was pending, there is nothing for it before `next`, and nothing in what was done
+    /// from there on: none of it has to be read.
     fn catch_up(&mut self) {
-        let position = self.resume.group.next - 1;
-        if self.is_resuming() && self.resume.pending.is_empty() {
-            let _nothing = self.table.step(Event::Pass { position }, Moment { now: 0, luck: 0 });
+        if self.is_resuming() && !self.resume.pending.is_empty() {
+            return;
+        }
+        let next = self.resume.take_done(self.table.next().max(self.resume.group.next));
+        if next > self.table.next() {
+            let _nothing = self.table.step(Event::Pass { position: next - 1 }, Moment { now: 0, luck: 0 });
         }
     }
 
@@ -446,3 +450,6 @@ fn policy(settings: &GroupSettings) -> Policy {
 pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

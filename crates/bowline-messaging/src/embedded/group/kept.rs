@@ -60,12 +60,24 @@ impl Kept {
 
     /// Forgets all before a position.
     pub(super) fn pass_over(&mut self, position: Position) {
-        if self.pending.is_empty() && self.done.is_empty() && self.failed.is_empty() {
-            return;
+        while self.pending.first_key_value().is_some_and(|(first, _)| *first < position) {
+            self.pending.pop_first();
         }
-        self.pending = self.pending.split_off(&position);
-        self.done = self.done.split_off(&position);
-        self.failed = self.failed.split_off(&position);
+        while self.failed.first_key_value().is_some_and(|(first, _)| *first < position) {
+            self.failed.pop_first();
+        }
+        while self.done.first().is_some_and(|first| *first < position) {
+            self.done.pop_first();
+        }
+    }
+
+    /// Takes away what is done from a position on without a gap; the position behind it.
+    pub(super) fn take_done(&mut self, mut position: Position) -> Position {
+        while self.done.first() == Some(&position) {
+            self.done.pop_first();
+            position += 1;
+        }
+        position
     }
 
     /// Whether a position is done, and the tries it has had.
