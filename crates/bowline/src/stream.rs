@@ -22,6 +22,7 @@ mod by_key;
 mod combine;
 mod debounce;
 mod event;
+mod idle;
 mod latest;
 mod retry;
 mod sample;
@@ -31,7 +32,6 @@ mod window;
 use std::time::Duration;
 
 use futures_util::stream::{BufferUnordered, Buffered, Map, Select, SelectAll};
-use tokio_stream::StreamExt as _;
 
 pub(crate) use answer::end_at_drain;
 pub use answer::{KEEP_ALIVE, ndjson, sse};
@@ -42,16 +42,13 @@ pub use debounce::Debounce;
 pub(crate) use event::{Decoder, LineReader};
 pub use event::{EVENT_BYTES_MAX, Event};
 pub use futures_util::stream::{Stream, StreamExt, TryStreamExt, iter, once, poll_fn, unfold};
+pub use idle::{Idle, IdleTimeout};
 pub use latest::Latest;
 pub use retry::{Retry, Retryable, retry};
 pub use sample::Sample;
-pub use tokio_stream::{
-    Elapsed as Idle,
-    adapters::Timeout as IdleTimeout,
-    wrappers::{BroadcastStream, IntervalStream, ReceiverStream, WatchStream},
-};
+pub use tokio_stream::wrappers::{BroadcastStream, IntervalStream, ReceiverStream, WatchStream};
 pub use topic::{Answering, Delivered, Publish, Receipt, Receipts, Source, UNANSWERED_MAX};
-pub use window::{InvalidWindows, OPEN_MAX, Sessions, WINDOWS_PER_EVENT_MAX, Windowed, Windowing, Windows};
+pub use window::{InvalidWindows, Sessions, WINDOWS_OPEN_MAX, WINDOWS_PER_EVENT_MAX, Windowed, Windowing, Windows};
 
 /// The most streams that are [merged](merge_all) or [combined](combine_all) into one.
 pub const STREAMS_MAX: usize = 1024;
@@ -184,7 +181,7 @@ pub trait Flow: Stream + Sized {
     /// Time has come as far as the newest event, less [`Windowing::late_by`]: the *watermark*. A window is closed, and
     /// comes out, when the watermark is at its end: in the order of ends and keys; all do when the source ends. So one
     /// event of the far future closes all windows: where times are not to be trusted, leave such events out before.
-    /// Holds what the events of open windows were folded to, at most [`OPEN_MAX`] windows, and no event.
+    /// Holds what the events of open windows were folded to, at most [`WINDOWS_OPEN_MAX`] windows, and no event.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -207,9 +204,10 @@ pub trait Flow: Stream + Sized {
         Windowing::new(self, windows, at)
     }
 
-    /// Tells by an error, once, when no item came for so long; then goes on. Holds none.
+    /// Tells by an error, once, when no item came for so long, then goes on: counted from when the source first had
+    /// nothing while it was asked, so that a slow reader is no silence. Holds none.
     fn idle_timeout(self, after: Duration) -> IdleTimeout<Self> {
-        self.timeout(after)
+        IdleTimeout::new(self, after)
     }
 }
 

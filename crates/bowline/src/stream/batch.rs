@@ -11,6 +11,8 @@ use bowline_runtime::time::{self, Sleep};
 use futures_util::stream::{Fuse, Stream, StreamExt as _};
 use pin_project_lite::pin_project;
 
+use super::TAKEN_AT_ONCE_MAX;
+
 pin_project! {
     /// See [`Flow::batch`](super::Flow::batch) and [`Flow::batch_by`](super::Flow::batch_by).
     #[derive(Debug)]
@@ -46,6 +48,11 @@ impl<S: Stream, W> Batch<S, W> {
         if items.is_empty() { None } else { Some(items) }
     }
 
+    /// Whether the first item is there for so long that the batch goes as it is.
+    fn poll_patience(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().patience.as_pin_mut().map_or(Poll::Pending, |patience| patience.poll(cx))
+    }
+
     /// Adds an item, or leaves it over; whether the batch is full.
     fn add(self: Pin<&mut Self>, item: S::Item, weight: usize) -> bool {
         let mut this = self.project();
@@ -65,7 +72,7 @@ impl<S: Stream, W: FnMut(&S::Item) -> usize> Stream for Batch<S, W> {
     type Item = Vec<S::Item>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
+        for _ in 0..TAKEN_AT_ONCE_MAX {
             let this = self.as_mut().project();
             let (item, weight) = match this.left_over.take() {
                 Some(left_over) => left_over,
@@ -75,15 +82,18 @@ impl<S: Stream, W: FnMut(&S::Item) -> usize> Stream for Batch<S, W> {
                         (item, weight)
                     }
                     Poll::Ready(None) => return Poll::Ready(self.finish()),
-                    Poll::Pending => {
-                        let is_over = this.patience.as_pin_mut().is_some_and(|sleep| sleep.poll(cx).is_ready());
-                        return if is_over { Poll::Ready(self.finish()) } else { Poll::Pending };
-                    }
+                    Poll::Pending => return self.as_mut().poll_patience(cx).map(|()| self.finish()),
                 },
             };
             if self.as_mut().add(item, weight) {
                 return Poll::Ready(self.finish());
             }
         }
+        // A source that always has an item holds up neither the clock nor its thread.
+        if self.as_mut().poll_patience(cx).is_ready() {
+            return Poll::Ready(self.finish());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }

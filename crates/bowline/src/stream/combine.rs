@@ -61,10 +61,10 @@ where
             }
             match &*this.newest {
                 (Some(one), Some(other)) if has_newer => return Poll::Ready(Some((one.clone(), other.clone()))),
-                _ if has_newer => {}
-                // A side that ended without an item: there will be no pair.
+                // A side that ended without an item: there will be no pair, whatever the other one has.
                 (None, _) if this.one.is_done() => return Poll::Ready(None),
                 (_, None) if this.other.is_done() => return Poll::Ready(None),
+                _ if has_newer => {}
                 _ if is_pending => return Poll::Pending,
                 _ => return Poll::Ready(None),
             }

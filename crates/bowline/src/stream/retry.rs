@@ -11,6 +11,8 @@ use bowline_runtime::{
     rand,
     time::{self, Sleep},
 };
+use bowline_transport::Kind;
+use bowline_upstream::Error as Unanswered;
 use futures_util::stream::Stream;
 use pin_project_lite::pin_project;
 
@@ -22,7 +24,18 @@ pub trait Retryable {
 
 impl Retryable for crate::client::Error {
     fn retryable(&self) -> bool {
-        self.retryable()
+        let breaks_off = |kind| matches!(kind, Kind::Body | Kind::Reset);
+        match self {
+            // What was not read of an answer may be read of the next.
+            Self::Call { source: Unanswered::Transport { source, .. }, .. } if breaks_off(source.kind()) => true,
+            _ => self.retryable(),
+        }
+    }
+}
+
+impl Retryable for super::Idle {
+    fn retryable(&self) -> bool {
+        true
     }
 }
 
@@ -52,8 +65,9 @@ pin_project! {
 /// The items of a stream that is made anew, after a wait, when it ends with an error that is retryable.
 ///
 /// Waits are those of the policy's back-off, with its jitter. When `attempts_max` streams in a row broke without an
-/// item, the last that gave one counted as the first of them, or when an error is not retryable, it is the last item. The policy's budget and
-/// the limit of one attempt are not applied: how long a stream may be silent, [`Flow::idle_timeout`] says.
+/// item, the last that gave one counted as the first of them, or when an error is not retryable, it is the last item.
+/// The policy's budget and the limit of one attempt are not applied: how long a stream may be silent,
+/// [`Flow::idle_timeout`] says, whose error is retryable. So is that of an answer that breaks off.
 ///
 /// Items that one stream gave and the next gives again are given again: have `make` go on where the last one ended.
 /// Holds none.

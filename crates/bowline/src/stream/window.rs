@@ -16,8 +16,8 @@ use futures_util::stream::{Fuse, Stream, StreamExt as _};
 use pin_project_lite::pin_project;
 use tokio::sync::mpsc;
 
-pub use table::OPEN_MAX;
 use table::Table;
+pub use table::WINDOWS_OPEN_MAX;
 
 /// The most windows an event may be in.
 pub const WINDOWS_PER_EVENT_MAX: i64 = 64;
@@ -53,8 +53,8 @@ pub struct Windowed<K, A> {
     pub end_ms: i64,
     /// What the events were folded to.
     pub value: A,
-    /// Whether it was closed before its time, because more than [`OPEN_MAX`] were open: of an event that still comes
-    /// a further window is made.
+    /// Whether it was closed before its time, because more than [`WINDOWS_OPEN_MAX`] were open: of an event that still
+    /// comes a further window is made.
     pub is_early: bool,
 }
 
@@ -116,13 +116,21 @@ pub struct Windowing<S: Stream, W, At, By> {
 struct Timing<E> {
     late_by: i64,
     idle_after: Option<Duration>,
-    late_to: Option<mpsc::Sender<E>>,
+    late: Late<E>,
     dropped: Counter,
+}
+
+/// What becomes of an event that comes too late.
+#[derive(Debug)]
+enum Late<E> {
+    Dropped,
+    To(mpsc::Sender<E>),
+    By(fn(E)),
 }
 
 impl<S: Stream, W, At> Windowing<S, W, At, fn(&S::Item)> {
     pub(super) fn new(source: S, windows: W, at: At) -> Self {
-        let timing = Timing { late_by: 0, idle_after: None, late_to: None, dropped: Counter::default() };
+        let timing = Timing { late_by: 0, idle_after: None, late: Late::Dropped, dropped: Counter::default() };
         Self { source, windows, at, by: |_| (), timing }
     }
 }
@@ -142,15 +150,26 @@ impl<S: Stream, W, At, By> Windowing<S, W, At, By> {
     }
 
     /// Has time go on by the clock after no event came for so long, so that the last windows close, too. Without, they
-    /// wait for the next event.
+    /// wait for the next event. It is counted from when the source first had no event while it was asked for one: what
+    /// the reader takes for itself makes nothing late.
     pub fn idle_after(mut self, idle_after: Duration) -> Self {
         self.timing.idle_after = Some(idle_after);
         self
     }
 
-    /// Sends there what comes after all of its windows were closed; what there is no room for is dropped.
+    /// Sends there what comes after all of its windows were closed; what there is no room for is dropped. A message of
+    /// a topic that is dropped is tried again, is late again, and is a dead letter in the end: see
+    /// [`Windowing::on_late`].
     pub fn late_to(mut self, late: mpsc::Sender<S::Item>) -> Self {
-        self.timing.late_to = Some(late);
+        self.timing.late = Late::To(late);
+        self
+    }
+
+    /// Has that function take what comes after all of its windows were closed, in the place of
+    /// [`Windowing::late_to`]: [`Delivered::ack`](super::Delivered::ack), so that a message that is late does not come
+    /// again.
+    pub fn on_late(mut self, late: fn(S::Item)) -> Self {
+        self.timing.late = Late::By(late);
         self
     }
 
@@ -213,8 +232,8 @@ pin_project! {
         // Adds an event; false: it is late.
         add: G,
         table: Table<K, A>,
-        // When the last event came.
-        last: Instant,
+        // Since when there is no event, while it is asked for one.
+        silent_since: Option<Instant>,
         // Until a window closes by the clock.
         #[pin]
         idle: Option<Sleep>,
@@ -224,7 +243,7 @@ pin_project! {
 impl<S: Stream, G, K: Ord + Clone, A> Folded<S, G, K, A> {
     fn new(source: S, timing: Timing<S::Item>, add: G) -> Self {
         let table = Table::new(timing.late_by);
-        Self { source: source.fuse(), timing, add, table, last: time::now(), idle: None }
+        Self { source: source.fuse(), timing, add, table, silent_since: None, idle: None }
     }
 
     /// Whether so much time passed without an event that a window is over.
@@ -233,13 +252,15 @@ impl<S: Stream, G, K: Ord + Clone, A> Folded<S, G, K, A> {
         let (Some(idle_after), Some(closes_after)) = (this.timing.idle_after, this.table.closes_after()) else {
             return Poll::Pending;
         };
+        let since = *this.silent_since.get_or_insert_with(time::now);
+        let wait = idle_after.max(Duration::from_millis(u64::try_from(closes_after).unwrap_or(0)));
         if this.idle.is_none() {
-            let closes_after = Duration::from_millis(u64::try_from(closes_after).unwrap_or(0));
-            this.idle.set(Some(time::sleep_until(*this.last + idle_after.max(closes_after))));
+            this.idle.set(Some(time::sleep_until(since + wait)));
         }
         let sleep = this.idle.as_mut().as_pin_mut().expect("it was just set");
         std::task::ready!(sleep.poll(cx));
-        this.table.pass(millis(time::now() - *this.last));
+        // Not further, however late the reader asks again: the next event may have happened before that.
+        this.table.pass(millis(wait));
         Poll::Ready(())
     }
 }
@@ -262,7 +283,7 @@ where
             match this.source.poll_next(cx) {
                 Poll::Ready(Some(event)) => {
                     this.idle.set(None);
-                    *this.last = time::now();
+                    *this.silent_since = None;
                     if !(this.add)(this.table, &event) {
                         this.timing.late(event);
                     }
@@ -281,8 +302,15 @@ where
 
 impl<E> Timing<E> {
     fn late(&self, event: E) {
-        let is_sent = self.late_to.as_ref().is_some_and(|to| to.try_send(event).is_ok());
-        if !is_sent {
+        let is_taken = match &self.late {
+            Late::Dropped => false,
+            Late::To(to) => to.try_send(event).is_ok(),
+            Late::By(take) => {
+                take(event);
+                true
+            }
+        };
+        if !is_taken {
             self.dropped.increment();
         }
     }

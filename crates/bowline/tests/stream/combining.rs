@@ -5,7 +5,7 @@ use std::{pin::pin, task::Poll};
 use bowline::stream::{self, Flow as _, STREAMS_MAX, StreamExt as _};
 use proptest::prelude::*;
 
-use crate::support::{Item, Log, Stall, numbers, read, run, stalls};
+use crate::support::{Item, Log, Stall, numbers, poll_once, read, run, stalls};
 
 /// Of each source, what came of it, in the order in which it came.
 fn by_source(sources: usize, items: &[(u32, u32)]) -> Vec<Vec<u32>> {
@@ -129,11 +129,14 @@ fn a_side_that_ends_without_an_item_ends_both() {
         assert!(poll_once(&mut pairs).await == Poll::Ready(None));
         let both = vec![never().boxed(), stream::iter([0; 0]).boxed()];
         assert!(poll_once(&mut stream::combine_all(both).unwrap()).await == Poll::Ready(None));
+        // However much the other one has.
+        let mut pairs = pin!(stream::iter(0..).combine_latest(stream::iter([0; 0])));
+        assert!(poll_once(&mut pairs).await == Poll::Ready(None));
+        let mut pairs = pin!(stream::iter([0; 0]).combine_latest(stream::iter(0..)));
+        assert!(poll_once(&mut pairs).await == Poll::Ready(None));
+        let both = vec![stream::iter(0..).boxed(), stream::iter([0; 0]).boxed()];
+        assert!(poll_once(&mut stream::combine_all(both).unwrap()).await == Poll::Ready(None));
     });
-}
-
-async fn poll_once<S: stream::Stream + Unpin>(stream: &mut S) -> Poll<Option<S::Item>> {
-    std::future::poll_fn(|cx| Poll::Ready(stream.poll_next_unpin(cx))).await
 }
 
 #[test]

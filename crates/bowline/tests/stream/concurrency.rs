@@ -1,6 +1,11 @@
 //! Work on several items at once, in order, out of order and in lanes; and again where it fails.
 
-use std::{collections::BTreeSet, sync::Mutex, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    time::Duration,
+};
 
 use bowline::{
     policy::{Backoff, RetryPolicy},
@@ -9,7 +14,7 @@ use bowline::{
 use bowline_runtime::time;
 use proptest::prelude::*;
 
-use crate::support::{Item, Log, numbers, read, run, stalls};
+use crate::support::{Got, Item, Log, numbers, read, run, stalls};
 
 /// Work that takes a time of its own for each item.
 async fn work(times: &[u64], item: Item) -> Item {
@@ -20,6 +25,25 @@ async fn work(times: &[u64], item: Item) -> Item {
 
 fn times() -> impl Strategy<Value = Vec<u64>> {
     proptest::collection::vec(0_u64..50, 1..8)
+}
+
+/// When each item is given out, where all are there at once and so many are worked on: in the order of the items, or
+/// as they are done.
+fn given_at(times: &[u64], count: usize, is_ordered: bool) -> Vec<u64> {
+    let (mut at, mut slots) = (Vec::new(), std::collections::BinaryHeap::new());
+    for time in times {
+        let begun = if slots.len() < count { 0 } else { slots.pop().map_or(0, |Reverse(free)| free) };
+        let before = at.last().copied().filter(|_| is_ordered).unwrap_or(0);
+        at.push(before.max(begun + time));
+        slots.extend(at.last().copied().map(Reverse));
+    }
+    at
+}
+
+/// What was given out when, by the number of the item.
+fn by_number(got: &Got<u32>) -> Vec<u64> {
+    let by_number: BTreeMap<u32, u64> = got.items.iter().copied().zip(got.at.iter().copied()).collect();
+    by_number.into_values().collect()
 }
 
 /// An attempt: so many items, then its end.
@@ -120,7 +144,26 @@ proptest! {
     }
 
     #[test]
-    fn what_breaks_is_made_again(attempts in attempts(), to in stalls(8), attempts_max in 1_u32..5) {
+    fn as_many_as_may_be_are_at_work(times in proptest::collection::vec(1_u64..50, 0..30), count in 1_usize..6) {
+        run(async {
+            let (plain, all) = (|_: &Log, item: Item| item.value, vec![None; times.len()]);
+            let log = Log::new();
+            let got = read(&log, log.source(0, all.clone()).ordered(count, |item| work(&times, item)), &[], plain).await;
+            assert_eq!(by_number(&got), given_at(&times, count, true));
+            let log = Log::new();
+            let got = read(&log, log.source(0, all.clone()).unordered(count, |item| work(&times, item)), &[], plain).await;
+            assert_eq!(by_number(&got), given_at(&times, count, false));
+            let log = Log::new();
+            let lanes = log.source(0, all).by_key(|item| item.value, count, |item| work(&times, item));
+            let got = read(&log, lanes, &[], plain).await;
+            assert_eq!(by_number(&got), given_at(&times, count, false));
+        });
+    }
+
+    #[test]
+    fn what_breaks_is_made_again(
+        attempts in attempts(), from in stalls(8), to in stalls(8), attempts_max in 1_u32..5,
+    ) {
         run(async {
             let (log, made) = (Log::new(), Mutex::new(0));
             let backoff = Backoff { min: Duration::from_millis(5), max: Duration::from_millis(40) };
@@ -129,12 +172,29 @@ proptest! {
                 let mut made = made.lock().unwrap();
                 let attempt = attempts.get(*made).cloned().unwrap_or(Attempt { count: 0, end: Ok(()) });
                 *made += 1;
-                stream::iter((0..attempt.count).map(Ok)).chain(stream::iter(attempt.end.err().map(Err)))
+                let (items, stalls) = ((0..attempt.count).map(Ok).chain(attempt.end.err().map(Err)), from.clone());
+                // What stalls, stalls before its end, too.
+                let stalls = (0..=attempt.count).map(|at| stalls.get(at % stalls.len().max(1)).copied().flatten());
+                log.source(0, stalls.collect()).zip(stream::iter(items)).map(|(_, item)| item)
             });
             let got = read(&log, stream, &to, |_, item| item).await;
             assert_eq!((got.items, *made.lock().unwrap()), retried(&attempts, attempts_max));
         });
     }
+}
+
+#[test]
+fn what_falls_silent_is_made_again() {
+    run(async {
+        let mut made = 0;
+        let stream = stream::retry(RetryPolicy::default(), || {
+            made += 1;
+            let never = stream::once(std::future::pending::<u32>());
+            let silent = if made == 1 { never.left_stream() } else { stream::iter([2]).right_stream() };
+            stream::iter([1]).chain(silent).idle_timeout(Duration::from_millis(5))
+        });
+        assert_eq!(stream.collect::<Vec<_>>().await, [Ok(1), Ok(1), Ok(2)]);
+    });
 }
 
 #[test]

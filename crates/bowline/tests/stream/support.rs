@@ -189,3 +189,8 @@ pub(crate) fn given(log: &Log, item: &Item) -> u32 {
 pub(crate) fn numbers(count: usize) -> Vec<u32> {
     (0..u32::try_from(count).unwrap()).collect()
 }
+
+/// Asks once.
+pub(crate) async fn poll_once<S: Stream + Unpin>(stream: &mut S) -> Poll<Option<S::Item>> {
+    std::future::poll_fn(|cx| Poll::Ready(stream.poll_next_unpin(cx))).await
+}

@@ -1,12 +1,12 @@
 //! What goes by time: throttled, in batches, after a pause, once an interval, the newest.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, task::Poll, time::Duration};
 
 use bowline::stream::{self, Flow as _, StreamExt as _};
 use bowline_runtime::time;
 use proptest::prelude::*;
 
-use crate::support::{Event, Log, given, numbers, read, run, stalls};
+use crate::support::{Event, Item, Log, given, numbers, poll_once, read, run, stalls};
 
 fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -50,7 +50,7 @@ proptest! {
             let expect = numbers(from.len());
             let weight = |value: u32| value as usize % weights;
             let stream = log.source(0, from).batch_by(|item| weight(item.value), max, millis(within));
-            let plain = |_: &Log, items: Vec<crate::support::Item>| items.iter().map(|it| it.value).collect::<Vec<_>>();
+            let plain = |_: &Log, items: Vec<Item>| items.iter().map(|it| it.value).collect::<Vec<_>>();
             let got = read(&log, stream, &to, plain).await;
             assert_eq!(got.items.concat(), expect);
             let taken = log.taken();
@@ -73,7 +73,8 @@ proptest! {
         run(async {
             let log = Log::new();
             let stream = log.source(0, vec![None; count]).batch(max, millis(10));
-            let got = read(&log, stream, &[Some(30)], |_, items| items.iter().map(|it| it.value).collect::<Vec<_>>()).await;
+            let plain = |_: &Log, items: Vec<Item>| items.iter().map(|it| it.value).collect::<Vec<_>>();
+            let got = read(&log, stream, &[Some(30)], plain).await;
             assert_eq!(got.items, numbers(count).chunks(max).map(<[u32]>::to_vec).collect::<Vec<_>>());
             assert!(got.held_max <= max, "{} held", got.held_max);
         });
@@ -108,7 +109,8 @@ proptest! {
         run(async {
             let log = Log::new();
             // Items come at tens of milliseconds, intervals end at fives.
-            let from: Vec<_> = steps.iter().enumerate().map(|(at, step)| Some(10 * step - if at == 0 { 5 } else { 0 })).collect();
+            let step = |(at, step)| Some(10 * step - if at == 0 { 5 } else { 0 });
+            let from: Vec<_> = steps.iter().enumerate().map(step).collect();
             let every = 10 * every;
             let got = read(&log, log.source(0, from).sample(millis(every)), &[], |log, item| given(log, &item)).await;
             let taken = log.taken();
@@ -134,17 +136,33 @@ proptest! {
     }
 
     #[test]
-    fn silence_is_told_once_and_no_item_is_lost(from in stalls(20), to in stalls(8), after in 1_u64..40) {
+    fn each_silence_is_told_once_and_none_of_the_reader(from in stalls(20), to in stalls(8), after in 1_u64..40) {
         run(async {
             let log = Log::new();
-            let expect = numbers(from.len());
+            let mut expect = Vec::new();
+            for (stall, number) in from.iter().zip(0..) {
+                expect.extend(stall.filter(|stall| *stall > after).map(|_| Err(millis(after))));
+                expect.push(Ok(number));
+            }
             let stream = log.source(0, from).idle_timeout(millis(after));
-            let got = read(&log, stream, &to, |_, item| item.ok().map(|it| it.value)).await;
-            assert_eq!(got.items.iter().flatten().copied().collect::<Vec<_>>(), expect);
-            assert!(got.items.windows(2).all(|pair| pair[0].is_some() || pair[1].is_some()));
+            let plain = |_: &Log, item: Result<Item, stream::Idle>| item.map(|it| it.value).map_err(|idle| idle.after);
+            let got = read(&log, stream, &to, plain).await;
+            assert_eq!(got.items, expect);
             assert_eq!(got.held_max, 0);
         });
     }
+}
+
+#[test]
+fn a_batch_is_due_though_its_source_always_has_an_item() {
+    run(async {
+        let mut batches = pin!(stream::iter(0..10_000).batch(usize::MAX, millis(10)));
+        assert!(poll_once(&mut batches).await.is_pending(), "others of the thread have their turn");
+        // tidy: sleep: the clock is paused
+        time::sleep(millis(10)).await;
+        let Poll::Ready(Some(batch)) = poll_once(&mut batches).await else { panic!("it is over") };
+        assert!(batch.len() < 10_000, "{}", batch.len());
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Windowed;
 
 /// The most windows that are open at a time; then the one that ends first is closed early.
-pub const OPEN_MAX: usize = 10_000;
+pub const WINDOWS_OPEN_MAX: usize = 10_000;
 
 /// The windows that are open; times and durations are milliseconds.
 #[derive(Debug)]
@@ -118,7 +118,7 @@ impl<K: Ord + Clone, A> Table<K, A> {
     /// Takes out a window that is over, or one too many.
     pub(super) fn pop(&mut self) -> Option<Windowed<K, A>> {
         let is_over = self.open.first_key_value()?.0.0 <= self.watermark;
-        if !is_over && self.open.len() <= OPEN_MAX {
+        if !is_over && self.open.len() <= WINDOWS_OPEN_MAX {
             return None;
         }
         let ((end_ms, key, start_ms), value) = self.open.pop_first()?;
