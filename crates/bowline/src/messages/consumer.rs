@@ -145,8 +145,13 @@ impl<'a> Consumer<'a> {
         self
     }
 
-    /// How many messages this process works on at a time. 16.
+    /// How many messages this process works on at a time: 1 to [`CREDIT_MAX`](port::CREDIT_MAX), 4,096. 16.
+    ///
+    /// # Panics
+    /// When they are none, or more than that.
     pub fn at_a_time(mut self, count: usize) -> Self {
+        let (topic, max) = (&self.told.topic, port::CREDIT_MAX);
+        assert!((1..=max).contains(&count), "at_a_time of `{topic}` is 1 to {max}, not {count}");
         self.told.at_a_time = count;
         self
     }
@@ -168,6 +173,16 @@ impl<'a> Consumer<'a> {
         F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), Failure>> + Send + 'static,
     {
+        self.each_until(std::future::pending(), handle);
+    }
+
+    /// As [`Consumer::each`], until that future ends; then it leaves the group.
+    pub(crate) fn each_until<T, F, Fut>(self, gone: impl Future<Output = ()> + Send + 'static, handle: F)
+    where
+        T: DeserializeOwned + Send + 'static,
+        F: Fn(Incoming<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
         let handle: Handle = Arc::new(move |message, attempt| match serde_json::from_slice(&message.payload) {
             Ok(value) => handle(Incoming { value, message, attempt }).boxed(),
             // Not its words: they quote the value.
@@ -177,7 +192,13 @@ impl<'a> Consumer<'a> {
                 std::future::ready(Err(Failure::dead(detail))).boxed()
             }
         });
-        self.service.add_consuming(self.told, handle);
+        let gone = Box::pin(gone);
+        self.service.consuming.push(Consuming { told: self.told, handle, is_traced: true, gone });
+    }
+
+    /// The topic.
+    pub(crate) fn topic(&self) -> &str {
+        &self.told.topic
     }
 
     /// How many messages are with this process at a time.
@@ -208,6 +229,8 @@ pub(crate) struct Consuming {
     pub(super) handle: Handle,
     /// Whether each is in a span of its own.
     pub(super) is_traced: bool,
+    /// Ends when there is nobody to hand them to any more.
+    pub(super) gone: BoxFuture<'static, ()>,
 }
 
 impl std::fmt::Debug for Consuming {
@@ -216,18 +239,14 @@ impl std::fmt::Debug for Consuming {
     }
 }
 
-impl crate::Microservice {
-    fn add_consuming(&mut self, told: Told, handle: Handle) {
-        self.consuming.push(Consuming { told, handle, is_traced: true });
-    }
-}
-
 impl Consuming {
-    /// Takes messages until the drain; then waits for those that are worked on.
+    /// Takes messages until the drain, or until there is nobody to hand them to; then waits for those that are worked
+    /// on.
     pub(crate) fn start(self, post: Post, drain: Drain) -> JoinHandle<()> {
-        let Self { told, handle, is_traced } = self;
-        let worker = Worker { post, told, handle, is_traced };
-        task::spawn(Arc::new(worker).run(drain))
+        let Self { told, handle, is_traced, gone } = self;
+        let task = format!("process {}", told.topic);
+        let worker = Worker { post, told, handle, is_traced, task };
+        task::spawn(Arc::new(worker).run(Until { drain, gone, is_gone: false }))
     }
 }
 
@@ -236,10 +255,37 @@ struct Worker {
     told: Told,
     handle: Handle,
     is_traced: bool,
+    /// What it goes by where it holds its thread.
+    task: String,
+}
+
+/// Until when messages are taken.
+struct Until {
+    drain: Drain,
+    gone: BoxFuture<'static, ()>,
+    is_gone: bool,
+}
+
+impl Until {
+    /// Runs a future until it ends (`Some`) or no further message is to be taken (`None`).
+    async fn or_end<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
+        if self.is_gone {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            () = self.drain.draining() => None,
+            () = &mut self.gone => {
+                self.is_gone = true;
+                None
+            }
+            output = future => Some(output),
+        }
+    }
 }
 
 impl Worker {
-    async fn run(self: Arc<Self>, mut drain: Drain) {
+    async fn run(self: Arc<Self>, mut until: Until) {
         let Some(bus) = self.post.bus.clone() else {
             tracing::warn!(topic = self.told.topic, "no message is taken: no server is known (BOWLINE_API)");
             return;
@@ -247,25 +293,25 @@ impl Worker {
         let mut wait = Wait::default();
         loop {
             let Told { topic, group, settings, at_a_time, .. } = &self.told;
-            let joined = drain.or_drain(bus.subscribe(topic, group, settings.clone(), *at_a_time)).await;
+            let joined = until.or_end(bus.subscribe(topic, group, settings.clone(), *at_a_time)).await;
             let Some(joined) = joined else { return };
             let ended = match joined {
                 Ok(subscription) => {
                     wait = Wait::default();
-                    self.take(subscription, &mut drain).await
+                    self.take(subscription, &mut until).await
                 }
                 Err(error) => Some(error),
             };
             let Some(error) = ended else { return };
             tracing::warn!(topic, group, error = chain(&error), "messages are not taken; it is tried again");
-            if drain.or_drain(time::sleep(wait.next())).await.is_none() {
+            if until.or_end(time::sleep(wait.next())).await.is_none() {
                 return;
             }
         }
     }
 
-    /// Takes messages until the subscription ends, with why, or the drain.
-    async fn take(self: &Arc<Self>, mut subscription: port::Subscription, drain: &mut Drain) -> Option<port::Error> {
+    /// Takes messages until the subscription ends, with why, or no further one is to be taken.
+    async fn take(self: &Arc<Self>, mut subscription: port::Subscription, until: &mut Until) -> Option<port::Error> {
         // As many as are worked on at a time: to wait for all of them is to take every permit.
         let count = u32::try_from(self.told.at_a_time).unwrap_or(u32::MAX);
         let slots = Arc::new(Semaphore::new(count as usize));
@@ -275,7 +321,7 @@ impl Worker {
                 let slot = slots.clone().acquire_owned().await;
                 (slot, subscription.next().await)
             };
-            let (slot, delivery) = match drain.or_drain(taken).await {
+            let (slot, delivery) = match until.or_end(taken).await {
                 None => break None,
                 Some((_, Err(error))) => break Some(error),
                 Some((slot, Ok(delivery))) => (slot, delivery),
@@ -287,7 +333,13 @@ impl Worker {
             });
         };
         // Leaving would be a failed try of each that is worked on.
-        let _all = slots.acquire_many(count).await;
+        let all = slots.acquire_many(count);
+        if until.is_gone {
+            // Meanwhile others do not get what the bus already sent here.
+            let _all_or_late = time::timeout(LEASE, all).await;
+        } else {
+            let _all = all.await;
+        }
         ended
     }
 
@@ -299,7 +351,7 @@ impl Worker {
         let context = if self.is_traced { Some(span.context()) } else { parent };
         let handled = (self.handle)(delivery.message.clone(), delivery.attempt);
         let handled = client::with_deadline(Some(Deadline::after(begun, self.told.time_max)), handled);
-        let handled = watchdog::named(&format!("process {}", self.told.topic), handled);
+        let handled = watchdog::named(&self.task, handled);
         let handled = AssertUnwindSafe(handled).catch_unwind();
         let handled = async {
             match context {
@@ -335,7 +387,7 @@ impl Worker {
         };
         if let Err(error) = answered {
             let (topic, position) = (&self.told.topic, delivery.message.position);
-            tracing::warn!(topic, %position, error = chain(&error), "what came of a message was not taken: it comes again");
+            tracing::warn!(topic, %position, error = chain(&error), "what came of a message is lost: it comes again");
         }
     }
 

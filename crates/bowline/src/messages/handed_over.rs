@@ -124,7 +124,7 @@ pub(crate) fn carry_out(client: ServiceClient, caller: &ServiceName) -> Consumin
             client.carry_out(request).await.map(drop).map_err(failure)
         })
     });
-    Consuming { told, handle, is_traced: false }
+    Consuming { told, handle, is_traced: false, gone: Box::pin(std::future::pending()) }
 }
 
 /// What is to become of a request that failed: one that the callee will never take is not tried again.

@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use bowline_runtime::BoxFuture;
 use bowline_telemetry::{SpanContext, current};
 use futures_util::stream::{Stream, StreamExt as _};
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Flow as _;
 use crate::messages::{self, Consumer, Failure, Incoming, Outgoing, port};
@@ -44,8 +44,8 @@ pub struct Delivered<T> {
     receipt: Receipt,
 }
 
-/// What answers a message, or a share in that: a message is done when all shares are acknowledged. Dropped it lets go of
-/// the message.
+/// What answers a message, or a share in that: a message is done when all shares are acknowledged. Dropped it lets go
+/// of the message.
 #[derive(Debug)]
 #[must_use = "a message that is not answered is tried again"]
 pub struct Receipt {
@@ -57,10 +57,17 @@ pub struct Receipt {
 
 /// What the shares of a receipt share: gone when all of them are.
 #[derive(Debug)]
-struct Shared(Mutex<Option<oneshot::Sender<Result<(), Failure>>>>);
+struct Shared(Mutex<Option<Answer>>);
+
+type Answer = oneshot::Sender<Result<(), Failure>>;
 
 impl Shared {
-    fn take(&self) -> Option<oneshot::Sender<Result<(), Failure>>> {
+    /// Whether nobody waits for the answer any more: the message was taken away, and comes again.
+    fn is_lost(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(Answer::is_closed)
+    }
+
+    fn take(&self) -> Option<Answer> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -88,6 +95,11 @@ impl Consumer<'_> {
     /// A message that is no such value is a dead letter at once. When the service begins to stop, the stream ends;
     /// what it gave can still be answered.
     ///
+    /// When the stream is dropped, this process leaves the group, and says so in the log: what the stream gave can be
+    /// answered for a further 30 s, what it did not give is delivered to others, as a try that failed. A lease may be
+    /// lost, because the server was away for longer, for example: what is not given yet is left out then, what is
+    /// counts no more among those that are unanswered.
+    ///
     /// A message's consumer span lasts until it is answered; what is [published](Publish::publish_each) for it, is
     /// below that.
     ///
@@ -111,7 +123,8 @@ impl Consumer<'_> {
     pub fn stream<T: DeserializeOwned + Send + 'static>(self) -> Source<T> {
         let (give, taken) = mpsc::channel(self.credit().max(1));
         let mut draining = self.draining();
-        self.time_max(UNANSWERED_MAX).each(move |incoming: Incoming<T>| {
+        let is_gone = gone(give.clone(), draining.clone(), self.topic().to_owned());
+        self.time_max(UNANSWERED_MAX).each_until(is_gone, move |incoming: Incoming<T>| {
             let give = give.clone();
             async move {
                 let Incoming { value, message, attempt } = incoming;
@@ -130,6 +143,14 @@ impl Consumer<'_> {
     }
 }
 
+/// Waits until nobody reads a stream of that topic any more.
+async fn gone<T>(give: mpsc::Sender<Delivered<T>>, draining: watch::Receiver<bool>, topic: String) {
+    give.closed().await;
+    if !*draining.borrow() {
+        tracing::warn!(topic, "nobody reads the stream of the topic any more: no message is taken");
+    }
+}
+
 impl<T> Stream for Source<T> {
     type Item = Delivered<T>;
 
@@ -140,7 +161,13 @@ impl<T> Stream for Source<T> {
             // What is here already is given out.
             this.taken.close();
         }
-        this.taken.poll_recv(cx)
+        loop {
+            match ready!(this.taken.poll_recv(cx)) {
+                // It comes again, here or elsewhere.
+                Some(delivered) if delivered.receipt.shared.is_lost() => drop(delivered),
+                next => return Poll::Ready(next),
+            }
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use bowline::{
     messages::Failure,
     stream::{self, Event, Flow as _, Publish as _, Receipts, Stream, StreamExt as _, Windows},
 };
-use bowline_messaging::{MessageBus, delivery::Position};
+use bowline_messaging::{MessageBus, Start, delivery::Position};
 use bowline_runtime::{net, task, time};
 use serde_json::{Value, json};
 use tokio::{
@@ -112,6 +112,65 @@ async fn no_more_is_unanswered_than_the_credit_and_what_is_let_go_of_comes_again
     let ended = running.begin_stop();
     assert!(source.next().await.is_none());
     ended.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn where_nobody_reads_any_more_no_message_is_taken_and_none_is_dead() {
+    let api = Api::start().await;
+    let (_dir, bus) = bus(&["order.placed"]).await;
+    let (_order, publisher) = service("order", &api, &bus);
+    let (_notify, mut consumer) = service("notify", &api, &bus);
+    let short = Duration::from_millis(1);
+    let mut source = consumer.consumer("order.placed").at_a_time(4).backoff(short, short).stream::<Placed>();
+    let running = Running::start(consumer, Router::new()).await;
+    let topic = publisher.topic("order.placed");
+    topic.message(&placed("first")).publish().await.unwrap();
+    let first = source.next().await.unwrap();
+    drop(source);
+    for number in 0..20 {
+        topic.message(&placed(&number.to_string())).publish().await.unwrap();
+    }
+    // What was given can still be answered; then it leaves.
+    first.ack();
+    until(async || bus.topics().await.unwrap()[0].groups[0].consumers == 0).await;
+    assert_eq!((lag(&bus).await, bus.topics().await.unwrap()[0].dead), (20, 0));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_taken_away_meanwhile_is_not_given() {
+    let api = Api::start().await;
+    let (_dir, bus) = bus(&["order.placed"]).await;
+    let (_order, publisher) = service("order", &api, &bus);
+    let (_notify, mut consumer) = service("notify", &api, &bus);
+    let mut source = consumer.consumer("order.placed").at_a_time(4).stream::<Placed>();
+    let running = Running::start(consumer, Router::new()).await;
+    for number in 0..4 {
+        publisher.topic("order.placed").message(&placed(&number.to_string())).publish().await.unwrap();
+    }
+    until(async || leased(&bus).await == 4).await;
+    bus.seek("order.placed", "notify", Start::First).await.unwrap();
+    // The consumer hears of it when it asks for more time, after a third of the lease.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(11)).await;
+    tokio::time::resume();
+    until(async || leased(&bus).await == 4).await;
+    for _ in 0..4 {
+        source.next().await.unwrap().ack();
+    }
+    until(async || lag(&bus).await == 0).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_of_no_message_or_of_too_many_is_refused() {
+    for count in [0, 10_000] {
+        let mut service = Place::new("notify").service();
+        let refused = std::panic::AssertUnwindSafe(|| drop(service.consumer("order.placed").at_a_time(count)));
+        let panic = std::panic::catch_unwind(refused).unwrap_err();
+        let says = format!("at_a_time of `order.placed` is 1 to 4096, not {count}");
+        assert_eq!(panic.downcast_ref::<String>(), Some(&says));
+    }
 }
 
 #[tokio::test]
