@@ -509,7 +509,8 @@ impl Inner {
     }
 
     /// Waits for the first instances, for how calls are split between versions, and in a mesh for the certificate, so
-    /// that a process may call right after its start, and calls no version that it is not to. Once there were some, a service without any is told at once.
+    /// that a process may call right after its start, and calls no version that it is not to. Once there were some, a
+    /// service without any is told at once.
     async fn first_instances(&self, deadline: Instant) {
         let mut has_begun = self.has_begun.clone();
         if *has_begun.borrow() {

@@ -54,11 +54,15 @@ impl Call {
     }
 
     /// The server-sent events of the answer. When it ends or breaks it is asked for again, from the last event on
-    /// (`Last-Event-ID`), after a wait: the one that the service asked for (`retry`, a minute at most), else that of the
-    /// call's retry policy.
+    /// (`Last-Event-ID`), after a wait: the one that the service asked for (`retry`, a minute at most), else up to
+    /// 0.1 s. From time to time that there is no answer, or one that gives no event and ends within a second, the wait
+    /// doubles, up to 30 s; why there is none is in the log.
     ///
-    /// The stream ends when the service answers 204, when an error is not retryable, or when as many attempts in a row
-    /// as the policy has gave no event. Events come at least once.
+    /// That goes on for as long as it is read: the stream ends when the service answers 204, and with an error when it
+    /// answers what will not pass by itself, as 404, or what are no events, or when the deadline of the request that is
+    /// served is over. Only a request that may be sent twice is: one of an idempotent method, or with an
+    /// [idempotency key](Call::idempotency_key). Any other's events end with its first answer. Events come at least
+    /// once.
     pub fn events(self) -> Following {
         Following::new(self)
     }
@@ -71,10 +75,12 @@ impl Inner {
         let deadline = self.deadline(begun);
         self.first_instances(deadline).await;
         let opened = match self.may_call() {
-            Ok(()) => self.governed.upstream().call(&self.pool, request, &mut span, Some(deadline)).await,
-            Err(error) => return Err(error),
+            Ok(()) => {
+                let called = self.governed.upstream().call(&self.pool, request, &mut span, Some(deadline)).await;
+                called.map_err(|source| Error::Call { service: self.service.clone(), source })
+            }
+            Err(error) => Err(error),
         };
-        let opened = opened.map_err(|source| Error::Call { service: self.service.clone(), source });
         let code = match &opened {
             Ok(response) => response.status().as_u16(),
             Err(error) => error.code().http_status(),
@@ -176,6 +182,13 @@ impl fmt::Debug for Streaming {
 pub struct Events {
     answer: Streaming,
     decoder: Decoder,
+}
+
+impl Events {
+    /// What was said of where to go on, and when, without an event.
+    fn rest(&self) -> Event {
+        self.decoder.rest()
+    }
 }
 
 impl Stream for Events {

@@ -61,13 +61,14 @@ impl Event {
         let mut text = String::with_capacity(self.data.len() + 32);
         let mut field = |name: &str, value: &str| {
             text.extend([name, ": "]);
-            // A line break would be a field of its own, NUL would have the id ignored.
-            text.extend(value.chars().filter(|c| !matches!(c, '\r' | '\n' | '\0')));
+            // A line break would be a field of its own.
+            text.extend(value.chars().filter(|c| !matches!(c, '\r' | '\n')));
             text.push('\n');
         };
         let Self { id, name, data, retry } = self;
         if let Some(id) = id {
-            field("id", id);
+            // NUL would have it ignored.
+            field("id", &id.replace('\0', ""));
         }
         if let Some(name) = name {
             field("event", name);
@@ -88,8 +89,6 @@ impl Event {
 pub(crate) enum DecodeError {
     #[error("an event or a line is longer than {EVENT_BYTES_MAX} bytes")]
     TooLong,
-    #[error("it is not UTF-8")]
-    NotUtf8,
 }
 
 /// Cuts bytes into lines.
@@ -153,11 +152,13 @@ pub(crate) struct Decoder {
     /// The event that is being read.
     event: Event,
     has_data: bool,
+    /// The id of an event without data, since the last one that had some.
+    id: Option<String>,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { lines: LineReader::by_any(), is_first: true, event: Event::default(), has_data: false }
+        Self { lines: LineReader::by_any(), is_first: true, event: Event::default(), has_data: false, id: None }
     }
 }
 
@@ -169,22 +170,30 @@ impl Decoder {
     /// The next whole event.
     pub(crate) fn next(&mut self) -> Result<Option<Event>, DecodeError> {
         while let Some(line) = self.lines.next()? {
-            let mut line = std::str::from_utf8(&line).map_err(|_| DecodeError::NotUtf8)?;
-            if std::mem::take(&mut self.is_first) {
-                line = line.strip_prefix('\u{feff}').unwrap_or(line);
-            }
+            // As the standard has it: what is no text is read as U+FFFD.
+            let line = String::from_utf8_lossy(&line);
+            let is_first = std::mem::take(&mut self.is_first);
+            let line = line.strip_prefix('\u{feff}').filter(|_| is_first).unwrap_or(&line);
             if line.is_empty() {
                 let event = std::mem::take(&mut self.event);
                 if std::mem::take(&mut self.has_data) {
+                    self.id = None;
                     return Ok(Some(event));
                 }
                 // What is said of where to go on holds though there is nothing to tell.
+                self.id.clone_from(&event.id);
                 self.event = Event { id: event.id, retry: event.retry, ..Event::default() };
                 continue;
             }
             self.take_field(line)?;
         }
         Ok(None)
+    }
+
+    /// At the end: what was said, since the last event, of where to go on, and when. An id in an event that is not whole
+    /// does not count.
+    pub(crate) fn rest(&self) -> Event {
+        Event { id: self.id.clone(), retry: self.event.retry, ..Event::default() }
     }
 
     fn take_field(&mut self, line: &str) -> Result<(), DecodeError> {

@@ -9,6 +9,7 @@ mod data;
 mod discovery;
 mod drain;
 mod errors;
+mod following;
 mod health;
 mod mesh;
 mod messages;

@@ -133,6 +133,12 @@ async fn without_a_certificate_it_serves_and_says_why_it_does_not_call() {
     let error = who_am_i(&client).await.unwrap_err();
     assert_eq!(error.to_string(), format!("call to callee failed: {why}"));
     assert_eq!((error.code(), error.retryable()), (Code::Unavailable, true));
+    // A call whose answer is a stream is counted as any other.
+    let error = client.get("/whoami").stream().await.unwrap_err();
+    assert_eq!(error.code(), Code::Unavailable);
+    let line = r#"bowline_requests_total{reporter="client",service="callee",route="",code="503"} 2"#;
+    let metrics = running.get("/metrics").await.text().to_owned();
+    assert!(metrics.contains(line), "{metrics}");
     // The server comes to its senses.
     api.certify_by(&authority);
     let is_ready = || async { running.get("/readyz").await.status == 200 };

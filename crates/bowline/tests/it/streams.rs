@@ -9,18 +9,19 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, http::HeaderMap, response::IntoResponse, routing::get};
+use axum::{Router, body::Body, http::HeaderMap, response::IntoResponse, routing::any};
 use bowline::{
-    Code, client,
+    Code,
     messages::Failure,
-    stream::{self, Event, Flow as _, Publish as _, Receipts, Stream, StreamExt as _, Windows},
+    policy::RetryPolicy,
+    stream::{self, Event, Flow as _, Publish as _, Receipts, Stream, StreamExt as _, TryStreamExt as _, Windows},
 };
 use bowline_messaging::{MessageBus, Start, delivery::Position};
 use bowline_runtime::{net, task, time};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::{mpsc, oneshot},
+    sync::{Notify, oneshot},
 };
 
 use crate::{
@@ -30,7 +31,7 @@ use crate::{
 };
 
 /// Retries that do not wait long.
-const POLICY: &str = r#"{"timeout":"10s","retry":{"attempts_max":3,"backoff":"1ms..2ms","budget":"100%"}}"#;
+pub(crate) const POLICY: &str = r#"{"timeout":"10s","retry":{"attempts_max":3,"backoff":"1ms..2ms","budget":"100%"}}"#;
 
 /// How many messages of the group are with its consumers.
 async fn leased(bus: &Arc<dyn MessageBus>) -> usize {
@@ -38,12 +39,12 @@ async fn leased(bus: &Arc<dyn MessageBus>) -> usize {
 }
 
 /// An application at `/it` as the only instance, and a caller.
-async fn called<F, R>(answer: F) -> (Api, Running, Caller)
+pub(crate) async fn called<F, R>(answer: F) -> (Api, Running, Caller)
 where
     F: Fn(HeaderMap) -> R + Clone + Send + Sync + 'static,
     R: IntoResponse + 'static,
 {
-    let app = Router::new().route("/it", get(async move |headers: HeaderMap| answer(headers)));
+    let app = Router::new().route("/it", any(async move |headers: HeaderMap| answer(headers)));
     let (api, running) = (Api::start().await, Running::alone(app).await);
     api.register(instance("callee-1", running.addr));
     let caller = Caller::new(&api, POLICY);
@@ -247,7 +248,7 @@ async fn a_client_that_stops_reading_stops_who_makes_events() {
     let (values, made) = endless();
     let values = Arc::new(std::sync::Mutex::new(Some(values)));
     let app = Router::new()
-        .route("/it", get(async move || stream::sse(values.lock().unwrap().take().unwrap().map(Event::new))));
+        .route("/it", any(async move || stream::sse(values.lock().unwrap().take().unwrap().map(Event::new))));
     // A Unix socket: its buffers in the system are small, unlike those of TCP between two on one machine.
     let place = Place::new("hello");
     let path = place.path("hello.sock");
@@ -288,47 +289,6 @@ async fn a_caller_that_stops_reading_lines_stops_who_makes_them_and_loses_none()
 }
 
 #[tokio::test]
-async fn events_go_on_after_the_last_one_when_an_answer_ends() {
-    let (tell, mut told) = mpsc::channel(16);
-    let (_api, running, caller) = called(move |headers| {
-        let last = headers.get("last-event-id").map(|id| id.to_str().unwrap().parse::<u32>().unwrap());
-        tell.try_send((last, headers["accept"].to_str().unwrap().to_owned())).unwrap();
-        let next = last.map_or(0, |last| last + 1);
-        if next >= 7 {
-            return http::StatusCode::NO_CONTENT.into_response();
-        }
-        let event = |number: u32| Event::json(&number).unwrap().id(number.to_string()).name("number");
-        stream::sse(stream::iter(next..next + 3).map(event))
-    })
-    .await;
-    let events: Vec<Event> = caller.client.get("/it").events().map(Result::unwrap).collect().await;
-    assert_eq!(
-        events.iter().map(|event| event.parse::<u32>().unwrap()).collect::<Vec<_>>(),
-        (0..9).collect::<Vec<_>>()
-    );
-    assert!(events.iter().all(|event| event.name.as_deref() == Some("number")));
-    let mut asked = Vec::new();
-    while let Ok((last, accept)) = told.try_recv() {
-        assert_eq!(accept, "text/event-stream");
-        asked.push(last);
-    }
-    assert_eq!(asked, [None, Some(2), Some(5), Some(8)]);
-    running.stop().await;
-}
-
-#[tokio::test]
-async fn events_end_where_there_is_nothing_to_hope_for() {
-    let (_api, running, caller) = called(|_| http::StatusCode::FORBIDDEN).await;
-    let events: Vec<_> = caller.client.get("/it").events().collect().await;
-    assert!(matches!(&events[..], [Err(client::Error::Status { status, .. })] if *status == 403), "{events:?}");
-    running.stop().await;
-
-    // Nobody is there: as often as the policy says.
-    let events: Vec<_> = caller.client.get("/it").events().collect().await;
-    assert!(matches!(&events[..], [Err(error)] if error.code() == Code::Unavailable), "{events:?}");
-}
-
-#[tokio::test]
 async fn an_answer_that_falls_silent_is_given_up() {
     let (_api, running, caller) = called(|_| stream::ndjson(stream::iter([1]).chain(stream::once(pending())))).await;
     let answer = caller.client.get("/it").stream().await.unwrap().into_body().silent_max(Duration::from_millis(50));
@@ -366,5 +326,31 @@ async fn a_line_that_is_no_value_does_not_end_the_rest() {
     let lines = caller.client.get("/it").stream().await.unwrap().into_body().lines::<u32>();
     let lines: Vec<_> = lines.map(|line| line.map_err(|error| error.code())).collect().await;
     assert_eq!(lines, [Ok(1), Err(Code::BadGateway), Ok(3)]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn lines_that_break_off_are_read_anew() {
+    let (asked, is_read) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let read = is_read.clone();
+    let (_api, running, caller) = called(move |_| {
+        let (is_first, read) = (asked.fetch_add(1, Relaxed) == 0, read.clone());
+        let second = stream::once(async move {
+            if is_first {
+                read.notified().await;
+                return Err(std::io::Error::other("broken"));
+            }
+            Ok("2\n")
+        });
+        Body::from_stream(stream::iter([Ok("1\n")]).chain(second))
+    })
+    .await;
+    let lines = stream::retry(RetryPolicy::default(), || {
+        let answer = stream::once(caller.client.get("/it").stream());
+        answer.map_ok(|answer| answer.into_body().lines::<u32>()).try_flatten().boxed()
+    });
+    let lines = lines.inspect_ok(|_| is_read.notify_one());
+    let lines: Vec<u32> = lines.try_collect().await.unwrap();
+    assert_eq!(lines, [1, 1, 2]);
     running.stop().await;
 }
