@@ -189,7 +189,7 @@ async fn observe(State(context): State<Context>, mut request: Request, next: Nex
         response.headers_mut().insert(names::TRACE_ID_HEADER, id);
     }
     count(inner, &route, status.as_u16(), time::now() - begun);
-    stream::end_at_drain(response, inner.draining.subscribe())
+    stream::end_at_drain(response, inner.draining.subscribe(), span.context(), task)
 }
 
 /// What a handler goes by where it holds its thread: names are few, whatever clients ask for.

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,7 +15,9 @@ use axum::{
 use bowline_runtime::{
     BoxFuture,
     time::{self, Sleep},
+    watchdog,
 };
+use bowline_telemetry::{SpanContext, current};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{Fuse, Stream, StreamExt as _};
 use pin_project_lite::pin_project;
@@ -34,8 +36,11 @@ struct Endless;
 /// An answer of server-sent events (`text/event-stream`).
 ///
 /// The next event is asked for when the socket takes more: a client that stops reading stops the source. After each
-/// [`KEEP_ALIVE`] without an event a comment is sent, so that a client that is gone is noticed. When the service begins
-/// to stop, the answer ends; clients come again, to another instance.
+/// [`KEEP_ALIVE`] without an event a comment is sent, so that a client that is gone is noticed. A client that takes
+/// nothing for a minute is cut off. When the service begins to stop, the answer ends; clients come again, to another
+/// instance.
+///
+/// The events are made in the trace of the request, but not under its deadline.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -57,9 +62,11 @@ where
 
 /// An answer of JSON values, one a line (`application/x-ndjson`).
 ///
-/// The next value is asked for when the socket takes more: a client that stops reading stops the source. When the
-/// service begins to stop, the answer breaks off, so that the client does not take it for whole. It also does where a
-/// value cannot be written as JSON.
+/// The next value is asked for when the socket takes more: a client that stops reading stops the source, and is cut off
+/// when it takes nothing for a minute. When the service begins to stop, the answer breaks off, so that the client does
+/// not take it for whole. It also does where a value cannot be written as JSON.
+///
+/// The values are made in the trace of the request, but not under its deadline.
 pub fn ndjson<S>(values: S) -> Response
 where
     S: Stream<Item: Serialize> + Send + 'static,
@@ -85,8 +92,14 @@ where
     response
 }
 
-/// Has an answer that is a stream end when the service stops.
-pub(crate) fn end_at_drain(response: Response, mut draining: watch::Receiver<bool>) -> Response {
+/// Has an answer that is a stream be made in the context of its request, under that name where it holds its thread, and
+/// end when the service stops.
+pub(crate) fn end_at_drain(
+    response: Response,
+    mut draining: watch::Receiver<bool>,
+    context: SpanContext,
+    task: String,
+) -> Response {
     if response.extensions().get::<Endless>().is_none() {
         return response;
     }
@@ -96,7 +109,7 @@ pub(crate) fn end_at_drain(response: Response, mut draining: watch::Receiver<boo
     });
     response.map(|body| {
         let draining = Some(draining as BoxFuture<'static, ()>);
-        Body::from_stream(UntilDrain { bytes: body.into_data_stream(), draining, is_whole_anyway })
+        Body::from_stream(UntilDrain { bytes: body.into_data_stream(), draining, is_whole_anyway, context, task })
     })
 }
 
@@ -115,18 +128,22 @@ struct UntilDrain {
     draining: Option<BoxFuture<'static, ()>>,
     /// Whether the client expects no end.
     is_whole_anyway: bool,
+    context: SpanContext,
+    task: String,
 }
 
 impl Stream for UntilDrain {
     type Item = Result<Bytes, Broken>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Some(draining) = &mut self.draining else { return Poll::Ready(None) };
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { bytes, draining: until, is_whole_anyway, context, task } = self.get_mut();
+        let Some(draining) = until else { return Poll::Ready(None) };
         if draining.as_mut().poll(cx).is_ready() {
-            self.draining = None;
-            return Poll::Ready(if self.is_whole_anyway { None } else { Some(Err(Broken::Stops)) });
+            *until = None;
+            return Poll::Ready(if *is_whole_anyway { None } else { Some(Err(Broken::Stops)) });
         }
-        self.bytes.poll_next_unpin(cx).map_err(Broken::Source)
+        let next = watchdog::named(task, bytes.next());
+        pin!(current::scope(*context, next)).poll(cx).map_err(Broken::Source)
     }
 }
 

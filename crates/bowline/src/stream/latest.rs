@@ -10,6 +10,7 @@ use bowline_runtime::{
     metric::Counter,
     task::{self, JoinHandle},
 };
+use bowline_telemetry::current;
 use futures_util::stream::{Stream, StreamExt as _};
 
 use super::TAKEN_AT_ONCE_MAX;
@@ -95,7 +96,8 @@ where
         let this = self.get_mut();
         if let State::Waits(source) = &mut this.state {
             let source = Box::into_pin(source.take().expect("a source that waits is there"));
-            this.state = State::Drains(task::spawn(drain(source, this.slot.clone(), this.dropped.clone())));
+            let drained = drain(source, this.slot.clone(), this.dropped.clone());
+            this.state = State::Drains(task::spawn(current::inherit(drained)));
         }
         {
             let mut slot = lock(&this.slot);

@@ -11,7 +11,7 @@ use std::{
 
 use axum::{Router, body::Body, http::HeaderMap, response::IntoResponse, routing::any};
 use bowline::{
-    Code,
+    Code, current,
     messages::Failure,
     policy::RetryPolicy,
     stream::{self, Event, Flow as _, Publish as _, Receipts, Stream, StreamExt as _, TryStreamExt as _, Windows},
@@ -352,5 +352,30 @@ async fn lines_that_break_off_are_read_anew() {
     let lines = lines.inspect_ok(|_| is_read.notify_one());
     let lines: Vec<u32> = lines.try_collect().await.unwrap();
     assert_eq!(lines, [1, 1, 2]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_streaming_answer_is_made_in_the_trace_and_under_the_name_of_its_request() {
+    let service = Place::new("hello").service();
+    let metrics = service.metrics().clone();
+    let slow = async move || {
+        let is_told = move || metrics.render().contains("task=\"POST /slow/{id}\"");
+        let begun = time::now();
+        stream::ndjson(stream::once(async move {
+            while !is_told() && time::now() - begun < BOUND {
+                std::hint::spin_loop();
+            }
+            is_told()
+        }))
+    };
+    let trace = || stream::once(async { current::context().map(|context| context.trace_id.to_string()) });
+    let traced = async move || stream::ndjson(trace().chain(trace().latest()));
+    let app = Router::new().route("/slow/{id}", any(slow)).route("/traced", any(traced));
+    let running = Running::start(service, app).await;
+    let answer = running.get("/traced").await;
+    let id = answer.header("x-trace-id");
+    assert_eq!((id.len(), answer.text()), (32, &*format!("\"{id}\"\n\"{id}\"\n")));
+    assert_eq!(running.post("/slow/7", "").await.text(), "true\n");
     running.stop().await;
 }
