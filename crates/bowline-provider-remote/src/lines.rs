@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 use bowline_runtime::time;
 use bowline_transport::{
     ResponseBody, SharedPool,
+    lines::LineReader,
     problem::{Problem, code_of_status},
 };
-use bytes::{Buf as _, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::Response;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
@@ -21,10 +22,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(35);
 #[derive(Debug)]
 pub(crate) struct Lines {
     body: ResponseBody<SharedPool>,
-    buffer: BytesMut,
-    /// So many bytes of the buffer hold no end of a line.
-    searched: usize,
-    line_bytes_max: usize,
+    reader: LineReader,
 }
 
 /// Why there is no further line.
@@ -40,19 +38,25 @@ impl Lines {
     /// The lines that an answer is; an answer that is no success is read as the problem it tells.
     pub(crate) async fn of(answer: Response<ResponseBody<SharedPool>>) -> Result<Self, Fault> {
         let (head, body) = answer.into_parts();
-        let mut lines = Self { body, buffer: BytesMut::new(), searched: 0, line_bytes_max: LINE_BYTES_MAX };
+        let mut lines = Self { body, reader: LineReader::by_feed(LINE_BYTES_MAX) };
         if head.status.is_success() {
             return Ok(lines);
         }
-        while lines.read().await? {}
-        let problem = Problem::parse(head.status, &head.headers, &lines.buffer);
+        let mut text = BytesMut::new();
+        while let Some(bytes) = lines.read().await? {
+            if text.len() + bytes.len() > LINE_BYTES_MAX {
+                return Err(broken("the answer is too long"));
+            }
+            text.extend_from_slice(&bytes);
+        }
+        let problem = Problem::parse(head.status, &head.headers, &text);
         let problem = problem.unwrap_or_else(|| Problem::new(code_of_status(head.status), head.status.to_string()));
         Err(Fault::Refused(Box::new(problem)))
     }
 
     /// The same with another bound on a line.
     pub(crate) fn with_line_bytes_max(self, line_bytes_max: usize) -> Self {
-        Self { line_bytes_max, ..self }
+        Self { reader: self.reader.with_max(line_bytes_max), ..self }
     }
 
     /// Waits for the next line; none at the end of the answer.
@@ -60,43 +64,23 @@ impl Lines {
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Fault> {
         loop {
-            if let Some(line) = self.line() {
+            if let Some(line) = self.reader.next_line().map_err(broken)? {
                 return serde_json::from_slice(&line).map(Some).map_err(broken);
             }
-            if !self.read().await? {
-                return Ok(None);
-            }
+            let Some(bytes) = self.read().await? else { return Ok(None) };
+            self.reader.push(&bytes);
         }
     }
 
-    /// Reads more; false at the end of the body.
-    async fn read(&mut self) -> Result<bool, Fault> {
-        if self.buffer.len() > self.line_bytes_max {
-            return Err(broken("the line of a watch is too long"));
-        }
+    /// Reads more; none at the end of the body.
+    async fn read(&mut self) -> Result<Option<Bytes>, Fault> {
         match time::timeout(SILENCE_MAX, self.body.frame()).await {
             Err(elapsed) => Err(broken(elapsed)),
-            Ok(None) => Ok(false),
+            Ok(None) => Ok(None),
             Ok(Some(Err(error))) => Err(broken(error)),
-            Ok(Some(Ok(frame))) => {
-                if let Ok(data) = frame.into_data() {
-                    self.buffer.extend_from_slice(&data);
-                }
-                Ok(true)
-            }
+            // What is no data is nothing to read.
+            Ok(Some(Ok(frame))) => Ok(Some(frame.into_data().unwrap_or_default())),
         }
-    }
-
-    /// The next whole line that is buffered.
-    fn line(&mut self) -> Option<BytesMut> {
-        let Some(end) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') else {
-            self.searched = self.buffer.len();
-            return None;
-        };
-        let line = self.buffer.split_to(self.searched + end);
-        self.searched = 0;
-        self.buffer.advance(1);
-        Some(line)
     }
 }
 

@@ -14,6 +14,7 @@ mod error;
 pub mod forward;
 mod http1;
 mod http2;
+pub mod lines;
 mod pool;
 pub mod problem;
 mod response;

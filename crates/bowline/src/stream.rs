@@ -39,7 +39,7 @@ pub use batch::Batch;
 pub use by_key::ByKey;
 pub use combine::{CombineAll, CombineLatest, combine_all};
 pub use debounce::Debounce;
-pub(crate) use event::{Decoder, LineReader};
+pub(crate) use event::Decoder;
 pub use event::{EVENT_BYTES_MAX, Event};
 pub use futures_util::stream::{Stream, StreamExt, TryStreamExt, iter, once, poll_fn, unfold};
 pub use idle::{Idle, IdleTimeout};

@@ -12,7 +12,7 @@ use std::{
 use bowline_model::ServiceName;
 use bowline_runtime::time::{self, Sleep};
 use bowline_telemetry::names;
-use bowline_transport::{Body, SharedPool};
+use bowline_transport::{Body, SharedPool, lines::LineReader};
 use bowline_upstream::ResponseBody;
 use bytes::Bytes;
 use futures_util::stream::Stream;
@@ -22,7 +22,7 @@ use http_body_util::{BodyExt as _, Limited};
 use serde::de::DeserializeOwned;
 
 use super::{ANSWER_BYTES_MAX, Call, Error, Inner};
-use crate::stream::{Decoder, Event, LineReader};
+use crate::stream::{Decoder, EVENT_BYTES_MAX, Event};
 
 pub use following::Following;
 
@@ -128,7 +128,12 @@ impl Streaming {
     /// Its lines, each of which is JSON; lines of nothing but blanks are left out. A line that is no such value is an
     /// error, and the next may be read.
     pub fn lines<T: DeserializeOwned>(self) -> Lines<T> {
-        Lines { answer: self, reader: LineReader::by_feed(), is_read: false, value: std::marker::PhantomData }
+        Lines {
+            answer: self,
+            reader: LineReader::by_feed(EVENT_BYTES_MAX),
+            is_read: false,
+            value: std::marker::PhantomData,
+        }
     }
 
     fn unread(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
@@ -231,7 +236,7 @@ impl<T: DeserializeOwned> Stream for Lines<T> {
         let this = self.get_mut();
         let is_blank = |line: &Bytes| line.iter().all(u8::is_ascii_whitespace);
         while !this.is_read {
-            let line = match this.reader.next() {
+            let line = match this.reader.next_line() {
                 Ok(line) => line,
                 Err(error) => {
                     this.is_read = true;

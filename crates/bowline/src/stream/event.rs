@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bowline_transport::lines::{LineReader, TooLong};
+use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The longest event, or line, that is read.
@@ -84,66 +85,6 @@ impl Event {
     }
 }
 
-/// An answer that cannot be read as events or lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum DecodeError {
-    #[error("an event or a line is longer than {EVENT_BYTES_MAX} bytes")]
-    TooLong,
-}
-
-/// Cuts bytes into lines.
-#[derive(Debug, Default)]
-pub(crate) struct LineReader {
-    read: BytesMut,
-    /// Bytes in which no end was found.
-    scanned: usize,
-    /// Whether a line feed at the beginning belongs to the line before.
-    is_after_return: bool,
-    /// Whether a carriage return ends a line, too.
-    by_return: bool,
-}
-
-impl LineReader {
-    /// Lines that end with a line feed.
-    pub(crate) fn by_feed() -> Self {
-        Self::default()
-    }
-
-    /// Lines that end with a line feed, a carriage return, or both.
-    pub(crate) fn by_any() -> Self {
-        Self { by_return: true, ..Self::default() }
-    }
-
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.read.extend_from_slice(bytes);
-    }
-
-    /// The next whole line, without its end.
-    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, DecodeError> {
-        if self.is_after_return && !self.read.is_empty() {
-            self.is_after_return = false;
-            if self.read[0] == b'\n' {
-                let _feed = self.read.split_to(1);
-            }
-        }
-        let is_end = |byte: &u8| *byte == b'\n' || (self.by_return && *byte == b'\r');
-        let Some(at) = self.read[self.scanned..].iter().position(is_end) else {
-            self.scanned = self.read.len();
-            return if self.scanned > EVENT_BYTES_MAX { Err(DecodeError::TooLong) } else { Ok(None) };
-        };
-        let line = self.read.split_to(self.scanned + at);
-        self.scanned = 0;
-        self.is_after_return = self.read.split_to(1)[0] == b'\r';
-        if line.len() > EVENT_BYTES_MAX { Err(DecodeError::TooLong) } else { Ok(Some(line.freeze())) }
-    }
-
-    /// What is left at the end.
-    pub(crate) fn rest(&mut self) -> Bytes {
-        self.scanned = 0;
-        self.read.split().freeze()
-    }
-}
-
 /// Reads events from lines.
 #[derive(Debug)]
 pub(crate) struct Decoder {
@@ -158,7 +99,13 @@ pub(crate) struct Decoder {
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { lines: LineReader::by_any(), is_first: true, event: Event::default(), has_data: false, id: None }
+        Self {
+            lines: LineReader::by_any(EVENT_BYTES_MAX),
+            is_first: true,
+            event: Event::default(),
+            has_data: false,
+            id: None,
+        }
     }
 }
 
@@ -168,8 +115,8 @@ impl Decoder {
     }
 
     /// The next whole event.
-    pub(crate) fn next(&mut self) -> Result<Option<Event>, DecodeError> {
-        while let Some(line) = self.lines.next()? {
+    pub(crate) fn next(&mut self) -> Result<Option<Event>, TooLong> {
+        while let Some(line) = self.lines.next_line()? {
             // As the standard has it: what is no text is read as U+FFFD.
             let line = String::from_utf8_lossy(&line);
             let is_first = std::mem::take(&mut self.is_first);
@@ -196,13 +143,13 @@ impl Decoder {
         Event { id: self.id.clone(), retry: self.event.retry, ..Event::default() }
     }
 
-    fn take_field(&mut self, line: &str) -> Result<(), DecodeError> {
+    fn take_field(&mut self, line: &str) -> Result<(), TooLong> {
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match name {
             "data" => {
                 if self.event.data.len() + value.len() > EVENT_BYTES_MAX {
-                    return Err(DecodeError::TooLong);
+                    return Err(TooLong { max: EVENT_BYTES_MAX });
                 }
                 if std::mem::replace(&mut self.has_data, true) {
                     self.event.data.push('\n');

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Reads events from pieces that end anywhere.
-fn decode(bytes: &[u8], piece: usize) -> Result<Vec<Event>, DecodeError> {
+fn decode(bytes: &[u8], piece: usize) -> Result<Vec<Event>, TooLong> {
     let (mut decoder, mut events) = (Decoder::default(), Vec::new());
     for piece in bytes.chunks(piece) {
         decoder.push(piece);
@@ -62,18 +62,9 @@ fn what_is_said_without_data_holds_at_the_end() {
 #[test]
 fn what_is_too_long_is_an_error() {
     let long = vec![b'a'; EVENT_BYTES_MAX + 1];
-    assert_eq!(decode(&[b"data: ", &long[..]].concat(), 4096), Err(DecodeError::TooLong));
+    assert_eq!(decode(&[b"data: ", &long[..]].concat(), 4096), Err(TooLong { max: EVENT_BYTES_MAX }));
     let lines = format!("data: {}\n", "a".repeat(1000)).repeat(1100);
-    assert_eq!(decode(lines.as_bytes(), 4096), Err(DecodeError::TooLong));
-}
-
-#[test]
-fn lines_by_feed_keep_their_carriage_returns() {
-    let mut lines = LineReader::by_feed();
-    lines.push(b"a\r\nb");
-    assert_eq!(lines.next().unwrap().unwrap(), "a\r");
-    assert!(lines.next().unwrap().is_none());
-    assert_eq!(lines.rest(), "b");
+    assert_eq!(decode(lines.as_bytes(), 4096), Err(TooLong { max: EVENT_BYTES_MAX }));
 }
 
 /// An event of any id, name, data and wait.
