@@ -213,7 +213,16 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
     ///
     /// Where the disk fails, it is left alone: no error comes of it.
     pub fn disk(self, dir: impl Into<PathBuf>, bytes_max: u64) -> Self {
-        Self { disk: Some(disk::Settings { dir: dir.into(), bytes_max }), ..self }
+        let disk = bowline_disk::Disk::default();
+        Self { disk: Some(disk::Settings { dir: dir.into(), bytes_max, disk }), ..self }
+    }
+
+    /// What the level on disk writes and reads through; tests have one that fails.
+    pub fn through(mut self, disk: bowline_disk::Disk) -> Self {
+        if let Some(settings) = &mut self.disk {
+            settings.disk = disk;
+        }
+        self
     }
 
     /// The level that the processes of the service share; else none. It needs [`serialized`](Self::serialized).

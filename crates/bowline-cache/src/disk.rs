@@ -3,7 +3,8 @@
 //! What is put or gone goes through a queue, in order, to one writer, which makes it durable every fifth of a second.
 //! What is gone is gone at once: it is out of the index, and out of the queue. A put whose load began before is refused
 //! by its ticket. After a restart nothing is read before every feed was followed to its end again, from the marks that
-//! were durable with what they removed; where that cannot be, it is emptied. A disk that fails closes the level.
+//! were durable with what they removed; where that cannot be, it is emptied. A disk that fails closes the level, and
+//! what it has is deleted: nobody would tell it what is invalidated from then on.
 
 mod log;
 mod record;
@@ -13,11 +14,14 @@ use std::{
     hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
     mem,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use bowline_disk::{Disk, read_record};
+use bowline_disk::{Disk, RECORD_BYTES_MAX};
 use bowline_runtime::{
     fs::File,
     metric::{Counter, Gauge},
@@ -27,7 +31,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 
 use self::{
-    log::{Log, Place, bytes_of},
+    log::{Bounds, Known, Log, Place, bytes_of, discard},
     record::Record,
 };
 use crate::{Applied, Feed, LevelStatus, Mark, metrics::LevelMetrics};
@@ -36,10 +40,17 @@ use crate::{Applied, Feed, LevelStatus, Mark, metrics::LevelMetrics};
 const EVERY: Duration = Duration::from_millis(200);
 /// The most bytes that wait for that.
 const QUEUE_BYTES_MAX: usize = 8 << 20;
+/// The most bytes of one record that says what is gone.
+const GONE_BYTES_MAX: usize = RECORD_BYTES_MAX / 2;
 /// The most reads at a time.
 const READS_MAX: usize = 64;
-/// The most entries.
-const ENTRIES_MAX: usize = 500_000;
+/// The longest that a request waits for the disk.
+const READ_MAX: Duration = Duration::from_millis(100);
+/// So many reads that fail one after the other close the level. One that takes too long does not count: the disk, or
+/// the machine, may be busy.
+const READS_FAILED_MAX: u32 = 16;
+/// The longest that feeds wait until it is open.
+const OPEN_MAX: Duration = Duration::from_secs(15);
 /// Tickets of keys that share one end together.
 const BUCKETS: usize = 1024;
 
@@ -48,13 +59,16 @@ const BUCKETS: usize = 1024;
 pub(crate) struct Settings {
     pub(crate) dir: PathBuf,
     pub(crate) bytes_max: u64,
+    pub(crate) disk: Disk,
 }
 
 /// The level of one cache.
 pub(crate) struct Level {
     settings: Settings,
     state: Mutex<State>,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
+    /// How many reads have failed since one went well.
+    reads_failed: AtomicU32,
     is_opened: watch::Sender<bool>,
     pub(crate) metrics: LevelMetrics,
     pub(crate) bytes: Gauge,
@@ -81,12 +95,6 @@ enum Standing {
     Behind,
     Ready,
     Failed,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Known {
-    place: Place,
-    fresh_unix: u64,
 }
 
 /// Of when a load began: it may be put unless its key was invalidated since.
@@ -116,8 +124,9 @@ impl Level {
             cleared: 0,
         };
         let (bytes, dropped, evictions) = cells;
-        let (reads, is_opened) = (Semaphore::new(READS_MAX), watch::Sender::new(false));
-        Self { settings, state: Mutex::new(state), reads, is_opened, metrics, bytes, dropped, evictions }
+        let (reads, reads_failed) = (Arc::new(Semaphore::new(READS_MAX)), AtomicU32::new(0));
+        let (state, is_opened) = (Mutex::new(state), watch::Sender::new(false));
+        Self { settings, state, reads, reads_failed, is_opened, metrics, bytes, dropped, evictions }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -140,17 +149,36 @@ impl Level {
 
     async fn read(&self, key: &str) -> Option<(Bytes, u64)> {
         let (known, file) = self.lock().find(key)?;
-        let left = known.fresh_unix.checked_sub(time::unix_millis_now()).filter(|left| *left > 0)?;
-        let _place = self.reads.try_acquire().ok()?;
-        let Place { segment, offset } = known.place;
-        let read = task::spawn_blocking(move || read_record(&file, segment, offset)).await.ok()?;
-        let Ok(Ok(Record::Put { key: of, value, .. })) = read.map(|record| Record::decode(&record)) else {
+        let now = time::unix_millis_now();
+        // Put in the future: the clock was set back, and it is not known how old it is.
+        let left = known.fresh_unix.checked_sub(now).filter(|left| *left > 0 && known.put_unix <= now)?;
+        // Held until the disk has answered, however long the request waits.
+        let place = Arc::clone(&self.reads).try_acquire_owned().ok()?;
+        let (disk, Place { segment, offset }) = (self.settings.disk.clone(), known.place);
+        let reading = task::spawn_blocking(move || {
+            let _place = place;
+            disk.read_record(&file, segment, offset).ok().and_then(|record| Record::decode(&record).ok())
+        });
+        let Ok(read) = time::timeout(READ_MAX, reading).await else {
             self.metrics.failed("read");
             return None;
         };
+        let Ok(Some(Record::Put { key: of, value, .. })) = read else {
+            self.read_failed();
+            return None;
+        };
+        self.reads_failed.store(0, Relaxed);
         // It may have gone meanwhile.
         let is_there = of == key && self.lock().find(key).is_some_and(|(now, _)| now == known);
         is_there.then(|| (value.into(), left))
+    }
+
+    fn read_failed(&self) {
+        if self.reads_failed.fetch_add(1, Relaxed) + 1 < READS_FAILED_MAX {
+            self.metrics.failed("read");
+        } else {
+            self.fail("read", &std::io::Error::other("nothing can be read any more"));
+        }
     }
 
     /// Keeps a value, where nothing was invalidated since its load began.
@@ -160,12 +188,13 @@ impl Level {
             return;
         }
         let bytes = bytes_of(key, value);
-        if state.queued_bytes + bytes > QUEUE_BYTES_MAX || state.index.len() >= ENTRIES_MAX {
+        if state.queued_bytes + bytes > QUEUE_BYTES_MAX {
             self.dropped.increment();
             return;
         }
         state.queued_bytes += bytes;
-        let record = Record::Put { key: key.to_owned(), fresh_unix, value: value.to_vec() };
+        let (key, put_unix) = (key.to_owned(), time::unix_millis_now());
+        let record = Record::Put { key, put_unix, fresh_unix, value: value.to_vec() };
         state.queue.push(Command::Put(ticket, record));
     }
 
@@ -185,7 +214,7 @@ impl Level {
             state.ended[bucket] += 1;
         }
         let bytes: usize = keys.iter().map(|key| bytes_of(key, &[])).sum();
-        if state.queued_bytes + bytes > QUEUE_BYTES_MAX {
+        if state.queued_bytes + bytes > QUEUE_BYTES_MAX || bytes > GONE_BYTES_MAX {
             let marks = state.marks.clone();
             return state.clear(marks);
         }
@@ -203,7 +232,10 @@ impl Level {
 
     /// Up to where a feed was applied to it, once it is open; where it does not know, it is emptied first.
     pub(crate) async fn mark(&self, feed: &str) -> Option<Mark> {
-        self.is_opened.subscribe().wait_for(|is_opened| *is_opened).await.ok();
+        let mut is_opened = self.is_opened.subscribe();
+        if time::timeout(OPEN_MAX, is_opened.wait_for(|is_opened| *is_opened)).await.is_err() {
+            self.fail("open", &std::io::ErrorKind::TimedOut.into());
+        }
         let mut state = self.lock();
         let mark = state.marks.get(feed).cloned();
         if mark.is_none() && state.standing != Standing::Failed {
@@ -232,27 +264,21 @@ impl Level {
         tracing::warn!(%dir, operation, error = %error, "a cache leaves its disk alone until it is started again");
         self.metrics.failed(operation);
         self.metrics.open.set(1);
+        self.bytes.set(0);
         let mut state = self.lock();
         state.standing = Standing::Failed;
         (state.index, state.files, state.queue) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         self.is_opened.send_replace(true);
     }
 
+    fn has_failed(&self) -> bool {
+        self.lock().standing == Standing::Failed
+    }
+
     /// Opens the folder.
     async fn open(self: &Arc<Self>) -> Option<Log> {
-        let Settings { dir, bytes_max } = self.settings.clone();
-        let opened = task::spawn_blocking(move || {
-            let mut index = BTreeMap::new();
-            let log = Log::open(&dir, Disk::default(), bytes_max, |found| match found {
-                None => index.clear(),
-                Some((place, Record::Put { key, fresh_unix, .. })) => {
-                    _ = index.insert(key, Known { place, fresh_unix });
-                }
-                Some((_, Record::Gone { keys, .. })) => keys.iter().for_each(|key| _ = index.remove(key)),
-                Some((_, Record::Begin { .. })) => {}
-            });
-            log.map(|log| (log, index))
-        });
+        let Settings { dir, bytes_max, disk } = self.settings.clone();
+        let opened = task::spawn_blocking(move || Log::open(&dir, disk, Bounds::of(bytes_max)));
         let (log, index) = match opened.await.map_err(std::io::Error::other).flatten() {
             Ok(opened) => opened,
             Err(error) => {
@@ -261,6 +287,9 @@ impl Level {
             }
         };
         let mut state = self.lock();
+        if state.standing == Standing::Failed {
+            return None;
+        }
         // What was invalidated or put meanwhile is in the queue, and comes after what is on disk.
         if state.cleared == 0 {
             let gone = state.queued_keys();
@@ -296,6 +325,9 @@ impl Level {
         }
         let places = log.append(&records)?;
         let mut state = self.lock();
+        if state.standing == Standing::Failed {
+            return Ok(());
+        }
         let before = mem::replace(&mut state.files, log.files());
         if before.keys().any(|segment| !state.files.contains_key(segment)) {
             let State { index, files, .. } = &mut *state;
@@ -304,11 +336,12 @@ impl Level {
             self.evictions.add((count - index.len()) as u64);
         }
         for (at, ticket) in tickets {
-            if let Record::Put { key, fresh_unix, .. } = &records[at]
+            if let Record::Put { key, put_unix, fresh_unix, .. } = &records[at]
                 && state.ticket(key) == ticket
                 && state.files.contains_key(&places[at].segment)
             {
-                state.index.insert(key.clone(), Known { place: places[at], fresh_unix: *fresh_unix });
+                let known = Known { place: places[at], put_unix: *put_unix, fresh_unix: *fresh_unix };
+                state.index.insert(key.clone(), known);
             }
         }
         self.bytes.set(i64::try_from(log.bytes()).unwrap_or(i64::MAX));
@@ -316,14 +349,31 @@ impl Level {
     }
 }
 
-/// Opens the level and writes to it, until the cache is gone.
+/// Opens the level and writes to it, until the cache is gone. Where it fails, deletes what can be deleted.
 pub(crate) async fn run(level: Weak<Level>) {
     let Some(opening) = level.upgrade() else { return };
-    let Some(mut log) = opening.open().await else { return };
+    let settings = opening.settings.clone();
+    let log = opening.open().await;
     drop(opening);
+    if let Some(log) = log
+        && !work(&level, log).await
+    {
+        return;
+    }
+    let discarded = task::spawn_blocking(move || discard(&settings.dir, &settings.disk)).await;
+    if let Err(error) = discarded.map_err(std::io::Error::other).flatten() {
+        tracing::warn!(error = %error, "a cache cannot delete what it has on a disk that has failed");
+    }
+}
+
+/// Writes what is queued again and again; true where the level has failed, false where the cache is gone.
+async fn work(level: &Weak<Level>, mut log: Log) -> bool {
     loop {
         time::sleep(EVERY).await;
-        let Some(level) = level.upgrade() else { return };
+        let Some(level) = level.upgrade() else { return false };
+        if level.has_failed() {
+            return true;
+        }
         let queue = level.lock().take();
         if queue.is_empty() {
             continue;
@@ -335,8 +385,14 @@ pub(crate) async fn run(level: Weak<Level>) {
         });
         match written.await {
             Ok((back, Ok(()))) => log = back,
-            Ok((_, Err(error))) => return level.fail("write", &error),
-            Err(error) => return level.fail("write", &std::io::Error::other(error)),
+            Ok((_, Err(error))) => {
+                level.fail("write", &error);
+                return true;
+            }
+            Err(error) => {
+                level.fail("write", &std::io::Error::other(error));
+                return true;
+            }
         }
     }
 }
@@ -381,3 +437,6 @@ fn bucket(key: &str) -> usize {
     let bucket = hash as usize % BUCKETS;
     bucket
 }
+
+#[cfg(test)]
+mod tests;

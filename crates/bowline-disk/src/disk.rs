@@ -4,6 +4,8 @@ use std::{fmt, io, os::unix::fs::FileExt as _, path::Path, sync::Arc};
 
 use bowline_runtime::fs::{self, File};
 
+use crate::frame::{ReadFailure, read_record};
+
 /// The disk, or one that fails.
 #[derive(Clone, Default)]
 pub struct Disk {
@@ -16,6 +18,11 @@ type Fault = dyn Fn(Operation<'_>) -> io::Result<()> + Send + Sync;
 /// What is about to be done.
 #[derive(Debug, Clone, Copy)]
 pub enum Operation<'a> {
+    /// A record is read back.
+    Read {
+        /// From this file.
+        file: &'a File,
+    },
     /// Bytes are written.
     Write {
         /// To this file.
@@ -50,6 +57,15 @@ impl Disk {
     /// A disk that a test lets fail: what `fault` answers before an operation takes its place.
     pub fn faulty(fault: impl Fn(Operation<'_>) -> io::Result<()> + Send + Sync + 'static) -> Self {
         Self { fault: Some(Arc::new(fault)) }
+    }
+
+    /// Reads a record back and checks it. Blocks.
+    ///
+    /// # Errors
+    /// What the operating system refuses, and damage.
+    pub fn read_record(&self, file: &File, segment: u32, offset: u32) -> Result<Vec<u8>, ReadFailure> {
+        self.begin(Operation::Read { file }).map_err(ReadFailure::Io)?;
+        read_record(file, segment, offset)
     }
 
     /// Writes all of it there.

@@ -5,13 +5,13 @@ use bowline_disk::{Corrupt, Format, Reader, put_count, put_number};
 use crate::{Feed, Mark};
 
 /// The layout; files of another one are deleted, since they are a cache.
-pub(super) const FORMAT: Format = Format { magic: *b"bowcache", version: 1 };
+pub(super) const FORMAT: Format = Format { magic: *b"bowcache", version: 2 };
 
 /// A record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Record {
-    /// A value, and until when it is fresh, in milliseconds since 1970.
-    Put { key: String, fresh_unix: u64, value: Vec<u8> },
+    /// A value, when it was put and until when it is fresh, in milliseconds since 1970.
+    Put { key: String, put_unix: u64, fresh_unix: u64, value: Vec<u8> },
     /// Keys that are gone; with it, up to where a feed was applied.
     Gone { keys: Vec<String>, applied: Option<(Feed, Mark)> },
     /// How a segment begins: up to where each feed was applied in those before it.
@@ -26,9 +26,10 @@ impl Record {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            Self::Put { key, fresh_unix, value } => {
+            Self::Put { key, put_unix, fresh_unix, value } => {
                 out.push(PUT);
                 put_text(&mut out, key);
+                put_number(&mut out, *put_unix);
                 put_number(&mut out, *fresh_unix);
                 out.extend_from_slice(value);
             }
@@ -52,8 +53,8 @@ impl Record {
         let mut reader = Reader(bytes);
         match reader.byte()? {
             PUT => {
-                let (key, fresh_unix) = (text(&mut reader)?, reader.number()?);
-                Ok(Self::Put { key, fresh_unix, value: reader.0.to_vec() })
+                let (key, put_unix, fresh_unix) = (text(&mut reader)?, reader.number()?, reader.number()?);
+                Ok(Self::Put { key, put_unix, fresh_unix, value: reader.0.to_vec() })
             }
             GONE => {
                 let count = reader.count(1)?;
@@ -99,7 +100,7 @@ mod tests {
     fn records_are_read_back() {
         let mark = || ("user.changed".to_owned(), Mark { position: 7, id: "x".to_owned() });
         let records = [
-            Record::Put { key: "ada".to_owned(), fresh_unix: u64::MAX, value: b"v".to_vec() },
+            Record::Put { key: "ada".to_owned(), put_unix: 7, fresh_unix: u64::MAX, value: b"v".to_vec() },
             Record::Gone { keys: vec![], applied: None },
             Record::Gone { keys: vec!["ada".to_owned(), "ä".to_owned()], applied: Some(mark()) },
             Record::Begin { marks: vec![mark(), mark()] },

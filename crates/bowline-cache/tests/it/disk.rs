@@ -7,18 +7,18 @@ use bowline_runtime::metric::Registry;
 
 use super::{feed::Tape, *};
 
-fn lasting(dir: &Path, tape: &Tape) -> Builder<String, String> {
+pub(crate) fn lasting(dir: &Path, tape: &Tape) -> Builder<String, String> {
     builder().ttl(Duration::from_hours(1)).serialized("1").follow(tape.feed()).disk(dir, 16 << 20)
 }
 
-async fn started(dir: &Path, tape: &Tape) -> Cache<String, String> {
+pub(crate) async fn started(dir: &Path, tape: &Tape) -> Cache<String, String> {
     let cache = lasting(dir, tape).build().unwrap();
     pass(Duration::from_secs(1)).await;
     cache
 }
 
 /// A process ends, without a word: what it has not written by then it has not written.
-async fn end(cache: Cache<String, String>) {
+pub(crate) async fn end(cache: Cache<String, String>) {
     drop(cache);
     pass(Duration::from_secs(1)).await;
 }
@@ -130,7 +130,7 @@ async fn its_bytes_are_bounded_and_the_oldest_go_first() {
 }
 
 /// The segments of a folder, the oldest first.
-fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
+pub(crate) fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "cache"));
     paths.sort();

@@ -5,8 +5,10 @@
 mod adaptive;
 mod bounds;
 mod conformance;
+mod crash;
 mod degrading;
 mod disk;
+mod faults;
 mod feed;
 mod invalidating;
 mod levels;

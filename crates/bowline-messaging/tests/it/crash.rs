@@ -66,7 +66,8 @@ fn fail_at_random(operation: Operation<'_>) -> io::Result<()> {
             file.write_all_at(&bytes[..rand::below(bytes.len())], at)?;
             Err(io::ErrorKind::StorageFull.into())
         }
-        Operation::Sync { .. }
+        Operation::Read { .. }
+        | Operation::Sync { .. }
         | Operation::Cut
         | Operation::SyncDir
         | Operation::Replace { .. }

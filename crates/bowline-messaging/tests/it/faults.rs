@@ -28,7 +28,7 @@ fn disk() -> (Disk, Arc<Mutex<Vec<Fault>>>) {
             Operation::SyncDir => Fault::SyncDir,
             Operation::Remove { .. } => Fault::Remove,
             Operation::Write { .. } => Fault::Write,
-            Operation::Cut | Operation::Sync { .. } => return Ok(()),
+            Operation::Read { .. } | Operation::Cut | Operation::Sync { .. } => return Ok(()),
         };
         if shared.lock().unwrap().contains(&fault) { Err(std::io::Error::other("bad disk")) } else { Ok(()) }
     });

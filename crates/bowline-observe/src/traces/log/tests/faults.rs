@@ -49,7 +49,11 @@ impl State {
             Operation::Sync { file } if self.bad_file == Some(inode(file)) => Err(io::Error::other("bad disk")),
             Operation::Write { file, .. } => self.note("write", file),
             Operation::Sync { file } => self.note("sync", file),
-            Operation::Cut | Operation::SyncDir | Operation::Replace { .. } | Operation::Remove { .. } => Ok(()),
+            Operation::Read { .. }
+            | Operation::Cut
+            | Operation::SyncDir
+            | Operation::Replace { .. }
+            | Operation::Remove { .. } => Ok(()),
         }
     }
 
