@@ -54,6 +54,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
     {
         self.missed(&key);
         let metrics = &self.metrics;
+        self.name_of(&key).inspect_err(|_| metrics.refused.increment())?;
         loop {
             let waiting = self.flights.wait(WAITERS_MAX);
             let asked = match waiting {

@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 
 use crate::{
-    CLASSES_MAX, Cache, FEEDS_MAX, Invalidations, Key, LOADS_MAX, SharedCache, Strategy, adapt,
+    CACHES_MAX, CLASSES_MAX, Cache, FEEDS_MAX, Invalidations, Key, LOADS_MAX, SharedCache, Strategy, adapt,
     cache::Inner,
     check_name,
     classes::Classes,
@@ -25,6 +25,7 @@ use crate::{
     follow::{self, Followed},
     memory::{ENTRY_BYTES, Memory},
     metrics::{LevelMetrics, Metrics},
+    place::Place,
     shared::guard::Guard,
     slot::Backoff,
     strategy::Choice,
@@ -240,15 +241,20 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
     /// The cache.
     ///
     /// # Errors
-    /// [`BuildError`] with everything that is out of its range.
+    /// [`BuildError`] with everything that is out of its range, and where the process has [`CACHES_MAX`] caches.
     ///
     /// # Panics
     /// Outside of a runtime, where it follows feeds, has a level below memory or is adaptive.
     pub fn build(self) -> Result<Cache<K, V>, BuildError> {
-        let faults = self.faults();
-        if !faults.is_empty() {
-            return Err(BuildError { cache: self.name, faults });
+        let (mut faults, place) = (self.faults(), Place::take());
+        if place.is_none() {
+            let max = CACHES_MAX;
+            faults
+                .push(format!("the process has {max} caches, which is the most: build each once, its clones share it"));
         }
+        let Some(place) = place.filter(|_| faults.is_empty()) else {
+            return Err(BuildError { cache: self.name, faults });
+        };
         let metrics = Metrics::new(&self.registry, &self.name);
         let windows = Windows {
             ttl: ms(self.ttl),
@@ -293,6 +299,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             codec: self.codec,
             disk,
             shared,
+            _place: place,
             tasks: OnceLock::new(),
         };
         let inner = Arc::new(inner);

@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use crate::{
     Builder, Error, Failure, Key, LevelStatus, PortError, Status, Which,
     ask::Value,
+    check_key,
     classes::Classes,
     codec::Codec,
     disk::Level,
@@ -25,6 +26,7 @@ use crate::{
     follow::Followed,
     memory::Memory,
     metrics::Metrics,
+    place::Place,
     shared::guard::Guard,
     slot::{Backoff, Ms},
     windows::Windows,
@@ -65,6 +67,7 @@ pub(crate) struct Inner<K: Key, V: Send + Sync + 'static> {
     pub(crate) codec: Option<Codec<V>>,
     pub(crate) disk: Option<Arc<Level>>,
     pub(crate) shared: Option<Arc<Guard>>,
+    pub(crate) _place: Place,
     /// What runs as long as the cache is there.
     pub(crate) tasks: OnceLock<Vec<task::Guarded<()>>>,
 }
@@ -98,7 +101,8 @@ impl<K: Key, V: Send + Sync + 'static> Cache<K, V> {
     ///
     /// # Errors
     /// [`Error::Load`] when the load fails or one failed just now, and nothing stale may be served: the same for all
-    /// who wait. [`Error::TooBusy`] at the bounds of what is loaded and waited for at a time.
+    /// who wait. [`Error::TooBusy`] at the bounds of what is loaded and waited for at a time. [`Error::Key`] where the
+    /// key's [name](Key::encode) is empty or longer than [`KEY_BYTES_MAX`](crate::KEY_BYTES_MAX).
     ///
     /// # Cancel safety
     /// Dropping the future takes nothing from others: the load goes on.
@@ -118,7 +122,8 @@ impl<K: Key, V: Send + Sync + 'static> Cache<K, V> {
     /// kept either.
     ///
     /// # Errors
-    /// [`Error::Tell`] where it is forgotten here, and the other processes could not be told.
+    /// [`Error::Tell`] where it is forgotten here, and the other processes could not be told; [`Error::Key`] as
+    /// [`Cache::get_or_load`].
     ///
     /// # Cancel safety
     /// Dropping the future takes nothing back: it goes on in a task of its own.
@@ -184,17 +189,26 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         }
     }
 
+    /// What a key is called outside of this process.
+    pub(crate) fn name_of(&self, key: &K) -> Result<String, Error> {
+        let name = key.encode();
+        match check_key(&name) {
+            Ok(()) => Ok(name),
+            Err(source) => Err(Error::Key { cache: Arc::clone(&self.name), source }),
+        }
+    }
+
     /// Here first, then everywhere.
     async fn invalidate(&self, key: Option<K>) -> Result<(), Error> {
-        self.metrics.invalidated_here.increment();
         let which = if let Some(key) = key {
-            let name = key.encode();
+            let name = self.name_of(&key)?;
             self.forget_keys(&[key], None).await;
             Which::Key(name)
         } else {
             self.forget_everything(None).await;
             Which::All
         };
+        self.metrics.invalidated_here.increment();
         let mut told = Ok(());
         for followed in &self.feeds {
             match followed.feed.tell(which.clone()).await {

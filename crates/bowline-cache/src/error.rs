@@ -17,6 +17,15 @@ pub enum Error {
         #[source]
         source: Failure,
     },
+    /// The key has a name that no key may have.
+    #[error("the cache `{cache}` was asked for a key that none is")]
+    Key {
+        /// Which cache.
+        cache: Arc<str>,
+        /// The rule it breaks.
+        #[source]
+        source: PortError,
+    },
     /// A bound on concurrent use is reached.
     #[error("the cache `{cache}` is too busy: there are {max} {what} at a time at most")]
     TooBusy {
@@ -44,7 +53,7 @@ impl Error {
         match self {
             Self::Load { source, .. } => source.code(),
             Self::TooBusy { .. } => Code::Unavailable,
-            Self::Tell { source, .. } => source.code(),
+            Self::Key { source, .. } | Self::Tell { source, .. } => source.code(),
         }
     }
 
@@ -53,7 +62,7 @@ impl Error {
         match self {
             Self::Load { source, .. } => source.retryable(),
             Self::TooBusy { .. } => true,
-            Self::Tell { source, .. } => source.retryable(),
+            Self::Key { source, .. } | Self::Tell { source, .. } => source.retryable(),
         }
     }
 }

@@ -156,3 +156,35 @@ impl<V> Clone for Landed<V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slot::{Backoff, Event, Moment};
+
+    const BACKOFF: Backoff = Backoff { min: 100, max: 100 };
+
+    fn stepped(slot: Slot, event: Event, now: u64) -> Slot {
+        slot.step(BACKOFF, event, Moment { now, is_followed: true, luck: 0 }).0
+    }
+
+    #[test]
+    fn room_is_made_by_the_failure_whose_back_off_ends_first_and_by_no_load() {
+        let flights = Flights::<u64, u8>::new();
+        let mut shard = flights.lock(0);
+        let loading = stepped(Slot::default(), Event::Get, 0);
+        let failed = |now| stepped(loading, Event::Failed { number: 0 }, now);
+        for key in 0..(SLOTS_MAX / SHARDS) as u64 {
+            assert!(shard.make_room());
+            // The last one of them rests the shortest.
+            shard.entry(0, &key).slot = if key < 10 { loading } else { failed(5000 - key) };
+        }
+        for at in 0..(SLOTS_MAX / SHARDS) as u64 - 10 {
+            let last = (SLOTS_MAX / SHARDS) as u64 - 1 - at;
+            assert!(shard.get(0, &last).is_some() && shard.make_room() && shard.get(0, &last).is_none(), "{last}");
+            shard.entry(0, &(10_000 + at)).slot = loading;
+        }
+        assert!(!shard.make_room(), "all are being loaded");
+        assert_eq!(shard.all().count(), SLOTS_MAX / SHARDS);
+    }
+}

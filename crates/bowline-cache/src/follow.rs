@@ -17,8 +17,8 @@ use bowline_runtime::{
 };
 
 use crate::{
-    After, Applied, FeedStatus, Invalidations, Key, Mark, PortError, Resumed, Which, cache::Inner, disk, disk::Level,
-    levels, shared::guard::Guard, slot::Ms, windows::ms,
+    After, Applied, FeedStatus, Invalidations, Key, Mark, PortError, Resumed, Which, cache::Inner, check_key, disk,
+    disk::Level, levels, shared::guard::Guard, slot::Ms, windows::ms,
 };
 
 /// How long a feed is asked to wait for what comes, once it was heard to its end.
@@ -255,7 +255,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         }
         let key = |which| match which {
             // What is no key here is nobody's entry here.
-            Which::Key(name) => K::decode(&name),
+            Which::Key(name) => check_key(&name).ok().and_then(|()| K::decode(&name)),
             Which::All => None,
         };
         let keys: Vec<K> = what.into_iter().filter_map(key).collect();

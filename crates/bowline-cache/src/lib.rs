@@ -22,6 +22,7 @@ mod levels;
 mod limits;
 mod memory;
 mod metrics;
+mod place;
 pub mod shared;
 mod slot;
 mod status;
@@ -37,7 +38,7 @@ pub use key::Key;
 pub use limits::{
     BATCH_MAX, CACHES_MAX, CLASSES_MAX, FEEDS_MAX, KEEP_RANGE, KEY_BYTES_MAX, LOADS_MAX, NAME_BYTES_MAX, PENDING_MAX,
     RUNNING_MAX, SLOTS_MAX, TICKET_FOR, VALUE_BYTES_MAX, WAIT_MAX, WAITERS_MAX, check_batch, check_keep, check_key,
-    check_name, check_value,
+    check_marks, check_name, check_value,
 };
 pub use shared::{Applied, Feed, Found, Got, Outcome, SharedCache, Ticket};
 pub use status::{ClassStatus, FeedStatus, LevelStatus, Loads, Requests, Status};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::PortError;
+use crate::{Feed, Mark, PortError};
 
 /// The longest name of a cache, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -13,7 +13,7 @@ pub const KEY_BYTES_MAX: usize = 512;
 /// The largest value of a level below memory, encoded, in bytes.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 
-/// The most caches of one process.
+/// The most caches of one process at a time.
 pub const CACHES_MAX: usize = 64;
 
 /// The most classes of keys of one cache.
@@ -81,6 +81,14 @@ pub fn check_value(value: &[u8]) -> Result<(), PortError> {
         return Ok(());
     }
     Err(PortError::Invalid { what: "value", rule: "it has at most 1 MiB" })
+}
+
+/// Checks the marks of a cache: of at most [`FEEDS_MAX`] feeds.
+pub fn check_marks(marks: &[(Feed, Mark)]) -> Result<(), PortError> {
+    if marks.len() <= FEEDS_MAX {
+        return Ok(());
+    }
+    Err(PortError::Invalid { what: "marks", rule: "there are at most 16" })
 }
 
 /// Checks for how long a value is to be kept: [`KEEP_RANGE`].

@@ -153,9 +153,6 @@ impl<K: Key, V: Send + Sync + 'static> CacheBuilder<'_, K, V> {
             return Err(failed(fault));
         }
         let mut caches = service.caches.lock().unwrap_or_else(PoisonError::into_inner);
-        if caches.len() >= bowline_cache::CACHES_MAX {
-            return Err(failed(format!("a process has at most {} caches", bowline_cache::CACHES_MAX)));
-        }
         if caches.iter().any(|cache| cache.status().cache == name) {
             return Err(failed("another cache of this process has its name".to_owned()));
         }
@@ -180,8 +177,12 @@ impl From<client::Error> for Failure {
 }
 
 impl From<Error> for HandlerError {
-    /// What is unavailable or out of time is passed on, the rest is a fault here.
+    /// What is unavailable or out of time, and a key that can be none, is passed on, the rest is a fault here.
     fn from(error: Error) -> Self {
+        if let Error::Key { source, .. } = &error {
+            // It is what the caller asks for.
+            return Self::new(error.code(), source.to_string());
+        }
         let words = match &error {
             Error::Load { source, .. } => source.to_string(),
             error => error.to_string(),

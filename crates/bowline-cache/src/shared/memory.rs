@@ -21,7 +21,8 @@ use super::{
     slot::{Answer, Judged, Slot, judge},
 };
 use crate::{
-    Mark, PortError, TICKET_FOR, VALUE_BYTES_MAX, check_batch, check_keep, check_key, check_name, check_value,
+    Mark, PortError, TICKET_FOR, VALUE_BYTES_MAX, check_batch, check_keep, check_key, check_marks, check_name,
+    check_value,
     memory::{ENTRY_BYTES, options},
     slot::Ms,
     windows::ms,
@@ -177,6 +178,7 @@ impl Inside {
     }
 
     fn clear(&self, cache: &str, marks: &[(Feed, Mark)]) -> Result<(), PortError> {
+        check_marks(marks)?;
         self.with(cache, |named| {
             let before = named.run;
             *named = Named { run: rand::u64(), marks: marks.iter().cloned().collect() };
