@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use bowline_model::Code;
-use bowline_runtime::{rand, task, time::coarse};
+use bowline_runtime::{
+    rand, task,
+    time::{self, Instant, coarse},
+};
 use bowline_telemetry::current;
 use tokio::sync::{futures::OwnedNotified, watch};
 
@@ -16,6 +19,14 @@ use crate::{
     slot::{Effect, Event, Kept, Moment, Ms, Slot},
     strategy::Choice,
 };
+
+/// What comes until then; none where the time is over.
+async fn within<T>(until: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match until {
+        Some(until) => time::timeout_at(until, future).await.ok(),
+        None => Some(future.await),
+    }
+}
 
 /// A value, or that there is nothing.
 pub(crate) type Value<V> = Option<Arc<V>>;
@@ -55,6 +66,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         self.missed(&key);
         let metrics = &self.metrics;
         self.name_of(&key).inspect_err(|_| metrics.refused.increment())?;
+        let until = (self.patience)().and_then(|left| time::now().checked_add(left));
         loop {
             let waiting = self.flights.wait(WAITERS_MAX);
             let asked = match waiting {
@@ -75,7 +87,9 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
                     return Err(error);
                 }
                 Asked::InLine(ended) => {
-                    ended.await;
+                    if within(until, ended).await.is_none() {
+                        return self.late(&key);
+                    }
                     continue;
                 }
                 Asked::Wait(landing) => (landing, &metrics.waited),
@@ -89,7 +103,8 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
                     (landing, if is_bypassed { &metrics.bypassed } else { &metrics.loaded })
                 }
             };
-            return match self.landed(landing).await {
+            let Some(landed) = within(until, self.landed(landing)).await else { return self.late(&key) };
+            return match landed {
                 Landed::Brought(value) => {
                     count.increment();
                     Ok(value)
@@ -145,6 +160,16 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         (flight.slot, flight.landing) = (slot, Some(landing.clone()));
         let load = Load { inner: Arc::clone(self), key: key.clone(), number, began: now, sender: Some(sender) };
         Asked::Begin { load, landing, answer }
+    }
+
+    /// What is left for whose time is over.
+    fn late(&self, key: &K) -> Result<Value<V>, Error> {
+        if let Some(value) = self.stale(key) {
+            self.metrics.stale.increment();
+            return Ok(value);
+        }
+        self.metrics.refused.increment();
+        Err(Error::Late { cache: Arc::clone(&self.name) })
     }
 
     /// What is left for one more than may wait.

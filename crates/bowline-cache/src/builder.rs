@@ -54,6 +54,7 @@ pub struct Builder<K, V> {
     weigh: Option<fn(&K, &V) -> u64>,
     loads_max: usize,
     load_timeout: Duration,
+    patience: fn() -> Option<Duration>,
     failure_backoff: policy::Backoff,
     strategy: Strategy,
     is_adaptive: bool,
@@ -91,6 +92,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             weigh: None,
             loads_max: LOADS_MAX,
             load_timeout: Duration::from_secs(10),
+            patience: || None,
             failure_backoff: policy::Backoff { min: Duration::from_millis(100), max: Duration::from_secs(10) },
             strategy: Strategy::Ttl,
             is_adaptive: false,
@@ -158,6 +160,13 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
     /// How long a load may take: 1 ms to 1 h; else 10 s.
     pub fn load_timeout(self, load_timeout: Duration) -> Self {
         Self { load_timeout, ..self }
+    }
+
+    /// How long who asks may wait, which each is asked that has to; none, as else, for as long as it takes. Whose time
+    /// is over gets what [`stale_if_error`](Self::stale_if_error) allows, or [`Error::Late`](crate::Error::Late); the
+    /// load goes on.
+    pub fn patience(self, patience: fn() -> Option<Duration>) -> Self {
+        Self { patience, ..self }
     }
 
     /// For how long a key is not loaded again after a load failed; else 100 ms, doubled up to 10 s.
@@ -294,6 +303,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             loads: Semaphore::new(self.loads_max),
             loads_max: self.loads_max,
             load_timeout: self.load_timeout,
+            patience: self.patience,
             feeds: self.feeds.into_iter().map(Followed::new).collect(),
             blind_max: self.blind_max,
             codec: self.codec,

@@ -61,6 +61,8 @@ pub(crate) struct Inner<K: Key, V: Send + Sync + 'static> {
     pub(crate) loads: Semaphore,
     pub(crate) loads_max: usize,
     pub(crate) load_timeout: Duration,
+    /// How long who asks may wait.
+    pub(crate) patience: fn() -> Option<Duration>,
     pub(crate) feeds: Vec<Followed>,
     pub(crate) blind_max: Duration,
     /// What values are outside of this process.
@@ -101,7 +103,8 @@ impl<K: Key, V: Send + Sync + 'static> Cache<K, V> {
     ///
     /// # Errors
     /// [`Error::Load`] when the load fails or one failed just now, and nothing stale may be served: the same for all
-    /// who wait. [`Error::TooBusy`] at the bounds of what is loaded and waited for at a time. [`Error::Key`] where the
+    /// who wait. [`Error::Late`] where who asks may wait [no longer](Builder::patience), and nothing stale may be
+    /// served. [`Error::TooBusy`] at the bounds of what is loaded and waited for at a time. [`Error::Key`] where the
     /// key's [name](Key::encode) is empty or longer than [`KEY_BYTES_MAX`](crate::KEY_BYTES_MAX).
     ///
     /// # Cancel safety

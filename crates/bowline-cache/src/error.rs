@@ -26,6 +26,12 @@ pub enum Error {
         #[source]
         source: PortError,
     },
+    /// Who asked had no more time; what it waited for goes on.
+    #[error("the time of who asked the cache `{cache}` was over before there was an answer")]
+    Late {
+        /// Which cache.
+        cache: Arc<str>,
+    },
     /// A bound on concurrent use is reached.
     #[error("the cache `{cache}` is too busy: there are {max} {what} at a time at most")]
     TooBusy {
@@ -52,6 +58,7 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::Load { source, .. } => source.code(),
+            Self::Late { .. } => Code::DeadlineExceeded,
             Self::TooBusy { .. } => Code::Unavailable,
             Self::Key { source, .. } | Self::Tell { source, .. } => source.code(),
         }
@@ -61,7 +68,7 @@ impl Error {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Load { source, .. } => source.retryable(),
-            Self::TooBusy { .. } => true,
+            Self::Late { .. } | Self::TooBusy { .. } => true,
             Self::Key { source, .. } | Self::Tell { source, .. } => source.retryable(),
         }
     }

@@ -39,6 +39,7 @@ pub(crate) type Caches = Arc<Mutex<Vec<Arc<dyn Shown>>>>;
 
 impl Microservice {
     /// A cache of what this service reads from others: its metrics are at `/metrics`, and `bowline caches` shows it.
+    /// Who asks it waits no longer than the request, or the message, has time ([`time_left`](crate::time_left)).
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -56,7 +57,7 @@ impl Microservice {
     /// # Ok(()) }
     /// ```
     pub fn cache<K: Key, V: Send + Sync + 'static>(&self, name: &str) -> CacheBuilder<'_, K, V> {
-        let builder = Cache::builder(name).metrics(&self.metrics);
+        let builder = Cache::builder(name).metrics(&self.metrics).patience(client::time_left);
         CacheBuilder { service: self, name: name.to_owned(), builder, fault: None }
     }
 }
@@ -190,3 +191,6 @@ impl From<Error> for HandlerError {
         Self::of_below(error.code(), words, error)
     }
 }
+
+#[cfg(test)]
+mod tests;

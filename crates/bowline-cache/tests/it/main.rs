@@ -13,6 +13,7 @@ mod feed;
 mod invalidating;
 mod levels;
 mod negative;
+mod patience;
 mod ratio;
 mod single_flight;
 mod stale;
