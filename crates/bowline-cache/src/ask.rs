@@ -64,6 +64,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         Fut: Future<Output = Result<Option<V>, Failure>> + Send + 'static,
     {
         self.missed(&key);
+        self.measure_followed(coarse());
         let metrics = &self.metrics;
         self.name_of(&key).inspect_err(|_| metrics.refused.increment())?;
         let until = (self.patience)().and_then(|left| time::now().checked_add(left));

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bowline_model::{policy, units::Share};
-use bowline_runtime::{metric::Registry, task};
+use bowline_runtime::{metric::Registry, task, time::coarse};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 
@@ -35,11 +35,11 @@ use crate::{
 /// The longest of all times of a cache.
 const TIME_MAX: Duration = Duration::from_hours(24 * 7);
 
-/// The least `blind_max`: a feed is asked every five seconds.
+/// The least `blind_max`: a feed is asked twice within it, and may take two seconds for its answer.
 const BLIND_MIN: Duration = Duration::from_secs(6);
 
 /// How many bytes a level on disk has.
-const DISK_RANGE: RangeInclusive<u64> = 16 << 20..=1 << 40;
+const DISK_RANGE: RangeInclusive<u64> = 16 << 20..=64 << 30;
 
 /// A cache to build; see each method for what holds where it is not called.
 pub struct Builder<K, V> {
@@ -217,7 +217,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
         Self { codec: Some(Codec::json(version)), ..self }
     }
 
-    /// A folder of this process's own, in which at most so many bytes (16 MiB to 1 TiB) survive a restart; else none.
+    /// A folder of this process's own, in which at most so many bytes (16 MiB to 64 GiB) survive a restart; else none.
     /// It needs [`serialized`](Self::serialized) and a feed to [`follow`](Self::follow), which says what has changed
     /// while the process was away.
     ///
@@ -313,6 +313,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             tasks: OnceLock::new(),
         };
         let inner = Arc::new(inner);
+        inner.measure_followed(coarse());
         inner.tasks.get_or_init(|| tasks(&inner, self.is_adaptive));
         Ok(Cache::from_inner(inner))
     }
@@ -361,7 +362,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
             ),
             (
                 self.disk.as_ref().is_none_or(|disk| !self.feeds.is_empty() && DISK_RANGE.contains(&disk.bytes_max)),
-                "a level on disk needs a feed to follow, and has 16 MiB to 1 TiB",
+                "a level on disk needs a feed to follow, and has 16 MiB to 64 GiB",
             ),
             (
                 (1..=CLASSES_MAX).contains(&self.classes.len()) && self.classes.iter().all(is_class),

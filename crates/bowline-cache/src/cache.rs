@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use bowline_runtime::{task, time::coarse};
+use bowline_runtime::{
+    task,
+    time::{self, coarse},
+};
 use bowline_telemetry::current;
 use quick_cache::Equivalent;
 use tokio::sync::Semaphore;
@@ -31,6 +34,9 @@ use crate::{
     slot::{Backoff, Ms},
     windows::Windows,
 };
+
+/// The longest that a feed may take to tell what is invalid.
+const TELL_MAX: Duration = Duration::from_secs(30);
 
 /// Keeps what was loaded by key. Cheap to clone.
 ///
@@ -125,7 +131,7 @@ impl<K: Key, V: Send + Sync + 'static> Cache<K, V> {
     /// kept either.
     ///
     /// # Errors
-    /// [`Error::Tell`] where it is forgotten here, and the other processes could not be told; [`Error::Key`] as
+    /// [`Error::Tell`] where it is forgotten here, and the other processes could not be told within 30 s; [`Error::Key`] as
     /// [`Cache::get_or_load`].
     ///
     /// # Cancel safety
@@ -214,7 +220,8 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         self.metrics.invalidated_here.increment();
         let mut told = Ok(());
         for followed in &self.feeds {
-            match followed.feed.tell(which.clone()).await {
+            let late = |_| Err(PortError::unavailable("it took too long"));
+            match time::timeout(TELL_MAX, followed.feed.tell(which.clone())).await.unwrap_or_else(late) {
                 Ok(()) | Err(PortError::NotOurs { .. }) => {}
                 Err(source) => told = Err(Error::Tell { cache: Arc::clone(&self.name), source }),
             }

@@ -12,6 +12,7 @@ mod record;
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher},
+    io::ErrorKind,
     mem,
     path::PathBuf,
     sync::{
@@ -234,7 +235,7 @@ impl Level {
     pub(crate) async fn mark(&self, feed: &str) -> Option<Mark> {
         let mut is_opened = self.is_opened.subscribe();
         if time::timeout(OPEN_MAX, is_opened.wait_for(|is_opened| *is_opened)).await.is_err() {
-            self.fail("open", &std::io::ErrorKind::TimedOut.into());
+            self.fail("open", &ErrorKind::TimedOut.into());
         }
         let mut state = self.lock();
         let mark = state.marks.get(feed).cloned();
@@ -275,25 +276,28 @@ impl Level {
         self.lock().standing == Standing::Failed
     }
 
-    /// Opens the folder.
-    async fn open(self: &Arc<Self>) -> Option<Log> {
+    /// Opens the folder; else why not.
+    async fn open(self: &Arc<Self>) -> Result<Log, ErrorKind> {
         let Settings { dir, bytes_max, disk } = self.settings.clone();
         let opened = task::spawn_blocking(move || Log::open(&dir, disk, Bounds::of(bytes_max)));
         let (log, index) = match opened.await.map_err(std::io::Error::other).flatten() {
             Ok(opened) => opened,
             Err(error) => {
                 self.fail("open", &error);
-                return None;
+                return Err(error.kind());
             }
         };
         let mut state = self.lock();
         if state.standing == Standing::Failed {
-            return None;
+            return Err(ErrorKind::TimedOut);
         }
         // What was invalidated or put meanwhile is in the queue, and comes after what is on disk.
         if state.cleared == 0 {
             let gone = state.queued_keys();
-            state.index.extend(index.into_iter().filter(|(key, _)| !gone.contains(key)));
+            state.index = index;
+            for key in &gone {
+                state.index.remove(key);
+            }
             let marks = log.marks().iter().map(|(feed, mark)| (feed.clone(), mark.clone()));
             let marks: Vec<_> = marks.filter(|(feed, _)| !state.marks.contains_key(feed)).collect();
             state.marks.extend(marks);
@@ -303,7 +307,7 @@ impl Level {
         self.bytes.set(i64::try_from(log.bytes()).unwrap_or(i64::MAX));
         self.is_opened.send_replace(true);
         drop(state);
-        Some(log)
+        Ok(log)
     }
 
     /// Writes what is queued.
@@ -353,11 +357,15 @@ impl Level {
 pub(crate) async fn run(level: Weak<Level>) {
     let Some(opening) = level.upgrade() else { return };
     let settings = opening.settings.clone();
-    let log = opening.open().await;
+    let opened = opening.open().await;
     drop(opening);
-    if let Some(log) = log
-        && !work(&level, log).await
-    {
+    let has_failed = match opened {
+        Ok(log) => work(&level, log).await,
+        // It is another process's.
+        Err(ErrorKind::ResourceBusy) => false,
+        Err(_) => true,
+    };
+    if !has_failed {
         return;
     }
     let discarded = task::spawn_blocking(move || discard(&settings.dir, &settings.disk)).await;

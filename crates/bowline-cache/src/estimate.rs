@@ -109,6 +109,10 @@ impl Estimator {
         let estimate = Estimate { frequency: reads / all, volatility: changes / all, reads: self.reads };
         self.reads *= fading;
         self.keys.retain(|_, seen| seen.reads >= FAINT);
+        if self.keys.len() < KEYS_MAX / 4 {
+            // There are fewer keys than there were.
+            self.zeros = self.zeros.saturating_sub(1);
+        }
         estimate
     }
 }
@@ -171,5 +175,22 @@ mod tests {
         }
         let last = estimator.estimate(610_000);
         assert!(first.reads >= 100.0 && last.reads < 1.0 && estimator.keys.is_empty(), "{first:?} {last:?}");
+    }
+
+    #[test]
+    fn what_is_read_after_a_scan_is_seen_again() {
+        rand::seed(7);
+        let mut estimator = Estimator::new(0);
+        (0..1_000_000).for_each(|_| estimator.read(rand::u64(), 1));
+        let hot: Vec<u64> = (0..100).map(|_| rand::u64()).collect();
+        let mut reads = 0.0;
+        for round in 1..=60_u64 {
+            for hash in hot.iter().cycle().take(1000) {
+                estimator.read(*hash, 1);
+            }
+            reads = estimator.estimate(round * 10_000).reads;
+        }
+        assert!(reads >= 5000.0, "{reads}");
+        assert!(estimator.keys.len() >= 100);
     }
 }

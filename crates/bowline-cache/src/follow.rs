@@ -21,10 +21,12 @@ use crate::{
     disk::Level, levels, shared::guard::Guard, slot::Ms, windows::ms,
 };
 
-/// How long a feed is asked to wait for what comes, once it was heard to its end.
+/// The longest that a feed is asked to wait for what comes, once it was heard to its end.
 const WAIT: Duration = Duration::from_secs(5);
 /// How much longer an answer may take.
 const GRACE: Duration = Duration::from_secs(2);
+/// How soon a feed is asked again that has answered at once, and had nothing.
+const IDLE: Duration = Duration::from_millis(100);
 /// How long after a failure it is asked again: the first time, and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
@@ -156,13 +158,21 @@ pub(crate) async fn follow<K: Key, V: Send + Sync + 'static>(cache: Weak<Inner<K
         let Some((disk, shared)) = cache.upgrade().map(|inner| (inner.disk.clone(), inner.shared.clone())) else {
             return;
         };
-        let asked = coarse();
-        let heard = ask(feed.as_ref(), &follow, (disk.as_deref(), shared.as_deref())).await;
+        let Some(wait) = cache.upgrade().map(|inner| wait(&follow, inner.blind_max)) else { return };
+        let (asked, begin) = (coarse(), time::now());
+        let heard = ask(feed.as_ref(), &follow, wait, (disk.as_deref(), shared.as_deref())).await;
         let Some(inner) = cache.upgrade() else { return };
         match heard {
             Ok((heard, what)) => {
                 again = AGAIN.0;
+                let has_moved = !matches!(&heard, Heard::Batch { upto, .. } if follow.mark.as_ref() == Some(upto));
+                let is_lost_again = matches!(heard, Heard::Gap(_)) && follow.mark.is_some();
+                let is_idle = is_lost_again || !has_moved && !wait.is_zero();
                 inner.heard(at, follow, heard, asked, what).await;
+                drop(inner);
+                if is_idle {
+                    time::sleep_until(begin + IDLE).await;
+                }
             }
             Err(error) => {
                 tracing::debug!(cache = &*inner.name, feed = feed.name(), error = %error, "a feed of invalidations did not answer");
@@ -175,15 +185,25 @@ pub(crate) async fn follow<K: Key, V: Send + Sync + 'static>(cache: Weak<Inner<K
     }
 }
 
+/// How long a feed is asked to wait: two answers come within the time for which the first is trusted, so that it is
+/// trusted until the second is there.
+fn wait(follow: &Follow<Mark>, blind_max: Duration) -> Duration {
+    if follow.standing == Standing::Following {
+        (blind_max.saturating_sub(GRACE) / 2).min(WAIT)
+    } else {
+        Duration::ZERO
+    }
+}
+
 /// Asks a feed what its follower has to know next.
 async fn ask(
     feed: &dyn Invalidations,
     follow: &Follow<Mark>,
+    wait: Duration,
     (disk, shared): (Option<&Level>, Option<&Guard>),
 ) -> Result<(Heard<Mark>, Vec<Which>), PortError> {
     let late = |_| PortError::unavailable("it took too long");
     if let (false, Some(mark)) = (follow.is_unsure(), &follow.mark) {
-        let wait = if follow.standing == Standing::Following { WAIT } else { Duration::ZERO };
         return match time::timeout(wait + GRACE, feed.after(mark.clone(), wait)).await.map_err(late)?? {
             After::Gap { end } => Ok((Heard::Gap(end), Vec::new())),
             After::Batch(batch) => Ok((Heard::Batch { upto: batch.upto, is_end: batch.is_end }, batch.what)),
@@ -279,7 +299,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         self.feeds.iter().map(|followed| followed.get().until).min().unwrap_or(u64::MAX)
     }
 
-    fn measure_followed(&self, now: Ms) {
+    pub(crate) fn measure_followed(&self, now: Ms) {
         self.metrics.followed.set(i64::from(self.is_followed(now)));
     }
 }

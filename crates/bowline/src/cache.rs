@@ -123,7 +123,7 @@ impl<K: Key, V: Send + Sync + 'static> CacheBuilder<'_, K, V> {
         }
     }
 
-    /// Has what a process has loaded survive its restart: so many bytes (16 MiB to 1 TiB) in its data folder. Values of
+    /// Has what a process has loaded survive its restart: so many bytes (16 MiB to 64 GiB) in its data folder. Values of
     /// another `version` are none. It needs a topic that says what has changed meanwhile.
     ///
     /// Without a server, or an id that is the same after a restart (`BOWLINE_INSTANCE`), nothing is kept there.

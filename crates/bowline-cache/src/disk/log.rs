@@ -27,8 +27,8 @@ const EXTENSION: &str = "cache";
 /// How many segments the bytes are spread over: so much of them goes at once.
 const SEGMENTS: u64 = 8;
 
-/// The largest segment.
-const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// The largest segment: each has a file open.
+const SEGMENT_BYTES_MAX: u64 = 256 << 20;
 
 /// The most keys that records name.
 const KEYS_MAX: usize = 500_000;
@@ -273,7 +273,8 @@ impl Log {
 /// Deletes what is in a folder, unless another process has it.
 pub(super) fn discard(dir: &Path, disk: &Disk) -> io::Result<()> {
     let _lock = locked(dir)?;
-    remove(dir, disk, &list(dir)?)
+    remove(dir, disk, &list(dir)?)?;
+    disk.sync_dir(dir)
 }
 
 fn locked(dir: &Path) -> io::Result<File> {

@@ -23,11 +23,13 @@ struct State {
     next: u64,
     is_stalled: bool,
     is_ours: bool,
+    /// How long an answer is under way.
+    latency: Duration,
 }
 
 impl Tape {
     pub(crate) fn new(name: &'static str) -> Self {
-        let state = State { entries: Vec::new(), next: 1, is_stalled: false, is_ours: true };
+        let state = State { entries: Vec::new(), next: 1, is_stalled: false, is_ours: true, latency: Duration::ZERO };
         Self(Arc::new(Inside { name, state: Mutex::new(state), told: Notify::new() }))
     }
 
@@ -64,6 +66,10 @@ impl Tape {
         self.lock().is_stalled = is_stalled;
     }
 
+    pub(crate) fn slow(&self, latency: Duration) {
+        self.lock().latency = latency;
+    }
+
     /// What is older than now is gone.
     pub(crate) fn trim(&self) {
         self.lock().entries.clear();
@@ -83,6 +89,10 @@ impl Tape {
     async fn answers(&self) -> Result<(), PortError> {
         if self.lock().is_stalled {
             return std::future::pending().await;
+        }
+        let latency = self.lock().latency;
+        if !latency.is_zero() {
+            time::sleep(latency).await; // tidy: sleep: the clock is paused
         }
         Ok(())
     }
@@ -119,7 +129,6 @@ impl Invalidations for Tape {
 
     fn after(&self, mark: Mark, wait: Duration) -> BoxFuture<'_, Result<After, PortError>> {
         Box::pin(async move {
-            self.answers().await?;
             let told = self.0.told.notified();
             if self.lock().next == mark.position + 1 {
                 time::timeout(wait, told).await.ok();

@@ -1,6 +1,7 @@
 //! Invalidations across processes: each cache here stands for one.
 
-use bowline_cache::Which;
+use bowline_cache::{After, Batch, Invalidations, Mark, PortError, Resumed, Which};
+use bowline_runtime::{BoxFuture, metric::Registry};
 
 use super::{feed::Tape, *};
 
@@ -148,4 +149,91 @@ fn feeds_have_different_names() {
     let (one, other) = (Tape::new("a"), Tape::new("a"));
     let error = builder().follow(one.feed()).follow(other.feed()).blind_max(Duration::ZERO).build().unwrap_err();
     assert_eq!(error.faults.len(), 2, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_feed_that_takes_its_time_to_answer_is_followed_all_the_time() {
+    for blind_max in [6, 10, 3600].map(Duration::from_secs) {
+        let (tape, source) = (Tape::new("user.changed"), Source::new());
+        tape.slow(Duration::from_millis(300));
+        let cache = builder().ttl(Duration::from_hours(1)).follow(tape.feed()).blind_max(blind_max).build().unwrap();
+        pass(Duration::from_secs(1)).await;
+        source.ask(&cache, "ada").await.unwrap();
+        for at in 0..6000 {
+            assert!(cache.get("ada").is_some(), "blind after {} ms of {blind_max:?}", at * 10);
+            pass(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// A feed that answers at once, whatever it is asked.
+struct Hasty {
+    has_gaps: bool,
+    asked: AtomicU64,
+}
+
+impl Invalidations for Hasty {
+    fn name(&self) -> &'static str {
+        "hasty"
+    }
+
+    fn resume(&self, _: Option<Mark>) -> BoxFuture<'_, Result<Resumed, PortError>> {
+        let end = Mark { position: 0, id: String::new() };
+        Box::pin(std::future::ready(Ok(Resumed::Gap { end })))
+    }
+
+    fn after(&self, mark: Mark, _: Duration) -> BoxFuture<'_, Result<After, PortError>> {
+        self.asked.fetch_add(1, SeqCst);
+        let batch = Batch { what: Vec::new(), upto: mark.clone(), is_end: true };
+        let answer = if self.has_gaps { After::Gap { end: mark } } else { After::Batch(batch) };
+        Box::pin(std::future::ready(Ok(answer)))
+    }
+
+    fn tell(&self, _: Which) -> BoxFuture<'_, Result<(), PortError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_feed_that_does_not_wait_is_not_asked_in_a_storm() {
+    for has_gaps in [false, true] {
+        let feed = Arc::new(Hasty { has_gaps, asked: AtomicU64::new(0) });
+        let _cache = builder().follow(feed.clone()).build().unwrap();
+        pass(Duration::from_secs(10)).await;
+        let asked = feed.asked.load(SeqCst);
+        assert!((90..=110).contains(&asked), "{asked}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_waits_for_a_feed_no_longer_than_half_a_minute() {
+    let feed = Arc::new(Hasty { has_gaps: false, asked: AtomicU64::new(0) });
+    let cache = builder().follow(feed).build().unwrap();
+    let begin = time::now();
+    let error = cache.invalidate("ada").await.unwrap_err();
+    assert!(matches!(error, Error::Tell { .. }) && error.retryable(), "{error}");
+    assert_eq!(begin.elapsed(), Duration::from_secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_metrics_say_whether_it_is_followed() {
+    let followed = |registry: &Registry| {
+        let text = registry.render();
+        let (_, rest) = text.split_once("bowline_cache_followed{cache=\"users\"} ").unwrap();
+        rest.starts_with('1')
+    };
+    let registry = Registry::default();
+    let _alone = builder().metrics(&registry).build().unwrap();
+    assert!(followed(&registry), "there is nothing to be missed");
+
+    // A function of the application ends who follows.
+    let (tape, source, registry) = (Tape::new("user.changed"), Source::new(), Registry::default());
+    let class = |key: &String| usize::from(key != "boom") - 1;
+    let cache = builder().follow(tape.feed()).adaptive().classes(&["all"], class).metrics(&registry).build().unwrap();
+    settle().await;
+    assert!(followed(&registry));
+    tape.put_key("boom");
+    pass(Duration::from_secs(11)).await;
+    source.ask(&cache, "ada").await.unwrap();
+    assert!(!followed(&registry));
 }

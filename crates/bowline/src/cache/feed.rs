@@ -3,7 +3,11 @@
 //! It is read by position, without a group: a group would hand each message to one process only, and one of its own
 //! for each process would stay when that is gone.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    panic::{self, AssertUnwindSafe},
+    time::Duration,
+};
 
 use bowline_cache::{After, BATCH_MAX, Batch, Invalidations, Mark, PortError, Resumed, Which};
 use bowline_messaging::{Message, Tail, delivery::Position};
@@ -100,7 +104,9 @@ impl BusInvalidations {
         span.set(names::MESSAGING_OPERATION_TYPE, "process");
         span.set_with(names::MESSAGING_CONSUMER_GROUP_NAME, || self.group.clone());
         span.set_with(names::MESSAGING_MESSAGE_ID, || message.id.clone());
-        (self.read)(&message.payload).unwrap_or_else(|| {
+        // The application's own, and what others publish: a panic must not end what follows the topic.
+        let read = panic::catch_unwind(AssertUnwindSafe(|| (self.read)(&message.payload)));
+        read.ok().flatten().unwrap_or_else(|| {
             self.unread.increment();
             span.fail("it cannot be read, so everything is forgotten");
             vec![Which::All]
@@ -117,7 +123,7 @@ fn is_after(tail: &Tail, mark: &Mark) -> bool {
     // Of what is deleted just now, the beginning may be missing.
     let mut positions = tail.messages.iter().map(|message| message.position);
     let is_whole = tail.next == from || positions.next() == Some(from);
-    is_same && is_there && is_whole && positions.zip(from + 1..).all(|(is, ought)| is == ought)
+    is_same && is_there && is_whole && positions.zip(from.saturating_add(1)..).all(|(is, ought)| is == ought)
 }
 
 impl Invalidations for BusInvalidations {

@@ -59,7 +59,10 @@ impl Source {
 }
 
 fn profiles(service: &Microservice) -> CacheBuilder<'_, String, u64> {
-    service.cache("user-profile").invalidated_by(TOPIC, |changed: Changed| [changed.user_id])
+    service.cache("user-profile").invalidated_by(TOPIC, |changed: Changed| {
+        assert!(changed.user_id != "nobody's", "the application has a fault");
+        [changed.user_id]
+    })
 }
 
 /// A bus with these topics in a folder of its own.
@@ -101,11 +104,15 @@ async fn what_a_topic_says_is_forgotten_in_every_process_and_traced() {
     let group = processed.attribute("messaging.consumer.group.name").map(ToString::to_string);
     assert_eq!(group.as_deref(), Some("cache:user-profile"));
     // Who knows whom it means? All are forgotten.
-    tell(&bus, &json!("gibberish")).await;
-    source.changes(&caches[0], "bob", kept[0].1).await;
+    let mut bob = kept[0].1;
+    for unreadable in [json!("gibberish"), json!({"user_id": "nobody's"})] {
+        tell(&bus, &unreadable).await;
+        source.changes(&caches[0], "bob", bob).await;
+        bob = source.settles(&caches[0], "bob").await;
+    }
     let metrics = processes[0].metrics().render();
     assert!(
-        metrics.contains("bowline_cache_unread_total{cache=\"user-profile\",topic=\"user.changed\"} 1"),
+        metrics.contains("bowline_cache_unread_total{cache=\"user-profile\",topic=\"user.changed\"} 2"),
         "{metrics}"
     );
 }
