@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bowline_model::{Health, Instance, InstanceId};
+use bowline_model::{Health, Instance, InstanceId, Protocol};
 use bowline_runtime::time::{Duration, Instant};
 
 use crate::load::{InFlight, Load};
@@ -17,7 +17,7 @@ pub struct Member<T> {
     /// The instance as last told.
     pub instance: Instance,
     /// The caller's own state of it (breaker, counters). It and the load survive every update that
-    /// keeps id, address and protocol, whatever else changes.
+    /// keeps id and address, whatever else changes, unless it speaks HTTP/1 no longer, or only now.
     pub state: Arc<T>,
     pub(crate) load: Arc<Load>,
 }
@@ -70,8 +70,8 @@ impl<T> InstanceSet<T> {
 
     /// Replaces the instances; `make` gives the state of each that was not there before.
     ///
-    /// One that keeps id, address and protocol keeps its state and its load, whatever else
-    /// changed; wholly unchanged it stays the same [`Member`]. Of several with one id the last
+    /// One that keeps id and address keeps its state and its load, whatever else changed, unless it
+    /// speaks HTTP/1 no longer, or only now; wholly unchanged it stays the same [`Member`]. Of several with one id the last
     /// counts. An empty update empties the set: whether it is to be believed is the caller's to
     /// decide. Picks go on meanwhile, on the members before. O(n log n).
     pub fn update(&self, instances: &[Instance], make: impl Fn(&Instance) -> T) {
@@ -179,7 +179,7 @@ fn next_member<T>(
     instance: &Instance,
     make: impl Fn(&Instance) -> T,
 ) -> Arc<Member<T>> {
-    let place = |i: &Instance| (i.address.clone(), i.protocol);
+    let place = |i: &Instance| (i.address.clone(), i.protocol == Protocol::Http2);
     match before {
         Some(member) if member.instance == *instance => Arc::clone(member),
         Some(member) if place(&member.instance) == place(instance) => Arc::new(Member {

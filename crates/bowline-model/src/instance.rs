@@ -72,6 +72,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
+    /// HTTP/1.1, and HTTP/2 with prior knowledge: the caller's choice.
+    Both,
 }
 
 /// The verdict of an instance's checks.

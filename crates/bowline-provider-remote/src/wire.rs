@@ -71,7 +71,7 @@ pub struct Registration {
     /// Where it is reached: `IP:PORT` or `unix:/PATH`.
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "127.0.0.1:9000"))]
     pub address: Address,
-    /// `http1` (the default) or `http2`.
+    /// `http1` (the default), `http2` with prior knowledge, or `both`.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub protocol: Protocol,

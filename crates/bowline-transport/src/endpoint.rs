@@ -9,7 +9,7 @@ use bowline_model::{Address, Instance, Protocol, ServiceName};
 pub struct Endpoint {
     /// Where it listens.
     pub address: Address,
-    /// What it speaks.
+    /// What is spoken there; of [`Protocol::Both`] that is HTTP/1.1.
     pub protocol: Protocol,
     /// Whose certificate it has to show; none: it is spoken to in the clear.
     pub tls: Option<ServiceName>,
@@ -28,8 +28,13 @@ impl Endpoint {
 }
 
 impl From<&Instance> for Endpoint {
+    /// Who speaks both is spoken to in HTTP/1.1.
     fn from(instance: &Instance) -> Self {
-        Self { address: instance.address.clone(), protocol: instance.protocol, tls: None }
+        let protocol = match instance.protocol {
+            Protocol::Http1 | Protocol::Both => Protocol::Http1,
+            Protocol::Http2 => Protocol::Http2,
+        };
+        Self { address: instance.address.clone(), protocol, tls: None }
     }
 }
 

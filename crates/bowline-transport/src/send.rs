@@ -12,7 +12,8 @@ use crate::{body::Body, endpoint::Endpoint, error::Error, http1, http2, pool::Po
 /// first, while its body is read. The connection is used again only if both ended cleanly. A pooled
 /// connection that turns out to be dead before a byte came back is replaced by a new one, once, if
 /// the request can be repeated (its body is at hand, and its method idempotent). Over HTTP/2 the
-/// same is done, whatever the method, for what the connection did not take or its `GOAWAY` left out.
+/// same is done, and besides, whatever the method, for what the connection did not take or its `GOAWAY`
+/// left out.
 ///
 /// Framing headers (`Content-Length`, `Transfer-Encoding`, `Connection`) are written as the body
 /// demands, whatever the request has; `Host` is taken from the headers, else from the URI, else
@@ -25,7 +26,7 @@ use crate::{body::Body, endpoint::Endpoint, error::Error, http1, http2, pool::Po
 /// Any [`Error`]; with [`Error::is_connect`] nothing was sent.
 ///
 /// # Cancel safety
-/// Dropping the future closes the connection that was in use; the request may have been sent.
+/// Dropping the future closes the connection that was in use, of HTTP/2 its stream; the request may have been sent.
 pub async fn send<P: Pool>(
     pool: &P,
     endpoint: &Endpoint,
@@ -44,7 +45,7 @@ pub async fn send<P: Pool>(
 /// Dropping the future closes what was being made.
 pub async fn connect_ahead<P: Pool>(pool: &P, endpoint: &Endpoint) -> Result<(), Error> {
     match endpoint.protocol {
-        Protocol::Http1 => http1::connect_ahead(pool, endpoint).await,
+        Protocol::Http1 | Protocol::Both => http1::connect_ahead(pool, endpoint).await,
         Protocol::Http2 => http2::connect_ahead(pool, endpoint).await,
     }
 }
@@ -67,7 +68,7 @@ pub async fn send_parts<P: Pool>(
     body: &mut Body,
 ) -> Result<Response<ResponseBody<P>>, Error> {
     match endpoint.protocol {
-        Protocol::Http1 => http1::send(pool, endpoint, head, body).await,
+        Protocol::Http1 | Protocol::Both => http1::send(pool, endpoint, head, body).await,
         Protocol::Http2 => http2::send(pool, endpoint, head, body).await,
     }
 }

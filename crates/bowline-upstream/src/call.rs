@@ -144,7 +144,7 @@ impl<'a> Call<'a> {
         let mut in_flight = member.begin(started);
         self.write_timeout(deadline, started);
         let is_streamed = self.body.is_stream();
-        let sending = send_parts(pool, &member.state.endpoint, &self.head, &mut self.body);
+        let sending = send_parts(pool, Member::endpoint_of(member), &self.head, &mut self.body);
         let sent = time::timeout_at(deadline, sending).await.ok();
         let now = time::now();
         let is_verified = member.state.endpoint.tls.is_some();

@@ -5,7 +5,11 @@ use std::sync::{
     atomic::{AtomicU8, Ordering::Relaxed},
 };
 
-use bowline_model::policy::{BreakerPolicy, CallPolicy};
+use bowline_balance::Member as Entry;
+use bowline_model::{
+    Protocol,
+    policy::{BreakerPolicy, CallPolicy},
+};
 use bowline_resilience::breaker::{Breaker, Outcome, OwnedPermit, PROBE_TIMEOUT, State};
 use bowline_runtime::time::{Duration, Instant};
 use bowline_transport::Endpoint;
@@ -19,6 +23,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) endpoint: Endpoint,
+    /// The same over HTTP/2, where that is preferred; whether the instance takes it may change.
+    multiplexed: Option<Endpoint>,
     pub(crate) breaker: Option<Guard>,
     /// The release it is; empty when not told.
     pub(crate) version: String,
@@ -51,15 +57,29 @@ impl BreakerRules {
 }
 
 impl Member {
-    /// An instance of a version, at an endpoint.
-    pub(crate) fn new(endpoint: Endpoint, version: &str, rules: Option<&BreakerRules>, metrics: &Metrics) -> Self {
+    /// An instance of a version, at an endpoint; over HTTP/2 once it takes that, where `prefers_http2`.
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        prefers_http2: bool,
+        version: &str,
+        rules: Option<&BreakerRules>,
+        metrics: &Metrics,
+    ) -> Self {
         let breaker = rules.map(|rules| Guard {
             breaker: Arc::new(Breaker::new(&rules.policy).probe_timeout(rules.probe_timeout)),
             counted: AtomicU8::new(0),
             metrics: metrics.breakers.clone(),
         });
         let attempts = metrics.attempts(version);
-        Self { endpoint, breaker, version: version.to_owned(), attempts }
+        let multiplexed = prefers_http2.then(|| Endpoint { protocol: Protocol::Http2, ..endpoint.clone() });
+        Self { endpoint, multiplexed, breaker, version: version.to_owned(), attempts }
+    }
+
+    /// Where and how the instance is dialled now.
+    pub(crate) fn endpoint_of(entry: &Entry<Self>) -> &Endpoint {
+        let Self { endpoint, multiplexed, .. } = &*entry.state;
+        let multiplexed = multiplexed.as_ref().filter(|_| entry.instance.protocol == Protocol::Both);
+        multiplexed.unwrap_or(endpoint)
     }
 
     /// Gives a permit back with what came of the attempt; `None` where that says nothing.

@@ -75,7 +75,7 @@ impl Mirror {
             return self.metrics.no_instance.increment();
         };
         let metrics = Arc::clone(&self.metrics);
-        send_aside(pool, member.state.endpoint.clone(), copy_of(head, body), deadline, move |sent| {
+        send_aside(pool, Member::endpoint_of(member).clone(), copy_of(head, body), deadline, move |sent| {
             metrics.sent(Outcome::of(sent.as_ref().map(|sent| sent.as_ref().copied())));
             drop(place);
         });

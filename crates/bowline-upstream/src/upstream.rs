@@ -51,6 +51,8 @@ pub struct Upstream {
     /// Locked only while `told` is.
     security: Mutex<Security>,
     mirrored: UnderWay,
+    /// Whether instances that speak both are spoken to in HTTP/2.
+    prefers_http2: bool,
     pub(crate) metrics: Metrics,
 }
 
@@ -96,13 +98,28 @@ pub(crate) struct Plan {
 }
 
 impl Upstream {
-    /// A service without instances yet. `reporter` is `gateway` or `client`, for the metrics.
+    /// A service without instances yet; those that speak both protocols are called over HTTP/1.1. `reporter` is
+    /// `gateway` or `client`, for the metrics.
     pub fn new(service: ServiceName, policy: CallPolicy, reporter: &'static str, metrics: &Registry) -> Arc<Self> {
+        Arc::new(Self::make(service, policy, reporter, metrics))
+    }
+
+    /// As [`Upstream::new`], but those that speak both protocols are called over HTTP/2.
+    pub fn multiplexed(
+        service: ServiceName,
+        policy: CallPolicy,
+        reporter: &'static str,
+        metrics: &Registry,
+    ) -> Arc<Self> {
+        Arc::new(Self { prefers_http2: true, ..Self::make(service, policy, reporter, metrics) })
+    }
+
+    fn make(service: ServiceName, policy: CallPolicy, reporter: &'static str, metrics: &Registry) -> Self {
         let metrics = Metrics::new(metrics, reporter, service.as_str());
         let budget = budget(&policy);
         let active = ArcSwap::from_pointee(Active::new(policy, Arc::default(), budget));
         let (told, security, mirrored) = (Mutex::default(), Mutex::default(), UnderWay::default());
-        Arc::new(Self { service, active, told, security, mirrored, metrics })
+        Self { service, active, told, security, mirrored, prefers_http2: false, metrics }
     }
 
     /// Whom it calls.
@@ -110,8 +127,8 @@ impl Upstream {
         &self.service
     }
 
-    /// Replaces the instances; what is known of one is kept while its id, address, protocol and version are
-    /// the same, and whether it is called under TLS.
+    /// Replaces the instances; what is known of one is kept while its id, address and version are the same,
+    /// whether it is called under TLS, and whether it speaks HTTP/1.
     ///
     /// An empty list empties the service: whether it is to be believed is the caller's to decide.
     pub fn set_instances(&self, instances: &[Instance]) {
@@ -209,7 +226,7 @@ impl Upstream {
             |member, instance| {
                 member.endpoint.tls.is_some() == security.demands(instance) && member.version == instance.version
             },
-            |instance| Member::new(endpoint(instance), &instance.version, rules, &self.metrics),
+            |instance| Member::new(endpoint(instance), self.prefers_http2, &instance.version, rules, &self.metrics),
         );
     }
 
@@ -238,7 +255,7 @@ impl Upstream {
     pub async fn warm_up<P: Pool>(&self, pool: &P) {
         let snapshot = self.active.load().members.snapshot();
         let endpoints: Vec<_> =
-            snapshot.members().iter().take(WARM_MAX).map(|member| member.state.endpoint.clone()).collect();
+            snapshot.members().iter().take(WARM_MAX).map(|member| Member::endpoint_of(member).clone()).collect();
         let connect = async |endpoint| drop(bowline_transport::connect_ahead(pool, &endpoint).await);
         stream::iter(endpoints).for_each_concurrent(WARM_AT_ONCE_MAX, connect).await;
     }

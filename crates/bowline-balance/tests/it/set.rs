@@ -85,6 +85,18 @@ fn another_place_is_another_member() {
 }
 
 #[test]
+fn who_speaks_http2_beside_http1_is_the_same_member() {
+    let set: InstanceSet<AtomicU32> = InstanceSet::new();
+    let protocols = [Protocol::Http1, Protocol::Both, Protocol::Http1, Protocol::Http2, Protocol::Both];
+    let states = protocols.map(|protocol| {
+        set.update(&[Instance { protocol, ..instance(1) }], |_| AtomicU32::new(0));
+        assert_eq!(set.load().members()[0].instance.protocol, protocol);
+        set.load().members()[0].state.fetch_add(1, Relaxed)
+    });
+    assert_eq!(states, [0, 1, 2, 0, 0]);
+}
+
+#[test]
 fn a_state_that_no_longer_fits_begins_anew() {
     let set: InstanceSet<AtomicU32> = InstanceSet::new();
     let update = |limit: u32| {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bowline_model::{
-    Address, InstanceId,
+    Address, InstanceId, Protocol,
     instance::{METADATA_MESH, METADATA_MESH_MTLS},
     policy::{Balance, BreakerPolicy},
 };
@@ -116,6 +116,26 @@ fn security_says_who_is_called_under_tls_and_a_change_begins_anew() {
     assert_eq!(under_tls(), [name.clone(), name]);
     let is_same = |at: usize| Arc::ptr_eq(&before.members()[at].state, &members().members()[at].state);
     assert_eq!([is_same(0), is_same(1)], [false, true]);
+}
+
+#[test]
+fn who_speaks_both_is_called_over_what_is_preferred_and_stays_the_same() {
+    let (name, metrics) = (ServiceName::new("callee").unwrap(), Registry::default());
+    let preferring = Upstream::multiplexed(name.clone(), policy(SECOND), "client", &metrics);
+    let other = Upstream::new(name, policy(SECOND), "gateway", &metrics);
+    let dialled = |upstream: &Upstream, protocol| {
+        upstream.set_instances(&[Instance { protocol, ..instance("a") }]);
+        let members = upstream.active.load().members.snapshot();
+        let member = &members.members()[0];
+        (Member::endpoint_of(member).protocol, Arc::as_ptr(&member.state))
+    };
+    let (protocol, state) = dialled(&preferring, Protocol::Http1);
+    assert_eq!(protocol, Protocol::Http1);
+    assert_eq!(dialled(&preferring, Protocol::Both), (Protocol::Http2, state));
+    assert_eq!(dialled(&preferring, Protocol::Http1), (Protocol::Http1, state));
+    for (told, expect) in [(Protocol::Both, Protocol::Http1), (Protocol::Http2, Protocol::Http2)] {
+        assert_eq!(dialled(&other, told).0, expect);
+    }
 }
 
 fn of(version: &str, count: usize) -> Vec<Instance> {
