@@ -489,7 +489,7 @@ async fn open_traces(
 async fn serve(listener: net::TcpListener, shared: Shared, drain: Drain, grace: Duration) {
     let metrics = server::Metrics::new(&shared.metrics, "api");
     let service = TowerToHyperService::new(api::router(shared));
-    let settings = server::Settings { grace, metrics, ..server::Settings::default() };
+    let settings = server::Settings { grace, metrics, ..server::Settings::of_system() };
     server::serve(listener, settings, drain, move |peer| FromPeer { service: service.clone(), peer: peer.remote })
         .await;
 }

@@ -22,7 +22,7 @@ use crate::{
 /// The most bytes of an answer that is read as a whole, unless another bound is asked for.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Asks one address, over HTTP/1.1. Cheap to clone; clones share their connections.
+/// Asks one address, over HTTP/1.1 unless it is [multiplexed](HttpClient::multiplexed). Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     pool: SharedPool,
@@ -127,10 +127,18 @@ impl ClientError {
 impl HttpClient {
     /// A client of that address, with 10 s and 16 MiB for each answer.
     pub fn new(address: impl Into<Address>) -> Self {
-        let pool = SharedPool::new(PoolSettings::default());
+        Self::of(Endpoint::http1(address), PoolSettings::default())
+    }
+
+    /// The same over HTTP/2 with prior knowledge: all clones ask over one connection, which is kept whatever its age.
+    pub fn multiplexed(address: impl Into<Address>) -> Self {
+        Self::of(Endpoint::http2(address), PoolSettings { age_max: Duration::MAX, ..PoolSettings::default() })
+    }
+
+    fn of(endpoint: Endpoint, settings: PoolSettings) -> Self {
         Self {
-            pool,
-            endpoint: Endpoint::http1(address),
+            pool: SharedPool::new(settings),
+            endpoint,
             timeout: Duration::from_secs(10),
             answer_bytes_max: ANSWER_BYTES_MAX,
             headers: HeaderMap::new(),
@@ -171,7 +179,7 @@ impl HttpClient {
     /// Any [`ClientError`]; an answer that is no success is [`ClientError::Answer`].
     ///
     /// # Cancel safety
-    /// Dropping the future closes the connection.
+    /// Dropping the future closes the connection, of HTTP/2 its stream.
     pub async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.json(Request::get(path), Body::empty()).await
     }

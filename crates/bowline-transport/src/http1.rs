@@ -99,7 +99,7 @@ pub(crate) async fn connect_ahead<P: Pool>(pool: &P, endpoint: &Endpoint) -> Res
 }
 
 /// Whether the request may reach the server twice.
-fn is_repeatable(head: &Parts) -> bool {
+pub(crate) fn is_repeatable(head: &Parts) -> bool {
     head.method.is_idempotent() || head.headers.contains_key("idempotency-key")
 }
 

@@ -31,8 +31,8 @@ use crate::{
     endpoint::Endpoint,
     error::{Error, Kind},
     forward,
-    http1::connect,
-    pool::{Held, Pool, PoolSettings},
+    http1::{connect, is_repeatable},
+    pool::{Held, Place, Places, Pool, PoolSettings},
     response::ResponseBody,
     stream,
 };
@@ -40,13 +40,16 @@ use crate::{
 /// How often a connection with requests on it is pinged, and how long the answer may take.
 const PING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
 
-/// What an endpoint's requests may have in flight towards us before we read it, each.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// What a request's answer may have in flight towards us before we read it, and what those of a whole connection
+/// may: so many that nobody reads hold up no other.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const WINDOW_BYTES: u32 = 256 * STREAM_WINDOW_BYTES;
 
 /// The one connection of an endpoint.
-#[derive(Default)]
 pub(crate) struct Shared {
     current: Mutex<Current>,
+    /// How many requests have a stream at once.
+    places: Places,
     /// Held while connecting, so that requests which come meanwhile wait for the same connection.
     connecting: tokio::sync::Mutex<()>,
 }
@@ -64,9 +67,17 @@ struct Current {
     failed: Option<(Instant, Kind)>,
 }
 
+/// A request under way, as far as others are concerned.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    _shown: Held,
+    _place: Place,
+}
+
 /// Sends a request over the endpoint's connection, which is made first where there is none.
 ///
-/// What a connection did not take, or its goodbye left out, goes over a new one, once.
+/// What a connection did not take, or its goodbye left out, goes over a new one, once; so does what may be repeated
+/// where a connection that others had made turns out to be dead.
 pub(crate) async fn send<P: Pool>(
     pool: &P,
     endpoint: &Endpoint,
@@ -76,10 +87,16 @@ pub(crate) async fn send<P: Pool>(
     let settings = pool.settings();
     let (shared, closed) = pool.with(|idle| idle.http2(endpoint, settings));
     drop(closed);
-    let stream = Held::new(&settings.metrics.streams);
+    let place = shared.places.take(settings).await?;
+    let stream = Stream { _shown: Held::new(&settings.metrics.streams), _place: place };
     let mut is_second = false;
     loop {
-        let (mut sender, number) = shared.sender(endpoint, settings).await?;
+        let live = shared.live();
+        let was_there = live.is_some();
+        let (mut sender, number) = match live {
+            Some(live) => live,
+            None => shared.sender(endpoint, settings).await?,
+        };
         let again = if is_second { None } else { body.as_replayable() };
         let (upload, failure) = Upload::new(mem::take(body));
         let sending = sender.try_send_request(request(head, endpoint, upload)?);
@@ -99,14 +116,14 @@ pub(crate) async fn send<P: Pool>(
         let fate = if unsent.is_some() { Fate::Goodbye } else { Fate::of(&error) };
         let again = unsent.map(|request| request.into_body().into_body()).or(again);
         match (fate, again) {
-            (Fate::Goodbye, Some(again)) if !is_second => {
+            (fate, Some(again)) if !is_second && fate.may_repeat(was_there && is_repeatable(head)) => {
                 settings.metrics.closed_stale.increment();
                 shared.forget(number);
                 is_second = true;
                 *body = again;
             }
             (Fate::Goodbye | Fate::Refused, _) => return Err(Error::new(Kind::Refused, error)),
-            (Fate::Unknown, _) => return Err(Error::new(Kind::Reset, error)),
+            (Fate::Lost | Fate::Unknown, _) => return Err(Error::new(Kind::Reset, error)),
         }
     }
 }
@@ -136,6 +153,8 @@ impl Drop for Watch<'_> {
 enum Fate {
     /// It may have had its effect.
     Unknown,
+    /// The same; the connection broke before any of its answer came.
+    Lost,
     /// The server did not look at it.
     Refused,
     /// The connection ended before it: the server may take it over another.
@@ -156,12 +175,21 @@ impl Fate {
                     _ => Self::Unknown,
                 };
             }
-            if current.downcast_ref().is_some_and(stream::is_refused) {
-                return Self::Refused;
+            if let Some(error) = current.downcast_ref() {
+                return if stream::is_refused(error) { Self::Refused } else { Self::Lost };
             }
             cause = current.source();
         }
         Self::Unknown
+    }
+
+    /// Whether the request goes over another connection.
+    fn may_repeat(self, is_repeatable: bool) -> bool {
+        match self {
+            Self::Goodbye => true,
+            Self::Lost => is_repeatable,
+            Self::Refused | Self::Unknown => false,
+        }
     }
 }
 
@@ -183,6 +211,11 @@ fn earlier(until: Option<Instant>, old_at: Option<Instant>) -> (Option<Instant>,
 }
 
 impl Shared {
+    pub(crate) fn new(settings: &PoolSettings) -> Self {
+        let places = Places::new(settings.streams_per_endpoint_max);
+        Self { current: Mutex::default(), places, connecting: tokio::sync::Mutex::default() }
+    }
+
     /// A handle to a live connection, and the connection's number.
     async fn sender(&self, endpoint: &Endpoint, settings: &PoolSettings) -> Result<(SendRequest<Upload>, u64), Error> {
         if let Some(live) = self.live() {
@@ -250,7 +283,7 @@ async fn handshake(
         .keep_alive_interval(PING.0)
         .keep_alive_timeout(PING.1)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(STREAM_WINDOW_BYTES * 4)
+        .initial_connection_window_size(WINDOW_BYTES)
         .max_header_list_size(u32::try_from(settings.head_bytes_max).unwrap_or(u32::MAX))
         .handshake(TokioIo::new(stream))
         .await

@@ -56,6 +56,8 @@ pub struct PoolSettings {
     pub connect_timeout: Duration,
     /// HTTP/1 connections to one endpoint, those in use and the idle ones; beyond, requests wait in line.
     pub open_per_endpoint_max: usize,
+    /// Requests under way to one endpoint over HTTP/2; beyond, they wait in line.
+    pub streams_per_endpoint_max: usize,
     /// Requests that wait in line for one endpoint; beyond, they are refused with [`Kind::PoolFull`](crate::Kind::PoolFull).
     pub waiting_per_endpoint_max: usize,
     /// How old a connection gets, give or take a tenth, so that not all end at once: it takes no request after that.
@@ -213,12 +215,13 @@ impl Default for SharedPool {
 }
 
 impl Default for PoolSettings {
-    /// 5 s to connect; 512 open an endpoint, 1024 requests that wait for one, none older than 10 minutes; 256 idle an
-    /// endpoint, 4096 in all, each for 30 s; heads of 64 KiB.
+    /// 5 s to connect; 512 open an endpoint or 1024 requests over HTTP/2, 1024 that wait, none older than 10 minutes;
+    /// 256 idle an endpoint, 4096 in all, each for 30 s; heads of 64 KiB.
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
             open_per_endpoint_max: 512,
+            streams_per_endpoint_max: 1024,
             waiting_per_endpoint_max: 1024,
             age_max: Duration::from_mins(10),
             idle_per_endpoint_max: 256,
@@ -232,9 +235,10 @@ impl Default for PoolSettings {
 }
 
 impl PoolSettings {
-    /// The defaults of who passes on what others ask, and bounds that where it comes in: 4096 open an endpoint.
+    /// The defaults of who passes on what others ask, and bounds that where it comes in: 4096 open an endpoint, or as
+    /// many requests over HTTP/2.
     pub fn of_proxy() -> Self {
-        Self { open_per_endpoint_max: 4096, ..Self::default() }
+        Self { open_per_endpoint_max: 4096, streams_per_endpoint_max: 4096, ..Self::default() }
     }
 
     /// Until when a connection that is made now takes requests; none: for ever.
@@ -327,7 +331,7 @@ impl Idle {
             }
         };
         slot.used_at = now;
-        (Arc::clone(slot.http2.get_or_insert_default()), closed)
+        (Arc::clone(slot.http2.get_or_insert_with(|| Arc::new(http2::Shared::new(settings)))), closed)
     }
 
     /// Now and then gives out what has been idle for too long, at every endpoint.
@@ -371,7 +375,7 @@ impl Drop for Idle {
 
 impl Slot {
     fn new(endpoint: &Arc<Endpoint>, now: Instant, settings: &PoolSettings) -> Self {
-        let (endpoint, places) = (Arc::clone(endpoint), Arc::new(Places::new(settings)));
+        let (endpoint, places) = (Arc::clone(endpoint), Arc::new(Places::new(settings.open_per_endpoint_max)));
         Self { endpoint, http1: Vec::new(), http2: None, places, used_at: now }
     }
 

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Kind as ErrorKind},
     http1::Download,
     http2,
-    pool::{Held, Pool},
+    pool::Pool,
 };
 
 /// The body of a response. Its connection goes back to the pool when it ends cleanly.
@@ -28,12 +28,14 @@ enum Kind<P: Pool> {
     /// All of it came with the head; the connection is back already.
     Full(Bytes),
     Http1(Box<Download<P>>),
-    /// Whose connection is held, so that the pool does not forget it meanwhile.
-    Http2 {
-        body: Incoming,
-        _connection: Arc<http2::Shared>,
-        _stream: Held,
-    },
+    Http2(Box<Http2>),
+}
+
+struct Http2 {
+    body: Incoming,
+    /// Held, so that the pool does not forget it meanwhile.
+    _connection: Arc<http2::Shared>,
+    _stream: http2::Stream,
 }
 
 impl<P: Pool> ResponseBody<P> {
@@ -46,8 +48,8 @@ impl<P: Pool> ResponseBody<P> {
         Self(Kind::Http1(Box::new(download)))
     }
 
-    pub(crate) fn http2(body: Incoming, connection: Arc<http2::Shared>, stream: Held) -> Self {
-        Self(Kind::Http2 { body, _connection: connection, _stream: stream })
+    pub(crate) fn http2(body: Incoming, connection: Arc<http2::Shared>, stream: http2::Stream) -> Self {
+        Self(Kind::Http2(Box::new(Http2 { body, _connection: connection, _stream: stream })))
     }
 }
 
@@ -60,7 +62,7 @@ impl<P: Pool> HttpBody for ResponseBody<P> {
             Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(mem::take(bytes))))),
             Kind::Http1(download) => download.poll_frame(cx),
-            Kind::Http2 { body, .. } => Pin::new(body)
+            Kind::Http2(http2) => Pin::new(&mut http2.body)
                 .poll_frame(cx)
                 .map_ok(http2::refuse_trailers)
                 .map_err(|error| Error::new(ErrorKind::Body, error)),
@@ -71,7 +73,7 @@ impl<P: Pool> HttpBody for ResponseBody<P> {
         match &self.0 {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Http1(download) => download.is_end_stream(),
-            Kind::Http2 { body, .. } => body.is_end_stream(),
+            Kind::Http2(http2) => http2.body.is_end_stream(),
         }
     }
 
@@ -79,7 +81,7 @@ impl<P: Pool> HttpBody for ResponseBody<P> {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Http1(download) => download.size_hint(),
-            Kind::Http2 { body, .. } => body.size_hint(),
+            Kind::Http2(http2) => http2.body.size_hint(),
         }
     }
 }
@@ -89,7 +91,7 @@ impl<P: Pool> fmt::Debug for ResponseBody<P> {
         let kind = match &self.0 {
             Kind::Full(_) => "Full",
             Kind::Http1(_) => "Http1",
-            Kind::Http2 { .. } => "Http2",
+            Kind::Http2(_) => "Http2",
         };
         f.debug_struct("ResponseBody").field("kind", &kind).field("len", &self.size_hint().exact()).finish()
     }

@@ -74,6 +74,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// Requests at once on one HTTP/2 connection.
     pub http2_streams_max: u32,
+    /// What a client may send ahead of who reads it on a whole HTTP/2 connection, in bytes; on one stream it is 256 KiB.
+    pub http2_window_bytes: u32,
     /// How often an HTTP/2 client that sends nothing is pinged; one that does not answer within the
     /// header timeout is gone.
     pub http2_ping_interval: Duration,
@@ -106,8 +108,8 @@ pub struct Metrics {
 }
 
 impl Default for Settings {
-    /// 10 s for a head, 75 s idle, 60 s stalled, heads of 64 KiB, 10,000 connections, 100 streams, pings
-    /// each 30 s, no lingering, 30 s of grace.
+    /// 10 s for a head, 75 s idle, 60 s stalled, heads of 64 KiB, 10,000 connections, 100 streams and
+    /// 1 MiB unread on one, pings each 30 s, no lingering, 30 s of grace.
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(10),
@@ -116,12 +118,21 @@ impl Default for Settings {
             head_bytes_max: 64 * 1024,
             connections_max: 10_000,
             http2_streams_max: 100,
+            http2_window_bytes: 1024 * 1024,
             http2_ping_interval: Duration::from_secs(30),
             linger: Duration::ZERO,
             grace: Duration::from_secs(30),
             tls: None,
             metrics: Metrics::default(),
         }
+    }
+}
+
+impl Settings {
+    /// The defaults where the clients are processes of one system, each of which asks all that it asks over one HTTP/2
+    /// connection: 1,024 streams, and as much unread as 256 of them may hold.
+    pub fn of_system() -> Self {
+        Self { http2_streams_max: 1024, http2_window_bytes: 64 * 1024 * 1024, ..Self::default() }
     }
 }
 

@@ -102,7 +102,7 @@ pub(crate) async fn accept(
     metrics: metric::Registry,
 ) {
     let metrics = server::Metrics::new(&metrics, "service");
-    let settings = server::Settings { grace, metrics, ..server::Settings::default() };
+    let settings = server::Settings { grace, metrics, ..server::Settings::of_system() };
     let service = hyper_util::service::TowerToHyperService::new(router);
     let make = move |peer: &server::Peer| {
         let (service, peer) = (service.clone(), peer.clone());

@@ -71,7 +71,7 @@ impl Entrance {
             counts_requests: reports,
             spans: if reports { Spans::Every } else { Spans::Eventful },
             peers: Peers::Mesh,
-            server: server::Settings { linger: LINGER, ..server::Settings::default() },
+            server: server::Settings { linger: LINGER, ..server::Settings::of_system() },
             peer_id: Some(|certificate| peer_id(certificate).ok()),
             ..bowline_proxy::Settings::with_listeners(vec![listener], self.reporter)
         };

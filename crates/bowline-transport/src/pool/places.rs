@@ -21,13 +21,13 @@ pub(crate) struct Places {
     waiting: AtomicUsize,
 }
 
-/// The right to use a connection; given back when it is dropped.
+/// The right to use a connection, or a stream of one; given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place(#[expect(dead_code, reason = "it is what is held")] OwnedSemaphorePermit);
 
 impl Places {
-    pub(super) fn new(settings: &PoolSettings) -> Self {
-        let count = settings.open_per_endpoint_max.clamp(1, Semaphore::MAX_PERMITS);
+    pub(crate) fn new(count_max: usize) -> Self {
+        let count = count_max.clamp(1, Semaphore::MAX_PERMITS);
         Self { free: Arc::new(Semaphore::new(count)), count, waiting: AtomicUsize::new(0) }
     }
 

@@ -37,9 +37,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The most that is held of an answer that the client does not read, for each HTTP/2 stream.
 const HTTP2_SEND_BYTES_MAX: usize = 16 * 1024;
 
-/// What a client may send ahead of who reads it: on one HTTP/2 stream, and on the whole connection.
+/// What a client may send ahead of who reads it on one HTTP/2 stream.
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const HTTP2_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// The least of the bounds that hyper accepts.
 const HEAD_BYTES_MIN: usize = 8192;
@@ -58,6 +57,7 @@ pub(super) struct Shared<M> {
 struct Bounds {
     head_bytes_max: usize,
     http2_streams_max: u32,
+    http2_window_bytes: u32,
     http2_ping_interval: Duration,
     header_timeout: Duration,
 }
@@ -67,6 +67,7 @@ impl<M> Shared<M> {
         let bounds = Bounds {
             head_bytes_max: settings.head_bytes_max.max(HEAD_BYTES_MIN),
             http2_streams_max: settings.http2_streams_max,
+            http2_window_bytes: settings.http2_window_bytes,
             http2_ping_interval: settings.http2_ping_interval,
             header_timeout: settings.header_timeout,
         };
@@ -133,10 +134,12 @@ pub(super) async fn serve<M, S, B, E>(
     let served = if is_http2 {
         let mut builder = http2::Builder::new(exec);
         builder.max_concurrent_streams(bounds.http2_streams_max);
+        // All that a client asked may run out of its time at once, while this thread has no turn.
+        builder.max_pending_accept_reset_streams(usize::try_from(bounds.http2_streams_max).unwrap_or(usize::MAX));
         builder.max_header_list_size(u32::try_from(bounds.head_bytes_max).unwrap_or(u32::MAX));
         builder.max_send_buf_size(HTTP2_SEND_BYTES_MAX);
         builder.initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES);
-        builder.initial_connection_window_size(HTTP2_WINDOW_BYTES);
+        builder.initial_connection_window_size(bounds.http2_window_bytes);
         builder.timer(TokioTimer::new()).keep_alive_interval(bounds.http2_ping_interval);
         builder.keep_alive_timeout(bounds.header_timeout);
         let connection = builder.serve_connection(io, service);

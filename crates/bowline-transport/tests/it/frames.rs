@@ -93,8 +93,13 @@ impl Frames {
         let mut frame = vec![length[1], length[2], length[3], kind, flags];
         frame.extend(stream.to_be_bytes());
         frame.extend(payload);
+        self.write_raw(&frame).await;
+    }
+
+    /// Writes whole frames.
+    pub(crate) async fn write_raw(&mut self, frames: &[u8]) {
         // A client that left need not be told.
-        self.0.write_all(&frame).await.ok();
+        self.0.write_all(frames).await.ok();
     }
 
     /// Answers 200 without a body.

@@ -9,6 +9,7 @@ mod frames;
 mod framing;
 mod http2;
 mod limits;
+mod multiplexed;
 mod peer;
 mod pooling;
 mod server;

@@ -1,0 +1,189 @@
+//! What all that a process asks of another needs of their one HTTP/2 connection.
+
+use std::{cell::Cell, convert::Infallible, rc::Rc, time::Duration};
+
+use bowline_runtime::{drain, net, task, time};
+use bowline_transport::{
+    Body, Endpoint, HttpClient, Kind, LocalPool, PoolSettings, send,
+    server::{self, Incoming, Settings, service_fn},
+};
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::BodyExt as _;
+
+use crate::{
+    frames::{END_HEADERS, END_STREAM, Frames, GET, GET_WAIT, HEADERS, PING, RST_STREAM, serving},
+    http2::any_port,
+    peer::{ask, run, run_with},
+};
+
+/// Longer than anything here takes.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// What no stream takes unread, in bytes.
+const LARGE: usize = 1024 * 1024;
+
+struct Server {
+    endpoint: Endpoint,
+    connections: Rc<Cell<usize>>,
+    _drainer: drain::Drainer,
+}
+
+/// A server for processes of one system: `/large` is more than a window, `/wait` does not answer, nor read what is sent.
+fn server() -> Server {
+    let listener = net::listen(any_port()).unwrap();
+    let endpoint = Endpoint::http2(listener.local_addr().unwrap());
+    let (drainer, drain) = drain::channel();
+    let connections = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&connections);
+    task::spawn_local(server::serve_local(listener, Settings::of_system(), drain, move |_| {
+        counted.set(counted.get() + 1);
+        service_fn(answer)
+    }));
+    Server { endpoint, connections, _drainer: drainer }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    match request.uri().path() {
+        "/large" => Ok(Response::new(Body::full(vec![b'x'; LARGE]))),
+        "/wait" => {
+            let _unread = request;
+            std::future::pending().await
+        }
+        _ => Ok(Response::new(Body::full("ok"))),
+    }
+}
+
+fn get(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).unwrap()
+}
+
+async fn is_well(pool: &LocalPool, server: &Server) {
+    let answer = time::timeout(BOUND, ask(pool, &server.endpoint, get("/"))).await.expect("others go on").unwrap();
+    assert_eq!(answer.body().bytes, "ok");
+}
+
+#[test]
+fn answers_that_nobody_reads_hold_up_no_other() {
+    run(async |pool| {
+        let server = server();
+        let mut unread = Vec::new();
+        for _ in 0..200 {
+            unread.push(send(&pool, &server.endpoint, get("/large")).await.unwrap().into_body());
+        }
+        is_well(&pool, &server).await;
+        // Neither is what is unread lost.
+        let whole = unread.pop().unwrap().collect().await.unwrap().to_bytes();
+        assert_eq!((whole.len(), server.connections.get()), (LARGE, 1));
+    });
+}
+
+#[test]
+fn bodies_that_nobody_reads_hold_up_no_other() {
+    run(async |pool| {
+        let server = server();
+        let mut sending = task::JoinSet::new();
+        for _ in 0..200 {
+            let (pool, endpoint) = (pool.clone(), server.endpoint.clone());
+            let request = Request::post("/wait").body(Body::full(Bytes::from(vec![b'x'; LARGE]))).unwrap();
+            sending.spawn_local(async move { send(&pool, &endpoint, request).await.map(drop) });
+        }
+        for _ in 0..50 {
+            is_well(&pool, &server).await;
+        }
+        assert!(sending.try_join_next().is_none(), "they wait still");
+        assert_eq!(server.connections.get(), 1);
+    });
+}
+
+#[test]
+fn who_gives_up_on_all_at_once_keeps_the_connection() {
+    run(async |_| {
+        let server = server();
+        let bowline_model::Address::Tcp(addr) = server.endpoint.address else { unreachable!() };
+        let mut frames = Frames::connect(addr).await;
+        // In one piece, as they are found by a server whose thread had no turn for a while.
+        let mut all = Vec::new();
+        for stream in (1..600).step_by(2) {
+            let path = GET_WAIT.as_slice();
+            for (kind, flags, payload) in [(HEADERS, END_STREAM | END_HEADERS, path), (RST_STREAM, 0, &[0, 0, 0, 8])] {
+                let length = u8::try_from(payload.len()).unwrap();
+                all.extend([0, 0, length, kind, flags]);
+                all.extend(u32::to_be_bytes(stream));
+                all.extend(payload);
+            }
+        }
+        frames.write_raw(&all).await;
+        frames.write(HEADERS, END_STREAM | END_HEADERS, 601, GET).await;
+        time::timeout(BOUND, frames.until(HEADERS)).await.unwrap().expect("it is answered");
+        frames.write(PING, 0, 0, &[0; 8]).await;
+        time::timeout(BOUND, frames.until(PING)).await.unwrap().expect("the connection goes on");
+    });
+}
+
+#[test]
+fn what_dies_as_it_is_used_again_is_replaced_if_the_request_can_be_repeated() {
+    run(async |pool| {
+        let dying = || {
+            serving(|_, mut frames: Frames| async move {
+                let stream = frames.request().await.unwrap();
+                frames.answer(stream).await;
+                frames.request().await;
+            })
+        };
+        let ask = async |endpoint: &Endpoint, method: Method| {
+            let request = Request::builder().method(method).uri("/").body(Body::full("x")).unwrap();
+            time::timeout(BOUND, ask(&pool, endpoint, request)).await.unwrap().map(|answer| answer.status().as_u16())
+        };
+        let peer = dying();
+        for count in 1..4 {
+            assert_eq!(ask(&peer.endpoint, Method::PUT).await.unwrap(), 200);
+            assert_eq!(peer.accepted(), count);
+        }
+        let peer = dying();
+        assert_eq!(ask(&peer.endpoint, Method::POST).await.unwrap(), 200);
+        let error = ask(&peer.endpoint, Method::POST).await.unwrap_err();
+        assert_eq!((error.kind(), peer.accepted()), (Kind::Reset, 1));
+        // A connection that was made for it is not replaced: whoever dies of a request would die again.
+        let peer = serving(|_, mut frames: Frames| async move {
+            frames.request().await;
+        });
+        let error = ask(&peer.endpoint, Method::PUT).await.unwrap_err();
+        assert_eq!((error.kind(), peer.accepted()), (Kind::Reset, 1));
+    });
+}
+
+#[test]
+fn beyond_the_cap_requests_wait_in_line_and_beyond_the_line_they_are_refused() {
+    let settings = PoolSettings { streams_per_endpoint_max: 2, waiting_per_endpoint_max: 1, ..<_>::default() };
+    run_with(settings, async |pool| {
+        let server = server();
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            held.push(send(&pool, &server.endpoint, get("/large")).await.unwrap());
+        }
+        let (waiting, endpoint) = (pool.clone(), server.endpoint.clone());
+        let waiting = task::spawn_local(async move { ask(&waiting, &endpoint, get("/")).await });
+        task::yield_now().await;
+        assert!(!waiting.is_finished());
+        let error = send(&pool, &server.endpoint, get("/")).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_unprocessed()), (Kind::PoolFull, true));
+        held.pop();
+        time::timeout(BOUND, waiting).await.unwrap().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn clones_of_a_multiplexed_client_ask_over_one_connection() {
+    run(async |_| {
+        let server = server();
+        let client = HttpClient::multiplexed(server.endpoint.address.clone());
+        let unread = client.clone().stream(get("/large")).await.unwrap();
+        let asked = (0..50).map(|_| client.request(get("/")));
+        for answer in futures_util::future::join_all(asked).await {
+            assert_eq!(answer.unwrap().body(), "ok");
+        }
+        drop(unread);
+        assert_eq!(server.connections.get(), 1);
+    });
+}
