@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use bowline_config::ConfigManager;
 use bowline_model::{Secret, monitor};
-use bowline_provider_remote::{Bearer, RemoteConfig, RemoteRegistry, RemoteReporter};
+use bowline_provider_remote::{Bearer, Link, RemoteConfig, RemoteRegistry, RemoteReporter};
 use bowline_runtime::{metric, task::Guarded};
 use bowline_telemetry::Tracer;
 
@@ -52,10 +52,10 @@ impl Elsewhere {
     ) -> anyhow::Result<Self> {
         let token = token.filter(|token| !token.expose().is_empty());
         let bearer = token.map(Bearer::new).transpose().context("--token, or BOWLINE_TOKEN, cannot be used")?;
-        let config = bearer.iter().cloned().fold(RemoteConfig::new(api), RemoteConfig::with_bearer);
-        let registry = bearer.iter().cloned().fold(RemoteRegistry::new(api), RemoteRegistry::with_bearer);
+        let link = bearer.into_iter().fold(Link::new(api), Link::with_bearer);
+        let (config, registry) = (RemoteConfig::over(&link), RemoteRegistry::over(&link));
         let (reporter, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, metrics);
-        let sending = RemoteReporter::start(api, bearer, spans, metrics);
+        let sending = RemoteReporter::start_over(&link, spans, metrics);
         let sampling = Sampling::new(monitor::Sampling::default());
         let (service, instance) = (follower.service.clone(), follower.instance.clone());
         let tracer = Tracer::new(service.as_str(), instance.as_str(), sampling.of(service.as_str()), reporter);

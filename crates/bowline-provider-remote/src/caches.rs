@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use crate::{
-    Bearer, Client,
+    Client, Link,
     client::{decode, encode, path},
     wire::{self, LEFT_HEADER, MARKS_HEADER, TICKET_HEADER},
 };
@@ -41,14 +41,9 @@ impl RemoteCache {
         Self::over(HttpClient::new(address))
     }
 
-    /// What is shared in the server that this client asks.
-    pub fn over(client: HttpClient) -> Self {
-        Self { client: client.with_timeout(TIMEOUT) }
-    }
-
-    /// The same, asked with a token.
-    pub fn with_bearer(self, bearer: Bearer) -> Self {
-        Self { client: bearer.on(self.client) }
+    /// What is shared in the server at the end of that link.
+    pub fn over(link: impl Into<Link>) -> Self {
+        Self { client: link.into().asked.with_timeout(TIMEOUT) }
     }
 
     async fn get(&self, cache: &str, key: &str) -> Result<Got, PortError> {

@@ -13,7 +13,7 @@ use http::{Method, Request, header};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Bearer,
+    Bearer, Link,
     client::path,
     lines::{Fault, Lines},
     wire::{ConfigAck, ConfigEvent, ConfigHistory, ConfigList, Publication, Rollback, decode_config_error as error_of},
@@ -30,7 +30,7 @@ const HISTORY_MAX: usize = 1000;
 /// Who is the author and that a version came through the API is for the server to say: a draft's
 /// own `author` and `origin`, and the author of a rollback, are not sent.
 #[derive(Debug, Clone)]
-pub struct RemoteConfig(HttpClient);
+pub struct RemoteConfig(Link);
 
 impl RemoteConfig {
     /// The configuration of that server. Nothing is asked yet.
@@ -38,18 +38,18 @@ impl RemoteConfig {
         Self::over(HttpClient::new(address))
     }
 
-    /// The configuration of the server that this client asks.
-    pub fn over(client: HttpClient) -> Self {
-        Self(client)
+    /// The configuration of the server at the end of that link.
+    pub fn over(link: impl Into<Link>) -> Self {
+        Self(link.into())
     }
 
     /// The same, asked with a token.
     pub fn with_bearer(self, bearer: Bearer) -> Self {
-        Self(bearer.on(self.0))
+        Self(self.0.with_bearer(bearer))
     }
 
     async fn get<T: DeserializeOwned>(&self, key: &ConfigKey, path: &str) -> Result<Option<T>, Error> {
-        found(self.0.get_json(path).await.map_err(|error| failure(key, error)))
+        found(self.0.asked.get_json(path).await.map_err(|error| failure(key, error)))
     }
 
     async fn send<T: DeserializeOwned>(
@@ -59,7 +59,7 @@ impl RemoteConfig {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Error> {
-        self.0.send_json(method, path, body).await.map_err(|error| failure(key, error))
+        self.0.asked.send_json(method, path, body).await.map_err(|error| failure(key, error))
     }
 
     async fn publish(&self, key: ConfigKey, draft: Draft, schema: Option<String>) -> Result<Version, Error> {
@@ -91,7 +91,7 @@ impl RemoteConfig {
 
     /// Sends a request and reads a text.
     async fn text(&self, key: &ConfigKey, request: Request<Body>) -> Result<String, Error> {
-        let (head, body) = self.0.request(request).await.map_err(|error| failure(key, error))?.into_parts();
+        let (head, body) = self.0.asked.request(request).await.map_err(|error| failure(key, error))?.into_parts();
         if !head.status.is_success() {
             let code = problem::code_of_status(head.status);
             let problem = problem::Problem::parse(head.status, &head.headers, &body);
@@ -204,7 +204,7 @@ impl ConfigManager for RemoteConfig {
     fn list(&self, namespace: Option<&str>) -> BoxFuture<'_, Result<Vec<Summary>, Error>> {
         let path = path("/v1/config", namespace.map(|namespace| ("namespace", namespace.to_owned())));
         Box::pin(async move {
-            match self.0.get_json::<ConfigList>(&path).await {
+            match self.0.asked.get_json::<ConfigList>(&path).await {
                 Ok(list) => Ok(list.documents),
                 Err(ClientError::Answer { problem, .. }) => {
                     Err(Error::Refused { code: problem.code, detail: problem.detail })
@@ -229,7 +229,7 @@ impl ConfigManager for RemoteConfig {
     fn status(&self, key: &ConfigKey) -> BoxFuture<'_, Result<Status, Error>> {
         let key = key.clone();
         Box::pin(async move {
-            let status = self.0.get_json(&target(&key, "/status")).await;
+            let status = self.0.asked.get_json(&target(&key, "/status")).await;
             status.map_err(|error| failure(&key, error))
         })
     }
@@ -290,7 +290,7 @@ impl RemoteWatcher {
 
 async fn open(config: &RemoteConfig, key: &ConfigKey) -> Result<Lines, Error> {
     let request = Request::get(path(&target(key, ""), [("watch", "true".to_owned())])).body(Body::empty());
-    let answer = config.0.stream(request.expect("a checked key makes a path"));
+    let answer = config.0.watched.stream(request.expect("a checked key makes a path"));
     let answer = time::timeout(WATCH_HEAD_MAX, answer).await;
     let answer = answer.map_err(|elapsed| Error::Unavailable(Some(Arc::new(elapsed))))?;
     let answer = answer.map_err(|error| failure(key, error))?;

@@ -2,7 +2,7 @@
 //!
 //! [`RemoteRegistry`] is the registry port over a server, [`RemoteConfig`] the configuration port, [`RemoteMessages`]
 //! the port of messages, [`RemoteCache`] that of what caches share, [`RemoteIssuer`] the issuer port, [`RemoteReporter`] the way of spans to it, [`Client`] everything else a tool
-//! asks. [`wire`] holds what both sides say.
+//! asks. All that a process uses of them goes `over` one [`Link`]. [`wire`] holds what both sides say.
 
 mod alerts;
 mod bearer;
@@ -12,6 +12,7 @@ mod config;
 mod deploy;
 mod gather;
 mod lines;
+mod link;
 mod mesh;
 mod messages;
 mod prometheus;
@@ -25,6 +26,7 @@ pub use bearer::{Bearer, InvalidToken, TOKEN_BYTES_MAX};
 pub use caches::RemoteCache;
 pub use client::{AuditQuery, Client, TracesQuery, encode, path};
 pub use config::RemoteConfig;
+pub use link::Link;
 pub use mesh::RemoteIssuer;
 pub use messages::RemoteMessages;
 pub use prometheus::QueryTime;

@@ -7,7 +7,7 @@ use bowline_model::{Address, Code};
 use bowline_runtime::BoxFuture;
 use bowline_transport::{ClientError, HttpClient};
 
-use crate::{Bearer, Client, wire};
+use crate::{Client, Link, wire};
 
 /// How long an answer with a certificate may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,12 +19,12 @@ pub struct RemoteIssuer(HttpClient);
 impl RemoteIssuer {
     /// The authority of the server at that address, with 5 s for each answer.
     pub fn new(api: impl Into<Address>) -> Self {
-        Self(HttpClient::new(api).with_timeout(TIMEOUT))
+        Self::over(HttpClient::new(api))
     }
 
-    /// The same, asking with a token; a certificate takes none, but who is before the server may.
-    pub fn with_bearer(self, bearer: Bearer) -> Self {
-        Self(bearer.on(self.0))
+    /// The authority of the server at the end of that link.
+    pub fn over(link: impl Into<Link>) -> Self {
+        Self(link.into().asked.with_timeout(TIMEOUT))
     }
 }
 

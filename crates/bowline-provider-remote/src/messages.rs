@@ -18,7 +18,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use self::subscription::Source;
 use crate::{
-    Bearer,
+    Bearer, Link,
     client::path,
     gather::Gather,
     wire::{
@@ -43,7 +43,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// ends the subscription.
 #[derive(Clone)]
 pub struct RemoteMessages {
-    client: HttpClient,
+    link: Link,
     publishing: Gather<AddressedMessage, Published>,
 }
 
@@ -53,28 +53,28 @@ impl RemoteMessages {
         Self::over(HttpClient::new(address))
     }
 
-    /// The messages of the server that this client asks.
-    pub fn over(client: HttpClient) -> Self {
-        let client = client.with_timeout(TIMEOUT);
-        let sender = client.clone();
+    /// The messages of the server at the end of that link.
+    pub fn over(link: impl Into<Link>) -> Self {
+        let link = link.into().with_timeout(TIMEOUT);
+        let sender = link.asked.clone();
         let publishing = Gather::new(move |messages| {
             let client = sender.clone();
             Box::pin(async move { publish(&client, messages).await })
         });
-        Self { client, publishing }
+        Self { link, publishing }
     }
 
     /// The same, asked with a token.
     pub fn with_bearer(self, bearer: Bearer) -> Self {
-        Self::over(bearer.on(self.client))
+        Self::over(self.link.with_bearer(bearer))
     }
 
     async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: &impl Serialize) -> Result<T, Error> {
-        self.client.send_json(method, path, body).await.map_err(failure)
+        self.link.asked.send_json(method, path, body).await.map_err(failure)
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.client.get_json(path).await.map_err(failure)
+        self.link.asked.get_json(path).await.map_err(failure)
     }
 
     async fn read_all(&self, topic: &str, mut from: Position, limit: usize) -> Result<Vec<Arc<Message>>, Error> {
@@ -100,7 +100,7 @@ impl RemoteMessages {
         ];
         let target = path(&format!("/v1/topics/{topic}/messages"), pairs);
         let page: MessagePage =
-            self.client.clone().with_timeout(TIMEOUT + wait).get_json(&target).await.map_err(failure)?;
+            self.link.watched.clone().with_timeout(TIMEOUT + wait).get_json(&target).await.map_err(failure)?;
         let ends = page.ends.ok_or_else(|| Error::Io(Arc::new(NoEnds)))?;
         let messages = page.messages.into_iter().map(|message| Arc::new(Message::from(message))).collect();
         Ok(Tail { first: ends.first, next: ends.next, before: ends.before, messages })
@@ -218,7 +218,7 @@ impl MessageBus for RemoteMessages {
             check_group(&settings)?;
             check_credit(credit)?;
             let path = format!("/v1/topics/{topic}/groups/{group}/subscribe");
-            let source = Source::join(&self.client, path, NewSubscription::of(&settings, credit)).await?;
+            let source = Source::join(&self.link, path, NewSubscription::of(&settings, credit)).await?;
             Ok(Subscription::new(source))
         })
     }
@@ -290,6 +290,6 @@ impl MessageBus for RemoteMessages {
 
 impl fmt::Debug for RemoteMessages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteMessages").field("address", self.client.address()).finish_non_exhaustive()
+        f.debug_struct("RemoteMessages").field("address", self.link.asked.address()).finish_non_exhaustive()
     }
 }

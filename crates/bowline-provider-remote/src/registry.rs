@@ -12,7 +12,7 @@ use bowline_transport::{Body, ClientError, HttpClient};
 use http::{Method, Request};
 
 use crate::{
-    Bearer,
+    Bearer, Link,
     client::{list, path},
     watch::RemoteWatch,
     wire,
@@ -21,19 +21,24 @@ use crate::{
 /// How long the head of a watch's answer may take.
 const WATCH_HEAD_MAX: Duration = Duration::from_secs(10);
 
-/// The registry of the server at an address.
+/// The registry of the server at an address. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
-pub struct RemoteRegistry(HttpClient);
+pub struct RemoteRegistry(Link);
 
 impl RemoteRegistry {
     /// The registry of that server. Nothing is asked yet.
     pub fn new(address: impl Into<Address>) -> Self {
-        Self(HttpClient::new(address))
+        Self::over(HttpClient::new(address))
+    }
+
+    /// The registry of the server at the end of that link.
+    pub fn over(link: impl Into<Link>) -> Self {
+        Self(link.into())
     }
 
     /// The same, asked with a token.
     pub fn with_bearer(self, bearer: Bearer) -> Self {
-        Self(bearer.on(self.0))
+        Self(self.0.with_bearer(bearer))
     }
 }
 
@@ -55,7 +60,7 @@ impl Registry for RemoteRegistry {
             }
             let (id, registration) = wire::Registration::of(instance, ttl);
             let path = format!("/v1/instances/{id}");
-            let answer = self.0.send_json::<wire::Registered>(Method::PUT, &path, &registration).await;
+            let answer = self.0.asked.send_json::<wire::Registered>(Method::PUT, &path, &registration).await;
             answer.map(|registered| registered.revision).map_err(error_of)
         })
     }
@@ -66,7 +71,7 @@ impl Registry for RemoteRegistry {
             if batch.ids.len() > HEARTBEATS_MAX {
                 return Err(Error::Invalid { what: "heartbeat", rule: "it has at most 10,000 ids" });
             }
-            let answers: wire::HeartbeatAnswers = self.0.post_json("/v1/heartbeats", &batch).await.map_err(error_of)?;
+            let answers: wire::HeartbeatAnswers = self.0.asked.post_json("/v1/heartbeats", &batch).await.map_err(error_of)?;
             let answer = |wire::Heartbeat { id, known, ttl }| HeartbeatAnswer { id, known, ttl };
             Ok(answers.answers.into_iter().map(answer).collect())
         })
@@ -75,7 +80,7 @@ impl Registry for RemoteRegistry {
     fn deregister(&self, id: &InstanceId) -> BoxFuture<'_, Result<bool, Error>> {
         let path = format!("/v1/instances/{id}");
         Box::pin(async move {
-            match self.0.send_json::<()>(Method::DELETE, &path, &()).await.map_err(error_of) {
+            match self.0.asked.send_json::<()>(Method::DELETE, &path, &()).await.map_err(error_of) {
                 Ok(()) => Ok(true),
                 Err(Error::Refused { code: Code::NotFound, .. }) => Ok(false),
                 Err(error) => Err(error),
@@ -92,7 +97,7 @@ impl Registry for RemoteRegistry {
         let filter: Vec<_> = filter.into_iter().flatten().collect();
         let (after, max) = (after.as_ref().map(ToString::to_string), limit.unwrap_or(INSTANCES_MAX).min(INSTANCES_MAX));
         Box::pin(async move {
-            let list = list(&self.0, &filter, after, max).await.map_err(error_of)?;
+            let list = list(&self.0.asked, &filter, after, max).await.map_err(error_of)?;
             let wire::InstanceList { revision, history, instances, more } = list;
             let history = history.as_deref().and_then(wire::decode_history);
             Ok(Discovered { revision, history, instances, more })
@@ -101,7 +106,7 @@ impl Registry for RemoteRegistry {
 
     fn services(&self) -> BoxFuture<'_, Result<Vec<ServiceSummary>, Error>> {
         Box::pin(async move {
-            let list: wire::ServiceList = self.0.get_json("/v1/services").await.map_err(error_of)?;
+            let list: wire::ServiceList = self.0.asked.get_json("/v1/services").await.map_err(error_of)?;
             let summary = |wire::Service { name, instances, healthy }| ServiceSummary { name, instances, healthy };
             Ok(list.services.into_iter().map(summary).collect())
         })
@@ -123,7 +128,7 @@ impl Registry for RemoteRegistry {
             }
             let request = Request::get(target).body(Body::empty());
             let request = request.expect("a checked name and numbers make a request");
-            let answer = time::timeout(WATCH_HEAD_MAX, self.0.stream(request)).await;
+            let answer = time::timeout(WATCH_HEAD_MAX, self.0.watched.stream(request)).await;
             let answer = answer.map_err(|elapsed| Error::Unavailable(Some(Arc::new(elapsed))))?.map_err(error_of)?;
             let watch = RemoteWatch::of(answer, from).await?;
             Ok(Box::new(watch) as Box<dyn InstanceWatch>)

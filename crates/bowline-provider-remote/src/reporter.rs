@@ -11,7 +11,7 @@ use bowline_runtime::{
 use bowline_telemetry::{SpanData, SpanQueue, names};
 use bowline_transport::{ClientError, HttpClient};
 
-use crate::{Bearer, wire::SpanBatch};
+use crate::{Bearer, Link, wire::SpanBatch};
 
 /// Spans in one request.
 const BATCH_MAX: usize = 512;
@@ -44,12 +44,20 @@ impl RemoteReporter {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(api: impl Into<Address>, bearer: Option<Bearer>, spans: SpanQueue, metrics: &Registry) -> Self {
+        let client = HttpClient::new(api);
+        Self::start_over(bearer.into_iter().fold(client, |client, bearer| bearer.on(client)), spans, metrics)
+    }
+
+    /// The same to the server at the end of that link.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start_over(link: impl Into<Link>, spans: SpanQueue, metrics: &Registry) -> Self {
         let (drainer, drain) = drain::channel();
         let help = "Spans dropped before they left the process.";
         let dropped = |reason| metrics.counter(names::SPANS_DROPPED_TOTAL, help, &[("reason", reason)]);
         let dropped = Dropped { server_away: dropped("server_away"), too_large: dropped("too_large") };
-        let client = HttpClient::new(api).with_timeout(TIMEOUT);
-        let client = bearer.into_iter().fold(client, |client, bearer| bearer.on(client));
+        let client = link.into().asked.with_timeout(TIMEOUT);
         task::spawn(report(client, spans, drain, dropped));
         Self { drainer }
     }

@@ -116,7 +116,7 @@ impl<K: Key, V: Send + Sync + 'static> CacheBuilder<'_, K, V> {
     where
         V: Serialize + DeserializeOwned,
     {
-        match shared::of(self.service.settings()) {
+        match shared::of(self.service.settings(), self.service.link.as_ref()) {
             Ok(Some(shared)) => self.with(|builder| builder.serialized(version).shared(shared)),
             Ok(None) => self,
             Err(fault) => Self { fault: Some(fault), ..self },

@@ -9,7 +9,7 @@ use axum::Router;
 use bowline_config::ConfigManager;
 use bowline_messaging::MessageBus;
 use bowline_model::{Address, Code, ConfigKey, Instance, ServiceName};
-use bowline_provider_remote::{RemoteConfig, RemoteIssuer, RemoteMessages, RemoteRegistry, RemoteReporter};
+use bowline_provider_remote::{Link, RemoteConfig, RemoteIssuer, RemoteMessages, RemoteRegistry, RemoteReporter};
 use bowline_registry::{Discovery, Registry};
 use bowline_runtime::{
     BoxFuture, drain, metric,
@@ -105,6 +105,8 @@ pub struct Microservice {
     pub(crate) metrics: metric::Registry,
     tracer: Tracer,
     pub(crate) caches: Caches,
+    /// The way to the server, with the token.
+    pub(crate) link: Option<Link>,
     discovery: Arc<Discovery>,
     registry: Option<Arc<RemoteRegistry>>,
     configuration: Option<Arc<dyn ConfigManager>>,
@@ -161,11 +163,9 @@ impl Microservice {
     pub fn new(settings: Settings) -> Self {
         let metrics = metric::Registry::default();
         let watchdog = watchdog::start(&metrics);
-        let bearer = settings.bearer.clone();
-        let registry = settings.api.clone().map(|api| {
-            let registry = RemoteRegistry::new(api);
-            Arc::new(bearer.clone().into_iter().fold(registry, RemoteRegistry::with_bearer))
-        });
+        let link = settings.api.clone().map(Link::new);
+        let asking = link.clone().map(|link| settings.bearer.iter().cloned().fold(link, Link::with_bearer));
+        let registry = asking.as_ref().map(|link| Arc::new(RemoteRegistry::over(link)));
         // A folder of this instance alone; one named by the process id would never be read again.
         let snapshots =
             settings.has_lasting_id.then(|| settings.data_dir.join("discovery").join(settings.instance.as_str()));
@@ -174,37 +174,30 @@ impl Microservice {
             None => Discovery::new(Arc::new(crate::registration::NoRegistry), snapshots),
         };
         let live = Live::new(1.0);
-        let (tracer, reporter) = match settings.api.clone() {
-            Some(api) => {
+        let (tracer, reporter) = match &asking {
+            Some(link) => {
                 let (queue, spans) = bowline_telemetry::queue(SPANS_WAITING_MAX, &metrics);
                 let tracer = Tracer::new(settings.service.as_str(), settings.instance.as_str(), live.clone(), queue);
-                (tracer, Some(RemoteReporter::start(api, bearer, spans, &metrics)))
+                (tracer, Some(RemoteReporter::start_over(link, spans, &metrics)))
             }
             None => (Tracer::disabled(), None),
         };
-        let configuration = settings.api.clone().map(|api| {
-            let config = RemoteConfig::new(api);
-            let config = settings.bearer.clone().into_iter().fold(config, RemoteConfig::with_bearer);
-            Arc::new(config) as Arc<dyn ConfigManager>
-        });
+        let configuration = asking.as_ref().map(|link| Arc::new(RemoteConfig::over(link)) as Arc<dyn ConfigManager>);
         let sampling = configuration.clone().map(|config| sampling::follow(&settings, config, live));
-        let place = take_place(&settings, configuration.as_ref(), &metrics);
+        let place = take_place(&settings, link, configuration.as_ref(), &metrics);
         let tls = place.member().map(Member::client_tls);
         let pool = PoolMetrics::new(&metrics, "service");
         let pool = SharedPool::new(PoolSettings { tls, metrics: pool, ..PoolSettings::default() });
         let (clients, ready) = (Mutex::default(), Vec::new());
         let discovery = Arc::new(discovery);
-        let bus = settings.api.clone().map(|api| {
-            let bus = RemoteMessages::new(api);
-            let bus = settings.bearer.clone().into_iter().fold(bus, RemoteMessages::with_bearer);
-            Arc::new(bus) as Arc<dyn MessageBus>
-        });
+        let bus = asking.as_ref().map(|link| Arc::new(RemoteMessages::over(link)) as Arc<dyn MessageBus>);
         let post = Post { service: settings.service.clone(), bus, tracer: tracer.clone(), metrics: metrics.clone() };
         Self {
             settings,
             metrics,
             tracer,
             caches: Caches::default(),
+            link: asking,
             discovery,
             registry,
             configuration,
@@ -528,13 +521,15 @@ impl Microservice {
 /// Its place among others: in the mesh that it is to join, else as what is published of how calls are split.
 fn take_place(
     settings: &Settings,
+    link: Option<Link>,
     configuration: Option<&Arc<dyn ConfigManager>>,
     metrics: &metric::Registry,
 ) -> Place {
-    let Some(config) = configuration.cloned() else { return Place::Alone };
+    let (Some(link), Some(config)) = (link, configuration.cloned()) else { return Place::Alone };
     match &settings.mesh {
         Some(mesh) => {
-            let issuer = Arc::new(RemoteIssuer::new(mesh.api.clone()));
+            // Without the token: a certificate is given for a proof of who asks.
+            let issuer = Arc::new(RemoteIssuer::over(link));
             Place::Meshed(Member::join(settings, mesh, config, issuer, metrics))
         }
         None => Place::Steered(Steered::follow(settings, config)),

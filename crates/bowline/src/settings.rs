@@ -73,7 +73,6 @@ pub(crate) struct Redis {
 pub(crate) struct Mesh {
     pub(crate) system: ServiceName,
     pub(crate) join: Secret,
-    pub(crate) api: Address,
 }
 
 /// Why the settings cannot be used.
@@ -228,9 +227,9 @@ fn mesh(
     let Some(join) = vars.remove("BOWLINE_JOIN").map(Secret::new) else { return Ok(None) };
     let missing = |variable| Error::new(variable, "it is not set, and a mesh is to be joined (BOWLINE_JOIN)");
     let system = system.cloned().ok_or_else(|| missing("BOWLINE_SYSTEM"))?;
-    let api = api.cloned().ok_or_else(|| missing("BOWLINE_API"))?;
+    api.ok_or_else(|| missing("BOWLINE_API"))?;
     JoinToken::parse(&join).map_err(|error| Error::new("BOWLINE_JOIN", &error))?;
-    Ok(Some(Mesh { system, join, api }))
+    Ok(Some(Mesh { system, join }))
 }
 
 /// An address under which an instance can be registered.

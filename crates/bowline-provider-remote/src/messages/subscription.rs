@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use super::{failure, told};
 use crate::{
+    Link,
     gather::Gather,
     lines::{Fault, Lines},
     wire::{DeliveryAnswer, DeliveryAnswers, DeliveryOutcomes, NewSubscription, NextTry, SubscriptionEvent},
@@ -49,7 +50,7 @@ type Answering = Gather<DeliveryAnswer, ()>;
 
 /// A consumer's place in a group.
 pub(super) struct Source {
-    client: HttpClient,
+    link: Link,
     path: String,
     joining: NewSubscription,
     /// None while the server is away, and once it is over.
@@ -84,9 +85,9 @@ struct Away {
 
 impl Source {
     /// Joins a group.
-    pub(super) async fn join(client: &HttpClient, path: String, joining: NewSubscription) -> Result<Self, Error> {
-        let session = Session::open(client, &path, &joining).await?;
-        Ok(Self { client: client.clone(), path, joining, session: Some(session), away: None, is_over: false })
+    pub(super) async fn join(link: &Link, path: String, joining: NewSubscription) -> Result<Self, Error> {
+        let session = Session::open(link, &path, &joining).await?;
+        Ok(Self { link: link.clone(), path, joining, session: Some(session), away: None, is_over: false })
     }
 
     async fn deliver(&mut self) -> Result<Delivery, Error> {
@@ -123,7 +124,7 @@ impl Source {
         if let Some(away) = self.away {
             time::sleep_until(away.until).await;
         }
-        self.session = Some(Session::open(&self.client, &self.path, &self.joining).await?);
+        self.session = Some(Session::open(&self.link, &self.path, &self.joining).await?);
         tracing::info!(path = self.path, "joined again");
         Ok(())
     }
@@ -149,23 +150,23 @@ impl Source {
 }
 
 impl Session {
-    async fn open(client: &HttpClient, path: &str, joining: &NewSubscription) -> Result<Self, Error> {
-        time::timeout(JOIN_MAX, Self::begin(client, path, joining))
+    async fn open(link: &Link, path: &str, joining: &NewSubscription) -> Result<Self, Error> {
+        time::timeout(JOIN_MAX, Self::begin(link, path, joining))
             .await
             .unwrap_or(Err(Error::Unavailable { retry_after: None }))
     }
 
-    async fn begin(client: &HttpClient, path: &str, joining: &NewSubscription) -> Result<Self, Error> {
+    async fn begin(link: &Link, path: &str, joining: &NewSubscription) -> Result<Self, Error> {
         let body = serde_json::to_vec(joining).expect("texts and numbers are JSON");
         let request = Request::post(path).header(header::CONTENT_TYPE, "application/json").body(Body::full(body));
-        let answer = client.stream(request.expect("checked names make a path")).await.map_err(failure)?;
+        let answer = link.watched.stream(request.expect("checked names make a path")).await.map_err(failure)?;
         let mut lines = Lines::of(answer).await.map_err(fault_of)?.with_line_bytes_max(LINE_BYTES_MAX);
         let session = match lines.next().await.map_err(fault_of)? {
             Some(SubscriptionEvent::Joined { session }) => session,
             Some(SubscriptionEvent::Error(fault)) => return Err(fault.into_error()),
             _ => return Err(Error::Unavailable { retry_after: None }),
         };
-        let (client, path) = (client.clone(), format!("/v1/subscriptions/{session}/answers"));
+        let (client, path) = (link.asked.clone(), format!("/v1/subscriptions/{session}/answers"));
         let answering = Gather::new(move |answers| {
             let (client, path) = (client.clone(), path.clone());
             Box::pin(async move { say(&client, &path, answers).await })

@@ -11,6 +11,7 @@ mod deployments;
 mod guard;
 mod health;
 mod instances;
+mod link;
 mod mesh;
 mod messages;
 mod node;

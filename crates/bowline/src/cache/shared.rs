@@ -3,19 +3,16 @@
 use std::sync::Arc;
 
 use bowline_cache::SharedCache;
-use bowline_provider_remote::RemoteCache;
+use bowline_provider_remote::{Link, RemoteCache};
 
 use crate::Settings;
 
 /// Where it is, as the process was told; else why it cannot be there.
-pub(super) fn of(settings: &Settings) -> Result<Option<Arc<dyn SharedCache>>, String> {
+pub(super) fn of(settings: &Settings, link: Option<&Link>) -> Result<Option<Arc<dyn SharedCache>>, String> {
     if let Some(redis) = &settings.redis {
         return redis::open(settings, redis).map(Some);
     }
-    let Some(api) = settings.api.clone() else { return Ok(None) };
-    let remote = RemoteCache::new(api);
-    let remote = settings.bearer.clone().into_iter().fold(remote, RemoteCache::with_bearer);
-    Ok(Some(Arc::new(remote)))
+    Ok(link.map(|link| Arc::new(RemoteCache::over(link)) as Arc<dyn SharedCache>))
 }
 
 #[cfg(feature = "redis")]

@@ -90,10 +90,14 @@ impl Api {
             // Of its own, so that connections end with it.
             let mut connections = task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap();
                 let service = hyper_util::service::TowerToHyperService::new(router.clone());
                 let stream = hyper_util::rt::TokioIo::new(stream);
                 connections.spawn(async move {
-                    hyper::server::conn::http1::Builder::new().serve_connection(stream, service).await.ok();
+                    hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+                        .serve_connection(stream, service)
+                        .await
+                        .ok();
                 });
             }
         });
