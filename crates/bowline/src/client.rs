@@ -182,7 +182,7 @@ pub(crate) struct Wiring {
 impl ServiceClient {
     pub(crate) fn new(service: ServiceName, policy: CallPolicy, discovery: &Discovery, wiring: Wiring) -> Self {
         let Wiring { pool, tracer, metrics, place, hand_over } = wiring;
-        let upstream = Upstream::new(service.clone(), policy.clone(), "client", &metrics);
+        let upstream = Upstream::multiplexed(service.clone(), policy.clone(), "client", &metrics);
         let member = place.member().cloned();
         let governed = Arc::new(Governed::new(upstream, policy, member.is_some()));
         let instances = discovery.instances(&service);

@@ -8,7 +8,7 @@ use std::{
 use axum::Router;
 use bowline_config::ConfigManager;
 use bowline_messaging::MessageBus;
-use bowline_model::{Address, Code, ConfigKey, Instance, ServiceName};
+use bowline_model::{Address, Code, ConfigKey, Instance, Protocol, ServiceName};
 use bowline_provider_remote::{Link, RemoteConfig, RemoteIssuer, RemoteMessages, RemoteRegistry, RemoteReporter};
 use bowline_registry::{Discovery, Registry};
 use bowline_runtime::{
@@ -514,6 +514,7 @@ impl Microservice {
         };
         let mut instance = Instance::new(self.settings.instance.clone(), self.settings.service.clone(), address);
         instance.version.clone_from(&self.settings.version);
+        instance.protocol = Protocol::Both;
         Some(Registration::start(registry, instance))
     }
 }

@@ -19,6 +19,7 @@ mod paths;
 mod port;
 mod prometheus;
 mod sagas;
+mod sockets;
 mod support;
 mod system;
 mod traces;
