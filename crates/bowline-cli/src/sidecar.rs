@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use bowline_mesh::sidecar::{self, Sidecar, first_snapshot};
 use bowline_model::{
-    Address, Instance, InstanceId, ServiceName,
+    Address, Instance, InstanceId, Protocol, ServiceName,
     instance::{METADATA_MESH, METADATA_MESH_MTLS},
     mesh::Workload,
     system::Outbound,
@@ -122,6 +122,8 @@ impl Running {
         let child = Child::start(&args.command, environment(args, &instance, &app, &sidecar))?;
         let mut described = Instance::new(instance.clone(), args.service.clone(), address.into());
         described.version.clone_from(&args.version);
+        // Whatever the command speaks: the sidecar takes both.
+        described.protocol = Protocol::Both;
         described.metadata.insert(METADATA_MESH.to_owned(), METADATA_MESH_MTLS.to_owned());
         let member = Member::start(registry, described, app, args.check.clone());
         out.line(format!("{instance} runs behind {address}, as {}", args.service)).await;

@@ -156,6 +156,12 @@ pub const METADATA_METRICS: &str = "bowline.metrics";
 /// What [`METADATA_METRICS`] says of an instance that is not to be asked for metrics.
 pub const METADATA_METRICS_OFF: &str = "off";
 
+/// The header by which the answer to a health check says what is spoken there beside HTTP/1.1.
+pub const SPEAKS_HEADER: &str = "x-bowline-speaks";
+
+/// What [`SPEAKS_HEADER`] says of HTTP/2 with prior knowledge.
+pub const SPEAKS_HTTP2: &str = "h2";
+
 /// The shortest and the longest lease an instance may ask for.
 pub const LEASE_TTL_RANGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
 

@@ -71,7 +71,8 @@ impl Registry for RemoteRegistry {
             if batch.ids.len() > HEARTBEATS_MAX {
                 return Err(Error::Invalid { what: "heartbeat", rule: "it has at most 10,000 ids" });
             }
-            let answers: wire::HeartbeatAnswers = self.0.asked.post_json("/v1/heartbeats", &batch).await.map_err(error_of)?;
+            let answers: wire::HeartbeatAnswers =
+                self.0.asked.post_json("/v1/heartbeats", &batch).await.map_err(error_of)?;
             let answer = |wire::Heartbeat { id, known, ttl }| HeartbeatAnswer { id, known, ttl };
             Ok(answers.answers.into_iter().map(answer).collect())
         })

@@ -8,7 +8,7 @@ mod machine;
 
 use std::{fmt, time::Duration};
 
-use bowline_model::{Address, InstanceId, ServiceName};
+use bowline_model::{Address, InstanceId, Protocol, ServiceName};
 use bowline_runtime::BoxFuture;
 
 pub use machine::{Effect, Event, State, Thresholds};
@@ -25,7 +25,14 @@ pub trait HealthChecker: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// Dropping the future ends the look.
-    fn check(&self, target: &Target) -> BoxFuture<'_, Result<(), Failure>>;
+    fn check(&self, target: &Target) -> BoxFuture<'_, Result<Well, Failure>>;
+}
+
+/// What an instance that takes requests says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Well {
+    /// What it speaks.
+    pub protocol: Protocol,
 }
 
 /// What is looked at.

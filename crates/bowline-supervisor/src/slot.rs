@@ -7,7 +7,7 @@ mod seat;
 use std::{io, sync::Arc, time::Duration};
 
 use bowline_model::{
-    Address, Health, Instance, InstanceId,
+    Address, Health, Instance, InstanceId, Protocol,
     instance::{METADATA_MESH, METADATA_MESH_MTLS, METADATA_METRICS, METADATA_METRICS_OFF},
     monitor::MetricsPath,
     policy::Backoff,
@@ -284,6 +284,7 @@ impl Life {
             instance.metadata.insert(METADATA_METRICS.to_owned(), metrics.to_owned());
         }
         if seat.is_lasting() {
+            instance.protocol = Protocol::Both;
             instance.metadata.insert(METADATA_MESH.to_owned(), METADATA_MESH_MTLS.to_owned());
         }
         instance
@@ -357,10 +358,14 @@ impl Life {
     fn judge(&self, running: &mut Running, verdict: Verdict) {
         let instance = self.id.clone();
         match verdict {
-            Verdict::Healthy => {
+            Verdict::Healthy(protocol) => {
                 let address = running.instance.address.clone();
                 running.first_healthy.get_or_insert_with(time::now);
                 running.instance.health = Health::Healthy;
+                // Of a companion, the answer of the application behind it says nothing.
+                if !self.seat().is_lasting() {
+                    running.instance.protocol = protocol;
+                }
                 let after = time::now() - running.began;
                 self.common.bus.tell(Event::InstanceHealthy { instance, address, after });
                 let failure = "it is healthy, but the registry did not take it".to_owned();

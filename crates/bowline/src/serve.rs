@@ -10,7 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use bowline_model::{Address, Code, ServiceName};
+use bowline_model::{
+    Address, Code, ServiceName,
+    instance::{SPEAKS_HEADER, SPEAKS_HTTP2},
+};
 use bowline_resilience::deadline::{self, Deadline};
 use bowline_runtime::{drain::Drain, metric, net, time, watchdog};
 use bowline_telemetry::{Span, SpanKind, Tracer, current, names, propagation};
@@ -32,6 +35,9 @@ use crate::{
 
 /// The longest one condition of readiness may take to be checked.
 const READY_CHECK_MAX: time::Duration = time::Duration::from_secs(5);
+
+/// Tells who checks the application what is spoken here: a supervisor registers it so.
+const SPEAKS: [(&str, &str); 1] = [(SPEAKS_HEADER, SPEAKS_HTTP2)];
 
 /// What the middleware and the health paths share. Cheap to clone.
 #[derive(Clone)]
@@ -68,7 +74,7 @@ impl Context {
 /// The application's routes in their span, with the health paths beside them.
 pub(crate) fn router(app: Router, context: Context) -> Router {
     let health = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
+        .route("/livez", get(|| async { (SPEAKS, "ok\n") }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route_layer(middleware::from_fn(explain))
@@ -114,7 +120,7 @@ pub(crate) async fn accept(
     server::serve(listener, settings, drain, make).await;
 }
 
-async fn readyz(State(context): State<Context>) -> Result<&'static str, HandlerError> {
+async fn readyz(State(context): State<Context>) -> Result<impl IntoResponse, HandlerError> {
     if *context.0.draining.borrow() {
         return Err(HandlerError::new(Code::Unavailable, "draining"));
     }
@@ -123,7 +129,7 @@ async fn readyz(State(context): State<Context>) -> Result<&'static str, HandlerE
         let checked = checked.unwrap_or_else(|_| Err(format!("a check took more than {READY_CHECK_MAX:?}")));
         checked.map_err(|reason| HandlerError::new(Code::Unavailable, reason))?;
     }
-    Ok("ok\n")
+    Ok((SPEAKS, "ok\n"))
 }
 
 async fn metrics(State(context): State<Context>) -> impl IntoResponse {

@@ -195,6 +195,7 @@ async fn a_replica_killed_under_load_costs_no_order() {
     assert!(is_loaded.await);
     let listed = running.api_json("/v1/instances?service=payment").await;
     let victim = &listed["instances"][0];
+    assert_eq!(victim["protocol"], "both", "its sidecar takes HTTP/2");
     let pid: i32 = victim["metadata"]["pid"].as_str().unwrap().parse().unwrap();
     kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     let address = victim["address"].as_str().unwrap().to_owned();
@@ -207,5 +208,13 @@ async fn a_replica_killed_under_load_costs_no_order() {
     let output = load.wait_with_output().await.unwrap();
     let (report, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{report}\n{errors}\n{}", running.output());
+    let connections = async |protocol: &str| {
+        let query = format!("sum(bowline_pool_connections%7Bpool=%22service%22,protocol=%22{protocol}%22%7D)");
+        let answer = running.api_json(&format!("/api/v1/query?query={query}")).await;
+        answer["data"]["result"][0]["value"][1].as_str().map(|sum| sum.parse::<f64>().unwrap())
+    };
+    let are_called = eventually(PATIENCE, async || connections("http2").await.is_some_and(|sum| sum > 0.0)).await;
+    assert!(are_called, "the services call each other over HTTP/2");
+    assert_eq!(connections("http1").await, Some(0.0));
     running.stop().await;
 }

@@ -1,6 +1,6 @@
 //! When a process is checked, and who is told of the answers.
 
-use bowline_model::{Address, InstanceId, ServiceName, system::Check};
+use bowline_model::{Address, InstanceId, Protocol, ServiceName, system::Check};
 use bowline_registry::health::{Effect, Event, Failure, HealthChecker, Probe, ProbeWatcher, State, Target, Thresholds};
 use bowline_runtime::time::{self, Duration, Instant};
 
@@ -29,8 +29,8 @@ pub(super) struct Of<'a> {
 /// A change of an instance's health, or news of one that was never healthy.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It was not, and is now.
-    Healthy,
+    /// It was not, and is now; what it says that it speaks.
+    Healthy(Protocol),
     /// It never was, and is not yet.
     NotYet(Failure),
     /// It was, and is no longer.
@@ -58,14 +58,17 @@ impl<'a> Checks<'a> {
         loop {
             time::sleep_until(self.next_at).await;
             let (began, at_unix_ms) = (time::now(), time::unix_millis_now());
-            let failure = self.of.checker.check(&self.target).await.err();
+            let (protocol, failure) = match self.of.checker.check(&self.target).await {
+                Ok(well) => (well.protocol, None),
+                Err(failure) => (Protocol::default(), Some(failure)),
+            };
             self.tell(at_unix_ms, time::now() - began, failure.clone());
             let event = if failure.is_none() { Event::Succeeded } else { Event::Failed };
             let (state, effect) = self.state.step(event, self.thresholds);
             self.state = state;
             self.next_at = began + if state == State::START { self.every.min(FIRST_EVERY) } else { self.every };
             match (effect, failure) {
-                (Effect::BecameHealthy, _) => return Verdict::Healthy,
+                (Effect::BecameHealthy, _) => return Verdict::Healthy(protocol),
                 (Effect::NotYet, Some(failure)) => return Verdict::NotYet(failure),
                 (Effect::BecameUnhealthy, Some(failure)) => return Verdict::Unhealthy(failure),
                 (Effect::None | Effect::NotYet | Effect::BecameUnhealthy, _) => {}
@@ -83,6 +86,7 @@ impl<'a> Checks<'a> {
 mod tests {
     use std::sync::Mutex;
 
+    use bowline_registry::health::Well;
     use bowline_runtime::BoxFuture;
 
     use super::*;
@@ -91,12 +95,12 @@ mod tests {
     struct Script(Mutex<std::vec::IntoIter<bool>>);
 
     impl HealthChecker for Script {
-        fn check(&self, _: &Target) -> BoxFuture<'_, Result<(), Failure>> {
+        fn check(&self, _: &Target) -> BoxFuture<'_, Result<Well, Failure>> {
             let answer = self.0.lock().unwrap().next();
             Box::pin(async move {
                 time::sleep(Duration::from_millis(10)).await; // tidy: sleep: virtual time, a check that takes a while
                 match answer {
-                    Some(true) => Ok(()),
+                    Some(true) => Ok(Well { protocol: Protocol::Both }),
                     Some(false) => Err(Failure::new("why")),
                     None => std::future::pending().await,
                 }
@@ -138,9 +142,9 @@ mod tests {
         let expect = [
             (10, Verdict::NotYet(why())),
             (60, Verdict::NotYet(why())),
-            (110, Verdict::Healthy),
+            (110, Verdict::Healthy(Protocol::Both)),
             (5110, Verdict::Unhealthy(why())),
-            (6110, Verdict::Healthy),
+            (6110, Verdict::Healthy(Protocol::Both)),
         ];
         assert_eq!(said, expect);
         assert_eq!(probes.len(), 9, "each is told");
@@ -152,6 +156,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn thresholds_are_the_check_s() {
         let (said, _) = run("...xxx", 3, 3).await;
-        assert_eq!(said, [(2010, Verdict::Healthy), (5010, Verdict::Unhealthy(Failure::new("why")))]);
+        assert_eq!(said, [(2010, Verdict::Healthy(Protocol::Both)), (5010, Verdict::Unhealthy(Failure::new("why")))]);
     }
 }

@@ -24,6 +24,7 @@ async fn health_is_told() {
     for path in ["/livez", "/readyz"] {
         let answer = running.get(path).await;
         assert_eq!((answer.status, answer.text()), (200, "ok\n"), "{path}");
+        assert_eq!(answer.header("x-bowline-speaks"), "h2", "whoever checks it learns what to register");
     }
     let wrong = ask(running.addr, "POST", "/readyz", &[], "").await;
     assert_eq!(wrong.problem(405, "method_not_allowed"), "POST is not for /readyz");
