@@ -1,10 +1,19 @@
 //! Tasks: the only door to spawning.
 
-use std::{future::Future, panic::Location};
+use std::{
+    future::Future,
+    ops::{Deref, DerefMut},
+    panic::Location,
+};
 
 use crate::watchdog::Watched;
 
-pub use tokio::task::{AbortHandle, JoinError, JoinHandle, JoinSet, LocalSet, yield_now};
+pub use tokio::task::{AbortHandle, JoinError, JoinHandle, LocalSet, yield_now};
+
+/// Tasks that end with their set; the [watchdog](crate::watchdog) knows each by where it is spawned. Beyond spawning it
+/// is tokio's.
+#[derive(Debug)]
+pub struct JoinSet<T>(tokio::task::JoinSet<T>);
 
 /// Runs a future beside the caller; the [watchdog](crate::watchdog) knows it by where it is spawned.
 #[track_caller]
@@ -29,6 +38,55 @@ where
     F::Output: 'static,
 {
     tokio::task::spawn_local(Watched::at(Location::caller(), future))
+}
+
+impl<T: 'static> JoinSet<T> {
+    /// An empty set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// As [`spawn`].
+    #[track_caller]
+    pub fn spawn<F>(&mut self, future: F) -> AbortHandle
+    where
+        F: Future<Output = T> + Send + 'static,
+        T: Send,
+    {
+        self.0.spawn(Watched::at(Location::caller(), future))
+    }
+
+    /// As [`spawn_local`].
+    ///
+    /// # Panics
+    /// As it does.
+    #[track_caller]
+    pub fn spawn_local<F>(&mut self, future: F) -> AbortHandle
+    where
+        F: Future<Output = T> + 'static,
+    {
+        self.0.spawn_local(Watched::at(Location::caller(), future))
+    }
+}
+
+impl<T> Default for JoinSet<T> {
+    fn default() -> Self {
+        Self(tokio::task::JoinSet::default())
+    }
+}
+
+impl<T> Deref for JoinSet<T> {
+    type Target = tokio::task::JoinSet<T>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for JoinSet<T> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 /// Runs what blocks (files, hashing) on a thread of its own; under simulation, in a task.

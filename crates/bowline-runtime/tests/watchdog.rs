@@ -43,6 +43,12 @@ async fn who_holds_a_thread_is_told_by_name() {
     let held = metrics.clone();
     task::spawn(async move { spin_until(|| told(&held, "tests/watchdog.rs:").is_some()) }).await.unwrap();
     assert!(told(&metrics, &format!("tests/watchdog.rs:{}", line!() - 1)).is_some(), "{}", metrics.render());
+
+    // So does a task of a set.
+    let (held, line) = (metrics.clone(), line!() + 2);
+    let mut set = task::JoinSet::new();
+    set.spawn(async move { spin_until(|| told(&held, &format!("tests/watchdog.rs:{line}")).is_some()) });
+    assert!(set.join_next().await.unwrap().unwrap() < BOUND, "{}", metrics.render());
     drop(watchdog);
 }
 

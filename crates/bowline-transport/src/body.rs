@@ -25,6 +25,8 @@ enum Kind {
     Empty,
     /// Nothing is left of it here; when the request was given up, the rest of it was waited for.
     Starved,
+    /// The same; the request waited in the pool's line.
+    InLine,
     Full(Bytes),
     Incoming(Incoming),
     Stream(UnsyncBoxBody<Bytes, BoxError>),
@@ -58,7 +60,7 @@ impl Body {
     /// The same body once more; `None` when it is a stream.
     pub fn as_replayable(&self) -> Option<Self> {
         match &self.0 {
-            Kind::Empty | Kind::Starved => Some(Self(Kind::Empty)),
+            Kind::Empty | Kind::Starved | Kind::InLine => Some(Self(Kind::Empty)),
             Kind::Full(bytes) => Some(Self(Kind::Full(bytes.clone()))),
             Kind::Incoming(_) | Kind::Stream(_) => None,
         }
@@ -75,6 +77,17 @@ impl Body {
         matches!(self.0, Kind::Starved)
     }
 
+    /// Whether the request that took this body waited in the pool's line for one of our own to end, rather than for the
+    /// server, when it was given up: see [`send_parts`](crate::send_parts).
+    pub fn is_in_line(&self) -> bool {
+        matches!(self.0, Kind::InLine)
+    }
+
+    /// What is left of a body whose request waits in the pool's line.
+    pub(crate) fn in_line() -> Self {
+        Self(Kind::InLine)
+    }
+
     /// What is left of a body that was taken.
     pub(crate) fn taken(is_starved: bool) -> Self {
         Self(if is_starved { Kind::Starved } else { Kind::Empty })
@@ -88,7 +101,7 @@ impl Body {
     /// The bytes of a body that is not a stream; what is left is empty.
     pub(crate) fn take_full(&mut self) -> Option<Bytes> {
         match mem::take(&mut self.0) {
-            Kind::Empty | Kind::Starved => Some(Bytes::new()),
+            Kind::Empty | Kind::Starved | Kind::InLine => Some(Bytes::new()),
             Kind::Full(bytes) => Some(bytes),
             stream => {
                 self.0 = stream;
@@ -106,7 +119,7 @@ impl HttpBody for Body {
         match &mut self.0 {
             Kind::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Kind::Stream(body) => Pin::new(body).poll_frame(cx),
-            Kind::Empty | Kind::Starved => Poll::Ready(None),
+            Kind::Empty | Kind::Starved | Kind::InLine => Poll::Ready(None),
             Kind::Full(bytes) => {
                 let bytes = mem::take(bytes);
                 self.0 = Kind::Empty;
@@ -117,7 +130,7 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Empty | Kind::Starved => true,
+            Kind::Empty | Kind::Starved | Kind::InLine => true,
             Kind::Full(_) => false,
             Kind::Incoming(body) => body.is_end_stream(),
             Kind::Stream(body) => body.is_end_stream(),
@@ -126,7 +139,7 @@ impl HttpBody for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Empty | Kind::Starved => SizeHint::with_exact(0),
+            Kind::Empty | Kind::Starved | Kind::InLine => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Incoming(body) => body.size_hint(),
             Kind::Stream(body) => body.size_hint(),
@@ -163,6 +176,7 @@ impl fmt::Debug for Body {
         let kind = match &self.0 {
             Kind::Empty => "Empty",
             Kind::Starved => "Starved",
+            Kind::InLine => "InLine",
             Kind::Full(_) => "Full",
             Kind::Incoming(_) => "Incoming",
             Kind::Stream(_) => "Stream",

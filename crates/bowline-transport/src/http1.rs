@@ -14,7 +14,6 @@ mod upload;
 use std::{
     future::poll_fn,
     io, mem,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -32,7 +31,7 @@ use crate::{
     body::Body,
     endpoint::Endpoint,
     error::{Error, Kind},
-    pool::{Pool, Taken},
+    pool::{Place, Pool, Taken},
     response::ResponseBody,
     stream,
 };
@@ -43,8 +42,8 @@ const INTERIM_MAX: usize = 16;
 /// An exchange that brought no answer.
 struct Failed {
     error: Error,
-    /// Not a byte came back.
-    is_untouched: bool,
+    /// The connection's place, where not a byte came back over it.
+    untouched: Option<Place>,
 }
 
 /// Sends a request over a pooled connection, or a new one.
@@ -55,42 +54,42 @@ pub(crate) async fn send<P: Pool>(
     body: &mut Body,
 ) -> Result<Response<ResponseBody<P>>, Error> {
     let settings = pool.settings();
-    let (mut taken, closed) = pool.with(|idle| idle.take(endpoint, settings, None));
-    drop(closed);
+    let mut taken = take(pool, endpoint, None);
     if let Taken::Full(places) = taken {
-        let place = places.take(settings).await?;
-        let (now, closed) = pool.with(|idle| idle.take(endpoint, settings, Some(place)));
-        drop(closed);
-        taken = now;
+        let place = places.take(settings, body).await?;
+        taken = take(pool, endpoint, Some(place));
+    }
+    if let Taken::Connection(connection) = taken {
+        let again = if is_repeatable(head) { body.as_replayable() } else { None };
+        match (exchange(pool, connection, head, body).await, again) {
+            (Ok(response), _) => return Ok(response),
+            // The server closed it just as we wrote.
+            (Err(Failed { untouched: Some(place), .. }), Some(again)) => {
+                settings.metrics.closed_stale.increment();
+                *body = again;
+                taken = take(pool, endpoint, Some(place));
+            }
+            (Err(failed), _) => return Err(failed.error),
+        }
     }
     let connection = match taken {
+        Taken::Connection(connection) => connection,
         Taken::None(endpoint, place) => Connection::connect(endpoint, settings, place).await?,
         Taken::Full(_) => return Err(Kind::PoolFull.into()),
-        Taken::Connection(connection) => {
-            let again = if is_repeatable(head) { body.as_replayable() } else { None };
-            let reused = Arc::clone(&connection.endpoint);
-            match exchange(pool, connection, head, body).await {
-                Ok(response) => return Ok(response),
-                Err(Failed { error, is_untouched }) => match again {
-                    Some(again) if is_untouched => *body = again,
-                    _ => return Err(error),
-                },
-            }
-            // The server closed it just as we wrote.
-            settings.metrics.closed_stale.increment();
-            let places = pool.with(|idle| idle.places(&reused, settings));
-            Connection::connect(reused, settings, places.take(settings).await?).await?
-        }
     };
     exchange(pool, connection, head, body).await.map_err(|failed| failed.error)
+}
+
+fn take<P: Pool>(pool: &P, endpoint: &Endpoint, place: Option<Place>) -> Taken {
+    let (taken, closed) = pool.with(|idle| idle.take(endpoint, pool.settings(), place));
+    drop(closed);
+    taken
 }
 
 /// Has a connection wait there, unless one does, or as many are open as may be.
 pub(crate) async fn connect_ahead<P: Pool>(pool: &P, endpoint: &Endpoint) -> Result<(), Error> {
     let settings = pool.settings();
-    let (taken, closed) = pool.with(|idle| idle.take(endpoint, settings, None));
-    drop(closed);
-    match taken {
+    match take(pool, endpoint, None) {
         Taken::Full(_) => {}
         Taken::Connection(connection) => connection.park(pool),
         Taken::None(endpoint, place) => Connection::connect(endpoint, settings, place).await?.park(pool),
@@ -110,7 +109,7 @@ async fn exchange<P: Pool>(
     slot: &mut Body,
 ) -> Result<Response<ResponseBody<P>>, Failed> {
     let upload = Upload::new(head, &connection.endpoint, mem::take(slot));
-    let upload = upload.map_err(|error| Failed { error, is_untouched: false })?;
+    let upload = upload.map_err(|error| Failed { error, untouched: None })?;
     let head_bytes_max = pool.settings().head_bytes_max;
     let mut exchange = Exchange::new(connection, upload, &head.method, head_bytes_max);
     let answer = poll_fn(|cx| {
@@ -122,9 +121,12 @@ async fn exchange<P: Pool>(
         answer
     })
     .await;
-    let answer = answer.map_err(|error| Failed { error, is_untouched: !exchange.is_touched })?;
+    let answer = answer.map_err(|error| {
+        let untouched = exchange.connection.place.take().filter(|_| !exchange.is_touched);
+        Failed { error, untouched }
+    })?;
     let body = Download::begin(pool, exchange.connection, answer.framing, exchange.upload, answer.is_keep_alive);
-    let body = body.map_err(|error| Failed { error, is_untouched: false })?;
+    let body = body.map_err(|error| Failed { error, untouched: None })?;
     Ok(answer.head.map(|()| body))
 }
 

@@ -32,7 +32,7 @@ use crate::{
     error::{Error, Kind},
     forward,
     http1::{connect, is_repeatable},
-    pool::{Held, Place, Places, Pool, PoolSettings},
+    pool::{Held, Place, Places, Pool, PoolMetrics, PoolSettings},
     response::ResponseBody,
     stream,
 };
@@ -87,7 +87,7 @@ pub(crate) async fn send<P: Pool>(
     let settings = pool.settings();
     let (shared, closed) = pool.with(|idle| idle.http2(endpoint, settings));
     drop(closed);
-    let place = shared.places.take(settings).await?;
+    let place = shared.places.take(settings, body).await?;
     let stream = Stream { _shown: Held::new(&settings.metrics.streams), _place: place };
     let mut is_second = false;
     loop {
@@ -117,8 +117,10 @@ pub(crate) async fn send<P: Pool>(
         let again = unsent.map(|request| request.into_body().into_body()).or(again);
         match (fate, again) {
             (fate, Some(again)) if !is_second && fate.may_repeat(was_there && is_repeatable(head)) => {
-                settings.metrics.closed_stale.increment();
-                shared.forget(number);
+                // Of all that the one connection leaves out, the first to tell counts it.
+                if shared.forget(number) {
+                    settings.metrics.closed_stale.increment();
+                }
                 is_second = true;
                 *body = again;
             }
@@ -194,10 +196,10 @@ impl Fate {
 }
 
 impl Current {
-    /// Whether there is one that is as old as it may be.
-    fn is_old(&self) -> bool {
+    /// Whether there is one whose time is over.
+    fn is_over(&self) -> bool {
         let is_over = self.until.is_some_and(|until| time::now() >= until);
-        is_over && self.is_by_age && self.sender.as_ref().is_some_and(|sender| !sender.is_closed())
+        is_over && self.sender.as_ref().is_some_and(|sender| !sender.is_closed())
     }
 }
 
@@ -235,8 +237,9 @@ impl Shared {
         let mut current = self.lock();
         match connected {
             Ok((sender, until)) => {
-                if current.is_old() {
-                    settings.metrics.closed_age.increment();
+                if current.is_over() {
+                    let PoolMetrics { closed_age, closed_over, .. } = &settings.metrics;
+                    if current.is_by_age { closed_age.increment() } else { closed_over.increment() }
                 }
                 let (until, is_by_age) = earlier(until, settings.old_at(time::now()));
                 let number = current.number + 1;
@@ -257,12 +260,15 @@ impl Shared {
         Some((sender.clone(), current.number))
     }
 
-    /// Forgets that connection, unless there is another already.
-    fn forget(&self, number: u64) {
+    /// Whether there is a connection that takes requests.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live().is_some()
+    }
+
+    /// Forgets that connection, unless it was forgotten or there is another already; whether it did.
+    fn forget(&self, number: u64) -> bool {
         let mut current = self.lock();
-        if current.number == number {
-            current.sender = None;
-        }
+        current.number == number && current.sender.take().is_some()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Current> {

@@ -58,7 +58,8 @@ pub struct PoolSettings {
     pub open_per_endpoint_max: usize,
     /// Requests under way to one endpoint over HTTP/2; beyond, they wait in line.
     pub streams_per_endpoint_max: usize,
-    /// Requests that wait in line for one endpoint; beyond, they are refused with [`Kind::PoolFull`](crate::Kind::PoolFull).
+    /// Requests that wait in line for one endpoint; beyond, they are refused with
+    /// [`Kind::PoolFull`](crate::Kind::PoolFull).
     pub waiting_per_endpoint_max: usize,
     /// How old a connection gets, give or take a tenth, so that not all end at once: it takes no request after that.
     pub age_max: Duration,
@@ -291,12 +292,6 @@ impl Idle {
         (taken, closed)
     }
 
-    /// Where requests to that endpoint get a place.
-    pub(crate) fn places(&mut self, endpoint: &Arc<Endpoint>, settings: &PoolSettings) -> Arc<Places> {
-        let entry = self.endpoints.entry(Arc::clone(endpoint));
-        Arc::clone(&entry.or_insert_with_key(|it| Slot::new(it, time::now(), settings)).places)
-    }
-
     /// Keeps a connection for the next request, unless that would exceed a bound.
     ///
     /// Returns what is not kept, to be closed outside the lock.
@@ -350,7 +345,10 @@ impl Idle {
             parked_count += slot.http1.len();
             let is_recent = now.duration_since(slot.used_at) < settings.idle_timeout;
             let is_used = is_recent || slot.has_streams() || slot.places.are_used();
-            is_used || !slot.http1.is_empty()
+            let stays = is_used || !slot.http1.is_empty();
+            let is_http2_idle = !stays && slot.http2.as_ref().is_some_and(|shared| shared.is_live());
+            settings.metrics.closed_idle.add(u64::from(is_http2_idle));
+            stays
         });
         self.parked_count = parked_count;
         closed

@@ -94,12 +94,13 @@ impl<'a> Call<'a> {
             }
             if let Some(again) = again {
                 self.body = again;
-            } else if outcome != Outcome::Connect || answer.is_ok() {
+            } else if (outcome != Outcome::Connect && !is_pool_full(&answer)) || answer.is_ok() {
                 // The body is on its way, and cannot be had again: only where nobody was reached it is whole.
                 return answer;
             }
             self.tried.push(Tried { member, is_unreachable: outcome == Outcome::Connect });
-            let Some(wait) = self.wait_before_next(outcome) else { return answer };
+            let is_unsent = outcome == Outcome::Connect || is_pool_full(&answer);
+            let Some(wait) = self.wait_before_next(is_unsent) else { return answer };
             if !wait.is_zero() {
                 time::sleep(wait).await;
             }
@@ -148,7 +149,9 @@ impl<'a> Call<'a> {
         let sent = time::timeout_at(deadline, sending).await.ok();
         let now = time::now();
         let is_verified = member.state.endpoint.tls.is_some();
-        let outcome = if self.body.is_starved() { Outcome::Caller } else { outcome(sent.as_ref(), is_verified) };
+        // Neither the caller's own body nor our own line is the instance's slowness.
+        let is_ours = self.body.is_starved() || self.body.is_in_line();
+        let outcome = if is_ours { Outcome::Caller } else { outcome(sent.as_ref(), is_verified) };
         let elapsed = now.saturating_duration_since(started);
         // A body that streams takes the time that its sender takes: that is not the instance's slowness.
         let is_senders_time = is_streamed && outcome == Outcome::Ok && elapsed >= self.plan.patience;
@@ -162,7 +165,7 @@ impl<'a> Call<'a> {
         let answer = match sent {
             Some(Ok(response)) => Ok(response.map(|body| ResponseBody::new(body, in_flight, is_verified))),
             Some(Err(source)) => Err(self.failed(source)),
-            None if outcome == Outcome::Caller => Err(self.starved()),
+            None if self.body.is_starved() => Err(self.starved()),
             None => Err(self.timed_out()),
         };
         (answer, outcome)
@@ -213,7 +216,9 @@ impl<'a> Call<'a> {
     /// Whether another attempt may do better, and may be made.
     fn is_worth_another<P: Pool>(&self, answer: &Answer<P>, outcome: Outcome) -> bool {
         match outcome {
-            Outcome::Ok | Outcome::Caller => false,
+            Outcome::Ok => false,
+            // Nothing was sent; behind another instance's line there may be room.
+            Outcome::Caller => is_pool_full(answer) && self.has_other(),
             Outcome::Connect | Outcome::Refused => true,
             Outcome::Timeout => self.is_repeatable,
             Outcome::Reset => self.is_repeatable && is_reset(answer),
@@ -221,11 +226,16 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// How long to wait for the next attempt; `None` when there is no time or no budget for it.
-    fn wait_before_next(&self, outcome: Outcome) -> Option<Duration> {
-        let is_connect = outcome == Outcome::Connect;
+    /// Whether there is an instance that was not tried, beside the one that is tried now.
+    fn has_other(&self) -> bool {
+        self.upstream.eligible_count() > self.tried.len() + 1
+    }
+
+    /// How long to wait for the next attempt; `None` when there is no time or no budget for it: what was not sent
+    /// needs none.
+    fn wait_before_next(&self, is_unsent: bool) -> Option<Duration> {
         let has_other = self.upstream.eligible_count() > self.tried.len();
-        let wait = if is_connect && has_other {
+        let wait = if is_unsent && has_other {
             Duration::ZERO
         } else {
             retry::backoff(&self.plan.backoff, self.attempt, rand::unit())
@@ -234,7 +244,7 @@ impl<'a> Call<'a> {
         if now + wait >= self.plan.deadline {
             return None;
         }
-        if !is_connect && !self.upstream.withdraw(now) {
+        if !is_unsent && !self.upstream.withdraw(now) {
             self.upstream.metrics.retries_refused.increment();
             return None;
         }
@@ -303,6 +313,11 @@ fn says_unreached<B>(response: &Response<B>) -> bool {
     let reason = || response.headers().get(names::REASON_HEADER);
     matches!(response.status(), StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE)
         && reason().is_some_and(|reason| reason == REASON_CONNECT)
+}
+
+/// Whether our own line to the instance was as long as may be.
+fn is_pool_full<B>(answer: &Result<Response<B>, Error>) -> bool {
+    matches!(answer, Err(Error::Transport { source, .. }) if source.kind() == Kind::PoolFull)
 }
 
 fn status_of<B, E>(sent: Option<&Result<Response<B>, E>>) -> Option<Result<StatusCode, &E>> {

@@ -1,15 +1,21 @@
 //! How many requests have a connection to an endpoint at once, and who waits in line for one.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
-use bowline_runtime::time;
+use bowline_runtime::time::{self, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::PoolSettings;
-use crate::error::{Error, Kind};
+use crate::{
+    body::Body,
+    error::{Error, Kind},
+};
 
 /// The places of one endpoint.
 ///
@@ -36,25 +42,26 @@ impl Places {
         self.free.clone().try_acquire_owned().ok().map(Place)
     }
 
-    /// Waits in line for a place.
+    /// Waits in line for a place, for a request with that body.
     ///
     /// # Errors
     /// [`Kind::PoolFull`] at once where the line is as long as may be.
     ///
     /// # Cancel safety
-    /// The place in the line is lost.
-    pub(crate) async fn take(&self, settings: &PoolSettings) -> Result<Place, Error> {
+    /// The place in the line is lost, and the body tells that there was one.
+    pub(crate) async fn take(&self, settings: &PoolSettings, body: &mut Body) -> Result<Place, Error> {
         if let Some(place) = self.try_take() {
             return Ok(place);
         }
-        let waiting = Waiting::new(&self.waiting);
-        if waiting.position > settings.waiting_per_endpoint_max {
+        if self.waiting.fetch_add(1, Relaxed) >= settings.waiting_per_endpoint_max {
+            self.waiting.fetch_sub(1, Relaxed);
             settings.metrics.refused_full.increment();
             return Err(Kind::PoolFull.into());
         }
-        let begun = time::now();
+        let waiting =
+            Waiting { places: self, settings, since: time::now(), whole: mem::replace(body, Body::in_line()) };
         let permit = self.free.clone().acquire_owned().await.expect("it is never closed");
-        settings.metrics.waited.record(time::now() - begun);
+        *body = waiting.end();
         Ok(Place(permit))
     }
 
@@ -64,20 +71,25 @@ impl Places {
     }
 }
 
-/// Somebody in the line.
+/// A request in the line.
 struct Waiting<'a> {
-    count: &'a AtomicUsize,
-    position: usize,
+    places: &'a Places,
+    settings: &'a PoolSettings,
+    since: Instant,
+    /// Its body.
+    whole: Body,
 }
 
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        Self { count, position: count.fetch_add(1, Relaxed) + 1 }
+impl Waiting<'_> {
+    fn end(mut self) -> Body {
+        mem::take(&mut self.whole)
     }
 }
 
 impl Drop for Waiting<'_> {
+    /// Who gave up has waited, too.
     fn drop(&mut self) {
-        self.count.fetch_sub(1, Relaxed);
+        self.places.waiting.fetch_sub(1, Relaxed);
+        self.settings.metrics.waited.record(time::now() - self.since);
     }
 }

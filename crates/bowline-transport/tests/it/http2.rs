@@ -306,6 +306,29 @@ fn what_a_goodbye_leaves_out_goes_over_a_new_connection() {
 }
 
 #[test]
+fn a_connection_that_leaves_many_out_is_counted_once() {
+    run(async |pool| {
+        let peer = serving(|number, mut frames: Frames| async move {
+            for count in 1.. {
+                let Some(stream) = frames.request().await else { return };
+                if number == 1 && count == 5 {
+                    frames.write(GOAWAY, 0, 0, &[0; 8]).await;
+                    return;
+                }
+                if number > 1 {
+                    frames.answer(stream).await;
+                }
+            }
+        });
+        let posts = (0..5).map(|_| post(&pool, &peer.endpoint, Body::full("x")));
+        for answer in futures_util::future::join_all(posts).await {
+            assert_eq!(answer.unwrap(), 200);
+        }
+        assert_eq!((peer.accepted(), pool.metrics().closed_stale.get()), (2, 1));
+    });
+}
+
+#[test]
 fn what_a_goodbye_takes_in_may_have_been_done() {
     run(async |pool| {
         // Be it in peace (NO_ERROR) or not (INTERNAL_ERROR).

@@ -78,6 +78,40 @@ fn who_gives_up_gives_back_its_place() {
         gate.add_permits(2);
         assert_eq!(last.await.unwrap().unwrap(), "ok");
         assert_eq!((peer.accepted(), pool.metrics().open_http1.get()), (2, 1));
+        assert_eq!(pool.metrics().waited.count(), 2, "who gave up has waited, too");
+    });
+}
+
+#[test]
+fn what_is_sent_again_keeps_its_place_and_who_waits_stays_in_line() {
+    let settings = PoolSettings { open_per_endpoint_max: 1, waiting_per_endpoint_max: 1, ..<_>::default() };
+    run_with(settings, async |pool| {
+        let gate = Rc::new(Semaphore::new(0));
+        let opens = gate.clone();
+        let peer = Rc::new(Peer::new(move |number, mut stream| {
+            let gate = opens.clone();
+            async move {
+                let mut count = 0;
+                while read_request(&mut stream).await.is_some() {
+                    count += 1;
+                    // The first connection ends without a word once it is used again.
+                    if (number, count) == (1, 2) {
+                        gate.acquire().await.unwrap().forget();
+                        return;
+                    }
+                    stream.write_all(OK).await.unwrap();
+                }
+            }
+        }));
+        assert_eq!(peer.get(&pool).await.unwrap().body().bytes, "ok");
+        let (first, second) = (call(&pool, &peer), call(&pool, &peer));
+        // Both are where they are to be: one on the connection, one in the line, which is full.
+        until(|| pool.metrics().open_http1.get() == 1 && pool.idle_count() == 0).await;
+        assert_eq!(call(&pool, &peer).await.unwrap().unwrap_err().kind(), Kind::PoolFull);
+        gate.add_permits(1);
+        assert_eq!(first.await.unwrap().unwrap(), "ok");
+        assert_eq!(second.await.unwrap().unwrap(), "ok");
+        assert_eq!((peer.accepted(), pool.metrics().closed_stale.get()), (2, 1));
     });
 }
 

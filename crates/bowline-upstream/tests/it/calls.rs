@@ -8,7 +8,7 @@ use bowline_resilience::breaker::State;
 use bowline_runtime::metric::Registry;
 use bowline_runtime::{task, time};
 use bowline_telemetry::Span;
-use bowline_transport::{Body, BoxError, LocalPool, SharedPool};
+use bowline_transport::{Body, BoxError, LocalPool, PoolSettings, SharedPool};
 use bowline_upstream::Error;
 use bytes::Bytes;
 use http::Response;
@@ -16,7 +16,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::{Notify, mpsc};
 
-use crate::support::{HANGING, ask, breaker, dead, get, plain, run, serve, status, upstream};
+use crate::support::{HANGING, ask, breaker, dead, get, plain, retrying, run, serve, status, upstream};
 
 #[test]
 fn over_the_shared_pool_a_call_is_send() {
@@ -156,5 +156,57 @@ fn an_update_does_not_disturb_calls_under_way() {
         gate.notify_one();
         // The permit is kept should the answer come first.
         assert_eq!(call.await.unwrap().unwrap(), 200);
+    });
+}
+
+#[test]
+fn waiting_in_our_own_line_tells_nothing_of_the_instance() {
+    run(async || {
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let callee = serve("a", protocol, |_| std::future::pending());
+            let policy = CallPolicy { timeout: Duration::from_millis(30), ..plain() };
+            let upstream = upstream(policy, &Registry::default(), std::slice::from_ref(&callee.instance));
+            let settings =
+                PoolSettings { open_per_endpoint_max: 1, streams_per_endpoint_max: 1, ..PoolSettings::default() };
+            let pool = LocalPool::new(settings);
+            // Another upstream's call has the one place.
+            let other = crate::support::upstream(plain(), &Registry::default(), std::slice::from_ref(&callee.instance));
+            let held = {
+                let pool = pool.clone();
+                task::spawn_local(async move { ask(&other, &pool).await })
+            };
+            while pool.metrics().open_http1.get() + pool.metrics().streams.get() == 0 {
+                task::yield_now().await;
+            }
+            let error = ask(&upstream, &pool).await.unwrap_err();
+            assert!(matches!(error, Error::Timeout { .. }), "{error}");
+            assert_eq!(upstream.instances()[0].breaker, Some(State::Closed), "the instance is not to blame");
+            assert_eq!(pool.metrics().waited.count(), 1);
+            held.abort();
+        }
+    });
+}
+
+#[test]
+fn where_the_line_to_one_instance_is_full_another_is_asked() {
+    run(async || {
+        let busy = serve("a", Protocol::Http1, |_| std::future::pending());
+        let free = serve("b", Protocol::Http1, |_| status(200));
+        let settings = PoolSettings { open_per_endpoint_max: 1, waiting_per_endpoint_max: 0, ..<_>::default() };
+        let pool = LocalPool::new(settings);
+        let only_busy = upstream(plain(), &Registry::default(), std::slice::from_ref(&busy.instance));
+        let holder = pool.clone();
+        let held = task::spawn_local(async move { ask(&only_busy, &holder).await });
+        while pool.metrics().open_http1.get() == 0 {
+            task::yield_now().await;
+        }
+        let both = upstream(retrying(), &Registry::default(), &[busy.instance.clone(), free.instance.clone()]);
+        for _ in 0..10 {
+            assert_eq!(ask(&both, &pool).await.unwrap(), 200);
+        }
+        let only_busy = upstream(retrying(), &Registry::default(), std::slice::from_ref(&busy.instance));
+        let error = ask(&only_busy, &pool).await.unwrap_err();
+        assert_eq!(error.reason(), "pool_full", "at once, where there is no other");
+        held.abort();
     });
 }

@@ -34,7 +34,10 @@ impl ServiceClient {
     }
 }
 
-/// Warms all of them up, beside; the check waits until it is over.
+/// The longest that one check waits for it: who checks has little patience.
+const CHECK_WAITS_MAX: Duration = Duration::from_millis(200);
+
+/// Warms all of them up, beside; the service is not ready until it is over.
 pub(crate) fn warm_up(clients: Vec<ServiceClient>) -> ReadyCheck {
     let (done, is_done) = watch::channel(false);
     task::spawn(async move {
@@ -44,8 +47,10 @@ pub(crate) fn warm_up(clients: Vec<ServiceClient>) -> ReadyCheck {
     Arc::new(move || {
         let mut is_done = is_done.clone();
         Box::pin(async move {
-            let _done_or_gone = is_done.wait_for(|is_done| *is_done).await;
-            Ok(())
+            match time::timeout(CHECK_WAITS_MAX, is_done.wait_for(|is_done| *is_done)).await {
+                Ok(_done_or_gone) => Ok(()),
+                Err(_) => Err("connections to the services that are called are being made".to_owned()),
+            }
         })
     })
 }
