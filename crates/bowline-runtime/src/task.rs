@@ -67,6 +67,14 @@ impl<T: 'static> JoinSet<T> {
     {
         self.0.spawn_local(Watched::at(Location::caller(), future))
     }
+
+    /// What all of them end with, in the order in which they do.
+    ///
+    /// # Panics
+    /// Where one of them did.
+    pub async fn join_all(self) -> Vec<T> {
+        self.0.join_all().await
+    }
 }
 
 impl<T> Default for JoinSet<T> {
