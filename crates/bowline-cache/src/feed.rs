@@ -55,6 +55,14 @@ pub struct Mark {
     pub id: String,
 }
 
+impl Mark {
+    /// Whether another message is known to stand at the same position.
+    pub(crate) fn is_of_another_feed(&self, other: &Self) -> bool {
+        let is_known = !self.id.is_empty() && !other.id.is_empty();
+        is_known && self.position == other.position && self.id != other.id
+    }
+}
+
 /// Where a follower may go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resumed {

@@ -69,8 +69,9 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
     where
         Fut: Future<Output = Result<Option<V>, Failure>> + Send + 'static,
     {
-        let disk_ticket = self.disk.as_ref().map(|disk| disk.ticket(&key.encode()));
-        let ticket = match self.ask_levels(key, disk_ticket).await {
+        let name = key.encode();
+        let disk_ticket = self.disk.as_ref().map(|disk| disk.ticket(&name));
+        let ticket = match self.ask_levels(key, &name, disk_ticket).await {
             Ok(brought) => return Ok(brought),
             Err(ticket) => ticket,
         };
@@ -94,21 +95,26 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
     /// What a level below memory has; else the ticket of the shared one, where it gives one.
     ///
     /// They are as new as the feeds that were applied to them: while those are not heard, they tell nothing.
-    async fn ask_levels(&self, key: &K, disk_ticket: Option<DiskTicket>) -> Result<Brought<V>, Option<Ticket>> {
+    async fn ask_levels(
+        &self,
+        key: &K,
+        name: &str,
+        disk_ticket: Option<DiskTicket>,
+    ) -> Result<Brought<V>, Option<Ticket>> {
         if !self.is_followed(coarse()) || self.classes.choice(key) == Choice::NoCache {
             return Err(None);
         }
-        match self.ask_disk(key).await {
+        match self.ask_disk(key, name).await {
             Some(brought) => Ok(brought),
             // What is shared is put on the disk, too.
-            None => self.ask_shared(key).await.map(|brought| Brought { disk_ticket, ..brought }),
+            None => self.ask_shared(key, name).await.map(|brought| Brought { disk_ticket, ..brought }),
         }
     }
 
     /// What the disk has.
-    async fn ask_disk(&self, key: &K) -> Option<Brought<V>> {
+    async fn ask_disk(&self, key: &K, name: &str) -> Option<Brought<V>> {
         let (disk, codec) = (self.disk.as_ref()?, self.codec.as_ref()?);
-        let (value, left) = disk.get(&key.encode()).await?;
+        let (value, left) = disk.get(name).await?;
         let Ok(decoded) = codec.decode(&value) else {
             disk.metrics.misses.increment();
             return None;
@@ -118,11 +124,11 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
     }
 
     /// What the shared level has; else its ticket, where it gives one.
-    async fn ask_shared(&self, key: &K) -> Result<Brought<V>, Option<Ticket>> {
+    async fn ask_shared(&self, key: &K, name: &str) -> Result<Brought<V>, Option<Ticket>> {
         let (Some(guard), Some(codec)) = (&self.shared, &self.codec) else { return Err(None) };
         // The marks first: what it has must be at least as new as what was applied when it was asked.
         let marks = self.marks();
-        match guard.get(&key.encode(), &marks).await {
+        match guard.get(name, &marks).await {
             Had::Skipped => Err(None),
             Had::Empty(ticket) => Err(Some(ticket)),
             Had::Hit { value, left } => {

@@ -42,8 +42,9 @@ pub trait SharedCache: Send + Sync + 'static {
     /// Removes values and tickets: of those keys, at most [`BATCH_MAX`](crate::BATCH_MAX).
     ///
     /// With `applied`, they come from a feed and are removed once, whoever asks first: nothing is done where the mark
-    /// is at or past [`Applied::upto`], or before [`Applied::after`]; else the mark is `upto` from then on. So whoever
-    /// asks with both at 2⁵³ − 1 learns the mark.
+    /// is at or past [`Applied::upto`], or before [`Applied::after`], or has another id at the position of one of the
+    /// two (ids that are not empty differ only where the feed was made anew); else the mark is `upto` from then on. So
+    /// whoever asks with both at 2⁵³ − 1, without an id, learns the mark.
     fn invalidate<'a>(
         &'a self,
         cache: &'a str,
@@ -105,7 +106,8 @@ pub enum Outcome {
     Done,
     /// They were removed before, through another process.
     AlreadyDone,
-    /// Nothing was done: invalidations before these are missing here, from this mark on. Clear it.
+    /// Nothing was done: invalidations before these are missing here, from this mark on, or it is of a feed that was
+    /// made anew. Clear it.
     Behind(Option<Mark>),
 }
 

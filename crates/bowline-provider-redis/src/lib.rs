@@ -101,9 +101,7 @@ impl Shared {
         let names = self.names(cache)?;
         check_batch(keys)?;
         let [feed, after, upto] = match &applied {
-            Some(Applied { feed, after, upto }) => {
-                [format!("{MARK}{feed}"), format!("{:0DIGITS$}", after.position), mark_text(upto)]
-            }
+            Some(Applied { feed, after, upto }) => [format!("{MARK}{feed}"), mark_text(after), mark_text(upto)],
             None => [const { String::new() }; 3],
         };
         let mut call = self.scripts.invalidate.key(names.meta);

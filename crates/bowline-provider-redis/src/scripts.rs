@@ -41,8 +41,14 @@ const INVALIDATE: &str = r"
 local feed, after, upto = ARGV[2], ARGV[3], ARGV[4]
 if feed ~= '' then
   local mark = redis.call('HGET', KEYS[1], feed)
-  if mark and string.sub(mark, 1, 20) >= string.sub(upto, 1, 20) then return {1, false} end
-  if not mark or string.sub(mark, 1, 20) < after then return {2, mark} end
+  if not mark then return {2, false} end
+  local at = string.sub(mark, 1, 20)
+  for _, told in ipairs({after, upto}) do
+    local is_known = #mark > 21 and #told > 21
+    if is_known and at == string.sub(told, 1, 20) and mark ~= told then return {2, mark} end
+  end
+  if at >= string.sub(upto, 1, 20) then return {1, false} end
+  if at < string.sub(after, 1, 20) then return {2, mark} end
   redis.call('HSET', KEYS[1], feed, upto)
 end
 local run = redis.call('HGET', KEYS[1], 'run')
@@ -64,7 +70,7 @@ pub(crate) struct Scripts {
     pub(crate) get: Script,
     /// Meta; prefix of entries, key, ticket, value, its milliseconds, those of meta. Answers whether it is put.
     pub(crate) fill: Script,
-    /// Meta; prefix of entries, field of the feed or nothing, position, mark, keys. Answers 0 where it is done, 1 where
+    /// Meta; prefix of entries, field of the feed or nothing, two marks, keys. Answers 0 where it is done, 1 where
     /// it was, 2 and the mark where something before is missing.
     pub(crate) invalidate: Script,
     /// Meta; its milliseconds, run, then fields and marks.

@@ -136,6 +136,15 @@ pub async fn an_invalidation_of_a_feed_is_applied_once(provider: &Provider) {
     assert_eq!(marks(provider, &cache).await, [(FEED.to_owned(), mark(5))]);
     assert_eq!(invalidate(provider, &cache, &["k"], applied(4, 7)).await, Outcome::Done, "a part of it is new");
     assert_eq!(hit(provider, &cache, "k").await, None);
+    let anew = |position| Mark { position, id: "of-another".to_owned() };
+    for (after, upto) in [(anew(7), anew(8)), (mark(6), anew(7)), (anew(6), anew(7))] {
+        let applied = Some(Applied { feed: FEED.to_owned(), after, upto });
+        let outcome = invalidate(provider, &cache, &["k"], applied).await;
+        assert_eq!(outcome, Outcome::Behind(Some(mark(7))), "another feed of that name");
+    }
+    let unknown = Mark { position: 7, id: String::new() };
+    let applied = Some(Applied { feed: FEED.to_owned(), after: unknown, upto: mark(8) });
+    assert_eq!(invalidate(provider, &cache, &["k"], applied).await, Outcome::Done, "an id that is not known is any");
     let other = Applied { feed: "other".to_owned(), after: mark(0), upto: mark(1) };
     assert_eq!(invalidate(provider, &cache, &[], Some(other)).await, Outcome::Behind(None), "each feed has its own");
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_model::{policy::BreakerPolicy, units::Share};
+use bowline_model::{Code, policy::BreakerPolicy, units::Share};
 use bowline_resilience::breaker::{Breaker, Outcome as Went, State};
 use bowline_runtime::time;
 use bytes::Bytes;
@@ -76,37 +76,35 @@ impl Guard {
 
     /// What it has of a key, for a process that has applied its feeds up to these marks.
     pub(crate) async fn get(&self, key: &str, marks: &[(Feed, Mark)]) -> Had {
-        if self.lock().is_any() {
-            return self.skipped();
+        if self.has_missed() {
+            return Had::Skipped;
         }
-        let Some(got) = self.call("get", GET_MAX, self.port.get(&self.cache, key)).await else { return self.skipped() };
-        let has = |feed: &Feed| got.marks.iter().find(|(known, _)| known == feed).map(|(_, mark)| mark.position);
-        if !marks.iter().all(|(feed, mark)| has(feed) >= Some(mark.position)) {
+        let Some(got) = self.call("get", GET_MAX, self.port.get(&self.cache, key)).await else { return Had::Skipped };
+        let has_applied = |(feed, mark): &(Feed, Mark)| {
+            let has = got.marks.iter().find(|(known, _)| known == feed).map(|(_, mark)| mark);
+            has.is_some_and(|has| has.position >= mark.position && !has.is_of_another_feed(mark))
+        };
+        if !marks.iter().all(has_applied) {
             tracing::warn!(cache = &*self.cache, "the shared level of a cache has lost invalidations, it is cleared");
             self.miss(|missed| missed.is_all = true);
-            return self.skipped();
-        }
-        // Something was missed while it answered.
-        if self.lock().is_any() {
-            return self.skipped();
         }
         match got.found {
-            Found::Hit { value, left } => Had::Hit { value, left },
-            Found::Empty(ticket) => {
+            // Nothing may have been missed while it answered, either.
+            Found::Hit { value, left } if !self.has_missed() => Had::Hit { value, left },
+            Found::Empty(ticket) if !self.has_missed() => {
                 self.metrics.misses.increment();
                 Had::Empty(ticket)
+            }
+            Found::Hit { .. } | Found::Empty(_) => {
+                self.metrics.misses.increment();
+                Had::Skipped
             }
         }
     }
 
-    fn skipped(&self) -> Had {
-        self.metrics.misses.increment();
-        Had::Skipped
-    }
-
     /// Puts a value, where nothing has overtaken its load.
     pub(crate) async fn fill(&self, key: &str, ticket: Ticket, value: Bytes, keep: Duration) {
-        if !self.lock().is_any() {
+        if !self.has_missed() {
             self.call("fill", OTHER_MAX, self.port.fill(&self.cache, key, ticket, value, keep)).await;
         }
     }
@@ -114,7 +112,7 @@ impl Guard {
     /// Removes keys, now or as soon as it can.
     pub(crate) async fn invalidate(&self, keys: &[String], applied: Option<Applied>) {
         // What was missed goes first, and all of it at once.
-        let is_good = !self.lock().is_any() && self.remove(keys, applied.clone()).await;
+        let is_good = !self.has_missed() && self.remove(keys, applied.clone()).await;
         if !is_good {
             self.miss(|missed| missed.add(keys, applied));
         }
@@ -156,14 +154,8 @@ impl Guard {
 
     /// Makes up for what was missed, where everything has to go for a process that has these marks; false where it
     /// could not.
-    pub(crate) async fn make_up(&self, taken: Missed, mut marks: BTreeMap<Feed, Mark>) -> bool {
+    pub(crate) async fn make_up(&self, taken: Missed, marks: BTreeMap<Feed, Mark>) -> bool {
         let is_good = if taken.is_all {
-            for (feed, (_, upto)) in &taken.applied {
-                let mark = marks.entry(feed.clone()).or_insert_with(|| upto.clone());
-                if mark.position < upto.position {
-                    *mark = upto.clone();
-                }
-            }
             let marks: Vec<(Feed, Mark)> = marks.into_iter().collect();
             self.call("clear", OTHER_MAX, self.port.clear(&self.cache, &marks)).await.is_some()
         } else {
@@ -217,7 +209,9 @@ impl Guard {
         let permit = self.breaker.acquire(time::now()).ok()?;
         let late = |_| Err(PortError::unavailable(format!("it took longer than {} ms", limit.as_millis())));
         let answer = time::timeout(limit, call).await.unwrap_or_else(late);
-        let went = if answer.is_ok() { Went::Success } else { Went::Failure };
+        // What breaks a rule is the asker's fault: the level is well.
+        let is_well = answer.as_ref().err().is_none_or(|error| error.code() == Code::InvalidArgument);
+        let went = if is_well { Went::Success } else { Went::Failure };
         permit.record(went, time::now());
         if let Err(error) = &answer {
             self.metrics.failed(operation);
@@ -228,7 +222,10 @@ impl Guard {
     }
 
     fn miss(&self, change: impl FnOnce(&mut Missed)) {
-        change(&mut self.lock());
+        let mut missed = self.lock();
+        change(&mut missed);
+        missed.bound();
+        drop(missed);
         self.is_missed.notify_one();
         self.measure();
     }
@@ -280,8 +277,10 @@ impl Missed {
         if self.keys.len() > PENDING_MAX {
             self.is_all = true;
         }
+        // Nor is anything said of feeds then: one of them may have been made anew since.
         if self.is_all {
             self.keys.clear();
+            self.applied.clear();
         }
     }
 }

@@ -163,7 +163,7 @@ impl Inside {
         self.with(cache, |named| {
             if let Some(Applied { feed, after, upto }) = applied {
                 let mark = named.marks.get(&feed).cloned();
-                match judge(mark.as_ref().map(|mark| mark.position), after.position, upto.position) {
+                match judge(mark.as_ref(), &after, &upto) {
                     Judged::Known => return Outcome::AlreadyDone,
                     Judged::Missing => return Outcome::Behind(mark),
                     Judged::Next => _ = named.marks.insert(feed, upto),

@@ -3,7 +3,7 @@
 //! A slot that was asked for and has nothing is *empty*, and called by a ticket; who has the ticket may *fill* it. An
 //! invalidation makes it *absent* again: the ticket is good no more. Other providers do the same in their own words.
 
-use crate::slot::Ms;
+use crate::{Mark, slot::Ms};
 
 /// What a slot has; `T` is a value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -71,11 +71,15 @@ impl<T: Clone> Slot<T> {
     }
 }
 
-/// Judges invalidations after one position up to another by the mark of their feed.
-pub(crate) fn judge(mark: Option<u64>, after: u64, upto: u64) -> Judged {
+/// Judges invalidations after one mark up to another by the mark of their feed.
+///
+/// Positions of a feed that was made anew begin again: where another message stands at one of theirs, who asks and
+/// whoever applied the mark do not follow the same feed.
+pub(crate) fn judge(mark: Option<&Mark>, after: &Mark, upto: &Mark) -> Judged {
     match mark {
-        Some(mark) if mark >= upto => Judged::Known,
-        Some(mark) if mark >= after => Judged::Next,
+        Some(mark) if mark.is_of_another_feed(after) || mark.is_of_another_feed(upto) => Judged::Missing,
+        Some(mark) if mark.position >= upto.position => Judged::Known,
+        Some(mark) if mark.position >= after.position => Judged::Next,
         Some(_) | None => Judged::Missing,
     }
 }

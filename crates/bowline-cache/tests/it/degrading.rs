@@ -66,6 +66,28 @@ async fn what_it_has_missed_is_made_up_for_before_it_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_it_has_missed_of_a_feed_that_was_made_anew_since_is_no_mark_of_the_new_one() {
+    let (wire, tape, source) = (Wire::new(), Tape::new("user.changed"), Source::new());
+    (0..5).for_each(|_| tape.put_key("somebody"));
+    let here = sharing(&wire, Some(&tape));
+    settle().await;
+    wire.stop(true);
+    tape.put_key("somebody");
+    pass(Duration::from_secs(1)).await;
+    tape.lose();
+    tape.put_key("somebody");
+    pass(Duration::from_secs(10)).await;
+    wire.stop(false);
+    pass(Duration::from_secs(5)).await;
+    assert_eq!(text(source.ask(&here, "ada").await), "v1");
+    settle().await;
+    source.change();
+    tape.put_key("ada");
+    settle().await;
+    assert_eq!(text(source.ask(&here, "ada").await), "v2", "it was invalid in the shared level, too");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_invalidation_of_everything_that_it_has_missed_is_made_up_for() {
     let (wire, tape, source) = (Wire::new(), Tape::new("cache.users"), Source::new());
     let here = sharing(&wire, Some(&tape));
