@@ -7,6 +7,8 @@
 //! level is cleared.
 
 use std::{
+    panic::AssertUnwindSafe,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -15,6 +17,8 @@ use bowline_runtime::{
     rand, task,
     time::{self, coarse},
 };
+
+use futures_util::FutureExt as _;
 
 use crate::{
     After, Applied, FeedStatus, Invalidations, Key, Mark, PortError, Resumed, Which, cache::Inner, check_key, disk,
@@ -160,7 +164,8 @@ pub(crate) async fn follow<K: Key, V: Send + Sync + 'static>(cache: Weak<Inner<K
         };
         let Some(wait) = cache.upgrade().map(|inner| wait(&follow, inner.blind_max)) else { return };
         let (asked, begin) = (coarse(), time::now());
-        let heard = ask(feed.as_ref(), &follow, wait, (disk.as_deref(), shared.as_deref())).await;
+        let asking = ask(feed.as_ref(), &follow, wait, (disk.as_deref(), shared.as_deref()));
+        let heard = watch(&cache, asking).await;
         let Some(inner) = cache.upgrade() else { return };
         match heard {
             Ok((heard, what)) => {
@@ -168,7 +173,12 @@ pub(crate) async fn follow<K: Key, V: Send + Sync + 'static>(cache: Weak<Inner<K
                 let has_moved = !matches!(&heard, Heard::Batch { upto, .. } if follow.mark.as_ref() == Some(upto));
                 let is_lost_again = matches!(heard, Heard::Gap(_)) && follow.mark.is_some();
                 let is_idle = is_lost_again || !has_moved && !wait.is_zero();
-                inner.heard(at, follow, heard, asked, what).await;
+                let hear = |what| inner.heard(at, follow.clone(), heard.clone(), asked, what);
+                // What an application says of keys may panic: nobody knows then which are meant.
+                if AssertUnwindSafe(hear(what)).catch_unwind().await.is_err() {
+                    tracing::error!(cache = &*inner.name, feed = feed.name(), "a key panicked, all is forgotten");
+                    hear(vec![Which::All]).await;
+                }
                 drop(inner);
                 if is_idle {
                     time::sleep_until(begin + IDLE).await;
@@ -192,6 +202,20 @@ fn wait(follow: &Follow<Mark>, blind_max: Duration) -> Duration {
         (blind_max.saturating_sub(GRACE) / 2).min(WAIT)
     } else {
         Duration::ZERO
+    }
+}
+
+/// Waits for an answer, and says that the cache is blind as soon as it is.
+async fn watch<K: Key, V: Send + Sync + 'static, T>(cache: &Weak<Inner<K, V>>, answer: impl Future<Output = T>) -> T {
+    let mut answer = pin!(answer);
+    loop {
+        let left = cache.upgrade().map_or(0, |inner| inner.measure_followed(coarse()));
+        if left == 0 {
+            return answer.await;
+        }
+        if let Ok(answer) = time::timeout(Duration::from_millis(left), answer.as_mut()).await {
+            return answer;
+        }
     }
 }
 
@@ -299,8 +323,10 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         self.feeds.iter().map(|followed| followed.get().until).min().unwrap_or(u64::MAX)
     }
 
-    pub(crate) fn measure_followed(&self, now: Ms) {
+    /// Says whether it is followed, and answers for how many milliseconds it is.
+    pub(crate) fn measure_followed(&self, now: Ms) -> Ms {
         self.metrics.followed.set(i64::from(self.is_followed(now)));
+        self.followed_until.load(Relaxed).saturating_sub(now)
     }
 }
 

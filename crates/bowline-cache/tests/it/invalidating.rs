@@ -1,6 +1,6 @@
 //! Invalidations across processes: each cache here stands for one.
 
-use bowline_cache::{After, Batch, Invalidations, Mark, PortError, Resumed, Which};
+use bowline_cache::{After, Batch, Invalidations, Key, Mark, PortError, Resumed, Which};
 use bowline_runtime::{BoxFuture, metric::Registry};
 
 use super::{feed::Tape, *};
@@ -134,6 +134,54 @@ async fn of_several_feeds_the_one_that_is_furthest_behind_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_a_cache_is_blind_is_said_at_once() {
+    let (tape, registry) = (Tape::new("user.changed"), Registry::default());
+    let cache = builder().metrics(&registry).follow(tape.feed()).build().unwrap();
+    let is_followed = |is: u8| registry.render().contains(&format!("bowline_cache_followed{{cache=\"users\"}} {is}"));
+    settle().await;
+    assert!(is_followed(1));
+    tape.stall(true);
+    pass(Duration::from_millis(10_500)).await;
+    assert!(is_followed(0));
+    drop(cache);
+}
+
+/// A key that an application has made badly.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Touchy(String);
+
+impl Key for Touchy {
+    fn encode(&self) -> String {
+        assert!(self.0 != "no-name", "a fault of the application");
+        self.0.clone()
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        assert!(text != "bad", "a fault of the application");
+        Some(Self(text.to_owned()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_panics_has_everything_forgotten_and_the_feed_is_followed_on() {
+    let tape = Tape::new("user.changed");
+    let builder = Cache::<Touchy, u8>::builder("users").ttl(Duration::from_hours(1));
+    let cache = builder.follow(tape.feed()).build().unwrap();
+    settle().await;
+    let ada = Touchy("ada".to_owned());
+    let load = || std::future::ready(Ok(Some(1)));
+    for key in ["bad", "no-name", "ada"] {
+        cache.get_or_load(&ada, load).await.unwrap();
+        assert!(cache.get(&ada).is_some());
+        tape.put_key(key);
+        settle().await;
+        assert!(cache.get(&ada).is_none(), "{key}");
+    }
+    let feed = &cache.status().feeds[0];
+    assert_eq!((feed.standing.as_str(), feed.position), ("following", Some(3)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cache_that_is_gone_follows_no_more() {
     let tape = Tape::new("cache.users");
     let cache = following(&[&tape]);
@@ -226,13 +274,11 @@ async fn the_metrics_say_whether_it_is_followed() {
     let _alone = builder().metrics(&registry).build().unwrap();
     assert!(followed(&registry), "there is nothing to be missed");
 
-    // A function of the application ends who follows.
     let (tape, source, registry) = (Tape::new("user.changed"), Source::new(), Registry::default());
-    let class = |key: &String| usize::from(key != "boom") - 1;
-    let cache = builder().follow(tape.feed()).adaptive().classes(&["all"], class).metrics(&registry).build().unwrap();
+    let cache = builder().follow(tape.feed()).metrics(&registry).build().unwrap();
     settle().await;
     assert!(followed(&registry));
-    tape.put_key("boom");
+    tape.stall(true);
     pass(Duration::from_secs(11)).await;
     source.ask(&cache, "ada").await.unwrap();
     assert!(!followed(&registry));

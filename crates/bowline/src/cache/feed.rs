@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    panic::{self, AssertUnwindSafe},
+    panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
 
@@ -81,22 +81,27 @@ impl BusInvalidations {
         }
         let (mut what, mut upto) = (Vec::new(), mark);
         for message in &tail.messages {
-            let mut named = self.process(message);
-            if named.len() > BATCH_MAX {
-                named = vec![Which::All];
-            }
-            if what.len() + named.len() > BATCH_MAX {
+            let named = self.read(message);
+            let count = named.as_ref().map_or(1, |named| if named.len() > BATCH_MAX { 1 } else { named.len() });
+            // It is read once more with the next.
+            if what.len() + count > BATCH_MAX {
                 break;
             }
-            what.extend(named);
+            self.tell(message, named.is_some());
+            what.extend(named.filter(|named| named.len() <= BATCH_MAX).unwrap_or_else(|| vec![Which::All]));
             upto = Mark { position: message.position, id: message.id.clone() };
         }
         let is_end = upto.position.saturating_add(1) >= tail.next;
         Ok(After::Batch(Batch { what, upto, is_end }))
     }
 
-    /// What a message says is invalid, in a span of its trace.
-    fn process(&self, message: &Message) -> Vec<Which> {
+    /// What a message says is invalid; none where it cannot be read, or the application's function panics on it.
+    fn read(&self, message: &Message) -> Option<Vec<Which>> {
+        catch_unwind(AssertUnwindSafe(|| (self.read)(&message.payload))).ok().flatten()
+    }
+
+    /// Tells a message that is taken, in a span of its trace.
+    fn tell(&self, message: &Message, is_read: bool) {
         let parent = context_of(&message.headers);
         let mut span = self.post.tracer.start(format!("process {}", self.topic), SpanKind::Consumer, parent);
         span.set(names::MESSAGING_SYSTEM, "bowline");
@@ -104,13 +109,10 @@ impl BusInvalidations {
         span.set(names::MESSAGING_OPERATION_TYPE, "process");
         span.set_with(names::MESSAGING_CONSUMER_GROUP_NAME, || self.group.clone());
         span.set_with(names::MESSAGING_MESSAGE_ID, || message.id.clone());
-        // The application's own, and what others publish: a panic must not end what follows the topic.
-        let read = panic::catch_unwind(AssertUnwindSafe(|| (self.read)(&message.payload)));
-        read.ok().flatten().unwrap_or_else(|| {
+        if !is_read {
             self.unread.increment();
             span.fail("it cannot be read, so everything is forgotten");
-            vec![Which::All]
-        })
+        }
     }
 }
 
