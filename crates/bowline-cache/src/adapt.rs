@@ -71,7 +71,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         if self.classes.observe(key, |estimator| estimator.is_curious(hash)) != Some(true) {
             return;
         }
-        if let Some(encoded) = codec.encode(value) {
+        if let Some(encoded) = codec.encode(value, 0) {
             self.classes.observe(key, |estimator| estimator.loaded(hash, xxh3_64(&encoded)));
         }
     }

@@ -6,11 +6,21 @@ use serde::{Serialize, de::DeserializeOwned};
 /// The longest version of a codec, in bytes.
 pub(crate) const VERSION_BYTES_MAX: usize = 64;
 
-/// JSON behind the version of the application's type, and nothing at all behind it where there is nothing.
+/// The version of the application's type, when its load began (milliseconds since 1970), and JSON; nothing at all in
+/// its place where there is nothing. A zero byte ends each of the first two.
 pub(crate) struct Codec<V> {
     version: String,
     encode: fn(&V) -> serde_json::Result<Vec<u8>>,
     decode: fn(&[u8]) -> serde_json::Result<V>,
+}
+
+/// What was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Decoded<V> {
+    /// Or that there is nothing.
+    pub(crate) value: Option<V>,
+    /// When its load began, in milliseconds since 1970.
+    pub(crate) began_unix: u64,
 }
 
 /// It was written by another version, or makes no sense.
@@ -34,21 +44,23 @@ impl<V> Codec<V> {
     }
 
     /// None where the value has no form in JSON.
-    pub(crate) fn encode(&self, value: Option<&V>) -> Option<Bytes> {
-        let mut bytes = [self.version.as_bytes(), b"\0"].concat();
+    pub(crate) fn encode(&self, value: Option<&V>, began_unix: u64) -> Option<Bytes> {
+        let mut bytes = format!("{}\0{began_unix}\0", self.version).into_bytes();
         if let Some(value) = value {
             bytes.extend((self.encode)(value).ok()?);
         }
         Some(bytes.into())
     }
 
-    /// What it is, or that there is nothing.
-    pub(crate) fn decode(&self, bytes: &[u8]) -> Result<Option<V>, Foreign> {
-        let rest = bytes.strip_prefix(self.version.as_bytes()).and_then(|rest| rest.strip_prefix(b"\0"));
-        match rest.ok_or(Foreign)? {
-            [] => Ok(None),
-            json => (self.decode)(json).map(Some).map_err(|_| Foreign),
-        }
+    pub(crate) fn decode(&self, bytes: &[u8]) -> Result<Decoded<V>, Foreign> {
+        let mut parts = bytes.splitn(3, |byte| *byte == 0);
+        let (Some(version), Some(began), Some(json)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(Foreign);
+        };
+        let began_unix = str::from_utf8(began).ok().and_then(|began| began.parse().ok());
+        let began_unix = began_unix.filter(|_| version == self.version.as_bytes()).ok_or(Foreign)?;
+        let value = if json.is_empty() { None } else { Some((self.decode)(json).map_err(|_| Foreign)?) };
+        Ok(Decoded { value, began_unix })
     }
 }
 
@@ -59,10 +71,11 @@ mod tests {
     #[test]
     fn a_value_of_another_version_is_none() {
         let (one, other) = (Codec::<Vec<u8>>::json("1"), Codec::<Vec<u8>>::json("2"));
-        let bytes = one.encode(Some(&vec![7])).unwrap();
-        assert_eq!((one.decode(&bytes), other.decode(&bytes)), (Ok(Some(vec![7])), Err(Foreign)));
-        assert_eq!(one.decode(&one.encode(None).unwrap()), Ok(None), "there is nothing");
-        for bytes in [b"1\0?".as_slice(), b"1", b""] {
+        let decoded = |value| Ok(Decoded { value, began_unix: 5 });
+        let bytes = one.encode(Some(&vec![7]), 5).unwrap();
+        assert_eq!((one.decode(&bytes), other.decode(&bytes)), (decoded(Some(vec![7])), Err(Foreign)));
+        assert_eq!(one.decode(&one.encode(None, 5).unwrap()), decoded(None), "there is nothing");
+        for bytes in [b"1\x005\0?".as_slice(), b"1\0x\0[7]", b"1\0[7]", b"1\0", b"1", b""] {
             assert_eq!(one.decode(bytes), Err(Foreign), "{bytes:?}");
         }
     }

@@ -14,7 +14,9 @@ use crate::{
     ask::Value,
     builder::weight,
     cache::Inner,
+    codec::Decoded,
     disk::DiskTicket,
+    metrics::LevelMetrics,
     shared::guard::{Guard, Had},
     slot::{Kept, Ms},
     strategy::Choice,
@@ -78,14 +80,14 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         let Ok(place) = time::timeout(LINE_MAX, self.loads.acquire()).await else {
             return Err(self.too_busy("loads", self.loads_max));
         };
-        let begin = time::now();
+        let (begin, began_unix) = (time::now(), time::unix_millis_now());
         let answer = time::timeout(self.load_timeout, loader).await;
         self.metrics.load_duration.record(begin.elapsed());
         drop(place);
         match answer.unwrap_or_else(|_| Err(self.too_slow())) {
             Ok(value) => {
                 self.observe_load(key, value.as_ref());
-                let encoded = self.codec.as_ref().and_then(|codec| codec.encode(value.as_ref()));
+                let encoded = self.codec.as_ref().and_then(|codec| codec.encode(value.as_ref(), began_unix));
                 Ok(Brought { ticket, disk_ticket, ..self.brought(key, value, From::Loader, encoded) })
             }
             Err(source) => Err(Error::Load { cache: Arc::clone(&self.name), source }),
@@ -113,34 +115,40 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
 
     /// What the disk has.
     async fn ask_disk(&self, key: &K, name: &str) -> Option<Brought<V>> {
-        let (disk, codec) = (self.disk.as_ref()?, self.codec.as_ref()?);
+        let disk = self.disk.as_ref()?;
         let (value, left) = disk.get(name).await?;
-        let Ok(decoded) = codec.decode(&value) else {
-            disk.metrics.misses.increment();
-            return None;
-        };
-        disk.metrics.hits.increment();
-        Some(self.brought(key, decoded, From::Level(left), Some(value)))
+        let brought = self.read(key, value, left);
+        let LevelMetrics { hits, misses, .. } = &disk.metrics;
+        if brought.is_some() { hits } else { misses }.increment();
+        brought
     }
 
     /// What the shared level has; else its ticket, where it gives one.
     async fn ask_shared(&self, key: &K, name: &str) -> Result<Brought<V>, Option<Ticket>> {
-        let (Some(guard), Some(codec)) = (&self.shared, &self.codec) else { return Err(None) };
+        let Some(guard) = &self.shared else { return Err(None) };
         // The marks first: what it has must be at least as new as what was applied when it was asked.
         let marks = self.marks();
         match guard.get(name, &marks).await {
             Had::Skipped => Err(None),
             Had::Empty(ticket) => Err(Some(ticket)),
             Had::Hit { value, left } => {
-                let Ok(decoded) = codec.decode(&value) else {
-                    guard.metrics.misses.increment();
-                    return Err(None);
-                };
-                guard.metrics.hits.increment();
                 let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-                Ok(self.brought(key, decoded, From::Level(left), Some(value)))
+                let brought = self.read(key, value, left);
+                let LevelMetrics { hits, misses, .. } = &guard.metrics;
+                if brought.is_some() { hits } else { misses }.increment();
+                brought.ok_or(None)
             }
         }
+    }
+
+    /// What a level has and keeps for so many more milliseconds; none where it is of another version, or older than
+    /// what is kept here now: who put it may have kept it for longer.
+    fn read(&self, key: &K, encoded: Bytes, left: Ms) -> Option<Brought<V>> {
+        let Decoded { value, began_unix } = self.codec.as_ref()?.decode(&encoded).ok()?;
+        let whole = self.windows.whole(self.classes.choice(key), value.is_none());
+        let age = time::unix_millis_now().saturating_sub(began_unix);
+        let left = whole.checked_sub(age).filter(|left| *left > 0)?.min(left);
+        Some(self.brought(key, value, From::Level(left), Some(encoded)))
     }
 
     fn brought(&self, key: &K, value: Option<V>, from: From, encoded: Option<Bytes>) -> Brought<V> {

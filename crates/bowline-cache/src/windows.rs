@@ -31,16 +31,18 @@ pub(crate) struct Windows {
 impl Windows {
     /// The ends of what was loaded from that moment on; none where it is not kept. Luck is from 0 to 1.
     pub(crate) fn ends(&self, choice: Choice, is_nothing: bool, began: Ms, luck: f64) -> Option<Kept> {
-        let whole = match choice {
-            Choice::NoCache => return None,
+        let whole = Some(self.whole(choice, is_nothing)).filter(|whole| *whole > 0)?;
+        Some(self.from(began.saturating_add(shortened(whole, self.jitter, luck)), is_nothing))
+    }
+
+    /// For how long something is kept at most, from the beginning of its load on; 0: not at all.
+    pub(crate) fn whole(&self, choice: Choice, is_nothing: bool) -> Ms {
+        match choice {
+            Choice::NoCache => 0,
             Choice::Lru if !is_nothing => self.lru(),
             Choice::Ttl(ttl) if !is_nothing => ttl,
             Choice::Lru | Choice::Ttl(_) => self.nothing_for,
-        };
-        if whole == 0 {
-            return None;
         }
-        Some(self.from(began.saturating_add(shortened(whole, self.jitter, luck)), is_nothing))
     }
 
     /// The ends of what is fresh until then.

@@ -77,6 +77,19 @@ async fn where_it_cannot_be_known_what_was_invalidated_it_is_emptied() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_older_than_it_may_be_now_is_not_read() {
+    let (dir, tape, source) = (tempfile::tempdir().unwrap(), Tape::new("user.changed"), Source::new());
+    let cache = started(dir.path(), &tape).await;
+    assert_eq!(text(source.ask(&cache, "ada").await), "v1");
+    pass(Duration::from_mins(1)).await;
+    end(cache).await;
+    source.change();
+    let cache = lasting(dir.path(), &tape).ttl(Duration::from_secs(30)).build().unwrap();
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(text(source.ask(&cache, "ada").await), "v2");
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_is_not_read_before_the_feed_was_heard() {
     let (dir, tape, source) = (tempfile::tempdir().unwrap(), Tape::new("user.changed"), Source::new());
     let cache = started(dir.path(), &tape).await;

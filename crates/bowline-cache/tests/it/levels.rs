@@ -145,6 +145,29 @@ async fn time_goes_on_in_the_shared_level() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_another_process_keeps_for_longer_is_kept_here_for_no_longer_than_here() {
+    let (wire, source) = (Wire::new(), Source::new());
+    let here = sharing(&wire, None);
+    let there = builder().ttl(Duration::from_mins(10)).nothing_for(Duration::from_secs(5)).serialized("1");
+    let there = there.shared(Arc::new(wire.clone())).build().unwrap();
+    assert_eq!(text(source.ask(&here, "ada").await), "v1");
+    source.change();
+    pass(Duration::from_mins(9)).await;
+    assert_eq!(text(source.ask(&there, "ada").await), "v1");
+    pass(Duration::from_secs(59)).await;
+    assert!(there.get("ada").is_some());
+    pass(Duration::from_secs(2)).await;
+    assert_eq!(text(source.ask(&there, "ada").await), "v2", "it is ten minutes old");
+    source.set(EMPTY);
+    assert_eq!(text(source.ask(&here, "bob").await), "nothing");
+    source.set(GOOD);
+    pass(Duration::from_secs(6)).await;
+    assert_eq!(text(source.ask(&there, "bob").await), "v2", "that there was nothing is known for a shorter time here");
+    let shared = &there.status().levels[1];
+    assert_eq!((shared.hits, shared.misses), (1, 2), "what is too old is a miss");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_load_that_an_invalidation_elsewhere_has_overtaken_does_not_fill() {
     let (wire, tape, source) = (Wire::new(), Tape::new("cache.users"), Source::held());
     let (here, there) = (sharing(&wire, Some(&tape)), sharing(&wire, Some(&tape)));
