@@ -38,10 +38,13 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
     fn choose(&self) {
         let rules = Rules { ttl: self.windows.ttl, lru: self.windows.lru(), is_followed: !self.feeds.is_empty() };
         for (at, class) in self.classes.iter().enumerate() {
+            let before = class.choice.get();
             if class.judge(coarse(), &rules) {
-                // What is kept by the choice before may be kept too long.
-                self.memory.remove_where(|key| self.classes.index(key) == at);
                 let (choice, name) = (class.choice.get(), &class.name);
+                // What is kept by the choice before may be kept too long.
+                if self.windows.whole(choice, false) < self.windows.whole(before, false) {
+                    self.memory.remove_where(|key| self.classes.index(key) == at);
+                }
                 self.metrics.strategy(name, choice.kind());
                 tracing::info!(cache = &*self.name, class = name, strategy = choice.shown(), "a cache keeps otherwise");
             }

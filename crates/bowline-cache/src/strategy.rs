@@ -152,14 +152,13 @@ impl Judge {
             return None;
         }
         let found = choose(estimate, rules);
-        if let (Choice::Ttl(now), Choice::Ttl(found)) = (now, found) {
-            self.other = None;
-            let (least, most) = (now.min(found), now.max(found));
-            return (seconds(most) >= MARGIN * seconds(least)).then_some(Choice::Ttl(found));
-        }
         let scaled = |by: f64| Estimate { frequency: estimate.frequency * by, ..*estimate };
-        let is_clear = [MARGIN, 1.0 / MARGIN].iter().all(|by| choose(&scaled(*by), rules).kind() == found.kind());
-        if found.kind() == now.kind() || !is_clear {
+        let is_clear = || [MARGIN, 1.0 / MARGIN].iter().all(|by| choose(&scaled(*by), rules).kind() == found.kind());
+        let is_other = match (now, found) {
+            (Choice::Ttl(now), Choice::Ttl(found)) => seconds(now.max(found)) >= MARGIN * seconds(now.min(found)),
+            _ => now.kind() != found.kind() && is_clear(),
+        };
+        if !is_other {
             self.other = None;
             return None;
         }
@@ -245,7 +244,8 @@ mod tests {
         let deaf = Rules { is_followed: false, ..RULES };
         assert_eq!(judge.judge(Choice::Ttl(6000), &slow, &deaf), None);
         assert_eq!(judge.judge(Choice::Ttl(6000), &faster, &deaf), None, "about the same time");
-        assert_eq!(judge.judge(Choice::Ttl(300_000), &slow, &deaf), Some(Choice::Ttl(5000)));
+        let found = [&slow, &slow, &slow].map(|e| judge.judge(Choice::Ttl(300_000), e, &deaf));
+        assert_eq!(found, [None, None, Some(Choice::Ttl(5000))]);
     }
 
     #[test]

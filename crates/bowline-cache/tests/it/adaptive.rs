@@ -44,6 +44,7 @@ async fn a_class_that_is_read_often_and_changes_seldom_is_kept_until_it_changes(
     assert!(classes[0].why.starts_with("a key is read ") && classes[0].why.contains("reads a change"), "{classes:?}");
     assert_eq!(classes[1].strategy, "ttl 5m", "{classes:?}");
     assert!(classes[1].why.starts_with("too few requests"), "{classes:?}");
+    assert_eq!(cache.status().loads.value, 40, "what may be kept for longer now is not dropped");
     let text = registry.render();
     let strategy = "bowline_cache_strategy{cache=\"users\",class=\"profile\",strategy=\"lru\"} 1";
     assert!(text.contains(strategy), "{text}");
