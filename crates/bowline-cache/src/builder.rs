@@ -15,7 +15,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 
 use crate::{
-    CACHES_MAX, CLASSES_MAX, Cache, FEEDS_MAX, Invalidations, Key, LOADS_MAX, SharedCache, Strategy, adapt,
+    CACHES_MAX, CLASSES_MAX, Cache, FEED_BYTES_MAX, FEEDS_MAX, Invalidations, Key, LOADS_MAX, SharedCache, Strategy,
+    adapt,
     cache::Inner,
     check_name,
     classes::Classes,
@@ -328,6 +329,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
         let hour = Duration::from_hours(1);
         let of_time = |time: Duration, min, max| (min..=max).contains(&time);
         let is_class = |name: &String| (1..=64).contains(&name.len());
+        let is_feed = |name: &&str| (1..=FEED_BYTES_MAX).contains(&name.len());
         let windows = [self.nothing_for, self.stale_while_revalidate, self.stale_if_error];
         let mut names: Vec<&str> = self.feeds.iter().map(Invalidations::name).collect();
         names.sort_unstable();
@@ -352,8 +354,8 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
                 "`failure_backoff` is 1 ms to 1 h, and its least is not above its most",
             ),
             (
-                self.feeds.len() <= FEEDS_MAX && names.len() == self.feeds.len(),
-                "it follows at most 16 feeds, each of another name",
+                self.feeds.len() <= FEEDS_MAX && names.len() == self.feeds.len() && names.iter().all(is_feed),
+                "it follows at most 16 feeds, each of another name, of 1 to 128 bytes",
             ),
             (of_time(self.blind_max, BLIND_MIN, hour), "`blind_max` is 6 s to 1 h"),
             (

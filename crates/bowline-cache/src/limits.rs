@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Feed, Mark, PortError};
+use crate::{Applied, Feed, Mark, PortError};
 
 /// The longest name of a cache, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -21,6 +21,12 @@ pub const CLASSES_MAX: usize = 16;
 
 /// The most feeds that one cache follows.
 pub const FEEDS_MAX: usize = 16;
+
+/// The longest name of a feed, in bytes: that of a topic.
+pub const FEED_BYTES_MAX: usize = 128;
+
+/// The longest id of a mark, in bytes: that of a message.
+pub const MARK_BYTES_MAX: usize = 256;
 
 /// The most keys of one cache that are loaded now, or that could not be loaded just now.
 pub const SLOTS_MAX: usize = 65_536;
@@ -75,20 +81,38 @@ pub fn check_batch(keys: &[String]) -> Result<(), PortError> {
     keys.iter().try_for_each(|key| check_key(key))
 }
 
+/// Checks the marks of a cache: of at most [`FEEDS_MAX`] feeds, whose names have 1 to [`FEED_BYTES_MAX`] bytes, with
+/// ids of at most [`MARK_BYTES_MAX`].
+pub fn check_marks(marks: &[(Feed, Mark)]) -> Result<(), PortError> {
+    if marks.len() > FEEDS_MAX {
+        return Err(PortError::Invalid { what: "marks", rule: "there are at most 16" });
+    }
+    marks.iter().try_for_each(|(feed, mark)| check_mark(feed, mark))
+}
+
+/// Checks where invalidations come from, as [`check_marks`] does.
+pub fn check_applied(applied: Option<&Applied>) -> Result<(), PortError> {
+    let Some(Applied { feed, after, upto }) = applied else { return Ok(()) };
+    check_mark(feed, after)?;
+    check_mark(feed, upto)
+}
+
+fn check_mark(feed: &str, mark: &Mark) -> Result<(), PortError> {
+    if !(1..=FEED_BYTES_MAX).contains(&feed.len()) {
+        return Err(PortError::Invalid { what: "feed", rule: "its name has 1 to 128 bytes" });
+    }
+    if mark.id.len() > MARK_BYTES_MAX {
+        return Err(PortError::Invalid { what: "mark", rule: "its id has at most 256 bytes" });
+    }
+    Ok(())
+}
+
 /// Checks an encoded value: at most [`VALUE_BYTES_MAX`].
 pub fn check_value(value: &[u8]) -> Result<(), PortError> {
     if value.len() <= VALUE_BYTES_MAX {
         return Ok(());
     }
     Err(PortError::Invalid { what: "value", rule: "it has at most 1 MiB" })
-}
-
-/// Checks the marks of a cache: of at most [`FEEDS_MAX`] feeds.
-pub fn check_marks(marks: &[(Feed, Mark)]) -> Result<(), PortError> {
-    if marks.len() <= FEEDS_MAX {
-        return Ok(());
-    }
-    Err(PortError::Invalid { what: "marks", rule: "there are at most 16" })
 }
 
 /// Checks for how long a value is to be kept: [`KEEP_RANGE`].

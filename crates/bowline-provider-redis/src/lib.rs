@@ -14,8 +14,8 @@ mod settings;
 use std::{fmt, sync::Arc, time::Duration};
 
 use bowline_cache::{
-    Applied, FEEDS_MAX, Feed, Found, Got, Mark, Outcome, PortError, SharedCache, TICKET_FOR, Ticket, check_batch,
-    check_keep, check_key, check_name, check_value,
+    Applied, Feed, Found, Got, Mark, Outcome, PortError, SharedCache, TICKET_FOR, Ticket, check_applied, check_batch,
+    check_keep, check_key, check_marks, check_name, check_value,
 };
 use bowline_runtime::{BoxFuture, rand};
 use bytes::Bytes;
@@ -100,6 +100,7 @@ impl Shared {
     async fn invalidate(&self, cache: &str, keys: &[String], applied: Option<Applied>) -> Result<Outcome, PortError> {
         let names = self.names(cache)?;
         check_batch(keys)?;
+        check_applied(applied.as_ref())?;
         let [feed, after, upto] = match &applied {
             Some(Applied { feed, after, upto }) => [format!("{MARK}{feed}"), mark_text(after), mark_text(upto)],
             None => [const { String::new() }; 3],
@@ -117,9 +118,7 @@ impl Shared {
 
     async fn clear(&self, cache: &str, marks: &[(Feed, Mark)]) -> Result<(), PortError> {
         let names = self.names(cache)?;
-        if marks.len() > FEEDS_MAX {
-            return Err(PortError::TooMany { what: "feeds", max: FEEDS_MAX });
-        }
+        check_marks(marks)?;
         let mut call = self.scripts.clear.key(names.meta);
         call.arg(META_MS).arg(hex(rand::u64()));
         for (feed, mark) in marks {

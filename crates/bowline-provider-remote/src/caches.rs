@@ -3,8 +3,8 @@
 use std::{fmt, time::Duration};
 
 use bowline_cache::{
-    Applied, Feed, Found, Got, Mark, Outcome, PortError, SharedCache, Ticket, check_batch, check_keep, check_key,
-    check_name, check_value,
+    Applied, Feed, Found, Got, Mark, Outcome, PortError, SharedCache, Ticket, check_applied, check_batch, check_keep,
+    check_key, check_marks, check_name, check_value,
 };
 use bowline_model::{Address, Code};
 use bowline_runtime::BoxFuture;
@@ -86,6 +86,7 @@ impl RemoteCache {
 
     async fn invalidate(&self, cache: &str, keys: &[String], applied: Option<Applied>) -> Result<Outcome, PortError> {
         check_batch(keys)?;
+        check_applied(applied.as_ref())?;
         let target = of_cache(cache, "invalidate")?;
         let invalidation = wire::SharedInvalidation { keys: keys.to_vec(), applied };
         let answer: Result<wire::SharedOutcome, _> = self.client.post_json(&target, &invalidation).await;
@@ -93,6 +94,7 @@ impl RemoteCache {
     }
 
     async fn clear(&self, cache: &str, marks: &[(Feed, Mark)]) -> Result<(), PortError> {
+        check_marks(marks)?;
         let target = of_cache(cache, "clear")?;
         self.client
             .send_json(Method::POST, &target, &wire::SharedMarks { marks: marks.to_vec() })

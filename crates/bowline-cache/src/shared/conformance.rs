@@ -8,8 +8,11 @@ use std::{sync::Arc, time::Duration};
 use bowline_runtime::{BoxFuture, rand, task, time};
 use bytes::Bytes;
 
-use super::{Applied, Found, Outcome, SharedCache, Ticket};
-use crate::{BATCH_MAX, KEEP_RANGE, KEY_BYTES_MAX, Mark, PortError, TICKET_FOR, VALUE_BYTES_MAX};
+use super::{Applied, Feed, Found, Outcome, SharedCache, Ticket};
+use crate::{
+    BATCH_MAX, FEED_BYTES_MAX, FEEDS_MAX, KEEP_RANGE, KEY_BYTES_MAX, MARK_BYTES_MAX, Mark, PortError, TICKET_FOR,
+    VALUE_BYTES_MAX,
+};
 
 /// A provider.
 type Provider = Arc<dyn SharedCache>;
@@ -51,6 +54,22 @@ pub async fn limits_are_refused(provider: &Provider) {
     }
     let many = vec!["k".to_owned(); BATCH_MAX + 1];
     assert!(is_invalid(provider.invalidate(&cache, &many, None).await.expect_err("too many keys")));
+    let feed = |at: usize| (format!("f{at}"), mark(1));
+    let (long_feed, long_id) = ("f".repeat(FEED_BYTES_MAX + 1), "i".repeat(MARK_BYTES_MAX + 1));
+    let long_mark = Mark { position: 1, id: long_id };
+    let bad_marks: [Vec<(Feed, Mark)>; 4] = [
+        (0..=FEEDS_MAX).map(feed).collect(),
+        vec![(String::new(), mark(1))],
+        vec![(long_feed.clone(), mark(1))],
+        vec![feed(0), ("g".to_owned(), long_mark.clone())],
+    ];
+    for bad in &bad_marks {
+        assert!(is_invalid(provider.clear(&cache, bad).await.expect_err("bad marks")), "{bad:?}");
+    }
+    for (feed, upto) in [(long_feed, mark(1)), (FEED.to_owned(), long_mark)] {
+        let applied = Some(Applied { feed, after: mark(0), upto });
+        assert!(is_invalid(provider.invalidate(&cache, &[], applied).await.expect_err("a bad mark")));
+    }
     assert!(fill(provider, &cache, "k", ticket, "v").await, "the ticket is still good");
 }
 

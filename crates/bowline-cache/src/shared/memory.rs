@@ -21,8 +21,8 @@ use super::{
     slot::{Answer, Judged, Slot, judge},
 };
 use crate::{
-    Mark, PortError, TICKET_FOR, VALUE_BYTES_MAX, check_batch, check_keep, check_key, check_marks, check_name,
-    check_value,
+    Mark, PortError, TICKET_FOR, VALUE_BYTES_MAX, check_applied, check_batch, check_keep, check_key, check_marks,
+    check_name, check_value,
     memory::{ENTRY_BYTES, options},
     slot::Ms,
     windows::ms,
@@ -160,6 +160,7 @@ impl Inside {
 
     fn invalidate(&self, cache: &str, keys: &[String], applied: Option<Applied>) -> Result<Outcome, PortError> {
         check_batch(keys)?;
+        check_applied(applied.as_ref())?;
         self.with(cache, |named| {
             if let Some(Applied { feed, after, upto }) = applied {
                 let mark = named.marks.get(&feed).cloned();
