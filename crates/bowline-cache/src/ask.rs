@@ -200,7 +200,6 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
 
     /// Drops what is kept of a key, and makes the load under way count no longer.
     pub(crate) fn forget(&self, key: &K) {
-        self.observe_invalidation(key);
         let hash = self.flights.hash(key);
         let mut shard = self.flights.lock(hash);
         if let Some(flight) = shard.get_mut(hash, key) {

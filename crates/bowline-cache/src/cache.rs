@@ -3,6 +3,7 @@
 use std::{
     fmt,
     hash::Hash,
+    slice,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -127,12 +128,13 @@ impl<K: Key, V: Send + Sync + 'static> Cache<K, V> {
         }
     }
 
-    /// Forgets what is kept of a key, here at once, and tells the other processes; a load of it that runs now is not
-    /// kept either.
+    /// Forgets what is kept of a key, and tells the other processes; a load of it that runs now is not kept either.
+    /// Memory forgets it at once. Once this is answered no level has it any more, but a shared one that failed, which
+    /// is not read before it has forgotten it, too.
     ///
     /// # Errors
-    /// [`Error::Tell`] where it is forgotten here, and the other processes could not be told within 30 s; [`Error::Key`] as
-    /// [`Cache::get_or_load`].
+    /// [`Error::Tell`] where it is forgotten here, and the other processes could not be told within 30 s; [`Error::Key`]
+    /// as [`Cache::get_or_load`].
     ///
     /// # Cancel safety
     /// Dropping the future takes nothing back: it goes on in a task of its own.
@@ -209,22 +211,31 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
 
     /// Here first, then everywhere.
     async fn invalidate(&self, key: Option<K>) -> Result<(), Error> {
-        let which = if let Some(key) = key {
-            let name = self.name_of(&key)?;
-            self.forget_keys(&[key], None).await;
-            Which::Key(name)
-        } else {
-            self.forget_everything(None).await;
-            Which::All
+        let which = match &key {
+            Some(key) => Which::Key(self.name_of(key)?),
+            None => Which::All,
         };
         self.metrics.invalidated_here.increment();
-        let mut told = Ok(());
+        // Memory at once, and again once the levels below are done: it may be refilled from them until then.
+        if let Some(key) = &key {
+            self.forget(key);
+            self.forget_keys(slice::from_ref(key), None).await;
+        } else {
+            self.forget_all();
+            self.forget_everything(None).await;
+        }
+        let (mut told, mut is_told_back) = (Ok(()), false);
         for followed in &self.feeds {
             let late = |_| Err(PortError::unavailable("it took too long"));
             match time::timeout(TELL_MAX, followed.feed.tell(which.clone())).await.unwrap_or_else(late) {
-                Ok(()) | Err(PortError::NotOurs { .. }) => {}
+                Ok(()) => is_told_back = true,
+                Err(PortError::NotOurs { .. }) => {}
                 Err(source) => told = Err(Error::Tell { cache: Arc::clone(&self.name), source }),
             }
+        }
+        // One change, not two: where the feed tells it, it is observed then.
+        if let Some(key) = key.filter(|_| !is_told_back) {
+            self.observe_invalidation(&key);
         }
         told
     }

@@ -303,6 +303,9 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
             Which::All => None,
         };
         let keys: Vec<K> = what.into_iter().filter_map(key).collect();
+        for key in &keys {
+            self.observe_invalidation(key);
+        }
         self.forget_keys(&keys, Some(applied)).await;
     }
 

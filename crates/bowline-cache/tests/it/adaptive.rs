@@ -66,6 +66,33 @@ async fn a_class_that_changes_all_the_time_is_kept_for_a_short_time_or_not_at_al
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_invalidation_that_comes_back_by_the_feed_is_one_change() {
+    let registry = Registry::default();
+    let (theirs, ours) = (Tape::new("user.changed"), Tape::new("cache.users"));
+    let [told, telling] = [&theirs, &ours].map(|tape| adaptive(&registry).follow(tape.feed()).build().unwrap());
+    let alone = adaptive(&registry).build().unwrap();
+    settle().await;
+    let source = Source::new();
+    for round in 0..60 {
+        for key in 0..20 {
+            let key = format!("profile-{key}");
+            for cache in [&told, &telling, &alone] {
+                source.ask(cache, &key).await.unwrap();
+            }
+            if round % 10 == 9 {
+                theirs.put_key(&key);
+                telling.invalidate(key.as_str()).await.unwrap();
+                alone.invalidate(key.as_str()).await.unwrap();
+            }
+        }
+        pass(Duration::from_secs(2)).await;
+    }
+    let why = |cache: &Cache<String, String>| cache.status().classes[0].why.clone();
+    assert!(why(&told).contains("changes every"), "{}", why(&told));
+    assert_eq!((why(&telling), why(&alone)), (why(&told), why(&told)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_feed_changes_are_seen_by_what_loads_bring() {
     let registry = Registry::default();
     let cache = adaptive(&registry).ttl(Duration::from_secs(5)).build().unwrap();

@@ -105,6 +105,28 @@ async fn an_invalidation_of_everything_that_it_has_missed_is_made_up_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn memory_forgets_at_once_however_long_the_levels_below_take() {
+    let (wire, tape, source) = (Wire::new(), Tape::new("cache.users"), Source::new());
+    let here = sharing(&wire, Some(&tape));
+    settle().await;
+    for all in [false, true] {
+        assert_eq!(text(source.ask(&here, "ada").await).len(), 2);
+        assert!(here.get("ada").is_some());
+        wire.stop(true);
+        tape.stall(true);
+        let cache = here.clone();
+        let invalidating =
+            task::spawn(async move { if all { cache.invalidate_all().await } else { cache.invalidate("ada").await } });
+        settle().await;
+        assert!(here.get("ada").is_none() && !invalidating.is_finished(), "all: {all}");
+        wire.stop(false);
+        tape.stall(false);
+        invalidating.abort();
+        pass(Duration::from_secs(10)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shared_level_that_is_away_at_the_start_is_cleared_before_it_is_used() {
     let (wire, tape, source) = (Wire::new(), Tape::new("user.changed"), Source::new());
     let first = sharing(&wire, Some(&tape));
