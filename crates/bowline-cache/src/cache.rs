@@ -249,6 +249,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
             bytes_max: Some(self.memory.capacity()),
             failures: 0,
             is_left_alone: false,
+            why: None,
         };
         let shared = self.shared.as_ref().map(|guard| guard.metrics.status(guard.is_left_alone()));
         Status {

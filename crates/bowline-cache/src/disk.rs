@@ -262,8 +262,8 @@ impl Level {
 
     fn fail(&self, operation: &str, error: &std::io::Error) {
         let dir = self.settings.dir.display();
-        tracing::warn!(%dir, operation, error = %error, "a cache leaves its disk alone until it is started again");
-        self.metrics.failed(operation);
+        tracing::warn!(%dir, "a cache leaves its disk alone until it is started again");
+        self.metrics.failed_by(operation, error);
         self.metrics.open.set(1);
         self.bytes.set(0);
         let mut state = self.lock();

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use bowline_model::error::chain;
 use bowline_runtime::{
     rand, task,
     time::{self, coarse},
@@ -22,7 +23,7 @@ use futures_util::FutureExt as _;
 
 use crate::{
     After, Applied, FeedStatus, Invalidations, Key, Mark, PortError, Resumed, Which, cache::Inner, check_key, disk,
-    disk::Level, levels, shared::guard::Guard, slot::Ms, windows::ms,
+    disk::Level, levels, metrics::bounded, shared::guard::Guard, slot::Ms, windows::ms,
 };
 
 /// The longest that a feed is asked to wait for what comes, once it was heard to its end.
@@ -115,6 +116,8 @@ pub(crate) struct Followed {
 struct State {
     follow: Follow<Mark>,
     gaps: u64,
+    /// Why it did not answer, where it did not.
+    why: Option<String>,
 }
 
 impl Followed {
@@ -135,7 +138,13 @@ impl Followed {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // The first is no gap: there was nothing to lose.
         state.gaps += u64::from(is_gap && state.follow.mark.is_some());
-        state.follow = follow;
+        (state.follow, state.why) = (follow, None);
+    }
+
+    /// It did not answer, for that reason; whether it did before.
+    fn failed(&self, why: &str) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.why.replace(bounded(why)).is_none()
     }
 
     pub(crate) fn status(&self, now: Ms) -> FeedStatus {
@@ -150,6 +159,7 @@ impl Followed {
             standing: standing.to_owned(),
             position: state.follow.mark.as_ref().map(|mark| mark.position),
             gaps: state.gaps,
+            why: state.why.clone(),
         }
     }
 }
@@ -185,7 +195,12 @@ pub(crate) async fn follow<K: Key, V: Send + Sync + 'static>(cache: Weak<Inner<K
                 }
             }
             Err(error) => {
-                tracing::debug!(cache = &*inner.name, feed = feed.name(), error = %error, "a feed of invalidations did not answer");
+                let (cache, feed, why) = (&*inner.name, feed.name(), chain(&error));
+                if inner.feeds[at].failed(&why) {
+                    tracing::warn!(cache, feed, error = why, "a feed of invalidations did not answer");
+                } else {
+                    tracing::debug!(cache, feed, error = why, "a feed of invalidations still does not answer");
+                }
                 inner.measure_followed(coarse());
                 drop(inner);
                 time::sleep(again.mul_f64(0.5 + 0.5 * rand::unit())).await;

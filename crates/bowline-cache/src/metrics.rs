@@ -1,6 +1,12 @@
 //! What a cache counts.
 
-use bowline_runtime::metric::{Counter, Gauge, Histogram, Registry, Striped};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bowline_model::error::chain;
+use bowline_runtime::{
+    metric::{Counter, Gauge, Histogram, Registry, Striped},
+    time::{self, Duration, Instant},
+};
 
 use crate::status::{LevelStatus, Loads, Requests};
 
@@ -34,6 +40,8 @@ pub(crate) struct Metrics {
 }
 
 const REQUESTS: (&str, &str) = ("bowline_cache_requests_total", "What was asked of the cache, by what it came by.");
+/// The longest reason that is kept.
+const WHY_CHARS_MAX: usize = 300;
 const HITS: (&str, &str) = ("bowline_cache_hits_total", "Fresh values that a level had.");
 const MISSES: (&str, &str) = ("bowline_cache_misses_total", "Times that a level was asked and had no fresh value.");
 
@@ -124,6 +132,11 @@ impl Metrics {
     }
 }
 
+/// A reason, cut off where it is long.
+pub(crate) fn bounded(why: &str) -> String {
+    why.chars().take(WHY_CHARS_MAX).collect()
+}
+
 /// The cells of one level below memory.
 #[derive(Debug, Clone)]
 pub(crate) struct LevelMetrics {
@@ -135,7 +148,18 @@ pub(crate) struct LevelMetrics {
     /// 1: left alone.
     pub(crate) open: Gauge,
     failures: Counter,
+    failed: Arc<Mutex<Option<Failed>>>,
 }
+
+/// The last failure of a level.
+#[derive(Debug)]
+struct Failed {
+    why: String,
+    at: Instant,
+}
+
+/// After how long without a failure of a level the next one is told again.
+const TOLD_AGAIN: Duration = Duration::from_mins(1);
 
 impl LevelMetrics {
     pub(crate) fn new(registry: &Registry, cache: &str, level: &'static str) -> Self {
@@ -145,10 +169,27 @@ impl LevelMetrics {
             misses: registry.counter(MISSES.0, MISSES.1, &labels),
             open: registry.gauge("bowline_cache_level_open", "1 while the level is left alone.", &labels),
             failures: Counter::default(),
+            failed: Arc::default(),
             registry: registry.clone(),
             cache: cache.to_owned(),
             level,
         }
+    }
+
+    /// A call to the level failed, for that reason: told once, and again after a minute without failures.
+    pub(crate) fn failed_by(&self, operation: &str, error: &(dyn std::error::Error + 'static)) {
+        let (cache, level, why, at) = (&self.cache, self.level, bounded(&chain(error)), time::now());
+        let before = self.last().replace(Failed { why: why.clone(), at });
+        if before.is_none_or(|before| at.saturating_duration_since(before.at) >= TOLD_AGAIN) {
+            tracing::warn!(cache, level, operation, error = why, "a level of a cache failed");
+        } else {
+            tracing::debug!(cache, level, operation, error = why, "a level of a cache failed again");
+        }
+        self.failed(operation);
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Failed>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A call to the level failed.
@@ -168,6 +209,7 @@ impl LevelMetrics {
             bytes_max: None,
             failures: self.failures.get(),
             is_left_alone,
+            why: self.last().as_ref().map(|failed| failed.why.clone()),
         }
     }
 }

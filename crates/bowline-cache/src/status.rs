@@ -55,6 +55,9 @@ pub struct LevelStatus {
     pub failures: u64,
     /// Whether it is left alone, because it failed too often.
     pub is_left_alone: bool,
+    /// Why it failed last; none where it has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// Requests by what they came by.
@@ -98,6 +101,9 @@ pub struct FeedStatus {
     pub position: Option<u64>,
     /// How often something of it was lost, so that everything was forgotten.
     pub gaps: u64,
+    /// Why it did not answer when it was asked last; none where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 impl LevelStatus {

@@ -107,15 +107,22 @@ fn detail(InstanceCache { instance, status, .. }: &InstanceCache) -> Vec<String>
     ));
     for level in &status.levels {
         let failures = if level.failures == 0 { String::new() } else { format!(", {} failures", level.failures) };
+        let failures = format!("{failures}{}", reason(level.why.as_deref()));
         lines.push(format!("  {}: {} hits, {} misses{failures}", level.level, level.hits, level.misses));
     }
     lines
         .push(format!("  invalidated: {} by feeds, {} by itself", status.invalidated_by_feed, status.invalidated_here));
     for feed in &status.feeds {
         let at = feed.position.map_or_else(String::new, |position| format!(" at {position}"));
-        lines.push(format!("  feed {}: {}{at}, {} gaps", feed.feed, feed.standing, feed.gaps));
+        let why = reason(feed.why.as_deref());
+        lines.push(format!("  feed {}: {}{at}, {} gaps{why}", feed.feed, feed.standing, feed.gaps));
     }
     lines.iter().map(|line| style::plain(line)).collect()
+}
+
+/// What is told behind something that failed.
+fn reason(why: Option<&str>) -> String {
+    why.map_or_else(String::new, |why| format!(": {why}"))
 }
 
 fn dash() -> String {
@@ -132,11 +139,13 @@ mod tests {
             "classes": [{"class": "all", "strategy": "lru", "why": "a key is read 0.8/s", "is_adaptive": true}],
             "entries": 12, "levels": [
                 {"level": "l1", "hits": 96, "misses": 4, "bytes": 4096, "bytes_max": 16777216, "failures": 0, "is_left_alone": false},
-                {"level": "l3", "hits": 0, "misses": 0, "bytes": null, "bytes_max": null, "failures": 10, "is_left_alone": true}],
+                {"level": "l3", "hits": 0, "misses": 0, "bytes": null, "bytes_max": null, "failures": 10, "is_left_alone": true,
+                 "why": "it cannot be used now: no route"}],
             "requests": {"fresh": 96, "stale": 0, "loaded": 4, "waited": 0, "refused": 0, "bypassed": 0},
             "loads": {"value": 3, "nothing": 1, "failed": 0, "discarded": 0},
             "invalidated_by_feed": 2, "invalidated_here": 0,
-            "feeds": [{"feed": "user.changed", "standing": "following", "position": 7, "gaps": 0}]}}]}"#;
+            "feeds": [{"feed": "user.changed", "standing": "following", "position": 7, "gaps": 0},
+                {"feed": "b", "standing": "unsure", "position": null, "gaps": 0, "why": "it took too long"}]}}]}"#;
         serde_json::from_str(json).unwrap()
     }
 
@@ -144,7 +153,7 @@ mod tests {
     fn caches_are_told_with_the_reason_and_the_ratio_of_each_level() {
         let expect = [
             "SERVICE  INSTANCE  CACHE         CLASS  STRATEGY  ENTRIES  BYTES  L1   L2  L3             FEED",
-            "order    order-1   user-profile  all    lru       12       4096   96%  -   -, left alone  user.changed following",
+            "order    order-1   user-profile  all    lru       12       4096   96%  -   -, left alone  b unsure",
         ];
         assert_eq!(lines(&list()), expect);
         let expect = [
@@ -154,9 +163,10 @@ mod tests {
             "  requests: 96 fresh, 0 stale, 4 loaded, 0 waited, 0 refused, 0 not cached",
             "  loads: 3 values, 1 nothing, 0 failed, 0 overtaken",
             "  l1: 96 hits, 4 misses",
-            "  l3: 0 hits, 0 misses, 10 failures",
+            "  l3: 0 hits, 0 misses, 10 failures: it cannot be used now: no route",
             "  invalidated: 2 by feeds, 0 by itself",
             "  feed user.changed: following at 7, 0 gaps",
+            "  feed b: unsure, 0 gaps: it took too long",
         ];
         assert_eq!(detail(&list().caches[0]), expect);
         assert_eq!(lines(&CacheList { caches: Vec::new(), missing: Vec::new() }), ["no caches"]);

@@ -214,8 +214,7 @@ impl Guard {
         let went = if is_well { Went::Success } else { Went::Failure };
         permit.record(went, time::now());
         if let Err(error) = &answer {
-            self.metrics.failed(operation);
-            tracing::debug!(cache = &*self.cache, operation, error = %error, "the shared level of a cache failed");
+            self.metrics.failed_by(operation, error);
         }
         self.measure();
         answer.ok()

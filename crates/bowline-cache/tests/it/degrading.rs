@@ -29,7 +29,9 @@ async fn a_shared_level_that_stops_is_left_alone_and_nobody_gets_an_error() {
     let open = "bowline_cache_level_open{cache=\"users\",level=\"l3\"}";
     assert!(text_now.contains(&format!("{open} 1")), "{text_now}");
     assert!(text_now.contains("level_failures_total{cache=\"users\",level=\"l3\",operation=\"get\"}"), "{text_now}");
-    assert!(cache.status().levels[1].is_left_alone);
+    let shared = &cache.status().levels[1];
+    assert!(shared.is_left_alone);
+    assert_eq!(shared.why.as_deref(), Some("it cannot be used now: it took longer than 100 ms"));
 
     wire.stop(false);
     pass(Duration::from_secs(3)).await;

@@ -74,10 +74,12 @@ async fn nothing_is_fresh_while_the_feed_is_not_heard() {
         assert_eq!(text(source.ask(&cache, "ada").await), "v1");
     }
     assert_eq!((source.calls(), cache.status().feeds[0].standing.as_str()), (3, "unsure"));
+    pass(Duration::from_secs(3)).await;
+    assert_eq!(cache.status().feeds[0].why.as_deref(), Some("it cannot be used now: it took too long"));
     tape.stall(false);
     pass(Duration::from_secs(10)).await;
     source.ask(&cache, "ada").await.unwrap();
-    assert!(cache.get("ada").is_some());
+    assert!(cache.get("ada").is_some() && cache.status().feeds[0].why.is_none());
 
     tape.stall(true);
     source.change();

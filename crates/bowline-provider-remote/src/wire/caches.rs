@@ -44,8 +44,8 @@ pub struct InstanceCache {
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub instance: InstanceId,
     /// What it says of itself: `cache`, `classes` (`class`, `strategy`, `why`, `is_adaptive`), `entries`, `levels`
-    /// (`level`, `hits`, `misses`, `bytes`, `bytes_max`, `failures`, `is_left_alone`), `requests`, `loads`,
-    /// `invalidated_by_feed`, `invalidated_here`, `feeds` (`feed`, `standing`, `position`, `gaps`).
+    /// (`level`, `hits`, `misses`, `bytes`, `bytes_max`, `failures`, `is_left_alone`, `why`), `requests`, `loads`,
+    /// `invalidated_by_feed`, `invalidated_here`, `feeds` (`feed`, `standing`, `position`, `gaps`, `why`).
     #[cfg_attr(feature = "openapi", schema(value_type = Object))]
     pub status: Status,
 }
