@@ -7,7 +7,10 @@ use bowline_runtime::{
     task,
     time::{self, Instant},
 };
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError, ScriptInvocation, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, ScriptInvocation, ServerErrorKind,
+    aio::MultiplexedConnection,
+};
 use tokio::sync::Mutex;
 
 use crate::Settings;
@@ -76,7 +79,7 @@ impl Link {
         let (made, mut connection) = self.connection().await?;
         match script.invoke_async(&mut connection).await {
             Ok(answer) => return Ok(answer),
-            Err(error) if error.is_unrecoverable_error() => self.lost(made).await,
+            Err(error) if is_lost(&error) => self.lost(made).await,
             Err(error) => return Err(failed(error)),
         }
         let (_, mut connection) = self.connection().await?;
@@ -112,6 +115,19 @@ impl Link {
             *state = State::Down { made: number };
         }
     }
+}
+
+/// Whether another connection may do better: it is broken, or leads to what is no more than a copy since a failover.
+fn is_lost(error: &RedisError) -> bool {
+    let is_copy = match error.kind() {
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => true,
+        // Before Redis 7, of a script the text alone says it.
+        ErrorKind::Server(ServerErrorKind::ResponseError) => {
+            error.detail().is_some_and(|detail| detail.contains("READONLY"))
+        }
+        _ => false,
+    };
+    is_copy || error.is_unrecoverable_error()
 }
 
 async fn connect(client: &Client, url: String) -> Result<MultiplexedConnection, PortError> {

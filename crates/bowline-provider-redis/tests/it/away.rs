@@ -1,11 +1,15 @@
 //! Redis that is away, comes back, and has forgotten.
 
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bowline_cache::{Applied, Mark, Outcome, PortError, SharedCache as _};
 use bowline_model::{Code, error::chain};
 use bowline_provider_redis::{RedisCache, Settings};
-use bowline_runtime::time;
+use bowline_runtime::{net, task, time};
 use bowline_testkit::redis::Server;
 use zeroize::Zeroizing;
 
@@ -65,6 +69,46 @@ async fn a_stopped_redis_answers_nobody_and_goes_on_where_it_was() {
     server.go_on();
     let found = until(async || shared.get("c", "k").await.ok()).await;
     assert!(matches!(found.found, bowline_cache::Found::Hit { .. }), "{found:?}");
+}
+
+/// One address that leads to another server after a failover; connections stay where they are.
+struct Address {
+    addr: SocketAddr,
+    leads_to: Arc<Mutex<SocketAddr>>,
+    _accepting: task::Guarded<()>,
+}
+
+impl Address {
+    fn of(server: &Server) -> Self {
+        let listener = net::listen(([127, 0, 0, 1], 0).into()).unwrap();
+        let (addr, leads_to) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(server.addr())));
+        let target = Arc::clone(&leads_to);
+        let accepting = task::spawn(async move {
+            let mut connections = task::JoinSet::new();
+            while let Ok((mut from, _)) = listener.accept().await {
+                let target = *target.lock().unwrap();
+                connections.spawn(async move {
+                    let mut to = net::TcpStream::connect(target).await.unwrap();
+                    tokio::io::copy_bidirectional(&mut from, &mut to).await.ok();
+                });
+            }
+        });
+        Self { addr, leads_to, _accepting: task::Guarded::new(accepting) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_only_a_copy_since_a_failover_is_left() {
+    let (Some(first), Some(second)) = (Server::start(), Server::start()) else { return };
+    let address = Address::of(&first);
+    let shared = RedisCache::new(&Settings::new(format!("redis://{}", address.addr))).unwrap();
+    ticket(&shared, "k").await;
+    *address.leads_to.lock().unwrap() = second.addr();
+    let command = format!("REPLICAOF {} {}", second.addr().ip(), second.addr().port());
+    assert_eq!(first.command(&command), "+OK\r\n");
+    let taken = ticket(&shared, "l").await;
+    assert!(shared.fill("c", "l", taken, "v".into(), KEEP).await.unwrap(), "the connection leads to the other one");
+    assert!(second.command("KEYS *").contains(":l\r\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
