@@ -1,7 +1,7 @@
 //! The suite of the shared level, against the provider in memory.
 
 use bowline_cache::{
-    SharedCache,
+    SharedCache, TICKET_FOR,
     shared::{
         conformance,
         memory::{Memory, SHARED_CACHES_MAX},
@@ -19,7 +19,7 @@ fn provider() -> Arc<dyn SharedCache> {
 async fn the_provider_in_memory_keeps_every_promise() {
     let memory = provider();
     conformance::all(Arc::clone(&memory)).await;
-    conformance::a_ticket_ends(&memory).await;
+    conformance::a_ticket_ends(&memory, async |_: &str| pass(TICKET_FOR + Duration::from_secs(1)).await).await;
     let restart = |_| Box::pin(async { provider() }) as bowline_runtime::BoxFuture<'static, _>;
     conformance::a_restart_leaves_it_empty_or_whole(memory, restart).await;
 }

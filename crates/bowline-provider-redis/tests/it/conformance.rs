@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bowline_cache::{SharedCache, shared::conformance};
+use bowline_cache::{SharedCache, TICKET_FOR, shared::conformance};
 use bowline_runtime::BoxFuture;
 use bowline_testkit::redis::Server;
 
@@ -17,7 +17,17 @@ async fn the_provider_on_redis_keeps_every_promise() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ticket_ends() {
     let Some(server) = Server::start() else { return };
-    conformance::a_ticket_ends(&(Arc::new(connect(&server)) as Arc<dyn SharedCache>)).await;
+    let shared: Arc<dyn SharedCache> = Arc::new(connect(&server));
+    let is_over = async |cache: &str| {
+        let of_cache = |command: &str, rest: &str| server.command(&format!("{command} {{bowline:{cache}}}:{rest}"));
+        let run = of_cache("HGET", "meta run");
+        let run = run.lines().nth(1).unwrap();
+        let left: u128 = of_cache("PTTL", &format!("{run}:k"))[1..].trim().parse().unwrap();
+        assert!((TICKET_FOR.as_millis() - 10_000..=TICKET_FOR.as_millis()).contains(&left), "{left} ms");
+        // Its time is over.
+        assert_eq!(of_cache("PEXPIRE", &format!("{run}:k 0")), ":1\r\n");
+    };
+    conformance::a_ticket_ends(&shared, is_over).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
