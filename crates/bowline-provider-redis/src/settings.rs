@@ -3,11 +3,9 @@
 use std::{fmt, time::Duration};
 
 use bowline_cache::PortError;
+use bowline_model::caches::check_redis_url;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, io::tcp::TcpSettings};
 use zeroize::Zeroizing;
-
-/// How URLs begin: in the clear, by TLS, by a socket of this machine.
-const SCHEMES: [&str; 5] = ["redis://", "rediss://", "valkey://", "valkeys://", "redis+unix://"];
 
 /// After how long without a sign of life the system gives a connection up; else a partition is found out after a
 /// quarter of an hour.
@@ -19,7 +17,7 @@ pub struct Settings {
     /// One server, or what stands for one: `redis://HOST:PORT`, `rediss://HOST:PORT` by TLS (certificates are those of
     /// the system), either with `/DATABASE`, or `redis+unix:///PATH`. Credentials do not belong in here.
     pub url: String,
-    /// What Redis demands: `PASSWORD`, or `USER:PASSWORD`.
+    /// What Redis demands: `PASSWORD`, or `USER:PASSWORD`; a password with a colon in it is `default:PASS:WORD`.
     pub credential: Option<Zeroizing<String>>,
     /// How all names in Redis begin, so that several systems share a server.
     pub prefix: String,
@@ -33,14 +31,10 @@ impl Settings {
 
     /// As the client is told.
     pub(crate) fn connection_info(&self) -> Result<ConnectionInfo, PortError> {
-        const RULE: &str =
-            "it is `redis://HOST:PORT`, `rediss://HOST:PORT` or `redis+unix:///PATH`, without credentials";
-        let invalid = || PortError::Invalid { what: "redis", rule: RULE };
-        let rest = SCHEMES.iter().find_map(|scheme| self.url.strip_prefix(scheme)).unwrap_or_default();
-        if rest.is_empty() || rest.contains(['@', '?', '#', ' ']) {
-            return Err(invalid());
-        }
-        let info = self.url.as_str().into_connection_info().map_err(|_| invalid())?;
+        let invalid = |rule| PortError::Invalid { what: "redis", rule };
+        check_redis_url(&self.url).map_err(invalid)?;
+        let info = self.url.as_str().into_connection_info();
+        let info = info.map_err(|_| invalid("the client cannot connect to such a place"))?;
         let mut redis = info.redis_settings().clone();
         if let Some(credential) = &self.credential {
             redis = match credential.split_once(':') {
@@ -102,6 +96,7 @@ mod tests {
         };
         assert_eq!(of(&with("s3cret")), (None, Some("s3cret".to_owned())));
         assert_eq!(of(&with("shop:s3:cret")), (Some("shop".to_owned()), Some("s3:cret".to_owned())));
+        assert_eq!(of(&with("default:s3:cret")), (Some("default".to_owned()), Some("s3:cret".to_owned())));
         assert!(!format!("{:?}", with("s3cret")).contains("s3cret"));
     }
 }

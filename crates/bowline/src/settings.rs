@@ -8,7 +8,8 @@ use std::{
 
 use bowline_identity::JoinToken;
 use bowline_model::{
-    Address, Code, InstanceId, Secret, ServiceName, data, instance::check_address, policy::CallPolicy,
+    Address, Code, InstanceId, Secret, ServiceName, caches::check_redis_url, data, instance::check_address,
+    policy::CallPolicy,
 };
 use bowline_provider_remote::Bearer;
 use bowline_runtime::fs;
@@ -30,8 +31,8 @@ use bowline_runtime::fs;
 /// | `BOWLINE_CALLS` | JSON: service → policy of the declared call | the default policy |
 /// | `BOWLINE_ASYNC_CALLS` | services that requests are handed over for: `payment,user` | none are |
 /// | `BOWLINE_DATA_<NAME>` | connection string of an owned resource | see [`Settings::data`] |
-/// | `BOWLINE_REDIS` | the Redis in which processes share what they cache, `redis://HOST:PORT` | the server's memory |
-/// | `BOWLINE_REDIS_TOKEN` | what that Redis demands, `PASSWORD` or `USER:PASSWORD` | nothing is shown |
+/// | `BOWLINE_REDIS` | the Redis in which processes share what they cache, `redis://HOST:PORT`; needs `BOWLINE_SYSTEM` | the server's memory |
+/// | `BOWLINE_REDIS_TOKEN` | what that Redis demands, `PASSWORD` or `USER:PASSWORD` (`default:PASS:WORD` where there is a colon in it) | nothing is shown |
 /// | `BOWLINE_SYSTEM` | the system it is part of | none |
 /// | `BOWLINE_JOIN` | the token by which it joins the system's mesh; needs `BOWLINE_SYSTEM` and `BOWLINE_API` | it is in no mesh |
 /// | `BOWLINE_LOG` | what is logged to standard error: `info`, `warn,shop_order=debug` ([`Microservice::from_env`](crate::Microservice::from_env)) | `warn` |
@@ -147,9 +148,7 @@ impl Settings {
         let system = system.map(|system| ServiceName::new(&system)).transpose();
         let system = system.map_err(|error| Error::new("BOWLINE_SYSTEM", &error))?;
         let mesh = mesh(&mut vars, system.as_ref(), api.as_ref())?;
-        let token = vars.remove("BOWLINE_REDIS_TOKEN").filter(|token| !token.is_empty()).map(Secret::new);
-        let redis = vars.remove("BOWLINE_REDIS").filter(|url| !url.is_empty());
-        let redis = redis.map(|url| Redis { url, token });
+        let redis = redis(&mut vars, system.as_ref())?;
         let is_supervised = vars.remove("BOWLINE_SUPERVISED").is_some_and(|value| value == "1");
         // Who does not register itself is told to nobody.
         let is_everywhere = matches!(&listen, Address::Tcp(addr) if addr.ip().to_canonical().is_unspecified());
@@ -216,6 +215,15 @@ impl Settings {
     pub(crate) fn policy(&self, target: &ServiceName) -> CallPolicy {
         self.calls.get(target).cloned().unwrap_or_default()
     }
+}
+
+/// The Redis to share in, where there is one.
+fn redis(vars: &mut BTreeMap<String, String>, system: Option<&ServiceName>) -> Result<Option<Redis>, Error> {
+    let token = vars.remove("BOWLINE_REDIS_TOKEN").filter(|token| !token.is_empty()).map(Secret::new);
+    let Some(url) = vars.remove("BOWLINE_REDIS").filter(|url| !url.is_empty()) else { return Ok(None) };
+    check_redis_url(&url).map_err(|rule| Error::new("BOWLINE_REDIS", rule))?;
+    let rule = "it is not set, and there is a Redis (BOWLINE_REDIS): caches of several systems would be taken for one";
+    system.map(|_| Some(Redis { url, token })).ok_or_else(|| Error::new("BOWLINE_SYSTEM", rule))
 }
 
 /// The mesh to join, where there is a token for it.
@@ -336,12 +344,21 @@ mod tests {
 
     #[test]
     fn a_redis_is_told_with_what_it_demands() {
-        let all = [("BOWLINE_REDIS", "redis://127.0.0.1:6379"), ("BOWLINE_REDIS_TOKEN", "s3cret")];
+        let all = [
+            ("BOWLINE_SYSTEM", "shop"),
+            ("BOWLINE_REDIS", "redis://127.0.0.1:6379"),
+            ("BOWLINE_REDIS_TOKEN", "s3cret"),
+        ];
         let settings = Settings::from_vars("order", vars(&all)).unwrap();
         let redis = settings.redis.as_ref().unwrap();
         assert_eq!((redis.url.as_str(), redis.token.as_ref().unwrap().expose()), ("redis://127.0.0.1:6379", "s3cret"));
         assert!(!format!("{settings:?}").contains("s3cret"), "{settings:?}");
         assert!(Settings::from_vars("order", vars(&[("BOWLINE_REDIS", "")])).unwrap().redis.is_none());
+        assert_eq!(Settings::from_vars("order", vars(&all[1..])).unwrap_err().variable, "BOWLINE_SYSTEM");
+        let told = [all[0], ("BOWLINE_REDIS", "redis://u:s3cret@h")];
+        let error = Settings::from_vars("order", vars(&told)).unwrap_err();
+        assert_eq!(error.variable, "BOWLINE_REDIS");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
     }
 
     #[test]

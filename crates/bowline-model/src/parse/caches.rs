@@ -2,12 +2,9 @@
 
 use super::{messages, schema, value::Value};
 use crate::{
-    caches::{CachesPolicy, RedisServer, SHARED_BYTES_RANGE},
+    caches::{CachesPolicy, RedisServer, SHARED_BYTES_RANGE, check_redis_url},
     units,
 };
-
-/// How the URL of a Redis begins.
-const SCHEMES: [&str; 5] = ["redis://", "rediss://", "valkey://", "valkeys://", "redis+unix://"];
 
 pub(super) fn read(value: Value<'_>) -> CachesPolicy {
     let default = CachesPolicy::default();
@@ -27,9 +24,7 @@ pub(super) fn read(value: Value<'_>) -> CachesPolicy {
 /// A URL, which is not told again where it is wrong: it may hold a password.
 fn redis_url(value: Value<'_>) -> Option<String> {
     let text = value.text()?;
-    let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or_default();
-    let is_plain = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"@?#".contains(&byte));
-    if is_plain && text.len() <= messages::URL_LENGTH_MAX {
+    if check_redis_url(text).is_ok() {
         return Some(text.to_owned());
     }
     let help = "write \"redis://HOST:PORT\", or \"rediss://HOST:PORT\"; who asks is said by `credential`";

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The longest URL of a server, in bytes.
-pub(super) const URL_LENGTH_MAX: usize = 1024;
+const URL_LENGTH_MAX: usize = 1024;
 
 pub(super) fn read(value: Value<'_>) -> MessagesPolicy {
     let Some(table) = value.table(&schema::MESSAGES) else { return MessagesPolicy::default() };

@@ -17,6 +17,10 @@ redis = "redis://:secret@127.0.0.1:6379"
   3:9+32 `redis` is not the URL of a Redis → write "redis://HOST:PORT", or "rediss://HOST:PORT"; who asks is said by `credential`
 
 [caches]
+redis = "redis://cache.example:99999"
+  3:9+29 `redis` is not the URL of a Redis → write "redis://HOST:PORT", or "rediss://HOST:PORT"; who asks is said by `credential`
+
+[caches]
 credential = "env:TOKEN"
   2:1+8 `credential` without `redis` → name the server that it is for, or remove it
 
