@@ -6,7 +6,7 @@ mod shown;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -34,8 +34,16 @@ pub struct CacheBuilder<'a, K, V> {
     fault: Option<String>,
 }
 
-/// The caches of a process, which are shown.
-pub(crate) type Caches = Arc<Mutex<Vec<Arc<dyn Shown>>>>;
+/// What is of all caches of a process.
+pub(crate) type Caches = Arc<Common>;
+
+#[derive(Default)]
+pub(crate) struct Common {
+    /// They are shown.
+    shown: Mutex<Vec<Arc<dyn Shown>>>,
+    /// Where they share, through one connection.
+    shared: OnceLock<shared::Place>,
+}
 
 impl Microservice {
     /// A cache of what this service reads from others: its metrics are at `/metrics`, and `bowline caches` shows it.
@@ -116,7 +124,9 @@ impl<K: Key, V: Send + Sync + 'static> CacheBuilder<'_, K, V> {
     where
         V: Serialize + DeserializeOwned,
     {
-        match shared::of(self.service.settings(), self.service.link.as_ref()) {
+        let Self { service, .. } = &self;
+        let place = || shared::of(service.settings(), service.link.as_ref());
+        match service.caches.shared.get_or_init(place).clone() {
             Ok(Some(shared)) => self.with(|builder| builder.serialized(version).shared(shared)),
             Ok(None) => self,
             Err(fault) => Self { fault: Some(fault), ..self },
@@ -153,7 +163,7 @@ impl<K: Key, V: Send + Sync + 'static> CacheBuilder<'_, K, V> {
         if let Some(fault) = fault {
             return Err(failed(fault));
         }
-        let mut caches = service.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut caches = service.caches.shown.lock().unwrap_or_else(PoisonError::into_inner);
         if caches.iter().any(|cache| cache.status().cache == name) {
             return Err(failed("another cache of this process has its name".to_owned()));
         }

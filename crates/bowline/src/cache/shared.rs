@@ -8,7 +8,9 @@ use bowline_provider_remote::{Link, RemoteCache};
 use crate::Settings;
 
 /// Where it is, as the process was told; else why it cannot be there.
-pub(super) fn of(settings: &Settings, link: Option<&Link>) -> Result<Option<Arc<dyn SharedCache>>, String> {
+pub(super) type Place = Result<Option<Arc<dyn SharedCache>>, String>;
+
+pub(super) fn of(settings: &Settings, link: Option<&Link>) -> Place {
     if let Some(redis) = &settings.redis {
         return redis::open(settings, redis).map(Some);
     }
@@ -25,7 +27,7 @@ mod redis {
     use crate::settings::Redis;
 
     pub(super) fn open(settings: &crate::Settings, redis: &Redis) -> Result<Arc<dyn SharedCache>, String> {
-        let prefix = settings.system.as_ref().map_or_else(|| "bowline".to_owned(), ToString::to_string);
+        let prefix = settings.system.as_ref().ok_or("BOWLINE_SYSTEM: it is not set")?.to_string();
         let credential = redis.token.as_ref().map(|token| token.expose().to_owned().into());
         let redis = Settings { url: redis.url.clone(), credential, prefix };
         let opened = RedisCache::new(&redis).map_err(|error| format!("BOWLINE_REDIS: {error}"))?;

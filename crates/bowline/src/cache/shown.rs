@@ -26,7 +26,7 @@ pub(crate) fn router(caches: Caches) -> Router {
 }
 
 async fn list(State(caches): State<Caches>) -> Json<OwnCaches> {
-    let caches = caches.lock().unwrap_or_else(PoisonError::into_inner);
+    let caches = caches.shown.lock().unwrap_or_else(PoisonError::into_inner);
     let mut caches: Vec<Status> = caches.iter().map(|cache| cache.status()).collect();
     caches.sort_by(|one, other| one.cache.cmp(&other.cache));
     Json(OwnCaches { caches })

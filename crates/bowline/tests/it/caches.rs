@@ -1,6 +1,7 @@
 //! Caches of a service: forgotten in every process when a topic says so, whoever was away meanwhile; and shown.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -8,18 +9,21 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, extract::Path, routing};
 use bowline::{
     Microservice, SpanKind,
     cache::{Cache, CacheBuilder},
     messages::port,
 };
+use bowline_cache::{Found, SharedCache as _, Ticket, shared::memory::Memory};
 use bowline_messaging::{
     DeadLetter, Embedded, Error, GroupSettings, Message, MessageBus, NewMessage, Published, Start, Subscription, Tail,
     TopicInfo, TopicSettings, Which, delivery::Position,
 };
-use bowline_runtime::{BoxFuture, metric};
+use bowline_runtime::{BoxFuture, metric, task};
 use bowline_testkit::TempDir;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -163,6 +167,133 @@ async fn whoever_was_away_misses_nothing_and_trusts_no_bus_that_was_made_anew() 
 }
 
 #[tokio::test]
+async fn whoever_was_away_while_a_topic_was_trimmed_forgets_all() {
+    let (_dir, bus) = bus(&[]).await;
+    bus.declare(TOPIC, TopicSettings { bytes_max: 4 << 20, ..TopicSettings::default() }).await.unwrap();
+    tell(&bus, &json!({"user_id": "eve"})).await;
+    let switched = Switched(Arc::new(Mutex::new(Some(Arc::new(bus.clone())))));
+    let place = Place::new("order");
+    let service = place.service().with_bus(Arc::new(switched.clone()));
+    let cache = profiles(&service).build().unwrap();
+    let source = Source::default();
+    let bob = source.settles(&cache, "bob").await;
+    switched.set(None);
+    for _ in 0..20 {
+        tell(&bus, &json!({"user_id": "e".repeat(400 << 10)})).await;
+    }
+    assert!(bus.tail(TOPIC, 1, 1, Duration::ZERO).await.unwrap().first > 2, "what came first is there no more");
+    switched.set(Some(bus));
+    source.changes(&cache, "bob", bob).await;
+    until(async || cache.status().feeds[0].gaps == 1).await;
+}
+
+#[tokio::test]
+async fn a_message_on_which_the_application_panics_has_everything_forgotten() {
+    let (_dir, bus) = bus(&[TOPIC]).await;
+    let place = Place::new("order");
+    let service = place.service().with_bus(Arc::new(bus.clone()));
+    let keys = |changed: Changed| {
+        assert!(changed.user_id != "nobody", "a fault of the application");
+        [changed.user_id]
+    };
+    let cache = service.cache("user-profile").invalidated_by(TOPIC, keys).build().unwrap();
+    let source = Source::default();
+    for user in ["nobody", "bob"] {
+        let bob = source.settles(&cache, "bob").await;
+        tell(&bus, &json!({"user_id": user})).await;
+        source.changes(&cache, "bob", bob).await;
+    }
+    let metrics = service.metrics().render();
+    let unread = "bowline_cache_unread_total{cache=\"user-profile\",topic=\"user.changed\"} 1";
+    assert!(metrics.contains(unread), "{metrics}");
+}
+
+#[tokio::test]
+async fn what_a_process_has_loaded_is_on_its_disk_after_a_restart() {
+    let (_dir, bus) = bus(&[TOPIC]).await;
+    let place = Place::new("order").with("BOWLINE_API", "http://127.0.0.1:1");
+    let source = Source::default();
+    let service = place.service().with_bus(Arc::new(bus.clone()));
+    let cache = profiles(&service).on_disk("1", 16 << 20).build().unwrap();
+    let bytes = || cache.status().levels[1].bytes.unwrap();
+    until(async || bytes() > 0).await;
+    let empty = bytes();
+    let bob = source.settles(&cache, "bob").await;
+    until(async || bytes() > empty).await;
+    assert!(place.path("cache/order-1/user-profile").is_dir());
+    drop((cache, service));
+    // The folder is free a moment later.
+    let kept = AtomicU64::new(0);
+    until(async || {
+        let service = place.service().with_bus(Arc::new(bus.clone()));
+        let cache = profiles(&service).on_disk("1", 16 << 20).build().unwrap();
+        until(async || cache.status().feeds[0].standing == "following").await;
+        let is_open = !cache.status().levels[1].is_left_alone;
+        kept.store(source.ask(&cache, "bob").await, SeqCst);
+        is_open
+    })
+    .await;
+    assert_eq!(kept.into_inner(), bob);
+}
+
+/// The level that a server keeps, as much of it as a cache without a feed needs, for who has that token.
+fn server_that_shares(token: &'static str) -> (SocketAddr, task::Guarded<()>) {
+    let memory = Memory::new(32 << 20, &metric::Registry::default());
+    let got = memory.clone();
+    let is_known = move |headers: &HeaderMap| headers["authorization"] == format!("Bearer {token}");
+    let get = async move |Path((cache, key)): Path<(String, String)>, headers: HeaderMap| {
+        if !is_known(&headers) {
+            return (StatusCode::UNAUTHORIZED, HeaderMap::new(), Bytes::new());
+        }
+        let (status, header, value) = match got.get(&cache, &key).await.unwrap().found {
+            Found::Hit { value, left } => (StatusCode::OK, ("x-bowline-left-ms", left.as_millis().to_string()), value),
+            Found::Empty(Ticket(ticket)) => {
+                (StatusCode::NOT_FOUND, ("x-bowline-ticket", format!("{ticket:016x}")), Bytes::new())
+            }
+        };
+        let headers = [header, ("x-bowline-marks", "[]".to_owned())];
+        let headers = headers.map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        (status, HeaderMap::from_iter(headers), value)
+    };
+    let fill = async move |Path((cache, key)): Path<(String, String)>, headers: HeaderMap, value: Bytes| {
+        let ticket = u64::from_str_radix(headers["x-bowline-ticket"].to_str().unwrap(), 16).unwrap();
+        let keep = Duration::from_mins(1);
+        let is_filled = memory.fill(&cache, &key, Ticket(ticket), value, keep).await.unwrap();
+        if is_filled { StatusCode::NO_CONTENT } else { StatusCode::CONFLICT }
+    };
+    let router = Router::new().route("/v1/shared-caches/{cache}/entries/{key}", routing::get(get).put(fill));
+    let listener = bowline_runtime::net::listen(([127, 0, 0, 1], 0).into()).unwrap();
+    let addr = listener.local_addr().unwrap();
+    (addr, task::Guarded::new(task::spawn(async move { drop(axum::serve(listener, router).await) })))
+}
+
+#[tokio::test]
+async fn what_one_process_has_loaded_another_gets_from_the_server() {
+    let (addr, _server) = server_that_shares("bwl_ab_cd");
+    let place = Place::new("order").beside(addr).with("BOWLINE_TOKEN", "bwl_ab_cd");
+    let processes = [(); 2].map(|()| place.service());
+    let [here, there] = [0, 1].map(|at: usize| processes[at].cache("user-profile").shared("1").build().unwrap());
+    let source = Source::default();
+    until(async || {
+        let key = format!("user-{}", source.0.load(SeqCst));
+        source.ask(&here, &key).await == source.ask(&there, &key).await
+    })
+    .await;
+    let shared = there.status().levels.pop().unwrap();
+    assert_eq!((shared.level.as_str(), shared.hits, shared.failures), ("l3", 1, 0), "{shared:?}");
+}
+
+#[cfg(not(feature = "redis"))]
+#[tokio::test]
+async fn a_program_without_redis_says_which_feature_it_lacks() {
+    let place = Place::new("order").with("BOWLINE_SYSTEM", "shop").with("BOWLINE_REDIS", "redis://127.0.0.1:6379");
+    let service = place.service();
+    let error = service.cache::<String, u64>("user-profile").shared("1").build().unwrap_err().to_string();
+    assert!(error.contains("without the feature `redis` of the crate `bowline`"), "{error}");
+    service.cache::<String, u64>("user-profile").build().expect("what is not shared needs none");
+}
+
+#[tokio::test]
 async fn caches_are_shown_and_each_has_a_name_of_its_own() {
     let place = Place::new("order");
     let service = place.service();
@@ -188,7 +319,7 @@ async fn caches_are_shown_and_each_has_a_name_of_its_own() {
 #[tokio::test]
 async fn what_one_process_has_loaded_another_gets_from_redis() {
     let Some(server) = bowline_testkit::redis::Server::start() else { return };
-    let place = Place::new("order").with("BOWLINE_REDIS", &server.url());
+    let place = Place::new("order").with("BOWLINE_SYSTEM", "shop").with("BOWLINE_REDIS", &server.url());
     let processes = [(); 2].map(|()| place.service());
     let [here, there] = [0, 1].map(|at: usize| processes[at].cache("user-profile").shared("1").build().unwrap());
     let source = Source::default();
@@ -199,6 +330,11 @@ async fn what_one_process_has_loaded_another_gets_from_redis() {
     })
     .await;
     assert_eq!(there.status().levels.last().unwrap().hits, 1);
+    assert!(server.command("KEYS *").contains("{shop:user-profile}:meta"), "the caches of a system are its own");
+    let further = processes[0].cache::<String, u64>("further").shared("1").build().unwrap();
+    source.ask(&further, "k").await;
+    let clients = server.command("CLIENT LIST");
+    assert_eq!(clients.matches("id=").count(), 3, "one for each process, and who asks now: {clients}");
 }
 
 /// A bus that can go away, or be another.
