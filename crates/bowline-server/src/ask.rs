@@ -17,11 +17,6 @@ use crate::{collect::Dial, error::ApiError};
 
 /// How long one instance may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
-/// The most bytes of its answer.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
-/// How many are asked at once.
-pub(crate) const AT_ONCE: usize = 16;
-
 /// How instances are asked: as they are scraped.
 pub(crate) struct Asking {
     pub(crate) pool: SharedPool,
@@ -38,6 +33,8 @@ pub(crate) enum Asked<T> {
     None,
     /// It does not do that: another instance would say the same.
     Refused(Box<Problem>),
+    /// It answered as nobody does who knows of Bowline: another service may have what it likes at that path.
+    Foreign(String),
     /// It did not answer as it should, and why.
     Failed(String),
 }
@@ -55,18 +52,25 @@ pub(crate) async fn instances(
     Ok(all)
 }
 
-/// Asks one instance.
+/// Asks one instance, for an answer of so many bytes at most.
 pub(crate) async fn ask<T: DeserializeOwned>(
     asking: &Asking,
     instance: &Instance,
     method: &Method,
     target: &str,
+    bytes_max: usize,
 ) -> Asked<T> {
-    let asked = time::timeout(ANSWER_MAX, ask_one(asking, instance, method, target)).await;
+    let asked = time::timeout(ANSWER_MAX, ask_one(asking, instance, method, target, bytes_max)).await;
     asked.unwrap_or_else(|_| Asked::Failed(format!("{} does not answer", instance.id)))
 }
 
-async fn ask_one<T: DeserializeOwned>(asking: &Asking, instance: &Instance, method: &Method, target: &str) -> Asked<T> {
+async fn ask_one<T: DeserializeOwned>(
+    asking: &Asking,
+    instance: &Instance,
+    method: &Method,
+    target: &str,
+    bytes_max: usize,
+) -> Asked<T> {
     let failed = |why: &dyn std::fmt::Display| Asked::Failed(format!("{}: {why}", instance.id));
     let request = Request::builder().method(method.clone()).uri(target);
     let request = request.header(header::HOST, instance.service.as_str()).body(Body::empty());
@@ -76,7 +80,7 @@ async fn ask_one<T: DeserializeOwned>(asking: &Asking, instance: &Instance, meth
         Err(error) => return failed(&error),
     };
     let (head, body) = answered.into_parts();
-    let body = match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
+    let body = match Limited::new(body, bytes_max).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) => return failed(&error),
     };
@@ -85,12 +89,13 @@ async fn ask_one<T: DeserializeOwned>(asking: &Asking, instance: &Instance, meth
         StatusCode::NOT_FOUND => Asked::None,
         status if status.is_success() => match serde_json::from_slice(&body) {
             Ok(answer) => Asked::Answer(answer),
-            Err(_) => failed(&"its answer cannot be read"),
+            Err(_) => Asked::Foreign(format!("{}: its answer cannot be read", instance.id)),
         },
         status => match Problem::parse(status, &head.headers, &body) {
             Some(problem) if status.is_client_error() => Asked::Refused(Box::new(problem)),
             Some(problem) => failed(&problem.detail),
-            None => failed(&status),
+            None if status.is_server_error() => failed(&status),
+            None => Asked::Foreign(format!("{}: {status}", instance.id)),
         },
     }
 }

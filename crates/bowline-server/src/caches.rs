@@ -1,26 +1,35 @@
 //! Caches of all services: each process has its own, so every instance is asked.
 
+use std::{collections::BTreeSet, pin::pin};
+
 use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
 };
-use bowline_model::{Code, Instance, ServiceName};
+use bowline_model::{Code, Instance, InstanceId, ServiceName};
 use bowline_provider_remote::wire;
+use bowline_runtime::time::{self, Duration};
 use futures_util::{StreamExt as _, stream};
 use http::Method;
 
 use crate::{
     api::Shared,
-    ask::{AT_ONCE, Asked, ask, instances},
+    ask::{Asked, ask, instances},
     error::ApiError,
 };
 
 /// How many instances are asked at most.
 const ASKED_MAX: usize = 256;
+/// How many are asked at once.
+const AT_ONCE: usize = 64;
+/// The most bytes of an answer: a process has few caches.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// For how long they are asked: whoever asked for all of them waits for a little longer.
+const ASKED_FOR: Duration = Duration::from_secs(8);
 
 /// Caches of all services, or of one, as each instance has them.
 ///
-/// At most 256 instances are asked; those that do not answer are named.
+/// At most 256 instances are asked, for 8 s in all; those that do not answer are named.
 #[utoipa::path(get, path = "/v1/caches", tag = "caches", params(wire::CachesQuery),
     responses((status = 200, body = wire::CacheList), (status = 400, description = "a parameter cannot be read"),
         (status = 503, description = "this Bowline asks no instances")))]
@@ -35,11 +44,13 @@ pub(crate) async fn list(
     };
     let found: Vec<Instance> = instances(&*shared.registry, wanted).await?.into_values().flatten().collect();
     let mut list = wire::CacheList { caches: Vec::new(), missing: Vec::new() };
-    list.missing.extend(found.iter().skip(ASKED_MAX).map(|instance| instance.id.clone()));
+    let mut missing: BTreeSet<InstanceId> = found.iter().map(|instance| instance.id.clone()).collect();
     let asked = found.into_iter().take(ASKED_MAX).map(|instance| async move {
-        (ask::<wire::OwnCaches>(asking, &instance, &Method::GET, "/-/bowline/caches").await, instance)
+        let target = "/-/bowline/caches";
+        (ask::<wire::OwnCaches>(asking, &instance, &Method::GET, target, ANSWER_BYTES_MAX).await, instance)
     });
-    let mut asked = stream::iter(asked).buffer_unordered(AT_ONCE);
+    let asked = stream::iter(asked).buffer_unordered(AT_ONCE).take_until(time::sleep(ASKED_FOR));
+    let mut asked = pin!(asked);
     while let Some((asked, Instance { id, service, .. })) = asked.next().await {
         match asked {
             Asked::Answer(wire::OwnCaches { caches }) => {
@@ -47,13 +58,14 @@ pub(crate) async fn list(
                 list.caches.extend(caches.into_iter().map(of_it));
             }
             // A service that is not ours, or of an earlier release.
-            Asked::None => {}
-            Asked::Refused(_) | Asked::Failed(_) => list.missing.push(id),
+            Asked::None | Asked::Foreign(_) => {}
+            Asked::Refused(_) | Asked::Failed(_) => continue,
         }
+        missing.remove(&id);
     }
+    list.missing.extend(missing);
     let place =
         |cache: &wire::InstanceCache| (cache.service.clone(), cache.instance.clone(), cache.status.cache.clone());
     list.caches.sort_by_key(place);
-    list.missing.sort();
     Ok(Json(list))
 }

@@ -18,12 +18,16 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     api::Shared,
-    ask::{self, AT_ONCE, Asked, instances},
+    ask::{self, Asked, instances},
     error::ApiError,
 };
 
 /// How many instances of a service are asked, one after the other, until one answers.
 const ASKED_MAX: usize = 3;
+/// The most bytes of an answer.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// How many services are asked at once.
+const AT_ONCE: usize = 16;
 /// How far a saga may be.
 const PHASES: [&str; 5] = ["acting", "undoing", "stuck", "done", "compensated"];
 
@@ -58,7 +62,7 @@ pub(crate) async fn list(
                 all.sagas.extend(list.sagas.into_iter().map(of_it));
             }
             Asked::None => {}
-            Asked::Refused(_) | Asked::Failed(_) => all.missing.push(service),
+            Asked::Refused(_) | Asked::Foreign(_) | Asked::Failed(_) => all.missing.push(service),
         }
     }
     all.sagas.sort_by(|one, other| (other.begun_ms, &other.id).cmp(&(one.begun_ms, &one.id)));
@@ -114,7 +118,9 @@ async fn ask_service<T: DeserializeOwned>(
         Asked::Answer(answer) => Ok(answer),
         Asked::None => Err(ApiError::new(Code::NotFound, format!("{service} has no saga `{id}`"))),
         Asked::Refused(problem) => Err(ApiError::new(problem.code, problem.detail)),
-        Asked::Failed(why) => Err(ApiError::new(Code::Unavailable, format!("{service} was not asked: {why}"))),
+        Asked::Foreign(why) | Asked::Failed(why) => {
+            Err(ApiError::new(Code::Unavailable, format!("{service} was not asked: {why}")))
+        }
     }
 }
 
@@ -131,8 +137,8 @@ async fn ask_any<T: DeserializeOwned>(
     instances.sort_by_key(|instance| instance.health != Health::Healthy);
     let mut why = "no instance of it is registered".to_owned();
     for instance in instances.iter().take(ASKED_MAX) {
-        match ask::ask(asking, instance, method, target).await {
-            Asked::Failed(reason) => why = reason,
+        match ask::ask(asking, instance, method, target, ANSWER_BYTES_MAX).await {
+            Asked::Foreign(reason) | Asked::Failed(reason) => why = reason,
             asked => return asked,
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bowline_cache::{SharedCache, shared::conformance};
 use bowline_provider_remote::RemoteCache;
+use bowline_runtime::time::{self, Duration};
 use bowline_server::Dial;
 use bowline_testkit::{Answer, HttpServer};
 use bowline_transport::{Endpoint, PoolSettings};
@@ -52,12 +53,19 @@ async fn every_instance_is_asked_and_who_does_not_answer_is_named() {
         _ => Answer::Status(404, "{}".to_owned()),
     });
     let plain = HttpServer::start(|_| Answer::Status(404, "{}".to_owned()));
+    // A website, which shows its home page at every path; and one that wants to know who asks.
+    let web = HttpServer::start(|_| Answer::Status(200, "<html></html>".to_owned()));
+    let closed = HttpServer::start(|_| Answer::status(401));
+    let huge = HttpServer::start(|_| Answer::Status(200, "x".repeat((1 << 20) + 1)));
     let broken = HttpServer::start(|_| Answer::Status(500, "{}".to_owned()));
     let instances = [
         ("order-1", "order", order.addr()),
         ("order-2", "order", order.addr()),
         ("plain-1", "plain", plain.addr()),
+        ("web-1", "web", web.addr()),
+        ("closed-1", "closed", closed.addr()),
         ("broken-1", "broken", broken.addr()),
+        ("huge-1", "huge", huge.addr()),
     ];
     for (id, service, addr) in instances {
         let body = json!({"service": service, "address": addr.to_string()}).to_string();
@@ -73,6 +81,22 @@ async fn every_instance_is_asked_and_who_does_not_answer_is_named() {
     let names: Vec<_> =
         caches.map(|one| (one["instance"].as_str().unwrap(), one["status"]["cache"].as_str().unwrap())).collect();
     assert_eq!(names, [("order-1", "a"), ("order-1", "b"), ("order-2", "a"), ("order-2", "b")]);
-    assert_eq!(listed["missing"], json!(["broken-1"]));
+    assert_eq!(listed["missing"], json!(["broken-1", "huge-1"]));
     assert_eq!(fixture.get("/v1/caches?service=plain").await.json(), json!({"caches": []}));
+}
+
+#[tokio::test]
+async fn instances_are_asked_for_no_longer_than_who_asks_waits() {
+    let fixture = Fixture::start().await;
+    let slow = HttpServer::start(|_| Answer::Hang);
+    for at in 0..250 {
+        let body = json!({"service": "slow", "address": slow.addr().to_string()}).to_string();
+        assert!(fixture.ask("PUT", &format!("/v1/instances/slow-{at}"), body).await.status < 300);
+    }
+    let dial: Dial = Arc::new(|instance| Endpoint::from(instance));
+    fixture.node.collect(PoolSettings::default(), dial).await;
+    let begun = time::now();
+    let listed = fixture.get("/v1/caches").await.json();
+    assert_eq!(listed["missing"].as_array().unwrap().len(), 250);
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
