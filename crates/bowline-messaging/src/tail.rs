@@ -21,7 +21,7 @@ impl Tail {
     }
 
     /// Whether it is to be told: there is something, or nothing will come.
-    pub(crate) fn is_due(&self, from: Position) -> bool {
+    pub fn is_due(&self, from: Position) -> bool {
         !self.messages.is_empty() || !(self.first..=self.next).contains(&from)
     }
 }

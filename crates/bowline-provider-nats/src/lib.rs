@@ -28,6 +28,7 @@ mod letters;
 mod link;
 mod names;
 mod settings;
+mod tails;
 mod topics;
 mod wire;
 
@@ -57,13 +58,11 @@ use crate::{
     group::Ready,
     kept::{Kept, NotWritten},
     link::{Link, PATIENCE},
+    tails::Tails,
 };
 
 /// The most groups of a topic.
 const GROUPS_MAX: usize = 64;
-
-/// How often is looked for what comes to a topic, for those who read by themselves.
-const TAIL_EVERY: Duration = Duration::from_millis(250);
 
 /// How often a group is tried to be changed while somebody else changes it.
 const CHANGES_MAX: usize = 50;
@@ -79,6 +78,7 @@ struct Shared {
     /// How many messages of each of them are delayed: who publishes does not wait for who joins.
     delayed: std::sync::Mutex<Delayed>,
     delayed_max: usize,
+    tails: Arc<Tails>,
     is_closed: AtomicBool,
     _tidying: task::Guarded<()>,
 }
@@ -123,6 +123,7 @@ impl Nats {
             groups: Mutex::default(),
             delayed: std::sync::Mutex::default(),
             delayed_max: settings.delayed_max,
+            tails: Arc::default(),
             is_closed: AtomicBool::new(false),
             _tidying: tidying,
         })))
@@ -134,6 +135,7 @@ impl Nats {
     /// Groups that were told to end do so.
     pub async fn close(&self) {
         self.0.is_closed.store(true, Ordering::Release);
+        self.0.tails.end();
         let groups = std::mem::take(&mut *self.0.groups.lock().await);
         for handle in groups.into_values() {
             let (answer, closed) = oneshot::channel();
@@ -357,14 +359,10 @@ impl MessageBus for Nats {
 
     fn tail(&self, topic: &str, from: Position, limit: usize, wait: Duration) -> BoxFuture<'_, Result<Tail, Error>> {
         let topic = topic.to_owned();
-        let look = move || -> BoxFuture<'_, Result<Tail, Error>> {
-            let topic = topic.clone();
-            Box::pin(async move {
-                known_name(&topic)?;
-                topics::tail(self.link().await?, &topic, from, limit).await
-            })
-        };
-        Box::pin(bowline_messaging::tail::poll(from, wait, TAIL_EVERY, look))
+        Box::pin(async move {
+            known_name(&topic)?;
+            tails::tail(self, &topic, from, limit, wait).await
+        })
     }
 
     fn seek(&self, topic: &str, group: &str, to: Start) -> BoxFuture<'_, Result<(), Error>> {

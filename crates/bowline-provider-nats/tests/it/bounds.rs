@@ -8,6 +8,7 @@ use bowline_model::error::chain;
 use bowline_provider_nats::{Credentials, Nats, Settings};
 use bowline_runtime::{metric, time};
 use bowline_testkit::nats::Server;
+use futures_util::StreamExt as _;
 
 use crate::connect;
 
@@ -69,6 +70,29 @@ async fn messages_go_by_their_age_once_every_group_is_done() {
     assert_eq!(first.await.unwrap(), 2, "what a group is not done with stays");
     second.ack().await.unwrap();
     assert_eq!(group.next().await.unwrap().message.payload.as_ref(), b"3");
+    bus.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_wait_for_a_topic_ask_no_more_than_a_few() {
+    let Some(server) = Server::start() else { return };
+    let bus = connect(&server.url()).await;
+    bus.declare("t", TopicSettings::default()).await.unwrap();
+    bus.publish("t", NewMessage::default()).await.unwrap();
+    let watching = async_nats::connect(server.url()).await.unwrap();
+    let mut asked = watching.subscribe("$JS.API.STREAM.>").await.unwrap();
+    watching.flush().await.unwrap();
+    let wait = Duration::from_secs(2);
+    let tails = (0..50).map(|_| bus.tail("t", 2, 1, wait));
+    for tail in futures_util::future::join_all(tails).await {
+        assert_eq!(tail.unwrap().messages.len(), 0);
+    }
+    watching.flush().await.unwrap();
+    let mut count = 0;
+    while let Ok(Some(_)) = time::timeout(Duration::from_millis(200), asked.next()).await {
+        count += 1;
+    }
+    assert!((100..=400).contains(&count), "{count} questions: each asks at the beginning and at the end");
     bus.close().await;
 }
 
