@@ -16,6 +16,7 @@ use bowline_runtime::{
     time::{self, coarse},
 };
 use bowline_telemetry::current;
+use futures_util::future::join_all;
 use quick_cache::Equivalent;
 use tokio::sync::Semaphore;
 
@@ -225,9 +226,10 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
             self.forget_everything(None).await;
         }
         let (mut told, mut is_told_back) = (Ok(()), false);
-        for followed in &self.feeds {
+        let telling = self.feeds.iter().map(|followed| time::timeout(TELL_MAX, followed.feed.tell(which.clone())));
+        for answer in join_all(telling).await {
             let late = |_| Err(PortError::unavailable("it took too long"));
-            match time::timeout(TELL_MAX, followed.feed.tell(which.clone())).await.unwrap_or_else(late) {
+            match answer.unwrap_or_else(late) {
                 Ok(()) => is_told_back = true,
                 Err(PortError::NotOurs { .. }) => {}
                 Err(source) => told = Err(Error::Tell { cache: Arc::clone(&self.name), source }),

@@ -22,7 +22,8 @@ use crate::{
 /// The most bytes of an answer that is read as a whole, unless another bound is asked for.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Asks one address, over HTTP/1.1 unless it is [multiplexed](HttpClient::multiplexed). Cheap to clone; clones share their connections.
+/// Asks one address, over HTTP/1.1 unless it is [multiplexed](HttpClient::multiplexed). Cheap to clone; clones share
+/// their connections.
 #[derive(Debug, Clone)]
 pub struct HttpClient {
     pool: SharedPool,
@@ -131,8 +132,11 @@ impl HttpClient {
     }
 
     /// The same over HTTP/2 with prior knowledge: all clones ask over one connection, which is kept whatever its age.
+    /// Where a ping finds it dead, for 6 s at most, another is made.
     pub fn multiplexed(address: impl Into<Address>) -> Self {
-        Self::of(Endpoint::http2(address), PoolSettings { age_max: Duration::MAX, ..PoolSettings::default() })
+        let settings =
+            PoolSettings { age_max: Duration::MAX, http2_ping: Duration::from_secs(3), ..PoolSettings::default() };
+        Self::of(Endpoint::http2(address), settings)
     }
 
     fn of(endpoint: Endpoint, settings: PoolSettings) -> Self {

@@ -14,6 +14,7 @@ mod upload;
 use std::{
     future::poll_fn,
     io, mem,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -59,23 +60,24 @@ pub(crate) async fn send<P: Pool>(
         let place = places.take(settings, body).await?;
         taken = take(pool, endpoint, Some(place));
     }
-    if let Taken::Connection(connection) = taken {
-        let again = if is_repeatable(head) { body.as_replayable() } else { None };
-        match (exchange(pool, connection, head, body).await, again) {
-            (Ok(response), _) => return Ok(response),
-            // The server closed it just as we wrote.
-            (Err(Failed { untouched: Some(place), .. }), Some(again)) => {
-                settings.metrics.closed_stale.increment();
-                *body = again;
-                taken = take(pool, endpoint, Some(place));
-            }
-            (Err(failed), _) => return Err(failed.error),
-        }
-    }
     let connection = match taken {
-        Taken::Connection(connection) => connection,
-        Taken::None(endpoint, place) => Connection::connect(endpoint, settings, place).await?,
         Taken::Full(_) => return Err(Kind::PoolFull.into()),
+        Taken::None(endpoint, place) => Connection::connect(endpoint, settings, place).await?,
+        Taken::Connection(connection) => {
+            let again = if is_repeatable(head) { body.as_replayable() } else { None };
+            let reused = Arc::clone(&connection.endpoint);
+            match (exchange(pool, connection, head, body).await, again) {
+                (Ok(response), _) => return Ok(response),
+                // The server closed it just as we wrote.
+                (Err(Failed { error, untouched: Some(place) }), Some(again)) => {
+                    drop(pool.with(|idle| idle.distrust(&reused, settings)));
+                    *body = again;
+                    // It may have been seen: that there is nobody now does not undo it.
+                    Connection::connect(reused, settings, place).await.map_err(|_| error)?
+                }
+                (Err(failed), _) => return Err(failed.error),
+            }
+        }
     };
     exchange(pool, connection, head, body).await.map_err(|failed| failed.error)
 }

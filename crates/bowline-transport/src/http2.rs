@@ -8,7 +8,6 @@ use std::{
     future::Future,
     mem,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use bowline_model::Address;
@@ -37,13 +36,11 @@ use crate::{
     stream,
 };
 
-/// How often a connection with requests on it is pinged, and how long the answer may take.
-const PING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(10));
-
-/// What a request's answer may have in flight towards us before we read it, and what those of a whole connection
-/// may: so many that nobody reads hold up no other.
+/// What a request's answer may have in flight towards us before we read it.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const WINDOW_BYTES: u32 = 256 * STREAM_WINDOW_BYTES;
+
+/// The most that the answers of a whole connection may: of so many streams that nobody reads.
+const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
 
 /// The one connection of an endpoint.
 pub(crate) struct Shared {
@@ -89,13 +86,15 @@ pub(crate) async fn send<P: Pool>(
     drop(closed);
     let place = shared.places.take(settings, body).await?;
     let stream = Stream { _shown: Held::new(&settings.metrics.streams), _place: place };
+    // Why it was sent a first time in vain, and may have been seen.
+    let mut lost = None;
     let mut is_second = false;
     loop {
         let live = shared.live();
         let was_there = live.is_some();
         let (mut sender, number) = match live {
             Some(live) => live,
-            None => shared.sender(endpoint, settings).await?,
+            None => shared.sender(endpoint, settings).await.map_err(|error| lost.take().unwrap_or(error))?,
         };
         let again = if is_second { None } else { body.as_replayable() };
         let (upload, failure) = Upload::new(mem::take(body));
@@ -123,6 +122,7 @@ pub(crate) async fn send<P: Pool>(
                 }
                 is_second = true;
                 *body = again;
+                lost = (fate == Fate::Lost).then(|| Error::new(Kind::Reset, error));
             }
             (Fate::Goodbye | Fate::Refused, _) => return Err(Error::new(Kind::Refused, error)),
             (Fate::Lost | Fate::Unknown, _) => return Err(Error::new(Kind::Reset, error)),
@@ -286,10 +286,13 @@ async fn handshake(
     let until = stream.until();
     let (sender, connection) = Builder::new(Spawn)
         .timer(TokioTimer::new())
-        .keep_alive_interval(PING.0)
-        .keep_alive_timeout(PING.1)
+        .keep_alive_interval(settings.http2_ping)
+        .keep_alive_timeout(settings.http2_ping)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(window_bytes(settings))
+        // Of all that is given up on, what is on its way still may come: that is no fault of the server's.
+        .max_concurrent_reset_streams(settings.streams_per_endpoint_max)
+        .max_local_error_reset_streams(None)
         .max_header_list_size(u32::try_from(settings.head_bytes_max).unwrap_or(u32::MAX))
         .handshake(TokioIo::new(stream))
         .await
@@ -302,6 +305,12 @@ async fn handshake(
         }
     });
     Ok((sender, until))
+}
+
+/// Answers that nobody reads hold up no other, however many there are.
+fn window_bytes(settings: &PoolSettings) -> u32 {
+    let streams = u32::try_from(settings.streams_per_endpoint_max).unwrap_or(u32::MAX);
+    STREAM_WINDOW_BYTES.saturating_mul(streams).clamp(STREAM_WINDOW_BYTES, WINDOW_BYTES_MAX)
 }
 
 /// The request as HTTP/2 wants it: an absolute URI, no `Host`, nothing meant for one hop.

@@ -71,6 +71,8 @@ pub struct PoolSettings {
     pub idle_timeout: Duration,
     /// The most bytes of a response's head, and of a body's trailers.
     pub head_bytes_max: usize,
+    /// How often an HTTP/2 connection with requests on it is pinged, and how long the answer may take.
+    pub http2_ping: Duration,
     /// How connections are made to endpoints that demand TLS; none: those cannot be reached.
     pub tls: Option<ClientTls>,
     /// What is counted.
@@ -217,7 +219,7 @@ impl Default for SharedPool {
 
 impl Default for PoolSettings {
     /// 5 s to connect; 512 open an endpoint or 1024 requests over HTTP/2, 1024 that wait, none older than 10 minutes;
-    /// 256 idle an endpoint, 4096 in all, each for 30 s; heads of 64 KiB.
+    /// 256 idle an endpoint, 4096 in all, each for 30 s; heads of 64 KiB; pings every 10 s.
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
@@ -229,6 +231,7 @@ impl Default for PoolSettings {
             idle_max: 4096,
             idle_timeout: Duration::from_secs(30),
             head_bytes_max: 64 * 1024,
+            http2_ping: Duration::from_secs(10),
             tls: None,
             metrics: PoolMetrics::default(),
         }
@@ -290,6 +293,16 @@ impl Idle {
         self.parked_count -= before - slot.http1.len();
         self.show(now);
         (taken, closed)
+    }
+
+    /// The connection of a request was dead: so are perhaps those that wait, which are to be closed outside the lock.
+    /// Another is made.
+    pub(crate) fn distrust(&mut self, endpoint: &Endpoint, settings: &PoolSettings) -> Closed {
+        let Some(slot) = self.endpoints.get_mut(endpoint) else { return Closed::default() };
+        let closed: Vec<_> = slot.http1.drain(..).map(|parked| parked.connection).collect();
+        settings.metrics.closed_stale.add(1 + closed.len() as u64);
+        self.parked_count -= closed.len();
+        Closed(closed)
     }
 
     /// Keeps a connection for the next request, unless that would exceed a bound.

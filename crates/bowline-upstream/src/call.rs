@@ -89,7 +89,9 @@ impl<'a> Call<'a> {
             let again = if has_next { self.body.as_replayable() } else { None };
             let Picked { member, permit } = picked;
             let (answer, outcome) = self.attempt(pool, &member, permit, now).await;
-            if !has_next || !self.is_worth_another(&answer, outcome) {
+            // Neither the caller's nor the instance's doing: it did not get beyond our own line.
+            let is_in_line = is_pool_full(&answer) || self.body.is_in_line();
+            if !has_next || !self.is_worth_another(&answer, outcome, is_in_line) {
                 return answer;
             }
             if let Some(again) = again {
@@ -99,8 +101,7 @@ impl<'a> Call<'a> {
                 return answer;
             }
             self.tried.push(Tried { member, is_unreachable: outcome == Outcome::Connect });
-            let is_unsent = outcome == Outcome::Connect || is_pool_full(&answer);
-            let Some(wait) = self.wait_before_next(is_unsent) else { return answer };
+            let Some(wait) = self.wait_before_next(outcome == Outcome::Connect || is_in_line) else { return answer };
             if !wait.is_zero() {
                 time::sleep(wait).await;
             }
@@ -214,11 +215,11 @@ impl<'a> Call<'a> {
     }
 
     /// Whether another attempt may do better, and may be made.
-    fn is_worth_another<P: Pool>(&self, answer: &Answer<P>, outcome: Outcome) -> bool {
+    fn is_worth_another<P: Pool>(&self, answer: &Answer<P>, outcome: Outcome, is_in_line: bool) -> bool {
         match outcome {
             Outcome::Ok => false,
             // Nothing was sent; behind another instance's line there may be room.
-            Outcome::Caller => is_pool_full(answer) && self.has_other(),
+            Outcome::Caller => is_in_line && self.has_other(),
             Outcome::Connect | Outcome::Refused => true,
             Outcome::Timeout => self.is_repeatable,
             Outcome::Reset => self.is_repeatable && is_reset(answer),

@@ -162,8 +162,18 @@ async fn invalidations_that_wait_for_the_shared_level_are_bounded_and_more_clear
     }
 }
 
+/// In a process of its own: it takes all the places that there are.
 #[test]
 fn the_caches_of_a_process_are_bounded() {
+    const ALONE: &str = "BOWLINE_TEST_CACHES_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let test = "bounds::the_caches_of_a_process_are_bounded";
+        let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+        let ran = alone.args([test, "--exact"]).env(ALONE, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
     let build = || builder().build();
     let mut caches: Vec<_> = (0..CACHES_MAX).map(|_| build().unwrap()).collect();
     let error = build().unwrap_err().to_string();

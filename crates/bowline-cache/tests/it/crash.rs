@@ -202,7 +202,7 @@ fn say(line: &str) {
     out.flush().unwrap();
 }
 
-/// Runs a process until it said so many lines, then kills it: how often the disk had something, and after how many
+/// Runs a process until it said so many lines since it follows, then kills it: how often the disk had something, and after how many
 /// milliseconds at most it could be asked.
 fn run(dir: &Path, faults: u32, lines: usize) -> (u64, Option<u64>) {
     let mut child = Command::new(env::current_exe().unwrap())
@@ -220,7 +220,7 @@ fn run(dir: &Path, faults: u32, lines: usize) -> (u64, Option<u64>) {
             hits = now.parse().unwrap_or(hits);
             ready = ready.or_else(|| ready_ms.parse().ok());
         }
-        heard += 1;
+        heard += usize::from(ready.is_some());
         if heard == lines {
             child.kill().unwrap();
         }
@@ -251,11 +251,9 @@ fn what_was_invalidated_does_not_come_back_after_kills() {
     let (mut hits, mut slowest) = (0, 0);
     for round in 0..rounds {
         let faults = if round % 4 == 3 { 20_000 } else { 0 };
-        // The first lines are the test harness's own.
-        let (had, ready) = run(dir.path(), faults, 3 + rand::below(200));
+        let (had, ready) = run(dir.path(), faults, 1 + rand::below(200));
         hits += had;
         slowest = slowest.max(ready.unwrap_or_default());
-        assert!(ready.is_none_or(|ready| ready < 10_000), "it took {ready:?} ms to open");
         if rand::hits(300_000) {
             tear(&dir.path().join("cache"));
         }

@@ -41,7 +41,7 @@ pub(crate) fn serving<F: Future<Output = ()> + 'static>(script: impl Fn(usize, F
 }
 
 impl Frames {
-    async fn accept(mut stream: TcpStream) -> Option<Self> {
+    pub(crate) async fn accept(mut stream: TcpStream) -> Option<Self> {
         let mut preface = [0; PREFACE.len()];
         stream.read_exact(&mut preface).await.ok()?;
         assert_eq!(preface, PREFACE);

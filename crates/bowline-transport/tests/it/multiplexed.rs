@@ -2,6 +2,7 @@
 
 use std::{cell::Cell, convert::Infallible, rc::Rc, time::Duration};
 
+use bowline_model::Protocol;
 use bowline_runtime::{drain, net, task, time};
 use bowline_transport::{
     Body, Endpoint, HttpClient, Kind, LocalPool, PoolSettings, send,
@@ -10,11 +11,12 @@ use bowline_transport::{
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     frames::{END_HEADERS, END_STREAM, Frames, GET, GET_WAIT, HEADERS, PING, RST_STREAM, serving},
     http2::any_port,
-    peer::{ask, run, run_with},
+    peer::{ask, read_request, run, run_with},
 };
 
 /// Longer than anything here takes.
@@ -68,7 +70,7 @@ fn answers_that_nobody_reads_hold_up_no_other() {
     run(async |pool| {
         let server = server();
         let mut unread = Vec::new();
-        for _ in 0..200 {
+        for _ in 0..500 {
             unread.push(send(&pool, &server.endpoint, get("/large")).await.unwrap().into_body());
         }
         is_well(&pool, &server).await;
@@ -83,7 +85,7 @@ fn bodies_that_nobody_reads_hold_up_no_other() {
     run(async |pool| {
         let server = server();
         let mut sending = task::JoinSet::new();
-        for _ in 0..200 {
+        for _ in 0..50 {
             let (pool, endpoint) = (pool.clone(), server.endpoint.clone());
             let request = Request::post("/wait").body(Body::full(Bytes::from(vec![b'x'; LARGE]))).unwrap();
             sending.spawn_local(async move { send(&pool, &endpoint, request).await.map(drop) });
@@ -122,6 +124,33 @@ fn who_gives_up_on_all_at_once_keeps_the_connection() {
 }
 
 #[test]
+fn answers_that_come_to_requests_given_up_are_no_fault_of_the_connection() {
+    run(async |pool| {
+        let peer = serving(|_, mut frames: Frames| async move {
+            let mut streams = Vec::new();
+            while let Some(stream) = frames.request().await {
+                streams.push(stream);
+                // All that were given up are answered late, before the one that waits.
+                if stream > 2 * 1500 {
+                    for stream in streams.drain(..) {
+                        frames.answer(stream).await;
+                    }
+                }
+            }
+        });
+        for _ in 0..1500 {
+            let asked = send(&pool, &peer.endpoint, get("/"));
+            let given_up = time::timeout(Duration::from_micros(1), asked).await;
+            assert!(given_up.is_err());
+        }
+        let answer = time::timeout(BOUND, ask(&pool, &peer.endpoint, get("/"))).await.unwrap().unwrap();
+        assert_eq!((answer.status().as_u16(), peer.accepted()), (200, 1));
+        let answer = time::timeout(BOUND, ask(&pool, &peer.endpoint, get("/"))).await.unwrap().unwrap();
+        assert_eq!((answer.status().as_u16(), peer.accepted()), (200, 1));
+    });
+}
+
+#[test]
 fn what_dies_as_it_is_used_again_is_replaced_if_the_request_can_be_repeated() {
     run(async |pool| {
         let dying = || {
@@ -150,6 +179,33 @@ fn what_dies_as_it_is_used_again_is_replaced_if_the_request_can_be_repeated() {
         });
         let error = ask(&peer.endpoint, Method::PUT).await.unwrap_err();
         assert_eq!((error.kind(), peer.accepted()), (Kind::Reset, 1));
+    });
+}
+
+#[test]
+fn what_died_under_a_request_may_have_seen_it_though_nobody_is_there_now() {
+    run(async |pool| {
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let listener = net::listen(any_port()).unwrap();
+            let endpoint = Endpoint { protocol, ..Endpoint::http1(listener.local_addr().unwrap()) };
+            task::spawn_local(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                drop(listener);
+                if protocol == Protocol::Http1 {
+                    read_request(&mut stream).await;
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                    read_request(&mut stream).await;
+                } else {
+                    let mut frames = Frames::accept(stream).await.unwrap();
+                    let stream = frames.request().await.unwrap();
+                    frames.answer(stream).await;
+                    frames.request().await;
+                }
+            });
+            assert_eq!(ask(&pool, &endpoint, get("/")).await.unwrap().status(), 200);
+            let error = ask(&pool, &endpoint, get("/")).await.unwrap_err();
+            assert_eq!((error.kind(), error.is_unprocessed()), (Kind::Reset, false), "{protocol:?}");
+        }
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
-use bowline_model::policy::{BreakerPolicy, CallPolicy};
+use bowline_model::policy::{BreakerPolicy, CallPolicy, RetryPolicy};
 use bowline_model::{Health, Instance, Protocol};
 use bowline_resilience::breaker::State;
 use bowline_runtime::metric::Registry;
@@ -184,6 +184,30 @@ fn waiting_in_our_own_line_tells_nothing_of_the_instance() {
             assert_eq!(pool.metrics().waited.count(), 1);
             held.abort();
         }
+    });
+}
+
+#[test]
+fn who_waits_in_line_for_as_long_as_a_try_may_take_is_tried_at_another_instance() {
+    run(async || {
+        let busy = serve("a", Protocol::Http1, |_| std::future::pending());
+        let free = serve("b", Protocol::Http1, |_| status(200));
+        let pool = LocalPool::new(PoolSettings { open_per_endpoint_max: 1, ..PoolSettings::default() });
+        let only_busy = upstream(plain(), &Registry::default(), std::slice::from_ref(&busy.instance));
+        let holder = pool.clone();
+        let held = task::spawn_local(async move { ask(&only_busy, &holder).await });
+        while pool.metrics().open_http1.get() == 0 {
+            task::yield_now().await;
+        }
+        let per_try_timeout = Some(Duration::from_millis(20));
+        let retry = retrying().retry.map(|retry| RetryPolicy { per_try_timeout, ..retry });
+        let policy = CallPolicy { retry, ..retrying() };
+        let both = upstream(policy, &Registry::default(), &[busy.instance.clone(), free.instance.clone()]);
+        for _ in 0..4 {
+            assert_eq!(ask(&both, &pool).await.unwrap(), 200);
+        }
+        assert!(pool.metrics().waited.count() > 0);
+        held.abort();
     });
 }
 

@@ -161,5 +161,13 @@ async fn events_end_with_the_request_that_they_are_read_for() {
     let limit = [("x-bowline-timeout-ms", "300")];
     let answer = time::timeout(BOUND, ask(running.addr, "GET", "/it", &limit, "")).await.unwrap();
     assert!(["unavailable", "deadline_exceeded"].contains(&answer.text()), "{answer:?}");
+
+    // Also while the service has them wait for longer than the request has.
+    let waits = Router::new().route("/it", get(async || events("retry: 60000\n\n")));
+    let callee = Running::alone(waits).await;
+    api.register(instance("callee-1", callee.addr));
+    let answer = time::timeout(BOUND, ask(running.addr, "GET", "/it", &limit, "")).await.unwrap();
+    assert!(["unavailable", "deadline_exceeded"].contains(&answer.text()), "{answer:?}");
+    callee.stop().await;
     running.stop().await;
 }

@@ -2,6 +2,7 @@
 
 use std::{
     future::pending,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -27,7 +28,7 @@ use tokio::{
 use crate::{
     api::Api,
     messages::{Placed, bus, lag, placed, service},
-    support::{BOUND, Caller, Place, Running, instance, until},
+    support::{BOUND, Caller, Place, Running, ask, instance, until},
 };
 
 /// Retries that do not wait long.
@@ -36,6 +37,14 @@ pub(crate) const POLICY: &str = r#"{"timeout":"10s","retry":{"attempts_max":3,"b
 /// How many messages of the group are with its consumers.
 async fn leased(bus: &Arc<dyn MessageBus>) -> usize {
     bus.topics().await.unwrap().iter().flat_map(|topic| &topic.groups).map(|group| group.leased).sum()
+}
+
+/// How many messages the service there has lost to others while it had them.
+async fn lost(addr: SocketAddr) -> usize {
+    let metrics = ask(addr, "GET", "/metrics", &[], "").await;
+    let counts = |line: &&str| line.starts_with("bowline_message_duration_seconds_count") && line.contains("\"lost\"");
+    let line = metrics.text().lines().find(counts);
+    line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok()).unwrap_or_default()
 }
 
 /// An application at `/it` as the only instance, and a caller.
@@ -155,7 +164,7 @@ async fn what_was_taken_away_meanwhile_is_not_given() {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(11)).await;
     tokio::time::resume();
-    until(async || leased(&bus).await == 4).await;
+    until(async || lost(running.addr).await == 4 && leased(&bus).await == 4).await;
     for _ in 0..4 {
         source.next().await.unwrap().ack();
     }

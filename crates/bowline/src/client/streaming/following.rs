@@ -88,7 +88,8 @@ impl Follower {
         loop {
             let Some((events, _)) = &mut self.current else {
                 if self.in_a_row > 0 {
-                    time::sleep(self.pause()).await;
+                    let pause = self.pause();
+                    time::sleep(time_left().map_or(pause, |left| pause.min(left))).await;
                 }
                 self.in_a_row = self.in_a_row.saturating_add(1);
                 match self.open().await {
@@ -110,6 +111,7 @@ impl Follower {
                 }
                 Some(Err(error)) => return Some(Err(error)),
                 None if self.asks_again() => self.close(),
+                None if self.is_repeatable() => return Some(Err(self.out_of_time())),
                 None => return None,
             }
         }
@@ -149,10 +151,18 @@ impl Follower {
 
     /// Whether it may be asked for once more.
     fn asks_again(&self) -> bool {
-        let Parts { method, headers, .. } = &self.head;
         // What is asked for a request that is over would only fail.
-        let is_in_time = time_left().is_none_or(|left| !left.is_zero());
-        is_in_time && is_idempotent(method.as_str(), headers.contains_key("idempotency-key"))
+        time_left().is_none_or(|left| !left.is_zero()) && self.is_repeatable()
+    }
+
+    fn is_repeatable(&self) -> bool {
+        let Parts { method, headers, .. } = &self.head;
+        is_idempotent(method.as_str(), headers.contains_key("idempotency-key"))
+    }
+
+    fn out_of_time(&self) -> Error {
+        let service = self.client.service().clone();
+        Error::Call { service: service.clone(), source: bowline_upstream::Error::Timeout { service } }
     }
 
     fn tell(&self, error: &Error) {
