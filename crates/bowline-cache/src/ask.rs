@@ -6,6 +6,7 @@ use bowline_model::Code;
 use bowline_runtime::{
     rand, task,
     time::{self, Instant, coarse},
+    watchdog,
 };
 use bowline_telemetry::current;
 use tokio::sync::{futures::OwnedNotified, watch};
@@ -305,7 +306,9 @@ impl<K: Key, V: Send + Sync + 'static> Load<K, V> {
     where
         Fut: Future<Output = Result<Option<V>, Failure>> + Send + 'static,
     {
-        drop(task::spawn(current::inherit(self.run(loader))));
+        // A loader that blocks is told by its cache.
+        let name = Arc::clone(&self.inner.load_task);
+        drop(task::spawn(watchdog::named(&name, current::inherit(self.run(loader)))));
     }
 
     async fn run<Fut>(mut self, loader: Fut)

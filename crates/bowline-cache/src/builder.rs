@@ -291,6 +291,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
         };
         let disk = self.disk.map(level);
         let inner = Inner {
+            load_task: format!("load {name}").into(),
             name,
             memory,
             followed_until: AtomicU64::new(if self.feeds.is_empty() { u64::MAX } else { 0 }),

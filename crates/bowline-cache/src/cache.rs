@@ -55,6 +55,8 @@ impl<K, Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized> Lookup<K> for Q {
 /// What the parts of a cache share.
 pub(crate) struct Inner<K: Key, V: Send + Sync + 'static> {
     pub(crate) name: Arc<str>,
+    /// What its loads are called where they hold their thread.
+    pub(crate) load_task: Arc<str>,
     pub(crate) memory: Memory<K, V>,
     /// Until when what is fresh may be taken for it; the end of time where no feed is followed.
     pub(crate) followed_until: AtomicU64,

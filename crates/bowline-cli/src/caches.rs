@@ -1,7 +1,7 @@
 //! `bowline caches`: how services keep what they read of others, why so, and how often that helps; and what services
 //! need to share it in Redis.
 
-use std::process::ExitCode;
+use std::{collections::BTreeSet, process::ExitCode};
 
 use anyhow::Context as _;
 use bowline_model::{Secret, System};
@@ -26,8 +26,18 @@ pub(crate) fn redis_token(system: &System) -> anyhow::Result<Option<Secret>> {
 pub(crate) async fn run(args: args::Caches) -> anyhow::Result<ExitCode> {
     let args::Caches { service, cache, query } = args;
     let client = api::client(&query).await?;
-    let mut found = api::answered(&query, client.caches(&CachesQuery { service }).await)?;
+    let asked = CachesQuery { service: service.clone() };
+    let mut found = api::answered(&query, client.caches(&asked).await)?;
+    if let (Some(service), true) = (&service, found.caches.is_empty() && found.missing.is_empty()) {
+        let known = api::answered(&query, client.services().await)?.services;
+        let known: Vec<&str> = known.iter().map(|service| service.name.as_str()).collect();
+        anyhow::ensure!(known.contains(&service.as_str()), none_of(&format!("no service {service}"), &known));
+    }
     if let Some(cache) = &cache {
+        let known: BTreeSet<&str> = found.caches.iter().map(|one| one.status.cache.as_str()).collect();
+        let is_known = known.contains(cache.as_str()) || !found.missing.is_empty();
+        let known: Vec<&str> = known.into_iter().collect();
+        anyhow::ensure!(is_known, none_of(&format!("no cache {cache}"), &known));
         found.caches.retain(|one| one.status.cache == *cache);
     }
     if query.output == Output::Json {
@@ -40,6 +50,14 @@ pub(crate) async fn run(args: args::Caches) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if found.missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+fn none_of(what: &str, known: &[&str]) -> String {
+    if known.is_empty() {
+        format!("there is {what}, nor any other")
+    } else {
+        format!("there is {what}, but: {}", known.join(", "))
+    }
 }
 
 fn lines(found: &CacheList) -> Vec<String> {

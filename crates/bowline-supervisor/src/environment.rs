@@ -62,6 +62,7 @@ pub(crate) fn of_service(
     tell("BOWLINE_SUPERVISED", "1".to_owned());
     tell("BOWLINE_CALLS", calls);
     tell("BOWLINE_ASYNC_CALLS", handed_over.join(","));
+    tell("BOWLINE_CACHES", service.caches().map(|cache| cache.name.as_str()).collect::<Vec<_>>().join(","));
     tell("BOWLINE_DATA_DIR", settings.data_dir.to_string_lossy().into_owned());
     if let Some(api) = settings.api {
         tell("BOWLINE_API", format!("http://{api}"));

@@ -125,6 +125,10 @@ impl<K: Key, V: Send + Sync + 'static> CacheBuilder<'_, K, V> {
         V: Serialize + DeserializeOwned,
     {
         let Self { service, .. } = &self;
+        if service.settings().caches.as_ref().is_some_and(|caches| !caches.contains(&self.name)) {
+            let fault = format!("`shared` needs it declared: add \"cache:{}\" to the service's `state`", self.name);
+            return Self { fault: Some(fault), ..self };
+        }
         let place = || shared::of(service.settings(), service.link.as_ref());
         match service.caches.shared.get_or_init(place).clone() {
             Ok(Some(shared)) => self.with(|builder| builder.serialized(version).shared(shared)),
@@ -153,7 +157,7 @@ impl<K: Key, V: Send + Sync + 'static> CacheBuilder<'_, K, V> {
     ///
     /// # Errors
     /// [`BuildError`] with everything that cannot be: what is out of its range, a name that another cache of the
-    /// process has, more than 64 of them, `BOWLINE_REDIS` in a program without the feature `redis`.
+    /// process has, more than 64 of them, one that is shared and not declared, `BOWLINE_REDIS` in a program without the feature `redis`.
     ///
     /// # Panics
     /// Outside a tokio runtime.

@@ -9,7 +9,7 @@ use bowline_model::{Code, error::chain};
 use bowline_telemetry::current;
 use bowline_transport::problem::{Problem, code_of_status};
 
-use crate::client;
+use crate::{client, messages};
 
 /// An answer of `application/problem+json`, with the trace id of the request.
 ///
@@ -62,6 +62,13 @@ impl HandlerError {
 /// The trace of the request at hand, if there is one.
 pub(crate) fn trace_id() -> Option<String> {
     current::context().map(|context| context.trace_id.to_string())
+}
+
+impl From<messages::Error> for HandlerError {
+    /// A message that was not published: where that may pass it is passed on, else it is a fault here.
+    fn from(error: messages::Error) -> Self {
+        Self::of_below(error.code(), error.to_string(), error)
+    }
 }
 
 impl From<client::Error> for HandlerError {

@@ -30,6 +30,7 @@ use bowline_runtime::fs;
 /// | `BOWLINE_DATA_DIR` | where state lives | `.bowline` |
 /// | `BOWLINE_CALLS` | JSON: service → policy of the declared call | the default policy |
 /// | `BOWLINE_ASYNC_CALLS` | services that requests are handed over for: `payment,user` | none are |
+/// | `BOWLINE_CACHES` | the caches that it declares, `user-profile,price`: no other is shared | any may be |
 /// | `BOWLINE_DATA_<NAME>` | connection string of an owned resource | see [`Settings::data`] |
 /// | `BOWLINE_REDIS` | the Redis in which processes share what they cache, `redis://HOST:PORT`; needs `BOWLINE_SYSTEM` | the server's memory |
 /// | `BOWLINE_REDIS_TOKEN` | what that Redis demands, `PASSWORD` or `USER:PASSWORD` (`default:PASS:WORD` where there is a colon in it) | nothing is shown |
@@ -52,6 +53,8 @@ pub struct Settings {
     /// Whom requests may be handed over for, to be carried out later.
     pub(crate) async_calls: BTreeSet<ServiceName>,
     pub(crate) data: BTreeMap<String, String>,
+    /// The caches that are declared, where that is known.
+    pub(crate) caches: Option<BTreeSet<String>>,
     /// The system it is part of.
     pub(crate) system: Option<ServiceName>,
     pub(crate) redis: Option<Redis>,
@@ -143,6 +146,8 @@ impl Settings {
         let handed_over = vars.remove("BOWLINE_ASYNC_CALLS").unwrap_or_default();
         let async_calls = handed_over.split(',').filter(|name| !name.is_empty()).map(ServiceName::new).collect();
         let async_calls: Result<_, _> = async_calls;
+        let caches = vars.remove("BOWLINE_CACHES");
+        let caches = caches.map(|names| names.split(',').map(str::to_owned).collect());
         let async_calls = async_calls.map_err(|error| Error::new("BOWLINE_ASYNC_CALLS", &error))?;
         let system = vars.remove("BOWLINE_SYSTEM").filter(|system| !system.is_empty());
         let system = system.map(|system| ServiceName::new(&system)).transpose();
@@ -173,6 +178,7 @@ impl Settings {
             calls,
             async_calls,
             data,
+            caches,
             system,
             redis,
             mesh,

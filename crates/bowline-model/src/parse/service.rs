@@ -20,8 +20,9 @@ use crate::{
 const CHECKS_RANGE: RangeInclusive<u32> = 1..=100;
 
 /// Variables that Bowline sets for every instance; a file that sets them would be overruled.
-pub(super) const ENV_RESERVED: [&str; 16] = [
+pub(super) const ENV_RESERVED: [&str; 17] = [
     "BOWLINE_ASYNC_CALLS",
+    "BOWLINE_CACHES",
     "BOWLINE_REDIS",
     "BOWLINE_REDIS_TOKEN",
     "BOWLINE_SERVICE",

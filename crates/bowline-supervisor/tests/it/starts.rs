@@ -57,7 +57,7 @@ async fn an_instance_has_the_credential_that_it_is_given_and_nobody_prints_it() 
 }
 
 #[tokio::test]
-async fn who_owns_a_cache_is_told_of_redis_and_nobody_else_is() {
+async fn who_owns_a_cache_is_told_of_redis_and_all_are_told_what_they_own() {
     let mut fixture = Fixture::new();
     fixture.settings.redis_token = Some(bowline_model::Secret::new("s3cret".to_owned()));
     let (mut order, user) = (probe("order"), probe("user"));
@@ -70,12 +70,14 @@ async fn who_owns_a_cache_is_told_of_redis_and_nobody_else_is() {
     supervisor.ready().await.unwrap();
     let told = ["order-1", "user-1"].map(|id| {
         let environment = get(&fixture.registry.get(id).unwrap().address, "/env");
-        environment.lines().filter(|line| line.starts_with("BOWLINE_REDIS")).map(str::to_owned).collect::<Vec<_>>()
+        let is_meant = |line: &&str| line.starts_with("BOWLINE_REDIS") || line.starts_with("BOWLINE_CACHES");
+        environment.lines().filter(is_meant).map(str::to_owned).collect::<Vec<_>>()
     });
     let [mut order, user] = told;
     order.sort();
-    assert_eq!(order, ["BOWLINE_REDIS=redis://127.0.0.1:6379", "BOWLINE_REDIS_TOKEN=s3cret"]);
-    assert_eq!(user, [""; 0]);
+    let redis = ["BOWLINE_REDIS=redis://127.0.0.1:6379", "BOWLINE_REDIS_TOKEN=s3cret"];
+    assert_eq!(order, ["BOWLINE_CACHES=user-profile", redis[0], redis[1]]);
+    assert_eq!(user, ["BOWLINE_CACHES="]);
 }
 
 #[tokio::test]

@@ -294,6 +294,15 @@ async fn a_program_without_redis_says_which_feature_it_lacks() {
 }
 
 #[tokio::test]
+async fn what_is_not_declared_is_not_shared() {
+    let service = Place::new("order").with("BOWLINE_CACHES", "price,user-profile").service();
+    service.cache::<String, u64>("price").shared("1").build().unwrap();
+    let error = service.cache::<String, u64>("prices").shared("1").build().unwrap_err().to_string();
+    assert!(error.contains("add \"cache:prices\" to the service's `state`"), "{error}");
+    service.cache::<String, u64>("prices").build().expect("what is its own alone needs no word");
+}
+
+#[tokio::test]
 async fn caches_are_shown_and_each_has_a_name_of_its_own() {
     let place = Place::new("order");
     let service = place.service();
