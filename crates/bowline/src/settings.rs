@@ -56,6 +56,7 @@ pub struct Settings {
     /// The caches that are declared, where that is known.
     pub(crate) caches: Option<BTreeSet<String>>,
     /// The system it is part of.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "names what is shared in Redis"))]
     pub(crate) system: Option<ServiceName>,
     pub(crate) redis: Option<Redis>,
     pub(crate) mesh: Option<Mesh>,
@@ -66,7 +67,7 @@ pub struct Settings {
 
 /// The Redis in which processes share what they cache.
 #[derive(Debug, Clone)]
-#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "who is built without it says so"))]
+#[cfg_attr(not(any(feature = "redis", test)), expect(dead_code, reason = "who is built without it says so"))]
 pub(crate) struct Redis {
     pub(crate) url: String,
     pub(crate) token: Option<Secret>,

@@ -2,7 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use bowline_model::{Code, error::chain};
+use bowline_model::error::chain;
 use bowline_resilience::deadline::Deadline;
 use bowline_runtime::{
     BoxFuture,
@@ -101,7 +101,7 @@ impl From<bowline_sql::Error> for Failure {
     fn from(error: bowline_sql::Error) -> Self {
         let detail = chain(&error);
         match error.code() {
-            Code::Unavailable | Code::Internal => Self::retry(detail),
+            bowline_model::Code::Unavailable | bowline_model::Code::Internal => Self::retry(detail),
             _ if error.retryable() => Self::retry(detail),
             _ => Self::dead(detail),
         }
