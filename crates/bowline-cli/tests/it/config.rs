@@ -182,5 +182,7 @@ async fn routes_that_no_gateway_can_serve_do_not_keep_the_system_from_starting()
     running.stop().await;
     let mut running = home.start(&[]);
     assert_eq!(running.ended().await.code(), Some(1));
-    assert!(running.output().contains("`BOWLINE_TEST_IS_NOT_SET` is not set"), "{}", running.output());
+    // What it said last may be read later than its end is seen.
+    let says_why = async || running.output().contains("`BOWLINE_TEST_IS_NOT_SET` is not set");
+    assert!(eventually(PATIENCE, says_why).await, "{}", running.output());
 }

@@ -97,6 +97,10 @@ async fn delay(running: &Running, ada: User<'_>) {
 async fn abort(running: &Running, bob: User<'_>) {
     let failing = ["user", "--abort", "503", "--from", "service/order", "--for", "1m"];
     let broken = add(running, &failing).await;
+    // Before the first order of Bob: what the order service has read of him it keeps.
+    let call = ["call", "--as", "order", "user", "GET", "/users/u-2"];
+    let is_in_force = async || running.outcome(&call).await.stdout.starts_with(b"503");
+    assert!(eventually(PATIENCE, is_in_force).await, "{}", running.output());
     let trace = befallen(running, bob, &broken, &[201, 502, 503]).await;
     let spans = running.spans(&trace, |span| is_befallen(span, "user", &broken)).await;
     let refused = spans.iter().find(|span| is_befallen(span, "user", &broken)).unwrap();
