@@ -6,7 +6,6 @@ use bowline_model::Code;
 use bowline_runtime::{
     rand, task,
     time::{self, Instant, coarse},
-    watchdog,
 };
 use bowline_telemetry::current;
 use tokio::sync::{futures::OwnedNotified, watch};
@@ -307,8 +306,8 @@ impl<K: Key, V: Send + Sync + 'static> Load<K, V> {
         Fut: Future<Output = Result<Option<V>, Failure>> + Send + 'static,
     {
         // A loader that blocks is told by its cache.
-        let name = Arc::clone(&self.inner.load_task);
-        drop(task::spawn(watchdog::named(&name, current::inherit(self.run(loader)))));
+        let name = self.inner.load_task;
+        drop(task::spawn(name.watch(current::inherit(self.run(loader)))));
     }
 
     async fn run<Fut>(mut self, loader: Fut)

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bowline_model::{policy, units::Share};
-use bowline_runtime::{metric::Registry, task, time::coarse};
+use bowline_runtime::{metric::Registry, task, time::coarse, watchdog};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Semaphore;
 
@@ -291,7 +291,7 @@ impl<K: Key, V: Send + Sync + 'static> Builder<K, V> {
         };
         let disk = self.disk.map(level);
         let inner = Inner {
-            load_task: format!("load {name}").into(),
+            load_task: watchdog::Name::new(&format!("load {name}")),
             name,
             memory,
             followed_until: AtomicU64::new(if self.feeds.is_empty() { u64::MAX } else { 0 }),

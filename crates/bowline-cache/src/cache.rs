@@ -14,6 +14,7 @@ use std::{
 use bowline_runtime::{
     task,
     time::{self, coarse},
+    watchdog,
 };
 use bowline_telemetry::current;
 use futures_util::future::join_all;
@@ -56,7 +57,7 @@ impl<K, Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized> Lookup<K> for Q {
 pub(crate) struct Inner<K: Key, V: Send + Sync + 'static> {
     pub(crate) name: Arc<str>,
     /// What its loads are called where they hold their thread.
-    pub(crate) load_task: Arc<str>,
+    pub(crate) load_task: watchdog::Name,
     pub(crate) memory: Memory<K, V>,
     /// Until when what is fresh may be taken for it; the end of time where no feed is followed.
     pub(crate) followed_until: AtomicU64,

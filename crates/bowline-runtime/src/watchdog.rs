@@ -194,10 +194,25 @@ impl<F> fmt::Debug for Watched<F> {
     }
 }
 
-/// Has what holds a thread within this future be told by that name, whatever task it is in. Names are few: routes and
-/// topics, not requests.
+/// A name that what holds a thread is told by, looked up once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name(u32);
+
+impl Name {
+    /// Names are few: routes and topics, not requests.
+    pub fn new(name: &str) -> Self {
+        Self(number_of_name(name))
+    }
+
+    /// Has what holds a thread within this future be told by it, whatever task it is in.
+    pub fn watch<F: Future>(self, future: F) -> Watched<F> {
+        Watched { number: self.0, future }
+    }
+}
+
+/// Has what holds a thread within this future be told by that [`Name`].
 pub fn named<F: Future>(name: &str, future: F) -> Watched<F> {
-    Watched { number: number_of_name(name), future }
+    Name::new(name).watch(future)
 }
 
 /// Watches as long as it lives.

@@ -15,12 +15,14 @@ pub fn context() -> Option<SpanContext> {
 
 /// Has a future run with the context that there is now, if any, wherever it is spawned.
 pub fn inherit<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let context = context();
-    async move {
-        match context {
-            Some(context) => scope(context, future).await,
-            None => future.await,
-        }
+    within(context(), future)
+}
+
+/// Runs a future with that context, if it is one, else with what there is where it runs.
+pub async fn within<F: Future>(context: Option<SpanContext>, future: F) -> F::Output {
+    match context {
+        Some(context) => scope(context, future).await,
+        None => future.await,
     }
 }
 

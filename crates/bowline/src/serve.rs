@@ -180,7 +180,7 @@ async fn observe(State(context): State<Context>, mut request: Request, next: Nex
     let deadline = request.headers().get(deadline::TIMEOUT_HEADER);
     let deadline = deadline.and_then(|value| Deadline::decode(value.as_bytes(), begun).ok());
     let task = task_name(request.method(), &route);
-    let handler = watchdog::named(&task, client::with_deadline(deadline, next.run(request)));
+    let handler = task.watch(client::with_deadline(deadline, next.run(request)));
     let handler = current::scope(span.context(), AssertUnwindSafe(handler).catch_unwind());
     let mut response = match handler.await {
         Ok(response) => response,
@@ -199,11 +199,11 @@ async fn observe(State(context): State<Context>, mut request: Request, next: Nex
 }
 
 /// What a handler goes by where it holds its thread: names are few, whatever clients ask for.
-fn task_name(method: &Method, route: &str) -> String {
+fn task_name(method: &Method, route: &str) -> watchdog::Name {
     let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
     let method = if known.contains(method) { method.as_str() } else { "other" };
     let route = if route.is_empty() { "(no route)" } else { route };
-    format!("{method} {route}")
+    watchdog::Name::new(&format!("{method} {route}"))
 }
 
 fn start_span(tracer: &Tracer, request: &Request, route: &str) -> Span {

@@ -244,7 +244,7 @@ impl Consuming {
     /// on.
     pub(crate) fn start(self, post: Post, drain: Drain) -> JoinHandle<()> {
         let Self { told, handle, is_traced, gone } = self;
-        let task = format!("process {}", told.topic);
+        let task = watchdog::Name::new(&format!("process {}", told.topic));
         let worker = Worker { post, told, handle, is_traced, task };
         task::spawn(Arc::new(worker).run(Until { drain, gone, is_gone: false }))
     }
@@ -256,7 +256,7 @@ struct Worker {
     handle: Handle,
     is_traced: bool,
     /// What it goes by where it holds its thread.
-    task: String,
+    task: watchdog::Name,
 }
 
 /// Until when messages are taken.
@@ -351,14 +351,8 @@ impl Worker {
         let context = if self.is_traced { Some(span.context()) } else { parent };
         let handled = (self.handle)(delivery.message.clone(), delivery.attempt);
         let handled = client::with_deadline(Some(Deadline::after(begun, self.told.time_max)), handled);
-        let handled = watchdog::named(&self.task, handled);
-        let handled = AssertUnwindSafe(handled).catch_unwind();
-        let handled = async {
-            match context {
-                Some(context) => current::scope(context, handled).await,
-                None => handled.await,
-            }
-        };
+        let handled = AssertUnwindSafe(self.task.watch(handled)).catch_unwind();
+        let handled = current::within(context, handled);
         let lost = self.keep_leased(&delivery);
         let outcome = tokio::select! {
             handled = time::timeout(self.told.time_max, handled) => match handled {

@@ -98,7 +98,7 @@ pub(crate) fn end_at_drain(
     response: Response,
     mut draining: watch::Receiver<bool>,
     context: SpanContext,
-    task: String,
+    task: watchdog::Name,
 ) -> Response {
     if response.extensions().get::<Endless>().is_none() {
         return response;
@@ -129,7 +129,7 @@ struct UntilDrain {
     /// Whether the client expects no end.
     is_whole_anyway: bool,
     context: SpanContext,
-    task: String,
+    task: watchdog::Name,
 }
 
 impl Stream for UntilDrain {
@@ -142,7 +142,7 @@ impl Stream for UntilDrain {
             *until = None;
             return Poll::Ready(if *is_whole_anyway { None } else { Some(Err(Broken::Stops)) });
         }
-        let next = watchdog::named(task, bytes.next());
+        let next = task.watch(bytes.next());
         pin!(current::scope(*context, next)).poll(cx).map_err(Broken::Source)
     }
 }

@@ -283,10 +283,8 @@ impl<R: Into<Receipts>> From<(Outgoing, R)> for Answering {
 impl Answering {
     async fn publish(self) -> Result<port::Published, messages::Error> {
         let Self { outgoing, receipts } = self;
-        let published = match receipts.0.first().and_then(|receipt| receipt.context) {
-            Some(context) => current::scope(context, outgoing.publish()).await,
-            None => outgoing.publish().await,
-        };
+        let context = receipts.0.first().and_then(|receipt| receipt.context);
+        let published = current::within(context, outgoing.publish()).await;
         match &published {
             Ok(_) => receipts.ack(),
             Err(error) => receipts.fail(&Failure::retry(chain(error))),
