@@ -71,8 +71,8 @@ impl<T> InstanceSet<T> {
     /// Replaces the instances; `make` gives the state of each that was not there before.
     ///
     /// One that keeps id and address keeps its state and its load, whatever else changed, unless it
-    /// speaks HTTP/1 no longer, or only now; wholly unchanged it stays the same [`Member`]. Of several with one id the last
-    /// counts. An empty update empties the set: whether it is to be believed is the caller's to
+    /// speaks HTTP/1 no longer, or only now; wholly unchanged it stays the same [`Member`]. Of several with one id the
+    /// last counts. An empty update empties the set: whether it is to be believed is the caller's to
     /// decide. Picks go on meanwhile, on the members before. O(n log n).
     pub fn update(&self, instances: &[Instance], make: impl Fn(&Instance) -> T) {
         self.update_fitting(instances, |_, _| true, make);

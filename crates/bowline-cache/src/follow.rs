@@ -168,11 +168,10 @@ impl Followed {
 pub(crate) async fn follow<K: Key, V: Send + Sync + 'static>(cache: Weak<Inner<K, V>>, at: usize) {
     let mut again = AGAIN.0;
     loop {
-        let Some((feed, follow)) = cache.upgrade().map(|inner| inner.feed(at)) else { return };
-        let Some((disk, shared)) = cache.upgrade().map(|inner| (inner.disk.clone(), inner.shared.clone())) else {
-            return;
-        };
-        let Some(wait) = cache.upgrade().map(|inner| wait(&follow, inner.blind_max)) else { return };
+        let Some(inner) = cache.upgrade() else { return };
+        let (feed, follow) = inner.feed(at);
+        let (disk, shared, wait) = (inner.disk.clone(), inner.shared.clone(), wait(&follow, inner.blind_max));
+        drop(inner);
         let (asked, begin) = (coarse(), time::now());
         let asking = ask(feed.as_ref(), &follow, wait, (disk.as_deref(), shared.as_deref()));
         let heard = watch(&cache, asking).await;

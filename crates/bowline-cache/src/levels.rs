@@ -16,7 +16,6 @@ use crate::{
     cache::Inner,
     codec::Decoded,
     disk::DiskTicket,
-    metrics::LevelMetrics,
     shared::guard::{Guard, Had},
     slot::{Kept, Ms},
     strategy::Choice,
@@ -118,8 +117,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         let disk = self.disk.as_ref()?;
         let (value, left) = disk.get(name).await?;
         let brought = self.read(key, value, left);
-        let LevelMetrics { hits, misses, .. } = &disk.metrics;
-        if brought.is_some() { hits } else { misses }.increment();
+        disk.metrics.count(brought.is_some());
         brought
     }
 
@@ -134,8 +132,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
             Had::Hit { value, left } => {
                 let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
                 let brought = self.read(key, value, left);
-                let LevelMetrics { hits, misses, .. } = &guard.metrics;
-                if brought.is_some() { hits } else { misses }.increment();
+                guard.metrics.count(brought.is_some());
                 brought.ok_or(None)
             }
         }

@@ -200,6 +200,11 @@ impl LevelMetrics {
         self.registry.counter("bowline_cache_level_failures_total", help, &labels).increment();
     }
 
+    /// Counts that it was asked, and whether it had something.
+    pub(crate) fn count(&self, is_hit: bool) {
+        if is_hit { &self.hits } else { &self.misses }.increment();
+    }
+
     pub(crate) fn status(&self, is_left_alone: bool) -> LevelStatus {
         LevelStatus {
             level: self.level.to_owned(),

@@ -10,7 +10,7 @@ use bowline_provider_remote::wire::{CacheList, CachesQuery, InstanceCache};
 use crate::{
     FAILED, api,
     args::{self, Output},
-    export, style, table,
+    export, services, style, table,
 };
 
 /// What the Redis of `[caches]` demands, if it does.
@@ -29,15 +29,16 @@ pub(crate) async fn run(args: args::Caches) -> anyhow::Result<ExitCode> {
     let asked = CachesQuery { service: service.clone() };
     let mut found = api::answered(&query, client.caches(&asked).await)?;
     if let (Some(service), true) = (&service, found.caches.is_empty() && found.missing.is_empty()) {
-        let known = api::answered(&query, client.services().await)?.services;
-        let known: Vec<&str> = known.iter().map(|service| service.name.as_str()).collect();
-        anyhow::ensure!(known.contains(&service.as_str()), none_of(&format!("no service {service}"), &known));
+        let known = services::known(&query, &client).await?;
+        if !known.contains(service) {
+            return Err(services::none_of(service, &known));
+        }
     }
     if let Some(cache) = &cache {
         let known: BTreeSet<&str> = found.caches.iter().map(|one| one.status.cache.as_str()).collect();
         let is_known = known.contains(cache.as_str()) || !found.missing.is_empty();
         let known: Vec<&str> = known.into_iter().collect();
-        anyhow::ensure!(is_known, none_of(&format!("no cache {cache}"), &known));
+        anyhow::ensure!(is_known, none_of(cache, &known));
         found.caches.retain(|one| one.status.cache == *cache);
     }
     if query.output == Output::Json {
@@ -52,11 +53,11 @@ pub(crate) async fn run(args: args::Caches) -> anyhow::Result<ExitCode> {
     Ok(if found.missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-fn none_of(what: &str, known: &[&str]) -> String {
+fn none_of(cache: &str, known: &[&str]) -> String {
     if known.is_empty() {
-        format!("there is {what}, nor any other")
+        format!("there is no cache {cache}, nor any other")
     } else {
-        format!("there is {what}, but: {}", known.join(", "))
+        format!("there is no cache {cache}, but: {}", known.join(", "))
     }
 }
 

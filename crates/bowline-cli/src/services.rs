@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use bowline_model::{Instance, instance::METADATA_MESH};
+use bowline_provider_remote::Client;
 
 use crate::{
     api,
@@ -29,16 +30,19 @@ pub(crate) async fn run(args: args::Services) -> anyhow::Result<ExitCode> {
         }
     }
     match name {
-        Some(name) if list.instances.is_empty() => {
-            let others = api::answered(&query, client.services().await)?.services;
-            let others: Vec<&str> = others.iter().map(|service| service.name.as_str()).collect();
-            Err(none_of(&name, &others))
-        }
+        Some(name) if list.instances.is_empty() => Err(none_of(&name, &known(&query, &client).await?)),
         _ => Ok(ExitCode::SUCCESS),
     }
 }
 
-fn none_of(name: &str, others: &[&str]) -> anyhow::Error {
+/// The services that have instances.
+pub(crate) async fn known(query: &args::Query, client: &Client) -> anyhow::Result<Vec<String>> {
+    let known = api::answered(query, client.services().await)?.services;
+    Ok(known.into_iter().map(|service| service.name.to_string()).collect())
+}
+
+/// What is said where a service has no instance, and others have.
+pub(crate) fn none_of(name: &str, others: &[String]) -> anyhow::Error {
     if others.is_empty() {
         return anyhow::anyhow!("no instance of {name} is registered, nor of any other service");
     }

@@ -1,8 +1,9 @@
 //! A Bowline server as a provider: the wire types of its API and a client that implements the ports.
 //!
 //! [`RemoteRegistry`] is the registry port over a server, [`RemoteConfig`] the configuration port, [`RemoteMessages`]
-//! the port of messages, [`RemoteCache`] that of what caches share, [`RemoteIssuer`] the issuer port, [`RemoteReporter`] the way of spans to it, [`Client`] everything else a tool
-//! asks. All that a process uses of them goes `over` one [`Link`]. [`wire`] holds what both sides say.
+//! the port of messages, [`RemoteCache`] that of what caches share, [`RemoteIssuer`] the issuer port,
+//! [`RemoteReporter`] the way of spans to it, [`Client`] everything else a tool asks. All that a process uses of them
+//! goes `over` one [`Link`]. [`wire`] holds what both sides say.
 
 mod alerts;
 mod bearer;

@@ -157,7 +157,8 @@ impl<K: Key, V: Send + Sync + 'static> CacheBuilder<'_, K, V> {
     ///
     /// # Errors
     /// [`BuildError`] with everything that cannot be: what is out of its range, a name that another cache of the
-    /// process has, more than 64 of them, one that is shared and not declared, `BOWLINE_REDIS` in a program without the feature `redis`.
+    /// process has, more than 64 of them, one that is shared and not declared, `BOWLINE_REDIS` in a program without the
+    /// feature `redis`.
     ///
     /// # Panics
     /// Outside a tokio runtime.

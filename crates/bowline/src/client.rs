@@ -100,6 +100,12 @@ fn detail_of(problem: Option<&Problem>) -> String {
 }
 
 impl Error {
+    /// A call of that service had no answer in time.
+    fn out_of_time(service: &ServiceName) -> Self {
+        let source = bowline_upstream::Error::Timeout { service: service.clone() };
+        Self::Call { service: service.clone(), source }
+    }
+
     /// The status of the answer, if there was one that is no success.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
@@ -494,11 +500,7 @@ impl Inner {
         match time::timeout_at(deadline, body).await {
             Ok(Ok(body)) => Ok(Response::from_parts(head, body.to_bytes())),
             Ok(Err(error)) => Err(broken(error)),
-            Err(_) => {
-                let service = self.service.clone();
-                let source = bowline_upstream::Error::Timeout { service: service.clone() };
-                Err(Error::Call { service, source })
-            }
+            Err(_) => Err(Error::out_of_time(&self.service)),
         }
     }
 

@@ -202,8 +202,8 @@ fn say(line: &str) {
     out.flush().unwrap();
 }
 
-/// Runs a process until it said so many lines since it follows, then kills it: how often the disk had something, and after how many
-/// milliseconds at most it could be asked.
+/// Runs a process until it said so many lines since it follows, then kills it: how often the disk had something, and
+/// after how many milliseconds at most it could be asked.
 fn run(dir: &Path, faults: u32, lines: usize) -> (u64, Option<u64>) {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["crash::child", "--exact", "--nocapture", "--test-threads=1"])

@@ -159,6 +159,16 @@ fn an_update_does_not_disturb_calls_under_way() {
     });
 }
 
+/// Another upstream's call of an instance that does not answer, which has a place of the pool until it is aborted.
+async fn taking_a_place(pool: &LocalPool, instance: &Instance) -> task::JoinHandle<Result<u16, Error>> {
+    let (other, holder) = (upstream(plain(), &Registry::default(), std::slice::from_ref(instance)), pool.clone());
+    let held = task::spawn_local(async move { ask(&other, &holder).await });
+    while pool.metrics().open_http1.get() + pool.metrics().streams.get() == 0 {
+        task::yield_now().await;
+    }
+    held
+}
+
 #[test]
 fn waiting_in_our_own_line_tells_nothing_of_the_instance() {
     run(async || {
@@ -169,15 +179,7 @@ fn waiting_in_our_own_line_tells_nothing_of_the_instance() {
             let settings =
                 PoolSettings { open_per_endpoint_max: 1, streams_per_endpoint_max: 1, ..PoolSettings::default() };
             let pool = LocalPool::new(settings);
-            // Another upstream's call has the one place.
-            let other = crate::support::upstream(plain(), &Registry::default(), std::slice::from_ref(&callee.instance));
-            let held = {
-                let pool = pool.clone();
-                task::spawn_local(async move { ask(&other, &pool).await })
-            };
-            while pool.metrics().open_http1.get() + pool.metrics().streams.get() == 0 {
-                task::yield_now().await;
-            }
+            let held = taking_a_place(&pool, &callee.instance).await;
             let error = ask(&upstream, &pool).await.unwrap_err();
             assert!(matches!(error, Error::Timeout { .. }), "{error}");
             assert_eq!(upstream.instances()[0].breaker, Some(State::Closed), "the instance is not to blame");
@@ -193,12 +195,7 @@ fn who_waits_in_line_for_as_long_as_a_try_may_take_is_tried_at_another_instance(
         let busy = serve("a", Protocol::Http1, |_| std::future::pending());
         let free = serve("b", Protocol::Http1, |_| status(200));
         let pool = LocalPool::new(PoolSettings { open_per_endpoint_max: 1, ..PoolSettings::default() });
-        let only_busy = upstream(plain(), &Registry::default(), std::slice::from_ref(&busy.instance));
-        let holder = pool.clone();
-        let held = task::spawn_local(async move { ask(&only_busy, &holder).await });
-        while pool.metrics().open_http1.get() == 0 {
-            task::yield_now().await;
-        }
+        let held = taking_a_place(&pool, &busy.instance).await;
         let per_try_timeout = Some(Duration::from_millis(20));
         let retry = retrying().retry.map(|retry| RetryPolicy { per_try_timeout, ..retry });
         let policy = CallPolicy { retry, ..retrying() };
@@ -218,12 +215,7 @@ fn where_the_line_to_one_instance_is_full_another_is_asked() {
         let free = serve("b", Protocol::Http1, |_| status(200));
         let settings = PoolSettings { open_per_endpoint_max: 1, waiting_per_endpoint_max: 0, ..<_>::default() };
         let pool = LocalPool::new(settings);
-        let only_busy = upstream(plain(), &Registry::default(), std::slice::from_ref(&busy.instance));
-        let holder = pool.clone();
-        let held = task::spawn_local(async move { ask(&only_busy, &holder).await });
-        while pool.metrics().open_http1.get() == 0 {
-            task::yield_now().await;
-        }
+        let held = taking_a_place(&pool, &busy.instance).await;
         let both = upstream(retrying(), &Registry::default(), &[busy.instance.clone(), free.instance.clone()]);
         for _ in 0..10 {
             assert_eq!(ask(&both, &pool).await.unwrap(), 200);

@@ -151,9 +151,7 @@ impl Stream for Streaming {
                 let silence = this.silence.get_or_insert_with(|| Box::pin(time::sleep(this.silent_max)));
                 ready!(silence.as_mut().poll(cx));
                 this.is_over = true;
-                let service = this.service.clone();
-                let source = bowline_upstream::Error::Timeout { service: service.clone() };
-                return Poll::Ready(Some(Err(Error::Call { service, source })));
+                return Poll::Ready(Some(Err(Error::out_of_time(&this.service))));
             };
             this.silence = None;
             match frame {

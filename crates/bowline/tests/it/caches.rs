@@ -267,6 +267,16 @@ fn server_that_shares(token: &'static str) -> (SocketAddr, task::Guarded<()>) {
     (addr, task::Guarded::new(task::spawn(async move { drop(axum::serve(listener, router).await) })))
 }
 
+/// Loads by one, until the other gets that: it is shared after the answer, so perhaps too late for one key, not for
+/// all.
+async fn share(source: &Source, here: &Cache<String, u64>, there: &Cache<String, u64>) {
+    until(async || {
+        let key = format!("user-{}", source.0.load(SeqCst));
+        source.ask(here, &key).await == source.ask(there, &key).await
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_one_process_has_loaded_another_gets_from_the_server() {
     let (addr, _server) = server_that_shares("bwl_ab_cd");
@@ -274,11 +284,7 @@ async fn what_one_process_has_loaded_another_gets_from_the_server() {
     let processes = [(); 2].map(|()| place.service());
     let [here, there] = [0, 1].map(|at: usize| processes[at].cache("user-profile").shared("1").build().unwrap());
     let source = Source::default();
-    until(async || {
-        let key = format!("user-{}", source.0.load(SeqCst));
-        source.ask(&here, &key).await == source.ask(&there, &key).await
-    })
-    .await;
+    share(&source, &here, &there).await;
     let shared = there.status().levels.pop().unwrap();
     assert_eq!((shared.level.as_str(), shared.hits, shared.failures), ("l3", 1, 0), "{shared:?}");
 }
@@ -332,12 +338,7 @@ async fn what_one_process_has_loaded_another_gets_from_redis() {
     let processes = [(); 2].map(|()| place.service());
     let [here, there] = [0, 1].map(|at: usize| processes[at].cache("user-profile").shared("1").build().unwrap());
     let source = Source::default();
-    // It is put there after the answer, so perhaps too late for one key, not for all.
-    until(async || {
-        let key = format!("user-{}", source.0.load(SeqCst));
-        source.ask(&here, &key).await == source.ask(&there, &key).await
-    })
-    .await;
+    share(&source, &here, &there).await;
     assert_eq!(there.status().levels.last().unwrap().hits, 1);
     assert!(server.command("KEYS *").contains("{shop:user-profile}:meta"), "the caches of a system are its own");
     let further = processes[0].cache::<String, u64>("further").shared("1").build().unwrap();

@@ -111,7 +111,7 @@ impl Follower {
                 }
                 Some(Err(error)) => return Some(Err(error)),
                 None if self.asks_again() => self.close(),
-                None if self.is_repeatable() => return Some(Err(self.out_of_time())),
+                None if self.is_repeatable() => return Some(Err(Error::out_of_time(self.client.service()))),
                 None => return None,
             }
         }
@@ -158,11 +158,6 @@ impl Follower {
     fn is_repeatable(&self) -> bool {
         let Parts { method, headers, .. } = &self.head;
         is_idempotent(method.as_str(), headers.contains_key("idempotency-key"))
-    }
-
-    fn out_of_time(&self) -> Error {
-        let service = self.client.service().clone();
-        Error::Call { service: service.clone(), source: bowline_upstream::Error::Timeout { service } }
     }
 
     fn tell(&self, error: &Error) {
