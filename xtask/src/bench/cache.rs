@@ -21,7 +21,7 @@ const FIGURES: [Figure; 11] = [
     ("cache.hit.quick_cache", "`get` that hits, each waits for the one before", "ns", "quick_cache", Some(1.1)),
     ("cache.hit.moka", "the same", "ns", "moka", Some(1.0)),
     ("cache.hit.async", "`get_or_load` that hits, polled once", "ns", "quick_cache", Some(1.25)),
-    ("cache.hit.ahead", "`get` that hits, where the processor looks ahead", "ns", "quick_cache", None),
+    ("cache.hit.ahead", "`get` that hits, where the processor looks ahead", "ns", "quick_cache", Some(1.4)),
     ("cache.ratio.zipf.1", "share of misses, Zipf 0.8, room for 1 % of the keys", "share", "LRU", Some(1.0)),
     ("cache.ratio.zipf.10", "the same, room for 10 %", "share", "LRU", Some(1.0)),
     ("cache.ratio.moka", "the same, room for 10 %", "share", "moka", None),
