@@ -22,8 +22,8 @@ const TAILS_MAX: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Tails(Mutex<BTreeMap<String, watch::Sender<Ends>>>);
 
-/// The first position of a topic, and the next, once they were looked at.
-type Ends = Option<(Position, Position)>;
+/// The first position of a topic, and the next.
+type Ends = (Position, Position);
 
 /// What comes to a topic from a position on: at once where there is something, else when it is there, or nothing once
 /// that time is over.
@@ -42,14 +42,22 @@ pub(crate) async fn tail(
             return Ok(tail);
         }
         let mut ends = nats.0.tails.watch(&nats.0.link, topic)?;
-        let is_changed = |ends: &Ends| ends.is_some_and(|(first, next)| first > from || next != from);
+        // What was looked at before is older than what was just read, and no news.
+        let news = async {
+            while ends.changed().await.is_ok() {
+                let (first, next) = *ends.borrow_and_update();
+                if first > from || next != from {
+                    break;
+                }
+            }
+        };
         // In whichever way that ends, it is looked at once more.
-        drop(time::timeout(left, ends.wait_for(is_changed)).await);
+        time::timeout(left, news).await.ok();
     }
 }
 
 impl Tails {
-    /// Where the topic begins and ends from now on; whoever is the first to ask starts to look.
+    /// Where the topic begins and ends, as it is found from now on; whoever is the first to ask starts to look.
     fn watch(self: &Arc<Self>, link: &Arc<Link>, topic: &str) -> Result<watch::Receiver<Ends>, Error> {
         let mut topics = self.lock();
         if let Some(ends) = topics.get(topic) {
@@ -58,7 +66,7 @@ impl Tails {
             }
             return Ok(ends.subscribe());
         }
-        let (sender, ends) = watch::channel(None);
+        let (sender, ends) = watch::channel((0, 0));
         topics.insert(topic.to_owned(), sender);
         drop(task::spawn(Arc::clone(self).look(Arc::clone(link), topic.to_owned())));
         Ok(ends)
@@ -72,8 +80,9 @@ impl Tails {
             let mut topics = self.lock();
             match (found, topics.get(&topic)) {
                 (Ok(known), Some(ends)) if ends.receiver_count() > 0 => {
-                    let now = Some((known.first, known.next));
-                    ends.send_if_modified(|ends| std::mem::replace(ends, now) != now);
+                    // Told each time, changed or not: what came between a waiter's own read and its wait was
+                    // perhaps looked at already.
+                    ends.send_replace((known.first, known.next));
                 }
                 _ => {
                     topics.remove(&topic);

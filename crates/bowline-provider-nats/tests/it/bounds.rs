@@ -1,6 +1,9 @@
 //! What is kept, for how long, how much of it, and for whom.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use base64::Engine as _;
 use bowline_messaging::{Error, GroupSettings, MessageBus, NewMessage, Then, TopicSettings, Which};
@@ -93,6 +96,45 @@ async fn many_who_wait_for_a_topic_ask_no_more_than_a_few() {
         count += 1;
     }
     assert!((100..=400).contains(&count), "{count} questions: each asks at the beginning and at the end");
+    bus.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_what_comes_often_asks_no_more_than_a_few() {
+    let Some(server) = Server::start() else { return };
+    let bus = connect(&server.url()).await;
+    bus.declare("t", TopicSettings::default()).await.unwrap();
+    let watching = async_nats::connect(server.url()).await.unwrap();
+    let mut asked = watching.subscribe("$JS.API.STREAM.INFO.>").await.unwrap();
+    watching.flush().await.unwrap();
+    let published = AtomicU64::new(0);
+    let publishing = async {
+        for _ in 0..100 {
+            bus.publish("t", NewMessage::default()).await.unwrap();
+            published.fetch_add(1, Ordering::SeqCst);
+            time::sleep(Duration::from_millis(20)).await; // tidy: sleep: the load has a rate
+        }
+    };
+    let reading = (0..10).map(async |_| {
+        let mut from = 1;
+        while from <= 100 {
+            let before = published.load(Ordering::SeqCst);
+            let tail = bus.tail("t", from, 100, PATIENCE).await.unwrap();
+            from = tail.messages.last().unwrap().position + 1;
+            assert!(from > before, "what was there when it was asked for is told");
+        }
+    });
+    time::timeout(PATIENCE, futures_util::future::join(publishing, futures_util::future::join_all(reading)))
+        .await
+        .expect("whatever comes is noticed soon");
+    watching.flush().await.unwrap();
+    let mut count = 0;
+    while let Ok(Some(_)) = time::timeout(Duration::from_millis(200), asked.next()).await {
+        count += 1;
+    }
+    // Each time that is looked, of which there are about ten: a reader reads what is there, perhaps what came
+    // meanwhile, and that there is no more.
+    assert!(count <= 500, "{count} questions");
     bus.close().await;
 }
 
