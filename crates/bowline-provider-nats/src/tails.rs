@@ -68,28 +68,20 @@ impl Tails {
         }
         let (sender, ends) = watch::channel((0, 0));
         topics.insert(topic.to_owned(), sender);
-        drop(task::spawn(Arc::clone(self).look(Arc::clone(link), topic.to_owned())));
+        // A task that cannot be any more is dropped at once, and locks.
+        drop(topics);
+        let looker = Looker { tails: Arc::clone(self), topic: topic.to_owned() };
+        drop(task::spawn(looker.look(Arc::clone(link))));
         Ok(ends)
     }
 
-    /// Looks until nobody waits any more, or it cannot: then whoever waits looks for himself, and is told why.
-    async fn look(self: Arc<Self>, link: Arc<Link>, topic: String) {
-        loop {
-            time::sleep(EVERY).await;
-            let found = topics::find(&link, &topic).await;
-            let mut topics = self.lock();
-            match (found, topics.get(&topic)) {
-                (Ok(known), Some(ends)) if ends.receiver_count() > 0 => {
-                    // Told each time, changed or not: what came between a waiter's own read and its wait was
-                    // perhaps looked at already.
-                    ends.send_replace((known.first, known.next));
-                }
-                _ => {
-                    topics.remove(&topic);
-                    return;
-                }
-            }
-        }
+    /// Tells where the topic begins and ends, changed or not: what came between a waiter's own read and its wait was
+    /// perhaps looked at already. Whether anybody waits.
+    fn tell(&self, topic: &str, now: Ends) -> bool {
+        let topics = self.lock();
+        let Some(ends) = topics.get(topic).filter(|ends| ends.receiver_count() > 0) else { return false };
+        ends.send_replace(now);
+        true
     }
 
     /// Whoever waits looks once more, and finds out that it is over.
@@ -99,5 +91,30 @@ impl Tails {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<Ends>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks at a topic for all who wait. However that ends, be it by a panic, they look for themselves.
+struct Looker {
+    tails: Arc<Tails>,
+    topic: String,
+}
+
+impl Looker {
+    /// Looks until nobody waits any more, or it cannot: then whoever waits is told why by his own look.
+    async fn look(self, link: Arc<Link>) {
+        loop {
+            time::sleep(EVERY).await;
+            let Ok(known) = topics::find(&link, &self.topic).await else { return };
+            if !self.tails.tell(&self.topic, (known.first, known.next)) {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Looker {
+    fn drop(&mut self) {
+        self.tails.lock().remove(&self.topic);
     }
 }

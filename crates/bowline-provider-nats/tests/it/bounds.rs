@@ -139,6 +139,28 @@ async fn who_reads_what_comes_often_asks_no_more_than_a_few() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_is_told_although_another_who_looked_was_ended() {
+    let Some(server) = Server::start() else { return };
+    let bus = connect(&server.url()).await;
+    bus.declare("t", TopicSettings::default()).await.unwrap();
+    let ended = bus.clone();
+    let elsewhere = std::thread::spawn(move || {
+        // Whatever looks for this one ends with the runtime.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(ended.tail("t", 1, 1, Duration::from_millis(100))).unwrap()
+    });
+    assert_eq!(elsewhere.join().unwrap().messages.len(), 0);
+    let publishing = async {
+        assert_eq!(bus.tail("t", 1, 1, Duration::from_millis(100)).await.unwrap().messages.len(), 0);
+        bus.publish("t", NewMessage::default()).await.unwrap();
+    };
+    let waiting = time::timeout(Duration::from_secs(10), bus.tail("t", 1, 1, PATIENCE));
+    let (told, ()) = futures_util::future::join(waiting, publishing).await;
+    assert_eq!(told.expect("it is looked anew").unwrap().messages.len(), 1);
+    bus.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_many_delayed_ones_are_refused_and_hold_nobody_up() {
     let Some(server) = Server::start() else { return };
     let settings = Settings { delayed_max: 3, ..Settings::new(server.url(), metric::Registry::default()) };
