@@ -22,8 +22,18 @@ use bowline_runtime::{
 use futures_util::FutureExt as _;
 
 use crate::{
-    After, Applied, FeedStatus, Invalidations, Key, Mark, PortError, Resumed, Which, cache::Inner, check_key, disk,
-    disk::Level, levels, metrics::bounded, shared::guard::Guard, slot::Ms, windows::ms,
+    After, Applied, FeedStatus, Invalidations, Key, Mark, PortError, Resumed, Which,
+    cache::Inner,
+    check_key, disk,
+    disk::Level,
+    levels,
+    metrics::bounded,
+    shared::{
+        guard::Guard,
+        slot::{Judged, judge},
+    },
+    slot::Ms,
+    windows::ms,
 };
 
 /// The longest that a feed is asked to wait for what comes, once it was heard to its end.
@@ -248,23 +258,37 @@ async fn ask(
         };
     }
     // Memory begins empty; what the levels below have is as new as their marks.
-    let mut mark = follow.mark.clone();
-    if mark.is_none() {
-        let on_disk = match disk {
-            Some(disk) => disk.mark(feed.name()).await,
-            None => None,
-        };
-        let in_shared = match shared {
-            Some(shared) => shared.mark(feed.name()).await,
-            None => None,
-        };
-        mark = on_disk.into_iter().chain(in_shared).min_by_key(|mark| mark.position);
+    let marks = match &follow.mark {
+        Some(mark) => vec![mark.clone()],
+        None => marks_below(feed.name(), disk, shared).await,
+    };
+    let asked = if marks.is_empty() { vec![None] } else { marks.into_iter().map(Some).collect() };
+    let mut first: Option<Mark> = None;
+    // Each of them: where one is of a feed that was made anew since, which is further says nothing.
+    for mark in asked {
+        match time::timeout(GRACE, feed.resume(mark)).await.map_err(late)?? {
+            Resumed::At(mark) if first.as_ref().is_none_or(|first| mark.position < first.position) => {
+                first = Some(mark);
+            }
+            Resumed::At(_) => {}
+            Resumed::Gap { end } => return Ok((Heard::Gap(end), Vec::new())),
+        }
     }
-    let resumed = time::timeout(GRACE, feed.resume(mark)).await.map_err(late)??;
-    Ok(match resumed {
-        Resumed::At(mark) => (Heard::At(mark), Vec::new()),
-        Resumed::Gap { end } => (Heard::Gap(end), Vec::new()),
-    })
+    let first = first.ok_or_else(|| PortError::unavailable("it did not say where to go on"))?;
+    Ok((Heard::At(first), Vec::new()))
+}
+
+/// Up to where a feed was applied to the levels below memory.
+async fn marks_below(feed: &str, disk: Option<&Level>, shared: Option<&Guard>) -> Vec<Mark> {
+    let on_disk = match disk {
+        Some(disk) => disk.mark(feed).await,
+        None => None,
+    };
+    let in_shared = match shared {
+        Some(shared) => shared.mark_or_clear(feed).await,
+        None => None,
+    };
+    on_disk.into_iter().chain(in_shared).collect()
 }
 
 impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
@@ -325,14 +349,14 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
 
     /// Of all processes that hear it, the first clears the shared level.
     async fn apply_to_all(&self, applied: Applied) {
-        let Applied { feed, upto, .. } = applied;
+        let Applied { feed, after, upto } = applied;
         let mark = match &self.shared {
-            Some(shared) => shared.mark(&feed).await,
+            Some(shared) => shared.mark(&feed).await.ok().flatten(),
             None => None,
         };
-        match mark {
-            Some(mark) if mark.position >= upto.position => self.clear_here(Some((feed, upto))),
-            _ => self.forget_everything(Some((feed, upto))).await,
+        match judge(mark.as_ref(), &after, &upto) {
+            Judged::Known => self.clear_here(Some((feed, upto))),
+            Judged::Next | Judged::Missing => self.forget_everything(Some((feed, upto))).await,
         }
     }
 

@@ -129,13 +129,35 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         match guard.get(name, &marks).await {
             Had::Skipped => Err(None),
             Had::Empty(ticket) => Err(Some(ticket)),
-            Had::Hit { value, left } => {
-                let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-                let brought = self.read(key, value, left);
-                guard.metrics.count(brought.is_some());
-                brought.ok_or(None)
-            }
+            Had::Hit { value, left } => match self.read_shared(key, value, left, guard) {
+                Some(brought) => Ok(brought),
+                None => self.replace_shared(key, name, guard, &marks).await,
+            },
         }
+    }
+
+    /// Removes what the shared level has and nobody here can use, so that what is loaded takes its place.
+    async fn replace_shared(
+        &self,
+        key: &K,
+        name: &str,
+        guard: &Guard,
+        marks: &[(Feed, Mark)],
+    ) -> Result<Brought<V>, Option<Ticket>> {
+        guard.invalidate(&[name.to_owned()], None).await;
+        match guard.get(name, marks).await {
+            Had::Skipped => Err(None),
+            Had::Empty(ticket) => Err(Some(ticket)),
+            Had::Hit { value, left } => self.read_shared(key, value, left, guard).ok_or_else(|| {
+                guard.metrics.count(false);
+                None
+            }),
+        }
+    }
+
+    fn read_shared(&self, key: &K, value: Bytes, left: Duration, guard: &Guard) -> Option<Brought<V>> {
+        let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        self.read(key, value, left).inspect(|_| guard.metrics.count(true))
     }
 
     /// What a level has and keeps for so many more milliseconds; none where it is of another version, or older than
@@ -202,6 +224,11 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
                 guard.invalidate(names, None).await;
             }
             guard.invalidate(&names[last..], applied.clone()).await;
+            // Who works on it, or a single failure, held it up; one that is left alone is made up to later.
+            if guard.has_missed() && guard.is_asked() {
+                let known = applied.clone().map(|Applied { feed, upto, .. }| (feed, upto));
+                self.make_up(guard, known).await;
+            }
         }
         if let Some(disk) = &self.disk {
             disk.gone(&names, applied.as_ref());
@@ -230,7 +257,7 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
 
     /// Makes up to the shared level for what it has missed; false where that failed.
     pub(crate) async fn make_up(&self, guard: &Guard, known: Option<(Feed, Mark)>) -> bool {
-        let Some(missed) = guard.take() else { return true };
+        let Some(missed) = guard.take().await else { return true };
         let marks = if missed.is_all { self.marks_that_hold(known).await } else { Some(BTreeMap::new()) };
         if let Some(marks) = marks {
             return guard.make_up(missed, marks).await;
@@ -265,10 +292,12 @@ pub(crate) async fn make_up<K: Key, V: Send + Sync + 'static>(cache: std::sync::
             let Some(inner) = cache.upgrade() else { return };
             let is_good = inner.make_up(&guard, None).await;
             drop(inner);
-            if is_good && !guard.has_missed() {
+            if !guard.has_missed() {
                 break;
             }
-            time::sleep(AGAIN).await;
+            if !is_good {
+                time::sleep(AGAIN).await;
+            }
         }
     }
 }

@@ -164,7 +164,11 @@ impl Judge {
         }
         self.rounds = if self.other == Some(found.kind()) { self.rounds + 1 } else { 1 };
         self.other = Some(found.kind());
-        (self.rounds >= ROUNDS).then_some(found)
+        if self.rounds < ROUNDS {
+            return None;
+        }
+        self.other = None;
+        Some(found)
     }
 }
 
@@ -246,6 +250,8 @@ mod tests {
         assert_eq!(judge.judge(Choice::Ttl(6000), &faster, &deaf), None, "about the same time");
         let found = [&slow, &slow, &slow].map(|e| judge.judge(Choice::Ttl(300_000), e, &deaf));
         assert_eq!(found, [None, None, Some(Choice::Ttl(5000))]);
+        let found = [&slow, &slow, &slow].map(|e| judge.judge(Choice::Ttl(300_000), e, &deaf));
+        assert_eq!(found, [None, None, Some(Choice::Ttl(5000))], "the next one takes as many");
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub(crate) struct Guard {
     missed: Mutex<Missed>,
     /// Told when something was missed.
     pub(crate) is_missed: Notify,
+    is_worked_on_no_more: Notify,
     pub(crate) metrics: LevelMetrics,
 }
 
@@ -47,6 +48,10 @@ pub(crate) enum Had {
     /// It was not asked, or did not answer, or must not be trusted: nothing may be put there.
     Skipped,
 }
+
+/// It did not answer.
+#[derive(Debug)]
+pub(crate) struct Silent;
 
 /// Invalidations that have not reached the level: it is not read before they have.
 #[derive(Debug, Default, Clone)]
@@ -71,7 +76,15 @@ impl Guard {
             probes_max: 1,
         };
         let breaker = Breaker::new(&policy).probe_timeout(Duration::from_secs(1));
-        Self { cache, port, breaker, missed: Mutex::default(), is_missed: Notify::new(), metrics }
+        Self {
+            cache,
+            port,
+            breaker,
+            missed: Mutex::default(),
+            is_missed: Notify::new(),
+            is_worked_on_no_more: Notify::new(),
+            metrics,
+        }
     }
 
     /// What it has of a key, for a process that has applied its feeds up to these marks.
@@ -87,6 +100,9 @@ impl Guard {
         if !marks.iter().all(has_applied) {
             tracing::warn!(cache = &*self.cache, "the shared level of a cache has lost invalidations, it is cleared");
             self.miss(|missed| missed.is_all = true);
+            self.metrics.misses.increment();
+            // It may be made up for by now: what was read before is not to be trusted all the same.
+            return Had::Skipped;
         }
         match got.found {
             // Nothing may have been missed while it answered, either.
@@ -123,26 +139,40 @@ impl Guard {
         self.miss(|missed| missed.is_all = true);
     }
 
-    /// Up to where a feed was applied to it; none where it does not say.
-    pub(crate) async fn mark(&self, feed: &str) -> Option<Mark> {
+    /// Up to where a feed was applied to it; an error where it does not say.
+    pub(crate) async fn mark(&self, feed: &str) -> Result<Option<Mark>, Silent> {
         let never = Mark { position: NEVER, id: String::new() };
         let applied = Applied { feed: feed.to_owned(), after: never.clone(), upto: never };
         let asked = self.port.invalidate(&self.cache, &[], Some(applied));
-        match self.call("mark", OTHER_MAX, asked).await? {
-            Outcome::Behind(mark) => mark,
-            Outcome::Done | Outcome::AlreadyDone => None,
+        match self.call("mark", OTHER_MAX, asked).await.ok_or(Silent)? {
+            Outcome::Behind(mark) => Ok(mark),
+            Outcome::Done | Outcome::AlreadyDone => Ok(None),
         }
     }
 
-    /// What was missed, to be made up for: by [`Guard::make_up`], or it is given back.
-    pub(crate) fn take(&self) -> Option<Missed> {
-        let mut missed = self.lock();
-        if missed.is_worked_on || !missed.is_any() {
-            return None;
+    /// The same; where it does not say, it is cleared before it is used: its mark may be one of a feed that was made
+    /// anew since.
+    pub(crate) async fn mark_or_clear(&self, feed: &str) -> Option<Mark> {
+        self.mark(feed).await.unwrap_or_else(|Silent| {
+            self.invalidate_all();
+            None
+        })
+    }
+
+    /// What was missed, to be made up for: by [`Guard::make_up`], or it is given back. While somebody else does, it is
+    /// waited for a little.
+    pub(crate) async fn take(&self) -> Option<Missed> {
+        let until = time::now() + OTHER_MAX;
+        loop {
+            let is_over = self.is_worked_on_no_more.notified();
+            {
+                let mut missed = self.lock();
+                if !missed.is_worked_on {
+                    return missed.take();
+                }
+            }
+            time::timeout_at(until, is_over).await.ok()?;
         }
-        let taken = mem::take(&mut *missed);
-        missed.is_worked_on = true;
-        Some(taken)
     }
 
     /// It was not made up for.
@@ -150,6 +180,8 @@ impl Guard {
         let mut missed = self.lock();
         missed.is_worked_on = false;
         missed.merge(taken);
+        drop(missed);
+        self.is_worked_on_no_more.notify_waiters();
     }
 
     /// Makes up for what was missed, where everything has to go for a process that has these marks; false where it
@@ -161,11 +193,7 @@ impl Guard {
         } else {
             self.remove_all(&taken).await
         };
-        if is_good {
-            self.lock().is_worked_on = false;
-        } else {
-            self.give_back(taken);
-        }
+        self.give_back(if is_good { Missed::default() } else { taken });
         self.measure();
         is_good
     }
@@ -238,9 +266,14 @@ impl Guard {
         self.lock().is_any()
     }
 
+    /// Whether it has not failed too often to be asked.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.breaker.state(time::now()) == State::Closed
+    }
+
     /// Whether it is left alone now.
     pub(crate) fn is_left_alone(&self) -> bool {
-        self.breaker.state(time::now()) != State::Closed || self.lock().is_any()
+        !self.is_asked() || self.has_missed()
     }
 
     pub(crate) fn measure(&self) {
@@ -249,6 +282,13 @@ impl Guard {
 }
 
 impl Missed {
+    /// All of it, to be worked on; none where there is nothing.
+    fn take(&mut self) -> Option<Self> {
+        let taken = mem::take(self);
+        self.is_worked_on = taken.is_any();
+        Some(taken).filter(Self::is_any)
+    }
+
     fn is_any(&self) -> bool {
         self.is_all || self.is_worked_on || !self.keys.is_empty() || !self.applied.is_empty()
     }

@@ -1,5 +1,6 @@
 //! The shared level fails: callers get answers all the same, and nothing stale once it is back.
 
+use bowline_cache::{Found, SharedCache as _};
 use bowline_runtime::metric::Registry;
 
 use super::{
@@ -104,6 +105,30 @@ async fn an_invalidation_of_everything_that_it_has_missed_is_made_up_for() {
     let fresh = sharing(&wire, Some(&tape));
     settle().await;
     assert_eq!(text(source.ask(&fresh, "ada").await), "v2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_invalidates_while_another_does_is_answered_once_it_is_done() {
+    for all in [true, false] {
+        let (wire, tape) = (Wire::new(), Tape::new("cache.users"));
+        let here = sharing(&wire, Some(&tape));
+        settle().await;
+        wire.slow(Duration::from_millis(60));
+        let cache = here.clone();
+        let first = task::spawn(async move { cache.invalidate_all().await });
+        pass(Duration::from_millis(30)).await;
+        let second =
+            task::spawn(async move { if all { here.invalidate_all().await } else { here.invalidate("ada").await } });
+        // The first has cleared it; another process puts what it has loaded since.
+        pass(Duration::from_millis(35)).await;
+        let level = wire.memory();
+        let Found::Empty(ticket) = level.get("users", "ada").await.unwrap().found else { panic!("it was cleared") };
+        assert!(level.fill("users", "ada", ticket, "v1".into(), Duration::from_hours(1)).await.unwrap());
+        second.await.unwrap().unwrap();
+        first.await.unwrap().unwrap();
+        let found = level.get("users", "ada").await.unwrap().found;
+        assert!(matches!(found, Found::Empty(_)), "all: {all}, {found:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

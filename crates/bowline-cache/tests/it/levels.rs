@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use bowline_cache::{Applied, Feed, Got, Mark, Outcome, PortError, SharedCache, Ticket, Which, shared::memory::Memory};
 use bowline_runtime::{BoxFuture, metric::Registry};
 
-use super::{feed::Tape, *};
+use super::{disk, feed::Tape, *};
 
 /// The way to a shared level, which can be cut, and the level, which can lose everything.
 #[derive(Clone)]
@@ -14,14 +14,16 @@ pub(crate) struct Wire(Arc<Inside>);
 struct Inside {
     memory: std::sync::Mutex<Memory>,
     is_stopped: AtomicBool,
+    latency_ms: AtomicU64,
     calls: AtomicU64,
     fills: AtomicU64,
 }
 
 impl Wire {
     pub(crate) fn new() -> Self {
-        let (calls, fills, is_stopped) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-        Self(Arc::new(Inside { memory: std::sync::Mutex::new(memory()), is_stopped, calls, fills }))
+        let [calls, fills, latency_ms] = [0; 3].map(AtomicU64::new);
+        let (memory, is_stopped) = (std::sync::Mutex::new(memory()), AtomicBool::new(false));
+        Self(Arc::new(Inside { memory, is_stopped, latency_ms, calls, fills }))
     }
 
     /// The same level by another way.
@@ -49,7 +51,13 @@ impl Wire {
         self.0.fills.load(SeqCst)
     }
 
-    fn memory(&self) -> Memory {
+    /// Each call takes so long, before it is carried out.
+    pub(crate) fn slow(&self, latency: Duration) {
+        self.0.latency_ms.store(u64::try_from(latency.as_millis()).unwrap(), SeqCst);
+    }
+
+    /// The level itself.
+    pub(crate) fn memory(&self) -> Memory {
         self.0.memory.lock().unwrap().clone()
     }
 
@@ -57,6 +65,10 @@ impl Wire {
         self.0.calls.fetch_add(1, SeqCst);
         if self.0.is_stopped.load(SeqCst) {
             std::future::pending::<()>().await;
+        }
+        let latency = Duration::from_millis(self.0.latency_ms.load(SeqCst));
+        if !latency.is_zero() {
+            pass(latency).await;
         }
     }
 }
@@ -158,6 +170,8 @@ async fn what_another_process_keeps_for_longer_is_kept_here_for_no_longer_than_h
     assert!(there.get("ada").is_some());
     pass(Duration::from_secs(2)).await;
     assert_eq!(text(source.ask(&there, "ada").await), "v2", "it is ten minutes old");
+    settle().await;
+    assert_eq!(text(source.ask(&sharing(&wire, None), "ada").await), "v2", "and replaced for the others");
     source.set(EMPTY);
     assert_eq!(text(source.ask(&here, "bob").await), "nothing");
     source.set(GOOD);
@@ -243,6 +257,58 @@ async fn a_process_that_begins_takes_what_is_shared_and_what_was_missed_is_made_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_on_disk_of_a_feed_that_was_made_anew_is_forgotten_whatever_the_shared_level_knows() {
+    let (wire, tape, source) = (Wire::new(), Tape::new("user.changed"), Source::new());
+    let dir = tempfile::tempdir().unwrap();
+    let lasting = || disk::lasting(dir.path(), &tape).shared(Arc::new(wire.clone())).build().unwrap();
+    (0..5).for_each(|_| tape.put_key("somebody"));
+    let (first, other) = (lasting(), sharing(&wire, Some(&tape)));
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(text(source.ask(&first, "ada").await), "v1");
+    pass(Duration::from_secs(1)).await;
+    drop(first);
+    pass(Duration::from_secs(1)).await;
+    // It changes while the first is away, and the feed is made anew.
+    source.change();
+    tape.put_key("ada");
+    tape.lose();
+    tape.put_key("somebody");
+    pass(Duration::from_secs(10)).await;
+    assert_eq!(other.status().feeds[0].gaps, 1, "the shared level has a mark of the new one");
+    let second = lasting();
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(text(source.ask(&second, "ada").await), "v2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_level_that_kept_a_mark_of_the_feed_before_is_cleared_by_who_begins() {
+    for is_away_at_the_start in [false, true] {
+        let (wire, tape, source) = (Wire::new(), Tape::new("user.changed"), Source::new());
+        let dir = tempfile::tempdir().unwrap();
+        let lasting = || disk::lasting(dir.path(), &tape).shared(Arc::new(wire.clone())).build().unwrap();
+        (0..5).for_each(|_| tape.put_key("somebody"));
+        let first = lasting();
+        pass(Duration::from_secs(1)).await;
+        assert_eq!(text(source.ask(&first, "ada").await), "v1");
+        pass(Duration::from_secs(1)).await;
+        wire.stop(true);
+        source.change();
+        tape.put_key("ada");
+        tape.lose();
+        tape.put_key("somebody");
+        pass(Duration::from_secs(10)).await;
+        drop(first);
+        pass(Duration::from_secs(1)).await;
+        wire.stop(is_away_at_the_start);
+        let second = lasting();
+        pass(Duration::from_secs(2)).await;
+        wire.stop(false);
+        pass(Duration::from_secs(5)).await;
+        assert_eq!(text(source.ask(&second, "ada").await), "v2", "away at the start: {is_away_at_the_start}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_the_feed_is_not_heard_the_shared_level_tells_nothing() {
     let (wire, tape, source) = (Wire::new(), Tape::new("user.changed"), Source::new());
     let first = sharing(&wire, Some(&tape));
@@ -275,13 +341,19 @@ async fn a_shared_level_that_has_lost_everything_is_used_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_another_version_has_put_there_is_loaded_again() {
+async fn what_another_version_has_put_there_is_loaded_again_and_replaced() {
     let (wire, source) = (Wire::new(), Source::new());
     let here = sharing(&wire, None);
     assert_eq!(text(source.ask(&here, "ada").await), "v1");
     settle().await;
     source.change();
-    let next = builder().serialized("2").shared(Arc::new(wire.clone())).build().unwrap();
-    assert_eq!(text(source.ask(&next, "ada").await), "v2");
+    let next = || builder().serialized("2").shared(Arc::new(wire.clone())).build().unwrap();
+    let first = next();
+    assert_eq!(text(source.ask(&first, "ada").await), "v2");
+    let shared = &first.status().levels[1];
+    assert_eq!((shared.hits, shared.misses), (0, 1));
+    settle().await;
+    source.set(FAILS);
+    assert_eq!(text(source.ask(&next(), "ada").await), "v2", "of the same version as the one that has loaded it");
     assert_eq!(builder().shared(Arc::new(wire)).build().unwrap_err().faults.len(), 1, "it needs a form");
 }

@@ -337,10 +337,9 @@ impl Process {
         At { position, is_anew: self.is_anew }
     }
 
-    /// Drops what it keeps, and makes its load count no longer.
+    /// Drops what it keeps, and makes its load count no longer; one that has landed may still fill the shared level.
     fn forget(&mut self) {
         self.kept = None;
-        self.load = self.load.filter(|load| !load.has_landed);
         if let Some(load) = &mut self.load {
             load.is_overtaken = true;
         }
