@@ -6,11 +6,13 @@ use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
 };
+use bowline_cache::Status;
 use bowline_model::{Code, Instance, InstanceId, ServiceName};
 use bowline_provider_remote::wire;
 use bowline_runtime::time::{self, Duration};
 use futures_util::{StreamExt as _, stream};
 use http::Method;
+use serde::Deserialize;
 
 use crate::{
     api::Shared,
@@ -26,6 +28,12 @@ const AT_ONCE: usize = 64;
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// For how long they are asked: whoever asked for all of them waits for a little longer.
 const ASKED_FOR: Duration = Duration::from_secs(8);
+
+/// What an instance of whatever release answers.
+#[derive(Deserialize)]
+struct Said {
+    caches: serde_json::Value,
+}
 
 /// Caches of all services, or of one, as each instance has them.
 ///
@@ -47,21 +55,29 @@ pub(crate) async fn list(
     let mut missing: BTreeSet<InstanceId> = found.iter().map(|instance| instance.id.clone()).collect();
     let asked = found.into_iter().take(ASKED_MAX).map(|instance| async move {
         let target = "/-/bowline/caches";
-        (ask::<wire::OwnCaches>(asking, &instance, &Method::GET, target, ANSWER_BYTES_MAX).await, instance)
+        (ask::<Said>(asking, &instance, &Method::GET, target, ANSWER_BYTES_MAX).await, instance)
     });
     let asked = stream::iter(asked).buffer_unordered(AT_ONCE).take_until(time::sleep(ASKED_FOR));
     let mut asked = pin!(asked);
     while let Some((asked, Instance { id, service, .. })) = asked.next().await {
-        match asked {
-            Asked::Answer(wire::OwnCaches { caches }) => {
-                let of_it = |status| wire::InstanceCache { service: service.clone(), instance: id.clone(), status };
-                list.caches.extend(caches.into_iter().map(of_it));
-            }
-            // A service that is not ours, or of an earlier release.
-            Asked::None | Asked::Foreign(_) => {}
-            Asked::Refused(_) | Asked::Failed(_) => continue,
+        let why = match asked {
+            Asked::Answer(Said { caches }) => match serde_json::from_value::<Vec<Status>>(caches) {
+                Ok(caches) => {
+                    let of_it = |status| wire::InstanceCache { service: service.clone(), instance: id.clone(), status };
+                    list.caches.extend(caches.into_iter().map(of_it));
+                    None
+                }
+                Err(error) => Some(format!("its answer cannot be read: {error}")),
+            },
+            // A service that is not ours, or of a release that had no caches.
+            Asked::None | Asked::Foreign(_) => None,
+            Asked::Refused(problem) => Some(problem.detail),
+            Asked::Failed(why) => Some(why),
+        };
+        match why {
+            None => _ = missing.remove(&id),
+            Some(why) => tracing::info!(instance = %id, why, "an instance did not say what caches it has"),
         }
-        missing.remove(&id);
     }
     list.missing.extend(missing);
     let place =
