@@ -18,6 +18,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use bowline_runtime::time::Instant;
 use http::{Method, Response, request::Parts};
 
 pub(crate) use self::{
@@ -47,6 +48,15 @@ struct Failed {
     untouched: Option<Place>,
 }
 
+/// A connection that waited, and died as a request was written.
+struct Lost {
+    endpoint: Arc<Endpoint>,
+    /// Since when it had waited.
+    since: Instant,
+    place: Place,
+    error: Error,
+}
+
 /// Sends a request over a pooled connection, or a new one.
 pub(crate) async fn send<P: Pool>(
     pool: &P,
@@ -63,23 +73,43 @@ pub(crate) async fn send<P: Pool>(
     let connection = match taken {
         Taken::Full(_) => return Err(Kind::PoolFull.into()),
         Taken::None(endpoint, place) => Connection::connect(endpoint, settings, place).await?,
-        Taken::Connection(connection) => {
+        Taken::Connection(connection, since) => {
             let again = if is_repeatable(head) { body.as_replayable() } else { None };
-            let reused = Arc::clone(&connection.endpoint);
-            match (exchange(pool, connection, head, body).await, again) {
-                (Ok(response), _) => return Ok(response),
+            let endpoint = Arc::clone(&connection.endpoint);
+            return match (exchange(pool, connection, head, body).await, again) {
+                (Ok(response), _) => Ok(response),
                 // The server closed it just as we wrote.
                 (Err(Failed { error, untouched: Some(place) }), Some(again)) => {
-                    drop(pool.with(|idle| idle.distrust(&reused, settings)));
                     *body = again;
-                    // It may have been seen: that there is nobody now does not undo it.
-                    Connection::connect(reused, settings, place).await.map_err(|_| error)?
+                    send_again(pool, Lost { endpoint, since, place, error }, head, body).await
                 }
-                (Err(failed), _) => return Err(failed.error),
-            }
+                (Err(failed), _) => Err(failed.error),
+            };
         }
     };
     exchange(pool, connection, head, body).await.map_err(|failed| failed.error)
+}
+
+/// Sends a request over a new connection.
+async fn send_again<P: Pool>(
+    pool: &P,
+    lost: Lost,
+    head: &Parts,
+    body: &mut Body,
+) -> Result<Response<ResponseBody<P>>, Error> {
+    let Lost { endpoint, since, place, error } = lost;
+    let settings = pool.settings();
+    // It may have been seen: that there is nobody now does not undo it.
+    let connected = Connection::connect(Arc::clone(&endpoint), settings, place).await;
+    let sent = match connected {
+        Ok(connection) => exchange(pool, connection, head, body).await,
+        Err(_) => Err(Failed { error, untouched: None }),
+    };
+    // What a new one dies of, too, is the request.
+    if !matches!(sent, Err(Failed { untouched: Some(_), .. })) {
+        drop(pool.with(|idle| idle.distrust(&endpoint, since, settings)));
+    }
+    sent.map_err(|failed| failed.error)
 }
 
 fn take<P: Pool>(pool: &P, endpoint: &Endpoint, place: Option<Place>) -> Taken {
@@ -93,7 +123,7 @@ pub(crate) async fn connect_ahead<P: Pool>(pool: &P, endpoint: &Endpoint) -> Res
     let settings = pool.settings();
     match take(pool, endpoint, None) {
         Taken::Full(_) => {}
-        Taken::Connection(connection) => connection.park(pool),
+        Taken::Connection(connection, _) => connection.park(pool),
         Taken::None(endpoint, place) => Connection::connect(endpoint, settings, place).await?.park(pool),
     }
     Ok(())

@@ -119,7 +119,8 @@ struct Parked {
 /// What a request gets of a pool.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    Connection(Connection),
+    /// That one, which waited since then.
+    Connection(Connection, Instant),
     /// No connection waits; one may be made.
     None(Arc<Endpoint>, Place),
     /// So many are open that one has to be waited for.
@@ -284,9 +285,9 @@ impl Idle {
         };
         let before = slot.http1.len();
         let taken = match slot.take(now, settings, &mut closed) {
-            Some(mut connection) => {
+            Some(Parked { mut connection, since }) => {
                 connection.place = Some(place);
-                Taken::Connection(connection)
+                Taken::Connection(connection, since)
             }
             None => Taken::None(Arc::clone(&slot.endpoint), place),
         };
@@ -295,11 +296,12 @@ impl Idle {
         (taken, closed)
     }
 
-    /// The connection of a request was dead: so are perhaps those that wait, which are to be closed outside the lock.
-    /// Another is made.
-    pub(crate) fn distrust(&mut self, endpoint: &Endpoint, settings: &PoolSettings) -> Closed {
+    /// A connection that had waited since then was dead: so are perhaps those that wait for as long, which are to be
+    /// closed outside the lock.
+    pub(crate) fn distrust(&mut self, endpoint: &Endpoint, since: Instant, settings: &PoolSettings) -> Closed {
         let Some(slot) = self.endpoints.get_mut(endpoint) else { return Closed::default() };
-        let closed: Vec<_> = slot.http1.drain(..).map(|parked| parked.connection).collect();
+        let suspect = slot.http1.partition_point(|parked| parked.since <= since);
+        let closed: Vec<_> = slot.http1.drain(..suspect).map(|parked| parked.connection).collect();
         settings.metrics.closed_stale.add(1 + closed.len() as u64);
         self.parked_count -= closed.len();
         Closed(closed)
@@ -391,7 +393,7 @@ impl Slot {
     }
 
     /// The connection that was used last and is alive still; those that are not are to be closed.
-    fn take(&mut self, now: Instant, settings: &PoolSettings, closed: &mut Closed) -> Option<Connection> {
+    fn take(&mut self, now: Instant, settings: &PoolSettings, closed: &mut Closed) -> Option<Parked> {
         while let Some(Parked { mut connection, since }) = self.http1.pop() {
             let metrics = &settings.metrics;
             if now.duration_since(since) >= settings.idle_timeout {
@@ -405,7 +407,7 @@ impl Slot {
             } else if connection.is_stale() {
                 metrics.closed_stale.increment();
             } else {
-                return Some(connection);
+                return Some(Parked { connection, since });
             }
             closed.0.push(connection);
         }

@@ -1,14 +1,14 @@
 //! Connections that wait, are used again, and die while they wait.
 
-use std::time::Duration;
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 use bowline_runtime::{net, task, time};
-use bowline_transport::{Body, Endpoint, Kind, PoolSettings, SharedPool, send};
+use bowline_transport::{Body, Endpoint, Kind, LocalPool, PoolSettings, SharedPool, send};
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
-use tokio::io::AsyncWriteExt as _;
+use tokio::{io::AsyncWriteExt as _, sync::Semaphore};
 
-use crate::peer::{Peer, ask, pause, read_request, run, run_with};
+use crate::peer::{Peer, ask, pause, read_request, run, run_with, until};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -79,6 +79,78 @@ fn what_dies_as_it_is_used_again_is_a_reset_otherwise() {
             assert_eq!(error.kind(), Kind::Reset);
             assert_eq!(peer.accepted(), 1);
         }
+    });
+}
+
+/// Asks for each of these at once; who asks for `/hold` waits until the gate lets it.
+async fn ask_at_once(pool: &LocalPool, peer: &Peer, paths: &[&str]) -> Vec<Result<(), Kind>> {
+    let asked = paths.iter().map(async |path| {
+        let request = Request::get(*path).body(Body::empty()).unwrap();
+        ask(pool, &peer.endpoint, request).await.map(drop).map_err(|error| error.kind())
+    });
+    futures_util::future::join_all(asked).await
+}
+
+/// Answers but for `/kill`, which ends each connection, and `/kill-1`, which ends one, once the gate lets it.
+fn mortal(gate: &Rc<Semaphore>) -> Peer {
+    let (gate, killed) = (Rc::clone(gate), Rc::new(Cell::new(false)));
+    Peer::new(move |_, mut stream| {
+        let (gate, killed) = (Rc::clone(&gate), Rc::clone(&killed));
+        async move {
+            while let Some((head, _)) = read_request(&mut stream).await {
+                if head.starts_with("GET /kill ") {
+                    return;
+                }
+                if head.starts_with("GET /kill-1 ") && !killed.replace(true) {
+                    gate.acquire().await.unwrap().forget();
+                    return;
+                }
+                if head.starts_with("GET /hold ") {
+                    gate.acquire().await.unwrap().forget();
+                }
+                stream.write_all(OK).await.unwrap();
+            }
+        }
+    })
+}
+
+#[test]
+fn a_request_that_connections_die_of_ends_no_other() {
+    run(async |pool| {
+        let peer = mortal(&Rc::new(Semaphore::new(0)));
+        assert_eq!(ask_at_once(&pool, &peer, &["/"; 4]).await, [Ok(()); 4]);
+        assert_eq!(ask_at_once(&pool, &peer, &["/kill"]).await, [Err(Kind::Reset)]);
+        assert_eq!((peer.accepted(), pool.idle_count(), pool.metrics().closed_stale.get()), (5, 3, 0));
+        assert_eq!(ask_at_once(&pool, &peer, &["/"; 3]).await, [Ok(()); 3]);
+        assert_eq!(peer.accepted(), 5, "the others are used on");
+    });
+}
+
+#[test]
+fn where_a_connection_died_as_it_waited_those_that_waited_longer_are_closed() {
+    run(async |pool| {
+        let gate = Rc::new(Semaphore::new(0));
+        let peer = mortal(&gate);
+        let held = {
+            let (pool, endpoint) = (pool.clone(), peer.endpoint.clone());
+            let request = Request::get("/hold").body(Body::empty()).unwrap();
+            task::spawn_local(async move { ask(&pool, &endpoint, request).await.map(drop) })
+        };
+        until(|| peer.accepted() == 1).await;
+        assert_eq!(ask_at_once(&pool, &peer, &["/"; 2]).await, [Ok(()); 2]);
+        let dying = {
+            let (pool, endpoint) = (pool.clone(), peer.endpoint.clone());
+            let request = Request::get("/kill-1").body(Body::empty()).unwrap();
+            task::spawn_local(async move { ask(&pool, &endpoint, request).await.map(drop) })
+        };
+        until(|| pool.idle_count() == 1).await;
+        // In their order at the gate.
+        gate.add_permits(1);
+        held.await.unwrap().unwrap();
+        assert_eq!(pool.idle_count(), 2);
+        gate.add_permits(1);
+        dying.await.unwrap().unwrap();
+        assert_eq!((peer.accepted(), pool.idle_count(), pool.metrics().closed_stale.get()), (4, 2, 2));
     });
 }
 
