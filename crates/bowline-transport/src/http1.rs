@@ -99,17 +99,16 @@ async fn send_again<P: Pool>(
 ) -> Result<Response<ResponseBody<P>>, Error> {
     let Lost { endpoint, since, place, error } = lost;
     let settings = pool.settings();
-    // It may have been seen: that there is nobody now does not undo it.
-    let connected = Connection::connect(Arc::clone(&endpoint), settings, place).await;
-    let sent = match connected {
+    let sent = match Connection::connect(Arc::clone(&endpoint), settings, place).await {
         Ok(connection) => exchange(pool, connection, head, body).await,
-        Err(_) => Err(Failed { error, untouched: None }),
+        Err(error) => Err(Failed { error, untouched: None }),
     };
     // What a new one dies of, too, is the request.
     if !matches!(sent, Err(Failed { untouched: Some(_), .. })) {
         drop(pool.with(|idle| idle.distrust(&endpoint, since, settings)));
     }
-    sent.map_err(|failed| failed.error)
+    // It may have been seen at first: that nobody takes it now does not undo it.
+    sent.map_err(|failed| if failed.error.is_unprocessed() { error } else { failed.error })
 }
 
 fn take<P: Pool>(pool: &P, endpoint: &Endpoint, place: Option<Place>) -> Taken {

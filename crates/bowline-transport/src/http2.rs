@@ -124,7 +124,9 @@ pub(crate) async fn send<P: Pool>(
                 *body = again;
                 lost = (fate == Fate::Lost).then(|| Error::new(Kind::Reset, error));
             }
-            (Fate::Goodbye | Fate::Refused, _) => return Err(Error::new(Kind::Refused, error)),
+            (Fate::Goodbye | Fate::Refused, _) => {
+                return Err(lost.take().unwrap_or_else(|| Error::new(Kind::Refused, error)));
+            }
             (Fate::Lost | Fate::Unknown, _) => return Err(Error::new(Kind::Reset, error)),
         }
     }

@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
-    frames::{END_HEADERS, END_STREAM, Frames, GET, GET_WAIT, HEADERS, PING, RST_STREAM, serving},
+    frames::{END_HEADERS, END_STREAM, Frames, GET, GET_WAIT, GOAWAY, HEADERS, PING, RST_STREAM, serving},
     http2::any_port,
     peer::{ask, read_request, run, run_with},
 };
@@ -205,6 +205,30 @@ fn what_died_under_a_request_may_have_seen_it_though_nobody_is_there_now() {
             assert_eq!(ask(&pool, &endpoint, get("/")).await.unwrap().status(), 200);
             let error = ask(&pool, &endpoint, get("/")).await.unwrap_err();
             assert_eq!((error.kind(), error.is_unprocessed()), (Kind::Reset, false), "{protocol:?}");
+        }
+    });
+}
+
+#[test]
+fn what_died_under_a_request_may_have_seen_it_though_another_refuses_it() {
+    run(async |pool| {
+        // By its stream (REFUSED_STREAM), or by a goodbye that leaves it out.
+        for refuses in [RST_STREAM, GOAWAY] {
+            let peer = serving(move |number, mut frames: Frames| async move {
+                let stream = frames.request().await.unwrap();
+                if number == 1 {
+                    frames.answer(stream).await;
+                    frames.request().await;
+                } else if refuses == RST_STREAM {
+                    frames.write(RST_STREAM, 0, stream, &[0, 0, 0, 7]).await;
+                    frames.request().await;
+                } else {
+                    frames.write(GOAWAY, 0, 0, &[0; 8]).await;
+                }
+            });
+            assert_eq!(ask(&pool, &peer.endpoint, get("/")).await.unwrap().status(), 200);
+            let error = ask(&pool, &peer.endpoint, get("/")).await.unwrap_err();
+            assert_eq!((error.kind(), error.is_unprocessed(), peer.accepted()), (Kind::Reset, false, 2));
         }
     });
 }

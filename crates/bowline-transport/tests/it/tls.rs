@@ -97,6 +97,29 @@ fn a_client_that_is_not_believed_is_refused_unread() {
 }
 
 #[test]
+fn what_died_under_a_request_may_have_seen_it_though_our_certificate_is_refused_now() {
+    run(async |_| {
+        let world = World::new();
+        let (pool, stranger) = (world.pool(), Authority::new("theirs").server(&world.payment));
+        let [believing, refusing] = [world.server(), stranger].map(|tls| TlsAcceptor::from(tls.config));
+        let peer = crate::peer::Peer::new(move |number, stream| {
+            let acceptor = if number == 1 { believing.clone() } else { refusing.clone() };
+            async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut request = [0; 1024];
+                assert!(stream.read(&mut request).await.unwrap() > 0);
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                assert!(stream.read(&mut request).await.unwrap() > 0);
+            }
+        });
+        let endpoint = Endpoint { tls: Some(ServiceName::new("payment").unwrap()), ..peer.endpoint.clone() };
+        put(&pool, &endpoint, "/", Body::empty()).await.unwrap();
+        let error = put(&pool, &endpoint, "/", Body::empty()).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_unprocessed(), peer.accepted()), (Kind::Reset, false, 2));
+    });
+}
+
+#[test]
 fn a_server_that_is_not_believed_is_sent_nothing() {
     run(async |_| {
         let world = World::new();
