@@ -36,11 +36,12 @@ use crate::{
     stream,
 };
 
-/// What a request's answer may have in flight towards us before we read it.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// What the answers of one connection hold at most until they are read, in bytes.
+const WINDOW_BYTES: u32 = 64 * 1024 * 1024;
 
-/// The most that the answers of a whole connection may: of so many streams that nobody reads.
-const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
+/// What one answer holds of that at most; and at least, a frame of the usual size, however many there may be.
+const STREAM_WINDOW_BYTES_MAX: u32 = 256 * 1024;
+const STREAM_WINDOW_BYTES_MIN: u32 = 16 * 1024;
 
 /// The one connection of an endpoint.
 pub(crate) struct Shared {
@@ -290,8 +291,8 @@ async fn handshake(
         .timer(TokioTimer::new())
         .keep_alive_interval(settings.http2_ping)
         .keep_alive_timeout(settings.http2_ping)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(window_bytes(settings))
+        .initial_stream_window_size(stream_window_bytes(settings))
+        .initial_connection_window_size(WINDOW_BYTES)
         // Of all that is given up on, what is on its way still may come: that is no fault of the server's.
         .max_concurrent_reset_streams(settings.streams_per_endpoint_max)
         .max_local_error_reset_streams(None)
@@ -309,10 +310,10 @@ async fn handshake(
     Ok((sender, until))
 }
 
-/// Answers that nobody reads hold up no other, however many there are.
-fn window_bytes(settings: &PoolSettings) -> u32 {
-    let streams = u32::try_from(settings.streams_per_endpoint_max).unwrap_or(u32::MAX);
-    STREAM_WINDOW_BYTES.saturating_mul(streams).clamp(STREAM_WINDOW_BYTES, WINDOW_BYTES_MAX)
+/// A share of the connection's window for each answer: those that nobody reads hold up no other.
+fn stream_window_bytes(settings: &PoolSettings) -> u32 {
+    let streams = u32::try_from(settings.streams_per_endpoint_max).unwrap_or(u32::MAX).max(1);
+    (WINDOW_BYTES / streams).clamp(STREAM_WINDOW_BYTES_MIN, STREAM_WINDOW_BYTES_MAX)
 }
 
 /// The request as HTTP/2 wants it: an absolute URI, no `Host`, nothing meant for one hop.

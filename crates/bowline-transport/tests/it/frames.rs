@@ -74,6 +74,20 @@ impl Frames {
         Some(())
     }
 
+    /// What is in the next frame of that kind; `None` when the connection ends before.
+    pub(crate) async fn payload(&mut self, kind: u8) -> Option<Vec<u8>> {
+        loop {
+            let mut head = [0; 9];
+            self.0.read_exact(&mut head).await.ok()?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; length as usize];
+            self.0.read_exact(&mut payload).await.ok()?;
+            if head[3] == kind {
+                return Some(payload);
+            }
+        }
+    }
+
     /// The stream of the next request; its body is passed over. `None` when the connection ends.
     pub(crate) async fn request(&mut self) -> Option<u32> {
         loop {

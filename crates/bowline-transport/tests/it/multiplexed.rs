@@ -14,7 +14,10 @@ use http_body_util::BodyExt as _;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
-    frames::{END_HEADERS, END_STREAM, Frames, GET, GET_WAIT, GOAWAY, HEADERS, PING, RST_STREAM, serving},
+    frames::{
+        END_HEADERS, END_STREAM, Frames, GET, GET_WAIT, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+        serving,
+    },
     http2::any_port,
     peer::{ask, read_request, run, run_with},
 };
@@ -38,16 +41,18 @@ fn server() -> Server {
     let (drainer, drain) = drain::channel();
     let connections = Rc::new(Cell::new(0));
     let counted = Rc::clone(&connections);
+    let large = Bytes::from(vec![b'x'; LARGE]);
     task::spawn_local(server::serve_local(listener, Settings::of_system(), drain, move |_| {
         counted.set(counted.get() + 1);
-        service_fn(answer)
+        let large = large.clone();
+        service_fn(move |request| answer(request, large.clone()))
     }));
     Server { endpoint, connections, _drainer: drainer }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(request: Request<Incoming>, large: Bytes) -> Result<Response<Body>, Infallible> {
     match request.uri().path() {
-        "/large" => Ok(Response::new(Body::full(vec![b'x'; LARGE]))),
+        "/large" => Ok(Response::new(Body::full(large))),
         "/wait" => {
             let _unread = request;
             std::future::pending().await
@@ -70,7 +75,7 @@ fn answers_that_nobody_reads_hold_up_no_other() {
     run(async |pool| {
         let server = server();
         let mut unread = Vec::new();
-        for _ in 0..500 {
+        for _ in 0..1000 {
             unread.push(send(&pool, &server.endpoint, get("/large")).await.unwrap().into_body());
         }
         is_well(&pool, &server).await;
@@ -78,6 +83,33 @@ fn answers_that_nobody_reads_hold_up_no_other() {
         let whole = unread.pop().unwrap().collect().await.unwrap().to_bytes();
         assert_eq!((whole.len(), server.connections.get()), (LARGE, 1));
     });
+}
+
+#[test]
+fn what_nobody_reads_of_a_connection_is_bounded_and_shared_by_its_answers() {
+    for settings in [PoolSettings::default(), PoolSettings::of_proxy()] {
+        let streams = settings.streams_per_endpoint_max;
+        run_with(settings, async |pool| {
+            let (tell, told) = tokio::sync::oneshot::channel();
+            let tell = Rc::new(Cell::new(Some(tell)));
+            let peer = serving(move |_, mut frames: Frames| {
+                let tell = tell.take().unwrap();
+                async move {
+                    let settings = frames.payload(SETTINGS).await.unwrap();
+                    let update = frames.payload(WINDOW_UPDATE).await.unwrap();
+                    tell.send((settings, update)).unwrap();
+                }
+            });
+            send(&pool, &peer.endpoint, get("/")).await.unwrap_err();
+            let (settings, update) = told.await.unwrap();
+            let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap()) as usize;
+            let stream = settings.chunks(6).find(|setting| setting[..2] == [0, 4]).map(|setting| number(&setting[2..]));
+            // What a connection has from its beginning, and what is added.
+            let connection = 65_535 + number(&update);
+            assert_eq!(connection, 64 * LARGE);
+            assert_eq!(stream.unwrap() * streams, connection);
+        });
+    }
 }
 
 #[test]
