@@ -130,7 +130,7 @@ impl Default for Settings {
 
 impl Settings {
     /// The defaults where the clients are processes of one system, each of which asks all that it asks over one HTTP/2
-    /// connection: 1,024 streams, and as many bytes of requests unread as 64 of them may hold.
+    /// connection: 1,024 streams, and as many bytes of requests unread as 64 of them may hold; then other bodies wait.
     pub fn of_system() -> Self {
         Self { http2_streams_max: 1024, http2_window_bytes: 16 * 1024 * 1024, ..Self::default() }
     }

@@ -5,7 +5,7 @@ use std::{cell::Cell, convert::Infallible, rc::Rc, time::Duration};
 use bowline_model::Protocol;
 use bowline_runtime::{drain, net, task, time};
 use bowline_transport::{
-    Body, Endpoint, HttpClient, Kind, LocalPool, PoolSettings, send,
+    Body, Endpoint, Error, HttpClient, Kind, LocalPool, PoolSettings, send,
     server::{self, Incoming, Settings, service_fn},
 };
 use bytes::Bytes;
@@ -57,7 +57,10 @@ async fn answer(request: Request<Incoming>, large: Bytes) -> Result<Response<Bod
             let _unread = request;
             std::future::pending().await
         }
-        _ => Ok(Response::new(Body::full("ok"))),
+        _ => {
+            request.into_body().collect().await.unwrap();
+            Ok(Response::new(Body::full("ok")))
+        }
     }
 }
 
@@ -112,21 +115,47 @@ fn what_nobody_reads_of_a_connection_is_bounded_and_shared_by_its_answers() {
     }
 }
 
+/// So many uploads to who does not read them.
+fn upload_unread(pool: &LocalPool, server: &Server, count: usize) -> task::JoinSet<Result<(), Error>> {
+    let (mut sending, large) = (task::JoinSet::new(), Bytes::from(vec![b'x'; LARGE]));
+    for _ in 0..count {
+        let (pool, endpoint) = (pool.clone(), server.endpoint.clone());
+        let request = Request::post("/wait").body(Body::full(large.clone())).unwrap();
+        sending.spawn_local(async move { send(&pool, &endpoint, request).await.map(drop) });
+    }
+    sending
+}
+
+/// A request with a body, to who reads it.
+async fn post(pool: &LocalPool, server: &Server) {
+    let request = Request::post("/").body(Body::full("x")).unwrap();
+    assert_eq!(ask(pool, &server.endpoint, request).await.unwrap().body().bytes, "ok");
+}
+
 #[test]
 fn bodies_that_nobody_reads_hold_up_no_other() {
     run(async |pool| {
         let server = server();
-        let mut sending = task::JoinSet::new();
+        let mut sending = upload_unread(&pool, &server, 60);
         for _ in 0..50 {
-            let (pool, endpoint) = (pool.clone(), server.endpoint.clone());
-            let request = Request::post("/wait").body(Body::full(Bytes::from(vec![b'x'; LARGE]))).unwrap();
-            sending.spawn_local(async move { send(&pool, &endpoint, request).await.map(drop) });
-        }
-        for _ in 0..50 {
-            is_well(&pool, &server).await;
+            post(&pool, &server).await;
         }
         assert!(sending.try_join_next().is_none(), "they wait still");
         assert_eq!(server.connections.get(), 1);
+    });
+}
+
+#[test]
+fn more_bodies_that_nobody_reads_hold_up_bodies_alone_until_one_is_given_up() {
+    run(async |pool| {
+        let server = server();
+        let mut first = upload_unread(&pool, &server, 1);
+        let others = upload_unread(&pool, &server, 63);
+        while time::timeout(Duration::from_millis(300), post(&pool, &server)).await.is_ok() {}
+        is_well(&pool, &server).await;
+        first.shutdown().await;
+        post(&pool, &server).await;
+        assert_eq!((others.len(), server.connections.get()), (63, 1));
     });
 }
 
