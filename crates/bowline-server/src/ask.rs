@@ -11,7 +11,7 @@ use bowline_runtime::time::{self, Duration};
 use bowline_transport::{Body, SharedPool, problem::Problem, send};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 
 use crate::{collect::Dial, error::ApiError};
 
@@ -95,13 +95,7 @@ async fn ask_one<T: DeserializeOwned>(
             Some(problem) if status.is_client_error() => Asked::Refused(Box::new(problem)),
             Some(problem) => failed(&problem.detail),
             None if status.is_server_error() => failed(&status),
-            // Perhaps what guards an application of ours: no page for people.
-            None if is_guard(status) && serde_json::from_slice::<IgnoredAny>(&body).is_ok() => failed(&status),
             None => Asked::Foreign(format!("{}: {status}", instance.id)),
         },
     }
-}
-
-fn is_guard(status: StatusCode) -> bool {
-    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }

@@ -39,9 +39,9 @@ use crate::{
 /// What the answers of one connection hold at most until they are read, in bytes.
 const WINDOW_BYTES: u32 = 64 * 1024 * 1024;
 
-/// What one answer holds of that at most; and at least, a frame of the usual size, however many there may be.
-const STREAM_WINDOW_BYTES_MAX: u32 = 256 * 1024;
-const STREAM_WINDOW_BYTES_MIN: u32 = 16 * 1024;
+/// What one answer holds of that at most, which is also what is on its way in a round trip: 1,024 that nobody reads hold up
+/// no other.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 
 /// The one connection of an endpoint.
 pub(crate) struct Shared {
@@ -291,7 +291,7 @@ async fn handshake(
         .timer(TokioTimer::new())
         .keep_alive_interval(settings.http2_ping)
         .keep_alive_timeout(settings.http2_ping)
-        .initial_stream_window_size(stream_window_bytes(settings))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         // Of all that is given up on, what is on its way still may come: that is no fault of the server's.
         .max_concurrent_reset_streams(settings.streams_per_endpoint_max)
@@ -308,12 +308,6 @@ async fn handshake(
         }
     });
     Ok((sender, until))
-}
-
-/// A share of the connection's window for each answer: those that nobody reads hold up no other.
-fn stream_window_bytes(settings: &PoolSettings) -> u32 {
-    let streams = u32::try_from(settings.streams_per_endpoint_max).unwrap_or(u32::MAX).max(1);
-    (WINDOW_BYTES / streams).clamp(STREAM_WINDOW_BYTES_MIN, STREAM_WINDOW_BYTES_MAX)
 }
 
 /// The request as HTTP/2 wants it: an absolute URI, no `Host`, nothing meant for one hop.

@@ -57,7 +57,7 @@ async fn every_instance_is_asked_and_who_does_not_answer_is_named() {
     let web = HttpServer::start(|_| Answer::Status(200, "<html></html>".to_owned()));
     let closed = HttpServer::start(|_| Answer::status(401));
     let api = HttpServer::start(|_| Answer::Status(200, r#"{"is_well": true}"#.to_owned()));
-    // One of another release; and one with a guard that knows nothing of Bowline.
+    // One of another release; and another's, with a guard.
     let newer = HttpServer::start(|_| Answer::Status(200, json!({"caches": [{"name": "a"}]}).to_string()));
     let guarded = HttpServer::start(|_| Answer::Status(403, r#"{"error": "who are you?"}"#.to_owned()));
     let huge = HttpServer::start(|_| Answer::Status(200, "x".repeat((1 << 20) + 1)));
@@ -88,7 +88,7 @@ async fn every_instance_is_asked_and_who_does_not_answer_is_named() {
     let names: Vec<_> =
         caches.map(|one| (one["instance"].as_str().unwrap(), one["status"]["cache"].as_str().unwrap())).collect();
     assert_eq!(names, [("order-1", "a"), ("order-1", "b"), ("order-2", "a"), ("order-2", "b")]);
-    assert_eq!(listed["missing"], json!(["broken-1", "guarded-1", "huge-1", "newer-1"]));
+    assert_eq!(listed["missing"], json!(["broken-1", "huge-1", "newer-1"]));
     assert_eq!(fixture.get("/v1/caches?service=plain").await.json(), json!({"caches": []}));
 }
 
