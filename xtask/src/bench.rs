@@ -5,6 +5,7 @@
 mod ask;
 mod cache;
 mod check;
+mod examples;
 mod idle;
 mod mesh;
 mod messaging;
@@ -45,6 +46,8 @@ enum Name {
     Cache,
     /// Time to prove a generated system of 2,000 services.
     Check,
+    /// What the example systems do with the whole platform on, and how much of the CPU is the platform's.
+    Examples,
     /// Memory, time to ready and CPU of `bowline up` on an empty system.
     Idle,
     /// CPU and delay that a pair of sidecars with mutual TLS adds, beside a pair of Envoys.
@@ -161,6 +164,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
     let (name, rows) = match arguments.name {
         Name::Cache => ("cache", cache::run(&context)?),
         Name::Check => ("check", check::run(&context)?),
+        Name::Examples => ("examples", examples::run(&context)?),
         Name::Idle => ("idle", idle::run(&context)?),
         Name::Mesh => ("mesh", mesh::run(&context)?),
         Name::Messaging => ("messaging", messaging::run(&context)?),

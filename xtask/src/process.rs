@@ -40,6 +40,9 @@ pub(crate) struct Usage {
     pub(crate) memory_bytes: u64,
 }
 
+/// CPU time by the name of the program.
+pub(crate) type CpuByProgram = BTreeMap<String, Duration>;
+
 impl Process {
     /// Starts it, with both its outputs read line by line.
     pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
@@ -84,6 +87,18 @@ impl Process {
             // A descendant may end while we look.
             sum.cpu += cpu_time(pid).unwrap_or_default();
             sum.memory_bytes += memory_bytes(pid).unwrap_or_default();
+        }
+        Ok(sum)
+    }
+
+    /// CPU time of its descendants and of itself since their starts, by the name of the program.
+    pub(crate) fn cpu_by_program(&self) -> anyhow::Result<CpuByProgram> {
+        let mut sum = CpuByProgram::new();
+        for pid in descendants(self.pid())? {
+            // A descendant may end while we look.
+            let Ok(program) = fs::read_link(format!("/proc/{pid}/exe")) else { continue };
+            let program = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            *sum.entry(program).or_default() += cpu_time(pid).unwrap_or_default();
         }
         Ok(sum)
     }

@@ -1,0 +1,171 @@
+//! `bench examples`: what the example systems do with the whole platform on, and how much of the CPU is the platform's.
+
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+
+use super::{Context, Row, build_release, mesh::complete, mesh::text};
+use crate::process::{CpuByProgram, Process};
+
+/// How long a system may take until it is ready: it looks whether its programs are built.
+const READY_MAX: Duration = Duration::from_mins(5);
+
+/// For how long it is under load.
+const LOAD_SECONDS: u64 = 30;
+const LOAD_SECONDS_LONG: u64 = 120;
+
+/// A system of `examples`, and the program that puts it under load.
+struct Example {
+    name: &'static str,
+    /// Its packages, the load program among them.
+    packages: &'static [&'static str],
+    load: &'static str,
+    /// What the program counts.
+    counts: &'static str,
+    arguments: &'static [&'static str],
+}
+
+const EXAMPLES: &[Example] = &[Example {
+    name: "shop",
+    packages: &["shop-user", "shop-order", "shop-payment", "shop-bank", "shop-notify", "shop-load"],
+    load: "shop-load",
+    counts: "orders",
+    arguments: &["--clients", "32"],
+}];
+
+pub(super) fn run(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
+    let packages: Vec<&str> = EXAMPLES.iter().flat_map(|example| example.packages).copied().collect();
+    build_release(context, &[&["bowline-cli"], &packages[..]].concat())?;
+    let rows: Vec<Vec<Row>> =
+        EXAMPLES.iter().map(|example| measure(context, example)).collect::<anyhow::Result<_>>()?;
+    Ok(rows.into_iter().flatten().collect())
+}
+
+/// Starts a system, puts it under load, and stops it.
+fn measure(context: &Context<'_>, example: &Example) -> anyhow::Result<Vec<Row>> {
+    let data = tempfile::tempdir()?;
+    let (process, gateway) = start(context, example, data.path())?;
+    let seconds = if context.is_long { LOAD_SECONDS_LONG } else { LOAD_SECONDS };
+    let mut load = Command::new(context.workspace.release_binary(example.load));
+    load.args(["--gateway", &gateway, "--seconds", &seconds.to_string()]).args(example.arguments);
+    let (before, begun) = (process.cpu_by_program()?, Instant::now());
+    let output = complete(&mut load)?;
+    let (after, took) = (process.cpu_by_program()?, begun.elapsed());
+    process.stop()?;
+    println!("{output}");
+    let said = Said::read(&output, example.counts).with_context(|| format!("{} said:\n{output}", example.load))?;
+    Ok(rows(example, &said, &Cpu::between(&before, &after), took))
+}
+
+fn start(context: &Context<'_>, example: &Example, data: &Path) -> anyhow::Result<(Process, String)> {
+    let mut command = Command::new(context.workspace.release_binary("bowline"));
+    command.arg("up").arg(context.workspace.root.join("examples").join(example.name)).args(["--data-dir", text(data)?]);
+    command.args(["--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0", "--otlp-grpc", "off", "--otlp-http", "off"]);
+    let mut process = Process::start(command.env("NO_COLOR", "1"))?;
+    // What is printed last, once everything is ready.
+    let gateway = process.wait_for(READY_MAX, gateway_of)?;
+    Ok((process, gateway))
+}
+
+/// The gateway's address in the summary that `bowline up` prints when the system is ready.
+fn gateway_of(line: &str) -> Option<String> {
+    let (_, rest) = line.trim().strip_prefix("gateway")?.split_once("http://")?;
+    Some(rest.trim_end().to_owned())
+}
+
+/// What a load program says of its run.
+#[derive(Debug, PartialEq)]
+struct Said {
+    count: f64,
+    per_second: f64,
+    p99_ms: f64,
+}
+
+impl Said {
+    fn read(output: &str, counts: &str) -> anyhow::Result<Self> {
+        let rated = format!("{counts}/s");
+        let line = output.lines().find(|line| line.ends_with(&rated)).context("no line has the rate")?;
+        let mut words = line.split_whitespace();
+        let count = words.next().context("no count")?.parse().context("the count is no number")?;
+        let per_second = words.rev().nth(1).context("no rate")?.parse().context("the rate is no number")?;
+        let p99 = output.lines().find_map(|line| line.trim().strip_prefix("p99 ")).context("no line has the p99")?;
+        Ok(Self { count, per_second, p99_ms: p99.trim().parse().context("the p99 is no number")? })
+    }
+}
+
+/// CPU time of a run.
+#[derive(Debug, PartialEq)]
+struct Cpu {
+    /// Server, gateway, sidecars: everything that is the program `bowline`.
+    platform: Duration,
+    services: Duration,
+}
+
+impl Cpu {
+    fn between(before: &CpuByProgram, after: &CpuByProgram) -> Self {
+        let mut cpu = Self { platform: Duration::ZERO, services: Duration::ZERO };
+        for (program, time) in after {
+            let used = time.saturating_sub(before.get(program).copied().unwrap_or_default());
+            *(if program == "bowline" { &mut cpu.platform } else { &mut cpu.services }) += used;
+        }
+        cpu
+    }
+}
+
+fn rows(example: &Example, said: &Said, cpu: &Cpu, took: Duration) -> Vec<Row> {
+    let Example { name, counts, .. } = example;
+    let (platform, services) = (cpu.platform.as_secs_f64(), cpu.services.as_secs_f64());
+    let one = counts.trim_end_matches('s');
+    let cores = format!("{:.2} cores busy", (platform + services) / took.as_secs_f64());
+    vec![
+        Row::more_is_better(&format!("examples.{name}.rate"), &format!("{counts} answered"), "/s", said.per_second)
+            .note(cores),
+        Row::less_is_better(&format!("examples.{name}.p99"), "99th percentile", "ms", said.p99_ms),
+        Row::less_is_better(
+            &format!("examples.{name}.share"),
+            "CPU that is the platform's",
+            "%",
+            platform / (platform + services) * 100.0,
+        ),
+        Row::less_is_better(
+            &format!("examples.{name}.cpu"),
+            &format!("CPU of the platform, by {one}"),
+            "ms",
+            platform / said.count * 1000.0,
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_load_program_says_is_read() {
+        let output = "\n8501 orders in 20.0 s: 425 orders/s\n5xx 0   other refusals 0\nlatency, ms\n  p50  \
+                      68.10\n  p99        222.31\n  p99.9     301.00\n";
+        let said = Said::read(output, "orders").unwrap();
+        assert_eq!(said, Said { count: 8501.0, per_second: 425.0, p99_ms: 222.31 });
+        assert!(Said::read(output, "transfers").is_err());
+        assert_eq!(gateway_of("  gateway   http://127.0.0.1:8080"), Some("127.0.0.1:8080".to_owned()));
+        assert_eq!(gateway_of("  gateway   off"), None);
+    }
+
+    #[test]
+    fn the_platform_is_what_is_called_bowline() {
+        let of = |bowline, order| {
+            let times = [("bowline", bowline), ("shop-order", order)];
+            times.map(|(name, seconds)| (name.to_owned(), Duration::from_secs(seconds))).into_iter().collect()
+        };
+        let cpu = Cpu::between(&of(1, 2), &of(4, 4));
+        assert_eq!(cpu, Cpu { platform: Duration::from_secs(3), services: Duration::from_secs(2) });
+        let said = Said { count: 100.0, per_second: 10.0, p99_ms: 5.0 };
+        let figures: Vec<f64> =
+            rows(&EXAMPLES[0], &said, &cpu, Duration::from_secs(10)).iter().map(|row| row.ours).collect();
+        assert_eq!(figures, [10.0, 5.0, 60.0, 30.0]);
+    }
+}
