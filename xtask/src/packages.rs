@@ -29,6 +29,8 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "postgresql", program: "pg_ctlcluster", why: "outbox and sagas are tested on a real server" },
     Package { name: "nats-server", program: "nats-server", why: "the provider on NATS JetStream is tested against it" },
     Package { name: "redis-server", program: "redis-server", why: "the provider on Redis is tested against it" },
+    Package { name: "mosquitto", program: "mosquitto", why: "the broker of the IoT example is held against it" },
+    Package { name: "mosquitto-clients", program: "mosquitto_pub", why: "a device that others made sends readings" },
 ];
 
 /// What every bench against a peer needs.
@@ -59,8 +61,14 @@ pub(crate) const FOR_METRICS_BENCH: &[Package] = &[
 const COMPONENTS: [(&str, &str); 2] = [("rustfmt", "fmt"), ("clippy", "clippy")];
 
 /// What an installation could start, and where it would listen.
-const SERVICES: [(&str, u16); 5] =
-    [("nginx", 80), ("prometheus", 9090), ("postgresql", 5432), ("nats-server", 4222), ("redis-server", 6379)];
+const SERVICES: [(&str, u16); 6] = [
+    ("nginx", 80),
+    ("prometheus", 9090),
+    ("postgresql", 5432),
+    ("nats-server", 4222),
+    ("redis-server", 6379),
+    ("mosquitto", 1883),
+];
 
 /// Installs what is missing; answers what still is, a line each.
 pub(crate) fn install(packages: &[Package]) -> anyhow::Result<Vec<String>> {

@@ -5,6 +5,7 @@ mod http;
 mod poll;
 
 pub mod logs;
+pub mod mosquitto;
 pub mod nats;
 pub mod proof;
 pub mod redis;

@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 38] = [
+const FLOORS: [(&str, Floor); 39] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -54,6 +54,7 @@ const FLOORS: [(&str, Floor); 38] = [
     ("bowline-server", At(6)),
     ("bowline-cli", At(7)),
     ("bowline-testkit", Fixture),
+    ("iot-broker", Shared),
     ("shop-bank", Application),
     ("shop-load", Application),
     ("shop-notify", Application),
@@ -64,8 +65,8 @@ const FLOORS: [(&str, Floor); 38] = [
     ("xtask", Tool),
 ];
 
-/// What applications may link.
-const LINKED: [&str; 3] = ["bowline", "bowline-runtime", "bowline-model"];
+/// What applications may link; the disk, for those that keep what is theirs in files of their own.
+const LINKED: [&str; 4] = ["bowline", "bowline-runtime", "bowline-model", "bowline-disk"];
 
 /// The highest floor that fixtures and tools import.
 const FIXTURE_IMPORTS_MAX: u8 = 1;

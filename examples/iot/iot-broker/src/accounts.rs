@@ -1,0 +1,129 @@
+//! Who may do what in the system: services everything, a device what is its own.
+//!
+//! The account of a device is a retained message: what the device service publishes to `accounts/DEVICE` is the SHA-256
+//! of the device's token, in hexadecimal digits, and nothing there is no account. So it is as durable as all that is
+//! retained, and the broker needs nobody else to let a device in.
+
+use std::{
+    fmt::Write as _,
+    sync::{Arc, OnceLock, Weak},
+};
+
+use aws_lc_rs::{
+    constant_time::verify_slices_are_equal,
+    digest::{SHA256, digest},
+};
+use iot_broker::{Admission, Broker, Identity};
+
+/// The user name of services.
+const SERVICE: &str = "service";
+
+/// What a device publishes below its own topic.
+const PUBLISHED: [&str; 4] = ["readings", "reported", "acks", "status"];
+
+/// What a device subscribes to below its own topic.
+const SUBSCRIBED: [&str; 2] = ["desired", "commands"];
+
+/// The accounts of a broker.
+#[derive(Debug)]
+pub(crate) struct Accounts {
+    /// The hash of the services' password.
+    services: String,
+    broker: OnceLock<Weak<Broker>>,
+}
+
+impl Accounts {
+    /// Those with that password of services.
+    pub(crate) fn new(password: &str) -> Self {
+        Self { services: hash(password.as_bytes()), broker: OnceLock::new() }
+    }
+
+    /// From now on devices are known.
+    pub(crate) fn read_from(&self, broker: &Arc<Broker>) {
+        self.broker.get_or_init(|| Arc::downgrade(broker));
+    }
+
+    /// The hash of a device's token.
+    fn device(&self, id: &str) -> Option<Vec<u8>> {
+        let broker = self.broker.get().and_then(Weak::upgrade)?;
+        broker.retained(&format!("accounts/{id}")).map(|hash| hash.to_vec())
+    }
+}
+
+impl Admission for Accounts {
+    fn authenticate(&self, client: &str, user: Option<&str>, password: Option<&[u8]>) -> Option<Identity> {
+        let user = user?;
+        let shown = hash(password?);
+        if user == SERVICE {
+            let is_one = verify_slices_are_equal(shown.as_bytes(), self.services.as_bytes()).is_ok();
+            // A device's session is its own.
+            return (is_one && !client.starts_with("d-")).then(|| Identity::new(SERVICE));
+        }
+        let is_its = user == client && is_device(client);
+        let known = is_its.then(|| self.device(client))??;
+        verify_slices_are_equal(shown.as_bytes(), &known).is_ok().then(|| Identity::new(client))
+    }
+
+    fn may_publish(&self, who: &Identity, topic: &str) -> bool {
+        who.name() == SERVICE || own(who, topic).is_some_and(|rest| PUBLISHED.contains(&rest))
+    }
+
+    fn may_subscribe(&self, who: &Identity, filter: &str) -> bool {
+        who.name() == SERVICE || own(who, filter).is_some_and(|rest| SUBSCRIBED.contains(&rest))
+    }
+}
+
+/// What stands behind a device's own topic.
+fn own<'a>(who: &Identity, topic: &'a str) -> Option<&'a str> {
+    topic.strip_prefix("devices/")?.strip_prefix(who.name())?.strip_prefix('/')
+}
+
+/// Whether it can be a device's id, which is part of topics.
+fn is_device(id: &str) -> bool {
+    id.strip_prefix("d-").is_some_and(|rest| {
+        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    })
+}
+
+/// In hexadecimal digits.
+fn hash(token: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in digest(&SHA256, token).as_ref() {
+        write!(text, "{byte:02x}").expect("a String takes everything");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_does_what_is_its_own_and_a_service_all() {
+        let accounts = Accounts::new("secret");
+        let (device, service) = (Identity::new("d-1"), Identity::new(SERVICE));
+        assert!(accounts.may_publish(&device, "devices/d-1/readings"));
+        assert!(accounts.may_subscribe(&device, "devices/d-1/commands"));
+        for topic in ["devices/d-2/readings", "devices/d-1", "devices/d-1/commands", "accounts/d-1", "d-1/readings"] {
+            assert!(!accounts.may_publish(&device, topic), "{topic}");
+            assert!(accounts.may_publish(&service, topic), "{topic}");
+        }
+        for filter in ["#", "devices/+/commands", "devices/d-1/#", "accounts/d-1", "devices/d-1/readings"] {
+            assert!(!accounts.may_subscribe(&device, filter), "{filter}");
+            assert!(accounts.may_subscribe(&service, filter), "{filter}");
+        }
+    }
+
+    #[test]
+    fn who_shows_nothing_or_the_wrong_thing_is_nobody() {
+        let accounts = Accounts::new("secret");
+        let is_known = |client, user, password: Option<&[u8]>| accounts.authenticate(client, user, password).is_some();
+        assert!(is_known("data", Some(SERVICE), Some(b"secret")));
+        assert!(!is_known("data", Some(SERVICE), Some(b"wrong")));
+        assert!(!is_known("data", Some(SERVICE), None));
+        assert!(!is_known("data", None, Some(b"secret")));
+        assert!(!is_known("d-1", Some(SERVICE), Some(b"secret")), "a device's session is its own");
+        assert!(!is_known("d-1", Some("d-1"), Some(b"token")), "no account");
+        assert!(!is_device("d-") && !is_device("d-a/b") && !is_device("d-+") && is_device("d-0_a-7"));
+    }
+}

@@ -1,0 +1,161 @@
+//! The broker as a whole: started, listening, stopped.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use bowline_disk::Disk;
+use bowline_runtime::{
+    drain::{self, Drain, Drainer},
+    metric::Registry,
+    net::{self, TcpListener},
+    task::{self, Guarded},
+    time::{self, Duration},
+};
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
+};
+
+use crate::{
+    admission::Admission, handshake::shake_hands, journal::Journal, keeper::Shared, metrics::Metrics,
+    settings::Settings, state::State,
+};
+
+/// How long after a connection could not be accepted the next one is.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// A broker that runs. It ends with the value; [`Broker::stop`] lets it say goodbye.
+#[derive(Debug)]
+pub struct Broker {
+    addr: SocketAddr,
+    server: Server,
+    connections: Drainer,
+    keepers: Drainer,
+    _tasks: [Guarded<()>; 3],
+}
+
+/// Why a broker cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {addr}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The journal cannot be read or written, or another broker has it.
+    #[error("cannot use the journal")]
+    Journal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Broker {
+    /// Reads the journal, and listens.
+    ///
+    /// # Errors
+    /// When it cannot listen there, or cannot use the folder.
+    ///
+    /// # Cancel safety
+    /// Nothing runs.
+    pub async fn start(settings: Settings, admission: Arc<dyn Admission>, metrics: &Registry) -> Result<Self, Error> {
+        let Settings { listen, dir, bounds } = settings;
+        let mut state = State::new(bounds, Metrics::new(metrics));
+        let opening = task::spawn_blocking(move || {
+            let journal = Journal::open(&dir, Disk::default(), |record| state.replay(record))?;
+            state.recover(time::unix_millis_now());
+            Ok((journal, state))
+        });
+        let opened = opening.await.expect("reading does not panic");
+        let (journal, state) = opened.map_err(|failure: crate::journal::Failure| Error::Journal(Box::new(failure)))?;
+        let failed = |source| Error::Listen { addr: listen, source };
+        let listener = net::listen(listen).map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        let (connections, drain) = drain::channel();
+        let (keepers, kept) = drain::channel();
+        let room = Arc::new(Semaphore::new(state.bounds.connections_max));
+        let shared = Arc::new(Shared::new(state, admission));
+        let server = Server { shared: Arc::clone(&shared), room };
+        let tasks = [
+            task::spawn(Arc::clone(&shared).write(journal, kept.clone())),
+            task::spawn(Arc::clone(&shared).tick(kept)),
+            task::spawn(server.clone().accept(listener, drain)),
+        ];
+        Ok(Self { addr, server, connections, keepers, _tasks: tasks.map(Guarded::new) })
+    }
+
+    /// Where it listens, with the port it has.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Whether what was to be written last was: while it is not, nobody is acknowledged anything.
+    pub fn is_writing(&self) -> bool {
+        self.server.shared.is_writing()
+    }
+
+    /// What is retained of a topic.
+    pub fn retained(&self, topic: &str) -> Option<Bytes> {
+        self.server.shared.with(|state| state.retained.get(topic).map(|message| message.payload.clone()))
+    }
+
+    /// Serves a client whose connection was accepted elsewhere.
+    pub fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        self.server.serve(stream, self.connections.watch());
+    }
+
+    /// Closes all connections, of which version 5 is told, and writes what there is to write, with the last wills of those
+    /// who were connected.
+    pub async fn stop(mut self) {
+        self.connections.drain().await;
+        self.keepers.drain().await;
+    }
+}
+
+/// What serves connections.
+#[derive(Clone)]
+struct Server {
+    shared: Arc<Shared>,
+    /// For so many more connections.
+    room: Arc<Semaphore>,
+}
+
+impl Server {
+    async fn accept(self, listener: TcpListener, mut drain: Drain) {
+        while let Some(accepted) = drain.or_drain(listener.accept()).await {
+            match accepted {
+                Ok((stream, _)) => {
+                    // What is small has not to wait for what comes next.
+                    stream.set_nodelay(true).ok();
+                    self.serve(stream, drain.clone());
+                }
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a connection could not be accepted");
+                    time::sleep(ACCEPT_AGAIN_AFTER).await;
+                }
+            }
+        }
+    }
+
+    fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, mut drain: Drain) {
+        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else {
+            self.shared.metrics.refused.too_many.increment();
+            return;
+        };
+        let shared = Arc::clone(&self.shared);
+        task::spawn(async move {
+            if let Some(Some(connection)) = drain.or_drain(shake_hands(&shared, stream)).await {
+                connection.run(drain).await;
+            }
+            drop(place);
+        });
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("room", &self.room.available_permits()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,33 @@
+//! An MQTT broker for one system: 3.1.1 and 5 on one port, QoS 0 and 1, sessions, retained messages and last wills.
+//!
+//! What it promises: **a message of QoS 1 is acknowledged when it is durable** for every session that outlives its
+//! connection and is to have it, and so are a subscription and a retained message. Many that arrive together share one
+//! sync of the [journal](journal). After `kill -9` everything that was acknowledged is there again.
+//!
+//! What it does not have: QoS 2 (granted as 1; who publishes with it is told so and closed), `$SYS`, shared
+//! subscriptions, topic aliases, subscription identifiers, enhanced authentication.
+//!
+//! Where a session's queue is full, nobody's message is dropped for it: publishers of QoS 1 are not acknowledged, and
+//! not read any further once [`Bounds::unacknowledged_max`] of them wait, until there is room. So whoever stops taking
+//! stops who sends. A session that ends with its connection has no such right: it is cut off.
+
+mod admission;
+mod broker;
+mod connection;
+mod filters;
+mod handshake;
+mod journal;
+mod keeper;
+mod message;
+mod metrics;
+mod publishing;
+mod record;
+mod replay;
+mod session;
+mod settings;
+mod state;
+mod wire;
+
+pub use admission::{Admission, Identity};
+pub use broker::{Broker, Error};
+pub use settings::{Bounds, Settings};

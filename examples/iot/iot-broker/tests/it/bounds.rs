@@ -1,0 +1,272 @@
+//! What the broker holds at most, and what it does with whoever wants more.
+
+use std::time::Duration;
+
+use bowline_runtime::time;
+use iot_broker::Bounds;
+use rumqttc_v5::mqttbytes::{
+    QoS,
+    v5::{
+        ConnectReturnCode, DisconnectReasonCode, LastWill, Packet, PubAckReason, Publish, Subscribe,
+        SubscribeProperties, SubscribeReasonCode,
+    },
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::{
+    client::{Options, VERSIONS},
+    raw::{Connecting, Fixture, Raw, at_least_once, publish},
+};
+
+#[tokio::test(start_paused = true)]
+async fn publishers_wait_for_a_full_queue_and_go_on_when_it_is_taken() {
+    let bounds = Bounds { queue_messages_max: 4, ..Bounds::default() };
+    let fixture = Fixture::start(bounds).await;
+    let mut data = fixture.client(Connecting::lasting("data", 60)).await;
+    data.subscribe(at_least_once("devices/#")).await;
+    let mut device = fixture.client(Connecting::clean("d-1")).await;
+    for pkid in 1..=10 {
+        device.publish(pkid, "devices/d-1/readings", &pkid.to_string()).await;
+    }
+    for pkid in 1..=4 {
+        assert_eq!(device.acknowledged().await.pkid, pkid);
+    }
+    // Whoever waits is alive, and what is not promised to a full queue goes on.
+    device.ping().await;
+    assert_eq!(fixture.count("iot_broker_held"), 6);
+    let mut other = fixture.client(Connecting::clean("d-2")).await;
+    other.publish(1, "devices-of-nobody", "x").await;
+    assert_eq!(other.acknowledged().await.reason, PubAckReason::NotAuthorized);
+    for number in 1..=10 {
+        let message = data.message().await;
+        assert_eq!(message.payload, number.to_string());
+        data.acknowledge(message.pkid).await;
+    }
+    for pkid in 5..=10 {
+        assert_eq!(device.acknowledged().await.pkid, pkid);
+    }
+    assert_eq!(fixture.count("iot_broker_held"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_too_many_answers_is_not_read() {
+    let bounds = Bounds { queue_messages_max: 1, unacknowledged_max: 3, ..Bounds::default() };
+    let fixture = Fixture::start(bounds).await;
+    let mut data = fixture.client(Connecting { keep_alive: 0, ..Connecting::lasting("data", 60) }).await;
+    data.subscribe(at_least_once("devices/#")).await;
+    let mut device = fixture.client(Connecting::clean("d-1")).await;
+    for pkid in 1..=6 {
+        device.publish(pkid, "devices/d-1/readings", &pkid.to_string()).await;
+    }
+    assert_eq!(device.acknowledged().await.pkid, 1);
+    device.send(Packet::PingReq).await;
+    // Long after its silence would have been noticed it is still there.
+    time::sleep(Duration::from_mins(10)).await;
+    for number in 1..=6 {
+        let message = data.message().await;
+        assert_eq!(message.payload, number.to_string());
+        data.acknowledge(message.pkid).await;
+    }
+    let (mut pkids, mut pongs) = (Vec::new(), 0);
+    while pkids.len() + pongs < 6 {
+        match device.next().await {
+            Some(Packet::PubAck(ack)) => pkids.push(ack.pkid),
+            // As soon as it was read.
+            Some(Packet::PingResp) => pongs += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((pkids, pongs), (vec![2, 3, 4, 5, 6], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_does_not_last_has_no_right_to_hold_others_up() {
+    let bounds = Bounds { queue_messages_max: 4, ..Bounds::default() };
+    let fixture = Fixture::start(bounds).await;
+    let mut slow = fixture.client(Connecting::clean("data")).await;
+    slow.subscribe(at_least_once("devices/#")).await;
+    let mut device = fixture.client(Connecting::clean("d-1")).await;
+    for pkid in 1..=6 {
+        device.publish(pkid, "devices/d-1/readings", "x").await;
+        assert_eq!(device.acknowledged().await.pkid, pkid);
+    }
+    for _ in 0..4 {
+        slow.message().await;
+    }
+    assert_eq!(slow.refused().await, DisconnectReasonCode::QuotaExceeded);
+    assert_eq!(fixture.count("iot_broker_refused_total{why=\"slow\"}"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_promised_to_nobody_is_dropped_and_counted() {
+    let bounds = Bounds { queue_messages_max: 4, inflight_max: 1, ..Bounds::default() };
+    let fixture = Fixture::start(bounds).await;
+    let mut data = fixture.client(Connecting::clean("data")).await;
+    data.subscribe(at_least_once("devices/#")).await;
+    let mut device = fixture.client(Connecting::clean("d-1")).await;
+    // One that is not acknowledged is in the way of the others.
+    device.publish(1, "devices/d-1/readings", "first").await;
+    device.acknowledged().await;
+    let first = data.message().await;
+    device.publish(2, "devices/d-1/readings", "second").await;
+    device.acknowledged().await;
+    for _ in 0..5 {
+        device.send(publish(0, "devices/d-1/readings", "q0")).await;
+    }
+    device.ping().await;
+    assert_eq!(fixture.count("iot_broker_dropped_total{why=\"full\"}"), 3);
+    data.acknowledge(first.pkid).await;
+    let second = data.message().await;
+    assert_eq!(second.payload, "second");
+    for _ in 0..2 {
+        assert_eq!(data.message().await.payload, "q0");
+    }
+    data.ping().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_ends_a_connection_and_its_will_is_published() {
+    let fixture = Fixture::start(Bounds::default()).await;
+    let mut data = fixture.client(Connecting { keep_alive: 0, ..Connecting::clean("data") }).await;
+    data.subscribe(at_least_once("devices/#")).await;
+    let will = Some(LastWill::new("devices/d-1/status", "offline", QoS::AtLeastOnce, true, None));
+    let began = time::now();
+    let mut device = fixture.client(Connecting { keep_alive: 10, will, ..Connecting::clean("d-1") }).await;
+    time::sleep(Duration::from_secs(12)).await;
+    device.ping().await;
+    assert_eq!(device.refused().await, DisconnectReasonCode::KeepAliveTimeout);
+    assert_eq!(began.elapsed().as_secs(), 27);
+    assert_eq!(data.message().await.payload, "offline");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_says_nothing_or_no_mqtt_is_closed() {
+    let fixture = Fixture::start(Bounds::default()).await;
+    assert_eq!(fixture.pipe().next().await, None, "silence");
+    let mut foreign = fixture.pipe();
+    foreign.stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    assert_eq!(foreign.next().await, None);
+    let mut old = fixture.pipe();
+    old.stream.write_all(b"\x10\x11\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x03d-1").await.unwrap();
+    let mut answer = Vec::new();
+    old.stream.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer, [0x20, 2, 0, 1]);
+    assert_eq!(fixture.count("iot_broker_refused_total{why=\"protocol\"}"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_takes_nothing_is_closed() {
+    let fixture = Fixture::start(Bounds::default()).await;
+    let mut data = fixture.client(Connecting::lasting("data", 60)).await;
+    data.subscribe(at_least_once("devices/#")).await;
+    let mut device = fixture.client(Connecting::clean("d-1")).await;
+    let payload = "x".repeat(100 * 1024);
+    for pkid in 1..=4 {
+        device.publish(pkid, "devices/d-1/readings", &payload).await;
+        device.acknowledged().await;
+    }
+    // More than fits between the two; nobody reads.
+    time::sleep(Duration::from_secs(31)).await;
+    assert_eq!(fixture.count("iot_broker_refused_total{why=\"slow\"}"), 1);
+    let mut data = fixture.client(Connecting::lasting("data", 60)).await;
+    for _ in 1..=4 {
+        assert_eq!(data.message().await.payload.len(), payload.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_large_or_too_much_is_refused_by_its_name() {
+    let bounds = Bounds {
+        packet_bytes_max: 1024,
+        filters_max: 2,
+        topic_bytes_max: 40,
+        topic_levels_max: 4,
+        will_bytes_max: 8,
+        retained_max: 2,
+        sessions_max: 3,
+        client_bytes_max: 10,
+        ..Bounds::default()
+    };
+    let fixture = Fixture::start(bounds).await;
+    let mut data = fixture.client(Connecting::clean("data")).await;
+    for (filter, code) in [
+        ("devices/1/2/3/4", SubscribeReasonCode::TopicFilterInvalid),
+        ("a/#/b", SubscribeReasonCode::TopicFilterInvalid),
+        ("$SYS/#", SubscribeReasonCode::TopicFilterInvalid),
+        ("$share/g/devices/#", SubscribeReasonCode::SharedSubscriptionsNotSupported),
+        ("a/+", SubscribeReasonCode::Success(QoS::AtLeastOnce)),
+        ("b/#", SubscribeReasonCode::Success(QoS::AtLeastOnce)),
+        ("b/#", SubscribeReasonCode::Success(QoS::AtLeastOnce)),
+        ("c", SubscribeReasonCode::QuotaExceeded),
+    ] {
+        assert_eq!(data.subscribe(at_least_once(filter)).await, code, "{filter}");
+    }
+    let retained = |topic: &str, pkid| {
+        let retain = Publish { retain: true, pkid, ..Publish::new(topic, QoS::AtLeastOnce, "x", None) };
+        Packet::Publish(retain)
+    };
+    for (pkid, topic, reason) in [
+        (1, "r/1", PubAckReason::Success),
+        (2, "r/2", PubAckReason::Success),
+        (3, "r/3", PubAckReason::QuotaExceeded),
+        (4, "r/2", PubAckReason::Success),
+        (5, "$SYS/x", PubAckReason::TopicNameInvalid),
+        (6, &"t".repeat(41), PubAckReason::TopicNameInvalid),
+    ] {
+        data.send(retained(topic, pkid)).await;
+        assert_eq!(data.acknowledged().await.reason, reason, "{topic}");
+    }
+    data.publish(7, "a", &"x".repeat(2000)).await;
+    assert_eq!(data.refused().await, DisconnectReasonCode::PacketTooLarge);
+    let will = Some(LastWill::new("devices/d-1/status", "far too long", QoS::AtLeastOnce, true, None));
+    let ack = fixture.pipe().connect(Connecting { will, ..Connecting::clean("d-1") }).await;
+    assert_eq!(ack.code, ConnectReturnCode::QuotaExceeded);
+    let ack = fixture.pipe().connect(Connecting::clean("data-that-is-too-long")).await;
+    assert_eq!(ack.code, ConnectReturnCode::ClientIdentifierNotValid);
+    let mut connected = Vec::new();
+    for id in ["d-1", "d-2", "d-3"] {
+        connected.push(fixture.client(Connecting::clean(id)).await);
+    }
+    assert_eq!(fixture.pipe().connect(Connecting::clean("d-4")).await.code, ConnectReturnCode::QuotaExceeded);
+    assert_eq!(fixture.count("iot_broker_refused_total{why=\"too_many\"}"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_offered_is_said() {
+    let fixture = Fixture::start(Bounds::default()).await;
+    let mut device = fixture.client(Connecting::clean("d-1")).await;
+    let twice = Publish { pkid: 1, ..Publish::new("devices/d-1/readings", QoS::ExactlyOnce, "x", None) };
+    device.send(Packet::Publish(twice)).await;
+    assert_eq!(device.refused().await, DisconnectReasonCode::QoSNotSupported);
+    let mut device = fixture.client(Connecting::clean("d-1")).await;
+    device.send(Packet::PingResp).await;
+    assert_eq!(device.refused().await, DisconnectReasonCode::ProtocolError);
+    let mut device = fixture.client(Connecting::clean("d-1")).await;
+    let properties = Some(SubscribeProperties { id: Some(7), user_properties: Vec::new() });
+    let subscribe = Subscribe { pkid: 1, filters: vec![at_least_once("devices/d-1/commands")], properties };
+    device.send(Packet::Subscribe(subscribe)).await;
+    assert_eq!(device.refused().await, DisconnectReasonCode::SubscriptionIdentifiersNotSupported);
+}
+
+#[tokio::test]
+async fn too_many_connections_are_closed_at_once() {
+    let fixture = Fixture::start(Bounds { connections_max: 1, ..Bounds::default() }).await;
+    let mut first = Raw::dial(fixture.broker.addr()).await;
+    first.connect(Connecting::clean("d-1")).await;
+    assert_eq!(Raw::dial(fixture.broker.addr()).await.next().await, None);
+    first.ping().await;
+    assert_eq!(fixture.count("iot_broker_refused_total{why=\"too_many\"}"), 1);
+}
+
+#[tokio::test]
+async fn whoever_is_connected_when_it_stops_is_told() {
+    for version in VERSIONS {
+        let fixture = Fixture::start(Bounds::default()).await;
+        let mut data = Options::new(version, "data").connect(fixture.broker.addr()).await;
+        let mut raw = fixture.client(Connecting::clean("d-1")).await;
+        let Fixture { broker, .. } = fixture;
+        broker.stop().await;
+        assert_eq!(raw.refused().await, DisconnectReasonCode::ServerShuttingDown);
+        data.ended().await;
+    }
+}
