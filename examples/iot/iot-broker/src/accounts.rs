@@ -6,14 +6,20 @@
 
 use std::{
     fmt::Write as _,
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, OnceLock},
 };
 
 use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
     digest::{SHA256, digest},
 };
-use iot_broker::{Admission, Broker, Identity};
+use bowline_runtime::metric::Registry;
+
+use crate::{
+    admission::{Admission, Identity},
+    broker::{Broker, Error, Handle},
+    settings::Settings,
+};
 
 /// The user name of services.
 const SERVICE: &str = "service";
@@ -24,43 +30,58 @@ const PUBLISHED: [&str; 4] = ["readings", "reported", "acks", "status"];
 /// What a device subscribes to below its own topic.
 const SUBSCRIBED: [&str; 2] = ["desired", "commands"];
 
-/// The accounts of a broker.
+/// The system's [`Admission`].
 #[derive(Debug)]
-pub(crate) struct Accounts {
+pub struct Accounts {
     /// The hash of the services' password.
     services: String,
-    broker: OnceLock<Weak<Broker>>,
+    /// Where the devices' are; none before the broker runs.
+    broker: OnceLock<Handle>,
 }
 
 impl Accounts {
-    /// Those with that password of services.
-    pub(crate) fn new(password: &str) -> Self {
-        Self { services: hash(password.as_bytes()), broker: OnceLock::new() }
+    /// Starts a broker with the accounts of its devices, and that password of its services.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub async fn start(settings: Settings, password: &str, metrics: &Registry) -> Result<Broker, Error> {
+        let accounts = Arc::new(Self::new(password));
+        let broker = Broker::start(settings, accounts.clone(), metrics).await?;
+        accounts.broker.get_or_init(|| broker.handle());
+        Ok(broker)
     }
 
-    /// From now on devices are known.
-    pub(crate) fn read_from(&self, broker: &Arc<Broker>) {
-        self.broker.get_or_init(|| Arc::downgrade(broker));
+    /// The topic of a device's account.
+    pub fn topic(device: &str) -> String {
+        format!("accounts/{device}")
     }
 
-    /// The hash of a device's token.
-    fn device(&self, id: &str) -> Option<Vec<u8>> {
-        let broker = self.broker.get().and_then(Weak::upgrade)?;
-        broker.retained(&format!("accounts/{id}")).map(|hash| hash.to_vec())
+    /// What is published there: the SHA-256 of the device's token, in hexadecimal digits.
+    pub fn hash(token: &[u8]) -> String {
+        let mut text = String::new();
+        for byte in digest(&SHA256, token).as_ref() {
+            write!(text, "{byte:02x}").expect("a String takes everything");
+        }
+        text
+    }
+
+    fn new(password: &str) -> Self {
+        Self { services: Self::hash(password.as_bytes()), broker: OnceLock::new() }
     }
 }
 
 impl Admission for Accounts {
     fn authenticate(&self, client: &str, user: Option<&str>, password: Option<&[u8]>) -> Option<Identity> {
         let user = user?;
-        let shown = hash(password?);
+        let shown = Self::hash(password?);
         if user == SERVICE {
             let is_one = verify_slices_are_equal(shown.as_bytes(), self.services.as_bytes()).is_ok();
             // A device's session is its own.
             return (is_one && !client.starts_with("d-")).then(|| Identity::new(SERVICE));
         }
         let is_its = user == client && is_device(client);
-        let known = is_its.then(|| self.device(client))??;
+        let broker = self.broker.get().filter(|_| is_its)?;
+        let known = broker.retained(&Self::topic(client))?;
         verify_slices_are_equal(shown.as_bytes(), &known).is_ok().then(|| Identity::new(client))
     }
 
@@ -83,15 +104,6 @@ fn is_device(id: &str) -> bool {
     id.strip_prefix("d-").is_some_and(|rest| {
         !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     })
-}
-
-/// In hexadecimal digits.
-fn hash(token: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in digest(&SHA256, token).as_ref() {
-        write!(text, "{byte:02x}").expect("a String takes everything");
-    }
-    text
 }
 
 #[cfg(test)]

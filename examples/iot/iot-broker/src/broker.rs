@@ -1,6 +1,10 @@
 //! The broker as a whole: started, listening, stopped.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Weak},
+};
 
 use bowline_disk::Disk;
 use bowline_runtime::{
@@ -61,10 +65,19 @@ impl Broker {
     /// # Cancel safety
     /// Nothing runs.
     pub async fn start(settings: Settings, admission: Arc<dyn Admission>, metrics: &Registry) -> Result<Self, Error> {
+        Self::start_on(Disk::default(), settings, admission, metrics).await
+    }
+
+    async fn start_on(
+        disk: Disk,
+        settings: Settings,
+        admission: Arc<dyn Admission>,
+        metrics: &Registry,
+    ) -> Result<Self, Error> {
         let Settings { listen, dir, bounds } = settings;
-        let mut state = State::new(bounds, Metrics::new(metrics));
+        let mut state = State::new(bounds.kept(), Metrics::new(metrics));
         let opening = task::spawn_blocking(move || {
-            let journal = Journal::open(&dir, Disk::default(), |record| state.replay(record))?;
+            let journal = Journal::open(&dir, disk, |record| state.replay(record))?;
             state.recover(time::unix_millis_now());
             Ok((journal, state))
         });
@@ -91,14 +104,9 @@ impl Broker {
         self.addr
     }
 
-    /// Whether what was to be written last was: while it is not, nobody is acknowledged anything.
-    pub fn is_writing(&self) -> bool {
-        self.server.shared.is_writing()
-    }
-
-    /// What is retained of a topic.
-    pub fn retained(&self, topic: &str) -> Option<Bytes> {
-        self.server.shared.with(|state| state.retained.get(topic).map(|message| message.payload.clone()))
+    /// For whoever looks at it while it runs.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::downgrade(&self.server.shared))
     }
 
     /// Serves a client whose connection was accepted elsewhere.
@@ -111,6 +119,29 @@ impl Broker {
     pub async fn stop(mut self) {
         self.connections.drain().await;
         self.keepers.drain().await;
+    }
+}
+
+/// Looks at a broker, and does not keep it running. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle(Weak<Shared>);
+
+impl Handle {
+    /// What is retained of a topic.
+    pub fn retained(&self, topic: &str) -> Option<Bytes> {
+        let shared = self.0.upgrade()?;
+        shared.with(|state| state.retained.get(topic).map(|message| message.payload.clone()))
+    }
+
+    /// Whether what was to be written last was: while it is not, nobody is acknowledged anything.
+    pub fn is_writing(&self) -> bool {
+        self.0.upgrade().is_some_and(|shared| shared.is_writing())
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("is_writing", &self.is_writing()).finish()
     }
 }
 
@@ -159,3 +190,6 @@ impl std::fmt::Debug for Server {
         f.debug_struct("Server").field("room", &self.room.available_permits()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

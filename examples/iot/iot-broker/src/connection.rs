@@ -93,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let now = time::now();
         shared.metrics.connections.add(1);
         Self {
-            packet_bytes_max: shared.bounds.packet_bytes_max,
+            packet_bytes_max: u32::MAX,
             shared,
             link,
             who: joined.who,
@@ -266,7 +266,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
             Packet::PingReq => {
-                self.link.push(Packet::PingResp);
+                // Nothing comes before the CONNACK.
+                if matches!(self.replies.front(), Some((_, Packet::ConnAck(_)))) {
+                    self.replies.push_back((0, Packet::PingResp));
+                } else {
+                    self.link.push(Packet::PingResp);
+                }
                 Ok(())
             }
             Packet::Disconnect(disconnect) => Err(End::Said(leaving(&disconnect))),

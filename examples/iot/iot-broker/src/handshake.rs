@@ -120,7 +120,7 @@ where
         Ok((joined, admitted, wake)) => {
             let connack = connack(bounds, &connect, &admitted, joined);
             let connection = Connection::new(Arc::clone(shared), link, (joined, admitted.identity, wake));
-            Some(connection.begin(connect_terms(bounds, &connect, connack)))
+            Some(connection.begin(terms(&connect, connack)))
         }
         Err(code) => {
             let counters = &shared.metrics.refused;
@@ -144,14 +144,14 @@ pub(crate) struct Terms {
     pub(crate) packet_bytes_max: u32,
 }
 
-fn connect_terms(bounds: &Bounds, connect: &Connect, connack: ConnAck) -> Terms {
+fn terms(connect: &Connect, connack: ConnAck) -> Terms {
     let told = connack.properties.as_ref().and_then(|properties| properties.server_keep_alive);
     let keep_alive = Some(told.unwrap_or(connect.keep_alive)).filter(|seconds| *seconds > 0);
     let packet_bytes_max = connect.properties.as_ref().and_then(|properties| properties.max_packet_size);
     Terms {
         connack,
         keep_alive: keep_alive.map(|seconds| Duration::from_millis(u64::from(seconds) * 1500)),
-        packet_bytes_max: packet_bytes_max.unwrap_or(bounds.packet_bytes_max),
+        packet_bytes_max: packet_bytes_max.unwrap_or(u32::MAX),
     }
 }
 

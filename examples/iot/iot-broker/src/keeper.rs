@@ -95,6 +95,14 @@ impl Pending {
     fn is_empty(&self) -> bool {
         self.frames.is_empty() && !self.is_file_due
     }
+
+    /// What waits, as if a file had been begun before it.
+    #[cfg(test)]
+    pub(crate) fn take_records(&mut self) -> Vec<Record> {
+        self.is_file_due = false;
+        let frames = self.frames.drain(..);
+        frames.flat_map(|frame| Record::take_all(&frame).expect("it was written so")).collect()
+    }
 }
 
 impl Default for Pending {

@@ -2,7 +2,7 @@
 //!
 //! What it promises: **a message of QoS 1 is acknowledged when it is durable** for every session that outlives its
 //! connection and is to have it, and so are a subscription and a retained message. Many that arrive together share one
-//! sync of the [journal](journal). After `kill -9` everything that was acknowledged is there again.
+//! sync of the journal. After `kill -9` everything that was acknowledged is there again.
 //!
 //! What it does not have: QoS 2 (granted as 1; who publishes with it is told so and closed), `$SYS`, shared
 //! subscriptions, topic aliases, subscription identifiers, enhanced authentication.
@@ -11,6 +11,7 @@
 //! not read any further once [`Bounds::unacknowledged_max`] of them wait, until there is room. So whoever stops taking
 //! stops who sends. A session that ends with its connection has no such right: it is cut off.
 
+mod accounts;
 mod admission;
 mod broker;
 mod connection;
@@ -28,6 +29,7 @@ mod settings;
 mod state;
 mod wire;
 
+pub use accounts::Accounts;
 pub use admission::{Admission, Identity};
-pub use broker::{Broker, Error};
+pub use broker::{Broker, Error, Handle};
 pub use settings::{Bounds, Settings};

@@ -126,6 +126,8 @@ pub(crate) fn at_most_one(qos: QoS) -> QoS {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn message(properties: Option<PublishProperties>) -> Message {
@@ -149,6 +151,42 @@ mod tests {
             assert!(reader.0.is_empty());
             for length in 0..bytes.len() {
                 Message::take(&mut Reader(&bytes[..length])).unwrap_err();
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_can_be_published_can_be_kept(
+            topic in ".{1,20}",
+            texts in prop::collection::vec(".{0,10}", 4),
+            bytes in prop::collection::vec(any::<u8>(), 0..50),
+            is_present in any::<[bool; 4]>(),
+            format in prop::option::of(any::<u8>()),
+        ) {
+            let text = |at: usize| is_present[at].then(|| texts[at].clone());
+            let properties = PublishProperties {
+                payload_format_indicator: format,
+                response_topic: text(0),
+                content_type: text(1),
+                correlation_data: is_present[2].then(|| bytes.clone().into()),
+                user_properties: text(3).map(|text| (text.clone(), text)).into_iter().collect(),
+                ..PublishProperties::default()
+            };
+            let published = Publish {
+                pkid: 1,
+                ..Publish::new(topic, QoS::AtLeastOnce, bytes, Some(properties))
+            };
+            let mut packet = BytesMut::new();
+            let came = Packet::Publish(published).write(&mut packet, None).ok();
+            if let Some(Ok(Packet::Publish(publish))) = came.map(|_| Packet::read(&mut packet, None)) {
+                let message = Message::published(publish, 0);
+                let mut bytes = Vec::new();
+                message.put(&mut bytes);
+                let read = Message::take(&mut Reader(&bytes)).unwrap();
+                // Nothing that is said, and that nothing is said, is the same.
+                prop_assert_eq!(read.publish(QoS::AtLeastOnce, 0).size(), message.publish(QoS::AtLeastOnce, 0).size());
+                prop_assert_eq!((read.topic, read.payload), (message.topic, message.payload));
             }
         }
     }

@@ -121,3 +121,6 @@ impl State {
         records
     }
 }
+
+#[cfg(test)]
+mod tests;

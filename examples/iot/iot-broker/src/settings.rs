@@ -18,7 +18,7 @@ pub struct Settings {
 /// What a broker holds at most.
 #[derive(Debug, Clone)]
 pub struct Bounds {
-    /// Bytes of a packet, both ways; at most 1 MiB.
+    /// Bytes of a packet that a client sends; more than 1 MiB counts as that.
     pub packet_bytes_max: u32,
     /// Connections at a time; more are closed at once.
     pub connections_max: usize,
@@ -89,7 +89,20 @@ impl Default for Bounds {
     }
 }
 
+/// The longest packet that fits into a frame of the journal with what else is in it.
+const PACKET_BYTES_MAX: u32 = 1 << 20;
+
 impl Bounds {
+    /// Those that can be kept: a record fits into the journal, and somebody can go on.
+    pub(crate) fn kept(self) -> Self {
+        Self {
+            packet_bytes_max: self.packet_bytes_max.min(PACKET_BYTES_MAX),
+            unacknowledged_max: self.unacknowledged_max.max(1),
+            inflight_max: self.inflight_max.max(1),
+            ..self
+        }
+    }
+
     /// Whether it is a topic that may be published to. Topics that begin with `$` are the broker's, which has none.
     pub(crate) fn is_topic(&self, topic: &str) -> bool {
         !topic.is_empty() && !topic.starts_with('$') && valid_topic(topic) && self.is_short(topic)

@@ -138,6 +138,12 @@ impl State {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_connected(&self, who: Who) -> bool {
+        let connection = self.sessions.get(&who.session).and_then(|session| session.connection.as_ref());
+        connection.is_some_and(|it| it.id == who.connection && it.cut.is_none())
+    }
+
     /// A client connects; whoever is connected under its name is no longer. None where there are too many sessions.
     pub(crate) fn join(&mut self, joining: Joining, now_ms: u64) -> Option<Joined> {
         let Joining { client, is_clean, expiry_s, inflight_max, wake, will } = joining;

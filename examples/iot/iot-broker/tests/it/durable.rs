@@ -69,7 +69,7 @@ async fn what_is_retained_and_who_was_lost_is_there_again() {
         device.acknowledged().await;
     }
     let fixture = fixture.restart(Bounds::default()).await;
-    assert_eq!(fixture.broker.retained("devices/d-1/status").as_deref(), Some(&b"offline"[..]));
+    assert_eq!(fixture.broker.handle().retained("devices/d-1/status").as_deref(), Some(&b"offline"[..]));
     let mut data = fixture.client(Connecting::clean("data")).await;
     data.subscribe(at_least_once("devices/+/#")).await;
     let mut found = Vec::new();
