@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     admission::Identity,
-    handshake::{Link, Terms},
+    handshake::{Link, READ_BYTES, Terms},
     keeper::Shared,
     message::{Message, at_most_one},
     publishing::Fate,
@@ -31,9 +31,6 @@ use crate::{
     state::{Gone, Joined, Leaving, Ticket, Who},
     wire::{self, Version},
 };
-
-/// Bytes that are asked of a socket at once.
-const READ_BYTES: usize = 4096;
 
 /// How much waits to be written before no more is taken out of the queue.
 const OUTPUT_BYTES: usize = 64 * 1024;
@@ -55,6 +52,8 @@ pub(crate) struct Connection<S> {
     packet_bytes_max: u32,
     /// What it was answered, and from when on it may be told so.
     replies: VecDeque<(Ticket, Packet)>,
+    /// Messages of QoS 1 that it was not answered yet.
+    unacknowledged: usize,
     /// Messages for which there was no room.
     held: VecDeque<Held>,
     /// There may be room now.
@@ -102,6 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             is_woken: true,
             keep_alive: None,
             replies: VecDeque::new(),
+            unacknowledged: 0,
             held: VecDeque::new(),
             may_retry: false,
             subscribed: joined.ticket,
@@ -201,10 +201,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         [silent, stalled].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
-    /// Whether more is taken of what the client sends.
+    /// Whether more is taken of what the client sends. Whoever keeps to the bound is always read: what it says of the
+    /// messages that it gets may be what others, or it itself, wait for.
     fn may_read(&self) -> bool {
-        let unacknowledged = self.replies.len() + self.held.len();
-        unacknowledged < usize::from(self.shared.bounds.unacknowledged_max) && self.link.output.len() < 2 * OUTPUT_BYTES
+        let max = usize::from(self.shared.bounds.unacknowledged_max);
+        let is_within = self.unacknowledged <= max && self.replies.len() + self.held.len() <= 2 * max;
+        is_within && self.link.output.len() < 2 * OUTPUT_BYTES
     }
 
     /// Does all that can be done now.
@@ -234,6 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn reply(&mut self, durable: Ticket) {
         while self.replies.front().is_some_and(|(ticket, _)| *ticket <= durable) {
             if let Some((_, packet)) = self.replies.pop_front() {
+                self.unacknowledged -= usize::from(matches!(packet, Packet::PubAck(_)));
                 self.link.push(packet);
             }
         }
@@ -286,6 +289,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let has_alias = publish.properties.as_ref().is_some_and(|properties| properties.topic_alias.is_some());
         if has_alias {
             return Err(End::Refused(DisconnectReasonCode::TopicAliasInvalid));
+        }
+        if publish.qos == QoS::AtLeastOnce {
+            let max = usize::from(self.shared.bounds.unacknowledged_max);
+            if self.link.version == Version::V5 && self.unacknowledged >= max {
+                // It was told.
+                return Err(End::Refused(DisconnectReasonCode::ReceiveMaximumExceeded));
+            }
+            self.unacknowledged += 1;
         }
         let (is_retained, pkid) = (publish.retain, publish.pkid);
         let message = Arc::new(Message::published(publish, time::unix_millis_now()));

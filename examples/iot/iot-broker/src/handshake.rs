@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Bytes that are asked of a socket at once.
-const READ_BYTES: usize = 4096;
+pub(crate) const READ_BYTES: usize = 4096;
 
 /// A socket, and what was read of it and is to be written.
 #[derive(Debug)]

@@ -7,8 +7,8 @@
 //! What it does not have: QoS 2 (granted as 1; who publishes with it is told so and closed), `$SYS`, shared
 //! subscriptions, topic aliases, subscription identifiers, enhanced authentication.
 //!
-//! Where a session's queue is full, nobody's message is dropped for it: publishers of QoS 1 are not acknowledged, and
-//! not read any further once [`Bounds::unacknowledged_max`] of them wait, until there is room. So whoever stops taking
+//! Where a session's queue is full, nobody's message is dropped for it: publishers of QoS 1 are not acknowledged
+//! until there is room, and send no more than [`Bounds::unacknowledged_max`] meanwhile. So whoever stops taking
 //! stops who sends. A session that ends with its connection has no such right: it is cut off.
 
 mod accounts;

@@ -43,7 +43,8 @@ pub struct Bounds {
     pub retained_max: usize,
     /// Their bytes; further ones are refused.
     pub retained_bytes_max: usize,
-    /// Messages of one publisher that are not acknowledged; it is not read any further until they are.
+    /// Messages of one publisher that are not acknowledged. A client of version 5 is told, and closed if it sends more;
+    /// one of 3.1.1 is not read any further until they are.
     pub unacknowledged_max: u16,
     /// Messages on their way to one subscriber that are not acknowledged, where it does not want less.
     pub inflight_max: u16,

@@ -54,21 +54,23 @@ async fn whoever_waits_for_too_many_answers_is_not_read() {
     let fixture = Fixture::start(bounds).await;
     let mut data = fixture.client(Connecting { keep_alive: 0, ..Connecting::lasting("data", 60) }).await;
     data.subscribe(at_least_once("devices/#")).await;
-    let mut device = fixture.client(Connecting::clean("d-1")).await;
-    for pkid in 1..=6 {
-        device.publish(pkid, "devices/d-1/readings", &pkid.to_string()).await;
+    // Version 3.1.1 has no word for how many it may send.
+    let mut device = fixture.pipe();
+    device.connect_v4("d-1").await;
+    for pkid in 1..=8 {
+        device.publish_v4(pkid, "devices/d-1/readings", &pkid.to_string()).await;
     }
     assert_eq!(device.acknowledged().await.pkid, 1);
     device.send(Packet::PingReq).await;
     // Long after its silence would have been noticed it is still there.
     time::sleep(Duration::from_mins(10)).await;
-    for number in 1..=6 {
+    for number in 1..=8 {
         let message = data.message().await;
         assert_eq!(message.payload, number.to_string());
         data.acknowledge(message.pkid).await;
     }
     let (mut pkids, mut pongs) = (Vec::new(), 0);
-    while pkids.len() + pongs < 6 {
+    while pkids.len() + pongs < 8 {
         match device.next().await {
             Some(Packet::PubAck(ack)) => pkids.push(ack.pkid),
             // As soon as it was read.
@@ -76,7 +78,48 @@ async fn whoever_waits_for_too_many_answers_is_not_read() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!((pkids, pongs), (vec![2, 3, 4, 5, 6], 1));
+    assert_eq!((pkids, pongs), ((2..=8).collect(), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_sends_no_more_than_it_may_is_read_all_the_same() {
+    let bounds = Bounds { queue_messages_max: 1, unacknowledged_max: 3, ..Bounds::default() };
+    let fixture = Fixture::start(bounds).await;
+    let mut data = fixture.client(Connecting::lasting("data", 60)).await;
+    data.subscribe(at_least_once("own")).await;
+    for pkid in 1..=4 {
+        data.publish(pkid, "own", &pkid.to_string()).await;
+        if pkid == 1 {
+            // Both are there: the message, and that it was taken.
+            data.next().await;
+            data.next().await;
+        }
+    }
+    // It waits for itself, and is heard.
+    data.ping().await;
+    data.acknowledge(1).await;
+    let mut came = 0;
+    while came < 6 {
+        if let Some(Packet::Publish(message)) = data.next().await {
+            data.acknowledge(message.pkid).await;
+        }
+        came += 1;
+    }
+    data.ping().await;
+    // The queue is full again, and one is one too many.
+    for pkid in 1..=5 {
+        data.publish(pkid, "own", "x").await;
+    }
+    loop {
+        match data.next().await {
+            Some(Packet::Disconnect(goodbye)) => {
+                assert_eq!(goodbye.reason_code, DisconnectReasonCode::ReceiveMaximumExceeded);
+                break;
+            }
+            Some(Packet::Publish(_) | Packet::PubAck(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -117,6 +117,23 @@ async fn a_device_with_an_account_sends_a_reading_by_mosquitto_pub() {
     assert!(!publish.status().unwrap().success());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_told_to_stop_says_goodbye() {
+    let (dir, addr) = (temp_dir(), free_addr());
+    let mut process = Process::start(dir.path(), addr);
+    let service = Options::new(VERSIONS[1], "data").credentials("service", "secret");
+    let mut data = service.clone().will("status", "lost").connect(addr).await;
+    let pid = process.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let why = data.ended().await;
+    assert!(why.contains("ServerShuttingDown"), "{why}");
+    assert!(process.0.wait().unwrap().success());
+    let _process = Process::start(dir.path(), addr);
+    let mut data = service.connect(addr).await;
+    assert!(data.subscribe("status", 1).await);
+    assert_eq!(data.next().await.payload, "lost");
+}
+
 #[test]
 fn a_broker_without_a_password_says_what_is_missing() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_iot-broker"));

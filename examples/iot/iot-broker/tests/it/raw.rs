@@ -6,6 +6,7 @@ use bowline_runtime::{metric::Registry, net::TcpStream, time};
 use bowline_testkit::{TempDir, temp_dir};
 use bytes::BytesMut;
 use iot_broker::{Bounds, Broker, Settings};
+use rumqttc_v4::mqttbytes::v4;
 use rumqttc_v5::{
     QoS,
     mqttbytes::{
@@ -144,6 +145,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
             Some(Packet::ConnAck(ack)) => ack,
             other => panic!("{other:?} instead of an answer"),
         }
+    }
+
+    /// Connects as a client of version 3.1.1. What it sends and gets from then on is the same, but for messages.
+    pub(crate) async fn connect_v4(&mut self, id: &str) {
+        let mut connect = v4::Connect::new(id);
+        connect.set_credentials(id, "token");
+        self.send_v4(&v4::Packet::Connect(connect)).await;
+        let mut answer = [0; 4];
+        self.stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, [0x20, 2, 0, 0]);
+    }
+
+    pub(crate) async fn publish_v4(&mut self, pkid: u16, topic: &str, payload: &str) {
+        let publish = v4::Publish { pkid, ..v4::Publish::new(topic, QoS::AtLeastOnce, payload) };
+        self.send_v4(&v4::Packet::Publish(publish)).await;
+    }
+
+    async fn send_v4(&mut self, packet: &v4::Packet) {
+        let mut bytes = BytesMut::new();
+        packet.write(&mut bytes, usize::MAX).unwrap();
+        self.stream.write_all(&bytes).await.unwrap();
     }
 
     pub(crate) async fn subscribe(&mut self, filter: SubscribeFilter) -> SubscribeReasonCode {
