@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 39] = [
+const FLOORS: [(&str, Floor); 41] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -54,6 +54,8 @@ const FLOORS: [(&str, Floor); 39] = [
     ("bowline-server", At(6)),
     ("bowline-cli", At(7)),
     ("bowline-testkit", Fixture),
+    ("bank-features", Shared),
+    ("bank-ml", Application),
     ("iot-broker", Shared),
     ("shop-bank", Application),
     ("shop-load", Application),
