@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 41] = [
+const FLOORS: [(&str, Floor); 42] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -56,6 +56,7 @@ const FLOORS: [(&str, Floor); 41] = [
     ("bowline-testkit", Fixture),
     ("bank-features", Shared),
     ("bank-ml", Application),
+    ("bank-risk", Application),
     ("iot-broker", Shared),
     ("shop-bank", Application),
     ("shop-load", Application),

@@ -1,0 +1,109 @@
+//! That what is kept is what was said first, and that of the rest there is what features need.
+
+use bank_features::DAY_MS;
+
+use super::*;
+use crate::assessment::Currency;
+
+pub(crate) const NOW: i64 = 1_767_787_200_000;
+
+/// Of 100 to `a-9`.
+pub(crate) fn asked(transfer: &str, from: &str, at_unix_ms: i64) -> NewAssessment {
+    let (transfer, from, to) = (transfer.to_owned(), from.to_owned(), "a-9".to_owned());
+    NewAssessment { transfer, from, to, amount: 100, currency: Currency::Eur, at_unix_ms }
+}
+
+fn ended(transfer: &str, outcome: Outcome, at_ms: i64) -> Ended {
+    let (transfer, from, to) = (transfer.to_owned(), "a-1".to_owned(), "a-9".to_owned());
+    Ended { transfer, from, to, amount: 100, at_ms, told_ms: at_ms, outcome }
+}
+
+fn allowed() -> Assessment {
+    Assessment::new(Some(0.25), "model 7".to_owned(), &[])
+}
+
+fn denied() -> Assessment {
+    Assessment::new(Some(0.75), "model 7".to_owned(), &["score"])
+}
+
+async fn opened(dir: &tempfile::TempDir) -> SqliteAssessments {
+    let url = format!("sqlite://{}", dir.path().join("risk.db").display());
+    SqliteAssessments::open(Database::at(&url)).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_decided_first_holds_for_two_replicas() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = tokio::join!(opened(&dir), opened(&dir));
+    let new = asked("t-1", "a-1", NOW);
+    let (allowed, denied) = (allowed(), denied());
+    let (a, b) = tokio::join!(one.keep(&new, &allowed), other.keep(&new, &denied));
+    let (a, b) = (a.unwrap(), b.unwrap());
+    assert_eq!(a, b);
+    assert_eq!(one.find("t-1").await.unwrap(), Some(a.clone()));
+    assert!(a.assessment == allowed || a.assessment == denied);
+    assert!(a.is_of(&asked("t-1", "a-1", NOW + 1)));
+    assert!(!a.is_of(&asked("t-1", "a-2", NOW)));
+    assert!(!a.is_of(&NewAssessment { currency: Currency::Usd, ..new.clone() }));
+    assert!(!a.is_of(&NewAssessment { amount: 101, ..new }));
+    assert_eq!(other.find("t-2").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_account_is_known_by_what_it_tried_but_for_what_was_declined_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let risk = opened(&dir).await;
+    for (transfer, decided) in [("t-1", allowed()), ("t-2", denied()), ("t-3", allowed())] {
+        risk.keep(&asked(transfer, "a-1", NOW), &decided).await.unwrap();
+    }
+    // t-4 was never asked about; t-3 and t-5 moved no money, t-2 was denied here.
+    let told = [
+        ended("t-1", Outcome::Settled, NOW + 1),
+        ended("t-2", Outcome::Declined, NOW + 2),
+        ended("t-3", Outcome::Declined, NOW + 3),
+        ended("t-4", Outcome::Settled, NOW + 4),
+        ended("t-5", Outcome::Declined, NOW + 5),
+    ];
+    for _ in 0..2 {
+        risk.note(&told).await.unwrap();
+    }
+    let history = risk.history(&asked("t-6", "a-1", NOW + 10)).await.unwrap();
+    let ages: Vec<i64> = history.paid.iter().map(|paid| NOW + 10 - paid.at_ms).collect();
+    assert_eq!(ages, [6, 10, 10]);
+    assert!(history.paid.iter().all(|paid| paid.is_to_payee && paid.amount == 100));
+    // Neither itself nor what is later.
+    assert_eq!(risk.history(&asked("t-1", "a-1", NOW)).await.unwrap().paid.len(), 1);
+    assert_eq!(risk.history(&asked("t-6", "a-2", NOW + 10)).await.unwrap().paid, []);
+}
+
+#[tokio::test]
+async fn a_payee_is_known_after_a_week_by_reports_and_suspicions() {
+    let dir = tempfile::tempdir().unwrap();
+    let risk = opened(&dir).await;
+    for (transfer, decided) in [("t-1", allowed()), ("t-2", denied()), ("t-3", allowed())] {
+        risk.keep(&asked(transfer, transfer, NOW), &decided).await.unwrap();
+    }
+    for _ in 0..2 {
+        assert!(risk.report("t-3").await.unwrap());
+    }
+    assert!(!risk.report("t-4").await.unwrap());
+    let received = async |days| risk.history(&asked("t-9", "a-1", NOW + days * DAY_MS)).await.unwrap().received;
+    assert_eq!(received(6).await, []);
+    let flagged: Vec<bool> = received(7).await.into_iter().map(|one| one.is_flagged).collect();
+    assert_eq!(flagged, [true, true, false]);
+    assert_eq!(received(37).await, []);
+}
+
+#[tokio::test]
+async fn what_is_too_old_is_forgotten_when_something_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let risk = opened(&dir).await;
+    for (transfer, at_ms) in [("t-1", NOW), ("t-2", NOW + 2 * DAY_MS)] {
+        risk.keep(&asked(transfer, "a-1", at_ms), &allowed()).await.unwrap();
+    }
+    risk.note(&[ended("t-3", Outcome::Settled, NOW + KEPT_MS + 1)]).await.unwrap();
+    assert_eq!(risk.find("t-1").await.unwrap(), None);
+    assert!(!risk.report("t-1").await.unwrap());
+    assert!(risk.find("t-2").await.unwrap().is_some() && risk.report("t-2").await.unwrap());
+    risk.note(&[]).await.unwrap();
+}
