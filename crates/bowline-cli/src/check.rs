@@ -66,7 +66,9 @@ pub(crate) fn lets_start(loaded: &Loaded) -> bool {
 }
 
 async fn prove(args: &args::Check) -> anyhow::Result<ExitCode> {
-    let Some(loaded) = problems::declared_or_say(&args.dir)? else { return Ok(ExitCode::from(UNUSABLE)) };
+    let Some(loaded) = problems::declared_or_say(&args.dir, args.profile.as_deref())? else {
+        return Ok(ExitCode::from(UNUSABLE));
+    };
     let (facts, mut notes) = gathered(&loaded).await;
     let Loaded { system, dir, file, text, unbuilt, .. } = loaded;
     notes.extend(unbuilt.into_iter().map(Note::from));

@@ -12,6 +12,7 @@ mod check;
 mod companions;
 mod config;
 mod credential;
+mod databases;
 mod deploy;
 mod duration;
 mod elsewhere;

@@ -33,15 +33,16 @@ type Read = Result<(System, Vec<Problem>), Vec<Problem>>;
 #[derive(Debug)]
 struct Unusable(String);
 
-/// Reads `DIR/bowline.toml`, or the file itself, to run it; says on standard error what is wrong with it.
-pub(crate) fn load_or_say(dir_or_file: &Path) -> anyhow::Result<Option<Loaded>> {
-    let runnable = |text: &str| parse::parse(text).map(|system| (system, Vec::new()));
+/// Reads `DIR/bowline.toml`, or the file itself, with a profile if one is chosen, to run it; says on standard error
+/// what is wrong with it.
+pub(crate) fn load_or_say(dir_or_file: &Path, profile: Option<&str>) -> anyhow::Result<Option<Loaded>> {
+    let runnable = |text: &str| parse::parse_with(text, profile).map(|system| (system, Vec::new()));
     Ok(or_say(load(dir_or_file, runnable)?, ": nothing was started"))
 }
 
 /// The same to prove it alone: what is not built yet is no fault.
-pub(crate) fn declared_or_say(dir_or_file: &Path) -> anyhow::Result<Option<Loaded>> {
-    Ok(or_say(load(dir_or_file, parse::declared)?, ""))
+pub(crate) fn declared_or_say(dir_or_file: &Path, profile: Option<&str>) -> anyhow::Result<Option<Loaded>> {
+    Ok(or_say(load(dir_or_file, |text| parse::declared(text, profile))?, ""))
 }
 
 fn or_say(loaded: Result<Loaded, Unusable>, so_what: &str) -> Option<Loaded> {
@@ -54,7 +55,7 @@ fn or_say(loaded: Result<Loaded, Unusable>, so_what: &str) -> Option<Loaded> {
     }
 }
 
-fn load(dir_or_file: &Path, parse: fn(&str) -> Read) -> anyhow::Result<Result<Loaded, Unusable>> {
+fn load(dir_or_file: &Path, parse: impl Fn(&str) -> Read) -> anyhow::Result<Result<Loaded, Unusable>> {
     let is_dir = dir_or_file.is_dir();
     let file = if is_dir { dir_or_file.join("bowline.toml") } else { dir_or_file.to_path_buf() };
     let shown = file.display().to_string();

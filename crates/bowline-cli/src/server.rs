@@ -16,7 +16,9 @@ use crate::{
 
 /// Opens the API and publishes what the file brings along, until it is told to stop.
 pub(crate) async fn run(args: args::Server) -> anyhow::Result<ExitCode> {
-    let Some(loaded) = problems::load_or_say(&args.dir)? else { return Ok(ExitCode::from(UNUSABLE)) };
+    let Some(loaded) = problems::load_or_say(&args.dir, args.profile.as_deref())? else {
+        return Ok(ExitCode::from(UNUSABLE));
+    };
     if !check::lets_start(&loaded) {
         return Ok(ExitCode::from(UNUSABLE));
     }

@@ -21,7 +21,7 @@ use crate::{
     brought::Brought,
     caches, check,
     companions::{self, Sidecars},
-    events, gateway,
+    databases, events, gateway,
     outlet::Outlet,
     platform::{self, Platform, Spans},
     problems::{self, Loaded},
@@ -35,7 +35,9 @@ use crate::{
 const SERVICES_LATE_MAX: Duration = Duration::from_secs(2);
 /// Builds, starts and follows a system until it is told to stop.
 pub(crate) async fn run(args: args::Up) -> anyhow::Result<ExitCode> {
-    let Some(loaded) = problems::load_or_say(&args.dir)? else { return Ok(ExitCode::from(UNUSABLE)) };
+    let Some(loaded) = problems::load_or_say(&args.dir, args.profile.as_deref())? else {
+        return Ok(ExitCode::from(UNUSABLE));
+    };
     if !check::lets_start(&loaded) {
         return Ok(ExitCode::from(UNUSABLE));
     }
@@ -147,6 +149,7 @@ impl Running {
             }
         }
         settings.redis_token = caches::redis_token(&system)?;
+        settings.postgres_credential = databases::credential(&system)?;
         platform.warn_if_open();
         settings.grace = args.grace;
         settings.metrics = platform.metrics.clone();

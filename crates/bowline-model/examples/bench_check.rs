@@ -19,7 +19,7 @@ fn main() {
     let (text, facts) = (generated::text(), Facts::default());
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        let (system, _) = parse::declared(black_box(&text)).expect("it is understood");
+        let (system, _) = parse::declared(black_box(&text), None).expect("it is understood");
         let violations = black_box(check(&system, &facts));
         let took = began.elapsed();
         assert!(violations.is_empty(), "it is proved: {violations:?}");

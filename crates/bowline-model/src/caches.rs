@@ -61,17 +61,24 @@ pub fn check_redis_url(url: &str) -> Result<(), &'static str> {
 /// `HOST`, `HOST:PORT`, and the number of a database behind them.
 fn is_server(rest: &str) -> bool {
     let (place, database) = rest.split_once('/').unwrap_or((rest, ""));
-    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    is_place(place) && (database.is_empty() || is_number(database) && database.parse::<u16>().is_ok())
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// `HOST` or `HOST:PORT`, of a server that is not asked over HTTP: a host may have a `_`.
+pub(crate) fn is_place(place: &str) -> bool {
     let is_port = |port: &str| is_number(port) && port.parse::<u16>().is_ok_and(|port| port > 0);
-    let is_database = database.is_empty() || is_number(database) && database.parse::<u16>().is_ok();
     if let Some(address) = place.strip_prefix('[') {
         let Some((address, port)) = address.split_once(']') else { return false };
         let is_end = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
-        return address.parse::<Ipv6Addr>().is_ok() && is_end && is_database;
+        return address.parse::<Ipv6Addr>().is_ok() && is_end;
     }
     let (host, port) = place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port)));
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    !host.is_empty() && host.bytes().all(is_letter) && port.is_none_or(is_port) && is_database
+    !host.is_empty() && host.bytes().all(is_letter) && port.is_none_or(is_port)
 }
 
 impl Default for CachesPolicy {

@@ -10,6 +10,7 @@ mod boundary;
 mod caches;
 mod config;
 mod cut;
+mod databases;
 mod deploy;
 mod enforce;
 mod file;
@@ -19,6 +20,7 @@ mod messages;
 mod middleware;
 mod monitor;
 mod policy;
+mod profile;
 mod references;
 mod route;
 mod schema;
@@ -41,9 +43,9 @@ use crate::{
 pub use cut::routes_text;
 use file::File;
 use references::Names;
-use schema::Schema;
 pub(crate) use service::{check_command, check_variable};
 use table::Table;
+use toml::de::DeTable;
 use value::Value;
 pub(crate) use value::in_ticks;
 
@@ -65,6 +67,9 @@ pub const CONFIGS_MAX: usize = 1000;
 /// The most topics that a system says something of.
 pub const TOPICS_MAX: usize = 1000;
 
+/// The most profiles that a file has.
+pub const PROFILES_MAX: usize = 16;
+
 /// The most problems that are told at once; further ones are counted out as one.
 pub const PROBLEMS_MAX: usize = 1000;
 
@@ -76,18 +81,27 @@ pub const PROBLEMS_MAX: usize = 1000;
 /// Every problem there is, sorted by position, at most [`PROBLEMS_MAX`] and one that says that
 /// there are more. Where the text is no TOML, the problems are those of its syntax alone.
 pub fn parse(text: &str) -> Result<System, Vec<Problem>> {
-    whole(text, &schema::SYSTEM, system)
+    parse_with(text, None)
 }
 
-/// Reads a whole `bowline.toml` as [`parse()`] does, also where it declares what is not built yet.
+/// Reads a whole `bowline.toml` as [`parse()`] does, with what its section `[profile.NAME]` says in the place of the
+/// rest, where a profile is chosen. What is wrong with the file is told whichever is.
+///
+/// # Errors
+/// As [`parse()`]; also where the file has no such profile.
+pub fn parse_with(text: &str, profile: Option<&str>) -> Result<System, Vec<Problem>> {
+    built(declared(text, profile))
+}
+
+/// Reads a whole `bowline.toml` as [`parse_with`] does, also where it declares what is not built yet.
 ///
 /// Such a system cannot be run, but what it declares can be proved: [`check()`](crate::check::check()). Beside it are
 /// the problems that say what is not built, sorted by position.
 ///
 /// # Errors
-/// Every problem there is, as [`parse()`] tells them, where one of them is more than that.
-pub fn declared(text: &str) -> Result<(System, Vec<Problem>), Vec<Problem>> {
-    with_unbuilt(text, &schema::SYSTEM, system)
+/// Every problem there is, as [`parse_with`] tells them, where one of them is more than that.
+pub fn declared(text: &str, profile: Option<&str>) -> Result<(System, Vec<Problem>), Vec<Problem>> {
+    read_tree(text, |root, file| profile::read(root, profile, file))
 }
 
 /// Reads a route table that stands by itself: the sections `[gateway]`, `[auth.X]` and `[[route]]` of a
@@ -98,7 +112,7 @@ pub fn declared(text: &str) -> Result<(System, Vec<Problem>), Vec<Problem>> {
 /// # Errors
 /// As [`parse()`].
 pub fn routes(text: &str, services: &[ServiceName]) -> Result<RouteTable, Vec<Problem>> {
-    whole(text, &schema::ROUTE_TABLE, |root| Some(gateway::table(root, Names::known(services)).0))
+    route_table(text, Names::known(services))
 }
 
 /// Reads a route table as [`routes`] does, where it is not known which services there are: every name of
@@ -107,24 +121,26 @@ pub fn routes(text: &str, services: &[ServiceName]) -> Result<RouteTable, Vec<Pr
 /// # Errors
 /// As [`parse()`].
 pub fn routes_of_any(text: &str) -> Result<RouteTable, Vec<Problem>> {
-    whole(text, &schema::ROUTE_TABLE, |root| Some(gateway::table(root, Names::any()).0))
+    route_table(text, Names::any())
 }
 
-/// Reads a text whose root has the keys of a schema, and where everything is built.
-fn whole<T>(
-    text: &str,
-    schema: &'static Schema,
-    read: impl for<'a> FnOnce(&Table<'a>) -> Option<T>,
-) -> Result<T, Vec<Problem>> {
-    let (read, unbuilt) = with_unbuilt(text, schema, read)?;
+fn route_table(text: &str, services: Names<'_>) -> Result<RouteTable, Vec<Problem>> {
+    built(read_tree(text, |root, file| {
+        let root = Table::root(root, &schema::ROUTE_TABLE, file);
+        Some(gateway::table(&root, services).0)
+    }))
+}
+
+/// What was read, where everything of it is built.
+fn built<T>(read: Result<(T, Vec<Problem>), Vec<Problem>>) -> Result<T, Vec<Problem>> {
+    let (read, unbuilt) = read?;
     if unbuilt.is_empty() { Ok(read) } else { Err(unbuilt) }
 }
 
-/// Reads a text whose root has the keys of a schema; beside it what is not built of it.
-fn with_unbuilt<T>(
+/// Reads a text by its tree; beside it what is not built of it.
+fn read_tree<T>(
     text: &str,
-    schema: &'static Schema,
-    read: impl for<'a> FnOnce(&Table<'a>) -> Option<T>,
+    read: impl for<'a> FnOnce(&'a DeTable<'a>, &'a File<'a>) -> Option<T>,
 ) -> Result<(T, Vec<Problem>), Vec<Problem>> {
     let text = without_mark(text);
     if text.len() > TEXT_MAX {
@@ -132,7 +148,7 @@ fn with_unbuilt<T>(
         return Err(vec![Problem::of_file(message, "move what is generated out of it")]);
     }
     let file = File::new(text);
-    let read = syntax::read(&file).and_then(|root| read(&Table::root(root.get_ref(), schema, &file)));
+    let read = syntax::read(&file).and_then(|root| read(root.get_ref(), &file));
     let is_understood = file.is_understood();
     let problems = file.into_problems();
     match read {
@@ -162,7 +178,8 @@ fn system(root: &Table<'_>) -> Option<System> {
     let entries = root.get("service").map(|value| value.entries(&schema::SERVICE_ENTRY, SERVICES_MAX));
     let entries = entries.unwrap_or_default();
     let declared = Names::declared("service", &entries);
-    let services = service::read_all(&entries);
+    let databases = root.get("databases").map(databases::read).unwrap_or_default();
+    let services = service::read_all(&entries, databases.kinds_told());
     let deployments = root.get("deploy").map(|value| deploy::read_all(value, &entries, &declared)).unwrap_or_default();
     let configs = root.get("config").map(config::read_all).unwrap_or_default();
     let tracing = root.get("tracing").map(|value| monitor::tracing(value, &declared)).unwrap_or_default();
@@ -173,5 +190,5 @@ fn system(root: &Table<'_>) -> Option<System> {
     let topics = root.get("topic").map(messages::topics).unwrap_or_default();
     let (table, routes) = gateway::table(root, declared);
     let system = System { services, table, routes, configs, mesh, tracing, metrics, alerts, ..System::new(name?) };
-    Some(System { messages, caches, topics, boundaries, deployments, ..system })
+    Some(System { messages, caches, databases, topics, boundaries, deployments, ..system })
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     caches::CachesPolicy,
+    data::DatabasesPolicy,
     deploy::{Deployment, Plan},
     gateway::RouteTable,
     mesh::MeshPolicy,
@@ -59,6 +60,8 @@ pub struct System {
     pub messages: MessagesPolicy,
     /// Where processes share what they cache.
     pub caches: CachesPolicy,
+    /// Where databases live that are not files in the data folder.
+    pub databases: DatabasesPolicy,
     /// What is said of how topics are kept; [`System::all_topics`] has them all.
     pub topics: Vec<TopicDeclaration>,
     /// What becomes of who breaks a boundary.
@@ -151,6 +154,7 @@ impl System {
             alerts: AlertPolicy::default(),
             messages: MessagesPolicy::default(),
             caches: CachesPolicy::default(),
+            databases: DatabasesPolicy::default(),
             topics: Vec::new(),
             boundaries: BoundaryPolicy::default(),
             deployments: Vec::new(),

@@ -1,11 +1,11 @@
 //! What an instance finds in its environment.
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{collections::BTreeMap, io};
 
 use bowline_model::{
     Address, InstanceId, System, data,
     policy::CallPolicy,
-    system::{CallMode, Service},
+    system::{CallMode, Resource, Service},
 };
 use bowline_runtime::fs;
 
@@ -44,8 +44,8 @@ pub(crate) fn of_service(
     placeholders: Placeholders<'_>,
 ) -> Environment {
     let mut variables = Environment::new();
-    let databases = databases(service, &settings.data_dir);
-    if let [(_, url)] = databases.as_slice() {
+    let databases = databases(system, service, settings);
+    if let (1, Some(url)) = (databases.len(), databases.values().next()) {
         variables.insert("DATABASE_URL".to_owned(), url.clone());
     }
     variables.extend(of_build(service, placeholders));
@@ -99,12 +99,14 @@ pub(crate) fn of_instance(
     variables
 }
 
-/// Each database that the service owns: the variable and the connection string.
+/// Where each database is that the service owns: the variable and the connection string.
 ///
-/// Databases of other kinds live elsewhere; the service's own environment says where.
-fn databases(service: &Service, data_dir: &Path) -> Vec<(String, String)> {
-    let owned = service.boundary.data.iter().filter(|resource| resource.kind == "sqlite");
-    owned
-        .map(|resource| (resource.variable(), data::sqlite_url(&data::sqlite_file(data_dir, &resource.name))))
-        .collect()
+/// Of those that live where the file does not say, the service's own environment does.
+fn databases(system: &System, service: &Service, settings: &Settings) -> Environment {
+    let url = |resource: &Resource| match (resource.kind.as_str(), &system.databases.postgres) {
+        (data::SQLITE, _) => Some(data::sqlite_url(&data::sqlite_file(&settings.data_dir, &resource.name))),
+        (data::POSTGRES, Some(server)) => Some(server.url(&resource.name, settings.postgres_credential.as_ref())),
+        _ => None,
+    };
+    service.boundary.data.iter().filter_map(|resource| Some((resource.variable(), url(resource)?))).collect()
 }

@@ -23,6 +23,8 @@ pub struct Settings {
     pub token: Option<Secret>,
     /// What services show to the Redis of `[caches]`; absent: nothing.
     pub redis_token: Option<Secret>,
+    /// What services show to the PostgreSQL of `[databases]`; absent: nothing.
+    pub postgres_credential: Option<Secret>,
     /// The executable whose subcommand `keeper` calls [`keeper::run`](crate::keeper::run).
     pub keeper: PathBuf,
     /// The longest a drain waits between SIGTERM and SIGKILL.
@@ -72,6 +74,7 @@ impl Settings {
             api: None,
             token: None,
             redis_token: None,
+            postgres_credential: None,
             keeper,
             grace: Duration::from_secs(10),
             notice: Duration::from_millis(500),

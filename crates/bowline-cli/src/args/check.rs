@@ -12,6 +12,9 @@ pub(crate) struct Check {
     /// The folder that holds bowline.toml, or the file itself
     #[arg(default_value = ".")]
     pub(crate) dir: PathBuf,
+    /// The profile of the file to prove: its section [profile.NAME] [default: none]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
     /// Also holds what is declared against what a running Bowline saw
     #[arg(long)]
     pub(crate) observed: bool,
@@ -22,7 +25,7 @@ pub(crate) struct Check {
     #[arg(long, short, value_enum, default_value_t = Form::Text)]
     pub(crate) output: Form,
     /// Prints the page of a rule instead: what it says, an example, why, and what to do
-    #[arg(long, value_name = "RULE", value_parser = rule, conflicts_with_all = ["dir", "observed", "output"])]
+    #[arg(long, value_name = "RULE", value_parser = rule, conflicts_with_all = ["dir", "profile", "observed", "output"])]
     pub(crate) explain: Option<&'static Rule>,
     /// The running Bowline to ask what was seen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7117", env = "BOWLINE_API")]

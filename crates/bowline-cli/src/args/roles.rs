@@ -12,6 +12,9 @@ pub(crate) struct Server {
     /// The folder that holds bowline.toml, or the file itself
     #[arg(default_value = ".")]
     pub(crate) dir: PathBuf,
+    /// The profile of the file to run: its section [profile.NAME] [default: none]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
     /// Where the API listens: IP:PORT; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7117", env = "BOWLINE_API_LISTEN")]
     pub(crate) api: SocketAddr,

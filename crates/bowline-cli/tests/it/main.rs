@@ -19,6 +19,7 @@ mod messages;
 mod monitoring;
 mod openssl;
 mod otlp;
+mod profiles;
 mod releases;
 mod roles;
 mod sampling;

@@ -22,7 +22,7 @@ fn told(violation: &Violation) -> String {
 /// Checks that a file breaks these rules, in this order, each as [`told`] has it.
 #[track_caller]
 fn check_with(text: &str, facts: &Facts, expect: &[&str]) {
-    let (system, _) = parse::declared(text).unwrap_or_else(|problems| panic!("{problems:#?} in\n{text}"));
+    let (system, _) = parse::declared(text, None).unwrap_or_else(|problems| panic!("{problems:#?} in\n{text}"));
     let violations = check(&system, facts);
     for Violation { why, help, message, .. } in &violations {
         for text in [why, help, message] {

@@ -44,12 +44,13 @@ impl Listed {
     }
 }
 
-pub(super) fn read(value: Value<'_>) -> Boundary {
+/// What a service owns; `told` are the kinds of data that Bowline says the connection strings of.
+pub(super) fn read(value: Value<'_>, told: &[&str]) -> Boundary {
     let Some(table) = value.table(&schema::BOUNDARY) else { return Boundary::default() };
     let mut listed = Listed::default();
     let api = table.list("api").into_iter().filter_map(|value| operation(value, &mut listed)).collect();
-    let data = resources(&table, "data", &mut listed);
-    let state = resources(&table, "state", &mut listed);
+    let data = resources(&table, "data", told, &mut listed);
+    let state = resources(&table, "state", &[], &mut listed);
     Boundary { api, data, state }
 }
 
@@ -100,14 +101,14 @@ pub(super) fn read_method(value: Value<'_>, text: &str) -> Option<String> {
 }
 
 /// `Data(s)` and `State(s)`: names of things, `kind:name`.
-fn resources(table: &Table<'_>, key: &'static str, listed: &mut Listed) -> Vec<Resource> {
+fn resources(table: &Table<'_>, key: &'static str, told: &[&str], listed: &mut Listed) -> Vec<Resource> {
     let mut variables = BTreeMap::new();
     let mut resources = Vec::new();
     for value in table.list(key) {
         let Some(resource) = resource(value) else { continue };
         let written = resource.to_string();
         listed.add(written.clone(), &written, value);
-        if key == "data" && resource.kind == "sqlite" {
+        if told.contains(&resource.kind.as_str()) {
             check_variable(value, &resource, &mut variables);
         }
         resources.push(resource);

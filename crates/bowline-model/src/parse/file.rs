@@ -2,10 +2,11 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeSet,
     ops::Range,
 };
 
-use super::PROBLEMS_MAX;
+use super::{PROBLEMS_MAX, value::in_ticks};
 use crate::problem::{Position, Problem};
 
 /// A text with an index of its lines and a growing list of problems.
@@ -15,6 +16,10 @@ pub(super) struct File<'a> {
     line_starts: Vec<usize>,
     is_ascii: bool,
     problems: RefCell<Vec<Problem>>,
+    /// Where each of them is and what it says: what is read several times is told once.
+    told: RefCell<BTreeSet<(usize, String)>>,
+    /// The profile it is read with now.
+    profile: RefCell<Option<String>>,
     /// How many of the problems are but that something is not built yet.
     unbuilt_count: Cell<usize>,
 }
@@ -27,6 +32,8 @@ impl<'a> File<'a> {
             line_starts,
             is_ascii: text.is_ascii(),
             problems: RefCell::default(),
+            told: RefCell::default(),
+            profile: RefCell::default(),
             unbuilt_count: Cell::default(),
         }
     }
@@ -42,24 +49,37 @@ impl<'a> File<'a> {
         if self.is_ascii { part.len() } else { part.chars().count() }
     }
 
+    /// Says from here on which profile the file is read with.
+    pub(super) fn read_with(&self, profile: Option<&str>) {
+        *self.profile.borrow_mut() = profile.map(str::to_owned);
+    }
+
     /// Notes a problem; one that spans lines is underlined to the end of its first.
     pub(super) fn fault(&self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
-        if self.is_full() {
-            return;
+        self.note(span, message.into(), help.into());
+    }
+
+    /// Whether it is told now, and was not before.
+    fn note(&self, span: Range<usize>, mut message: String, help: String) -> bool {
+        if self.is_full() || !self.told.borrow_mut().insert((span.start, message.clone())) {
+            return false;
+        }
+        if let Some(profile) = &*self.profile.borrow() {
+            message = format!("{message} (profile {})", in_ticks(profile));
         }
         let shown = self.text.get(span.clone()).unwrap_or_default();
         let shown = shown.lines().next().unwrap_or_default();
         let position = self.position(span.start.min(self.text.len()));
         let width = self.count(shown).max(1);
-        self.problems.borrow_mut().push(Problem { position, width, message: message.into(), help: help.into() });
+        self.problems.borrow_mut().push(Problem { position, width, message, help });
+        true
     }
 
     /// Notes what is understood, and not built yet.
     pub(super) fn fault_unbuilt(&self, span: Range<usize>, what: &str, instead: impl Into<String>) {
-        if !self.is_full() {
+        if self.note(span, format!("{what} is not built yet"), instead.into()) {
             self.unbuilt_count.set(self.unbuilt_count.get() + 1);
         }
-        self.fault(span, format!("{what} is not built yet"), instead);
     }
 
     /// Whether there is nothing wrong so far but what is not built yet.

@@ -58,6 +58,7 @@ pub(super) static SYSTEM: Schema = Schema {
         section("alerts", "[alerts]"),
         section("messages", "[messages]"),
         section("caches", "[caches]"),
+        section("databases", "[databases]"),
         section("topic", r#"[topic."order.placed"]"#),
         section("service", "[service.order]"),
         GATEWAY_KEY,
@@ -65,6 +66,7 @@ pub(super) static SYSTEM: Schema = Schema {
         ROUTE_KEY,
         section("config", r#"[config."shop/order"]"#),
         section("deploy", "[deploy.order]"),
+        section("profile", "[profile.postgres]"),
     ],
 };
 
@@ -153,6 +155,11 @@ pub(super) static CACHES: Schema = Schema {
         key("credential", r#""env:REDIS_PASSWORD""#),
         key("bytes_max", r#""64 MiB""#),
     ],
+};
+
+pub(super) static DATABASES: Schema = Schema {
+    title: "databases",
+    keys: &[key("postgres", r#""postgres://127.0.0.1:5432""#), key("credential", r#""env:POSTGRES_PASSWORD""#)],
 };
 
 pub(super) static TOPIC: Schema = Schema {
@@ -371,12 +378,13 @@ pub(super) static RECEIVER_ENTRY: Key = section("X", "[alerts.receivers.ops]");
 pub(super) static TOPIC_ENTRY: Key = section("NAME", r#"[topic."order.placed"]"#);
 pub(super) static CONFIG_ENTRY: Key = section("NAMESPACE/NAME", r#"[config."shop/order"]"#);
 pub(super) static DEPLOY_ENTRY: Key = section("X", "[deploy.order]");
+pub(super) static PROFILE_ENTRY: Key = section("NAME", "[profile.postgres]");
 pub(super) static ENV_ENTRY: Key = key("NAME", r#""value""#);
 pub(super) static HEADER_ENTRY: Key = key("name", r#""value""#);
 
 /// Every table there is, in the order of the reference page, with its heading there.
 #[cfg(test)]
-pub(super) const ALL: [(&str, &Schema); 33] = [
+pub(super) const ALL: [(&str, &Schema); 34] = [
     ("The system", &SYSTEM),
     ("`[boundary]`", &BOUNDARIES),
     ("`[mesh]`", &MESH),
@@ -388,6 +396,7 @@ pub(super) const ALL: [(&str, &Schema); 33] = [
     ("`[alerts.receivers.X]`", &RECEIVER),
     ("`[messages]`", &MESSAGES),
     ("`[caches]`", &CACHES),
+    ("`[databases]`", &DATABASES),
     ("`[topic.\"NAME\"]`", &TOPIC),
     ("`[service.X]`", &SERVICE),
     ("`check`", &CHECK),

@@ -43,11 +43,12 @@ pub(super) const ENV_RESERVED: [&str; 17] = [
 /// The beginnings of the variables that hold connection strings, and where a sidecar takes each call.
 const ENV_RESERVED_PREFIXES: [&str; 2] = ["BOWLINE_DATA_", "BOWLINE_CALL_"];
 
-pub(super) fn read_all(entries: &[Value<'_>]) -> Vec<Service> {
-    entries.iter().filter_map(|entry| service(*entry)).collect()
+/// The services; `told` are the kinds of data that Bowline says the connection strings of.
+pub(super) fn read_all(entries: &[Value<'_>], told: &[&str]) -> Vec<Service> {
+    entries.iter().filter_map(|entry| service(*entry, told)).collect()
 }
 
-fn service(entry: Value<'_>) -> Option<Service> {
+fn service(entry: Value<'_>, told: &[&str]) -> Option<Service> {
     let name = entry.key_label();
     let table = entry.table(&schema::SERVICE)?;
     let build = table.get("build").and_then(command);
@@ -60,7 +61,7 @@ fn service(entry: Value<'_>) -> Option<Service> {
         replicas: replicas(&table, table.get("run").is_some()),
         check: table.get("check").map(check).unwrap_or_default(),
         env: table.get("env").map(env).unwrap_or_default(),
-        boundary: table.get("boundary").map(boundary::read).unwrap_or_default(),
+        boundary: table.get("boundary").map(|value| boundary::read(value, told)).unwrap_or_default(),
         outbound: outbound(&table, &calls),
         calls,
         bind: table.get("bind").and_then(|value| value.choice(&Bind::NAMES, &[])).unwrap_or_default(),

@@ -5,7 +5,7 @@ use toml_parser::{Source, lexer::TokenKind};
 
 use super::{file::File, value::in_ticks};
 
-/// The most parts of a dotted key. Ours have six; the parser recurses over each when it lets go.
+/// The most parts of a dotted key, as ours have; the parser recurses over each when it lets go.
 const KEY_PARTS_MAX: usize = 8;
 
 /// What toml says of a key that is there already; the rest of such a tree is sound.
@@ -69,7 +69,7 @@ fn has_deep_keys(file: &File<'_>) -> bool {
                 if parts == KEY_PARTS_MAX + 1 {
                     is_deep = true;
                     let span = token.span();
-                    file.fault(span.start()..span.end(), "the key nests too deep", "no key has more than six parts");
+                    file.fault(span.start()..span.end(), "the key nests too deep", "no key has more than eight parts");
                 }
             }
             TokenKind::Atom | TokenKind::BasicString | TokenKind::LiteralString | TokenKind::Whitespace => {}

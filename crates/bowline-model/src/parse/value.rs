@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, fmt, ops::RangeInclusive, time::Duration};
 
-use toml::{Spanned, de::DeValue};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use super::{
     file::File,
@@ -154,8 +157,13 @@ fn type_of(node: &DeValue<'_>) -> &'static str {
 impl<'a> Value<'a> {
     /// A table with the keys of a schema.
     pub(super) fn table(self, schema: &'static Schema) -> Option<Table<'a>> {
+        Some(Table::open(self.nodes()?, schema, self.node.span(), self.file))
+    }
+
+    /// A table as it is written.
+    pub(super) fn nodes(self) -> Option<&'a DeTable<'a>> {
         let DeValue::Table(nodes) = self.node.get_ref() else { return self.refuse_type("a table") };
-        Some(Table::open(nodes, schema, self.node.span(), self.file))
+        Some(nodes)
     }
 
     /// A table whose keys are the file's own, in the order of the file; `known` is what each holds.

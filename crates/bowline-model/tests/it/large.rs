@@ -18,7 +18,7 @@ fn broken(system: &System) -> Vec<(&'static str, String)> {
 
 #[test]
 fn nothing_is_found_where_nothing_is_wrong() {
-    let (system, unbuilt) = parse::declared(&text()).unwrap_or_else(|problems| panic!("{:?}", problems.first()));
+    let (system, unbuilt) = parse::declared(&text(), None).unwrap_or_else(|problems| panic!("{:?}", problems.first()));
     assert_eq!((system.services.len(), unbuilt), (SERVICES, Vec::new()));
     assert_eq!(broken(&system), []);
     let loads = amplification(&system);

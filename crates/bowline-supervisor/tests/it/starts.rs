@@ -2,7 +2,9 @@
 
 use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
-use bowline_model::{Health, Instance, InstanceId, ServiceName, caches::RedisServer, system::Resource};
+use bowline_model::{
+    Health, Instance, InstanceId, Secret, ServiceName, caches::RedisServer, data::PostgresServer, system::Resource,
+};
 use bowline_supervisor::Event;
 
 use crate::fixture::{Fixture, call, get, is_alive, probe, service, system};
@@ -121,6 +123,39 @@ async fn an_instance_is_told_who_it_is_and_what_it_owns_and_calls() {
         let mode = bowline_runtime::fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, expected, "{}", path.display());
     }
+}
+
+#[tokio::test]
+async fn who_owns_a_database_of_postgresql_is_told_where_it_is_and_nobody_prints_it() {
+    let mut fixture = Fixture::new();
+    fixture.settings.postgres_credential = Some(Secret::new("s3cr@t"));
+    let (mut order, mut user) = (probe("order"), probe("user"));
+    let position = order.position;
+    let owned = |name: &str| Resource { kind: "postgres".to_owned(), name: name.to_owned(), position };
+    order.boundary.data = vec![owned("shop/orders"), owned("shop/lines")];
+    user.boundary.data = vec![owned("user")];
+    user.env.insert("DATABASE_URL".to_owned(), "mine".to_owned());
+    let mut system = system([order, user, probe("log")]);
+    system.databases.postgres = PostgresServer::parse("postgres://ada@db:5432", None);
+    let supervisor = fixture.start_system(system).await.unwrap();
+    supervisor.ready().await.unwrap();
+    let told = ["order-1", "user-1", "log-1"].map(|id| {
+        let environment = get(&fixture.registry.get(id).unwrap().address, "/env");
+        let is_meant = |line: &&str| {
+            ["BOWLINE_DATA_SHOP=", "BOWLINE_DATA_USER=", "DATABASE_URL="].iter().any(|it| line.starts_with(it))
+        };
+        let mut found: Vec<_> = environment.lines().filter(is_meant).map(str::to_owned).collect();
+        found.sort();
+        found
+    });
+    let [order, user, log] = told;
+    let at = "postgres://ada:s3cr%40t@db:5432";
+    // Two tables of one database are in one database.
+    assert_eq!(order, [format!("BOWLINE_DATA_SHOP={at}/shop"), format!("DATABASE_URL={at}/shop")]);
+    assert_eq!(user, [format!("BOWLINE_DATA_USER={at}/user"), "DATABASE_URL=mine".to_owned()]);
+    assert!(!log.iter().any(|line| line.starts_with("BOWLINE_DATA_")), "{log:?}");
+    let printed = format!("{supervisor:?} {:?} {:?}", fixture.settings, fixture.events.all());
+    assert!(!printed.contains("s3cr"), "{printed}");
 }
 
 #[tokio::test]

@@ -193,7 +193,7 @@ mode = "async"
 balance = "ring"
 timeout = "1s"
 "#;
-    let (system, unbuilt) = declared(text).unwrap();
+    let (system, unbuilt) = declared(text, None).unwrap();
     let calls = &system.services.first().unwrap().calls;
     assert_eq!(calls.iter().map(|call| call.mode).collect::<Vec<_>>(), [CallMode::Message, CallMode::Async]);
     let topics: Vec<String> = calls[0].topics.iter().map(ToString::to_string).collect();
@@ -203,7 +203,7 @@ timeout = "1s"
     assert_eq!(lines, [7]);
     assert_eq!(parse(text).unwrap_err(), unbuilt);
 
-    let problems = declared(&format!("{text}timeuot = 1\n")).unwrap_err();
+    let problems = declared(&format!("{text}timeuot = 1\n"), None).unwrap_err();
     assert_eq!(problems.len(), 2);
     assert_eq!(told(&problems[1]), "9:1+7 unknown key `timeuot` in a call → did you mean `timeout`?");
 }

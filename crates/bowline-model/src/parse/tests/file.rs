@@ -26,7 +26,7 @@ nam = "a"
 
 name = "a"
 colour = "red"
-  2:1+6 unknown key `colour` in the file → the file has: name, boundary, mesh, tracing, metrics, alerts, messages, caches, topic, service, gateway, auth, route, config, deploy
+  2:1+6 unknown key `colour` in the file → the file has: name, boundary, mesh, tracing, metrics, alerts, messages, caches, databases, topic, service, gateway, auth, route, config, deploy, profile
 
 name = "a"
 service = 5
@@ -50,7 +50,7 @@ deploy = []
 
 name = "a"
 "a\u001bb" = 1
-  2:1+10 unknown key `a\u{1b}b` in the file → the file has: name, boundary, mesh, tracing, metrics, alerts, messages, caches, topic, service, gateway, auth, route, config, deploy
+  2:1+10 unknown key `a\u{1b}b` in the file → the file has: name, boundary, mesh, tracing, metrics, alerts, messages, caches, databases, topic, service, gateway, auth, route, config, deploy, profile
 "#,
     );
 }
@@ -125,7 +125,7 @@ run = "a
   5:11+1 unclosed table → expected `]`
 
 a.b.c.d.e.f.g.h.i = 1
-  1:16+1 the key nests too deep → no key has more than six parts
+  1:16+1 the key nests too deep → no key has more than eight parts
 
 name = "a"
 service.a.run = "x"

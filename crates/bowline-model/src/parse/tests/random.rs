@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{declared, parse, routes, routes_text};
+use super::{declared, parse, parse_with, routes, routes_text};
 use crate::{
     check::{Facts, check},
     problem::render,
@@ -72,16 +72,28 @@ api_key = { header = "x-k", keys = [{ subject = "c", hash = "sha256:0a0a0a0a0a0a
 [config."a/b"]
 schema = "c/a.json"
 document = "c/a.toml"
+[databases]
+postgres = "postgres://a@h:1"
+credential = "env:P"
+[profile.p.service.a]
+run = "./p"
+boundary = { data = ["postgres:a"] }
+[profile.p.service.d]
+replicas = 0
+[profile.q]
+mesh = { mode = "strict" }
 "#;
 
 /// Parses, proves and renders; what is told lies within the text and in order. What is right is so by itself too.
 fn survives(text: &str) {
-    if let Ok((system, unbuilt)) = declared(text) {
+    if let Ok((system, unbuilt)) = declared(text, None) {
         check(&system, &Facts::default());
         assert_eq!(parse(text).err().unwrap_or_default(), unbuilt);
     }
+    let read = parse(text);
+    assert!(read.is_ok() || parse_with(text, Some("p")).is_err(), "right with a profile only:\n{text}");
     let cut = routes_text(text);
-    let problems = match parse(text) {
+    let problems = match read {
         Err(problems) => problems,
         Ok(system) => {
             let services: Vec<_> = system.services.iter().map(|service| service.name.clone()).collect();
@@ -171,12 +183,13 @@ fn the_valid_file_is_valid() {
 #[test]
 fn depth_does_not_overflow_the_stack() {
     const COUNT: usize = 200_000;
+    let deep = format!("x = {}", "{a.a.a.a.a.a.a.a=".repeat(79) + "1" + &"}".repeat(79));
     for text in [
         format!("{} = 1", "a.".repeat(COUNT) + "a"),
         format!("[{}]", "a.".repeat(COUNT) + "a"),
         format!("x = {}", "[".repeat(COUNT)),
         format!("x = {}", "{a=".repeat(COUNT)),
-        format!("x = {}", "{a.a.a.a.a.a.a.a=".repeat(79) + "1" + &"}".repeat(79)),
+        format!("{deep}\nprofile.p.{deep}"),
         format!("x = {}", "{a.a.a.a.a.a.a.a=".repeat(COUNT / 4)),
         "[a]\n".repeat(COUNT),
         "= ".repeat(COUNT),

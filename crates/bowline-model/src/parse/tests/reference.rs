@@ -39,6 +39,7 @@ fn before(heading: &str) -> &'static str {
         "`[config.\"NAMESPACE/NAME\"]`" => "[config.\"shop/order\"]\n",
         "`[messages]`" => "[messages]\n",
         "`[caches]`" => "[caches]\n",
+        "`[databases]`" => "[databases]\n",
         "`[topic.\"NAME\"]`" => "[topic.\"order.placed\"]\n",
         "`[deploy.X]`" => "[deploy.order]\n",
         _ => panic!("no way to write a key of {heading}"),

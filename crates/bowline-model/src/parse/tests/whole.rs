@@ -309,7 +309,7 @@ fn columns_count_characters() {
     check(
         "\"é日\" = 1\nname = \"é\" # x",
         &[
-            "1:1+4 unknown key `é日` in the file → the file has: name, boundary, mesh, tracing, metrics, alerts, messages, caches, topic, service, gateway, auth, route, config, deploy",
+            "1:1+4 unknown key `é日` in the file → the file has: name, boundary, mesh, tracing, metrics, alerts, messages, caches, databases, topic, service, gateway, auth, route, config, deploy, profile",
             "2:8+3 `name` (\"é\") is not a name → only a-z, 0-9 and - are allowed",
         ],
     );
