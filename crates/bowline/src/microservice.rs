@@ -242,6 +242,16 @@ impl Microservice {
         Ok(Database::new(resource, self.settings.data(resource)?, self.tracer.clone()))
     }
 
+    /// The one database that this service owns, as the environment tells it: SQLite or PostgreSQL, whichever
+    /// `bowline.toml` says, also by a profile.
+    ///
+    /// # Errors
+    /// When there is none, or more than one: all of them are named.
+    pub fn own_database(&self) -> Result<Database, settings::Error> {
+        let (resource, url) = self.settings.own_database()?;
+        Ok(Database::new(&resource, url, self.tracer.clone()))
+    }
+
     /// The client of a declared call.
     ///
     /// # Panics

@@ -31,7 +31,7 @@ use bowline_runtime::fs;
 /// | `BOWLINE_CALLS` | JSON: service → policy of the declared call | the default policy |
 /// | `BOWLINE_ASYNC_CALLS` | services that requests are handed over for: `payment,user` | none are |
 /// | `BOWLINE_CACHES` | the caches that it declares, `user-profile,price`: no other is shared | any may be |
-/// | `BOWLINE_DATA_<NAME>` | connection string of an owned resource | see [`Settings::data`] |
+/// | `BOWLINE_DATA_<NAME>` | connection string of an owned resource; it may hold a password | see [`Settings::data`] |
 /// | `BOWLINE_REDIS` | the Redis in which processes share what they cache, `redis://HOST:PORT`; needs `BOWLINE_SYSTEM` | the server's memory |
 /// | `BOWLINE_REDIS_TOKEN` | what that Redis demands, `PASSWORD` or `USER:PASSWORD` (`default:PASS:WORD` where there is a colon in it) | nothing is shown |
 /// | `BOWLINE_SYSTEM` | the system it is part of | none |
@@ -52,7 +52,7 @@ pub struct Settings {
     pub(crate) calls: BTreeMap<ServiceName, CallPolicy>,
     /// Whom requests may be handed over for, to be carried out later.
     pub(crate) async_calls: BTreeSet<ServiceName>,
-    pub(crate) data: BTreeMap<String, String>,
+    pub(crate) data: BTreeMap<String, Secret>,
     /// The caches that are declared, where that is known.
     pub(crate) caches: Option<BTreeSet<String>>,
     /// The system it is part of.
@@ -166,7 +166,8 @@ impl Settings {
                 ),
             ));
         }
-        let data = vars.into_iter().filter(|(name, _)| name.starts_with("BOWLINE_DATA_")).collect();
+        let data = vars.into_iter().filter(|(name, _)| name.starts_with("BOWLINE_DATA_"));
+        let data = data.map(|(name, url)| (name, Secret::new(url))).collect();
         Ok(Self {
             service,
             instance,
@@ -200,11 +201,33 @@ impl Settings {
         let (kind, name) = resource.split_once(':').ok_or_else(|| Error::new(resource, "write kind:name"))?;
         let variable = data::variable(name);
         let is_sqlite = kind == "sqlite";
-        match self.data.get(&variable) {
-            Some(url) if url.starts_with("sqlite:") == is_sqlite => Ok(url.clone()),
+        match self.data.get(&variable).map(Secret::expose) {
+            Some(url) if url.starts_with("sqlite:") == is_sqlite => Ok(url.to_owned()),
             Some(_) => Err(Error::new(&variable, &format!("it is no connection string of {resource}"))),
             None if is_sqlite => self.own_sqlite(name),
-            None => Err(Error::new(&variable, &format!("it is not set, so {resource} cannot be reached"))),
+            None => Err(Error::new(&variable, &unreached(resource, kind))),
+        }
+    }
+
+    /// The one database that the environment says this service owns, whichever kind it has: its resource, `kind:name`,
+    /// and its connection string.
+    pub(crate) fn own_database(&self) -> Result<(String, String), Error> {
+        let found = self.data.iter().filter_map(|(variable, url)| Some((variable, database_at(url.expose())?, url)));
+        let found: Vec<_> = found.collect();
+        match found.as_slice() {
+            [(_, resource, url)] => Ok((resource.clone(), url.expose().to_owned())),
+            [] => {
+                let rule = "none is set to where a database is: `bowline up` sets it where the service's `data` names \
+                            one, `sqlite:NAME`, or `postgres:NAME` with `[databases] postgres`";
+                Err(Error::new("BOWLINE_DATA_<NAME>", rule))
+            }
+            several => {
+                let names: Vec<&str> = several.iter().map(|(variable, ..)| variable.as_str()).collect();
+                Err(Error::new(
+                    &names.join(", "),
+                    "each is set to where a database is: name the one that is meant, as `database(\"sqlite:order.db\")` does",
+                ))
+            }
         }
     }
 
@@ -222,6 +245,27 @@ impl Settings {
     pub(crate) fn policy(&self, target: &ServiceName) -> CallPolicy {
         self.calls.get(target).cloned().unwrap_or_default()
     }
+}
+
+fn unreached(resource: &str, kind: &str) -> String {
+    let or_else = if kind == data::POSTGRES { "; `[databases] postgres` in bowline.toml does" } else { "" };
+    format!("it is not set, so {resource} cannot be reached: set it to the connection string{or_else}")
+}
+
+/// The database that a connection string leads to, as `kind:name`; none where it is of a kind that is told by nobody
+/// here.
+fn database_at(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once(':')?;
+    let place = rest.split(['?', '#']).next().unwrap_or_default();
+    let (kind, path) = match scheme {
+        data::SQLITE => (data::SQLITE, place),
+        // What is before the path may be a password, which is no part of a name.
+        "postgres" | "postgresql" => {
+            (data::POSTGRES, place.trim_start_matches('/').split_once('/').unwrap_or_default().1)
+        }
+        _ => return None,
+    };
+    Some(format!("{kind}:{}", path.rsplit('/').next().unwrap_or_default()))
 }
 
 /// The Redis to share in, where there is one.
@@ -381,6 +425,31 @@ mod tests {
         assert!(Settings::from_vars("order", vars(&everywhere[..1])).is_ok());
         let supervised = [&everywhere[..], &[("BOWLINE_SUPERVISED", "1")]].concat();
         assert!(Settings::from_vars("order", vars(&supervised)).is_ok());
+    }
+
+    #[test]
+    fn the_one_database_of_a_service_is_known_whichever_kind_it_has() {
+        let own = |pairs: &[(&str, &str)]| Settings::from_vars("order", vars(pairs)).unwrap().own_database();
+        let elsewhere = ("BOWLINE_DATA_FILES", "s3://bucket/files");
+        for (url, resource) in [
+            ("sqlite:///data/sqlite/order.db?mode=rwc", "sqlite:order.db"),
+            ("sqlite:order.db", "sqlite:order.db"),
+            ("sqlite://order.db", "sqlite:order.db"),
+            ("postgres://ada:hush@db:5432/order", "postgres:order"),
+            ("postgresql://db/order?sslmode=require", "postgres:order"),
+            ("postgres://ada:hush@db", "postgres:"),
+        ] {
+            let found = own(&[("BOWLINE_DATA_ORDER", url), elsewhere]).unwrap();
+            assert_eq!(found, (resource.to_owned(), url.to_owned()));
+        }
+        let error = own(&[elsewhere]).unwrap_err();
+        assert_eq!(error.variable, "BOWLINE_DATA_<NAME>");
+        assert!(error.rule.contains("[databases] postgres"), "{error}");
+        let two = [("BOWLINE_DATA_A", "postgres://ada:hush@db/a"), ("BOWLINE_DATA_B_DB", "sqlite:///b.db"), elsewhere];
+        let error = own(&two).unwrap_err().to_string();
+        assert!(error.starts_with("BOWLINE_DATA_A, BOWLINE_DATA_B_DB: ") && !error.contains("hush"), "{error}");
+        let settings = Settings::from_vars("order", vars(&two)).unwrap();
+        assert!(!format!("{settings:?}").contains("hush"), "{settings:?}");
     }
 
     #[test]

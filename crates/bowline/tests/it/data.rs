@@ -73,6 +73,25 @@ async fn a_query_says_in_a_span_what_it_touches_and_never_a_value() {
 }
 
 #[tokio::test]
+async fn the_one_database_of_a_service_is_told_in_spans_as_what_it_is() {
+    let api = Api::start().await;
+    for (url, system, namespace) in [
+        ("postgres://order:hush@db/orders", "postgresql", "orders"),
+        ("sqlite:///data/sqlite/order.db", "sqlite", "order.db"),
+    ] {
+        let service = Place::new("order").beside(api.addr).with("BOWLINE_DATA_ORDER", url).service();
+        let database = service.own_database().unwrap();
+        assert_eq!(database.url(), url);
+        let query = database.query("SELECT", system, async { Ok::<_, String>(()) });
+        current::scope(request(true), query).await.unwrap();
+        let span = api.span(&format!("SELECT {system}")).await;
+        let told: Vec<_> = span.attributes.iter().map(|(name, value)| (&**name, value.clone())).collect();
+        let expect = [("db.system.name", Value::from(system)), ("db.namespace", Value::from(namespace))];
+        assert_eq!(told[..2], expect);
+    }
+}
+
+#[tokio::test]
 async fn work_that_serves_no_traced_request_begins_no_trace_by_a_query() {
     let api = Api::start().await;
     let service = Place::new("order").beside(api.addr).service();
