@@ -7,7 +7,7 @@ use crate::{
     charts::Charts,
     event::{Event, Kind, Latch},
     intervals::Intervals,
-    noise::Noise,
+    noise::{Noise, TO_DEVIATION},
     number::{narrow, real, whole},
     profile::Profile,
 };
@@ -19,7 +19,7 @@ const FORMAT: u32 = 1;
 pub const VALUE_MAX: f64 = 1e12;
 
 /// How many whitened deviations a value may be off.
-const SPIKE_LIMIT: f64 = 5.0;
+const SPIKE_LIMIT: f64 = 4.5;
 
 /// So many equal values are a stuck sensor, unless it is used to more.
 const STUCK_COUNT: u32 = 12;
@@ -66,7 +66,7 @@ pub struct Detector {
     state: State,
 }
 
-/// What a detector knows. It is bounded: about 12 KB of JSON, however long and however fast the series is.
+/// What a detector knows. It is bounded: about 13 KB of JSON, however long and however fast the series is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
@@ -245,7 +245,8 @@ impl Detector {
         let (season, origin) = (self.settings.season, f64::from(self.state.origin));
         let relative = value - origin;
         if let Some(expected) = self.state.profile.expected(season, at_ms) {
-            let (error, floor) = (relative - expected, self.deviation_min());
+            let (error, least) = (relative - expected, self.deviation_min());
+            let floor = least.max(TO_DEVIATION * self.state.profile.spread(season, at_ms));
             let whitened = self.state.noise.whiten(error, floor, steps);
             if self.is_warm(at_ms) {
                 let (shift, drift) = self.state.charts.step(whitened);
@@ -255,7 +256,8 @@ impl Detector {
                 self.step(Kind::Drift, drift, seen, events);
             }
             if !self.is_frozen(at_ms) {
-                self.state.noise.learn(error, floor, steps == 1);
+                self.state.noise.learn(error, least, steps == 1);
+                self.state.profile.learn_error(season, at_ms, error, self.state.noise.median());
             }
             self.state.noise.follow(error, floor);
         }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::number::{narrow, real};
 
 /// From a median absolute deviation to a standard deviation, for a normal distribution.
-const TO_DEVIATION: f64 = 1.4826;
+pub(crate) const TO_DEVIATION: f64 = 1.4826;
 
 /// The least share by which the median moves at each value: it follows within about a day of one in five minutes.
 const STEP_MIN: f64 = 0.004;
@@ -60,6 +60,11 @@ impl Noise {
 
     pub(crate) fn is_known(&self) -> bool {
         self.count >= COUNT_MIN
+    }
+
+    /// The median error.
+    pub(crate) fn median(&self) -> f64 {
+        f64::from(self.median)
     }
 
     /// The deviation, which is not below the floor.

@@ -3,7 +3,8 @@
 //! A knot stands at each full and half hour and takes what was read within a quarter of an hour of it. Of each day it
 //! keeps one value, the median; its own is the median of these: half of the days may be bad before it follows
 //! them, and it follows when they stay as they are. Between knots it is linear, since the slope within a half hour would
-//! look like an anomaly. (The seasonal part of S-H-ESD, Hochenbaum, Vallis and Kejariwal 2017, made incremental.)
+//! look like an anomaly. Where a day has an edge that no line follows, or is noisier than elsewhere, the knots know by
+//! their usual error how much less a deviation says there. (The seasonal part of S-H-ESD, Hochenbaum, Vallis and Kejariwal 2017, made incremental.)
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,9 @@ const WEEKEND_DAYS_MAX: usize = 6;
 
 /// Days before a knot says anything.
 const DAYS_MIN: usize = 3;
+
+/// The share by which the usual error of a knot moves at each value.
+const SPREAD_STEP: f64 = 0.05;
 
 /// Values of one half hour that are kept until it is over; of more, every second, fourth and so on.
 const PENDING_MAX: usize = 32;
@@ -83,6 +87,8 @@ struct Knot {
     /// The newest last.
     days: Vec<f32>,
     median: f32,
+    /// The median of how far values near it are from what was expected; 0 while that is not known.
+    spread: f32,
 }
 
 /// The half hour that is not over.
@@ -126,7 +132,8 @@ impl Profile {
     pub(crate) fn is_sound(&self, season: Season) -> bool {
         let Self { knots, range, pending } = self;
         let is_knot_sound = |(place, knot): (usize, &Knot)| {
-            knot.days.len() <= days_max(place) && knot.median.is_finite() && knot.days.iter().all(|day| day.is_finite())
+            let mut numbers = knot.days.iter().chain([&knot.median, &knot.spread]);
+            knot.days.len() <= days_max(place) && numbers.all(|number| number.is_finite())
         };
         knots.len() == season.knots()
             && knots.iter().enumerate().all(is_knot_sound)
@@ -154,6 +161,22 @@ impl Profile {
         (knot.days.len() >= DAYS_MIN).then(|| f64::from(knot.median))
     }
 
+    /// The usual error at that time of the day, where it is higher than at others: by the higher of two knots.
+    pub(crate) fn spread(&self, season: Season, at_ms: i64) -> f64 {
+        let number = at_ms.div_euclid(KNOT_MS);
+        let spread = |number| self.knots.get(season.place(number)).map_or(0.0, |knot| f64::from(knot.spread));
+        spread(number).max(spread(number + 1))
+    }
+
+    /// Learns an error; a knot begins with its first, or with the usual one of all.
+    pub(crate) fn learn_error(&mut self, season: Season, at_ms: i64, error: f64, usual: f64) {
+        let place = season.place(nearest(at_ms));
+        let Some(knot) = self.knots.get_mut(place) else { return };
+        let before = if knot.spread > 0.0 { f64::from(knot.spread) } else { error.abs().max(usual) };
+        let is_beyond = error.abs() > before;
+        knot.spread = narrow(before * if is_beyond { 1.0 + SPREAD_STEP } else { 1.0 - SPREAD_STEP });
+    }
+
     /// How far the day's values are apart.
     pub(crate) fn range(&self) -> f64 {
         f64::from(self.range)
@@ -161,7 +184,7 @@ impl Profile {
 
     /// Learns a value, when its half hour is over.
     pub(crate) fn learn(&mut self, season: Season, at_ms: i64, value: f64) {
-        let number = at_ms.saturating_add(KNOT_MS / 2).div_euclid(KNOT_MS);
+        let number = nearest(at_ms);
         if number != self.pending.number {
             self.end_half_hour(season);
             self.pending = Pending::of(number);
@@ -182,6 +205,11 @@ impl Profile {
             known.fold((f32::MAX, f32::MIN), |(least, greatest), median| (least.min(median), greatest.max(median)));
         self.range = if least <= greatest { greatest - least } else { 0.0 };
     }
+}
+
+/// The number of the knot that is nearest.
+fn nearest(at_ms: i64) -> i64 {
+    at_ms.saturating_add(KNOT_MS / 2).div_euclid(KNOT_MS)
 }
 
 fn days_max(place: usize) -> usize {

@@ -3,12 +3,12 @@
 use iot_detect::{Kind, generator::Plan, simulation};
 
 /// Seeds that are always run; `BOWLINE_TEST_LONG` asks for all.
-const SEEDS: std::ops::Range<u64> = 1..3;
+const SEEDS: std::ops::Range<u64> = 1..4;
 const SEEDS_LONG: std::ops::Range<u64> = 1..21;
 
 /// Devices of each seed.
-const DEVICES: u32 = 15;
-const DEVICES_LONG: u32 = 25;
+const DEVICES: u32 = 20;
+const DEVICES_LONG: u32 = 50;
 
 #[test]
 fn nine_of_ten_faults_of_each_kind_are_found_and_few_episodes_are_wrong() {

@@ -102,6 +102,16 @@ fn a_sensor_that_rests_each_night_is_not_stuck() {
 }
 
 #[test]
+fn an_edge_in_each_day_is_usual_and_none_is_not() {
+    let edged = |at_ms: i64| if (9..18).contains(&(at_ms % DAY_MS / HOUR_MS)) { 80.0 } else { 20.0 };
+    let mut detector = Detector::new(Settings { season: Season::Daily, resolution: 0.01 });
+    see(&mut detector, 0..120, edged);
+    assert_eq!(see(&mut detector, 120..240, edged), []);
+    let kinds = begun(&see(&mut detector, 240..264, |_| 20.0));
+    assert!(kinds.contains(&Kind::Shift), "{kinds:?}");
+}
+
+#[test]
 fn what_comes_late_or_twice_or_is_no_number_changes_nothing() {
     let mut detector = learned(5);
     let before = detector.state().clone();
