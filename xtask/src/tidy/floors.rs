@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 43] = [
+const FLOORS: [(&str, Floor); 44] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -58,6 +58,7 @@ const FLOORS: [(&str, Floor); 43] = [
     ("bank-ml", Application),
     ("bank-risk", Application),
     ("iot-broker", Shared),
+    ("iot-data", Application),
     ("iot-detect", Shared),
     ("shop-bank", Application),
     ("shop-load", Application),
