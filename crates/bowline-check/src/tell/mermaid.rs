@@ -267,7 +267,8 @@ mod tests {
 
     #[test]
     fn what_was_seen_and_is_not_declared_is_dashed() {
-        let (system, _) = parse::declared("name = \"a\"\n[service.end]\n[service.b]\n[service.b.calls.end]\n").unwrap();
+        let (system, _) =
+            parse::declared("name = \"a\"\n[service.end]\n[service.b]\n[service.b.calls.end]\n", None).unwrap();
         let shop = Shop::new();
         let edge =
             |caller, callee| json!({"caller": caller, "callee": callee, "mode": "sync", "count": 1, "sample": ""});

@@ -46,7 +46,7 @@ impl Shop {
     pub(super) fn new() -> Self {
         // As it parses whatever the axioms say: the two owners come after.
         let text = FILE.replacen("order.db\"]\n[service.user.calls", "user.db\"]\n[service.user.calls", 1);
-        let (system, _) = parse::declared(&text).unwrap();
+        let (system, _) = parse::declared(&text, None).unwrap();
         Self { system, sources: Sources::new(Path::new("./bowline.toml"), FILE) }
     }
 

@@ -42,7 +42,7 @@ impl Fixture {
             }
         }
         let text = declared.expect("an example has a bowline.toml");
-        let (system, _unbuilt) = parse::declared(text).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
+        let (system, _unbuilt) = parse::declared(text, None).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
         let mut violations = check::check(&system, &facts(dir.path(), &system));
         if let Some(seen) = seen {
             violations.extend(observed(&system, seen));
