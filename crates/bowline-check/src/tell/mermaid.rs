@@ -192,14 +192,15 @@ fn index_of(system: &System, name: &str) -> Option<usize> {
 fn policy(call: &Call) -> String {
     let mode = CallMode::NAMES.iter().find(|(_, mode)| *mode == call.mode).map_or("", |(name, _)| name);
     let topics = call.topics.iter().map(|topic| topic.name.clone());
+    let with_topics = |words: Vec<String>| words.into_iter().chain(topics).collect::<Vec<_>>().join(" · ");
     if call.mode == CallMode::Message {
-        return [mode.to_owned()].into_iter().chain(topics).collect::<Vec<_>>().join(" · ");
+        return with_topics(vec![mode.to_owned()]);
     }
     let attempts = match call.policy.retry.as_ref().map_or(1, |retry| retry.attempts_max) {
         1 => "1 attempt".to_owned(),
         count => format!("{count} attempts"),
     };
-    format!("{mode} · {} · {attempts}", units::format_duration(call.policy.timeout))
+    with_topics(vec![mode.to_owned(), units::format_duration(call.policy.timeout), attempts])
 }
 
 /// Lines of a label, and the rules that are broken there, as Mermaid takes them within quotes.

@@ -210,7 +210,7 @@ fn call(entry: Value<'_>, caller: &str) -> Option<Call> {
     })
 }
 
-/// Through which topics its messages pass, where it is one by message.
+/// Through which topics its messages pass: where it is one by message, or beside what it waits for.
 fn topics(table: &Table<'_>, mode: CallMode) -> Vec<Resource> {
     let mut topics: Vec<Resource> = Vec::new();
     for value in table.list("topics") {
@@ -218,8 +218,8 @@ fn topics(table: &Table<'_>, mode: CallMode) -> Vec<Resource> {
         once_by(value, topic, &mut topics, |one, other| one.name == other.name);
     }
     match table.get("topics") {
-        Some(value) if mode != CallMode::Message => {
-            value.fault_key("`topics` of a call that is not by message", "write `mode = \"message\"`, or remove them");
+        Some(value) if mode == CallMode::Async => {
+            value.fault_key("`topics` of a call that is handed over", "write `mode = \"message\"`, or remove them");
         }
         Some(value) if value.is_list_empty() => value.fault("`topics` is empty", "name the topic that messages go to"),
         None if mode == CallMode::Message => {

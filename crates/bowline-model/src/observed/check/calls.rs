@@ -156,10 +156,10 @@ fn wrong_operation(
 /// Topics that messages came through, and the call does not name.
 fn wrong_topic(caller: &Service, call: &Call, callee: &Service, seen: &Seen<'_>) -> Option<Finding> {
     let (from, to) = (&caller.name, &callee.name);
-    let is_named = |topic: &str| call.mode == CallMode::Message && call.topics.iter().any(|known| known.name == topic);
+    let is_named = |topic: &str| call.topics.iter().any(|known| known.name == topic);
     let wrong: Vec<_> =
         seen.topics.iter().filter(|topic| !is_named(topic)).map(|topic| format!("topic:{topic}")).collect();
-    let is_wrong_mode = seen.has_messages && call.mode != CallMode::Message;
+    let is_wrong_mode = seen.has_messages && call.mode != CallMode::Message && call.topics.is_empty();
     if wrong.is_empty() && !is_wrong_mode {
         return None;
     }
@@ -173,7 +173,10 @@ fn wrong_topic(caller: &Service, call: &Call, callee: &Service, seen: &Seen<'_>)
             site(callee.position, "received here"),
         ],
         why: WHY_UNDECLARED,
-        help: format!("write `mode = \"message\"` and its `topics` in `[service.{from}.calls.{to}]` if it is meant"),
+        help: format!(
+            "write its `topics` in `[service.{from}.calls.{to}]` if it is meant, and `mode = \"message\"` where `{from}` \
+             waits for nothing of `{to}`"
+        ),
         sample: Some(seen.sample.to_owned()),
     })
 }

@@ -70,6 +70,10 @@ fn messages_are_undeclared_but_through_the_topics_of_their_call() {
     let calls = system.services.iter_mut().flat_map(|service| &mut service.calls);
     calls.filter(|call| call.mode == CallMode::Message).for_each(|call| call.topics = vec![topic.clone()]);
     assert_eq!(check(&system, &seen), []);
+    // Beside what it waits for, one tells another, too.
+    let calls = system.services.iter_mut().flat_map(|service| &mut service.calls);
+    calls.filter(|call| call.mode == CallMode::Message).for_each(|call| call.mode = CallMode::Sync);
+    assert_eq!(check(&system, &seen), []);
 }
 
 #[test]

@@ -33,8 +33,12 @@ mode = "message"
 topics = []
   5:10+2 `topics` is empty → name the topic that messages go to
 
+mode = "async"
 topics = ["order.placed"]
-  4:1+6 `topics` of a call that is not by message → write `mode = "message"`, or remove them
+  5:1+6 `topics` of a call that is handed over → write `mode = "message"`, or remove them
+
+topics = []
+  4:10+2 `topics` is empty → name the topic that messages go to
 
 mode = "best"
   4:8+6 `mode` ("best") is unknown → write one of "sync", "async", "message"
