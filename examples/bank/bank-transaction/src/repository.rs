@@ -1,0 +1,395 @@
+//! Where transfers are kept.
+
+use bowline::{
+    Database,
+    sql::{self, Db, Tx},
+};
+use sqlx::Pool;
+
+use crate::{
+    moving::Moving,
+    service::IdempotencyKey,
+    transfer::{Currency, Risk, State, Transfer},
+};
+
+/// A transfer, and who asked for it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Kept {
+    pub(crate) transfer: Transfer,
+    pub(crate) asked_by: String,
+}
+
+/// How a transfer ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End<'a> {
+    pub(crate) state: State,
+    pub(crate) reason: Option<&'a str>,
+    pub(crate) risk: Option<&'a Risk>,
+}
+
+/// What the service needs of its store. What changes it takes part in a transaction of the caller's.
+pub(crate) trait TransferRepository: Send + Sync + 'static {
+    /// The database that it is in.
+    type Db: Db;
+
+    /// Where it is.
+    fn pool(&self) -> &Pool<Self::Db>;
+
+    /// The transfer of that id.
+    fn find(&self, id: &str) -> impl Future<Output = Result<Option<Kept>, sqlx::Error>> + Send;
+
+    /// The transfer that the key made for whoever asked.
+    fn find_by_key(
+        &self,
+        asked_by: &str,
+        key: &IdempotencyKey,
+    ) -> impl Future<Output = Result<Option<Kept>, sqlx::Error>> + Send;
+
+    /// Up to so many transfers in a state, the youngest first: of one who asked, or of everybody.
+    fn list(
+        &self,
+        state: State,
+        asked_by: Option<&str>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<Kept>, sqlx::Error>> + Send;
+
+    /// Keeps a new transfer; whether it did: where its key has one already, it does not.
+    fn keep(
+        &self,
+        tx: &mut Tx<Self::Db>,
+        moving: &Moving,
+        key: &IdempotencyKey,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// Ends a pending transfer; one that has ended stays as it is.
+    fn end(
+        &self,
+        tx: &mut Tx<Self::Db>,
+        id: &str,
+        end: &End<'_>,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Keeps when a transfer was posted, the first time; whether there is one of that id and amount.
+    fn post(
+        &self,
+        tx: &mut Tx<Self::Db>,
+        id: &str,
+        amount: i64,
+        posted_at_ms: i64,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// Counts what goes out of an account on a day; whether that is within the limit: else nothing is counted.
+    fn spend(
+        &self,
+        tx: &mut Tx<Self::Db>,
+        account: &str,
+        day: i64,
+        amount: i64,
+        limit: i64,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// Counts what went out no more.
+    fn give_back(
+        &self,
+        tx: &mut Tx<Self::Db>,
+        account: &str,
+        day: i64,
+        amount: i64,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+}
+
+/// Transfers in a database, shared by the replicas.
+#[derive(Debug, Clone)]
+pub(crate) struct SqlTransfers<DB: Db> {
+    pool: Pool<DB>,
+    database: Database,
+}
+
+impl SqlTransfers<sqlx::Sqlite> {
+    /// Opens the database, made and migrated where need be.
+    pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
+        let connections = shop_sqlite::CONNECTIONS_TO_WRITE;
+        let opened = shop_sqlite::open(database.clone(), connections, &sqlx::migrate!()).await?;
+        sql::migrate(opened.pool()).await?;
+        Ok(Self { pool: opened.pool().clone(), database })
+    }
+}
+
+/// A transfer as it stands in its row.
+#[derive(Debug, sqlx::FromRow)]
+struct Row {
+    id: String,
+    asked_by: String,
+    from_account: String,
+    to_account: String,
+    amount: i64,
+    currency: String,
+    state: String,
+    reason: Option<String>,
+    risk: Option<String>,
+    posted_at_ms: Option<i64>,
+}
+
+/// Selects what a [`Row`] has.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, asked_by, from_account, to_account, amount, currency, state, reason, risk, posted_at_ms \
+             FROM transfers ",
+            $rest
+        )
+    };
+}
+
+/// Every database has the same statements; its types are its own.
+macro_rules! transfers_in {
+    ($db:ty) => {
+        impl TransferRepository for SqlTransfers<$db> {
+            type Db = $db;
+
+            fn pool(&self) -> &Pool<$db> {
+                &self.pool
+            }
+
+            async fn find(&self, id: &str) -> Result<Option<Kept>, sqlx::Error> {
+                let select = sqlx::query_as(select!("WHERE id = $1")).bind(id).fetch_optional(&self.pool);
+                let row: Option<Row> = self.database.query("SELECT", "transfers", select).await?;
+                row.map(kept).transpose()
+            }
+
+            async fn find_by_key(&self, asked_by: &str, key: &IdempotencyKey) -> Result<Option<Kept>, sqlx::Error> {
+                let select = select!("WHERE asked_by = $1 AND idempotency_key = $2");
+                let select = sqlx::query_as(select).bind(asked_by).bind(&key.0).fetch_optional(&self.pool);
+                let row: Option<Row> = self.database.query("SELECT", "transfers", select).await?;
+                row.map(kept).transpose()
+            }
+
+            async fn list(&self, state: State, asked_by: Option<&str>, limit: u32) -> Result<Vec<Kept>, sqlx::Error> {
+                let select = select!(
+                    "WHERE state = $1 AND (CAST($2 AS TEXT) IS NULL OR asked_by = $2) \
+                     ORDER BY asked_at_ms DESC, id LIMIT $3"
+                );
+                let select = sqlx::query_as(select).bind(state.as_str()).bind(asked_by).bind(i64::from(limit));
+                let rows: Vec<Row> = self.database.query("SELECT", "transfers", select.fetch_all(&self.pool)).await?;
+                rows.into_iter().map(kept).collect()
+            }
+
+            async fn keep(&self, tx: &mut Tx<$db>, moving: &Moving, key: &IdempotencyKey) -> Result<bool, sqlx::Error> {
+                let Moving { transfer, asked_by, asked_at_ms, .. } = moving;
+                let insert = "INSERT INTO transfers (id, asked_by, idempotency_key, from_account, to_account, amount,
+                                                     currency, state, asked_at_ms)
+                              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                              ON CONFLICT (asked_by, idempotency_key) DO NOTHING";
+                let insert = sqlx::query(insert)
+                    .bind(&transfer.id)
+                    .bind(asked_by)
+                    .bind(&key.0)
+                    .bind(&transfer.from)
+                    .bind(&transfer.to)
+                    .bind(transfer.amount)
+                    .bind(transfer.currency.as_str())
+                    .bind(transfer.state.as_str())
+                    .bind(*asked_at_ms);
+                let inserted = self.database.query("INSERT", "transfers", insert.execute(&mut **tx)).await?;
+                Ok(inserted.rows_affected() == 1)
+            }
+
+            async fn end(&self, tx: &mut Tx<$db>, id: &str, end: &End<'_>) -> Result<(), sqlx::Error> {
+                let End { state, reason, risk } = end;
+                let risk = risk.map(serde_json::to_string).transpose();
+                let risk = risk.map_err(|error| sqlx::Error::Encode(error.into()))?;
+                let update = "UPDATE transfers SET state = $1, reason = $2, risk = $3
+                              WHERE id = $4 AND state = 'pending'";
+                let update = sqlx::query(update).bind(state.as_str()).bind(*reason).bind(risk).bind(id);
+                self.database.query("UPDATE", "transfers", update.execute(&mut **tx)).await.map(drop)
+            }
+
+            async fn post(
+                &self,
+                tx: &mut Tx<$db>,
+                id: &str,
+                amount: i64,
+                posted_at_ms: i64,
+            ) -> Result<bool, sqlx::Error> {
+                let update = "UPDATE transfers SET posted_at_ms = COALESCE(posted_at_ms, $1)
+                              WHERE id = $2 AND amount = $3";
+                let update = sqlx::query(update).bind(posted_at_ms).bind(id).bind(amount);
+                let updated = self.database.query("UPDATE", "transfers", update.execute(&mut **tx)).await?;
+                Ok(updated.rows_affected() == 1)
+            }
+
+            async fn spend(
+                &self,
+                tx: &mut Tx<$db>,
+                account: &str,
+                day: i64,
+                amount: i64,
+                limit: i64,
+            ) -> Result<bool, sqlx::Error> {
+                if amount > limit {
+                    return Ok(false);
+                }
+                // One statement looks and counts: two transfers at once do not both pass.
+                let insert = "INSERT INTO spent (account, day, amount) VALUES ($1, $2, $3)
+                              ON CONFLICT (account, day) DO UPDATE SET amount = spent.amount + $3
+                              WHERE spent.amount <= $4 - $3";
+                let insert = sqlx::query(insert).bind(account).bind(day).bind(amount).bind(limit);
+                let counted = self.database.query("INSERT", "spent", insert.execute(&mut **tx)).await?;
+                Ok(counted.rows_affected() == 1)
+            }
+
+            async fn give_back(
+                &self,
+                tx: &mut Tx<$db>,
+                account: &str,
+                day: i64,
+                amount: i64,
+            ) -> Result<(), sqlx::Error> {
+                let update = sqlx::query("UPDATE spent SET amount = amount - $1 WHERE account = $2 AND day = $3");
+                let update = update.bind(amount).bind(account).bind(day);
+                self.database.query("UPDATE", "spent", update.execute(&mut **tx)).await.map(drop)
+            }
+        }
+    };
+}
+
+transfers_in!(sqlx::Sqlite);
+
+fn kept(row: Row) -> Result<Kept, sqlx::Error> {
+    let Row { id, asked_by, from_account, to_account, amount, currency, state, reason, risk, posted_at_ms } = row;
+    let unknown = |what: &str, text: &str| sqlx::Error::Decode(format!("there is no {what} `{text}`").into());
+    let risk = risk.map(|risk| serde_json::from_str(&risk)).transpose();
+    let transfer = Transfer {
+        id,
+        from: from_account,
+        to: to_account,
+        amount,
+        currency: Currency::parse(&currency).ok_or_else(|| unknown("currency", &currency))?,
+        state: State::parse(&state).ok_or_else(|| unknown("state", &state))?,
+        reason,
+        risk: risk.map_err(|error| sqlx::Error::Decode(error.into()))?,
+        posted_at_ms,
+    };
+    Ok(Kept { transfer, asked_by })
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline::runtime::task;
+
+    use super::*;
+    use crate::transfer::Decision;
+
+    type Transfers = SqlTransfers<sqlx::Sqlite>;
+
+    fn new(id: &str, asked_by: &str) -> Moving {
+        let transfer = Transfer {
+            id: id.to_owned(),
+            from: "a-1".to_owned(),
+            to: "a-2".to_owned(),
+            amount: 500,
+            currency: Currency::Eur,
+            state: State::Pending,
+            reason: None,
+            risk: None,
+            posted_at_ms: None,
+        };
+        Moving { transfer, asked_by: asked_by.to_owned(), asked_at_ms: 1, no: None }
+    }
+
+    fn key(text: &str) -> IdempotencyKey {
+        IdempotencyKey(text.to_owned())
+    }
+
+    async fn open(dir: &tempfile::TempDir) -> Transfers {
+        let url = format!("sqlite://{}", dir.path().join("transaction.db").display());
+        Transfers::open(Database::at(&url)).await.unwrap()
+    }
+
+    async fn keep(transfers: &Transfers, moving: &Moving, key: &IdempotencyKey) -> bool {
+        let mut tx = sql::begin(transfers.pool()).await.unwrap();
+        let is_kept = transfers.keep(&mut tx, moving, key).await.unwrap();
+        tx.commit().await.unwrap();
+        is_kept
+    }
+
+    #[tokio::test]
+    async fn a_key_makes_one_transfer_in_two_replicas_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, other) = tokio::join!(open(&dir), open(&dir));
+        let (first, second) = (new("t-1", "ada"), new("t-2", "ada"));
+        let k1 = key("k1");
+        let kept = tokio::join!(keep(&one, &first, &k1), keep(&other, &second, &k1));
+        assert!(kept.0 != kept.1, "{kept:?}");
+        let id = if kept.0 { "t-1" } else { "t-2" };
+        assert_eq!(one.find_by_key("ada", &k1).await.unwrap().unwrap().transfer.id, id);
+        // What another calls his is another request.
+        assert!(keep(&one, &new("t-9", "bob"), &key("k1")).await);
+        assert!(one.find_by_key("eve", &key("k1")).await.unwrap().is_none());
+        assert_eq!(one.list(State::Pending, Some("bob"), 9).await.unwrap().len(), 1);
+        assert_eq!(one.list(State::Pending, None, 9).await.unwrap().len(), 2);
+        assert_eq!(one.list(State::Pending, None, 1).await.unwrap().len(), 1);
+        assert!(one.list(State::Settled, None, 9).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_transfer_ends_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let transfers = open(&dir).await;
+        assert!(keep(&transfers, &new("t-1", "ada"), &key("k1")).await);
+        let risk = Risk { decision: Decision::Allow, score: Some(0.25), by: "model 1".to_owned() };
+        let mut tx = sql::begin(transfers.pool()).await.unwrap();
+        let end = End { state: State::Settled, reason: None, risk: Some(&risk) };
+        transfers.end(&mut tx, "t-1", &end).await.unwrap();
+        let other = End { state: State::Declined, reason: Some("risk"), risk: None };
+        transfers.end(&mut tx, "t-1", &other).await.unwrap();
+        // It is posted once, and only as what it is.
+        assert!(!transfers.post(&mut tx, "t-1", 501, 7).await.unwrap());
+        assert!(!transfers.post(&mut tx, "t-2", 500, 7).await.unwrap());
+        assert!(transfers.post(&mut tx, "t-1", 500, 7).await.unwrap());
+        assert!(transfers.post(&mut tx, "t-1", 500, 8).await.unwrap());
+        tx.commit().await.unwrap();
+        let found = transfers.find("t-1").await.unwrap().unwrap().transfer;
+        assert_eq!(
+            (found.state, found.reason, found.risk, found.posted_at_ms),
+            (State::Settled, None, Some(risk), Some(7))
+        );
+    }
+
+    #[tokio::test]
+    async fn what_goes_out_on_a_day_is_limited() {
+        let dir = tempfile::tempdir().unwrap();
+        let transfers = open(&dir).await;
+        let mut tx = sql::begin(transfers.pool()).await.unwrap();
+        for (account, day, amount, expect) in [
+            ("a-1", 1, 101, false),
+            ("a-1", 1, 60, true),
+            ("a-1", 1, 41, false),
+            ("a-1", 1, 40, true),
+            ("a-1", 1, 1, false),
+            ("a-1", 2, 100, true),
+            ("a-2", 1, 100, true),
+        ] {
+            let is_within = transfers.spend(&mut tx, account, day, amount, 100).await.unwrap();
+            assert_eq!(is_within, expect, "{account} {day} {amount}");
+        }
+        transfers.give_back(&mut tx, "a-1", 1, 40).await.unwrap();
+        assert!(transfers.spend(&mut tx, "a-1", 1, 40, 100).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn many_replicas_open_it_at_once_and_other_failures_are_told_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("new.db").display());
+        let opening = (0..8).map(|_| {
+            let url = url.clone();
+            task::spawn(async move { Transfers::open(Database::at(&url)).await })
+        });
+        for opened in opening.collect::<Vec<_>>() {
+            opened.await.unwrap().unwrap();
+        }
+        let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
+        let error = Transfers::open(Database::at(&url)).await.unwrap_err();
+        assert!(!shop_sqlite::is_race(&error), "{error:#}");
+    }
+}

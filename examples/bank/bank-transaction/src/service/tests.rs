@@ -1,0 +1,306 @@
+//! Transfers with stand-ins for account and risk, which say what the test wants of them.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use axum::http::StatusCode;
+use bowline::{Database, Microservice, Settings, client, runtime::task};
+
+use super::*;
+use crate::{
+    callees::{Accounts, Held, Risks},
+    limits::Limits,
+    moving::{Local, Topics},
+    repository::SqlTransfers,
+    transfer::{Currency, Decision, Risk},
+};
+
+type Transfers = SqlTransfers<sqlx::Sqlite>;
+
+fn away(service: &str) -> client::Error {
+    let service = serde_json::from_value(service.into()).unwrap();
+    client::Error::Status { service, status: StatusCode::SERVICE_UNAVAILABLE, problem: None }
+}
+
+/// Holds everything but what goes out of `poor`; never answers about `away`, and answers the first tries to capture out
+/// of `late` badly. What it was asked, it tells.
+#[derive(Default)]
+struct Account {
+    asked: Mutex<Vec<String>>,
+    captures_failed: AtomicUsize,
+}
+
+impl Account {
+    fn note(&self, asked: &str) {
+        self.asked.lock().unwrap().push(asked.to_owned());
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Accounts for Account {
+    async fn hold(&self, moving: &Moving) -> Result<Held, client::Error> {
+        self.note("hold");
+        match moving.transfer.from.as_str() {
+            "poor" => Ok(Held::Refused("insufficient_funds".to_owned())),
+            "away" => Err(away("account")),
+            _ => Ok(Held::Held),
+        }
+    }
+
+    async fn capture(&self, _: &str) -> Result<(), client::Error> {
+        self.note("capture");
+        // Every test has accounts of its own.
+        match self.captures_failed.load(Relaxed) {
+            0 => Ok(()),
+            left => {
+                self.captures_failed.store(left - 1, Relaxed);
+                Err(away("account"))
+            }
+        }
+    }
+
+    async fn release(&self, _: &str) -> Result<(), client::Error> {
+        self.note("release");
+        Ok(())
+    }
+}
+
+/// Denies what goes to `mule`, and cannot be asked of what goes to `unknown`.
+struct Model;
+
+impl Risks for Model {
+    async fn assess(&self, moving: &Moving) -> Result<Risk, client::Error> {
+        let decision = match moving.transfer.to.as_str() {
+            "unknown" => return Err(away("risk")),
+            "mule" => Decision::Deny,
+            _ => Decision::Allow,
+        };
+        Ok(Risk { decision, score: Some(0.5), by: "model 1".to_owned() })
+    }
+}
+
+struct Bank {
+    transfers: TransferService<Transfers>,
+    account: Arc<Account>,
+    _dir: tempfile::TempDir,
+}
+
+impl Bank {
+    async fn open() -> Self {
+        Self::with(Limits::default(), Duration::from_mins(1)).await
+    }
+
+    async fn with(limits: Limits, hold_within: Duration) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", dir.path().join("transaction.db").display());
+        let repository = Arc::new(Transfers::open(Database::at(&url)).await.unwrap());
+        let service = Microservice::new(Settings::from_vars("transaction", []).unwrap());
+        let [settled, declined] = ["transfer.settled", "transfer.declined"].map(|name| service.topic(name));
+        let limits = Arc::new(limits);
+        let limits: CurrentLimits = Arc::new(move || limits.clone());
+        let topics = Topics { settled, declined };
+        let local = Arc::new(Local { repository: repository.clone(), topics, limits: limits.clone() });
+        let account = Arc::new(Account::default());
+        let definition = moving::definition(&local, &account, &Arc::new(Model), hold_within);
+        let sagas = Sagas::builder(repository.pool().clone()).saga(definition).start().unwrap();
+        let transfers = TransferService { repository, sagas, limits, inbox: Inbox::default(), patience: PATIENCE };
+        Self { transfers, account, _dir: dir }
+    }
+
+    async fn ask(&self, subject: &str, new: NewTransfer, key: &str) -> Result<Answered, (Code, String)> {
+        let asked =
+            self.transfers.transfer(&Subject::new(subject).unwrap(), new, &IdempotencyKey(key.to_owned())).await;
+        asked.map_err(|error| (error.code(), error.to_string()))
+    }
+
+    /// A transfer that this request made, and that has ended.
+    async fn made(&self, new: NewTransfer, key: &str) -> Transfer {
+        match self.ask("ada", new, key).await.unwrap() {
+            Answered::New(transfer) => transfer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What waits for the message bus: topics, and the states that are told.
+    async fn told(&self) -> Vec<(String, String)> {
+        let select = sqlx::query_as::<_, (String, Vec<u8>)>("SELECT topic, payload FROM bowline_outbox ORDER BY rowid");
+        let rows = select.fetch_all(self.transfers.repository.pool()).await.unwrap();
+        let told = |(topic, payload): (String, Vec<u8>)| {
+            let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+            (topic, format!("{} {}", payload["state"].as_str().unwrap(), payload["reason"].as_str().unwrap_or("-")))
+        };
+        rows.into_iter().map(told).collect()
+    }
+}
+
+fn of(from: &str, to: &str, amount: i64) -> NewTransfer {
+    NewTransfer { from: from.to_owned(), to: to.to_owned(), amount, currency: Currency::Eur }
+}
+
+fn told(topic: &str, words: &str) -> (String, String) {
+    (topic.to_owned(), words.to_owned())
+}
+
+#[tokio::test]
+async fn a_transfer_is_assessed_held_captured_and_told_once() {
+    let bank = Bank::open().await;
+    let made = bank.made(of("a-1", "a-2", 500), "k1").await;
+    assert_eq!((made.state, &made.reason, made.amount), (State::Settled, &None, 500));
+    assert_eq!(made.risk.as_ref().map(|risk| (risk.decision, risk.by.as_str())), Some((Decision::Allow, "model 1")));
+    assert_eq!(bank.account.asked(), ["hold", "capture"]);
+    assert_eq!(bank.told().await, [told("transfer.settled", "settled -")]);
+    // Asked again, nothing more is done.
+    assert_eq!(bank.ask("ada", of("a-1", "a-2", 500), "k1").await, Ok(Answered::Known(made)));
+    assert_eq!((bank.account.asked().len(), bank.told().await.len()), (2, 1));
+}
+
+#[tokio::test]
+async fn sixteen_who_ask_at_once_with_one_key_get_one_transfer() {
+    let bank = Arc::new(Bank::open().await);
+    let asking = (0..16).map(|_| {
+        let bank = bank.clone();
+        task::spawn(async move { bank.ask("ada", of("a-1", "a-2", 500), "k1").await.unwrap() })
+    });
+    let (mut ids, mut made) = (Vec::new(), 0);
+    for answered in asking.collect::<Vec<_>>() {
+        let transfer = match answered.await.unwrap() {
+            Answered::New(transfer) => {
+                made += 1;
+                transfer
+            }
+            Answered::Known(transfer) => transfer,
+            Answered::Pending(transfer) => panic!("{transfer:?}"),
+        };
+        ids.push(transfer.id);
+    }
+    ids.dedup();
+    assert_eq!((ids.len(), made), (1, 1));
+    assert_eq!(bank.account.asked(), ["hold", "capture"]);
+}
+
+#[tokio::test]
+async fn a_key_names_one_request_of_who_asked() {
+    let bank = Bank::open().await;
+    let mine = bank.made(of("a-1", "a-2", 500), "k1").await;
+    let (code, detail) = bank.ask("ada", of("a-1", "a-2", 501), "k1").await.unwrap_err();
+    assert_eq!((code, &*detail), (Code::Conflict, "idempotency-key: it named another transfer already"));
+    let Ok(Answered::New(others)) = bank.ask("bob", of("a-3", "a-2", 7), "k1").await else { panic!() };
+    assert_ne!(others.id, mine.id);
+    let show = async |subject: &str, id: &str| bank.transfers.show(&Subject::new(subject).unwrap(), id).await;
+    assert_eq!(show("ada", &mine.id).await.unwrap(), mine);
+    assert_eq!(show("teller", &mine.id).await.unwrap(), mine);
+    assert_eq!(show("bob", &mine.id).await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(show("bob", "t-none").await.unwrap_err().code(), Code::NotFound);
+    let list = async |subject: &str, state, limit| {
+        let listed = bank.transfers.list(&Subject::new(subject).unwrap(), state, limit).await;
+        listed.map(|listed| listed.into_iter().map(|transfer| transfer.id).collect::<Vec<_>>())
+    };
+    assert_eq!(list("bob", State::Settled, None).await.unwrap(), [others.id]);
+    assert_eq!(list("teller", State::Settled, None).await.unwrap().len(), 2);
+    assert!(list("teller", State::Pending, None).await.unwrap().is_empty());
+    assert_eq!(list("teller", State::Settled, Some(0)).await.unwrap_err().code(), Code::Unprocessable);
+}
+
+#[tokio::test]
+async fn what_risk_denies_is_declined_and_nothing_is_held() {
+    let bank = Bank::open().await;
+    let denied = bank.made(of("a-1", "mule", 500), "k1").await;
+    assert_eq!((denied.state, denied.reason.as_deref()), (State::Declined, Some("risk")));
+    assert_eq!(denied.risk.as_ref().unwrap().decision, Decision::Deny);
+    assert!(bank.account.asked().is_empty());
+    assert_eq!(bank.told().await, [told("transfer.declined", "declined risk")]);
+    assert_eq!(bank.ask("ada", of("a-1", "mule", 500), "k1").await, Ok(Answered::Known(denied)));
+}
+
+#[tokio::test]
+async fn while_risk_cannot_be_asked_the_amount_decides() {
+    let bank = Bank::open().await;
+    let small = bank.made(of("a-1", "unknown", 10_000), "k1").await;
+    assert_eq!((small.state, small.risk.unwrap().by.as_str()), (State::Settled, "amount"));
+    let large = bank.made(of("a-1", "unknown", 10_001), "k2").await;
+    assert_eq!((large.state, large.reason.as_deref()), (State::Declined, Some("risk_unavailable")));
+    assert_eq!(large.risk, Some(Risk { decision: Decision::Deny, score: None, by: "amount".to_owned() }));
+}
+
+#[tokio::test]
+async fn what_account_does_not_hold_is_declined_and_released() {
+    let bank = Bank::open().await;
+    let refused = bank.made(of("poor", "a-2", 500), "k1").await;
+    assert_eq!((refused.state, refused.reason.as_deref()), (State::Declined, Some("insufficient_funds")));
+    assert_eq!(bank.account.asked(), ["hold", "release"]);
+    assert_eq!(bank.told().await, [told("transfer.declined", "declined insufficient_funds")]);
+}
+
+#[tokio::test]
+async fn what_account_does_not_answer_fails_and_is_released() {
+    let bank = Bank::with(Limits::default(), Duration::from_millis(300)).await;
+    let failed = bank.made(of("away", "a-2", 500), "k1").await;
+    assert_eq!((failed.state, failed.reason.as_deref()), (State::Failed, Some("out_of_time")));
+    let asked = bank.account.asked();
+    assert_eq!((asked.first().unwrap().as_str(), asked.last().unwrap().as_str()), ("hold", "release"));
+    assert!(!asked.contains(&"capture".to_owned()), "{asked:?}");
+    assert_eq!(bank.told().await, [told("transfer.declined", "failed out_of_time")]);
+}
+
+#[tokio::test]
+async fn what_is_held_is_captured_however_often_that_fails() {
+    let mut bank = Bank::open().await;
+    bank.transfers.patience = Duration::from_millis(20);
+    bank.account.captures_failed.store(3, Relaxed);
+    let Ok(Answered::Pending(pending)) = bank.ask("ada", of("a-1", "a-2", 500), "k1").await else { panic!() };
+    assert_eq!((pending.state, &pending.risk), (State::Pending, &None));
+    bank.transfers.patience = PATIENCE;
+    let Ok(Answered::Known(settled)) = bank.ask("ada", of("a-1", "a-2", 500), "k1").await else { panic!() };
+    assert_eq!((settled.state, settled.id), (State::Settled, pending.id));
+    assert_eq!(bank.account.asked(), ["hold", "capture", "capture", "capture", "capture"]);
+}
+
+#[tokio::test]
+async fn what_goes_out_on_a_day_is_limited_by_what_is_moved() {
+    let limits = serde_json::from_str(r#"{"per_transfer_max": 600, "per_day_max": 1000}"#).unwrap();
+    let bank = Bank::with(limits, Duration::from_mins(1)).await;
+    let (code, detail) = bank.ask("ada", of("a-1", "a-2", 601), "k0").await.unwrap_err();
+    assert_eq!((code, &*detail), (Code::Unprocessable, "amount: at most 600 minor units at once"));
+    // What is not moved does not count.
+    assert_eq!(bank.made(of("a-1", "mule", 600), "k1").await.state, State::Declined);
+    assert_eq!(bank.made(of("a-1", "a-2", 600), "k2").await.state, State::Settled);
+    let over = bank.made(of("a-1", "a-2", 401), "k3").await;
+    assert_eq!((over.state, over.reason.as_deref(), &over.risk), (State::Declined, Some("day_limit"), &None));
+    // Nor does what was too much.
+    assert_eq!(bank.made(of("a-1", "a-2", 400), "k4").await.state, State::Settled);
+    assert_eq!(bank.made(of("a-2", "a-1", 600), "k5").await.state, State::Settled);
+}
+
+#[tokio::test]
+async fn account_tells_when_it_posted_once() {
+    let bank = Bank::open().await;
+    let made = bank.made(of("a-1", "a-2", 500), "k1").await;
+    let posted = |amount, posted_at_ms| Posting { transfer: made.id.clone(), amount, posted_at_ms };
+    for (message, posted_at_ms) in [("m-1", 7), ("m-1", 8), ("m-2", 9)] {
+        bank.transfers.posted(message, &posted(500, posted_at_ms)).await.unwrap();
+    }
+    let shown = bank.transfers.show(&Subject::new("ada").unwrap(), &made.id).await.unwrap();
+    assert_eq!(shown, Transfer { posted_at_ms: Some(7), ..made.clone() });
+    // What was not asked for here waits for somebody to look at it.
+    let dead = Failure::dead("there is no transfer of that id and amount");
+    assert_eq!(bank.transfers.posted("m-3", &posted(501, 7)).await, Err(dead));
+}
+
+#[tokio::test]
+async fn what_is_no_transfer_is_not_kept() {
+    let bank = Bank::open().await;
+    for bad in [of("a-1", "a-1", 1), of("a/1", "a-2", 1), of("a-1", "a-2", 0)] {
+        assert_eq!(bank.ask("ada", bad, "k1").await.unwrap_err().0, Code::Unprocessable);
+    }
+    let mut headers = HeaderMap::new();
+    assert_eq!(IdempotencyKey::of(&headers).unwrap_err().code(), Code::InvalidArgument);
+    headers.insert("idempotency-key", "k".repeat(129).parse().unwrap());
+    assert_eq!(IdempotencyKey::of(&headers).unwrap_err().code(), Code::InvalidArgument);
+    headers.insert("idempotency-key", "k1".parse().unwrap());
+    assert_eq!(IdempotencyKey::of(&headers), Ok(IdempotencyKey("k1".to_owned())));
+}
