@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 45] = [
+const FLOORS: [(&str, Floor); 46] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -55,6 +55,7 @@ const FLOORS: [(&str, Floor); 45] = [
     ("bowline-cli", At(7)),
     ("bowline-testkit", Fixture),
     ("bank-features", Shared),
+    ("bank-load", Application),
     ("bank-ml", Application),
     ("bank-risk", Application),
     ("bank-transaction", Application),
