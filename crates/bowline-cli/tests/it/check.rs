@@ -54,6 +54,13 @@ fn the_shop_holds() {
 }
 
 #[test]
+fn the_bank_holds() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let told = stdout(&check(&root, &["examples/bank"]), 0);
+    assert!(told.ends_with("4 services, 4 calls: every axiom holds\n"), "{told}");
+}
+
+#[test]
 fn what_cannot_be_read_is_no_violation() {
     let home = Home::new("name = \"shop\"\n[service.order]\nreplicaz = 2\n");
     let output = check(home.path(), &[]);

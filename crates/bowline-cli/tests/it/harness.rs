@@ -44,26 +44,42 @@ impl Home {
 
     /// The shop, its services built as the binary under test is.
     pub(crate) fn shop() -> Self {
-        let home = Self::shop_as_declared();
-        let bin_dir = build_shop();
-        home.edit(|text| {
-            let built: Vec<&str> = text.lines().filter(|line| !line.starts_with("build = ")).collect();
-            built.join("\n").replace("${target}/release", &bin_dir.display().to_string())
-        });
-        home
+        Self::shop_as_declared().with_programs(&build_shop())
     }
 
     /// The shop's file and what it names; nothing of it is built.
     pub(crate) fn shop_as_declared() -> Self {
-        let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop");
-        let home = Self::new(&std::fs::read_to_string(shop.join("bowline.toml")).unwrap());
-        std::fs::copy(shop.join("alerts.yaml"), home.path().join("alerts.yaml")).unwrap();
+        Self::as_declared("shop")
+    }
+
+    /// The bank, likewise, with the model that it brings along.
+    pub(crate) fn bank() -> Self {
+        let home = Self::as_declared("bank").with_programs(&build_bank());
+        let model = example("bank").join("model/fraud.json").canonicalize().unwrap();
+        home.edit(|text| text.replace("examples/bank/model/fraud.json", &model.display().to_string()));
+        home
+    }
+
+    /// An example's file and what it names.
+    fn as_declared(name: &str) -> Self {
+        let example = example(name);
+        let home = Self::new(&std::fs::read_to_string(example.join("bowline.toml")).unwrap());
+        std::fs::copy(example.join("alerts.yaml"), home.path().join("alerts.yaml")).unwrap();
         std::fs::create_dir(home.path().join("config")).unwrap();
-        for entry in std::fs::read_dir(shop.join("config")).unwrap() {
+        for entry in std::fs::read_dir(example.join("config")).unwrap() {
             let entry = entry.unwrap();
             std::fs::copy(entry.path(), home.path().join("config").join(entry.file_name())).unwrap();
         }
         home
+    }
+
+    /// The same with programs that are built already.
+    fn with_programs(self, bin_dir: &Path) -> Self {
+        self.edit(|text| {
+            let built: Vec<&str> = text.lines().filter(|line| !line.starts_with("build = ")).collect();
+            built.join("\n").replace("${target}/release", &bin_dir.display().to_string())
+        });
+        self
     }
 
     /// Changes `bowline.toml`.
@@ -153,21 +169,35 @@ async fn collect(reader: impl tokio::io::AsyncBufRead + Unpin, lines: Arc<Mutex<
     }
 }
 
+/// The folder of an example.
+pub(crate) fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
+}
+
 /// Builds the shop's programs in this test's profile; says where they are.
 pub(crate) fn build_shop() -> PathBuf {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
-    let build = || {
-        let dir = Path::new(bowline()).parent().unwrap().to_path_buf();
-        let mut command = std::process::Command::new(env!("CARGO"));
-        command.args(["build", "--quiet", "--locked"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-        for program in ["shop-user", "shop-order", "shop-payment", "shop-bank", "shop-notify", "shop-load"] {
-            command.args(["-p", program]);
-        }
-        command.env("CARGO_TARGET_DIR", dir.parent().unwrap());
-        assert!(command.status().unwrap().success(), "the shop does not build");
-        dir
-    };
-    DIR.get_or_init(build).clone()
+    let programs = ["shop-user", "shop-order", "shop-payment", "shop-bank", "shop-notify", "shop-load"];
+    DIR.get_or_init(|| build(&programs)).clone()
+}
+
+/// The same of the bank.
+pub(crate) fn build_bank() -> PathBuf {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    let programs = ["bank-account", "bank-transaction", "bank-risk", "bank-ml", "bank-load"];
+    DIR.get_or_init(|| build(&programs)).clone()
+}
+
+fn build(programs: &[&str]) -> PathBuf {
+    let dir = Path::new(bowline()).parent().unwrap().to_path_buf();
+    let mut command = std::process::Command::new(env!("CARGO"));
+    command.args(["build", "--quiet", "--locked"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    for program in programs {
+        command.args(["-p", program]);
+    }
+    command.env("CARGO_TARGET_DIR", dir.parent().unwrap());
+    assert!(command.status().unwrap().success(), "{programs:?} do not build");
+    dir
 }
 
 /// A Bowline that runs: `up`, or a role of its own. Dropping it kills it.

@@ -4,6 +4,8 @@
 mod access;
 mod alerts;
 mod bad_files;
+mod bank;
+mod bank_chaos;
 mod check;
 mod config;
 mod crash;
