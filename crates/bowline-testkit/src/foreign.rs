@@ -104,6 +104,7 @@ impl Drop for Foreign {
     }
 }
 
+/// Says that a program is not there, by its Debian package; in CI that is a failure.
 #[expect(clippy::print_stderr, reason = "who skips a test says so")]
 pub(crate) fn report_absence(name: &str, package: &str) {
     let is_ci = std::env::var("CI").is_ok_and(|value| value == "true");

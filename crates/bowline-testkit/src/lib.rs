@@ -7,6 +7,7 @@ mod poll;
 pub mod logs;
 pub mod mosquitto;
 pub mod nats;
+pub mod postgresql;
 pub mod proof;
 pub mod redis;
 

@@ -1,12 +1,10 @@
 //! Outbox, inbox and sagas on SQLite and on a real PostgreSQL: the same suite on both, with replicas, crashes, a
 //! message bus that refuses, and services that fail.
 #![expect(clippy::unwrap_used, reason = "what fails here is the report of a failed test")]
-#![expect(clippy::print_stdout, reason = "a test's output is its standard output")]
 
 mod bus;
 mod postgresql;
 mod remote;
-mod server;
 mod sqlite;
 
 use std::time::Duration;

@@ -1,14 +1,15 @@
 //! The suite on a PostgreSQL server of its own for each test.
 
+use bowline_testkit::postgresql::Server;
 use sqlx::postgres::PgPoolOptions;
 
 type DB = sqlx::Postgres;
 
-struct Fixture(crate::server::Server);
+struct Fixture(Server);
 
 impl Fixture {
     async fn new() -> Option<Self> {
-        let fixture = Self(crate::server::Server::start()?);
+        let fixture = Self(Server::start()?);
         bowline_sql::migrate(&fixture.pool().await).await.unwrap();
         Some(fixture)
     }
@@ -26,7 +27,7 @@ impl Fixture {
     }
 
     async fn pool_of(&self, pool: PgPoolOptions) -> sqlx::Pool<DB> {
-        pool.connect_with(self.0.options()).await.unwrap()
+        pool.connect(&self.0.url("postgres")).await.unwrap()
     }
 }
 
