@@ -14,7 +14,7 @@ enum Floor {
     Fixture,
     /// A program on top of the product: links [`LINKED`] and nothing above it.
     Application,
-    /// What the applications of one example share; links what they may.
+    /// What applications of the examples share; links what they may.
     Shared,
     /// A tool of ours; nobody imports it.
     Tool,
@@ -68,7 +68,7 @@ const FLOORS: [(&str, Floor); 46] = [
     ("shop-order", Application),
     ("shop-payment", Application),
     ("shop-user", Application),
-    ("shop-sqlite", Shared),
+    ("example-sql", Shared),
     ("xtask", Tool),
 ];
 
@@ -125,7 +125,7 @@ fn fault(importer: &str, floor: Floor, dependency: &Dependency) -> Option<String
             "{importer} imports {imported} (floor {there}), import floors 0 to {FIXTURE_IMPORTS_MAX} only"
         )),
         (Application, Shared) => None,
-        (_, Shared) => Some(format!("{imported} is for the applications of its example")),
+        (_, Shared) => Some(format!("{imported} is for applications of the examples")),
         (Application | Shared, At(_)) if LINKED.contains(&imported) => None,
         (Application | Shared, At(_)) => {
             Some(format!("{importer} links {imported}, an application links bowline only"))
@@ -194,10 +194,11 @@ mod tests {
         assert!(!is_allowed("shop-order", "bowline-server", None));
         assert!(!is_allowed("shop-order", "bowline-store", Some("dev")));
         assert!(!is_allowed("shop-order", "shop-user", None));
-        assert!(is_allowed("shop-order", "shop-sqlite", None));
-        assert!(is_allowed("shop-sqlite", "bowline", None));
-        assert!(!is_allowed("shop-sqlite", "bowline-server", None));
-        assert!(!is_allowed("bowline-server", "shop-sqlite", None));
+        assert!(is_allowed("shop-order", "example-sql", None));
+        assert!(is_allowed("example-sql", "bowline", None));
+        assert!(!is_allowed("example-sql", "bowline-server", None));
+        assert!(!is_allowed("example-sql", "shop-order", None));
+        assert!(!is_allowed("bowline-server", "example-sql", None));
         assert!(!is_allowed("bowline-server", "xtask", None));
     }
 

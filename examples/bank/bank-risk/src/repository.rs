@@ -5,7 +5,7 @@ use bowline::{
     Database,
     sql::{self, Error},
 };
-use shop_sqlite::Sqlite;
+use example_sql::Sqlite;
 
 use crate::{
     assessment::{Assessment, Decision, NewAssessment},
@@ -92,7 +92,7 @@ pub(crate) struct SqliteAssessments(Sqlite);
 impl SqliteAssessments {
     /// Opens the database, made and migrated where need be.
     pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        shop_sqlite::open(database, shop_sqlite::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await.map(Self)
+        example_sql::open(database, example_sql::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await.map(Self)
     }
 }
 

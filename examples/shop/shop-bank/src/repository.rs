@@ -1,8 +1,8 @@
 //! Where the bank keeps its decisions.
 
 use bowline::Database;
+use example_sql::Sqlite;
 use serde::Serialize;
-use shop_sqlite::Sqlite;
 
 /// A transfer as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(crate) struct SqliteBank(Sqlite);
 impl SqliteBank {
     /// Opens the database, made and migrated where need be.
     pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        shop_sqlite::open(database, shop_sqlite::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await.map(Self)
+        example_sql::open(database, example_sql::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await.map(Self)
     }
 }
 
@@ -170,6 +170,6 @@ mod tests {
         }
         let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
         let error = SqliteBank::open(Database::at(&url)).await.unwrap_err();
-        assert!(!shop_sqlite::is_race(&error), "{error:#}");
+        assert!(!example_sql::is_race(&error), "{error:#}");
     }
 }

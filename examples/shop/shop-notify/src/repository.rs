@@ -5,8 +5,8 @@ use bowline::{
     runtime::time,
     sql::{self, Inbox},
 };
+use example_sql::Sqlite;
 use serde::Serialize;
-use shop_sqlite::Sqlite;
 
 /// Whose messages are noted in the inbox.
 const GROUP: &str = "notify";
@@ -32,7 +32,7 @@ pub(crate) struct Notifications {
 impl Notifications {
     /// Opens the database, made and migrated where need be.
     pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        let sqlite = shop_sqlite::open(database, shop_sqlite::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await?;
+        let sqlite = example_sql::open(database, example_sql::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await?;
         sql::migrate(sqlite.pool()).await?;
         Ok(Self { sqlite, inbox: Inbox::default() })
     }

@@ -5,8 +5,8 @@ use bowline::{
     runtime::time,
     sql::{self, Tx},
 };
+use example_sql::Sqlite;
 use serde::{Deserialize, Serialize};
-use shop_sqlite::Sqlite;
 use sqlx::{
     Row, SqlitePool,
     query::Query,
@@ -52,7 +52,7 @@ pub(crate) struct SqliteOrders(Sqlite);
 impl SqliteOrders {
     /// Opens the database, made and migrated where need be.
     pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        let opened = shop_sqlite::open(database, shop_sqlite::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await?;
+        let opened = example_sql::open(database, example_sql::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await?;
         sql::migrate(opened.pool()).await?;
         Ok(Self(opened))
     }
@@ -260,6 +260,6 @@ mod tests {
         }
         let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
         let error = SqliteOrders::open(Database::at(&url)).await.unwrap_err();
-        assert!(!shop_sqlite::is_race(&error), "{error:#}");
+        assert!(!example_sql::is_race(&error), "{error:#}");
     }
 }

@@ -1,8 +1,8 @@
 //! Where charges are kept.
 
 use bowline::Database;
+use example_sql::Sqlite;
 use serde::Serialize;
-use shop_sqlite::Sqlite;
 
 use crate::{card::Card, service::NewCharge};
 
@@ -55,7 +55,7 @@ pub(crate) struct SqliteCharges(Sqlite);
 impl SqliteCharges {
     /// Opens the database, made and migrated where need be.
     pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        shop_sqlite::open(database, shop_sqlite::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await.map(Self)
+        example_sql::open(database, example_sql::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await.map(Self)
     }
 }
 
@@ -129,6 +129,6 @@ mod tests {
         }
         let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
         let error = SqliteCharges::open(Database::at(&url)).await.unwrap_err();
-        assert!(!shop_sqlite::is_race(&error), "{error:#}");
+        assert!(!example_sql::is_race(&error), "{error:#}");
     }
 }

@@ -7,8 +7,8 @@ use bowline::{
     messages::port::NewMessage,
     sql::{self, Outbox},
 };
+use example_sql::Sqlite;
 use serde::Serialize;
-use shop_sqlite::Sqlite;
 
 /// Connections of a service that reads much and writes a few rows a month.
 const CONNECTIONS_MAX: u32 = 4;
@@ -86,7 +86,7 @@ pub(crate) enum Registered {
 impl SqliteUsers {
     /// Opens the database, made and migrated where need be.
     pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        let sqlite = shop_sqlite::open(database, CONNECTIONS_MAX, &sqlx::migrate!()).await?;
+        let sqlite = example_sql::open(database, CONNECTIONS_MAX, &sqlx::migrate!()).await?;
         sql::migrate(sqlite.pool()).await?;
         let outbox = Outbox::new(sqlite.pool().clone());
         Ok(Self(sqlite, outbox))
@@ -224,6 +224,6 @@ mod tests {
         }
         let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
         let error = SqliteUsers::open(Database::at(&url)).await.unwrap_err();
-        assert!(!shop_sqlite::is_race(&error), "{error:#}");
+        assert!(!example_sql::is_race(&error), "{error:#}");
     }
 }

@@ -1,0 +1,63 @@
+//! Files of SQLite.
+
+use std::{str::FromStr, time::Duration};
+
+use anyhow::Context as _;
+use bowline::runtime::fs;
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::Engine;
+
+impl Engine for sqlx::Sqlite {
+    async fn connect(url: &str, connections_max: u32) -> anyhow::Result<SqlitePool> {
+        let options = SqliteConnectOptions::from_str(url)?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(5));
+        // SQLite itself would make a file that everybody may read; what it puts beside it is as the file is.
+        let file = options.get_filename();
+        let made = fs::private_options().append(true).create(true).open(file);
+        drop(made.with_context(|| format!("cannot open the database {}", file.display()))?);
+        Ok(SqlitePoolOptions::new().max_connections(connections_max).connect_with(options).await?)
+    }
+}
+
+/// Whether another connection was in the way.
+pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
+    let Some(error) = error.as_database_error() else { return false };
+    let code = error.try_downcast_ref::<SqliteError>().and_then(|_| error.code()?.parse::<u32>().ok());
+    // SQLITE_BUSY and SQLITE_LOCKED; the extended codes have them in their low byte.
+    matches!(code.map(|code| code & 0xff), Some(5 | 6))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use bowline::{Database, runtime::fs};
+    use sqlx::migrate::Migrator;
+
+    use crate::{Sqlite, open};
+
+    #[tokio::test]
+    async fn a_new_database_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("new.db");
+        let migrations = Migrator::DEFAULT;
+        let database = Database::at(&format!("sqlite://{}", file.display()));
+        let opened: Sqlite = open(database, 1, &migrations).await.unwrap();
+        sqlx::query("CREATE TABLE t (a TEXT)").execute(opened.pool()).await.unwrap();
+        let mut seen = 0;
+        for entry in fs::read_dir(dir.path()).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{}", entry.path().display());
+            seen += 1;
+        }
+        assert!(seen >= 2, "the database and its log");
+    }
+}
