@@ -54,6 +54,7 @@ const FLOORS: [(&str, Floor); 46] = [
     ("bowline-server", At(6)),
     ("bowline-cli", At(7)),
     ("bowline-testkit", Fixture),
+    ("bank-account", Application),
     ("bank-features", Shared),
     ("bank-load", Application),
     ("bank-ml", Application),
@@ -68,6 +69,7 @@ const FLOORS: [(&str, Floor); 46] = [
     ("shop-order", Application),
     ("shop-payment", Application),
     ("shop-user", Application),
+    ("bank-sql", Shared),
     ("example-sql", Shared),
     ("xtask", Tool),
 ];
@@ -124,7 +126,7 @@ fn fault(importer: &str, floor: Floor, dependency: &Dependency) -> Option<String
         (Fixture | Tool, At(there)) => Some(format!(
             "{importer} imports {imported} (floor {there}), import floors 0 to {FIXTURE_IMPORTS_MAX} only"
         )),
-        (Application, Shared) => None,
+        (Application | Shared, Shared) => None,
         (_, Shared) => Some(format!("{imported} is for applications of the examples")),
         (Application | Shared, At(_)) if LINKED.contains(&imported) => None,
         (Application | Shared, At(_)) => {
@@ -195,6 +197,7 @@ mod tests {
         assert!(!is_allowed("shop-order", "bowline-store", Some("dev")));
         assert!(!is_allowed("shop-order", "shop-user", None));
         assert!(is_allowed("shop-order", "example-sql", None));
+        assert!(is_allowed("bank-sql", "example-sql", None));
         assert!(is_allowed("example-sql", "bowline", None));
         assert!(!is_allowed("example-sql", "bowline-server", None));
         assert!(!is_allowed("example-sql", "shop-order", None));

@@ -1,0 +1,212 @@
+//! The service as its callers know it.
+
+use std::net::SocketAddr;
+
+use bank_sql::Db;
+use bowline::{
+    Error, Microservice, Settings,
+    runtime::{net::TcpStream, task, time::Duration},
+};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, client::conn::http1::handshake};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::{Fixture, document, on_both};
+use crate::{api, service::AccountService};
+
+on_both!(
+    money_comes_in_is_held_moves_and_is_told_of,
+    what_is_released_is_free_and_does_not_come_again,
+    a_statement_is_of_a_time,
+);
+
+/// The service, which runs for as long as it is held.
+pub(super) struct Bank {
+    addr: SocketAddr,
+    _stop: oneshot::Sender<()>,
+    _ended: task::Guarded<Result<(), Error>>,
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) content_type: String,
+    pub(super) body: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(super) fn json(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+impl Bank {
+    pub(super) async fn open<DB: Db>(fixture: &Fixture<DB>) -> Self {
+        let service = Microservice::new(Settings::from_vars("account", []).unwrap());
+        let app = api::app(AccountService { repository: fixture.accounts().await });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (tell, told) = oneshot::channel();
+        let stopped = async move { drop(stopped.await) };
+        let serving =
+            service.serve_until(app, stopped, Duration::from_secs(1), |addr| tell.send(addr.to_string()).unwrap());
+        let ended = task::spawn(serving);
+        let addr: String = told.await.unwrap();
+        let addr = addr.parse().unwrap();
+        Self { addr, _stop: stop, _ended: task::Guarded::new(ended) }
+    }
+
+    /// Sends a request in somebody's name; the answer is one that the document has.
+    pub(super) async fn ask(&self, method: &str, path: &str, subject: &str, body: &str) -> Answer {
+        self.ask_with(method, path, &[("x-bowline-subject", subject), ("content-type", "application/json")], body).await
+    }
+
+    pub(super) async fn ask_with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let stream = TcpStream::connect(self.addr).await.unwrap();
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
+        let _connection = task::Guarded::new(task::spawn(connection));
+        let mut request = Request::builder().method(method).uri(path).header("host", "account");
+        for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
+        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+        let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        let content_type = head.headers["content-type"].to_str().unwrap().to_owned();
+        let answer = Answer { status: head.status.as_u16(), content_type, body };
+        document::check(method, path, answer.status, &answer.content_type, &answer.body);
+        answer
+    }
+
+    pub(super) async fn post(&self, path: &str, subject: &str, body: &Value) -> Answer {
+        self.ask("POST", path, subject, &body.to_string()).await
+    }
+
+    pub(super) async fn get(&self, path: &str, subject: &str) -> Answer {
+        self.ask("GET", path, subject, "").await
+    }
+
+    /// A new account of somebody's with that much in it.
+    pub(super) async fn account(&self, owner: &str, amount: i64) -> String {
+        let opened = self.post("/accounts", "teller", &json!({"owner": owner, "currency": "EUR"})).await.json(201);
+        let id = opened["id"].as_str().unwrap().to_owned();
+        if amount > 0 {
+            let deposit = json!({"account": id, "amount": amount, "currency": "EUR", "reference": format!("of {id}")});
+            self.post("/deposits", "teller", &deposit).await.json(201);
+        }
+        id
+    }
+
+    /// What an account has, what of it is held, and what is available.
+    pub(super) async fn money(&self, id: &str) -> (i64, i64, i64) {
+        let account = self.get(&format!("/accounts/{id}"), "teller").await.json(200);
+        let [balance, held, available] = ["balance", "held", "available"].map(|name| account[name].as_i64().unwrap());
+        (balance, held, available)
+    }
+}
+
+async fn money_comes_in_is_held_moves_and_is_told_of<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Bank::open(&fixture).await;
+    let headers = [("x-bowline-subject", "ada"), ("content-type", "application/json"), ("idempotency-key", "k1")];
+    let opening = json!({"currency": "EUR"}).to_string();
+    let ada = bank.ask_with("POST", "/accounts", &headers, &opening).await.json(201);
+    assert_eq!(bank.ask_with("POST", "/accounts", &headers, &opening).await.json(200), ada);
+    assert_eq!((&ada["owner"], &ada["balance"], &ada["credit_limit"]), (&json!("ada"), &json!(0), &json!(0)));
+    let (ada, bob) = (ada["id"].as_str().unwrap(), bank.account("bob", 0).await);
+
+    let deposit = json!({"account": ada, "amount": 1000, "currency": "EUR", "reference": "counter, \"3\""});
+    let deposited = bank.post("/deposits", "teller", &deposit).await.json(201);
+    assert_eq!(bank.post("/deposits", "teller", &deposit).await.json(200), deposited);
+    assert_eq!(bank.money(ada).await, (1000, 0, 1000));
+
+    let hold = json!({"transfer": "t-1", "from": ada, "to": bob, "amount": 300, "currency": "EUR"});
+    let held = bank.post("/holds", "ada", &hold).await.json(201);
+    assert_eq!(bank.post("/holds", "ada", &hold).await.json(200), held);
+    assert_eq!((&held["state"], &held["from"], &held["amount"]), (&json!("held"), &json!(ada), &json!(300)));
+    assert_eq!(bank.money(ada).await, (1000, 300, 700));
+
+    let captured = bank.post("/holds/t-1/capture", "", &Value::Null).await.json(200);
+    assert_eq!(bank.post("/holds/t-1/capture", "", &Value::Null).await.json(200), captured);
+    assert_eq!(bank.post("/holds", "ada", &hold).await.json(200), captured, "it is as it is now");
+    assert_eq!(captured["state"], "captured");
+    assert_eq!((bank.money(ada).await, bank.money(&bob).await), ((700, 0, 700), (300, 0, 300)));
+
+    let statement = bank.get(&format!("/accounts/{ada}/statement"), "ada").await;
+    assert_eq!(statement.content_type, "text/csv; charset=utf-8; header=present");
+    let lines: Vec<_> = statement.body.split("\r\n").collect();
+    assert_eq!(lines[0], "posted_at,transaction,counterparty,amount,currency,balance");
+    assert!(lines[1].ends_with("Z,\"deposit:counter, \"\"3\"\"\",cash-EUR,1000,EUR,1000"), "{lines:?}");
+    assert!(lines[2].ends_with(&format!("Z,transfer:t-1,{bob},-300,EUR,700")), "{lines:?}");
+    assert_eq!(lines[3..], [""]);
+
+    let ledger = bank.get("/ledger", "").await.json(200);
+    let euros =
+        json!({"currency": "EUR", "sum": 0, "customers": 1000, "held": 0, "accounts": 2, "legs": 4, "faults": 0});
+    assert_eq!((&ledger["balanced"], &ledger["currencies"][0]), (&json!(true), &euros));
+
+    let expect = json!({"transfer": "t-1", "from": ada, "to": bob, "amount": 300, "currency": "EUR",
+                        "posted_at_ms": captured["ended_at_ms"]});
+    assert_eq!(told(&fixture).await, [("account.posted".to_owned(), "t-1".to_owned(), expect)]);
+}
+
+/// What waits to be told: topic, id, and what it says.
+async fn told<DB: Db>(fixture: &Fixture<DB>) -> Vec<(String, String, Value)> {
+    let sql = fixture.sql().await;
+    // Bytes as text: both databases know a way, each its own.
+    let payload = if fixture.url.starts_with("sqlite") {
+        "SELECT topic, id, CAST(payload AS TEXT) AS payload FROM bowline_outbox ORDER BY seq"
+    } else {
+        "SELECT topic, id, convert_from(payload, 'UTF8') AS payload FROM bowline_outbox ORDER BY seq"
+    };
+    let select = bank_sql::Statement::new(payload);
+    let rows = sql.rows(&mut *sql.read().await.unwrap(), "bowline_outbox", select).await.unwrap();
+    let told = rows.iter().map(|row| ["topic", "id", "payload"].map(|column| row.text(column).unwrap()));
+    told.map(|[topic, id, payload]| (topic, id, serde_json::from_str(&payload).unwrap())).collect()
+}
+
+async fn what_is_released_is_free_and_does_not_come_again<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Bank::open(&fixture).await;
+    let (ada, bob) = (bank.account("ada", 500).await, bank.account("bob", 0).await);
+    let hold = |transfer: &str| json!({"transfer": transfer, "from": ada, "to": bob, "amount": 500, "currency": "EUR"});
+    bank.post("/holds", "ada", &hold("t-1")).await.json(201);
+    let released = bank.post("/holds/t-1/release", "", &Value::Null).await.json(200);
+    assert_eq!(bank.post("/holds/t-1/release", "", &Value::Null).await.json(200), released);
+    assert_eq!((&released["state"], &released["to"]), (&json!("released"), &json!(bob)));
+    assert_eq!(bank.money(&ada).await, (500, 0, 500));
+
+    // One that is released before it comes: nothing is known of it.
+    let early = bank.post("/holds/t-2/release", "", &Value::Null).await.json(200);
+    assert_eq!((&early["state"], &early["from"]), (&json!("released"), &Value::Null));
+    for transfer in ["t-1", "t-2"] {
+        let refused = bank.post("/holds", "ada", &hold(transfer)).await.json(409);
+        assert_eq!(refused["reason"], "released");
+        let refused = bank.post(&format!("/holds/{transfer}/capture"), "", &Value::Null).await.json(409);
+        assert_eq!(refused["reason"], "released");
+    }
+    bank.post("/holds", "ada", &hold("t-3")).await.json(201);
+    bank.post("/holds/t-3/capture", "", &Value::Null).await.json(200);
+    let refused = bank.post("/holds/t-3/release", "", &Value::Null).await.json(409);
+    assert_eq!(refused["reason"], "captured");
+    assert_eq!((bank.money(&ada).await, bank.money(&bob).await), ((0, 0, 0), (500, 0, 500)));
+}
+
+async fn a_statement_is_of_a_time<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Bank::open(&fixture).await;
+    let ada = bank.account("ada", 500).await;
+    for (query, lines) in [
+        ("", 1),
+        ("?from=2020-01-01", 1),
+        ("?from=2020-01-01&to=2020-12-31T23:59:59Z", 0),
+        ("?to=2020-01-01", 0),
+        ("?from=2200-01-01", 0),
+    ] {
+        let statement = bank.get(&format!("/accounts/{ada}/statement{query}"), "ada").await;
+        assert_eq!(statement.status, 200, "{statement:?}");
+        assert_eq!(statement.body.lines().count(), 1 + lines, "{query}");
+    }
+}

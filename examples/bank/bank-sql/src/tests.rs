@@ -1,0 +1,106 @@
+//! The same on both databases.
+
+use bowline::{
+    Database,
+    runtime::{task, time},
+};
+use bowline_testkit::postgresql::Server;
+use sqlx::{Postgres, Sqlite, migrate::Migrator};
+
+use super::*;
+
+async fn sqlite(dir: &tempfile::TempDir) -> Opened {
+    open(Database::at(&format!("sqlite://{}", dir.path().join("test.db").display())), &Migrator::DEFAULT).await.unwrap()
+}
+
+async fn postgres(server: &Server) -> Opened {
+    open(Database::at(&server.url("account")), &Migrator::DEFAULT).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_string_says_which_database_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened::Sqlite(sql) = sqlite(&dir).await else { panic!("it is a file") };
+    values_come_back(sql).await;
+    let error = open(Database::at("mysql://u:s3cret@localhost/account"), &Migrator::DEFAULT).await.unwrap_err();
+    assert!(error.to_string().contains("`sqlite:` nor `postgres:`"), "{error:#}");
+    assert!(!format!("{error:?}").contains("s3cret"));
+    let Some(server) = Server::start() else { return };
+    let Opened::Postgres(sql) = postgres(&server).await else { panic!("it is a server's") };
+    values_come_back(sql.clone()).await;
+    rows_are_locked(sql).await;
+}
+
+async fn values_come_back<DB: Db>(sql: Sql<DB>) {
+    let mut tx = sql.begin().await.unwrap();
+    let create = "CREATE TABLE t (name TEXT, size BIGINT)";
+    sql.execute(&mut tx, "t", Statement::new(create)).await.unwrap();
+    let insert = Statement::new("INSERT INTO t (size, name) VALUES ($2, $1), ($3, $4)");
+    let insert = insert.bind("it's").bind(i64::MIN).bind(None::<i64>).bind(None::<&str>);
+    assert_eq!(insert.operation(), "INSERT");
+    assert_eq!(sql.execute(&mut tx, "t", insert).await.unwrap(), 2);
+    tx.commit().await.unwrap();
+    let mut connection = sql.read().await.unwrap();
+    let select = "SELECT name, size, CAST((SELECT SUM(size) FROM t) AS BIGINT) AS total FROM t ORDER BY 3, size";
+    let rows = sql.rows(&mut connection, "t", Statement::new(select)).await.unwrap();
+    let mut read: Vec<_> =
+        rows.iter().map(|row| (row.maybe_text("name").unwrap(), row.maybe_int("size").unwrap())).collect();
+    read.sort();
+    assert_eq!(read, [(None, None), (Some("it's".to_owned()), Some(i64::MIN))]);
+    assert_eq!(rows[0].int("total").unwrap(), i64::MIN);
+    let is_null = rows.iter().find_map(|row| row.text("name").err()).unwrap();
+    assert!(is_null.to_string().contains("name"), "{is_null}");
+    let none = Statement::new("SELECT name FROM t WHERE size = $1 ORDER BY size").bind(1).locking();
+    assert!(sql.row(&mut connection, "t", none).await.unwrap().is_none());
+}
+
+/// Whoever locks a row that is locked waits; whoever adds a row that refers to it does not.
+async fn rows_are_locked(sql: Sql<Postgres>) {
+    let mut tx = sql.begin().await.unwrap();
+    for change in [
+        "CREATE TABLE a (id TEXT PRIMARY KEY)",
+        "CREATE TABLE b (a TEXT REFERENCES a (id))",
+        "INSERT INTO a VALUES ('x')",
+    ] {
+        sql.execute(&mut tx, "a", Statement::new(change)).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let lock = || Statement::new("SELECT id FROM a ORDER BY id").locking();
+    let mut first = sql.begin().await.unwrap();
+    assert!(sql.row(&mut first, "a", lock()).await.unwrap().is_some());
+    let other = sql.clone();
+    let second = task::spawn(async move {
+        let mut second = other.begin().await.unwrap();
+        other.execute(&mut second, "b", Statement::new("INSERT INTO b VALUES ('x')")).await.unwrap();
+        other.row(&mut second, "a", lock()).await.unwrap();
+        time::now()
+    });
+    // Outside of the transaction: within one, the server shows what it first saw.
+    let mut looking = sql.read().await.unwrap();
+    let waiting = || Statement::new("SELECT COUNT(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
+    while sql.row(&mut looking, "a", waiting()).await.unwrap().unwrap().int("n").unwrap() == 0 {
+        task::yield_now().await;
+    }
+    let released = time::now();
+    first.rollback().await.unwrap();
+    assert!(second.await.unwrap() >= released);
+}
+
+#[tokio::test]
+async fn replicas_open_one_database_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", dir.path().join("new.db").display());
+    opened_at_once::<Sqlite>(&url).await;
+    let Some(server) = Server::start() else { return };
+    opened_at_once::<Postgres>(&server.url("new")).await;
+}
+
+async fn opened_at_once<DB: Db>(url: &str) {
+    let opening = (0..8).map(|_| {
+        let database = Database::at(url);
+        task::spawn(async move { Sql::<DB>::open(database, &Migrator::DEFAULT).await })
+    });
+    for opened in opening.collect::<Vec<_>>() {
+        opened.await.unwrap().unwrap();
+    }
+}
