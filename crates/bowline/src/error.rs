@@ -8,6 +8,7 @@ use axum::{
 use bowline_model::{Code, error::chain};
 use bowline_telemetry::current;
 use bowline_transport::problem::{Problem, code_of_status};
+use serde_json::{Map, Value};
 
 use crate::{client, messages};
 
@@ -25,12 +26,28 @@ use crate::{client, messages};
 pub struct HandlerError {
     code: Code,
     detail: String,
+    extra: Map<String, Value>,
 }
 
 impl HandlerError {
     /// An error the caller is told about.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into() }
+        Self { code, detail: detail.into(), extra: Map::new() }
+    }
+
+    /// The same with one more member of the document, for programs that act upon it; its own names (`type`, `title`,
+    /// `status`, `code`, `detail`, `trace_id`) are not to be used. Who calls finds it in
+    /// [`client::Error::Status`].
+    ///
+    /// ```
+    /// # use bowline::{Code, HandlerError};
+    /// let error = HandlerError::new(Code::Unprocessable, "the account has too little");
+    /// let error = error.with("reason", "insufficient_funds");
+    /// ```
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.extra.insert(name.to_owned(), value.into());
+        self
     }
 
     /// A fault of ours: the cause goes to the log, the caller is told only that there was one.
@@ -99,6 +116,7 @@ impl IntoResponse for HandlerError {
     fn into_response(self) -> Response {
         let mut problem = Problem::new(self.code, self.detail);
         problem.trace_id = trace_id();
+        problem.extra = self.extra;
         let mut response = problem.into_response().map(axum::body::Body::new);
         if self.code == Code::Unauthenticated {
             // RFC 9110, 15.5.2: whoever is answered 401 is told what would do.

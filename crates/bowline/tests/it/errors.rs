@@ -23,7 +23,8 @@ struct Item {
 
 async fn buy(Json(item): Json<Item>) -> Result<String, HandlerError> {
     if item.quantity == 0 {
-        return Err(HandlerError::new(Code::Unprocessable, "quantity: a whole number from 1"));
+        let error = HandlerError::new(Code::Unprocessable, "quantity: a whole number from 1");
+        return Err(error.with("reason", "too_few"));
     }
     Ok(item.quantity.to_string())
 }
@@ -53,8 +54,10 @@ async fn bodies_that_are_wrong_are_told_apart() {
     running.post("/items", "").await.traced_problem(400, "invalid_argument");
     let untyped = ask(running.addr, "POST", "/items", &[], r#"{"quantity":2}"#).await;
     untyped.traced_problem(415, "unsupported_media_type");
-    let detail = running.post("/items", r#"{"quantity":0}"#).await.traced_problem(422, "unprocessable");
-    assert_eq!(detail, "quantity: a whole number from 1");
+    let refused = running.post("/items", r#"{"quantity":0}"#).await;
+    assert_eq!(refused.traced_problem(422, "unprocessable"), "quantity: a whole number from 1");
+    let document: serde_json::Value = serde_json::from_slice(&refused.body).unwrap();
+    assert_eq!(document["reason"], "too_few");
     for bad in [r#"{"quantity":-1}"#, "{}", r#"{"quantity":1,"colour":"red"}"#] {
         running.post("/items", bad).await.traced_problem(422, "unprocessable");
     }
