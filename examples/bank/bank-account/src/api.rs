@@ -16,7 +16,7 @@ use bowline::{
 use crate::{
     account::{Account, Deposit, Deposited, Hold, Ledger},
     repository::{AccountRepository, Done},
-    service::{AccountService, Asked, Opening},
+    service::{AccountService, Holding, Opening},
     statement::Period,
 };
 
@@ -92,12 +92,8 @@ async fn deposit<R: AccountRepository>(
     Ok(created(accounts.deposit(&subject, deposit).await?))
 }
 
-async fn hold<R: AccountRepository>(
-    State(accounts): Service<R>,
-    subject: Subject,
-    Json(asked): Json<Asked>,
-) -> Created<Hold> {
-    Ok(created(accounts.hold(&subject, asked).await?))
+async fn hold<R: AccountRepository>(State(accounts): Service<R>, Json(asked): Json<Holding>) -> Created<Hold> {
+    Ok(created(accounts.hold(asked).await?))
 }
 
 async fn capture<R: AccountRepository>(

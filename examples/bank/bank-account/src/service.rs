@@ -39,12 +39,13 @@ pub(crate) struct Opening {
 /// A hold as it is asked for.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Asked {
+pub(crate) struct Holding {
     pub(crate) transfer: String,
     pub(crate) from: String,
     pub(crate) to: String,
     pub(crate) amount: i64,
     pub(crate) currency: Currency,
+    pub(crate) asked_by: String,
 }
 
 impl<R: AccountRepository> AccountService<R> {
@@ -110,12 +111,11 @@ impl<R: AccountRepository> AccountService<R> {
     }
 
     /// Sets money aside of an account of who asks.
-    pub(crate) async fn hold(&self, subject: &Subject, asked: Asked) -> Result<Done<Hold>, HandlerError> {
-        let Asked { transfer, from, to, amount, currency } = asked;
+    pub(crate) async fn hold(&self, asked: Holding) -> Result<Done<Hold>, HandlerError> {
+        let Holding { transfer, from, to, amount, currency, asked_by } = asked;
         check_transfer(&transfer)?;
         check_amount(amount)?;
         let terms = Terms { from, to, amount, currency };
-        let asked_by = subject.as_str().to_owned();
         Ok(self.repository.hold(&NewHold { transfer, terms, asked_by }).await?)
     }
 

@@ -15,6 +15,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     routing::{get, post},
 };
+use bank_sql::Opened;
 use bowline::{
     HandlerError, Microservice,
     extract::{Json, Path, Query, Subject},
@@ -26,7 +27,7 @@ use serde::Deserialize;
 use crate::{
     limits::{CurrentLimits, Limits},
     moving::{HOLD_WITHIN, Local, Topics},
-    repository::{SqlTransfers, TransferRepository as _},
+    repository::{SqlTransfers, TransferRepository},
     service::{Answered, IdempotencyKey, PATIENCE, Posting, TransferService},
     transfer::{NewTransfer, Transfer},
 };
@@ -34,12 +35,19 @@ use crate::{
 /// The largest body of a request, in bytes.
 const BODY_BYTES_MAX: usize = 16 << 10;
 
-type Service = Arc<TransferService<SqlTransfers<sqlx::Sqlite>>>;
+type Service<R> = State<Arc<TransferService<R>>>;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let mut service = Microservice::from_env("transaction")?;
-    let repository = Arc::new(SqlTransfers::open(service.database("sqlite:transaction.db")?).await?);
+    let service = Microservice::from_env("transaction")?;
+    match bank_sql::open(service.own_database()?, &sqlx::migrate!()).await? {
+        Opened::Sqlite(sql) => serve(service, SqlTransfers(sql)).await,
+        Opened::Postgres(sql) => serve(service, SqlTransfers(sql)).await,
+    }
+}
+
+async fn serve<R: TransferRepository>(mut service: Microservice, repository: R) -> anyhow::Result<()> {
+    let repository = Arc::new(repository);
     let limits = service.config_loader("bank/transaction").or(Limits::default()).load().await?;
     let limits: CurrentLimits = Arc::new(move || limits.get());
     let outbox = Outbox::new(repository.pool().clone());
@@ -58,15 +66,15 @@ async fn main() -> anyhow::Result<()> {
         Arc::new(TransferService { repository, sagas, limits, inbox: Inbox::default(), patience: PATIENCE });
     take_posted(&mut service, &transfers);
     let app = Router::new()
-        .route("/transfers", post(transfer).get(list))
-        .route("/transfers/{id}", get(show))
+        .route("/transfers", post(transfer::<R>).get(list::<R>))
+        .route("/transfers/{id}", get(show::<R>))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(transfers);
     Ok(service.serve(app).await?)
 }
 
 /// Has what account tells of its ledger kept with the transfers.
-fn take_posted(service: &mut Microservice, transfers: &Service) {
+fn take_posted<R: TransferRepository>(service: &mut Microservice, transfers: &Arc<TransferService<R>>) {
     let transfers = transfers.clone();
     service.consumer("account.posted").each(move |incoming: Incoming<Posting>| {
         let transfers = transfers.clone();
@@ -74,8 +82,8 @@ fn take_posted(service: &mut Microservice, transfers: &Service) {
     });
 }
 
-async fn transfer(
-    State(transfers): State<Service>,
+async fn transfer<R: TransferRepository>(
+    State(transfers): Service<R>,
     subject: Subject,
     headers: HeaderMap,
     Json(new): Json<NewTransfer>,
@@ -96,16 +104,16 @@ struct Listed {
     limit: Option<u32>,
 }
 
-async fn list(
-    State(transfers): State<Service>,
+async fn list<R: TransferRepository>(
+    State(transfers): Service<R>,
     subject: Subject,
     Query(Listed { state, limit }): Query<Listed>,
 ) -> Result<Json<Vec<Transfer>>, HandlerError> {
     transfers.list(&subject, state, limit).await.map(Json)
 }
 
-async fn show(
-    State(transfers): State<Service>,
+async fn show<R: TransferRepository>(
+    State(transfers): Service<R>,
     subject: Subject,
     Path(id): Path<String>,
 ) -> Result<Json<Transfer>, HandlerError> {

@@ -1,9 +1,7 @@
 //! Where transfers are kept.
 
-use bowline::{
-    Database,
-    sql::{self, Db, Tx},
-};
+use bank_sql::{Db, Row, Sql, Statement};
+use bowline::sql::{self, Tx};
 use sqlx::Pool;
 
 use crate::{
@@ -30,7 +28,7 @@ pub(crate) struct End<'a> {
 /// What the service needs of its store. What changes it takes part in a transaction of the caller's.
 pub(crate) trait TransferRepository: Send + Sync + 'static {
     /// The database that it is in.
-    type Db: Db;
+    type Db: sql::Db;
 
     /// Where it is.
     fn pool(&self) -> &Pool<Self::Db>;
@@ -99,38 +97,10 @@ pub(crate) trait TransferRepository: Send + Sync + 'static {
 }
 
 /// Transfers in a database, shared by the replicas.
-#[derive(Debug, Clone)]
-pub(crate) struct SqlTransfers<DB: Db> {
-    pool: Pool<DB>,
-    database: Database,
-}
+#[derive(Debug)]
+pub(crate) struct SqlTransfers<DB: Db>(pub(crate) Sql<DB>);
 
-impl SqlTransfers<sqlx::Sqlite> {
-    /// Opens the database, made and migrated where need be.
-    pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        let connections = shop_sqlite::CONNECTIONS_TO_WRITE;
-        let opened = shop_sqlite::open(database.clone(), connections, &sqlx::migrate!()).await?;
-        sql::migrate(opened.pool()).await?;
-        Ok(Self { pool: opened.pool().clone(), database })
-    }
-}
-
-/// A transfer as it stands in its row.
-#[derive(Debug, sqlx::FromRow)]
-struct Row {
-    id: String,
-    asked_by: String,
-    from_account: String,
-    to_account: String,
-    amount: i64,
-    currency: String,
-    state: String,
-    reason: Option<String>,
-    risk: Option<String>,
-    posted_at_ms: Option<i64>,
-}
-
-/// Selects what a [`Row`] has.
+/// Selects what [`kept`] reads.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -141,141 +111,120 @@ macro_rules! select {
     };
 }
 
-/// Every database has the same statements; its types are its own.
-macro_rules! transfers_in {
-    ($db:ty) => {
-        impl TransferRepository for SqlTransfers<$db> {
-            type Db = $db;
-
-            fn pool(&self) -> &Pool<$db> {
-                &self.pool
-            }
-
-            async fn find(&self, id: &str) -> Result<Option<Kept>, sqlx::Error> {
-                let select = sqlx::query_as(select!("WHERE id = $1")).bind(id).fetch_optional(&self.pool);
-                let row: Option<Row> = self.database.query("SELECT", "transfers", select).await?;
-                row.map(kept).transpose()
-            }
-
-            async fn find_by_key(&self, asked_by: &str, key: &IdempotencyKey) -> Result<Option<Kept>, sqlx::Error> {
-                let select = select!("WHERE asked_by = $1 AND idempotency_key = $2");
-                let select = sqlx::query_as(select).bind(asked_by).bind(&key.0).fetch_optional(&self.pool);
-                let row: Option<Row> = self.database.query("SELECT", "transfers", select).await?;
-                row.map(kept).transpose()
-            }
-
-            async fn list(&self, state: State, asked_by: Option<&str>, limit: u32) -> Result<Vec<Kept>, sqlx::Error> {
-                let select = select!(
-                    "WHERE state = $1 AND (CAST($2 AS TEXT) IS NULL OR asked_by = $2) \
-                     ORDER BY asked_at_ms DESC, id LIMIT $3"
-                );
-                let select = sqlx::query_as(select).bind(state.as_str()).bind(asked_by).bind(i64::from(limit));
-                let rows: Vec<Row> = self.database.query("SELECT", "transfers", select.fetch_all(&self.pool)).await?;
-                rows.into_iter().map(kept).collect()
-            }
-
-            async fn keep(&self, tx: &mut Tx<$db>, moving: &Moving, key: &IdempotencyKey) -> Result<bool, sqlx::Error> {
-                let Moving { transfer, asked_by, asked_at_ms, .. } = moving;
-                let insert = "INSERT INTO transfers (id, asked_by, idempotency_key, from_account, to_account, amount,
-                                                     currency, state, asked_at_ms)
-                              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-                              ON CONFLICT (asked_by, idempotency_key) DO NOTHING";
-                let insert = sqlx::query(insert)
-                    .bind(&transfer.id)
-                    .bind(asked_by)
-                    .bind(&key.0)
-                    .bind(&transfer.from)
-                    .bind(&transfer.to)
-                    .bind(transfer.amount)
-                    .bind(transfer.currency.as_str())
-                    .bind(transfer.state.as_str())
-                    .bind(*asked_at_ms);
-                let inserted = self.database.query("INSERT", "transfers", insert.execute(&mut **tx)).await?;
-                Ok(inserted.rows_affected() == 1)
-            }
-
-            async fn end(&self, tx: &mut Tx<$db>, id: &str, end: &End<'_>) -> Result<(), sqlx::Error> {
-                let End { state, reason, risk } = end;
-                let risk = risk.map(serde_json::to_string).transpose();
-                let risk = risk.map_err(|error| sqlx::Error::Encode(error.into()))?;
-                let update = "UPDATE transfers SET state = $1, reason = $2, risk = $3
-                              WHERE id = $4 AND state = 'pending'";
-                let update = sqlx::query(update).bind(state.as_str()).bind(*reason).bind(risk).bind(id);
-                self.database.query("UPDATE", "transfers", update.execute(&mut **tx)).await.map(drop)
-            }
-
-            async fn post(
-                &self,
-                tx: &mut Tx<$db>,
-                id: &str,
-                amount: i64,
-                posted_at_ms: i64,
-            ) -> Result<bool, sqlx::Error> {
-                let update = "UPDATE transfers SET posted_at_ms = COALESCE(posted_at_ms, $1)
-                              WHERE id = $2 AND amount = $3";
-                let update = sqlx::query(update).bind(posted_at_ms).bind(id).bind(amount);
-                let updated = self.database.query("UPDATE", "transfers", update.execute(&mut **tx)).await?;
-                Ok(updated.rows_affected() == 1)
-            }
-
-            async fn spend(
-                &self,
-                tx: &mut Tx<$db>,
-                account: &str,
-                day: i64,
-                amount: i64,
-                limit: i64,
-            ) -> Result<bool, sqlx::Error> {
-                if amount > limit {
-                    return Ok(false);
-                }
-                // One statement looks and counts: two transfers at once do not both pass.
-                let insert = "INSERT INTO spent (account, day, amount) VALUES ($1, $2, $3)
-                              ON CONFLICT (account, day) DO UPDATE SET amount = spent.amount + $3
-                              WHERE spent.amount <= $4 - $3";
-                let insert = sqlx::query(insert).bind(account).bind(day).bind(amount).bind(limit);
-                let counted = self.database.query("INSERT", "spent", insert.execute(&mut **tx)).await?;
-                Ok(counted.rows_affected() == 1)
-            }
-
-            async fn give_back(
-                &self,
-                tx: &mut Tx<$db>,
-                account: &str,
-                day: i64,
-                amount: i64,
-            ) -> Result<(), sqlx::Error> {
-                let update = sqlx::query("UPDATE spent SET amount = amount - $1 WHERE account = $2 AND day = $3");
-                let update = update.bind(amount).bind(account).bind(day);
-                self.database.query("UPDATE", "spent", update.execute(&mut **tx)).await.map(drop)
-            }
-        }
-    };
+impl<DB: Db> SqlTransfers<DB> {
+    /// The transfers that a statement selects.
+    async fn select(&self, select: Statement) -> Result<Vec<Kept>, sqlx::Error> {
+        let rows = self.0.rows(&mut *self.0.read().await?, "transfers", select).await?;
+        rows.iter().map(kept).collect()
+    }
 }
 
-transfers_in!(sqlx::Sqlite);
+impl<DB: Db> TransferRepository for SqlTransfers<DB> {
+    type Db = DB;
 
-fn kept(row: Row) -> Result<Kept, sqlx::Error> {
-    let Row { id, asked_by, from_account, to_account, amount, currency, state, reason, risk, posted_at_ms } = row;
+    fn pool(&self) -> &Pool<DB> {
+        self.0.pool()
+    }
+
+    async fn find(&self, id: &str) -> Result<Option<Kept>, sqlx::Error> {
+        Ok(self.select(Statement::new(select!("WHERE id = $1")).bind(id)).await?.pop())
+    }
+
+    async fn find_by_key(&self, asked_by: &str, key: &IdempotencyKey) -> Result<Option<Kept>, sqlx::Error> {
+        let select = Statement::new(select!("WHERE asked_by = $1 AND idempotency_key = $2"));
+        Ok(self.select(select.bind(asked_by).bind(&key.0)).await?.pop())
+    }
+
+    async fn list(&self, state: State, asked_by: Option<&str>, limit: u32) -> Result<Vec<Kept>, sqlx::Error> {
+        let select = Statement::new(select!(
+            "WHERE state = $1 AND (CAST($2 AS TEXT) IS NULL OR asked_by = $2) ORDER BY asked_at_ms DESC, id LIMIT $3"
+        ));
+        self.select(select.bind(state.as_str()).bind(asked_by).bind(i64::from(limit))).await
+    }
+
+    async fn keep(&self, tx: &mut Tx<DB>, moving: &Moving, key: &IdempotencyKey) -> Result<bool, sqlx::Error> {
+        let Moving { transfer, asked_by, asked_at_ms, .. } = moving;
+        let insert = Statement::new(
+            "INSERT INTO transfers (id, asked_by, idempotency_key, from_account, to_account, amount, currency, state,
+                                    asked_at_ms)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (asked_by, idempotency_key) DO NOTHING",
+        )
+        .bind(&transfer.id)
+        .bind(asked_by)
+        .bind(&key.0)
+        .bind(&transfer.from)
+        .bind(&transfer.to)
+        .bind(transfer.amount)
+        .bind(transfer.currency.as_str())
+        .bind(transfer.state.as_str())
+        .bind(*asked_at_ms);
+        Ok(self.0.execute(tx, "transfers", insert).await? == 1)
+    }
+
+    async fn end(&self, tx: &mut Tx<DB>, id: &str, end: &End<'_>) -> Result<(), sqlx::Error> {
+        let End { state, reason, risk } = end;
+        let risk = risk.map(serde_json::to_string).transpose();
+        let risk = risk.map_err(|error| sqlx::Error::Encode(error.into()))?;
+        let update = "UPDATE transfers SET state = $1, reason = $2, risk = $3 WHERE id = $4 AND state = 'pending'";
+        let update = Statement::new(update).bind(state.as_str()).bind(*reason).bind(risk).bind(id);
+        self.0.execute(tx, "transfers", update).await.map(drop)
+    }
+
+    async fn post(&self, tx: &mut Tx<DB>, id: &str, amount: i64, posted_at_ms: i64) -> Result<bool, sqlx::Error> {
+        let update = "UPDATE transfers SET posted_at_ms = COALESCE(posted_at_ms, $1) WHERE id = $2 AND amount = $3";
+        let update = Statement::new(update).bind(posted_at_ms).bind(id).bind(amount);
+        Ok(self.0.execute(tx, "transfers", update).await? == 1)
+    }
+
+    async fn spend(
+        &self,
+        tx: &mut Tx<DB>,
+        account: &str,
+        day: i64,
+        amount: i64,
+        limit: i64,
+    ) -> Result<bool, sqlx::Error> {
+        if amount > limit {
+            return Ok(false);
+        }
+        // One statement looks and counts: two transfers at once do not both pass.
+        let insert = Statement::new(
+            "INSERT INTO spent (account, day, amount) VALUES ($1, $2, $3)
+             ON CONFLICT (account, day) DO UPDATE SET amount = spent.amount + $3 WHERE spent.amount <= $4 - $3",
+        );
+        let insert = insert.bind(account).bind(day).bind(amount).bind(limit);
+        Ok(self.0.execute(tx, "spent", insert).await? == 1)
+    }
+
+    async fn give_back(&self, tx: &mut Tx<DB>, account: &str, day: i64, amount: i64) -> Result<(), sqlx::Error> {
+        let update = "UPDATE spent SET amount = amount - $1 WHERE account = $2 AND day = $3";
+        let update = Statement::new(update).bind(amount).bind(account).bind(day);
+        self.0.execute(tx, "spent", update).await.map(drop)
+    }
+}
+
+/// Reads a row.
+fn kept<DB: Db>(row: &Row<DB>) -> Result<Kept, sqlx::Error> {
     let unknown = |what: &str, text: &str| sqlx::Error::Decode(format!("there is no {what} `{text}`").into());
-    let risk = risk.map(|risk| serde_json::from_str(&risk)).transpose();
+    let (currency, state) = (row.text("currency")?, row.text("state")?);
+    let risk = row.maybe_text("risk")?.map(|risk| serde_json::from_str(&risk)).transpose();
     let transfer = Transfer {
-        id,
-        from: from_account,
-        to: to_account,
-        amount,
+        id: row.text("id")?,
+        from: row.text("from_account")?,
+        to: row.text("to_account")?,
+        amount: row.int("amount")?,
         currency: Currency::parse(&currency).ok_or_else(|| unknown("currency", &currency))?,
         state: State::parse(&state).ok_or_else(|| unknown("state", &state))?,
-        reason,
+        reason: row.maybe_text("reason")?,
         risk: risk.map_err(|error| sqlx::Error::Decode(error.into()))?,
-        posted_at_ms,
+        posted_at_ms: row.maybe_int("posted_at_ms")?,
     };
-    Ok(Kept { transfer, asked_by })
+    Ok(Kept { transfer, asked_by: row.text("asked_by")? })
 }
 
 #[cfg(test)]
 mod tests {
-    use bowline::runtime::task;
+    use bowline::Database;
 
     use super::*;
     use crate::transfer::Decision;
@@ -303,7 +252,7 @@ mod tests {
 
     async fn open(dir: &tempfile::TempDir) -> Transfers {
         let url = format!("sqlite://{}", dir.path().join("transaction.db").display());
-        Transfers::open(Database::at(&url)).await.unwrap()
+        SqlTransfers(Sql::open(Database::at(&url), &sqlx::migrate!()).await.unwrap())
     }
 
     async fn keep(transfers: &Transfers, moving: &Moving, key: &IdempotencyKey) -> bool {
@@ -375,21 +324,5 @@ mod tests {
         }
         transfers.give_back(&mut tx, "a-1", 1, 40).await.unwrap();
         assert!(transfers.spend(&mut tx, "a-1", 1, 40, 100).await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn many_replicas_open_it_at_once_and_other_failures_are_told_at_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", dir.path().join("new.db").display());
-        let opening = (0..8).map(|_| {
-            let url = url.clone();
-            task::spawn(async move { Transfers::open(Database::at(&url)).await })
-        });
-        for opened in opening.collect::<Vec<_>>() {
-            opened.await.unwrap().unwrap();
-        }
-        let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
-        let error = Transfers::open(Database::at(&url)).await.unwrap_err();
-        assert!(!shop_sqlite::is_race(&error), "{error:#}");
     }
 }

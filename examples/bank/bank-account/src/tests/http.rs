@@ -87,6 +87,13 @@ impl Bank {
         self.ask("POST", path, subject, &body.to_string()).await
     }
 
+    /// Asks for a hold as the service of transfers does, who says for whom.
+    pub(super) async fn hold(&self, asked_by: &str, hold: &Value) -> Answer {
+        let mut hold = hold.clone();
+        hold["asked_by"] = asked_by.into();
+        self.post("/holds", "", &hold).await
+    }
+
     pub(super) async fn get(&self, path: &str, subject: &str) -> Answer {
         self.ask("GET", path, subject, "").await
     }
@@ -125,14 +132,14 @@ async fn money_comes_in_is_held_moves_and_is_told_of<DB: Db>(fixture: Fixture<DB
     assert_eq!(bank.money(ada).await, (1000, 0, 1000));
 
     let hold = json!({"transfer": "t-1", "from": ada, "to": bob, "amount": 300, "currency": "EUR"});
-    let held = bank.post("/holds", "ada", &hold).await.json(201);
-    assert_eq!(bank.post("/holds", "ada", &hold).await.json(200), held);
+    let held = bank.hold("ada", &hold).await.json(201);
+    assert_eq!(bank.hold("ada", &hold).await.json(200), held);
     assert_eq!((&held["state"], &held["from"], &held["amount"]), (&json!("held"), &json!(ada), &json!(300)));
     assert_eq!(bank.money(ada).await, (1000, 300, 700));
 
     let captured = bank.post("/holds/t-1/capture", "", &Value::Null).await.json(200);
     assert_eq!(bank.post("/holds/t-1/capture", "", &Value::Null).await.json(200), captured);
-    assert_eq!(bank.post("/holds", "ada", &hold).await.json(200), captured, "it is as it is now");
+    assert_eq!(bank.hold("ada", &hold).await.json(200), captured, "it is as it is now");
     assert_eq!(captured["state"], "captured");
     assert_eq!((bank.money(ada).await, bank.money(&bob).await), ((700, 0, 700), (300, 0, 300)));
 
@@ -173,7 +180,7 @@ async fn what_is_released_is_free_and_does_not_come_again<DB: Db>(fixture: Fixtu
     let bank = Bank::open(&fixture).await;
     let (ada, bob) = (bank.account("ada", 500).await, bank.account("bob", 0).await);
     let hold = |transfer: &str| json!({"transfer": transfer, "from": ada, "to": bob, "amount": 500, "currency": "EUR"});
-    bank.post("/holds", "ada", &hold("t-1")).await.json(201);
+    bank.hold("ada", &hold("t-1")).await.json(201);
     let released = bank.post("/holds/t-1/release", "", &Value::Null).await.json(200);
     assert_eq!(bank.post("/holds/t-1/release", "", &Value::Null).await.json(200), released);
     assert_eq!((&released["state"], &released["to"]), (&json!("released"), &json!(bob)));
@@ -183,12 +190,12 @@ async fn what_is_released_is_free_and_does_not_come_again<DB: Db>(fixture: Fixtu
     let early = bank.post("/holds/t-2/release", "", &Value::Null).await.json(200);
     assert_eq!((&early["state"], &early["from"]), (&json!("released"), &Value::Null));
     for transfer in ["t-1", "t-2"] {
-        let refused = bank.post("/holds", "ada", &hold(transfer)).await.json(409);
+        let refused = bank.hold("ada", &hold(transfer)).await.json(409);
         assert_eq!(refused["reason"], "released");
         let refused = bank.post(&format!("/holds/{transfer}/capture"), "", &Value::Null).await.json(409);
         assert_eq!(refused["reason"], "released");
     }
-    bank.post("/holds", "ada", &hold("t-3")).await.json(201);
+    bank.hold("ada", &hold("t-3")).await.json(201);
     bank.post("/holds/t-3/capture", "", &Value::Null).await.json(200);
     let refused = bank.post("/holds/t-3/release", "", &Value::Null).await.json(409);
     assert_eq!(refused["reason"], "captured");

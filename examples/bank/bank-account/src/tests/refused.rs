@@ -128,9 +128,9 @@ async fn holds_that_may_not_be_are_refused<DB: Db>(fixture: Fixture<DB>) {
     let dollars = bank.post("/accounts", "bob", &json!({"currency": "USD"})).await.json(201);
     let dollars = dollars["id"].as_str().unwrap();
     let hold = |transfer: &str, from: &str, to: &str, amount: i64, currency: &str| json!({"transfer": transfer, "from": from, "to": to, "amount": amount, "currency": currency});
-    bank.post("/holds", "ada", &hold("t-1", &ada, &bob, 60, "EUR")).await.json(201);
+    bank.hold("ada", &hold("t-1", &ada, &bob, 60, "EUR")).await.json(201);
     for (subject, hold, status, reason) in [
-        ("", hold("t-2", &ada, &bob, 1, "EUR"), 401, ""),
+        ("", hold("t-2", &ada, &bob, 1, "EUR"), 422, "not_owner"),
         ("bob", hold("t-2", &ada, &bob, 1, "EUR"), 422, "not_owner"),
         ("teller", hold("t-2", &ada, &bob, 1, "EUR"), 422, "not_owner"),
         ("ada", hold("t-2", &ada, &bob, 41, "EUR"), 422, "insufficient_funds"),
@@ -150,14 +150,14 @@ async fn holds_that_may_not_be_are_refused<DB: Db>(fixture: Fixture<DB>) {
         ("ada", hold("t-1", &ada, &bob, 61, "EUR"), 409, "other_content"),
         ("bob", hold("t-1", &bob, &ada, 60, "EUR"), 409, "other_content"),
     ] {
-        is_refused(&bank.post("/holds", subject, &hold).await, status, reason);
+        is_refused(&bank.hold(subject, &hold).await, status, reason);
     }
     is_refused(&bank.post("/holds/t-2/capture", "", &Value::Null).await, 404, "no_hold");
     is_refused(&bank.post("/holds/t.2/capture", "", &Value::Null).await, 422, "");
     is_refused(&bank.post("/holds/t.2/release", "", &Value::Null).await, 422, "");
     // Nothing of it was kept, and the money that is there can be had.
     assert_eq!(bank.money(&ada).await, (100, 60, 40));
-    bank.post("/holds", "ada", &hold("t-2", &ada, &bob, 40, "EUR")).await.json(201);
+    bank.hold("ada", &hold("t-2", &ada, &bob, 40, "EUR")).await.json(201);
     assert_eq!(bank.get("/ledger", "").await.json(200)["balanced"], true);
 }
 
