@@ -156,7 +156,8 @@ fn modules(path: &str) -> (Vec<&str>, Vec<&str>) {
 /// All sources of a crate's module, as `control/publish`; of the whole crate where that is empty.
 fn source(package: &str, module: &str) -> String {
     let name = package.replace('_', "-");
-    let places = ["crates", "examples/bank", "examples/shop"].map(|folder| root().join(folder).join(&name));
+    let places =
+        ["crates", "examples/bank", "examples/iot", "examples/shop"].map(|folder| root().join(folder).join(&name));
     let dir = places.iter().find(|dir| dir.exists()).unwrap_or_else(|| panic!("there is no package {name}"));
     let module = dir.join("src").join(module);
     let mut text = fs::read_to_string(module.with_extension("rs")).unwrap_or_default();
