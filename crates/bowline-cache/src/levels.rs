@@ -126,38 +126,25 @@ impl<K: Key, V: Send + Sync + 'static> Inner<K, V> {
         let Some(guard) = &self.shared else { return Err(None) };
         // The marks first: what it has must be at least as new as what was applied when it was asked.
         let marks = self.marks();
-        match guard.get(name, &marks).await {
-            Had::Skipped => Err(None),
-            Had::Empty(ticket) => Err(Some(ticket)),
-            Had::Hit { value, left } => match self.read_shared(key, value, left, guard) {
-                Some(brought) => Ok(brought),
-                None => self.replace_shared(key, name, guard, &marks).await,
-            },
-        }
-    }
-
-    /// Removes what the shared level has and nobody here can use, so that what is loaded takes its place.
-    async fn replace_shared(
-        &self,
-        key: &K,
-        name: &str,
-        guard: &Guard,
-        marks: &[(Feed, Mark)],
-    ) -> Result<Brought<V>, Option<Ticket>> {
-        guard.invalidate(&[name.to_owned()], None).await;
-        match guard.get(name, marks).await {
-            Had::Skipped => Err(None),
-            Had::Empty(ticket) => Err(Some(ticket)),
-            Had::Hit { value, left } => self.read_shared(key, value, left, guard).ok_or_else(|| {
+        for is_last in [false, true] {
+            let (value, left) = match guard.get(name, &marks).await {
+                Had::Skipped => return Err(None),
+                Had::Empty(ticket) => return Err(Some(ticket)),
+                Had::Hit { value, left } => (value, left),
+            };
+            let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+            if let Some(brought) = self.read(key, value, left) {
+                guard.metrics.count(true);
+                return Ok(brought);
+            }
+            // What nobody here can use is removed, so that what is loaded takes its place.
+            if is_last {
                 guard.metrics.count(false);
-                None
-            }),
+            } else {
+                guard.invalidate(&[name.to_owned()], None).await;
+            }
         }
-    }
-
-    fn read_shared(&self, key: &K, value: Bytes, left: Duration, guard: &Guard) -> Option<Brought<V>> {
-        let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        self.read(key, value, left).inspect(|_| guard.metrics.count(true))
+        Err(None)
     }
 
     /// What a level has and keeps for so many more milliseconds; none where it is of another version, or older than

@@ -1,26 +1,14 @@
-//! `bowline caches`: how services keep what they read of others, why so, and how often that helps; and what services
-//! need to share it in Redis.
+//! `bowline caches`: how services keep what they read of others, why so, and how often that helps.
 
 use std::{collections::BTreeSet, process::ExitCode};
 
-use anyhow::Context as _;
-use bowline_model::{Secret, System};
 use bowline_provider_remote::wire::{CacheList, CachesQuery, InstanceCache};
 
 use crate::{
     FAILED, api,
     args::{self, Output},
-    export, services, style, table,
+    services, style, table,
 };
-
-/// What the Redis of `[caches]` demands, if it does.
-///
-/// # Errors
-/// A secret that is not there.
-pub(crate) fn redis_token(system: &System) -> anyhow::Result<Option<Secret>> {
-    let credential = system.caches.redis.as_ref().and_then(|redis| redis.credential.as_ref());
-    credential.map(export::secret).transpose().context("[caches] credential")
-}
 
 /// Lists caches, or shows one in each instance that has it.
 pub(crate) async fn run(args: args::Caches) -> anyhow::Result<ExitCode> {

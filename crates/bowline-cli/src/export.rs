@@ -34,6 +34,14 @@ pub(crate) fn settings(
     Ok(Some(settings))
 }
 
+/// What a server demands that a section of the file names, if it does.
+///
+/// # Errors
+/// A secret that is not there.
+pub(crate) fn credential(section: &str, credential: Option<&SecretText>) -> anyhow::Result<Option<Secret>> {
+    credential.map(secret).transpose().with_context(|| format!("[{section}] credential"))
+}
+
 pub(crate) fn secret(text: &SecretText) -> anyhow::Result<Secret> {
     let text = match text {
         SecretText::Plain(text) => text.clone(),

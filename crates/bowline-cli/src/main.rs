@@ -12,7 +12,6 @@ mod check;
 mod companions;
 mod config;
 mod credential;
-mod databases;
 mod deploy;
 mod duration;
 mod elsewhere;

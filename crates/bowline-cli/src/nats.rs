@@ -13,11 +13,8 @@ use crate::export;
 /// A secret that is not there, or why NATS cannot be used.
 pub(crate) async fn connect(system: &System, metrics: &metric::Registry) -> anyhow::Result<Option<Nats>> {
     let Some(NatsServer { url, credential }) = &system.messages.nats else { return Ok(None) };
-    let credentials = match credential {
-        Some(text) => {
-            let token = export::secret(text).context("[messages] credential")?;
-            Credentials::Token(token.expose().to_owned().into())
-        }
+    let credentials = match export::credential("messages", credential.as_ref())? {
+        Some(token) => Credentials::Token(token.expose().to_owned().into()),
         None => Credentials::find(|name| std::env::var(name).ok()).context("the credentials of NATS")?,
     };
     let prefix = system.name.to_string();

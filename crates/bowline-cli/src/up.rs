@@ -19,9 +19,9 @@ use crate::{
     UNUSABLE,
     args::{self, Listen},
     brought::Brought,
-    caches, check,
+    check,
     companions::{self, Sidecars},
-    databases, events, gateway,
+    events, export, gateway,
     outlet::Outlet,
     platform::{self, Platform, Spans},
     problems::{self, Loaded},
@@ -148,8 +148,10 @@ impl Running {
                 settings.token = Some(platform.node.lend_token("instances", Role::Editor)?);
             }
         }
-        settings.redis_token = caches::redis_token(&system)?;
-        settings.postgres_credential = databases::credential(&system)?;
+        let redis = system.caches.redis.as_ref().and_then(|redis| redis.credential.as_ref());
+        settings.redis_token = export::credential("caches", redis)?;
+        let postgres = system.databases.postgres.as_ref().and_then(|postgres| postgres.credential.as_ref());
+        settings.postgres_credential = export::credential("databases", postgres)?;
         platform.warn_if_open();
         settings.grace = args.grace;
         settings.metrics = platform.metrics.clone();

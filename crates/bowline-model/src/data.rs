@@ -1,11 +1,8 @@
 //! How a service is told where the data it owns is: one rule for who tells and who is told.
 
-use std::{
-    fmt::Write as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use crate::{Secret, caches::is_place, monitor::SecretText};
+use crate::{Secret, caches::is_place, monitor::SecretText, percent};
 
 /// The folder of SQLite databases in the data folder.
 pub const SQLITE_DIR: &str = "sqlite";
@@ -65,24 +62,11 @@ impl PostgresServer {
             Some(password) if !user.is_empty() => (user.as_str(), password),
             Some(text) => text.split_once(':').unwrap_or(("", text)),
         };
-        let password = if password.is_empty() { String::new() } else { format!(":{}", encoded(password)) };
-        let who = format!("{}{password}", encoded(user));
+        let password = if password.is_empty() { String::new() } else { format!(":{}", percent::encode(password, b"")) };
+        let who = format!("{}{password}", percent::encode(user, b""));
         let at = if who.is_empty() { "" } else { "@" };
         format!("postgres://{who}{at}{place}/{}", database(name))
     }
-}
-
-/// Percent-encoded, but for what means nothing else in a URL.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _infallible = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
 }
 
 /// The database that a name is of: what stands before the first `/`.

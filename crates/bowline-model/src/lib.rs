@@ -17,6 +17,7 @@ pub mod monitor;
 pub mod name;
 pub mod observed;
 pub mod parse;
+pub mod percent;
 pub mod policy;
 pub mod problem;
 pub mod route;

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use bowline_model::Address;
+use bowline_model::{Address, percent};
 use bowline_registry::INSTANCES_MAX;
 use bowline_transport::{ClientError, HttpClient};
 use http::Method;
@@ -244,15 +244,7 @@ pub fn path<'a>(path: &str, pairs: impl IntoIterator<Item = (&'a str, String)>) 
 
 /// Percent-encodes all but RFC 3986's unreserved characters.
 pub fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            let _infallible = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
+    percent::encode(text, b"")
 }
 
 /// What [`encode`] encoded; none where it cannot have been that.

@@ -56,8 +56,8 @@ pub struct PoolSettings {
     pub connect_timeout: Duration,
     /// HTTP/1 connections to one endpoint, those in use and the idle ones; beyond, requests wait in line.
     pub open_per_endpoint_max: usize,
-    /// Requests under way to one endpoint over HTTP/2; beyond, they wait in line. Each may have an equal share of 64 MiB
-    /// of its answer unread, at most 256 KiB and at least 16 KiB: beyond 4,096, those that nobody reads hold up others.
+    /// Requests under way to one endpoint over HTTP/2; beyond, they wait in line. Of each answer 64 KiB
+    /// may be unread; 1,024 that nobody reads hold up no other.
     pub streams_per_endpoint_max: usize,
     /// Requests that wait in line for one endpoint; beyond, they are refused with
     /// [`Kind::PoolFull`](crate::Kind::PoolFull).

@@ -8,7 +8,11 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{Context, Row, build_release, mesh::complete, mesh::text};
+use super::{
+    Context, Row, build_release,
+    mesh::{complete, text},
+    up::address_of,
+};
 use crate::process::{CpuByProgram, Process};
 
 /// How long a system may take until it is ready: it looks whether its programs are built.
@@ -67,14 +71,8 @@ fn start(context: &Context<'_>, example: &Example, data: &Path) -> anyhow::Resul
     command.args(["--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0", "--otlp-grpc", "off", "--otlp-http", "off"]);
     let mut process = Process::start(command.env("NO_COLOR", "1"))?;
     // What is printed last, once everything is ready.
-    let gateway = process.wait_for(READY_MAX, gateway_of)?;
+    let gateway = process.wait_for(READY_MAX, |line| address_of("gateway", line))?;
     Ok((process, gateway))
-}
-
-/// The gateway's address in the summary that `bowline up` prints when the system is ready.
-fn gateway_of(line: &str) -> Option<String> {
-    let (_, rest) = line.trim().strip_prefix("gateway")?.split_once("http://")?;
-    Some(rest.trim_end().to_owned())
 }
 
 /// What a load program says of its run.
@@ -151,8 +149,6 @@ mod tests {
         let said = Said::read(output, "orders").unwrap();
         assert_eq!(said, Said { count: 8501.0, per_second: 425.0, p99_ms: 222.31 });
         assert!(Said::read(output, "transfers").is_err());
-        assert_eq!(gateway_of("  gateway   http://127.0.0.1:8080"), Some("127.0.0.1:8080".to_owned()));
-        assert_eq!(gateway_of("  gateway   off"), None);
     }
 
     #[test]

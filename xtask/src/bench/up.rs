@@ -37,7 +37,7 @@ impl Up {
         command.args(["--otlp-grpc", "off", "--otlp-http", "127.0.0.1:0", "--data-dir"]).arg(folder.join("data"));
         let mut process = Process::start(command.args(arguments).env("NO_COLOR", "1"))?;
         let api = process.wait_for(READY_MAX, api_of)?;
-        let otlp = process.wait_for(READY_MAX, otlp_of)?;
+        let otlp = process.wait_for(READY_MAX, |line| address_of("otlp", line))?;
         Ok(Self { process, api, otlp })
     }
 
@@ -47,9 +47,9 @@ impl Up {
     }
 }
 
-/// The address in the line that says where spans are sent.
-fn otlp_of(line: &str) -> Option<String> {
-    let (_, rest) = line.trim().strip_prefix("otlp")?.split_once("http://")?;
+/// The first address in the line of the summary that says where that is.
+pub(super) fn address_of(what: &str, line: &str) -> Option<String> {
+    let (_, rest) = line.trim().strip_prefix(what)?.split_once("http://")?;
     Some(rest.split(' ').next()?.to_owned())
 }
 
@@ -58,8 +58,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_for_spans_is_found() {
-        assert_eq!(otlp_of("  otlp      http://127.0.0.1:4318 (HTTP)"), Some("127.0.0.1:4318".to_owned()));
-        assert_eq!(otlp_of("  api       http://127.0.0.1:7117"), None);
+    fn the_addresses_of_the_summary_are_found() {
+        assert_eq!(address_of("otlp", "  otlp      http://127.0.0.1:4318 (HTTP)"), Some("127.0.0.1:4318".to_owned()));
+        assert_eq!(address_of("otlp", "  api       http://127.0.0.1:7117"), None);
+        assert_eq!(address_of("gateway", "  gateway   http://127.0.0.1:8080"), Some("127.0.0.1:8080".to_owned()));
+        assert_eq!(address_of("gateway", "  gateway   off"), None);
     }
 }

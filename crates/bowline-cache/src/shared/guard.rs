@@ -33,7 +33,8 @@ pub(crate) struct Guard {
     missed: Mutex<Missed>,
     /// Told when something was missed.
     pub(crate) is_missed: Notify,
-    is_worked_on_no_more: Notify,
+    /// Told when nobody makes up for it any more.
+    is_free: Notify,
     pub(crate) metrics: LevelMetrics,
 }
 
@@ -82,7 +83,7 @@ impl Guard {
             breaker,
             missed: Mutex::default(),
             is_missed: Notify::new(),
-            is_worked_on_no_more: Notify::new(),
+            is_free: Notify::new(),
             metrics,
         }
     }
@@ -164,7 +165,7 @@ impl Guard {
     pub(crate) async fn take(&self) -> Option<Missed> {
         let until = time::now() + OTHER_MAX;
         loop {
-            let is_over = self.is_worked_on_no_more.notified();
+            let is_over = self.is_free.notified();
             {
                 let mut missed = self.lock();
                 if !missed.is_worked_on {
@@ -181,7 +182,7 @@ impl Guard {
         missed.is_worked_on = false;
         missed.merge(taken);
         drop(missed);
-        self.is_worked_on_no_more.notify_waiters();
+        self.is_free.notify_waiters();
     }
 
     /// Makes up for what was missed, where everything has to go for a process that has these marks; false where it

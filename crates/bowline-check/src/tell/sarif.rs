@@ -5,6 +5,7 @@
 use bowline_model::{
     Position,
     check::{Rule, Site, Violation},
+    percent,
 };
 use serde_json::{Value, json};
 
@@ -141,17 +142,8 @@ fn escaped(text: &str) -> String {
 ///
 /// Source: RFC 3986, 2.3 (what need not be escaped) and 3.3.
 fn uri(path: &str) -> String {
-    use std::fmt::Write as _;
-
-    let mut uri = String::from(if path.starts_with('/') { "file://" } else { "" });
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/@".contains(&byte) {
-            uri.push(char::from(byte));
-        } else {
-            let _infallible = write!(uri, "%{byte:02X}");
-        }
-    }
-    uri
+    let scheme = if path.starts_with('/') { "file://" } else { "" };
+    format!("{scheme}{}", percent::encode(path, b"/@"))
 }
 
 #[cfg(test)]

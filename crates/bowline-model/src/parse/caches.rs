@@ -9,10 +9,7 @@ use crate::{
 pub(super) fn read(value: Value<'_>) -> CachesPolicy {
     let default = CachesPolicy::default();
     let Some(table) = value.table(&schema::CACHES) else { return default };
-    let credential = table.get("credential").and_then(messages::credential);
-    if table.has("credential") && !table.has("redis") {
-        table.fault("`credential` without `redis`", "name the server that it is for, or remove it");
-    }
+    let credential = messages::credential(&table, "redis");
     if table.has("bytes_max") && table.has("redis") {
         table.fault("`bytes_max` beside `redis`", "it is Bowline's own memory: say in Redis how much it takes");
     }

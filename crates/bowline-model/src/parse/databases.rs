@@ -5,10 +5,7 @@ use crate::data::{DatabasesPolicy, PostgresServer};
 
 pub(super) fn read(value: Value<'_>) -> DatabasesPolicy {
     let Some(table) = value.table(&schema::DATABASES) else { return DatabasesPolicy::default() };
-    let credential = table.get("credential").and_then(messages::credential);
-    if table.has("credential") && !table.has("postgres") {
-        table.fault("`credential` without `postgres`", "name the server that it is for, or remove it");
-    }
+    let credential = messages::credential(&table, "postgres");
     let server = table.get("postgres").and_then(|value| {
         let server = PostgresServer::parse(value.text()?, credential);
         // It is not told again where it is wrong: it may hold a password.

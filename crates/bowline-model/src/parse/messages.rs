@@ -1,6 +1,6 @@
 //! Where messages live, and how topics are kept: `[messages]`, `[topic."NAME"]`.
 
-use super::{TOPICS_MAX, boundary, monitor, schema, value::Value};
+use super::{TOPICS_MAX, boundary, monitor, schema, table::Table, value::Value};
 use crate::{
     messages::{BUS_BYTES_RANGE, DEDUP_RANGE, KEEP_RANGE, MessagesPolicy, NatsServer, TopicDeclaration},
     monitor::SecretText,
@@ -12,16 +12,17 @@ const URL_LENGTH_MAX: usize = 1024;
 
 pub(super) fn read(value: Value<'_>) -> MessagesPolicy {
     let Some(table) = value.table(&schema::MESSAGES) else { return MessagesPolicy::default() };
-    let credential = table.get("credential").and_then(credential);
-    if table.has("credential") && !table.has("nats") {
-        table.fault("`credential` without `nats`", "name the server that it is for, or remove it");
-    }
+    let credential = credential(&table, "nats");
     let url = table.get("nats").and_then(nats_url);
     MessagesPolicy { nats: url.map(|url| NatsServer { url, credential }) }
 }
 
-/// Where the credential stands: in the file it would be everybody's.
-pub(super) fn credential(value: Value<'_>) -> Option<SecretText> {
+/// Where the credential stands for the server that a key names: in the file it would be everybody's.
+pub(super) fn credential(table: &Table<'_>, server: &'static str) -> Option<SecretText> {
+    let value = table.get("credential")?;
+    if !table.has(server) {
+        table.fault(format!("`credential` without `{server}`"), "name the server that it is for, or remove it");
+    }
     match SecretText::parse(value.text()?) {
         at @ SecretText::At(_) => Some(at),
         SecretText::Plain(_) => {

@@ -59,12 +59,19 @@ impl Frames {
         frames
     }
 
-    /// The kind of the next frame; `None` when the connection ends.
-    pub(crate) async fn frame(&mut self) -> Option<u8> {
+    /// The head of the next frame, and what is in it; `None` when the connection ends.
+    async fn read(&mut self) -> Option<([u8; 9], Vec<u8>)> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head).await.ok()?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        self.0.read_exact(&mut vec![0; length as usize]).await.ok()?;
+        let mut payload = vec![0; length as usize];
+        self.0.read_exact(&mut payload).await.ok()?;
+        Some((head, payload))
+    }
+
+    /// The kind of the next frame; `None` when the connection ends.
+    pub(crate) async fn frame(&mut self) -> Option<u8> {
+        let (head, _) = self.read().await?;
         Some(head[3])
     }
 
@@ -77,11 +84,7 @@ impl Frames {
     /// What is in the next frame of that kind; `None` when the connection ends before.
     pub(crate) async fn payload(&mut self, kind: u8) -> Option<Vec<u8>> {
         loop {
-            let mut head = [0; 9];
-            self.0.read_exact(&mut head).await.ok()?;
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; length as usize];
-            self.0.read_exact(&mut payload).await.ok()?;
+            let (head, payload) = self.read().await?;
             if head[3] == kind {
                 return Some(payload);
             }
@@ -91,11 +94,7 @@ impl Frames {
     /// The stream of the next request; its body is passed over. `None` when the connection ends.
     pub(crate) async fn request(&mut self) -> Option<u32> {
         loop {
-            let mut head = [0; 9];
-            self.0.read_exact(&mut head).await.ok()?;
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; length as usize];
-            self.0.read_exact(&mut payload).await.ok()?;
+            let (head, _) = self.read().await?;
             if head[3] == HEADERS {
                 return Some(u32::from_be_bytes([head[5], head[6], head[7], head[8]]));
             }
