@@ -89,6 +89,10 @@ async fn start_platform(
     if let Listen::At(addr) = args.gateway {
         net::listen(addr).map_err(|error| taken("the gateway", "--gateway", addr, &error))?;
     }
+    for (service, listener) in system.services.iter().flat_map(|of| of.listen.iter().map(move |one| (of, one))) {
+        let told = || format!("{} cannot listen on {}, as its `listen` says", service.name, listener.addr);
+        net::listen(listener.addr).with_context(told)?;
+    }
     let settings = platform::Settings {
         data_dir,
         api: args.api.addr(),

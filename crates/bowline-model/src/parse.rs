@@ -15,6 +15,7 @@ mod deploy;
 mod enforce;
 mod file;
 mod gateway;
+mod listen;
 mod mesh;
 mod messages;
 mod middleware;

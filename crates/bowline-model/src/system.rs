@@ -12,7 +12,7 @@
 //! | `independent(s₁, s₂)` | proved by [`mod@crate::check`] | – |
 //! | `Deployment(S)` | [`System::deployments`] | `[deploy.X]` |
 
-use std::{collections::BTreeMap, fmt, ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -203,6 +203,8 @@ pub struct Service {
     pub outbound: Outbound,
     /// Where it listens in a mesh.
     pub bind: Bind,
+    /// Where it listens for what is not HTTP.
+    pub listen: Vec<Listener>,
     /// Where its instances show their metrics.
     pub metrics: MetricsPath,
     /// The release that `run` is; empty when not told.
@@ -226,10 +228,27 @@ impl Service {
             calls: Vec::new(),
             outbound: Outbound::default(),
             bind: Bind::default(),
+            listen: Vec::new(),
             metrics: MetricsPath::default(),
             version: String::new(),
             versions: Vec::new(),
         }
+    }
+}
+
+/// Where the one instance of a service listens for what is not HTTP: it is reached there itself, past sidecars.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// What it listens for; one of its service's.
+    pub name: ServiceName,
+    /// Where: a port other than 0.
+    pub addr: SocketAddr,
+}
+
+impl Listener {
+    /// The variable by which the instance is told: `BOWLINE_LISTEN_MQTT`.
+    pub fn variable(&self) -> String {
+        format!("BOWLINE_LISTEN_{}", self.name.as_str().to_ascii_uppercase().replace('-', "_"))
     }
 }
 

@@ -63,6 +63,9 @@ pub(crate) fn of_service(
     tell("BOWLINE_CALLS", calls);
     tell("BOWLINE_ASYNC_CALLS", handed_over.join(","));
     tell("BOWLINE_CACHES", service.caches().map(|cache| cache.name.as_str()).collect::<Vec<_>>().join(","));
+    for listener in &service.listen {
+        tell(&listener.variable(), listener.addr.to_string());
+    }
     tell("BOWLINE_DATA_DIR", settings.data_dir.to_string_lossy().into_owned());
     if let Some(api) = settings.api {
         tell("BOWLINE_API", format!("http://{api}"));

@@ -78,6 +78,24 @@ async fn a_taken_port_is_told_before_anything_starts() {
 }
 
 #[tokio::test]
+async fn a_service_listens_where_its_file_says_unless_that_is_taken() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    let run = "echo at $BOWLINE_LISTEN_MQTT; sleep 100";
+    let home = Home::new(&format!("name = \"s\"\n[service.a]\nrun = \"{run}\"\nlisten = [\"mqtt:{port}\"]\n"));
+    let mut refused = home.start(&[]);
+    assert_eq!(refused.ended().await.code(), Some(1));
+    let message = format!("a cannot listen on 127.0.0.1:{port}, as its `listen` says");
+    assert!(eventually(PATIENCE, async || refused.output().contains(&message)).await, "{}", refused.output());
+    drop(free);
+    let mut running = home.start(&[]);
+    let told = format!("at 127.0.0.1:{port}");
+    assert!(eventually(PATIENCE, async || running.output().contains(&told)).await, "{}", running.output());
+    running.signal(rustix::process::Signal::TERM);
+    running.ended().await;
+}
+
+#[tokio::test]
 async fn a_failing_build_says_which_and_why() {
     let home = Home::new("name = \"s\"\n[service.a]\nbuild = \"echo no compiler here; exit 3\"\nrun = \"sleep 100\"\n");
     let mut running = home.start(&[]);

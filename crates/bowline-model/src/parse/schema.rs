@@ -18,8 +18,6 @@ pub(super) struct Key {
     /// A right value, as TOML; of a section the header that is written for it.
     pub(super) example: &'static str,
     pub(super) is_section: bool,
-    /// What to do without it, where it is not built yet.
-    pub(super) planned: Option<&'static str>,
 }
 
 impl Key {
@@ -36,15 +34,11 @@ impl Schema {
 }
 
 const fn key(name: &'static str, example: &'static str) -> Key {
-    Key { name, example, is_section: false, planned: None }
+    Key { name, example, is_section: false }
 }
 
 const fn section(name: &'static str, header: &'static str) -> Key {
-    Key { name, example: header, is_section: true, planned: None }
-}
-
-const fn planned(name: &'static str, example: &'static str, instead: &'static str) -> Key {
-    Key { planned: Some(instead), ..key(name, example) }
+    Key { name, example: header, is_section: true }
 }
 
 pub(super) static SYSTEM: Schema = Schema {
@@ -182,11 +176,7 @@ pub(super) static SERVICE: Schema = Schema {
         key("metrics", r#""/metrics""#),
         key("version", r#""v1""#),
         section("versions", "[service.order.versions.v2]"),
-        planned(
-            "listen",
-            r#"["mqtt:1883"]"#,
-            "remove it: a service speaks HTTP on the address that BOWLINE_LISTEN tells",
-        ),
+        key("listen", r#"["mqtt:1883"]"#),
     ],
 };
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 use super::{
     SERVICES_MAX,
     boundary::{self, RESOURCE_LENGTH_MAX},
-    monitor, policy, schema,
+    listen, monitor, policy, schema,
     table::Table,
     value::{LIST_MAX, Value, in_ticks, is_word, once_by},
     version, web,
@@ -40,31 +40,36 @@ pub(super) const ENV_RESERVED: [&str; 17] = [
     "PORT",
 ];
 
-/// The beginnings of the variables that hold connection strings, and where a sidecar takes each call.
-const ENV_RESERVED_PREFIXES: [&str; 2] = ["BOWLINE_DATA_", "BOWLINE_CALL_"];
+/// The beginnings of the variables that hold connection strings, where a sidecar takes each call, and where a service
+/// listens for what is not HTTP.
+const ENV_RESERVED_PREFIXES: [&str; 3] = ["BOWLINE_DATA_", "BOWLINE_CALL_", "BOWLINE_LISTEN_"];
 
 /// The services; `told` are the kinds of data that Bowline says the connection strings of.
 pub(super) fn read_all(entries: &[Value<'_>], told: &[&str]) -> Vec<Service> {
-    entries.iter().filter_map(|entry| service(*entry, told)).collect()
+    let mut taken = listen::Taken::default();
+    entries.iter().filter_map(|entry| service(*entry, told, &mut taken)).collect()
 }
 
-fn service(entry: Value<'_>, told: &[&str]) -> Option<Service> {
+fn service<'a>(entry: Value<'a>, told: &[&str], taken: &mut listen::Taken<'a>) -> Option<Service> {
     let name = entry.key_label();
     let table = entry.table(&schema::SERVICE)?;
     let build = table.get("build").and_then(command);
     let run = table.get("run").and_then(command);
     let (version, versions) = version::read(&table);
     let calls = table.get("calls").map(|value| calls(value, entry.key())).unwrap_or_default();
+    let replicas = replicas(&table, table.get("run").is_some());
+    let listen = taken.read(&table, entry.key(), replicas);
     let service = Service {
         name: name?,
         position: entry.key_position(),
-        replicas: replicas(&table, table.get("run").is_some()),
+        replicas,
         check: table.get("check").map(check).unwrap_or_default(),
         env: table.get("env").map(env).unwrap_or_default(),
         boundary: table.get("boundary").map(|value| boundary::read(value, told)).unwrap_or_default(),
         outbound: outbound(&table, &calls),
         calls,
         bind: table.get("bind").and_then(|value| value.choice(&Bind::NAMES, &[])).unwrap_or_default(),
+        listen,
         metrics: table.get("metrics").and_then(metrics).unwrap_or_default(),
         version,
         versions,

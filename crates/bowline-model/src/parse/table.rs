@@ -41,12 +41,8 @@ impl<'a> Table<'a> {
     ) -> Self {
         let mut table = Self { nodes, schema, span, meant: Vec::new(), file };
         for key in nodes.keys() {
-            match schema.key(key.get_ref()).map(|key| key.planned) {
-                None => table.fault_unknown(key),
-                Some(Some(instead)) => {
-                    file.fault_unbuilt(key.span(), &in_ticks(key.get_ref()), instead);
-                }
-                Some(None) => {}
+            if schema.key(key.get_ref()).is_none() {
+                table.fault_unknown(key);
             }
             if file.is_full() {
                 break;
@@ -56,7 +52,7 @@ impl<'a> Table<'a> {
     }
 
     fn fault_unknown(&mut self, key: &Spanned<Cow<'_, str>>) {
-        let known = || self.schema.keys.iter().filter(|key| key.planned.is_none()).map(|key| key.name);
+        let known = || self.schema.keys.iter().map(|key| key.name);
         let meant = suggest::nearest(key.get_ref(), known());
         let help = match meant {
             Some(name) => format!("did you mean `{name}`?"),

@@ -3,7 +3,10 @@
 use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use bowline_model::{
-    Health, Instance, InstanceId, Secret, ServiceName, caches::RedisServer, data::PostgresServer, system::Resource,
+    Health, Instance, InstanceId, Secret, ServiceName,
+    caches::RedisServer,
+    data::PostgresServer,
+    system::{Listener, Resource},
 };
 use bowline_supervisor::Event;
 
@@ -93,6 +96,8 @@ async fn an_instance_is_told_who_it_is_and_what_it_owns_and_calls() {
     let resource = |kind: &str, name: &str| Resource { kind: kind.to_owned(), name: name.to_owned(), position };
     order.boundary.data = vec![resource("sqlite", "order.db"), resource("postgres", "big")];
     order.calls = vec![call("payment")];
+    let mqtt = ServiceName::new("mqtt-plain").unwrap();
+    order.listen = vec![Listener { name: mqtt, addr: ([127, 0, 0, 1], 1883).into() }];
     let supervisor = fixture.start([order]).await.unwrap();
     supervisor.ready().await.unwrap();
     let instance = fixture.registry.get("order-1").unwrap();
@@ -106,6 +111,7 @@ async fn an_instance_is_told_who_it_is_and_what_it_owns_and_calls() {
         "BOWLINE_API=http://127.0.0.1:7117".to_owned(),
         format!("BOWLINE_LISTEN={}", instance.address),
         format!("PORT={port}"),
+        "BOWLINE_LISTEN_MQTT_PLAIN=127.0.0.1:1883".to_owned(),
         format!("BOWLINE_DATA_DIR={data}"),
         format!("BOWLINE_DATA_ORDER_DB=sqlite://{data}/sqlite/order.db"),
         format!("DATABASE_URL=sqlite://{data}/sqlite/order.db"),

@@ -141,10 +141,10 @@ fn a_profile_that_is_not_there_is_refused_with_those_that_are() {
 
 #[test]
 fn what_is_not_built_yet_is_told_of_profiles_too() {
-    let text = "name = \"t\"\n[service.a]\n[profile.p.service.a]\nlisten = [\"mqtt:1883\"]\n[profile.q]\n";
+    let text = "name = \"t\"\n[service.b]\n[service.a.calls.b]\n[profile.p.service.a.calls.b]\nbalance = \"ring\"\n[profile.q]\n";
     let (_, unbuilt) = declared(text, Some("q")).unwrap();
     assert_eq!(unbuilt.len(), 1, "{unbuilt:?}");
-    assert_eq!(unbuilt[0].message, "`listen` is not built yet (profile `p`)");
+    assert_eq!(unbuilt[0].message, "`balance` (\"ring\") is not built yet (profile `p`)");
     assert!(parse(text).is_err());
 }
 

@@ -67,10 +67,35 @@ buidl = "x"
   4:1+5 unknown key `buidl` in a service → did you mean `build`?
 
 image = "x"
-  4:1+5 unknown key `image` in a service → a service has: build, run, replicas, check, env, boundary, calls, outbound, bind, metrics, version, versions
+  4:1+5 unknown key `image` in a service → a service has: build, run, replicas, check, env, boundary, calls, outbound, bind, metrics, version, versions, listen
 
+listen = "mqtt:1883"
+  4:10+11 `listen` is a string, not a list → write `listen = ["mqtt:1883"]`
+
+listen = ["mqtt"]
+  4:11+6 `listen` ("mqtt") is not where something listens → write NAME:PORT, or NAME:IP:PORT where others than this machine are to reach it: "mqtt:1883"
+
+listen = ["mqtt:host:1883"]
+  4:11+16 `listen` ("mqtt:host:1883") is not where something listens → write NAME:PORT, or NAME:IP:PORT where others than this machine are to reach it: "mqtt:1883"
+
+listen = ["mqtt:0"]
+  4:11+8 `listen` ("mqtt:0") is not where something listens → write the port that clients are told: 0 would be another one each time
+
+listen = ["mqtt:1883", "mqtt:8883"]
+  4:24+11 `listen` has this twice → remove one of them
+
+listen = ["mqtt:1883", "other:0.0.0.0:1883"]
+  4:24+20 port 1883 is `a`'s already → choose another one: two cannot listen on it
+
+run = "x"
+replicas = 2
 listen = ["mqtt:1883"]
-  4:1+6 `listen` is not built yet → remove it: a service speaks HTTP on the address that BOWLINE_LISTEN tells
+  6:1+6 `listen` of a service with several instances → leave `replicas` at 1: a port is one's
+
+version = "v1"
+listen = ["mqtt:1883"]
+versions = { v2 = { run = "x" } }
+  5:1+6 `listen` of a service with `versions` → remove one of them: a port is one release's
 
 check = "/x"
   4:9+4 `check` is a string, not a table → write `check = { http = "/readyz", every = "2s", timeout = "500ms" }`
