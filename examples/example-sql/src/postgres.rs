@@ -9,11 +9,12 @@ use sqlx::{
     postgres::{PgConnectOptions, PgDatabaseError, PgPoolOptions},
 };
 
-use crate::Engine;
-
 /// What connections say at their begin: how long a statement waits for another's lock, as SQLite's busy timeout, and
 /// how long a transaction may rest, so that a process that stands still does not keep others from its rows for ever.
 const SAID: [(&str, &str); 2] = [("lock_timeout", "5s"), ("idle_in_transaction_session_timeout", "30s")];
+
+/// How many connections a process has at most.
+const CONNECTIONS_MAX: u32 = 8;
 
 /// How long a connection is waited for.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
@@ -21,19 +22,18 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 /// There is no such database.
 const NO_DATABASE: &str = "3D000";
 
-impl Engine for Postgres {
-    async fn connect(url: &str, connections_max: u32) -> anyhow::Result<PgPool> {
-        let options = PgConnectOptions::from_str(url)?.options(SAID);
-        let connect = || {
-            let pool = PgPoolOptions::new().max_connections(connections_max).acquire_timeout(CONNECTED_WITHIN);
-            pool.connect_with(options.clone())
-        };
-        match connect().await {
-            Err(error) if has_code(&error, &[NO_DATABASE]) => create(url, &options).await?,
-            connected_or_not => return Ok(connected_or_not?),
-        }
-        Ok(connect().await?)
+/// Connects; makes the database where there is none.
+pub(crate) async fn connect(url: &str) -> anyhow::Result<PgPool> {
+    let options = PgConnectOptions::from_str(url)?.options(SAID);
+    let connect = || {
+        let pool = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(CONNECTED_WITHIN);
+        pool.connect_with(options.clone())
+    };
+    match connect().await {
+        Err(error) if has_code(&error, &[NO_DATABASE]) => create(url, &options).await?,
+        connected_or_not => return Ok(connected_or_not?),
     }
+    Ok(connect().await?)
 }
 
 /// Makes the database, where this user may.
@@ -69,10 +69,10 @@ mod tests {
     use bowline_testkit::postgresql::Server;
     use sqlx::migrate::Migrator;
 
-    use crate::{Opened, is_race, open};
+    use crate::{Sql, is_race};
 
-    async fn opened(url: &str) -> anyhow::Result<Opened<sqlx::Postgres>> {
-        open(Database::at(url), 2, &Migrator::DEFAULT).await
+    async fn opened(url: &str) -> anyhow::Result<Sql<sqlx::Postgres>> {
+        Sql::open(Database::at(url), &Migrator::DEFAULT).await
     }
 
     #[tokio::test]

@@ -9,21 +9,21 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::Engine;
+/// Connections of a process. A file has one writer: one connection queues in the order of arrival, several would poll.
+const CONNECTIONS_MAX: u32 = 1;
 
-impl Engine for sqlx::Sqlite {
-    async fn connect(url: &str, connections_max: u32) -> anyhow::Result<SqlitePool> {
-        let options = SqliteConnectOptions::from_str(url)?
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5));
-        // SQLite itself would make a file that everybody may read; what it puts beside it is as the file is.
-        let file = options.get_filename();
-        let made = fs::private_options().append(true).create(true).open(file);
-        drop(made.with_context(|| format!("cannot open the database {}", file.display()))?);
-        Ok(SqlitePoolOptions::new().max_connections(connections_max).connect_with(options).await?)
-    }
+/// Connects; makes the file where there is none.
+pub(crate) async fn connect(url: &str) -> anyhow::Result<SqlitePool> {
+    let options = SqliteConnectOptions::from_str(url)?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(5));
+    // SQLite itself would make a file that everybody may read; what it puts beside it is as the file is.
+    let file = options.get_filename();
+    let made = fs::private_options().append(true).create(true).open(file);
+    drop(made.with_context(|| format!("cannot open the database {}", file.display()))?);
+    Ok(SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await?)
 }
 
 /// Whether another connection was in the way.
@@ -41,7 +41,7 @@ mod tests {
     use bowline::{Database, runtime::fs};
     use sqlx::migrate::Migrator;
 
-    use crate::{Sqlite, open};
+    use crate::Sqlite;
 
     #[tokio::test]
     async fn a_new_database_is_its_owners_alone() {
@@ -49,7 +49,7 @@ mod tests {
         let file = dir.path().join("new.db");
         let migrations = Migrator::DEFAULT;
         let database = Database::at(&format!("sqlite://{}", file.display()));
-        let opened: Sqlite = open(database, 1, &migrations).await.unwrap();
+        let opened = Sqlite::open(database, &migrations).await.unwrap();
         sqlx::query("CREATE TABLE t (a TEXT)").execute(opened.pool()).await.unwrap();
         let mut seen = 0;
         for entry in fs::read_dir(dir.path()).unwrap() {

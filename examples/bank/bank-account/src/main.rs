@@ -9,15 +9,15 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
-use bank_sql::{Db, Opened, Sql};
 use bowline::{Microservice, sql::RelaySettings};
+use example_sql::{Db, Opened, Sql};
 
 use crate::{repository::SqlAccounts, service::AccountService};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let service = Microservice::from_env("account")?;
-    match bank_sql::open(service.own_database()?, &sqlx::migrate!()).await? {
+    match example_sql::open(service.own_database()?, &sqlx::migrate!()).await?.with_messages().await? {
         Opened::Sqlite(sql) => serve(service, sql).await,
         Opened::Postgres(sql) => serve(service, sql).await,
     }

@@ -11,12 +11,12 @@ mod holds;
 mod posted;
 mod reading;
 
-use bank_sql::{Db, Row, Sql, Statement};
 use bowline::{
     Code, HandlerError, Topic,
     runtime::time,
     sql::{self, Outbox, Tx},
 };
+use example_sql::{Db, Row, Sql, Statement};
 use serde::Serialize;
 
 use crate::{

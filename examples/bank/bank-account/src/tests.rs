@@ -8,9 +8,9 @@ mod refused;
 
 use std::marker::PhantomData;
 
-use bank_sql::{Db, Sql};
 use bowline::{Database, Microservice, Settings};
 use bowline_testkit::{TempDir, postgresql::Server};
+use example_sql::{Db, Sql};
 use sqlx::{Postgres, Sqlite};
 
 use crate::{
@@ -73,7 +73,7 @@ impl Fixture<Postgres> {
 impl<DB: Db> Fixture<DB> {
     /// Another replica's connections.
     async fn sql(&self) -> Sql<DB> {
-        Sql::open(Database::at(&self.url), &sqlx::migrate!()).await.unwrap()
+        Sql::open(Database::at(&self.url), &sqlx::migrate!()).await.unwrap().with_messages().await.unwrap()
     }
 
     /// Another replica.

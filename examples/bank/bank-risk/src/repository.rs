@@ -92,7 +92,7 @@ pub(crate) struct SqliteAssessments(Sqlite);
 impl SqliteAssessments {
     /// Opens the database, made and migrated where need be.
     pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        example_sql::open(database, example_sql::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await.map(Self)
+        Sqlite::open(database, &sqlx::migrate!()).await.map(Self)
     }
 }
 

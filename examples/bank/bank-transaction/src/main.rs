@@ -15,13 +15,13 @@ use axum::{
     http::{HeaderMap, StatusCode},
     routing::{get, post},
 };
-use bank_sql::Opened;
 use bowline::{
     HandlerError, Microservice,
     extract::{Json, Path, Query, Subject},
     messages::Incoming,
     sql::{Inbox, Outbox, RelaySettings, Sagas},
 };
+use example_sql::Opened;
 use serde::Deserialize;
 
 use crate::{
@@ -40,7 +40,7 @@ type Service<R> = State<Arc<TransferService<R>>>;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let service = Microservice::from_env("transaction")?;
-    match bank_sql::open(service.own_database()?, &sqlx::migrate!()).await? {
+    match example_sql::open(service.own_database()?, &sqlx::migrate!()).await?.with_messages().await? {
         Opened::Sqlite(sql) => serve(service, SqlTransfers(sql)).await,
         Opened::Postgres(sql) => serve(service, SqlTransfers(sql)).await,
     }

@@ -1,7 +1,7 @@
 //! Where transfers are kept.
 
-use bank_sql::{Db, Row, Sql, Statement};
 use bowline::sql::{self, Tx};
+use example_sql::{Db, Row, Sql, Statement};
 use sqlx::Pool;
 
 use crate::{
@@ -252,7 +252,8 @@ mod tests {
 
     async fn open(dir: &tempfile::TempDir) -> Transfers {
         let url = format!("sqlite://{}", dir.path().join("transaction.db").display());
-        SqlTransfers(Sql::open(Database::at(&url), &sqlx::migrate!()).await.unwrap())
+        let sql = Sql::open(Database::at(&url), &sqlx::migrate!()).await.unwrap();
+        SqlTransfers(sql.with_messages().await.unwrap())
     }
 
     async fn keep(transfers: &Transfers, moving: &Moving, key: &IdempotencyKey) -> bool {

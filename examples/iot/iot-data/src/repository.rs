@@ -74,7 +74,7 @@ pub(crate) struct SqliteReadings(Sqlite);
 impl SqliteReadings {
     /// Opens the database, made and migrated where need be.
     pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        example_sql::open(database, example_sql::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await.map(Self)
+        Sqlite::open(database, &sqlx::migrate!()).await.map(Self)
     }
 
     /// Takes so many numbers; the first of them. Whoever takes them has the only transaction that stores, until it

@@ -32,7 +32,7 @@ pub(crate) struct Notifications {
 impl Notifications {
     /// Opens the database, made and migrated where need be.
     pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        let sqlite = example_sql::open(database, example_sql::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await?;
+        let sqlite = Sqlite::open(database, &sqlx::migrate!()).await?;
         sql::migrate(sqlite.pool()).await?;
         Ok(Self { sqlite, inbox: Inbox::default() })
     }

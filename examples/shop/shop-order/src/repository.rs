@@ -52,7 +52,7 @@ pub(crate) struct SqliteOrders(Sqlite);
 impl SqliteOrders {
     /// Opens the database, made and migrated where need be.
     pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        let opened = example_sql::open(database, example_sql::CONNECTIONS_TO_WRITE, &sqlx::migrate!()).await?;
+        let opened = Sqlite::open(database, &sqlx::migrate!()).await?;
         sql::migrate(opened.pool()).await?;
         Ok(Self(opened))
     }

@@ -10,9 +10,6 @@ use bowline::{
 use example_sql::Sqlite;
 use serde::Serialize;
 
-/// Connections of a service that reads much and writes a few rows a month.
-const CONNECTIONS_MAX: u32 = 4;
-
 /// A customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub(crate) struct User {
@@ -86,7 +83,7 @@ pub(crate) enum Registered {
 impl SqliteUsers {
     /// Opens the database, made and migrated where need be.
     pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        let sqlite = example_sql::open(database, CONNECTIONS_MAX, &sqlx::migrate!()).await?;
+        let sqlite = Sqlite::open(database, &sqlx::migrate!()).await?;
         sql::migrate(sqlite.pool()).await?;
         let outbox = Outbox::new(sqlite.pool().clone());
         Ok(Self(sqlite, outbox))

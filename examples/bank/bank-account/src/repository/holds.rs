@@ -1,7 +1,7 @@
 //! What is set aside for transfers: held, then captured or released, once.
 
-use bank_sql::{Db, Row, Statement};
 use bowline::sql::{self, Tx};
+use example_sql::{Db, Row, Statement};
 
 use super::{Done, Error, SqlAccounts, Told, currency, now_ms};
 use crate::{

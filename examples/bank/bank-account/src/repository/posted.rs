@@ -1,7 +1,7 @@
 //! Accounts that are opened, and what is posted to them.
 
-use bank_sql::{Db, Statement};
 use bowline::sql::Tx;
+use example_sql::{Db, Statement};
 
 use super::{Done, Error, SqlAccounts, now_ms, reading::select_accounts};
 use crate::{

@@ -1,6 +1,6 @@
 //! What is read of the books.
 
-use bank_sql::{Db, Row, Statement};
+use example_sql::{Db, Row, Statement};
 
 use super::{Error, SqlAccounts, currency};
 use crate::account::{Account, Books, Line};

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bank_sql::{Db, Statement};
 use bowline::{
     runtime::{rand, task},
     sql,
 };
+use example_sql::{Db, Statement};
 
 use super::{Fixture, deposit, new_hold, on_both, open};
 use crate::{

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use bank_sql::Db;
 use bowline::{
     Error, Microservice, Settings,
     runtime::{net::TcpStream, task, time::Duration},
 };
 use bytes::Bytes;
+use example_sql::Db;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, client::conn::http1::handshake};
 use hyper_util::rt::TokioIo;
@@ -170,7 +170,7 @@ async fn told<DB: Db>(fixture: &Fixture<DB>) -> Vec<(String, String, Value)> {
     } else {
         "SELECT topic, id, convert_from(payload, 'UTF8') AS payload FROM bowline_outbox ORDER BY seq"
     };
-    let select = bank_sql::Statement::new(payload);
+    let select = example_sql::Statement::new(payload);
     let rows = sql.rows(&mut *sql.read().await.unwrap(), "bowline_outbox", select).await.unwrap();
     let told = rows.iter().map(|row| ["topic", "id", "payload"].map(|column| row.text(column).unwrap()));
     told.map(|[topic, id, payload]| (topic, id, serde_json::from_str(&payload).unwrap())).collect()

@@ -1,7 +1,7 @@
 //! The books against a model: lists of what happened, which are added up anew each time.
 
-use bank_sql::Db;
 use bowline::runtime::rand;
+use example_sql::Db;
 
 use super::{Fixture, on_both, open};
 use crate::{

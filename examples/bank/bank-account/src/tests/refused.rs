@@ -1,7 +1,7 @@
 //! What the service refuses, and how it says so.
 
-use bank_sql::{Db, Statement};
 use bowline::runtime::{task, time};
+use example_sql::{Db, Statement};
 use serde_json::{Value, json};
 
 use super::{Fixture, http::Bank, on_both};

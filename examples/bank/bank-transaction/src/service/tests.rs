@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use axum::http::StatusCode;
-use bank_sql::Sql;
 use bowline::{Database, Microservice, Settings, client, runtime::task};
+use example_sql::Sql;
 
 use super::*;
 use crate::{
@@ -99,7 +99,8 @@ impl Bank {
     async fn with(limits: Limits, hold_within: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", dir.path().join("transaction.db").display());
-        let repository = Arc::new(SqlTransfers(Sql::open(Database::at(&url), &sqlx::migrate!()).await.unwrap()));
+        let sql = Sql::open(Database::at(&url), &sqlx::migrate!()).await.unwrap();
+        let repository = Arc::new(SqlTransfers(sql.with_messages().await.unwrap()));
         let service = Microservice::new(Settings::from_vars("transaction", []).unwrap());
         let [settled, declined] = ["transfer.settled", "transfer.declined"].map(|name| service.topic(name));
         let limits = Arc::new(limits);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// A statement with its arguments: `$1`, `$2`, … in the order in which they are bound.
 ///
-/// What both databases read the same way: `TEXT` and `BIGINT`; sums as `CAST(SUM(…) AS BIGINT)`; no booleans.
+/// What both databases read the same way: `TEXT`, `BIGINT` and `DOUBLE PRECISION`; sums as `CAST(SUM(…) AS BIGINT)`; no booleans.
 #[derive(Debug, Clone)]
 pub struct Statement {
     sql: &'static str,
@@ -13,12 +13,16 @@ pub struct Statement {
 }
 
 /// A value of an argument.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// A text, or nothing.
     Text(Option<String>),
     /// A number, or nothing.
     Int(Option<i64>),
+    /// A real number, or nothing.
+    Real(Option<f64>),
+    /// Bytes, or nothing.
+    Bytes(Option<Vec<u8>>),
 }
 
 impl Statement {
@@ -69,6 +73,18 @@ impl From<Option<i64>> for Value {
     }
 }
 
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Real(Some(number))
+    }
+}
+
+impl From<Option<f64>> for Value {
+    fn from(number: Option<f64>) -> Self {
+        Self::Real(number)
+    }
+}
+
 impl From<&str> for Value {
     fn from(text: &str) -> Self {
         Self::Text(Some(text.to_owned()))
@@ -90,6 +106,12 @@ impl From<String> for Value {
 impl From<Option<String>> for Value {
     fn from(text: Option<String>) -> Self {
         Self::Text(text)
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Bytes(Some(bytes.to_owned()))
     }
 }
 

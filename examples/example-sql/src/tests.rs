@@ -5,7 +5,7 @@ use bowline::{
     runtime::{task, time},
 };
 use bowline_testkit::postgresql::Server;
-use sqlx::{Postgres, Sqlite, migrate::Migrator};
+use sqlx::{Postgres, migrate::Migrator};
 
 use super::*;
 
@@ -33,23 +33,30 @@ async fn a_connection_string_says_which_database_it_is() {
 
 async fn values_come_back<DB: Db>(sql: Sql<DB>) {
     let mut tx = sql.begin().await.unwrap();
-    let create = "CREATE TABLE t (name TEXT, size BIGINT)";
+    let create = "CREATE TABLE t (name TEXT, size BIGINT, height DOUBLE PRECISION, picture BYTEA)";
     sql.execute(&mut tx, "t", Statement::new(create)).await.unwrap();
-    let insert = Statement::new("INSERT INTO t (size, name) VALUES ($2, $1), ($3, $4)");
+    let insert =
+        Statement::new("INSERT INTO t (size, name, height, picture) VALUES ($2, $1, $5, $6), ($3, $4, $7, NULL)");
     let insert = insert.bind("it's").bind(i64::MIN).bind(None::<i64>).bind(None::<&str>);
+    let insert = insert.bind(0.1).bind(&b"\0\xff"[..]).bind(None::<f64>);
     assert_eq!(insert.operation(), "INSERT");
     assert_eq!(sql.execute(&mut tx, "t", insert).await.unwrap(), 2);
     tx.commit().await.unwrap();
     let mut connection = sql.read().await.unwrap();
-    let select = "SELECT name, size, CAST((SELECT SUM(size) FROM t) AS BIGINT) AS total FROM t ORDER BY 3, size";
+    let select =
+        "SELECT name, size, height, picture, CAST((SELECT SUM(size) FROM t) AS BIGINT) AS total FROM t ORDER BY total";
     let rows = sql.rows(&mut connection, "t", Statement::new(select)).await.unwrap();
-    let mut read: Vec<_> =
-        rows.iter().map(|row| (row.maybe_text("name").unwrap(), row.maybe_int("size").unwrap())).collect();
-    read.sort();
-    assert_eq!(read, [(None, None), (Some("it's".to_owned()), Some(i64::MIN))]);
-    assert_eq!(rows[0].int("total").unwrap(), i64::MIN);
-    let is_null = rows.iter().find_map(|row| row.text("name").err()).unwrap();
-    assert!(is_null.to_string().contains("name"), "{is_null}");
+    let (empty, full): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.maybe_text("name").unwrap().is_none());
+    let (empty, full) = (empty[0], full[0]);
+    assert_eq!((full.text("name").unwrap(), full.int("size").unwrap()), ("it's".to_owned(), i64::MIN));
+    assert_eq!((full.real("height").unwrap(), full.bytes("picture").unwrap()), (0.1, vec![0, 0xff]));
+    assert_eq!((empty.maybe_int("size").unwrap(), empty.maybe_real("height").unwrap()), (None, None));
+    assert_eq!(empty.int("total").unwrap(), i64::MIN);
+    for is_null in [empty.text("name").err(), empty.int("size").err(), empty.bytes("picture").err()] {
+        assert!(is_null.is_some());
+    }
+    let is_null = empty.real("height").unwrap_err();
+    assert!(is_null.to_string().contains("height"), "{is_null}");
     let none = Statement::new("SELECT name FROM t WHERE size = $1 ORDER BY size").bind(1).locking();
     assert!(sql.row(&mut connection, "t", none).await.unwrap().is_none());
 }
@@ -90,7 +97,10 @@ async fn rows_are_locked(sql: Sql<Postgres>) {
 async fn replicas_open_one_database_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", dir.path().join("new.db").display());
-    opened_at_once::<Sqlite>(&url).await;
+    opened_at_once::<sqlx::Sqlite>(&url).await;
+    let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
+    let error = Sqlite::open(Database::at(&url), &Migrator::DEFAULT).await.unwrap_err();
+    assert!(!is_race(&error), "it was told at once: {error:#}");
     let Some(server) = Server::start() else { return };
     opened_at_once::<Postgres>(&server.url("new")).await;
 }
@@ -98,7 +108,7 @@ async fn replicas_open_one_database_at_once() {
 async fn opened_at_once<DB: Db>(url: &str) {
     let opening = (0..8).map(|_| {
         let database = Database::at(url);
-        task::spawn(async move { Sql::<DB>::open(database, &Migrator::DEFAULT).await })
+        task::spawn(async move { Sql::<DB>::open(database, &Migrator::DEFAULT).await?.with_messages().await })
     });
     for opened in opening.collect::<Vec<_>>() {
         opened.await.unwrap().unwrap();

@@ -3,14 +3,17 @@
 use std::fmt;
 
 use bowline::{runtime::BoxFuture, sql};
-use sqlx::{AssertSqlSafe, Row as _, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, Pool, Row as _, SqlSafeStr as _, migrate::Migrate};
 
-use crate::statement::{Statement, Value};
+use crate::{
+    postgres, sqlite,
+    statement::{Statement, Value},
+};
 
-/// A database that a service of the bank can have: `sqlx::Sqlite` or `sqlx::Postgres`.
-pub trait Db: sql::Db + example_sql::Engine {
-    /// How many connections a process has at most.
-    const CONNECTIONS: u32;
+/// A database that a service can have: `sqlx::Sqlite` or `sqlx::Postgres`.
+pub trait Db: sql::Db + sqlx::Database<Connection: Migrate> {
+    /// Connects; makes the database where there is none.
+    fn connect(url: &str) -> BoxFuture<'_, anyhow::Result<Pool<Self>>>;
 
     /// Runs a statement; how many rows it touched.
     fn execute(connection: &mut Self::Connection, statement: Statement) -> BoxFuture<'_, Result<u64, sqlx::Error>>;
@@ -26,6 +29,12 @@ pub trait Db: sql::Db + example_sql::Engine {
 
     /// A number in a row.
     fn int(row: &Self::Row, column: &str) -> Result<Option<i64>, sqlx::Error>;
+
+    /// A real number in a row.
+    fn real(row: &Self::Row, column: &str) -> Result<Option<f64>, sqlx::Error>;
+
+    /// Bytes in a row.
+    fn bytes(row: &Self::Row, column: &str) -> Result<Option<Vec<u8>>, sqlx::Error>;
 }
 
 /// A row that was read, by the names of its columns.
@@ -51,6 +60,21 @@ impl<DB: Db> Row<DB> {
     pub fn maybe_int(&self, column: &str) -> Result<Option<i64>, sqlx::Error> {
         DB::int(&self.0, column)
     }
+
+    /// A real number; an error where there is none.
+    pub fn real(&self, column: &str) -> Result<f64, sqlx::Error> {
+        self.maybe_real(column)?.ok_or_else(|| is_null(column))
+    }
+
+    /// A real number, if there is one.
+    pub fn maybe_real(&self, column: &str) -> Result<Option<f64>, sqlx::Error> {
+        DB::real(&self.0, column)
+    }
+
+    /// Bytes; an error where there are none.
+    pub fn bytes(&self, column: &str) -> Result<Vec<u8>, sqlx::Error> {
+        DB::bytes(&self.0, column)?.ok_or_else(|| is_null(column))
+    }
 }
 
 fn is_null(column: &str) -> sqlx::Error {
@@ -66,9 +90,11 @@ impl<DB: Db> fmt::Debug for Row<DB> {
 
 /// Both databases have the same statements; their types differ.
 macro_rules! database {
-    ($db:ty, connections: $connections:expr, locking: $locking:literal) => {
+    ($db:ty, connect: $connect:path, locking: $locking:literal) => {
         impl Db for $db {
-            const CONNECTIONS: u32 = $connections;
+            fn connect(url: &str) -> BoxFuture<'_, anyhow::Result<Pool<Self>>> {
+                Box::pin($connect(url))
+            }
 
             fn execute(
                 connection: &mut Self::Connection,
@@ -94,6 +120,14 @@ macro_rules! database {
             fn int(row: &Self::Row, column: &str) -> Result<Option<i64>, sqlx::Error> {
                 row.try_get(column)
             }
+
+            fn real(row: &Self::Row, column: &str) -> Result<Option<f64>, sqlx::Error> {
+                row.try_get(column)
+            }
+
+            fn bytes(row: &Self::Row, column: &str) -> Result<Option<Vec<u8>>, sqlx::Error> {
+                row.try_get(column)
+            }
         }
     };
 }
@@ -106,12 +140,14 @@ macro_rules! bound {
             bound = match arg {
                 Value::Text(text) => bound.bind(text),
                 Value::Int(number) => bound.bind(number),
+                Value::Real(number) => bound.bind(number),
+                Value::Bytes(bytes) => bound.bind(bytes),
             };
         }
         bound
     }};
 }
 
-database!(sqlx::Sqlite, connections: example_sql::CONNECTIONS_TO_WRITE, locking: "");
+database!(sqlx::Sqlite, connect: sqlite::connect, locking: "");
 
-database!(sqlx::Postgres, connections: 8, locking: "FOR NO KEY UPDATE");
+database!(sqlx::Postgres, connect: postgres::connect, locking: "FOR NO KEY UPDATE");
