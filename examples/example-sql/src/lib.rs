@@ -24,6 +24,8 @@ mod opening;
 mod postgres;
 mod sqlite;
 mod statement;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use bowline::{
     Database,

@@ -223,13 +223,13 @@ fn kept<DB: Db>(row: &Row<DB>) -> Result<Kept, sqlx::Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use bowline::Database;
+pub(crate) mod tests {
+    use example_sql::{on_both, testing::Fixture};
 
     use super::*;
     use crate::transfer::Decision;
 
-    type Transfers = SqlTransfers<sqlx::Sqlite>;
+    on_both!(a_key_makes_one_transfer_in_two_replicas_at_once, a_transfer_ends_once, what_goes_out_on_a_day_is_limited);
 
     fn new(id: &str, asked_by: &str) -> Moving {
         let transfer = Transfer {
@@ -250,23 +250,20 @@ mod tests {
         IdempotencyKey(text.to_owned())
     }
 
-    async fn open(dir: &tempfile::TempDir) -> Transfers {
-        let url = format!("sqlite://{}", dir.path().join("transaction.db").display());
-        let sql = Sql::open(Database::at(&url), &sqlx::migrate!()).await.unwrap();
-        SqlTransfers(sql.with_messages().await.unwrap())
+    /// Another replica's.
+    pub(crate) async fn open<DB: Db>(fixture: &Fixture<DB>) -> SqlTransfers<DB> {
+        SqlTransfers(fixture.open(&sqlx::migrate!()).await.with_messages().await.unwrap())
     }
 
-    async fn keep(transfers: &Transfers, moving: &Moving, key: &IdempotencyKey) -> bool {
+    async fn keep<DB: Db>(transfers: &SqlTransfers<DB>, moving: &Moving, key: &IdempotencyKey) -> bool {
         let mut tx = sql::begin(transfers.pool()).await.unwrap();
         let is_kept = transfers.keep(&mut tx, moving, key).await.unwrap();
         tx.commit().await.unwrap();
         is_kept
     }
 
-    #[tokio::test]
-    async fn a_key_makes_one_transfer_in_two_replicas_at_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let (one, other) = tokio::join!(open(&dir), open(&dir));
+    async fn a_key_makes_one_transfer_in_two_replicas_at_once<DB: Db>(fixture: Fixture<DB>) {
+        let (one, other) = tokio::join!(open(&fixture), open(&fixture));
         let (first, second) = (new("t-1", "ada"), new("t-2", "ada"));
         let k1 = key("k1");
         let kept = tokio::join!(keep(&one, &first, &k1), keep(&other, &second, &k1));
@@ -282,10 +279,8 @@ mod tests {
         assert!(one.list(State::Settled, None, 9).await.unwrap().is_empty());
     }
 
-    #[tokio::test]
-    async fn a_transfer_ends_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let transfers = open(&dir).await;
+    async fn a_transfer_ends_once<DB: Db>(fixture: Fixture<DB>) {
+        let transfers = open(&fixture).await;
         assert!(keep(&transfers, &new("t-1", "ada"), &key("k1")).await);
         let risk = Risk { decision: Decision::Allow, score: Some(0.25), by: "model 1".to_owned() };
         let mut tx = sql::begin(transfers.pool()).await.unwrap();
@@ -306,10 +301,8 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn what_goes_out_on_a_day_is_limited() {
-        let dir = tempfile::tempdir().unwrap();
-        let transfers = open(&dir).await;
+    async fn what_goes_out_on_a_day_is_limited<DB: Db>(fixture: Fixture<DB>) {
+        let transfers = open(&fixture).await;
         let mut tx = sql::begin(transfers.pool()).await.unwrap();
         for (account, day, amount, expect) in [
             ("a-1", 1, 101, false),

@@ -8,13 +8,13 @@ use bowline::{
 };
 use example_sql::{Db, Statement};
 
-use super::{Fixture, deposit, new_hold, on_both, open};
+use super::{Fixture, deposit, new_hold, open};
 use crate::{
     account::{Hold, HoldState, Ledger, NewHold, Refusal},
     repository::{AccountRepository as _, Done, Error, SqlAccounts},
 };
 
-on_both!(
+example_sql::on_both!(
     transfers_at_once_move_what_there_is_and_no_more,
     one_hold_is_captured_or_released_however_many_try,
     the_last_money_is_held_once,
@@ -72,7 +72,7 @@ async fn transfer<DB: Db>(client: usize, replicas: [Arc<SqlAccounts<DB>>; 2]) ->
 
 async fn transfers_at_once_move_what_there_is_and_no_more<DB: Db>(fixture: Fixture<DB>) {
     bowline_testkit::seed();
-    let replicas = [Arc::new(fixture.accounts().await), Arc::new(fixture.accounts().await)];
+    let replicas = [Arc::new(super::accounts(&fixture).await), Arc::new(super::accounts(&fixture).await)];
     let accounts = replicas[0].clone();
     for (id, credit_limit) in ACCOUNTS {
         open(&accounts, id, "ada", credit_limit).await;
@@ -118,7 +118,7 @@ async fn transfers_at_once_move_what_there_is_and_no_more<DB: Db>(fixture: Fixtu
 
 /// What waits to be told, by its keys.
 async fn told<DB: Db>(fixture: &Fixture<DB>) -> Vec<String> {
-    let sql = fixture.sql().await;
+    let sql = super::sql(fixture).await;
     let select = Statement::new("SELECT ordering_key FROM bowline_outbox ORDER BY seq");
     let rows = sql.rows(&mut *sql.read().await.unwrap(), "bowline_outbox", select).await.unwrap();
     rows.iter().map(|row| row.text("ordering_key").unwrap()).collect()
@@ -126,7 +126,7 @@ async fn told<DB: Db>(fixture: &Fixture<DB>) -> Vec<String> {
 
 /// How many holds there are in each state.
 async fn states<DB: Db>(fixture: &Fixture<DB>) -> BTreeMap<&'static str, i64> {
-    let sql = fixture.sql().await;
+    let sql = super::sql(fixture).await;
     let mut connection = sql.read().await.unwrap();
     let mut states = BTreeMap::new();
     for state in ["held", "captured", "released"] {
@@ -138,7 +138,7 @@ async fn states<DB: Db>(fixture: &Fixture<DB>) -> BTreeMap<&'static str, i64> {
 }
 
 async fn one_hold_is_captured_or_released_however_many_try<DB: Db>(fixture: Fixture<DB>) {
-    let accounts = Arc::new(fixture.accounts().await);
+    let accounts = Arc::new(super::accounts(&fixture).await);
     open(&accounts, "a-0", "ada", 0).await;
     open(&accounts, "a-1", "bob", 0).await;
     deposit(&accounts, "a-0", 100).await;
@@ -164,7 +164,7 @@ async fn one_hold_is_captured_or_released_however_many_try<DB: Db>(fixture: Fixt
 }
 
 async fn the_last_money_is_held_once<DB: Db>(fixture: Fixture<DB>) {
-    let replicas = [Arc::new(fixture.accounts().await), Arc::new(fixture.accounts().await)];
+    let replicas = [Arc::new(super::accounts(&fixture).await), Arc::new(super::accounts(&fixture).await)];
     open(&replicas[0], "a-0", "ada", 20).await;
     open(&replicas[0], "a-1", "bob", 0).await;
     deposit(&replicas[0], "a-0", 100).await;
@@ -194,7 +194,7 @@ async fn replicas_that_start_at_once_prepare_one_database<DB: Db>(fixture: Fixtu
     let opening: Vec<_> = (0..6)
         .map(|_| {
             let fixture = fixture.clone();
-            task::spawn(async move { fixture.accounts().await })
+            task::spawn(async move { super::accounts(&fixture).await })
         })
         .collect();
     for opened in opening {
@@ -203,9 +203,9 @@ async fn replicas_that_start_at_once_prepare_one_database<DB: Db>(fixture: Fixtu
 }
 
 async fn a_guard_of_the_database_holds_where_the_code_does_not<DB: Db>(fixture: Fixture<DB>) {
-    let accounts = fixture.accounts().await;
+    let accounts = super::accounts(&fixture).await;
     open(&accounts, "a-0", "ada", 20).await;
-    let sql = fixture.sql().await;
+    let sql = super::sql(&fixture).await;
     for (update, is_allowed) in [
         ("UPDATE accounts SET balance = -20 WHERE id = 'a-0'", true),
         ("UPDATE accounts SET balance = -21 WHERE id = 'a-0'", false),

@@ -14,10 +14,10 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{Fixture, document, on_both};
+use super::{Fixture, document};
 use crate::{api, service::AccountService};
 
-on_both!(
+example_sql::on_both!(
     money_comes_in_is_held_moves_and_is_told_of,
     what_is_released_is_free_and_does_not_come_again,
     a_statement_is_of_a_time,
@@ -49,7 +49,7 @@ impl Answer {
 impl Bank {
     pub(super) async fn open<DB: Db>(fixture: &Fixture<DB>) -> Self {
         let service = Microservice::new(Settings::from_vars("account", []).unwrap());
-        let app = api::app(AccountService { repository: fixture.accounts().await });
+        let app = api::app(AccountService { repository: super::accounts(fixture).await });
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = oneshot::channel();
         let stopped = async move { drop(stopped.await) };
@@ -163,9 +163,9 @@ async fn money_comes_in_is_held_moves_and_is_told_of<DB: Db>(fixture: Fixture<DB
 
 /// What waits to be told: topic, id, and what it says.
 async fn told<DB: Db>(fixture: &Fixture<DB>) -> Vec<(String, String, Value)> {
-    let sql = fixture.sql().await;
+    let sql = super::sql(fixture).await;
     // Bytes as text: both databases know a way, each its own.
-    let payload = if fixture.url.starts_with("sqlite") {
+    let payload = if fixture.url().starts_with("sqlite") {
         "SELECT topic, id, CAST(payload AS TEXT) AS payload FROM bowline_outbox ORDER BY seq"
     } else {
         "SELECT topic, id, convert_from(payload, 'UTF8') AS payload FROM bowline_outbox ORDER BY seq"

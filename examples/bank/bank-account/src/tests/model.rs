@@ -3,13 +3,13 @@
 use bowline::runtime::rand;
 use example_sql::Db;
 
-use super::{Fixture, on_both, open};
+use super::{Fixture, open};
 use crate::{
     account::{AMOUNT_MAX, Account, Currency, DEPOSITED_MAX, Deposit, HoldState, NewHold, Refusal, Terms},
     repository::{AccountRepository as _, Done, Error, SqlAccounts},
 };
 
-on_both!(the_books_are_as_the_list_of_what_happened_says);
+example_sql::on_both!(the_books_are_as_the_list_of_what_happened_says);
 
 const STEPS: usize = 400;
 
@@ -189,7 +189,7 @@ fn answered<T, A>(done: Result<Done<T>, Error>, answer: impl FnOnce(Done<T>) -> 
 
 async fn the_books_are_as_the_list_of_what_happened_says<DB: Db>(fixture: Fixture<DB>) {
     bowline_testkit::seed();
-    let accounts = fixture.accounts().await;
+    let accounts = super::accounts(&fixture).await;
     for (id, owner, credit_limit) in &ACCOUNTS[..ACCOUNTS.len() - 1] {
         open(&accounts, id, owner, *credit_limit).await;
     }

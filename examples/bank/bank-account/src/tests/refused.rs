@@ -4,10 +4,10 @@ use bowline::runtime::{task, time};
 use example_sql::{Db, Statement};
 use serde_json::{Value, json};
 
-use super::{Fixture, http::Bank, on_both};
+use super::{Fixture, http::Bank};
 use crate::account::{AMOUNT_MAX, DEPOSITED_MAX};
 
-on_both!(
+example_sql::on_both!(
     openings_that_may_not_be_are_refused,
     accounts_are_shown_to_whom_they_concern,
     deposits_that_may_not_be_are_refused,
@@ -109,7 +109,7 @@ async fn deposits_that_may_not_be_are_refused<DB: Db>(fixture: Fixture<DB>) {
     assert_eq!(bank.money(&ada).await.0, 100);
     bank.post("/deposits", "teller", &deposit(&ada, 1, "EUR", "d")).await.json(201);
     // As if all but 100 of what the bank takes in had come in before.
-    let sql = fixture.sql().await;
+    let sql = super::sql(&fixture).await;
     let mut tx = sql.begin().await.unwrap();
     let update = Statement::new("UPDATE accounts SET balance = $1 WHERE id = 'cash-EUR'").bind(100 - DEPOSITED_MAX);
     sql.execute(&mut tx, "accounts", update).await.unwrap();
@@ -182,7 +182,7 @@ async fn what_cannot_be_read_is_refused<DB: Db>(fixture: Fixture<DB>) {
 async fn more_lines_than_a_statement_has_are_not_cut<DB: Db>(fixture: Fixture<DB>) {
     let bank = Bank::open(&fixture).await;
     let ada = bank.account("ada", 1).await;
-    let sql = fixture.sql().await;
+    let sql = super::sql(&fixture).await;
     let mut tx = sql.begin().await.unwrap();
     // 10,000 more deposits of 1, as both databases count.
     for change in [
@@ -211,7 +211,7 @@ async fn more_lines_than_a_statement_has_are_not_cut<DB: Db>(fixture: Fixture<DB
 async fn a_database_that_is_busy_is_told_as_passing<DB: Db>(fixture: Fixture<DB>) {
     let bank = Bank::open(&fixture).await;
     let ada = bank.account("ada", 100).await;
-    let sql = fixture.sql().await;
+    let sql = super::sql(&fixture).await;
     // Another replica that stands still in the middle of a transaction.
     let mut tx = sql.begin().await.unwrap();
     let update = Statement::new("UPDATE accounts SET credit_limit = 7 WHERE id = $1").bind(&ada);

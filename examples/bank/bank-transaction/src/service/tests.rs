@@ -6,19 +6,31 @@ use std::sync::{
 };
 
 use axum::http::StatusCode;
-use bowline::{Database, Microservice, Settings, client, runtime::task};
-use example_sql::Sql;
+use bowline::{Microservice, Settings, client, runtime::task};
+use example_sql::{Db, Row, Statement, on_both, testing::Fixture};
 
 use super::*;
 use crate::{
     callees::{Accounts, Held, Risks},
     limits::Limits,
     moving::{Local, Topics},
-    repository::SqlTransfers,
+    repository::{SqlTransfers, tests::open},
     transfer::{Currency, Decision, Risk},
 };
 
-type Transfers = SqlTransfers<sqlx::Sqlite>;
+on_both!(
+    a_transfer_is_assessed_held_captured_and_told_once,
+    sixteen_who_ask_at_once_with_one_key_get_one_transfer,
+    a_key_names_one_request_of_who_asked,
+    what_risk_denies_is_declined_and_nothing_is_held,
+    while_risk_cannot_be_asked_the_amount_decides,
+    what_account_does_not_hold_is_declined_and_released,
+    what_account_does_not_answer_fails_and_is_released,
+    what_is_held_is_captured_however_often_that_fails,
+    what_goes_out_on_a_day_is_limited_by_what_is_moved,
+    account_tells_when_it_posted_once,
+    what_is_no_transfer_is_not_kept,
+);
 
 fn away(service: &str) -> client::Error {
     let service = serde_json::from_value(service.into()).unwrap();
@@ -85,22 +97,18 @@ impl Risks for Model {
     }
 }
 
-struct Bank {
-    transfers: TransferService<Transfers>,
+struct Bank<DB: Db> {
+    transfers: TransferService<SqlTransfers<DB>>,
     account: Arc<Account>,
-    _dir: tempfile::TempDir,
 }
 
-impl Bank {
-    async fn open() -> Self {
-        Self::with(Limits::default(), Duration::from_mins(1)).await
+impl<DB: Db> Bank<DB> {
+    async fn open(fixture: &Fixture<DB>) -> Self {
+        Self::with(fixture, Limits::default(), Duration::from_mins(1)).await
     }
 
-    async fn with(limits: Limits, hold_within: Duration) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", dir.path().join("transaction.db").display());
-        let sql = Sql::open(Database::at(&url), &sqlx::migrate!()).await.unwrap();
-        let repository = Arc::new(SqlTransfers(sql.with_messages().await.unwrap()));
+    async fn with(fixture: &Fixture<DB>, limits: Limits, hold_within: Duration) -> Self {
+        let repository = Arc::new(open(fixture).await);
         let service = Microservice::new(Settings::from_vars("transaction", []).unwrap());
         let [settled, declined] = ["transfer.settled", "transfer.declined"].map(|name| service.topic(name));
         let limits = Arc::new(limits);
@@ -111,7 +119,7 @@ impl Bank {
         let definition = moving::definition(&local, &account, &Arc::new(Model), hold_within);
         let sagas = Sagas::builder(repository.pool().clone()).saga(definition).start().unwrap();
         let transfers = TransferService { repository, sagas, limits, inbox: Inbox::default(), patience: PATIENCE };
-        Self { transfers, account, _dir: dir }
+        Self { transfers, account }
     }
 
     async fn ask(&self, subject: &str, new: NewTransfer, key: &str) -> Result<Answered, (Code, String)> {
@@ -130,13 +138,15 @@ impl Bank {
 
     /// What waits for the message bus: topics, and the states that are told.
     async fn told(&self) -> Vec<(String, String)> {
-        let select = sqlx::query_as::<_, (String, Vec<u8>)>("SELECT topic, payload FROM bowline_outbox ORDER BY rowid");
-        let rows = select.fetch_all(self.transfers.repository.pool()).await.unwrap();
-        let told = |(topic, payload): (String, Vec<u8>)| {
-            let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
-            (topic, format!("{} {}", payload["state"].as_str().unwrap(), payload["reason"].as_str().unwrap_or("-")))
+        let sql = &self.transfers.repository.0;
+        let select = Statement::new("SELECT topic, payload FROM bowline_outbox ORDER BY seq");
+        let rows = sql.rows(&mut *sql.read().await.unwrap(), "bowline_outbox", select).await.unwrap();
+        let told = |row: &Row<DB>| {
+            let payload: serde_json::Value = serde_json::from_slice(&row.bytes("payload").unwrap()).unwrap();
+            let reason = payload["reason"].as_str().unwrap_or("-");
+            (row.text("topic").unwrap(), format!("{} {reason}", payload["state"].as_str().unwrap()))
         };
-        rows.into_iter().map(told).collect()
+        rows.iter().map(told).collect()
     }
 }
 
@@ -148,9 +158,8 @@ fn told(topic: &str, words: &str) -> (String, String) {
     (topic.to_owned(), words.to_owned())
 }
 
-#[tokio::test]
-async fn a_transfer_is_assessed_held_captured_and_told_once() {
-    let bank = Bank::open().await;
+async fn a_transfer_is_assessed_held_captured_and_told_once<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Bank::open(&fixture).await;
     let made = bank.made(of("a-1", "a-2", 500), "k1").await;
     assert_eq!((made.state, &made.reason, made.amount), (State::Settled, &None, 500));
     assert_eq!(made.risk.as_ref().map(|risk| (risk.decision, risk.by.as_str())), Some((Decision::Allow, "model 1")));
@@ -161,9 +170,8 @@ async fn a_transfer_is_assessed_held_captured_and_told_once() {
     assert_eq!((bank.account.asked().len(), bank.told().await.len()), (2, 1));
 }
 
-#[tokio::test]
-async fn sixteen_who_ask_at_once_with_one_key_get_one_transfer() {
-    let bank = Arc::new(Bank::open().await);
+async fn sixteen_who_ask_at_once_with_one_key_get_one_transfer<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Arc::new(Bank::open(&fixture).await);
     let asking = (0..16).map(|_| {
         let bank = bank.clone();
         task::spawn(async move { bank.ask("ada", of("a-1", "a-2", 500), "k1").await.unwrap() })
@@ -185,9 +193,8 @@ async fn sixteen_who_ask_at_once_with_one_key_get_one_transfer() {
     assert_eq!(bank.account.asked(), ["hold", "capture"]);
 }
 
-#[tokio::test]
-async fn a_key_names_one_request_of_who_asked() {
-    let bank = Bank::open().await;
+async fn a_key_names_one_request_of_who_asked<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Bank::open(&fixture).await;
     let mine = bank.made(of("a-1", "a-2", 500), "k1").await;
     let (code, detail) = bank.ask("ada", of("a-1", "a-2", 501), "k1").await.unwrap_err();
     assert_eq!((code, &*detail), (Code::Conflict, "idempotency-key: it named another transfer already"));
@@ -208,9 +215,8 @@ async fn a_key_names_one_request_of_who_asked() {
     assert_eq!(list("teller", State::Settled, Some(0)).await.unwrap_err().code(), Code::Unprocessable);
 }
 
-#[tokio::test]
-async fn what_risk_denies_is_declined_and_nothing_is_held() {
-    let bank = Bank::open().await;
+async fn what_risk_denies_is_declined_and_nothing_is_held<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Bank::open(&fixture).await;
     let denied = bank.made(of("a-1", "mule", 500), "k1").await;
     assert_eq!((denied.state, denied.reason.as_deref()), (State::Declined, Some("risk")));
     assert_eq!(denied.risk.as_ref().unwrap().decision, Decision::Deny);
@@ -219,9 +225,8 @@ async fn what_risk_denies_is_declined_and_nothing_is_held() {
     assert_eq!(bank.ask("ada", of("a-1", "mule", 500), "k1").await, Ok(Answered::Known(denied)));
 }
 
-#[tokio::test]
-async fn while_risk_cannot_be_asked_the_amount_decides() {
-    let bank = Bank::open().await;
+async fn while_risk_cannot_be_asked_the_amount_decides<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Bank::open(&fixture).await;
     let small = bank.made(of("a-1", "unknown", 10_000), "k1").await;
     assert_eq!((small.state, small.risk.unwrap().by.as_str()), (State::Settled, "amount"));
     let large = bank.made(of("a-1", "unknown", 10_001), "k2").await;
@@ -229,18 +234,16 @@ async fn while_risk_cannot_be_asked_the_amount_decides() {
     assert_eq!(large.risk, Some(Risk { decision: Decision::Deny, score: None, by: "amount".to_owned() }));
 }
 
-#[tokio::test]
-async fn what_account_does_not_hold_is_declined_and_released() {
-    let bank = Bank::open().await;
+async fn what_account_does_not_hold_is_declined_and_released<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Bank::open(&fixture).await;
     let refused = bank.made(of("poor", "a-2", 500), "k1").await;
     assert_eq!((refused.state, refused.reason.as_deref()), (State::Declined, Some("insufficient_funds")));
     assert_eq!(bank.account.asked(), ["hold", "release"]);
     assert_eq!(bank.told().await, [told("transfer.declined", "declined insufficient_funds")]);
 }
 
-#[tokio::test]
-async fn what_account_does_not_answer_fails_and_is_released() {
-    let bank = Bank::with(Limits::default(), Duration::from_millis(300)).await;
+async fn what_account_does_not_answer_fails_and_is_released<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Bank::with(&fixture, Limits::default(), Duration::from_millis(300)).await;
     let failed = bank.made(of("away", "a-2", 500), "k1").await;
     assert_eq!((failed.state, failed.reason.as_deref()), (State::Failed, Some("out_of_time")));
     let asked = bank.account.asked();
@@ -249,9 +252,8 @@ async fn what_account_does_not_answer_fails_and_is_released() {
     assert_eq!(bank.told().await, [told("transfer.declined", "failed out_of_time")]);
 }
 
-#[tokio::test]
-async fn what_is_held_is_captured_however_often_that_fails() {
-    let mut bank = Bank::open().await;
+async fn what_is_held_is_captured_however_often_that_fails<DB: Db>(fixture: Fixture<DB>) {
+    let mut bank = Bank::open(&fixture).await;
     bank.transfers.patience = Duration::from_millis(20);
     bank.account.captures_failed.store(3, Relaxed);
     let Ok(Answered::Pending(pending)) = bank.ask("ada", of("a-1", "a-2", 500), "k1").await else { panic!() };
@@ -262,10 +264,9 @@ async fn what_is_held_is_captured_however_often_that_fails() {
     assert_eq!(bank.account.asked(), ["hold", "capture", "capture", "capture", "capture"]);
 }
 
-#[tokio::test]
-async fn what_goes_out_on_a_day_is_limited_by_what_is_moved() {
+async fn what_goes_out_on_a_day_is_limited_by_what_is_moved<DB: Db>(fixture: Fixture<DB>) {
     let limits = serde_json::from_str(r#"{"per_transfer_max": 600, "per_day_max": 1000}"#).unwrap();
-    let bank = Bank::with(limits, Duration::from_mins(1)).await;
+    let bank = Bank::with(&fixture, limits, Duration::from_mins(1)).await;
     let (code, detail) = bank.ask("ada", of("a-1", "a-2", 601), "k0").await.unwrap_err();
     assert_eq!((code, &*detail), (Code::Unprocessable, "amount: at most 600 minor units at once"));
     // What is not moved does not count.
@@ -278,9 +279,8 @@ async fn what_goes_out_on_a_day_is_limited_by_what_is_moved() {
     assert_eq!(bank.made(of("a-2", "a-1", 600), "k5").await.state, State::Settled);
 }
 
-#[tokio::test]
-async fn account_tells_when_it_posted_once() {
-    let bank = Bank::open().await;
+async fn account_tells_when_it_posted_once<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Bank::open(&fixture).await;
     let made = bank.made(of("a-1", "a-2", 500), "k1").await;
     let posted = |amount, posted_at_ms| Posting { transfer: made.id.clone(), amount, posted_at_ms };
     for (message, posted_at_ms) in [("m-1", 7), ("m-1", 8), ("m-2", 9)] {
@@ -293,9 +293,8 @@ async fn account_tells_when_it_posted_once() {
     assert_eq!(bank.transfers.posted("m-3", &posted(501, 7)).await, Err(dead));
 }
 
-#[tokio::test]
-async fn what_is_no_transfer_is_not_kept() {
-    let bank = Bank::open().await;
+async fn what_is_no_transfer_is_not_kept<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Bank::open(&fixture).await;
     for bad in [of("a-1", "a-1", 1), of("a/1", "a-2", 1), of("a-1", "a-2", 0)] {
         assert_eq!(bank.ask("ada", bad, "k1").await.unwrap_err().0, Code::Unprocessable);
     }
