@@ -186,10 +186,15 @@ async fn keep(batches: impl Stream<Item = Batch>, repository: impl Assessments) 
 
 #[cfg(test)]
 mod tests {
-    use bowline::Database;
+    use example_sql::{Db, on_both, testing::Fixture};
 
     use super::*;
-    use crate::repository::{History, SqliteAssessments, tests::asked};
+    use crate::repository::{
+        History,
+        tests::{asked, opened},
+    };
+
+    on_both!(what_is_told_is_kept_also_where_it_is_late);
 
     impl Message for Ended {
         fn ended(&self) -> &Ended {
@@ -206,11 +211,8 @@ mod tests {
         Ended { transfer, from, to, amount: 100, at_ms, told_ms: at_ms, outcome: Outcome::Settled }
     }
 
-    #[tokio::test]
-    async fn what_is_told_is_kept_also_where_it_is_late() {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", dir.path().join("risk.db").display());
-        let repository = SqliteAssessments::open(Database::at(&url)).await.unwrap();
+    async fn what_is_told_is_kept_also_where_it_is_late<DB: Db>(fixture: Fixture<DB>) {
+        let repository = opened(&fixture).await;
         let at_ms = 1_767_787_200_000;
         let told = [
             settled("t-1", "a-1", at_ms),

@@ -19,10 +19,11 @@ use bowline::{
     HandlerError, Microservice, ServiceClient,
     extract::{Json, Subject},
 };
+use example_sql::Opened;
 
 use crate::{
     assessment::{Assessment, NewAssessment, Report},
-    repository::SqliteAssessments,
+    repository::{Assessments, SqlAssessments},
     rules::Rules,
     service::RiskService,
 };
@@ -30,17 +31,23 @@ use crate::{
 /// The largest body of a request, in bytes.
 const BODY_MAX: usize = 16 << 10;
 
-type Service = Arc<RiskService<SqliteAssessments, ServiceClient>>;
+type Service<R> = State<Arc<RiskService<R, ServiceClient>>>;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let mut service = Microservice::from_env("risk")?;
-    let app = application(&mut service).await?;
+    let service = Microservice::from_env("risk")?;
+    match example_sql::open(service.own_database()?, &sqlx::migrate!()).await? {
+        Opened::Sqlite(sql) => serve(service, SqlAssessments(sql)).await,
+        Opened::Postgres(sql) => serve(service, SqlAssessments(sql)).await,
+    }
+}
+
+async fn serve<R: Assessments>(mut service: Microservice, repository: R) -> anyhow::Result<()> {
+    let app = application(&mut service, repository).await?;
     Ok(service.serve(app).await?)
 }
 
-async fn application(service: &mut Microservice) -> anyhow::Result<Router> {
-    let repository = SqliteAssessments::open(service.database("sqlite:risk.db")?).await?;
+async fn application<R: Assessments>(service: &mut Microservice, repository: R) -> anyhow::Result<Router> {
     let rules = service.config_loader("bank/risk").or(Rules::default()).load().await?;
     ended::follow(service, repository.clone())?;
     service::show_counters(service.metrics());
@@ -52,18 +59,21 @@ async fn application(service: &mut Microservice) -> anyhow::Result<Router> {
         metrics: service.metrics().clone(),
     };
     Ok(Router::new()
-        .route("/assessments", post(assess))
-        .route("/reports", post(report))
+        .route("/assessments", post(assess::<R>))
+        .route("/reports", post(report::<R>))
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .with_state(Arc::new(risk)))
 }
 
-async fn assess(State(risk): State<Service>, Json(new): Json<NewAssessment>) -> Result<Json<Assessment>, HandlerError> {
+async fn assess<R: Assessments>(
+    State(risk): Service<R>,
+    Json(new): Json<NewAssessment>,
+) -> Result<Json<Assessment>, HandlerError> {
     risk.assess(new).await.map(Json)
 }
 
-async fn report(
-    State(risk): State<Service>,
+async fn report<R: Assessments>(
+    State(risk): Service<R>,
     subject: Subject,
     Json(report): Json<Report>,
 ) -> Result<Json<Report>, HandlerError> {

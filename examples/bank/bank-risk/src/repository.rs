@@ -1,11 +1,8 @@
 //! Where assessments are kept, and what accounts did lately.
 
 use bank_features::{DELAY_MS, HISTORY_MAX, MEMORY_MS, PAYEE_MEMORY_MS, Paid, Received};
-use bowline::{
-    Database,
-    sql::{self, Error},
-};
-use example_sql::Sqlite;
+use bowline::sql::{Error, Tx};
+use example_sql::{Db, Row, Sql, Statement};
 
 use crate::{
     assessment::{Assessment, Decision, NewAssessment},
@@ -62,82 +59,84 @@ impl Kept {
     }
 }
 
-/// As it is in the table.
-#[derive(sqlx::FromRow)]
-struct Row {
-    payer: String,
-    payee: String,
-    amount: i64,
-    currency: String,
-    decision: String,
-    score: Option<f64>,
-    decided_by: String,
-    reasons: String,
-}
+/// All of it in a database. Cheap to clone.
+#[derive(Debug)]
+pub(crate) struct SqlAssessments<DB: Db>(pub(crate) Sql<DB>);
 
-impl From<Row> for Kept {
-    fn from(row: Row) -> Self {
-        let Row { payer, payee, amount, currency, decision, score, decided_by, reasons } = row;
-        let decision = if decision == Decision::Deny.as_str() { Decision::Deny } else { Decision::Allow };
-        let reasons = reasons.split(',').filter(|reason| !reason.is_empty()).map(str::to_owned).collect();
-        let assessment = Assessment { decision, score, by: decided_by, reasons };
-        Self { from: payer, to: payee, amount, currency, assessment }
+impl<DB: Db> Clone for SqlAssessments<DB> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
     }
 }
 
-/// All of it in SQLite. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct SqliteAssessments(Sqlite);
+impl<DB: Db> SqlAssessments<DB> {
+    /// Keeps a transfer, unless it is known.
+    async fn keep_transfer(
+        &self,
+        tx: &mut Tx<DB>,
+        new: &NewAssessment,
+        decided: &Assessment,
+    ) -> Result<(), sqlx::Error> {
+        let insert = "INSERT INTO transfers (transfer, payer, payee, amount, at_ms, is_counted, is_flagged)
+                      VALUES ($1, $2, $3, $4, $5, 1, $6) ON CONFLICT (transfer) DO NOTHING";
+        let insert = Statement::new(insert).bind(&new.transfer).bind(&new.from).bind(&new.to).bind(new.amount);
+        let insert = insert.bind(new.at_unix_ms).bind(i64::from(decided.is_suspicion()));
+        self.0.execute(tx, "transfers", insert).await.map(drop)
+    }
 
-impl SqliteAssessments {
-    /// Opens the database, made and migrated where need be.
-    pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        Sqlite::open(database, &sqlx::migrate!()).await.map(Self)
+    /// Forgets of both tables what is older than that.
+    async fn forget(&self, tx: &mut Tx<DB>, before_ms: i64) -> Result<(), sqlx::Error> {
+        let transfers = "DELETE FROM transfers WHERE transfer IN
+                             (SELECT transfer FROM transfers WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
+        let assessments = "DELETE FROM assessments WHERE transfer IN
+                               (SELECT transfer FROM assessments WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
+        for (table, delete) in [("transfers", transfers), ("assessments", assessments)] {
+            self.0.execute(tx, table, Statement::new(delete).bind(before_ms).bind(FORGOTTEN_AT_ONCE_MAX)).await?;
+        }
+        Ok(())
     }
 }
 
-impl Assessments for SqliteAssessments {
+impl<DB: Db> Assessments for SqlAssessments<DB> {
     async fn find(&self, transfer: &str) -> Result<Option<Kept>, Error> {
         let select = "SELECT payer, payee, amount, currency, decision, score, decided_by, reasons
                       FROM assessments WHERE transfer = $1";
-        let select = sqlx::query_as::<_, Row>(select).bind(transfer).fetch_optional(self.0.pool());
-        Ok(self.0.query("SELECT", "assessments", select).await?.map(Kept::from))
+        let select = Statement::new(select).bind(transfer);
+        let row = self.0.row(&mut *self.0.read().await?, "assessments", select).await?;
+        Ok(row.as_ref().map(kept).transpose()?)
     }
 
     async fn history(&self, new: &NewAssessment) -> Result<History, Error> {
         let newest = i64::try_from(HISTORY_MAX).unwrap_or(i64::MAX);
+        let mut connection = self.0.read().await?;
         let paid = "SELECT at_ms, amount, payee FROM transfers
                     WHERE payer = $1 AND at_ms > $2 AND at_ms <= $3 AND transfer <> $4 AND is_counted = 1
                     ORDER BY at_ms DESC, transfer DESC LIMIT $5";
-        let paid = sqlx::query_as::<_, (i64, i64, String)>(paid)
-            .bind(&new.from)
-            .bind(new.at_unix_ms - MEMORY_MS)
-            .bind(new.at_unix_ms)
-            .bind(&new.transfer)
-            .bind(newest)
-            .fetch_all(self.0.pool());
-        let paid = self.0.query("SELECT", "transfers", paid).await?;
+        let paid = Statement::new(paid).bind(&new.from).bind(new.at_unix_ms - MEMORY_MS).bind(new.at_unix_ms);
+        let paid = paid.bind(&new.transfer).bind(newest);
+        let paid = self.0.rows(&mut connection, "transfers", paid).await?;
         let received = "SELECT at_ms, is_flagged FROM transfers
                         WHERE payee = $1 AND at_ms > $2 AND at_ms <= $3 AND is_counted = 1
                         ORDER BY at_ms DESC, transfer DESC LIMIT $4";
-        let received = sqlx::query_as::<_, (i64, i64)>(received)
-            .bind(&new.to)
-            .bind(new.at_unix_ms - PAYEE_MEMORY_MS)
-            .bind(new.at_unix_ms - DELAY_MS)
-            .bind(newest)
-            .fetch_all(self.0.pool());
-        let received = self.0.query("SELECT", "transfers", received).await?;
-        let paid = paid.into_iter().map(|(at_ms, amount, to)| Paid { at_ms, amount, is_to_payee: to == new.to });
-        let received = received.into_iter().map(|(at_ms, flagged)| Received { at_ms, is_flagged: flagged != 0 });
-        Ok(History { paid: paid.collect(), received: received.collect() })
+        let received = Statement::new(received).bind(&new.to).bind(new.at_unix_ms - PAYEE_MEMORY_MS);
+        let received = received.bind(new.at_unix_ms - DELAY_MS).bind(newest);
+        let received = self.0.rows(&mut connection, "transfers", received).await?;
+        let paid = paid.iter().map(|row| {
+            let is_to_payee = row.text("payee")? == new.to;
+            Ok(Paid { at_ms: row.int("at_ms")?, amount: row.int("amount")?, is_to_payee })
+        });
+        let received = received
+            .iter()
+            .map(|row| Ok::<_, Error>(Received { at_ms: row.int("at_ms")?, is_flagged: row.int("is_flagged")? != 0 }));
+        Ok(History { paid: paid.collect::<Result<_, Error>>()?, received: received.collect::<Result<_, _>>()? })
     }
 
     async fn keep(&self, new: &NewAssessment, decided: &Assessment) -> Result<Kept, Error> {
-        let mut tx = sql::begin(self.0.pool()).await?;
+        let mut tx = self.0.begin().await?;
         let insert = "INSERT INTO assessments
                           (transfer, payer, payee, amount, currency, at_ms, decision, score, decided_by, reasons)
                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (transfer) DO NOTHING";
-        let insert = sqlx::query(insert)
+        let insert = Statement::new(insert)
             .bind(&new.transfer)
             .bind(&new.from)
             .bind(&new.to)
@@ -148,55 +147,54 @@ impl Assessments for SqliteAssessments {
             .bind(decided.score)
             .bind(&decided.by)
             .bind(decided.reasons.join(","));
-        let inserted = self.0.query("INSERT", "assessments", insert.execute(&mut *tx)).await?;
-        if inserted.rows_affected() == 1 {
-            let insert = "INSERT INTO transfers (transfer, payer, payee, amount, at_ms, is_counted, is_flagged)
-                          VALUES ($1, $2, $3, $4, $5, 1, $6) ON CONFLICT (transfer) DO NOTHING";
-            let insert = sqlx::query(insert)
-                .bind(&new.transfer)
-                .bind(&new.from)
-                .bind(&new.to)
-                .bind(new.amount)
-                .bind(new.at_unix_ms)
-                .bind(i64::from(decided.is_suspicion()));
-            self.0.query("INSERT", "transfers", insert.execute(&mut *tx)).await?;
+        if self.0.execute(&mut tx, "assessments", insert).await? == 1 {
+            self.keep_transfer(&mut tx, new, decided).await?;
         }
         tx.commit().await?;
         Ok(self.find(&new.transfer).await?.ok_or(sqlx::Error::RowNotFound)?)
     }
 
     async fn note(&self, ended: &[Ended]) -> Result<(), Error> {
-        let mut tx = sql::begin(self.0.pool()).await?;
-        for Ended { transfer, from, to, amount, at_ms, told_ms: _, outcome } in ended {
+        // In one order, so that replicas which are told the same do not wait for each other in a circle.
+        let mut sorted: Vec<&Ended> = ended.iter().collect();
+        sorted.sort_by_key(|ended| &ended.transfer);
+        let mut tx = self.0.begin().await?;
+        for Ended { transfer, from, to, amount, at_ms, told_ms: _, outcome } in sorted {
             // What was denied here is behaviour; what was declined for other reasons, as for want of funds, is not.
             let insert = "INSERT INTO transfers (transfer, payer, payee, amount, at_ms, is_counted, is_flagged)
                           VALUES ($1, $2, $3, $4, $5, $6, 0)
                           ON CONFLICT (transfer) DO UPDATE SET is_counted = 0
                           WHERE excluded.is_counted = 0 AND 'allow' =
                               (SELECT decision FROM assessments WHERE assessments.transfer = transfers.transfer)";
+            let insert = Statement::new(insert).bind(transfer).bind(from).bind(to).bind(*amount).bind(*at_ms);
             let is_counted = i64::from(*outcome == Outcome::Settled);
-            let insert = sqlx::query(insert).bind(transfer).bind(from).bind(to).bind(amount).bind(at_ms);
-            self.0.query("INSERT", "transfers", insert.bind(is_counted).execute(&mut *tx)).await?;
+            self.0.execute(&mut tx, "transfers", insert.bind(is_counted)).await?;
         }
         if let Some(newest) = ended.iter().map(|ended| ended.told_ms).max() {
-            let delete = "DELETE FROM transfers WHERE transfer IN
-                              (SELECT transfer FROM transfers WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
-            let delete = sqlx::query(delete).bind(newest - KEPT_MS).bind(FORGOTTEN_AT_ONCE_MAX);
-            self.0.query("DELETE", "transfers", delete.execute(&mut *tx)).await?;
-            let delete = "DELETE FROM assessments WHERE transfer IN
-                              (SELECT transfer FROM assessments WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
-            let delete = sqlx::query(delete).bind(newest - KEPT_MS).bind(FORGOTTEN_AT_ONCE_MAX);
-            self.0.query("DELETE", "assessments", delete.execute(&mut *tx)).await?;
+            self.forget(&mut tx, newest - KEPT_MS).await?;
         }
         tx.commit().await?;
         Ok(())
     }
 
     async fn report(&self, transfer: &str) -> Result<bool, Error> {
-        let update = sqlx::query("UPDATE transfers SET is_flagged = 1 WHERE transfer = $1").bind(transfer);
-        let updated = self.0.query("UPDATE", "transfers", update.execute(self.0.pool())).await?;
-        Ok(updated.rows_affected() == 1)
+        let update = Statement::new("UPDATE transfers SET is_flagged = 1 WHERE transfer = $1").bind(transfer);
+        Ok(self.0.execute(&mut *self.0.read().await?, "transfers", update).await? == 1)
     }
+}
+
+/// Reads a row.
+fn kept<DB: Db>(row: &Row<DB>) -> Result<Kept, sqlx::Error> {
+    let decision = if row.text("decision")? == Decision::Deny.as_str() { Decision::Deny } else { Decision::Allow };
+    let reasons = row.text("reasons")?.split(',').filter(|reason| !reason.is_empty()).map(str::to_owned).collect();
+    let (score, by) = (row.maybe_real("score")?, row.text("decided_by")?);
+    Ok(Kept {
+        from: row.text("payer")?,
+        to: row.text("payee")?,
+        amount: row.int("amount")?,
+        currency: row.text("currency")?,
+        assessment: Assessment { decision, score, by, reasons },
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use bowline::{
     Settings,
     runtime::{net::TcpStream, task, time},
 };
+use example_sql::{Db, on_both, testing::Fixture};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -13,16 +14,17 @@ use tokio::{
 };
 
 use super::*;
+use crate::repository::tests::opened;
+
+on_both!(where_there_is_no_ml_a_transfer_is_judged_all_the_same);
 
 const DOCUMENT: &str = include_str!("../../openapi/risk.yaml");
 
 /// The service on a port of its own, until it is dropped.
-async fn running(dir: &tempfile::TempDir) -> (SocketAddr, task::Guarded<()>) {
-    let dir = dir.path().display().to_string();
-    let vars = [("BOWLINE_DATA_DIR", &*dir), ("BOWLINE_CALLS", r#"{"ml":{"timeout":"100ms"}}"#)];
-    let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
+async fn running<DB: Db>(fixture: &Fixture<DB>) -> (SocketAddr, task::Guarded<()>) {
+    let vars = [("BOWLINE_CALLS".to_owned(), r#"{"ml":{"timeout":"100ms"}}"#.to_owned())];
     let mut service = Microservice::new(Settings::from_vars("risk", vars).unwrap());
-    let app = application(&mut service).await.unwrap();
+    let app = application(&mut service, opened(fixture).await).await.unwrap();
     let (tell, told) = oneshot::channel();
     let serving = async move {
         let on_listen = |addr| tell.send(addr).unwrap();
@@ -51,10 +53,8 @@ async fn ask(addr: SocketAddr, method: &str, path: &str, body: &str) -> (u16, St
     (head[9..12].parse().unwrap(), body.to_owned())
 }
 
-#[tokio::test]
-async fn where_there_is_no_ml_a_transfer_is_judged_all_the_same() {
-    let dir = tempfile::tempdir().unwrap();
-    let (addr, _running) = running(&dir).await;
+async fn where_there_is_no_ml_a_transfer_is_judged_all_the_same<DB: Db>(fixture: Fixture<DB>) {
+    let (addr, _running) = running(&fixture).await;
     let new = json!({
         "transfer": "t-1", "from": "a-1", "to": "a-2", "amount": 500, "currency": "EUR",
         "at_unix_ms": time::unix_millis_now(),

@@ -1,9 +1,17 @@
 //! That what is kept is what was said first, and that of the rest there is what features need.
 
 use bank_features::DAY_MS;
+use example_sql::{on_both, testing::Fixture};
 
 use super::*;
 use crate::assessment::Currency;
+
+on_both!(
+    what_was_decided_first_holds_for_two_replicas,
+    an_account_is_known_by_what_it_tried_but_for_what_was_declined_elsewhere,
+    a_payee_is_known_after_a_week_by_reports_and_suspicions,
+    what_is_too_old_is_forgotten_when_something_is_told,
+);
 
 pub(crate) const NOW: i64 = 1_767_787_200_000;
 
@@ -26,15 +34,13 @@ fn denied() -> Assessment {
     Assessment::new(Some(0.75), "model 7".to_owned(), &["score"])
 }
 
-async fn opened(dir: &tempfile::TempDir) -> SqliteAssessments {
-    let url = format!("sqlite://{}", dir.path().join("risk.db").display());
-    SqliteAssessments::open(Database::at(&url)).await.unwrap()
+/// Another replica's.
+pub(crate) async fn opened<DB: Db>(fixture: &Fixture<DB>) -> SqlAssessments<DB> {
+    SqlAssessments(fixture.open(&sqlx::migrate!()).await)
 }
 
-#[tokio::test]
-async fn what_was_decided_first_holds_for_two_replicas() {
-    let dir = tempfile::tempdir().unwrap();
-    let (one, other) = tokio::join!(opened(&dir), opened(&dir));
+async fn what_was_decided_first_holds_for_two_replicas<DB: Db>(fixture: Fixture<DB>) {
+    let (one, other) = tokio::join!(opened(&fixture), opened(&fixture));
     let new = asked("t-1", "a-1", NOW);
     let (allowed, denied) = (allowed(), denied());
     let (a, b) = tokio::join!(one.keep(&new, &allowed), other.keep(&new, &denied));
@@ -49,10 +55,8 @@ async fn what_was_decided_first_holds_for_two_replicas() {
     assert_eq!(other.find("t-2").await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn an_account_is_known_by_what_it_tried_but_for_what_was_declined_elsewhere() {
-    let dir = tempfile::tempdir().unwrap();
-    let risk = opened(&dir).await;
+async fn an_account_is_known_by_what_it_tried_but_for_what_was_declined_elsewhere<DB: Db>(fixture: Fixture<DB>) {
+    let risk = opened(&fixture).await;
     for (transfer, decided) in [("t-1", allowed()), ("t-2", denied()), ("t-3", allowed())] {
         risk.keep(&asked(transfer, "a-1", NOW), &decided).await.unwrap();
     }
@@ -76,10 +80,8 @@ async fn an_account_is_known_by_what_it_tried_but_for_what_was_declined_elsewher
     assert_eq!(risk.history(&asked("t-6", "a-2", NOW + 10)).await.unwrap().paid, []);
 }
 
-#[tokio::test]
-async fn a_payee_is_known_after_a_week_by_reports_and_suspicions() {
-    let dir = tempfile::tempdir().unwrap();
-    let risk = opened(&dir).await;
+async fn a_payee_is_known_after_a_week_by_reports_and_suspicions<DB: Db>(fixture: Fixture<DB>) {
+    let risk = opened(&fixture).await;
     for (transfer, decided) in [("t-1", allowed()), ("t-2", denied()), ("t-3", allowed())] {
         risk.keep(&asked(transfer, transfer, NOW), &decided).await.unwrap();
     }
@@ -94,10 +96,8 @@ async fn a_payee_is_known_after_a_week_by_reports_and_suspicions() {
     assert_eq!(received(37).await, []);
 }
 
-#[tokio::test]
-async fn what_is_too_old_is_forgotten_when_something_is_told() {
-    let dir = tempfile::tempdir().unwrap();
-    let risk = opened(&dir).await;
+async fn what_is_too_old_is_forgotten_when_something_is_told<DB: Db>(fixture: Fixture<DB>) {
+    let risk = opened(&fixture).await;
     for (transfer, at_ms) in [("t-1", NOW), ("t-2", NOW + 2 * DAY_MS)] {
         risk.keep(&asked(transfer, "a-1", at_ms), &allowed()).await.unwrap();
     }

@@ -5,10 +5,20 @@ use std::sync::{
     atomic::{AtomicU32, Ordering::Relaxed},
 };
 
-use bowline::Database;
+use example_sql::{Db, on_both, testing::Fixture};
 
 use super::*;
-use crate::{assessment::Currency, repository::SqliteAssessments, scorer::Scored};
+use crate::{
+    assessment::Currency,
+    repository::{SqlAssessments, tests::opened},
+    scorer::Scored,
+};
+
+on_both!(
+    a_transfer_is_judged_once_whatever_changes_since,
+    without_a_model_transfers_go_on_by_the_stated_rules,
+    a_fraud_can_be_reported_of_what_is_known,
+);
 
 /// Scores as it is told, or does not answer.
 #[derive(Default)]
@@ -27,9 +37,8 @@ impl Scorer for Model {
     }
 }
 
-async fn risk(dir: &tempfile::TempDir, score: Option<f64>) -> RiskService<SqliteAssessments, Model> {
-    let url = format!("sqlite://{}", dir.path().join("risk.db").display());
-    let repository = SqliteAssessments::open(Database::at(&url)).await.unwrap();
+async fn risk<DB: Db>(fixture: &Fixture<DB>, score: Option<f64>) -> RiskService<SqlAssessments<DB>, Model> {
+    let repository = opened(fixture).await;
     let scorer = Model { score: Mutex::new(score), ..Model::default() };
     let (rules, metrics) = (Arc::new(Rules::default()), metric::Registry::default());
     let rules: Box<dyn Fn() -> Arc<Rules> + Send + Sync> = Box::new(move || rules.clone());
@@ -42,10 +51,8 @@ fn asked(transfer: &str, amount: i64) -> NewAssessment {
     NewAssessment { transfer, from, to, amount, currency: Currency::Eur, at_unix_ms }
 }
 
-#[tokio::test]
-async fn a_transfer_is_judged_once_whatever_changes_since() {
-    let dir = tempfile::tempdir().unwrap();
-    let risk = risk(&dir, Some(0.4)).await;
+async fn a_transfer_is_judged_once_whatever_changes_since<DB: Db>(fixture: Fixture<DB>) {
+    let risk = risk(&fixture, Some(0.4)).await;
     let first = risk.assess(asked("t-1", 100)).await.unwrap();
     assert_eq!((first.decision, first.score, &*first.by), (Decision::Allow, Some(0.4), "model 7-1a2b3c4d"));
     *risk.scorer.score.lock().unwrap() = Some(0.9);
@@ -60,10 +67,8 @@ async fn a_transfer_is_judged_once_whatever_changes_since() {
     assert!((seen.amount_to_mean - 2.0).abs() < 1e-6 && (seen.count_to_payee - 1.0).abs() < 1e-6, "{seen:?}");
 }
 
-#[tokio::test]
-async fn without_a_model_transfers_go_on_by_the_stated_rules() {
-    let dir = tempfile::tempdir().unwrap();
-    let risk = risk(&dir, None).await;
+async fn without_a_model_transfers_go_on_by_the_stated_rules<DB: Db>(fixture: Fixture<DB>) {
+    let risk = risk(&fixture, None).await;
     show_counters(&risk.metrics);
     for number in 0..9 {
         let small = risk.assess(asked(&format!("t-{number}"), 100)).await.unwrap();
@@ -87,10 +92,8 @@ async fn without_a_model_transfers_go_on_by_the_stated_rules() {
     }
 }
 
-#[tokio::test]
-async fn a_fraud_can_be_reported_of_what_is_known() {
-    let dir = tempfile::tempdir().unwrap();
-    let risk = risk(&dir, Some(0.1)).await;
+async fn a_fraud_can_be_reported_of_what_is_known<DB: Db>(fixture: Fixture<DB>) {
+    let risk = risk(&fixture, Some(0.1)).await;
     risk.assess(asked("t-1", 100)).await.unwrap();
     let report = |transfer: &str| Report { transfer: transfer.to_owned() };
     let teller = Subject::new("teller").unwrap();
