@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 47] = [
+const FLOORS: [(&str, Floor); 48] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -63,6 +63,7 @@ const FLOORS: [(&str, Floor); 47] = [
     ("iot-broker", Shared),
     ("iot-data", Application),
     ("iot-detect", Shared),
+    ("iot-mqtt", Shared),
     ("shop-bank", Application),
     ("shop-load", Application),
     ("shop-notify", Application),

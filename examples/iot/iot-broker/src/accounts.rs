@@ -4,31 +4,17 @@
 //! of the device's token, in hexadecimal digits, and nothing there is no account. So it is as durable as all that is
 //! retained, and the broker needs nobody else to let a device in.
 
-use std::{
-    fmt::Write as _,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
-use aws_lc_rs::{
-    constant_time::verify_slices_are_equal,
-    digest::{SHA256, digest},
-};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bowline_runtime::metric::Registry;
+use iot_mqtt::{hash, secret::SERVICE, topic};
 
 use crate::{
     admission::{Admission, Identity},
     broker::{Broker, Error, Handle},
     settings::Settings,
 };
-
-/// The user name of services.
-const SERVICE: &str = "service";
-
-/// What a device publishes below its own topic.
-const PUBLISHED: [&str; 4] = ["readings", "reported", "acks", "status"];
-
-/// What a device subscribes to below its own topic.
-const SUBSCRIBED: [&str; 2] = ["desired", "commands"];
 
 /// The system's [`Admission`].
 #[derive(Debug)]
@@ -51,59 +37,34 @@ impl Accounts {
         Ok(broker)
     }
 
-    /// The topic of a device's account.
-    pub fn topic(device: &str) -> String {
-        format!("accounts/{device}")
-    }
-
-    /// What is published there: the SHA-256 of the device's token, in hexadecimal digits.
-    pub fn hash(token: &[u8]) -> String {
-        let mut text = String::new();
-        for byte in digest(&SHA256, token).as_ref() {
-            write!(text, "{byte:02x}").expect("a String takes everything");
-        }
-        text
-    }
-
     fn new(password: &str) -> Self {
-        Self { services: Self::hash(password.as_bytes()), broker: OnceLock::new() }
+        Self { services: hash(password.as_bytes()), broker: OnceLock::new() }
     }
 }
 
 impl Admission for Accounts {
     fn authenticate(&self, client: &str, user: Option<&str>, password: Option<&[u8]>) -> Option<Identity> {
         let user = user?;
-        let shown = Self::hash(password?);
+        let shown = hash(password?);
         if user == SERVICE {
             let is_one = verify_slices_are_equal(shown.as_bytes(), self.services.as_bytes()).is_ok();
             // A device's session is its own.
             return (is_one && !client.starts_with("d-")).then(|| Identity::new(SERVICE));
         }
-        let is_its = user == client && is_device(client);
+        let is_its = user == client && topic::is_device(client);
         let broker = self.broker.get().filter(|_| is_its)?;
-        let known = broker.retained(&Self::topic(client))?;
+        let known = broker.retained(&topic::account(client))?;
         verify_slices_are_equal(shown.as_bytes(), &known).is_ok().then(|| Identity::new(client))
     }
 
     fn may_publish(&self, who: &Identity, topic: &str) -> bool {
-        who.name() == SERVICE || own(who, topic).is_some_and(|rest| PUBLISHED.contains(&rest))
+        who.name() == SERVICE || topic::parse(topic).is_some_and(|(device, _)| device == who.name())
     }
 
     fn may_subscribe(&self, who: &Identity, filter: &str) -> bool {
-        who.name() == SERVICE || own(who, filter).is_some_and(|rest| SUBSCRIBED.contains(&rest))
+        let name = who.name();
+        name == SERVICE || filter == topic::desired(name) || filter == topic::commands(name)
     }
-}
-
-/// What stands behind a device's own topic.
-fn own<'a>(who: &Identity, topic: &'a str) -> Option<&'a str> {
-    topic.strip_prefix("devices/")?.strip_prefix(who.name())?.strip_prefix('/')
-}
-
-/// Whether it can be a device's id, which is part of topics.
-fn is_device(id: &str) -> bool {
-    id.strip_prefix("d-").is_some_and(|rest| {
-        !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    })
 }
 
 #[cfg(test)]
@@ -136,6 +97,5 @@ mod tests {
         assert!(!is_known("data", None, Some(b"secret")));
         assert!(!is_known("d-1", Some(SERVICE), Some(b"secret")), "a device's session is its own");
         assert!(!is_known("d-1", Some("d-1"), Some(b"token")), "no account");
-        assert!(!is_device("d-") && !is_device("d-a/b") && !is_device("d-+") && is_device("d-0_a-7"));
     }
 }

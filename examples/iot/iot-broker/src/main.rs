@@ -1,20 +1,17 @@
 //! The broker as a service of the system: where it listens, and who may connect.
 //!
-//! `IOT_SERVICES_PASSWORD` is the password by which services of the system show that they are such. It comes from the
-//! environment alone, so that nobody reads it in a list of processes.
+//! `IOT_SERVICES_PASSWORD`, or the file `IOT_SERVICES_PASSWORD_FILE`, has the password by which services of the system show
+//! that they are such; whoever of them starts first makes that file.
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use anyhow::Context as _;
 use axum::Router;
 use bowline::Microservice;
 use clap::Parser;
 use iot_broker::{Accounts, Settings};
 
-/// Where the services' password comes from.
-const PASSWORD: &str = "IOT_SERVICES_PASSWORD";
-
-/// An MQTT broker for 3.1.1 and 5; `IOT_SERVICES_PASSWORD` in its environment is the password of services.
+/// An MQTT broker for 3.1.1 and 5; `IOT_SERVICES_PASSWORD` in its environment is the password of services, or
+/// `IOT_SERVICES_PASSWORD_FILE` names the file that has it.
 #[derive(Debug, Parser)]
 struct Args {
     /// Where it listens for MQTT
@@ -28,7 +25,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let Args { listen, dir } = Args::parse();
-    let password = std::env::var(PASSWORD).with_context(|| format!("{PASSWORD} is not set"))?;
+    let password = iot_mqtt::services_password()?;
     let service = Microservice::from_env("broker")?;
     let settings = Settings::new(listen, dir);
     let broker = Accounts::start(settings, &password, service.metrics()).await?;
