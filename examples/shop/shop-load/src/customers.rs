@@ -2,8 +2,6 @@
 
 use std::{
     fmt,
-    io::{IsTerminal, Write as _},
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -11,18 +9,15 @@ use std::{
     time::Duration,
 };
 
-use ::http::{HeaderValue, Request, StatusCode, header};
 use anyhow::{Context as _, bail};
 use bowline_runtime::{
     task::JoinSet,
     time::{self, Instant},
 };
-use bytes::Bytes;
-use http_body_util::Full;
+use example_load::{Host, Request, rewrite};
+use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use tokio::sync::Mutex;
-
-use crate::http::{self, Connection, SHOP};
 
 /// The users that the shop seeds for this program.
 pub(crate) const SEEDED: u16 = 64;
@@ -52,7 +47,7 @@ pub(crate) struct Customers {
 /// One user of the shop.
 pub(crate) struct Customer {
     pub(crate) id: String,
-    gateway: SocketAddr,
+    shop: Host,
     email: String,
     token: Mutex<Token>,
 }
@@ -78,18 +73,18 @@ struct Granted {
 
 impl Customers {
     /// Signs in so many of the seeded users.
-    pub(crate) async fn sign_in(gateway: SocketAddr, count: u16) -> anyhow::Result<Self> {
+    pub(crate) async fn sign_in(shop: &Host, count: u16) -> anyhow::Result<Self> {
         let (mut waiting, mut signing_in) = (0..count, JoinSet::new());
         let mut customers = Vec::new();
         loop {
             while signing_in.len() < AT_ONCE
                 && let Some(number) = waiting.next()
             {
-                signing_in.spawn(Customer::sign_in(gateway, number));
+                signing_in.spawn(Customer::sign_in(shop.clone(), number));
             }
             let Some(customer) = signing_in.join_next().await else { break };
             customers.push(Arc::new(customer.context("signing in panicked")??));
-            show(customers.len(), count);
+            rewrite("signed in", customers.len(), usize::from(count));
         }
         Ok(Self { customers, next: AtomicUsize::new(0) })
     }
@@ -101,42 +96,30 @@ impl Customers {
     }
 }
 
-/// Shows how many are signed in; on one line where it can be rewritten.
-fn show(signed_in: usize, count: u16) {
-    let is_last = signed_in == usize::from(count);
-    let text = match (std::io::stderr().is_terminal(), is_last) {
-        (true, false) => format!("\rsigned in {signed_in} of {count}\x1b[K"),
-        (true, true) => format!("\rsigned in {signed_in} of {count}\x1b[K\n"),
-        (false, true) => format!("signed in {signed_in} of {count}\n"),
-        (false, false) => return,
-    };
-    let _closed = std::io::stderr().write_all(text.as_bytes());
-}
-
 impl Customer {
-    async fn sign_in(gateway: SocketAddr, number: u16) -> anyhow::Result<Self> {
+    async fn sign_in(shop: Host, number: u16) -> anyhow::Result<Self> {
         let email = format!("load-{number}@example.com");
-        let token = Mutex::new(login(gateway, &email, PAUSE).await?);
-        Ok(Self { id: format!("u-load-{number}"), gateway, email, token })
+        let token = Mutex::new(login(&shop, &email, PAUSE).await?);
+        Ok(Self { id: format!("u-load-{number}"), shop, email, token })
     }
 
     /// A request in this customer's name, under a token that is good for a while.
-    pub(crate) async fn sign(&self, mut request: Request<Full<Bytes>>) -> anyhow::Result<Request<Full<Bytes>>> {
+    pub(crate) async fn sign(&self, mut request: Request) -> anyhow::Result<Request> {
         let mut token = self.token.lock().await;
         if time::now() + REPLACED_BEFORE >= token.good_until {
-            *token = login(self.gateway, &self.email, PAUSE).await?;
+            *token = login(&self.shop, &self.email, PAUSE).await?;
         }
         request.headers_mut().insert(header::AUTHORIZATION, token.authorization.clone());
         Ok(request)
     }
 }
 
-async fn login(gateway: SocketAddr, email: &str, pause: Duration) -> anyhow::Result<Token> {
-    let mut connection = Connection::new(gateway);
+async fn login(shop: &Host, email: &str, pause: Duration) -> anyhow::Result<Token> {
+    let mut connection = shop.connect();
     for _ in 0..ATTEMPTS_MAX {
         let body = serde_json::json!({"email": email, "password": PASSWORD});
         let begun = time::now();
-        let (status, answer) = connection.send(http::post(SHOP, "/login", &body)).await?;
+        let (status, answer) = connection.send(shop.post("/login", &body)).await?;
         match status {
             StatusCode::OK => return token(&answer, begun),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => time::sleep(pause).await,
@@ -164,6 +147,7 @@ mod tests {
     use bowline_testkit::{Answer, HttpServer};
 
     use super::*;
+    use crate::SHOP;
 
     /// A shop that refuses the first so many logins as too many.
     fn shop(refused: usize) -> HttpServer {
@@ -174,8 +158,12 @@ mod tests {
         })
     }
 
+    fn host(shop: &HttpServer) -> Host {
+        Host::new(shop.addr(), SHOP)
+    }
+
     async fn authorization(customer: &Customer) -> String {
-        let request = customer.sign(http::get(SHOP, "/")).await.unwrap();
+        let request = customer.sign(customer.shop.get("/")).await.unwrap();
         let value = &request.headers()[header::AUTHORIZATION];
         assert!(value.is_sensitive());
         value.to_str().unwrap().to_owned()
@@ -184,7 +172,7 @@ mod tests {
     #[tokio::test]
     async fn all_sign_in_and_take_turns() {
         let shop = shop(0);
-        let customers = Customers::sign_in(shop.addr(), SEEDED).await.unwrap();
+        let customers = Customers::sign_in(&host(&shop), SEEDED).await.unwrap();
         assert_eq!(shop.requests().len(), 64);
         let mut ids: Vec<_> = (0..64).map(|_| customers.next().id.clone()).collect();
         ids.sort();
@@ -201,7 +189,7 @@ mod tests {
     #[tokio::test]
     async fn a_token_near_its_end_is_replaced_once() {
         let shop = shop(0);
-        let customer = Arc::new(Customer::sign_in(shop.addr(), 7).await.unwrap());
+        let customer = Arc::new(Customer::sign_in(host(&shop), 7).await.unwrap());
         customer.token.lock().await.good_until = time::now() + REPLACED_BEFORE / 2;
         // Those who come while it is replaced wait for the new one.
         let signing = (0..4).map(|_| {
@@ -220,20 +208,20 @@ mod tests {
     #[tokio::test]
     async fn who_is_told_that_there_are_too_many_asks_again() {
         let shop = shop(3);
-        login(shop.addr(), "load-0@example.com", Duration::ZERO).await.unwrap();
+        login(&host(&shop), "load-0@example.com", Duration::ZERO).await.unwrap();
         assert_eq!(shop.requests().len(), 4);
         let shop = HttpServer::start(|_| Answer::status(503));
-        let error = login(shop.addr(), "load-0@example.com", Duration::ZERO).await.err().unwrap();
+        let error = login(&host(&shop), "load-0@example.com", Duration::ZERO).await.err().unwrap();
         assert!(error.to_string().contains("busy"), "{error}");
     }
 
     #[tokio::test]
     async fn a_login_that_is_refused_ends_the_program() {
         let shop = HttpServer::start(|_| Answer::status(401));
-        let error = Customers::sign_in(shop.addr(), 1).await.unwrap_err();
+        let error = Customers::sign_in(&host(&shop), 1).await.unwrap_err();
         assert!(error.to_string().contains("load-0@example.com") && error.to_string().contains("401"), "{error}");
         let shop = HttpServer::start(|_| Answer::Status(200, r#"{"access_token": 7, "secret": "x"}"#.to_owned()));
-        let error = Customers::sign_in(shop.addr(), 1).await.unwrap_err();
+        let error = Customers::sign_in(&host(&shop), 1).await.unwrap_err();
         assert_eq!(format!("{error:#}"), "the answer to a login cannot be read");
     }
 }

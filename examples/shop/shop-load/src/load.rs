@@ -1,8 +1,6 @@
 //! The load itself: clients that order as fast as they are answered.
 
 use std::{
-    io::{IsTerminal, Write as _},
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,22 +10,18 @@ use std::{
 
 use bowline_runtime::{
     rand,
-    task::{self, Guarded, JoinSet},
+    task::JoinSet,
     time::{self, Instant},
 };
-use hdrhistogram::Histogram;
+use bytes::Bytes;
+use example_load::{Connection, Host, Latencies, PAUSE_AFTER_FAILURE, Progress};
+use http::StatusCode;
 use serde::Deserialize;
 
-use crate::{
-    customers::{Customer, Customers},
-    http::{self, Connection, SHOP},
-};
+use crate::customers::{Customer, Customers};
 
 /// What a book costs, in minor units.
 pub(crate) const PRICE: u64 = 1999;
-
-/// How long a client waits after a failure.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
 /// An order as the shop answers it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -65,9 +59,8 @@ impl Asked {
     }
 
     /// Asks, in the customer's name.
-    pub(crate) async fn send(&self, connection: &mut Connection) -> anyhow::Result<(::http::StatusCode, bytes::Bytes)> {
-        let mut request = http::post(SHOP, "/orders", &self.body);
-        request.headers_mut().insert("idempotency-key", ::http::HeaderValue::try_from(&self.key)?);
+    pub(crate) async fn send(&self, shop: &Host, connection: &mut Connection) -> anyhow::Result<(StatusCode, Bytes)> {
+        let request = shop.post_once("/orders", &self.body, &self.key);
         connection.send(self.customer.sign(request).await?).await
     }
 }
@@ -86,25 +79,25 @@ pub(crate) struct Run {
     /// Requests without an answer.
     pub(crate) broken: u64,
     took: Duration,
-    latency_us: Histogram<u64>,
+    latencies: Latencies,
 }
 
 #[derive(Debug, Default)]
-struct Progress {
+struct Counts {
     answered: AtomicU64,
     failed: AtomicU64,
 }
 
 /// Lets so many clients order for so long, each order for the customer whose turn it is.
-pub(crate) async fn run(gateway: SocketAddr, customers: Customers, clients: u16, length: Duration) -> Run {
+pub(crate) async fn run(shop: &Host, customers: Customers, clients: u16, length: Duration) -> Run {
     let begun = time::now();
-    let progress = Arc::new(Progress::default());
-    let _shown = Guarded::new(task::spawn(show(progress.clone(), begun, length)));
+    let counts = Arc::new(Counts::default());
+    let _shown = Progress::show(Some(length), say(counts.clone()));
     let (run_id, customers) = (rand::u64(), Arc::new(customers));
     let mut running = JoinSet::new();
     for client in 0..clients {
         let name = format!("load-{run_id:016x}-{client}");
-        running.spawn(order_until(gateway, customers.clone(), begun + length, name, progress.clone()));
+        running.spawn(order_until(shop.clone(), customers.clone(), begun + length, name, counts.clone()));
     }
     let mut total = Run::empty();
     while let Some(part) = running.join_next().await {
@@ -114,58 +107,40 @@ pub(crate) async fn run(gateway: SocketAddr, customers: Customers, clients: u16,
     total
 }
 
-async fn order_until(
-    gateway: SocketAddr,
-    customers: Arc<Customers>,
-    end: Instant,
-    name: String,
-    progress: Arc<Progress>,
-) -> Run {
+async fn order_until(shop: Host, customers: Arc<Customers>, end: Instant, name: String, counts: Arc<Counts>) -> Run {
     let mut run = Run::empty();
-    let mut connection = Connection::new(gateway);
+    let mut connection = shop.connect();
     for number in 0_u64.. {
         if time::now() >= end {
             break;
         }
         let asked = Asked::new(customers.next(), format!("{name}-{number}"));
         let begun = time::now();
-        let answer = asked.send(&mut connection).await;
-        let took = u64::try_from((time::now() - begun).as_micros()).unwrap_or(u64::MAX);
-        run.latency_us.saturating_record(took);
+        let answer = asked.send(&shop, &mut connection).await;
+        run.latencies.record(time::now() - begun);
         let was_placed = run.take(asked, answer);
-        let count = if was_placed { &progress.answered } else { &progress.failed };
+        let count = if was_placed { &counts.answered } else { &counts.failed };
         count.fetch_add(1, Relaxed);
         if !was_placed {
-            // A gateway that is away would otherwise be asked as fast as it refuses.
             time::sleep(PAUSE_AFTER_FAILURE).await;
         }
     }
     run
 }
 
-/// Shows every second how far the run is; on one line where it can be rewritten.
-async fn show(progress: Arc<Progress>, begun: Instant, length: Duration) {
-    let is_terminal = std::io::stderr().is_terminal();
-    let (mut last, mut ticks) = (0, time::interval(Duration::from_secs(1)));
-    ticks.tick().await;
-    loop {
-        ticks.tick().await;
-        let (answered, failed) = (progress.answered.load(Relaxed), progress.failed.load(Relaxed));
-        let elapsed = (time::now() - begun).as_secs();
-        let (start, end) = if is_terminal { ("\r", "\x1b[K") } else { ("", "\n") };
-        let text = format!(
-            "{start}{elapsed:>4} of {} s  {:>6} orders/s  {answered} placed  {failed} failed{end}",
-            length.as_secs(),
-            answered - last
-        );
-        let _closed = std::io::stderr().write_all(text.as_bytes());
+/// How far the run is.
+fn say(counts: Arc<Counts>) -> impl FnMut() -> String {
+    let mut last = 0;
+    move || {
+        let (answered, failed) = (counts.answered.load(Relaxed), counts.failed.load(Relaxed));
+        let text = format!("{:>6} orders/s  {answered} placed  {failed} failed", answered - last);
         last = answered;
+        text
     }
 }
 
 impl Run {
     pub(crate) fn empty() -> Self {
-        let latency_us = Histogram::new_with_bounds(1, 120_000_000, 3).expect("the bounds are sound");
         Self {
             placed: Vec::new(),
             unanswered: Vec::new(),
@@ -173,22 +148,22 @@ impl Run {
             refused: 0,
             broken: 0,
             took: Duration::ZERO,
-            latency_us,
+            latencies: Latencies::default(),
         }
     }
 
     fn add(&mut self, part: Self) {
-        let Self { placed, unanswered, server_errors, refused, broken, took: _, latency_us } = part;
+        let Self { placed, unanswered, server_errors, refused, broken, took: _, latencies } = part;
         self.placed.extend(placed);
         self.unanswered.extend(unanswered);
         self.server_errors += server_errors;
         self.refused += refused;
         self.broken += broken;
-        self.latency_us += latency_us;
+        self.latencies.add(&latencies);
     }
 
     /// Books one answer; whether an order was placed.
-    fn take(&mut self, asked: Asked, answer: anyhow::Result<(::http::StatusCode, bytes::Bytes)>) -> bool {
+    fn take(&mut self, asked: Asked, answer: anyhow::Result<(StatusCode, Bytes)>) -> bool {
         match answer {
             Ok((status, bytes)) if status == 201 => {
                 if let Ok(order) = serde_json::from_slice(&bytes) {
@@ -211,16 +186,6 @@ impl Run {
         let rate = self.placed.len() as f64 / self.took.as_secs_f64();
         println!("\n{} orders in {:.1} s: {rate:.0} orders/s", self.placed.len(), self.took.as_secs_f64());
         println!("5xx {}   other refusals {}   no answer {}", self.server_errors, self.refused, self.broken);
-        println!("latency, ms");
-        for (name, quantile) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
-            println!("  {name:<6} {:>9.2}", self.latency_us.value_at_quantile(quantile) as f64 / 1e3);
-        }
-        println!("histogram");
-        let most = self.latency_us.iter_log(500, 2.0).map(|step| step.count_since_last_iteration()).max().unwrap_or(1);
-        for step in self.latency_us.iter_log(500, 2.0) {
-            let count = step.count_since_last_iteration();
-            let bar = "█".repeat(usize::try_from((count * 40).div_ceil(most.max(1))).unwrap_or(40));
-            println!("  ≤ {:>8.1} ms {count:>8} {bar}", step.value_iterated_to() as f64 / 1e3);
-        }
+        println!("{}", self.latencies);
     }
 }

@@ -2,14 +2,17 @@
 
 mod audit;
 mod customers;
-mod http;
 mod load;
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::Parser;
+use example_load::{Host, why};
 
 use crate::customers::{Customers, SEEDED};
+
+/// The shop's host at the gateway.
+const SHOP: &str = "shop.localhost";
 
 /// Places orders from many clients at once, then holds the bank's ledger against the paid orders.
 #[derive(Debug, Clone, Parser)]
@@ -32,25 +35,14 @@ struct Args {
 #[expect(clippy::print_stderr, reason = "it is the program's last word, for people")]
 async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
+    let shop = Host::new(args.gateway, SHOP);
     let before = audit::look(args.gateway).await?;
-    let customers = Customers::sign_in(args.gateway, args.users).await?;
-    let run = load::run(args.gateway, customers, args.clients, Duration::from_secs(args.seconds)).await;
+    let customers = Customers::sign_in(&shop, args.users).await?;
+    let run = load::run(&shop, customers, args.clients, Duration::from_secs(args.seconds)).await;
     run.print();
     let verdict = audit::audit(args.gateway, before, &run).await?;
     verdict.print();
-    let is_good = run.server_errors == 0 && run.broken == 0 && verdict.is_good();
-    if !is_good {
-        eprintln!("failed: {}", why(&run, verdict.is_good()));
-    }
-    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// What was not as it should be: answers and audit are told apart, since a failed answer loses no order.
-fn why(run: &load::Run, is_audit_good: bool) -> String {
-    let answers = format!("{} answers were a 5xx and {} did not come", run.server_errors, run.broken);
-    match (run.server_errors + run.broken, is_audit_good) {
-        (0, _) => "the audit found a difference".to_owned(),
-        (_, true) => format!("{answers}; the audit found nothing lost"),
-        (_, false) => format!("{answers}, and the audit found a difference"),
-    }
+    let Some(why) = why(run.server_errors, run.broken, verdict.is_good()) else { return Ok(ExitCode::SUCCESS) };
+    eprintln!("failed: {why}");
+    Ok(ExitCode::FAILURE)
 }
