@@ -1,0 +1,87 @@
+//! The load program of the devices: over MQTT, with progress, latencies, an audit of the series, and what analytics
+//! found.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use bowline_runtime::{fs, rand};
+use clap::Parser;
+use iot_sim::{BATCH_MAX, Counts, DAYS_MAX, DEVICES_MAX, Fleet, Live, Patience, Settings, audit, compare, play};
+
+/// Simulates devices over MQTT, then holds the series against every reading that was acknowledged.
+///
+/// They first play some days, as fast as these are acknowledged, so that they end about now; then they may go on as time
+/// passes. What is wrong with them is known, and compared with what the system found.
+#[derive(Debug, Clone, Parser)]
+struct Args {
+    /// The gateway
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    gateway: SocketAddr,
+    /// The MQTT broker
+    #[arg(long, default_value = "127.0.0.1:1883")]
+    mqtt: SocketAddr,
+    /// The API key of whoever may provision devices
+    #[arg(long, default_value = "iot-demo-operator")]
+    key: String,
+    /// How many devices; odd ones speak MQTT 3.1.1, the others 5
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=i64::from(DEVICES_MAX)))]
+    devices: u32,
+    /// Devices of the same seed are the same [default: by chance]
+    #[arg(long)]
+    seed: Option<u32>,
+    /// The days that are played, of one reading in five minutes; the first fault comes after four
+    #[arg(long, default_value_t = DAYS_MAX, value_parser = clap::value_parser!(i64).range(0..=DAYS_MAX))]
+    days: i64,
+    /// For so many seconds after them, readings as time passes
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    live_s: u64,
+    /// New readings for so many seconds in all: as many of the days as can be, then as time passes
+    #[arg(long = "for", value_name = "S", conflicts_with = "live_s", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: Option<u64>,
+    /// Readings in a second, of all devices together, as time passes
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// Readings of one message, at most
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=BATCH_MAX as i64))]
+    batch: u32,
+    /// Where what is wrong with the devices is written, in the shape that `iot-detect --labels` reads
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+}
+
+impl Args {
+    fn settings(&self) -> anyhow::Result<Settings> {
+        let live_s = self.seconds.unwrap_or(self.live_s);
+        let settings = Settings::new(self.gateway, self.mqtt, &self.key)?.days(self.days);
+        Ok(Settings {
+            seed: self.seed.unwrap_or_else(|| u32::try_from(rand::below(1_000_000)).unwrap_or_default()),
+            devices: self.devices,
+            live: (live_s > 0).then(|| Live::new(self.rate, self.devices, Duration::from_secs(live_s))),
+            length: self.seconds.map(Duration::from_secs),
+            batch: usize::try_from(self.batch).unwrap_or(BATCH_MAX),
+            ..settings
+        })
+    }
+}
+
+#[tokio::main]
+#[expect(clippy::print_stdout, reason = "it is the program's answer, for people")]
+async fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    let settings = args.settings()?;
+    println!("seed {}: {} devices", settings.seed, settings.devices);
+    let fleet = Fleet::provision(&settings).await?;
+    if let Some(path) = &args.labels {
+        let labels = fleet.labels(&settings);
+        fs::replace(path, labels.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let run = play(&settings, &fleet, Counts::new()).await?;
+    println!("\n{run}");
+    let verdict = audit(&settings, &run, Patience::default()).await?;
+    println!("{verdict}");
+    match compare(&settings, &fleet, &run, Patience::default()).await? {
+        Some(compared) => println!("\n{compared}"),
+        None => println!("\nless was read than a detector learns from: what it found is not compared"),
+    }
+    Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
