@@ -1,8 +1,10 @@
 //! `bench examples`: what the example systems do with the whole platform on, and how much of the CPU is the platform's.
 
 use std::{
+    fs,
     path::Path,
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -10,6 +12,7 @@ use anyhow::Context as _;
 
 use super::{
     Context, Row, build_release,
+    idle::api_of,
     mesh::{complete, text},
     up::address_of,
 };
@@ -19,8 +22,11 @@ use crate::process::{CpuByProgram, Process};
 const READY_MAX: Duration = Duration::from_mins(5);
 
 /// For how long it is under load.
-const LOAD_SECONDS: u64 = 30;
+const LOAD_SECONDS: u64 = 20;
 const LOAD_SECONDS_LONG: u64 = 120;
+
+/// How long a document that was published may take until all instances have it.
+const TAKEN_IN: Duration = Duration::from_secs(2);
 
 /// A system of `examples`, and the program that puts it under load.
 struct Example {
@@ -30,16 +36,34 @@ struct Example {
     load: &'static str,
     /// What the program counts.
     counts: &'static str,
+    /// Its argument that says for how many seconds, and the others.
+    length: &'static str,
     arguments: &'static [&'static str],
+    /// A document of configuration that is published first, and its text.
+    document: Option<(&'static str, &'static str)>,
 }
 
-const EXAMPLES: &[Example] = &[Example {
-    name: "shop",
-    packages: &["shop-user", "shop-order", "shop-payment", "shop-bank", "shop-notify", "shop-load"],
-    load: "shop-load",
-    counts: "orders",
-    arguments: &["--clients", "32"],
-}];
+const EXAMPLES: &[Example] = &[
+    Example {
+        name: "shop",
+        packages: &["shop-user", "shop-order", "shop-payment", "shop-bank", "shop-notify", "shop-load"],
+        load: "shop-load",
+        counts: "orders",
+        length: "--seconds",
+        arguments: &["--clients", "32"],
+        document: None,
+    },
+    Example {
+        name: "bank",
+        packages: &["bank-account", "bank-transaction", "bank-risk", "bank-ml", "bank-load"],
+        load: "bank-load",
+        counts: "transfers",
+        length: "--seconds",
+        arguments: &["--clients", "64"],
+        // Else most of them are declined: who pays all the time looks like a fraud.
+        document: Some(("bank/risk", "threshold = 1.0\nfallback_amount = 1000000\nfallback_count_1h = 500\n")),
+    },
+];
 
 pub(super) fn run(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
     let packages: Vec<&str> = EXAMPLES.iter().flat_map(|example| example.packages).copied().collect();
@@ -52,10 +76,13 @@ pub(super) fn run(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
 /// Starts a system, puts it under load, and stops it.
 fn measure(context: &Context<'_>, example: &Example) -> anyhow::Result<Vec<Row>> {
     let data = tempfile::tempdir()?;
-    let (process, gateway) = start(context, example, data.path())?;
+    let (process, api, gateway) = start(context, example, data.path())?;
+    if let Some((name, text)) = example.document {
+        publish(context, &api, name, text)?;
+    }
     let seconds = if context.is_long { LOAD_SECONDS_LONG } else { LOAD_SECONDS };
     let mut load = Command::new(context.workspace.release_binary(example.load));
-    load.args(["--gateway", &gateway, "--seconds", &seconds.to_string()]).args(example.arguments);
+    load.args(["--gateway", &gateway, example.length, &seconds.to_string()]).args(example.arguments);
     let (before, begun) = (process.cpu_by_program()?, Instant::now());
     let output = complete(&mut load)?;
     let (after, took) = (process.cpu_by_program()?, begun.elapsed());
@@ -65,14 +92,26 @@ fn measure(context: &Context<'_>, example: &Example) -> anyhow::Result<Vec<Row>>
     Ok(rows(example, &said, &Cpu::between(&before, &after), took))
 }
 
-fn start(context: &Context<'_>, example: &Example, data: &Path) -> anyhow::Result<(Process, String)> {
+/// Starts a system; where its API is, and its gateway.
+fn start(context: &Context<'_>, example: &Example, data: &Path) -> anyhow::Result<(Process, String, String)> {
     let mut command = Command::new(context.workspace.release_binary("bowline"));
     command.arg("up").arg(context.workspace.root.join("examples").join(example.name)).args(["--data-dir", text(data)?]);
     command.args(["--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0", "--otlp-grpc", "off", "--otlp-http", "off"]);
     let mut process = Process::start(command.env("NO_COLOR", "1"))?;
+    let api = process.wait_for(READY_MAX, api_of)?;
     // What is printed last, once everything is ready.
     let gateway = process.wait_for(READY_MAX, |line| address_of("gateway", line))?;
-    Ok((process, gateway))
+    Ok((process, api, gateway))
+}
+
+fn publish(context: &Context<'_>, api: &str, name: &str, document: &str) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("document.toml");
+    fs::write(&path, document)?;
+    let mut command = Command::new(context.workspace.release_binary("bowline"));
+    complete(command.args(["config", "set", name, text(&path)?, "--api", api]))?;
+    thread::sleep(TAKEN_IN);
+    Ok(())
 }
 
 /// What a load program says of its run.
