@@ -3,12 +3,9 @@
 use std::fmt;
 
 use bowline::{runtime::BoxFuture, sql};
-use sqlx::{AssertSqlSafe, Pool, Row as _, SqlSafeStr as _, migrate::Migrate};
+use sqlx::{Pool, Row as _, migrate::Migrate};
 
-use crate::{
-    postgres, sqlite,
-    statement::{Statement, Value},
-};
+use crate::{postgres, sqlite, statement::Statement};
 
 /// A database that a service can have: `sqlx::Sqlite` or `sqlx::Postgres`.
 pub trait Db: sql::Db + sqlx::Database<Connection: Migrate> {
@@ -90,17 +87,17 @@ impl<DB: Db> fmt::Debug for Row<DB> {
 
 /// Both databases have the same statements; their types differ.
 macro_rules! database {
-    ($db:ty, connect: $connect:path, locking: $locking:literal) => {
+    ($db:ty, $place:ident) => {
         impl Db for $db {
             fn connect(url: &str) -> BoxFuture<'_, anyhow::Result<Pool<Self>>> {
-                Box::pin($connect(url))
+                Box::pin($place::connect(url))
             }
 
             fn execute(
                 connection: &mut Self::Connection,
                 statement: Statement,
             ) -> BoxFuture<'_, Result<u64, sqlx::Error>> {
-                Box::pin(async move { Ok(bound!(statement, $locking).execute(connection).await?.rows_affected()) })
+                Box::pin(async move { Ok($place::bound(statement).execute(connection).await?.rows_affected()) })
             }
 
             fn select(
@@ -108,7 +105,7 @@ macro_rules! database {
                 statement: Statement,
             ) -> BoxFuture<'_, Result<Vec<Row<Self>>, sqlx::Error>> {
                 Box::pin(async move {
-                    let rows = bound!(statement, $locking).fetch_all(connection).await?;
+                    let rows = $place::bound(statement).fetch_all(connection).await?;
                     Ok(rows.into_iter().map(Row).collect())
                 })
             }
@@ -132,22 +129,6 @@ macro_rules! database {
     };
 }
 
-macro_rules! bound {
-    ($statement:ident, $locking:literal) => {{
-        let (sql, args) = $statement.into_parts($locking);
-        let mut bound = sqlx::query(AssertSqlSafe(sql).into_sql_str());
-        for arg in args {
-            bound = match arg {
-                Value::Text(text) => bound.bind(text),
-                Value::Int(number) => bound.bind(number),
-                Value::Real(number) => bound.bind(number),
-                Value::Bytes(bytes) => bound.bind(bytes),
-            };
-        }
-        bound
-    }};
-}
+database!(sqlx::Sqlite, sqlite);
 
-database!(sqlx::Sqlite, connect: sqlite::connect, locking: "");
-
-database!(sqlx::Postgres, connect: postgres::connect, locking: "FOR NO KEY UPDATE");
+database!(sqlx::Postgres, postgres);

@@ -4,10 +4,13 @@ use std::{str::FromStr, time::Duration};
 
 use anyhow::Context as _;
 use sqlx::{
-    PgPool, Postgres,
+    AssertSqlSafe, PgPool, Postgres,
     migrate::MigrateDatabase as _,
-    postgres::{PgConnectOptions, PgDatabaseError, PgPoolOptions},
+    postgres::{PgArguments, PgConnectOptions, PgDatabaseError, PgPoolOptions},
+    query::Query,
 };
+
+use crate::statement::{Args, ROWS, Statement, Value};
 
 /// What connections say at their begin: how long a statement waits for another's lock, as SQLite's busy timeout, and
 /// how long a transaction may rest, so that a process that stands still does not keep others from its rows for ever.
@@ -50,6 +53,47 @@ async fn create(url: &str, options: &PgConnectOptions) -> anyhow::Result<()> {
             )
         }),
     }
+}
+
+/// A statement with its arguments.
+pub(crate) fn bound(statement: Statement) -> Query<'static, Postgres, PgArguments> {
+    let Statement { sql, args, is_locking } = statement;
+    match args {
+        Args::Values(values) => {
+            let bound = if is_locking {
+                sqlx::query(AssertSqlSafe(format!("{sql} FOR NO KEY UPDATE")))
+            } else {
+                sqlx::query(sql)
+            };
+            values.into_iter().fold(bound, |bound, value| match value {
+                Value::Text(text) => bound.bind(text),
+                Value::Int(number) => bound.bind(number),
+                Value::Real(number) => bound.bind(number),
+                Value::Bytes(bytes) => bound.bind(bytes),
+            })
+        }
+        Args::Rows(values, columns) => of_rows(sql, &values, columns),
+    }
+}
+
+/// An array a column: however many rows there are, it is the same statement.
+fn of_rows(sql: &str, values: &[Value], columns: usize) -> Query<'static, Postgres, PgArguments> {
+    let arrays: Vec<String> = (1..=columns).map(|column| format!("${column}")).collect();
+    let sql = sql.replacen(ROWS, &format!("SELECT * FROM UNNEST({})", arrays.join(", ")), 1);
+    macro_rules! array {
+        ($kind:ident, $column:expr) => {
+            values[$column..].iter().step_by(columns).map(|value| match value {
+                Value::$kind(value) => value.clone(),
+                _ => panic!("a column has values of one kind"),
+            })
+        };
+    }
+    (0..columns).fold(sqlx::query(AssertSqlSafe(sql)), |bound, column| match &values[column] {
+        Value::Text(_) => bound.bind(array!(Text, column).collect::<Vec<_>>()),
+        Value::Int(_) => bound.bind(array!(Int, column).collect::<Vec<_>>()),
+        Value::Real(_) => bound.bind(array!(Real, column).collect::<Vec<_>>()),
+        Value::Bytes(_) => bound.bind(array!(Bytes, column).collect::<Vec<_>>()),
+    })
 }
 
 /// Whether another connection was in the way: a serialisation failure, a deadlock, a lock that could not be had, the

@@ -5,9 +5,14 @@ use std::{str::FromStr, time::Duration};
 use anyhow::Context as _;
 use bowline::runtime::fs;
 use sqlx::{
-    SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+    AssertSqlSafe, Sqlite, SqlitePool,
+    query::Query,
+    sqlite::{
+        SqliteArguments, SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+    },
 };
+
+use crate::statement::{Args, ROWS, Statement, Value};
 
 /// Connections of a process. A file has one writer: one connection queues in the order of arrival, several would poll.
 const CONNECTIONS_MAX: u32 = 1;
@@ -24,6 +29,28 @@ pub(crate) async fn connect(url: &str) -> anyhow::Result<SqlitePool> {
     let made = fs::private_options().append(true).create(true).open(file);
     drop(made.with_context(|| format!("cannot open the database {}", file.display()))?);
     Ok(SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await?)
+}
+
+/// A statement with its arguments. Nothing is locked: the transaction itself is the lock.
+pub(crate) fn bound(statement: Statement) -> Query<'static, Sqlite, SqliteArguments> {
+    let Statement { sql, args, is_locking: _ } = statement;
+    let (bound, values) = match args {
+        Args::Values(values) => (sqlx::query(sql), values),
+        Args::Rows(values, columns) => {
+            // Nameless, as names are looked for from the first on, for each of them; and not kept, as there are many
+            // of them.
+            let row = format!("({}),", vec!["?"; columns].join(","));
+            let rows = row.repeat(values.len() / columns);
+            let sql = sql.replacen(ROWS, &format!("VALUES {}", rows.trim_end_matches(',')), 1);
+            (sqlx::query(AssertSqlSafe(sql)).persistent(false), values)
+        }
+    };
+    values.into_iter().fold(bound, |bound, value| match value {
+        Value::Text(text) => bound.bind(text),
+        Value::Int(number) => bound.bind(number),
+        Value::Real(number) => bound.bind(number),
+        Value::Bytes(bytes) => bound.bind(bytes),
+    })
 }
 
 /// Whether another connection was in the way.

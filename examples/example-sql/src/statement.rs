@@ -1,15 +1,26 @@
 //! A statement that both databases take.
 
-use std::borrow::Cow;
+/// What stands in a statement for its rows.
+pub(crate) const ROWS: &str = "{rows}";
 
-/// A statement with its arguments: `$1`, `$2`, … in the order in which they are bound.
+/// A statement with its arguments: `$1`, `$2`, … in the order in which they are bound; or with rows of them.
 ///
-/// What both databases read the same way: `TEXT`, `BIGINT` and `DOUBLE PRECISION`; sums as `CAST(SUM(…) AS BIGINT)`; no booleans.
+/// What both databases read the same way: `TEXT`, `BIGINT`, `DOUBLE PRECISION` and `BYTEA`; sums as
+/// `CAST(SUM(…) AS BIGINT)`; no booleans.
 #[derive(Debug, Clone)]
 pub struct Statement {
-    sql: &'static str,
-    args: Vec<Value>,
-    is_locking: bool,
+    pub(crate) sql: &'static str,
+    pub(crate) args: Args,
+    pub(crate) is_locking: bool,
+}
+
+/// The arguments of a statement.
+#[derive(Debug, Clone)]
+pub(crate) enum Args {
+    /// One after the other.
+    Values(Vec<Value>),
+    /// Rows of so many values, one after the other.
+    Rows(Vec<Value>, usize),
 }
 
 /// A value of an argument.
@@ -28,13 +39,28 @@ pub enum Value {
 impl Statement {
     /// A statement of that text.
     pub fn new(sql: &'static str) -> Self {
-        Self { sql, args: Vec::new(), is_locking: false }
+        Self { sql, args: Args::Values(Vec::new()), is_locking: false }
+    }
+
+    /// A statement that has rows in the place of `{rows}`, as many as there are, and no other arguments:
+    /// `INSERT INTO t (a, b) {rows}`, or `… WHERE (a, b) IN ({rows})`.
+    ///
+    /// # Panics
+    /// Where there is no row.
+    pub fn of_rows<const COLUMNS: usize>(sql: &'static str, rows: impl IntoIterator<Item = [Value; COLUMNS]>) -> Self {
+        let values: Vec<Value> = rows.into_iter().flatten().collect();
+        assert!(!values.is_empty(), "a statement of rows has one");
+        Self { sql, args: Args::Rows(values, COLUMNS), is_locking: false }
     }
 
     /// With the next argument.
+    ///
+    /// # Panics
+    /// Where it is of rows.
     #[must_use]
     pub fn bind(mut self, value: impl Into<Value>) -> Self {
-        self.args.push(value.into());
+        let Args::Values(values) = &mut self.args else { panic!("a statement of rows has no other arguments") };
+        values.push(value.into());
         self
     }
 
@@ -51,13 +77,6 @@ impl Statement {
     /// Its first word, as spans have it.
     pub(crate) fn operation(&self) -> &'static str {
         self.sql.split_whitespace().next().unwrap_or_default()
-    }
-
-    /// Its text, where that is how rows are locked, and its arguments.
-    pub(crate) fn into_parts(self, locking: &str) -> (Cow<'static, str>, Vec<Value>) {
-        let Self { sql, args, is_locking } = self;
-        let is_longer = is_locking && !locking.is_empty();
-        (if is_longer { format!("{sql} {locking}").into() } else { sql.into() }, args)
     }
 }
 

@@ -21,17 +21,19 @@ async fn postgres(server: &Server) -> Opened {
 async fn a_connection_string_says_which_database_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let Opened::Sqlite(sql) = sqlite(&dir).await else { panic!("it is a file") };
-    values_come_back(sql).await;
+    values_come_back(&sql).await;
+    rows_of_them_too(&sql).await;
     let error = open(Database::at("mysql://u:s3cret@localhost/account"), &Migrator::DEFAULT).await.unwrap_err();
     assert!(error.to_string().contains("`sqlite:` nor `postgres:`"), "{error:#}");
     assert!(!format!("{error:?}").contains("s3cret"));
     let Some(server) = Server::start() else { return };
     let Opened::Postgres(sql) = postgres(&server).await else { panic!("it is a server's") };
-    values_come_back(sql.clone()).await;
+    values_come_back(&sql).await;
+    rows_of_them_too(&sql).await;
     rows_are_locked(sql).await;
 }
 
-async fn values_come_back<DB: Db>(sql: Sql<DB>) {
+async fn values_come_back<DB: Db>(sql: &Sql<DB>) {
     let mut tx = sql.begin().await.unwrap();
     let create = "CREATE TABLE t (name TEXT, size BIGINT, height DOUBLE PRECISION, picture BYTEA)";
     sql.execute(&mut tx, "t", Statement::new(create)).await.unwrap();
@@ -59,6 +61,27 @@ async fn values_come_back<DB: Db>(sql: Sql<DB>) {
     assert!(is_null.to_string().contains("height"), "{is_null}");
     let none = Statement::new("SELECT name FROM t WHERE size = $1 ORDER BY size").bind(1).locking();
     assert!(sql.row(&mut connection, "t", none).await.unwrap().is_none());
+}
+
+async fn rows_of_them_too<DB: Db>(sql: &Sql<DB>) {
+    let mut connection = sql.read().await.unwrap();
+    let create = "CREATE TABLE many (id BIGINT PRIMARY KEY, name TEXT, height DOUBLE PRECISION, picture BYTEA)";
+    sql.execute(&mut connection, "many", Statement::new(create)).await.unwrap();
+    let row = |id: i64, name: Option<&str>| [id.into(), name.into(), 0.5.into(), Value::Bytes(None)];
+    let insert = "INSERT INTO many (id, name, height, picture) {rows}
+                  ON CONFLICT (id) DO UPDATE SET name = excluded.name RETURNING id";
+    for (rows, name) in [(1..3, "a"), (2..1002, "it's")] {
+        let expect = rows.clone().count();
+        let rows = rows.map(|id| row(id, (id != 1000).then_some(name)));
+        let inserted = sql.rows(&mut connection, "many", Statement::of_rows(insert, rows)).await.unwrap();
+        assert_eq!(inserted.len(), expect);
+    }
+    let select = "SELECT id, name, height FROM many WHERE (id, name) IN ({rows}) ORDER BY id";
+    let named = [(1, "a"), (2, "a"), (3, "it's"), (1000, "it's"), (1001, "it's")];
+    let select = Statement::of_rows(select, named.map(|(id, name)| [id.into(), name.into()]));
+    let found = sql.rows(&mut connection, "many", select).await.unwrap();
+    let ids: Vec<_> = found.iter().map(|row| (row.int("id").unwrap(), row.real("height").unwrap())).collect();
+    assert_eq!(ids, [(1, 0.5), (3, 0.5), (1001, 0.5)]);
 }
 
 /// Whoever locks a row that is locked waits; whoever adds a row that refers to it does not.

@@ -18,9 +18,10 @@ use bowline::{
         time,
     },
 };
+use example_sql::Opened;
 
 use crate::{
-    repository::{ReadingRepository, SqliteReadings},
+    repository::{ReadingRepository, SqlReadings},
     service::DataService,
 };
 
@@ -30,7 +31,13 @@ const FORGET_EVERY: Duration = Duration::from_mins(10);
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let service = Microservice::from_env("data")?;
-    let repository = SqliteReadings::open(service.database("sqlite:data.db")?).await?;
+    match example_sql::open(service.own_database()?, &sqlx::migrate!()).await? {
+        Opened::Sqlite(sql) => serve(service, SqlReadings(sql)).await,
+        Opened::Postgres(sql) => serve(service, SqlReadings(sql)).await,
+    }
+}
+
+async fn serve<R: ReadingRepository + 'static>(service: Microservice, repository: R) -> anyhow::Result<()> {
     let data = Arc::new(DataService::new(repository, service.metrics()));
     let (told, analytics) = (data.clone(), service.client("analytics"));
     let _telling = Guarded::new(task::spawn(async move { telling::run(&told, &analytics).await }));

@@ -18,7 +18,7 @@ const VALUE_MAX: f64 = 1e12;
 const AHEAD_MAX_MS: i64 = 5 * 60 * 1000;
 
 /// A reading, which its device and the device's own number of it name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Reading {
     pub(crate) device: String,

@@ -1,11 +1,9 @@
 //! Where readings are kept.
 
-use bowline::{
-    Database,
-    sql::{self, Tx},
-};
-use example_sql::Sqlite;
-use sqlx::QueryBuilder;
+use std::collections::BTreeSet;
+
+use bowline::sql::{self, Tx};
+use example_sql::{Db, Row, Sql, Statement};
 
 use crate::{
     reading::{ByName, Reading},
@@ -25,10 +23,9 @@ pub(crate) struct Stored {
 }
 
 /// A reading with its place in the order of arrival.
-#[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Arrived {
     pub(crate) number: i64,
-    #[sqlx(flatten)]
     pub(crate) reading: Reading,
 }
 
@@ -67,76 +64,74 @@ pub(crate) trait ReadingRepository: Send + Sync {
     fn forget_rollups(&self, step: Step, before_ms: i64) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 }
 
-/// Readings in SQLite.
-#[derive(Debug, Clone)]
-pub(crate) struct SqliteReadings(Sqlite);
+/// Readings in a database, shared by the replicas.
+#[derive(Debug)]
+pub(crate) struct SqlReadings<DB: Db>(pub(crate) Sql<DB>);
 
-impl SqliteReadings {
-    /// Opens the database, made and migrated where need be.
-    pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        Sqlite::open(database, &sqlx::migrate!()).await.map(Self)
-    }
-
+impl<DB: Db> SqlReadings<DB> {
     /// Takes so many numbers; the first of them. Whoever takes them has the only transaction that stores, until it
     /// ends: so what has the lower number is seen first.
-    async fn take_numbers(&self, tx: &mut Tx<sqlx::Sqlite>, count: usize) -> Result<i64, sqlx::Error> {
+    async fn take_numbers(&self, tx: &mut Tx<DB>, count: usize) -> Result<i64, sqlx::Error> {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         let update = "UPDATE marks SET number = number + $1 WHERE name = 'stored' RETURNING number";
-        let update = sqlx::query_scalar(update).bind(count).fetch_one(&mut **tx);
-        let last: i64 = self.0.query("UPDATE", "marks", update).await?;
-        Ok(last - count + 1)
+        let row = self.0.row(tx, "marks", Statement::new(update).bind(count)).await?;
+        Ok(row.ok_or(sqlx::Error::RowNotFound)?.int("number")? - count + 1)
     }
 
     /// Inserts what is not there, and answers it.
-    async fn insert(&self, tx: &mut Tx<sqlx::Sqlite>, readings: &ByName) -> Result<Vec<Reading>, sqlx::Error> {
+    async fn insert(&self, tx: &mut Tx<DB>, readings: &ByName) -> Result<Vec<Reading>, sqlx::Error> {
         let first = self.take_numbers(tx, readings.len()).await?;
-        let mut insert = QueryBuilder::new("INSERT INTO readings (device, sequence, at_ms, value, number) ");
-        insert.push_values(readings.values().zip(first..), |mut row, (reading, number)| {
-            row.push_bind(reading.device.clone()).push_bind(reading.sequence).push_bind(reading.at_ms);
-            row.push_bind(reading.value).push_bind(number);
+        let insert = "INSERT INTO readings (device, sequence, at_ms, value, number) {rows}
+                      ON CONFLICT (device, sequence) DO NOTHING RETURNING device, sequence, at_ms, value";
+        let rows = readings.values().zip(first..).map(|(reading, number)| {
+            let Reading { device, sequence, at_ms, value } = reading;
+            [device.into(), (*sequence).into(), (*at_ms).into(), (*value).into(), number.into()]
         });
-        insert.push(" ON CONFLICT (device, sequence) DO NOTHING RETURNING device, sequence, at_ms, value");
-        self.0.query("INSERT", "readings", insert.build_query_as().fetch_all(&mut **tx)).await
+        self.0.rows(tx, "readings", Statement::of_rows(insert, rows)).await?.iter().map(reading).collect()
     }
 
     /// Those that are there under these names.
-    async fn find(&self, tx: &mut Tx<sqlx::Sqlite>, names: Vec<(String, i64)>) -> Result<Vec<Reading>, sqlx::Error> {
-        let select = "SELECT device, sequence, at_ms, value FROM readings WHERE (device, sequence) IN (";
-        let mut select = QueryBuilder::new(select);
-        select.push_values(names, |mut row, (device, sequence)| {
-            row.push_bind(device).push_bind(sequence);
-        });
-        select.push(")");
-        self.0.query("SELECT", "readings", select.build_query_as().fetch_all(&mut **tx)).await
+    async fn find(&self, tx: &mut Tx<DB>, names: Vec<&(String, i64)>) -> Result<Vec<Reading>, sqlx::Error> {
+        let select = "SELECT device, sequence, at_ms, value FROM readings WHERE (device, sequence) IN ({rows})";
+        let rows = names.into_iter().map(|(device, sequence)| [device.into(), (*sequence).into()]);
+        self.0.rows(tx, "readings", Statement::of_rows(select, rows)).await?.iter().map(reading).collect()
     }
 
-    async fn add(&self, tx: &mut Tx<sqlx::Sqlite>, rollups: Rollups) -> Result<(), sqlx::Error> {
-        let mut insert =
-            QueryBuilder::new("INSERT INTO rollups (device, step_ms, from_ms, count, total, lowest, highest) ");
-        insert.push_values(rollups, |mut row, ((device, step, from_ms), rollup)| {
-            row.push_bind(device).push_bind(step.ms()).push_bind(from_ms);
-            row.push_bind(rollup.count).push_bind(rollup.total).push_bind(rollup.lowest).push_bind(rollup.highest);
+    async fn add(&self, tx: &mut Tx<DB>, rollups: Rollups) -> Result<(), sqlx::Error> {
+        let insert = "INSERT INTO rollups (device, step_ms, from_ms, count, total, lowest, highest) {rows}
+             ON CONFLICT (device, step_ms, from_ms) DO UPDATE SET
+             count = rollups.count + excluded.count, total = rollups.total + excluded.total,
+             lowest = CASE WHEN excluded.lowest < rollups.lowest THEN excluded.lowest ELSE rollups.lowest END,
+             highest = CASE WHEN excluded.highest > rollups.highest THEN excluded.highest ELSE rollups.highest END";
+        let rows = rollups.into_iter().map(|((device, step, _), rollup)| {
+            let Rollup { from_ms, count, total, lowest, highest } = rollup;
+            let (from, count) = (from_ms.into(), count.into());
+            [device.into(), step.ms().into(), from, count, total.into(), lowest.into(), highest.into()]
         });
-        insert.push(
-            " ON CONFLICT (device, step_ms, from_ms) DO UPDATE SET
-              count = rollups.count + excluded.count, total = rollups.total + excluded.total,
-              lowest = CASE WHEN excluded.lowest < rollups.lowest THEN excluded.lowest ELSE rollups.lowest END,
-              highest = CASE WHEN excluded.highest > rollups.highest THEN excluded.highest ELSE rollups.highest END",
-        );
-        self.0.query("INSERT", "rollups", insert.build().execute(&mut **tx)).await.map(drop)
+        self.0.execute(tx, "rollups", Statement::of_rows(insert, rows)).await.map(drop)
+    }
+
+    /// The rows that a statement selects.
+    async fn select(&self, table: &'static str, select: Statement) -> Result<Vec<Row<DB>>, sqlx::Error> {
+        self.0.rows(&mut *self.0.read().await?, table, select).await
+    }
+
+    /// Changes a table by one statement; how many rows it touched.
+    async fn change(&self, table: &'static str, change: Statement) -> Result<u64, sqlx::Error> {
+        self.0.execute(&mut *self.0.read().await?, table, change).await
     }
 }
 
-impl ReadingRepository for SqliteReadings {
+impl<DB: Db> ReadingRepository for SqlReadings<DB> {
     async fn store(&self, readings: &ByName) -> Result<Stored, sql::Error> {
         if readings.is_empty() {
             return Ok(Stored::default());
         }
-        let mut tx = sql::begin(self.0.pool()).await?;
+        let mut tx = self.0.begin().await?;
         let mut stored = Stored { fresh: self.insert(&mut tx, readings).await?, found: Vec::new() };
         if stored.fresh.len() < readings.len() {
-            let fresh: std::collections::BTreeSet<_> = stored.fresh.iter().map(Reading::name).collect();
-            let names = readings.keys().filter(|name| !fresh.contains(*name)).cloned().collect();
+            let fresh: BTreeSet<_> = stored.fresh.iter().map(Reading::name).collect();
+            let names = readings.keys().filter(|name| !fresh.contains(*name)).collect();
             stored.found = self.find(&mut tx, names).await?;
         }
         if !stored.fresh.is_empty() {
@@ -149,43 +144,60 @@ impl ReadingRepository for SqliteReadings {
     async fn readings(&self, span: &Span<'_>) -> Result<Vec<Reading>, sqlx::Error> {
         let select = "SELECT device, sequence, at_ms, value FROM readings
                       WHERE device = $1 AND at_ms >= $2 AND at_ms < $3 ORDER BY at_ms, sequence LIMIT $4";
-        let select = sqlx::query_as(select).bind(span.device).bind(span.from_ms).bind(span.to_ms).bind(span.limit);
-        self.0.query("SELECT", "readings", select.fetch_all(self.0.pool())).await
+        let select = Statement::new(select).bind(span.device).bind(span.from_ms).bind(span.to_ms);
+        let rows = self.select("readings", select.bind(i64::from(span.limit))).await?;
+        rows.iter().map(reading).collect()
     }
 
     async fn rollups(&self, step: Step, span: &Span<'_>) -> Result<Vec<Rollup>, sqlx::Error> {
         let select = "SELECT from_ms, count, total, lowest, highest FROM rollups
                       WHERE device = $1 AND step_ms = $2 AND from_ms >= $3 AND from_ms < $4
                       ORDER BY from_ms LIMIT $5";
-        let select = sqlx::query_as(select).bind(span.device).bind(step.ms());
-        let select = select.bind(span.from_ms).bind(span.to_ms).bind(span.limit);
-        self.0.query("SELECT", "rollups", select.fetch_all(self.0.pool())).await
+        let select = Statement::new(select).bind(span.device).bind(step.ms()).bind(span.from_ms).bind(span.to_ms);
+        let rows = self.select("rollups", select.bind(i64::from(span.limit))).await?;
+        rows.iter().map(rolled).collect()
     }
 
     async fn untold(&self, limit: u32) -> Result<Vec<Arrived>, sqlx::Error> {
         let select = "SELECT number, device, sequence, at_ms, value FROM readings
                       WHERE number > (SELECT number FROM marks WHERE name = 'told') ORDER BY number LIMIT $1";
-        let select = sqlx::query_as(select).bind(limit).fetch_all(self.0.pool());
-        self.0.query("SELECT", "readings", select).await
+        let rows = self.select("readings", Statement::new(select).bind(i64::from(limit))).await?;
+        rows.iter().map(|row| Ok(Arrived { number: row.int("number")?, reading: reading(row)? })).collect()
     }
 
     async fn told(&self, number: i64) -> Result<(), sqlx::Error> {
-        let update = sqlx::query("UPDATE marks SET number = $1 WHERE name = 'told' AND number < $1");
-        self.0.query("UPDATE", "marks", update.bind(number).execute(self.0.pool())).await.map(drop)
+        let update = "UPDATE marks SET number = $1 WHERE name = 'told' AND number < $1";
+        self.change("marks", Statement::new(update).bind(number)).await.map(drop)
     }
 
     async fn forget_readings(&self, before_ms: i64) -> Result<u64, sqlx::Error> {
         let delete = "DELETE FROM readings WHERE number IN
                       (SELECT number FROM readings WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
-        let delete = sqlx::query(delete).bind(before_ms).bind(FORGOTTEN_MAX).execute(self.0.pool());
-        Ok(self.0.query("DELETE", "readings", delete).await?.rows_affected())
+        self.change("readings", Statement::new(delete).bind(before_ms).bind(i64::from(FORGOTTEN_MAX))).await
     }
 
     async fn forget_rollups(&self, step: Step, before_ms: i64) -> Result<u64, sqlx::Error> {
         let delete = "DELETE FROM rollups WHERE (device, step_ms, from_ms) IN
                       (SELECT device, step_ms, from_ms FROM rollups
                        WHERE step_ms = $1 AND from_ms < $2 ORDER BY from_ms LIMIT $3)";
-        let delete = sqlx::query(delete).bind(step.ms()).bind(before_ms).bind(FORGOTTEN_MAX).execute(self.0.pool());
-        Ok(self.0.query("DELETE", "rollups", delete).await?.rows_affected())
+        let delete = Statement::new(delete).bind(step.ms()).bind(before_ms).bind(i64::from(FORGOTTEN_MAX));
+        self.change("rollups", delete).await
     }
+}
+
+/// Reads a row.
+fn reading<DB: Db>(row: &Row<DB>) -> Result<Reading, sqlx::Error> {
+    let (device, sequence) = (row.text("device")?, row.int("sequence")?);
+    Ok(Reading { device, sequence, at_ms: row.int("at_ms")?, value: row.real("value")? })
+}
+
+/// Reads a row.
+fn rolled<DB: Db>(row: &Row<DB>) -> Result<Rollup, sqlx::Error> {
+    Ok(Rollup {
+        from_ms: row.int("from_ms")?,
+        count: row.int("count")?,
+        total: row.real("total")?,
+        lowest: row.real("lowest")?,
+        highest: row.real("highest")?,
+    })
 }

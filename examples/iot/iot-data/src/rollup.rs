@@ -32,7 +32,7 @@ impl Step {
 }
 
 /// What there was in one of them.
-#[derive(Debug, Clone, Copy, PartialEq, sqlx::FromRow)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rollup {
     pub(crate) from_ms: i64,
     pub(crate) count: i64,

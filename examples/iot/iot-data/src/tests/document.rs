@@ -4,14 +4,14 @@ use std::{collections::BTreeSet, sync::LazyLock};
 
 use serde_json::{Value, json};
 
-use crate::{api, repository::SqliteReadings};
+use crate::{api, repository::SqlReadings};
 
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_saphyr::from_str(include_str!("../../../openapi/data.yaml")).unwrap());
 
 #[test]
 fn the_document_has_the_operations_of_the_service() {
-    let routed = api::operations::<SqliteReadings>();
+    let routed = api::operations::<SqlReadings<sqlx::Sqlite>>();
     let routed: BTreeSet<_> = routed.iter().map(|(method, path, _)| (method.to_lowercase(), *path)).collect();
     let mut described = BTreeSet::new();
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {

@@ -7,6 +7,7 @@ use bowline::{
     runtime::{net::TcpStream, task, time, time::Duration},
 };
 use bytes::Bytes;
+use example_sql::{Db, on_both, testing::Fixture};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, client::conn::http1::handshake};
 use hyper_util::rt::TokioIo;
@@ -16,6 +17,8 @@ use tokio::sync::oneshot;
 use super::{data, document};
 use crate::{api, reading::BATCH_MAX};
 
+on_both!(readings_go_in_and_series_come_out, what_makes_no_sense_is_refused_as_the_document_says,);
+
 /// The service, which runs for as long as it is held.
 struct Running {
     addr: SocketAddr,
@@ -24,9 +27,9 @@ struct Running {
 }
 
 impl Running {
-    async fn start(dir: &tempfile::TempDir) -> Self {
+    async fn start<DB: Db>(fixture: &Fixture<DB>) -> Self {
         let service = Microservice::new(Settings::from_vars("data", []).unwrap());
-        let app = api::app(Arc::new(data(dir).await));
+        let app = api::app(Arc::new(data(fixture).await));
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = oneshot::channel();
         let stopped = async move { drop(stopped.await) };
@@ -60,10 +63,8 @@ impl Running {
     }
 }
 
-#[tokio::test]
-async fn readings_go_in_and_series_come_out() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = Running::start(&dir).await;
+async fn readings_go_in_and_series_come_out<DB: Db>(fixture: Fixture<DB>) {
+    let data = Running::start(&fixture).await;
     let now_ms = i64::try_from(time::unix_millis_now()).unwrap();
     let first_ms = now_ms / 3_600_000 * 3_600_000 - 3_600_000;
     let reading = |sequence: i64, at_ms: i64, value: f64| json!({"device": "d-1", "sequence": sequence, "at_ms": at_ms, "value": value});
@@ -80,10 +81,8 @@ async fn readings_go_in_and_series_come_out() {
     assert_eq!(series["points"], json!([]));
 }
 
-#[tokio::test]
-async fn what_makes_no_sense_is_refused_as_the_document_says() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = Running::start(&dir).await;
+async fn what_makes_no_sense_is_refused_as_the_document_says<DB: Db>(fixture: Fixture<DB>) {
+    let data = Running::start(&fixture).await;
     let reading = json!({"device": "d-1", "sequence": 1, "at_ms": 0, "value": 1});
     for (body, status) in [
         (json!({"readings": []}), 422),

@@ -1,38 +1,50 @@
 //! Readings as they come in the field: twice, late, out of order, for longer than they are kept.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
-use bowline::{Code, HandlerError, runtime::task};
-use proptest::prelude::*;
+use bowline::{
+    Code, HandlerError,
+    runtime::{rand, task},
+};
+use example_sql::{Db, on_both, testing::Fixture};
 use tokio::sync::Notify;
 
 use super::{MINUTE_MS, NOW_MS, data, reading};
 use crate::{
     reading::{Batch, Reading, Reason},
-    repository::{FORGOTTEN_MAX, SqliteReadings},
+    repository::{FORGOTTEN_MAX, SqlReadings},
     rollup::Step,
     service::{Asked, DataService, HOURS_FOR_MS, MINUTES_FOR_MS, Point, READINGS_FOR_MS},
     telling::{self, Analytics},
 };
+
+on_both!(
+    a_batch_that_comes_again_is_stored_once_and_rolled_up_once,
+    a_device_that_counts_anew_is_told,
+    what_is_older_than_what_is_kept_is_refused_and_forgotten_minutes_stay,
+    what_is_asked_for_is_checked_and_bounded,
+    batches_that_come_at_once_are_stored_once,
+    analytics_is_told_everything_in_the_order_of_arrival_also_after_it_was_away,
+    analytics_is_told_at_once,
+    rollups_are_those_of_the_readings_that_were_stored,
+);
 
 fn asked(from: i64, to: i64, step: Option<Step>) -> Asked {
     Asked { from, to, step }
 }
 
 /// How many were stored, and how many were there.
-async fn ingest(data: &DataService<SqliteReadings>, readings: Vec<Reading>) -> (usize, usize) {
+async fn ingest<DB: Db>(data: &DataService<SqlReadings<DB>>, readings: Vec<Reading>) -> (usize, usize) {
     let receipt = data.ingest(Batch { readings }, NOW_MS).await.unwrap();
     assert_eq!(receipt.refused, []);
     (receipt.stored, receipt.duplicates)
 }
 
-#[tokio::test]
-async fn a_batch_that_comes_again_is_stored_once_and_rolled_up_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = data(&dir).await;
+async fn a_batch_that_comes_again_is_stored_once_and_rolled_up_once<DB: Db>(fixture: Fixture<DB>) {
+    let data = data(&fixture).await;
     let at = |minutes: i64| NOW_MS - 10 * MINUTE_MS + minutes * MINUTE_MS;
     let batch =
         vec![reading("d-1", 1, at(0), 10.0), reading("d-1", 2, at(0) + 30_000, 20.0), reading("d-2", 1, at(0), 5.0)];
@@ -52,10 +64,8 @@ async fn a_batch_that_comes_again_is_stored_once_and_rolled_up_once() {
     assert_eq!(read.points.len(), 3);
 }
 
-#[tokio::test]
-async fn a_device_that_counts_anew_is_told() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = data(&dir).await;
+async fn a_device_that_counts_anew_is_told<DB: Db>(fixture: Fixture<DB>) {
+    let data = data(&fixture).await;
     ingest(&data, vec![reading("d-1", 1, NOW_MS, 10.0)]).await;
     let readings = vec![reading("d-1", 1, NOW_MS + 1, 10.0), reading("d-1", 2, NOW_MS + 1, 10.0)];
     let receipt = data.ingest(Batch { readings }, NOW_MS).await.unwrap();
@@ -64,10 +74,8 @@ async fn a_device_that_counts_anew_is_told() {
     assert_eq!(text["refused"][0], serde_json::json!({"device": "d-1", "sequence": 1, "reason": "conflict"}));
 }
 
-#[tokio::test]
-async fn what_is_older_than_what_is_kept_is_refused_and_forgotten_minutes_stay() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = data(&dir).await;
+async fn what_is_older_than_what_is_kept_is_refused_and_forgotten_minutes_stay<DB: Db>(fixture: Fixture<DB>) {
+    let data = data(&fixture).await;
     let first = reading("d-1", 1, NOW_MS, 10.0);
     ingest(&data, vec![first.clone()]).await;
     let many =
@@ -85,10 +93,8 @@ async fn what_is_older_than_what_is_kept_is_refused_and_forgotten_minutes_stay()
     assert_eq!(data.forget(NOW_MS + HOURS_FOR_MS + 60 * MINUTE_MS).await.unwrap(), 1);
 }
 
-#[tokio::test]
-async fn what_is_asked_for_is_checked_and_bounded() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = data(&dir).await;
+async fn what_is_asked_for_is_checked_and_bounded<DB: Db>(fixture: Fixture<DB>) {
+    let data = data(&fixture).await;
     for batch in 0..11 {
         let readings = (0..1000).map(|index| reading("d-1", batch * 1000 + index, NOW_MS + index, 1.0)).collect();
         ingest(&data, readings).await;
@@ -102,10 +108,8 @@ async fn what_is_asked_for_is_checked_and_bounded() {
     assert_eq!(data.series("d-2", &asked(0, i64::MAX, None)).await.unwrap().points, []);
 }
 
-#[tokio::test]
-async fn batches_that_come_at_once_are_stored_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = Arc::new(data(&dir).await);
+async fn batches_that_come_at_once_are_stored_once<DB: Db>(fixture: Fixture<DB>) {
+    let data = Arc::new(data(&fixture).await);
     let readings: Vec<_> = (0..100).map(|number| reading("d-1", number, NOW_MS - number, 2.0)).collect();
     let sending = (0..8).map(|_| {
         let (data, readings) = (data.clone(), readings.clone());
@@ -140,17 +144,15 @@ impl Analytics for Told {
     }
 }
 
-#[tokio::test]
-async fn analytics_is_told_everything_in_the_order_of_arrival_also_after_it_was_away() {
-    let dir = tempfile::tempdir().unwrap();
+async fn analytics_is_told_everything_in_the_order_of_arrival_also_after_it_was_away<DB: Db>(fixture: Fixture<DB>) {
     let told = Told { failures: Mutex::new(1), ..Told::default() };
     {
-        let data = data(&dir).await;
+        let data = data(&fixture).await;
         ingest(&data, vec![reading("d-1", 5, NOW_MS, 1.0)]).await;
         ingest(&data, vec![reading("d-1", 5, NOW_MS, 1.0), reading("d-1", 4, NOW_MS - 1, 1.0)]).await;
         telling::tell_next(&data, &told).await.unwrap_err();
     }
-    let data = data(&dir).await;
+    let data = data(&fixture).await;
     assert_eq!(telling::tell_next(&data, &told).await.unwrap(), 2);
     ingest(&data, vec![reading("bad", 9, NOW_MS, 1.0)]).await;
     assert_eq!(telling::tell_next(&data, &told).await.unwrap(), 1);
@@ -158,10 +160,8 @@ async fn analytics_is_told_everything_in_the_order_of_arrival_also_after_it_was_
     assert_eq!(*told.readings.lock().unwrap(), [5, 4, 9]);
 }
 
-#[tokio::test]
-async fn analytics_is_told_at_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let (data, told) = (data(&dir).await, Told::default());
+async fn analytics_is_told_at_once<DB: Db>(fixture: Fixture<DB>) {
+    let (data, told) = (data(&fixture).await, Told::default());
     let storing = async {
         for sequence in 0..3 {
             ingest(&data, vec![reading("d-1", sequence, NOW_MS, 1.0)]).await;
@@ -175,45 +175,48 @@ async fn analytics_is_told_at_once() {
     assert_eq!(*told.readings.lock().unwrap(), [0, 1, 2]);
 }
 
-/// Batches with what they have in common, in any order.
-fn any_batches() -> impl Strategy<Value = Vec<Vec<(i64, i64)>>> {
-    // A reading's time and value follow from its number, as a device's do: (device, sequence).
-    prop::collection::vec(prop::collection::vec((0_i64..3, 0_i64..40), 1..30), 1..8)
+/// Batches with what they have in common, in any order: (device, sequence). A reading's time and value follow from its
+/// number, as a device's do.
+fn any_batches() -> Vec<Vec<(i64, i64)>> {
+    let below = |bound| i64::try_from(rand::below(bound)).unwrap();
+    let batch = |_| (0..=below(29)).map(|_| (below(3), below(40))).collect();
+    (0..=below(7)).map(batch).collect()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(16))]
+async fn rollups_are_those_of_the_readings_that_were_stored<DB: Db>(mut fixture: Fixture<DB>) {
+    bowline_testkit::seed();
+    for _ in 0..16 {
+        compare(&fixture, &any_batches()).await;
+        fixture.renew();
+    }
+}
 
-    #[test]
-    fn rollups_are_those_of_the_readings_that_were_stored(batches in any_batches()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let at_ms = |sequence: i64| NOW_MS - 50 * MINUTE_MS + sequence * 17_000;
-        let mut model: BTreeMap<(i64, i64), BTreeMap<i64, i64>> = BTreeMap::new();
-        for (device, sequence) in batches.iter().flatten() {
+async fn compare<DB: Db>(fixture: &Fixture<DB>, batches: &[Vec<(i64, i64)>]) {
+    let data = data(fixture).await;
+    let at_ms = |sequence: i64| NOW_MS - 50 * MINUTE_MS + sequence * 17_000;
+    let real = |number: i64| f64::from(i32::try_from(number).unwrap());
+    let mut model: BTreeMap<(i64, i64), BTreeSet<i64>> = BTreeMap::new();
+    for batch in batches {
+        for (device, sequence) in batch {
             let minute_ms = at_ms(*sequence) / MINUTE_MS * MINUTE_MS;
-            model.entry((*device, minute_ms)).or_default().insert(*sequence, *sequence);
+            model.entry((*device, minute_ms)).or_default().insert(*sequence);
         }
-        runtime.block_on(async {
-            let dir = tempfile::tempdir().unwrap();
-            let data = data(&dir).await;
-            for batch in &batches {
-                let of = |(device, sequence): &(i64, i64)| {
-                    reading(&format!("d-{device}"), *sequence, at_ms(*sequence), f64::from(i32::try_from(*sequence).unwrap()))
-                };
-                ingest(&data, batch.iter().map(of).collect()).await;
-            }
-            for device in 0..3 {
-                let all = asked(0, i64::MAX, Some(Step::Minute));
-                let shown = data.series(&format!("d-{device}"), &all).await.unwrap().points;
-                let real = |number: i64| f64::from(i32::try_from(number).unwrap());
-                let expected: Vec<_> = model.iter().filter(|((of, _), _)| *of == device).map(|((_, at_ms), read)| {
-                    let (count, total) = (read.len(), read.values().sum::<i64>());
-                    let (min, max) = (real(*read.keys().next().unwrap()), real(*read.keys().last().unwrap()));
-                    let count = i64::try_from(count).unwrap();
-                    Point::Rolled { at_ms: *at_ms, count, mean: real(total) / real(count), min, max }
-                }).collect();
-                assert_eq!(shown, expected);
-            }
-        });
+        let of = |(device, sequence): &(i64, i64)| {
+            reading(&format!("d-{device}"), *sequence, at_ms(*sequence), real(*sequence))
+        };
+        ingest(&data, batch.iter().map(of).collect()).await;
+    }
+    for device in 0..3 {
+        let all = asked(0, i64::MAX, Some(Step::Minute));
+        let shown = data.series(&format!("d-{device}"), &all).await.unwrap().points;
+        let of_device = model.iter().filter(|((of, _), _)| *of == device);
+        let expected: Vec<_> = of_device
+            .map(|((_, at_ms), read)| {
+                let (min, max) = (real(*read.first().unwrap()), real(*read.last().unwrap()));
+                let (count, mean) = (i64::try_from(read.len()).unwrap(), real(read.iter().sum()));
+                Point::Rolled { at_ms: *at_ms, count, mean: mean / real(count), min, max }
+            })
+            .collect();
+        assert_eq!(shown, expected, "{batches:?}");
     }
 }
