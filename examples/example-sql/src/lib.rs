@@ -20,6 +20,7 @@
 //! ```
 
 mod db;
+mod migrations;
 mod opening;
 mod postgres;
 mod sqlite;
@@ -34,6 +35,7 @@ use bowline::{
 use sqlx::{Pool, migrate::Migrator, pool::PoolConnection};
 
 pub use db::{Db, Row};
+pub use migrations::Migrations;
 pub use opening::is_race;
 pub use statement::{Statement, Value};
 
