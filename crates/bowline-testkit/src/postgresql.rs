@@ -2,13 +2,14 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use crate::{TempDir, eventually_blocking, foreign::report_absence, temp_dir};
+use crate::{TempDir, eventually_blocking, foreign::report_absence, free_addr, temp_dir};
 
 /// Where Debian has its programs; elsewhere they are on the path.
 const DEBIAN: &str = "/usr/lib/postgresql";
@@ -19,10 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Who may do everything there.
 const USER: &str = "test";
 
+/// What is in the name of its socket where it listens nowhere else.
+const PORT: u16 = 5432;
+
 /// A running server; it ends with the value, and with the thread that started it.
 #[derive(Debug)]
 pub struct Server {
     dir: TempDir,
+    port: u16,
     process: Child,
 }
 
@@ -32,6 +37,19 @@ impl Server {
     /// # Panics
     /// When it is not installed and `CI=true`, or when it does not start.
     pub fn start() -> Option<Self> {
+        Self::run(None)
+    }
+
+    /// The same one, which listens at a loopback address, too, and takes any password.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn listening() -> Option<(Self, SocketAddr)> {
+        let addr = free_addr();
+        Some((Self::run(Some(addr))?, addr))
+    }
+
+    fn run(addr: Option<SocketAddr>) -> Option<Self> {
         let Some(bin) = programs() else {
             report_absence("postgres", "postgresql");
             return None;
@@ -57,9 +75,11 @@ impl Server {
         initdb.args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C", "--username", USER, "-D"]);
         assert!(initdb.arg(&data).status().expect("it was there").success(), "initdb");
         let mut server = command("postgres");
-        server.arg("-D").arg(&data).arg("-k").arg(dir.path()).args(["-c", "listen_addresses=", "-c", "fsync=off"]);
+        let (host, port) = addr.map_or((String::new(), PORT), |addr| (addr.ip().to_string(), addr.port()));
+        server.arg("-D").arg(&data).arg("-k").arg(dir.path()).args(["-p", &port.to_string(), "-c", "fsync=off"]);
+        server.args(["-c", &format!("listen_addresses={host}")]);
         let process = server.spawn().expect("it was there");
-        let server = Self { dir, process };
+        let server = Self { dir, port, process };
         // The server answers once its process id is written with `ready`.
         let pid_file = data.join("postmaster.pid");
         eventually_blocking(PATIENCE, || fs::read_to_string(&pid_file).is_ok_and(|text| text.contains("ready")));
@@ -79,7 +99,7 @@ impl Server {
     /// The same as another user.
     pub fn url_of(&self, user: &str, database: &str) -> String {
         let database: String = database.bytes().map(encoded).collect();
-        format!("postgres://{user}@localhost/{database}?host={}", self.socket().display())
+        format!("postgres://{user}@localhost:{}/{database}?host={}", self.port, self.socket().display())
     }
 }
 

@@ -49,8 +49,10 @@ fn a_system_that_holds_is_told_in_every_form_and_nothing_is_made() {
 #[test]
 fn the_shop_holds() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let told = stdout(&check(&root, &["examples/shop"]), 0);
-    assert!(told.ends_with("5 services, 6 calls: every axiom holds\n"), "{told}");
+    for args in [&["examples/shop"][..], &["examples/shop", "--profile", "postgres"]] {
+        let told = stdout(&check(&root, args), 0);
+        assert!(told.ends_with("5 services, 6 calls: every axiom holds\n"), "{told}");
+    }
 }
 
 #[test]

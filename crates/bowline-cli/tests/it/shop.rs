@@ -1,5 +1,6 @@
 //! The shop as its README shows it: orders, refusals, traces, and the loss of a replica under load.
 
+use bowline_testkit::postgresql::Server;
 use http::Method;
 use rustix::process::{Signal, kill_process};
 
@@ -50,17 +51,42 @@ async fn orders_are_placed_once_refused_by_rule_and_traced() {
     let changed = running.ask(Method::PUT, "shop.localhost", &format!("/users/{id}"), &headers, changed).await;
     assert_eq!(changed.status, 200, "{changed:?}");
     // Asked for at once, while its spans are on their way.
-    keeps_its_boundaries(&home, &running).await;
+    keeps_its_boundaries(&home, &running, &[]).await;
     orders(&running, &ada).await;
     refusals(&running, &ada).await;
     traces(&running, &id, &grace).await;
-    keeps_its_boundaries(&home, &running).await;
+    keeps_its_boundaries(&home, &running, &[]).await;
     running.stop().await;
 }
 
+#[tokio::test]
+async fn the_shop_is_the_same_with_databases_of_a_postgresql() {
+    let Some((_server, addr)) = Server::listening() else { return };
+    let home = Home::shop();
+    home.edit(|text| {
+        let edited = text.replace("postgres://shop@127.0.0.1:5432", &format!("postgres://test@{addr}"));
+        assert_ne!(edited, text);
+        edited
+    });
+    let profile = ["--profile", "postgres"];
+    let mut running = home.start_with(&profile, &[("SHOP_POSTGRES_PASSWORD", "any")]);
+    running.ready().await;
+    let ada = running.sign_in("ada@example.com").await;
+    orders(&running, &ada).await;
+    let is_told = eventually(PATIENCE, async || {
+        let signed = [("authorization", ada.as_str())];
+        let told = running.ask(Method::GET, "shop.localhost", "/notifications", &signed, b"").await;
+        told.json().as_array().is_some_and(|told| told.len() == 4)
+    });
+    assert!(is_told.await, "two orders, placed and paid");
+    keeps_its_boundaries(&home, &running, &profile).await;
+    running.stop().await;
+    assert!(!home.data_dir().join("sqlite").exists(), "a service made a file");
+}
+
 /// What it was seen to do is what it declares, and each touches its own tables alone.
-async fn keeps_its_boundaries(home: &Home, running: &Running) {
-    let told = running.command(&["check", home.path().to_str().unwrap(), "--observed"]).await;
+async fn keeps_its_boundaries(home: &Home, running: &Running, profile: &[&str]) {
+    let told = running.command(&[&["check", home.path().to_str().unwrap(), "--observed"], profile].concat()).await;
     assert!(!told.contains("warning"), "{told}");
     let summary = "5 services, 6 calls: every axiom holds of what is declared and what was observed\n";
     assert!(told.contains("\nobserved: ") && told.ends_with(summary), "{told}");

@@ -13,9 +13,10 @@ use bowline::{
     Code, HandlerError, Microservice,
     extract::{Json, Path},
 };
+use example_sql::Opened;
 use serde::{Deserialize, Serialize};
 
-use crate::repository::{BankRepository, Ledger, SqliteBank, Status, Transfer};
+use crate::repository::{BankRepository, Ledger, MIGRATIONS, SqlBank, Status, Transfer};
 
 /// The most one transfer moves, in minor units.
 const AMOUNT_MAX: i64 = 100_000_000;
@@ -23,13 +24,19 @@ const AMOUNT_MAX: i64 = 100_000_000;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let service = Microservice::from_env("bank")?;
-    let bank = Arc::new(SqliteBank::open(service.database("sqlite:bank.db")?).await?);
+    match MIGRATIONS.open(service.own_database()?).await? {
+        Opened::Sqlite(sql) => serve(service, SqlBank(sql)).await,
+        Opened::Postgres(sql) => serve(service, SqlBank(sql)).await,
+    }
+}
+
+async fn serve<R: BankRepository>(service: Microservice, bank: R) -> anyhow::Result<()> {
     let app = Router::new()
-        .route("/transfers", post(transfer))
-        .route("/transfers/{reference}", get(show))
-        .route("/transfers/{reference}/reversal", post(reverse))
-        .route("/ledger", get(ledger))
-        .with_state(bank);
+        .route("/transfers", post(transfer::<R>))
+        .route("/transfers/{reference}", get(show::<R>))
+        .route("/transfers/{reference}/reversal", post(reverse::<R>))
+        .route("/ledger", get(ledger::<R>))
+        .with_state(Arc::new(bank));
     Ok(service.serve(app).await?)
 }
 
@@ -62,8 +69,8 @@ struct Decided {
     status: Status,
 }
 
-async fn transfer(
-    State(bank): State<Arc<SqliteBank>>,
+async fn transfer<R: BankRepository>(
+    State(bank): State<Arc<R>>,
     Json(order): Json<Order>,
 ) -> Result<Json<Decision>, HandlerError> {
     let refuse = |detail: &str| Err(HandlerError::new(Code::Unprocessable, detail));
@@ -87,8 +94,8 @@ fn check_reference(reference: &str) -> Result<(), HandlerError> {
 }
 
 /// Takes a transfer back, once however often it is asked to.
-async fn reverse(
-    State(bank): State<Arc<SqliteBank>>,
+async fn reverse<R: BankRepository>(
+    State(bank): State<Arc<R>>,
     Path(reference): Path<String>,
 ) -> Result<Json<Reversed>, HandlerError> {
     check_reference(&reference)?;
@@ -96,8 +103,8 @@ async fn reverse(
     Ok(Json(Reversed { reference }))
 }
 
-async fn show(
-    State(bank): State<Arc<SqliteBank>>,
+async fn show<R: BankRepository>(
+    State(bank): State<Arc<R>>,
     Path(reference): Path<String>,
 ) -> Result<Json<Decided>, HandlerError> {
     let found = bank.find(&reference).await.map_err(HandlerError::internal)?;
@@ -107,6 +114,6 @@ async fn show(
     Ok(Json(Decided { reference, amount, status }))
 }
 
-async fn ledger(State(bank): State<Arc<SqliteBank>>) -> Result<Json<Ledger>, HandlerError> {
+async fn ledger<R: BankRepository>(State(bank): State<Arc<R>>) -> Result<Json<Ledger>, HandlerError> {
     bank.ledger().await.map(Json).map_err(HandlerError::internal)
 }

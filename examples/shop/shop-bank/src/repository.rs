@@ -1,8 +1,11 @@
-//! Where the bank keeps its decisions.
+//! Where the bank keeps its decisions, in SQLite or PostgreSQL.
 
-use bowline::Database;
-use example_sql::Sqlite;
+use example_sql::{Db, Migrations, Row, Sql, Statement};
 use serde::Serialize;
+
+/// The tables.
+pub(crate) static MIGRATIONS: Migrations =
+    Migrations { sqlite: sqlx::migrate!(), postgres: sqlx::migrate!("migrations/postgres") };
 
 /// A transfer as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub(crate) enum Status {
 }
 
 /// The sum of what was settled and not taken back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Ledger {
     /// Transfers settled.
     pub(crate) settled: i64,
@@ -34,98 +37,122 @@ pub(crate) struct Ledger {
 }
 
 /// What the bank needs of its store.
-pub(crate) trait BankRepository {
+pub(crate) trait BankRepository: Send + Sync + 'static {
     /// Decides a transfer, once for each reference: whether it is settled, the first time and any
     /// later one. `None`: the reference names a transfer of another card or amount.
-    async fn decide(&self, transfer: &Transfer) -> Result<Option<bool>, sqlx::Error>;
+    fn decide(&self, transfer: &Transfer) -> impl Future<Output = Result<Option<bool>, sqlx::Error>> + Send;
 
     /// Takes a transfer back: it moves nothing, whether it was settled or is still to come.
-    async fn reverse(&self, reference: &str) -> Result<(), sqlx::Error>;
+    fn reverse(&self, reference: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// The transfer of a reference, and what became of it.
-    async fn find(&self, reference: &str) -> Result<Option<(Transfer, Status)>, sqlx::Error>;
+    fn find(&self, reference: &str) -> impl Future<Output = Result<Option<(Transfer, Status)>, sqlx::Error>> + Send;
 
     /// The sums.
-    async fn ledger(&self) -> Result<Ledger, sqlx::Error>;
+    fn ledger(&self) -> impl Future<Output = Result<Ledger, sqlx::Error>> + Send;
 }
 
-/// The bank in SQLite.
-#[derive(Debug, Clone)]
-pub(crate) struct SqliteBank(Sqlite);
+/// The bank in a database.
+///
+/// Each change is one statement. Who decides a transfer and who takes it back do not wait for each other: a reversal
+/// counts whenever it comes, so that in any order the transfer moves nothing.
+#[derive(Debug)]
+pub(crate) struct SqlBank<DB: Db>(pub(crate) Sql<DB>);
 
-impl SqliteBank {
-    /// Opens the database, made and migrated where need be.
-    pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        Sqlite::open(database, &sqlx::migrate!()).await.map(Self)
+impl<DB: Db> SqlBank<DB> {
+    async fn change(&self, table: &'static str, change: Statement) -> Result<u64, sqlx::Error> {
+        self.0.execute(&mut *self.0.read().await?, table, change).await
+    }
+
+    async fn row(&self, select: Statement) -> Result<Option<Row<DB>>, sqlx::Error> {
+        self.0.row(&mut *self.0.read().await?, "transfers", select).await
     }
 }
 
-impl BankRepository for SqliteBank {
+impl<DB: Db> BankRepository for SqlBank<DB> {
     async fn decide(&self, transfer: &Transfer) -> Result<Option<bool>, sqlx::Error> {
         let Transfer { reference, card, amount } = transfer;
         // One statement decides and keeps the decision; the reference's first row wins.
-        let insert = sqlx::query(
+        let insert = Statement::new(
             "INSERT INTO transfers (reference, card, amount, is_settled)
-             VALUES (?1, ?2, ?3, EXISTS (SELECT 1 FROM cards WHERE card = ?2 AND is_active = 1)
-                                 AND NOT EXISTS (SELECT 1 FROM reversals WHERE reference = ?1))
+             VALUES ($1, $2, $3, CASE WHEN EXISTS (SELECT 1 FROM cards WHERE card = $2 AND is_active = 1)
+                                           AND NOT EXISTS (SELECT 1 FROM reversals WHERE reference = $1)
+                                      THEN 1 ELSE 0 END)
              ON CONFLICT (reference) DO NOTHING",
         );
-        let insert = insert.bind(reference).bind(card).bind(amount).execute(self.0.pool());
-        self.0.query("INSERT", "transfers", insert).await?;
-        let select =
-            "SELECT is_settled AND NOT EXISTS (SELECT 1 FROM reversals WHERE reversals.reference = transfers.reference)
-                      FROM transfers WHERE reference = ? AND card = ? AND amount = ?";
-        let select = sqlx::query_scalar(select).bind(reference).bind(card).bind(amount);
-        self.0.query("SELECT", "transfers", select.fetch_optional(self.0.pool())).await
+        self.change("transfers", insert.bind(reference).bind(card).bind(*amount)).await?;
+        let select = Statement::new(
+            "SELECT CAST(CASE WHEN is_settled = 1 AND reversals.reference IS NULL THEN 1 ELSE 0 END AS BIGINT) AS moves
+             FROM transfers LEFT JOIN reversals ON reversals.reference = transfers.reference
+             WHERE transfers.reference = $1 AND card = $2 AND amount = $3",
+        );
+        let row = self.row(select.bind(reference).bind(card).bind(*amount)).await?;
+        row.map(|row| Ok(row.int("moves")? == 1)).transpose()
     }
 
     async fn reverse(&self, reference: &str) -> Result<(), sqlx::Error> {
-        let insert = sqlx::query("INSERT INTO reversals (reference) VALUES (?) ON CONFLICT DO NOTHING").bind(reference);
-        self.0.query("INSERT", "reversals", insert.execute(self.0.pool())).await.map(drop)
+        let insert = Statement::new("INSERT INTO reversals (reference) VALUES ($1) ON CONFLICT (reference) DO NOTHING");
+        self.change("reversals", insert.bind(reference)).await.map(drop)
     }
 
     async fn find(&self, reference: &str) -> Result<Option<(Transfer, Status)>, sqlx::Error> {
-        let select = "SELECT card, amount, is_settled, EXISTS (SELECT 1 FROM reversals WHERE reference = ?1)
-                      FROM transfers WHERE reference = ?1";
-        let select = sqlx::query_as(select).bind(reference).fetch_optional(self.0.pool());
-        let row: Option<(String, i64, bool, bool)> = self.0.query("SELECT", "transfers", select).await?;
-        Ok(row.map(|(card, amount, is_settled, is_reversed)| {
-            let status = match (is_settled, is_reversed) {
-                (true, false) => Status::Settled,
-                (true, true) => Status::Reversed,
-                (false, _) => Status::Declined,
-            };
-            (Transfer { reference: reference.to_owned(), card, amount }, status)
-        }))
+        let select = Statement::new(
+            "SELECT card, amount, is_settled, reversals.reference AS reversed
+             FROM transfers LEFT JOIN reversals ON reversals.reference = transfers.reference
+             WHERE transfers.reference = $1",
+        );
+        let Some(row) = self.row(select.bind(reference)).await? else { return Ok(None) };
+        let status = match (row.int("is_settled")? == 1, row.maybe_text("reversed")?.is_some()) {
+            (true, false) => Status::Settled,
+            (true, true) => Status::Reversed,
+            (false, _) => Status::Declined,
+        };
+        let transfer =
+            Transfer { reference: reference.to_owned(), card: row.text("card")?, amount: row.int("amount")? };
+        Ok(Some((transfer, status)))
     }
 
     async fn ledger(&self) -> Result<Ledger, sqlx::Error> {
-        let select = sqlx::query_as(
-            "SELECT COALESCE(SUM(is_settled AND reversals.reference IS NULL), 0) AS settled,
-                    COALESCE(SUM(1 - is_settled), 0) AS declined,
-                    COALESCE(SUM(amount * (is_settled AND reversals.reference IS NULL)), 0) AS amount
-             FROM transfers LEFT JOIN reversals USING (reference)",
+        let select = Statement::new(
+            "SELECT CAST(COALESCE(SUM(moves), 0) AS BIGINT) AS settled,
+                    CAST(COALESCE(SUM(1 - is_settled), 0) AS BIGINT) AS declined,
+                    CAST(COALESCE(SUM(amount * moves), 0) AS BIGINT) AS amount
+             FROM (SELECT amount, is_settled,
+                          CASE WHEN is_settled = 1 AND reversals.reference IS NULL THEN 1 ELSE 0 END AS moves
+                   FROM transfers LEFT JOIN reversals ON reversals.reference = transfers.reference) AS decided",
         );
-        self.0.query("SELECT", "transfers", select.fetch_one(self.0.pool())).await
+        let row = self.row(select).await?.ok_or(sqlx::Error::RowNotFound)?;
+        Ok(Ledger { settled: row.int("settled")?, declined: row.int("declined")?, amount: row.int("amount")? })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bowline::runtime::task;
+    use std::sync::Arc;
+
+    use bowline::{Database, runtime::task};
+    use example_sql::{on_both, testing::Fixture};
 
     use super::*;
+
+    on_both!(
+        a_reference_is_decided_once,
+        what_is_taken_back_moves_nothing_before_and_after,
+        replicas_that_are_asked_at_once_decide_once,
+        many_replicas_open_it_at_once,
+    );
 
     fn transfer(reference: &str, card: &str, amount: i64) -> Transfer {
         Transfer { reference: reference.to_owned(), card: card.to_owned(), amount }
     }
 
-    #[tokio::test]
-    async fn a_reference_is_decided_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let bank = SqliteBank::open(Database::at(&format!("sqlite://{}", dir.path().join("bank.db").display())))
-            .await
-            .unwrap();
+    async fn bank<DB: Db>(fixture: &Fixture<DB>) -> SqlBank<DB> {
+        SqlBank(fixture.open(MIGRATIONS.of::<DB>()).await)
+    }
+
+    async fn a_reference_is_decided_once<DB: Db>(fixture: Fixture<DB>) {
+        let bank = bank(&fixture).await;
+        assert_eq!(bank.ledger().await.unwrap(), Ledger { settled: 0, declined: 0, amount: 0 });
         let good = transfer("o-1", "card-4242", 500);
         assert_eq!(bank.decide(&good).await.unwrap(), Some(true));
         assert_eq!(bank.decide(&good).await.unwrap(), Some(true));
@@ -138,12 +165,8 @@ mod tests {
         assert_eq!(bank.ledger().await.unwrap(), Ledger { settled: 1, declined: 2, amount: 500 });
     }
 
-    #[tokio::test]
-    async fn what_is_taken_back_moves_nothing_before_and_after() {
-        let dir = tempfile::tempdir().unwrap();
-        let bank = SqliteBank::open(Database::at(&format!("sqlite://{}", dir.path().join("bank.db").display())))
-            .await
-            .unwrap();
+    async fn what_is_taken_back_moves_nothing_before_and_after<DB: Db>(fixture: Fixture<DB>) {
+        let bank = bank(&fixture).await;
         let (settled, late) = (transfer("o-1", "card-4242", 500), transfer("o-2", "card-4242", 70));
         assert_eq!(bank.decide(&settled).await.unwrap(), Some(true));
         for _ in 0..2 {
@@ -157,19 +180,45 @@ mod tests {
         assert_eq!(bank.ledger().await.unwrap(), Ledger { settled: 0, declined: 1, amount: 0 });
     }
 
-    #[tokio::test]
-    async fn many_replicas_open_it_at_once_and_other_failures_are_told_at_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", dir.path().join("new.db").display());
+    async fn replicas_that_are_asked_at_once_decide_once<DB: Db>(fixture: Fixture<DB>) {
+        let replicas = [Arc::new(bank(&fixture).await), Arc::new(bank(&fixture).await)];
+        let asking = (1..=8).map(|amount| {
+            let bank = replicas[usize::from(amount % 2 == 0)].clone();
+            task::spawn(
+                async move { bank.decide(&transfer("o-1", "card-4242", amount)).await.unwrap().map(|_| amount) },
+            )
+        });
+        let mut decided = Vec::new();
+        for asked in asking.collect::<Vec<_>>() {
+            decided.extend(asked.await.unwrap());
+        }
+        let [amount] = decided[..] else { panic!("{decided:?}") };
+        assert_eq!(replicas[0].ledger().await.unwrap(), Ledger { settled: 1, declined: 0, amount });
+        // Taken back while it is asked for, it moves nothing in the end.
+        let late = transfer("o-2", "card-4242", 70);
+        let (decided, taken_back) = tokio::join!(replicas[0].decide(&late), replicas[1].reverse("o-2"));
+        decided.unwrap();
+        taken_back.unwrap();
+        assert_eq!(replicas[1].decide(&late).await.unwrap(), Some(false));
+        assert_eq!(replicas[0].ledger().await.unwrap().amount, amount);
+    }
+
+    async fn many_replicas_open_it_at_once<DB: Db>(fixture: Fixture<DB>) {
+        let fixture = Arc::new(fixture);
         let opening = (0..8).map(|_| {
-            let url = url.clone();
-            task::spawn(async move { SqliteBank::open(Database::at(&url)).await })
+            let fixture = fixture.clone();
+            task::spawn(async move { bank(&fixture).await })
         });
         for opened in opening.collect::<Vec<_>>() {
-            opened.await.unwrap().unwrap();
+            assert_eq!(opened.await.unwrap().find("o-1").await.unwrap(), None);
         }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_opened_is_told_at_once() {
+        let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
-        let error = SqliteBank::open(Database::at(&url)).await.unwrap_err();
+        let error = MIGRATIONS.open(Database::at(&url)).await.unwrap_err();
         assert!(!example_sql::is_race(&error), "{error:#}");
     }
 }

@@ -12,28 +12,36 @@ use bowline::{
     HandlerError, Microservice,
     extract::{Json, Subject},
 };
+use example_sql::{Db, Opened};
 
 use crate::{
     events::{Event, OrderEvent, UserEvent},
-    repository::{Notification, Notifications},
+    repository::{MIGRATIONS, Notification, Notifications},
 };
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let mut service = Microservice::from_env("notify")?;
-    let notifications = Notifications::open(service.database("sqlite:notify.db")?).await?;
+    let service = Microservice::from_env("notify")?;
+    match MIGRATIONS.open(service.own_database()?).await?.with_messages().await? {
+        Opened::Sqlite(sql) => serve(service, Notifications::new(sql)).await,
+        Opened::Postgres(sql) => serve(service, Notifications::new(sql)).await,
+    }
+}
+
+async fn serve<DB: Db>(mut service: Microservice, notifications: Notifications<DB>) -> anyhow::Result<()> {
+    let notifications = Arc::new(notifications);
     for topic in ["order.placed", "order.paid", "order.cancelled"] {
-        take::<OrderEvent>(&mut service, topic, &notifications);
+        take::<OrderEvent, DB>(&mut service, topic, &notifications);
     }
     for topic in ["user.registered", "user.changed"] {
-        take::<UserEvent>(&mut service, topic, &notifications);
+        take::<UserEvent, DB>(&mut service, topic, &notifications);
     }
-    let app = Router::new().route("/notifications", get(list)).with_state(Arc::new(notifications));
+    let app = Router::new().route("/notifications", get(list::<DB>)).with_state(notifications);
     Ok(service.serve(app).await?)
 }
 
 /// Has each message of a topic become a notification.
-fn take<E: Event>(service: &mut Microservice, topic: &'static str, notifications: &Notifications) {
+fn take<E: Event, DB: Db>(service: &mut Microservice, topic: &'static str, notifications: &Arc<Notifications<DB>>) {
     let notifications = notifications.clone();
     service.consumer(topic).each(move |incoming: bowline::messages::Incoming<E>| {
         let notifications = notifications.clone();
@@ -46,8 +54,8 @@ fn take<E: Event>(service: &mut Microservice, topic: &'static str, notifications
 }
 
 /// What a customer was told, the newest first.
-async fn list(
-    State(notifications): State<Arc<Notifications>>,
+async fn list<DB: Db>(
+    State(notifications): State<Arc<Notifications<DB>>>,
     subject: Subject,
 ) -> Result<Json<Vec<Notification>>, HandlerError> {
     notifications.of(subject.as_str()).await.map(Json).map_err(HandlerError::internal)

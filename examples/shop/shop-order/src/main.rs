@@ -22,22 +22,29 @@ use bowline::{
     extract::{Json, Path, Subject},
     sql::{Outbox, RelaySettings, Sagas},
 };
+use example_sql::{Db, Opened};
 
 use crate::{
     callees::CachedUsers,
     limits::Limits,
     order::{NewOrder, Order},
     placing::Topics,
-    repository::SqliteOrders,
+    repository::{MIGRATIONS, SqlOrders},
     service::{IdempotencyKey, OrderService, PATIENCE, Stock},
 };
 
-type Service = Arc<OrderService<CachedUsers>>;
+type Service<DB> = State<Arc<OrderService<DB, CachedUsers>>>;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let mut service = Microservice::from_env("order")?;
-    let repository = SqliteOrders::open(service.database("sqlite:order.db")?).await?;
+    let service = Microservice::from_env("order")?;
+    match MIGRATIONS.open(service.own_database()?).await?.with_messages().await? {
+        Opened::Sqlite(sql) => serve(service, SqlOrders(sql)).await,
+        Opened::Postgres(sql) => serve(service, SqlOrders(sql)).await,
+    }
+}
+
+async fn serve<DB: Db>(mut service: Microservice, repository: SqlOrders<DB>) -> anyhow::Result<()> {
     let limits = service.config_loader("shop/order").or(Limits::default()).load().await?;
     let outbox = Outbox::new(repository.pool().clone());
     service.relay(&outbox, RelaySettings::default());
@@ -61,16 +68,16 @@ async fn main() -> anyhow::Result<()> {
         Arc::new(OrderService { repository, sagas, user, limits: Box::new(move || limits.get()), patience: PATIENCE });
     orders.adopt().await?;
     let app = Router::new()
-        .route("/orders", post(place))
-        .route("/orders/{id}", get(show))
-        .route("/stock/{sku}", get(stock))
+        .route("/orders", post(place::<DB>))
+        .route("/orders/{id}", get(show::<DB>))
+        .route("/stock/{sku}", get(stock::<DB>))
         .with_state(orders);
     let app = failing::layered(app)?;
     Ok(service.serve(app).await?)
 }
 
-async fn place(
-    State(orders): State<Service>,
+async fn place<DB: Db>(
+    State(orders): Service<DB>,
     subject: Subject,
     headers: HeaderMap,
     Json(new): Json<NewOrder>,
@@ -80,12 +87,12 @@ async fn place(
     Ok((StatusCode::CREATED, Json(order)))
 }
 
-async fn stock(State(orders): State<Service>, Path(sku): Path<String>) -> Result<Json<Stock>, HandlerError> {
+async fn stock<DB: Db>(State(orders): Service<DB>, Path(sku): Path<String>) -> Result<Json<Stock>, HandlerError> {
     orders.stock(&sku).await.map(Json)
 }
 
-async fn show(
-    State(orders): State<Service>,
+async fn show<DB: Db>(
+    State(orders): Service<DB>,
     subject: Subject,
     Path(id): Path<String>,
 ) -> Result<Json<Order>, HandlerError> {

@@ -32,9 +32,8 @@ pub(crate) struct Order {
 }
 
 /// How far an order is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[sqlx(rename_all = "snake_case")]
 pub(crate) enum Status {
     /// Kept; its stock is reserved, and payment has not answered yet.
     Placed,
@@ -44,4 +43,20 @@ pub(crate) enum Status {
     Declined,
     /// It was given up: there was not enough in stock, or it could not be charged in time.
     Cancelled,
+}
+
+impl Status {
+    /// As it is written.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Placed => "placed",
+            Self::Paid => "paid",
+            Self::Declined => "declined",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::Placed, Self::Paid, Self::Declined, Self::Cancelled].into_iter().find(|status| status.as_str() == text)
+    }
 }

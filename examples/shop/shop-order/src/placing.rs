@@ -7,13 +7,13 @@ use bowline::{
     runtime::BoxFuture,
     sql::{self, Definition, StepError, Tx},
 };
+use example_sql::Db;
 use serde::{Deserialize, Serialize};
-use sqlx::Sqlite;
 
 use crate::{
     callees::{Charged, Payments},
-    order::{Order, Status},
-    repository::{Kept, SqliteOrders},
+    order::{Item, Order, Status},
+    repository::{Kept, SqlOrders},
 };
 
 /// The name of the saga.
@@ -56,14 +56,14 @@ type Step<'a> = BoxFuture<'a, Result<(), StepError>>;
 /// The steps.
 ///
 /// That the bank declined is decided by `confirm`: its "no" is kept before everything is undone.
-pub(crate) fn definition(
+pub(crate) fn definition<DB: Db>(
     name: &str,
-    orders: &SqliteOrders,
+    orders: &SqlOrders<DB>,
     topics: &Topics,
     payment: &Arc<impl Payments + 'static>,
-) -> Definition<Sqlite, Placing> {
+) -> Definition<DB, Placing> {
     let local = Arc::new(Local { orders: orders.clone(), topics: topics.clone() });
-    let step = |work: Work| step(&local, work);
+    let step = |work: Work<DB>| step(&local, work);
     let (charge, refund) = (payment.clone(), payment.clone());
     let placed = Definition::new(name).local("place", step(Local::place)).undo_local(step(Local::cancel));
     let reserved = match name {
@@ -90,29 +90,29 @@ pub(crate) fn definition(
 }
 
 /// A step in the database of orders.
-type Work = for<'a> fn(Arc<Local>, &'a mut Tx<Sqlite>, &'a mut Placing) -> Step<'a>;
+type Work<DB> = for<'a> fn(Arc<Local<DB>>, &'a mut Tx<DB>, &'a mut Placing) -> Step<'a>;
 
-fn step(
-    local: &Arc<Local>,
-    work: Work,
-) -> impl for<'a> Fn(&'a mut Tx<Sqlite>, &'a mut Placing) -> Step<'a> + Send + Sync + 'static {
+fn step<DB: Db>(
+    local: &Arc<Local<DB>>,
+    work: Work<DB>,
+) -> impl for<'a> Fn(&'a mut Tx<DB>, &'a mut Placing) -> Step<'a> + Send + Sync + 'static {
     let local = local.clone();
     move |tx, placing| work(local.clone(), tx, placing)
 }
 
 /// What happens in the database of orders.
 #[derive(Debug)]
-struct Local {
-    orders: SqliteOrders,
+struct Local<DB: Db> {
+    orders: SqlOrders<DB>,
     topics: Topics,
 }
 
-impl Local {
-    fn place<'a>(self: Arc<Self>, tx: &'a mut Tx<Sqlite>, placing: &'a mut Placing) -> Step<'a> {
+impl<DB: Db> Local<DB> {
+    fn place<'a>(self: Arc<Self>, tx: &'a mut Tx<DB>, placing: &'a mut Placing) -> Step<'a> {
         Box::pin(async move { self.tell(tx, &self.topics.placed, &placing.kept.order, Status::Placed).await })
     }
 
-    fn cancel<'a>(self: Arc<Self>, tx: &'a mut Tx<Sqlite>, placing: &'a mut Placing) -> Step<'a> {
+    fn cancel<'a>(self: Arc<Self>, tx: &'a mut Tx<DB>, placing: &'a mut Placing) -> Step<'a> {
         Box::pin(async move {
             let status = if placing.is_declined { Status::Declined } else { Status::Cancelled };
             self.orders.mark(tx, &placing.kept.order.id, status).await?;
@@ -120,9 +120,9 @@ impl Local {
         })
     }
 
-    fn reserve<'a>(self: Arc<Self>, tx: &'a mut Tx<Sqlite>, placing: &'a mut Placing) -> Step<'a> {
+    fn reserve<'a>(self: Arc<Self>, tx: &'a mut Tx<DB>, placing: &'a mut Placing) -> Step<'a> {
         Box::pin(async move {
-            for (at, item) in placing.kept.order.items.iter().enumerate() {
+            for (at, item) in in_turn(&placing.kept.order.items) {
                 if !self.orders.take(tx, &item.sku, item.quantity).await? {
                     // What was taken before it is rolled back with the step.
                     return Err(StepError::abort(format!("items[{at}]: there is not enough of it")));
@@ -132,16 +132,16 @@ impl Local {
         })
     }
 
-    fn release<'a>(self: Arc<Self>, tx: &'a mut Tx<Sqlite>, placing: &'a mut Placing) -> Step<'a> {
+    fn release<'a>(self: Arc<Self>, tx: &'a mut Tx<DB>, placing: &'a mut Placing) -> Step<'a> {
         Box::pin(async move {
-            for item in &placing.kept.order.items {
+            for (_, item) in in_turn(&placing.kept.order.items) {
                 self.orders.put_back(tx, &item.sku, item.quantity).await?;
             }
             Ok(())
         })
     }
 
-    fn confirm<'a>(self: Arc<Self>, tx: &'a mut Tx<Sqlite>, placing: &'a mut Placing) -> Step<'a> {
+    fn confirm<'a>(self: Arc<Self>, tx: &'a mut Tx<DB>, placing: &'a mut Placing) -> Step<'a> {
         Box::pin(async move {
             if placing.is_declined {
                 return Err(StepError::abort("the bank declined the card"));
@@ -152,11 +152,19 @@ impl Local {
     }
 
     /// Publishes what became of an order, in the transaction in which it does.
-    async fn tell(&self, tx: &mut Tx<Sqlite>, topic: &Topic, order: &Order, status: Status) -> Result<(), StepError> {
+    async fn tell(&self, tx: &mut Tx<DB>, topic: &Topic, order: &Order, status: Status) -> Result<(), StepError> {
         let Order { id, user_id, total, .. } = order;
         let told = Told { order_id: id, user_id, total: *total, status };
         let message = topic.message(&told).key(id).into_message()?;
         sql::publish(tx, topic.name(), message).await?;
         Ok(())
     }
+}
+
+/// Items in the order in which everybody takes them, and where they stand: so nobody who has one waits for another who
+/// waits for it.
+fn in_turn(items: &[Item]) -> impl Iterator<Item = (usize, &Item)> {
+    let mut items: Vec<_> = items.iter().enumerate().collect();
+    items.sort_by_key(|(_, item)| &item.sku);
+    items.into_iter()
 }

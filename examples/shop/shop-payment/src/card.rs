@@ -5,9 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// The name of a card at the bank. It is not for logs: it debugs as nothing.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-#[sqlx(transparent)]
 pub(crate) struct Card(pub(crate) String);
 
 impl fmt::Debug for Card {

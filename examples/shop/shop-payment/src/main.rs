@@ -16,26 +16,33 @@ use bowline::{
     Config, HandlerError, Microservice, ServiceClient,
     extract::{Json, Path},
 };
+use example_sql::Opened;
 
 use crate::{
     calls::BankCalls,
-    repository::{Charge, SqliteCharges},
+    repository::{Charge, ChargeRepository, MIGRATIONS, SqlCharges},
     service::{NewCharge, PaymentService},
 };
 
-type Service = Arc<PaymentService<SqliteCharges, ServiceClient>>;
+type Service<R> = State<Arc<PaymentService<R, ServiceClient>>>;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let service = Microservice::from_env("payment")?;
-    let repository = SqliteCharges::open(service.database("sqlite:payment.db")?).await?;
+    match MIGRATIONS.open(service.own_database()?).await? {
+        Opened::Sqlite(sql) => serve(service, SqlCharges(sql)).await,
+        Opened::Postgres(sql) => serve(service, SqlCharges(sql)).await,
+    }
+}
+
+async fn serve<R: ChargeRepository>(service: Microservice, repository: R) -> anyhow::Result<()> {
     let bank = service.client("bank");
     let _calls = follow_calls(&service, &bank).await?;
     let payment = Arc::new(PaymentService { repository, bank });
     let app = Router::new()
-        .route("/charges", post(charge))
-        .route("/charges/{order}", get(show))
-        .route("/charges/{order}/refund", post(refund))
+        .route("/charges", post(charge::<R>))
+        .route("/charges/{order}", get(show::<R>))
+        .route("/charges/{order}/refund", post(refund::<R>))
         .with_state(payment);
     Ok(service.serve(app).await?)
 }
@@ -57,14 +64,23 @@ async fn follow_calls(service: &Microservice, bank: &ServiceClient) -> anyhow::R
     Ok(calls)
 }
 
-async fn charge(State(payment): State<Service>, Json(new): Json<NewCharge>) -> Result<Json<Charge>, HandlerError> {
+async fn charge<R: ChargeRepository>(
+    State(payment): Service<R>,
+    Json(new): Json<NewCharge>,
+) -> Result<Json<Charge>, HandlerError> {
     payment.charge(new).await.map(Json)
 }
 
-async fn show(State(payment): State<Service>, Path(order): Path<String>) -> Result<Json<Charge>, HandlerError> {
+async fn show<R: ChargeRepository>(
+    State(payment): Service<R>,
+    Path(order): Path<String>,
+) -> Result<Json<Charge>, HandlerError> {
     payment.find(&order).await.map(Json)
 }
 
-async fn refund(State(payment): State<Service>, Path(order): Path<String>) -> Result<Json<Charge>, HandlerError> {
+async fn refund<R: ChargeRepository>(
+    State(payment): Service<R>,
+    Path(order): Path<String>,
+) -> Result<Json<Charge>, HandlerError> {
     payment.refund(&order).await.map(Json)
 }

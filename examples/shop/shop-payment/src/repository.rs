@@ -1,15 +1,17 @@
-//! Where charges are kept.
+//! Where charges are kept, in SQLite or PostgreSQL.
 
-use bowline::Database;
-use example_sql::Sqlite;
+use example_sql::{Db, Migrations, Row, Sql, Statement};
 use serde::Serialize;
 
 use crate::{card::Card, service::NewCharge};
 
+/// The tables.
+pub(crate) static MIGRATIONS: Migrations =
+    Migrations { sqlite: sqlx::migrate!(), postgres: sqlx::migrate!("migrations/postgres") };
+
 /// How far a charge is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[sqlx(rename_all = "snake_case")]
 pub(crate) enum Status {
     Pending,
     Approved,
@@ -19,8 +21,26 @@ pub(crate) enum Status {
     Refunded,
 }
 
+impl Status {
+    /// As it is written.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Declined => "declined",
+            Self::Refunding => "refunding",
+            Self::Refunded => "refunded",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let all = [Self::Pending, Self::Approved, Self::Declined, Self::Refunding, Self::Refunded];
+        all.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
 /// One charge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Charge {
     pub(crate) order_id: String,
     #[serde(skip_serializing)]
@@ -31,84 +51,105 @@ pub(crate) struct Charge {
 }
 
 /// What the service needs of its store.
-pub(crate) trait ChargeRepository {
+pub(crate) trait ChargeRepository: Send + Sync + 'static {
     /// Keeps a pending charge, or returns the one that is there.
-    async fn begin(&self, new: &NewCharge) -> Result<Charge, sqlx::Error>;
+    fn begin(&self, new: &NewCharge) -> impl Future<Output = Result<Charge, sqlx::Error>> + Send;
 
     /// Keeps the bank's decision; a decided charge stays as it is.
-    async fn end(&self, order_id: &str, status: Status) -> Result<(), sqlx::Error>;
+    fn end(&self, order_id: &str, status: Status) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Keeps that a charge is to be taken back, or is not to be made: a decided one that moved nothing stays as it is.
-    async fn begin_refund(&self, order_id: &str) -> Result<Charge, sqlx::Error>;
+    fn begin_refund(&self, order_id: &str) -> impl Future<Output = Result<Charge, sqlx::Error>> + Send;
 
     /// Keeps that a charge was taken back.
-    async fn end_refund(&self, order_id: &str) -> Result<(), sqlx::Error>;
+    fn end_refund(&self, order_id: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// The charge of an order.
-    async fn find(&self, order_id: &str) -> Result<Option<Charge>, sqlx::Error>;
+    fn find(&self, order_id: &str) -> impl Future<Output = Result<Option<Charge>, sqlx::Error>> + Send;
 }
 
-/// Charges in SQLite, shared by the replicas.
-#[derive(Debug, Clone)]
-pub(crate) struct SqliteCharges(Sqlite);
+/// Charges in a database, shared by the replicas. Each change is one statement.
+#[derive(Debug)]
+pub(crate) struct SqlCharges<DB: Db>(pub(crate) Sql<DB>);
 
-impl SqliteCharges {
-    /// Opens the database, made and migrated where need be.
-    pub(crate) async fn open(database: Database) -> anyhow::Result<Self> {
-        Sqlite::open(database, &sqlx::migrate!()).await.map(Self)
+impl<DB: Db> SqlCharges<DB> {
+    async fn change(&self, change: Statement) -> Result<(), sqlx::Error> {
+        self.0.execute(&mut *self.0.read().await?, "charges", change).await.map(drop)
     }
 }
 
-impl ChargeRepository for SqliteCharges {
+impl<DB: Db> ChargeRepository for SqlCharges<DB> {
     async fn begin(&self, new: &NewCharge) -> Result<Charge, sqlx::Error> {
-        let insert = sqlx::query(
-            "INSERT INTO charges (order_id, card, amount, status) VALUES (?, ?, ?, 'pending') ON CONFLICT DO NOTHING",
+        let insert = Statement::new(
+            "INSERT INTO charges (order_id, card, amount, status) VALUES ($1, $2, $3, 'pending')
+             ON CONFLICT (order_id) DO NOTHING",
         );
-        let insert = insert.bind(&new.order_id).bind(&new.card).bind(new.amount).execute(self.0.pool());
-        self.0.query("INSERT", "charges", insert).await?;
+        self.change(insert.bind(&new.order_id).bind(&new.card.0).bind(new.amount)).await?;
         self.find(&new.order_id).await?.ok_or(sqlx::Error::RowNotFound)
     }
 
     async fn end(&self, order_id: &str, status: Status) -> Result<(), sqlx::Error> {
-        let update = sqlx::query("UPDATE charges SET status = ? WHERE order_id = ? AND status = 'pending'");
-        let update = update.bind(status).bind(order_id).execute(self.0.pool());
-        self.0.query("UPDATE", "charges", update).await.map(drop)
+        let update = Statement::new("UPDATE charges SET status = $1 WHERE order_id = $2 AND status = 'pending'");
+        self.change(update.bind(status.as_str()).bind(order_id)).await
     }
 
     async fn begin_refund(&self, order_id: &str) -> Result<Charge, sqlx::Error> {
-        let insert = sqlx::query(
-            "INSERT INTO charges (order_id, card, amount, status) VALUES (?, '', 0, 'refunding')
-             ON CONFLICT (order_id) DO UPDATE SET status = 'refunding' WHERE status IN ('pending', 'approved')",
+        let insert = Statement::new(
+            "INSERT INTO charges (order_id, card, amount, status) VALUES ($1, '', 0, 'refunding')
+             ON CONFLICT (order_id) DO UPDATE SET status = 'refunding' WHERE charges.status IN ('pending', 'approved')",
         );
-        self.0.query("INSERT", "charges", insert.bind(order_id).execute(self.0.pool())).await?;
+        self.change(insert.bind(order_id)).await?;
         self.find(order_id).await?.ok_or(sqlx::Error::RowNotFound)
     }
 
     async fn end_refund(&self, order_id: &str) -> Result<(), sqlx::Error> {
-        let update = sqlx::query("UPDATE charges SET status = 'refunded' WHERE order_id = ? AND status = 'refunding'");
-        self.0.query("UPDATE", "charges", update.bind(order_id).execute(self.0.pool())).await.map(drop)
+        let update = "UPDATE charges SET status = 'refunded' WHERE order_id = $1 AND status = 'refunding'";
+        self.change(Statement::new(update).bind(order_id)).await
     }
 
     async fn find(&self, order_id: &str) -> Result<Option<Charge>, sqlx::Error> {
-        let select = sqlx::query_as("SELECT order_id, card, amount, status FROM charges WHERE order_id = ?");
-        self.0.query("SELECT", "charges", select.bind(order_id).fetch_optional(self.0.pool())).await
+        let select = Statement::new("SELECT order_id, card, amount, status FROM charges WHERE order_id = $1");
+        let row = self.0.row(&mut *self.0.read().await?, "charges", select.bind(order_id)).await?;
+        row.as_ref().map(charge).transpose()
     }
+}
+
+fn charge<DB: Db>(row: &Row<DB>) -> Result<Charge, sqlx::Error> {
+    let status = row.text("status")?;
+    Ok(Charge {
+        order_id: row.text("order_id")?,
+        card: Card(row.text("card")?),
+        amount: row.int("amount")?,
+        status: Status::parse(&status).ok_or_else(|| sqlx::Error::Decode("a status that nobody knows".into()))?,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use bowline::runtime::task;
+    use std::sync::Arc;
+
+    use bowline::{Database, runtime::task};
+    use example_sql::{on_both, testing::Fixture};
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_charge_is_kept_once_and_decided_once_by_two_replicas() {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", dir.path().join("payment.db").display());
-        let (one, other) =
-            tokio::join!(SqliteCharges::open(Database::at(&url)), SqliteCharges::open(Database::at(&url)));
-        let (one, other) = (one.unwrap(), other.unwrap());
-        let new = NewCharge { order_id: "o-1".to_owned(), card: Card("c".to_owned()), amount: 5 };
+    on_both!(
+        a_charge_is_kept_once_and_decided_once_by_two_replicas,
+        one_charge_is_decided_or_taken_back_however_many_try,
+        many_replicas_open_it_at_once,
+    );
+
+    async fn charges<DB: Db>(fixture: &Fixture<DB>) -> SqlCharges<DB> {
+        SqlCharges(fixture.open(MIGRATIONS.of::<DB>()).await)
+    }
+
+    fn new() -> NewCharge {
+        NewCharge { order_id: "o-1".to_owned(), card: Card("c".to_owned()), amount: 5 }
+    }
+
+    async fn a_charge_is_kept_once_and_decided_once_by_two_replicas<DB: Db>(fixture: Fixture<DB>) {
+        let (one, other) = tokio::join!(charges(&fixture), charges(&fixture));
+        let new = new();
         let (a, b) = tokio::join!(one.begin(&new), other.begin(&new));
         assert_eq!(a.unwrap(), b.unwrap());
         one.end("o-1", Status::Approved).await.unwrap();
@@ -116,19 +157,45 @@ mod tests {
         assert_eq!(other.find("o-1").await.unwrap().unwrap().status, Status::Approved);
     }
 
-    #[tokio::test]
-    async fn many_replicas_open_it_at_once_and_other_failures_are_told_at_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", dir.path().join("new.db").display());
+    /// What was taken back stays so, whoever was first.
+    async fn one_charge_is_decided_or_taken_back_however_many_try<DB: Db>(fixture: Fixture<DB>) {
+        let replicas = [Arc::new(charges(&fixture).await), Arc::new(charges(&fixture).await)];
+        replicas[0].begin(&new()).await.unwrap();
+        let tries = (0..12).map(|number| {
+            let charges = replicas[number % 2].clone();
+            task::spawn(async move {
+                match number % 3 {
+                    0 => charges.begin_refund("o-1").await.map(drop),
+                    1 => charges.end("o-1", Status::Approved).await,
+                    _ => charges.begin(&new()).await.map(drop),
+                }
+            })
+        });
+        for tried in tries.collect::<Vec<_>>() {
+            tried.await.unwrap().unwrap();
+        }
+        let charge = replicas[0].find("o-1").await.unwrap().unwrap();
+        assert_eq!((charge.status, charge.amount), (Status::Refunding, 5));
+        replicas[1].end_refund("o-1").await.unwrap();
+        assert_eq!(replicas[0].begin_refund("o-1").await.unwrap().status, Status::Refunded);
+    }
+
+    async fn many_replicas_open_it_at_once<DB: Db>(fixture: Fixture<DB>) {
+        let fixture = Arc::new(fixture);
         let opening = (0..8).map(|_| {
-            let url = url.clone();
-            task::spawn(async move { SqliteCharges::open(Database::at(&url)).await })
+            let fixture = fixture.clone();
+            task::spawn(async move { charges(&fixture).await })
         });
         for opened in opening.collect::<Vec<_>>() {
-            opened.await.unwrap().unwrap();
+            assert_eq!(opened.await.unwrap().find("o-1").await.unwrap(), None);
         }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_opened_is_told_at_once() {
+        let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
-        let error = SqliteCharges::open(Database::at(&url)).await.unwrap_err();
+        let error = MIGRATIONS.open(Database::at(&url)).await.unwrap_err();
         assert!(!example_sql::is_race(&error), "{error:#}");
     }
 }

@@ -148,10 +148,16 @@ impl<R: ChargeRepository, B: Bank> PaymentService<R, B> {
 mod tests {
     use std::sync::Mutex;
 
-    use bowline::Database;
+    use example_sql::{Db, on_both, testing::Fixture};
 
     use super::*;
-    use crate::repository::SqliteCharges;
+    use crate::repository::{MIGRATIONS, SqlCharges};
+
+    on_both!(
+        a_charge_is_taken_back_once_the_bank_has_and_not_made_again,
+        a_charge_that_comes_after_it_was_taken_back_is_not_made,
+        no_answer_shows_the_card,
+    );
 
     /// Approves everything that was not taken back, and fails to take back as often as it is told to.
     #[derive(Default)]
@@ -177,9 +183,8 @@ mod tests {
         }
     }
 
-    async fn payment(dir: &tempfile::TempDir) -> PaymentService<SqliteCharges, Others> {
-        let url = format!("sqlite://{}", dir.path().join("payment.db").display());
-        let repository = SqliteCharges::open(Database::at(&url)).await.unwrap();
+    async fn payment<DB: Db>(fixture: &Fixture<DB>) -> PaymentService<SqlCharges<DB>, Others> {
+        let repository = SqlCharges(fixture.open(MIGRATIONS.of::<DB>()).await);
         PaymentService { repository, bank: Others::default() }
     }
 
@@ -187,10 +192,8 @@ mod tests {
         NewCharge { order_id: order_id.to_owned(), card: Card("card-4242".to_owned()), amount: 5 }
     }
 
-    #[tokio::test]
-    async fn a_charge_is_taken_back_once_the_bank_has_and_not_made_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let payment = payment(&dir).await;
+    async fn a_charge_is_taken_back_once_the_bank_has_and_not_made_again<DB: Db>(fixture: Fixture<DB>) {
+        let payment = payment(&fixture).await;
         assert_eq!(payment.charge(charge("o-1")).await.unwrap().status, Status::Approved);
         *payment.bank.failures.lock().unwrap() = 1;
         payment.refund("o-1").await.unwrap_err();
@@ -202,20 +205,16 @@ mod tests {
         assert_eq!(*payment.bank.reversed.lock().unwrap(), ["o-1"]);
     }
 
-    #[tokio::test]
-    async fn a_charge_that_comes_after_it_was_taken_back_is_not_made() {
-        let dir = tempfile::tempdir().unwrap();
-        let payment = payment(&dir).await;
+    async fn a_charge_that_comes_after_it_was_taken_back_is_not_made<DB: Db>(fixture: Fixture<DB>) {
+        let payment = payment(&fixture).await;
         assert_eq!(payment.refund("o-1").await.unwrap().status, Status::Refunded);
         assert_eq!(payment.charge(charge("o-1")).await.unwrap().status, Status::Refunded);
         assert_eq!(payment.refund("../o").await.unwrap_err().code(), Code::Unprocessable);
     }
 
     /// Nor does anybody read it in a log.
-    #[tokio::test]
-    async fn no_answer_shows_the_card() {
-        let dir = tempfile::tempdir().unwrap();
-        let payment = payment(&dir).await;
+    async fn no_answer_shows_the_card<DB: Db>(fixture: Fixture<DB>) {
+        let payment = payment(&fixture).await;
         let charged = payment.charge(charge("o-1")).await.unwrap();
         for text in [serde_json::to_string(&charged).unwrap(), format!("{charged:?} {:?}", charge("o-1"))] {
             assert!(text.contains("o-1") && !text.contains("4242"), "{text}");

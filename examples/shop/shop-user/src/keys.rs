@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use aws_lc_rs::signature::Ed25519KeyPair;
+use bowline::sql;
 use jsonwebtoken::{
     Algorithm, EncodingKey,
     jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash},
@@ -29,13 +30,19 @@ const PUBLISHED_LONGER: Duration = Duration::from_mins(10);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("the signing keys cannot be read or written")]
-    Store(#[from] sqlx::Error),
+    Store(#[from] sql::Error),
     #[error("there is no signing key")]
     Missing,
     #[error("a signing key cannot be made")]
     Make(#[from] aws_lc_rs::error::Unspecified),
     #[error("a signing key cannot be used")]
     Use(#[from] jsonwebtoken::errors::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 /// The service's keys, in a store.
@@ -109,15 +116,23 @@ fn before(now_ms: u64, duration: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use bowline::{Database, runtime::task};
+    use bowline::runtime::task;
+    use example_sql::{Db, on_both, testing::Fixture};
 
     use super::*;
-    use crate::repository::SqliteUsers;
+    use crate::repository::{MIGRATIONS, SqlUsers};
+
+    on_both!(
+        the_first_key_signs_at_once_and_outlives_a_restart,
+        replicas_that_start_at_once_share_one_key,
+        a_key_is_published_before_it_signs_and_after,
+        what_is_published_is_public_and_what_is_shown_of_a_key_too,
+    );
 
     const START_MS: u64 = 1_700_000_000_000;
 
-    async fn open(dir: &tempfile::TempDir) -> SqliteUsers {
-        SqliteUsers::open(Database::at(&format!("sqlite://{}", dir.path().join("user.db").display()))).await.unwrap()
+    async fn open<DB: Db>(fixture: &Fixture<DB>) -> SqlUsers<DB> {
+        SqlUsers::new(fixture.open(MIGRATIONS.of::<DB>()).await.with_messages().await.unwrap())
     }
 
     fn at(duration: Duration) -> u64 {
@@ -125,33 +140,29 @@ mod tests {
     }
 
     /// Who signs at that time, and which keys are published.
-    async fn state(users: &SqliteUsers, now_ms: u64) -> (String, Vec<String>) {
+    async fn state(users: &impl KeyRepository, now_ms: u64) -> (String, Vec<String>) {
         let set = Keys(users).key_set().await.unwrap();
         let published = set.keys.into_iter().map(|key| key.common.key_id.unwrap()).collect();
         (Keys(users).signer(now_ms).await.unwrap().key_id, published)
     }
 
-    #[tokio::test]
-    async fn the_first_key_signs_at_once_and_outlives_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let users = open(&dir).await;
+    async fn the_first_key_signs_at_once_and_outlives_a_restart<DB: Db>(fixture: Fixture<DB>) {
+        let users = open(&fixture).await;
         assert!(matches!(Keys(&users).signer(START_MS).await, Err(Error::Missing)));
         Keys(&users).rotate(START_MS).await.unwrap();
         let (signer, published) = state(&users, START_MS).await;
         assert_eq!(published, std::slice::from_ref(&signer));
         drop(users);
-        let users = open(&dir).await;
+        let users = open(&fixture).await;
         Keys(&users).rotate(at(Duration::from_hours(24))).await.unwrap();
         assert_eq!(state(&users, at(Duration::from_hours(24))).await, (signer, published));
     }
 
-    #[tokio::test]
-    async fn replicas_that_start_at_once_share_one_key() {
-        let dir = tempfile::tempdir().unwrap();
-        open(&dir).await;
+    async fn replicas_that_start_at_once_share_one_key<DB: Db>(fixture: Fixture<DB>) {
+        open(&fixture).await;
         let mut starting = Vec::new();
         for _ in 0..8 {
-            let users = open(&dir).await;
+            let users = open(&fixture).await;
             starting.push(task::spawn(async move { Keys(&users).rotate(START_MS).await.map(|()| users) }));
         }
         let mut seen = Vec::new();
@@ -162,10 +173,8 @@ mod tests {
         assert_eq!((seen.len(), seen[0].1.len()), (1, 1), "{seen:?}");
     }
 
-    #[tokio::test]
-    async fn a_key_is_published_before_it_signs_and_after() {
-        let dir = tempfile::tempdir().unwrap();
-        let users = open(&dir).await;
+    async fn a_key_is_published_before_it_signs_and_after<DB: Db>(fixture: Fixture<DB>) {
+        let users = open(&fixture).await;
         Keys(&users).rotate(START_MS).await.unwrap();
         let (old, _) = state(&users, START_MS).await;
         let followed = at(FOLLOWED_AFTER);
@@ -188,10 +197,8 @@ mod tests {
         assert_eq!(state(&users, over).await, (new.clone(), vec![new]));
     }
 
-    #[tokio::test]
-    async fn what_is_published_is_public_and_what_is_shown_of_a_key_too() {
-        let dir = tempfile::tempdir().unwrap();
-        let users = open(&dir).await;
+    async fn what_is_published_is_public_and_what_is_shown_of_a_key_too<DB: Db>(fixture: Fixture<DB>) {
+        let users = open(&fixture).await;
         Keys(&users).rotate(START_MS).await.unwrap();
         let set = serde_json::to_value(Keys(&users).key_set().await.unwrap()).unwrap();
         let key = set["keys"][0].as_object().unwrap();

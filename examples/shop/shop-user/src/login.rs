@@ -126,27 +126,39 @@ impl<R: UserRepository + KeyRepository> LoginService<R> {
 
 #[cfg(test)]
 mod tests {
-    use bowline::{Database, runtime::time};
+    use bowline::runtime::time;
+    use example_sql::{Db, on_both, testing::Fixture};
     use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
     use serde_json::Value;
 
     use super::*;
-    use crate::repository::SqliteUsers;
+    use crate::repository::{MIGRATIONS, SqlUsers};
 
-    async fn service(dir: &tempfile::TempDir) -> LoginService<SqliteUsers> {
-        let url = format!("sqlite://{}", dir.path().join("user.db").display());
-        let logins = LoginService::new(SqliteUsers::open(Database::at(&url)).await.unwrap(), &Registry::default());
+    on_both!(
+        who_knows_the_password_gets_a_token_that_says_who_it_is,
+        a_wrong_password_and_an_unknown_email_are_answered_alike,
+        what_can_be_no_credential_is_refused_before_it_is_hashed,
+        a_token_outlives_the_change_of_the_key,
+    );
+
+    async fn service<DB: Db>(fixture: &Fixture<DB>) -> LoginService<SqlUsers<DB>> {
+        let users = SqlUsers::new(fixture.open(MIGRATIONS.of::<DB>()).await.with_messages().await.unwrap());
+        let logins = LoginService::new(users, &Registry::default());
         logins.keys().rotate(time::unix_millis_now()).await.unwrap();
         logins
     }
 
-    async fn login(logins: &LoginService<SqliteUsers>, email: &str, password: &str) -> Result<Granted, HandlerError> {
+    async fn login<DB: Db>(
+        logins: &LoginService<SqlUsers<DB>>,
+        email: &str,
+        password: &str,
+    ) -> Result<Granted, HandlerError> {
         let credentials = Credentials { email: email.to_owned(), password: password.to_owned() };
         logins.login(credentials, time::unix_millis_now()).await
     }
 
     /// Reads a token as a verifier does that has the published key set.
-    async fn verify(logins: &LoginService<SqliteUsers>, token: &str) -> Value {
+    async fn verify<DB: Db>(logins: &LoginService<SqlUsers<DB>>, token: &str) -> Value {
         let key_id = decode_header(token).unwrap().kid.unwrap();
         let set = logins.keys().key_set().await.unwrap();
         let key = DecodingKey::from_jwk(set.find(&key_id).unwrap()).unwrap();
@@ -157,10 +169,8 @@ mod tests {
         decode::<Value>(token, &key, &validation).unwrap().claims
     }
 
-    #[tokio::test]
-    async fn who_knows_the_password_gets_a_token_that_says_who_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let logins = service(&dir).await;
+    async fn who_knows_the_password_gets_a_token_that_says_who_it_is<DB: Db>(fixture: Fixture<DB>) {
+        let logins = service(&fixture).await;
         let mut seen = Vec::new();
         for (email, subject) in [
             ("ada@example.com", "u-1"),
@@ -180,19 +190,15 @@ mod tests {
         assert_eq!(seen.len(), 4, "each token has a name of its own");
     }
 
-    #[tokio::test]
-    async fn a_wrong_password_and_an_unknown_email_are_answered_alike() {
-        let dir = tempfile::tempdir().unwrap();
-        let logins = service(&dir).await;
+    async fn a_wrong_password_and_an_unknown_email_are_answered_alike<DB: Db>(fixture: Fixture<DB>) {
+        let logins = service(&fixture).await;
         let wrong = login(&logins, "ada@example.com", "wrong horse").await.err().unwrap();
         let unknown = login(&logins, "eve@example.com", "correct horse").await.err().unwrap();
         assert_eq!((wrong.code(), &wrong), (Code::Unauthenticated, &unknown));
     }
 
-    #[tokio::test]
-    async fn what_can_be_no_credential_is_refused_before_it_is_hashed() {
-        let dir = tempfile::tempdir().unwrap();
-        let logins = service(&dir).await;
+    async fn what_can_be_no_credential_is_refused_before_it_is_hashed<DB: Db>(fixture: Fixture<DB>) {
+        let logins = service(&fixture).await;
         let (long_email, long_password) = ("x".repeat(255), "x".repeat(1025));
         for (email, password, field) in [
             ("", "x", "email"),
@@ -206,10 +212,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_token_outlives_the_change_of_the_key() {
-        let dir = tempfile::tempdir().unwrap();
-        let logins = service(&dir).await;
+    async fn a_token_outlives_the_change_of_the_key<DB: Db>(fixture: Fixture<DB>) {
+        let logins = service(&fixture).await;
         let token = login(&logins, "ada@example.com", "correct horse").await.unwrap().access_token;
         let month_ms = 31 * 24 * 3600 * 1000;
         logins.keys().rotate(time::unix_millis_now() + month_ms).await.unwrap();

@@ -21,12 +21,13 @@ use bowline::{
     runtime::{task, time},
     sql::RelaySettings,
 };
+use example_sql::{Db, Opened};
 use jsonwebtoken::jwk::JwkSet;
 
 use crate::{
     login::{Credentials, Granted, LoginService},
     profile::{Changes, NewUser, ProfileService},
-    repository::{SqliteUsers, User, UserRepository},
+    repository::{MIGRATIONS, SqlUsers, User, UserRepository},
 };
 
 /// How often it is asked whether the signing key is to be replaced.
@@ -35,18 +36,24 @@ const ROTATION_CHECK_EVERY: Duration = Duration::from_hours(1);
 /// The largest body of a login, and of what a customer says of itself.
 const LOGIN_BYTES_MAX: usize = 16 << 10;
 
-type Service = Arc<Users>;
+type Service<DB> = State<Arc<Users<DB>>>;
 
 /// Who signs in, and who is who.
-struct Users {
-    logins: LoginService<SqliteUsers>,
-    profiles: ProfileService,
+struct Users<DB: Db> {
+    logins: LoginService<SqlUsers<DB>>,
+    profiles: ProfileService<DB>,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let mut service = Microservice::from_env("user")?;
-    let repository = SqliteUsers::open(service.database("sqlite:user.db")?).await?;
+    let service = Microservice::from_env("user")?;
+    match MIGRATIONS.open(service.own_database()?).await?.with_messages().await? {
+        Opened::Sqlite(sql) => serve(service, SqlUsers::new(sql)).await,
+        Opened::Postgres(sql) => serve(service, SqlUsers::new(sql)).await,
+    }
+}
+
+async fn serve<DB: Db>(mut service: Microservice, repository: SqlUsers<DB>) -> anyhow::Result<()> {
     service.relay(repository.outbox(), RelaySettings::default());
     let [registered, changed] = ["user.registered", "user.changed"].map(|name| service.topic(name));
     let profiles = ProfileService { repository: repository.clone(), registered, changed };
@@ -54,26 +61,26 @@ async fn main() -> anyhow::Result<()> {
     users.logins.keys().rotate(time::unix_millis_now()).await?;
     let _rotating = task::Guarded::new(task::spawn(rotate(users.clone())));
     let app = Router::new()
-        .route("/users", post(register))
-        .route("/users/{id}", put(change))
-        .route("/login", post(login))
+        .route("/users", post(register::<DB>))
+        .route("/users/{id}", put(change::<DB>))
+        .route("/login", post(login::<DB>))
         .layer(DefaultBodyLimit::max(LOGIN_BYTES_MAX))
-        .route("/users/{id}", get(show))
-        .route("/.well-known/jwks.json", get(key_set))
+        .route("/users/{id}", get(show::<DB>))
+        .route("/.well-known/jwks.json", get(key_set::<DB>))
         .with_state(users);
     Ok(service.serve(app).await?)
 }
 
-async fn register(
-    State(users): State<Service>,
+async fn register<DB: Db>(
+    State(users): Service<DB>,
     Json(new): Json<NewUser>,
 ) -> Result<(StatusCode, Json<User>), HandlerError> {
     let user = users.profiles.register(new, users.logins.passwords()).await?;
     Ok((StatusCode::CREATED, Json(user)))
 }
 
-async fn change(
-    State(users): State<Service>,
+async fn change<DB: Db>(
+    State(users): Service<DB>,
     subject: Subject,
     Path(id): Path<String>,
     Json(changes): Json<Changes>,
@@ -81,21 +88,21 @@ async fn change(
     users.profiles.change(&subject, &id, changes).await.map(Json)
 }
 
-async fn show(State(users): State<Service>, Path(id): Path<String>) -> Result<Json<User>, HandlerError> {
+async fn show<DB: Db>(State(users): Service<DB>, Path(id): Path<String>) -> Result<Json<User>, HandlerError> {
     let user = users.logins.repository().find(&id).await.map_err(HandlerError::internal)?;
     user.map(Json).ok_or_else(|| HandlerError::new(Code::NotFound, format!("no user `{id}`")))
 }
 
-async fn login(
-    State(users): State<Service>,
+async fn login<DB: Db>(
+    State(users): Service<DB>,
     Json(credentials): Json<Credentials>,
 ) -> Result<([(HeaderName, &'static str); 1], Json<Granted>), HandlerError> {
     let granted = users.logins.login(credentials, time::unix_millis_now()).await?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(granted)))
 }
 
-async fn key_set(
-    State(users): State<Service>,
+async fn key_set<DB: Db>(
+    State(users): Service<DB>,
 ) -> Result<([(HeaderName, &'static str); 1], Json<JwkSet>), HandlerError> {
     // Shorter than a key is published before it is used.
     let headers = [(header::CACHE_CONTROL, "public, max-age=300")];
@@ -103,7 +110,7 @@ async fn key_set(
 }
 
 /// Replaces the signing key when its time has come.
-async fn rotate(users: Service) {
+async fn rotate<DB: Db>(users: Arc<Users<DB>>) {
     loop {
         time::sleep(ROTATION_CHECK_EVERY).await;
         if let Err(error) = users.logins.keys().rotate(time::unix_millis_now()).await {

@@ -1,12 +1,13 @@
 //! Who a customer is: registered, and changed; both are told to whom it concerns.
 
 use bowline::{Code, HandlerError, Topic, extract::Subject, runtime::rand};
+use example_sql::Db;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     login::{EMAIL_BYTES_MAX, PASSWORD_BYTES_MAX},
     password::Passwords,
-    repository::{Registered, SqliteUsers, User},
+    repository::{Registered, SqlUsers, User},
 };
 
 /// The longest name, in bytes.
@@ -45,13 +46,13 @@ struct Told<'a> {
 
 /// Keeps customers, and tells of them.
 #[derive(Debug)]
-pub(crate) struct ProfileService {
-    pub(crate) repository: SqliteUsers,
+pub(crate) struct ProfileService<DB: Db> {
+    pub(crate) repository: SqlUsers<DB>,
     pub(crate) registered: Topic,
     pub(crate) changed: Topic,
 }
 
-impl ProfileService {
+impl<DB: Db> ProfileService<DB> {
     /// Registers a customer.
     ///
     /// # Errors
@@ -107,14 +108,16 @@ fn check(field: &str, text: &str, min: usize, max: usize) -> Result<(), HandlerE
 
 #[cfg(test)]
 mod tests {
-    use bowline::{Database, Microservice, Settings, runtime::metric::Registry};
+    use bowline::{Microservice, Settings, runtime::metric::Registry};
+    use example_sql::{on_both, testing::Fixture};
 
     use super::*;
-    use crate::repository::UserRepository as _;
+    use crate::repository::{MIGRATIONS, UserRepository as _};
 
-    async fn profiles(dir: &tempfile::TempDir) -> ProfileService {
-        let url = format!("sqlite://{}", dir.path().join("user.db").display());
-        let repository = SqliteUsers::open(Database::at(&url)).await.unwrap();
+    on_both!(who_registers_is_told_of_once_and_can_sign_in, what_can_be_no_customer_is_refused_by_name);
+
+    async fn profiles<DB: Db>(fixture: &Fixture<DB>) -> ProfileService<DB> {
+        let repository = SqlUsers::new(fixture.open(MIGRATIONS.of::<DB>()).await.with_messages().await.unwrap());
         let service = Microservice::new(Settings::from_vars("user", []).unwrap());
         let [registered, changed] = ["user.registered", "user.changed"].map(|name| service.topic(name));
         ProfileService { repository, registered, changed }
@@ -125,10 +128,8 @@ mod tests {
         NewUser { email: email.to_owned(), password, name, card }
     }
 
-    #[tokio::test]
-    async fn who_registers_is_told_of_once_and_can_sign_in() {
-        let dir = tempfile::tempdir().unwrap();
-        let (profiles, passwords) = (profiles(&dir).await, Passwords::new(&Registry::default()));
+    async fn who_registers_is_told_of_once_and_can_sign_in<DB: Db>(fixture: Fixture<DB>) {
+        let (profiles, passwords) = (profiles(&fixture).await, Passwords::new(&Registry::default()));
         let user = profiles.register(new("grace@example.com"), &passwords).await.unwrap();
         let again = profiles.register(new("Grace@example.com"), &passwords).await.unwrap_err();
         assert_eq!(again.code(), Code::Conflict);
@@ -149,10 +150,8 @@ mod tests {
         assert_eq!(profiles.repository.told().await.len(), 2, "what did not happen is not told");
     }
 
-    #[tokio::test]
-    async fn what_can_be_no_customer_is_refused_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let (profiles, passwords) = (profiles(&dir).await, Passwords::new(&Registry::default()));
+    async fn what_can_be_no_customer_is_refused_by_name<DB: Db>(fixture: Fixture<DB>) {
+        let (profiles, passwords) = (profiles(&fixture).await, Passwords::new(&Registry::default()));
         let good = || new("grace@example.com");
         for (bad, field) in [
             (NewUser { email: "grace".to_owned(), ..good() }, "email"),
