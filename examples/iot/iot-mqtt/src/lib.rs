@@ -1,4 +1,4 @@
-//! What devices and the IoT system say to each other over MQTT: topics, payloads, and how each shows who it is.
+//! What devices and their system say to each other over MQTT: topics, payloads, and how each shows who it is.
 //!
 //! A device connects with its id as client id and as user name, and with its token as password. It subscribes to what it
 //! is told, then publishes `online` to its status, retained, with `offline` as its last will; so nothing is sent to it

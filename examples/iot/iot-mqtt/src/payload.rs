@@ -58,8 +58,9 @@ pub struct Desired {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
-    /// Its id, by which it is acknowledged.
-    pub command: String,
+    /// By this it is acknowledged.
+    #[serde(rename = "command")]
+    pub id: String,
     /// What is to be done.
     pub name: String,
     /// How.
@@ -181,7 +182,7 @@ mod tests {
         }
         // The longest numbers fit.
         let longest = Reading { sequence: i64::MIN, at_ms: i64::MIN, value: f64::MIN };
-        let list = serde_json::to_vec(&[longest; READINGS_MAX]).unwrap();
+        let list = serde_json::to_vec(&vec![longest; READINGS_MAX]).unwrap();
         assert_eq!(readings(&list).map(|readings| readings.len()), Ok(READINGS_MAX));
     }
 
@@ -222,7 +223,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(sequence: i64, at_ms: i64, value in -1e12..1e12, version: Option<i64>, text: String) {
+        fn what_is_written_is_read(sequence: i64, at_ms: i64, value in -1e12_f64..1e12, version: Option<i64>, text: String) {
             let reading = Reading { sequence, at_ms, value: value.round() };
             prop_assert_eq!(readings(&serde_json::to_vec(&reading).unwrap()), Ok(vec![reading]));
             let state: Map<String, Value> = [(text.clone(), json!({"a": [text]}))].into_iter().collect();

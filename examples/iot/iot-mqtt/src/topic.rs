@@ -30,6 +30,11 @@ impl Said {
         }
     }
 
+    /// Where a device says it.
+    pub fn topic(self, device: &str) -> String {
+        of(device, self.word())
+    }
+
     /// What all devices say there.
     pub fn filter(self) -> String {
         of("+", self.word())
@@ -45,22 +50,22 @@ pub fn parse(topic: &str) -> Option<(&str, Said)> {
 
 /// Where a device says what it read.
 pub fn readings(device: &str) -> String {
-    of(device, Said::Readings.word())
+    Said::Readings.topic(device)
 }
 
 /// Where a device says in what state it is.
 pub fn reported(device: &str) -> String {
-    of(device, Said::Reported.word())
+    Said::Reported.topic(device)
 }
 
 /// Where a device says what became of commands.
 pub fn acks(device: &str) -> String {
-    of(device, Said::Acks.word())
+    Said::Acks.topic(device)
 }
 
 /// Where a device, or its last will, says whether it is there; retained.
 pub fn status(device: &str) -> String {
-    of(device, Said::Status.word())
+    Said::Status.topic(device)
 }
 
 /// Where a device is told in what state it is to be; retained.

@@ -265,7 +265,7 @@ impl Device {
                 self.owe(topic::reported(&id), serde_json::to_vec(&reported).expect("it came as JSON"), false);
             }
         } else if topic == topic::commands(&id).as_bytes() {
-            let Ok(Command { command, expires_ms, .. }) = serde_json::from_slice(payload) else { return };
+            let Ok(Command { id: command, expires_ms, .. }) = serde_json::from_slice(payload) else { return };
             let is_new = !self.carried_out.contains(&command);
             if is_new && expires_ms <= now_ms() {
                 return;
