@@ -89,6 +89,14 @@ impl Foreign {
         assert!(status.success(), "kill {signal} {pid}: {status}");
     }
 
+    /// Ends it as `kill` does, and waits until it has kept what it has.
+    pub(crate) fn end(&mut self) {
+        self.signal("-TERM");
+        if let Some(mut process) = self.process.take() {
+            process.wait().ok();
+        }
+    }
+
     /// Ends it as `kill -9` does.
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

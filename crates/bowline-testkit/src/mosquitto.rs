@@ -7,6 +7,16 @@ use crate::foreign::{Foreign, Program, report_absence};
 /// Debian's is not on everybody's path.
 const PROGRAM: Program = Program { name: "mosquitto", paths: &["/usr/sbin/mosquitto"], args: &["-c"] };
 
+/// Where packages put the plugin that is told who may connect while the broker runs.
+const PLUGINS: [&str; 3] = [
+    "/usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so",
+    "/usr/lib/aarch64-linux-gnu/mosquitto_dynamic_security.so",
+    "/usr/lib/mosquitto_dynamic_security.so",
+];
+
+/// The longest packet that it takes with that plugin, in bytes.
+const PACKET_BYTES_MAX: u32 = 256 * 1024;
+
 /// A broker on a port of its own, with a folder of its own. It ends with the value.
 #[derive(Debug)]
 pub struct Server(Foreign);
@@ -37,14 +47,39 @@ impl Server {
             }
             let known = format!("allow_anonymous false\npassword_file {}\n", passwords.display());
             let ruled = format!("acl_file {}\n", rules.display());
-            format!(
-                "listener {} {}\nuser root\npersistence true\npersistence_location {}/\nautosave_interval 1\n\
-                 autosave_on_changes true\nlog_dest stderr\n{}{}",
-                addr.port(),
-                addr.ip(),
-                dir.display(),
-                if access.users.is_empty() { "allow_anonymous true\n" } else { &known },
+            let anonymous = "allow_anonymous true\n".to_owned();
+            let (known, ruled) = (
+                if access.users.is_empty() { &anonymous } else { &known },
                 if access.rules.is_empty() { "" } else { &ruled },
+            );
+            format!("{}{known}{ruled}", base(dir, addr))
+        });
+        server.map(Self)
+    }
+
+    /// Starts one that is told who may connect by its dynamic security plugin; to begin with, `admin` may tell it. None
+    /// where either is not installed, which is said loudly.
+    ///
+    /// # Panics
+    /// When it is not installed and `CI=true`, or when it does not start.
+    pub fn start_with_plugin(admin: &str, password: &str) -> Option<Self> {
+        let Some(plugin) = PLUGINS.into_iter().find(|path| Path::new(path).exists()) else {
+            report_absence("mosquitto_dynamic_security.so", "mosquitto");
+            return None;
+        };
+        let server = Foreign::start(&PROGRAM, |dir, addr| {
+            let accounts = dir.join("accounts.json");
+            let made =
+                Command::new("mosquitto_ctrl").args(["dynsec", "init"]).arg(&accounts).args([admin, password]).output();
+            assert!(
+                made.is_ok_and(|made| made.status.success()),
+                "mosquitto_ctrl, of the package mosquitto, makes accounts"
+            );
+            format!(
+                "{}allow_anonymous false\nmax_packet_size {PACKET_BYTES_MAX}\nmax_inflight_messages 1000\nplugin {plugin}\n\
+                 plugin_opt_config_file {}\n",
+                base(dir, addr),
+                accounts.display(),
             )
         });
         server.map(Self)
@@ -63,11 +98,28 @@ impl Server {
         self.0.begin();
     }
 
+    /// Ends it as `kill` does, so that it keeps everything it has.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn end(&mut self) {
+        self.0.end();
+    }
+
     /// Ends it as `kill -9` does. It keeps what was retained and what sessions are to have after each change, without a
     /// sync.
     pub fn kill(&mut self) {
         self.0.kill();
     }
+}
+
+/// What every broker is told: where it listens, and that it keeps everything at once.
+fn base(dir: &Path, addr: SocketAddr) -> String {
+    let (port, ip, dir) = (addr.port(), addr.ip(), dir.display());
+    format!(
+        "listener {port} {ip}\nuser root\npersistence true\npersistence_location {dir}/\nautosave_interval 1\n\
+         autosave_on_changes true\nlog_dest stderr\n"
+    )
 }
 
 /// Turns passwords into what Mosquitto reads.

@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 50] = [
+const FLOORS: [(&str, Floor); 51] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -63,6 +63,7 @@ const FLOORS: [(&str, Floor); 50] = [
     ("iot-broker", Shared),
     ("iot-data", Application),
     ("iot-detect", Shared),
+    ("iot-device", Application),
     ("iot-mqtt", Shared),
     ("iot-sim", Application),
     ("shop-bank", Application),

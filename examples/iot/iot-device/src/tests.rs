@@ -1,0 +1,50 @@
+//! The service on SQLite and on a real PostgreSQL, with a broker of ours and a real Mosquitto, and devices of both versions.
+
+mod client;
+mod document;
+mod http;
+mod rules;
+mod spoken;
+mod world;
+
+use std::time::Duration;
+
+use bowline::runtime::metric::Registry;
+use example_sql::{Db, testing::Fixture};
+use serde_json::Value;
+
+use crate::{
+    broker::Kind,
+    device::Object,
+    repository::{DeviceRepository as _, SqlDevices},
+    service::{DeviceService, Provisioning, now_ms},
+};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The service on a database of that kind.
+type Devices<DB> = DeviceService<SqlDevices<DB>>;
+
+/// The service, as it is after a start.
+async fn load<DB: Db>(fixture: &Fixture<DB>, kind: Kind) -> Devices<DB> {
+    let sql = fixture.open(&sqlx::migrate!()).await;
+    DeviceService::load(SqlDevices(sql), kind, &Registry::default()).await.unwrap()
+}
+
+/// A JSON object.
+fn object(value: &Value) -> Object {
+    value.as_object().unwrap().clone()
+}
+
+/// Adds a device of that id; its token.
+async fn add<DB: Db>(devices: &Devices<DB>, id: &str) -> String {
+    let asked = Provisioning { id: Some(id.to_owned()), name: None };
+    devices.provision(asked, now_ms()).await.unwrap().token.0
+}
+
+/// Notes everything as published, as if a broker had it.
+async fn publish_all<DB: Db>(devices: &Devices<DB>, now_ms: i64) {
+    let due = devices.repository.due(now_ms, 1000).await.unwrap();
+    devices.repository.published(&due).await.unwrap();
+}

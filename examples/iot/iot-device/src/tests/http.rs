@@ -1,0 +1,205 @@
+//! The service as its callers know it.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bowline::{
+    Error, Microservice, Settings,
+    runtime::{net::TcpStream, task, time::Duration},
+};
+use bytes::Bytes;
+use example_sql::{Db, on_both, testing::Fixture};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, client::conn::http1::handshake};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::{Devices, document, load};
+use crate::{api, broker::Kind};
+
+on_both!(
+    a_device_is_added_shown_listed_and_removed,
+    what_is_desired_has_versions,
+    a_command_waits_for_its_device,
+    what_makes_no_sense_is_refused_as_the_document_says,
+);
+
+/// The service, which runs for as long as it is held.
+struct Running {
+    addr: SocketAddr,
+    _stop: oneshot::Sender<()>,
+    _ended: task::Guarded<Result<(), Error>>,
+}
+
+impl Running {
+    async fn start<DB: Db>(devices: Arc<Devices<DB>>) -> Self {
+        let service = Microservice::new(Settings::from_vars("device", []).unwrap());
+        let app = api::app(devices);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (tell, told) = oneshot::channel();
+        let stopped = async move { drop(stopped.await) };
+        let serving =
+            service.serve_until(app, stopped, Duration::from_secs(1), |addr| tell.send(addr.to_string()).unwrap());
+        let ended = task::spawn(serving);
+        let addr = told.await.unwrap().parse().unwrap();
+        Self { addr, _stop: stop, _ended: task::Guarded::new(ended) }
+    }
+
+    /// Asks in an operator's name; the answer is one that the document has.
+    async fn ask(&self, method: &str, template: &str, path: &str, body: &str) -> (u16, Value) {
+        self.ask_with((method, template), path, &[("x-bowline-subject", "ada")], body).await
+    }
+
+    async fn ask_with(
+        &self,
+        (method, template): (&str, &str),
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> (u16, Value) {
+        let stream = TcpStream::connect(self.addr).await.unwrap();
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
+        let _connection = task::Guarded::new(task::spawn(connection));
+        let mut request = Request::builder().method(method).uri(path).header("host", "device");
+        for (name, value) in [("content-type", "application/json")].iter().chain(headers) {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
+        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+        let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        let status = head.status.as_u16();
+        let content = head.headers.get("content-type").map(|value| (value.to_str().unwrap(), body.as_str()));
+        document::check(method, template, status, content);
+        (status, if body.is_empty() { Value::Null } else { serde_json::from_str(&body).unwrap() })
+    }
+
+    async fn post(&self, body: &Value) -> (u16, Value) {
+        self.ask("POST", "/devices", "/devices", &body.to_string()).await
+    }
+
+    async fn get(&self, template: &str, path: &str) -> (u16, Value) {
+        self.ask("GET", template, path, "").await
+    }
+}
+
+async fn running<DB: Db>(fixture: &Fixture<DB>) -> (Arc<Devices<DB>>, Running) {
+    let devices = Arc::new(load(fixture, Kind::Embedded).await);
+    (devices.clone(), Running::start(devices).await)
+}
+
+/// The ids of a list.
+fn ids(list: &Value) -> Vec<String> {
+    list["devices"].as_array().unwrap().iter().map(|device| device["id"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn a_device_is_added_shown_listed_and_removed<DB: Db>(fixture: Fixture<DB>) {
+    let (devices, running) = running(&fixture).await;
+    let (status, made) = running.post(&json!({"id": "d-2", "name": "cellar"})).await;
+    assert_eq!((status, &made["id"], &made["name"]), (201, &json!("d-2"), &json!("cellar")));
+    assert_eq!(running.post(&json!({"id": "d-2"})).await.0, 409);
+    let (_, other) = running.post(&json!({})).await;
+    let (_, device) = running.get("/devices/{id}", "/devices/d-2").await;
+    assert_eq!((&device["connected"], &device["since_ms"]), (&json!(false), &Value::Null));
+    let (_, all) = running.get("/devices", "/devices").await;
+    assert_eq!(ids(&all).len(), 2);
+    assert!(ids(&all).contains(&"d-2".to_owned()) && ids(&all).contains(&other["id"].as_str().unwrap().to_owned()));
+    let (_, page) = running.get("/devices", "/devices?limit=1").await;
+    let (_, next) = running.get("/devices", &format!("/devices?limit=1&after={}", ids(&page)[0])).await;
+    assert_eq!([ids(&page), ids(&next)].concat(), ids(&all));
+    let (status, renewed) = running.ask("POST", "/devices/{id}/token", "/devices/d-2/token", "").await;
+    assert_eq!((status, &renewed["name"]), (200, &json!("cellar")));
+    assert_ne!(renewed["token"], made["token"]);
+    let delete = || running.ask("DELETE", "/devices/{id}", "/devices/d-2", "");
+    assert_eq!((delete().await.0, delete().await.0), (204, 404));
+    assert_eq!(running.get("/devices/{id}", "/devices/d-2").await.0, 404);
+    assert_eq!(running.post(&json!({"id": "d-2"})).await.0, 409, "the broker has not been told");
+    super::publish_all(&devices, 0).await;
+    assert_eq!(running.post(&json!({"id": "d-2"})).await.0, 201);
+}
+
+async fn what_is_desired_has_versions<DB: Db>(fixture: Fixture<DB>) {
+    let (_devices, running) = running(&fixture).await;
+    running.post(&json!({"id": "d-1"})).await;
+    let put = async |version: &str, body: &Value| {
+        let headers = [("x-bowline-subject", "ada"), ("if-match", version)];
+        let headers = if version.is_empty() { &headers[..1] } else { &headers[..] };
+        let operation = ("PUT", "/devices/{id}/desired");
+        running.ask_with(operation, "/devices/d-1/desired", headers, &body.to_string()).await
+    };
+    let (_, shadow) = running.get("/devices/{id}/shadow", "/devices/d-1/shadow").await;
+    let empty = json!({"desired": {}, "desired_version": 0, "reported": {}, "reported_version": 0, "delta": {}});
+    assert_eq!(shadow, empty);
+    let every = json!({"interval_s": 10});
+    let (status, shadow) = put("", &every).await;
+    assert_eq!((status, &shadow["desired_version"], &shadow["delta"]), (200, &json!(1), &every));
+    assert_eq!(put("\"1\"", &json!({"interval_s": 20})).await.0, 200);
+    let (status, problem) = put("1", &json!({"interval_s": 30})).await;
+    assert_eq!((status, &problem["desired_version"]), (409, &json!(2)));
+    assert_eq!(put("one", &every).await.0, 400);
+    let (_, shadow) = running.get("/devices/{id}/shadow", "/devices/d-1/shadow").await;
+    assert_eq!((&shadow["desired"]["interval_s"], &shadow["desired_version"]), (&json!(20), &json!(2)));
+}
+
+async fn a_command_waits_for_its_device<DB: Db>(fixture: Fixture<DB>) {
+    let (_devices, running) = running(&fixture).await;
+    running.post(&json!({"id": "d-1"})).await;
+    let (template, path) = ("/devices/{id}/commands", "/devices/d-1/commands");
+    let body = json!({"name": "reboot", "arguments": {"at": "night"}, "ttl_s": 60}).to_string();
+    let (status, accepted) = running.ask("POST", template, path, &body).await;
+    assert_eq!((status, &accepted["state"]), (202, &json!("waiting")));
+    let show = format!("{path}/{}", accepted["command"].as_str().unwrap());
+    let (_, shown) = running.get("/devices/{id}/commands/{command}", &show).await;
+    assert_eq!((&shown["state"], &shown["arguments"]), (&json!("waiting"), &json!({"at": "night"})));
+    assert_eq!(shown["expires_at_ms"].as_i64().unwrap() - shown["created_at_ms"].as_i64().unwrap(), 60_000);
+    running.post(&json!({"id": "d-2"})).await;
+    let elsewhere = show.replace("d-1", "d-2");
+    assert_eq!(running.get("/devices/{id}/commands/{command}", &elsewhere).await.0, 404, "it is another's");
+    for _ in 1..100 {
+        assert_eq!(running.ask("POST", template, path, &body).await.0, 202);
+    }
+    assert_eq!(running.ask("POST", template, path, &body).await.0, 429);
+}
+
+async fn what_makes_no_sense_is_refused_as_the_document_says<DB: Db>(fixture: Fixture<DB>) {
+    let (_devices, running) = running(&fixture).await;
+    for (body, status) in [
+        (json!({"id": "1"}), 422),
+        (json!({"id": "d-a/b"}), 422),
+        (json!({"name": ""}), 422),
+        (json!({"name": "a\nb"}), 422),
+        (json!({"name": "x".repeat(129)}), 422),
+        (json!({"more": 1}), 422),
+        (json!({"name": "x".repeat(20_000)}), 413),
+    ] {
+        assert_eq!(running.post(&body).await.0, status, "{body:.80}");
+    }
+    running.post(&json!({"id": "d-1"})).await;
+    let deep = "{\"a\":".repeat(20) + "1" + &"}".repeat(20);
+    let large = json!({"a": "x".repeat(8000)}).to_string();
+    for (path, body, status) in
+        [("d-1", "[]", 422), ("d-1", "{", 400), ("d-1", &large, 422), ("d-1", &deep, 422), ("d-9", "{}", 404)]
+    {
+        let path = format!("/devices/{path}/desired");
+        assert_eq!(running.ask("PUT", "/devices/{id}/desired", &path, body).await.0, status, "{body:.80}");
+    }
+    for (path, body, status) in [
+        ("d-9", json!({"name": "x"}), 404),
+        ("d-1", json!({"name": ""}), 422),
+        ("d-1", json!({"name": "x", "ttl_s": 0}), 422),
+        ("d-1", json!({"name": "x", "arguments": 1}), 422),
+        ("d-1", json!({"name": "x", "arguments": {"a": "x".repeat(4096)}}), 422),
+    ] {
+        let (path, body) = (format!("/devices/{path}/commands"), body.to_string());
+        assert_eq!(running.ask("POST", "/devices/{id}/commands", &path, &body).await.0, status, "{body:.80}");
+    }
+    for (template, path, status) in [
+        ("/devices", "/devices?limit=0", 422),
+        ("/devices", "/devices?limit=x", 400),
+        ("/devices/{id}/shadow", "/devices/d-9/shadow", 404),
+        ("/devices/{id}/commands/{command}", "/devices/d-1/commands/c-9", 404),
+    ] {
+        assert_eq!(running.get(template, path).await.0, status, "{path}");
+    }
+    assert_eq!(running.ask("POST", "/devices/{id}/token", "/devices/d-9/token", "").await.0, 404);
+    assert_eq!(running.ask_with(("GET", "/devices"), "/devices", &[], "").await.0, 401, "nobody asks");
+}
