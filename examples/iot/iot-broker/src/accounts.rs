@@ -2,7 +2,8 @@
 //!
 //! The account of a device is a retained message: what the device service publishes to `accounts/DEVICE` is the SHA-256
 //! of the device's token, in hexadecimal digits, and nothing there is no account. So it is as durable as all that is
-//! retained, and the broker needs nobody else to let a device in.
+//! retained, and the broker needs nobody else to let a device in, or to show it out: a device whose account changes is
+//! closed, and of one that has none any more nothing is kept.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,6 +16,9 @@ use crate::{
     broker::{Broker, Error, Handle},
     settings::Settings,
 };
+
+/// The longest packet of a device, in bytes: what it may say is no longer than 16 KiB, and has a topic.
+const DEVICE_PACKET_BYTES_MAX: u32 = 20 << 10;
 
 /// The system's [`Admission`].
 #[derive(Debug)]
@@ -54,7 +58,8 @@ impl Admission for Accounts {
         let is_its = user == client && topic::is_device(client);
         let broker = self.broker.get().filter(|_| is_its)?;
         let known = broker.retained(&topic::account(client))?;
-        verify_slices_are_equal(shown.as_bytes(), &known).is_ok().then(|| Identity::new(client))
+        let is_one = verify_slices_are_equal(shown.as_bytes(), &known).is_ok();
+        is_one.then(|| Identity::new(client).with_packets_of(DEVICE_PACKET_BYTES_MAX))
     }
 
     fn may_publish(&self, who: &Identity, topic: &str) -> bool {
@@ -64,6 +69,11 @@ impl Admission for Accounts {
     fn may_subscribe(&self, who: &Identity, filter: &str) -> bool {
         let name = who.name();
         name == SERVICE || filter == topic::desired(name) || filter == topic::commands(name)
+    }
+
+    fn holder<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        let (_, device) = topic.rsplit_once('/')?;
+        (topic::is_device(device) && topic::account(device) == topic).then_some(device)
     }
 }
 

@@ -15,6 +15,7 @@ use bowline_runtime::{
     time::{self, Duration},
 };
 use bytes::Bytes;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::Semaphore,
@@ -27,6 +28,10 @@ use crate::{
 
 /// How long after a connection could not be accepted the next one is.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// How long nothing comes from a client before the system asks whether it is there, and how often it asks then.
+const PROBE_AFTER: Duration = Duration::from_mins(10);
+const PROBE_EVERY: Duration = Duration::from_mins(1);
 
 /// A broker that runs. It ends with the value; [`Broker::stop`] lets it say goodbye.
 #[derive(Debug)]
@@ -75,7 +80,7 @@ impl Broker {
         metrics: &Registry,
     ) -> Result<Self, Error> {
         let Settings { listen, dir, bounds } = settings;
-        let mut state = State::new(bounds.kept(), Metrics::new(metrics));
+        let mut state = State::new(bounds.kept(), Metrics::new(metrics), Arc::clone(&admission));
         let opening = task::spawn_blocking(move || {
             let journal = Journal::open(&dir, disk, |record| state.replay(record))?;
             state.recover(time::unix_millis_now());
@@ -160,6 +165,9 @@ impl Server {
                 Ok((stream, _)) => {
                     // What is small has not to wait for what comes next.
                     stream.set_nodelay(true).ok();
+                    // A client of 3.1.1 may be silent for as long as it likes: the system asks whether it is still there.
+                    let keepalive = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY);
+                    SockRef::from(&stream).set_tcp_keepalive(&keepalive).ok();
                     self.serve(stream, drain.clone());
                 }
                 Err(error) => {

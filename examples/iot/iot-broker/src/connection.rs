@@ -9,6 +9,7 @@ use bowline_runtime::{
     drain::Drain,
     time::{self, Instant},
 };
+use bytes::BytesMut;
 use rumqttc_v5::mqttbytes::{
     QoS,
     v5::{
@@ -35,6 +36,10 @@ use crate::{
 /// How much waits to be written before no more is taken out of the queue.
 const OUTPUT_BYTES: usize = 64 * 1024;
 
+/// How much of a publisher waits for room before it is not read any further, in its longest packets. Enough for a service
+/// that has a hundred long messages on the way: what it says of those that it gets has to be heard meanwhile.
+const HELD_PACKETS: usize = 4;
+
 /// How long a client may take to read why it is closed.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -50,12 +55,15 @@ pub(crate) struct Connection<S> {
     keep_alive: Option<Duration>,
     /// The longest packet that the client takes.
     packet_bytes_max: u32,
+    /// The longest packet that is taken of it.
+    sent_bytes_max: u32,
     /// What it was answered, and from when on it may be told so.
     replies: VecDeque<(Ticket, Packet)>,
     /// Messages of QoS 1 that it was not answered yet.
     unacknowledged: usize,
     /// Messages for which there was no room.
     held: VecDeque<Held>,
+    held_bytes: usize,
     /// There may be room now.
     may_retry: bool,
     /// The last answer to a SUBSCRIBE: what is delivered for it comes behind it.
@@ -93,6 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         shared.metrics.connections.add(1);
         Self {
             packet_bytes_max: u32::MAX,
+            sent_bytes_max: shared.bounds.packet_bytes_max.min(identity.packet_bytes_max()),
             shared,
             link,
             who: joined.who,
@@ -103,6 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             replies: VecDeque::new(),
             unacknowledged: 0,
             held: VecDeque::new(),
+            held_bytes: 0,
             may_retry: false,
             subscribed: joined.ticket,
             heard: now,
@@ -128,7 +138,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.shared.with(|state| state.leave(self.who, leaving, time::unix_millis_now()));
         if let End::Refused(reason) = end {
             self.count(reason);
-            self.link.push(Packet::Disconnect(Disconnect::new(reason)));
+            // Nothing comes before the CONNACK.
+            if !matches!(self.replies.front(), Some((_, Packet::ConnAck(_)))) {
+                self.link.push(Packet::Disconnect(Disconnect::new(reason)));
+            }
             // Whoever does not read it is closed all the same.
             let _in_time = time::timeout(GOODBYE_WITHIN, self.link.flush()).await;
         }
@@ -167,7 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 written = self.link.writer.write_buf(&mut self.link.output), if has_output => {
                     if written.is_err() {
-                        return End::Closed;
+                        return self.hear_out(ticket).await;
                     }
                     self.written = time::now();
                 }
@@ -178,6 +191,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 () = drain.draining() => return End::Refused(DisconnectReasonCode::ServerShuttingDown),
             }
         }
+    }
+
+    /// The client takes nothing any more; what it had said before is heard, since that may be goodbye.
+    async fn hear_out(&mut self, durable: Ticket) -> End {
+        let heard = async {
+            loop {
+                // Whatever there would be for it.
+                (self.is_woken, self.link.output) = (false, BytesMut::new());
+                if let Err(end) = self.advance(durable) {
+                    return end;
+                }
+                if !self.may_read() {
+                    return End::Closed;
+                }
+                self.link.input.reserve(READ_BYTES);
+                let read = self.link.reader.read_buf(&mut self.link.input).await;
+                if !read.is_ok_and(|count| count > 0) {
+                    return End::Closed;
+                }
+            }
+        };
+        time::timeout(GOODBYE_WITHIN, heard).await.unwrap_or(End::Closed)
     }
 
     /// Notes up to when nobody was to do anything; before that changes.
@@ -206,7 +241,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn may_read(&self) -> bool {
         let max = usize::from(self.shared.bounds.unacknowledged_max);
         let is_within = self.unacknowledged <= max && self.replies.len() + self.held.len() <= 2 * max;
-        is_within && self.link.output.len() < 2 * OUTPUT_BYTES
+        let is_little = self.held_bytes <= HELD_PACKETS * self.sent_bytes_max as usize;
+        is_within && is_little && self.link.output.len() < 2 * OUTPUT_BYTES
     }
 
     /// Does all that can be done now.
@@ -219,7 +255,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if !self.may_read() {
                 break;
             }
-            let packet = wire::decode(self.link.version, &mut self.link.input, self.shared.bounds.packet_bytes_max);
+            let packet = wire::decode(self.link.version, &mut self.link.input, self.sent_bytes_max);
             match packet {
                 Ok(Some(packet)) => self.handle(packet)?,
                 Ok(None) => break,
@@ -228,6 +264,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         if self.is_woken && self.subscribed <= durable && self.link.output.len() < OUTPUT_BYTES {
             self.deliver()?;
+        } else if self.is_woken {
+            // Whoever takes nothing is cut off all the same.
+            self.shared.with(|state| state.session(self.who).map(drop))?;
         }
         Ok(())
     }
@@ -303,27 +342,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let held = Held { message, is_retained, pkid };
         if self.held.is_empty() || held.message.qos == QoS::AtMostOnce {
             if let Some(held) = self.offer(held)? {
-                self.hold(held);
+                self.hold(held, false);
             }
         } else {
-            self.hold(held);
+            self.hold(held, false);
         }
         Ok(())
     }
 
-    fn hold(&mut self, held: Held) {
+    /// Keeps a message until there is room for it.
+    fn hold(&mut self, held: Held, is_first: bool) {
         self.shared.metrics.held.add(1);
-        self.held.push_back(held);
+        self.held_bytes += held.message.bytes();
+        if is_first { self.held.push_front(held) } else { self.held.push_back(held) }
+    }
+
+    /// What it has held longest.
+    fn let_go(&mut self) -> Option<Held> {
+        let held = self.held.pop_front()?;
+        self.shared.metrics.held.add(-1);
+        self.held_bytes -= held.message.bytes();
+        Some(held)
     }
 
     /// Tries again what there was no room for.
     fn retry(&mut self) -> Result<(), End> {
-        while let Some(held) = self.held.pop_front() {
+        while let Some(held) = self.let_go() {
             if let Some(held) = self.offer(held)? {
-                self.held.push_front(held);
+                self.hold(held, true);
                 break;
             }
-            self.shared.metrics.held.add(-1);
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::{
     keeper::Shared,
     message::Message,
     settings::Bounds,
-    state::{Joined, Joining, Will},
+    state::{Joined, Joining, Leaving, Will},
     wire::{self, Opening, Version},
 };
 
@@ -115,10 +115,10 @@ where
         return None;
     };
     let admitted = admit(shared, link.version, &connect, will, &auth);
-    let joined = admitted.and_then(|admitted| join(shared, &connect, admitted));
+    let joined = admitted.and_then(|admitted| join(shared, &connect, &auth, admitted));
     match joined {
         Ok((joined, admitted, wake)) => {
-            let connack = connack(bounds, &connect, &admitted, joined);
+            let connack = connack(bounds, link.version, &connect, (&admitted, joined));
             let connection = Connection::new(Arc::clone(shared), link, (joined, admitted.identity, wake));
             Some(connection.begin(terms(&connect, connack)))
         }
@@ -173,17 +173,23 @@ fn admit(
     if is_nameless || client.len() > shared.bounds.client_bytes_max {
         return Err(ConnectReturnCode::ClientIdentifierNotValid);
     }
+    let identity = identify(shared, connect, auth)?;
+    let will = will.map(|will| admit_will(shared, version, &identity, will)).transpose()?;
+    let is_assigned = client.is_empty();
+    let client = if is_assigned { format!("auto-{:032x}", rand::u128()) } else { client.clone() };
+    Ok(Admitted { identity, client, is_assigned, will })
+}
+
+/// Who the client shows that it is.
+fn identify(shared: &Shared, connect: &Connect, auth: &ConnectAuth) -> Result<Identity, ConnectReturnCode> {
     let (user, password) = match auth {
         ConnectAuth::None => (None, None),
         ConnectAuth::Username { username } => (Some(username.as_str()), None),
         ConnectAuth::Password { password } => (None, Some(&password[..])),
         ConnectAuth::UsernamePassword { username, password } => (Some(username.as_str()), Some(&password[..])),
     };
-    let identity = shared.admission.authenticate(client, user, password).ok_or(ConnectReturnCode::NotAuthorized)?;
-    let will = will.map(|will| admit_will(shared, version, &identity, will)).transpose()?;
-    let is_assigned = client.is_empty();
-    let client = if is_assigned { format!("auto-{:032x}", rand::u128()) } else { client.clone() };
-    Ok(Admitted { identity, client, is_assigned, will })
+    let identity = shared.admission.authenticate(&connect.client_id, user, password);
+    identity.ok_or(ConnectReturnCode::NotAuthorized)
 }
 
 fn admit_will(
@@ -215,6 +221,7 @@ fn admit_will(
 fn join(
     shared: &Shared,
     connect: &Connect,
+    auth: &ConnectAuth,
     mut admitted: Admitted,
 ) -> Result<(Joined, Admitted, Arc<Notify>), ConnectReturnCode> {
     let asked = connect.properties.as_ref();
@@ -229,7 +236,14 @@ fn join(
         will: admitted.will.take(),
     };
     let joined = shared.with(|state| state.join(joining, time::unix_millis_now()));
-    joined.map(|joined| (joined, admitted, wake)).ok_or(ConnectReturnCode::QuotaExceeded)
+    let joined = joined.ok_or(ConnectReturnCode::QuotaExceeded)?;
+    // From now on it is cut off when what lets it in changes; before, there was nothing to cut.
+    if let Err(code) = identify(shared, connect, auth) {
+        let leaving = Leaving::Politely { expiry_s: None };
+        shared.with(|state| state.leave(joined.who, leaving, time::unix_millis_now()));
+        return Err(code);
+    }
+    Ok((joined, admitted, wake))
 }
 
 fn wanted_expiry_s(asked: Option<&ConnectProperties>) -> u32 {
@@ -237,16 +251,17 @@ fn wanted_expiry_s(asked: Option<&ConnectProperties>) -> u32 {
 }
 
 /// What the client is told; what it said itself is not said again.
-fn connack(bounds: &Bounds, connect: &Connect, admitted: &Admitted, joined: Joined) -> ConnAck {
+fn connack(bounds: &Bounds, version: Version, connect: &Connect, (admitted, joined): (&Admitted, Joined)) -> ConnAck {
     let asked = connect.properties.as_ref();
     let is_capped = wanted_expiry_s(asked) > bounds.session_expiry_max_s;
     let is_silent_long = connect.keep_alive == 0 || connect.keep_alive > bounds.keep_alive_max_s;
+    let can_be_told = version == Version::V5;
     let properties = ConnAckProperties {
         session_expiry_interval: is_capped.then_some(bounds.session_expiry_max_s),
         receive_max: Some(bounds.unacknowledged_max),
         max_qos: Some(1),
         retain_available: Some(1),
-        max_packet_size: Some(bounds.packet_bytes_max),
+        max_packet_size: Some(bounds.packet_bytes_max.min(admitted.identity.packet_bytes_max())),
         assigned_client_identifier: admitted.is_assigned.then(|| admitted.client.clone()),
         topic_alias_max: Some(0),
         reason_string: None,
@@ -254,7 +269,7 @@ fn connack(bounds: &Bounds, connect: &Connect, admitted: &Admitted, joined: Join
         wildcard_subscription_available: Some(1),
         subscription_identifiers_available: Some(0),
         shared_subscription_available: Some(0),
-        server_keep_alive: is_silent_long.then_some(bounds.keep_alive_max_s),
+        server_keep_alive: (is_silent_long && can_be_told).then_some(bounds.keep_alive_max_s),
         response_information: None,
         server_reference: None,
         authentication_method: None,

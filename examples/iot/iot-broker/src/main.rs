@@ -15,7 +15,7 @@ use iot_broker::{Accounts, Settings};
 #[derive(Debug, Parser)]
 struct Args {
     /// Where it listens for MQTT
-    #[arg(long, env = "IOT_MQTT_LISTEN", default_value = "127.0.0.1:1883")]
+    #[arg(long, env = "BOWLINE_LISTEN_MQTT", default_value = "127.0.0.1:1883")]
     listen: SocketAddr,
     /// The folder of its journal
     #[arg(long, env = "IOT_BROKER_DIR", default_value = ".bowline/broker")]

@@ -61,6 +61,9 @@ impl State {
                 to.push((target.session, target.says_retained));
             }
         }
+        if is_retained && self.retained.get(&message.topic).is_none_or(|old| old.payload != message.payload) {
+            self.revoke(&message.topic, !is_kept);
+        }
         let mut ticket = 0;
         if is_retained && !is_kept {
             ticket = self.forget(&message.topic);
@@ -99,7 +102,7 @@ impl State {
                 is_room = false;
             }
         }
-        if bytes > 0 && self.queued_bytes > 0 && self.queued_bytes + bytes > self.bounds.queued_bytes_max {
+        if bytes > 0 && self.promised_bytes > 0 && self.promised_bytes + bytes > self.bounds.queued_bytes_max {
             self.is_full = true;
             is_room = false;
         }
@@ -108,24 +111,22 @@ impl State {
 
     /// Gives a session a message; answers whether it is promised to it, and so in the journal.
     fn enqueue(&mut self, target: Target, id: MessageId, message: &Arc<Message>) -> bool {
-        let Target { session, qos, says_retained } = target;
-        let is_all_full = self.queued_bytes + message.bytes() > self.bounds.queued_bytes_max;
-        let Some(session) = self.sessions.get_mut(&session) else { return false };
+        let Target { session: to, qos, says_retained } = target;
+        let Some(session) = self.sessions.get(&to) else { return false };
         let is_promised = qos != QoS::AtMostOnce && session.is_lasting();
-        if qos == QoS::AtMostOnce && session.connection.is_none() {
+        let is_there = session.connection.as_ref().is_some_and(|connection| connection.cut.is_none());
+        if !is_promised && !is_there {
             return false;
         }
-        if !is_promised && (is_all_full || session.count() >= self.bounds.queue_messages_max) {
+        if !is_promised && !self.make_room(target, message) {
             self.metrics.dropped.full.increment();
-            if qos != QoS::AtMostOnce {
-                // It would miss a message: it ends, and so does what it was promised.
-                session.cut(DisconnectReasonCode::QuotaExceeded);
-            }
             return false;
         }
-        self.queued_bytes += message.bytes();
+        let id = if is_promised { id } else { 0 };
+        *self.bytes_of(id) += message.bytes();
+        let session = self.sessions.get_mut(&to).expect("it was there");
         session.queue.push_back(Queued {
-            id: if is_promised { id } else { 0 },
+            id,
             message: Arc::clone(message),
             qos,
             is_retained: says_retained,
@@ -136,10 +137,54 @@ impl State {
         is_promised
     }
 
+    /// Whether a session has room for a message that it is not promised. One of QoS 0 has to find it; for one of QoS 1 it
+    /// is made: whoever would miss a message, or has most where all have too much, is cut off, and what it had is gone.
+    fn make_room(&mut self, target: Target, message: &Message) -> bool {
+        loop {
+            let count = self.sessions.get(&target.session).map_or(0, Session::count);
+            let is_long = count >= self.bounds.queue_messages_max;
+            if !is_long && self.passing_bytes + message.bytes() <= self.bounds.queued_bytes_max {
+                return true;
+            }
+            if target.qos == QoS::AtMostOnce {
+                return false;
+            }
+            let most = (!is_long).then(|| self.has_most_passing()).flatten();
+            let id = most.unwrap_or(target.session);
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.cut(DisconnectReasonCode::QuotaExceeded);
+                self.passing_bytes -= session.forget_passing();
+            }
+            if id == target.session {
+                return false;
+            }
+        }
+    }
+
+    /// The session with most of what nobody is promised.
+    fn has_most_passing(&self) -> Option<SessionId> {
+        let sessions = self.sessions.iter().map(|(id, session)| (session.passing_bytes(), *id));
+        sessions.filter(|(bytes, _)| *bytes > 0).max().map(|(_, id)| id)
+    }
+
+    /// Where the bytes of a message of that number are counted while it waits.
+    pub(crate) fn bytes_of(&mut self, id: MessageId) -> &mut usize {
+        if id > 0 { &mut self.promised_bytes } else { &mut self.passing_bytes }
+    }
+
+    /// A message does not wait any more.
+    pub(crate) fn count_out(&mut self, queued: &Queued) {
+        *self.bytes_of(queued.id) -= queued.message.bytes();
+    }
+
     fn is_room_to_retain(&self, message: &Message) -> bool {
+        // However much is retained, somebody can still be let in.
+        let part = if self.admission.holder(&message.topic).is_some() { 0 } else { 8 };
+        let of = |max: usize| max - max.checked_div(part).unwrap_or(0);
         let old = self.retained.get(&message.topic);
         let bytes = self.retained_bytes + message.bytes() - old.map_or(0, |old| old.bytes());
-        (old.is_some() || self.retained.len() < self.bounds.retained_max) && bytes <= self.bounds.retained_bytes_max
+        (old.is_some() || self.retained.len() < of(self.bounds.retained_max))
+            && bytes <= of(self.bounds.retained_bytes_max)
     }
 
     pub(crate) fn retain(&mut self, message: &Arc<Message>) {
@@ -161,15 +206,25 @@ impl State {
         let expired = self.retained.iter().filter(|(_, message)| message.is_expired(now_ms));
         let expired: Vec<Box<str>> = expired.map(|(topic, _)| topic.clone()).collect();
         for topic in expired {
+            self.revoke(&topic, true);
             self.forget(&topic);
         }
     }
 
     /// Whether a session has room for what is retained.
-    pub(crate) fn has_room_for(&self, session: SessionId, messages: &[Arc<Message>]) -> bool {
-        let count = self.sessions.get(&session).map_or(0, Session::count) + messages.len();
-        let bytes = self.queued_bytes + messages.iter().map(|message| message.bytes()).sum::<usize>();
-        messages.is_empty() || (count <= self.bounds.queue_messages_max && bytes <= self.bounds.queued_bytes_max)
+    pub(crate) fn has_room_for(&self, session: SessionId, options: Options, messages: &[Arc<Message>]) -> bool {
+        let Some(session) = self.sessions.get(&session) else { return false };
+        let is_promised = |message: &Message| {
+            session.is_lasting() && options.qos != QoS::AtMostOnce && message.qos != QoS::AtMostOnce
+        };
+        let (mut promised, mut passing) = (0, 0);
+        for message in messages {
+            *(if is_promised(message) { &mut promised } else { &mut passing }) += message.bytes();
+        }
+        let fits = |bytes: usize, used: usize| bytes == 0 || used + bytes <= self.bounds.queued_bytes_max;
+        (messages.is_empty() || session.count() + messages.len() <= self.bounds.queue_messages_max)
+            && fits(promised, self.promised_bytes)
+            && fits(passing, self.passing_bytes)
     }
 
     /// Gives a session what was retained before it subscribed.
@@ -227,7 +282,7 @@ impl State {
 
     /// A message is not a session's any more, which may make room for others.
     pub(crate) fn taken(&mut self, session: SessionId, queued: &Queued) {
-        self.queued_bytes -= queued.message.bytes();
+        self.count_out(queued);
         if queued.id > 0 {
             self.pending.add(&Record::Taken { session, id: queued.id });
         }
@@ -244,7 +299,7 @@ impl State {
             session.is_full = false;
             self.has_room = true;
         }
-        if self.is_full && has_room(self.queued_bytes, self.bounds.queued_bytes_max) {
+        if self.is_full && has_room(self.promised_bytes, self.bounds.queued_bytes_max) {
             self.is_full = false;
             self.has_room = true;
         }

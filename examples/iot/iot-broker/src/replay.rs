@@ -35,7 +35,7 @@ impl State {
             Record::Message { id, message, is_retained, to } => self.replay_message(id, &message, is_retained, &to),
             Record::Taken { session, id } => {
                 if let Some(queued) = self.sessions.get_mut(&session).and_then(|session| session.remove(id)) {
-                    self.queued_bytes -= queued.message.bytes();
+                    self.count_out(&queued);
                 }
             }
             Record::Forgotten { topic } => drop(self.forget(&topic)),
@@ -62,7 +62,7 @@ impl State {
         }
         for (session, says_retained) in to {
             let Some(session) = self.sessions.get_mut(session) else { continue };
-            self.queued_bytes += message.bytes();
+            self.promised_bytes += message.bytes();
             session.queue.push_back(Queued {
                 id,
                 message: Arc::clone(message),

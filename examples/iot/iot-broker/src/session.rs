@@ -124,6 +124,19 @@ impl Session {
         }
     }
 
+    /// Forgets all that it is not promised; answers how many bytes that was.
+    pub(crate) fn forget_passing(&mut self) -> usize {
+        let bytes = self.passing_bytes();
+        self.queue.retain(|queued| queued.id > 0);
+        self.inflight.retain(|queued| queued.id > 0);
+        bytes
+    }
+
+    /// How many bytes it is to have without having been promised them.
+    pub(crate) fn passing_bytes(&self) -> usize {
+        self.messages().filter(|queued| queued.id == 0).map(|queued| queued.message.bytes()).sum()
+    }
+
     /// Sends all that was not acknowledged again, under the number that it had.
     pub(crate) fn rewind(&mut self) {
         while let Some(queued) = self.inflight.pop_back() {

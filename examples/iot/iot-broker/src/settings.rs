@@ -18,7 +18,8 @@ pub struct Settings {
 /// What a broker holds at most.
 #[derive(Debug, Clone)]
 pub struct Bounds {
-    /// Bytes of a packet that a client sends; more than 1 MiB counts as that.
+    /// Bytes of a packet that a client sends; more than 1 MiB counts as that. Of one that waits for room, no more than four
+    /// times as much is held.
     pub packet_bytes_max: u32,
     /// Connections at a time; more are closed at once.
     pub connections_max: usize,
@@ -37,11 +38,12 @@ pub struct Bounds {
     /// Messages that wait for one session. Where it is reached, publishers of QoS 1 wait, and messages of QoS 0 are
     /// dropped.
     pub queue_messages_max: usize,
-    /// Bytes of all messages that wait, each counted for every session; where it is reached, the same.
+    /// Bytes of all messages that wait and are promised, each counted for every session; where it is reached, the same. Of
+    /// messages that nobody is promised, for sessions that end with their connections and of QoS 0, as much again.
     pub queued_bytes_max: usize,
-    /// Retained messages; further ones are refused.
+    /// Retained messages; further ones are refused. An eighth is for those alone that let clients in.
     pub retained_max: usize,
-    /// Their bytes; further ones are refused.
+    /// Their bytes; the same.
     pub retained_bytes_max: usize,
     /// Messages of one publisher that are not acknowledged. A client of version 5 is told, and closed if it sends more;
     /// one of 3.1.1 is not read any further until they are.
@@ -50,7 +52,8 @@ pub struct Bounds {
     pub inflight_max: u16,
     /// How long a session is kept for a client that does not come back, in seconds; who wants more gets this.
     pub session_expiry_max_s: u32,
-    /// How long a client of version 5 may be silent, in seconds; who wants more is told this.
+    /// How long a client of version 5 may be silent, in seconds; who wants more is told this. One of 3.1.1 cannot be told:
+    /// it is silent for as long as it said it would be.
     pub keep_alive_max_s: u16,
     /// How long a client has to say who it is.
     pub connect_within: Duration,

@@ -16,6 +16,7 @@ use rumqttc_v5::mqttbytes::{
 use tokio::sync::Notify;
 
 use crate::{
+    admission::Admission,
     filters::Filters,
     keeper::Pending,
     message::Message,
@@ -29,20 +30,23 @@ use crate::{
 pub(crate) type Ticket = u64;
 
 /// All that the broker knows.
-#[derive(Debug)]
 pub(crate) struct State {
     pub(crate) bounds: Bounds,
     pub(crate) metrics: Metrics,
+    pub(crate) admission: Arc<dyn Admission>,
     pub(crate) sessions: BTreeMap<SessionId, Session>,
     pub(crate) clients: BTreeMap<Arc<str>, SessionId>,
     pub(crate) filters: Filters,
     pub(crate) retained: BTreeMap<Box<str>, Arc<Message>>,
     pub(crate) retained_bytes: usize,
-    pub(crate) queued_bytes: usize,
+    /// Of messages that wait, and are promised to a session that lasts.
+    pub(crate) promised_bytes: usize,
+    /// Of all others that wait.
+    pub(crate) passing_bytes: usize,
     pub(crate) wills: BTreeMap<WillId, Will>,
     pub(crate) next: Next,
     pub(crate) pending: Pending,
-    /// Somebody waits until fewer bytes wait in all queues together.
+    /// Somebody waits until fewer bytes are promised to all sessions together.
     pub(crate) is_full: bool,
     /// Whoever waits for room may try again.
     pub(crate) has_room: bool,
@@ -109,16 +113,18 @@ pub(crate) enum Leaving {
 }
 
 impl State {
-    pub(crate) fn new(bounds: Bounds, metrics: Metrics) -> Self {
+    pub(crate) fn new(bounds: Bounds, metrics: Metrics, admission: Arc<dyn Admission>) -> Self {
         Self {
             bounds,
             metrics,
+            admission,
             sessions: BTreeMap::new(),
             clients: BTreeMap::new(),
             filters: Filters::default(),
             retained: BTreeMap::new(),
             retained_bytes: 0,
-            queued_bytes: 0,
+            promised_bytes: 0,
+            passing_bytes: 0,
             wills: BTreeMap::new(),
             next: Next { session: 1, message: 1, will: 1, connection: 1 },
             pending: Pending::default(),
@@ -196,6 +202,29 @@ impl State {
         id
     }
 
+    /// What lets a client in has changed, or is gone: it is closed, and in the second case nothing of it is kept, nor does
+    /// its last will say anything.
+    pub(crate) fn revoke(&mut self, topic: &str, is_gone: bool) {
+        let client = self.admission.holder(topic);
+        let Some(id) = client.and_then(|client| self.clients.get(client)).copied() else { return };
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.cut(DisconnectReasonCode::NotAuthorized);
+        if !is_gone {
+            return;
+        }
+        let (is_connected, will) = (session.connection.is_some(), session.will.take());
+        // It ends with its connection, which is told why.
+        session.expiry_s = 0;
+        if let Some(will) = will {
+            self.forget_will(will);
+        }
+        if is_connected {
+            self.record_session(id);
+        } else {
+            self.end_session(id, 0);
+        }
+    }
+
     /// Writes down what is known of a session, if it lasts, or if the journal knows it.
     fn record_session(&mut self, id: SessionId) -> Ticket {
         let Some(session) = self.sessions.get_mut(&id) else { return 0 };
@@ -242,7 +271,7 @@ impl State {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.clients.remove(&session.client);
         session.filters.keys().for_each(|filter| self.filters.remove(filter, id));
-        self.queued_bytes -= session.messages().map(|queued| queued.message.bytes()).sum::<usize>();
+        session.messages().for_each(|queued| self.count_out(queued));
         self.has_room |= session.is_full;
         self.look_for_room(id);
         if let Some(will) = session.will.and_then(|will| self.wills.get_mut(&will)) {
@@ -272,7 +301,7 @@ impl State {
             RetainForwardRule::Never => false,
         };
         let retained = if is_wanted { self.retained_for(filter, now_ms) } else { Vec::new() };
-        if !self.has_room_for(who.session, &retained) {
+        if !self.has_room_for(who.session, options, &retained) {
             return Ok(Err(SubscribeReasonCode::QuotaExceeded));
         }
         let session = self.session(who)?;
@@ -358,7 +387,8 @@ impl State {
         self.publish_wills(now_ms);
         self.metrics.sessions.set(i64::try_from(self.sessions.len()).unwrap_or(i64::MAX));
         self.metrics.retained.set(i64::try_from(self.retained.len()).unwrap_or(i64::MAX));
-        self.metrics.queued_bytes.set(i64::try_from(self.queued_bytes).unwrap_or(i64::MAX));
+        let queued_bytes = self.promised_bytes + self.passing_bytes;
+        self.metrics.queued_bytes.set(i64::try_from(queued_bytes).unwrap_or(i64::MAX));
     }
 
     /// Takes out of a queue what nobody wants any more.

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::{
+    admission::{Admission, Identity},
     metrics::Metrics,
     session::Options,
     settings::Bounds,
@@ -18,13 +19,45 @@ use crate::{
 /// What may happen; clients, filters and topics by number.
 #[derive(Debug, Clone)]
 enum Act {
-    Join { client: usize, is_clean: bool, expiry_s: u32, has_will: bool },
-    Leave { client: usize, is_polite: bool, expiry_s: Option<u32> },
-    Subscribe { client: usize, filter: usize, qos: bool },
-    Unsubscribe { client: usize, filter: usize },
-    Publish { client: usize, topic: usize, qos: bool, is_retained: bool, is_empty: bool },
-    Deliver { client: usize, acknowledged: usize },
-    Wait { seconds: u64 },
+    Join {
+        client: usize,
+        is_clean: bool,
+        expiry_s: u32,
+        has_will: bool,
+    },
+    Leave {
+        client: usize,
+        is_polite: bool,
+        expiry_s: Option<u32>,
+    },
+    Subscribe {
+        client: usize,
+        filter: usize,
+        qos: bool,
+    },
+    Unsubscribe {
+        client: usize,
+        filter: usize,
+    },
+    Publish {
+        client: usize,
+        topic: usize,
+        qos: bool,
+        is_retained: bool,
+        is_empty: bool,
+    },
+    Deliver {
+        client: usize,
+        acknowledged: usize,
+    },
+    /// What lets a client in changes, or goes.
+    Account {
+        client: usize,
+        is_gone: bool,
+    },
+    Wait {
+        seconds: u64,
+    },
 }
 
 const CLIENTS: [&str; 3] = ["data", "d-1", "d-2"];
@@ -49,6 +82,7 @@ fn act() -> impl Strategy<Value = Act> {
             Act::Publish { client, topic, qos, is_retained, is_empty }
         }),
         (0..3_usize, 0..4_usize).prop_map(|(client, acknowledged)| Act::Deliver { client, acknowledged }),
+        (0..3_usize, any::<bool>()).prop_map(|(client, is_gone)| Act::Account { client, is_gone }),
         (0..10_u64).prop_map(|seconds| Act::Wait { seconds }),
     ]
 }
@@ -63,7 +97,28 @@ struct World {
 
 fn state() -> State {
     let bounds = Bounds { queue_messages_max: 5, retained_max: 2, ..Bounds::default() };
-    State::new(bounds, Metrics::new(&Registry::default()))
+    State::new(bounds, Metrics::new(&Registry::default()), Arc::new(Accounts))
+}
+
+/// A client is let in by what is retained of its account.
+struct Accounts;
+
+impl Admission for Accounts {
+    fn authenticate(&self, client: &str, _: Option<&str>, _: Option<&[u8]>) -> Option<Identity> {
+        Some(Identity::new(client))
+    }
+
+    fn may_publish(&self, _: &Identity, _: &str) -> bool {
+        true
+    }
+
+    fn may_subscribe(&self, _: &Identity, _: &str) -> bool {
+        true
+    }
+
+    fn holder<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        topic.strip_prefix("accounts/")
+    }
 }
 
 fn qos(is_one: bool) -> QoS {
@@ -129,6 +184,13 @@ impl World {
                     }
                 }
             }
+            Act::Account { client, is_gone } => {
+                let hash = if is_gone { String::new() } else { now_ms.to_string() };
+                let account = message(&format!("accounts/{}", CLIENTS[client]), true, &hash);
+                self.state.publish(0, &account, true);
+                let is_known = self.state.clients.contains_key(CLIENTS[client]);
+                assert!(!is_gone || !is_known || self.connected[client].is_some(), "its session is there");
+            }
             Act::Wait { seconds } => {
                 self.now_ms += 1000 * seconds;
                 self.state.tick(self.now_ms);
@@ -149,8 +211,12 @@ impl World {
 
 /// The sums are those of what is there.
 fn check_sums(state: &State) {
-    let queued = state.sessions.values().flat_map(Session::messages).map(|queued| queued.message.bytes());
-    assert_eq!(state.queued_bytes, queued.sum::<usize>());
+    let queued = |is_promised: bool| {
+        let messages = state.sessions.values().flat_map(Session::messages);
+        let counted = messages.filter(move |queued| (queued.id > 0) == is_promised);
+        counted.map(|queued| queued.message.bytes()).sum::<usize>()
+    };
+    assert_eq!((state.promised_bytes, state.passing_bytes), (queued(true), queued(false)));
     assert_eq!(state.retained_bytes, state.retained.values().map(|message| message.bytes()).sum::<usize>());
     for (client, id) in &state.clients {
         assert_eq!(&state.sessions[id].client, client);

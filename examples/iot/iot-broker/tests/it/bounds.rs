@@ -3,19 +3,20 @@
 use std::time::Duration;
 
 use bowline_runtime::time;
+use bowline_testkit::eventually;
 use iot_broker::Bounds;
 use rumqttc_v5::mqttbytes::{
     QoS,
     v5::{
-        ConnectReturnCode, DisconnectReasonCode, LastWill, Packet, PubAckReason, Publish, Subscribe,
+        ConnectReturnCode, Disconnect, DisconnectReasonCode, LastWill, Packet, PubAckReason, Publish, Subscribe,
         SubscribeProperties, SubscribeReasonCode,
     },
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{
-    client::{Options, VERSIONS},
-    raw::{Connecting, Fixture, Raw, at_least_once, publish},
+    client::{Options, PATIENCE, VERSIONS},
+    raw::{Connecting, Fixture, Raw, at_least_once, publish, retained},
 };
 
 #[tokio::test(start_paused = true)]
@@ -56,7 +57,7 @@ async fn whoever_waits_for_too_many_answers_is_not_read() {
     data.subscribe(at_least_once("devices/#")).await;
     // Version 3.1.1 has no word for how many it may send.
     let mut device = fixture.pipe();
-    device.connect_v4("d-1").await;
+    device.connect_v4("d-1", 5).await;
     for pkid in 1..=8 {
         device.publish_v4(pkid, "devices/d-1/readings", &pkid.to_string()).await;
     }
@@ -141,6 +142,75 @@ async fn a_session_that_does_not_last_has_no_right_to_hold_others_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn all_that_do_not_last_together_have_no_such_right_either() {
+    let fixture = Fixture::start(Bounds { queued_bytes_max: 8 * 1024, ..Bounds::default() }).await;
+    let mut lasting = fixture.client(Connecting::lasting("data", 60)).await;
+    let mut other = fixture.client(Connecting::clean("data-1")).await;
+    let mut greedy = fixture.client(Connecting::clean("data-2")).await;
+    for client in [&mut lasting, &mut other] {
+        client.subscribe(at_least_once("devices/+/readings")).await;
+    }
+    greedy.subscribe(at_least_once("devices/#")).await;
+    let mut device = fixture.client(Connecting::clean("d-1")).await;
+    // It is alive, reads, and acknowledges nothing.
+    for pkid in 1..=7 {
+        device.publish(pkid, "devices/d-1/reported", &"x".repeat(1000)).await;
+        device.acknowledged().await;
+        greedy.message().await;
+    }
+    for pkid in 1..=20 {
+        device.publish(pkid, "devices/d-1/readings", &"x".repeat(1000)).await;
+        assert_eq!(device.acknowledged().await.pkid, pkid);
+        for client in [&mut lasting, &mut other] {
+            let message = client.message().await;
+            client.acknowledge(message.pkid).await;
+            client.ping().await;
+        }
+    }
+    assert_eq!(greedy.refused().await, DisconnectReasonCode::QuotaExceeded, "whoever has most");
+    // A session that lasts has the right.
+    drop(other);
+    for pkid in 1..=10 {
+        device.publish(pkid, "devices/d-1/readings", &"x".repeat(1000)).await;
+    }
+    for pkid in 1..=7 {
+        assert_eq!(device.acknowledged().await.pkid, pkid);
+    }
+    device.ping().await;
+    for _ in 1..=10 {
+        let message = lasting.message().await;
+        lasting.acknowledge(message.pkid).await;
+    }
+    for pkid in 8..=10 {
+        assert_eq!(device.acknowledged().await.pkid, pkid);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_whoever_waits_only_so_many_bytes_are_held() {
+    let bounds = Bounds { queue_messages_max: 1, packet_bytes_max: 1024, ..Bounds::default() };
+    let fixture = Fixture::start(bounds).await;
+    let mut data = fixture.client(Connecting { keep_alive: 0, ..Connecting::lasting("data", 60) }).await;
+    data.subscribe(at_least_once("devices/#")).await;
+    let mut device = fixture.client(Connecting::clean("d-1")).await;
+    for pkid in 1..=20 {
+        device.publish(pkid, "devices/d-1/readings", &"x".repeat(900)).await;
+    }
+    assert_eq!(device.acknowledged().await.pkid, 1);
+    time::sleep(Duration::from_mins(5)).await;
+    assert_eq!(fixture.count("iot_broker_held"), 4);
+    for _ in 1..=20 {
+        let message = data.message().await;
+        data.acknowledge(message.pkid).await;
+    }
+    for pkid in 2..=20 {
+        assert_eq!(device.acknowledged().await.pkid, pkid);
+    }
+    device.ping().await;
+    assert_eq!(fixture.count("iot_broker_held"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_promised_to_nobody_is_dropped_and_counted() {
     let bounds = Bounds { queue_messages_max: 4, inflight_max: 1, ..Bounds::default() };
     let fixture = Fixture::start(bounds).await;
@@ -180,6 +250,71 @@ async fn silence_ends_a_connection_and_its_will_is_published() {
     assert_eq!(device.refused().await, DisconnectReasonCode::KeepAliveTimeout);
     assert_eq!(began.elapsed().as_secs(), 27);
     assert_eq!(data.message().await.payload, "offline");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_of_the_old_version_may_be_silent_for_as_long_as_it_said() {
+    let fixture = Fixture::start(Bounds::default()).await;
+    let mut devices = Vec::new();
+    for (id, keep_alive) in [("d-1", 1800), ("d-2", 0)] {
+        let mut device = fixture.pipe();
+        device.connect_v4(id, keep_alive).await;
+        devices.push(device);
+    }
+    for _ in 0..4 {
+        time::sleep(Duration::from_mins(40)).await;
+        for device in &mut devices {
+            device.ping().await;
+        }
+    }
+    time::sleep(Duration::from_mins(46)).await;
+    assert_eq!(devices[0].next().await, None, "half as long again");
+    devices[1].ping().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_system_asks_whether_a_silent_client_is_there() {
+    let fixture = Fixture::start(Bounds::default()).await;
+    let mut device = Raw::dial(fixture.broker.addr()).await;
+    device.connect_v4("d-1", 0).await;
+    let (ours, theirs) = (device.stream.local_addr().unwrap(), device.stream.peer_addr().unwrap());
+    let ports = |line: &str| {
+        let port = |at| line.split_whitespace().nth(at).and_then(|addr| addr.split_once(':')).map(|(_, port)| port);
+        [port(1), port(2)].map(|port| port.and_then(|port| u16::from_str_radix(port, 16).ok()))
+    };
+    // The timer of a connection: 2 asks; 1 waits for what was sent to be acknowledged.
+    let is_asking = |line: &str| line.split_whitespace().nth(5).is_some_and(|timer| timer.starts_with("02:"));
+    let wanted = [Some(theirs.port()), Some(ours.port())];
+    eventually(PATIENCE, || {
+        let connections = bowline_runtime::fs::read_to_string("/proc/net/tcp").unwrap();
+        connections.lines().any(|line| ports(line) == wanted && is_asking(line))
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_says_goodbye_and_takes_nothing_more_has_no_will() {
+    let fixture = Fixture::start(Bounds::default()).await;
+    let mut data = fixture.client(Connecting::clean("data")).await;
+    let ids: Vec<String> = (0..20).map(|number| format!("d-{number}")).collect();
+    for (number, id) in ids.iter().enumerate() {
+        let topic = format!("devices/{id}/status");
+        let will = Some(LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None));
+        let mut device = fixture.client(Connecting { will, ..Connecting::clean(id) }).await;
+        let commands = format!("devices/{id}/commands");
+        device.subscribe(at_least_once(&commands)).await;
+        // More than fits between the two, so that something is being sent to it when it goes; or so much that it is not
+        // read meanwhile.
+        let bytes = if number % 2 == 0 { 100 } else { 220 } * 1024;
+        data.publish(1, &commands, &"x".repeat(bytes)).await;
+        data.acknowledged().await;
+        device.send(Packet::Disconnect(Disconnect::new(DisconnectReasonCode::NormalDisconnection))).await;
+    }
+    data.subscribe(at_least_once("devices/+/status")).await;
+    data.ping().await;
+    time::sleep(Duration::from_secs(5)).await;
+    data.ping().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,10 +379,6 @@ async fn what_is_too_large_or_too_much_is_refused_by_its_name() {
     ] {
         assert_eq!(data.subscribe(at_least_once(filter)).await, code, "{filter}");
     }
-    let retained = |topic: &str, pkid| {
-        let retain = Publish { retain: true, pkid, ..Publish::new(topic, QoS::AtLeastOnce, "x", None) };
-        Packet::Publish(retain)
-    };
     for (pkid, topic, reason) in [
         (1, "r/1", PubAckReason::Success),
         (2, "r/2", PubAckReason::Success),
@@ -256,7 +387,7 @@ async fn what_is_too_large_or_too_much_is_refused_by_its_name() {
         (5, "$SYS/x", PubAckReason::TopicNameInvalid),
         (6, &"t".repeat(41), PubAckReason::TopicNameInvalid),
     ] {
-        data.send(retained(topic, pkid)).await;
+        data.send(retained(pkid, topic, "x")).await;
         assert_eq!(data.acknowledged().await.reason, reason, "{topic}");
     }
     data.publish(7, "a", &"x".repeat(2000)).await;

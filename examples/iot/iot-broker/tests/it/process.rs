@@ -23,7 +23,7 @@ impl Process {
     fn start(dir: &Path, addr: SocketAddr) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_iot-broker"));
         command
-            .env("IOT_MQTT_LISTEN", addr.to_string())
+            .env("BOWLINE_LISTEN_MQTT", addr.to_string())
             .env("IOT_BROKER_DIR", dir)
             .env("IOT_SERVICES_PASSWORD", "secret")
             .env_remove("BOWLINE_API");

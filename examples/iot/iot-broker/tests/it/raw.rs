@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bowline_runtime::{metric::Registry, net::TcpStream, time};
 use bowline_testkit::{TempDir, temp_dir};
 use bytes::BytesMut;
-use iot_broker::{Bounds, Broker, Settings};
+use iot_broker::{Accounts, Bounds, Broker, Settings};
 use rumqttc_v4::mqttbytes::v4;
 use rumqttc_v5::{
     QoS,
@@ -43,11 +43,26 @@ impl Fixture {
         Self { broker, metrics, dir }
     }
 
+    /// One with the system's accounts; everybody's password is `token`.
+    pub(crate) async fn with_accounts(dir: TempDir, bounds: Bounds) -> Self {
+        let settings = Settings { bounds, ..Settings::new("127.0.0.1:0".parse().unwrap(), dir.path()) };
+        let metrics = Registry::default();
+        let broker = Accounts::start(settings, "token", &metrics).await.unwrap();
+        Self { broker, metrics, dir }
+    }
+
     /// Stops it, and starts it again on its folder.
     pub(crate) async fn restart(self, bounds: Bounds) -> Self {
         let Self { broker, dir, .. } = self;
         broker.stop().await;
         Self::start_in(dir, bounds).await
+    }
+
+    /// The same for [`Fixture::with_accounts`].
+    pub(crate) async fn restart_with_accounts(self, bounds: Bounds) -> Self {
+        let Self { broker, dir, .. } = self;
+        broker.stop().await;
+        Self::with_accounts(dir, bounds).await
     }
 
     /// A connection within this process, whose time may be virtual.
@@ -76,6 +91,8 @@ impl Fixture {
 #[derive(Debug, Clone)]
 pub(crate) struct Connecting<'a> {
     pub(crate) id: &'a str,
+    /// Its id, where it says nothing else.
+    pub(crate) user: &'a str,
     pub(crate) is_clean: bool,
     pub(crate) keep_alive: u16,
     pub(crate) properties: ConnectProperties,
@@ -85,7 +102,7 @@ pub(crate) struct Connecting<'a> {
 impl<'a> Connecting<'a> {
     /// A session that ends with its connection.
     pub(crate) fn clean(id: &'a str) -> Self {
-        Self { id, is_clean: true, keep_alive: 60, properties: ConnectProperties::new(), will: None }
+        Self { id, user: id, is_clean: true, keep_alive: 60, properties: ConnectProperties::new(), will: None }
     }
 
     /// A session that is kept for so many seconds.
@@ -134,10 +151,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     }
 
     pub(crate) async fn connect(&mut self, connecting: Connecting<'_>) -> ConnAck {
-        let Connecting { id, is_clean, keep_alive, properties, will } = connecting;
-        // Whoever has no id yet has a name all the same.
-        let username = if id.is_empty() { "" } else { id }.to_owned();
-        let auth = ConnectAuth::UsernamePassword { username, password: "token".into() };
+        let Connecting { id, user, is_clean, keep_alive, properties, will } = connecting;
+        let auth = ConnectAuth::UsernamePassword { username: user.to_owned(), password: "token".into() };
         let connect =
             Connect { keep_alive, client_id: id.to_owned(), clean_start: is_clean, properties: Some(properties) };
         self.send(Packet::Connect(connect, will, auth)).await;
@@ -148,8 +163,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     }
 
     /// Connects as a client of version 3.1.1. What it sends and gets from then on is the same, but for messages.
-    pub(crate) async fn connect_v4(&mut self, id: &str) {
-        let mut connect = v4::Connect::new(id);
+    pub(crate) async fn connect_v4(&mut self, id: &str, keep_alive: u16) {
+        let mut connect = v4::Connect { keep_alive, ..v4::Connect::new(id) };
         connect.set_credentials(id, "token");
         self.send_v4(&v4::Packet::Connect(connect)).await;
         let mut answer = [0; 4];
@@ -222,6 +237,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
 pub(crate) fn publish(pkid: u16, topic: &str, payload: &str) -> Packet {
     let qos = if pkid == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
     Packet::Publish(Publish { pkid, ..Publish::new(topic, qos, payload.to_owned(), None) })
+}
+
+/// The same, retained.
+pub(crate) fn retained(pkid: u16, topic: &str, payload: &str) -> Packet {
+    Packet::Publish(Publish { retain: true, pkid, ..Publish::new(topic, QoS::AtLeastOnce, payload.to_owned(), None) })
 }
 
 pub(crate) fn at_least_once(filter: &str) -> SubscribeFilter {

@@ -13,11 +13,7 @@ use rumqttc_v5::mqttbytes::{
     },
 };
 
-use crate::raw::{Connecting, Fixture, at_least_once, publish};
-
-fn retained(pkid: u16, topic: &str, payload: &str) -> Packet {
-    Packet::Publish(Publish { retain: true, pkid, ..Publish::new(topic, QoS::AtLeastOnce, payload.to_owned(), None) })
-}
+use crate::raw::{Connecting, Fixture, at_least_once, publish, retained};
 
 #[tokio::test(start_paused = true)]
 async fn a_client_is_told_what_the_broker_offers() {
