@@ -106,6 +106,12 @@ impl Report {
         share(found.delays_ms.len(), found.count)
     }
 
+    /// The share of the faults of a kind that an episode of that kind found; nothing where there were none.
+    pub fn named(&self, kind: Kind) -> Option<f64> {
+        let found = self.faults.get(&Some(kind))?;
+        share(found.named, found.count)
+    }
+
     /// The share of the episodes of a kind that were right; nothing where there were none.
     pub fn precision(&self, kind: Kind) -> Option<f64> {
         let alarms = self.alarms.get(&kind)?;
@@ -149,9 +155,8 @@ impl fmt::Display for Report {
         for (kind, found) in &self.faults {
             let name = kind.map_or("labelled", Kind::name);
             let recall = self.recall(*kind).unwrap_or_default();
-            let named = kind
-                .and_then(|_| share(found.named, found.count))
-                .map_or_else(|| "-".to_owned(), |named| format!("{named:.3}"));
+            let named = kind.and_then(|kind| self.named(kind));
+            let named = named.map_or_else(|| "-".to_owned(), |named| format!("{named:.3}"));
             write!(f, "{name:<9}{:>8}{:>8}{recall:>8.3}{named:>8}", found.count, found.delays_ms.len())?;
             let delay = |of| self.delay_ms(*kind, of).map_or_else(|| "-".to_owned(), minutes);
             writeln!(f, "{:>14}{:>14}", delay(0.5), delay(0.9))?;
