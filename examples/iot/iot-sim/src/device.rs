@@ -11,7 +11,7 @@ use bowline_runtime::{
 };
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use iot_mqtt::{Ack, Command, Desired, Outcome, Presence, Reported, topic};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     account::Account,
@@ -55,7 +55,12 @@ pub(crate) enum Phase {
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) counts: Arc<Counts>,
+    /// Devices that may connect at once: where all did, the broker would come to none before it has given up.
+    pub(crate) connecting: Semaphore,
 }
+
+/// How many devices connect at once.
+pub(crate) const CONNECTING_MAX: usize = 64;
 
 /// A device.
 pub(crate) struct Device {
@@ -129,9 +134,10 @@ impl Device {
 
     /// Connects, and does what there is to do until it has said goodbye. Why the connection was lost is the error.
     async fn connect(&mut self, backoff: &mut Duration) -> Result<(), String> {
+        let shared = self.shared.clone();
+        let mut connecting = Some(shared.connecting.acquire().await.map_err(|_| "nobody may connect any more")?);
         let (client, mut events) = link::open(self.shared.settings.mqtt, &self.account);
         let mut session = Session::new(client);
-        let shared = self.shared.clone();
         let mut connected = None;
         self.greet();
         loop {
@@ -141,6 +147,7 @@ impl Device {
                     Heard::Connected => {
                         *backoff = BACKOFF_MIN;
                         connected = connected.or_else(|| Some(shared.counts.connect()));
+                        drop(connecting.take());
                         session.is_connected = true;
                         session.client.subscribe(topic::desired(&self.account.id))?;
                         session.client.subscribe(topic::commands(&self.account.id))?;

@@ -22,6 +22,10 @@ const PACKET_BYTES_MAX: u32 = 256 * 1024;
 /// Requests that wait for the connection.
 const REQUESTS_MAX: usize = 64;
 
+/// Messages that are not acknowledged. The libraries have room for so many from the beginning: for the 65,535 that may
+/// be, it would be 13 MB for each device.
+const INFLIGHT_MAX: u16 = 64;
+
 /// Says what the device has to say.
 pub(crate) enum Client {
     V4(v4::AsyncClient),
@@ -53,6 +57,7 @@ pub(crate) fn open(broker: SocketAddr, account: &Account) -> (Client, Events) {
             .set_keep_alive(KEEP_ALIVE_S)
             .set_credentials(id, token.clone())
             .set_clean_session(true)
+            .set_inflight(INFLIGHT_MAX)
             .set_max_packet_size(packet_max, packet_max)
             .set_last_will(v4::LastWill::new(topic::status(id), Presence::Offline.text(), v4::QoS::AtLeastOnce, true));
         let (client, events) = v4::AsyncClient::builder(options).capacity(REQUESTS_MAX).build();
@@ -63,6 +68,8 @@ pub(crate) fn open(broker: SocketAddr, account: &Account) -> (Client, Events) {
             .set_keep_alive(KEEP_ALIVE_S)
             .set_credentials(id, token.clone())
             .set_session_mode(v5::SessionMode::Clean)
+            .set_outgoing_inflight_upper_limit(INFLIGHT_MAX)
+            .set_receive_maximum(Some(INFLIGHT_MAX))
             .set_max_packet_size(Some(PACKET_BYTES_MAX))
             .set_last_will(v5::LastWill::new(
                 topic::status(id),

@@ -5,12 +5,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use bowline_runtime::{task::JoinSet, time};
 use example_load::Progress;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     Counts, Fleet, Settings,
     book::Book,
-    device::{Device, Phase, Shared},
+    device::{CONNECTING_MAX, Device, Phase, Shared},
 };
 
 /// How long what has been read may take to be acknowledged after the time is over.
@@ -33,7 +33,8 @@ pub struct Run {
 pub async fn play(settings: &Settings, fleet: &Fleet, counts: Arc<Counts>) -> anyhow::Result<Run> {
     let begun = time::now();
     let (phase, phases) = watch::channel(Phase::Reading);
-    let shared = Arc::new(Shared { settings: settings.clone(), counts: counts.clone() });
+    let connecting = Semaphore::new(CONNECTING_MAX);
+    let shared = Arc::new(Shared { settings: settings.clone(), counts: counts.clone(), connecting });
     let mut living = JoinSet::new();
     for account in &fleet.accounts {
         living.spawn(Device::new(shared.clone(), account.clone(), phases.clone()).live());
