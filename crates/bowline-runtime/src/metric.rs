@@ -217,12 +217,19 @@ impl Registry {
 
     /// Forgets the counter of that name and labels, unless somebody holds it still.
     pub fn forget_counter(&self, name: &'static str, labels: Labels<'_>) {
+        self.forget(name, labels, |cell| matches!(cell, Cell::Counter(Counter(cell)) if Arc::strong_count(cell) == 1));
+    }
+
+    /// Forgets the gauge of that name and labels, unless somebody holds it still: its series ends.
+    pub fn forget_gauge(&self, name: &'static str, labels: Labels<'_>) {
+        self.forget(name, labels, |cell| matches!(cell, Cell::Gauge(Gauge(cell)) if Arc::strong_count(cell) == 1));
+    }
+
+    fn forget(&self, name: &'static str, labels: Labels<'_>, is_forgotten: impl FnOnce(&Cell) -> bool) {
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(family) = families.get_mut(name) else { return };
         let key = joined(&render_labels(labels), &self.labels);
-        if let Some(Cell::Counter(Counter(cell))) = family.series.get(&key)
-            && Arc::strong_count(cell) == 1
-        {
+        if family.series.get(&key).is_some_and(is_forgotten) {
             family.series.remove(&key);
         }
     }
@@ -348,6 +355,20 @@ mod tests {
         drop(held);
         registry.with_label("of", "x").forget_counter("a_total", labels);
         assert!(!registry.render().contains("a_total{"));
+    }
+
+    #[test]
+    fn so_can_a_gauge() {
+        let registry = Registry::default();
+        let labels: Labels<'_> = &[("k", "1")];
+        let held = registry.gauge("a", "Level.", labels);
+        held.set(1);
+        registry.forget_gauge("a", labels);
+        registry.forget_counter("a", labels);
+        assert!(registry.render().contains("a{k=\"1\"} 1\n"));
+        drop(held);
+        registry.forget_gauge("a", labels);
+        assert!(!registry.render().contains("a{"));
     }
 
     #[test]
