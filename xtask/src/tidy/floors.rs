@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 51] = [
+const FLOORS: [(&str, Floor); 52] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -64,6 +64,7 @@ const FLOORS: [(&str, Floor); 51] = [
     ("iot-data", Application),
     ("iot-detect", Shared),
     ("iot-device", Application),
+    ("iot-ml", Application),
     ("iot-mqtt", Shared),
     ("iot-sim", Application),
     ("shop-bank", Application),

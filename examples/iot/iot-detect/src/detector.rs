@@ -166,6 +166,17 @@ impl Detector {
         since_ms >= self.settings.season.warm_up_ms() && self.state.noise.is_known()
     }
 
+    /// What a value should be at that time; nothing where too little is known.
+    pub fn expected(&self, at_ms: i64) -> Option<f64> {
+        let expected = self.state.profile.expected(self.settings.season, at_ms)?;
+        Some(expected + f64::from(self.state.origin))
+    }
+
+    /// How far from it values usually are at that time, as a standard deviation; nothing before that is known.
+    pub fn deviation(&self, at_ms: i64) -> Option<f64> {
+        self.state.noise.is_known().then(|| self.state.noise.scale(self.deviation_floor(at_ms)))
+    }
+
     /// When silence becomes a dropout: the time for the next [`Self::tick`]. None while one is open, and before it
     /// is known how often the device is heard.
     pub fn dropout_at_ms(&self) -> Option<i64> {
@@ -246,7 +257,7 @@ impl Detector {
         let relative = value - origin;
         if let Some(expected) = self.state.profile.expected(season, at_ms) {
             let (error, least) = (relative - expected, self.deviation_min());
-            let floor = least.max(TO_DEVIATION * self.state.profile.spread(season, at_ms));
+            let floor = self.deviation_floor(at_ms);
             let whitened = self.state.noise.whiten(error, floor, steps);
             if self.is_warm(at_ms) {
                 let (shift, drift) = self.state.charts.step(whitened);
@@ -266,6 +277,12 @@ impl Detector {
 
     fn deviation_min(&self) -> f64 {
         self.settings.resolution.max(DEVIATION_MIN * self.state.profile.range()).max(DEVIATION_OF_NOTHING)
+    }
+
+    /// The least deviation at that time of the day.
+    fn deviation_floor(&self, at_ms: i64) -> f64 {
+        let spread = self.state.profile.spread(self.settings.season, at_ms);
+        self.deviation_min().max(TO_DEVIATION * spread)
     }
 
     /// Whether what is read now says nothing of the usual noise.

@@ -4,6 +4,9 @@
 //! and tells it from time to time how late it is ([`Detector::tick`]). What it knows of a device is its
 //! [`State`], a few kilobytes however long it watches, to be kept wherever one likes.
 //!
+//! Where a model is asked, too, how unlike others an hour of a device is, a [`Watch`](features::Watch) is a detector
+//! that keeps it, and makes its [`features`].
+//!
 //! Beside it: devices with labelled faults ([`generator`]), what a detector makes of them ([`evaluation`],
 //! [`simulation`]), and files in the shape of the Numenta Anomaly Benchmark ([`series`], [`labels`]). `DETECTION.md`
 //! in the folder above has the method, its sources and what it measures.
@@ -23,13 +26,14 @@ mod charts;
 mod detector;
 pub mod evaluation;
 mod event;
+pub mod features;
 pub mod generator;
 mod intervals;
 pub mod labels;
 mod noise;
 mod number;
 mod profile;
-mod random;
+pub mod random;
 pub mod series;
 pub mod simulation;
 

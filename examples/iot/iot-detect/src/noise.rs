@@ -68,7 +68,7 @@ impl Noise {
     }
 
     /// The deviation, which is not below the floor.
-    fn scale(&self, floor: f64) -> f64 {
+    pub(crate) fn scale(&self, floor: f64) -> f64 {
         (TO_DEVIATION * f64::from(self.median)).max(floor)
     }
 

@@ -6,11 +6,11 @@ use crate::number::{real, whole};
 
 /// A generator with a seed.
 #[derive(Debug, Clone)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
     /// One of its own for each number.
-    pub(crate) fn fork(seed: u64, number: u32) -> Self {
+    pub fn fork(seed: u64, number: u32) -> Self {
         let mut random = Self(seed);
         Self(random.next() ^ Self(u64::from(number)).next())
     }
@@ -24,31 +24,31 @@ impl Random {
     }
 
     /// From 0 (included) to 1 (excluded).
-    pub(crate) fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         let bits = i64::try_from(self.next() >> 11).unwrap_or_default();
         real(bits) / real(1 << 53)
     }
 
-    pub(crate) fn between(&mut self, least: f64, greatest: f64) -> f64 {
+    pub fn between(&mut self, least: f64, greatest: f64) -> f64 {
         least + self.unit() * (greatest - least)
     }
 
     /// Below a bound, 0 when that is 0.
-    pub(crate) fn below(&mut self, bound: i64) -> i64 {
+    pub fn below(&mut self, bound: i64) -> i64 {
         whole((self.unit() * real(bound)).floor())
     }
 
-    pub(crate) fn is(&mut self, chance: f64) -> bool {
+    pub fn is(&mut self, chance: f64) -> bool {
         self.unit() < chance
     }
 
     /// Of the normal distribution with deviation 1 (Box and Muller 1958).
-    pub(crate) fn normal(&mut self) -> f64 {
+    pub fn normal(&mut self) -> f64 {
         let (radius, angle) = (1.0 - self.unit(), self.unit());
         (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
     }
 
-    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             let other = usize::try_from(self.below(i64::try_from(last).unwrap_or_default() + 1)).unwrap_or_default();
             items.swap(last, other);
