@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 52] = [
+const FLOORS: [(&str, Floor); 53] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -60,6 +60,7 @@ const FLOORS: [(&str, Floor); 52] = [
     ("bank-ml", Application),
     ("bank-risk", Application),
     ("bank-transaction", Application),
+    ("iot-analytics", Application),
     ("iot-broker", Shared),
     ("iot-data", Application),
     ("iot-detect", Shared),

@@ -1,0 +1,321 @@
+//! All devices, in memory: what a batch does to them, when silence is a dropout, and what of it is to be kept.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use iot_detect::{Kind, features::Told};
+
+use crate::{
+    device::{Device, Place, over},
+    reading::{Reading, Receipt},
+    rules::Terms,
+};
+
+/// The most devices there is room for, about 10 KB each.
+pub(crate) const DEVICES_MAX: usize = 100_000;
+
+/// After how many readings of a device its state is written.
+pub(crate) const KEPT_EVERY: usize = 288;
+
+/// The most states that are written with one batch, so that a batch stays small; the others follow with the next. A
+/// batch makes at most four due on average.
+const KEPT_AT_ONCE_MAX: usize = 32;
+
+/// The most silent devices that are told the time at once; the others follow.
+const TOLD_AT_ONCE_MAX: usize = 1000;
+
+/// A device's name.
+pub(crate) type Name = Arc<str>;
+
+/// All devices.
+#[derive(Debug, Default)]
+pub(crate) struct Fleet {
+    devices: BTreeMap<Name, Slot>,
+    /// When silence is a dropout, of each device of which that is known.
+    due: BTreeSet<(i64, Name)>,
+    /// Whose state is to be written.
+    overdue: BTreeSet<Name>,
+    /// When the newest reading of any was read.
+    newest_ms: Option<i64>,
+    devices_max: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    device: Device,
+    /// Where it is in [`Fleet::due`].
+    due_ms: Option<i64>,
+}
+
+/// What a batch did, all of which is to be kept in one transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// Devices that are heard for the first time.
+    pub(crate) new: Vec<(Name, Terms)>,
+    pub(crate) journal: Vec<Entry>,
+    /// What began and ended, in order.
+    pub(crate) told: Vec<(Name, Told)>,
+    pub(crate) states: Vec<KeptState>,
+}
+
+/// A row of the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) device: Name,
+    pub(crate) what: What,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum What {
+    Reading(Place, f64),
+    /// The device was silent, and told how late it is.
+    Tick(i64),
+}
+
+/// A device's state that is to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KeptState {
+    pub(crate) device: Name,
+    pub(crate) terms: Terms,
+    pub(crate) state: String,
+    /// The journal up to there is in it.
+    pub(crate) released: Option<Place>,
+}
+
+impl Work {
+    /// Whether there is nothing to keep.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { new, journal, told, states } = self;
+        new.is_empty() && journal.is_empty() && told.is_empty() && states.is_empty()
+    }
+}
+
+impl Fleet {
+    /// None yet, with room for so many.
+    pub(crate) fn new(devices_max: usize) -> Self {
+        Self { devices_max, ..Self::default() }
+    }
+
+    /// Takes up a device of which that was kept.
+    pub(crate) fn restore(&mut self, name: Name, terms: Terms, state: Option<&str>) {
+        let restored = state.map(|state| Device::restore(terms, state));
+        let device = match restored {
+            None => Device::new(terms),
+            Some(Ok(device)) => device,
+            Some(Err(error)) => {
+                tracing::error!(device = &*name, %error, "a device's state is not known here, it is learned anew");
+                Device::new(terms)
+            }
+        };
+        self.devices.insert(name, Slot { device, due_ms: None });
+    }
+
+    /// Goes through the journal again, in its order; what came of it is told already.
+    pub(crate) fn replay(&mut self, Entry { device, what }: &Entry) {
+        let Some(slot) = self.devices.get_mut(device) else {
+            tracing::error!(device = &**device, "the journal has a reading of a device that is not known");
+            return;
+        };
+        match *what {
+            What::Reading(place, value) => slot.device.accept(place, value),
+            What::Tick(at_ms) => {
+                slot.device.release();
+                slot.device.tick(at_ms);
+            }
+        }
+    }
+
+    /// Ends what was gone through. Of the episodes that are open elsewhere those are over of which nothing is known here.
+    pub(crate) fn replayed(&mut self, open: &[(Name, Kind)]) -> Vec<(Name, Told)> {
+        let names: Vec<Name> = self.devices.keys().cloned().collect();
+        for name in &names {
+            if let Some(slot) = self.devices.get_mut(name) {
+                slot.device.release();
+            }
+            self.settle(name, None);
+        }
+        let is_open = |name: &Name, kind: Kind| {
+            self.devices.get(name).is_some_and(|slot| slot.device.detector().open().any(|open| open == kind))
+        };
+        let unknown = open.iter().filter(|(name, kind)| !is_open(name, *kind));
+        let at_ms = self.newest_ms.unwrap_or_default();
+        unknown.map(|(name, kind)| (name.clone(), over(*kind, at_ms))).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// What time it is for silent devices: that of the newest reading of any, less the lateness, and the time for which
+    /// nobody was heard; not beyond the clock's.
+    pub(crate) fn time_ms(&self, lateness_ms: i64, silent_ms: i64, clock_ms: i64) -> Option<i64> {
+        let watermark_ms = self.newest_ms?.saturating_sub(lateness_ms);
+        Some(watermark_ms.saturating_add(silent_ms).min(clock_ms))
+    }
+
+    /// Takes readings in, and judges what can be; counts what became of them.
+    pub(crate) fn take(&mut self, readings: Vec<Reading>, terms: Terms, now_ms: i64, receipt: &mut Receipt) -> Work {
+        let mut work = Work::default();
+        let mut by_device: BTreeMap<Name, Vec<Reading>> = BTreeMap::new();
+        for reading in readings {
+            by_device.entry(reading.device.as_str().into()).or_default().push(reading);
+        }
+        for (name, readings) in &by_device {
+            if !self.make_room(name, terms, &mut work) {
+                receipt.crowded += readings.len();
+                continue;
+            }
+            self.hear(name, readings, receipt, &mut work);
+            self.settle(name, Some(terms));
+        }
+        if let Some(now_ms) = self.time_ms(terms.lateness_ms, 0, now_ms) {
+            self.tick(now_ms, |name| by_device.contains_key(name), &mut work);
+        }
+        self.keep(terms, &mut work);
+        work
+    }
+
+    /// Tells devices the time that are silent and were to be heard.
+    pub(crate) fn look(&mut self, now_ms: i64, terms: Terms) -> Work {
+        let mut work = Work::default();
+        self.tick(now_ms, |_| false, &mut work);
+        self.keep(terms, &mut work);
+        work
+    }
+
+    /// Whether the device is known, or can be.
+    fn make_room(&mut self, name: &Name, terms: Terms, work: &mut Work) -> bool {
+        if self.devices.contains_key(name) {
+            return true;
+        }
+        if self.devices.len() >= self.devices_max {
+            return false;
+        }
+        self.devices.insert(name.clone(), Slot { device: Device::new(terms), due_ms: None });
+        work.new.push((name.clone(), terms));
+        true
+    }
+
+    fn hear(&mut self, name: &Name, readings: &[Reading], receipt: &mut Receipt, work: &mut Work) {
+        let Some(Slot { device, .. }) = self.devices.get_mut(name) else { return };
+        for reading in readings {
+            let place = (reading.at_ms, reading.sequence);
+            let outcome = device.offer(place, reading.value);
+            if outcome == crate::reading::Outcome::Taken {
+                work.journal.push(Entry { device: name.clone(), what: What::Reading(place, reading.value) });
+            }
+            receipt.add(outcome);
+        }
+        work.told.extend(device.release().into_iter().map(|told| (name.clone(), told)));
+    }
+
+    /// Those that were heard just now are on their way: they may have a backlog.
+    fn tick(&mut self, now_ms: i64, is_heard: impl Fn(&Name) -> bool, work: &mut Work) {
+        let due = self.due.iter().take_while(|(due_ms, _)| *due_ms <= now_ms).map(|(_, name)| name);
+        let due: Vec<Name> = due.filter(|name| !is_heard(name)).take(TOLD_AT_ONCE_MAX).cloned().collect();
+        for name in due {
+            let Some(slot) = self.devices.get_mut(&name) else { continue };
+            work.told.extend(slot.device.tick(now_ms).into_iter().map(|told| (name.clone(), told)));
+            work.journal.push(Entry { device: name.clone(), what: What::Tick(now_ms) });
+            self.settle(&name, None);
+        }
+    }
+
+    /// Brings what is known of a device beside it up to date; with terms: also whether it goes by others.
+    fn settle(&mut self, name: &Name, terms: Option<Terms>) {
+        let Some(slot) = self.devices.get_mut(name) else { return };
+        let due_ms = slot.device.due_ms();
+        if due_ms != slot.due_ms {
+            if let Some(before_ms) = std::mem::replace(&mut slot.due_ms, due_ms) {
+                self.due.remove(&(before_ms, name.clone()));
+            }
+            self.due.extend(due_ms.map(|due_ms| (due_ms, name.clone())));
+        }
+        if slot.device.unkept() >= KEPT_EVERY || terms.is_some_and(|terms| terms != slot.device.terms()) {
+            self.overdue.insert(name.clone());
+        }
+        self.newest_ms = self.newest_ms.max(slot.device.newest_ms());
+    }
+
+    /// Has states written that are due.
+    fn keep(&mut self, terms: Terms, work: &mut Work) {
+        for _ in 0..KEPT_AT_ONCE_MAX {
+            let Some(name) = self.overdue.pop_first() else { return };
+            let Some(Slot { device, .. }) = self.devices.get_mut(&name) else { continue };
+            if device.terms() != terms {
+                work.told.extend(device.adopt(terms).into_iter().map(|told| (name.clone(), told)));
+            }
+            match device.kept() {
+                Ok(state) => {
+                    device.is_kept();
+                    let released = device.released();
+                    work.states.push(KeptState { device: name.clone(), terms, state, released });
+                }
+                Err(error) => tracing::error!(device = &*name, %error, "a device's state cannot be written"),
+            }
+            self.settle(&name, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iot_detect::Season;
+
+    use super::*;
+
+    const TERMS: Terms = Terms { season: Season::Daily, lateness_ms: 60_000 };
+
+    fn reading(device: &str, minute: i64) -> Reading {
+        Reading { device: device.to_owned(), sequence: minute, at_ms: minute * 60_000, value: 1.0 }
+    }
+
+    fn take(fleet: &mut Fleet, readings: Vec<Reading>) -> (Work, Receipt) {
+        let mut receipt = Receipt::default();
+        (fleet.take(readings, TERMS, i64::MAX, &mut receipt), receipt)
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_devices() {
+        let mut fleet = Fleet::new(2);
+        let (work, receipt) = take(&mut fleet, ["a", "b", "c", "c"].map(|name| reading(name, 1)).to_vec());
+        assert_eq!((work.new.len(), receipt.taken, receipt.crowded), (2, 2, 2));
+        let (work, receipt) = take(&mut fleet, vec![reading("b", 2), reading("c", 2)]);
+        assert_eq!((work.new.len(), work.journal.len(), receipt.taken, receipt.crowded), (0, 1, 1, 1));
+    }
+
+    #[test]
+    fn a_state_is_written_after_so_many_readings_a_few_with_each_batch() {
+        let mut fleet = Fleet::new(DEVICES_MAX);
+        let mut written = Vec::new();
+        for minute in 0..320 {
+            let readings = (0..50).map(|device| reading(&format!("d-{device}"), minute)).collect();
+            written.push(take(&mut fleet, readings).0.states.len());
+        }
+        assert_eq!(written[286..291], [0, 32, 18, 0, 0]);
+        assert_eq!(written.iter().sum::<usize>(), 50);
+    }
+
+    #[test]
+    fn a_device_takes_other_terms_up_when_it_is_written() {
+        let mut fleet = Fleet::new(DEVICES_MAX);
+        take(&mut fleet, vec![reading("a", 1)]);
+        let weekly = Terms { season: Season::Weekly, lateness_ms: 0 };
+        let work = fleet.take(vec![reading("a", 2)], weekly, i64::MAX, &mut Receipt::default());
+        assert_eq!(work.states[0].terms, weekly);
+        assert_eq!(work.states[0].released, Some((60_000, 1)));
+        assert!(take(&mut fleet, vec![reading("b", 2)]).0.states.is_empty());
+    }
+
+    #[test]
+    fn time_is_that_of_the_newest_reading_and_goes_on_while_all_are_silent() {
+        let mut fleet = Fleet::new(DEVICES_MAX);
+        assert_eq!(fleet.time_ms(60_000, 5, 1_000_000), None);
+        take(&mut fleet, vec![reading("a", 10), reading("b", 3)]);
+        assert_eq!(fleet.time_ms(60_000, 0, 1_000_000), Some(540_000));
+        assert_eq!(fleet.time_ms(60_000, 7000, 1_000_000), Some(547_000));
+        assert_eq!(fleet.time_ms(60_000, 7000, 500_000), Some(500_000));
+    }
+}
