@@ -3,6 +3,7 @@
 //! A saga is *acting* on one of its steps until the last one is *done*. When a step says no, or its time or that of the
 //! whole saga is over, the saga is *undoing*: every step that did or may have acted, the last one first, until it is
 //! *compensated*. What it has done is never undone once it is done, and undoing is tried for ever.
+//! From a step on that may be said to be final nothing is given up: there is only forward.
 //!
 //! The state is kept before what follows of it is brought about, with two exceptions that share one commit: what is
 //! *local*, in the database that keeps the state. Whoever begins anew [resumes](Event::Resume) with the last state that
@@ -15,6 +16,9 @@ use crate::delivery::{Moment, Policy};
 pub struct Plan {
     /// Its steps, in their order; at least one.
     pub steps: Vec<StepPlan>,
+    /// The first step from which on there is only forward: neither it nor one behind it is given up, whatever time it
+    /// is, and a "no" is a try that failed. None where there is no such step.
+    pub forward_from: Option<usize>,
     /// How undoing is tried: after `attempts_max` tries it is [stuck](Phase::is_stuck), and tried on.
     pub undo: Policy,
 }
@@ -143,15 +147,25 @@ impl Phase {
     }
 }
 
+impl Plan {
+    /// Whether a step is not given up any more.
+    fn is_forward(&self, step: usize) -> bool {
+        self.forward_from.is_some_and(|from| step >= from)
+    }
+}
+
 impl Saga {
     /// A saga that begins.
     pub fn begin(now: i64, deadline: i64) -> Self {
         Self { deadline, phase: acting(0, now) }
     }
 
-    /// When the step under way is given up.
+    /// When the step under way is given up, if ever.
     pub fn gives_up_at(&self, plan: &Plan) -> Option<i64> {
         let Phase::Acting { step, since, .. } = self.phase else { return None };
+        if plan.is_forward(step) {
+            return None;
+        }
         let within = plan.steps.get(step).map_or(0, |step| step.within_ms);
         Some(since.saturating_add(within).min(self.deadline))
     }
@@ -172,21 +186,24 @@ impl Saga {
             (Phase::Acting { step, .. }, Event::Acted { step: done }) if step == done => {
                 if step + 1 < plan.steps.len() { acting(step + 1, now) } else { Phase::Done }
             }
-            (Phase::Acting { step, since, attempts, is_unsure, .. }, Event::Failed { step: failed })
-                if step == failed =>
+            (Phase::Acting { step, is_unsure, .. }, Event::Refused { step: no })
+                if step == no && !plan.is_forward(step) =>
             {
+                given_up(step, is_unsure, now)
+            }
+            (
+                Phase::Acting { step, since, attempts, is_unsure, .. },
+                Event::Failed { step: failed } | Event::Refused { step: failed },
+            ) if step == failed => {
                 let attempts = attempts.saturating_add(1);
                 let is_unsure = is_unsure || !is_local(step);
                 let retry = plan.steps.get(step)?.retry;
-                if attempts >= retry.attempts_max {
+                if attempts >= retry.attempts_max && !plan.is_forward(step) {
                     given_up(step, is_unsure, now)
                 } else {
                     let due = now.saturating_add(retry.wait_ms(attempts, moment.luck));
                     Phase::Acting { step, since, attempts, due, is_unsure }
                 }
-            }
-            (Phase::Acting { step, is_unsure, .. }, Event::Refused { step: no }) if step == no => {
-                given_up(step, is_unsure, now)
             }
             (Phase::Undoing { step, .. }, Event::Undone { step: undone }) if step == undone => {
                 undoing_before(step, now)

@@ -315,7 +315,7 @@ impl Model for Life {
 fn plan(steps: &[bool]) -> Plan {
     let step = |is_local: &bool| StepPlan { is_local: *is_local, within_ms: 3, retry: RETRY };
     let undo = Policy { attempts_max: 1, backoff_ms: 1, backoff_ms_max: 1 };
-    Plan { steps: steps.iter().map(step).collect(), undo }
+    Plan { steps: steps.iter().map(step).collect(), forward_from: None, undo }
 }
 
 #[test]
@@ -386,4 +386,29 @@ fn a_step_that_says_no_after_a_try_of_unknown_outcome_is_undone_too() {
     }
     let (same, effect) = saga.step(&plan, Event::Acted { step: 0 }, moment);
     assert_eq!((same, effect), (saga, Effect::Stale));
+}
+
+#[test]
+fn from_a_step_on_there_is_only_forward() {
+    let whole = Plan { forward_from: Some(1), ..plan(&[false, false, true]) };
+    let moment = |now| Moment { now, luck: 0 };
+    let begun = Saga::begin(0, 2);
+    let (captured, _) = begun.step(&whole, Event::Acted { step: 0 }, moment(1));
+    // Before it, its time and that of the saga count.
+    assert_eq!(begun.step(&whole, Event::Look, moment(2)).0.phase, Phase::Compensated);
+    assert_eq!(begun.gives_up_at(&whole), Some(2));
+    let settling = captured.step(&whole, Event::Acted { step: 1 }, moment(1)).0;
+    for (step, saga) in [(1, captured), (2, settling)] {
+        // Everything that can happen but that it is done, at any time, twice over.
+        let events = [Event::Look, Event::Resume, Event::Retry, Event::Failed { step }, Event::Refused { step }];
+        let happens = || [1, 2, 60_000, i64::MAX / 2].into_iter().flat_map(|now| events.map(|event| (event, now)));
+        for (first, then) in happens().flat_map(|first| happens().map(move |then| (first, then))) {
+            let saga = saga.step(&whole, first.0, moment(first.1)).0;
+            let (saga, effect) = saga.step(&whole, then.0, moment(then.1));
+            assert!(matches!(saga.phase, Phase::Acting { step: at, .. } if at == step), "{first:?} {then:?}: {saga:?}");
+            assert!(matches!(effect, Effect::Act { .. } | Effect::Wait { .. }), "{first:?} {then:?}: {effect:?}");
+            assert_eq!(saga.gives_up_at(&whole), None);
+        }
+    }
+    assert_eq!(settling.step(&whole, Event::Acted { step: 2 }, moment(i64::MAX / 2)).0.phase, Phase::Done);
 }

@@ -107,6 +107,7 @@ pub(crate) struct Erased<DB: Db> {
 pub struct Definition<DB: Db, T> {
     pub(crate) name: String,
     pub(crate) steps: Vec<Step<DB>>,
+    forward_from: Option<usize>,
     pub(crate) within: Option<Duration>,
     pub(crate) stuck_after: u32,
     data: std::marker::PhantomData<fn(T) -> T>,
@@ -116,7 +117,8 @@ impl<DB: Db, T: Serialize + DeserializeOwned + Send + Sync + 'static> Definition
     /// A saga without steps.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
-        Self { name, steps: Vec::new(), within: None, stuck_after: STUCK_AFTER, data: std::marker::PhantomData }
+        let (steps, data) = (Vec::new(), std::marker::PhantomData);
+        Self { name, steps, forward_from: None, within: None, stuck_after: STUCK_AFTER, data }
     }
 
     /// All steps are done within that time, or undone. Without, each step's own time counts.
@@ -180,6 +182,15 @@ impl<DB: Db, T: Serialize + DeserializeOwned + Send + Sync + 'static> Definition
         self.of_last(|step| step.retry = retry)
     }
 
+    /// From the last step on there is only forward: what it does is not taken back, so neither it nor a step behind it is
+    /// given up, whatever [`within`](Self::within), [`retry`](Self::retry) and [`deadline`](Self::deadline) say. Each is
+    /// tried until it is done; a "no" is as [`StepError::Retry`] there.
+    pub fn forward(mut self) -> Self {
+        assert!(!self.steps.is_empty(), "a step was named before something is said of it");
+        self.forward_from.get_or_insert(self.steps.len() - 1);
+        self
+    }
+
     fn step(mut self, name: String, act: Run<DB>) -> Self {
         let retry = Policy { attempts_max: u32::MAX, backoff_ms: 100, backoff_ms_max: 10_000 };
         let (timeout, within) = (Duration::from_secs(10), Duration::from_mins(1));
@@ -194,7 +205,7 @@ impl<DB: Db, T: Serialize + DeserializeOwned + Send + Sync + 'static> Definition
     }
 
     pub(crate) fn erase(self) -> Result<Erased<DB>, Error> {
-        let Self { name, steps, within, stuck_after, data: _ } = self;
+        let Self { name, steps, forward_from, within, stuck_after, data: _ } = self;
         check_word("saga", &name)?;
         let invalid = |what, rule| Err(Error::Invalid { what, rule });
         if steps.is_empty() || steps.len() > STEPS_MAX {
@@ -212,6 +223,9 @@ impl<DB: Db, T: Serialize + DeserializeOwned + Send + Sync + 'static> Definition
                 return invalid("retry", "it is tried at least once, and `backoff` is at most `backoff_max`");
             }
         }
+        if steps.iter().skip(forward_from.unwrap_or(steps.len())).any(|step| step.undo.is_some()) {
+            return invalid("step", "from where there is only forward nothing is undone");
+        }
         if within.is_some_and(|within| within.is_zero() || within > WITHIN_MAX) {
             return invalid("deadline", "it is longer than nothing and at most 365 days");
         }
@@ -221,7 +235,7 @@ impl<DB: Db, T: Serialize + DeserializeOwned + Send + Sync + 'static> Definition
             retry: step.retry,
         };
         let undo = Policy { attempts_max: stuck_after.max(1), backoff_ms: 100, backoff_ms_max: 60_000 };
-        let plan = Plan { steps: steps.iter().map(plan).collect(), undo };
+        let plan = Plan { steps: steps.iter().map(plan).collect(), forward_from, undo };
         Ok(Erased { steps, plan, within })
     }
 }

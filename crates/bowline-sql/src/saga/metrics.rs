@@ -12,6 +12,7 @@ pub(super) struct Metrics(BTreeMap<String, Cells>);
 struct Cells {
     running: Gauge,
     stuck: Gauge,
+    oldest_age: Gauge,
     done: Ended,
     compensated: Ended,
 }
@@ -40,6 +41,7 @@ impl Metrics {
             let cells = Cells {
                 running: gauge("bowline_sagas_running", "Sagas that have not ended."),
                 stuck: gauge("bowline_sagas_stuck", "Sagas of which a step cannot be undone."),
+                oldest_age: gauge("bowline_sagas_oldest_age_seconds", "How long ago the oldest of them was begun."),
                 done: ended("done"),
                 compensated: ended("compensated"),
             };
@@ -48,14 +50,13 @@ impl Metrics {
         Self(names.map(cells).collect())
     }
 
-    /// How many have not ended, and how many of them are stuck, by definition.
-    pub(super) fn set_running(&self, counts: Vec<(String, i64, i64)>) {
-        let counts: BTreeMap<String, (i64, i64)> =
-            counts.into_iter().map(|(name, running, stuck)| (name, (running, stuck))).collect();
+    /// How many have not ended, how many of them are stuck, and how old the oldest is in seconds, by definition.
+    pub(super) fn set_running(&self, counts: &BTreeMap<String, (i64, i64, i64)>) {
         for (name, cells) in &self.0 {
-            let (running, stuck) = counts.get(name).copied().unwrap_or_default();
+            let (running, stuck, oldest_age) = counts.get(name).copied().unwrap_or_default();
             cells.running.set(running);
             cells.stuck.set(stuck);
+            cells.oldest_age.set(oldest_age);
         }
     }
 

@@ -189,12 +189,17 @@ impl<DB: Db> Shared<DB> {
     }
 
     async fn count(&self) -> Result<(), Error> {
-        let sql = "SELECT name, COUNT(*), COUNT(CASE WHEN is_stuck = 1 THEN 1 END) FROM bowline_sagas \
+        let sql = "SELECT name, COUNT(*), COUNT(CASE WHEN is_stuck = 1 THEN 1 END), MIN(begun_ms) FROM bowline_sagas \
                    WHERE ended_ms IS NULL GROUP BY name";
         let mut connection = self.pool.acquire().await?;
-        let query = Query::new(sql).answers(&[Kind::Text, Kind::Int, Kind::Int]);
+        let query = Query::new(sql).answers(&[Kind::Text, Kind::Int, Kind::Int, Kind::Int]);
         let rows = DB::fetch(&mut connection, query).await?;
-        self.metrics.set_running(rows.into_iter().map(|mut row| (row.text(), row.int(), row.int())).collect());
+        let now = now_ms();
+        let counts = rows.into_iter().map(|mut row| {
+            let (name, running, stuck, begun_ms) = (row.text(), row.int(), row.int(), row.int());
+            (name, (running, stuck, now.saturating_sub(begun_ms).max(0) / 1000))
+        });
+        self.metrics.set_running(&counts.collect());
         Ok(())
     }
 

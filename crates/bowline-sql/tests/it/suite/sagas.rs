@@ -282,6 +282,48 @@ async fn steps_and_sagas_have_a_time() {
 }
 
 #[tokio::test]
+async fn what_is_final_is_tried_until_it_is_done_and_so_is_what_follows() {
+    let Some(fixture) = Fixture::new().await else { return };
+    tables(&fixture).await;
+    let remote = Remote::default();
+    remote.answer(Answers::Lost);
+    let (charger, failures) = (remote.clone(), Arc::new(Mutex::new(0)));
+    let (soon, failed) = (Duration::from_millis(1), failures.clone());
+    // Its time and its tries, and those of what is behind it, are over at once.
+    let definition = Definition::new("order")
+        .local("reserve", reserve)
+        .undo_local(release)
+        .remote("charge", move |id, _: &mut Order| {
+            let remote = charger.clone();
+            Box::pin(async move { remote.charge(id).await })
+        })
+        .forward()
+        .within(soon)
+        .retry(1, soon, soon)
+        .local("settle", move |_, _| {
+            let mut failures = failed.lock().unwrap();
+            *failures += 1;
+            let no = (*failures < 4).then(|| StepError::abort("not yet"));
+            Box::pin(async move { no.map_or(Ok(()), Err) })
+        })
+        .within(soon)
+        .retry(1, soon, soon);
+    let registry = Registry::default();
+    let pool = fixture.pool().await;
+    let sagas = Sagas::builder(pool.clone()).saga(definition).poll(Duration::from_millis(20)).metrics(&registry);
+    let replica = Replica { sagas: sagas.start().unwrap(), pool };
+    replica.begin("o-1", &order(2)).await;
+    eventually("it is tried", async || replica.sagas.get("o-1").await.unwrap().attempts > 2).await;
+    assert_eq!(replica.sagas.get("o-1").await.unwrap().phase, Phase::Acting);
+    let age = "bowline_sagas_oldest_age_seconds{saga=\"order\"}";
+    assert!(registry.render().contains(age), "{}", registry.render());
+    remote.answer(Answers::Well);
+    assert!(matches!(replica.finish("o-1").await, Outcome::Done(_)));
+    assert_eq!((*failures.lock().unwrap(), remote.charge_of("o-1")), (4, Some(Charge::Made)));
+    assert_eq!(stock(&replica.pool).await, STOCK - 2);
+}
+
+#[tokio::test]
 async fn who_gives_up_waiting_leaves_it_to_go_on() {
     let Some(fixture) = Fixture::new().await else { return };
     tables(&fixture).await;
@@ -396,6 +438,8 @@ async fn bad_definitions_and_ids_are_refused() {
     assert!(refused(Definition::new("order")).to_string().contains("1 to 64"));
     assert!(refused(Definition::new("an order").local("a", reserve)).code() == bowline_model::Code::InvalidArgument);
     assert!(refused(Definition::new("order").local("a", reserve).local("a", release)).to_string().contains("own"));
+    let taken_back = Definition::new("order").local("a", reserve).forward().local("b", reserve).undo_local(release);
+    assert!(refused(taken_back).to_string().contains("only forward"));
     let other = Definition::new("other").local("a", release);
     let sagas = Sagas::builder(pool.clone()).saga(definition(&Remote::default())).saga(other).start().unwrap();
     tables(&fixture).await;
