@@ -100,6 +100,14 @@ impl From<client::Error> for HandlerError {
     }
 }
 
+#[cfg(feature = "sql")]
+impl From<bowline_sql::Error> for HandlerError {
+    /// What the database did not take: where that may pass who calls is told so, else it is a fault here.
+    fn from(error: bowline_sql::Error) -> Self {
+        Self::of_below(error.code(), "the database cannot take it now, ask again".to_owned(), error)
+    }
+}
+
 macro_rules! from_rejection {
     ($($rejection:ty),*) => {$(
         impl From<$rejection> for HandlerError {

@@ -12,7 +12,7 @@ mod posted;
 mod reading;
 
 use bowline::{
-    Code, HandlerError, Topic,
+    HandlerError, Topic,
     runtime::time,
     sql::{self, Outbox, Tx},
 };
@@ -49,9 +49,7 @@ impl From<Error> for HandlerError {
     fn from(error: Error) -> Self {
         match error {
             Error::Refused(refusal) => refusal.into(),
-            Error::Database(error) if error.retryable() => {
-                Self::new(Code::Unavailable, "the database cannot take it now, ask again")
-            }
+            Error::Database(error) => error.into(),
             error => Self::internal(error),
         }
     }
