@@ -50,6 +50,8 @@ pub(crate) struct NewAccount {
     pub(crate) opened_by: String,
     /// The name of the request, among those of who asks.
     pub(crate) key: Option<String>,
+    /// How many accounts its owner may have with it, where that is bounded.
+    pub(crate) owned_max: Option<i64>,
 }
 
 /// An account. Amounts are in minor units.
@@ -71,6 +73,9 @@ pub(crate) struct Account {
     /// How many legs it has.
     #[serde(skip)]
     pub(crate) entries: i64,
+    /// When the last of them was posted.
+    #[serde(skip)]
+    pub(crate) last_posted_ms: i64,
 }
 
 /// Money that is brought in.
@@ -211,6 +216,8 @@ pub(crate) enum Refusal {
     SameAccount,
     #[error("the account that pays is another's")]
     NotOwner,
+    #[error("its owner has as many accounts as a customer may open: ask the teller")]
+    TooManyAccounts,
     #[error("less than that is available")]
     InsufficientFunds,
     #[error("the bank takes in no more than 1,000,000,000,000,000 minor units of a currency")]
@@ -233,6 +240,7 @@ impl Refusal {
             Self::Currency => "currency",
             Self::SameAccount => "same_account",
             Self::NotOwner => "not_owner",
+            Self::TooManyAccounts => "too_many_accounts",
             Self::InsufficientFunds => "insufficient_funds",
             Self::TooMuch => "too_much",
             Self::NoHold => "no_hold",

@@ -110,8 +110,11 @@ async fn release<R: AccountRepository>(
     accounts.release(&transfer).await.map(Json)
 }
 
-async fn ledger<R: AccountRepository>(State(accounts): Service<R>) -> Result<Json<Ledger>, HandlerError> {
-    accounts.ledger().await.map(Json)
+async fn ledger<R: AccountRepository>(
+    State(accounts): Service<R>,
+    subject: Subject,
+) -> Result<Json<Ledger>, HandlerError> {
+    accounts.ledger(&subject).await.map(Json)
 }
 
 fn created<T>(Done { value, is_new }: Done<T>) -> (StatusCode, Json<T>) {

@@ -28,7 +28,7 @@ async fn accounts<DB: Db>(fixture: &Fixture<DB>) -> SqlAccounts<DB> {
 /// Opens an account.
 async fn open<DB: Db>(accounts: &SqlAccounts<DB>, id: &str, owner: &str, credit_limit: i64) -> Account {
     let [id, owner, opened_by] = [id, owner, "teller"].map(str::to_owned);
-    let new = NewAccount { id, owner, currency: Currency::Eur, credit_limit, opened_by, key: None };
+    let new = NewAccount { id, owner, currency: Currency::Eur, credit_limit, opened_by, key: None, owned_max: None };
     accounts.open(&new).await.unwrap().value
 }
 

@@ -3,7 +3,7 @@
 use bowline::sql::{self, Tx};
 use example_sql::{Db, Row, Statement};
 
-use super::{Done, Error, SqlAccounts, Told, currency, now_ms};
+use super::{Done, Error, SqlAccounts, Told, currency, now_ms, posted::Posted};
 use crate::{
     account::{Account, Hold, HoldState, NewHold, Refusal, Terms},
     posting::{Kind, Posting},
@@ -48,9 +48,9 @@ impl<DB: Db> SqlAccounts<DB> {
         if !self.name(&mut tx, &posting, now).await? {
             return Err(Error::Books("a transfer is posted whose hold was not captured"));
         }
-        self.post(&mut tx, &posting, *amount).await?;
-        let captured = self.end_hold(&mut tx, &hold, HoldState::Captured, now).await?;
-        let told = self.posted.message(&Told { transfer, terms, posted_at_ms: now }).id(transfer).key(transfer);
+        let Posted { posted_at_ms, .. } = self.post(&mut tx, &posting, *amount, now).await?;
+        let captured = self.end_hold(&mut tx, &hold, HoldState::Captured, posted_at_ms).await?;
+        let told = self.posted.message(&Told { transfer, terms, posted_at_ms }).id(transfer).key(transfer);
         sql::publish(&mut tx, self.posted.name(), told.into_message()?).await?;
         self.outbox.commit(tx).await?;
         Ok(Done::now(captured))

@@ -9,9 +9,16 @@ use crate::{
     posting::{Kind, Posting},
 };
 
+/// What a posting came to.
+pub(super) struct Posted {
+    /// The accounts as they are then.
+    accounts: Vec<Account>,
+    pub(super) posted_at_ms: i64,
+}
+
 impl<DB: Db> SqlAccounts<DB> {
     pub(super) async fn open_account(&self, new: &NewAccount) -> Result<Done<Account>, Error> {
-        let NewAccount { id, owner, currency, credit_limit, opened_by, key } = new;
+        let NewAccount { id, owner, currency, credit_limit, opened_by, key, owned_max } = new;
         let insert = Statement::new(
             "INSERT INTO accounts (id, owner, currency, credit_limit, opened_ms, opened_by, opening_key)
              VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (opened_by, opening_key) DO NOTHING",
@@ -29,6 +36,11 @@ impl<DB: Db> SqlAccounts<DB> {
         };
         let opened = self.accounts_of(&mut tx, select).await?.pop();
         let account = opened.ok_or(Error::Books("an account that was opened is not there"))?;
+        if let Some(max) = owned_max.filter(|_| is_new)
+            && self.owned(&mut tx, owner).await? > max
+        {
+            return Err(Refusal::TooManyAccounts.into());
+        }
         tx.commit().await?;
         if is_new {
             return Ok(Done::now(account));
@@ -37,6 +49,13 @@ impl<DB: Db> SqlAccounts<DB> {
             && account.currency == *currency
             && account.credit_limit == *credit_limit;
         if is_same { Ok(Done::before(account)) } else { Err(Refusal::OtherContent.into()) }
+    }
+
+    /// How many accounts somebody has. On PostgreSQL those that are opened at the same time may not be among them.
+    async fn owned(&self, tx: &mut Tx<DB>, owner: &str) -> Result<i64, Error> {
+        let count = Statement::new("SELECT COUNT(*) AS owned FROM accounts WHERE owner = $1").bind(owner);
+        let row = self.sql.row(tx, "accounts", count).await?;
+        Ok(row.map_or(Ok(0), |row| row.int("owned"))?)
     }
 
     pub(super) async fn post_deposit(&self, deposit: &Deposit) -> Result<Done<Deposited>, Error> {
@@ -62,13 +81,13 @@ impl<DB: Db> SqlAccounts<DB> {
             let posted_at_ms = self.posted_at(&mut tx, &posting).await?.ok_or(Refusal::OtherContent)?;
             return Ok(Done::before(deposited(posted_at_ms)));
         }
-        let locked = self.post(&mut tx, &posting, 0).await?;
-        let taken_in = locked.iter().find(|account| account.id == cash).map_or(0, |cash| -cash.balance);
+        let posted = self.post(&mut tx, &posting, 0, now).await?;
+        let taken_in = posted.accounts.iter().find(|account| account.id == cash).map_or(0, |cash| -cash.balance);
         if taken_in > DEPOSITED_MAX {
             return Err(Refusal::TooMuch.into());
         }
         tx.commit().await?;
-        Ok(Done::now(deposited(now)))
+        Ok(Done::now(deposited(posted.posted_at_ms)))
     }
 
     /// Keeps that something is posted under its name; false: there is a posting of that name.
@@ -102,11 +121,18 @@ impl<DB: Db> SqlAccounts<DB> {
         Ok(posted_ms.filter(|_| rows.len() == posting.legs().len()))
     }
 
-    /// Posts the legs; of what the account that pays has set aside, `freed` is not any more. The accounts as they are
-    /// then.
-    pub(super) async fn post(&self, tx: &mut Tx<DB>, posting: &Posting, freed: i64) -> Result<Vec<Account>, Error> {
+    /// Posts the legs of what was [named](Self::name) at `now`; of what the account that pays has set aside, `freed` is
+    /// not any more.
+    pub(super) async fn post(&self, tx: &mut Tx<DB>, posting: &Posting, freed: i64, now: i64) -> Result<Posted, Error> {
         let [one, other] = posting.legs() else { return Err(Error::Books("a posting has two legs here")) };
         let mut accounts = self.lock(tx, [&one.account, &other.account]).await?;
+        // Another may have posted to one of them since, or by a clock that is ahead: entries are in the order of time.
+        let posted_at_ms = accounts.iter().map(|account| account.last_posted_ms).fold(now, i64::max);
+        if posted_at_ms > now {
+            let update = "UPDATE ledger_transactions SET posted_ms = $2 WHERE id = $1";
+            let update = Statement::new(update).bind(posting.id()).bind(posted_at_ms);
+            self.sql.execute(tx, "ledger_transactions", update).await?;
+        }
         for leg in posting.legs() {
             let account = accounts.iter_mut().find(|account| account.id == leg.account);
             let account = account.ok_or(Error::Books("an account of a posting is not there"))?;
@@ -123,10 +149,12 @@ impl<DB: Db> SqlAccounts<DB> {
             let insert = insert.bind(&leg.account).bind(account.entries).bind(posting.id()).bind(leg.amount);
             let insert = insert.bind(leg.currency.as_str()).bind(account.balance);
             self.sql.execute(tx, "legs", insert).await?;
-            let update = "UPDATE accounts SET balance = $2, entries = $3, held = $4 WHERE id = $1";
-            let update = Statement::new(update).bind(&account.id).bind(account.balance).bind(account.entries);
-            self.sql.execute(tx, "accounts", update.bind(account.held)).await?;
+            let update = Statement::new(
+                "UPDATE accounts SET balance = $2, entries = $3, held = $4, last_posted_ms = $5 WHERE id = $1",
+            );
+            let update = update.bind(&account.id).bind(account.balance).bind(account.entries);
+            self.sql.execute(tx, "accounts", update.bind(account.held).bind(posted_at_ms)).await?;
         }
-        Ok(accounts)
+        Ok(Posted { accounts, posted_at_ms })
     }
 }

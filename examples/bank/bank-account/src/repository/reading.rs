@@ -8,7 +8,10 @@ use crate::account::{Account, Books, Line};
 /// The columns of an account.
 macro_rules! select_accounts {
     ($rest:literal) => {
-        concat!("SELECT id, owner, currency, credit_limit, balance, held, entries, opened_ms FROM accounts ", $rest)
+        concat!(
+            "SELECT id, owner, currency, credit_limit, balance, held, entries, last_posted_ms, opened_ms FROM accounts ",
+            $rest
+        )
     };
 }
 
@@ -94,6 +97,7 @@ fn account<DB: Db>(row: &Row<DB>) -> Result<Account, Error> {
         available: balance - held + credit_limit,
         opened_at_ms: row.int("opened_ms")?,
         entries: row.int("entries")?,
+        last_posted_ms: row.int("last_posted_ms")?,
     })
 }
 

@@ -111,6 +111,7 @@ async fn transfers_at_once_move_what_there_is_and_no_more<DB: Db>(fixture: Fixtu
         assert!(account.balance >= -credit_limit, "{account:?}");
         let lines = accounts.statement(id, (i64::MIN, i64::MAX), 10_000).await.unwrap();
         assert_eq!(lines.last().unwrap().balance, account.balance);
+        assert!(lines.is_sorted_by_key(|line| line.posted_at_ms), "{lines:?}");
     }
     assert_eq!(told(&fixture).await.len(), captured);
     assert_eq!(states(&fixture).await["held"], 0);

@@ -21,6 +21,7 @@ example_sql::on_both!(
     money_comes_in_is_held_moves_and_is_told_of,
     what_is_released_is_free_and_does_not_come_again,
     a_statement_is_of_a_time,
+    statements_of_two_times_add_up_whatever_the_clock_says,
 );
 
 /// The service, which runs for as long as it is held.
@@ -151,7 +152,7 @@ async fn money_comes_in_is_held_moves_and_is_told_of<DB: Db>(fixture: Fixture<DB
     assert!(lines[2].ends_with(&format!("Z,transfer:t-1,{bob},-300,EUR,700")), "{lines:?}");
     assert_eq!(lines[3..], [""]);
 
-    let ledger = bank.get("/ledger", "").await.json(200);
+    let ledger = bank.get("/ledger", "teller").await.json(200);
     let euros =
         json!({"currency": "EUR", "sum": 0, "customers": 1000, "held": 0, "accounts": 2, "legs": 4, "faults": 0});
     assert_eq!((&ledger["balanced"], &ledger["currencies"][0]), (&json!(true), &euros));
@@ -216,4 +217,35 @@ async fn a_statement_is_of_a_time<DB: Db>(fixture: Fixture<DB>) {
         assert_eq!(statement.status, 200, "{statement:?}");
         assert_eq!(statement.body.lines().count(), 1 + lines, "{query}");
     }
+}
+
+async fn statements_of_two_times_add_up_whatever_the_clock_says<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Bank::open(&fixture).await;
+    let (ada, bob) = (bank.account("ada", 500).await, bank.account("bob", 0).await);
+    // As if the last had been posted by a replica whose clock is ahead: on the last day of 2099.
+    let ahead_ms = 4_102_444_799_998_i64;
+    let sql = super::sql(&fixture).await;
+    let mut tx = sql.begin().await.unwrap();
+    for (table, update) in [
+        ("ledger_transactions", "UPDATE ledger_transactions SET posted_ms = $1"),
+        ("accounts", "UPDATE accounts SET last_posted_ms = $1 WHERE entries > 0"),
+    ] {
+        sql.execute(&mut tx, table, example_sql::Statement::new(update).bind(ahead_ms)).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let hold = json!({"transfer": "t-1", "from": ada, "to": bob, "amount": 300, "currency": "EUR"});
+    bank.hold("ada", &hold).await.json(201);
+    let captured = bank.post("/holds/t-1/capture", "", &Value::Null).await.json(200);
+    assert_eq!(captured["ended_at_ms"], ahead_ms);
+    let back = json!({"transfer": "t-2", "from": bob, "to": ada, "amount": 1, "currency": "EUR"});
+    bank.hold("bob", &back).await.json(201);
+    assert_eq!(bank.post("/holds/t-2/capture", "", &Value::Null).await.json(200)["ended_at_ms"], ahead_ms);
+    let deposit = json!({"account": ada, "amount": 1, "currency": "EUR", "reference": "later"});
+    assert_eq!(bank.post("/deposits", "teller", &deposit).await.json(201)["posted_at_ms"], ahead_ms);
+    assert_eq!(bank.post("/deposits", "teller", &deposit).await.json(200)["posted_at_ms"], ahead_ms);
+    for (query, lines) in [("?to=2099-12-31", 0), ("?from=2099-12-31&to=2100-01-01", 4), ("?from=2100-01-01", 0)] {
+        let statement = bank.get(&format!("/accounts/{ada}/statement{query}"), "ada").await;
+        assert_eq!(statement.body.lines().count(), 1 + lines, "{query}: {statement:?}");
+    }
+    assert_eq!(bank.get("/ledger", "teller").await.json(200)["balanced"], true);
 }

@@ -5,7 +5,10 @@ use example_sql::{Db, Statement};
 use serde_json::{Value, json};
 
 use super::{Fixture, http::Bank};
-use crate::account::{AMOUNT_MAX, DEPOSITED_MAX};
+use crate::{
+    account::{AMOUNT_MAX, DEPOSITED_MAX},
+    service::OWNED_MAX,
+};
 
 example_sql::on_both!(
     openings_that_may_not_be_are_refused,
@@ -51,6 +54,12 @@ async fn openings_that_may_not_be_are_refused<DB: Db>(fixture: Fixture<DB>) {
     keyed("k1", json!({"currency": "EUR"})).await.json(201);
     is_refused(&keyed("k1", json!({"currency": "USD"})).await, 409, "other_content");
     is_refused(&keyed(&"k".repeat(129), json!({"currency": "EUR"})).await, 400, "");
+    // The first was opened above.
+    for _ in 1..OWNED_MAX {
+        bank.post("/accounts", "ada", &json!({"currency": "EUR"})).await.json(201);
+    }
+    is_refused(&bank.post("/accounts", "ada", &json!({"currency": "EUR"})).await, 422, "too_many_accounts");
+    keyed("k1", json!({"currency": "EUR"})).await.json(200);
     let credit = json!({"currency": "GBP", "owner": "ada", "credit_limit": AMOUNT_MAX});
     assert_eq!(bank.post("/accounts", "teller", &credit).await.json(201)["available"], AMOUNT_MAX);
 }
@@ -68,6 +77,9 @@ async fn accounts_are_shown_to_whom_they_concern<DB: Db>(fixture: Fixture<DB>) {
         (&statement, "teller", 403),
         (&statement, "bob", 403),
         (&statement, "", 401),
+        ("/ledger", "teller", 200),
+        ("/ledger", "ada", 403),
+        ("/ledger", "", 401),
         ("/accounts/a-none", "ada", 404),
         ("/accounts/a-none/statement", "ada", 404),
         ("/accounts/cash-EUR", "ada", 403),
@@ -119,7 +131,7 @@ async fn deposits_that_may_not_be_are_refused<DB: Db>(fixture: Fixture<DB>) {
     is_refused(&bank.post("/deposits", "teller", &deposit(&bob, 1, "EUR", "f")).await, 422, "too_much");
     assert_eq!(bank.money(&bob).await.0, 100);
     // The books say that this was no posting.
-    assert_eq!(bank.get("/ledger", "").await.json(200)["balanced"], false);
+    assert_eq!(bank.get("/ledger", "teller").await.json(200)["balanced"], false);
 }
 
 async fn holds_that_may_not_be_are_refused<DB: Db>(fixture: Fixture<DB>) {
@@ -158,7 +170,7 @@ async fn holds_that_may_not_be_are_refused<DB: Db>(fixture: Fixture<DB>) {
     // Nothing of it was kept, and the money that is there can be had.
     assert_eq!(bank.money(&ada).await, (100, 60, 40));
     bank.hold("ada", &hold("t-2", &ada, &bob, 40, "EUR")).await.json(201);
-    assert_eq!(bank.get("/ledger", "").await.json(200)["balanced"], true);
+    assert_eq!(bank.get("/ledger", "teller").await.json(200)["balanced"], true);
 }
 
 async fn what_cannot_be_read_is_refused<DB: Db>(fixture: Fixture<DB>) {
@@ -205,7 +217,7 @@ async fn more_lines_than_a_statement_has_are_not_cut<DB: Db>(fixture: Fixture<DB
     // All but the first are of that day.
     let day = bank.get(&format!("{path}?from=2023-11-14&to=2023-11-15"), "ada").await;
     assert_eq!((day.status, day.body.lines().count()), (200, 10_001));
-    assert_eq!(bank.get("/ledger", "").await.json(200)["balanced"], true);
+    assert_eq!(bank.get("/ledger", "teller").await.json(200)["balanced"], true);
 }
 
 async fn a_database_that_is_busy_is_told_as_passing<DB: Db>(fixture: Fixture<DB>) {
