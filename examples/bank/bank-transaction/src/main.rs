@@ -1,4 +1,4 @@
-//! The bank's transaction service: moves money, each transfer by a saga that asks risk, holds at account, and captures.
+//! The bank's transaction service: moves money, each transfer by a saga that holds at account, asks risk, and captures.
 
 mod callees;
 mod limits;
@@ -53,7 +53,9 @@ async fn serve<R: TransferRepository>(mut service: Microservice, repository: R) 
     let outbox = Outbox::new(repository.pool().clone());
     service.relay(&outbox, RelaySettings::default());
     let topics = Topics { settled: service.topic("transfer.settled"), declined: service.topic("transfer.declined") };
-    let local = Arc::new(Local { repository: repository.clone(), topics, limits: limits.clone() });
+    let metrics = service.metrics().clone();
+    moving::show_counters(&metrics);
+    let local = Arc::new(Local { repository: repository.clone(), topics, limits: limits.clone(), metrics });
     let (account, risk) = (Arc::new(service.client("account")), Arc::new(service.client("risk")));
     let sagas = Sagas::builder(repository.pool().clone())
         .saga(moving::definition(&local, &account, &risk, HOLD_WITHIN))

@@ -1,20 +1,21 @@
-//! Moving money, as a saga: risk is asked, the money is held, then captured; or what was held is free again.
+//! Moving money, as a saga: the money is held, risk is asked, then it is captured; or what was held is free again.
 //!
-//! What is captured is never taken back: from there on it is tried until it is done. A "no" is kept by the step that
-//! was given it, and acted upon by the local step behind it, so that it is known when everything is undone.
+//! It is held first, where account looks whose money it is: before that nothing is kept of an account that anybody may
+//! name. What is captured is never taken back: from there on it is tried until it is done. A "no" is kept by the step
+//! that was given it, and acted upon by the local step behind it, so that it is known when everything is undone.
 
 use std::{sync::Arc, time::Duration};
 
 use bowline::{
     Topic, client,
-    runtime::BoxFuture,
+    runtime::{BoxFuture, metric},
     sql::{self, Definition, StepError, Tx},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     callees::{Accounts, Held, Risks},
-    limits::{CurrentLimits, Limits},
+    limits::CurrentLimits,
     repository::{End, TransferRepository},
     transfer::{Decision, Risk, State, Transfer},
 };
@@ -25,8 +26,8 @@ pub(crate) const NAME: &str = "transfer";
 /// How long account may be away before a transfer fails, of which nothing is captured yet.
 pub(crate) const HOLD_WITHIN: Duration = Duration::from_mins(1);
 
-/// How long it is tried to capture what is held: until it is done.
-const CAPTURE_WITHIN: Duration = Duration::from_hours(24 * 365);
+/// For how long a transfer may be at its first step, which does nothing: what gives that up would leave it pending.
+const OPEN_WITHIN: Duration = Duration::from_hours(24 * 365);
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -41,6 +42,9 @@ pub(crate) struct Moving {
     /// Who said no, and why, if somebody did.
     #[serde(default)]
     pub(crate) no: Option<String>,
+    /// Whether it is counted among what goes out of the account that day.
+    #[serde(default)]
+    pub(crate) is_spent: bool,
 }
 
 impl Moving {
@@ -51,6 +55,12 @@ impl Moving {
 
 /// Why a transfer is more than goes out of an account on one day.
 const DAY_LIMIT: &str = "day_limit";
+
+/// Who decided, where risk does not answer: the amount alone.
+const BY_AMOUNT: &str = "amount";
+
+/// Who decided, where risk refuses to assess.
+const REFUSED: &str = "refused";
 
 /// Where it is told what became of transfers.
 #[derive(Debug, Clone)]
@@ -82,21 +92,13 @@ pub(crate) fn definition<R: TransferRepository>(
     hold_within: Duration,
 ) -> Definition<R::Db, Moving> {
     let step = |work: Work<R>| step(local, work);
-    let (risk, limits) = (risk.clone(), local.limits.clone());
+    let (risk, rules) = (risk.clone(), local.clone());
     let (hold, release, capture) = (account.clone(), account.clone(), account.clone());
     Definition::new(NAME)
-        .local("open", step(Local::open))
+        // It is here for what undoes it: the end of every transfer of which nothing is captured.
+        .local("open", |_tx, _moving| Box::pin(async { Ok(()) }))
+        .within(OPEN_WITHIN)
         .undo_local(step(Local::close))
-        .local("within-limits", |_tx, moving| agree(moving))
-        .remote("assess", move |_id, moving| -> Step<'_> {
-            let (risk, limits) = (risk.clone(), limits.clone());
-            Box::pin(async move {
-                let answer = risk.assess(moving).await;
-                decide(moving, answer, &limits());
-                Ok(())
-            })
-        })
-        .local("allowed", |_tx, moving| agree(moving))
         .remote("hold", move |_id, moving| -> Step<'_> {
             let account = hold.clone();
             Box::pin(async move {
@@ -112,28 +114,32 @@ pub(crate) fn definition<R: TransferRepository>(
             let account = release.clone();
             Box::pin(async move { Ok(account.release(id).await?) })
         })
+        .local("spend", step(Local::spend))
+        .undo_local(step(Local::give_back))
         .local("held", |_tx, moving| agree(moving))
+        .remote("assess", move |_id, moving| -> Step<'_> {
+            let (risk, rules) = (risk.clone(), rules.clone());
+            Box::pin(async move {
+                let answer = risk.assess(moving).await;
+                rules.decide(moving, answer);
+                Ok(())
+            })
+        })
+        .local("allowed", |_tx, moving| agree(moving))
         .remote("capture", move |id, _moving| -> Step<'_> {
             let account = capture.clone();
             Box::pin(async move { Ok(account.capture(id).await?) })
         })
-        .within(CAPTURE_WITHIN)
+        .forward()
         .local("settle", step(Local::settle))
 }
 
-/// Takes in what risk said. Where it cannot be asked, the amount alone decides.
-fn decide(moving: &mut Moving, answer: Result<Risk, client::Error>, limits: &Limits) {
-    let (risk, no) = match answer {
-        Ok(risk) => (risk, "risk"),
-        Err(error) => {
-            tracing::warn!(transfer = moving.transfer.id, %error, "risk cannot be asked: the amount decides");
-            let is_small = moving.transfer.amount <= limits.unassessed;
-            let decision = if is_small { Decision::Allow } else { Decision::Deny };
-            (Risk { decision, score: None, by: "amount".to_owned() }, "risk_unavailable")
-        }
-    };
-    moving.no = (risk.decision == Decision::Deny).then(|| no.to_owned());
-    moving.transfer.risk = Some(risk);
+/// Whether there was no answer. One that refuses, or that nobody can read, is none to go on by, and no absence.
+fn is_away(error: &client::Error) -> bool {
+    match error.status() {
+        Some(status) => status.is_server_error() || error.retryable(),
+        None => matches!(error, client::Error::Call { .. } | client::Error::NoIdentity { .. }),
+    }
 }
 
 /// Goes on where nobody said no.
@@ -158,16 +164,61 @@ pub(crate) struct Local<R> {
     pub(crate) repository: Arc<R>,
     pub(crate) topics: Topics,
     pub(crate) limits: CurrentLimits,
+    pub(crate) metrics: metric::Registry,
+}
+
+/// Has every series be there from the start, so that a rule sees the first of them.
+pub(crate) fn show_counters(metrics: &metric::Registry) {
+    for by in [BY_AMOUNT, REFUSED] {
+        unassessed(metrics, by);
+    }
+}
+
+fn unassessed(metrics: &metric::Registry, by: &str) -> metric::Counter {
+    let help = "Transfers that risk did not assess, and what was decided by instead.";
+    metrics.counter("bank_transfers_unassessed_total", help, &[("by", by)])
 }
 
 impl<R: TransferRepository> Local<R> {
-    /// Takes the amount from what may go out of the account that day.
-    fn open<'a>(self: Arc<Self>, tx: &'a mut Tx<R::Db>, moving: &'a mut Moving) -> Step<'a> {
+    /// Takes in what risk said. Where it does not answer, the amount alone decides; what it refuses to assess is denied.
+    fn decide(&self, moving: &mut Moving, answer: Result<Risk, client::Error>) {
+        let (risk, no) = match answer {
+            Ok(risk) => (risk, "risk"),
+            Err(error) => {
+                let is_away = is_away(&error);
+                let by = if is_away { BY_AMOUNT } else { REFUSED };
+                tracing::warn!(transfer = moving.transfer.id, by, %error, "risk did not assess a transfer");
+                unassessed(&self.metrics, by).increment();
+                let is_small = moving.transfer.amount <= (self.limits)().unassessed;
+                let decision = if is_away && is_small { Decision::Allow } else { Decision::Deny };
+                let no = if is_away { "risk_unavailable" } else { "risk" };
+                (Risk { decision, score: None, by: by.to_owned() }, no)
+            }
+        };
+        moving.no = (risk.decision == Decision::Deny).then(|| no.to_owned());
+        moving.transfer.risk = Some(risk);
+    }
+
+    /// Takes what is held from what may go out of the account that day.
+    fn spend<'a>(self: Arc<Self>, tx: &'a mut Tx<R::Db>, moving: &'a mut Moving) -> Step<'a> {
         Box::pin(async move {
+            if moving.no.is_some() {
+                return Ok(());
+            }
             let Transfer { from, amount, .. } = &moving.transfer;
             let per_day = (self.limits)().per_day;
-            if !self.repository.spend(tx, from, moving.day(), *amount, per_day).await? {
-                moving.no = Some(DAY_LIMIT.to_owned());
+            moving.is_spent = self.repository.spend(tx, from, moving.day(), *amount, per_day).await?;
+            moving.no = (!moving.is_spent).then(|| DAY_LIMIT.to_owned());
+            Ok(())
+        })
+    }
+
+    /// Counts what is not moved no more.
+    fn give_back<'a>(self: Arc<Self>, tx: &'a mut Tx<R::Db>, moving: &'a mut Moving) -> Step<'a> {
+        Box::pin(async move {
+            if std::mem::take(&mut moving.is_spent) {
+                let Transfer { from, amount, .. } = &moving.transfer;
+                self.repository.give_back(tx, from, moving.day(), *amount).await?;
             }
             Ok(())
         })
@@ -176,10 +227,6 @@ impl<R: TransferRepository> Local<R> {
     /// The end where no money is moved.
     fn close<'a>(self: Arc<Self>, tx: &'a mut Tx<R::Db>, moving: &'a mut Moving) -> Step<'a> {
         Box::pin(async move {
-            let Transfer { from, amount, .. } = &moving.transfer;
-            if moving.no.as_deref() != Some(DAY_LIMIT) {
-                self.repository.give_back(tx, from, moving.day(), *amount).await?;
-            }
             let (state, reason) = match &moving.no {
                 Some(no) => (State::Declined, no.as_str()),
                 None => (State::Failed, "out_of_time"),
@@ -214,8 +261,9 @@ impl<R: TransferRepository> Local<R> {
             at_unix_ms: moving.asked_at_ms,
         };
         let topic = if state == State::Settled { &self.topics.settled } else { &self.topics.declined };
-        // What becomes of one account's transfers is told in order.
-        let message = topic.message(&told).key(from).into_message()?;
+        // Whoever follows counts one transfer at a time: the order among those of one account is no matter, and would
+        // have each wait for the one before.
+        let message = topic.message(&told).key(id).into_message()?;
         sql::publish(tx, topic.name(), message).await?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use sqlx::Pool;
 
 use crate::{
     moving::Moving,
-    service::IdempotencyKey,
+    service::{IdempotencyKey, Posting},
     transfer::{Currency, Risk, State, Transfer},
 };
 
@@ -34,14 +34,14 @@ pub(crate) trait TransferRepository: Send + Sync + 'static {
     fn pool(&self) -> &Pool<Self::Db>;
 
     /// The transfer of that id.
-    fn find(&self, id: &str) -> impl Future<Output = Result<Option<Kept>, sqlx::Error>> + Send;
+    fn find(&self, id: &str) -> impl Future<Output = Result<Option<Kept>, sql::Error>> + Send;
 
     /// The transfer that the key made for whoever asked.
     fn find_by_key(
         &self,
         asked_by: &str,
         key: &IdempotencyKey,
-    ) -> impl Future<Output = Result<Option<Kept>, sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<Option<Kept>, sql::Error>> + Send;
 
     /// Up to so many transfers in a state, the youngest first: of one who asked, or of everybody.
     fn list(
@@ -49,7 +49,7 @@ pub(crate) trait TransferRepository: Send + Sync + 'static {
         state: State,
         asked_by: Option<&str>,
         limit: u32,
-    ) -> impl Future<Output = Result<Vec<Kept>, sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<Vec<Kept>, sql::Error>> + Send;
 
     /// Keeps a new transfer; whether it did: where its key has one already, it does not.
     fn keep(
@@ -57,7 +57,7 @@ pub(crate) trait TransferRepository: Send + Sync + 'static {
         tx: &mut Tx<Self::Db>,
         moving: &Moving,
         key: &IdempotencyKey,
-    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<bool, sql::Error>> + Send;
 
     /// Ends a pending transfer; one that has ended stays as it is.
     fn end(
@@ -65,16 +65,11 @@ pub(crate) trait TransferRepository: Send + Sync + 'static {
         tx: &mut Tx<Self::Db>,
         id: &str,
         end: &End<'_>,
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<(), sql::Error>> + Send;
 
-    /// Keeps when a transfer was posted, the first time; whether there is one of that id and amount.
-    fn post(
-        &self,
-        tx: &mut Tx<Self::Db>,
-        id: &str,
-        amount: i64,
-        posted_at_ms: i64,
-    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+    /// Keeps when a transfer was posted, the first time; whether it is one that was to be: of that id, those accounts,
+    /// that amount and currency, which did not end without moving money.
+    fn post(&self, tx: &mut Tx<Self::Db>, posting: &Posting) -> impl Future<Output = Result<bool, sql::Error>> + Send;
 
     /// Counts what goes out of an account on a day; whether that is within the limit: else nothing is counted.
     fn spend(
@@ -84,7 +79,7 @@ pub(crate) trait TransferRepository: Send + Sync + 'static {
         day: i64,
         amount: i64,
         limit: i64,
-    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<bool, sql::Error>> + Send;
 
     /// Counts what went out no more.
     fn give_back(
@@ -93,7 +88,7 @@ pub(crate) trait TransferRepository: Send + Sync + 'static {
         account: &str,
         day: i64,
         amount: i64,
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<(), sql::Error>> + Send;
 }
 
 /// Transfers in a database, shared by the replicas.
@@ -113,9 +108,9 @@ macro_rules! select {
 
 impl<DB: Db> SqlTransfers<DB> {
     /// The transfers that a statement selects.
-    async fn select(&self, select: Statement) -> Result<Vec<Kept>, sqlx::Error> {
+    async fn select(&self, select: Statement) -> Result<Vec<Kept>, sql::Error> {
         let rows = self.0.rows(&mut *self.0.read().await?, "transfers", select).await?;
-        rows.iter().map(kept).collect()
+        Ok(rows.iter().map(kept).collect::<Result<_, _>>()?)
     }
 }
 
@@ -126,23 +121,23 @@ impl<DB: Db> TransferRepository for SqlTransfers<DB> {
         self.0.pool()
     }
 
-    async fn find(&self, id: &str) -> Result<Option<Kept>, sqlx::Error> {
+    async fn find(&self, id: &str) -> Result<Option<Kept>, sql::Error> {
         Ok(self.select(Statement::new(select!("WHERE id = $1")).bind(id)).await?.pop())
     }
 
-    async fn find_by_key(&self, asked_by: &str, key: &IdempotencyKey) -> Result<Option<Kept>, sqlx::Error> {
+    async fn find_by_key(&self, asked_by: &str, key: &IdempotencyKey) -> Result<Option<Kept>, sql::Error> {
         let select = Statement::new(select!("WHERE asked_by = $1 AND idempotency_key = $2"));
         Ok(self.select(select.bind(asked_by).bind(&key.0)).await?.pop())
     }
 
-    async fn list(&self, state: State, asked_by: Option<&str>, limit: u32) -> Result<Vec<Kept>, sqlx::Error> {
+    async fn list(&self, state: State, asked_by: Option<&str>, limit: u32) -> Result<Vec<Kept>, sql::Error> {
         let select = Statement::new(select!(
             "WHERE state = $1 AND (CAST($2 AS TEXT) IS NULL OR asked_by = $2) ORDER BY asked_at_ms DESC, id LIMIT $3"
         ));
         self.select(select.bind(state.as_str()).bind(asked_by).bind(i64::from(limit))).await
     }
 
-    async fn keep(&self, tx: &mut Tx<DB>, moving: &Moving, key: &IdempotencyKey) -> Result<bool, sqlx::Error> {
+    async fn keep(&self, tx: &mut Tx<DB>, moving: &Moving, key: &IdempotencyKey) -> Result<bool, sql::Error> {
         let Moving { transfer, asked_by, asked_at_ms, .. } = moving;
         let insert = Statement::new(
             "INSERT INTO transfers (id, asked_by, idempotency_key, from_account, to_account, amount, currency, state,
@@ -161,19 +156,25 @@ impl<DB: Db> TransferRepository for SqlTransfers<DB> {
         Ok(self.0.execute(tx, "transfers", insert).await? == 1)
     }
 
-    async fn end(&self, tx: &mut Tx<DB>, id: &str, end: &End<'_>) -> Result<(), sqlx::Error> {
+    async fn end(&self, tx: &mut Tx<DB>, id: &str, end: &End<'_>) -> Result<(), sql::Error> {
         let End { state, reason, risk } = end;
         let risk = risk.map(serde_json::to_string).transpose();
         let risk = risk.map_err(|error| sqlx::Error::Encode(error.into()))?;
         let update = "UPDATE transfers SET state = $1, reason = $2, risk = $3 WHERE id = $4 AND state = 'pending'";
         let update = Statement::new(update).bind(state.as_str()).bind(*reason).bind(risk).bind(id);
-        self.0.execute(tx, "transfers", update).await.map(drop)
+        self.0.execute(tx, "transfers", update).await?;
+        Ok(())
     }
 
-    async fn post(&self, tx: &mut Tx<DB>, id: &str, amount: i64, posted_at_ms: i64) -> Result<bool, sqlx::Error> {
-        let update = "UPDATE transfers SET posted_at_ms = COALESCE(posted_at_ms, $1) WHERE id = $2 AND amount = $3";
-        let update = Statement::new(update).bind(posted_at_ms).bind(id).bind(amount);
-        Ok(self.0.execute(tx, "transfers", update).await? == 1)
+    async fn post(&self, tx: &mut Tx<DB>, posting: &Posting) -> Result<bool, sql::Error> {
+        let Posting { transfer, from, to, amount, currency, posted_at_ms } = posting;
+        let update = Statement::new(
+            "UPDATE transfers SET posted_at_ms = COALESCE(posted_at_ms, $1)
+             WHERE id = $2 AND from_account = $3 AND to_account = $4 AND amount = $5 AND currency = $6
+               AND state IN ('pending', 'settled')",
+        );
+        let update = update.bind(*posted_at_ms).bind(transfer).bind(from).bind(to).bind(*amount);
+        Ok(self.0.execute(tx, "transfers", update.bind(currency.as_str())).await? == 1)
     }
 
     async fn spend(
@@ -183,7 +184,7 @@ impl<DB: Db> TransferRepository for SqlTransfers<DB> {
         day: i64,
         amount: i64,
         limit: i64,
-    ) -> Result<bool, sqlx::Error> {
+    ) -> Result<bool, sql::Error> {
         if amount > limit {
             return Ok(false);
         }
@@ -196,10 +197,11 @@ impl<DB: Db> TransferRepository for SqlTransfers<DB> {
         Ok(self.0.execute(tx, "spent", insert).await? == 1)
     }
 
-    async fn give_back(&self, tx: &mut Tx<DB>, account: &str, day: i64, amount: i64) -> Result<(), sqlx::Error> {
+    async fn give_back(&self, tx: &mut Tx<DB>, account: &str, day: i64, amount: i64) -> Result<(), sql::Error> {
         let update = "UPDATE spent SET amount = amount - $1 WHERE account = $2 AND day = $3";
         let update = Statement::new(update).bind(amount).bind(account).bind(day);
-        self.0.execute(tx, "spent", update).await.map(drop)
+        self.0.execute(tx, "spent", update).await?;
+        Ok(())
     }
 }
 
@@ -243,7 +245,7 @@ pub(crate) mod tests {
             risk: None,
             posted_at_ms: None,
         };
-        Moving { transfer, asked_by: asked_by.to_owned(), asked_at_ms: 1, no: None }
+        Moving { transfer, asked_by: asked_by.to_owned(), asked_at_ms: 1, no: None, is_spent: false }
     }
 
     fn key(text: &str) -> IdempotencyKey {
@@ -289,10 +291,29 @@ pub(crate) mod tests {
         let other = End { state: State::Declined, reason: Some("risk"), risk: None };
         transfers.end(&mut tx, "t-1", &other).await.unwrap();
         // It is posted once, and only as what it is.
-        assert!(!transfers.post(&mut tx, "t-1", 501, 7).await.unwrap());
-        assert!(!transfers.post(&mut tx, "t-2", 500, 7).await.unwrap());
-        assert!(transfers.post(&mut tx, "t-1", 500, 7).await.unwrap());
-        assert!(transfers.post(&mut tx, "t-1", 500, 8).await.unwrap());
+        let posting = |posted_at_ms| Posting {
+            transfer: "t-1".to_owned(),
+            from: "a-1".to_owned(),
+            to: "a-2".to_owned(),
+            amount: 500,
+            currency: Currency::Eur,
+            posted_at_ms,
+        };
+        let others = [
+            Posting { transfer: "t-2".to_owned(), ..posting(7) },
+            Posting { from: "a-2".to_owned(), to: "a-1".to_owned(), ..posting(7) },
+            Posting { to: "a-3".to_owned(), ..posting(7) },
+            Posting { amount: 501, ..posting(7) },
+            Posting { currency: Currency::Usd, ..posting(7) },
+            Posting { transfer: "t-declined".to_owned(), ..posting(7) },
+        ];
+        assert!(transfers.keep(&mut tx, &new("t-declined", "ada"), &key("k2")).await.unwrap());
+        transfers.end(&mut tx, "t-declined", &other).await.unwrap();
+        for other in others {
+            assert!(!transfers.post(&mut tx, &other).await.unwrap(), "{other:?}");
+        }
+        assert!(transfers.post(&mut tx, &posting(7)).await.unwrap());
+        assert!(transfers.post(&mut tx, &posting(8)).await.unwrap());
         tx.commit().await.unwrap();
         let found = transfers.find("t-1").await.unwrap().unwrap().transfer;
         assert_eq!(

@@ -16,7 +16,7 @@ use crate::{
     limits::CurrentLimits,
     moving::{self, Moving},
     repository::{Kept, TransferRepository},
-    transfer::{NewTransfer, State, Transfer},
+    transfer::{Currency, NewTransfer, State, Transfer},
 };
 
 /// How long an answer is usually waited for.
@@ -77,7 +77,10 @@ pub(crate) enum Answered {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Posting {
     pub(crate) transfer: String,
+    pub(crate) from: String,
+    pub(crate) to: String,
     pub(crate) amount: i64,
+    pub(crate) currency: Currency,
     pub(crate) posted_at_ms: i64,
 }
 
@@ -99,7 +102,7 @@ impl<R: TransferRepository> TransferService<R> {
         new.check()?;
         (self.limits)().check(new.amount)?;
         let moving = begun(subject, &new);
-        if self.begin(&moving, key).await.map_err(HandlerError::internal)? {
+        if self.begin(&moving, key).await? {
             return self.finish(moving.transfer, Answered::New).await;
         }
         let known = self.find_by_key(subject, key).await?;
@@ -119,7 +122,7 @@ impl<R: TransferRepository> TransferService<R> {
     }
 
     async fn find_by_key(&self, subject: &Subject, key: &IdempotencyKey) -> Result<Option<Transfer>, HandlerError> {
-        let found = self.repository.find_by_key(subject.as_str(), key).await.map_err(HandlerError::internal)?;
+        let found = self.repository.find_by_key(subject.as_str(), key).await?;
         Ok(found.map(|kept| kept.transfer))
     }
 
@@ -138,19 +141,19 @@ impl<R: TransferRepository> TransferService<R> {
         }
         // A moment is left to answer in.
         let within = bowline::time_left().unwrap_or(self.patience).mul_f64(0.9);
-        let outcome = self.sagas.finish::<Moving>(&transfer.id, within).await.map_err(HandlerError::internal)?;
+        let outcome = self.sagas.finish::<Moving>(&transfer.id, within).await?;
         if outcome == Outcome::StillRunning {
             return Ok(Answered::Pending(transfer));
         }
         // As whoever asks later reads it.
-        let kept = self.repository.find(&transfer.id).await.map_err(HandlerError::internal)?;
+        let kept = self.repository.find(&transfer.id).await?;
         let kept = kept.ok_or_else(|| HandlerError::internal("a transfer that was kept is gone"))?;
         Ok(ended(kept.transfer))
     }
 
     /// The transfer of that id, for who asked for it.
     pub(crate) async fn show(&self, subject: &Subject, id: &str) -> Result<Transfer, HandlerError> {
-        let kept = self.repository.find(id).await.map_err(HandlerError::internal)?;
+        let kept = self.repository.find(id).await?;
         let Some(Kept { transfer, asked_by }) = kept else {
             return Err(HandlerError::new(Code::NotFound, format!("no transfer `{id}`")));
         };
@@ -173,7 +176,7 @@ impl<R: TransferRepository> TransferService<R> {
             return Err(HandlerError::new(Code::Unprocessable, format!("limit: 1 to {LISTED_MAX}")));
         }
         let of = (subject.as_str() != TELLER).then_some(subject.as_str());
-        let kept = self.repository.list(state, of, limit).await.map_err(HandlerError::internal)?;
+        let kept = self.repository.list(state, of, limit).await?;
         Ok(kept.into_iter().map(|kept| kept.transfer).collect())
     }
 
@@ -185,12 +188,9 @@ impl<R: TransferRepository> TransferService<R> {
         if !self.inbox.once(&mut tx, GROUP, &format!("account.posted/{message_id}")).await? {
             return Ok(());
         }
-        let Posting { transfer, amount, posted_at_ms } = posted;
-        let is_ours =
-            self.repository.post(&mut tx, transfer, *amount, *posted_at_ms).await.map_err(sql::Error::from)?;
-        if !is_ours {
+        if !self.repository.post(&mut tx, posted).await? {
             // Somebody has to look at it: account posted what was not asked for here.
-            return Err(Failure::dead("there is no transfer of that id and amount"));
+            return Err(Failure::dead("no transfer of that id, accounts, amount and currency was to be posted"));
         }
         tx.commit().await.map_err(sql::Error::from)?;
         Ok(())
@@ -212,7 +212,7 @@ fn begun(subject: &Subject, new: &NewTransfer) -> Moving {
         posted_at_ms: None,
     };
     let asked_at_ms = i64::try_from(time::unix_millis_now()).unwrap_or(i64::MAX);
-    Moving { transfer, asked_by: subject.as_str().to_owned(), asked_at_ms, no: None }
+    Moving { transfer, asked_by: subject.as_str().to_owned(), asked_at_ms, no: None, is_spent: false }
 }
 
 #[cfg(test)]

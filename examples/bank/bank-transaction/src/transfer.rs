@@ -77,7 +77,8 @@ pub(crate) struct Risk {
     /// From 0 to 1, where a model said it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) score: Option<f64>,
-    /// Who decided: `model VERSION`, risk's `fallback`, or `amount` alone where risk could not be asked.
+    /// Who decided: `model VERSION`, risk's `fallback`, `amount` alone where risk does not answer, or nobody where it
+    /// `refused`.
     pub(crate) by: String,
 }
 

@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use axum::http::StatusCode;
-use bowline::{Microservice, Settings, client, runtime::task};
+use bowline::{
+    Microservice, Settings, client,
+    runtime::{metric, task},
+};
 use example_sql::{Db, Row, Statement, on_both, testing::Fixture};
 
 use super::*;
@@ -19,26 +22,34 @@ use crate::{
 };
 
 on_both!(
-    a_transfer_is_assessed_held_captured_and_told_once,
+    a_transfer_is_held_assessed_captured_and_told_once,
     sixteen_who_ask_at_once_with_one_key_get_one_transfer,
     a_key_names_one_request_of_who_asked,
-    what_risk_denies_is_declined_and_nothing_is_held,
+    what_risk_denies_is_declined_and_released,
     while_risk_cannot_be_asked_the_amount_decides,
+    what_risk_refuses_to_assess_is_declined_however_small_it_is,
+    out_of_anothers_account_nothing_is_spent_and_nothing_assessed,
     what_account_does_not_hold_is_declined_and_released,
     what_account_does_not_answer_fails_and_is_released,
     what_is_held_is_captured_however_often_that_fails,
+    what_is_captured_settles_however_long_that_takes,
     what_goes_out_on_a_day_is_limited_by_what_is_moved,
     account_tells_when_it_posted_once,
     what_is_no_transfer_is_not_kept,
+    a_database_that_is_busy_is_told_as_passing,
 );
 
 fn away(service: &str) -> client::Error {
-    let service = serde_json::from_value(service.into()).unwrap();
-    client::Error::Status { service, status: StatusCode::SERVICE_UNAVAILABLE, problem: None }
+    answered(service, StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// Holds everything but what goes out of `poor`; never answers about `away`, and answers the first tries to capture out
-/// of `late` badly. What it was asked, it tells.
+fn answered(service: &str, status: StatusCode) -> client::Error {
+    let service = serde_json::from_value(service.into()).unwrap();
+    client::Error::Status { service, status, problem: None }
+}
+
+/// Holds everything but what goes out of `poor` or of `anothers`; never answers about `away`, and answers the first
+/// tries to capture badly. What it was asked, it tells.
 #[derive(Default)]
 struct Account {
     asked: Mutex<Vec<String>>,
@@ -60,6 +71,7 @@ impl Accounts for Account {
         self.note("hold");
         match moving.transfer.from.as_str() {
             "poor" => Ok(Held::Refused("insufficient_funds".to_owned())),
+            "anothers" => Ok(Held::Refused("not_owner".to_owned())),
             "away" => Err(away("account")),
             _ => Ok(Held::Held),
         }
@@ -83,13 +95,18 @@ impl Accounts for Account {
     }
 }
 
-/// Denies what goes to `mule`, and cannot be asked of what goes to `unknown`.
-struct Model;
+/// Denies what goes to `mule`, cannot be asked of what goes to `unknown`, and refuses what goes to `odd`.
+#[derive(Default)]
+struct Model {
+    asked: AtomicUsize,
+}
 
 impl Risks for Model {
     async fn assess(&self, moving: &Moving) -> Result<Risk, client::Error> {
+        self.asked.fetch_add(1, Relaxed);
         let decision = match moving.transfer.to.as_str() {
             "unknown" => return Err(away("risk")),
+            "odd" => return Err(answered("risk", StatusCode::UNPROCESSABLE_ENTITY)),
             "mule" => Decision::Deny,
             _ => Decision::Allow,
         };
@@ -100,6 +117,8 @@ impl Risks for Model {
 struct Bank<DB: Db> {
     transfers: TransferService<SqlTransfers<DB>>,
     account: Arc<Account>,
+    model: Arc<Model>,
+    metrics: metric::Registry,
 }
 
 impl<DB: Db> Bank<DB> {
@@ -114,12 +133,18 @@ impl<DB: Db> Bank<DB> {
         let limits = Arc::new(limits);
         let limits: CurrentLimits = Arc::new(move || limits.clone());
         let topics = Topics { settled, declined };
-        let local = Arc::new(Local { repository: repository.clone(), topics, limits: limits.clone() });
-        let account = Arc::new(Account::default());
-        let definition = moving::definition(&local, &account, &Arc::new(Model), hold_within);
+        let metrics = metric::Registry::default();
+        let local = Arc::new(Local {
+            repository: repository.clone(),
+            topics,
+            limits: limits.clone(),
+            metrics: metrics.clone(),
+        });
+        let (account, model) = (Arc::new(Account::default()), Arc::new(Model::default()));
+        let definition = moving::definition(&local, &account, &model, hold_within);
         let sagas = Sagas::builder(repository.pool().clone()).saga(definition).start().unwrap();
         let transfers = TransferService { repository, sagas, limits, inbox: Inbox::default(), patience: PATIENCE };
-        Self { transfers, account }
+        Self { transfers, account, model, metrics }
     }
 
     async fn ask(&self, subject: &str, new: NewTransfer, key: &str) -> Result<Answered, (Code, String)> {
@@ -134,6 +159,11 @@ impl<DB: Db> Bank<DB> {
             Answered::New(transfer) => transfer,
             other => panic!("{other:?}"),
         }
+    }
+
+    async fn change(&self, statement: &'static str) {
+        let sql = &self.transfers.repository.0;
+        sql.execute(&mut sql.read().await.unwrap(), "transfers", Statement::new(statement)).await.unwrap();
     }
 
     /// What waits for the message bus: topics, and the states that are told.
@@ -158,7 +188,7 @@ fn told(topic: &str, words: &str) -> (String, String) {
     (topic.to_owned(), words.to_owned())
 }
 
-async fn a_transfer_is_assessed_held_captured_and_told_once<DB: Db>(fixture: Fixture<DB>) {
+async fn a_transfer_is_held_assessed_captured_and_told_once<DB: Db>(fixture: Fixture<DB>) {
     let bank = Bank::open(&fixture).await;
     let made = bank.made(of("a-1", "a-2", 500), "k1").await;
     assert_eq!((made.state, &made.reason, made.amount), (State::Settled, &None, 500));
@@ -215,12 +245,12 @@ async fn a_key_names_one_request_of_who_asked<DB: Db>(fixture: Fixture<DB>) {
     assert_eq!(list("teller", State::Settled, Some(0)).await.unwrap_err().code(), Code::Unprocessable);
 }
 
-async fn what_risk_denies_is_declined_and_nothing_is_held<DB: Db>(fixture: Fixture<DB>) {
+async fn what_risk_denies_is_declined_and_released<DB: Db>(fixture: Fixture<DB>) {
     let bank = Bank::open(&fixture).await;
     let denied = bank.made(of("a-1", "mule", 500), "k1").await;
     assert_eq!((denied.state, denied.reason.as_deref()), (State::Declined, Some("risk")));
     assert_eq!(denied.risk.as_ref().unwrap().decision, Decision::Deny);
-    assert!(bank.account.asked().is_empty());
+    assert_eq!(bank.account.asked(), ["hold", "release"]);
     assert_eq!(bank.told().await, [told("transfer.declined", "declined risk")]);
     assert_eq!(bank.ask("ada", of("a-1", "mule", 500), "k1").await, Ok(Answered::Known(denied)));
 }
@@ -232,6 +262,38 @@ async fn while_risk_cannot_be_asked_the_amount_decides<DB: Db>(fixture: Fixture<
     let large = bank.made(of("a-1", "unknown", 10_001), "k2").await;
     assert_eq!((large.state, large.reason.as_deref()), (State::Declined, Some("risk_unavailable")));
     assert_eq!(large.risk, Some(Risk { decision: Decision::Deny, score: None, by: "amount".to_owned() }));
+}
+
+async fn what_risk_refuses_to_assess_is_declined_however_small_it_is<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Bank::open(&fixture).await;
+    moving::show_counters(&bank.metrics);
+    let refused = bank.made(of("a-1", "odd", 1), "k1").await;
+    assert_eq!((refused.state, refused.reason.as_deref()), (State::Declined, Some("risk")));
+    assert_eq!(refused.risk, Some(Risk { decision: Decision::Deny, score: None, by: "refused".to_owned() }));
+    assert_eq!(bank.account.asked(), ["hold", "release"]);
+    bank.made(of("a-1", "unknown", 1), "k2").await;
+    bank.made(of("a-1", "unknown", 2), "k3").await;
+    bank.made(of("a-1", "a-2", 3), "k4").await;
+    let text = bank.metrics.render();
+    for line in
+        ["bank_transfers_unassessed_total{by=\"amount\"} 2", "bank_transfers_unassessed_total{by=\"refused\"} 1"]
+    {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+async fn out_of_anothers_account_nothing_is_spent_and_nothing_assessed<DB: Db>(fixture: Fixture<DB>) {
+    let limits = serde_json::from_str(r#"{"per_transfer_max": 600, "per_day_max": 1000}"#).unwrap();
+    let bank = Bank::with(&fixture, limits, Duration::from_mins(1)).await;
+    for number in 0..3 {
+        let refused = bank.made(of("anothers", "a-2", 600), &format!("k{number}")).await;
+        assert_eq!((refused.state, refused.reason.as_deref()), (State::Declined, Some("not_owner")));
+        assert_eq!(refused.risk, None);
+    }
+    assert_eq!(bank.model.asked.load(Relaxed), 0);
+    let sql = &bank.transfers.repository.0;
+    let spent = sql.rows(&mut *sql.read().await.unwrap(), "spent", Statement::new("SELECT account FROM spent")).await;
+    assert!(spent.unwrap().is_empty());
 }
 
 async fn what_account_does_not_hold_is_declined_and_released<DB: Db>(fixture: Fixture<DB>) {
@@ -264,6 +326,35 @@ async fn what_is_held_is_captured_however_often_that_fails<DB: Db>(fixture: Fixt
     assert_eq!(bank.account.asked(), ["hold", "capture", "capture", "capture", "capture"]);
 }
 
+async fn what_is_captured_settles_however_long_that_takes<DB: Db>(fixture: Fixture<DB>) {
+    let mut bank = Bank::open(&fixture).await;
+    bank.transfers.patience = Duration::from_millis(20);
+    // Nothing can be told, so that it does not settle.
+    bank.change("ALTER TABLE bowline_outbox RENAME TO away").await;
+    let Ok(Answered::Pending(pending)) = bank.ask("ada", of("a-1", "a-2", 500), "k1").await else { panic!() };
+    let sagas = &bank.transfers.sagas;
+    let tried = async |more: u32| {
+        loop {
+            let saga = sagas.get(&pending.id).await.unwrap();
+            assert!(!matches!(saga.phase, sql::Phase::Undoing | sql::Phase::Stuck), "{saga:?}");
+            if saga.step.as_deref() == Some("settle") && saga.attempts >= more {
+                return saga.attempts;
+            }
+            sagas.finish::<Moving>(&pending.id, Duration::from_millis(50)).await.unwrap();
+        }
+    };
+    let attempts = tried(1).await;
+    // As if its process had been away for two hours in the middle of it.
+    bank.change("UPDATE bowline_sagas SET since_ms = since_ms - 7200000, version = version + 1").await;
+    tried(attempts + 2).await;
+    bank.change("ALTER TABLE away RENAME TO bowline_outbox").await;
+    bank.transfers.patience = PATIENCE;
+    let Ok(Answered::Known(settled)) = bank.ask("ada", of("a-1", "a-2", 500), "k1").await else { panic!() };
+    assert_eq!((settled.state, settled.id), (State::Settled, pending.id));
+    assert_eq!(bank.account.asked(), ["hold", "capture"]);
+    assert_eq!(bank.told().await, [told("transfer.settled", "settled -")]);
+}
+
 async fn what_goes_out_on_a_day_is_limited_by_what_is_moved<DB: Db>(fixture: Fixture<DB>) {
     let limits = serde_json::from_str(r#"{"per_transfer_max": 600, "per_day_max": 1000}"#).unwrap();
     let bank = Bank::with(&fixture, limits, Duration::from_mins(1)).await;
@@ -282,14 +373,21 @@ async fn what_goes_out_on_a_day_is_limited_by_what_is_moved<DB: Db>(fixture: Fix
 async fn account_tells_when_it_posted_once<DB: Db>(fixture: Fixture<DB>) {
     let bank = Bank::open(&fixture).await;
     let made = bank.made(of("a-1", "a-2", 500), "k1").await;
-    let posted = |amount, posted_at_ms| Posting { transfer: made.id.clone(), amount, posted_at_ms };
+    let posted = |amount, posted_at_ms| Posting {
+        transfer: made.id.clone(),
+        from: "a-1".to_owned(),
+        to: "a-2".to_owned(),
+        amount,
+        currency: Currency::Eur,
+        posted_at_ms,
+    };
     for (message, posted_at_ms) in [("m-1", 7), ("m-1", 8), ("m-2", 9)] {
         bank.transfers.posted(message, &posted(500, posted_at_ms)).await.unwrap();
     }
     let shown = bank.transfers.show(&Subject::new("ada").unwrap(), &made.id).await.unwrap();
     assert_eq!(shown, Transfer { posted_at_ms: Some(7), ..made.clone() });
     // What was not asked for here waits for somebody to look at it.
-    let dead = Failure::dead("there is no transfer of that id and amount");
+    let dead = Failure::dead("no transfer of that id, accounts, amount and currency was to be posted");
     assert_eq!(bank.transfers.posted("m-3", &posted(501, 7)).await, Err(dead));
 }
 
@@ -304,4 +402,20 @@ async fn what_is_no_transfer_is_not_kept<DB: Db>(fixture: Fixture<DB>) {
     assert_eq!(IdempotencyKey::of(&headers).unwrap_err().code(), Code::InvalidArgument);
     headers.insert("idempotency-key", "k1".parse().unwrap());
     assert_eq!(IdempotencyKey::of(&headers), Ok(IdempotencyKey("k1".to_owned())));
+}
+
+async fn a_database_that_is_busy_is_told_as_passing<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Bank::open(&fixture).await;
+    let made = bank.made(of("a-1", "a-2", 500), "k1").await;
+    // Another replica that stands still in the middle of the same request.
+    let other = open(&fixture).await;
+    let mut tx = other.0.begin().await.unwrap();
+    let moving = begun(&Subject::new("ada").unwrap(), &of("a-1", "a-2", 7));
+    assert!(other.keep(&mut tx, &moving, &IdempotencyKey("k2".to_owned())).await.unwrap());
+    let (code, detail) = bank.ask("ada", of("a-1", "a-2", 7), "k2").await.unwrap_err();
+    assert_eq!((code, &*detail), (Code::Unavailable, "the database cannot take it now, ask again"));
+    // What is there is read meanwhile.
+    assert_eq!(bank.ask("ada", of("a-1", "a-2", 500), "k1").await, Ok(Answered::Known(made)));
+    tx.rollback().await.unwrap();
+    assert_eq!(bank.made(of("a-1", "a-2", 7), "k2").await.state, State::Settled);
 }
