@@ -28,8 +28,15 @@ CREATE TABLE transfers (
     at_ms      BIGINT NOT NULL,
     -- 0: it was declined for another reason than its risk, so it tells of nobody's behaviour.
     is_counted BIGINT NOT NULL CHECK (is_counted IN (0, 1)),
-    -- 1: it was reported as a fraud, or denied as one by the model.
+    -- 1: it was reported as a fraud.
     is_flagged BIGINT NOT NULL CHECK (is_flagged IN (0, 1))
+);
+
+-- Who paid while there was no score, and when last. Its row is locked while the payer's transfers are counted, so that
+-- those asked about at once are counted one after the other.
+CREATE TABLE paces (
+    payer TEXT PRIMARY KEY,
+    at_ms BIGINT NOT NULL
 );
 
 CREATE INDEX transfers_of_payer ON transfers (payer, at_ms);

@@ -87,11 +87,6 @@ impl Assessment {
         let decision = if reasons.is_empty() { Decision::Allow } else { Decision::Deny };
         Self { decision, score, by, reasons: reasons.iter().map(ToString::to_string).collect() }
     }
-
-    /// Whether a model took it for a fraud. What the fallback denies is nothing to hold against a payee.
-    pub(crate) fn is_suspicion(&self) -> bool {
-        self.decision == Decision::Deny && self.score.is_some()
-    }
 }
 
 impl NewAssessment {

@@ -1,12 +1,13 @@
 //! Where assessments are kept, and what accounts did lately.
 
-use bank_features::{DELAY_MS, HISTORY_MAX, MEMORY_MS, PAYEE_MEMORY_MS, Paid, Received};
+use bank_features::{DELAY_MS, HISTORY_MAX, HOUR_MS, MEMORY_MS, PAYEE_MEMORY_MS, Paid, Received};
 use bowline::sql::{Error, Tx};
 use example_sql::{Db, Row, Sql, Statement};
 
 use crate::{
     assessment::{Assessment, Decision, NewAssessment},
     ended::{Ended, Outcome},
+    rules::Rules,
 };
 
 /// The most rows of a table that are forgotten at once.
@@ -24,14 +25,28 @@ pub(crate) trait Assessments: Clone + Send + Sync + 'static {
     fn history(&self, new: &NewAssessment) -> impl Future<Output = Result<History, Error>> + Send;
 
     /// Keeps what is decided of a transfer, and the transfer; where something was decided before, that stays. Answers
-    /// what holds.
-    fn keep(&self, new: &NewAssessment, decided: &Assessment) -> impl Future<Output = Result<Kept, Error>> + Send;
+    /// what holds, and whether it is new.
+    fn keep(
+        &self,
+        new: &NewAssessment,
+        decided: &Decided<'_>,
+    ) -> impl Future<Output = Result<(Kept, bool), Error>> + Send;
 
     /// Keeps what became of transfers, and forgets what is too old by then. Told again, nothing changes.
     fn note(&self, ended: &[Ended]) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Notes that a transfer was a fraud; false: there is none of that name.
     fn report(&self, transfer: &str) -> impl Future<Output = Result<bool, Error>> + Send;
+}
+
+/// How a transfer is decided.
+#[derive(Debug, Clone)]
+pub(crate) enum Decided<'a> {
+    /// By a score.
+    Scored(Assessment),
+    /// Without one, by rules: also by how many transfers its account made lately, which is counted as it is kept. Those
+    /// that are asked about at once do not pass each other.
+    Unscored(&'a Rules),
 }
 
 /// An assessment, and what it was of.
@@ -70,18 +85,50 @@ impl<DB: Db> Clone for SqlAssessments<DB> {
 }
 
 impl<DB: Db> SqlAssessments<DB> {
-    /// Keeps a transfer, unless it is known.
-    async fn keep_transfer(
+    /// Keeps an assessment, unless there is one of that transfer; whether it did.
+    async fn keep_assessment(
         &self,
         tx: &mut Tx<DB>,
         new: &NewAssessment,
         decided: &Assessment,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<bool, sqlx::Error> {
+        let insert = "INSERT INTO assessments
+                          (transfer, payer, payee, amount, currency, at_ms, decision, score, decided_by, reasons)
+                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (transfer) DO NOTHING";
+        let insert = Statement::new(insert)
+            .bind(&new.transfer)
+            .bind(&new.from)
+            .bind(&new.to)
+            .bind(new.amount)
+            .bind(new.currency.as_str())
+            .bind(new.at_unix_ms)
+            .bind(decided.decision.as_str())
+            .bind(decided.score)
+            .bind(&decided.by)
+            .bind(decided.reasons.join(","));
+        Ok(self.0.execute(tx, "assessments", insert).await? == 1)
+    }
+
+    /// Keeps a transfer, unless it is known.
+    async fn keep_transfer(&self, tx: &mut Tx<DB>, new: &NewAssessment) -> Result<(), sqlx::Error> {
         let insert = "INSERT INTO transfers (transfer, payer, payee, amount, at_ms, is_counted, is_flagged)
-                      VALUES ($1, $2, $3, $4, $5, 1, $6) ON CONFLICT (transfer) DO NOTHING";
+                      VALUES ($1, $2, $3, $4, $5, 1, 0) ON CONFLICT (transfer) DO NOTHING";
         let insert = Statement::new(insert).bind(&new.transfer).bind(&new.from).bind(&new.to).bind(new.amount);
-        let insert = insert.bind(new.at_unix_ms).bind(i64::from(decided.is_suspicion()));
-        self.0.execute(tx, "transfers", insert).await.map(drop)
+        self.0.execute(tx, "transfers", insert.bind(new.at_unix_ms)).await.map(drop)
+    }
+
+    /// How many transfers an account made from an hour before this one on, this one included. Others of that account
+    /// are counted when this transaction is over.
+    async fn pace(&self, tx: &mut Tx<DB>, new: &NewAssessment) -> Result<i64, sqlx::Error> {
+        let lock = "INSERT INTO paces (payer, at_ms) VALUES ($1, $2)
+                    ON CONFLICT (payer) DO UPDATE SET at_ms = excluded.at_ms";
+        self.0.execute(tx, "paces", Statement::new(lock).bind(&new.from).bind(new.at_unix_ms)).await?;
+        // Also what is later: of those that were asked about at once, the first is not the first to be kept.
+        let count = "SELECT COUNT(*) AS others FROM transfers
+                     WHERE payer = $1 AND at_ms > $2 AND transfer <> $3 AND is_counted = 1";
+        let count = Statement::new(count).bind(&new.from).bind(new.at_unix_ms - HOUR_MS).bind(&new.transfer);
+        let row = self.0.row(tx, "transfers", count).await?.ok_or(sqlx::Error::RowNotFound)?;
+        Ok(row.int("others")?.saturating_add(1))
     }
 
     /// Forgets of both tables what is older than that.
@@ -115,8 +162,11 @@ impl<DB: Db> Assessments for SqlAssessments<DB> {
         let paid = Statement::new(paid).bind(&new.from).bind(new.at_unix_ms - MEMORY_MS).bind(new.at_unix_ms);
         let paid = paid.bind(&new.transfer).bind(newest);
         let paid = self.0.rows(&mut connection, "transfers", paid).await?;
+        // What was denied its payee did not receive: nobody makes another's payments look like frauds, or frauds rare.
         let received = "SELECT at_ms, is_flagged FROM transfers
-                        WHERE payee = $1 AND at_ms > $2 AND at_ms <= $3 AND is_counted = 1
+                        WHERE payee = $1 AND at_ms > $2 AND at_ms <= $3 AND is_counted = 1 AND (is_flagged = 1 OR NOT EXISTS
+                            (SELECT 1 FROM assessments
+                             WHERE assessments.transfer = transfers.transfer AND decision = 'deny'))
                         ORDER BY at_ms DESC, transfer DESC LIMIT $4";
         let received = Statement::new(received).bind(&new.to).bind(new.at_unix_ms - PAYEE_MEMORY_MS);
         let received = received.bind(new.at_unix_ms - DELAY_MS).bind(newest);
@@ -131,27 +181,18 @@ impl<DB: Db> Assessments for SqlAssessments<DB> {
         Ok(History { paid: paid.collect::<Result<_, Error>>()?, received: received.collect::<Result<_, _>>()? })
     }
 
-    async fn keep(&self, new: &NewAssessment, decided: &Assessment) -> Result<Kept, Error> {
+    async fn keep(&self, new: &NewAssessment, decided: &Decided<'_>) -> Result<(Kept, bool), Error> {
         let mut tx = self.0.begin().await?;
-        let insert = "INSERT INTO assessments
-                          (transfer, payer, payee, amount, currency, at_ms, decision, score, decided_by, reasons)
-                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (transfer) DO NOTHING";
-        let insert = Statement::new(insert)
-            .bind(&new.transfer)
-            .bind(&new.from)
-            .bind(&new.to)
-            .bind(new.amount)
-            .bind(new.currency.as_str())
-            .bind(new.at_unix_ms)
-            .bind(decided.decision.as_str())
-            .bind(decided.score)
-            .bind(&decided.by)
-            .bind(decided.reasons.join(","));
-        if self.0.execute(&mut tx, "assessments", insert).await? == 1 {
-            self.keep_transfer(&mut tx, new, decided).await?;
+        let decided = match decided {
+            Decided::Scored(assessment) => assessment.clone(),
+            Decided::Unscored(rules) => rules.fall_back(new.amount, self.pace(&mut tx, new).await?),
+        };
+        let is_new = self.keep_assessment(&mut tx, new, &decided).await?;
+        if is_new {
+            self.keep_transfer(&mut tx, new).await?;
         }
         tx.commit().await?;
-        Ok(self.find(&new.transfer).await?.ok_or(sqlx::Error::RowNotFound)?)
+        Ok((self.find(&new.transfer).await?.ok_or(sqlx::Error::RowNotFound)?, is_new))
     }
 
     async fn note(&self, ended: &[Ended]) -> Result<(), Error> {

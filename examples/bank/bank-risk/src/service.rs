@@ -11,7 +11,7 @@ use bowline::{
 
 use crate::{
     assessment::{Assessment, Decision, NewAssessment, Report, is_id},
-    repository::{Assessments, Kept},
+    repository::{Assessments, Decided, Kept},
     rules::Rules,
     scorer::Scorer,
 };
@@ -33,22 +33,23 @@ impl<R: Assessments, S: Scorer> RiskService<R, S> {
     /// Judges a transfer. Asked again it answers the same, whatever changed since; two who ask at once get one answer.
     pub(crate) async fn assess(&self, new: NewAssessment) -> Result<Assessment, HandlerError> {
         new.validate(i64::try_from(time::unix_millis_now()).unwrap_or(i64::MAX))?;
-        if let Some(kept) = self.repository.find(&new.transfer).await.map_err(HandlerError::internal)? {
+        if let Some(kept) = self.repository.find(&new.transfer).await? {
             return answer(kept, &new);
         }
-        let history = self.repository.history(&new).await.map_err(HandlerError::internal)?;
-        let count_1h = history.paid.iter().filter(|past| new.at_unix_ms - past.at_ms < bank_features::HOUR_MS).count();
+        let history = self.repository.history(&new).await?;
         let features = Features::of(new.at_unix_ms, new.amount, history.paid, history.received);
         let rules = (self.rules)();
         let decided = match self.scorer.score(&new.transfer, &features).await {
-            Ok(scored) => rules.judge(&scored),
+            Ok(scored) => Decided::Scored(rules.judge(&scored)),
             Err(why) => {
                 self.tell_fallback(why);
-                rules.fall_back(new.amount, i64::try_from(count_1h).unwrap_or(i64::MAX).saturating_add(1))
+                Decided::Unscored(&rules)
             }
         };
-        let kept = self.repository.keep(&new, &decided).await.map_err(HandlerError::internal)?;
-        self.count(&decided);
+        let (kept, is_new) = self.repository.keep(&new, &decided).await?;
+        if is_new {
+            self.count(&kept.assessment);
+        }
         answer(kept, &new)
     }
 
@@ -60,7 +61,7 @@ impl<R: Assessments, S: Scorer> RiskService<R, S> {
         if !is_id(&report.transfer) {
             return Err(HandlerError::new(Code::Unprocessable, "transfer: 1 to 128 letters, digits, - . and _"));
         }
-        if !self.repository.report(&report.transfer).await.map_err(HandlerError::internal)? {
+        if !self.repository.report(&report.transfer).await? {
             let detail = format!("no transfer `{}` is known here, or it is older than 38 days", report.transfer);
             return Err(HandlerError::new(Code::NotFound, detail));
         }

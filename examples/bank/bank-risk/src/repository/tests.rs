@@ -9,7 +9,7 @@ use crate::assessment::Currency;
 on_both!(
     what_was_decided_first_holds_for_two_replicas,
     an_account_is_known_by_what_it_tried_but_for_what_was_declined_elsewhere,
-    a_payee_is_known_after_a_week_by_reports_and_suspicions,
+    a_payee_is_known_after_a_week_by_reports_alone,
     what_is_too_old_is_forgotten_when_something_is_told,
 );
 
@@ -26,12 +26,12 @@ fn ended(transfer: &str, outcome: Outcome, at_ms: i64) -> Ended {
     Ended { transfer, from, to, amount: 100, at_ms, told_ms: at_ms, outcome }
 }
 
-fn allowed() -> Assessment {
-    Assessment::new(Some(0.25), "model 7".to_owned(), &[])
+fn allowed() -> Decided<'static> {
+    Decided::Scored(Assessment::new(Some(0.25), "model 7".to_owned(), &[]))
 }
 
-fn denied() -> Assessment {
-    Assessment::new(Some(0.75), "model 7".to_owned(), &["score"])
+fn denied() -> Decided<'static> {
+    Decided::Scored(Assessment::new(Some(0.75), "model 7".to_owned(), &["score"]))
 }
 
 /// Another replica's.
@@ -44,10 +44,11 @@ async fn what_was_decided_first_holds_for_two_replicas<DB: Db>(fixture: Fixture<
     let new = asked("t-1", "a-1", NOW);
     let (allowed, denied) = (allowed(), denied());
     let (a, b) = tokio::join!(one.keep(&new, &allowed), other.keep(&new, &denied));
-    let (a, b) = (a.unwrap(), b.unwrap());
+    let ((a, is_a), (b, is_b)) = (a.unwrap(), b.unwrap());
     assert_eq!(a, b);
+    assert!(is_a != is_b, "one of the two is new");
     assert_eq!(one.find("t-1").await.unwrap(), Some(a.clone()));
-    assert!(a.assessment == allowed || a.assessment == denied);
+    assert_eq!(a.assessment.decision, if is_a { Decision::Allow } else { Decision::Deny });
     assert!(a.is_of(&asked("t-1", "a-1", NOW + 1)));
     assert!(!a.is_of(&asked("t-1", "a-2", NOW)));
     assert!(!a.is_of(&NewAssessment { currency: Currency::Usd, ..new.clone() }));
@@ -80,7 +81,7 @@ async fn an_account_is_known_by_what_it_tried_but_for_what_was_declined_elsewher
     assert_eq!(risk.history(&asked("t-6", "a-2", NOW + 10)).await.unwrap().paid, []);
 }
 
-async fn a_payee_is_known_after_a_week_by_reports_and_suspicions<DB: Db>(fixture: Fixture<DB>) {
+async fn a_payee_is_known_after_a_week_by_reports_alone<DB: Db>(fixture: Fixture<DB>) {
     let risk = opened(&fixture).await;
     for (transfer, decided) in [("t-1", allowed()), ("t-2", denied()), ("t-3", allowed())] {
         risk.keep(&asked(transfer, transfer, NOW), &decided).await.unwrap();
@@ -92,7 +93,11 @@ async fn a_payee_is_known_after_a_week_by_reports_and_suspicions<DB: Db>(fixture
     let received = async |days| risk.history(&asked("t-9", "a-1", NOW + days * DAY_MS)).await.unwrap().received;
     assert_eq!(received(6).await, []);
     let flagged: Vec<bool> = received(7).await.into_iter().map(|one| one.is_flagged).collect();
-    assert_eq!(flagged, [true, true, false]);
+    // What was denied nobody received.
+    assert_eq!(flagged, [true, false]);
+    // A report counts, whatever the model said.
+    assert!(risk.report("t-2").await.unwrap());
+    assert_eq!(received(7).await.len(), 3);
     assert_eq!(received(37).await, []);
 }
 

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering::Relaxed},
 };
 
+use bowline::runtime::task;
 use example_sql::{Db, on_both, testing::Fixture};
 
 use super::*;
@@ -17,6 +18,8 @@ use crate::{
 on_both!(
     a_transfer_is_judged_once_whatever_changes_since,
     without_a_model_transfers_go_on_by_the_stated_rules,
+    of_transfers_asked_about_at_once_the_tenth_is_denied_too,
+    what_two_ask_at_once_is_counted_once,
     a_fraud_can_be_reported_of_what_is_known,
 );
 
@@ -90,6 +93,33 @@ async fn without_a_model_transfers_go_on_by_the_stated_rules<DB: Db>(fixture: Fi
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
+}
+
+async fn of_transfers_asked_about_at_once_the_tenth_is_denied_too<DB: Db>(fixture: Fixture<DB>) {
+    let risk = Arc::new(risk(&fixture, None).await);
+    // The later it is asked about, the earlier it was: no order of them lets more pass.
+    let asking = (0..30).map(|number| {
+        let (risk, new) = (risk.clone(), asked(&format!("t-{number}"), 100));
+        let new = NewAssessment { at_unix_ms: new.at_unix_ms - number, ..new };
+        task::spawn(async move { risk.assess(new).await.unwrap().decision })
+    });
+    let mut allowed = 0;
+    for assessed in asking.collect::<Vec<_>>() {
+        allowed += usize::from(assessed.await.unwrap() == Decision::Allow);
+    }
+    assert_eq!(allowed, 9);
+    // Another's are another's.
+    let other = risk.assess(NewAssessment { from: "a-3".to_owned(), ..asked("t-31", 100) }).await.unwrap();
+    assert_eq!(other.decision, Decision::Allow);
+}
+
+async fn what_two_ask_at_once_is_counted_once<DB: Db>(fixture: Fixture<DB>) {
+    let risk = risk(&fixture, Some(0.1)).await;
+    let new = asked("t-1", 100);
+    let (one, other) = tokio::join!(risk.assess(new.clone()), risk.assess(new));
+    assert_eq!(one, other);
+    let text = risk.metrics.render();
+    assert!(text.contains(r#"bank_risk_assessments_total{by="model",decision="allow"} 1"#), "{text}");
 }
 
 async fn a_fraud_can_be_reported_of_what_is_known<DB: Db>(fixture: Fixture<DB>) {
