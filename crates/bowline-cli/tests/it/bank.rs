@@ -110,6 +110,7 @@ async fn settles_once(running: &Running, ada: &str, bob: &str) {
     assert_eq!((balance(running, ADA, ada).await, balance(running, BOB, bob).await), (97_000, 3000));
     let ledger = get(running, TELLER, "/ledger").await.json();
     assert_eq!(ledger["balanced"], true, "{ledger}");
+    assert_eq!(get(running, ADA, "/ledger").await.status, 403);
     // Account tells when it posted it.
     let path = format!("/transfers/{}", text(&settled["id"]));
     let is_posted = async || get(running, ADA, &path).await.json()["posted_at_ms"].is_i64();

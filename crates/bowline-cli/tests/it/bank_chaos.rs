@@ -1,4 +1,4 @@
-//! Transfers while services are killed at random: each ends in one state, and no money is made or lost.
+//! Transfers while services are killed, and stand still: each ends in one state, and no money is made or lost.
 
 use std::{process::Stdio, time::Duration};
 
@@ -13,27 +13,48 @@ use crate::{
 /// Clients, and accounts that are opened for them.
 const CLIENTS: usize = 64;
 
+/// How long transaction stands still at the end.
+const STOPPED_FOR: Duration = Duration::from_secs(2);
+
 /// What the load program gives each account, in minor units.
 const DEPOSIT: i64 = 100_000;
 
-/// Kills instances of these services by chance; whose.
-async fn kill(running: &Running, kills: usize, seconds: usize) -> Vec<&'static str> {
+/// Kills instances: where the money is first, then of services by chance, and stops one in between; whose.
+async fn strike(running: &Running, kills: usize, seconds: usize) -> Vec<&'static str> {
     let mut killed = Vec::new();
-    for _ in 0..kills {
+    for number in 0..kills {
         let pause = Duration::from_millis(500 + rand::below(seconds * 1000 / kills - 500) as u64);
         // tidy: sleep: the time between two crashes, which is up to chance.
         time::sleep(pause).await;
-        let service = ["transaction", "account", "risk", "ml"][rand::below(4)];
+        let service = match number {
+            0 => "transaction",
+            1 => "account",
+            _ => ["transaction", "account", "risk", "ml"][rand::below(4)],
+        };
+        signal(running, service, Signal::KILL).await;
+        killed.push(service);
+    }
+    let stopped = signal(running, "transaction", Signal::STOP).await;
+    // tidy: sleep: for so long it stands still, in the middle of whatever it does.
+    time::sleep(STOPPED_FOR).await;
+    kill_process(stopped, Signal::CONT).unwrap();
+    killed
+}
+
+/// Sends a signal to an instance of a service, as soon as there is one; its process.
+async fn signal(running: &Running, service: &str, signal: Signal) -> Pid {
+    let mut struck = None;
+    let is_struck = async || {
         let listed = running.api_json(&format!("/v1/instances?service={service}")).await;
         let instances = listed["instances"].as_array().unwrap();
-        let Some(victim) = instances.get(rand::below(instances.len().max(1))) else { continue };
-        let pid: i32 = victim["metadata"]["pid"].as_str().unwrap().parse().unwrap();
+        let Some(victim) = instances.get(rand::below(instances.len().max(1))) else { return false };
+        let pid = Pid::from_raw(victim["metadata"]["pid"].as_str().unwrap().parse().unwrap()).unwrap();
         // It may have ended by itself meanwhile.
-        if kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).is_ok() {
-            killed.push(service);
-        }
-    }
-    killed
+        struck = kill_process(pid, signal).is_ok().then_some(pid);
+        struck.is_some()
+    };
+    assert!(eventually(PATIENCE, is_struck).await, "no {service} to strike\n{}", running.output());
+    struck.unwrap()
 }
 
 /// The first number on the line that begins so.
@@ -61,9 +82,9 @@ async fn no_money_is_made_or_lost_whatever_is_killed() {
     let is_moving =
         async || get(&running, TELLER, "/transfers?state=settled&limit=1").await.json() != serde_json::json!([]);
     assert!(eventually(PATIENCE, is_moving).await, "{}", running.output());
-    let killed = kill(&running, kills, seconds).await;
+    let killed = strike(&running, kills, seconds).await;
     println!("killed: {killed:?}");
-    assert!(!killed.is_empty(), "nobody was killed: this shows nothing");
+    assert!(killed.contains(&"transaction") && killed.contains(&"account"), "this shows nothing: {killed:?}");
     let output = load.wait_with_output().await.unwrap();
     let (report, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{report}\n{errors}");
