@@ -52,7 +52,8 @@ impl<'a> Plugin<'a> {
         Self { connection, answers, number: 0 }
     }
 
-    /// Lets services tell devices something. They may hear all as it is.
+    /// Lets services tell devices something. They may hear all as it is. The first time Mosquitto ends the connections of
+    /// all that have the role, also this one.
     pub(crate) async fn let_services_in(&mut self) -> Result<(), Lost> {
         let rule = json!({
             "command": "addRoleACL", "rolename": "admin", "acltype": "publishClientSend", "topic": "devices/#",
