@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bowline_testkit::postgresql::Server;
 use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -93,6 +94,19 @@ async fn transfers_settle_once_are_refused_by_rule_and_traced() {
     let summary = "4 services, 4 calls: every axiom holds of what is declared and what was observed\n";
     assert!(told.contains("\nobserved: ") && told.ends_with(summary), "{told}");
     running.stop().await;
+}
+
+#[tokio::test]
+async fn transfers_settle_once_in_postgresql_too() {
+    let Some((_server, addr)) = Server::listening() else { return };
+    let home = lenient();
+    home.edit(|text| text.replace("postgres://bank@127.0.0.1:5432", &format!("postgres://test@{addr}")));
+    let mut running = home.start_with(&["--profile", "postgres"], &[("BANK_POSTGRES_PASSWORD", "any")]);
+    running.ready().await;
+    let (ada, bob) = open(&running, 100_000).await;
+    settles_once(&running, &ada, &bob).await;
+    running.stop().await;
+    assert!(!home.data_dir().join("sqlite/account.db").exists());
 }
 
 async fn settles_once(running: &Running, ada: &str, bob: &str) {

@@ -58,8 +58,10 @@ fn the_shop_holds() {
 #[test]
 fn the_bank_holds() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let told = stdout(&check(&root, &["examples/bank"]), 0);
-    assert!(told.ends_with("4 services, 4 calls: every axiom holds\n"), "{told}");
+    for args in [&["examples/bank"][..], &["examples/bank", "--profile", "postgres"]] {
+        let told = stdout(&check(&root, args), 0);
+        assert!(told.ends_with("4 services, 4 calls: every axiom holds\n"), "{told}");
+    }
 }
 
 #[test]
