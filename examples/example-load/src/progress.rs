@@ -7,7 +7,7 @@ use std::{
 
 use bowline_runtime::{
     task::{self, Guarded},
-    time,
+    time::{self, MissedTickBehavior},
 };
 
 /// Shows every second how far a run is, until it is dropped.
@@ -22,6 +22,8 @@ impl Progress {
         let begun = time::now();
         let showing = async move {
             let mut ticks = time::interval(Duration::from_secs(1));
+            // A program that was held up does not say so once for each second.
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
             ticks.tick().await;
             loop {
                 ticks.tick().await;
