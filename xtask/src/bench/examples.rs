@@ -63,6 +63,16 @@ const EXAMPLES: &[Example] = &[
         // Else most of them are declined: who pays all the time looks like a fraud.
         document: Some(("bank/risk", "threshold = 1.0\nfallback_amount = 1000000\nfallback_count_1h = 500\n")),
     },
+    // Its broker listens on the port of the file, 1883, which has to be free.
+    Example {
+        name: "iot",
+        packages: &["iot-broker", "iot-device", "iot-data", "iot-analytics", "iot-ml", "iot-sim"],
+        load: "iot-sim",
+        counts: "readings",
+        length: "--for",
+        arguments: &["--devices", "500", "--seed", "1"],
+        document: None,
+    },
 ];
 
 pub(super) fn run(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
