@@ -4,7 +4,7 @@ use bowline::{
     Code, HandlerError,
     sql::{self, Tx},
 };
-use example_sql::{Db, Row, Sql, Statement};
+use example_sql::{Db, Row, Sql, Statement, Value};
 use iot_detect::{Kind, Season};
 
 use crate::{
@@ -37,10 +37,8 @@ impl From<Error> for HandlerError {
     fn from(error: Error) -> Self {
         match error {
             Error::Overtaken => Self::new(Code::Unavailable, error.to_string()),
-            Error::Database(error) if error.retryable() => {
-                Self::new(Code::Unavailable, "the database cannot take it now, ask again")
-            }
-            error => Self::internal(error),
+            Error::Database(error) => error.into(),
+            Error::Unknown(_) => Self::internal(error),
         }
     }
 }
@@ -94,21 +92,29 @@ impl<DB: Db> SqlAnalytics<DB> {
     }
 
     async fn add_devices(&self, tx: &mut Tx<DB>, new: &[(Name, Terms)]) -> Result<(), Error> {
-        for (name, terms) in new {
-            let insert = Statement::new("INSERT INTO devices (device, season, lateness_ms) VALUES ($1, $2, $3)");
-            let insert = insert.bind(&**name).bind(season(terms.season)).bind(terms.lateness_ms);
-            self.sql.execute(tx, "devices", insert).await?;
+        if new.is_empty() {
+            return Ok(());
         }
+        let rows = new.iter().map(|(name, Terms { season, lateness_ms })| {
+            [Value::from(&**name), self::season(*season).into(), (*lateness_ms).into()]
+        });
+        let insert = Statement::of_rows("INSERT INTO devices (device, season, lateness_ms) {rows}", rows);
+        self.sql.execute(tx, "devices", insert).await?;
         Ok(())
     }
 
-    async fn add_entry(&self, tx: &mut Tx<DB>, number: i64, entry: &Entry) -> Result<(), Error> {
-        let insert = "INSERT INTO journal (number, device, sequence, at_ms, value) VALUES ($1, $2, $3, $4, $5)";
-        let (sequence, at_ms, value) = match entry.what {
-            What::Reading((at_ms, sequence), value) => (Some(sequence), at_ms, Some(value)),
-            What::Tick(at_ms) => (None, at_ms, None),
-        };
-        let insert = Statement::new(insert).bind(number).bind(&*entry.device).bind(sequence).bind(at_ms).bind(value);
+    async fn add_entries(&self, tx: &mut Tx<DB>, first: i64, entries: &[Entry]) -> Result<(), Error> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let rows = (first..).zip(entries).map(|(number, Entry { device, what })| {
+            let (sequence, at_ms, value) = match *what {
+                What::Reading((at_ms, sequence), value) => (Some(sequence), at_ms, Some(value)),
+                What::Tick(at_ms) => (None, at_ms, None),
+            };
+            [Value::from(number), (&**device).into(), sequence.into(), at_ms.into(), value.into()]
+        });
+        let insert = Statement::of_rows("INSERT INTO journal (number, device, sequence, at_ms, value) {rows}", rows);
         self.sql.execute(tx, "journal", insert).await?;
         Ok(())
     }
@@ -197,17 +203,15 @@ impl<DB: Db> AnalyticsRepository for SqlAnalytics<DB> {
             return Err(Error::Overtaken);
         }
         self.add_devices(&mut tx, &work.new).await?;
-        let mut numbers = number + 1..;
-        for (entry, number) in work.journal.iter().zip(&mut numbers) {
-            self.add_entry(&mut tx, number, entry).await?;
-        }
+        self.add_entries(&mut tx, number + 1, &work.journal).await?;
+        let mut ids = number + 1 + i64::try_from(work.journal.len()).unwrap_or(i64::MAX)..;
         for kept in &work.states {
             self.write(&mut tx, kept).await?;
         }
         for noted in noted {
             match noted {
                 Noted::Began(anomaly) => {
-                    let id = numbers.next().unwrap_or(i64::MAX);
+                    let id = ids.next().unwrap_or(i64::MAX);
                     self.add_anomaly(&mut tx, id, anomaly).await?;
                 }
                 Noted::Ended { device, kind, at_ms } => self.end_anomaly(&mut tx, device, *kind, *at_ms).await?,

@@ -18,8 +18,6 @@ use crate::{
 pub const FORMAT: u32 = 1;
 /// The largest file that is read, in bytes.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
-/// The longest version.
-const VERSION_BYTES_MAX: usize = 64;
 
 /// Why there is no model.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +117,7 @@ pub struct OfKind {
 impl Model {
     /// A model of what was learned.
     pub fn new(data: Origin, params: Params, metrics: Metrics, threshold: f64, forest: Forest) -> Self {
-        let version = format!("{}-{:08x}", data.seed, checksum(&forest));
+        let version = version(&data, &forest);
         let features = NAMES.iter().map(ToString::to_string).collect();
         Self { format: FORMAT, version, features, data, params, metrics, threshold, forest }
     }
@@ -153,13 +151,13 @@ impl Model {
             return Err(Error::Features);
         }
         let refuse = |rule: &str| Err(Error::Rule { rule: rule.to_owned() });
-        if model.version.is_empty() || model.version.len() > VERSION_BYTES_MAX {
-            return refuse("version: 1 to 64 bytes");
+        model.forest.check().map_err(|rule| Error::Rule { rule })?;
+        if model.version != version(&model.data, &model.forest) {
+            return refuse("version: its seed and the checksum of its trees; they were changed since it was trained");
         }
         if !(model.threshold > 0.0 && model.threshold <= 1.0) {
             return refuse("threshold: above 0, at most 1");
         }
-        model.forest.check().map_err(|rule| Error::Rule { rule })?;
         Ok(model)
     }
 
@@ -187,6 +185,11 @@ impl Model {
     pub fn forest(&self) -> &Forest {
         &self.forest
     }
+}
+
+/// By what trees go: another name, where they are others.
+fn version(data: &Origin, forest: &Forest) -> String {
+    format!("{}-{:08x}", data.seed, checksum(forest))
 }
 
 /// FNV-1a, of the trees as they are written.

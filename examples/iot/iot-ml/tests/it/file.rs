@@ -91,6 +91,9 @@ fn what_is_not_for_this_program_is_refused() {
         ("other features", refused(|value| value["features"][3] = json!("colour"))),
         ("other features", refused(|value| drop(value["features"].as_array_mut().unwrap().pop()))),
         ("version", refused(|value| value["version"] = json!(""))),
+        // Trees that were changed, or that go by another's name.
+        ("checksum", refused(|value| drop(value["forest"]["trees"].as_array_mut().unwrap().pop()))),
+        ("checksum", refused(|value| value["data"]["seed"] = json!(8))),
         ("threshold", refused(|value| value["threshold"] = json!(0.0))),
         ("threshold", refused(|value| value["threshold"] = json!(1.5))),
         ("tree 0", refused(|value| value["forest"]["trees"][0] = json!([]))),
