@@ -54,11 +54,15 @@ pub(crate) trait ReadingRepository: Send + Sync {
     /// The first so many readings that analytics was not told, in the order of their arrival.
     fn untold(&self, limit: u32) -> impl Future<Output = Result<Vec<Arrived>, sqlx::Error>> + Send;
 
+    /// How many there are of those, at most: numbers that were taken for readings that came twice count, too.
+    fn untold_count(&self) -> impl Future<Output = Result<i64, sqlx::Error>> + Send;
+
     /// Keeps that analytics was told everything up to a number.
     fn told(&self, number: i64) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Forgets up to [`FORGOTTEN_MAX`] readings from before a moment; how many it were.
-    fn forget_readings(&self, before_ms: i64) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+    /// Forgets up to [`FORGOTTEN_MAX`] readings from before a moment, of those that analytics was told, or of the others;
+    /// how many it were.
+    fn forget_readings(&self, is_told: bool, before_ms: i64) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 
     /// Forgets up to [`FORGOTTEN_MAX`] rollups that began before a moment; how many it were.
     fn forget_rollups(&self, step: Step, before_ms: i64) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
@@ -165,14 +169,28 @@ impl<DB: Db> ReadingRepository for SqlReadings<DB> {
         rows.iter().map(|row| Ok(Arrived { number: row.int("number")?, reading: reading(row)? })).collect()
     }
 
+    async fn untold_count(&self) -> Result<i64, sqlx::Error> {
+        let select = "SELECT stored.number - told.number AS number FROM marks AS stored, marks AS told
+                      WHERE stored.name = 'stored' AND told.name = 'told'";
+        let rows = self.select("marks", Statement::new(select)).await?;
+        rows.first().ok_or(sqlx::Error::RowNotFound)?.int("number")
+    }
+
     async fn told(&self, number: i64) -> Result<(), sqlx::Error> {
         let update = "UPDATE marks SET number = $1 WHERE name = 'told' AND number < $1";
         self.change("marks", Statement::new(update).bind(number)).await.map(drop)
     }
 
-    async fn forget_readings(&self, before_ms: i64) -> Result<u64, sqlx::Error> {
-        let delete = "DELETE FROM readings WHERE number IN
-                      (SELECT number FROM readings WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
+    async fn forget_readings(&self, is_told: bool, before_ms: i64) -> Result<u64, sqlx::Error> {
+        let told = "DELETE FROM readings WHERE number IN
+                    (SELECT number FROM readings
+                     WHERE at_ms < $1 AND number <= (SELECT number FROM marks WHERE name = 'told')
+                     ORDER BY at_ms LIMIT $2)";
+        let untold = "DELETE FROM readings WHERE number IN
+                      (SELECT number FROM readings
+                       WHERE at_ms < $1 AND number > (SELECT number FROM marks WHERE name = 'told')
+                       ORDER BY at_ms LIMIT $2)";
+        let delete = if is_told { told } else { untold };
         self.change("readings", Statement::new(delete).bind(before_ms).bind(i64::from(FORGOTTEN_MAX))).await
     }
 

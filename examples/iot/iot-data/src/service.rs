@@ -2,7 +2,7 @@
 
 use bowline::{
     Code, HandlerError,
-    runtime::metric::{Counter, Registry},
+    runtime::metric::{Counter, Gauge, Registry},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -16,8 +16,15 @@ use crate::{
 /// The most points of one answer.
 pub(crate) const POINTS_MAX: u32 = 10_000;
 
-/// For how long readings are kept.
+/// For how long readings are taken.
 pub(crate) const READINGS_FOR_MS: i64 = 7 * DAY_MS;
+
+/// For how long they are kept: longer, so that one that is still taken is never gone already, whatever the clocks of
+/// replicas say and however long it waits to be stored. It would be rolled up twice.
+pub(crate) const READINGS_KEPT_FOR_MS: i64 = READINGS_FOR_MS + HOUR_MS;
+
+/// For how long those are kept that analytics was not told.
+pub(crate) const UNTOLD_FOR_MS: i64 = 2 * READINGS_FOR_MS;
 
 /// For how long minutes are kept.
 pub(crate) const MINUTES_FOR_MS: i64 = 31 * DAY_MS;
@@ -25,7 +32,9 @@ pub(crate) const MINUTES_FOR_MS: i64 = 31 * DAY_MS;
 /// For how long hours are kept.
 pub(crate) const HOURS_FOR_MS: i64 = 400 * DAY_MS;
 
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+const HOUR_MS: i64 = 60 * 60 * 1000;
+
+const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// Keeps readings.
 #[derive(Debug)]
@@ -33,15 +42,21 @@ pub(crate) struct DataService<R> {
     pub(crate) repository: R,
     /// Told when there is something to tell analytics.
     pub(crate) stored: Notify,
-    counts: Counts,
+    pub(crate) counts: Counts,
 }
 
 /// What became of readings.
 #[derive(Debug)]
-struct Counts {
+pub(crate) struct Counts {
     stored: Counter,
     duplicates: Counter,
     refused: Counter,
+    /// Those that analytics is to be told.
+    pub(crate) untold: Gauge,
+    /// Analytics refused them.
+    pub(crate) untold_refused: Counter,
+    /// Analytics was away for too long.
+    untold_forgotten: Counter,
 }
 
 impl Counts {
@@ -53,7 +68,21 @@ impl Counts {
                 &[("outcome", outcome)],
             )
         };
-        Self { stored: counter("stored"), duplicates: counter("duplicate"), refused: counter("refused") }
+        let untold = |why| {
+            metrics.counter(
+                "iot_data_untold_total",
+                "Readings that analytics will never have, by the reason.",
+                &[("why", why)],
+            )
+        };
+        Self {
+            stored: counter("stored"),
+            duplicates: counter("duplicate"),
+            refused: counter("refused"),
+            untold: metrics.gauge("iot_data_untold", "Readings that analytics is to be told, at most.", &[]),
+            untold_refused: untold("refused"),
+            untold_forgotten: untold("forgotten"),
+        }
     }
 
     fn add(&self, receipt: &Receipt) {
@@ -132,6 +161,9 @@ impl<R: ReadingRepository> DataService<R> {
         if !is_device(device) {
             return Err(HandlerError::new(Code::Unprocessable, "device: 1 to 64 letters, digits, - and _"));
         }
+        if asked.from < 0 {
+            return Err(HandlerError::new(Code::Unprocessable, "from: it is in milliseconds since 1970, not below 0"));
+        }
         if asked.from >= asked.to {
             return Err(HandlerError::new(Code::Unprocessable, "from: it has to be before `to`"));
         }
@@ -155,12 +187,20 @@ impl<R: ReadingRepository> DataService<R> {
         Ok(Series { device: device.to_owned(), points })
     }
 
-    /// Forgets what has been kept for long enough; how much it was.
+    /// Forgets what has been kept for long enough; how much it was. What analytics was not told waits for it, but not for
+    /// ever.
     pub(crate) async fn forget(&self, now_ms: i64) -> Result<u64, sqlx::Error> {
-        let readings = || self.repository.forget_readings(now_ms.saturating_sub(READINGS_FOR_MS));
-        let mut forgotten = until_few(readings).await?;
+        let before_ms = |for_ms| now_ms.saturating_sub(for_ms);
+        let told = || self.repository.forget_readings(true, before_ms(READINGS_KEPT_FOR_MS));
+        let mut forgotten = until_few(told).await?;
+        let untold = until_few(|| self.repository.forget_readings(false, before_ms(UNTOLD_FOR_MS))).await?;
+        if untold > 0 {
+            self.counts.untold_forgotten.add(untold);
+            tracing::error!(count = untold, "readings are forgotten that analytics was not told");
+        }
+        forgotten += untold;
         for (step, for_ms) in [(Step::Minute, MINUTES_FOR_MS), (Step::Hour, HOURS_FOR_MS)] {
-            forgotten += until_few(|| self.repository.forget_rollups(step, now_ms.saturating_sub(for_ms))).await?;
+            forgotten += until_few(|| self.repository.forget_rollups(step, before_ms(for_ms))).await?;
         }
         Ok(forgotten)
     }

@@ -1,7 +1,8 @@
 //! Tells analytics what was stored, in the order in which it came, until it has taken it.
 //!
 //! How far that is, is kept: while analytics is away readings wait where they are, and after a restart nothing is
-//! left out. What it was told and this service did not come to note is told again.
+//! left out. What it was told and this service did not come to note is told again. Of what it refuses each half is told
+//! alone, and so on: what is left out is what it refuses alone.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     reading::{BATCH_MAX, Reading},
-    repository::ReadingRepository,
+    repository::{Arrived, ReadingRepository},
     service::DataService,
 };
 
@@ -71,11 +72,41 @@ pub(crate) async fn tell_next<R: ReadingRepository>(
 ) -> Result<usize, HandlerError> {
     let limit = u32::try_from(BATCH_MAX).unwrap_or(u32::MAX);
     let untold = data.repository.untold(limit).await.map_err(HandlerError::internal)?;
-    let Some(last) = untold.last().map(|last| last.number) else { return Ok(0) };
-    let readings: Vec<Reading> = untold.into_iter().map(|arrived| arrived.reading).collect();
-    if !analytics.tell(&readings).await? {
-        tracing::error!(count = readings.len(), last, "analytics refused readings, it goes on without them");
+    let waiting = if untold.len() < BATCH_MAX {
+        i64::try_from(untold.len()).unwrap_or(i64::MAX)
+    } else {
+        data.repository.untold_count().await.map_err(HandlerError::internal)?
+    };
+    data.counts.untold.set(waiting);
+    let refused = tell_parts(data, analytics, &untold).await?;
+    if let Some(Reading { device, sequence, .. }) = refused.first() {
+        data.counts.untold_refused.add(u64::try_from(refused.len()).unwrap_or(u64::MAX));
+        tracing::error!(count = refused.len(), device, sequence, "analytics refuses readings, it goes on without them");
     }
-    data.repository.told(last).await.map_err(HandlerError::internal)?;
-    Ok(readings.len())
+    Ok(untold.len())
+}
+
+/// Tells readings, in halves where they are refused; those that are refused alone.
+async fn tell_parts<R: ReadingRepository>(
+    data: &DataService<R>,
+    analytics: &impl Analytics,
+    untold: &[Arrived],
+) -> Result<Vec<Reading>, HandlerError> {
+    let mut refused = Vec::new();
+    let mut parts = vec![untold];
+    while let Some(part) = parts.pop() {
+        let Some(last) = part.last() else { continue };
+        let readings: Vec<Reading> = part.iter().map(|arrived| arrived.reading.clone()).collect();
+        let is_taken = analytics.tell(&readings).await?;
+        if !is_taken && part.len() > 1 {
+            let (first, second) = part.split_at(part.len() / 2);
+            parts.extend([second, first]);
+            continue;
+        }
+        if !is_taken {
+            refused.extend(readings);
+        }
+        data.repository.told(last.number).await.map_err(HandlerError::internal)?;
+    }
+    Ok(refused)
 }

@@ -99,6 +99,7 @@ async fn what_makes_no_sense_is_refused_as_the_document_says<DB: Db>(fixture: Fi
         ("/series/d-1?from=0&to=1&step=5m", 400),
         ("/series/d.1?from=0&to=1", 422),
         ("/series/d-1?from=1&to=1", 422),
+        ("/series/d-1?from=-9223372036854775808&to=1&step=1m", 422),
     ] {
         assert_eq!(data.get(path).await.0, status, "{path}");
     }

@@ -7,7 +7,7 @@ use std::{
 
 use bowline::{
     Code, HandlerError,
-    runtime::{rand, task},
+    runtime::{metric::Registry, rand, task},
 };
 use example_sql::{Db, on_both, testing::Fixture};
 use tokio::sync::Notify;
@@ -17,7 +17,9 @@ use crate::{
     reading::{Batch, Reading, Reason},
     repository::{FORGOTTEN_MAX, SqlReadings},
     rollup::Step,
-    service::{Asked, DataService, HOURS_FOR_MS, MINUTES_FOR_MS, Point, READINGS_FOR_MS},
+    service::{
+        Asked, DataService, HOURS_FOR_MS, MINUTES_FOR_MS, Point, READINGS_FOR_MS, READINGS_KEPT_FOR_MS, UNTOLD_FOR_MS,
+    },
     telling::{self, Analytics},
 };
 
@@ -28,6 +30,9 @@ on_both!(
     what_is_asked_for_is_checked_and_bounded,
     batches_that_come_at_once_are_stored_once,
     analytics_is_told_everything_in_the_order_of_arrival_also_after_it_was_away,
+    what_analytics_was_not_told_waits_for_it_but_not_for_ever,
+    what_analytics_refuses_is_left_out_alone,
+    a_reading_that_comes_again_at_the_edge_of_what_is_taken_is_rolled_up_once,
     analytics_is_told_at_once,
     rollups_are_those_of_the_readings_that_were_stored,
 );
@@ -81,7 +86,8 @@ async fn what_is_older_than_what_is_kept_is_refused_and_forgotten_minutes_stay<D
     let many =
         (2..2 + i64::from(FORGOTTEN_MAX) - 1).map(|number| reading("d-1", number, NOW_MS + number, 1.0)).collect();
     ingest(&data, many).await;
-    let later_ms = NOW_MS + READINGS_FOR_MS + MINUTE_MS;
+    assert_eq!(telling::tell_next(&data, &Told::default()).await.unwrap(), FORGOTTEN_MAX as usize);
+    let later_ms = NOW_MS + READINGS_KEPT_FOR_MS + MINUTE_MS;
     let late = data.ingest(Batch { readings: vec![first] }, later_ms).await.unwrap();
     assert_eq!(late.refused[0].reason, Reason::TooOld);
     let all = |step| asked(0, i64::MAX, step);
@@ -99,9 +105,13 @@ async fn what_is_asked_for_is_checked_and_bounded<DB: Db>(fixture: Fixture<DB>) 
         let readings = (0..1000).map(|index| reading("d-1", batch * 1000 + index, NOW_MS + index, 1.0)).collect();
         ingest(&data, readings).await;
     }
-    for (device, asked) in
-        [("d-1", asked(NOW_MS, i64::MAX, None)), ("d-1", asked(NOW_MS, NOW_MS, None)), ("../d", asked(0, NOW_MS, None))]
-    {
+    for (device, asked) in [
+        ("d-1", asked(NOW_MS, i64::MAX, None)),
+        ("d-1", asked(NOW_MS, NOW_MS, None)),
+        ("d-1", asked(-1, NOW_MS, None)),
+        ("d-1", asked(i64::MIN, NOW_MS, Some(Step::Hour))),
+        ("../d", asked(0, NOW_MS, None)),
+    ] {
         assert_eq!(data.series(device, &asked).await.unwrap_err().code(), Code::Unprocessable);
     }
     assert_eq!(data.series("d-1", &asked(NOW_MS, NOW_MS + 500, None)).await.unwrap().points.len(), 5500);
@@ -123,7 +133,7 @@ async fn batches_that_come_at_once_are_stored_once<DB: Db>(fixture: Fixture<DB>)
     assert_eq!((stored, duplicates), (100, 700));
 }
 
-/// Keeps what it is told, fails as often as it is told to, and refuses what is of a device `bad`.
+/// Keeps what it is told and takes, fails as often as it is told to, and refuses what is of a device `bad`.
 #[derive(Default)]
 struct Told {
     readings: Mutex<Vec<i64>>,
@@ -138,9 +148,12 @@ impl Analytics for Told {
             *failures -= 1;
             return Err(HandlerError::new(Code::Unavailable, "analytics is away"));
         }
-        self.readings.lock().unwrap().extend(readings.iter().map(|reading| reading.sequence));
+        let is_taken = readings.iter().all(|reading| reading.device != "bad");
+        if is_taken {
+            self.readings.lock().unwrap().extend(readings.iter().map(|reading| reading.sequence));
+        }
         self.heard.notify_one();
-        Ok(readings.iter().all(|reading| reading.device != "bad"))
+        Ok(is_taken)
     }
 }
 
@@ -157,7 +170,60 @@ async fn analytics_is_told_everything_in_the_order_of_arrival_also_after_it_was_
     ingest(&data, vec![reading("bad", 9, NOW_MS, 1.0)]).await;
     assert_eq!(telling::tell_next(&data, &told).await.unwrap(), 1);
     assert_eq!(telling::tell_next(&data, &told).await.unwrap(), 0, "what is refused is not told again");
-    assert_eq!(*told.readings.lock().unwrap(), [5, 4, 9]);
+    assert_eq!(*told.readings.lock().unwrap(), [5, 4]);
+}
+
+async fn what_analytics_was_not_told_waits_for_it_but_not_for_ever<DB: Db>(fixture: Fixture<DB>) {
+    let metrics = Registry::default();
+    let data = DataService::new(SqlReadings(fixture.open(&sqlx::migrate!()).await), &metrics);
+    let has = |line: &str| metrics.render().lines().any(|other| other == line);
+    // Its device was away for almost as long as readings are taken.
+    let at_ms = NOW_MS - READINGS_FOR_MS + MINUTE_MS;
+    ingest(&data, vec![reading("d-1", 1, at_ms, 1.0)]).await;
+    let told = Told { failures: Mutex::new(1), ..Told::default() };
+    telling::tell_next(&data, &told).await.unwrap_err();
+    assert!(has("iot_data_untold 1"), "{}", metrics.render());
+    let later_ms = at_ms + READINGS_KEPT_FOR_MS + MINUTE_MS;
+    assert_eq!(data.forget(later_ms).await.unwrap(), 0);
+    assert_eq!(telling::tell_next(&data, &told).await.unwrap(), 1);
+    assert_eq!(*told.readings.lock().unwrap(), [1]);
+    assert_eq!(data.forget(later_ms).await.unwrap(), 1);
+    ingest(&data, vec![reading("d-1", 2, at_ms, 1.0)]).await;
+    assert_eq!(data.forget(at_ms + UNTOLD_FOR_MS).await.unwrap(), 0);
+    assert_eq!(data.forget(at_ms + UNTOLD_FOR_MS + 1).await.unwrap(), 1);
+    assert!(has("iot_data_untold_total{why=\"forgotten\"} 1"), "{}", metrics.render());
+    assert_eq!(telling::tell_next(&data, &told).await.unwrap(), 0);
+    assert!(has("iot_data_untold 0"), "{}", metrics.render());
+}
+
+async fn what_analytics_refuses_is_left_out_alone<DB: Db>(fixture: Fixture<DB>) {
+    let metrics = Registry::default();
+    let data = DataService::new(SqlReadings(fixture.open(&sqlx::migrate!()).await), &metrics);
+    // In the order of their devices' names.
+    let device = |number| match number {
+        0..600 => "a",
+        600..602 => "bad",
+        _ => "d-1",
+    };
+    ingest(&data, (0..1000).map(|number| reading(device(number), number, NOW_MS, 1.0)).collect()).await;
+    let told = Told::default();
+    assert_eq!(telling::tell_next(&data, &told).await.unwrap(), 1000);
+    let taken: Vec<i64> = (0..1000).filter(|number| !(600..602).contains(number)).collect();
+    assert_eq!(*told.readings.lock().unwrap(), taken);
+    assert!(metrics.render().contains("iot_data_untold_total{why=\"refused\"} 2\n"), "{}", metrics.render());
+    assert_eq!(telling::tell_next(&data, &told).await.unwrap(), 0);
+}
+
+async fn a_reading_that_comes_again_at_the_edge_of_what_is_taken_is_rolled_up_once<DB: Db>(fixture: Fixture<DB>) {
+    let data = data(&fixture).await;
+    let first = reading("d-1", 1, NOW_MS - READINGS_FOR_MS, 1.0);
+    assert_eq!(ingest(&data, vec![first.clone()]).await, (1, 0));
+    assert_eq!(telling::tell_next(&data, &Told::default()).await.unwrap(), 1);
+    // While it waits to be stored again, a replica whose clock is ahead forgets.
+    assert_eq!(data.forget(NOW_MS + MINUTE_MS).await.unwrap(), 0);
+    assert_eq!(ingest(&data, vec![first]).await, (0, 1));
+    let hours = data.series("d-1", &asked(0, i64::MAX, Some(Step::Hour))).await.unwrap();
+    assert!(matches!(hours.points[..], [Point::Rolled { count: 1, .. }]), "{hours:?}");
 }
 
 async fn analytics_is_told_at_once<DB: Db>(fixture: Fixture<DB>) {
