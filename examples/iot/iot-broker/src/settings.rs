@@ -18,8 +18,8 @@ pub struct Settings {
 /// What a broker holds at most.
 #[derive(Debug, Clone)]
 pub struct Bounds {
-    /// Bytes of a packet that a client sends; more than 1 MiB counts as that. Of one that waits for room, no more than four
-    /// times as much is held.
+    /// Bytes of a packet that a client sends; more than 1 MiB counts as that. Whoever has four times as much waiting for
+    /// room is not read any further.
     pub packet_bytes_max: u32,
     /// Connections at a time; more are closed at once.
     pub connections_max: usize,
