@@ -60,6 +60,18 @@ impl Home {
         home
     }
 
+    /// The IoT system, likewise, its broker on a port that is free.
+    pub(crate) fn iot() -> Self {
+        let home = Self::as_declared("iot").with_programs(&build_iot());
+        let model = example("iot").join("model/anomaly.json").canonicalize().unwrap();
+        let port = bowline_testkit::free_addr().port().to_string();
+        home.edit(|text| {
+            let text = text.replace("examples/iot/model/anomaly.json", &model.display().to_string());
+            text.replace(":1883", &format!(":{port}"))
+        });
+        home
+    }
+
     /// An example's file and what it names.
     fn as_declared(name: &str) -> Self {
         let example = example(name);
@@ -185,6 +197,13 @@ pub(crate) fn build_shop() -> PathBuf {
 pub(crate) fn build_bank() -> PathBuf {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     let programs = ["bank-account", "bank-transaction", "bank-risk", "bank-ml", "bank-load"];
+    DIR.get_or_init(|| build(&programs)).clone()
+}
+
+/// The same of the IoT system.
+pub(crate) fn build_iot() -> PathBuf {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    let programs = ["iot-broker", "iot-device", "iot-data", "iot-analytics", "iot-ml", "iot-sim"];
     DIR.get_or_init(|| build(&programs)).clone()
 }
 

@@ -31,7 +31,7 @@ pub(crate) type Operation<R, S> = (&'static str, &'static str, MethodRouter<Arc<
 
 /// All operations.
 pub(crate) fn operations<R: AnalyticsRepository, S: Scorer>() -> [Operation<R, S>; 2] {
-    [("POST", "/readings", post(take::<R, S>)), ("GET", "/anomalies", get(list::<R, S>))]
+    [("POST", "/observations", post(take::<R, S>)), ("GET", "/anomalies", get(list::<R, S>))]
 }
 
 /// The application.

@@ -35,7 +35,7 @@ struct Told<'a> {
 
 impl Analytics for ServiceClient {
     async fn tell(&self, readings: &[Reading]) -> Result<bool, HandlerError> {
-        match self.post("/readings").body(&Told { readings }).bytes().await {
+        match self.post("/observations").body(&Told { readings }).bytes().await {
             Ok(_) => Ok(true),
             Err(error) if is_refusal(error.status()) => Ok(false),
             Err(error) => Err(error.into()),

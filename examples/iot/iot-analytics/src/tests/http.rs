@@ -56,7 +56,7 @@ impl Running {
     }
 
     async fn post(&self, body: &Value) -> (u16, Value) {
-        self.ask("POST", "/readings", body.to_string()).await
+        self.ask("POST", "/observations", body.to_string()).await
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
@@ -94,7 +94,7 @@ async fn what_makes_no_sense_is_refused_as_the_document_says<DB: Db>(fixture: Fi
     ] {
         assert_eq!(analytics.post(&body).await.0, status, "{body:.80}");
     }
-    assert_eq!(analytics.ask("POST", "/readings", "{".to_owned()).await.0, 400);
+    assert_eq!(analytics.ask("POST", "/observations", "{".to_owned()).await.0, 400);
     for (path, status) in [
         ("/anomalies?open=maybe", 400),
         ("/anomalies?more=1", 400),
