@@ -46,9 +46,6 @@ pub struct Sql<DB: Db> {
     database: Database,
 }
 
-/// One in SQLite.
-pub type Sqlite = Sql<sqlx::Sqlite>;
-
 /// A database of either kind.
 #[derive(Debug)]
 pub enum Opened {
@@ -194,14 +191,8 @@ impl<DB: Db> Sql<DB> {
         Ok(self.rows(connection, table, statement).await?.into_iter().next())
     }
 
-    /// Runs a query on a table, as [`Database::query`] does.
-    ///
-    /// # Errors
-    /// Those of the query.
-    ///
-    /// # Cancel safety
-    /// That of the query.
-    pub async fn query<T>(
+    /// Runs a query on a table, and says so in a span.
+    async fn query<T>(
         &self,
         operation: &'static str,
         table: &'static str,

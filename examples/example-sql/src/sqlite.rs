@@ -68,7 +68,7 @@ mod tests {
     use bowline::{Database, runtime::fs};
     use sqlx::migrate::Migrator;
 
-    use crate::Sqlite;
+    use crate::Sql;
 
     #[tokio::test]
     async fn a_new_database_is_its_owners_alone() {
@@ -76,7 +76,7 @@ mod tests {
         let file = dir.path().join("new.db");
         let migrations = Migrator::DEFAULT;
         let database = Database::at(&format!("sqlite://{}", file.display()));
-        let opened = Sqlite::open(database, &migrations).await.unwrap();
+        let opened = Sql::<sqlx::Sqlite>::open(database, &migrations).await.unwrap();
         sqlx::query("CREATE TABLE t (a TEXT)").execute(opened.pool()).await.unwrap();
         let mut seen = 0;
         for entry in fs::read_dir(dir.path()).unwrap() {

@@ -122,7 +122,7 @@ async fn replicas_open_one_database_at_once() {
     let url = format!("sqlite://{}", dir.path().join("new.db").display());
     opened_at_once::<sqlx::Sqlite>(&url).await;
     let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
-    let error = Sqlite::open(Database::at(&url), &Migrator::DEFAULT).await.unwrap_err();
+    let error = Sql::<sqlx::Sqlite>::open(Database::at(&url), &Migrator::DEFAULT).await.unwrap_err();
     assert!(!is_race(&error), "it was told at once: {error:#}");
     let Some(server) = Server::start() else { return };
     opened_at_once::<Postgres>(&server.url("new")).await;
