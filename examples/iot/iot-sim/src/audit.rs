@@ -137,10 +137,10 @@ impl Reader {
     /// Holds a book against its series, when all of it is there, or nothing comes any more.
     async fn hold(&mut self, book: &Book, patience: Patience, last_came: &LastCame) -> anyhow::Result<Verdict> {
         loop {
-            let points = self.series(&book.id).await?;
-            let verdict = Verdict::of(book, &points);
-            let awaited = points.len() + verdict.lost.count;
-            if verdict.lost.count == 0 || !self.wait(&book.id, (points.len(), awaited), patience, last_came).await? {
+            let counted = self.count(&book.id).await?;
+            let verdict = Verdict::of(book, &self.series(&book.id).await?);
+            let lost = verdict.lost.count;
+            if lost == 0 || !self.wait(&book.id, (counted, counted + lost), patience, last_came).await? {
                 return Ok(verdict);
             }
         }
