@@ -16,7 +16,7 @@ use rumqttc_v4::{
     AsyncClient, ClientError, ConnectionError, Event, EventLoop, Incoming, Publish, PublishNotice, PublishNoticeError,
     PublishOptions, QoS, SubscribeNoticeError, SubscribeReasonCode,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     broker::{Broker, Kind},
@@ -117,6 +117,8 @@ struct Link {
     broker: Broker,
     client: &'static str,
     filters: Vec<String>,
+    /// Whether the broker has had the session since this process began.
+    begun: watch::Sender<bool>,
 }
 
 /// Starts everything that goes on beside requests; it ends with what is answered.
@@ -127,10 +129,15 @@ pub(crate) fn start<R: DeviceRepository, D: Data>(
 ) -> [Guarded<()>; 3] {
     let mut filters: Vec<_> = [Said::Reported, Said::Acks, Said::Status].map(Said::filter).into();
     filters.extend((broker.kind == Kind::Mosquitto).then(|| mosquitto::ANSWERS.to_owned()));
-    let control = Link { broker: broker.clone(), client: CONTROL, filters };
-    let readings = Link { broker: broker.clone(), client: READINGS, filters: vec![Said::Readings.filter()] };
+    let link = |client, filters| Link { broker: broker.clone(), client, filters, begun: watch::Sender::new(false) };
+    let (control, readings) = (link(CONTROL, filters), link(READINGS, vec![Said::Readings.filter()]));
+    let mut can_take_readings = readings.begun.subscribe();
     let (heard, kind) = (devices.clone(), broker.kind);
     let controlling = async move {
+        // Nobody is let in before there is a session that readings wait in: they would be acknowledged, and be nowhere.
+        if can_take_readings.wait_for(|has_begun| *has_begun).await.is_err() {
+            return;
+        }
         let work = |connection, arrivals| control::run(&heard, kind, connection, arrivals);
         control.run(&heard.counts, &heard.counts.links[0], work).await;
     };
@@ -191,6 +198,7 @@ impl Link {
             connection.subscribe(&self.filters).await?;
             tracing::info!(client = self.client, "the broker is connected");
             shown.set(1);
+            self.begun.send_replace(true);
             work(connection.clone(), arrivals).await
         };
         tokio::select! {
