@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     bank::{TELLER, get, lenient},
-    harness::{PATIENCE, Running, build_bank, eventually},
+    harness::{PATIENCE, Running, eventually, programs},
 };
 
 /// Clients, and accounts that are opened for them.
@@ -71,7 +71,7 @@ async fn no_money_is_made_or_lost_whatever_is_killed() {
     let mut running = home.up().await;
     let is_long = std::env::var_os("BOWLINE_TEST_LONG").is_some();
     let (seconds, kills) = if is_long { (30, 12) } else { (8, 4) };
-    let mut load = tokio::process::Command::new(build_bank().join("bank-load"));
+    let mut load = tokio::process::Command::new(programs().join("bank-load"));
     load.args(["--gateway", &running.gateway().to_string(), "--key", TELLER, "--seconds", &seconds.to_string()]);
     load.args(["--clients", &CLIENTS.to_string(), "--accounts", &CLIENTS.to_string()]);
     let load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

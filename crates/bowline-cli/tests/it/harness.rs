@@ -44,7 +44,7 @@ impl Home {
 
     /// The shop, its services built as the binary under test is.
     pub(crate) fn shop() -> Self {
-        Self::shop_as_declared().with_programs(&build_shop())
+        Self::shop_as_declared().with_programs(&programs())
     }
 
     /// The shop's file and what it names; nothing of it is built.
@@ -54,7 +54,7 @@ impl Home {
 
     /// The bank, likewise, with the model that it brings along.
     pub(crate) fn bank() -> Self {
-        let home = Self::as_declared("bank").with_programs(&build_bank());
+        let home = Self::as_declared("bank").with_programs(&programs());
         let model = example("bank").join("model/fraud.json").canonicalize().unwrap();
         home.edit(|text| text.replace("examples/bank/model/fraud.json", &model.display().to_string()));
         home
@@ -62,7 +62,7 @@ impl Home {
 
     /// The IoT system, likewise, its broker on a port that is free.
     pub(crate) fn iot() -> Self {
-        let home = Self::as_declared("iot").with_programs(&build_iot());
+        let home = Self::as_declared("iot").with_programs(&programs());
         let model = example("iot").join("model/anomaly.json").canonicalize().unwrap();
         let port = bowline_testkit::free_addr().port().to_string();
         home.edit(|text| {
@@ -186,36 +186,44 @@ pub(crate) fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name)
 }
 
-/// Builds the shop's programs in this test's profile; says where they are.
-pub(crate) fn build_shop() -> PathBuf {
+/// The programs of the examples.
+const PROGRAMS: [&str; 17] = [
+    "shop-user",
+    "shop-order",
+    "shop-payment",
+    "shop-bank",
+    "shop-notify",
+    "shop-load",
+    "bank-account",
+    "bank-transaction",
+    "bank-risk",
+    "bank-ml",
+    "bank-load",
+    "iot-broker",
+    "iot-device",
+    "iot-data",
+    "iot-analytics",
+    "iot-ml",
+    "iot-sim",
+];
+
+/// Builds the programs of the examples in this test's profile; says where they are.
+///
+/// All at once: each selection of packages has features of its own, and what they share would be built for each.
+pub(crate) fn programs() -> PathBuf {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
-    let programs = ["shop-user", "shop-order", "shop-payment", "shop-bank", "shop-notify", "shop-load"];
-    DIR.get_or_init(|| build(&programs)).clone()
+    DIR.get_or_init(build).clone()
 }
 
-/// The same of the bank.
-pub(crate) fn build_bank() -> PathBuf {
-    static DIR: OnceLock<PathBuf> = OnceLock::new();
-    let programs = ["bank-account", "bank-transaction", "bank-risk", "bank-ml", "bank-load"];
-    DIR.get_or_init(|| build(&programs)).clone()
-}
-
-/// The same of the IoT system.
-pub(crate) fn build_iot() -> PathBuf {
-    static DIR: OnceLock<PathBuf> = OnceLock::new();
-    let programs = ["iot-broker", "iot-device", "iot-data", "iot-analytics", "iot-ml", "iot-sim"];
-    DIR.get_or_init(|| build(&programs)).clone()
-}
-
-fn build(programs: &[&str]) -> PathBuf {
+fn build() -> PathBuf {
     let dir = Path::new(bowline()).parent().unwrap().to_path_buf();
     let mut command = std::process::Command::new(env!("CARGO"));
     command.args(["build", "--quiet", "--locked"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-    for program in programs {
+    for program in PROGRAMS {
         command.args(["-p", program]);
     }
     command.env("CARGO_TARGET_DIR", dir.parent().unwrap());
-    assert!(command.status().unwrap().success(), "{programs:?} do not build");
+    assert!(command.status().unwrap().success(), "{PROGRAMS:?} do not build");
     dir
 }
 

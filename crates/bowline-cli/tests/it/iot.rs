@@ -8,7 +8,7 @@ use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Home, PATIENCE, Running, build_iot, eventually, example};
+use crate::harness::{Answer, Home, PATIENCE, Running, eventually, example, programs};
 
 const IOT: &str = "iot.localhost";
 
@@ -218,7 +218,7 @@ async fn a_stuck_sensor_becomes_an_alert() {
 async fn no_acknowledged_reading_is_lost_while_the_broker_is_killed() {
     let home = Home::iot();
     let mut running = home.up().await;
-    let mut simulation = tokio::process::Command::new(build_iot().join("iot-sim"));
+    let mut simulation = tokio::process::Command::new(programs().join("iot-sim"));
     simulation.args(["--gateway", &running.gateway().to_string(), "--mqtt", &broker_of(&home).to_string()]);
     simulation.args(["--key", OPERATOR, "--devices", "40", "--days", "6", "--seed", "7"]);
     let simulation = simulation.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

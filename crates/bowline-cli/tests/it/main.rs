@@ -13,6 +13,7 @@ mod handing_over;
 mod harness;
 mod health;
 mod hidden;
+mod iot;
 mod mesh_faults;
 mod mesh_foreign;
 mod mesh_lives;

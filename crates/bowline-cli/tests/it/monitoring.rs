@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    harness::{Home, PATIENCE, Running, ask, build_shop, eventually},
+    harness::{Home, PATIENCE, Running, ask, eventually, programs},
     stand_in,
     watching::{escaped, form, json, points, series, shows},
 };
@@ -35,7 +35,7 @@ struct Load {
 
 impl Load {
     fn start(running: &Running, seconds: u64) -> Self {
-        let mut load = Command::new(build_shop().join("shop-load"));
+        let mut load = Command::new(programs().join("shop-load"));
         let seconds = seconds.to_string();
         load.args(["--gateway", &running.gateway().to_string(), "--clients", "8", "--seconds", &seconds]);
         let mut child = load.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();

@@ -4,7 +4,7 @@ use bowline_testkit::postgresql::Server;
 use http::Method;
 use rustix::process::{Signal, kill_process};
 
-use crate::harness::{Home, PATIENCE, Running, build_shop, eventually};
+use crate::harness::{Home, PATIENCE, Running, eventually, programs};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -208,7 +208,7 @@ async fn a_replica_killed_under_load_costs_no_order() {
     let before = running.instances("payment").await;
     assert_eq!(before.len(), 2);
     let seconds = if std::env::var_os("BOWLINE_TEST_LONG").is_some() { "20" } else { "4" };
-    let mut load = tokio::process::Command::new(build_shop().join("shop-load"));
+    let mut load = tokio::process::Command::new(programs().join("shop-load"));
     load.args(["--gateway", &running.gateway().to_string(), "--clients", "32", "--seconds", seconds]);
     let load = load.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let is_loaded = eventually(PATIENCE, async || {

@@ -8,7 +8,7 @@ use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{Answer, Home, PATIENCE, Running, ask, build_shop, eventually};
+use crate::harness::{Answer, Home, PATIENCE, Running, ask, eventually, programs};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -158,7 +158,7 @@ async fn orders_end_in_one_state_whatever_is_killed() {
     let mut running = home.up().await;
     let is_long = std::env::var_os("BOWLINE_TEST_LONG").is_some();
     let (seconds, kills) = if is_long { (60, 20) } else { (8, 4) };
-    let mut load = tokio::process::Command::new(build_shop().join("shop-load"));
+    let mut load = tokio::process::Command::new(programs().join("shop-load"));
     load.args(["--gateway", &running.gateway().to_string(), "--clients", "16", "--seconds", &seconds.to_string()]);
     let load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let seed = rand::u64();

@@ -69,6 +69,36 @@ buidl = "x"
 image = "x"
   4:1+5 unknown key `image` in a service → a service has: build, run, replicas, check, env, boundary, calls, outbound, bind, metrics, version, versions, listen
 
+check = "/x"
+  4:9+4 `check` is a string, not a table → write `check = { http = "/readyz", every = "2s", timeout = "500ms" }`
+
+env = []
+  4:7+2 `env` is a list, not a table → write `env = { RUST_LOG = "info" }`
+
+boundary = 1
+  4:12+1 `boundary` is a whole number, not a table → write `[service.order.boundary]`
+
+calls = "a"
+  4:9+3 `calls` is a string, not a table → write `[service.order.calls.payment]`
+
+[service.A_b]
+  4:10+3 `A_b` is not a name → only a-z, 0-9 and - are allowed
+
+[service.-x]
+  4:10+2 `-x` is not a name → it begins and ends with a letter or a digit
+
+[service]
+c = 5
+  5:5+1 `c` is a whole number, not a table → write `[service.order]`
+"#,
+    );
+}
+
+#[test]
+fn listeners() {
+    check_all(
+        SERVICE,
+        r#"
 listen = "mqtt:1883"
   4:10+11 `listen` is a string, not a list → write `listen = ["mqtt:1883"]`
 
@@ -96,28 +126,6 @@ version = "v1"
 listen = ["mqtt:1883"]
 versions = { v2 = { run = "x" } }
   5:1+6 `listen` of a service with `versions` → remove one of them: a port is one release's
-
-check = "/x"
-  4:9+4 `check` is a string, not a table → write `check = { http = "/readyz", every = "2s", timeout = "500ms" }`
-
-env = []
-  4:7+2 `env` is a list, not a table → write `env = { RUST_LOG = "info" }`
-
-boundary = 1
-  4:12+1 `boundary` is a whole number, not a table → write `[service.order.boundary]`
-
-calls = "a"
-  4:9+3 `calls` is a string, not a table → write `[service.order.calls.payment]`
-
-[service.A_b]
-  4:10+3 `A_b` is not a name → only a-z, 0-9 and - are allowed
-
-[service.-x]
-  4:10+2 `-x` is not a name → it begins and ends with a letter or a digit
-
-[service]
-c = 5
-  5:5+1 `c` is a whole number, not a table → write `[service.order]`
 "#,
     );
 }
