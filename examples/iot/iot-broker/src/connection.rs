@@ -3,7 +3,7 @@
 //! Answers leave in the order of what they answer, each once the journal has come as far as it promises. A message for
 //! which there is no room waits here, and all of QoS 1 behind it; pings are answered all the same.
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bowline_runtime::{
     drain::Drain,
@@ -259,7 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match packet {
                 Ok(Some(packet)) => self.handle(packet)?,
                 Ok(None) => break,
-                Err(error) => return Err(End::Refused(reason_of(&error))),
+                Err(error) => return Err(End::Refused(wire::reason_of(&error))),
             }
         }
         if self.is_woken && self.subscribed <= durable && self.link.output.len() < OUTPUT_BYTES {
@@ -316,7 +316,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 Ok(())
             }
-            Packet::Disconnect(disconnect) => Err(End::Said(leaving(&disconnect))),
+            Packet::Disconnect(disconnect) => Err(End::Said(Leaving::of(&disconnect))),
             _ => Err(End::Refused(DisconnectReasonCode::ProtocolError)),
         }
     }
@@ -474,24 +474,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 impl From<Gone> for End {
     fn from(Gone(reason): Gone) -> Self {
         Self::Refused(reason)
-    }
-}
-
-fn leaving(disconnect: &Disconnect) -> Leaving {
-    let expiry_s = disconnect.properties.as_ref().and_then(|properties| properties.session_expiry_interval);
-    match disconnect.reason_code {
-        DisconnectReasonCode::NormalDisconnection => Leaving::Politely { expiry_s },
-        _ => Leaving::Lost { expiry_s },
-    }
-}
-
-fn reason_of(error: &io::Error) -> DisconnectReasonCode {
-    use rumqttc_v5::mqttbytes::Error;
-    match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
-        Some(Error::PayloadSizeLimitExceeded { .. }) => DisconnectReasonCode::PacketTooLarge,
-        Some(Error::ProtocolViolation(reason)) => *reason,
-        Some(Error::ProtocolError) => DisconnectReasonCode::ProtocolError,
-        _ => DisconnectReasonCode::MalformedPacket,
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use rumqttc_v5::mqttbytes::{
     has_wildcards, matches,
-    v5::{DisconnectReasonCode, RetainForwardRule, SubscribeReasonCode},
+    v5::{Disconnect, DisconnectReasonCode, RetainForwardRule, SubscribeReasonCode},
 };
 use tokio::sync::Notify;
 
@@ -110,6 +110,17 @@ pub(crate) enum Leaving {
     Politely { expiry_s: Option<u32> },
     /// Its last will is published; the rest is as above.
     Lost { expiry_s: Option<u32> },
+}
+
+impl Leaving {
+    /// What a client says with its DISCONNECT.
+    pub(crate) fn of(disconnect: &Disconnect) -> Self {
+        let expiry_s = disconnect.properties.as_ref().and_then(|properties| properties.session_expiry_interval);
+        match disconnect.reason_code {
+            DisconnectReasonCode::NormalDisconnection => Self::Politely { expiry_s },
+            _ => Self::Lost { expiry_s },
+        }
+    }
 }
 
 impl State {

@@ -91,6 +91,16 @@ pub(crate) fn encode(version: Version, packet: v5::Packet, bytes: &mut BytesMut)
     }
 }
 
+/// What a client is told of what could not be read.
+pub(crate) fn reason_of(error: &io::Error) -> v5::DisconnectReasonCode {
+    match error.get_ref().and_then(|error| error.downcast_ref::<Error5>()) {
+        Some(Error5::PayloadSizeLimitExceeded { .. }) => v5::DisconnectReasonCode::PacketTooLarge,
+        Some(Error5::ProtocolViolation(reason)) => *reason,
+        Some(Error5::ProtocolError) => v5::DisconnectReasonCode::ProtocolError,
+        _ => v5::DisconnectReasonCode::MalformedPacket,
+    }
+}
+
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
