@@ -86,13 +86,11 @@ async fn start_platform(
     metrics: bowline_runtime::metric::Registry,
 ) -> anyhow::Result<Platform> {
     // A taken port is said before anything is built or started.
-    if let Listen::At(addr) = args.gateway {
-        net::listen(addr).map_err(|error| taken("the gateway", "--gateway", addr, &error))?;
-    }
-    for (service, listener) in system.services.iter().flat_map(|of| of.listen.iter().map(move |one| (of, one))) {
-        let told = || format!("{} cannot listen on {}, as its `listen` says", service.name, listener.addr);
-        net::listen(listener.addr).with_context(told)?;
-    }
+    let gateway = args
+        .gateway
+        .addr()
+        .map(|addr| net::listen(addr).map_err(|error| taken("the gateway", "--gateway", addr, &error)));
+    let gateway = gateway.transpose()?;
     let settings = platform::Settings {
         data_dir,
         api: args.api.addr(),
@@ -102,7 +100,23 @@ async fn start_platform(
         grace: args.grace,
         ca_key: args.ca_key.clone(),
     };
-    Platform::start(settings, system, metrics).await
+    let platform = Platform::start(settings, system, metrics).await?;
+    check_listeners(system)?;
+    drop(gateway);
+    Ok(platform)
+}
+
+/// Looks whether services can listen where their file says, while everything of Bowline's own does.
+fn check_listeners(system: &System) -> anyhow::Result<()> {
+    for service in system.services.iter().filter(|service| service.replicas > 0) {
+        for listener in &service.listen {
+            net::listen(listener.addr).with_context(|| {
+                let what = format!("{} cannot listen on {}, as its `listen` says", service.name, listener.addr);
+                format!("{what}: end what listens there, or write another port")
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Everything that runs, started as far as it came. Dropping it ends it all at once.

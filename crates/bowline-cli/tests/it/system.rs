@@ -87,7 +87,18 @@ async fn a_service_listens_where_its_file_says_unless_that_is_taken() {
     assert_eq!(refused.ended().await.code(), Some(1));
     let message = format!("a cannot listen on 127.0.0.1:{port}, as its `listen` says");
     assert!(eventually(PATIENCE, async || refused.output().contains(&message)).await, "{}", refused.output());
+    let api = format!("127.0.0.1:{port}");
     drop(free);
+    let mut refused = home.start(&["--api", &api]);
+    assert_eq!(refused.ended().await.code(), Some(1));
+    assert!(eventually(PATIENCE, async || refused.output().contains(&message)).await, "{}", refused.output());
+    // Whoever is not to run is in nobody's way.
+    let nobody = Home::new(&format!(
+        "name = \"s\"\n[service.a]\nrun = \"sleep 100\"\nreplicas = 0\nlisten = [\"mqtt:{port}\"]\n"
+    ));
+    let mut running = nobody.start(&["--api", &api]);
+    running.ready().await;
+    running.stop().await;
     let mut running = home.start(&[]);
     let told = format!("at 127.0.0.1:{port}");
     assert!(eventually(PATIENCE, async || running.output().contains(&told)).await, "{}", running.output());
