@@ -190,8 +190,8 @@ async fn traces(running: &Running, ada: &str, bob: &str) {
     });
     assert!(is_whole.await, "{spans:#?}");
     let shown = running.command(&["trace", &id]).await;
-    for step in ["saga transfer assess", "saga transfer hold", "saga transfer capture"] {
-        assert!(shown.contains(step), "{step}: {shown}");
+    for step in ["assess", "hold", "capture"] {
+        assert!(shown.contains(&format!("saga transfer-held-first {step}")), "{step}: {shown}");
     }
 }
 

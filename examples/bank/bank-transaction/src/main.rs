@@ -57,8 +57,10 @@ async fn serve<R: TransferRepository>(mut service: Microservice, repository: R) 
     moving::show_counters(&metrics);
     let local = Arc::new(Local { repository: repository.clone(), topics, limits: limits.clone(), metrics });
     let (account, risk) = (Arc::new(service.client("account")), Arc::new(service.client("risk")));
+    let definition = |name| moving::definition(name, &local, &account, &risk, HOLD_WITHIN);
     let sagas = Sagas::builder(repository.pool().clone())
-        .saga(moving::definition(&local, &account, &risk, HOLD_WITHIN))
+        .saga(definition(moving::NAME))
+        .saga(definition(moving::ASSESSED_FIRST))
         .outbox(&outbox)
         .tracer(service.tracer().clone())
         .metrics(service.metrics())

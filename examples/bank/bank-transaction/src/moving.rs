@@ -3,6 +3,8 @@
 //! It is held first, where account looks whose money it is: before that nothing is kept of an account that anybody may
 //! name. What is captured is never taken back: from there on it is tried until it is done. A "no" is kept by the step
 //! that was given it, and acted upon by the local step behind it, so that it is known when everything is undone.
+//!
+//! Another order of these steps is another saga, with a name of its own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +23,11 @@ use crate::{
 };
 
 /// The name of the saga.
-pub(crate) const NAME: &str = "transfer";
+pub(crate) const NAME: &str = "transfer-held-first";
+
+/// That of transfers begun by a release that asked risk before it held. A stored saga is found by the name of its step:
+/// in the other order it would pass by what it has not done. It is here for as long as there are such transfers.
+pub(crate) const ASSESSED_FIRST: &str = "transfer";
 
 /// How long account may be away before a transfer fails, of which nothing is captured yet.
 pub(crate) const HOLD_WITHIN: Duration = Duration::from_mins(1);
@@ -84,21 +90,54 @@ struct Told<'a> {
 
 type Step<'a> = BoxFuture<'a, Result<(), StepError>>;
 
-/// The steps.
+/// The steps, in the order of the saga of that name.
 pub(crate) fn definition<R: TransferRepository>(
+    name: &str,
     local: &Arc<Local<R>>,
     account: &Arc<impl Accounts + 'static>,
     risk: &Arc<impl Risks + 'static>,
     hold_within: Duration,
 ) -> Definition<R::Db, Moving> {
     let step = |work: Work<R>| step(local, work);
-    let (risk, rules) = (risk.clone(), local.clone());
-    let (hold, release, capture) = (account.clone(), account.clone(), account.clone());
-    Definition::new(NAME)
-        // It is here for what undoes it: the end of every transfer of which nothing is captured.
-        .local("open", |_tx, _moving| Box::pin(async { Ok(()) }))
-        .within(OPEN_WITHIN)
-        .undo_local(step(Local::close))
+    let begun = Definition::new(name);
+    let agreed = if name == ASSESSED_FIRST {
+        let counted = begun
+            .local("open", step(Local::spend))
+            .within(OPEN_WITHIN)
+            .undo_local(step(Local::close_counted))
+            .local("within-limits", |_tx, moving| agree(moving));
+        let allowed = assessed(counted, local, risk);
+        held(allowed, account, hold_within).local("held", |_tx, moving| agree(moving))
+    } else {
+        let opened = begun
+            // It is here for what undoes it: the end of every transfer of which nothing is captured.
+            .local("open", |_tx, _moving| Box::pin(async { Ok(()) }))
+            .within(OPEN_WITHIN)
+            .undo_local(step(Local::close));
+        let counted = held(opened, account, hold_within)
+            .local("spend", step(Local::spend))
+            .undo_local(step(Local::give_back))
+            .local("held", |_tx, moving| agree(moving));
+        assessed(counted, local, risk)
+    };
+    let capture = account.clone();
+    agreed
+        .remote("capture", move |id, _moving| -> Step<'_> {
+            let account = capture.clone();
+            Box::pin(async move { Ok(account.capture(id).await?) })
+        })
+        .forward()
+        .local("settle", step(Local::settle))
+}
+
+/// With the step that sets the money aside.
+fn held<DB: sql::Db>(
+    before: Definition<DB, Moving>,
+    account: &Arc<impl Accounts + 'static>,
+    within: Duration,
+) -> Definition<DB, Moving> {
+    let (hold, release) = (account.clone(), account.clone());
+    before
         .remote("hold", move |_id, moving| -> Step<'_> {
             let account = hold.clone();
             Box::pin(async move {
@@ -108,15 +147,22 @@ pub(crate) fn definition<R: TransferRepository>(
                 Ok(())
             })
         })
-        .within(hold_within)
+        .within(within)
         // Also where it was refused: a request that was given up before that may still be on its way.
         .undo_remote(move |id, _moving| -> Step<'_> {
             let account = release.clone();
             Box::pin(async move { Ok(account.release(id).await?) })
         })
-        .local("spend", step(Local::spend))
-        .undo_local(step(Local::give_back))
-        .local("held", |_tx, moving| agree(moving))
+}
+
+/// With the steps that ask risk, and go on where it lets the transfer pass.
+fn assessed<R: TransferRepository>(
+    before: Definition<R::Db, Moving>,
+    local: &Arc<Local<R>>,
+    risk: &Arc<impl Risks + 'static>,
+) -> Definition<R::Db, Moving> {
+    let (risk, rules) = (risk.clone(), local.clone());
+    before
         .remote("assess", move |_id, moving| -> Step<'_> {
             let (risk, rules) = (risk.clone(), rules.clone());
             Box::pin(async move {
@@ -126,12 +172,6 @@ pub(crate) fn definition<R: TransferRepository>(
             })
         })
         .local("allowed", |_tx, moving| agree(moving))
-        .remote("capture", move |id, _moving| -> Step<'_> {
-            let account = capture.clone();
-            Box::pin(async move { Ok(account.capture(id).await?) })
-        })
-        .forward()
-        .local("settle", step(Local::settle))
 }
 
 /// Whether there was no answer. One that refuses, or that nobody can read, is none to go on by, and no absence.
@@ -232,6 +272,16 @@ impl<R: TransferRepository> Local<R> {
                 None => (State::Failed, "out_of_time"),
             };
             self.end(tx, moving, state, Some(reason)).await
+        })
+    }
+
+    /// The end where no money is moved, of a transfer that was counted as it began. Whoever began it may have noted that
+    /// nowhere: it was, unless it was too much.
+    fn close_counted<'a>(self: Arc<Self>, tx: &'a mut Tx<R::Db>, moving: &'a mut Moving) -> Step<'a> {
+        Box::pin(async move {
+            moving.is_spent = moving.no.as_deref() != Some(DAY_LIMIT);
+            self.clone().give_back(tx, moving).await?;
+            self.close(tx, moving).await
         })
     }
 

@@ -34,6 +34,7 @@ on_both!(
     what_is_held_is_captured_however_often_that_fails,
     what_is_captured_settles_however_long_that_takes,
     what_goes_out_on_a_day_is_limited_by_what_is_moved,
+    a_transfer_of_the_release_before_goes_on_in_its_own_order,
     account_tells_when_it_posted_once,
     what_is_no_transfer_is_not_kept,
     a_database_that_is_busy_is_told_as_passing,
@@ -141,8 +142,12 @@ impl<DB: Db> Bank<DB> {
             metrics: metrics.clone(),
         });
         let (account, model) = (Arc::new(Account::default()), Arc::new(Model::default()));
-        let definition = moving::definition(&local, &account, &model, hold_within);
-        let sagas = Sagas::builder(repository.pool().clone()).saga(definition).start().unwrap();
+        let definition = |name| moving::definition(name, &local, &account, &model, hold_within);
+        let sagas = Sagas::builder(repository.pool().clone())
+            .saga(definition(moving::NAME))
+            .saga(definition(moving::ASSESSED_FIRST))
+            .start()
+            .unwrap();
         let transfers = TransferService { repository, sagas, limits, inbox: Inbox::default(), patience: PATIENCE };
         Self { transfers, account, model, metrics }
     }
@@ -164,6 +169,37 @@ impl<DB: Db> Bank<DB> {
     async fn change(&self, statement: &'static str) {
         let sql = &self.transfers.repository.0;
         sql.execute(&mut sql.read().await.unwrap(), "transfers", Statement::new(statement)).await.unwrap();
+    }
+
+    /// A transfer as the release before kept it when it had counted what goes out, and was to ask risk: whose process
+    /// is gone since.
+    async fn keep_as_before(&self, new: &NewTransfer, key: &str) {
+        let moving = begun(&Subject::new("ada").unwrap(), new);
+        let Transfer { id, from, to, amount, .. } = &moving.transfer;
+        let at_ms = moving.asked_at_ms;
+        let data = serde_json::json!({
+            "transfer": {"id": id, "from": from, "to": to, "amount": amount, "currency": "EUR", "state": "pending"},
+            "asked_by": "ada", "asked_at_ms": at_ms, "no": null,
+        });
+        let insert = "INSERT INTO bowline_sagas
+                          (id, name, phase, step, since_ms, attempts, due_ms, is_unsure, is_stuck, deadline_ms, data,
+                           history, owner, lease_ms, version, begun_ms)
+                      VALUES ($1, 'transfer', 'acting', 'assess', $2, 0, $2, 0, 0, $3, $4, '[]', NULL, 0, 1, $2)";
+        let insert = Statement::new(insert).bind(id).bind(at_ms).bind(i64::MAX).bind(data.to_string());
+        let repository = &self.transfers.repository;
+        let mut tx = sql::begin(repository.pool()).await.unwrap();
+        assert!(repository.keep(&mut tx, &moving, &IdempotencyKey(key.to_owned())).await.unwrap());
+        assert!(repository.spend(&mut tx, from, at_ms / 86_400_000, *amount, i64::MAX).await.unwrap());
+        repository.0.execute(&mut tx, "bowline_sagas", insert).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// What goes out of accounts, all days together.
+    async fn spent(&self) -> Vec<(String, i64)> {
+        let sql = &self.transfers.repository.0;
+        let select = Statement::new("SELECT account, amount FROM spent ORDER BY account");
+        let rows = sql.rows(&mut *sql.read().await.unwrap(), "spent", select).await.unwrap();
+        rows.iter().map(|row| (row.text("account").unwrap(), row.int("amount").unwrap())).collect()
     }
 
     /// What waits for the message bus: topics, and the states that are told.
@@ -291,9 +327,7 @@ async fn out_of_anothers_account_nothing_is_spent_and_nothing_assessed<DB: Db>(f
         assert_eq!(refused.risk, None);
     }
     assert_eq!(bank.model.asked.load(Relaxed), 0);
-    let sql = &bank.transfers.repository.0;
-    let spent = sql.rows(&mut *sql.read().await.unwrap(), "spent", Statement::new("SELECT account FROM spent")).await;
-    assert!(spent.unwrap().is_empty());
+    assert_eq!(bank.spent().await, []);
 }
 
 async fn what_account_does_not_hold_is_declined_and_released<DB: Db>(fixture: Fixture<DB>) {
@@ -368,6 +402,25 @@ async fn what_goes_out_on_a_day_is_limited_by_what_is_moved<DB: Db>(fixture: Fix
     // Nor does what was too much.
     assert_eq!(bank.made(of("a-1", "a-2", 400), "k4").await.state, State::Settled);
     assert_eq!(bank.made(of("a-2", "a-1", 600), "k5").await.state, State::Settled);
+}
+
+async fn a_transfer_of_the_release_before_goes_on_in_its_own_order<DB: Db>(fixture: Fixture<DB>) {
+    let bank = Bank::open(&fixture).await;
+    for (from, to, state, reason, asked) in [
+        ("a-1", "a-2", State::Settled, None, &["hold", "capture"][..]),
+        ("a-3", "mule", State::Declined, Some("risk"), &[]),
+        ("poor", "a-2", State::Declined, Some("insufficient_funds"), &["hold", "release"]),
+    ] {
+        bank.keep_as_before(&of(from, to, 500), from).await;
+        let Ok(Answered::Known(ended)) = bank.ask("ada", of(from, to, 500), from).await else { panic!("{from}") };
+        assert_eq!((ended.state, ended.reason.as_deref()), (state, reason), "{from}");
+        assert!(ended.risk.is_some(), "{from} was not assessed");
+        assert_eq!(std::mem::take(&mut *bank.account.asked.lock().unwrap()), asked, "{from}");
+    }
+    // It is counted once, and what was not moved no more.
+    let spent = [("a-1", 500), ("a-3", 0), ("poor", 0)].map(|(account, amount)| (account.to_owned(), amount));
+    assert_eq!(bank.spent().await, spent);
+    assert_eq!(bank.told().await.len(), 3);
 }
 
 async fn account_tells_when_it_posted_once<DB: Db>(fixture: Fixture<DB>) {
