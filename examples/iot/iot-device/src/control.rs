@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     broker::Kind,
+    counts::Refusal,
     device::Message,
     link::{Connection, Lost},
     mosquitto, publish,
@@ -22,6 +23,9 @@ const ANSWERS_MAX: usize = 16;
 
 /// How long is waited after the database did not take something.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a message is tried that the database refuses, and not because of how it is now: no message stops a session.
+const TRIES_MAX: usize = 3;
 
 /// Hears and tells devices until the connection is lost.
 pub(crate) async fn run<R: DeviceRepository>(
@@ -51,12 +55,25 @@ async fn hear<R: DeviceRepository>(
             // Whoever asked and waits no longer does not want it.
             answer.try_send(publish.payload.clone()).ok();
         } else if let Some(said) = topic::parse(&topic) {
-            while let Err(error) = devices.hear(said, &publish.payload, publish.retain, now_ms()).await {
-                wait_for_the_database(&error).await;
-            }
+            take(devices, said, &publish).await;
             forget_status(devices, connection, said, &publish).await?;
         }
         connection.acknowledge(&publish).await?;
+    }
+}
+
+/// Takes what a device said, however long it takes, unless it is the message that the database does not take.
+async fn take<R: DeviceRepository>(devices: &DeviceService<R>, said: (&str, Said), publish: &Publish) {
+    let mut tries = 0;
+    while let Err(error) = devices.hear(said, &publish.payload, publish.retain, now_ms()).await {
+        tries += 1;
+        if tries >= TRIES_MAX && !error.retryable() {
+            let cause = &error as &dyn std::error::Error;
+            tracing::error!(device = said.0, error = cause, "what a device said is left out");
+            devices.counts.refuse(said.0, said.1, Refusal::Unkept);
+            return;
+        }
+        wait_for_the_database(&error).await;
     }
 }
 

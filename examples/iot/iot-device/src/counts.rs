@@ -34,6 +34,7 @@ pub(crate) struct Counts {
     /// By what was to be said, in the order of [`Said::ALL`].
     pub(crate) malformed: [Counter; 4],
     unknown: [Counter; 4],
+    pub(crate) unkept: [Counter; 4],
     dropped: Counter,
     pub(crate) links: [Gauge; 2],
     said: Mutex<Option<Instant>>,
@@ -46,6 +47,8 @@ pub(crate) enum Refusal<'a> {
     Malformed(&'a str),
     /// There is no such device.
     NoDevice,
+    /// The database does not take it.
+    Unkept,
 }
 
 impl Counts {
@@ -86,6 +89,7 @@ impl Counts {
             late: commands("late"),
             malformed: refused("malformed"),
             unknown: refused("no_device"),
+            unkept: refused("unkept"),
             dropped: registry.counter(
                 "iot_device_dropped_total",
                 "Messages of QoS 0 for which there was no room.",
@@ -101,6 +105,7 @@ impl Counts {
         let (counters, why) = match refusal {
             Refusal::Malformed(why) => (&self.malformed, why),
             Refusal::NoDevice => (&self.unknown, "there is no such device"),
+            Refusal::Unkept => (&self.unkept, "the database does not take it"),
         };
         let at = Said::ALL.iter().position(|it| *it == said);
         at.and_then(|at| counters.get(at)).into_iter().for_each(Counter::increment);

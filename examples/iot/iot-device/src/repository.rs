@@ -32,6 +32,13 @@ pub(crate) enum Error {
     State,
 }
 
+impl Error {
+    /// Whether the same may be done later.
+    pub(crate) fn retryable(&self) -> bool {
+        matches!(self, Self::Database(error) if error.retryable())
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         Self::Database(error.into())
@@ -40,12 +47,10 @@ impl From<sqlx::Error> for Error {
 
 impl From<Error> for HandlerError {
     fn from(error: Error) -> Self {
-        match error {
-            Error::Database(error) if error.retryable() => {
-                Self::new(Code::Unavailable, "the database cannot take it now, ask again")
-            }
-            error => Self::internal(error),
+        if error.retryable() {
+            return Self::new(Code::Unavailable, "the database cannot take it now, ask again");
         }
+        Self::internal(error)
     }
 }
 

@@ -145,6 +145,7 @@ impl<R: DeviceRepository> DeviceService<R> {
 
     /// Gives a device a new token. The old one ends once the broker can be reached.
     pub(crate) async fn renew(&self, device: &str) -> Result<Provisioned, HandlerError> {
+        check_device(device)?;
         let (token, credential) = self.credential()?;
         if !self.repository.renew(device, &credential).await? {
             return Err(no_device(device));
@@ -156,6 +157,7 @@ impl<R: DeviceRepository> DeviceService<R> {
 
     /// Removes a device: what it says is not taken any more, and it does not connect again.
     pub(crate) async fn remove(&self, device: &str) -> Result<(), HandlerError> {
+        check_device(device)?;
         if !self.repository.remove(device).await? {
             return Err(no_device(device));
         }
@@ -166,6 +168,7 @@ impl<R: DeviceRepository> DeviceService<R> {
     }
 
     pub(crate) async fn show(&self, id: &str) -> Result<Device, HandlerError> {
+        check_device(id)?;
         let device = self.repository.find(id).await?.ok_or_else(|| no_device(id))?;
         Ok(self.newest(device))
     }
@@ -175,11 +178,15 @@ impl<R: DeviceRepository> DeviceService<R> {
         if !(1..=LISTED_MAX).contains(&limit) {
             return Err(unprocessable(format!("limit: 1 to {LISTED_MAX}")));
         }
+        if after.contains(char::is_control) {
+            return Err(unprocessable("after: no control characters".to_owned()));
+        }
         let devices = self.repository.list(after, limit).await?;
         Ok(devices.into_iter().map(|device| self.newest(device)).collect())
     }
 
     pub(crate) async fn shadow(&self, device: &str) -> Result<Shadow, HandlerError> {
+        check_device(device)?;
         self.repository.shadow(device).await?.ok_or_else(|| no_device(device))
     }
 
@@ -190,6 +197,7 @@ impl<R: DeviceRepository> DeviceService<R> {
         desired: Object,
         version: Option<i64>,
     ) -> Result<Shadow, HandlerError> {
+        check_device(device)?;
         check_object("desired", &desired, DESIRED_BYTES_MAX)?;
         match self.repository.desire(device, &desired, version).await? {
             Desiring::Desired(shadow) => {
@@ -206,6 +214,7 @@ impl<R: DeviceRepository> DeviceService<R> {
 
     /// Has a device told to do something.
     pub(crate) async fn command(&self, device: &str, asked: Asked, now_ms: i64) -> Result<Accepted, HandlerError> {
+        check_device(device)?;
         let Asked { name, arguments, ttl_s } = asked;
         check_text("name", &name, COMMAND_BYTES_MAX)?;
         check_object("arguments", &arguments, ARGUMENTS_BYTES_MAX)?;
@@ -230,8 +239,11 @@ impl<R: DeviceRepository> DeviceService<R> {
     }
 
     pub(crate) async fn show_command(&self, device: &str, id: &str, now_ms: i64) -> Result<Command, HandlerError> {
-        let command = self.repository.find_command(device, id).await?;
         let none = || HandlerError::new(Code::NotFound, "the device has no such command, or had it a week ago");
+        if !topic::is_device(device) || !iot_mqtt::is_command(id) {
+            return Err(none());
+        }
+        let command = self.repository.find_command(device, id).await?;
         Ok(command.ok_or_else(none)?.at(now_ms))
     }
 
@@ -319,6 +331,11 @@ pub(crate) fn now_ms() -> i64 {
 
 fn no_device(device: &str) -> HandlerError {
     HandlerError::new(Code::NotFound, format!("no device `{device}`"))
+}
+
+/// What cannot be an id is nobody's, and no text for every database.
+fn check_device(device: &str) -> Result<(), HandlerError> {
+    if topic::is_device(device) { Ok(()) } else { Err(no_device(device)) }
 }
 
 fn unprocessable(rule: String) -> HandlerError {

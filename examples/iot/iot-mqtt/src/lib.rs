@@ -10,7 +10,7 @@ pub mod secret;
 pub mod topic;
 
 pub use payload::{
-    Ack, Command, Desired, Outcome, Presence, READINGS_MAX, Reading, Reported, SHADOW_BYTES_MAX, ack, readings,
-    reported,
+    Ack, Command, Desired, Outcome, Presence, READINGS_MAX, Reading, Reported, SHADOW_BYTES_MAX, ack, is_command,
+    readings, reported,
 };
 pub use secret::{hash, password, services_password, token};

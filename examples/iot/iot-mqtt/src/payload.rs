@@ -15,6 +15,9 @@ const ACK_BYTES_MAX: usize = 1 << 10;
 /// The longest detail of an acknowledgement, in bytes.
 const DETAIL_BYTES_MAX: usize = 256;
 
+/// The longest id of a command, in bytes.
+const COMMAND_BYTES_MAX: usize = 64;
+
 /// The longest message with readings, in bytes.
 const READINGS_BYTES_MAX: usize = 16 << 10;
 
@@ -146,11 +149,20 @@ pub fn reported(payload: &[u8]) -> Result<Reported, String> {
 /// What is wrong with it.
 pub fn ack(payload: &[u8]) -> Result<Ack, String> {
     let ack: Ack = parse(payload, ACK_BYTES_MAX)?;
+    if !is_command(&ack.command) {
+        return Err(format!("the id of a command has 1 to {COMMAND_BYTES_MAX} of a-z, 0-9 and -"));
+    }
     let is_told = |detail: &String| detail.len() <= DETAIL_BYTES_MAX && !detail.contains(char::is_control);
     if ack.detail.as_ref().is_none_or(is_told) {
         return Ok(ack);
     }
     Err(format!("the detail has more than {DETAIL_BYTES_MAX} bytes, or control characters"))
+}
+
+/// Whether it can be the id of a command.
+pub fn is_command(id: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=COMMAND_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_plain)
 }
 
 fn parse<T: DeserializeOwned>(payload: &[u8], bytes_max: usize) -> Result<T, String> {
@@ -217,6 +229,9 @@ mod tests {
         ack(br#"{"command":"c-1","state":"waiting"}"#).unwrap_err();
         ack(br#"{"command":"c-1","state":"done","detail":"\u0000"}"#).unwrap_err();
         ack(json!({"command": "c-1", "state": "done", "detail": "x".repeat(257)}).to_string().as_bytes()).unwrap_err();
+        for id in ["", "\0", "c_1", "C-1", "c-\u{e4}", &"c".repeat(65)] {
+            ack(json!({"command": id, "state": "done"}).to_string().as_bytes()).unwrap_err();
+        }
         assert_eq!(Presence::parse(b"offline"), Some(Presence::Offline));
         assert_eq!(Presence::parse(b"Offline"), None);
     }

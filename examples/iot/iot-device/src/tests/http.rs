@@ -195,6 +195,10 @@ async fn what_makes_no_sense_is_refused_as_the_document_says<DB: Db>(fixture: Fi
     for (template, path, status) in [
         ("/devices", "/devices?limit=0", 422),
         ("/devices", "/devices?limit=x", 400),
+        ("/devices", "/devices?after=%00", 422),
+        ("/devices/{id}", "/devices/%00", 404),
+        ("/devices/{id}/shadow", "/devices/d-%00/shadow", 404),
+        ("/devices/{id}/commands/{command}", "/devices/d-1/commands/%00", 404),
         ("/devices/{id}/shadow", "/devices/d-9/shadow", 404),
         ("/devices/{id}/commands/{command}", "/devices/d-1/commands/c-9", 404),
     ] {

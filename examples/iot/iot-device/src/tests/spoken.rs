@@ -10,7 +10,7 @@ use std::{
 
 use bowline::runtime::{metric::Counter, task};
 use bowline_testkit::eventually;
-use example_sql::{Db, testing::Fixture};
+use example_sql::{Db, Statement, testing::Fixture};
 use iot_mqtt::topic::{self, Said};
 use serde_json::{Map, json};
 
@@ -66,6 +66,7 @@ macro_rules! everywhere {
 everywhere!(
     readings_are_stored_once_whatever_data_does,
     what_makes_no_sense_is_counted_and_in_nobodys_way,
+    a_message_that_cannot_be_kept_stops_nobody,
     a_device_speaks_for_itself_alone,
     a_device_is_told_the_newest_that_is_desired,
     a_command_reaches_a_device_that_comes_later,
@@ -114,7 +115,12 @@ async fn what_makes_no_sense_is_counted_and_in_nobodys_way<DB: Db>(mut world: Wo
     for nonsense in ["", "21.5", "{\"sequence\":1}", "[]", &readings(0..101), "\u{fffd}", &long] {
         device.tell(Said::Readings, nonsense).await;
     }
-    for (said, nonsense) in [(Said::Reported, "[]"), (Said::Acks, "{}"), (Said::Status, "maybe")] {
+    for (said, nonsense) in [
+        (Said::Reported, "[]"),
+        (Said::Acks, "{}"),
+        (Said::Acks, r#"{"command":"\u0000","state":"done"}"#),
+        (Said::Status, "maybe"),
+    ] {
         device.tell(said, nonsense).await;
     }
     // One that data refuses, among others.
@@ -127,12 +133,23 @@ async fn what_makes_no_sense_is_counted_and_in_nobodys_way<DB: Db>(mut world: Wo
     world.stored("d-1", [1, 3]).await;
     device.tell(Said::Reported, "{\"reported\":{\"a\":1}}").await;
     let counts = &world.devices.counts;
-    eventually(PATIENCE, || counts.malformed.each_ref().map(Counter::get) == [7, 1, 1, 1]).await;
+    eventually(PATIENCE, || counts.malformed.each_ref().map(Counter::get) == [7, 1, 2, 1]).await;
     eventually(PATIENCE, || counts.refused.get() == 1).await;
     while world.devices.shadow("d-1").await.unwrap().reported.is_empty() {
         task::yield_now().await;
     }
     world.connected("d-1", true).await;
+}
+
+async fn a_message_that_cannot_be_kept_stops_nobody<DB: Db>(mut world: World<DB>) {
+    world.link().await;
+    let device = world.device("d-1").await;
+    let sql = &world.devices.repository.0;
+    let break_row = Statement::new("UPDATE devices SET reported = 'x' WHERE id = 'd-1'");
+    sql.execute(&mut *sql.read().await.unwrap(), "devices", break_row).await.unwrap();
+    device.tell(Said::Reported, "{\"reported\":{}}").await;
+    let _other = world.device("d-2").await;
+    assert_eq!(world.devices.counts.unkept.each_ref().map(Counter::get), [0, 1, 0, 0]);
 }
 
 async fn a_device_speaks_for_itself_alone<DB: Db>(mut world: World<DB>) {
