@@ -16,8 +16,7 @@ use bowline_supervisor::{Companions, Event, Probes, Supervisor, workspace};
 use tokio::sync::mpsc;
 
 use crate::{
-    UNUSABLE,
-    args::{self, Listen},
+    UNUSABLE, args,
     brought::Brought,
     check,
     companions::{self, Sidecars},
