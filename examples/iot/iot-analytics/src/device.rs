@@ -19,6 +19,9 @@ pub(crate) const PENDING_MAX: usize = 1000;
 /// Of how many judged readings the numbers are known, to tell one that comes again from a late one.
 const RECENT_MAX: usize = 64;
 
+/// The longest list that is reckoned with.
+const BURST_MAX_MS: i64 = 6 * iot_detect::HOUR_MS;
+
 /// What a kept state is called; another is not read.
 const FORMAT: u32 = 1;
 
@@ -33,6 +36,8 @@ pub(crate) struct Device {
     released: Option<Place>,
     /// The numbers of the last that were judged, the newest last.
     recent: VecDeque<i64>,
+    /// How much time the readings usually span that come at once, at most.
+    burst_ms: i64,
     /// Readings of the journal that the kept state does not have.
     unkept: usize,
 }
@@ -49,6 +54,13 @@ struct Kept {
     window: Window,
     released: Option<Place>,
     recent: VecDeque<i64>,
+    /// Of a state of before it is not known: it may tell an hour's list each hour.
+    #[serde(default = "unknown_burst_ms")]
+    burst_ms: i64,
+}
+
+fn unknown_burst_ms() -> i64 {
+    iot_detect::HOUR_MS
 }
 
 /// Why a kept state is not taken up.
@@ -71,18 +83,24 @@ impl Device {
             pending: BTreeMap::new(),
             released: None,
             recent: VecDeque::new(),
+            burst_ms: 0,
             unkept: 0,
         }
     }
 
+    /// One of which no state was kept: what its lists span is not known.
+    pub(crate) fn unkept_yet(terms: Terms) -> Self {
+        Self { burst_ms: unknown_burst_ms(), ..Self::new(terms) }
+    }
+
     /// One of which that was kept.
     pub(crate) fn restore(terms: Terms, text: &str) -> Result<Self, Unread> {
-        let Kept { format, detector, window, released, recent } = serde_json::from_str(text)?;
+        let Kept { format, detector, window, released, recent, burst_ms } = serde_json::from_str(text)?;
         if format != FORMAT {
             return Err(Unread::Format(format));
         }
         let watch = Watch::new(Detector::restore(settings(terms), detector)?, window);
-        Ok(Self { watch, released, recent, ..Self::new(terms) })
+        Ok(Self { watch, released, recent, burst_ms, ..Self::new(terms) })
     }
 
     /// What is kept of it.
@@ -93,6 +111,7 @@ impl Device {
             window: self.watch.window().clone(),
             released: self.released,
             recent: self.recent.clone(),
+            burst_ms: self.burst_ms,
         })
     }
 
@@ -139,6 +158,18 @@ impl Device {
     pub(crate) fn accept(&mut self, place: Place, value: f64) {
         self.pending.insert(place, value);
         self.unkept += 1;
+    }
+
+    /// Hears that readings came at once, of which that is the first that is new, so long after those before. What spans
+    /// more is played faster than it was read.
+    pub(crate) fn come(&mut self, first_ms: Option<i64>, since_ms: i64) {
+        let span_ms = first_ms.zip(self.newest_ms()).map_or(0, |(first_ms, newest_ms)| newest_ms - first_ms);
+        // What was usual is forgotten little by little: a list may come in two parts.
+        self.burst_ms = span_ms.min(since_ms).max(self.burst_ms - self.burst_ms / 8).clamp(0, BURST_MAX_MS);
+    }
+
+    pub(crate) fn burst_ms(&self) -> i64 {
+        self.burst_ms
     }
 
     /// Judges the readings that nothing earlier is waited for any more.
@@ -244,6 +275,24 @@ mod tests {
             assert!(device.pending.len() <= PENDING_MAX);
         }
         assert_eq!(device.released(), Some((1_000_000 + 3999, 3999)));
+    }
+
+    #[test]
+    fn what_lists_span_is_known_unless_they_are_played_faster() {
+        let mut device = Device::new(TERMS);
+        let mut come = |from: i64, to: i64, since_minutes: i64| {
+            for minute in from..to {
+                device.offer(at(minute), 1.0);
+            }
+            device.come((from < to).then_some(from * MINUTE_MS), since_minutes.saturating_mul(MINUTE_MS));
+            device.burst_ms() / MINUTE_MS
+        };
+        assert_eq!(come(0, 60, i64::MAX), 59);
+        assert_eq!(come(60, 120, 60), 59);
+        assert_eq!([come(120, 150, 60), come(150, 180, 0), come(180, 240, 60)], [51, 45, 59]);
+        let played: Vec<i64> = (0..60).map(|list| come(240 + list * 60, 300 + list * 60, 1)).collect();
+        assert_eq!(played.last(), Some(&1));
+        assert_eq!(come(9, 9, 60), 0);
     }
 
     #[test]

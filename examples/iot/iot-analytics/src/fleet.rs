@@ -9,8 +9,9 @@ use iot_detect::{Kind, features::Told};
 
 use crate::{
     device::{Device, Place, over},
-    reading::{Reading, Receipt},
+    reading::{Outcome, Reading, Receipt},
     rules::Terms,
+    silence::{Listening, PATIENCE_MIN_MS},
 };
 
 /// The most devices there is room for, about 10 KB each.
@@ -33,7 +34,8 @@ pub(crate) type Name = Arc<str>;
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
     devices: BTreeMap<Name, Slot>,
-    /// When silence is a dropout, of each device of which that is known.
+    listening: Listening,
+    /// Until when is listened before it is missed, of each device of which that is known.
     due: BTreeSet<(i64, Name)>,
     /// Whose state is to be written.
     overdue: BTreeSet<Name>,
@@ -45,8 +47,20 @@ pub(crate) struct Fleet {
 #[derive(Debug)]
 struct Slot {
     device: Device,
+    /// How long was listened until it was heard; none: not yet.
+    heard_ms: Option<i64>,
     /// Where it is in [`Fleet::due`].
     due_ms: Option<i64>,
+}
+
+impl Slot {
+    /// Until when is listened to it before it is missed.
+    fn missed_ms(&self) -> Option<i64> {
+        let Self { device, heard_ms, .. } = self;
+        let silence_ms = device.due_ms()?.saturating_sub(device.newest_ms()?);
+        let patience_ms = silence_ms.saturating_add(device.terms().lateness_ms).saturating_add(2 * device.burst_ms());
+        Some(heard_ms.unwrap_or_default().saturating_add(patience_ms.max(PATIENCE_MIN_MS)))
+    }
 }
 
 /// What a batch did, all of which is to be kept in one transaction.
@@ -102,14 +116,14 @@ impl Fleet {
     pub(crate) fn restore(&mut self, name: Name, terms: Terms, state: Option<&str>) {
         let restored = state.map(|state| Device::restore(terms, state));
         let device = match restored {
-            None => Device::new(terms),
+            None => Device::unkept_yet(terms),
             Some(Ok(device)) => device,
             Some(Err(error)) => {
                 tracing::error!(device = &*name, %error, "a device's state is not known here, it is learned anew");
-                Device::new(terms)
+                Device::unkept_yet(terms)
             }
         };
-        self.devices.insert(name, Slot { device, due_ms: None });
+        self.devices.insert(name, Slot { device, heard_ms: Some(0), due_ms: None });
     }
 
     /// Goes through the journal again, in its order; what came of it is told already.
@@ -148,16 +162,10 @@ impl Fleet {
         self.devices.len()
     }
 
-    /// What time it is for silent devices: that of the newest reading of any, less the lateness, and the time for which
-    /// nobody was heard; not beyond the clock's.
-    pub(crate) fn time_ms(&self, lateness_ms: i64, silent_ms: i64, clock_ms: i64) -> Option<i64> {
-        let watermark_ms = self.newest_ms?.saturating_sub(lateness_ms);
-        Some(watermark_ms.saturating_add(silent_ms).min(clock_ms))
-    }
-
-    /// Takes readings in, and judges what can be; counts what became of them.
-    pub(crate) fn take(&mut self, readings: Vec<Reading>, terms: Terms, now_ms: i64, receipt: &mut Receipt) -> Work {
+    /// Takes readings in, and judges what can be; counts what became of them. The clock says that it is so late.
+    pub(crate) fn take(&mut self, readings: Vec<Reading>, terms: Terms, clock_ms: i64, receipt: &mut Receipt) -> Work {
         let mut work = Work::default();
+        self.listening.go_on(clock_ms);
         let mut by_device: BTreeMap<Name, Vec<Reading>> = BTreeMap::new();
         for reading in readings {
             by_device.entry(reading.device.as_str().into()).or_default().push(reading);
@@ -170,17 +178,15 @@ impl Fleet {
             self.hear(name, readings, receipt, &mut work);
             self.settle(name, Some(terms));
         }
-        if let Some(now_ms) = self.time_ms(terms.lateness_ms, 0, now_ms) {
-            self.tick(now_ms, |name| by_device.contains_key(name), &mut work);
-        }
         self.keep(terms, &mut work);
         work
     }
 
-    /// Tells devices the time that are silent and were to be heard.
-    pub(crate) fn look(&mut self, now_ms: i64, terms: Terms) -> Work {
+    /// Finds devices that are missed. The clock says that it is so late.
+    pub(crate) fn look(&mut self, clock_ms: i64, terms: Terms) -> Work {
         let mut work = Work::default();
-        self.tick(now_ms, |_| false, &mut work);
+        self.listening.go_on(clock_ms);
+        self.tick(clock_ms, &mut work);
         self.keep(terms, &mut work);
         work
     }
@@ -193,32 +199,44 @@ impl Fleet {
         if self.devices.len() >= self.devices_max {
             return false;
         }
-        self.devices.insert(name.clone(), Slot { device: Device::new(terms), due_ms: None });
+        self.devices.insert(name.clone(), Slot { device: Device::new(terms), heard_ms: None, due_ms: None });
         work.new.push((name.clone(), terms));
         true
     }
 
     fn hear(&mut self, name: &Name, readings: &[Reading], receipt: &mut Receipt, work: &mut Work) {
-        let Some(Slot { device, .. }) = self.devices.get_mut(name) else { return };
+        let Some(Slot { device, heard_ms, .. }) = self.devices.get_mut(name) else { return };
+        let mut first_ms = None;
         for reading in readings {
             let place = (reading.at_ms, reading.sequence);
             let outcome = device.offer(place, reading.value);
-            if outcome == crate::reading::Outcome::Taken {
+            if outcome == Outcome::Taken {
                 work.journal.push(Entry { device: name.clone(), what: What::Reading(place, reading.value) });
+                first_ms = Some(first_ms.map_or(reading.at_ms, |first_ms: i64| first_ms.min(reading.at_ms)));
             }
             receipt.add(outcome);
         }
+        self.listening.hear();
+        let now_ms = self.listening.now_ms();
+        let since_ms = heard_ms.replace(now_ms).map_or(i64::MAX, |heard_ms| now_ms - heard_ms);
+        device.come(first_ms, since_ms);
         work.told.extend(device.release().into_iter().map(|told| (name.clone(), told)));
     }
 
-    /// Those that were heard just now are on their way: they may have a backlog.
-    fn tick(&mut self, now_ms: i64, is_heard: impl Fn(&Name) -> bool, work: &mut Work) {
-        let due = self.due.iter().take_while(|(due_ms, _)| *due_ms <= now_ms).map(|(_, name)| name);
-        let due: Vec<Name> = due.filter(|name| !is_heard(name)).take(TOLD_AT_ONCE_MAX).cloned().collect();
-        for name in due {
+    /// Tells devices that are missed when they were due.
+    fn tick(&mut self, clock_ms: i64, work: &mut Work) {
+        if !self.listening.is_sound(self.due.len()) {
+            return;
+        }
+        let now_ms = self.listening.now_ms();
+        let missed = self.due.iter().take_while(|(due_ms, _)| *due_ms <= now_ms).take(TOLD_AT_ONCE_MAX);
+        let missed: Vec<Name> = missed.map(|(_, name)| name.clone()).collect();
+        for name in missed {
             let Some(slot) = self.devices.get_mut(&name) else { continue };
-            work.told.extend(slot.device.tick(now_ms).into_iter().map(|told| (name.clone(), told)));
-            work.journal.push(Entry { device: name.clone(), what: What::Tick(now_ms) });
+            // Where its own clock is ahead, that is still to come.
+            let Some(due_ms) = slot.device.due_ms().filter(|due_ms| *due_ms <= clock_ms) else { continue };
+            work.told.extend(slot.device.tick(due_ms).into_iter().map(|told| (name.clone(), told)));
+            work.journal.push(Entry { device: name.clone(), what: What::Tick(due_ms) });
             self.settle(&name, None);
         }
     }
@@ -226,7 +244,7 @@ impl Fleet {
     /// Brings what is known of a device beside it up to date; with terms: also whether it goes by others.
     fn settle(&mut self, name: &Name, terms: Option<Terms>) {
         let Some(slot) = self.devices.get_mut(name) else { return };
-        let due_ms = slot.device.due_ms();
+        let due_ms = slot.missed_ms();
         if due_ms != slot.due_ms {
             if let Some(before_ms) = std::mem::replace(&mut slot.due_ms, due_ms) {
                 self.due.remove(&(before_ms, name.clone()));
@@ -307,15 +325,5 @@ mod tests {
         assert_eq!(work.states[0].terms, weekly);
         assert_eq!(work.states[0].released, Some((60_000, 1)));
         assert!(take(&mut fleet, vec![reading("b", 2)]).0.states.is_empty());
-    }
-
-    #[test]
-    fn time_is_that_of_the_newest_reading_and_goes_on_while_all_are_silent() {
-        let mut fleet = Fleet::new(DEVICES_MAX);
-        assert_eq!(fleet.time_ms(60_000, 5, 1_000_000), None);
-        take(&mut fleet, vec![reading("a", 10), reading("b", 3)]);
-        assert_eq!(fleet.time_ms(60_000, 0, 1_000_000), Some(540_000));
-        assert_eq!(fleet.time_ms(60_000, 7000, 1_000_000), Some(547_000));
-        assert_eq!(fleet.time_ms(60_000, 7000, 500_000), Some(500_000));
     }
 }

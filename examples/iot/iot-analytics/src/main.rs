@@ -3,10 +3,8 @@
 //!
 //! # Event time
 //! Readings come out of order. Those of a device wait until one is there that was read `lateness` later (its
-//! *watermark*), and are then judged in order; one that comes after a later one was judged is counted as late. For what
-//! does not come at all, time is that of all devices: the newest reading of any, less the lateness, but not beyond the
-//! clock. So a simulation may run through weeks in minutes, and one silent device is found out by the others; while all
-//! are silent, time goes on from there as fast as the clock.
+//! *watermark*), and are then judged in order; one that comes after a later one was judged is counted as late. That a
+//! device does not come at all is no matter of others' readings, which may be of last week, but of the clock: `silence`.
 //!
 //! # Why not `bowline::stream`'s windows
 //! They fold events into windows that come out when they close, and hold what is open in memory: good where a source can
@@ -31,6 +29,7 @@ mod repository;
 mod rules;
 mod scorer;
 mod service;
+mod silence;
 #[cfg(test)]
 mod tests;
 
@@ -52,7 +51,7 @@ use crate::{
     service::AnalyticsService,
 };
 
-/// How often is looked for devices that are silent while nobody tells of others.
+/// How often is looked for devices that are silent.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How often is looked for anomalies that have been kept for long enough.

@@ -4,11 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bowline::{
     Code, HandlerError, SpanKind, Tracer, current,
-    runtime::{
-        metric::Registry,
-        task,
-        time::{self, Instant},
-    },
+    runtime::{metric::Registry, task, time},
 };
 use iot_detect::{Change, features::Features};
 use tokio::sync::Mutex;
@@ -53,13 +49,11 @@ pub(crate) struct AnalyticsService<R, S> {
 /// The devices, and up to which number of the journal they are; none where that is not known.
 struct Held {
     fleet: Option<(Fleet, i64)>,
-    /// When somebody was last heard.
-    heard: Instant,
 }
 
 impl<R: AnalyticsRepository, S: Scorer> AnalyticsService<R, S> {
     pub(crate) fn new(repository: R, scorer: S, rules: CurrentRules, tracer: &Tracer, metrics: &Registry) -> Self {
-        let held = Mutex::new(Held { fleet: None, heard: time::now() });
+        let held = Mutex::new(Held { fleet: None });
         Self { repository, scorer, rules, tracer: tracer.clone(), counts: Counts::new(metrics), held }
     }
 
@@ -77,7 +71,6 @@ impl<R: AnalyticsRepository, S: Scorer> AnalyticsService<R, S> {
         let taking = async move {
             let rules = (self.rules)();
             let mut held = self.held.lock().await;
-            held.heard = time::now();
             let (mut fleet, number) = self.taken(&mut held).await?;
             let work = fleet.take(readings, rules.terms, now_ms, &mut receipt);
             let number = self.keep(number, work, &rules).await?;
@@ -90,15 +83,13 @@ impl<R: AnalyticsRepository, S: Scorer> AnalyticsService<R, S> {
         Ok(taken?)
     }
 
-    /// Finds devices that are silent, while nobody tells of others.
+    /// Finds devices that are missed. It is to be called often.
     pub(crate) async fn look(self: Arc<Self>, now_ms: i64) -> Result<(), HandlerError> {
         let looking = async move {
             let rules = (self.rules)();
             let mut held = self.held.lock().await;
-            let silent_ms = i64::try_from(held.heard.elapsed().as_millis()).unwrap_or(i64::MAX);
             let (mut fleet, number) = self.taken(&mut held).await?;
-            let time_ms = fleet.time_ms(rules.terms.lateness_ms, silent_ms, now_ms);
-            let work = time_ms.map_or_else(Work::default, |time_ms| fleet.look(time_ms, rules.terms));
+            let work = fleet.look(now_ms, rules.terms);
             let number = self.keep(number, work, &rules).await?;
             held.fleet = Some((fleet, number));
             Ok::<_, Error>(())

@@ -6,6 +6,7 @@ mod http;
 mod judging;
 mod restarts;
 mod scoring;
+mod silence;
 
 use std::sync::{
     Arc,
@@ -107,6 +108,13 @@ async fn take<DB: Db>(analytics: &Analytics<DB>, readings: Vec<Reading>) -> Rece
         sum.late += receipt.late;
     }
     sum
+}
+
+/// Nothing is heard for so many hours, in which silent devices are looked for.
+async fn hours_pass<DB: Db>(analytics: &Analytics<DB>, hours: i64) {
+    for half_minutes in 0..=hours * 120 {
+        analytics.clone().look(NOW_MS + half_minutes * 30_000).await.unwrap();
+    }
 }
 
 /// All anomalies, without the ids, which follow from how readings came.

@@ -73,8 +73,8 @@ async fn readings_go_in_and_anomalies_come_out<DB: Db>(fixture: Fixture<DB>) {
     let receipt = json!({"taken": 20, "duplicates": 0, "late": 0, "ahead": 1, "malformed": 1, "crowded": 0});
     assert_eq!(analytics.post(&json!({"readings": readings})).await, (200, receipt));
     assert_eq!(analytics.get("/anomalies").await, (200, json!({"anomalies": []})));
-    analytics.post(&json!({"readings": [reading("d-2", 40, 1.0)]})).await;
-    let (_, found) = analytics.get("/anomalies?device=d-1&open=true&after=0&limit=10").await;
+    analytics.post(&json!({"readings": [reading("d-1", 40, 1.0), reading("d-1", 42, 1.5)]})).await;
+    let (_, found) = analytics.get("/anomalies?device=d-1&open=false&after=0&limit=10").await;
     let found = found["anomalies"].as_array().unwrap();
     assert_eq!((found.len(), &found[0]["kind"], &found[0]["by"]), (1, &json!("dropout"), &json!("fallback")));
     let id = found[0]["id"].as_i64().unwrap();

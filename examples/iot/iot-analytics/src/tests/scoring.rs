@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bowline::runtime::{metric::Registry, time};
 use example_sql::{Db, on_both, testing::Fixture};
 
-use super::{Asking, INTERVAL_MS, Model, START_MS, anomalies, days_of, reading, started, take};
+use super::{Asking, INTERVAL_MS, Model, START_MS, anomalies, days_of, hours_pass, reading, started, take};
 use crate::{
     anomaly::Severity,
     scorer::{Scored, WINDOWS_MAX},
@@ -52,7 +52,7 @@ async fn many_at_once_are_scored_as_far_as_a_question_goes() {
         let at_ms = START_MS + number * INTERVAL_MS;
         take(&analytics, (0..count).map(|device| reading(&format!("d-{device}"), number, at_ms, 1.0)).collect()).await;
     }
-    take(&analytics, vec![reading("last", 1, START_MS + 30 * INTERVAL_MS, 1.0)]).await;
+    hours_pass(&analytics, 2).await;
     let found = anomalies(&analytics).await;
     assert_eq!(found.len(), count);
     let by_fallback = found.iter().filter(|anomaly| anomaly.by == "fallback").count();
