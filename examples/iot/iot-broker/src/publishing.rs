@@ -91,18 +91,25 @@ impl State {
 
     /// Whether every session that is promised the message has room for it; whoever waits is told when there is.
     fn is_room(&mut self, targets: &[Target], message: &Message) -> bool {
-        let (mut is_room, mut bytes) = (true, 0);
+        let (mut is_room, mut bytes, mut are_light) = (true, 0, true);
+        let light_max = self.bounds.light_bytes_max();
         for target in targets.iter().filter(|target| target.qos != QoS::AtMostOnce) {
             let Some(session) = self.sessions.get_mut(&target.session).filter(|session| session.is_lasting()) else {
                 continue;
             };
             bytes += message.bytes();
+            are_light &= session.promised_bytes + message.bytes() <= light_max;
             if session.count() >= self.bounds.queue_messages_max {
                 session.is_full = true;
                 is_room = false;
             }
         }
-        if bytes > 0 && self.promised_bytes > 0 && self.promised_bytes + bytes > self.bounds.queued_bytes_max {
+        // However much waits for others, there is some room for whoever takes what is theirs.
+        let bytes_max = self.bounds.queued_bytes_max - if are_light { 0 } else { light_max };
+        if bytes > 0 && self.promised_bytes > 0 && self.promised_bytes + bytes > bytes_max {
+            for target in targets {
+                self.sessions.get_mut(&target.session).into_iter().for_each(|session| session.is_heavy = true);
+            }
             self.is_full = true;
             is_room = false;
         }
@@ -125,6 +132,7 @@ impl State {
         let id = if is_promised { id } else { 0 };
         *self.bytes_of(id) += message.bytes();
         let session = self.sessions.get_mut(&to).expect("it was there");
+        session.promised_bytes += if is_promised { message.bytes() } else { 0 };
         session.queue.push_back(Queued {
             id,
             message: Arc::clone(message),
@@ -172,8 +180,11 @@ impl State {
         if id > 0 { &mut self.promised_bytes } else { &mut self.passing_bytes }
     }
 
-    /// A message does not wait any more.
-    pub(crate) fn count_out(&mut self, queued: &Queued) {
+    /// A message does not wait for a session any more.
+    pub(crate) fn count_out(&mut self, session: SessionId, queued: &Queued) {
+        if let Some(session) = self.sessions.get_mut(&session).filter(|_| queued.id > 0) {
+            session.promised_bytes -= queued.message.bytes();
+        }
         *self.bytes_of(queued.id) -= queued.message.bytes();
     }
 
@@ -282,7 +293,7 @@ impl State {
 
     /// A message is not a session's any more, which may make room for others.
     pub(crate) fn taken(&mut self, session: SessionId, queued: &Queued) {
-        self.count_out(queued);
+        self.count_out(session, queued);
         if queued.id > 0 {
             self.pending.add(&Record::Taken { session, id: queued.id });
         }
@@ -292,12 +303,15 @@ impl State {
     /// Whoever waits may try again once a quarter of what is full is free: not for each single message.
     pub(crate) fn look_for_room(&mut self, session: SessionId) {
         let has_room = |used: usize, max: usize| used <= max / 4 * 3 || used < max.min(4);
-        if let Some(session) = self.sessions.get_mut(&session)
-            && session.is_full
-            && has_room(session.count(), self.bounds.queue_messages_max)
-        {
-            session.is_full = false;
-            self.has_room = true;
+        if let Some(session) = self.sessions.get_mut(&session) {
+            if session.is_full && has_room(session.count(), self.bounds.queue_messages_max) {
+                session.is_full = false;
+                self.has_room = true;
+            }
+            if session.is_heavy && has_room(session.promised_bytes, self.bounds.light_bytes_max()) {
+                session.is_heavy = false;
+                self.has_room = true;
+            }
         }
         if self.is_full && has_room(self.promised_bytes, self.bounds.queued_bytes_max) {
             self.is_full = false;

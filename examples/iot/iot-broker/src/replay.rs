@@ -34,8 +34,9 @@ impl State {
             }
             Record::Message { id, message, is_retained, to } => self.replay_message(id, &message, is_retained, &to),
             Record::Taken { session, id } => {
-                if let Some(queued) = self.sessions.get_mut(&session).and_then(|session| session.remove(id)) {
-                    self.count_out(&queued);
+                let queued = self.sessions.get_mut(&session).and_then(|session| session.remove(id));
+                if let Some(queued) = queued {
+                    self.count_out(session, &queued);
                 }
             }
             Record::Forgotten { topic } => drop(self.forget(&topic)),
@@ -63,6 +64,7 @@ impl State {
         for (session, says_retained) in to {
             let Some(session) = self.sessions.get_mut(session) else { continue };
             self.promised_bytes += message.bytes();
+            session.promised_bytes += message.bytes();
             session.queue.push_back(Queued {
                 id,
                 message: Arc::clone(message),

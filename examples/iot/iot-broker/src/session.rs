@@ -49,6 +49,10 @@ pub(crate) struct Session {
     pub(crate) left_ms: u64,
     /// Somebody waits for room in it.
     pub(crate) is_full: bool,
+    /// Of messages that it is promised.
+    pub(crate) promised_bytes: usize,
+    /// Somebody waits until fewer bytes are promised to it.
+    pub(crate) is_heavy: bool,
     pub(crate) will: Option<WillId>,
 }
 
@@ -91,6 +95,8 @@ impl Session {
             connection: None,
             left_ms: 0,
             is_full: false,
+            promised_bytes: 0,
+            is_heavy: false,
             will: None,
         }
     }

@@ -38,7 +38,8 @@ pub struct Bounds {
     /// Messages that wait for one session. Where it is reached, publishers of QoS 1 wait, and messages of QoS 0 are
     /// dropped.
     pub queue_messages_max: usize,
-    /// Bytes of all messages that wait and are promised, each counted for every session; where it is reached, the same. Of
+    /// Bytes of all messages that wait and are promised, each counted for every session; where it is reached, the same. An
+    /// eighth is for those sessions alone that have less than that: so none holds up all others by taking nothing. Of
     /// messages that nobody is promised, for sessions that end with their connections and of QoS 0, as much again.
     pub queued_bytes_max: usize,
     /// Retained messages; further ones are refused. An eighth is for those alone that let clients in.
@@ -105,6 +106,11 @@ impl Bounds {
             inflight_max: self.inflight_max.max(1),
             ..self
         }
+    }
+
+    /// Bytes of messages for a session that has its part of what is for such alone.
+    pub(crate) fn light_bytes_max(&self) -> usize {
+        self.queued_bytes_max / 8
     }
 
     /// Whether it is a topic that may be published to. Topics that begin with `$` are the broker's, which has none.

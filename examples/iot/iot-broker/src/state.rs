@@ -282,8 +282,8 @@ impl State {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.clients.remove(&session.client);
         session.filters.keys().for_each(|filter| self.filters.remove(filter, id));
-        session.messages().for_each(|queued| self.count_out(queued));
-        self.has_room |= session.is_full;
+        session.messages().for_each(|queued| self.count_out(id, queued));
+        self.has_room |= session.is_full || session.is_heavy;
         self.look_for_room(id);
         if let Some(will) = session.will.and_then(|will| self.wills.get_mut(&will)) {
             will.due_ms = Some(now_ms);
@@ -312,7 +312,7 @@ impl State {
             RetainForwardRule::Never => false,
         };
         let retained = if is_wanted { self.retained_for(filter, now_ms) } else { Vec::new() };
-        if !self.has_room_for(who.session, options, &retained) {
+        if is_new && !self.has_room_for(who.session, options, &retained) {
             return Ok(Err(SubscribeReasonCode::QuotaExceeded));
         }
         let session = self.session(who)?;
@@ -324,6 +324,10 @@ impl State {
             ticket = self.pending.add(&Record::Filter { id: who.session, options, filter: filter.to_owned() });
         }
         for message in retained {
+            // It has what came since it subscribed first. Refused, it might never come to take it, and make room.
+            if !self.has_room_for(who.session, options, std::slice::from_ref(&message)) {
+                break;
+            }
             ticket = ticket.max(self.give_retained(who.session, message, options));
         }
         Ok(Ok(ticket))

@@ -217,6 +217,8 @@ fn check_sums(state: &State) {
         counted.map(|queued| queued.message.bytes()).sum::<usize>()
     };
     assert_eq!((state.promised_bytes, state.passing_bytes), (queued(true), queued(false)));
+    let of_sessions = state.sessions.values().map(|session| session.promised_bytes).sum::<usize>();
+    assert_eq!(of_sessions, state.promised_bytes);
     assert_eq!(state.retained_bytes, state.retained.values().map(|message| message.bytes()).sum::<usize>());
     for (client, id) in &state.clients {
         assert_eq!(&state.sessions[id].client, client);

@@ -10,4 +10,5 @@ mod conformance;
 mod durable;
 mod process;
 mod raw;
+mod room;
 mod version5;
