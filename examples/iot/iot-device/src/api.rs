@@ -9,8 +9,9 @@ use axum::{
     routing::{MethodRouter, delete, get, post, put},
 };
 use bowline::{
-    Code, HandlerError,
+    Code, HandlerError, current,
     extract::{Json, Path, Query, Subject},
+    runtime::task,
 };
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,14 @@ pub(crate) fn app<R: DeviceRepository>(devices: Arc<DeviceService<R>>) -> Router
     routed.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(devices)
 }
 
+/// Carries a change out to its end, also where whoever asked does not wait for it: what is in the database has to be known
+/// here, too.
+async fn finish<T: Send + 'static>(
+    change: impl Future<Output = Result<T, HandlerError>> + Send + 'static,
+) -> Result<T, HandlerError> {
+    task::spawn(current::inherit(change)).await.map_err(HandlerError::internal)?
+}
+
 /// Which devices are listed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,7 +81,8 @@ async fn provision<R: DeviceRepository>(
     _: Subject,
     Json(asked): Json<Provisioning>,
 ) -> Result<(StatusCode, Json<Provisioned>), HandlerError> {
-    Ok((StatusCode::CREATED, Json(devices.provision(asked, now_ms()).await?)))
+    let made = finish(async move { devices.provision(asked, now_ms()).await }).await?;
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 async fn list<R: DeviceRepository>(
@@ -96,7 +106,7 @@ async fn remove<R: DeviceRepository>(
     _: Subject,
     Path(id): Path<String>,
 ) -> Result<StatusCode, HandlerError> {
-    devices.remove(&id).await.map(|()| StatusCode::NO_CONTENT)
+    finish(async move { devices.remove(&id).await }).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 async fn renew<R: DeviceRepository>(
@@ -104,7 +114,7 @@ async fn renew<R: DeviceRepository>(
     _: Subject,
     Path(id): Path<String>,
 ) -> Result<Json<Provisioned>, HandlerError> {
-    devices.renew(&id).await.map(Json)
+    finish(async move { devices.renew(&id).await }).await.map(Json)
 }
 
 async fn shadow<R: DeviceRepository>(
@@ -122,7 +132,8 @@ async fn desire<R: DeviceRepository>(
     headers: HeaderMap,
     Json(desired): Json<Object>,
 ) -> Result<Json<Shadow>, HandlerError> {
-    devices.desire(&id, desired, version(&headers)?).await.map(Json)
+    let version = version(&headers)?;
+    finish(async move { devices.desire(&id, desired, version).await }).await.map(Json)
 }
 
 async fn command<R: DeviceRepository>(
@@ -131,7 +142,8 @@ async fn command<R: DeviceRepository>(
     Path(id): Path<String>,
     Json(asked): Json<Asked>,
 ) -> Result<(StatusCode, Json<Accepted>), HandlerError> {
-    Ok((StatusCode::ACCEPTED, Json(devices.command(&id, asked, now_ms()).await?)))
+    let accepted = finish(async move { devices.command(&id, asked, now_ms()).await }).await?;
+    Ok((StatusCode::ACCEPTED, Json(accepted)))
 }
 
 async fn show_command<R: DeviceRepository>(

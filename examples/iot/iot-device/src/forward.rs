@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tokio::sync::mpsc;
 
 use crate::{
+    control::wait_for_the_database,
     counts::Refusal,
     link::{Connection, Lost},
     repository::DeviceRepository,
@@ -103,14 +104,14 @@ pub(crate) async fn run<R: DeviceRepository, D: Data>(
     loop {
         let first = match next.take() {
             Some(parsed) => parsed,
-            None => parse(devices, arrivals.recv().await.ok_or(Lost::Over)?),
+            None => parse(devices, arrivals.recv().await.ok_or(Lost::Over)?).await,
         };
         let mut collected = Collected::default();
         collected.add(first);
         while collected.readings.len() < BATCH_MAX
             && let Ok(publish) = arrivals.try_recv()
         {
-            let parsed = parse(devices, publish);
+            let parsed = parse(devices, publish).await;
             if collected.readings.len() + parsed.1.len() > BATCH_MAX {
                 next = Some(parsed);
                 break;
@@ -132,12 +133,12 @@ impl Collected {
 }
 
 /// The readings of a message; none where it has none that may be taken.
-fn parse<R: DeviceRepository>(devices: &DeviceService<R>, message: Publish) -> (Publish, Vec<Reading>) {
+async fn parse<R: DeviceRepository>(devices: &DeviceService<R>, message: Publish) -> (Publish, Vec<Reading>) {
     let topic = String::from_utf8_lossy(&message.topic);
     let mut readings = Vec::new();
     if let Some((device, said)) = topic::parse(&topic) {
         match iot_mqtt::readings(&message.payload) {
-            _ if !devices.fleet.knows(device) => devices.counts.refuse(device, said, Refusal::NoDevice),
+            _ if !knows(devices, device).await => devices.counts.refuse(device, said, Refusal::NoDevice),
             Ok(read) => {
                 readings.extend(read.into_iter().map(|read| Reading { device: device.to_owned(), read }));
             }
@@ -146,6 +147,16 @@ fn parse<R: DeviceRepository>(devices: &DeviceService<R>, message: Publish) -> (
     }
     drop(topic);
     (message, readings)
+}
+
+/// Whether there is such a device, however long it takes to find out.
+async fn knows<R: DeviceRepository>(devices: &DeviceService<R>, device: &str) -> bool {
+    loop {
+        match devices.knows(device).await {
+            Ok(knows) => return knows,
+            Err(error) => wait_for_the_database(&error).await,
+        }
+    }
 }
 
 /// Has readings stored, however long it takes. What data refuses as a whole is asked for in halves, so that one reading

@@ -1,6 +1,6 @@
 //! Tells the broker what is to be told, until it has it.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, time::Duration};
 
 use bowline::runtime::time;
 use bytes::Bytes;
@@ -19,6 +19,9 @@ use crate::{
 
 /// The most of each kind that is told at once.
 const TOLD_MAX: i64 = 100;
+
+/// How often is looked whether there is something, where nobody says so.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Publishes until the connection is lost; what was not acknowledged by then is published over the next one.
 pub(crate) async fn run<R: DeviceRepository>(
@@ -40,7 +43,8 @@ pub(crate) async fn run<R: DeviceRepository>(
             }
         };
         if due.is_empty() {
-            devices.due.notified().await;
+            // Nobody may have said so where the answer of the database was lost.
+            let _is_told_of = time::timeout(LOOK_EVERY, devices.due.notified()).await;
             continue;
         }
         if kind == Kind::Mosquitto {

@@ -150,6 +150,8 @@ impl<R: DeviceRepository> DeviceService<R> {
         if !self.repository.renew(device, &credential).await? {
             return Err(no_device(device));
         }
+        self.fleet.add(device);
+        self.fleet.show(&self.counts);
         self.due.notify_one();
         let name = self.repository.find(device).await?.and_then(|device| device.name);
         Ok(Provisioned { id: device.to_owned(), name, token })
@@ -158,13 +160,22 @@ impl<R: DeviceRepository> DeviceService<R> {
     /// Removes a device: what it says is not taken any more, and it does not connect again.
     pub(crate) async fn remove(&self, device: &str) -> Result<(), HandlerError> {
         check_device(device)?;
-        if !self.repository.remove(device).await? {
-            return Err(no_device(device));
-        }
+        let was_there = self.repository.remove(device).await?;
+        // Also where it was not: the answer to whoever removed it may have been lost on its way from the database.
         self.fleet.remove(device);
         self.fleet.show(&self.counts);
         self.due.notify_one();
-        Ok(())
+        if was_there { Ok(()) } else { Err(no_device(device)) }
+    }
+
+    /// Whether there is such a device. Where that is not known here, as the answer of the database was lost when it was
+    /// added, the database is asked.
+    pub(crate) async fn knows(&self, device: &str) -> Result<bool, Error> {
+        if !self.fleet.knows(device) && self.repository.find(device).await?.is_some() {
+            self.fleet.add(device);
+            self.fleet.show(&self.counts);
+        }
+        Ok(self.fleet.knows(device))
     }
 
     pub(crate) async fn show(&self, id: &str) -> Result<Device, HandlerError> {
@@ -255,7 +266,7 @@ impl<R: DeviceRepository> DeviceService<R> {
         is_remembered: bool,
         now_ms: i64,
     ) -> Result<(), Error> {
-        if !self.fleet.knows(device) {
+        if !self.knows(device).await? {
             self.counts.refuse(device, said, Refusal::NoDevice);
             return Ok(());
         }

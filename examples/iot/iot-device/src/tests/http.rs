@@ -6,21 +6,25 @@ use bowline::{
     Error, Microservice, Settings,
     runtime::{net::TcpStream, task, time::Duration},
 };
+use bowline_testkit::eventually;
 use bytes::Bytes;
 use example_sql::{Db, on_both, testing::Fixture};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, client::conn::http1::handshake};
 use hyper_util::rt::TokioIo;
+use iot_mqtt::topic::Said;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::{io::AsyncWriteExt as _, sync::oneshot};
 
-use super::{Devices, document, load};
-use crate::{api, broker::Kind};
+use super::{Devices, PATIENCE, document, load};
+use crate::{api, broker::Kind, repository::DeviceRepository as _};
 
 on_both!(
     a_device_is_added_shown_listed_and_removed,
     what_is_desired_has_versions,
     a_command_waits_for_its_device,
+    whoever_does_not_wait_has_it_done,
+    what_is_in_the_database_alone_is_found,
     what_makes_no_sense_is_refused_as_the_document_says,
 );
 
@@ -71,6 +75,14 @@ impl Running {
         let content = head.headers.get("content-type").map(|value| (value.to_str().unwrap(), body.as_str()));
         document::check(method, template, status, content);
         (status, if body.is_empty() { Value::Null } else { serde_json::from_str(&body).unwrap() })
+    }
+
+    /// Asks, and goes away.
+    async fn say(&self, method: &str, path: &str, body: &str) {
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: device\r\nx-bowline-subject: ada\r\n");
+        let rest = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let mut stream = TcpStream::connect(self.addr).await.unwrap();
+        stream.write_all((head + &rest).as_bytes()).await.unwrap();
     }
 
     async fn post(&self, body: &Value) -> (u16, Value) {
@@ -158,6 +170,36 @@ async fn a_command_waits_for_its_device<DB: Db>(fixture: Fixture<DB>) {
         assert_eq!(running.ask("POST", template, path, &body).await.0, 202);
     }
     assert_eq!(running.ask("POST", template, path, &body).await.0, 429);
+}
+
+async fn whoever_does_not_wait_has_it_done<DB: Db>(fixture: Fixture<DB>) {
+    let (devices, running) = running(&fixture).await;
+    for _ in 0..5 {
+        running.say("POST", "/devices", "{\"id\":\"d-1\"}").await;
+        eventually(PATIENCE, || devices.fleet.knows("d-1")).await;
+        running.say("DELETE", "/devices/d-1", "").await;
+        eventually(PATIENCE, || !devices.fleet.knows("d-1")).await;
+        super::publish_all(&devices, 0).await;
+    }
+}
+
+async fn what_is_in_the_database_alone_is_found<DB: Db>(fixture: Fixture<DB>) {
+    let (devices, running) = running(&fixture).await;
+    running.post(&json!({"id": "d-1"})).await;
+    for ask in 0..2 {
+        // As where the database's answer to its adding was lost.
+        devices.fleet.remove("d-1");
+        if ask == 0 {
+            running.ask("POST", "/devices/{id}/token", "/devices/d-1/token", "").await;
+        } else {
+            devices.hear(("d-1", Said::Status), b"online", false, 0).await.unwrap();
+        }
+        assert!(devices.fleet.knows("d-1"));
+    }
+    devices.repository.remove("d-1").await.unwrap();
+    assert_eq!(running.ask("DELETE", "/devices/{id}", "/devices/d-1", "").await.0, 404);
+    devices.hear(("d-1", Said::Status), b"online", false, 0).await.unwrap();
+    assert!(!devices.fleet.knows("d-1"));
 }
 
 async fn what_makes_no_sense_is_refused_as_the_document_says<DB: Db>(fixture: Fixture<DB>) {

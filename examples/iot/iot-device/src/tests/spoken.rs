@@ -82,6 +82,8 @@ async fn readings_are_stored_once_whatever_data_does<DB: Db>(mut world: World<DB
     world.link().await;
     let mut device = world.device("d-1").await;
     let one = json!({"sequence": 0, "at_ms": now_ms(), "value": 21.5}).to_string();
+    // As where the database's answer to its adding was lost.
+    world.devices.fleet.remove("d-1");
     device.tell(Said::Readings, &one).await;
     world.stored("d-1", 0..1).await;
     // Away for a while, then an answer is lost.
