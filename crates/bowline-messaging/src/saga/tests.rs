@@ -28,6 +28,8 @@ struct World {
     there: Vec<There>,
     /// Requests of a step that were given up and may arrive yet.
     late: Vec<bool>,
+    /// Whether a step was tried from which on there is only forward.
+    is_forward: bool,
     now: i64,
     takeovers: u8,
     fault: Option<&'static str>,
@@ -89,6 +91,7 @@ impl World {
             workers: [None, None],
             there: vec![There::Nothing; life.plan.steps.len()],
             late: vec![false; life.plan.steps.len()],
+            is_forward: false,
             now: 0,
             takeovers: 0,
             fault: None,
@@ -147,11 +150,14 @@ impl World {
             Effect::Undo { step } => (step, true),
             Effect::Wait { .. } | Effect::Ended | Effect::Stale => return false,
         };
-        if life.plan.steps[step].is_local {
-            return self.attempt_local(life, worker, work, step, is_undo, comes);
-        }
-        // What was decided is kept before anything is begun elsewhere because of it.
-        work.is_kept && self.attempt_remote(life, worker, work, step, is_undo, comes)
+        let is_tried = if life.plan.steps[step].is_local {
+            self.attempt_local(life, worker, work, step, is_undo, comes)
+        } else {
+            // What was decided is kept before anything is begun elsewhere because of it.
+            work.is_kept && self.attempt_remote(life, worker, work, step, is_undo, comes)
+        };
+        self.is_forward |= is_tried && life.plan.is_forward(step);
+        is_tried
     }
 
     /// What comes of it and that it did are one commit.
@@ -282,7 +288,7 @@ impl Model for Life {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
+        let mut properties = vec![
             Property::always("a saga has one end", |_, world: &World| world.fault.is_none()),
             Property::always("it is done when each step is", |_, world: &World| {
                 world.kept.phase != Phase::Done || world.there.iter().all(|there| *there == There::Acted)
@@ -299,15 +305,36 @@ impl Model for Life {
             Property::sometimes("it is done after another has taken it over", |_, world: &World| {
                 world.kept.phase == Phase::Done && world.takeovers > 0
             }),
-            Property::sometimes("it is compensated though a step had acted", |_, world: &World| {
-                world.kept.phase == Phase::Compensated && world.there[0] == There::Undone
-            }),
-            Property::sometimes("it is stuck", |life: &Self, world: &World| world.kept.phase.is_stuck(&life.plan)),
-        ]
+        ];
+        if self.is_undone_somewhere() {
+            properties.extend([
+                Property::sometimes("it is compensated though a step had acted", |_, world: &World| {
+                    world.kept.phase == Phase::Compensated && world.there[0] == There::Undone
+                }),
+                Property::sometimes("it is stuck", |life: &Self, world: &World| world.kept.phase.is_stuck(&life.plan)),
+            ]);
+        }
+        if self.plan.forward_from.is_some() {
+            properties.extend([
+                Property::always("once a step was tried that is forward, nothing is undone", |_, world: &World| {
+                    let is_back = matches!(world.kept.phase, Phase::Undoing { .. } | Phase::Compensated);
+                    !world.is_forward || !is_back && !world.there.contains(&There::Undone)
+                }),
+                Property::sometimes("it goes forward after its time is over", |life: &Self, world: &World| {
+                    matches!(world.kept.phase, Phase::Acting { since, .. } if since >= life.deadline)
+                }),
+            ]);
+        }
+        properties
     }
 
     fn within_boundary(&self, world: &World) -> bool {
-        let is_within = |saga: &Saga| !matches!(saga.phase, Phase::Undoing { attempts, .. } if attempts > 1);
+        let is_within = |saga: &Saga| match saga.phase {
+            // Once more than what is given up elsewhere.
+            Phase::Acting { attempts, .. } => attempts <= RETRY.attempts_max,
+            Phase::Undoing { attempts, .. } => attempts <= 1,
+            Phase::Done | Phase::Compensated => true,
+        };
         is_within(&world.kept) && world.workers.iter().flatten().all(|work| is_within(&work.saga))
     }
 }
@@ -318,27 +345,39 @@ fn plan(steps: &[bool]) -> Plan {
     Plan { steps: steps.iter().map(step).collect(), forward_from: None, undo }
 }
 
+impl Life {
+    /// Whether a step that did or may have acted can be given up.
+    fn is_undone_somewhere(&self) -> bool {
+        let mut steps = self.plan.steps.iter().enumerate();
+        steps.any(|(step, plan)| !self.plan.is_forward(step) && (step > 0 || !plan.is_local))
+    }
+}
+
 #[test]
 fn proof() {
     let (local, remote) = (true, false);
+    let forward_from = |step, plan| Plan { forward_from: Some(step), ..plan };
     let lives = [
         Life { plan: plan(&[local, remote, local]), deadline: i64::MAX, takeovers_max: 1 },
         Life { plan: plan(&[remote, remote]), deadline: 2, takeovers_max: 1 },
         Life { plan: plan(&[remote]), deadline: 2, takeovers_max: 2 },
         Life { plan: plan(&[local, local]), deadline: 2, takeovers_max: 2 },
+        Life { plan: forward_from(1, plan(&[remote, remote, local])), deadline: 2, takeovers_max: 1 },
+        Life { plan: forward_from(1, plan(&[local, remote])), deadline: 2, takeovers_max: 2 },
     ];
     let table = proof::Table {
         name: "Saga",
         file: "crates/bowline-messaging/src/saga.rs",
-        formula: "saga(s₁…sₙ) = s₁ · … · sₙ, or s₁ · … · sₖ · undo(sₖ) · … · undo(s₁)",
+        formula: "saga(s₁…sₙ) = s₁ · … · sₙ, or s₁ · … · sₖ · undo(sₖ) · … · undo(s₁), where none up to sₖ is forward",
         diagram: &diagram(),
     };
     table.prove(500, lives);
 }
 
-/// The table drawn by running it on two steps elsewhere.
+/// The table drawn by running it on two steps elsewhere, the second of them forward at the end.
 fn diagram() -> String {
     let plan = plan(&[false, false]);
+    let whole = Plan { forward_from: Some(1), ..plan.clone() };
     let moment = |now| Moment { now, luck: u16::MAX };
     let after = |saga: Saga, event| saga.step(&plan, event, moment(0)).0;
     let first = Saga::begin(0, 50);
@@ -356,11 +395,16 @@ fn diagram() -> String {
         (back, Event::NotUndone { step: 0 }, 0, "a try to undo failed"),
         (back, Event::Undone { step: 0 }, 0, "the first step is undone"),
     ];
-    let transitions = cases.map(|(before, event, now, label)| {
-        let to = before.step(&plan, event, moment(now)).0;
+    let forward = [
+        (second, Event::Refused { step: 1 }, 0, "a step that is forward says no"),
+        (second, Event::Look, 50, "the time is over at a step that is forward"),
+    ];
+    let drawn = |plan: &Plan, (before, event, now, label): (Saga, Event, i64, &str)| {
+        let to = before.step(plan, event, moment(now)).0;
         (name(before).to_owned(), name(to).to_owned(), label.to_owned())
-    });
-    proof::diagram("acting", transitions)
+    };
+    let transitions = cases.map(|case| drawn(&plan, case)).into_iter();
+    proof::diagram("acting", transitions.chain(forward.map(|case| drawn(&whole, case))))
 }
 
 fn name(saga: Saga) -> &'static str {
