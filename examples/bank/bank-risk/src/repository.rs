@@ -131,13 +131,16 @@ impl<DB: Db> SqlAssessments<DB> {
         Ok(row.int("others")?.saturating_add(1))
     }
 
-    /// Forgets of both tables what is older than that.
+    /// Forgets of each table what is older than that.
     async fn forget(&self, tx: &mut Tx<DB>, before_ms: i64) -> Result<(), sqlx::Error> {
         let transfers = "DELETE FROM transfers WHERE transfer IN
                              (SELECT transfer FROM transfers WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
         let assessments = "DELETE FROM assessments WHERE transfer IN
                                (SELECT transfer FROM assessments WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
-        for (table, delete) in [("transfers", transfers), ("assessments", assessments)] {
+        // Nothing is lost by a row that was needed again meanwhile: what is counted are transfers.
+        let paces = "DELETE FROM paces WHERE payer IN
+                         (SELECT payer FROM paces WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
+        for (table, delete) in [("paces", paces), ("transfers", transfers), ("assessments", assessments)] {
             self.0.execute(tx, table, Statement::new(delete).bind(before_ms).bind(FORGOTTEN_AT_ONCE_MAX)).await?;
         }
         Ok(())
@@ -200,6 +203,10 @@ impl<DB: Db> Assessments for SqlAssessments<DB> {
         let mut sorted: Vec<&Ended> = ended.iter().collect();
         sorted.sort_by_key(|ended| &ended.transfer);
         let mut tx = self.0.begin().await?;
+        // First of all: who assesses locks a row of `paces` before any other, too.
+        if let Some(newest) = ended.iter().map(|ended| ended.told_ms).max() {
+            self.forget(&mut tx, newest - KEPT_MS).await?;
+        }
         for Ended { transfer, from, to, amount, at_ms, told_ms: _, outcome } in sorted {
             // What was denied here is behaviour; what was declined for other reasons, as for want of funds, is not.
             let insert = "INSERT INTO transfers (transfer, payer, payee, amount, at_ms, is_counted, is_flagged)
@@ -210,9 +217,6 @@ impl<DB: Db> Assessments for SqlAssessments<DB> {
             let insert = Statement::new(insert).bind(transfer).bind(from).bind(to).bind(*amount).bind(*at_ms);
             let is_counted = i64::from(*outcome == Outcome::Settled);
             self.0.execute(&mut tx, "transfers", insert.bind(is_counted)).await?;
-        }
-        if let Some(newest) = ended.iter().map(|ended| ended.told_ms).max() {
-            self.forget(&mut tx, newest - KEPT_MS).await?;
         }
         tx.commit().await?;
         Ok(())

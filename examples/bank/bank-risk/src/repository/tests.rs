@@ -106,7 +106,15 @@ async fn what_is_too_old_is_forgotten_when_something_is_told<DB: Db>(fixture: Fi
     for (transfer, at_ms) in [("t-1", NOW), ("t-2", NOW + 2 * DAY_MS)] {
         risk.keep(&asked(transfer, "a-1", at_ms), &allowed()).await.unwrap();
     }
+    let rules = Rules::default();
+    for (transfer, payer, at_ms) in [("t-4", "a-4", NOW), ("t-5", "a-5", NOW), ("t-6", "a-5", NOW + 2 * DAY_MS)] {
+        risk.keep(&asked(transfer, payer, at_ms), &Decided::Unscored(&rules)).await.unwrap();
+    }
     risk.note(&[ended("t-3", Outcome::Settled, NOW + KEPT_MS + 1)]).await.unwrap();
+    let select = Statement::new("SELECT payer FROM paces");
+    let rows = risk.0.rows(&mut *risk.0.read().await.unwrap(), "paces", select).await.unwrap();
+    let paces: Vec<String> = rows.iter().map(|row| row.text("payer").unwrap()).collect();
+    assert_eq!(paces, ["a-5"]);
     assert_eq!(risk.find("t-1").await.unwrap(), None);
     assert!(!risk.report("t-1").await.unwrap());
     assert!(risk.find("t-2").await.unwrap().is_some() && risk.report("t-2").await.unwrap());
