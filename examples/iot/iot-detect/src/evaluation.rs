@@ -106,6 +106,13 @@ impl Report {
         share(found.delays_ms.len(), found.count)
     }
 
+    /// The share of all faults that were found; nothing where there were none.
+    pub fn recall_of_all(&self) -> Option<f64> {
+        let all = self.faults.values();
+        let (found, count) = all.fold((0, 0), |(found, count), of| (found + of.delays_ms.len(), count + of.count));
+        share(found, count)
+    }
+
     /// The share of the faults of a kind that an episode of that kind found; nothing where there were none.
     pub fn named(&self, kind: Kind) -> Option<f64> {
         let found = self.faults.get(&Some(kind))?;
@@ -212,6 +219,7 @@ mod tests {
         report.add(&faults, &found, 4 * crate::DAY_MS);
         assert_eq!((report.recall(Some(Kind::Shift)), report.recall(Some(Kind::Stuck))), (Some(0.5), Some(1.0)));
         assert_eq!(report.recall(Some(Kind::Drift)), None);
+        assert_eq!((report.recall_of_all(), Report::default().recall_of_all()), (Some(2.0 / 3.0), None));
         assert_eq!(report.delay_ms(Some(Kind::Shift), 0.5), Some(2 * HOUR_MS));
         assert_eq!((report.precision(Kind::Spike), report.precision(Kind::Shift)), (Some(0.5), Some(1.0)));
         assert!((report.wrong_per_day() - 0.5).abs() < 1e-9);

@@ -16,6 +16,11 @@ use crate::{Fleet, Patience, Settings, account::Account, book::Book, play::Run};
 /// How many are asked for at once, the most that analytics answers.
 const PAGE_MAX: usize = 1000;
 
+/// The least share of the dropouts that were told that has to be right, and of all faults that has to be found: below
+/// those of `iot-detect`, as few devices have few faults.
+const DROPOUT_PRECISION_MIN: f64 = 0.9;
+const RECALL_MIN: f64 = 0.9;
+
 /// What was found of what was wrong.
 #[derive(Debug, Clone)]
 pub struct Compared {
@@ -102,6 +107,15 @@ impl Told {
 }
 
 impl Compared {
+    /// What is below the floors, a line each. That nothing was found, and nothing was wrong, is below them.
+    pub fn misses(&self) -> Vec<String> {
+        let dropouts = self.report.precision(Kind::Dropout).unwrap_or_default();
+        let recall = self.report.recall_of_all().unwrap_or_default();
+        let shares = [("precision of dropout", dropouts, DROPOUT_PRECISION_MIN), ("recall", recall, RECALL_MIN)];
+        let missed = shares.into_iter().filter(|(_, share, least)| share < least);
+        missed.map(|(name, share, least)| format!("{name} is {share:.3}, below {least}")).collect()
+    }
+
     fn of(judged: &[Judged], episodes: &BTreeMap<String, Vec<Episode>>) -> Self {
         let mut compared = Self { report: Report::default(), faults: 0 };
         for Judged { id, faults, from_ms, until_ms } in judged {
@@ -205,6 +219,26 @@ mod tests {
         }
         assert!(report.precision(Kind::Drift).unwrap() < 1.0, "{report}");
         assert!((report.wrong_per_day() - 1.0 / 9.0).abs() < 0.01, "{report}");
+    }
+
+    #[test]
+    fn what_is_below_the_floors_is_said() {
+        let fault = |kind, from_ms| Fault { kind: Some(kind), from_ms, to_ms: from_ms + 1 };
+        let episode = |kind, from_ms| Episode { kind, from_ms, to_ms: None, score: 1.0 };
+        let day = iot_detect::DAY_MS;
+        let faults: Vec<Fault> = (0..10).map(|number| fault(Kind::Dropout, number * day)).collect();
+        let mut found: Vec<Episode> = (0..9).map(|number| episode(Kind::Dropout, number * day)).collect();
+        found.push(episode(Kind::Dropout, 20 * day));
+        let misses = |faults: &[Fault], found: &[Episode]| {
+            let mut compared = Compared { report: Report::default(), faults: faults.len() };
+            compared.report.add(faults, found, 30 * day);
+            compared.misses()
+        };
+        assert_eq!(misses(&faults, &found), [""; 0]);
+        found.push(episode(Kind::Dropout, 25 * day));
+        assert_eq!(misses(&faults, &found), ["precision of dropout is 0.818, below 0.9"]);
+        assert_eq!(misses(&faults, &found[1..9]), ["recall is 0.800, below 0.9"]);
+        assert_eq!(misses(&[], &[]).len(), 2);
     }
 
     #[tokio::test]
