@@ -1,7 +1,7 @@
 //! What is counted, for the monitor's rules: readings, anomalies, and each open one of a bounded number.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -27,12 +27,17 @@ pub(crate) struct Counts {
     open: Mutex<Open>,
 }
 
-/// Open anomalies, and those of them that are shown.
+/// Open anomalies, and those of them that are shown: the last.
 #[derive(Debug, Default)]
 struct Open {
-    all: BTreeSet<(Name, Kind)>,
-    shown: BTreeMap<(Name, Kind), Gauge>,
+    ranks: BTreeMap<(Name, Kind), Rank>,
+    all: BTreeMap<Rank, (Name, Kind)>,
+    shown: BTreeMap<Rank, Gauge>,
+    number: u64,
 }
+
+/// Whether it is more than silence, of which there may be a lot; and which it was.
+type Rank = (bool, u64);
 
 impl Counts {
     /// Every series is there from the start, so that a rule sees the first of them.
@@ -73,7 +78,7 @@ impl Counts {
 
     /// Begins with those that are open.
     pub(crate) fn begin(&self, open: &[(Name, Kind)]) {
-        let before: Vec<_> = self.open().all.iter().cloned().collect();
+        let before: Vec<_> = self.open().ranks.keys().cloned().collect();
         for (device, kind) in before {
             self.ended(&device, kind);
         }
@@ -92,37 +97,62 @@ impl Counts {
 
     fn opened(&self, device: &Name, kind: Kind) {
         let mut open = self.open();
-        if open.all.insert((device.clone(), kind)) {
-            self.add(kind, 1);
-            self.show(&mut open, device, kind);
+        let key = (device.clone(), kind);
+        if open.ranks.contains_key(&key) {
+            return;
         }
+        open.number += 1;
+        let rank = (kind != Kind::Dropout, open.number);
+        open.ranks.insert(key.clone(), rank);
+        open.all.insert(rank, key);
+        self.add(kind, 1);
+        self.show(&mut open);
     }
 
     pub(crate) fn ended(&self, device: &Name, kind: Kind) {
         let mut open = self.open();
         let key = (device.clone(), kind);
-        if !open.all.remove(&key) {
-            return;
-        }
+        let Some(rank) = open.ranks.remove(&key) else { return };
+        open.all.remove(&rank);
         self.add(kind, -1);
-        if open.shown.remove(&key).is_none() {
-            return;
-        }
-        self.metrics.forget_gauge(SHOWN, &[("device", device), ("kind", kind.name())]);
-        // There is room for one that was not shown, if there is any.
-        let next = open.all.iter().find(|other| !open.shown.contains_key(*other)).cloned();
-        if let Some((device, kind)) = next {
-            self.show(&mut open, &device, kind);
+        if let Some(gauge) = open.shown.remove(&rank) {
+            self.hide(&key, gauge);
+            self.show(&mut open);
         }
     }
 
-    fn show(&self, open: &mut Open, device: &Name, kind: Kind) {
-        if open.shown.len() < SHOWN_MAX {
-            let help = "1 while something is wrong with a device; of the first hundred.";
-            let gauge = self.metrics.gauge(SHOWN, help, &[("device", device), ("kind", kind.name())]);
-            gauge.set(1);
-            open.shown.insert((device.clone(), kind), gauge);
+    /// Nothing is wrong any more with a device that is gone.
+    pub(crate) fn removed(&self, device: &Name) {
+        for kind in Kind::ALL {
+            self.ended(device, kind);
         }
+    }
+
+    /// Shows the last that is not shown, where it comes before one that is, or there is room.
+    fn show(&self, open: &mut Open) {
+        let Some((rank, (device, kind))) = open.all.iter().rev().find(|(rank, _)| !open.shown.contains_key(*rank))
+        else {
+            return;
+        };
+        if open.shown.len() == SHOWN_MAX {
+            if open.shown.first_key_value().is_some_and(|(first, _)| rank < first) {
+                return;
+            }
+            if let Some((first, gauge)) = open.shown.pop_first()
+                && let Some(key) = open.all.get(&first)
+            {
+                self.hide(key, gauge);
+            }
+        }
+        let help = "1 while something is wrong with a device; of the newest hundred, silence after all else.";
+        let gauge = self.metrics.gauge(SHOWN, help, &[("device", device), ("kind", kind.name())]);
+        gauge.set(1);
+        open.shown.insert(*rank, gauge);
+    }
+
+    fn hide(&self, (device, kind): &(Name, Kind), gauge: Gauge) {
+        drop(gauge);
+        self.metrics.forget_gauge(SHOWN, &[("device", device), ("kind", kind.name())]);
     }
 
     fn add(&self, kind: Kind, count: i64) {
@@ -151,16 +181,27 @@ mod tests {
         }
         assert_eq!(shown(), SHOWN_MAX);
         assert!(metrics.render().contains("iot_anomalies_open{kind=\"shift\"} 101\n"));
-        // The one beyond takes the place of one that ended.
-        counts.ended(&name(0), Kind::Shift);
-        counts.ended(&name(0), Kind::Shift);
-        assert_eq!(shown(), SHOWN_MAX);
+        // The first gave its place to the newest, and has it again when there is one.
+        let is_shown =
+            |number: usize| metrics.render().contains(&format!("{{device=\"d-{number}\",kind=\"shift\"}} 1"));
+        assert!(!is_shown(0) && is_shown(1) && is_shown(SHOWN_MAX));
+        counts.ended(&name(7), Kind::Shift);
+        counts.ended(&name(7), Kind::Shift);
+        assert!(is_shown(0) && shown() == SHOWN_MAX);
+        // That many are silent takes no place of what else is wrong.
+        for number in 0..=SHOWN_MAX {
+            counts.began(&name(number), Kind::Dropout, false);
+        }
+        assert!(is_shown(0) && is_shown(SHOWN_MAX) && shown() == SHOWN_MAX);
+        counts.removed(&name(3));
+        assert!(!is_shown(3) && shown() == SHOWN_MAX);
+        assert!(metrics.render().contains("iot_device_anomaly{device=\"d-100\",kind=\"dropout\"} 1\n"));
         counts.begin(&[(name(7), Kind::Dropout)]);
         let text = metrics.render();
         assert!(text.contains("iot_device_anomaly{device=\"d-7\",kind=\"dropout\"} 1\n"), "{text}");
         assert!(text.contains("iot_anomalies_open{kind=\"shift\"} 0\n"), "{text}");
         assert!(text.contains("iot_anomalies_total{kind=\"shift\"} 101\n"), "{text}");
-        assert!(text.contains("iot_analytics_scores_total{by=\"fallback\"} 101\n"), "{text}");
+        assert!(text.contains("iot_analytics_scores_total{by=\"fallback\"} 202\n"), "{text}");
         assert_eq!(shown(), 1);
     }
 }

@@ -24,6 +24,9 @@ pub(crate) const KEPT_EVERY: usize = 288;
 /// batch makes at most four due on average.
 const KEPT_AT_ONCE_MAX: usize = 32;
 
+/// For how long what comes of a device of before it was removed is of that one.
+const REMOVED_FOR_MS: i64 = 10 * 60_000;
+
 /// The most silent devices that are told the time at once; the others follow.
 const TOLD_AT_ONCE_MAX: usize = 1000;
 
@@ -41,6 +44,8 @@ pub(crate) struct Fleet {
     overdue: BTreeSet<Name>,
     /// When the newest reading of any was read.
     newest_ms: Option<i64>,
+    /// Those that were removed not long ago: how long was listened until then, and the clock's time.
+    removed: BTreeMap<Name, (i64, i64)>,
     devices_max: usize,
 }
 
@@ -170,7 +175,11 @@ impl Fleet {
         for reading in readings {
             by_device.entry(reading.device.as_str().into()).or_default().push(reading);
         }
-        for (name, readings) in &by_device {
+        for (name, readings) in &mut by_device {
+            self.leave_out_removed(name, readings, receipt);
+            if readings.is_empty() {
+                continue;
+            }
             if !self.make_room(name, terms, &mut work) {
                 receipt.crowded += readings.len();
                 continue;
@@ -189,6 +198,28 @@ impl Fleet {
         self.tick(clock_ms, &mut work);
         self.keep(terms, &mut work);
         work
+    }
+
+    /// Forgets a device that is there no longer.
+    pub(crate) fn remove(&mut self, name: &Name, clock_ms: i64) {
+        self.listening.go_on(clock_ms);
+        let now_ms = self.listening.now_ms();
+        self.removed.retain(|_, (removed_ms, _)| now_ms - *removed_ms <= REMOVED_FOR_MS);
+        self.removed.insert(name.clone(), (now_ms, clock_ms));
+        self.overdue.remove(name);
+        if let Some(due_ms) = self.devices.remove(name).and_then(|slot| slot.due_ms) {
+            self.due.remove(&(due_ms, name.clone()));
+        }
+    }
+
+    /// What was on its way when its device was removed is late.
+    fn leave_out_removed(&self, name: &Name, readings: &mut Vec<Reading>, receipt: &mut Receipt) {
+        let Some((removed_ms, clock_ms)) = self.removed.get(name) else { return };
+        if self.listening.now_ms() - removed_ms <= REMOVED_FOR_MS {
+            let before = readings.len();
+            readings.retain(|reading| reading.at_ms > *clock_ms);
+            receipt.late += before - readings.len();
+        }
     }
 
     /// Whether the device is known, or can be.

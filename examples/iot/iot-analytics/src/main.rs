@@ -37,6 +37,7 @@ use std::{sync::Arc, time::Duration};
 
 use bowline::{
     Microservice,
+    messages::Incoming,
     runtime::{
         task::{self, Guarded},
         time,
@@ -45,10 +46,10 @@ use bowline::{
 use example_sql::{Db, Opened, Sql};
 
 use crate::{
-    repository::{AnalyticsRepository, SqlAnalytics},
+    repository::{AnalyticsRepository, REMOVED_TOPIC, SqlAnalytics},
     rules::Rules,
     scorer::Scorer,
-    service::AnalyticsService,
+    service::{AnalyticsService, Removed},
 };
 
 /// How often is looked for devices that are silent.
@@ -60,22 +61,35 @@ const FORGET_EVERY: Duration = Duration::from_mins(10);
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let service = Microservice::from_env("analytics")?;
-    match example_sql::open(service.own_database()?, &sqlx::migrate!()).await? {
+    match example_sql::open(service.own_database()?, &sqlx::migrate!()).await?.with_messages().await? {
         Opened::Sqlite(sql) => serve(service, sql).await,
         Opened::Postgres(sql) => serve(service, sql).await,
     }
 }
 
-async fn serve<DB: Db>(service: Microservice, sql: Sql<DB>) -> anyhow::Result<()> {
+async fn serve<DB: Db>(mut service: Microservice, sql: Sql<DB>) -> anyhow::Result<()> {
     let rules = service.config_loader("iot/analytics").or(Rules::default()).load().await?;
     let rules: service::CurrentRules = Box::new(move || rules.get());
     let analytics =
         AnalyticsService::new(SqlAnalytics::new(sql), service.client("ml"), rules, service.tracer(), service.metrics());
     let analytics = Arc::new(analytics);
     analytics.begin().await?;
+    forget_removed(&mut service, &analytics);
     let _looking = Guarded::new(task::spawn(look(analytics.clone())));
     let _forgetting = Guarded::new(task::spawn(forget(analytics.clone())));
     Ok(service.serve(api::app(analytics)).await?)
+}
+
+/// Has devices forgotten that device says are removed.
+fn forget_removed<R: AnalyticsRepository, S: Scorer>(
+    service: &mut Microservice,
+    analytics: &Arc<AnalyticsService<R, S>>,
+) {
+    let analytics = analytics.clone();
+    service.consumer(REMOVED_TOPIC).each(move |incoming: Incoming<Removed>| {
+        let analytics = analytics.clone();
+        async move { Ok(analytics.remove(incoming.message.id.clone(), incoming.value, api::now_ms()).await?) }
+    });
 }
 
 /// Finds silent devices, as long as it is polled.

@@ -2,7 +2,7 @@
 
 use bowline::{
     Code, HandlerError,
-    sql::{self, Tx},
+    sql::{self, Inbox, Tx},
 };
 use example_sql::{Db, Row, Sql, Statement, Value};
 use iot_detect::{Kind, Season};
@@ -15,6 +15,12 @@ use crate::{
 
 /// The most anomalies that are forgotten at once.
 pub(crate) const FORGOTTEN_MAX: i64 = 1000;
+
+/// Where device tells of those that it removed.
+pub(crate) const REMOVED_TOPIC: &str = "device.removed";
+
+/// Who notes messages.
+const GROUP: &str = "analytics";
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +75,16 @@ pub(crate) trait AnalyticsRepository: Send + Sync + 'static {
     /// durable; where it fails it may be.
     fn keep(&self, number: i64, work: &Work, noted: &[Noted]) -> impl Future<Output = Result<i64, Error>> + Send;
 
+    /// Forgets a device, ends what was open of it, and notes the message that says so, if the last number is still that
+    /// one; the last number then. None where the message was noted before.
+    fn remove(
+        &self,
+        number: i64,
+        message_id: &str,
+        device: &Name,
+        at_ms: i64,
+    ) -> impl Future<Output = Result<Option<i64>, Error>> + Send;
+
     /// Anomalies, by their ids.
     fn anomalies(&self, asked: &Asked, limit: i64) -> impl Future<Output = Result<Vec<Anomaly>, Error>> + Send;
 
@@ -80,11 +96,20 @@ pub(crate) trait AnalyticsRepository: Send + Sync + 'static {
 #[derive(Debug)]
 pub(crate) struct SqlAnalytics<DB: Db> {
     sql: Sql<DB>,
+    inbox: Inbox,
 }
 
 impl<DB: Db> SqlAnalytics<DB> {
+    /// With the tables of messages.
     pub(crate) fn new(sql: Sql<DB>) -> Self {
-        Self { sql }
+        Self { sql, inbox: Inbox::default() }
+    }
+
+    /// Moves the last number on from where it was read.
+    async fn mark(&self, tx: &mut Tx<DB>, number: i64, next: i64) -> Result<(), Error> {
+        let update = Statement::new("UPDATE marks SET number = $2 WHERE number = $1").bind(number).bind(next);
+        let moved = self.sql.execute(tx, "marks", update).await?;
+        if moved == 1 { Ok(()) } else { Err(Error::Overtaken) }
     }
 
     async fn rows(&self, table: &'static str, select: Statement) -> Result<Vec<Row<DB>>, Error> {
@@ -198,10 +223,7 @@ impl<DB: Db> AnalyticsRepository for SqlAnalytics<DB> {
         // Also where nothing needs a number: so that two who write at once are told.
         let count = i64::try_from(work.journal.len() + began).unwrap_or(i64::MAX).max(1);
         let mut tx = self.sql.begin().await?;
-        let update = Statement::new("UPDATE marks SET number = $2 WHERE number = $1");
-        if self.sql.execute(&mut tx, "marks", update.bind(number).bind(number + count)).await? != 1 {
-            return Err(Error::Overtaken);
-        }
+        self.mark(&mut tx, number, number + count).await?;
         self.add_devices(&mut tx, &work.new).await?;
         self.add_entries(&mut tx, number + 1, &work.journal).await?;
         let mut ids = number + 1 + i64::try_from(work.journal.len()).unwrap_or(i64::MAX)..;
@@ -219,6 +241,25 @@ impl<DB: Db> AnalyticsRepository for SqlAnalytics<DB> {
         }
         tx.commit().await?;
         Ok(number + count)
+    }
+
+    async fn remove(&self, number: i64, message_id: &str, device: &Name, at_ms: i64) -> Result<Option<i64>, Error> {
+        let mut tx = self.sql.begin().await?;
+        // Ids are unique within a topic.
+        if !self.inbox.once(&mut tx, GROUP, &format!("{REMOVED_TOPIC}/{message_id}")).await? {
+            return Ok(None);
+        }
+        self.mark(&mut tx, number, number + 1).await?;
+        for kind in Kind::ALL {
+            self.end_anomaly(&mut tx, device, kind, at_ms).await?;
+        }
+        for (table, delete) in
+            [("journal", "DELETE FROM journal WHERE device = $1"), ("devices", "DELETE FROM devices WHERE device = $1")]
+        {
+            self.sql.execute(&mut tx, table, Statement::new(delete).bind(&**device)).await?;
+        }
+        tx.commit().await?;
+        Ok(Some(number + 1))
     }
 
     async fn anomalies(&self, asked: &Asked, limit: i64) -> Result<Vec<Anomaly>, Error> {

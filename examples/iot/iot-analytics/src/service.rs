@@ -7,12 +7,13 @@ use bowline::{
     runtime::{metric::Registry, task, time},
 };
 use iot_detect::{Change, features::Features};
+use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use crate::{
     anomaly::{Anomalies, Anomaly, Asked, Noted},
     counts::Counts,
-    fleet::{DEVICES_MAX, Fleet, Work},
+    fleet::{DEVICES_MAX, Fleet, Name, Work},
     reading::{Batch, Receipt, is_device},
     repository::{AnalyticsRepository, Error, FORGOTTEN_MAX},
     rules::Rules,
@@ -44,6 +45,12 @@ pub(crate) struct AnalyticsService<R, S> {
     tracer: Tracer,
     counts: Counts,
     held: Mutex<Held>,
+}
+
+/// What device tells of one that is there no longer.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Removed {
+    pub(crate) device: String,
 }
 
 /// The devices, and up to which number of the journal they are; none where that is not known.
@@ -96,6 +103,31 @@ impl<R: AnalyticsRepository, S: Scorer> AnalyticsService<R, S> {
         };
         let looked = task::spawn(looking).await.map_err(HandlerError::internal)?;
         Ok(looked?)
+    }
+
+    /// Forgets a device that was removed, and ends what was wrong with it, in the transaction that notes the message: a
+    /// second delivery changes nothing, also where there is a device of that id again.
+    pub(crate) async fn remove(
+        self: Arc<Self>,
+        message_id: String,
+        removed: Removed,
+        now_ms: i64,
+    ) -> Result<(), HandlerError> {
+        let name = Name::from(removed.device);
+        let removing = async move {
+            let mut held = self.held.lock().await;
+            let (mut fleet, mut number) = self.taken(&mut held).await?;
+            if let Some(next) = self.repository.remove(number, &message_id, &name, now_ms).await? {
+                number = next;
+                fleet.remove(&name, now_ms);
+                self.counts.removed(&name);
+                self.counts.devices(fleet.len());
+            }
+            held.fleet = Some((fleet, number));
+            Ok::<_, Error>(())
+        };
+        let removed = task::spawn(current::inherit(removing)).await.map_err(HandlerError::internal)?;
+        Ok(removed?)
     }
 
     /// Anomalies, by their ids.

@@ -4,6 +4,7 @@ mod alerts;
 mod document;
 mod http;
 mod judging;
+mod removal;
 mod restarts;
 mod scoring;
 mod silence;
@@ -77,7 +78,7 @@ async fn started<DB: Db>(fixture: &Fixture<DB>, scorer: Asking, metrics: &Regist
 }
 
 async fn started_by<DB: Db>(fixture: &Fixture<DB>, scorer: Asking, metrics: &Registry, rules: Rules) -> Analytics<DB> {
-    let repository = SqlAnalytics::new(fixture.open(&sqlx::migrate!()).await);
+    let repository = SqlAnalytics::new(fixture.open(&sqlx::migrate!()).await.with_messages().await.unwrap());
     let rules = Arc::new(rules);
     let rules = Box::new(move || rules.clone());
     let analytics = AnalyticsService::new(repository, scorer, rules, &Tracer::disabled(), metrics);
