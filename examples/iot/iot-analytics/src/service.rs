@@ -8,7 +8,7 @@ use bowline::{
 };
 use iot_detect::{Change, features::Features};
 use serde::Deserialize;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::{
     anomaly::{Anomalies, Anomaly, Asked, Noted},
@@ -30,6 +30,9 @@ pub(crate) const KEPT_FOR_MS: i64 = 400 * iot_detect::DAY_MS;
 const LISTED: i64 = 100;
 const LISTED_MAX: i64 = 1000;
 
+/// Batches that are judged, or wait for it, at once: beyond them callers come again.
+const TAKEN_AT_ONCE_MAX: usize = 2;
+
 /// Devices, and rows of the journal, that are read at once.
 const DEVICES_READ: i64 = 500;
 const ROWS_READ: i64 = 5000;
@@ -44,6 +47,7 @@ pub(crate) struct AnalyticsService<R, S> {
     rules: CurrentRules,
     tracer: Tracer,
     counts: Counts,
+    taking: Arc<Semaphore>,
     held: Mutex<Held>,
 }
 
@@ -60,8 +64,8 @@ struct Held {
 
 impl<R: AnalyticsRepository, S: Scorer> AnalyticsService<R, S> {
     pub(crate) fn new(repository: R, scorer: S, rules: CurrentRules, tracer: &Tracer, metrics: &Registry) -> Self {
-        let held = Mutex::new(Held { fleet: None });
-        Self { repository, scorer, rules, tracer: tracer.clone(), counts: Counts::new(metrics), held }
+        let (taking, held) = (Arc::new(Semaphore::new(TAKEN_AT_ONCE_MAX)), Mutex::new(Held { fleet: None }));
+        Self { repository, scorer, rules, tracer: tracer.clone(), counts: Counts::new(metrics), taking, held }
     }
 
     /// Reads what is known of devices.
@@ -72,10 +76,14 @@ impl<R: AnalyticsRepository, S: Scorer> AnalyticsService<R, S> {
     }
 
     /// Judges a batch. It answers when that is durable; a batch that comes again changes nothing. Whoever stops waiting
-    /// does not stop it.
+    /// does not stop it. While the database stands still, who comes again is refused: so what waits is bounded.
     pub(crate) async fn take(self: Arc<Self>, batch: Batch, now_ms: i64) -> Result<Receipt, HandlerError> {
         let (readings, mut receipt) = batch.sift(now_ms)?;
+        let Ok(permit) = self.taking.clone().try_acquire_owned() else {
+            return Err(HandlerError::new(Code::Unavailable, "batches that came before are not kept yet: come again"));
+        };
         let taking = async move {
+            let _permit = permit;
             let rules = (self.rules)();
             let mut held = self.held.lock().await;
             let (mut fleet, number) = self.taken(&mut held).await?;

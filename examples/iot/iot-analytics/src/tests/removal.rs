@@ -1,12 +1,15 @@
-//! Devices that are there no longer.
+//! Devices that are there no longer; and callers that come again while nothing is kept.
 
-use bowline::runtime::metric::Registry;
+use bowline::{Code, runtime::metric::Registry};
 use example_sql::{Db, on_both, testing::Fixture};
 
 use super::{
     Analytics, Asking, INTERVAL_MS, Model, NOW_MS, START_MS, anomalies, days_of, hours_pass, reading, started, take,
 };
-use crate::{reading::Receipt, service::Removed};
+use crate::{
+    reading::{Batch, Receipt},
+    service::Removed,
+};
 
 on_both!(what_is_removed_is_forgotten_once_and_nothing_is_wrong_with_it_any_more);
 
@@ -44,4 +47,24 @@ async fn what_is_removed_is_forgotten_once_and_nothing_is_wrong_with_it_any_more
     assert_eq!(take(&analytics, days_of("d-1", 20)).await.duplicates, 20);
     hours_pass(&analytics, 4).await;
     assert_eq!(anomalies(&analytics).await.len(), 2);
+}
+
+/// A model that does not answer holds a batch up for a moment, as a database would that stands still.
+#[tokio::test]
+async fn one_batch_waits_and_others_are_to_come_again() {
+    let fixture = Fixture::sqlite();
+    let analytics = started(&fixture, Asking::new(Model::Silent), &Registry::default()).await;
+    let mut readings = days_of("d-1", 4 * 288);
+    readings[1100].value += 50.0;
+    take(&analytics, readings.drain(..1100).collect()).await;
+    let batch = |device: &str| Batch { readings: vec![reading(device, 1, START_MS, 1.0)] };
+    let found = Batch { readings };
+    let (first, second, third) = tokio::join!(
+        analytics.clone().take(found, NOW_MS),
+        analytics.clone().take(batch("d-2"), NOW_MS),
+        analytics.clone().take(batch("d-3"), NOW_MS),
+    );
+    assert_eq!((first.unwrap().taken, second.unwrap().taken), (52, 1));
+    assert_eq!(third.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(analytics.clone().take(batch("d-3"), NOW_MS).await.unwrap().taken, 1);
 }
