@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use iot_detect::{Kind, features::Told};
+use iot_detect::{Change, Kind, features::Told};
 
 use crate::{
     device::{Device, Place, over},
@@ -46,6 +46,8 @@ pub(crate) struct Fleet {
     newest_ms: Option<i64>,
     /// Those that were removed not long ago: how long was listened until then, and the clock's time.
     removed: BTreeMap<Name, (i64, i64)>,
+    /// Those that are learned anew, and what was told of them meanwhile.
+    anew: BTreeMap<Name, Vec<Told>>,
     devices_max: usize,
 }
 
@@ -125,6 +127,7 @@ impl Fleet {
             Some(Ok(device)) => device,
             Some(Err(error)) => {
                 tracing::error!(device = &*name, %error, "a device's state is not known here, it is learned anew");
+                self.anew.insert(name.clone(), Vec::new());
                 Device::unkept_yet(terms)
             }
         };
@@ -140,8 +143,8 @@ impl Fleet {
         match *what {
             What::Reading(place, value) => slot.device.accept(place, value),
             What::Tick(at_ms) => {
-                slot.device.release();
-                slot.device.tick(at_ms);
+                let told = [slot.device.release(), slot.device.tick(at_ms)].concat();
+                self.anew.entry(device.clone()).and_modify(|anew| anew.extend(told));
             }
         }
     }
@@ -151,9 +154,21 @@ impl Fleet {
         let names: Vec<Name> = self.devices.keys().cloned().collect();
         for name in &names {
             if let Some(slot) = self.devices.get_mut(name) {
-                slot.device.release();
+                let told = slot.device.release();
+                self.anew.entry(name.clone()).and_modify(|anew| anew.extend(told));
             }
             self.settle(name, None);
+        }
+        for (name, told) in &mut self.anew {
+            let Some(slot) = self.devices.get(name) else { continue };
+            // Of those that are learned anew nobody has told what lasts.
+            let mut last = BTreeMap::new();
+            for told in told.drain(..).filter(|told| told.event.change == Change::Began) {
+                last.insert(told.event.kind, told);
+            }
+            let is_untold = |kind: &Kind| !open.iter().any(|(other, known)| (other, known) == (name, kind));
+            let lasting: Vec<Kind> = slot.device.detector().open().filter(is_untold).collect();
+            told.extend(lasting.iter().filter_map(|kind| last.remove(kind)));
         }
         let is_open = |name: &Name, kind: Kind| {
             self.devices.get(name).is_some_and(|slot| slot.device.detector().open().any(|open| open == kind))
@@ -161,6 +176,18 @@ impl Fleet {
         let unknown = open.iter().filter(|(name, kind)| !is_open(name, *kind));
         let at_ms = self.newest_ms.unwrap_or_default();
         unknown.map(|(name, kind)| (name.clone(), over(*kind, at_ms))).collect()
+    }
+
+    /// Some of the devices that are learned anew: their states, and what began meanwhile. None: there are no more.
+    pub(crate) fn keep_anew(&mut self, terms: Terms) -> Option<Work> {
+        let mut work = Work::default();
+        while work.states.len() < KEPT_AT_ONCE_MAX
+            && let Some((name, told)) = self.anew.pop_first()
+        {
+            work.told.extend(told.into_iter().map(|told| (name.clone(), told)));
+            self.write(&name, terms, &mut work);
+        }
+        (!work.is_empty()).then_some(work)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -292,20 +319,25 @@ impl Fleet {
     fn keep(&mut self, terms: Terms, work: &mut Work) {
         for _ in 0..KEPT_AT_ONCE_MAX {
             let Some(name) = self.overdue.pop_first() else { return };
-            let Some(Slot { device, .. }) = self.devices.get_mut(&name) else { continue };
-            if device.terms() != terms {
-                work.told.extend(device.adopt(terms).into_iter().map(|told| (name.clone(), told)));
-            }
-            match device.kept() {
-                Ok(state) => {
-                    device.is_kept();
-                    let released = device.released();
-                    work.states.push(KeptState { device: name.clone(), terms, state, released });
-                }
-                Err(error) => tracing::error!(device = &*name, %error, "a device's state cannot be written"),
-            }
-            self.settle(&name, None);
+            self.write(&name, terms, work);
         }
+    }
+
+    /// Has a device's state written.
+    fn write(&mut self, name: &Name, terms: Terms, work: &mut Work) {
+        let Some(Slot { device, .. }) = self.devices.get_mut(name) else { return };
+        if device.terms() != terms {
+            work.told.extend(device.adopt(terms).into_iter().map(|told| (name.clone(), told)));
+        }
+        match device.kept() {
+            Ok(state) => {
+                device.is_kept();
+                let released = device.released();
+                work.states.push(KeptState { device: name.clone(), terms, state, released });
+            }
+            Err(error) => tracing::error!(device = &**name, %error, "a device's state cannot be written"),
+        }
+        self.settle(name, None);
     }
 }
 

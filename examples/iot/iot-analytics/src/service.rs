@@ -173,6 +173,7 @@ impl<R: AnalyticsRepository, S: Scorer> AnalyticsService<R, S> {
     }
 
     async fn read(&self) -> Result<(Fleet, i64), Error> {
+        let rules = (self.rules)();
         let mut number = self.repository.number().await?;
         let mut fleet = Fleet::new(DEVICES_MAX);
         let mut after = String::new();
@@ -198,7 +199,10 @@ impl<R: AnalyticsRepository, S: Scorer> AnalyticsService<R, S> {
         self.counts.devices(fleet.len());
         let work = Work { told: fleet.replayed(&open), ..Work::default() };
         if !work.is_empty() {
-            number = self.keep(number, work, &(self.rules)()).await?;
+            number = self.keep(number, work, &rules).await?;
+        }
+        while let Some(work) = fleet.keep_anew(rules.terms) {
+            number = self.keep(number, work, &rules).await?;
         }
         Ok((fleet, number))
     }

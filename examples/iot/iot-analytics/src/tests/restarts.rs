@@ -1,7 +1,7 @@
 //! However readings come in batches, twice, out of order, and with restarts in between: what is found is the same.
 
 use bowline::runtime::metric::Registry;
-use example_sql::{Db, on_both, testing::Fixture};
+use example_sql::{Db, Statement, Value, on_both, testing::Fixture};
 use iot_detect::{Kind, features::Watch, generator, random::Random};
 use proptest::prelude::*;
 
@@ -16,6 +16,7 @@ use crate::{
 
 on_both!(
     a_restart_changes_nothing_and_nothing_is_told_twice,
+    a_device_whose_state_is_not_known_is_learned_anew_and_what_lasts_is_told,
     a_dropout_that_was_told_while_all_were_silent_is_known_after_a_restart,
 );
 
@@ -68,6 +69,30 @@ async fn a_dropout_that_was_told_while_all_were_silent_is_known_after_a_restart<
     let back = [reading("d-1", 20, ended_ms, 1.0), reading("d-1", 21, ended_ms + 2 * LATENESS_MS, 1.0)];
     take(&analytics, back.to_vec()).await;
     assert_eq!(anomalies(&plain(&fixture).await).await, [Anomaly { ended_ms: Some(ended_ms), ..told[0].clone() }]);
+}
+
+/// Of another release's state only the journal is known; what begins in it is told once, and lasts.
+async fn a_device_whose_state_is_not_known_is_learned_anew_and_what_lasts_is_told<DB: Db>(fixture: Fixture<DB>) {
+    take(&plain(&fixture).await, days_of("d-1", 290)).await;
+    let sql = fixture.open(&sqlx::migrate!()).await;
+    let other = Statement::new("UPDATE devices SET state = '{\"format\":2}'");
+    assert_eq!(sql.execute(&mut *sql.read().await.unwrap(), "devices", other).await.unwrap(), 1);
+    // It falls silent before anybody of this release writes it; nobody has told that.
+    let rows = (291..303).map(|number| {
+        let at_ms = START_MS + number * INTERVAL_MS;
+        [Value::from(1_000_000 + number), "d-1".into(), number.into(), at_ms.into(), 7.0.into()]
+    });
+    let read = Statement::of_rows("INSERT INTO journal (number, device, sequence, at_ms, value) {rows}", rows);
+    sql.execute(&mut *sql.read().await.unwrap(), "journal", read).await.unwrap();
+    let tick = "INSERT INTO journal (number, device, at_ms) VALUES (2000000, 'd-1', $1)";
+    let tick = Statement::new(tick).bind(START_MS + 400 * INTERVAL_MS);
+    sql.execute(&mut *sql.read().await.unwrap(), "journal", tick).await.unwrap();
+    let analytics = plain(&fixture).await;
+    let told = anomalies(&analytics).await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((told[0].kind, told[0].began_ms, told[0].ended_ms), (Kind::Dropout, START_MS + 306 * INTERVAL_MS, None));
+    // It is written as this release writes it.
+    assert_eq!(anomalies(&plain(&fixture).await).await, told);
 }
 
 /// The journal and the states as the database has them.
