@@ -106,7 +106,7 @@ async fn remove<R: DeviceRepository>(
     _: Subject,
     Path(id): Path<String>,
 ) -> Result<StatusCode, HandlerError> {
-    finish(async move { devices.remove(&id).await }).await.map(|()| StatusCode::NO_CONTENT)
+    finish(async move { devices.remove(&id, now_ms()).await }).await.map(|()| StatusCode::NO_CONTENT)
 }
 
 async fn renew<R: DeviceRepository>(

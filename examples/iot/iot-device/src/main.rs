@@ -24,7 +24,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use bowline::Microservice;
+use bowline::{Microservice, sql::RelaySettings};
 use clap::Parser;
 use example_sql::{Db, Opened, Sql};
 
@@ -51,14 +51,16 @@ async fn main() -> anyhow::Result<()> {
     let Args { mqtt, kind } = Args::parse();
     let broker = Broker::new(&mqtt, kind, iot_mqtt::services_password()?)?;
     let service = Microservice::from_env("device")?;
-    match example_sql::open(service.own_database()?, &sqlx::migrate!()).await? {
+    match example_sql::open(service.own_database()?, &sqlx::migrate!()).await?.with_messages().await? {
         Opened::Sqlite(sql) => serve(service, sql, broker).await,
         Opened::Postgres(sql) => serve(service, sql, broker).await,
     }
 }
 
-async fn serve<DB: Db>(service: Microservice, sql: Sql<DB>, broker: Broker) -> anyhow::Result<()> {
-    let devices = DeviceService::load(SqlDevices(sql), broker.kind, service.metrics()).await?;
+async fn serve<DB: Db>(mut service: Microservice, sql: Sql<DB>, broker: Broker) -> anyhow::Result<()> {
+    let repository = SqlDevices::new(sql, service.topic("device.removed"));
+    service.relay(repository.outbox(), RelaySettings::default());
+    let devices = DeviceService::load(repository, broker.kind, service.metrics()).await?;
     let (devices, data) = (Arc::new(devices), Arc::new(service.client("data")));
     let _running = link::start(&devices, &data, &broker);
     Ok(service.serve(api::app(devices)).await?)

@@ -9,7 +9,11 @@ mod publishing;
 
 use std::collections::BTreeMap;
 
-use bowline::{Code, HandlerError, sql};
+use bowline::{
+    Code, HandlerError, messages,
+    messages::Topic,
+    sql::{self, Outbox},
+};
 use example_sql::{Db, Sql};
 use iot_mqtt::{Ack, Presence, Reported};
 
@@ -26,6 +30,8 @@ pub(crate) const FORGOTTEN_MAX: i64 = 1000;
 pub(crate) enum Error {
     #[error("the database failed")]
     Database(#[from] sql::Error),
+    #[error("that a device is removed cannot be told")]
+    Message(#[from] messages::Error),
     #[error("what is kept is no JSON")]
     Kept(#[from] serde_json::Error),
     #[error("there is a state that nobody knows")]
@@ -54,6 +60,16 @@ impl From<Error> for HandlerError {
     }
 }
 
+/// What became of a device that was to be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Adding {
+    Added,
+    /// There is one of that id.
+    Taken,
+    /// There was one, until then.
+    Removed(i64),
+}
+
 /// What became of a wish.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Desiring {
@@ -74,14 +90,14 @@ pub(crate) enum Commanding {
 
 /// What the service needs of its store. Whatever is answered is durable.
 pub(crate) trait DeviceRepository: Send + Sync + 'static {
-    /// Adds a device; whether there was none of that id, nor one that is being removed.
-    fn add(&self, new: &NewDevice) -> impl Future<Output = Result<bool, Error>> + Send;
+    /// Adds a device.
+    fn add(&self, new: &NewDevice) -> impl Future<Output = Result<Adding, Error>> + Send;
 
     /// Gives a device another credential; whether there is one.
     fn renew(&self, device: &str, credential: &Credential) -> impl Future<Output = Result<bool, Error>> + Send;
 
-    /// Removes a device; whether there was one.
-    fn remove(&self, device: &str) -> impl Future<Output = Result<bool, Error>> + Send;
+    /// Removes a device, and has it told so; whether there was one.
+    fn remove(&self, device: &str, now_ms: i64) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// The device of that id.
     fn find(&self, device: &str) -> impl Future<Output = Result<Option<Device>, Error>> + Send;
@@ -100,8 +116,14 @@ pub(crate) trait DeviceRepository: Send + Sync + 'static {
         version: Option<i64>,
     ) -> impl Future<Output = Result<Desiring, Error>> + Send;
 
-    /// Keeps what a device says it is in; what it applied before does not take the place of what it applied since.
-    fn report(&self, device: &str, reported: &Reported) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Keeps what a device says it is in; what it applied before does not take the place of what it applied since, nor what
+    /// the broker remembers that of what it said since.
+    fn report(
+        &self,
+        device: &str,
+        reported: &Reported,
+        is_remembered: bool,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Keeps whether a device is there. Where it comes, its commands are to be published again; so they are where it
     /// says so itself, however short it was away, and it has not been the broker that remembered it.
@@ -136,14 +158,35 @@ pub(crate) trait DeviceRepository: Send + Sync + 'static {
 
     /// Forgets up to [`FORGOTTEN_MAX`] commands that ended before a moment; how many it were.
     fn forget(&self, before_ms: i64) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Forgets up to [`FORGOTTEN_MAX`] devices that were removed before a moment, and of which the broker was told; how many
+    /// it were.
+    fn free(&self, before_ms: i64) -> impl Future<Output = Result<u64, Error>> + Send;
 }
 
 /// Devices in a database.
 #[derive(Debug)]
-pub(crate) struct SqlDevices<DB: Db>(pub(crate) Sql<DB>);
+pub(crate) struct SqlDevices<DB: Db> {
+    pub(crate) sql: Sql<DB>,
+    outbox: Outbox<DB>,
+    /// Where it is told which devices are removed.
+    removed: Topic,
+}
+
+impl<DB: Db> SqlDevices<DB> {
+    /// The devices of a database, and where it is told which are removed.
+    pub(crate) fn new(sql: Sql<DB>, removed: Topic) -> Self {
+        Self { outbox: Outbox::new(sql.pool().clone()), sql, removed }
+    }
+
+    /// Where messages wait that tell of removed devices.
+    pub(crate) fn outbox(&self) -> &Outbox<DB> {
+        &self.outbox
+    }
+}
 
 impl<DB: Db> DeviceRepository for SqlDevices<DB> {
-    async fn add(&self, new: &NewDevice) -> Result<bool, Error> {
+    async fn add(&self, new: &NewDevice) -> Result<Adding, Error> {
         self.insert_device(new).await
     }
 
@@ -151,8 +194,8 @@ impl<DB: Db> DeviceRepository for SqlDevices<DB> {
         self.update_credential(device, credential).await
     }
 
-    async fn remove(&self, device: &str) -> Result<bool, Error> {
-        self.mark_removed(device).await
+    async fn remove(&self, device: &str, now_ms: i64) -> Result<bool, Error> {
+        self.mark_removed(device, now_ms).await
     }
 
     async fn find(&self, device: &str) -> Result<Option<Device>, Error> {
@@ -171,8 +214,8 @@ impl<DB: Db> DeviceRepository for SqlDevices<DB> {
         self.update_desired(device, desired, version).await
     }
 
-    async fn report(&self, device: &str, reported: &Reported) -> Result<(), Error> {
-        self.update_reported(device, reported).await
+    async fn report(&self, device: &str, reported: &Reported, is_remembered: bool) -> Result<(), Error> {
+        self.update_reported(device, reported, is_remembered).await
     }
 
     async fn present(&self, device: &str, presence: Presence, is_remembered: bool, now_ms: i64) -> Result<(), Error> {
@@ -209,5 +252,9 @@ impl<DB: Db> DeviceRepository for SqlDevices<DB> {
 
     async fn forget(&self, before_ms: i64) -> Result<u64, Error> {
         self.delete_commands(before_ms).await
+    }
+
+    async fn free(&self, before_ms: i64) -> Result<u64, Error> {
+        self.delete_removed(before_ms).await
     }
 }

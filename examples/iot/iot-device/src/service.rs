@@ -17,7 +17,7 @@ use crate::{
     counts::{Counts, Refusal},
     device::{Command, Credential, Device, NewCommand, NewDevice, Object, Shadow, State, Token, is_shallow},
     fleet::Fleet,
-    repository::{COMMANDS_OPEN_MAX, Commanding, Desiring, DeviceRepository, Error, FORGOTTEN_MAX},
+    repository::{Adding, COMMANDS_OPEN_MAX, Commanding, Desiring, DeviceRepository, Error, FORGOTTEN_MAX},
 };
 
 /// The most devices. Our broker retains three messages for each, and up to 50,000.
@@ -49,6 +49,9 @@ const TTL_S_MAX: i64 = 7 * 24 * 60 * 60;
 
 /// For how long it is known how a command ended.
 const ENDED_FOR_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+
+/// For how long the id of a removed device is not given again: readings are known by it for as long.
+const FREE_AFTER_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// Keeps devices.
 #[derive(Debug)]
@@ -131,11 +134,17 @@ impl<R: DeviceRepository> DeviceService<R> {
         }
         let (token, credential) = self.credential()?;
         let new = NewDevice { id: id.clone(), name: name.clone(), credential, created_ms: now_ms };
-        if !self.repository.add(&new).await? {
-            return Err(HandlerError::new(
-                Code::AlreadyExists,
-                format!("there is a device `{id}`, or it is being removed"),
-            ));
+        let refuse = |detail| HandlerError::new(Code::AlreadyExists, detail);
+        match self.repository.add(&new).await? {
+            Adding::Added => {}
+            Adding::Taken => return Err(refuse(format!("there is a device `{id}`"))),
+            Adding::Removed(removed_ms) => {
+                let free_at_ms = removed_ms + FREE_AFTER_MS;
+                let detail = format!(
+                    "`{id}` was removed, its readings are known by its id until {free_at_ms} ms after 1970: take another"
+                );
+                return Err(refuse(detail).with("free_at_ms", free_at_ms));
+            }
         }
         self.fleet.add(&id);
         self.fleet.show(&self.counts);
@@ -158,9 +167,9 @@ impl<R: DeviceRepository> DeviceService<R> {
     }
 
     /// Removes a device: what it says is not taken any more, and it does not connect again.
-    pub(crate) async fn remove(&self, device: &str) -> Result<(), HandlerError> {
+    pub(crate) async fn remove(&self, device: &str, now_ms: i64) -> Result<(), HandlerError> {
         check_device(device)?;
-        let was_there = self.repository.remove(device).await?;
+        let was_there = self.repository.remove(device, now_ms).await?;
         // Also where it was not: the answer to whoever removed it may have been lost on its way from the database.
         self.fleet.remove(device);
         self.fleet.show(&self.counts);
@@ -273,7 +282,7 @@ impl<R: DeviceRepository> DeviceService<R> {
         let refuse = |why: &str| self.counts.refuse(device, said, Refusal::Malformed(why));
         match said {
             Said::Reported => match iot_mqtt::reported(payload) {
-                Ok(reported) => self.repository.report(device, &reported).await?,
+                Ok(reported) => self.repository.report(device, &reported, is_remembered).await?,
                 Err(why) => refuse(&why),
             },
             Said::Acks => match iot_mqtt::ack(payload) {
@@ -295,6 +304,7 @@ impl<R: DeviceRepository> DeviceService<R> {
     pub(crate) async fn sweep(&self, now_ms: i64) -> Result<(), Error> {
         self.counts.expired.add(self.repository.expire(now_ms).await?);
         while self.repository.forget(now_ms - ENDED_FOR_MS).await? >= FORGOTTEN_MAX.unsigned_abs() {}
+        while self.repository.free(now_ms - FREE_AFTER_MS).await? >= FORGOTTEN_MAX.unsigned_abs() {}
         let heard = self.fleet.take_heard();
         if !heard.is_empty() {
             self.repository.heard(&heard).await?;

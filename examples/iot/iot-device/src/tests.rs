@@ -9,7 +9,7 @@ mod world;
 
 use std::time::Duration;
 
-use bowline::runtime::metric::Registry;
+use bowline::{Microservice, Settings, runtime::metric::Registry};
 use example_sql::{Db, testing::Fixture};
 use serde_json::Value;
 
@@ -28,8 +28,10 @@ type Devices<DB> = DeviceService<SqlDevices<DB>>;
 
 /// The service, as it is after a start.
 async fn load<DB: Db>(fixture: &Fixture<DB>, kind: Kind) -> Devices<DB> {
-    let sql = fixture.open(&sqlx::migrate!()).await;
-    DeviceService::load(SqlDevices(sql), kind, &Registry::default()).await.unwrap()
+    let sql = fixture.open(&sqlx::migrate!()).await.with_messages().await.unwrap();
+    let service = Microservice::new(Settings::from_vars("device", []).unwrap());
+    let repository = SqlDevices::new(sql, service.topic("device.removed"));
+    DeviceService::load(repository, kind, &Registry::default()).await.unwrap()
 }
 
 /// A JSON object.

@@ -9,15 +9,15 @@ use crate::device::{Command, NewCommand, State};
 impl<DB: Db> SqlDevices<DB> {
     pub(super) async fn insert_command(&self, new: &NewCommand, now_ms: i64) -> Result<Commanding, Error> {
         let NewCommand { device, told } = new;
-        let mut tx = self.0.begin().await?;
+        let mut tx = self.sql.begin().await?;
         let lock = Statement::new("SELECT id FROM devices WHERE id = $1 AND is_removed = 0").bind(device).locking();
-        if self.0.row(&mut tx, "devices", lock).await?.is_none() {
+        if self.sql.row(&mut tx, "devices", lock).await?.is_none() {
             return Ok(Commanding::NoDevice);
         }
         let count = Statement::new(
             "SELECT COUNT(*) AS open FROM commands WHERE device = $1 AND ended_ms IS NULL AND expires_ms > $2",
         );
-        let open = self.0.row(&mut tx, "commands", count.bind(device).bind(now_ms)).await?;
+        let open = self.sql.row(&mut tx, "commands", count.bind(device).bind(now_ms)).await?;
         if open.map(|row| row.int("open")).transpose()?.unwrap_or(0) >= COMMANDS_OPEN_MAX {
             return Ok(Commanding::TooMany);
         }
@@ -27,7 +27,7 @@ impl<DB: Db> SqlDevices<DB> {
         );
         let insert = insert.bind(&told.id).bind(device).bind(&told.name);
         let insert = insert.bind(serde_json::to_string(&told.arguments)?).bind(now_ms).bind(told.expires_ms);
-        self.0.execute(&mut tx, "commands", insert).await?;
+        self.sql.execute(&mut tx, "commands", insert).await?;
         tx.commit().await?;
         Ok(Commanding::Waiting)
     }
@@ -39,7 +39,7 @@ impl<DB: Db> SqlDevices<DB> {
              FROM commands JOIN devices ON devices.id = commands.device
              WHERE commands.id = $1 AND device = $2 AND is_removed = 0",
         );
-        let row = self.0.row(&mut *self.0.read().await?, "commands", select.bind(id).bind(device)).await?;
+        let row = self.sql.row(&mut *self.sql.read().await?, "commands", select.bind(id).bind(device)).await?;
         row.map(|row| command_of(&row)).transpose()
     }
 
@@ -69,8 +69,8 @@ impl<DB: Db> SqlDevices<DB> {
     }
 
     async fn change_commands(&self, statement: Statement) -> Result<u64, Error> {
-        let mut tx = self.0.begin().await?;
-        let count = self.0.execute(&mut tx, "commands", statement).await?;
+        let mut tx = self.sql.begin().await?;
+        let count = self.sql.execute(&mut tx, "commands", statement).await?;
         tx.commit().await?;
         Ok(count)
     }

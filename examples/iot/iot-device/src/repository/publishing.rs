@@ -9,7 +9,7 @@ use crate::device::{Credential, Due, Token};
 impl<DB: Db> SqlDevices<DB> {
     /// Accounts first, so that a device that is new finds the rest. Commands wait for their device.
     pub(super) async fn select_due(&self, now_ms: i64, limit: i64) -> Result<Vec<Due>, Error> {
-        let mut connection = self.0.read().await?;
+        let mut connection = self.sql.read().await?;
         let accounts = Statement::new(
             "SELECT id, is_removed, account_version, token_hash, token FROM devices
              WHERE account_published < account_version ORDER BY id LIMIT $1",
@@ -25,20 +25,20 @@ impl<DB: Db> SqlDevices<DB> {
              ORDER BY commands.created_ms, commands.id LIMIT $2",
         );
         let mut due = Vec::new();
-        for row in self.0.rows(&mut connection, "devices", accounts.bind(limit)).await? {
+        for row in self.sql.rows(&mut connection, "devices", accounts.bind(limit)).await? {
             due.push(account_of(&row)?);
         }
-        for row in self.0.rows(&mut connection, "devices", desired.bind(limit)).await? {
+        for row in self.sql.rows(&mut connection, "devices", desired.bind(limit)).await? {
             due.push(desired_of(&row)?);
         }
-        for row in self.0.rows(&mut connection, "commands", commands.bind(now_ms).bind(limit)).await? {
+        for row in self.sql.rows(&mut connection, "commands", commands.bind(now_ms).bind(limit)).await? {
             due.push(command_of(&row)?);
         }
         Ok(due)
     }
 
     pub(super) async fn note_published(&self, due: &[Due]) -> Result<(), Error> {
-        let mut tx = self.0.begin().await?;
+        let mut tx = self.sql.begin().await?;
         for due in due {
             self.note(&mut tx, due).await?;
         }
@@ -56,8 +56,9 @@ impl<DB: Db> SqlDevices<DB> {
             }
             Due::Removal { device } => {
                 let delete = Statement::new("DELETE FROM commands WHERE device = $1").bind(device);
-                self.0.execute(tx, "commands", delete).await?;
-                ("devices", Statement::new("DELETE FROM devices WHERE id = $1 AND is_removed = 1").bind(device))
+                self.sql.execute(tx, "commands", delete).await?;
+                let update = "UPDATE devices SET account_published = account_version WHERE id = $1 AND is_removed = 1";
+                ("devices", Statement::new(update).bind(device))
             }
             Due::Desired { device, told } => {
                 let update = Statement::new("UPDATE devices SET desired_published = $2 WHERE id = $1");
@@ -71,7 +72,7 @@ impl<DB: Db> SqlDevices<DB> {
                 ("commands", update.bind(&told.id).bind(*asked))
             }
         };
-        self.0.execute(tx, table, update).await?;
+        self.sql.execute(tx, table, update).await?;
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, sync::oneshot};
 
 use super::{Devices, PATIENCE, document, load};
-use crate::{api, broker::Kind, repository::DeviceRepository as _};
+use crate::{api, broker::Kind, repository::DeviceRepository as _, service::now_ms};
 
 on_both!(
     a_device_is_added_shown_listed_and_removed,
@@ -124,8 +124,10 @@ async fn a_device_is_added_shown_listed_and_removed<DB: Db>(fixture: Fixture<DB>
     let delete = || running.ask("DELETE", "/devices/{id}", "/devices/d-2", "");
     assert_eq!((delete().await.0, delete().await.0), (204, 404));
     assert_eq!(running.get("/devices/{id}", "/devices/d-2").await.0, 404);
-    assert_eq!(running.post(&json!({"id": "d-2"})).await.0, 409, "the broker has not been told");
     super::publish_all(&devices, 0).await;
+    let (status, problem) = running.post(&json!({"id": "d-2"})).await;
+    assert_eq!((status, problem["free_at_ms"].is_i64()), (409, true));
+    devices.sweep(now_ms() + 8 * 24 * 60 * 60 * 1000).await.unwrap();
     assert_eq!(running.post(&json!({"id": "d-2"})).await.0, 201);
 }
 
@@ -174,12 +176,11 @@ async fn a_command_waits_for_its_device<DB: Db>(fixture: Fixture<DB>) {
 
 async fn whoever_does_not_wait_has_it_done<DB: Db>(fixture: Fixture<DB>) {
     let (devices, running) = running(&fixture).await;
-    for _ in 0..5 {
-        running.say("POST", "/devices", "{\"id\":\"d-1\"}").await;
-        eventually(PATIENCE, || devices.fleet.knows("d-1")).await;
-        running.say("DELETE", "/devices/d-1", "").await;
-        eventually(PATIENCE, || !devices.fleet.knows("d-1")).await;
-        super::publish_all(&devices, 0).await;
+    for id in ["d-1", "d-2", "d-3"] {
+        running.say("POST", "/devices", &json!({"id": id}).to_string()).await;
+        eventually(PATIENCE, || devices.fleet.knows(id)).await;
+        running.say("DELETE", &format!("/devices/{id}"), "").await;
+        eventually(PATIENCE, || !devices.fleet.knows(id)).await;
     }
 }
 
@@ -196,7 +197,7 @@ async fn what_is_in_the_database_alone_is_found<DB: Db>(fixture: Fixture<DB>) {
         }
         assert!(devices.fleet.knows("d-1"));
     }
-    devices.repository.remove("d-1").await.unwrap();
+    devices.repository.remove("d-1", 0).await.unwrap();
     assert_eq!(running.ask("DELETE", "/devices/{id}", "/devices/d-1", "").await.0, 404);
     devices.hear(("d-1", Said::Status), b"online", false, 0).await.unwrap();
     assert!(!devices.fleet.knows("d-1"));

@@ -10,7 +10,7 @@ use crate::{
     broker::Kind,
     device::{Due, State},
     repository::DeviceRepository as _,
-    service::{Asked, now_ms},
+    service::{Asked, Provisioning, now_ms},
 };
 
 on_both!(
@@ -18,6 +18,8 @@ on_both!(
     commands_end_once_and_in_time,
     who_comes_back_is_told_again,
     what_was_applied_before_does_not_come_back,
+    what_the_broker_remembers_is_no_news,
+    a_removed_device_is_told_of_and_its_id_is_free_later,
     a_token_is_kept_for_as_long_as_it_has_to_be,
     when_a_device_was_heard_is_known_after_a_restart,
 );
@@ -56,7 +58,7 @@ async fn what_changes_while_it_is_published_is_published_again<DB: Db>(fixture: 
     let is_next =
         matches!(&next[..], [Due::Account { version: 2, .. }, Due::Desired { told, .. }] if told.version == 2);
     assert!(is_next, "{next:?}");
-    devices.remove("d-1").await.unwrap();
+    devices.remove("d-1", 0).await.unwrap();
     devices.repository.published(&next).await.unwrap();
     let last = due(&devices, 0).await;
     assert!(matches!(&last[..], [Due::Removal { .. }]), "{last:?}");
@@ -150,6 +152,50 @@ async fn what_was_applied_before_does_not_come_back<DB: Db>(fixture: Fixture<DB>
     assert_eq!(reported().await.0, json!({"text": "\0"}));
 }
 
+async fn what_the_broker_remembers_is_no_news<DB: Db>(fixture: Fixture<DB>) {
+    let devices = load(&fixture, Kind::Embedded).await;
+    add(&devices, "d-1").await;
+    devices.desire("d-1", object(&json!({"a": 3})), None).await.unwrap();
+    let report = async |value: i64, version: Option<i64>, is_remembered: bool| {
+        let text = json!({"version": version, "reported": {"a": value}}).to_string();
+        devices.hear(("d-1", Said::Reported), text.as_bytes(), is_remembered, 0).await.unwrap();
+        devices.shadow("d-1").await.unwrap().reported["a"].as_i64().unwrap()
+    };
+    assert_eq!(report(1, None, true).await, 1, "nothing is known yet");
+    assert_eq!(report(2, None, false).await, 2);
+    assert_eq!(report(1, None, true).await, 2, "it was said before");
+    assert_eq!(report(3, Some(1), true).await, 3, "it applied that since");
+    assert_eq!(report(1, None, true).await, 3);
+}
+
+async fn a_removed_device_is_told_of_and_its_id_is_free_later<DB: Db>(fixture: Fixture<DB>) {
+    let devices = load(&fixture, Kind::Embedded).await;
+    add(&devices, "d-1").await;
+    let now_ms = now_ms();
+    devices.remove("d-1", now_ms).await.unwrap();
+    assert_eq!(devices.remove("d-1", now_ms).await.unwrap_err().code(), Code::NotFound);
+    let sql = &devices.repository.sql;
+    let payload =
+        if fixture.url().starts_with("sqlite") { "CAST(payload AS TEXT)" } else { "convert_from(payload, 'UTF8')" };
+    let select = format!("SELECT topic, ordering_key, {payload} AS payload FROM bowline_outbox");
+    let select = Statement::new(Box::leak(select.into_boxed_str()));
+    let rows = sql.rows(&mut *sql.read().await.unwrap(), "bowline_outbox", select).await.unwrap();
+    let told: Vec<_> =
+        rows.iter().map(|row| ["topic", "ordering_key", "payload"].map(|it| row.text(it).unwrap())).collect();
+    assert_eq!(told, [["device.removed", "d-1", "{\"device\":\"d-1\"}"]]);
+    let again = async |now_ms: i64| {
+        devices.sweep(now_ms).await.unwrap();
+        devices.provision(Provisioning { id: Some("d-1".to_owned()), name: None }, now_ms).await.map(drop)
+    };
+    let week_ms = 7 * 24 * 60 * 60 * 1000;
+    assert_eq!(again(now_ms + week_ms + 1).await.unwrap_err().code(), Code::AlreadyExists, "the broker is not told");
+    publish_all(&devices, now_ms).await;
+    assert!(due(&devices, now_ms).await.is_empty());
+    let refusal = again(now_ms + week_ms).await.unwrap_err();
+    assert!(format!("{refusal:?}").contains(&(now_ms + week_ms).to_string()), "{refusal:?}");
+    again(now_ms + week_ms + 1).await.unwrap();
+}
+
 async fn a_token_is_kept_for_as_long_as_it_has_to_be<DB: Db>(fixture: Fixture<DB>) {
     for (kind, is_kept) in [(Kind::Embedded, false), (Kind::Mosquitto, true)] {
         let devices = load(&fixture, kind).await;
@@ -160,7 +206,7 @@ async fn a_token_is_kept_for_as_long_as_it_has_to_be<DB: Db>(fixture: Fixture<DB
         assert_eq!(credential.hash, iot_mqtt::hash(token.as_bytes()));
         assert!(!format!("{due:?}").contains(&token));
         devices.repository.published(&due).await.unwrap();
-        let sql = &devices.repository.0;
+        let sql = &devices.repository.sql;
         let select = Statement::new("SELECT token FROM devices WHERE token IS NOT NULL");
         assert!(sql.row(&mut *sql.read().await.unwrap(), "devices", select).await.unwrap().is_none());
     }

@@ -146,7 +146,7 @@ async fn what_makes_no_sense_is_counted_and_in_nobodys_way<DB: Db>(mut world: Wo
 async fn a_message_that_cannot_be_kept_stops_nobody<DB: Db>(mut world: World<DB>) {
     world.link().await;
     let device = world.device("d-1").await;
-    let sql = &world.devices.repository.0;
+    let sql = &world.devices.repository.sql;
     let break_row = Statement::new("UPDATE devices SET reported = 'x' WHERE id = 'd-1'");
     sql.execute(&mut *sql.read().await.unwrap(), "devices", break_row).await.unwrap();
     device.tell(Said::Reported, "{\"reported\":{}}").await;
@@ -304,7 +304,7 @@ async fn who_has_no_account_does_not_connect<DB: Db>(mut world: World<DB>) {
     let device = world.try_connect("d-1", &token).await.unwrap();
     device.tell(Said::Readings, &readings([1])).await;
     world.stored("d-1", [1]).await;
-    world.devices.remove("d-1").await.unwrap();
+    world.devices.remove("d-1", now_ms()).await.unwrap();
     world.settled().await;
     // It may be connected still: what it says is not taken.
     let _said_or_not = device.say(&topic::readings("d-1"), &readings([2]), false).await;
@@ -314,7 +314,8 @@ async fn who_has_no_account_does_not_connect<DB: Db>(mut world: World<DB>) {
     other.tell(Said::Readings, &readings([1])).await;
     world.stored("d-2", [1]).await;
     assert_eq!(world.data.of("d-1").len(), 1);
-    // The id may be given again, and nothing is left of who had it.
+    // After a week the id may be given again, and nothing is left of who had it.
+    world.devices.sweep(now_ms() + 8 * 24 * 60 * 60 * 1000).await.unwrap();
     let mut device = world.device("d-1").await;
     world.devices.desire("d-1", Map::default(), None).await.unwrap();
     assert_eq!(device.next().await.1["version"], json!(1));
