@@ -4,6 +4,7 @@ use std::{process::Stdio, time::Duration};
 
 use bowline_runtime::{rand, time};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
 
 use crate::{
     bank::{TELLER, get, lenient},
@@ -19,8 +20,9 @@ const STOPPED_FOR: Duration = Duration::from_secs(2);
 /// What the load program gives each account, in minor units.
 const DEPOSIT: i64 = 100_000;
 
-/// Kills instances: where the money is first, then of services by chance, and stops one in between; whose.
-async fn strike(running: &Running, kills: usize, seconds: usize) -> Vec<&'static str> {
+/// Kills instances: where the money is first, then of services by chance, and stops one at the end; whose it killed
+/// while the load program ran.
+async fn strike(running: &Running, load: &mut Child, kills: usize, seconds: usize) -> Vec<&'static str> {
     let mut killed = Vec::new();
     for number in 0..kills {
         let pause = Duration::from_millis(500 + rand::below(seconds * 1000 / kills - 500) as u64);
@@ -32,7 +34,9 @@ async fn strike(running: &Running, kills: usize, seconds: usize) -> Vec<&'static
             _ => ["transaction", "account", "risk", "ml"][rand::below(4)],
         };
         signal(running, service, Signal::KILL).await;
-        killed.push(service);
+        if load.try_wait().unwrap().is_none() {
+            killed.push(service);
+        }
     }
     let stopped = signal(running, "transaction", Signal::STOP).await;
     // tidy: sleep: for so long it stands still, in the middle of whatever it does.
@@ -71,10 +75,10 @@ async fn no_money_is_made_or_lost_whatever_is_killed() {
     let mut running = home.up().await;
     let is_long = std::env::var_os("BOWLINE_TEST_LONG").is_some();
     let (seconds, kills) = if is_long { (30, 12) } else { (8, 4) };
-    let mut load = tokio::process::Command::new(programs().join("bank-load"));
+    let mut load = Command::new(programs().join("bank-load"));
     load.args(["--gateway", &running.gateway().to_string(), "--key", TELLER, "--seconds", &seconds.to_string()]);
     load.args(["--clients", &CLIENTS.to_string(), "--accounts", &CLIENTS.to_string()]);
-    let load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let seed = std::env::var("BOWLINE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::u64);
     println!("BOWLINE_TEST_SEED={seed}");
     rand::seed(seed);
@@ -82,9 +86,10 @@ async fn no_money_is_made_or_lost_whatever_is_killed() {
     let is_moving =
         async || get(&running, TELLER, "/transfers?state=settled&limit=1").await.json() != serde_json::json!([]);
     assert!(eventually(PATIENCE, is_moving).await, "{}", running.output());
-    let killed = strike(&running, kills, seconds).await;
+    let killed = strike(&running, &mut load, kills, seconds).await;
     println!("killed: {killed:?}");
-    assert!(killed.contains(&"transaction") && killed.contains(&"account"), "this shows nothing: {killed:?}");
+    let is_shown = killed.contains(&"transaction") && killed.contains(&"account");
+    assert!(is_shown, "the load had ended before both were killed, this shows nothing: {killed:?}");
     let output = load.wait_with_output().await.unwrap();
     let (report, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{report}\n{errors}");
