@@ -25,6 +25,10 @@ pub(crate) struct Arguments {
 /// What tests read to know that they may take long.
 const LONG: &str = "BOWLINE_TEST_LONG";
 
+/// The variable that tells end-to-end tests that every program is built: they would build those of the examples with
+/// other features, and so again.
+const BUILT: &str = "BOWLINE_TEST_BUILT";
+
 /// The flags under which the runtime's doors lead to the simulator, and tokio's own choices to its seed.
 const SIMULATION: &str = "--cfg bowline_sim --cfg tokio_unstable";
 
@@ -102,7 +106,7 @@ fn steps(workspace: &Workspace, arguments: &Arguments) -> Vec<Step> {
     ];
     let runner: &[&str] = if is_on_path("cargo-nextest") { &["nextest", "run"] } else { &["test", "--all-targets"] };
     let mut tests = command(workspace, &[runner, &all[..]].concat());
-    tests.env(prove::PROOFS_DIR, prove::dir(workspace));
+    tests.env(prove::PROOFS_DIR, prove::dir(workspace)).env(BUILT, "1");
     steps.push(Step::new("tests", tests));
     steps.push(Step { name: "theory", check: Check::Theory });
     steps.push(step("documentation's examples", &[&["test", "--doc"], &all[..]].concat()));

@@ -191,7 +191,7 @@ async fn traces(running: &Running, ada: &str, bob: &str) {
     assert!(is_whole.await, "{spans:#?}");
     let shown = running.command(&["trace", &id]).await;
     for step in ["assess", "hold", "capture"] {
-        assert!(shown.contains(&format!("saga transfer-held-first {step}")), "{step}: {shown}");
+        assert!(shown.contains(&format!("saga transfer-held {step}")), "{step}: {shown}");
     }
 }
 

@@ -209,6 +209,11 @@ async fn a_stuck_sensor_becomes_an_alert() {
         alerts.lines().any(|line| line.contains("DeviceAnomaly") && line.contains("firing"))
     });
     assert!(is_firing.await, "{alerts}");
+    // Of a device that is removed nothing is wrong any more.
+    let removed = ask(&running, Method::DELETE, &format!("/devices/{}", device.id), &Value::Null).await;
+    assert_eq!(removed.status, 204, "{removed:?}");
+    let is_over = async || get(&running, &path).await["anomalies"] == json!([]);
+    assert!(eventually(PATIENCE, is_over).await, "{}", get(&running, &path).await);
     let told = running.command(&["check", home.path().to_str().unwrap(), "--observed"]).await;
     assert!(!told.contains("warning"), "{told}");
     assert!(
@@ -224,12 +229,17 @@ async fn no_acknowledged_reading_is_lost_while_the_broker_is_killed() {
     let mut running = home.up().await;
     let mut simulation = tokio::process::Command::new(programs().join("iot-sim"));
     simulation.args(["--gateway", &running.gateway().to_string(), "--mqtt", &broker_of(&home).to_string()]);
-    simulation.args(["--key", OPERATOR, "--devices", "40", "--days", "6", "--seed", "7"]);
-    let simulation = simulation.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It goes on as time passes, so that there is something to lose until the last is killed.
+    simulation.args(["--key", OPERATOR, "--devices", "40", "--days", "6", "--seed", "7", "--live-s", "25"]);
+    let mut simulation = simulation.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let is_flowing = async || measured(&running, "sum(iot_data_readings_total{outcome=\"stored\"})").await > 0.0;
     assert!(eventually(PATIENCE, is_flowing).await, "{}", running.output());
-    for service in ["broker", "device", "broker", "data"] {
+    for service in ["broker", "device", "analytics", "broker", "data"] {
         let before = eventually_process(&running, service).await;
+        assert!(
+            simulation.try_wait().unwrap().is_none(),
+            "{service} is killed after the simulation: this shows nothing"
+        );
         kill_process(before, Signal::KILL).unwrap();
         let is_back = async || process(&running, service).await.is_some_and(|now| now != before);
         assert!(eventually(PATIENCE, is_back).await, "{}", running.output());
@@ -242,7 +252,25 @@ async fn no_acknowledged_reading_is_lost_while_the_broker_is_killed() {
     assert!(output.status.success(), "{report}\n{errors}\n{}", running.output());
     let verdict = "every acknowledged reading is kept once";
     assert!(report.contains(verdict), "{report}");
+    assert!(!report.contains("connections lost 0 "), "the broker was not missed: {report}");
+    each_episode_is_told_once(&running).await;
     running.stop().await;
+}
+
+async fn each_episode_is_told_once(running: &Running) {
+    let mut told = std::collections::BTreeSet::new();
+    let mut after = 0;
+    loop {
+        let page = get(running, &format!("/anomalies?limit=1000&after={after}")).await;
+        let anomalies = page["anomalies"].as_array().unwrap();
+        for anomaly in anomalies {
+            let episode = [&anomaly["device"], &anomaly["kind"], &anomaly["began_ms"]].map(ToString::to_string);
+            assert!(told.insert(episode), "twice: {anomaly}");
+        }
+        let Some(last) = anomalies.last() else { break };
+        after = last["id"].as_i64().unwrap();
+    }
+    assert!(!told.is_empty(), "nothing was found: this shows nothing");
 }
 
 async fn eventually_process(running: &Running, service: &str) -> Pid {
