@@ -3,6 +3,7 @@
 use bowline::{
     Code, HandlerError,
     runtime::metric::{Counter, Gauge, Registry},
+    sql,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -142,7 +143,7 @@ impl<R: ReadingRepository> DataService<R> {
     /// Stores what may be stored of a batch, each reading once. A batch that comes again changes nothing.
     pub(crate) async fn ingest(&self, batch: Batch, now_ms: i64) -> Result<Receipt, HandlerError> {
         let (named, mut receipt) = batch.sift(now_ms, now_ms.saturating_sub(READINGS_FOR_MS))?;
-        let stored = self.repository.store(&named).await.map_err(HandlerError::internal)?;
+        let stored = self.repository.store(&named).await?;
         receipt.stored = stored.fresh.len();
         for found in &stored.found {
             if let Some(reading) = named.get(&found.name()) {
@@ -172,11 +173,11 @@ impl<R: ReadingRepository> DataService<R> {
         let span = Span { device, from_ms, to_ms: asked.to, limit: POINTS_MAX + 1 };
         let points: Vec<Point> = match asked.step {
             None => {
-                let readings = self.repository.readings(&span).await.map_err(HandlerError::internal)?;
+                let readings = self.repository.readings(&span).await.map_err(sql::Error::from)?;
                 readings.into_iter().map(Point::from).collect()
             }
             Some(step) => {
-                let rollups = self.repository.rollups(step, &span).await.map_err(HandlerError::internal)?;
+                let rollups = self.repository.rollups(step, &span).await.map_err(sql::Error::from)?;
                 rollups.into_iter().map(Point::from).collect()
             }
         };

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use bowline::{HandlerError, ServiceClient, runtime::time};
+use bowline::{HandlerError, ServiceClient, runtime::time, sql};
 use serde::Serialize;
 
 use crate::{
@@ -71,11 +71,11 @@ pub(crate) async fn tell_next<R: ReadingRepository>(
     analytics: &impl Analytics,
 ) -> Result<usize, HandlerError> {
     let limit = u32::try_from(BATCH_MAX).unwrap_or(u32::MAX);
-    let untold = data.repository.untold(limit).await.map_err(HandlerError::internal)?;
+    let untold = data.repository.untold(limit).await.map_err(sql::Error::from)?;
     let waiting = if untold.len() < BATCH_MAX {
         i64::try_from(untold.len()).unwrap_or(i64::MAX)
     } else {
-        data.repository.untold_count().await.map_err(HandlerError::internal)?
+        data.repository.untold_count().await.map_err(sql::Error::from)?
     };
     data.counts.untold.set(waiting);
     let refused = tell_parts(data, analytics, &untold).await?;
@@ -106,7 +106,7 @@ async fn tell_parts<R: ReadingRepository>(
         if !is_taken {
             refused.extend(readings);
         }
-        data.repository.told(last.number).await.map_err(HandlerError::internal)?;
+        data.repository.told(last.number).await.map_err(sql::Error::from)?;
     }
     Ok(refused)
 }

@@ -9,7 +9,7 @@ use bowline::{
     Code, HandlerError,
     runtime::{metric::Registry, rand, task},
 };
-use example_sql::{Db, on_both, testing::Fixture};
+use example_sql::{Db, Statement, on_both, testing::Fixture};
 use tokio::sync::Notify;
 
 use super::{MINUTE_MS, NOW_MS, data, reading};
@@ -34,6 +34,7 @@ on_both!(
     what_analytics_refuses_is_left_out_alone,
     a_reading_that_comes_again_at_the_edge_of_what_is_taken_is_rolled_up_once,
     analytics_is_told_at_once,
+    a_database_that_is_busy_is_told_as_passing,
     rollups_are_those_of_the_readings_that_were_stored,
 );
 
@@ -285,4 +286,17 @@ async fn compare<DB: Db>(fixture: &Fixture<DB>, batches: &[Vec<(i64, i64)>]) {
             .collect();
         assert_eq!(shown, expected, "{batches:?}");
     }
+}
+
+async fn a_database_that_is_busy_is_told_as_passing<DB: Db>(fixture: Fixture<DB>) {
+    let data = data(&fixture).await;
+    let batch = |value: f64| Batch { readings: vec![reading("d-1", 1, NOW_MS, value)] };
+    // Another replica that stands still in the middle of the same reading.
+    let sql = fixture.open(&sqlx::migrate!()).await;
+    let mut tx = sql.begin().await.unwrap();
+    let insert = "INSERT INTO readings (device, sequence, at_ms, value, number) VALUES ('d-1', 1, $1, 2.5, -1)";
+    sql.execute(&mut tx, "readings", Statement::new(insert).bind(NOW_MS)).await.unwrap();
+    assert_eq!(data.ingest(batch(2.5), NOW_MS).await.unwrap_err().code(), Code::Unavailable);
+    tx.rollback().await.unwrap();
+    assert_eq!(data.ingest(batch(2.5), NOW_MS).await.unwrap().stored, 1);
 }
