@@ -1,6 +1,13 @@
 //! Who is missed, and who is not: as time passes, by the clock and by what devices say of theirs.
 
-use iot_detect::{DAY_MS, HOUR_MS, Kind};
+use std::collections::BTreeMap;
+
+use iot_detect::{
+    DAY_MS, Event, HOUR_MS, Kind, Season,
+    evaluation::{Report, episodes},
+    generator,
+    random::Random,
+};
 
 use super::{INTERVAL_MS, MINUTE_MS, START_MS, reading};
 use crate::{
@@ -18,17 +25,25 @@ struct World {
     clock_ms: i64,
     /// The dropouts that were told: of whom, when they began, and when that was told.
     missed: Vec<(String, i64, i64)>,
+    events: BTreeMap<String, Vec<Event>>,
 }
 
 impl World {
     fn new() -> Self {
         // Long after what is played.
         let begun_ms = START_MS + 30 * DAY_MS;
-        Self { fleet: Fleet::new(DEVICES_MAX), begun_ms, clock_ms: begun_ms, missed: Vec::new() }
+        Self {
+            fleet: Fleet::new(DEVICES_MAX),
+            begun_ms,
+            clock_ms: begun_ms,
+            missed: Vec::new(),
+            events: BTreeMap::new(),
+        }
     }
 
     fn note(&mut self, work: crate::fleet::Work) {
         for (name, told) in work.told {
+            self.events.entry(name.to_string()).or_default().push(told.event.clone());
             if told.event.kind == Kind::Dropout && told.event.change == iot_detect::Change::Began {
                 self.missed.push((name.to_string(), told.event.at_ms, self.clock_ms - self.begun_ms));
             }
@@ -105,6 +120,42 @@ fn days_that_are_played_in_minutes_beside_a_real_device_have_the_dropouts_that_w
     world.missed.clear();
     world.live(26 * MINUTE_MS, |_| Vec::new());
     assert_eq!(world.names(), ["d-cellar"]);
+}
+
+/// The floors that a run of the simulator is held against.
+#[test]
+fn of_what_is_played_in_lists_nine_of_ten_faults_are_found_and_dropouts_are_right() {
+    const SEED: u64 = 1;
+    const DEVICES: u32 = 40;
+    let mut world = World::new();
+    let plan = generator::Plan { interval_ms: INTERVAL_MS, start_ms: START_MS, ..generator::Plan::of_equal_days(6) };
+    let played = |number: u32| generator::Device::new(SEED, number, plan);
+    let mut lists = Vec::new();
+    let mut random = Random::fork(SEED, DEVICES);
+    for number in 0..DEVICES {
+        let name = format!("d-{number}");
+        let all: Vec<Reading> =
+            played(number).zip(0..).map(|(read, sequence)| reading(&name, sequence, read.at_ms, read.value)).collect();
+        // Each at a pace of its own: some are days ahead of others.
+        let pace = 1 + random.below(3);
+        lists.extend(all.chunks(20).zip(0_i64..).map(|(list, turn)| (turn * pace, list.to_vec())));
+    }
+    lists.sort_by_key(|(turn, _)| *turn);
+    for batch in lists.chunks(20) {
+        world.hear(batch.iter().flat_map(|(_, list)| list.clone()).collect());
+        world.live(5 * SECOND_MS, |_| Vec::new());
+    }
+    world.live(2 * HOUR_MS, |_| Vec::new());
+    let mut report = Report::default();
+    for number in 0..DEVICES {
+        let until_ms = played(number).last().unwrap().at_ms;
+        let faults: Vec<_> = played(number).faults().into_iter().filter(|fault| fault.from_ms < until_ms).collect();
+        let mut found = episodes(world.events.remove(&format!("d-{number}")).unwrap_or_default());
+        found.retain(|episode| episode.from_ms < until_ms);
+        report.add(&faults, &found, until_ms - START_MS - Season::Daily.warm_up_ms());
+    }
+    assert!(report.recall_of_all().unwrap() >= 0.9, "{report}");
+    assert!(report.precision(Kind::Dropout).unwrap() >= 0.9, "{report}");
 }
 
 #[test]
