@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The name of the saga.
-pub(crate) const NAME: &str = "transfer-held-first";
+pub(crate) const NAME: &str = "transfer-held";
 
 /// That of transfers begun by a release that asked risk before it held. A stored saga is found by the name of its step:
 /// in the other order it would pass by what it has not done. It is here for as long as there are such transfers.
