@@ -69,6 +69,13 @@ impl Fleet {
         news.filter_map(take).collect()
     }
 
+    /// What was taken as kept is not.
+    pub(crate) fn give_back(&self, heard: &BTreeMap<String, i64>) {
+        for (_, seen) in self.devices().iter_mut().filter(|(device, _)| heard.contains_key(*device)) {
+            seen.is_kept = false;
+        }
+    }
+
     /// Shows how many devices there are.
     pub(crate) fn show(&self, counts: &Counts) {
         let devices = self.devices();

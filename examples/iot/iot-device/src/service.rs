@@ -307,7 +307,11 @@ impl<R: DeviceRepository> DeviceService<R> {
         while self.repository.free(now_ms - FREE_AFTER_MS).await? >= FORGOTTEN_MAX.unsigned_abs() {}
         let heard = self.fleet.take_heard();
         if !heard.is_empty() {
-            self.repository.heard(&heard).await?;
+            let kept = self.repository.heard(&heard).await;
+            if kept.is_err() {
+                self.fleet.give_back(&heard);
+            }
+            kept?;
         }
         Ok(())
     }

@@ -221,6 +221,9 @@ async fn when_a_device_was_heard_is_known_after_a_restart<DB: Db>(fixture: Fixtu
     assert_eq!(devices.show("d-1").await.unwrap().last_reading_ms, Some(7));
     devices.sweep(8).await.unwrap();
     assert!(devices.fleet.take_heard().is_empty());
+    // Where the database did not take it.
+    devices.fleet.give_back(&[("d-1".to_owned(), 7)].into());
+    assert_eq!(devices.fleet.take_heard().len(), 1);
     drop(devices);
     let devices = load(&fixture, Kind::Embedded).await;
     let device = devices.show("d-1").await.unwrap();
