@@ -23,6 +23,16 @@ pub(crate) enum Kind {
     Mosquitto,
 }
 
+impl Kind {
+    /// As it is kept.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Mosquitto => "mosquitto",
+        }
+    }
+}
+
 /// Where a broker is, and how to connect.
 #[derive(Clone)]
 pub(crate) struct Broker {

@@ -4,7 +4,14 @@
 //! one either: it comes again. The work runs beside the polling, and never in it, so that waiting for the one does not
 //! keep the other.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bowline::runtime::{
     metric::Gauge,
@@ -84,24 +91,28 @@ impl From<ConnectionError> for Lost {
 
 /// A connection, for whoever works over it. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Connection(AsyncClient);
+pub(crate) struct Connection {
+    client: AsyncClient,
+    /// The broker did not have the session once, and nobody has looked what else it does not have.
+    pub(crate) has_forgotten: Arc<AtomicBool>,
+}
 
 impl Connection {
     /// Has a message on its way; when what is answered ends well the broker has it.
     pub(crate) async fn publish(&self, message: Message) -> Result<PublishNotice, Lost> {
         let Message { topic, payload, is_retained } = message;
         let options = PublishOptions::new(QoS::AtLeastOnce).retain(is_retained);
-        Ok(self.0.publish_tracked(topic, payload, options).await?)
+        Ok(self.client.publish_tracked(topic, payload, options).await?)
     }
 
     /// Tells the broker that a message is done with.
     pub(crate) async fn acknowledge(&self, publish: &Publish) -> Result<(), Lost> {
-        Ok(self.0.ack(publish).await?)
+        Ok(self.client.ack(publish).await?)
     }
 
     async fn subscribe(&self, filters: &[String]) -> Result<(), Lost> {
         for filter in filters {
-            let notice = self.0.subscribe_tracked(filter.clone(), QoS::AtLeastOnce).await?;
+            let notice = self.client.subscribe_tracked(filter.clone(), QoS::AtLeastOnce).await?;
             let answered = time::timeout(ANSWERED_WITHIN, notice.wait_async()).await.map_err(|_| Lost::Silent)??;
             let is_granted = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
             if !answered.return_codes.iter().all(is_granted) {
@@ -119,6 +130,7 @@ struct Link {
     filters: Vec<String>,
     /// Whether the broker has had the session since this process began.
     begun: watch::Sender<bool>,
+    has_forgotten: Arc<AtomicBool>,
 }
 
 /// Starts everything that goes on beside requests; it ends with what is answered.
@@ -129,7 +141,10 @@ pub(crate) fn start<R: DeviceRepository, D: Data>(
 ) -> [Guarded<()>; 3] {
     let mut filters: Vec<_> = [Said::Reported, Said::Acks, Said::Status].map(Said::filter).into();
     filters.extend((broker.kind == Kind::Mosquitto).then(|| mosquitto::ANSWERS.to_owned()));
-    let link = |client, filters| Link { broker: broker.clone(), client, filters, begun: watch::Sender::new(false) };
+    let link = |client, filters| {
+        let (begun, has_forgotten) = (watch::Sender::new(false), Arc::default());
+        Link { broker: broker.clone(), client, filters, begun, has_forgotten }
+    };
     let (control, readings) = (link(CONTROL, filters), link(READINGS, vec![Said::Readings.filter()]));
     let mut can_take_readings = readings.begun.subscribe();
     let (heard, kind) = (devices.clone(), broker.kind);
@@ -190,9 +205,14 @@ impl Link {
     {
         let options = self.broker.options(self.client);
         let (client, mut events) = AsyncClient::builder(options).capacity(REQUESTS_MAX).build();
-        while !matches!(events.poll().await?, Event::Incoming(Incoming::ConnAck(_))) {}
+        let connected = loop {
+            if let Event::Incoming(Incoming::ConnAck(connected)) = events.poll().await? {
+                break connected;
+            }
+        };
+        self.has_forgotten.fetch_or(!connected.session_present, Relaxed);
         let (tell, arrivals) = mpsc::channel(ARRIVALS_MAX);
-        let connection = Connection(client);
+        let connection = Connection { client, has_forgotten: self.has_forgotten.clone() };
         let working = async {
             // Again each time: a broker that has lost the session has lost what it was to have, too.
             connection.subscribe(&self.filters).await?;

@@ -68,15 +68,12 @@ impl<'a> Plugin<'a> {
             Due::Account { credential: Credential { token: Some(token), .. }, device, .. } => {
                 self.carry_out(admission(device, token)).await
             }
-            Due::Account { device, .. } => {
-                tracing::error!(device, "its token is not there any more, it needs a new one to connect");
-                Ok(())
-            }
             Due::Removal { device } => {
                 let role = json!({"command": "deleteRole", "rolename": device});
                 self.carry_out(vec![role, json!({"command": "deleteClient", "username": device})]).await
             }
-            Due::Desired { .. } | Due::Command { .. } => Ok(()),
+            // A token that is not there any more it has been given, or the device needs a new one, which was said.
+            Due::Account { .. } | Due::Desired { .. } | Due::Command { .. } => Ok(()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Tells the broker what is to be told, until it has it.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use bowline::runtime::time;
 use bytes::Bytes;
@@ -30,6 +30,7 @@ pub(crate) async fn run<R: DeviceRepository>(
     connection: &Connection,
     answers: mpsc::Receiver<Bytes>,
 ) -> Result<Infallible, Lost> {
+    meet(devices, kind, connection).await;
     let mut plugin = Plugin::new(connection, answers);
     if kind == Kind::Mosquitto {
         plugin.let_services_in().await?;
@@ -56,6 +57,22 @@ pub(crate) async fn run<R: DeviceRepository>(
         // The broker has it: it would only be told again.
         while let Err(error) = devices.repository.published(&due).await {
             wait_for_the_database(&error).await;
+        }
+    }
+}
+
+/// Has all told again to a broker that is another than before, or that has lost what it had.
+async fn meet<R: DeviceRepository>(devices: &DeviceService<R>, kind: Kind, connection: &Connection) {
+    loop {
+        match devices.repository.meet(kind, connection.has_forgotten.load(Relaxed)).await {
+            Ok(unknown) => {
+                connection.has_forgotten.store(false, Relaxed);
+                if kind == Kind::Mosquitto && unknown > 0 {
+                    tracing::warn!(devices = unknown, "those of the devices that it does not know need a new token");
+                }
+                return;
+            }
+            Err(error) => wait_for_the_database(&error).await,
         }
     }
 }

@@ -17,7 +17,10 @@ use bowline::{
 use example_sql::{Db, Sql};
 use iot_mqtt::{Ack, Presence, Reported};
 
-use crate::device::{Command, Credential, Device, Due, NewCommand, NewDevice, Object, Shadow};
+use crate::{
+    broker::Kind,
+    device::{Command, Credential, Device, Due, NewCommand, NewDevice, Object, Shadow},
+};
 
 /// The most commands of a device that have not ended.
 pub(crate) const COMMANDS_OPEN_MAX: i64 = 100;
@@ -144,6 +147,10 @@ pub(crate) trait DeviceRepository: Send + Sync + 'static {
     /// Ends a command as its device says; whether it had neither ended nor expired.
     fn acknowledge(&self, device: &str, ack: &Ack, now_ms: i64) -> impl Future<Output = Result<bool, Error>> + Send;
 
+    /// Has everything published again where the broker is of another kind than before, or has forgotten what it had; how
+    /// many devices that concerns whose tokens are not there any more.
+    fn meet(&self, kind: Kind, has_forgotten: bool) -> impl Future<Output = Result<i64, Error>> + Send;
+
     /// Up to so much of each kind that is to be published.
     fn due(&self, now_ms: i64, limit: i64) -> impl Future<Output = Result<Vec<Due>, Error>> + Send;
 
@@ -232,6 +239,10 @@ impl<DB: Db> DeviceRepository for SqlDevices<DB> {
 
     async fn acknowledge(&self, device: &str, ack: &Ack, now_ms: i64) -> Result<bool, Error> {
         self.end_command(device, ack, now_ms).await
+    }
+
+    async fn meet(&self, kind: Kind, has_forgotten: bool) -> Result<i64, Error> {
+        self.note_broker(kind, has_forgotten).await
     }
 
     async fn due(&self, now_ms: i64, limit: i64) -> Result<Vec<Due>, Error> {

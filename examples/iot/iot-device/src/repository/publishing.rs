@@ -4,7 +4,10 @@ use bowline::sql::Tx;
 use example_sql::{Db, Row, Statement};
 
 use super::{Error, SqlDevices};
-use crate::device::{Credential, Due, Token};
+use crate::{
+    broker::Kind,
+    device::{Credential, Due, Token},
+};
 
 impl<DB: Db> SqlDevices<DB> {
     /// Accounts first, so that a device that is new finds the rest. Commands wait for their device.
@@ -35,6 +38,25 @@ impl<DB: Db> SqlDevices<DB> {
             due.push(command_of(&row)?);
         }
         Ok(due)
+    }
+
+    pub(super) async fn note_broker(&self, kind: Kind, has_forgotten: bool) -> Result<i64, Error> {
+        let mut tx = self.sql.begin().await?;
+        let note = Statement::new(
+            "INSERT INTO brokers (id, kind) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET kind = $1 WHERE brokers.kind <> $1",
+        );
+        let is_another = self.sql.execute(&mut tx, "brokers", note.bind(kind.word())).await? > 0;
+        let mut unknown = 0;
+        if is_another || has_forgotten {
+            let count =
+                Statement::new("SELECT COUNT(*) AS unknown FROM devices WHERE is_removed = 0 AND token IS NULL");
+            let row = self.sql.row(&mut tx, "devices", count).await?;
+            unknown = row.map(|row| row.int("unknown")).transpose()?.unwrap_or(0);
+            let again = Statement::new("UPDATE devices SET account_published = 0, desired_published = 0");
+            self.sql.execute(&mut tx, "devices", again).await?;
+        }
+        tx.commit().await?;
+        Ok(unknown)
     }
 
     pub(super) async fn note_published(&self, due: &[Due]) -> Result<(), Error> {

@@ -20,6 +20,7 @@ on_both!(
     what_was_applied_before_does_not_come_back,
     what_the_broker_remembers_is_no_news,
     a_removed_device_is_told_of_and_its_id_is_free_later,
+    another_broker_is_told_everything_again,
     a_token_is_kept_for_as_long_as_it_has_to_be,
     when_a_device_was_heard_is_known_after_a_restart,
 );
@@ -194,6 +195,25 @@ async fn a_removed_device_is_told_of_and_its_id_is_free_later<DB: Db>(fixture: F
     let refusal = again(now_ms + week_ms).await.unwrap_err();
     assert!(format!("{refusal:?}").contains(&(now_ms + week_ms).to_string()), "{refusal:?}");
     again(now_ms + week_ms + 1).await.unwrap();
+}
+
+async fn another_broker_is_told_everything_again<DB: Db>(fixture: Fixture<DB>) {
+    let devices = load(&fixture, Kind::Embedded).await;
+    devices.repository.meet(Kind::Embedded, true).await.unwrap();
+    add(&devices, "d-1").await;
+    devices.desire("d-1", object(&json!({"a": 1})), None).await.unwrap();
+    for (kind, has_forgotten, count) in [
+        (Kind::Embedded, false, 0),
+        (Kind::Embedded, true, 2),
+        (Kind::Mosquitto, false, 2),
+        (Kind::Mosquitto, false, 0),
+        (Kind::Embedded, false, 2),
+    ] {
+        publish_all(&devices, 0).await;
+        let unknown = devices.repository.meet(kind, has_forgotten).await.unwrap();
+        let due = due(&devices, 0).await;
+        assert_eq!((due.len(), unknown), (count, i64::from(count > 0)), "{kind:?} {has_forgotten} {due:?}");
+    }
 }
 
 async fn a_token_is_kept_for_as_long_as_it_has_to_be<DB: Db>(fixture: Fixture<DB>) {

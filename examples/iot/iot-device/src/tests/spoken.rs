@@ -9,7 +9,7 @@ use std::{
 };
 
 use bowline::runtime::{metric::Counter, task};
-use bowline_testkit::eventually;
+use bowline_testkit::{eventually, temp_dir};
 use example_sql::{Db, Statement, testing::Fixture};
 use iot_mqtt::topic::{self, Said};
 use serde_json::{Map, json};
@@ -72,6 +72,7 @@ everywhere!(
     a_command_reaches_a_device_that_comes_later,
     what_was_to_be_published_is_after_a_restart,
     no_acknowledged_reading_is_lost_when_the_broker_restarts,
+    a_broker_that_lost_everything_is_told_it_again,
     who_has_no_account_does_not_connect,
     who_is_lost_is_known_to_be,
 );
@@ -292,6 +293,25 @@ async fn no_acknowledged_reading_is_lost_when_the_broker_restarts<DB: Db>(mut wo
         acknowledged.iter().all(|sequence| stored.contains(sequence))
     };
     eventually(PATIENCE, is_stored).await;
+}
+
+async fn a_broker_that_lost_everything_is_told_it_again<DB: Db>(mut world: World<DB>) {
+    world.link().await;
+    let token = world.add("d-1").await;
+    world.devices.desire("d-1", object(&json!({"a": 1})), None).await.unwrap();
+    world.settled().await;
+    world.broker.end().await;
+    // Mosquitto has no hashes of ours, and would need new tokens.
+    let Place::Ours { dir, .. } = &mut world.broker else { return };
+    *dir = temp_dir();
+    world.broker.begin().await;
+    let mut device = loop {
+        match world.try_connect("d-1", &token).await {
+            Ok(device) => break device,
+            Err(_) => task::yield_now().await,
+        }
+    };
+    assert_eq!(device.next().await, ("desired".to_owned(), json!({"version": 1, "desired": {"a": 1}})));
 }
 
 async fn who_has_no_account_does_not_connect<DB: Db>(mut world: World<DB>) {
