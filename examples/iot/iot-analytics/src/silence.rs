@@ -26,6 +26,7 @@ const RETURN_MS: i64 = 2 * 60_000;
 
 /// For how long it was listened, and when somebody was heard. It begins anew with each start.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "they are all times, and their names say the unit")]
 pub(crate) struct Listening {
     clock_ms: Option<i64>,
     now_ms: i64,
