@@ -60,7 +60,7 @@ impl Home {
         home
     }
 
-    /// The IoT system, likewise, its broker on a port that is free.
+    /// The system of devices, likewise, its broker on a port that is free.
     pub(crate) fn iot() -> Self {
         let home = Self::as_declared("iot").with_programs(&programs());
         let model = example("iot").join("model/anomaly.json").canonicalize().unwrap();

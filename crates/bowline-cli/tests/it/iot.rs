@@ -1,4 +1,4 @@
-//! The IoT system as its README shows it: devices by MQTT, what they read, what they are told, and what is wrong.
+//! The devices' system as its README shows it: devices by MQTT, what they read, what they are told, and what is wrong.
 
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 
@@ -184,12 +184,12 @@ async fn a_stuck_sensor_becomes_an_alert() {
     let mut running = home.up().await;
     let device = Device::provisioned(&running, broker_of(&home)).await;
     // More than a day is learned from; then nothing changes any more.
-    let count = 340;
-    let reading = |number: i64| {
-        let value = if number < count - 30 { 20.0 + (number % 17) as f64 / 10.0 } else { 21.0 };
-        json!({"sequence": number, "at_ms": now_ms() - (count - number) * INTERVAL_MS, "value": value})
+    let (count, begun_ms) = (340, now_ms());
+    let reading = |number: i32| {
+        let tenths = if number < count - 30 { 200 + number % 17 } else { 210 };
+        json!({"sequence": number, "at_ms": begun_ms - i64::from(count - number) * INTERVAL_MS, "value": f64::from(tenths) / 10.0})
     };
-    let numbers: Vec<i64> = (0..count).collect();
+    let numbers: Vec<i32> = (0..count).collect();
     for batch in numbers.chunks(100) {
         let batch: Vec<Value> = batch.iter().map(|number| reading(*number)).collect();
         if device.publish("mqttv311", "readings", &Value::Array(batch)).await.is_none() {
