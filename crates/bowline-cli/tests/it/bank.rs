@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bowline_testkit::postgresql::Server;
 use http::Method;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Home, PATIENCE, Running, ask, eventually, example};
@@ -195,28 +195,13 @@ async fn traces(running: &Running, ada: &str, bob: &str) {
     }
 }
 
-/// The process of a service's one instance.
-async fn process(running: &Running, service: &str) -> Pid {
-    let listed = running.api_json(&format!("/v1/instances?service={service}")).await;
-    let pid: i32 = listed["instances"][0]["metadata"]["pid"].as_str().unwrap().parse().unwrap();
-    Pid::from_raw(pid).unwrap()
-}
-
-/// What a metric sums up to now; nothing, where there is none.
-async fn measured(running: &Running, selector: &str) -> f64 {
-    let query = selector.replace('{', "%7B").replace('}', "%7D").replace('"', "%22");
-    let answer = running.api_json(&format!("/api/v1/query?query={query}")).await;
-    let sum = answer["data"]["result"][0]["value"][1].as_str().map(|sum| sum.parse().unwrap());
-    sum.unwrap_or_default()
-}
-
 #[tokio::test]
 async fn transfers_go_on_by_the_fallback_while_the_model_does_not_answer() {
     let home = Home::bank();
     home.edit(|text| format!("{text}\n[metrics]\nevery = \"1s\"\n"));
     let mut running = home.up().await;
     let (ada, bob) = open(&running, 1_000_000).await;
-    let ml = process(&running, "ml").await;
+    let ml = running.processes("ml").await[0];
     kill_process(ml, Signal::STOP).unwrap();
     let mut last = Value::Null;
     for number in 0..8 {
@@ -234,9 +219,9 @@ async fn transfers_go_on_by_the_fallback_while_the_model_does_not_answer() {
     let large = transfer(&running, ADA, "large", (&ada, &bob), 500_000).await.json();
     assert_eq!((&large["state"], &large["reason"]), (&json!("declined"), &json!("risk")), "{large}");
     let breaker = "sum(bowline_breakers{service=\"ml\"})";
-    assert!(eventually(PATIENCE, async || measured(&running, breaker).await > 0.0).await, "the breaker is open");
+    assert!(eventually(PATIENCE, async || running.measured(breaker).await > Some(0.0)).await, "the breaker is open");
     let fallback = "sum(bank_risk_assessments_total{by=\"fallback\"})";
-    assert!(eventually(PATIENCE, async || measured(&running, fallback).await >= 9.0).await);
+    assert!(eventually(PATIENCE, async || running.measured(fallback).await >= Some(9.0)).await);
     kill_process(ml, Signal::CONT).unwrap();
     let mut number = 0;
     let is_back = eventually(PATIENCE, async || {
@@ -255,7 +240,7 @@ async fn while_risk_does_not_answer_the_amount_decides_and_limits_change_live() 
     let home = Home::bank();
     let mut running = home.up().await;
     let (ada, bob) = open(&running, 1_000_000).await;
-    let risk = process(&running, "risk").await;
+    let risk = running.processes("risk").await[0];
     kill_process(risk, Signal::STOP).unwrap();
     let small = transfer(&running, ADA, "k1", (&ada, &bob), 10_000).await.json();
     assert_eq!((&small["state"], &small["risk"]["by"]), (&json!("settled"), &json!("amount")), "{small}");

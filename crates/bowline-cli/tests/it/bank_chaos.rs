@@ -33,7 +33,10 @@ async fn strike(running: &Running, load: &mut Child, kills: usize, seconds: usiz
             1 => "account",
             _ => ["transaction", "account", "risk", "ml"][rand::below(4)],
         };
-        signal(running, service, Signal::KILL).await;
+        let victim = signal(running, service, Signal::KILL).await;
+        // Until it is reaped a signal would reach what is dead already, and strike nobody.
+        let is_gone = async || !running.processes(service).await.contains(&victim);
+        assert!(eventually(PATIENCE, is_gone).await, "{service} does not die\n{}", running.output());
         if load.try_wait().unwrap().is_none() {
             killed.push(service);
         }
@@ -49,10 +52,8 @@ async fn strike(running: &Running, load: &mut Child, kills: usize, seconds: usiz
 async fn signal(running: &Running, service: &str, signal: Signal) -> Pid {
     let mut struck = None;
     let is_struck = async || {
-        let listed = running.api_json(&format!("/v1/instances?service={service}")).await;
-        let instances = listed["instances"].as_array().unwrap();
-        let Some(victim) = instances.get(rand::below(instances.len().max(1))) else { return false };
-        let pid = Pid::from_raw(victim["metadata"]["pid"].as_str().unwrap().parse().unwrap()).unwrap();
+        let processes = running.processes(service).await;
+        let Some(&pid) = processes.get(rand::below(processes.len().max(1))) else { return false };
         // It may have ended by itself meanwhile.
         struck = kill_process(pid, signal).is_ok().then_some(pid);
         struck.is_some()

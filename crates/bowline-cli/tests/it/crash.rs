@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use crate::harness::{Answer, Home, PATIENCE, Running, ask, eventually, is_alive};
 
@@ -25,8 +25,8 @@ async fn no_process_outlives_a_killed_bowline_not_even_a_grandchild() {
     assert!(all_gone.await, "left behind: {:?}", family.iter().filter(|pid| is_alive(**pid)).collect::<Vec<_>>());
 }
 
-fn sleepers(pids: &[rustix::process::Pid]) -> usize {
-    let name = |pid: &rustix::process::Pid| std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()));
+fn sleepers(pids: &[Pid]) -> usize {
+    let name = |pid: &Pid| std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()));
     pids.iter().filter(|pid| name(pid).is_ok_and(|name| name.trim() == "sleep")).count()
 }
 
@@ -84,10 +84,10 @@ async fn ask_patiently(running: &Running, path: &str, headers: &[(&str, &str)]) 
 }
 
 /// The process of a service with one instance.
-async fn pid(running: &Running, service: &str) -> String {
-    let list = running.api_json(&format!("/v1/instances?service={service}")).await;
-    assert_eq!(list["instances"].as_array().unwrap().len(), 1);
-    list["instances"][0]["metadata"]["pid"].as_str().unwrap().to_owned()
+async fn pid(running: &Running, service: &str) -> Pid {
+    let processes = running.processes(service).await;
+    assert_eq!(processes.len(), 1);
+    processes[0]
 }
 
 type Acknowledged = std::sync::Arc<std::sync::Mutex<Vec<(String, bytes::Bytes)>>>;

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bowline_model::percent;
 use bowline_runtime::{task, time};
 use bowline_transport::{Body, HttpClient};
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -345,6 +346,21 @@ impl Running {
             format!("{}@{}", instance["id"].as_str().unwrap(), instance["address"].as_str().unwrap())
         };
         list["instances"].as_array().unwrap().iter().map(name).collect()
+    }
+
+    /// The processes of a service's instances, by the API.
+    pub(crate) async fn processes(&self, service: &str) -> Vec<Pid> {
+        let list = self.api_json(&format!("/v1/instances?service={service}")).await;
+        let process = |instance: &serde_json::Value| {
+            Pid::from_raw(instance["metadata"]["pid"].as_str().unwrap().parse().unwrap()).unwrap()
+        };
+        list["instances"].as_array().unwrap().iter().map(process).collect()
+    }
+
+    /// The value of a query's first series now; none where there is none.
+    pub(crate) async fn measured(&self, query: &str) -> Option<f64> {
+        let answer = self.api_json(&format!("/api/v1/query?query={}", percent::encode(query, b""))).await;
+        answer["data"]["result"][0]["value"][1].as_str().map(|value| value.parse().unwrap())
     }
 
     /// The spans of a trace, once one of them is as it should be.

@@ -170,13 +170,6 @@ async fn command(running: &Running, device: &Device) {
     assert!(eventually(PATIENCE, async || get(running, &path).await["state"] == "done").await);
 }
 
-/// The process of a service's one instance.
-async fn process(running: &Running, service: &str) -> Option<Pid> {
-    let listed = running.api_json(&format!("/v1/instances?service={service}")).await;
-    let pid: i32 = listed["instances"][0]["metadata"]["pid"].as_str()?.parse().ok()?;
-    Pid::from_raw(pid)
-}
-
 #[tokio::test]
 async fn a_stuck_sensor_becomes_an_alert() {
     let home = Home::iot();
@@ -232,7 +225,8 @@ async fn no_acknowledged_reading_is_lost_while_the_broker_is_killed() {
     // It goes on as time passes, so that there is something to lose until the last is killed.
     simulation.args(["--key", OPERATOR, "--devices", "40", "--days", "6", "--seed", "7", "--live-s", "25"]);
     let mut simulation = simulation.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let is_flowing = async || measured(&running, "sum(iot_data_readings_total{outcome=\"stored\"})").await > 0.0;
+    let stored = "sum(iot_data_readings_total{outcome=\"stored\"})";
+    let is_flowing = async || running.measured(stored).await > Some(0.0);
     assert!(eventually(PATIENCE, is_flowing).await, "{}", running.output());
     for service in ["broker", "device", "analytics", "broker", "data"] {
         let before = eventually_process(&running, service).await;
@@ -241,7 +235,7 @@ async fn no_acknowledged_reading_is_lost_while_the_broker_is_killed() {
             "{service} is killed after the simulation: this shows nothing"
         );
         kill_process(before, Signal::KILL).unwrap();
-        let is_back = async || process(&running, service).await.is_some_and(|now| now != before);
+        let is_back = async || running.processes(service).await.first().is_some_and(|now| *now != before);
         assert!(eventually(PATIENCE, is_back).await, "{}", running.output());
         // tidy: sleep: some readings flow between two crashes.
         time::sleep(Duration::from_millis(500)).await;
@@ -276,17 +270,9 @@ async fn each_episode_is_told_once(running: &Running) {
 async fn eventually_process(running: &Running, service: &str) -> Pid {
     let mut found = None;
     let is_there = eventually(PATIENCE, async || {
-        found = process(running, service).await;
+        found = running.processes(service).await.first().copied();
         found.is_some()
     });
     assert!(is_there.await, "{service} has no process");
     found.unwrap()
-}
-
-/// What a metric sums up to now; nothing, where there is none.
-async fn measured(running: &Running, selector: &str) -> f64 {
-    let query = selector.replace('{', "%7B").replace('}', "%7D").replace('"', "%22");
-    let answer = running.api_json(&format!("/api/v1/query?query={query}")).await;
-    let sum = answer["data"]["result"][0]["value"][1].as_str().map(|sum| sum.parse().unwrap());
-    sum.unwrap_or_default()
 }

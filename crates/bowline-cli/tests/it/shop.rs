@@ -234,9 +234,8 @@ async fn a_replica_killed_under_load_costs_no_order() {
     let (report, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{report}\n{errors}\n{}", running.output());
     let connections = async |protocol: &str| {
-        let query = format!("sum(bowline_pool_connections%7Bpool=%22service%22,protocol=%22{protocol}%22%7D)");
-        let answer = running.api_json(&format!("/api/v1/query?query={query}")).await;
-        answer["data"]["result"][0]["value"][1].as_str().map(|sum| sum.parse::<f64>().unwrap())
+        let query = format!("sum(bowline_pool_connections{{pool=\"service\",protocol=\"{protocol}\"}})");
+        running.measured(&query).await
     };
     let are_called = eventually(PATIENCE, async || connections("http2").await.is_some_and(|sum| sum > 0.0)).await;
     assert!(are_called, "the services call each other over HTTP/2");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Home, PATIENCE, Running, eventually};
@@ -72,9 +72,7 @@ async fn whoever_is_known_can_buy_while_user_does_not_answer() {
         cache(&running).await["requests"]["fresh"] != 0
     };
     assert!(eventually(PATIENCE, is_kept).await, "{}", cache(&running).await);
-    let listed = running.api_json("/v1/instances?service=user").await;
-    let pid: i32 = listed["instances"][0]["metadata"]["pid"].as_str().unwrap().parse().unwrap();
-    let pid = Pid::from_raw(pid).unwrap();
+    let pid = running.processes("user").await[0];
     kill_process(pid, Signal::STOP).unwrap();
     let known = order(&running, &ada, "u-1").await;
     assert_eq!((known.status.as_u16(), &known.json()["status"]), (201, &json!("paid")), "{known:?}");

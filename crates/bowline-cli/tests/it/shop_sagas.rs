@@ -5,7 +5,7 @@ use std::{process::Stdio, time::Duration};
 
 use bowline_runtime::{rand, time};
 use http::Method;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
 use crate::harness::{Answer, Home, PATIENCE, Running, ask, eventually, programs};
@@ -170,12 +170,10 @@ async fn orders_end_in_one_state_whatever_is_killed() {
         // tidy: sleep: the time between two crashes, which is up to chance.
         time::sleep(pause).await;
         let service = ["order", "payment"][rand::below(2)];
-        let listed = running.api_json(&format!("/v1/instances?service={service}")).await;
-        let instances = listed["instances"].as_array().unwrap();
-        let Some(victim) = instances.get(rand::below(instances.len().max(1))) else { continue };
-        let pid: i32 = victim["metadata"]["pid"].as_str().unwrap().parse().unwrap();
+        let processes = running.processes(service).await;
+        let Some(&victim) = processes.get(rand::below(processes.len().max(1))) else { continue };
         // It may have ended by itself meanwhile.
-        killed += usize::from(kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).is_ok());
+        killed += usize::from(kill_process(victim, Signal::KILL).is_ok());
     }
     println!("{killed} of {kills} were killed");
     assert!(killed > 0, "nobody was killed: this shows nothing");
