@@ -1,0 +1,71 @@
+// Numbers as people read them: always with their unit, three digits that matter.
+
+import { locale, t } from './i18n.js';
+
+export const ABSENT = '–';
+
+function digits(value) {
+  const size = Math.abs(value);
+  const fraction = size >= 100 || size === 0 ? 0 : size >= 10 ? 1 : 2;
+  return new Intl.NumberFormat(locale(), { maximumFractionDigits: fraction }).format(value);
+}
+
+const isNumber = (value) => typeof value === 'number' && Number.isFinite(value);
+
+function scaled(value, base, units, separator) {
+  if (!isNumber(value)) return ABSENT;
+  let step = 0;
+  while (Math.abs(value) >= base && step < units.length - 1) {
+    value /= base;
+    step += 1;
+  }
+  return digits(value) + (units[step] ? separator + units[step] : '');
+}
+
+export const count = (value) => (isNumber(value) ? new Intl.NumberFormat(locale(), { maximumFractionDigits: 0 }).format(value) : ABSENT);
+export const short = (value) => scaled(value, 1000, ['', 'k', 'M', 'G', 'T'], ' ');
+export const bytes = (value) => scaled(value, 1024, ['B', 'KiB', 'MiB', 'GiB', 'TiB'], ' ');
+export const number = (value) => (isNumber(value) ? digits(value) : ABSENT);
+export const rate = (value) => (isNumber(value) ? `${value > 0 && value < 0.01 ? '< 0.01' : short(value)}/s` : ABSENT);
+
+// A share of one, in percent.
+export function percent(share) {
+  if (!isNumber(share)) return ABSENT;
+  if (share > 0 && share < 0.0001) return '< 0.01 %';
+  return `${digits(share * 100)} %`;
+}
+
+// A length of time, from seconds.
+export function seconds(value) {
+  if (!isNumber(value)) return ABSENT;
+  const size = Math.abs(value);
+  if (size === 0) return '0 ms';
+  // What would be written as 1,000 of one unit is 1 of the next.
+  if (size < 0.9995e-6) return `${digits(value * 1e9)} ns`;
+  if (size < 0.9995e-3) return `${digits(value * 1e6)} µs`;
+  if (size < 0.9995) return `${digits(value * 1e3)} ms`;
+  if (size < 60) return `${digits(value)} s`;
+  return long(value);
+}
+
+export const nanos = (value) => (isNumber(value) ? seconds(value / 1e9) : ABSENT);
+export const millis = (value) => (isNumber(value) ? seconds(value / 1e3) : ABSENT);
+
+function long(value) {
+  const whole = Math.round(Math.abs(value));
+  const parts = [[Math.floor(whole / 86_400), 'd'], [Math.floor(whole / 3600) % 24, 'h'], [Math.floor(whole / 60) % 60, 'min'], [whole % 60, 's']];
+  const first = parts.findIndex(([amount]) => amount > 0);
+  return parts.slice(first, first + 2).filter(([amount]) => amount > 0).map(([amount, unit]) => `${amount} ${unit}`).join(' ');
+}
+
+// How long ago, or how long until; `at` in milliseconds.
+export function ago(at, now = Date.now()) {
+  if (!isNumber(at)) return ABSENT;
+  const passed = (now - at) / 1000;
+  if (Math.abs(passed) < 1.5) return t('now');
+  const length = Math.abs(passed) < 60 ? `${Math.round(Math.abs(passed))} s` : long(Math.abs(passed));
+  return passed >= 0 ? t('{length} ago', { length }) : t('in {length}', { length });
+}
+
+export const clock = (at) => new Intl.DateTimeFormat(locale(), { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false }).format(at);
+export const moment = (at) => new Intl.DateTimeFormat(locale(), { dateStyle: 'medium', timeStyle: 'medium', hour12: false }).format(at);

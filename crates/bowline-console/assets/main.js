@@ -1,0 +1,94 @@
+// The frame of the console: who is here, where to go, the page itself.
+
+import { html, render, useEffect, useState } from './html.js';
+import { identify, session, signOut } from './api.js';
+import { LANGUAGES, language, speak, t } from './i18n.js';
+import { isPaused, liveness, start } from './live.js';
+import { to, useRoute } from './route.js';
+import { useCell } from './state.js';
+import { flip, theme } from './theme.js';
+import { Asking, Empty, Failure, Page, Saying, Waiting, classes } from './ui.js';
+import SignIn from './page-sign-in.js';
+
+const PAGES = [
+  ['', 'Overview', () => import('./page-overview.js')],
+  ['services', 'Services', () => import('./page-service.js')],
+  ['traces', 'Traces', () => import('./page-traces.js')],
+  ['metrics', 'Metrics', () => import('./page-metrics.js')],
+  ['alerts', 'Alerts', () => import('./page-alerts.js')],
+  ['config', 'Configuration', () => import('./page-config.js')],
+  ['messages', 'Messages', () => import('./page-messages.js')],
+  ['mesh', 'Mesh', () => import('./page-mesh.js')],
+  ['deployments', 'Deployments', () => import('./page-deployments.js')],
+];
+
+function App() {
+  const who = useCell(session);
+  useCell(language);
+  const route = useRoute();
+  if (!who) return html`<main><${Waiting} /></main>`;
+  const [first = ''] = route.path;
+  const mustSignIn = who.role === null || who.role === undefined;
+  return html`
+    <a class="skip" href="#content">${t('Skip to the content')}</a>
+    <${Sidebar} current=${first} />
+    <div class="frame">
+      <${Bar} who=${who} />
+      <main id="content" tabindex="-1">
+        ${mustSignIn || first === 'sign-in' ? html`<${SignIn} who=${who} />` : html`<${Current} key=${language.get() + route.path.join('/')} name=${first} route=${route} />`}
+      </main>
+    </div>
+    <${Asking} /><${Saying} />`;
+}
+
+function Sidebar({ current }) {
+  return html`
+    <nav class="sidebar" aria-label=${t('Pages')}>
+      <a class="brand" href=${to()}><img src="/ui/assets/icon.svg" alt="" width="24" height="24" /> Bowline</a>
+      <ul>${PAGES.map(([id, name]) => html`<li><a href=${to(...(id ? [id] : []))} aria-current=${id === current ? 'page' : undefined}>${t(name)}</a></li>`)}</ul>
+    </nav>`;
+}
+
+const LIVENESS = { live: ['ok', 'Live'], paused: ['quiet', 'Paused'], polling: ['info', 'Every 5 s'], away: ['bad', 'No connection'] };
+
+function Bar({ who }) {
+  const [tone, word] = LIVENESS[useCell(liveness)];
+  const paused = useCell(isPaused);
+  const isDark = useCell(theme) === 'dark';
+  const other = language.get() === 'zh' ? 'en' : 'zh';
+  return html`
+    <header class="bar">
+      <strong class="system">${who.system ?? t('no system')}</strong>
+      <button type="button" class=${classes('liveness', `tone-${tone}`)} aria-pressed=${paused}
+        title=${paused ? t('Go on') : t('Pause')} onClick=${() => isPaused.set(!paused)}><span aria-hidden="true">●</span> ${t(word)}</button>
+      <span class="space" />
+      <button type="button" class="plain" lang=${other} onClick=${() => speak(other)}>${LANGUAGES[other]}</button>
+      <button type="button" class="plain" onClick=${flip}>${isDark ? t('Light') : t('Dark')}</button>
+      <${Who} who=${who} />
+    </header>`;
+}
+
+function Who({ who }) {
+  if (who.by === 'cookie') {
+    return html`<span class="who" title=${t('role {role}', { role: who.role })}>${who.name} · ${t(who.role)}</span>
+      <button type="button" class="plain" onClick=${signOut}>${t('Sign out')}</button>`;
+  }
+  return html`<span class="who">${who.role ? t('this machine') : ''}</span><a class="plain" href=${to('sign-in')}>${t('Sign in')}</a>`;
+}
+
+function Current({ name, route }) {
+  const [state, setState] = useState({});
+  const page = PAGES.find(([id]) => id === name);
+  useEffect(() => {
+    page?.[2]().then((module) => setState({ View: module.default }), (error) => setState({ error }));
+  }, [name]);
+  if (!page) return html`<${Page} title=${t('Not found')}><${Empty}>${t('There is no such page.')} <a href=${to()}>${t('Overview')}</a><//><//>`;
+  if (state.error) return html`<${Failure} error=${state.error} again=${() => location.reload()} />`;
+  return state.View ? html`<${state.View} path=${route.path.slice(1)} query=${route.query} />` : html`<${Waiting} />`;
+}
+
+render(html`<${App} />`, document.getElementById('app'));
+identify().then(() => {
+  if (session.get().role) start();
+  session.watch((who) => who.role && start());
+});

@@ -1,0 +1,207 @@
+// The service map: who calls whom, how much, how well, drawn from spans and declarations.
+
+import { html, useEffect, useMemo, useRef, useState } from './html.js';
+import { nanos, percent, rate } from './format.js';
+import { t } from './i18n.js';
+import { NODE, edgeKey, layout } from './map-layout.js';
+import { go, to } from './route.js';
+import { Button, classes, healthTone } from './ui.js';
+
+const ZOOM = { least: 0.08, readable: 0.55, most: 2.5, step: 1.25 };
+const PAD = 24;
+
+// `services`: `[{ name, health, figures, isDeclared }]`; `edges`: `[{ caller, callee, mode, figures, isDeclared }]`.
+export function ServiceMap({ services, edges, chosen, onEdge }) {
+  // Figures change all the time, places only with who is there.
+  const shape = JSON.stringify([services.map(({ name }) => name), edges.map(({ caller, callee }) => [caller, callee])]);
+  const map = useMemo(() => {
+    const strongFirst = [...edges].sort((a, b) => (a.mode !== 'sync') - (b.mode !== 'sync'));
+    return layout(services.map(({ name }) => name), strongFirst.map(({ caller, callee }) => [caller, callee]));
+  }, [shape]);
+  const [view, setView, place] = useView(map);
+  const most = Math.max(...edges.map(({ figures }) => figures?.rate ?? 0), 0.001);
+  return html`
+    <div class="map" ref=${place} onPointerDown=${(event) => drag(event, view, setView)} onKeyDown=${(event) => steer(event, view, setView)}>
+      <svg role="group" aria-label=${t('Service map')} tabindex="0">
+        <${Arrows} />
+        <g transform=${`translate(${view.x} ${view.y}) scale(${view.zoom})`}>
+          ${edges.map((edge) => html`<${Edge} key=${edgeKey(edge.caller, edge.callee)} edge=${edge} most=${most} onEdge=${onEdge}
+            points=${map.routes.get(edgeKey(edge.caller, edge.callee))} isChosen=${chosen === edgeKey(edge.caller, edge.callee)} />`)}
+          ${services.map((service) => html`<${Node} key=${service.name} service=${service} at=${map.nodes.get(service.name)} />`)}
+        </g>
+      </svg>
+      <div class="map-tools">
+        <${Button} title=${t('Closer')} onClick=${() => setView(zoomed(view, ZOOM.step, place.current))}>+<//>
+        <${Button} title=${t('Further')} onClick=${() => setView(zoomed(view, 1 / ZOOM.step, place.current))}>−<//>
+        <${Button} onClick=${() => setView(fitted(map, place.current))}>${t('All')}<//>
+      </div>
+    </div>`;
+}
+
+const KINDS = ['plain', 'bad', 'warn', 'chosen'];
+const Arrows = () => html`<defs>${KINDS.map((kind) => html`
+  <marker id=${`arrow-${kind}`} viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" markerUnits="userSpaceOnUse" orient="auto">
+    <path d="M0 0 L8 4 L0 8 z" class=${`arrow-${kind}`} /></marker>`)}</defs>`;
+
+// How bad an error rate is: from one in a hundred it is looked at, from one in twenty it is a failure.
+export const errorTone = (share) => (share >= 0.05 ? 'bad' : share >= 0.01 ? 'warn' : undefined);
+
+function toneOf({ figures, isDeclared }) {
+  const tone = errorTone(figures?.error_rate);
+  return tone ?? (isDeclared === false ? 'warn' : 'plain');
+}
+
+function Edge({ edge, points, most, isChosen, onEdge }) {
+  if (!points) return null;
+  const { caller, callee, mode, figures, isDeclared } = edge;
+  const kind = isChosen ? 'chosen' : toneOf(edge);
+  const width = 1.25 + 2.75 * Math.sqrt(Math.min(1, (figures?.rate ?? 0) / most));
+  const middle = midst(points);
+  const name = `${caller} → ${callee}: ${figures ? `${rate(figures.rate)}, ${percent(figures.error_rate)}, p99 ${nanos(figures.p99_nanos)}` : t('declared, not seen')}`;
+  const pick = () => onEdge(edge);
+  return html`
+    <g class=${classes('edge', `edge-${kind}`, mode !== 'sync' && 'is-message', !figures && 'is-unseen')} role="button" tabindex="0"
+      aria-label=${name} onClick=${pick} onKeyDown=${(event) => pressed(event, pick)}>
+      <title>${name}</title>
+      <path class="edge-reach" d=${curve(points)} />
+      <path class="edge-line" d=${curve(points)} stroke-width=${width} marker-end=${`url(#arrow-${kind})`} />
+      ${figures?.rate > 0 && html`<text x=${middle.x} y=${middle.y - 5}>${rate(figures.rate)}${figures.error_rate >= 0.01 ? ` · ${percent(figures.error_rate)}` : ''}</text>`}
+      ${isDeclared === false && html`<text class="edge-word" x=${middle.x} y=${middle.y + 13}>${t('not declared')}</text>`}
+    </g>`;
+}
+
+function Node({ service, at }) {
+  return service.kind === 'resource' ? html`<${Resource} service=${service} at=${at} />` : html`<${Service} service=${service} at=${at} />`;
+}
+
+const corner = (at) => `translate(${at.x - NODE.width / 2} ${at.y - NODE.height / 2})`;
+const figuresOf = ({ rate: requests, error_rate: errors, p99_nanos: p99 }) => [rate(requests), percent(errors), nanos(p99)];
+
+// A database or the like: nobody's page, and what was asked of it.
+function Resource({ service: { name, figures }, at }) {
+  const bad = errorTone(figures?.error_rate);
+  return html`
+    <g class=${classes('node node-resource', bad && `node-error-${bad}`)} transform=${corner(at)}>
+      <title>${name}</title>
+      <rect class="node-box" x="8" y="6" width=${NODE.width - 16} height=${NODE.height - 12} rx=${(NODE.height - 12) / 2} />
+      <text class="node-name" x=${NODE.width / 2} y="26">${clipped(name)}</text>
+      <text class="node-figures" x=${NODE.width / 2} y="42">${figures && figuresOf(figures).join(' · ')}</text>
+    </g>`;
+}
+
+function Service({ service, at }) {
+  const { name, health, figures, alerts, isDeclared } = service;
+  const alert = alerts.find(({ state }) => state === 'firing') ?? alerts[0];
+  const alarm = alert && (alert.state === 'firing' ? 'bad' : 'warn');
+  const open = () => go(to('services', name));
+  const tone = health ? healthTone(health) : 'quiet';
+  const bad = errorTone(figures?.error_rate);
+  const label = [name, health && t(health), ...alerts.map((one) => `${t(one.state)}: ${one.name}`), figures && `${rate(figures.rate)}, ${percent(figures.error_rate)} ${t('errors')}, p99 ${nanos(figures.p99_nanos)}`];
+  return html`
+    <g class=${classes('node', `node-${tone}`, bad && `node-error-${bad}`, alarm && `node-alarm-${alarm}`)} transform=${corner(at)}
+      role="link" tabindex="0" aria-label=${label.filter(Boolean).join(', ')} onClick=${open} onKeyDown=${(event) => pressed(event, open)}>
+      <title>${[name, ...alerts.map((one) => one.name)].join(', ')}</title>
+      <rect class="node-box" width=${NODE.width} height=${NODE.height} rx="8" />
+      <rect class="node-mark" width="5" height=${NODE.height - 16} x="8" y="8" rx="2.5" />
+      <text class="node-name" x="22" y="24">${clipped(name)}</text>
+      ${alarm && html`<text class="node-alarm" x=${NODE.width - 20} y="24">${alarm === 'bad' ? '■' : '▲'}</text>`}
+      ${figures
+        ? html`<text class="node-figures" x="22" y="43">${rate(figures.rate)} · <tspan class=${bad && 'node-bad'}>${percent(figures.error_rate)}</tspan> · ${nanos(figures.p99_nanos)}</text>`
+        : html`<text class="node-figures" x="22" y="43">${isDeclared ? t('no requests seen') : ''}</text>`}
+    </g>`;
+}
+
+const NAME_SHOWN = 20;
+const clipped = (name) => (name.length > NAME_SHOWN ? `${name.slice(0, NAME_SHOWN - 1)}…` : name);
+
+function pressed(event, act) {
+  if (event.key !== 'Enter' && event.key !== ' ') return;
+  event.preventDefault();
+  event.stopPropagation();
+  act();
+}
+
+// From the right side of the caller to the left side of the callee, level at each point.
+function curve(points) {
+  const isBack = points.at(-1).x < points[0].x;
+  const side = isBack ? -1 : 1;
+  const ends = points.map(({ x, y }, index) => ({
+    x: index === 0 ? x + (side * NODE.width) / 2 : index === points.length - 1 ? x - (side * NODE.width) / 2 - side * 2 : x, y,
+  }));
+  // An edge back leaves and arrives a little lower, so that it does not cover the one forth.
+  if (isBack) for (const end of ends) end.y += 12;
+  return ends.slice(1).reduce((path, { x, y }, index) => {
+    const from = ends[index];
+    const half = (x - from.x) / 2;
+    return `${path} C ${from.x + half} ${from.y}, ${x - half} ${y}, ${x} ${y}`;
+  }, `M ${ends[0].x} ${ends[0].y}`);
+}
+
+function midst(points) {
+  const isBack = points.at(-1).x < points[0].x;
+  const [a, b] = points.length % 2 === 0 ? [points[points.length / 2 - 1], points[points.length / 2]] : [points[(points.length - 1) / 2], points[(points.length - 1) / 2]];
+  return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 + (isBack ? 12 : 0) };
+}
+
+// What is seen of the map, and how it is moved.
+function useView(map) {
+  const place = useRef();
+  const [view, setView] = useState({ x: PAD, y: PAD, zoom: 1 });
+  useEffect(() => {
+    // What could not be read is not shown whole at first: it is moved, or looked for by name.
+    const fit = () => setView(fitted(map, place.current, ZOOM.readable));
+    const sized = new ResizeObserver(fit);
+    sized.observe(place.current);
+    return () => sized.disconnect();
+  }, [map]);
+  useEffect(() => {
+    // A wheel scrolls the page; with Ctrl it zooms, as on maps elsewhere.
+    const wheel = (event) => {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      setView((now) => zoomed(now, event.deltaY < 0 ? ZOOM.step : 1 / ZOOM.step, place.current, event));
+    };
+    place.current.addEventListener('wheel', wheel, { passive: false });
+    return () => place.current?.removeEventListener('wheel', wheel);
+  }, []);
+  return [view, setView, place];
+}
+
+function fitted(map, element, least = ZOOM.least) {
+  const { clientWidth: width, clientHeight: height } = element;
+  const zoom = Math.min(1, (width - 2 * PAD) / map.width, (height - 2 * PAD) / map.height);
+  const shown = Math.max(zoom, least);
+  return { zoom: shown, x: Math.max(PAD, (width - map.width * shown) / 2), y: Math.max(PAD, (height - map.height * shown) / 2) };
+}
+
+function zoomed(view, by, element, at) {
+  const zoom = Math.min(ZOOM.most, Math.max(ZOOM.least, view.zoom * by));
+  const box = element.getBoundingClientRect();
+  const [x, y] = at ? [at.clientX - box.left, at.clientY - box.top] : [box.width / 2, box.height / 2];
+  const ratio = zoom / view.zoom;
+  return { zoom, x: x - (x - view.x) * ratio, y: y - (y - view.y) * ratio };
+}
+
+function drag(event, view, setView) {
+  if (event.button !== 0 || event.target.closest('[role], button')?.matches('.node, .edge, button')) return;
+  const element = event.currentTarget;
+  const move = (now) => setView({ ...view, x: view.x + now.clientX - event.clientX, y: view.y + now.clientY - event.clientY });
+  const end = () => {
+    element.removeEventListener('pointermove', move);
+    element.removeEventListener('pointerup', end);
+    element.removeEventListener('pointercancel', end);
+  };
+  element.setPointerCapture(event.pointerId);
+  element.addEventListener('pointermove', move);
+  element.addEventListener('pointerup', end);
+  element.addEventListener('pointercancel', end);
+}
+
+const STEPS = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
+function steer(event, view, setView) {
+  const step = STEPS[event.key];
+  if (step) setView({ ...view, x: view.x + step[0], y: view.y + step[1] });
+  else if (event.key === '+' || event.key === '-') setView(zoomed(view, event.key === '+' ? ZOOM.step : 1 / ZOOM.step, event.currentTarget));
+  else return;
+  event.preventDefault();
+}

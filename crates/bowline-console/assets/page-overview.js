@@ -1,0 +1,214 @@
+// The whole system at a glance: its map, what is wrong, what changed.
+
+import { html, useMemo, useState } from './html.js';
+import { get, query, withQuery } from './api.js';
+import { count, nanos, percent, rate } from './format.js';
+import { t, tn } from './i18n.js';
+import { useLive } from './live.js';
+import { ServiceMap, errorTone } from './map.js';
+import { edgeKey } from './map-layout.js';
+import { goQuery, to } from './route.js';
+import { Badge, Card, Empty, Figure, Figures, Health, Loaded, Page, Select, Table, Time } from './ui.js';
+
+const WINDOWS = [['1m', 'last minute'], ['5m', 'last 5 minutes'], ['15m', 'last 15 minutes'], ['1h', 'last hour']];
+const CHANGES = 30;
+
+export default function Overview({ query: { window = '5m', find = '' } }) {
+  const graph = useLive((signal) => get(withQuery('/v1/service-graph', { window }), signal), ['traces'], [window]);
+  const health = useLive((signal) => get('/v1/health', signal), ['health', 'services']);
+  const system = useLive((signal) => get('/v1/system', signal), ['services'], []);
+  const alerts = useLive((signal) => get('/api/v1/alerts', signal), ['alerts']);
+  const seen = useMemo(() => joined(graph.data, health.data, system.data, alerts.data),
+    [graph.data, health.data, system.data, alerts.data]);
+  const actions = html`<${Select} name=${t('Figures of the')} value=${window} options=${WINDOWS.map(([id, name]) => [id, t(name)])}
+    onPick=${(id) => goQuery({ window: id })} />`;
+  return html`
+    <${Page} title=${t('Overview')} actions=${actions}>
+      <${Summary} seen=${seen} health=${health.data} alerts=${alerts.data} window=${window} />
+      <${Mapped} seen=${seen} of=${graph} find=${find} />
+      <div class="grid-2">
+        <${Worst} seen=${seen} of=${health} />
+        <${Firing} of=${alerts} />
+      </div>
+      <${Changes} />
+    <//>`;
+}
+
+// What a service owns is named by its kind, `sqlite:order.db`.
+const kindOf = (name) => (name.includes(':') ? 'resource' : 'service');
+
+// Services and edges, as they are seen and as they are declared.
+function joined(graph, health, system, alerts) {
+  const services = new Map();
+  const service = (name) => {
+    if (!services.has(name)) services.set(name, { name, kind: kindOf(name), health: null, figures: null, alerts: [], isDeclared: false });
+    return services.get(name);
+  };
+  for (const { name, figures } of graph?.services ?? []) Object.assign(service(name), { figures: figures.count > 0 ? figures : null });
+  for (const one of health?.services ?? []) Object.assign(service(one.name), { health: one.rolled_up, standing: one });
+  for (const { labels, state } of alerts?.data.alerts ?? []) {
+    if (labels.service) services.get(labels.service)?.alerts.push({ name: labels.alertname, state });
+  }
+  const declared = new Map();
+  for (const { name, calls } of system?.services ?? []) {
+    service(name).isDeclared = true;
+    for (const call of calls) declared.set(edgeKey(name, call.service), { caller: name, callee: call.service, mode: call.mode, figures: null, isDeclared: true });
+  }
+  // Who calls from outside has no declaration to be held against.
+  const isInside = (name) => services.get(name)?.isDeclared;
+  const edges = new Map(declared);
+  for (const edge of graph?.edges ?? []) {
+    service(edge.caller);
+    service(edge.callee);
+    const key = edgeKey(edge.caller, edge.callee);
+    const isDeclared = !isInside(edge.caller) || !isInside(edge.callee) || declared.has(key);
+    const others = edges.get(key)?.figures ? edges.get(key) : null;
+    // Two modes between the same two are one line: that of the larger.
+    if (!others || others.figures.count < edge.figures.count) edges.set(key, { ...edge, isDeclared });
+  }
+  const byName = (a, b) => a.name.localeCompare(b.name);
+  return { services: [...services.values()].sort(byName), edges: [...edges.values()].sort((a, b) => edgeKey(a.caller, a.callee).localeCompare(edgeKey(b.caller, b.callee))) };
+}
+
+// What comes in: through the gateway, as it counts it.
+const INCOMING = 'bowline_requests_total{reporter="gateway"}';
+function useIncoming(window) {
+  return useLive(async (signal) => {
+    const of = async (expression) => (await query(expression, { signal }))[0]?.value ?? null;
+    const range = window === '1m' ? '1m' : window;
+    const [requests, failures, p99] = await Promise.all([
+      of(`sum(rate(${INCOMING}[${range}]))`),
+      of(`sum(rate(bowline_requests_total{reporter="gateway",code=~"5.."}[${range}]))`),
+      of(`histogram_quantile(0.99, sum by (le) (rate(bowline_request_duration_seconds_bucket{reporter="gateway"}[${range}])))`),
+    ]);
+    return { requests, share: requests > 0 ? (failures ?? 0) / requests : null, p99 };
+  }, ['metrics'], [window]);
+}
+
+function Summary({ seen, health, alerts, window }) {
+  const { data } = useIncoming(window);
+  const all = health?.services ?? [];
+  const ill = all.filter(({ rolled_up: state }) => state === 'unhealthy').length;
+  const degraded = all.filter(({ rolled_up: state }) => state === 'degraded').length;
+  const firing = (alerts?.data.alerts ?? []).filter(({ state }) => state === 'firing').length;
+  const undeclared = seen.edges.filter(({ isDeclared }) => isDeclared === false).length;
+  return html`
+    <${Card}><${Figures}>
+      <${Figure} name=${t('Requests')} value=${rate(data?.requests)} title=${t('What comes in through the gateway')} />
+      <${Figure} name=${t('Server errors')} value=${percent(data?.share)} tone=${errorTone(data?.share)} />
+      <${Figure} name=${t('p99 latency')} value=${nanos(data?.p99 === null || Number.isNaN(data?.p99) ? undefined : data?.p99 * 1e9)} />
+      <${Figure} name=${t('Services')} value=${count(all.length)} />
+      <${Figure} name=${t('Unhealthy')} value=${count(ill)} tone=${ill > 0 && 'bad'} />
+      <${Figure} name=${t('Degraded')} value=${count(degraded)} tone=${degraded > 0 && 'warn'} />
+      <${Figure} name=${t('Firing alerts')} value=${count(firing)} tone=${firing > 0 && 'bad'} />
+      ${undeclared > 0 && html`<${Figure} name=${t('Undeclared calls')} value=${count(undeclared)} tone="warn" />`}
+    <//><//>`;
+}
+
+function Mapped({ seen, of, find }) {
+  const [chosen, setChosen] = useState(null);
+  const shown = useMemo(() => found(seen, find), [seen, find]);
+  const edge = chosen && seen.edges.find((one) => edgeKey(one.caller, one.callee) === chosen);
+  const actions = html`<input type="search" aria-label=${t('Find a service')} placeholder=${t('Find a service')} value=${find}
+    onInput=${(event) => goQuery({ find: event.target.value })} />`;
+  return html`
+    <${Card} title=${t('Service map')} about=${tn('{n} service', '{n} services', shown.services.filter(({ kind }) => kind === 'service').length)} actions=${actions} class="map-card">
+      <${Loaded} of=${of}>${() => (shown.services.length === 0
+        ? html`<${Empty}>${find ? t('No service is called like that.') : t('No service runs yet: `bowline up` starts those of a folder.')}<//>`
+        : html`<${ServiceMap} services=${shown.services} edges=${shown.edges} chosen=${chosen}
+            onEdge=${(one) => setChosen(edgeKey(one.caller, one.callee))} />
+          ${edge && html`<${EdgeDetail} edge=${edge} onClose=${() => setChosen(null)} />`}
+          <${Legend} />`)}
+      <//>
+    <//>`;
+}
+
+// Those whose names hold the text, and whom they are tied to.
+function found({ services, edges }, find) {
+  const text = find.trim().toLowerCase();
+  if (!text) return { services, edges };
+  const hit = new Set(services.filter(({ name }) => name.toLowerCase().includes(text)).map(({ name }) => name));
+  const near = edges.filter(({ caller, callee }) => hit.has(caller) || hit.has(callee));
+  const names = new Set([...hit, ...near.flatMap(({ caller, callee }) => [caller, callee])]);
+  return { services: services.filter(({ name }) => names.has(name)), edges: near };
+}
+
+const Legend = () => html`
+  <p class="map-legend">
+    <span><i class="key key-sync" />${t('call')}</span><span><i class="key key-message" />${t('message')}</span>
+    <span><i class="key key-unseen" />${t('declared, not seen')}</span><span><i class="key key-warn" />${t('not declared, or 1 % errors')}</span>
+    <span><i class="key key-bad" />${t('5 % errors and more')}</span>
+    <span>▲ ${t('alert')}</span>
+    <span class="quiet">${t('On a service: requests, errors, p99 latency. Ctrl and the wheel zoom.')}</span>
+  </p>`;
+
+function EdgeDetail({ edge, onClose }) {
+  const { caller, callee, mode, figures, failures = [], sample_trace_id: sample, isDeclared } = edge;
+  return html`
+    <section class="edge-detail" aria-label=${`${caller} → ${callee}`}>
+      <header class="card-head">
+        <h3><a href=${to('services', caller)}>${caller}</a> → <a href=${to('services', callee)}>${callee}</a></h3>
+        <${Badge}>${t(mode)}<//>
+        ${isDeclared === false && html`<${Badge} tone="warn">${t('not declared')}<//>`}
+        <div class="actions"><button type="button" class="plain" onClick=${onClose}>${t('Close')}</button></div>
+      </header>
+      ${figures ? html`<${Figures}>
+        <${Figure} name=${t('Requests')} value=${rate(figures.rate)} />
+        <${Figure} name=${t('Errors')} value=${percent(figures.error_rate)} tone=${errorTone(figures.error_rate)} />
+        <${Figure} name="p50" value=${nanos(figures.p50_nanos)} /><${Figure} name="p95" value=${nanos(figures.p95_nanos)} />
+        <${Figure} name="p99" value=${nanos(figures.p99_nanos)} />
+      <//>` : html`<p class="quiet">${t('It is declared, and nobody was seen to call so far.')}</p>`}
+      ${failures.length > 0 && html`<p>${failures.map(({ status, count: times }) => html`<${Badge} tone="bad">${status} ×${count(times)}<//> `)}</p>`}
+      ${sample && html`<p><a href=${to('traces', sample)}>${t('A trace of it')}</a></p>`}
+    </section>`;
+}
+
+const WEIGHT = { unhealthy: 2, degraded: 1 };
+const badness = ({ health, alerts, figures }) => (WEIGHT[health] ?? 0) * 1000 + Math.min(alerts.length, 9) * 100 + (figures?.error_rate ?? 0) * 100 + Math.min(99, (figures?.p99_nanos ?? 0) / 1e9);
+
+function Worst({ seen, of }) {
+  const rows = useMemo(() => seen.services.filter(({ standing }) => standing).sort((a, b) => badness(b) - badness(a)).slice(0, 8), [seen]);
+  const columns = [
+    { name: t('Service'), of: ({ name }) => html`<a href=${to('services', name)}>${name}</a>` },
+    { name: t('Health'), of: ({ health, standing, alerts }) => html`<${Health} state=${health} />
+      ${alerts[0] && html` <${Badge} tone=${alerts[0].state === 'firing' ? 'bad' : 'warn'}>${alerts[0].name}<//>`}${standing.because[0] && html` <span class="quiet">← ${standing.because[0].join(' ← ')}</span>`}` },
+    { name: t('Requests'), isNumber: true, of: ({ figures }) => rate(figures?.rate) },
+    { name: t('Errors'), isNumber: true, of: ({ figures }) => html`<span class=${`tone-text-${errorTone(figures?.error_rate)}`}>${percent(figures?.error_rate)}</span>` },
+    { name: 'p99', isNumber: true, of: ({ figures }) => nanos(figures?.p99_nanos) },
+  ];
+  return html`
+    <${Card} title=${t('Worst first')} actions=${html`<a href=${to('services')}>${t('All services')}</a>`}>
+      <${Loaded} of=${of}>${() => html`<${Table} label=${t('Services, worst first')} columns=${columns} rows=${rows} keyOf=${({ name }) => name}
+        empty=${t('No service runs.')} />`}<//>
+    <//>`;
+}
+
+function Firing({ of }) {
+  return html`
+    <${Card} title=${t('Alerts')} actions=${html`<a href=${to('alerts')}>${t('All alerts')}</a>`}>
+      <${Loaded} of=${of} isEmpty=${(data) => data.data.alerts.length === 0} empty=${t('No alert is pending or fires.')}>
+        ${({ data }) => html`<ul class="plain-list">${data.alerts.slice(0, 10).map(({ labels, annotations, state, activeAt }) => html`
+          <li><${Badge} tone=${state === 'firing' ? 'bad' : 'warn'}>${t(state)}<//> <strong>${labels.alertname}</strong>
+            ${' '}${annotations.summary ?? ''} <span class="quiet"><${Time} at=${activeAt} /></span></li>`)}</ul>`}
+      <//>
+    <//>`;
+}
+
+const CHANGE_TONES = { alert: 'bad', health: 'warn', fault: 'warn', deployment: 'info', config: 'info', routes: 'info' };
+
+function Changes() {
+  const changes = useLive((signal) => get(withQuery('/v1/changes', { limit: CHANGES }), signal),
+    ['config', 'routes', 'alerts', 'deployments', 'health', 'faults', 'services']);
+  const columns = [
+    { name: t('When'), of: ({ at_unix_ms: at }) => html`<${Time} at=${at} />` },
+    { name: t('Kind'), of: ({ kind }) => html`<${Badge} tone=${CHANGE_TONES[kind]}>${t(kind)}<//>` },
+    { name: t('What'), of: ({ subject, what }) => html`<strong>${subject}</strong> ${what}` },
+    { name: t('Who'), of: ({ actor }) => actor ?? '' },
+  ];
+  return html`
+    <${Card} title=${t('Recent changes')}>
+      <${Loaded} of=${changes} isEmpty=${(data) => data.changes.length === 0} empty=${t('Nothing has changed yet.')}>
+        ${(data) => html`<${Table} label=${t('Recent changes')} columns=${columns} rows=${data.changes} />`}
+      <//>
+    <//>`;
+}
