@@ -10,8 +10,9 @@ export const session = cell(null);
 // A refusal, as the server explains it; `members` is all that it says.
 export class Problem extends Error {
   constructor(status, members = {}) {
-    const { code, detail, reason, trace_id } = members;
-    super(detail || `the server answered ${status}`);
+    // The metrics' API says what is wrong under another name.
+    const { code, detail, error, reason, trace_id } = members;
+    super(detail || error || `the server answered ${status}`);
     Object.assign(this, { status, code, reason, traceId: trace_id, members });
   }
 }
@@ -78,8 +79,8 @@ export async function query(expression, { time, signal } = {}) {
 }
 
 // A PromQL expression over time, aligned for a chart: `{times, series: [{metric, values}]}`; null where there is none.
-export async function queryRange(expression, { start, end, step, signal }) {
-  const answer = await get(withQuery('/api/v1/query_range', { query: expression, start, end, step }), signal);
+export async function queryRange(expression, { start, end, step, limit, signal }) {
+  const answer = await get(withQuery('/api/v1/query_range', { query: expression, start, end, step, limit }), signal);
   const count = Math.floor((end - start) / step + 1e-9) + 1;
   const times = Array.from({ length: count }, (_, index) => start + index * step);
   const series = answer.data.result.map(({ metric, values }) => {

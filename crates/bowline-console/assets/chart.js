@@ -59,12 +59,18 @@ function options(place, { series, format, height, onPick }) {
     legend: { live: true, show: series.length > 0 },
     scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.05 : 1] } },
     axes: [{ ...axis, values: clock }, { ...axis, size: 64, values: (_, values) => values.map((value) => format(value)) }],
-    series: [{ value: (_, at) => (at === null ? '–' : new Date(at * 1000).toLocaleTimeString(locale(), { hour12: false })) }, ...series.map(line)],
+    series: [{ label: t('Time'), value: (_, at) => (at === null ? '–' : new Date(at * 1000).toLocaleTimeString(locale(), { hour12: false })) }, ...series.map(line)],
     hooks: { setSelect: [(self) => picked(self, onPick)] },
   };
 }
 
-const clock = (_, times) => times.map((at) => new Date(at * 1000).toLocaleTimeString(locale(), { hour: '2-digit', minute: '2-digit', hour12: false }));
+// Times of one day by the clock, of several with their day.
+function clock(self, times) {
+  const { min, max } = self.scales.x;
+  const day = max - min > 86_400 && { day: 'numeric', month: 'numeric' };
+  const format = new Intl.DateTimeFormat(locale(), { ...day, hour: '2-digit', minute: '2-digit', hour12: false });
+  return times.map((at) => format.format(at * 1000));
+}
 
 function picked(self, onPick) {
   if (!onPick || self.select.width < 4) return;

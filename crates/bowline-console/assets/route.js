@@ -25,17 +25,17 @@ export function to(...parts) {
   return BASE + parts.map(encodeURIComponent).join('/') + (search ? `?${search}` : '');
 }
 
-// Goes to a page, with `replace` without a step for the back button.
-export function go(address, { replace = false } = {}) {
+// Goes to a page, with `replace` without a step for the back button, with `isStill` without going to its top.
+export function go(address, { replace = false, isStill = replace } = {}) {
   history[replace ? 'replaceState' : 'pushState'](null, '', address);
   route.set(read());
-  if (!replace) scrollTo(0, 0);
+  if (!isStill) scrollTo(0, 0);
 }
 
 // Changes some of the query, and stays on the page.
 export function goQuery(changes, options = { replace: true }) {
   const { path, query } = route.get();
-  go(to(...path, { ...query, ...changes }), options);
+  go(to(...path, { ...query, ...changes }), { ...options, isStill: true });
 }
 
 export const useRoute = () => useCell(route);
