@@ -1,0 +1,28 @@
+// Rate, errors and latency as the service graph tells them: the same columns wherever they stand.
+
+import { html } from './html.js';
+import { nanos, percent, rate } from './format.js';
+import { t } from './i18n.js';
+
+// How far back the service graph looks.
+export const WINDOWS = [['1m', '1 min'], ['5m', '5 min'], ['15m', '15 min'], ['1h', '1 h']];
+
+const errorTone = (share) => (share >= 0.05 ? 'tone-text-bad' : share > 0 ? 'tone-text-warn' : undefined);
+
+export const ErrorShare = ({ figures }) => html`<span class=${errorTone(figures?.error_rate)}>${percent(figures?.error_rate)}</span>`;
+
+// `figures(row)`: what the graph says of that row; undefined where nothing was seen.
+export function figureColumns(figures, names = ['p99']) {
+  const quantile = (name) => ({
+    name,
+    title: t('{share} of 100 took no longer; wrong by a sixteenth at most', { share: name.slice(1) }),
+    isNumber: true,
+    of: (row) => nanos(figures(row)?.[`${name}_nanos`]),
+    sort: (row) => figures(row)?.[`${name}_nanos`],
+  });
+  return [
+    { name: t('Rate'), isNumber: true, of: (row) => rate(figures(row)?.rate), sort: (row) => figures(row)?.rate },
+    { name: t('Errors'), isNumber: true, of: (row) => html`<${ErrorShare} figures=${figures(row)} />`, sort: (row) => figures(row)?.error_rate },
+    ...names.map(quantile),
+  ];
+}
