@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 53] = [
+const FLOORS: [(&str, Floor); 54] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -48,6 +48,7 @@ const FLOORS: [(&str, Floor); 53] = [
     ("bowline-provider-remote", At(4)),
     ("bowline-sql", At(4)),
     ("bowline", At(5)),
+    ("bowline-console", At(5)),
     ("bowline-gateway", At(5)),
     ("bowline-mesh", At(5)),
     ("bowline-supervisor", At(5)),

@@ -1,5 +1,7 @@
 //! Words that no file of the checkout holds: notes to oneself, places of one machine.
 
+use std::path::{Component, Path};
+
 use super::{File, Problem};
 
 /// Notes that belong into an issue. In pieces, so that this file passes.
@@ -11,9 +13,16 @@ const PLACES: [&str; 3] = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!
 /// Files that others write.
 const FOREIGN: [&str; 2] = ["Cargo.lock", "LICENSE"];
 
+/// The folders of what is taken from others as it is.
+const VENDOR: &str = "vendor";
+
 pub(super) fn check(files: &[File]) -> Vec<Problem> {
-    let ours = files.iter().filter(|file| !FOREIGN.iter().any(|name| file.path.as_os_str() == *name));
-    ours.flat_map(check_file).collect()
+    files.iter().filter(|file| !is_foreign(&file.path)).flat_map(check_file).collect()
+}
+
+fn is_foreign(path: &Path) -> bool {
+    FOREIGN.iter().any(|name| path.as_os_str() == *name)
+        || path.components().any(|component| component == Component::Normal(VENDOR.as_ref()))
 }
 
 fn check_file(file: &File) -> Vec<Problem> {
@@ -54,5 +63,15 @@ mod tests {
         assert!(has_problem(format!("cd ~/{}", PLACES[2])));
         assert!(!has_problem(format!("mask{}a", NOTES[2])), "inside a word");
         assert!(!has_problem("https://host/homework/1 and my/work/it".to_owned()), "inside another path");
+    }
+
+    #[test]
+    fn what_others_wrote_is_theirs() {
+        for foreign in ["Cargo.lock", "crates/a/assets/vendor/b.js"] {
+            assert!(is_foreign(Path::new(foreign)), "{foreign}");
+        }
+        for ours in ["crates/a/Cargo.lock", "crates/a/src/vendor.rs", "crates/a/assets/b.js"] {
+            assert!(!is_foreign(Path::new(ours)), "{ours}");
+        }
     }
 }
