@@ -1,0 +1,98 @@
+// A new release: what it runs, and how it takes the place of the one before.
+
+import { html, useState } from './html.js';
+import { path, post } from './api.js';
+import { instancesOf } from './deployments-acts.js';
+import { instancesText } from './deployments-model.js';
+import { t } from './i18n.js';
+import { go, to } from './route.js';
+import { ask, Button, Card, Field, RoleButton, Select, say } from './ui.js';
+
+const EMPTY = {
+  version: '', run: '', build: '', env: '', replicas: '', strategy: '', steps: '', bake: '', abort_when: '',
+  min_requests: '',
+};
+
+const COUNT = { type: 'number', min: 1 };
+const CODE = { class: 'code-input' };
+
+// What is said of it; what is not said is as declared.
+function releaseOf({ env, steps, replicas, min_requests: least, ...texts }) {
+  const said = Object.entries(texts).map(([name, text]) => [name, text.trim()]).filter(([, text]) => text !== '');
+  const release = Object.fromEntries(said);
+  if (env.trim()) release.env = Object.fromEntries(env.trim().split('\n').filter((line) => line.trim()).map(variableOf));
+  if (steps.trim()) release.steps = steps.split(',').map((step) => step.trim()).filter(Boolean);
+  if (replicas) release.replicas = Number(replicas);
+  if (least) release.min_requests = Number(least);
+  return release;
+}
+
+function variableOf(line) {
+  const at = line.indexOf('=');
+  if (at < 1) throw new Error(t('{line}: a variable is written as NAME=VALUE', { line }));
+  return [line.slice(0, at).trim(), line.slice(at + 1)];
+}
+
+const runText = (command) => t('On the machine of `bowline up` this is run: {command}', { command });
+
+async function begin(service, version, form) {
+  try {
+    const release = releaseOf(form);
+    const instances = await instancesOf(service);
+    const isDone = await ask({
+      title: t('Roll out a release of {service}', { service }),
+      touches: [
+        t('{name} takes the place of {version}, step by step: both run meanwhile.', {
+          name: release.version ?? t('the next release'), version,
+        }),
+        t('These run now: {instances}', { instances: instancesText(version, instances) }),
+        ...[release.build, release.run].filter(Boolean).map(runText),
+      ],
+      word: t('Begin'),
+      act: () => post(path('/v1/deployments', service), release),
+    });
+    if (isDone) go(to('deployments', service));
+  } catch (error) {
+    say(error.message);
+  }
+}
+
+export function Begin({ service, version }) {
+  const [form, setForm] = useState(EMPTY);
+  const set = (name) => (event) => setForm({ ...form, [name]: event.target.value });
+  const input = (name, word, hint, more) => html`<${Field} name=${word} hint=${hint}>
+    <input value=${form[name]} onInput=${set(name)} autocomplete="off" spellcheck="false" ...${more} /><//>`;
+  const isEmpty = Object.values(form).every((text) => text.trim() === '');
+  const submit = (event) => {
+    event.preventDefault();
+    begin(service, version, form);
+  };
+  return html`
+    <form onSubmit=${submit} class="begin">
+      <${Card} title=${t('What runs')} about=${t('what is left empty is as the service says')}>
+        ${input('run', t('Command'), t(
+          'The shell command that runs one instance; both releases run at once, so it needs artefacts of its own.',
+        ), CODE)}
+        ${input('build', t('Build'), t('The one that makes it ready to run; none is run where this is empty.'), CODE)}
+        <${Field} name=${t('Environment')} hint=${t('NAME=VALUE, a line each; over that of the service.')}>
+          <textarea rows="2" value=${form.env} onInput=${set('env')} spellcheck="false" /><//>
+        ${input('version', t('Version'), t('Empty: the one that follows {version}.', { version }))}
+      <//>
+      <${Card} title=${t('How it is rolled out')}
+        about=${t('what is left empty is as [deploy.{service}] declares', { service })}>
+        <div class="grid">
+          <${Select} name=${t('Strategy')} value=${form.strategy} onPick=${(strategy) => setForm({ ...form, strategy })}
+            options=${[['', t('as declared')], ...['rolling', 'blue-green', 'canary'].map((one) => [one, t(one)])]} />
+          ${input('steps', t('Steps'), t('Of a canary: 5%, 25%, 50%'))}
+          ${input('bake', t('Bake'), t('How long each step is watched: 2m'))}
+          ${input('abort_when', t('Ended when'), 'error_rate > 1% or p99 > 400ms; off')}
+          ${input('min_requests', t('Requests at least'), t('Before it is judged.'), { ...COUNT, max: 1_000_000 })}
+          ${input('replicas', t('Instances'), t('Empty: as many as now.'), COUNT)}
+        </div>
+      <//>
+      <div class="actions">
+        <${RoleButton} role="admin" kind="submit" tone="main" isDisabled=${isEmpty}>${t('Begin the rollout')}<//>
+        <${Button} onClick=${() => go(to('deployments', service))}>${t('Cancel')}<//>
+      </div>
+    </form>`;
+}
