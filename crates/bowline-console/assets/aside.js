@@ -32,7 +32,8 @@ export function Aside({ id, title, onClose, children }) {
 
 // What a role is needed for, or who else may see it.
 export function Guarded({ role, what, children }) {
-  return may(role) ? children : html`<${Empty}>${what} ${t('This needs the role {role}: sign in with a token that has it.', { role })}<//>`;
+  if (may(role)) return children;
+  return html`<${Empty}>${what} ${t('This needs the role {role}: sign in with a token that has it.', { role })}<//>`;
 }
 
 // Names and values, the absent ones left out: `[[name, value], …]`.

@@ -66,9 +66,11 @@ function touched(topic, letters, which) {
     ? tn('{n} of group {group}', '{n} of group {group}', length, { group })
     : tn('at least {n} of group {group}', 'at least {n} of group {group}', length, { group })));
   if (which === 'all') {
-    const all = t('all dead letters of topic {topic}: {n} now, and those that come until then', { topic: topic.name, n: count(topic.dead) });
-    return [all, ...ofGroups];
+    const values = { topic: topic.name, n: count(topic.dead) };
+    return [t('all dead letters of topic {topic}: {n} now, and those that come until then', values), ...ofGroups];
   }
   const named = which.slice(0, NAMED_MAX).map(({ position }) => position).join(', ') + (which.length > NAMED_MAX ? ' …' : '');
-  return [tn('dead letter {named} of topic {topic}', '{n} dead letters of topic {topic}: {named}', which.length, { named, topic: topic.name }), ...ofGroups];
+  const values = { named, topic: topic.name };
+  const all = tn('dead letter {named} of topic {topic}', '{n} dead letters of topic {topic}: {named}', which.length, values);
+  return [all, ...ofGroups];
 }

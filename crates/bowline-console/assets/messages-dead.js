@@ -28,17 +28,24 @@ export function DeadLetters({ topic, query, reload }) {
 // Asked for again when there are fewer or more, or others in the place of some: a page of them may be large.
 function List({ topic, query, reload }) {
   const after = Number(query.after) || undefined;
-  const died = useLive((signal) => promql(`sum(bowline_messages_dead_total{topic=${JSON.stringify(topic.name)}})`, { signal }), ['metrics'], [topic.name]);
+  const ever = `sum(bowline_messages_dead_total{topic=${JSON.stringify(topic.name)}})`;
+  const died = useLive((signal) => promql(ever, { signal }), ['metrics'], [topic.name]);
   const letters = useLive((signal) => get(withQuery(dead(topic.name), { after, limit: PAGE }), signal), null,
     [topic.name, after, topic.dead, died.data?.[0]?.value]);
   const [chosen, setChosen] = useState([]);
   const shown = letters.data?.letters ?? [];
-  useEffect(() => setChosen((before) => before.filter((position) => shown.some((letter) => letter.position === position))), [letters.data]);
-  const choose = (position) => setChosen((before) => (before.includes(position) ? before.filter((one) => one !== position) : [...before, position]));
+  const isShown = (position) => shown.some((letter) => letter.position === position);
+  useEffect(() => setChosen((before) => before.filter(isShown)), [letters.data]);
+  const without = (all, position) => all.filter((one) => one !== position);
+  const choose = (position) => setChosen((all) => (all.includes(position) ? without(all, position) : [...all, position]));
+  const again = () => {
+    letters.reload();
+    reload();
+  };
   const isFull = letters.data && (letters.data.more || shown.length === PAGE);
   return html`
     <${Card} title=${t('Dead letters')} about=${t('the oldest first')}
-      actions=${html`<${Acts} topic=${topic} letters=${shown} chosen=${chosen} choose=${setChosen} reload=${() => { letters.reload(); reload(); }} />`}>
+      actions=${html`<${Acts} topic=${topic} letters=${shown} chosen=${chosen} choose=${setChosen} reload=${again} />`}>
       <${Loaded} of=${letters}>${() => html`
         <${Table} label=${t('Dead letters')} columns=${columns(chosen, choose)} rows=${shown} keyOf=${({ position }) => position}
           empty=${t('There are none from here on.')} onRow=${({ position }) => goQuery({ at: position })}

@@ -27,13 +27,15 @@ export function Stored({ topic, query }) {
 function List({ topic, query }) {
   const newest = Math.max(topic.first, topic.next - PAGE);
   const from = Math.max(topic.first, Math.min(Number(query.from) || newest, newest));
-  const page = useLive((signal) => get(withQuery(messages(topic.name), { from, limit: PAGE }), signal), null, [topic.name, from, from === newest ? topic.next : 0]);
+  const load = (signal) => get(withQuery(messages(topic.name), { from, limit: PAGE }), signal);
+  const page = useLive(load, null, [topic.name, from, from === newest ? topic.next : 0]);
   const turn = (position) => goQuery({ from: position >= newest ? undefined : Math.max(topic.first, position) });
   return html`
-    <${Card} title=${t('Recent messages')} about=${t('the youngest first, whoever processed them')} actions=${html`<${Jump} onJump=${turn} />`}>
+    <${Card} title=${t('Recent messages')} about=${t('the youngest first, whoever processed them')}
+      actions=${html`<${Jump} onJump=${turn} />`}>
       <${Loaded} of=${page}>${(data) => html`
-        <${Table} label=${t('Recent messages')} columns=${columns()} rows=${data.messages.toReversed()} keyOf=${({ position }) => position}
-          empty=${t('There are none from here on.')} onRow=${({ position }) => goQuery({ at: position })}
+        <${Table} label=${t('Recent messages')} columns=${columns()} rows=${data.messages.toReversed()}
+          keyOf=${({ position }) => position} empty=${t('There are none from here on.')} onRow=${({ position }) => goQuery({ at: position })}
           isSelected=${({ position }) => String(position) === query.at} />
         <p class="more">
           <${Button} isDisabled=${from >= newest} onClick=${() => turn(newest)}>${t('Newest')}<//>
@@ -50,7 +52,8 @@ function Jump({ onJump }) {
     if (text !== '') onJump(Number(text));
   };
   return html`<form class="filters" onSubmit=${submit}>
-    <${Field} name=${t('From position')}><input type="number" min="1" step="1" value=${text} class="short-input" onInput=${(event) => setText(event.target.value)} /><//>
+    <${Field} name=${t('From position')}><input type="number" min="1" step="1" value=${text} class="short-input"
+      onInput=${(event) => setText(event.target.value)} /><//>
     <${Button} kind="submit">${t('Go')}<//></form>`;
 }
 

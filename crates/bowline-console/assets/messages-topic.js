@@ -44,7 +44,10 @@ function Known({ topic, query, reload }) {
   const view = query.view === 'messages' ? 'messages' : 'dead';
   const { groups, settings, dead } = topic;
   const left = groups.some(isLeft);
-  const tabs = [{ id: 'dead', name: t('Dead letters'), count: count(dead) }, { id: 'messages', name: t('Recent messages'), count: count(keptOf(topic)) }];
+  const tabs = [
+    { id: 'dead', name: t('Dead letters'), count: count(dead) },
+    { id: 'messages', name: t('Recent messages'), count: count(keptOf(topic)) },
+  ];
   const pick = (id) => goQuery({ view: id === 'dead' ? undefined : id, at: undefined, from: undefined, after: undefined });
   return html`
     <${Card}><${Figures}>
@@ -59,17 +62,19 @@ function Known({ topic, query, reload }) {
     <${Flow} topic=${topic.name} />
     <${Groups} groups=${groups} />
     <${Tabs} label=${topic.name} tabs=${tabs} current=${view} onPick=${pick} />
-    ${view === 'dead' ? html`<${DeadLetters} topic=${topic} query=${query} reload=${reload} />` : html`<${Stored} topic=${topic} query=${query} />`}`;
+    ${view === 'dead' ? html`<${DeadLetters} topic=${topic} query=${query} reload=${reload} />`
+      : html`<${Stored} topic=${topic} query=${query} />`}`;
 }
 
 function Groups({ groups }) {
   const columns = [
     { name: t('Group'), of: ({ name }) => name, sort: ({ name }) => name },
-    { name: t('Consumers'), isNumber: true, of: (group) => (isLeft(group) ? html`<${Badge} tone="bad">${t('none')}<//>` : count(group.consumers)),
-      sort: ({ consumers }) => consumers },
+    { name: t('Consumers'), isNumber: true, sort: ({ consumers }) => consumers,
+      of: (group) => (isLeft(group) ? html`<${Badge} tone="bad">${t('none')}<//>` : count(group.consumers)) },
     { name: t('Behind'), isNumber: true, title: t('messages that it is not done with'), sort: ({ lag }) => lag,
       of: (group) => html`<${Behind} lag=${group.lag} isBad=${isLeft(group)} />` },
-    { name: t('In hand'), isNumber: true, title: t('messages that consumers work on now'), of: ({ leased }) => count(leased), sort: ({ leased }) => leased },
+    { name: t('In hand'), isNumber: true, title: t('messages that consumers work on now'), sort: ({ leased }) => leased,
+      of: ({ leased }) => count(leased) },
     { name: t('Oldest waiting'), of: ({ oldest_unix_ms: at }) => html`<${Oldest} at=${at} />` },
   ];
   return html`<${Card} title=${t('Groups')} about=${t('Each of them gets every message.')}>
@@ -82,13 +87,14 @@ function Flow({ topic }) {
   const flow = useLive((signal) => loadFlow(topic, signal), ['metrics'], [topic]);
   const lines = useMemo(() => flow.data && {
     times: flow.data[0].times,
-    rates: [[t('published'), flow.data[0]], [t('processed'), flow.data[1]], [t('tried again'), flow.data[2], 'warn'], [t('died'), flow.data[3], 'bad']]
-      .map(([label, { series, times }, tone]) => ({ label, tone, values: series[0]?.values ?? times.map(() => null) })),
+    rates: [[t('published')], [t('processed')], [t('tried again'), 'warn'], [t('died'), 'bad']]
+      .map(([label, tone], index) => ({ label, tone, values: lineOf(flow.data[index]) })),
     lags: flow.data[4].series.map(({ metric, values }) => ({ label: metric.group, values })),
   }, [flow.data]);
   return html`<div class="grid-2">
     <${Card} title=${t('Messages a second')} about=${t('last 15 min')}>
-      <${Loaded} of=${flow}>${() => html`<${Chart} label=${t('Messages a second')} times=${lines.times} series=${lines.rates} format=${rate} />`}<//>
+      <${Loaded} of=${flow}>
+        ${() => html`<${Chart} label=${t('Messages a second')} times=${lines.times} series=${lines.rates} format=${rate} />`}<//>
     <//>
     <${Card} title=${t('Messages behind')} about=${t('by group, last 15 min')}>
       <${Loaded} of=${flow} isEmpty=${() => lines.lags.length === 0} empty=${t('Nothing is measured yet.')}>
@@ -96,6 +102,8 @@ function Flow({ topic }) {
     <//>
   </div>`;
 }
+
+const lineOf = ({ series, times }) => series[0]?.values ?? times.map(() => null);
 
 function loadFlow(topic, signal) {
   const of = `{topic=${JSON.stringify(topic)}}`;

@@ -31,6 +31,7 @@ export const Dead = ({ of }) => (of === 0 ? '0' : html`<${Badge} tone="bad">${co
 export const Oldest = ({ at }) => (at === undefined ? ABSENT : html`<${Time} at=${at} />`);
 
 function columns(rates) {
+  const leased = (topic) => sum(topic.groups, (group) => group.leased);
   const lag = (topic) => sum(topic.groups, (group) => group.lag);
   return [
     { name: t('Topic'), of: ({ name }) => html`<a href=${to('messages', name)}>${name}</a>`, sort: ({ name }) => name },
@@ -38,8 +39,8 @@ function columns(rates) {
     { name: t('Behind'), isNumber: true, title: t('messages that its groups are not done with'), sort: lag,
       of: (topic) => html`<${Behind} lag=${lag(topic)} isBad=${topic.groups.some(isLeft)} />` },
     { name: t('Dead letters'), isNumber: true, of: ({ dead }) => html`<${Dead} of=${dead} />`, sort: ({ dead }) => dead },
-    { name: t('In hand'), isNumber: true, title: t('messages that consumers work on now'), sort: ({ groups }) => sum(groups, (group) => group.leased),
-      of: ({ groups }) => count(sum(groups, (group) => group.leased)) },
+    { name: t('In hand'), isNumber: true, title: t('messages that consumers work on now'), sort: leased,
+      of: (topic) => count(leased(topic)) },
     { name: t('Oldest waiting'), of: ({ groups }) => html`<${Oldest} at=${oldestOf(groups)} />` },
     { name: t('Groups'), of: ({ groups }) => groups.map(({ name }) => name).join(', ') || ABSENT },
     { name: t('Kept'), isNumber: true, title: t('messages that are still there'), of: (topic) => count(keptOf(topic)), sort: keptOf },
@@ -66,7 +67,7 @@ export function Topics({ query }) {
   const topics = useLive((signal) => get('/v1/topics', signal), ['messages']);
   const rates = useRates();
   const [search, box] = useFilter(query.q);
-  const matches = ({ name, groups }) => name.toLowerCase().includes(search) || groups.some((group) => group.name.toLowerCase().includes(search));
+  const matches = ({ name, groups }) => [name, ...groups.map((group) => group.name)].some((one) => one.toLowerCase().includes(search));
   return html`
     <${Loaded} of=${topics} isEmpty=${({ topics }) => topics.length === 0}
       empty=${t('There are no topics. A service that owns one, or calls another by messages, makes it.')}>

@@ -24,8 +24,11 @@ const eventOf = (what) => EVENTS[what] ?? ['○', 'quiet', what];
 
 export function Saga({ service, id }) {
   const saga = useLive((signal) => get(path('/v1/sagas', service, id), signal), ['sagas', 'metrics'], [service, id]);
-  const about = html`<a href=${to('messages', { tab: 'sagas' })}>${t('Sagas')}</a> · ${t('Service')} <a href=${to('services', service)}>${service}</a>`;
-  const actions = saga.data && !hasEnded(saga.data) && html`<${RoleButton} role="editor" tone="main" onClick=${() => retry(saga.data, saga.reload)}>${t('Try now')}<//>`;
+  const about = html`<a href=${to('messages', { tab: 'sagas' })}>${t('Sagas')}</a> · ${t('Service')}
+    ${' '}<a href=${to('services', service)}>${service}</a>`;
+  const onRetry = () => retry(saga.data, saga.reload);
+  const actions = saga.data && !hasEnded(saga.data)
+    && html`<${RoleButton} role="editor" tone="main" onClick=${onRetry}>${t('Try now')}<//>`;
   return html`
     <${Page} title=${visible(id)} about=${about} actions=${actions}>
       <${Loaded} of=${saga}>${(data) => html`
@@ -66,7 +69,8 @@ function State({ saga }) {
     [t('Next try'), !hasEnded(saga) && attempts > 0 && html`<${Time} at=${saga.due_ms} />`],
     [t('Why undone'), reason !== undefined && visible(reason)],
     [t('Began'), html`<${Time} at=${saga.begun_ms} />`],
-    [t('Ended'), saga.ended_ms !== undefined && html`<${Time} at=${saga.ended_ms} /> ${t('after {length}', { length: millis(saga.ended_ms - saga.begun_ms) })}`],
+    [t('Ended'), saga.ended_ms !== undefined && html`<${Time} at=${saga.ended_ms} />
+      ${' · '}${t('after {length}', { length: millis(saga.ended_ms - saga.begun_ms) })}`],
     [t('Trace'), trace && html`<a href=${to('traces', trace)}><code>${trace}</code></a>`],
   ]} /><//>`;
 }
@@ -80,10 +84,11 @@ function Steps({ saga }) {
   const used = new Set(history.map(({ what }) => what));
   return html`
     <${Card} title=${t('Steps')} about=${t('{length} in all', { length: millis(length) })}>
-      <div class="steps">${steps.map(([step, events]) => html`
+      <div class="saga-steps">${steps.map(([step, events]) => html`
         <div class="step-name">${visible(step)}</div>
         <div class="step-line">${events.map((event) => html`<${Mark} event=${event} begun=${begun} length=${length} />`)}</div>`)}
-        <div></div><div class="step-axis" aria-hidden="true"><span>0</span><span>${millis(length / 2)}</span><span>${millis(length)}</span></div>
+        <div></div>
+        <div class="step-axis" aria-hidden="true"><span>0</span><span>${millis(length / 2)}</span><span>${millis(length)}</span></div>
       </div>
       <p class="legend">${Object.entries(EVENTS).filter(([what]) => used.has(what)).map(([, [mark, tone, word]]) => html`
         <span><span class=${`mark-${tone}`} aria-hidden="true">${mark}</span> ${t(word)}</span>`)}</p>
@@ -94,7 +99,8 @@ function Mark({ event, begun, length }) {
   const [mark, tone, word] = eventOf(event.what);
   const passed = event.at_ms - begun;
   const title = `${t(word)}, ${millis(passed)}${event.failure ? `: ${visible(event.failure)}` : ''}`;
-  return html`<span class=${`step-mark mark-${tone}`} style=${{ left: `${Math.min(100, Math.max(0, (passed / length) * 100))}%` }} title=${title} aria-hidden="true">${mark}</span>`;
+  const left = `${Math.min(100, Math.max(0, (passed / length) * 100))}%`;
+  return html`<span class=${`step-mark mark-${tone}`} style=${{ left }} title=${title} aria-hidden="true">${mark}</span>`;
 }
 
 // What happened to a step the same way, one after the other, is told once, with how often each failure was.
@@ -121,7 +127,7 @@ function History({ saga }) {
   const about = history.length >= EVENTS_KEPT ? t('the last {n} events', { n: EVENTS_KEPT }) : undefined;
   return html`
     <${Card} title=${t('What happened')} about=${about}>
-      <ol class="events">${runs(history).map((run) => html`<${Run} run=${run} begun=${begun} />`)}</ol>
+      <ol class="saga-events">${runs(history).map((run) => html`<${Run} run=${run} begun=${begun} />`)}</ol>
     <//>`;
 }
 
@@ -130,7 +136,9 @@ function Run({ run: { step, what, from, until, count: times, failures }, begun }
   return html`<li>
     <span class=${`event-mark mark-${tone}`} aria-hidden="true">${mark}</span>
     <time datetime=${new Date(from).toISOString()} title=${t('after {length}', { length: millis(from - begun) })}>${clock(from)}</time>
-    <div><strong>${visible(step)}</strong> ${t(word)}${times > 1 && html` <span class="quiet">${t('{n} times, last at {time}', { n: times, time: clock(until) })}</span>`}
-      ${[...failures].map(([failure, often]) => html`<div class="event-why">${failures.size > 1 && `${often} × `}${visible(failure)}</div>`)}</div>
+    <div><strong>${visible(step)}</strong> ${t(word)}
+      ${times > 1 && html` <span class="quiet">${t('{n} times, last at {time}', { n: times, time: clock(until) })}</span>`}
+      ${[...failures].map(([failure, often]) => html`
+        <div class="event-why">${failures.size > 1 && `${often} × `}${visible(failure)}</div>`)}</div>
   </li>`;
 }

@@ -13,6 +13,7 @@ import { visible } from './payload.js';
 const LIMIT = 200;
 // What has not ended is asked for by itself: of all, the youngest would be told, most of them done.
 const OPEN = ['stuck', 'undoing', 'acting'];
+const PHASES = [...OPEN, 'done', 'compensated'];
 
 const TONES = { acting: 'info', undoing: 'warn', stuck: 'bad', done: 'ok', compensated: 'quiet' };
 export const Phase = ({ phase }) => html`<${Badge} tone=${TONES[phase] ?? 'quiet'}>${t(phase)}<//>`;
@@ -38,26 +39,30 @@ export function Sagas({ query }) {
     <${Card} title=${t('Sagas')} about=${t('changes over several services, which are done as a whole or undone')}>
       <${Filters} query=${query} box=${box} />
       <${Loaded} of=${sagas}>${({ sagas: all, missing, isCut }) => html`
-        ${missing.length > 0 && html`<p class="notice" role="status">${t('No instance said what it has: {services}', { services: missing.join(', ') })}</p>`}
+        ${missing.length > 0 && html`<p class="warning" role="status">
+          ${t('No instance said what it has: {services}', { services: missing.join(', ') })}</p>`}
         <${Table} label=${t('Sagas')} columns=${columns()} rows=${matching(all, search)} keyOf=${(saga) => `${saga.service} ${saga.id}`}
           empty=${phase === undefined ? t('No saga is under way.') : t('There are no such sagas.')}
           onRow=${(saga) => goQuery({ of: saga.service, id: saga.id }, {})} />
-        ${isCut && html`<p class="quiet">${t('There may be older ones: at most {n} are asked for of a service and phase.', { n: LIMIT })}</p>`}
+        ${isCut && html`<p class="quiet">
+          ${t('There may be older ones: at most {n} are asked for of a service and phase.', { n: LIMIT })}</p>`}
       `}<//>
     <//>`;
 }
 
 function matching(sagas, search) {
-  return search === '' ? sagas : sagas.filter(({ id, step, reason }) => [id, step, reason].some((text) => text?.toLowerCase().includes(search)));
+  const has = (text) => text?.toLowerCase().includes(search);
+  return search === '' ? sagas : sagas.filter(({ id, step, reason }) => has(id) || has(step) || has(reason));
 }
 
 function Filters({ query, box }) {
   const { data } = useLive((signal) => get('/v1/services', signal), ['services']);
   const services = [['', t('every service')], ...(data?.services ?? []).map(({ name }) => [name, name])];
-  const phases = [['', t('not ended')], ...['stuck', 'undoing', 'acting', 'done', 'compensated'].map((phase) => [phase, t(phase)]), ['all', t('all, the youngest')]];
+  const phases = [['', t('not ended')], ...PHASES.map((phase) => [phase, t(phase)]), ['all', t('all, the youngest')]];
+  const pick = (name) => (value) => goQuery({ [name]: value || undefined });
   return html`<div class="filters above">
-    <${Select} name=${t('Service')} value=${query.service ?? ''} options=${services} onPick=${(service) => goQuery({ service: service || undefined })} />
-    <${Select} name=${t('Phase')} value=${query.phase ?? ''} options=${phases} onPick=${(phase) => goQuery({ phase: phase || undefined })} />
+    <${Select} name=${t('Service')} value=${query.service ?? ''} options=${services} onPick=${pick('service')} />
+    <${Select} name=${t('Phase')} value=${query.phase ?? ''} options=${phases} onPick=${pick('phase')} />
     <${FilterBox} of=${box} label=${t('Id, step or reason')} />
   </div>`;
 }
@@ -70,7 +75,7 @@ function columns() {
     { name: t('Saga'), of: ({ name }) => name, sort: ({ name }) => name },
     { name: t('Phase'), of: (saga) => html`<${Phase} phase=${saga.phase} />`, sort: ({ phase }) => phase },
     { name: t('Step'), of: ({ step }) => step ?? ABSENT, sort: ({ step }) => step ?? '' },
-    { name: t('Failed tries'), isNumber: true, of: ({ attempts }) => (attempts > 0 ? count(attempts) : '0'), sort: ({ attempts }) => attempts },
+    { name: t('Failed tries'), isNumber: true, of: ({ attempts }) => count(attempts), sort: ({ attempts }) => attempts },
     { name: t('Began'), of: (saga) => html`<${Time} at=${saga.begun_ms} />`, sort: (saga) => saga.begun_ms },
     { name: t('Took'), isNumber: true, of: (saga) => (saga.ended_ms === undefined ? ABSENT : millis(saga.ended_ms - saga.begun_ms)),
       sort: (saga) => (saga.ended_ms === undefined ? undefined : saga.ended_ms - saga.begun_ms) },
@@ -97,7 +102,8 @@ function Summary() {
   const { running, stuck, oldest, done, compensated } = data;
   return html`<${Card}><${Figures}>
     <${Figure} name=${t('Under way')} value=${count(running)} />
-    <${Figure} name=${t('Stuck')} value=${count(stuck)} tone=${stuck > 0 ? 'bad' : undefined} title=${t('of which a step could not be undone so far')} />
+    <${Figure} name=${t('Stuck')} value=${count(stuck)} tone=${stuck > 0 ? 'bad' : undefined}
+      title=${t('of which a step could not be undone so far')} />
     <${Figure} name=${t('Oldest under way')} value=${running > 0 ? millis(oldest * 1000) : ABSENT} />
     <${Figure} name=${t('Done')} value=${rate(done)} />
     <${Figure} name=${t('Undone')} value=${rate(compensated)} tone=${compensated > 0 ? 'warn' : undefined} />
