@@ -37,7 +37,7 @@ const columns = (silences, onSilence) => [
     sort: ({ value }) => Number(value),
   },
   { name: t('Labels'), of: ({ labels }) => html`<${Labels} labels=${labels} />` },
-  { name: '', of: (alert) => html`<${RoleButton} role="editor" onClick=${() => onSilence(alert)}>${t('Silence')}<//>` },
+  { name: t('Acts'), of: (alert) => html`<${RoleButton} role="editor" onClick=${() => onSilence(alert)}>${t('Silence')}<//>` },
 ];
 
 const Name = ({ alert: { labels, annotations } }) => html`

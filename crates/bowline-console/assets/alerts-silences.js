@@ -20,7 +20,7 @@ export function Silences({ of, filter }) {
     { name: t('By'), of: ({ createdBy }) => createdBy, sort: ({ createdBy }) => createdBy },
     { name: t('Why'), of: ({ comment }) => comment, class: 'wrap' },
     { name: t('Silence'), of: ({ id }) => html`<code>${id}</code>` },
-    { name: '', of: (silence) => silence.state !== 'expired' && html`<${EndButton} silence=${silence} reload=${of.reload} />` },
+    { name: t('Acts'), of: (silence) => silence.state !== 'expired' && html`<${EndButton} silence=${silence} reload=${of.reload} />` },
   ];
   return html`<${Card}><${Loaded} of=${of}>${(silences) => html`<${Table} label=${t('Silences')} columns=${columns} keyOf=${({ id }) => id}
     rows=${silences.filter(has).sort((a, b) => TONES[a.state][1] - TONES[b.state][1] || Date.parse(b.endsAt) - Date.parse(a.endsAt))}

@@ -94,7 +94,7 @@ export function Receivers() {
     { name: t('Webhook'), of: ({ webhook }) => html`<code>${shown(webhook)}</code>`, class: 'wrap' },
     { name: t('Takes'), of: ({ matchers = [] }) => (matchers.length > 0 ? html`<${Matchers} matchers=${matchers} />` : t('what no other takes')) },
     { name: t('Told of ends'), of: ({ send_resolved: isTold }) => (isTold === false ? t('not told') : t('told')) },
-    { name: '', of: ({ name }) => html`<${RoleButton} role="editor" onClick=${() => test(name)}>${t('Send a test')}<//>` },
+    { name: t('Acts'), of: ({ name }) => html`<${RoleButton} role="editor" onClick=${() => test(name)}>${t('Send a test')}<//>` },
   ];
   const empty = t('There are none: nobody is told of alerts. [alerts.receivers] of the file, or the document bowline/alerts, has them.');
   return html`<${Card} title=${t('Receivers')} about=${html`<a href=${to('config', 'bowline', 'alerts')}>bowline/alerts</a>`}>

@@ -207,7 +207,7 @@ export function FaultTable({ of }) {
     { name: t('Requests of'), of: (fault) => (fault.from ? caller(fault.from) : t('everybody')) },
     { name: t('Ends'), of: (fault) => html`<${Time} at=${fault.until_unix_ms} />`, sort: (fault) => fault.until_unix_ms },
     { name: t('Fault'), of: (fault) => html`<code>${fault.id}</code>` },
-    { name: '', of: (fault) => html`<${RemoveButton} fault=${fault} reload=${of.reload} />` },
+    { name: t('Acts'), of: (fault) => html`<${RemoveButton} fault=${fault} reload=${of.reload} />` },
   ];
   return html`<${Loaded} of=${of}>${(faults) => html`<${Table} label=${t('Faults in force')} columns=${columns} rows=${faults}
     keyOf=${({ id }) => id} empty=${t('No request is delayed or failed on purpose.')} />`}<//>`;

@@ -96,8 +96,9 @@ const Others = ({ title, items }) => items.length > 0 && html`<h3>${title}</h3><
 
 function DeclaredCalls({ calls }) {
   if (calls.length === 0) return html`<p class="quiet">${t('It calls nobody.')}</p>`;
-  return html`<ul class="plain-list">${calls.map((call) => html`<li><details><summary><a href=${to('services', call.service)}>${call.service}</a>
-    <span class="quiet"> ${t(MODES[call.mode] ?? call.mode)}</span></summary><pre>${policyOf(call)}</pre></details></li>`)}</ul>`;
+  return html`<ul class="plain-list">${calls.map((call) => html`<li>
+    <a href=${to('services', call.service)}>${call.service}</a>
+    <details><summary>${t(MODES[call.mode] ?? call.mode)}</summary><pre>${policyOf(call)}</pre></details></li>`)}</ul>`;
 }
 
 const MODES = { sync: 'waits', async: 'goes on', message: 'by message' };
