@@ -54,14 +54,21 @@ function options(place, { series, format, height, onPick }) {
     value: (_, value) => (value === null || value === undefined ? '–' : format(value)), spanGaps: false,
   });
   return {
-    width: place.clientWidth || 300, height, padding: [8, 8, 0, 0],
+    width: place.clientWidth || 300, height, padding: [8, 18, 0, 0],
     cursor: { sync: { key: SYNC.key }, drag: { x: Boolean(onPick), y: false, setScale: false }, points: { size: 6 } },
     legend: { live: true, show: series.length > 0 },
     scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.05 : 1] } },
     axes: [{ ...axis, values: clock }, { ...axis, size: 64, values: (_, values) => values.map((value) => format(value)) }],
     series: [{ label: t('Time'), value: (_, at) => (at === null ? '–' : new Date(at * 1000).toLocaleTimeString(locale(), { hour12: false })) }, ...series.map(line)],
-    hooks: { setSelect: [(self) => picked(self, onPick)] },
+    hooks: { setSelect: [(self) => picked(self, onPick)], setCursor: [legend], setData: [legend], ready: [legend] },
   };
+}
+
+// Where nobody points at a moment, the legend tells the last values.
+function legend(self) {
+  if (self.cursor.idx !== null && self.cursor.idx !== undefined) return;
+  const last = self.data[0].findLastIndex((_, index) => self.data.some((values, line) => line > 0 && values[index] !== null));
+  if (last >= 0) self.setLegend({ idx: last }, false);
 }
 
 // Times of one day by the clock, of several with their day.

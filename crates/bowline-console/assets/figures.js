@@ -7,9 +7,13 @@ import { t } from './i18n.js';
 // How far back the service graph looks.
 export const WINDOWS = [['1m', '1 min'], ['5m', '5 min'], ['15m', '15 min'], ['1h', '1 h']];
 
-const errorTone = (share) => (share >= 0.05 ? 'tone-text-bad' : share > 0 ? 'tone-text-warn' : undefined);
+// How bad an error rate is: from one in a hundred it is looked at, from one in twenty it is a failure.
+export const errorTone = (share) => (share >= 0.05 ? 'bad' : share >= 0.01 ? 'warn' : undefined);
 
-export const ErrorShare = ({ figures }) => html`<span class=${errorTone(figures?.error_rate)}>${percent(figures?.error_rate)}</span>`;
+export function ErrorShare({ figures }) {
+  const tone = errorTone(figures?.error_rate);
+  return html`<span class=${tone && `tone-text-${tone}`}>${percent(figures?.error_rate)}</span>`;
+}
 
 // `figures(row)`: what the graph says of that row; undefined where nothing was seen.
 export function figureColumns(figures, names = ['p99']) {

@@ -1,6 +1,7 @@
 // The service map: who calls whom, how much, how well, drawn from spans and declarations.
 
 import { html, useEffect, useMemo, useRef, useState } from './html.js';
+import { errorTone } from './figures.js';
 import { nanos, percent, rate } from './format.js';
 import { t } from './i18n.js';
 import { NODE, edgeKey, layout } from './map-layout.js';
@@ -42,9 +43,6 @@ const KINDS = ['plain', 'bad', 'warn', 'chosen'];
 const Arrows = () => html`<defs>${KINDS.map((kind) => html`
   <marker id=${`arrow-${kind}`} viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" markerUnits="userSpaceOnUse" orient="auto">
     <path d="M0 0 L8 4 L0 8 z" class=${`arrow-${kind}`} /></marker>`)}</defs>`;
-
-// How bad an error rate is: from one in a hundred it is looked at, from one in twenty it is a failure.
-export const errorTone = (share) => (share >= 0.05 ? 'bad' : share >= 0.01 ? 'warn' : undefined);
 
 function toneOf({ figures, isDeclared }) {
   const tone = errorTone(figures?.error_rate);

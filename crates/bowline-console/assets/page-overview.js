@@ -2,10 +2,11 @@
 
 import { html, useMemo, useState } from './html.js';
 import { get, query, withQuery } from './api.js';
+import { errorTone, figureColumns } from './figures.js';
 import { count, nanos, percent, rate } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
-import { ServiceMap, errorTone } from './map.js';
+import { ServiceMap } from './map.js';
 import { edgeKey } from './map-layout.js';
 import { goQuery, to } from './route.js';
 import { Badge, Card, Empty, Figure, Figures, Health, Loaded, Page, Select, Table, Time } from './ui.js';
@@ -172,9 +173,7 @@ function Worst({ seen, of }) {
     { name: t('Service'), of: ({ name }) => html`<a href=${to('services', name)}>${name}</a>` },
     { name: t('Health'), of: ({ health, standing, alerts }) => html`<${Health} state=${health} />
       ${alerts[0] && html` <${Badge} tone=${alerts[0].state === 'firing' ? 'bad' : 'warn'}>${alerts[0].name}<//>`}${standing.because[0] && html` <span class="quiet">← ${standing.because[0].join(' ← ')}</span>`}` },
-    { name: t('Requests'), isNumber: true, of: ({ figures }) => rate(figures?.rate) },
-    { name: t('Errors'), isNumber: true, of: ({ figures }) => html`<span class=${`tone-text-${errorTone(figures?.error_rate)}`}>${percent(figures?.error_rate)}</span>` },
-    { name: 'p99', isNumber: true, of: ({ figures }) => nanos(figures?.p99_nanos) },
+    ...figureColumns(({ figures }) => figures),
   ];
   return html`
     <${Card} title=${t('Worst first')} actions=${html`<a href=${to('services')}>${t('All services')}</a>`}>
