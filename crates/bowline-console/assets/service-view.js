@@ -3,6 +3,7 @@
 import { html } from './html.js';
 import { get, path, withQuery } from './api.js';
 import { FaultButton, FaultNotes, useFaults } from './fault.js';
+import { errorTone } from './figures.js';
 import { percent, rate, seconds } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
@@ -100,7 +101,7 @@ function Now({ red, service }) {
   return html`
     <${Card}><${Figures}>
       <${Figure} name=${t('Requests')} value=${rate(all)} />
-      <${Figure} name=${t('Errors')} value=${percent(errors)} tone=${errors >= 0.05 ? 'bad' : errors > 0 ? 'warn' : undefined} />
+      <${Figure} name=${t('Errors')} value=${percent(errors)} tone=${errorTone(errors)} />
       ${(group?.quantiles ?? []).map(({ label, values }) => html`<${Figure} name=${label} value=${seconds(nowOf(values))} />`)}
       ${(red.data?.callers?.quantiles ?? []).map(({ label, values }) => html`
         <${Figure} name=${t('{quantile} of callers', { quantile: label })} value=${seconds(nowOf(values))}
