@@ -165,10 +165,23 @@ function EdgeDetail({ edge, onClose }) {
 }
 
 const WEIGHT = { unhealthy: 2, degraded: 1 };
-const badness = ({ health, alerts, figures }) => (WEIGHT[health] ?? 0) * 1000 + Math.min(alerts.length, 9) * 100 + (figures?.error_rate ?? 0) * 100 + Math.min(99, (figures?.p99_nanos ?? 0) / 1e9);
+const WORST_SHOWN = 8;
+
+// The first one is where to look: what a service only passes on of those whom it waits for counts there, not here.
+function worst({ services, edges }) {
+  const waited = Map.groupBy(edges.filter(({ mode, figures }) => mode === 'sync' && figures), ({ caller }) => caller);
+  const rated = services.filter(({ standing }) => standing).map((service) => ({ service, bad: badness(service, waited.get(service.name) ?? []) }));
+  return rated.sort((a, b) => b.bad - a.bad).slice(0, WORST_SHOWN).map(({ service }) => service);
+}
+
+function badness({ health, standing, alerts, figures }, waited) {
+  const own = (of) => Math.max(0, (figures?.[of] ?? 0) - Math.max(0, ...waited.map((edge) => edge.figures[of])));
+  const weight = (WEIGHT[health] ?? 0) * (standing.own === 'all_healthy' ? 0.5 : 1);
+  return weight * 1000 + Math.min(alerts.length, 9) * 100 + own('error_rate') * 100 + Math.min(99, own('p99_nanos') / 1e9);
+}
 
 function Worst({ seen, of }) {
-  const rows = useMemo(() => seen.services.filter(({ standing }) => standing).sort((a, b) => badness(b) - badness(a)).slice(0, 8), [seen]);
+  const rows = useMemo(() => worst(seen), [seen]);
   const columns = [
     { name: t('Service'), of: ({ name }) => html`<a href=${to('services', name)}>${name}</a>` },
     { name: t('Health'), of: ({ health, standing, alerts }) => html`<${Health} state=${health} />
