@@ -13,6 +13,7 @@ mod messages;
 mod observed;
 pub(crate) mod prometheus;
 mod sagas;
+mod session;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -59,6 +60,7 @@ pub use messages::{
 pub use observed::Observed;
 pub use prometheus::{MatrixSeries, Point, QueryValue, VectorSeries};
 pub use sagas::{Saga, SagaEvent, SagaList, SagaRetried, SagasQuery};
+pub use session::{NewSession, OpenedSession, Session, SessionBy};
 
 /// `PUT /v1/instances/{id}`: an instance as its owner describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,9 +3,12 @@
 //! A token is the key `access/tokens/ID` of the store; of its secret there is a hash alone. Each request
 //! looks its token up, so that a revoked one ends at once.
 
+mod credential;
 mod demand;
+mod forgery;
 mod root;
 mod rules;
+pub(crate) mod session;
 pub(crate) mod tokens;
 
 use std::{
@@ -14,7 +17,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use axum::http::{HeaderMap, header};
 use bowline_model::{Code, Secret, gateway::KeyHash};
 use bowline_provider_remote::wire::{self, Role};
 use bowline_runtime::{
@@ -128,17 +130,16 @@ impl Access {
         Ok(root.zip(self.listens).map(|(root, listens)| secret::proof(&root.hash, nonce, listens)))
     }
 
-    /// Who holds the token that these headers carry; nobody where they carry none.
-    async fn identify(&self, headers: &HeaderMap) -> Result<Option<Holder>, ApiError> {
-        let refuse = |detail: &str| Err(ApiError::new(Code::Unauthenticated, detail).with_reason("token_invalid"));
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let Some(value) = values.next() else { return Ok(None) };
-        if values.next().is_some() {
-            return refuse("more than one Authorization header");
-        }
-        let text = value.to_str().unwrap_or("");
-        let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some((_, token)) = token else { return refuse("write `Authorization: Bearer TOKEN`") };
+    /// Who holds the token that a request shows; nobody where it shows none.
+    async fn identify(&self, token: Result<Option<&str>, ApiError>) -> Result<Option<Holder>, ApiError> {
+        let Some(token) = token? else { return Ok(None) };
+        let Record { id, name, role, .. } = self.valid(token).await?;
+        Ok(Some(Holder { id, name, role }))
+    }
+
+    /// What is kept of a token that has not ended.
+    async fn valid(&self, token: &str) -> Result<Record, ApiError> {
+        let refuse = |detail: &str| Err(credential::invalid(detail));
         let Some(id) = secret::token_id(token) else { return refuse("this is no token of Bowline") };
         let lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner).iter().find(|lent| lent.id == id).cloned();
         let record = match lent {
@@ -151,7 +152,7 @@ impl Access {
         if record.expires_unix_ms.is_some_and(|end| end <= time::unix_millis_now()) {
             return refuse("this token has expired");
         }
-        Ok(Some(Holder { id: record.id, name: record.name, role: record.role }))
+        Ok(record)
     }
 
     /// Tells that a request was refused: each is counted, one a second is logged and recorded.

@@ -19,12 +19,12 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    access::{self, Access, tokens},
+    access::{self, Access, session, tokens},
     alerts, ask,
     audit::{self, Audited},
     caches,
     collect::Collecting,
-    config, deployments,
+    config, console, deployments,
     error::ApiError,
     explain, graph, guard,
     health::{self, Standing},
@@ -181,7 +181,10 @@ fn monitor_routes() -> OpenApiRouter<Shared> {
 /// What takes bodies from whoever sends them, so only small ones.
 fn open_routes() -> OpenApiRouter<Shared> {
     let limit = DefaultBodyLimit::max(mesh::REQUEST_BYTES_MAX);
-    OpenApiRouter::new().routes(routes!(mesh::issue)).layer(limit)
+    OpenApiRouter::new()
+        .routes(routes!(mesh::issue))
+        .routes(routes!(session::open, session::show, session::close))
+        .layer(limit)
 }
 
 /// The OpenAPI document of the API.
@@ -198,10 +201,11 @@ async fn document() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.clone())
 }
 
-/// The whole API as one service.
+/// The whole API as one service, and the console, which is no part of it.
 pub(crate) fn router(shared: Shared) -> Router {
     let (router, _document) = routes().split_for_parts();
     router
+        .merge(console::routes())
         .fallback(|uri: axum::http::Uri| async move {
             ApiError::new(Code::NotFound, format!("nothing at {}: /openapi.json lists what there is", uri.path()))
         })

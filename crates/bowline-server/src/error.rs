@@ -50,6 +50,11 @@ impl ApiError {
         Self { retry_after: Some(retry_after), ..self }
     }
 
+    /// What kind of failure it is.
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
     /// What is told about it.
     pub(crate) fn detail(&self) -> &str {
         &self.detail

@@ -1,4 +1,5 @@
-//! What every request passes first: foreign `Host` and `Origin` are refused, and it gets a trace id.
+//! What every request passes first: foreign `Host` and `Origin` are refused, and it gets a trace id. And what every
+//! answer leaves with: it is what it says it is, so that no browser takes somebody's data for a page.
 //!
 //! A page in a browser can make its own host name resolve to 127.0.0.1 and then read answers from
 //! here (DNS rebinding). Such a request still carries the page's name in `Host` or `Origin`.
@@ -29,6 +30,7 @@ pub(crate) async fn guard(State(is_loopback): State<bool>, request: Request, nex
         })
         .await;
     response.headers_mut().insert("x-trace-id", id_header);
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -49,14 +51,16 @@ pub(crate) fn check(headers: &HeaderMap, uri: &Uri, is_loopback: bool) -> Result
     if host.is_none() && in_target.is_none() {
         return Err(ApiError::new(Code::InvalidArgument, "no Host header"));
     }
-    for host in host.into_iter().chain(in_target) {
+    let named = || host.into_iter().chain(in_target);
+    for host in named() {
         if is_loopback && !is_loopback_name(host) {
             return refuse("host", host);
         }
     }
     for origin in headers.get_all(header::ORIGIN).iter().map(text) {
         let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        if !authority.is_some_and(is_loopback_name) {
+        let is_own = |authority: &str| named().any(|host| host.eq_ignore_ascii_case(authority));
+        if !authority.is_some_and(|authority| is_loopback_name(authority) || is_own(authority)) {
             return refuse("origin", origin);
         }
     }

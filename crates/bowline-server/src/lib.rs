@@ -15,6 +15,7 @@ mod audit;
 mod caches;
 mod collect;
 mod config;
+mod console;
 mod deployments;
 mod error;
 mod explain;

@@ -4,13 +4,17 @@ use std::net::SocketAddr;
 
 use axum::{
     extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request, State},
-    http::{HeaderMap, request::Parts},
+    http::request::Parts,
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use bowline_model::Code;
 
-use super::{Access, rules};
+use super::{
+    Access,
+    credential::{self, By},
+    forgery, rules,
+};
 use crate::{
     actor::{self, Acting, Holder},
     api::Shared,
@@ -39,7 +43,7 @@ pub(crate) async fn demand(State(shared): State<Shared>, request: Request, next:
 }
 
 /// Lets whoever has that role send spans elsewhere than to the API, as `POST /v1/spans` takes them; on loopback
-/// everybody.
+/// everybody. Nobody is known there by the console's cookie.
 ///
 /// # Errors
 /// What to tell whom it refuses, who is counted and recorded.
@@ -50,7 +54,7 @@ pub(crate) async fn demand_spans(
     is_loopback: bool,
 ) -> Result<(), ApiError> {
     let demand = rules::demand("POST", Some("/v1/spans"), None);
-    match judge_by(access, &parts.headers, demand, is_loopback).await {
+    match judge_by(access, credential::bearer(&parts.headers), demand, is_loopback).await {
         Ok(_) => Ok(()),
         Err(Refusal { holder, error }) => {
             let acting = Acting::new(holder, peer, parts.method.as_str(), parts.uri.path());
@@ -69,19 +73,23 @@ struct Refusal {
 async fn judge(access: &Access, parts: &Parts, first: Option<&str>) -> Result<Option<Holder>, Refusal> {
     let template = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
     let demand = rules::demand(parts.method.as_str(), template, first);
-    judge_by(access, &parts.headers, demand, access.is_loopback()).await
+    let shown = credential::shown(&parts.headers);
+    let by_cookie = matches!(&shown, Ok(Some(shown)) if shown.by == By::Cookie);
+    forgery::check(parts, by_cookie, demand.is_question()).map_err(|error| Refusal { holder: None, error })?;
+    let token = shown.map(|shown| shown.map(|shown| shown.token));
+    judge_by(access, token, demand, access.is_loopback()).await
 }
 
 async fn judge_by(
     access: &Access,
-    headers: &HeaderMap,
+    token: Result<Option<&str>, ApiError>,
     demand: rules::Demand,
     is_loopback: bool,
 ) -> Result<Option<Holder>, Refusal> {
     let rules::Demand { least, on_loopback } = demand;
     let Some(least) = least else { return Ok(None) };
     // A credential that is none is told, also where none is needed: whoever sends one relies on it.
-    let holder = access.identify(headers).await.map_err(|error| Refusal { holder: None, error })?;
+    let holder = access.identify(token).await.map_err(|error| Refusal { holder: None, error })?;
     match holder {
         Some(holder) if holder.role >= least => Ok(Some(holder)),
         Some(holder) => {

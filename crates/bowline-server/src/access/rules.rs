@@ -3,6 +3,8 @@
 use bowline_model::ConfigKey;
 use bowline_provider_remote::wire::Role;
 
+use crate::console;
+
 /// What an operation demands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Demand {
@@ -10,6 +12,13 @@ pub(crate) struct Demand {
     pub(crate) least: Option<Role>,
     /// Whether a credential is demanded on loopback too.
     pub(crate) on_loopback: bool,
+}
+
+impl Demand {
+    /// Whether it changes nothing, whatever its method: whoever may read may ask it.
+    pub(crate) fn is_question(self) -> bool {
+        self.least == Some(Role::Viewer)
+    }
 }
 
 /// Everybody may.
@@ -22,7 +31,7 @@ const EDITOR: Demand = Demand { least: Some(Role::Editor), on_loopback: false };
 const GUARDED: Demand = Demand { least: Some(Role::Admin), on_loopback: true };
 
 /// Method and path as in the OpenAPI document, and what they demand.
-const RULES: [(&str, &str, Demand); 87] = [
+const RULES: [(&str, &str, Demand); 90] = [
     ("GET", "/livez", OPEN),
     ("GET", "/readyz", OPEN),
     ("GET", "/metrics", VIEWER),
@@ -108,6 +117,10 @@ const RULES: [(&str, &str, Demand); 87] = [
     ("GET", "/v1/sagas", VIEWER),
     ("GET", "/v1/sagas/{service}/{id}", VIEWER),
     ("POST", "/v1/sagas/{service}/{id}/retry", EDITOR),
+    // Whoever has no credential yet, or none any more, comes there for one.
+    ("GET", SESSION, OPEN),
+    ("POST", SESSION, OPEN),
+    ("DELETE", SESSION, OPEN),
     ("GET", "/v1/audit", VIEWER),
     ("GET", "/v1/tokens", GUARDED),
     ("POST", "/v1/tokens", GUARDED),
@@ -118,6 +131,9 @@ const RULES: [(&str, &str, Demand); 87] = [
     ("GET", "/v1/mesh/roots", OPEN),
     ("GET", "/v1/mesh/status", VIEWER),
 ];
+
+/// Where browsers sign in and out.
+const SESSION: &str = "/v1/session";
 
 /// Where certificates are issued.
 const CERTIFICATES: &str = "/v1/mesh/certificates";
@@ -134,6 +150,10 @@ const CONFIG_PREFIX: &str = "/v1/config/{";
 /// closed.
 pub(crate) fn demand(method: &str, template: Option<&str>, first: Option<&str>) -> Demand {
     let Some(template) = template else { return VIEWER };
+    // They are files of the release, and in no document.
+    if console::PATHS.contains(&template) {
+        return OPEN;
+    }
     // What answers GET answers HEAD.
     let method = if method == "HEAD" { "GET" } else { method };
     // Routes are such a document: with them, a rule of the gateway could be weakened.
@@ -181,7 +201,7 @@ mod tests {
                 "GET" => {}
                 // They are questions with a body.
                 _ if path == "/v1/explain" || path.starts_with("/api/v1/") => assert_eq!(demand, VIEWER),
-                _ if path == CERTIFICATES => assert_eq!(demand, OPEN),
+                _ if [CERTIFICATES, SESSION].contains(&path) => assert_eq!(demand, OPEN),
                 _ => assert!(demand.least >= Some(Role::Editor), "{method} {path}"),
             }
         }
@@ -193,6 +213,7 @@ mod tests {
         assert_eq!(demand("PATCH", Some("/v1/services"), None), VIEWER);
         assert_eq!(demand("GET", None, None), VIEWER);
         assert_eq!(demand("HEAD", Some("/livez"), None), OPEN);
+        assert_eq!(demand("GET", Some("/ui/{*path}"), None), OPEN);
         assert_eq!(demand("HEAD", Some("/v1/tokens"), None), GUARDED);
     }
 

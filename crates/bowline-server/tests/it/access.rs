@@ -222,7 +222,7 @@ async fn beyond_loopback_everything_but_health_needs_a_token() {
         assert!(!answer.header("www-authenticate").is_empty(), "{path}");
         assert_eq!(fixture.ask_as(&viewer, "GET", path, "").await.status, 200, "{path}");
     }
-    for path in ["/", "/v1/nothing", "/v1/instances/a/b"] {
+    for path in ["/nothing", "/v1/nothing", "/v1/instances/a/b"] {
         fixture.get(path).await.problem(401, "unauthenticated");
         fixture.ask_as(&viewer, "GET", path, "").await.problem(404, "not_found");
     }
@@ -250,8 +250,12 @@ async fn beyond_loopback_any_host_may_be_asked_but_no_page_of_another() {
         assert_eq!(fixture.ask_with("GET", "/v1/services", &headers, "").await.status, 200, "{host}");
         assert_eq!(fixture.ask_with("GET", "/v1/services", &[("host", host)], "").await.status, 401, "{host}");
     }
-    let page = [("origin", "http://evil.example"), ("authorization", &*authorization)];
-    fixture.ask_with("GET", "/v1/services", &page, "").await.problem(403, "permission_denied");
+    let page = |origin| [("host", "10.0.0.1:7117"), ("origin", origin), ("authorization", &*authorization)];
+    for foreign in ["http://evil.example", "http://10.0.0.1", "http://10.0.0.1:8080", "null"] {
+        let answer = fixture.ask_with("GET", "/v1/services", &page(foreign), "").await;
+        answer.problem(403, "permission_denied");
+    }
+    assert_eq!(fixture.ask_with("GET", "/v1/services", &page("http://10.0.0.1:7117"), "").await.status, 200);
 }
 
 #[tokio::test]

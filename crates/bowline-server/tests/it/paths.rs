@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Fixture, registration};
 
 /// The operations of the API.
-const OPERATIONS: [(&str, &str); 87] = [
+const OPERATIONS: [(&str, &str); 90] = [
     ("GET", "/livez"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
@@ -37,6 +37,9 @@ const OPERATIONS: [(&str, &str); 87] = [
     ("GET", "/v1/server"),
     ("GET", "/v1/services"),
     ("POST", "/v1/spans"),
+    ("DELETE", "/v1/session"),
+    ("GET", "/v1/session"),
+    ("POST", "/v1/session"),
     ("GET", "/v1/tokens"),
     ("POST", "/v1/tokens"),
     ("DELETE", "/v1/tokens/{id}"),
@@ -204,7 +207,7 @@ async fn the_server_says_who_it_is() {
 #[tokio::test]
 async fn what_is_not_there_is_a_problem() {
     let fixture = Fixture::start().await;
-    for path in ["/", "/v1", "/v1/instances/a/b", "/v2/services"] {
+    for path in ["/u", "/v1", "/v1/instances/a/b", "/v2/services"] {
         let detail = fixture.get(path).await.problem(404, "not_found");
         assert!(detail.contains(path) && detail.contains("/openapi.json"), "{detail}");
     }
