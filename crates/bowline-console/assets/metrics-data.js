@@ -65,7 +65,9 @@ export async function exemplars(expression, time, signal) {
 
 // The labels that tell the series apart, and those that all have alike.
 export function labelsOf(metrics) {
-  const names = [...new Set(metrics.flatMap(Object.keys))].sort((a, b) => (a === '__name__' ? -1 : b === '__name__' ? 1 : a.localeCompare(b)));
+  // The name of the metric first.
+  const rank = (name) => (name === '__name__' ? '' : name);
+  const names = [...new Set(metrics.flatMap(Object.keys))].sort((a, b) => rank(a).localeCompare(rank(b)));
   const isSame = (name) => metrics.every((metric) => metric[name] === metrics[0][name]);
   return { apart: names.filter((name) => !isSame(name)), alike: names.filter(isSame).map((name) => [name, metrics[0][name]]) };
 }

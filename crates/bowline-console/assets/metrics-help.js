@@ -30,7 +30,8 @@ export function Starts({ isOpen, onPick }) {
     <details class="card" open=${isOpen}><summary>${t('Queries to begin with')}</summary>
       <div class="starts">${QUERIES.map(([group, queries]) => html`
         <section key=${group}><h2>${t(group)}</h2><ul>${queries.map(([name, expression]) => html`
-          <li><button type="button" class="as-link" title=${expression} onClick=${() => onPick(expression)}>${t(name)}</button></li>`)}</ul></section>`)}</div>
+          <li><button type="button" class="as-link" title=${expression} onClick=${() => onPick(expression)}>${t(name)}</button></li>`)}
+        </ul></section>`)}</div>
     </details>`;
 }
 
@@ -66,6 +67,8 @@ function List({ names, about, onPick }) {
     { name: t('What it tells'), of: ({ help }) => html`<span class="quiet">${help}</span>` },
   ];
   return html`
-    <${Field} name=${t('Filter')}><input type="search" value=${text} autocomplete="off" spellcheck=${false} onInput=${(event) => setText(event.target.value)} /><//>
-    <${Table} label=${t('All metrics there are')} columns=${columns} rows=${shown} keyOf=${({ name }) => name} empty=${t('No metric is called so.')} />`;
+    <${Field} name=${t('Filter')}><input type="search" value=${text} autocomplete="off" spellcheck=${false}
+      onInput=${(event) => setText(event.target.value)} /><//>
+    <${Table} label=${t('All metrics there are')} columns=${columns} rows=${shown} keyOf=${({ name }) => name}
+      empty=${t('No metric is called so.')} />`;
 }

@@ -20,9 +20,13 @@ export function Panel({ expression, unit, time, onZoom, onPlace }) {
   const { data, error } = live;
   // What is shown is of the expression that is asked for, never of the one before.
   const isOfThis = data?.key === key;
-  if (error && !(isOfThis && error.status === 0)) return html`<${Mistake} expression=${expression} error=${error} again=${live.reload} onPlace=${onPlace} />`;
+  if (error && !(isOfThis && error.status === 0)) {
+    return html`<${Mistake} expression=${expression} error=${error} again=${live.reload} onPlace=${onPlace} />`;
+  }
   if (!isOfThis) return html`<${Waiting} />`;
-  if (data.series.length === 0 && data.last.length === 0) return html`<${Empty}>${t('No series: nothing is called so, or it had no value in this time.')}<//>`;
+  if (data.series.length === 0 && data.last.length === 0) {
+    return html`<${Empty}>${t('No series: nothing is called so, or it had no value in this time.')}<//>`;
+  }
   return html`
     <${Graph} result=${data} expression=${expression} format=${format} unit=${unit} onZoom=${onZoom} />
     <p class="quiet metrics-about">
@@ -78,8 +82,8 @@ function Values({ last, end, format, time }) {
   return html`
     <h3>${time.range ? t('Now') : t('At {time}', { time: clock(end * 1000) })}</h3>
     ${apart.length > 0 && alike.length > 0 && html`<p class="quiet">${t('All have')} <code>${written(Object.fromEntries(alike))}</code></p>`}
-    <div class="metrics-values"><${Table} key=${columns.length} label=${t('Values')} columns=${columns} rows=${last} keyOf=${({ metric }) => written(metric)}
-      sortBy=${{ name: t('Value'), isDown: true }} /></div>`;
+    <div class="metrics-values"><${Table} key=${columns.length} label=${t('Values')} columns=${columns} rows=${last}
+      keyOf=${({ metric }) => written(metric)} sortBy=${{ name: t('Value'), isDown: true }} /></div>`;
 }
 
 // A column for each label that tells the series apart, unless there are too many to look at.
@@ -98,7 +102,8 @@ function Exemplars({ expression, time }) {
   if (!data?.length) return null;
   return html`
     <h3>${t('Traces of single measurements')}</h3>
-    <ul class="exemplars">${data.map(({ at, value, trace, name }) => html`<li><a href=${to('traces', trace)}>${clock(at)} · ${formatOf('', name)(value)}</a></li>`)}</ul>`;
+    <ul class="exemplars">${data.map(({ at, value, trace, name }) => html`
+      <li><a href=${to('traces', trace)}>${clock(at)} · ${formatOf('', name)(value)}</a></li>`)}</ul>`;
 }
 
 // === mistakes ===

@@ -29,7 +29,8 @@ export const QUERIES = [
     ['Breakers that are not closed', 'sum by (service, state) (bowline_breakers{state!="closed"})'],
     ['Retries a second, granted by the budget or not', 'sum by (service, granted) (rate(bowline_retries_total[1m]))'],
     ['Attempts a second that failed, by outcome', 'sum by (service, outcome) (rate(bowline_attempts_total{outcome!="ok"}[1m]))'],
-    ['Waits for a connection: 99 % took no longer', 'histogram_quantile(0.99, sum by (pool, le) (rate(bowline_pool_wait_seconds_bucket[5m])))'],
+    ['Waits for a connection: 99 % took no longer',
+      'histogram_quantile(0.99, sum by (pool, le) (rate(bowline_pool_wait_seconds_bucket[5m])))'],
   ]],
   ['Messages and sagas', [
     ['Messages that a group is not done with', 'sum by (topic, group) (bowline_messages_lag)'],
@@ -47,7 +48,8 @@ export const QUERIES = [
   ['The platform', [
     ['Instances, by service and health', 'sum by (service, health) (bowline_instances)'],
     ['Targets that cannot be scraped', 'up == 0'],
-    ['Requests that the mesh refused, a second', 'sum by (service, caller, decision) (rate(bowline_mesh_decisions_total{decision!="allowed"}[5m]))'],
+    ['Requests that the mesh refused, a second',
+      'sum by (service, caller, decision) (rate(bowline_mesh_decisions_total{decision!="allowed"}[5m]))'],
     ['Time until certificates expire', 'min by (workload) (bowline_certificate_expires_seconds) - time()'],
     ['Tasks that held their thread, a second', 'sum by (job) (rate(bowline_task_stall_seconds_count[5m]))'],
     ['Alerts', 'sum by (state) (bowline_alerts)'],

@@ -11,7 +11,8 @@ const NAMES = { '15m': '15 min', '1h': '1 h', '6h': '6 h', '24h': '24 h' };
 const two = (value) => String(value).padStart(2, '0');
 function shown(at) {
   const day = new Date(at * 1000);
-  return `${day.getFullYear()}-${two(day.getMonth() + 1)}-${two(day.getDate())}T${two(day.getHours())}:${two(day.getMinutes())}:${two(day.getSeconds())}`;
+  const date = [day.getFullYear(), two(day.getMonth() + 1), two(day.getDate())].join('-');
+  return `${date}T${[day.getHours(), day.getMinutes(), day.getSeconds()].map(two).join(':')}`;
 }
 
 // `onPick({ range })` or `onPick({ from, to })`.
@@ -27,7 +28,8 @@ export function TimePicker({ time, onPick }) {
   };
   return html`
     <div class="filters times">
-      <div class="field"><span id="times-last">${t('The last')}</span><div class="segments" role="group" aria-labelledby="times-last">${RANGES.map(([id]) => html`
+      <div class="field"><span id="times-last">${t('The last')}</span>
+        <div class="segments" role="group" aria-labelledby="times-last">${RANGES.map(([id]) => html`
         <button type="button" key=${id} aria-pressed=${time.range === id} onClick=${() => onPick({ range: id })}>${NAMES[id]}</button>`)}</div></div>
       <${Own} time=${time} start=${start} end=${end} onPick=${onPick} />
       <div class="actions">
@@ -53,7 +55,8 @@ function Own({ time, start, end, onPick }) {
     event.preventDefault();
     if (isGood) onPick({ from, to });
   };
-  const field = (name, id) => html`<${Field} name=${name}><input type="datetime-local" step="1" value=${value[id]} aria-invalid=${isGood ? undefined : 'true'}
+  const field = (name, id) => html`<${Field} name=${name}>
+    <input type="datetime-local" step="1" value=${value[id]} aria-invalid=${isGood ? undefined : 'true'}
     onInput=${(event) => setDraft({ ...draft, [id]: event.target.value })} /><//>`;
   return html`<form class="filters" onSubmit=${submit}>${field(t('From'), 'from')}${field(t('Until'), 'to')}
     ${isChanged && html`<${Button} kind="submit" isDisabled=${!isGood}>${t('Show')}<//>`}</form>`;

@@ -17,9 +17,9 @@ const places = Array.from({ length: EXPRESSIONS_MAX }, (_, index) => String(inde
 const readOf = (query) => places.filter((place) => query[`query${place}`])
   .map((place) => ({ expression: query[`query${place}`], unit: query[`unit${place}`] ?? '' }));
 
-function write(list, changes = {}) {
-  const said = Object.fromEntries(places.flatMap((place, index) => [[`query${place}`, list[index]?.expression], [`unit${place}`, list[index]?.unit]]));
-  goQuery({ ...said, ...changes }, { replace: false });
+function write(list) {
+  const pairs = places.flatMap((place, index) => [[`query${place}`, list[index]?.expression], [`unit${place}`, list[index]?.unit]]);
+  goQuery(Object.fromEntries(pairs), { replace: false });
 }
 
 export default function MetricsPage({ query }) {
@@ -40,7 +40,8 @@ export default function MetricsPage({ query }) {
     const filled = drafts.filter((one) => one.expression.trim());
     go([...filled.slice(0, EXPRESSIONS_MAX - 1), { expression, unit: '' }]);
   };
-  const pickTime = ({ range, from, to }) => goQuery({ range, from: from && Math.floor(from), to: to && Math.ceil(to) }, { replace: false });
+  const pickTime = ({ range, from, to }) => (
+    goQuery({ range, from: from && Math.floor(from), to: to && Math.ceil(to) }, { replace: false }));
   return html`
     <${Page} title=${t('Metrics')} about=${t('PromQL over what every process tells of itself.')}>
       <div class="card"><${TimePicker} time=${time} onPick=${pickTime} /></div>
@@ -48,7 +49,8 @@ export default function MetricsPage({ query }) {
         <${Expression} key=${index} index=${index} draft=${draft} run=${run[index]} time=${time} isOnly=${drafts.length === 1}
           onChange=${(changes) => setDrafts(drafts.map((one, at) => (at === index ? { ...one, ...changes } : one)))}
           onUnit=${(unit) => go(drafts.map((one, at) => (at === index ? { ...one, unit } : one)))}
-          onRun=${() => go(drafts)} onRemove=${() => go(drafts.filter((_, at) => at !== index))} onZoom=${(from, to) => pickTime({ from, to })} />`)}
+          onRun=${() => go(drafts)} onRemove=${() => go(drafts.filter((_, at) => at !== index))}
+          onZoom=${(from, to) => pickTime({ from, to })} />`)}
       <div class="actions"><${Button} isDisabled=${drafts.length >= EXPRESSIONS_MAX || drafts.some(({ expression }) => !expression.trim())}
         onClick=${() => setDrafts([...drafts, { expression: '', unit: '' }])}>${t('Another expression')}<//></div>
       <${Starts} isOpen=${run.length === 0} onPick=${add} />
@@ -69,10 +71,11 @@ function Expression({ index, draft, run, time, isOnly, onChange, onUnit, onRun, 
     <${Select} name=${t('Unit')} value=${draft.unit} options=${unitOptions(expression)} onPick=${onUnit} />
     ${(!isOnly || expression) && html`<${Button} onClick=${onRemove}>${isOnly ? t('Clear') : t('Remove')}<//>`}`;
   return html`
-    <${Card} title=${t('Expression {name}', { name: NAMES[index] })} about=${isChanged && expression ? t('changed, not run') : undefined} actions=${actions}>
+    <${Card} title=${t('Expression {name}', { name: NAMES[index] })} actions=${actions}
+      about=${isChanged && expression ? t('changed, not run') : undefined}>
       <div class="promql-row">
-        <${Editor} id=${`promql-${index}`} label=${t('PromQL of expression {name}', { name: NAMES[index] })} value=${expression} place=${area}
-          onChange=${(text) => onChange({ expression: text })} onRun=${onRun} />
+        <${Editor} id=${`promql-${index}`} label=${t('PromQL of expression {name}', { name: NAMES[index] })} value=${expression}
+          place=${area} onChange=${(text) => onChange({ expression: text })} onRun=${onRun} />
         <${Button} tone="main" onClick=${onRun} isDisabled=${!expression.trim()} title=${t('Ctrl+Enter')}>${t('Run')}<//>
       </div>
       ${run && html`<${Panel} expression=${run.expression} unit=${run.unit} time=${time} onZoom=${onZoom} onPlace=${goTo} />`}

@@ -31,6 +31,11 @@ const REASONS = {
   timeout: 'The time of the call was over.',
   pool_full: 'Too many requests waited for a connection.',
   body_too_large: 'The body was larger than the route takes.',
+  client_gone: 'The client left before the end of the answer.',
+  bad_host: 'The request did not say clearly which host it is for.',
+  bad_path: 'The path can be read in more than one way.',
+  method_not_allowed: 'The route takes other methods.',
+  not_admitted: 'The listener admits others only.',
   upstream_connect: 'No instance took a connection.',
   upstream_refused: 'The instance refused the request before it worked on it.',
   upstream_reset: 'The connection to the instance broke off.',
@@ -53,7 +58,8 @@ export function decisionsOf(span) {
   for (const { attributes = {} } of faultsOf(span)) fault(attributes, say);
   const reason = at('bowline.reason');
   if (reason) say('bad', REASONS[reason] ?? 'Bowline itself answered: {reason}.', { reason });
-  if (at('bowline.dropped')) say('warn', '{n} attributes or events were dropped at the bounds of a span.', { n: at('bowline.dropped') });
+  const dropped = at('bowline.dropped');
+  if (dropped) say('warn', '{n} attributes or events were dropped at the bounds of a span.', { n: dropped });
   return said;
 }
 
@@ -65,7 +71,9 @@ function routing(at, say) {
   if (provider && who) say('ok', '{provider} knows the caller as {who}.', { provider, who });
   else if (provider) say('warn', '{provider} did not know the caller.', { provider });
   if (at('bowline.limit') === 'refused') say('bad', 'The limit refused it.');
-  else if (at('bowline.limit')) say('ok', 'The limit let it through, and {n} more at that moment.', { n: count(at('bowline.limit_remaining')) });
+  else if (at('bowline.limit')) {
+    say('ok', 'The limit let it through, and {n} more at that moment.', { n: count(at('bowline.limit_remaining')) });
+  }
 }
 
 function mesh(at, say) {

@@ -134,7 +134,8 @@ function servicesOf(rows) {
   for (const { span } of rows) {
     if (!span) continue;
     const known = services.get(span.service);
-    const service = known ?? { name: span.service, colour: `var(--line-${LINES[services.size % LINES.length]})`, spans: 0, errors: 0 };
+    const colour = `var(--line-${LINES[services.size % LINES.length]})`;
+    const service = known ?? { name: span.service, colour, spans: 0, errors: 0 };
     if (!known) services.set(span.service, service);
     service.spans += 1;
     service.errors += isError(span) ? 1 : 0;

@@ -30,7 +30,8 @@ export function Trace({ id, query }) {
   }, [live.data]);
   const root = live.data?.rows.find(({ span }) => span)?.span;
   const about = html`<span class="mono">${id}</span>${root && html` · ${moment(Number(root.start_unix_nanos) / 1e6)}`}`;
-  const actions = html`<a class="button" href=${to('traces')}>${t('All traces')}</a> <${Button} onClick=${live.reload}>${t('Load again')}<//>`;
+  const actions = html`<a class="button" href=${to('traces')}>${t('All traces')}</a>
+    <${Button} onClick=${live.reload}>${t('Load again')}<//>`;
   return html`
     <${Page} title=${root ? `${root.service} · ${root.name}` : t('Trace')} about=${about} actions=${actions}>
       <${Loaded} of=${live}>${(model) => html`<${Shown} model=${model} query=${query} />`}<//>
@@ -80,7 +81,8 @@ function Critical({ model }) {
   const left = rest.reduce((sum, { length }) => sum + length, 0);
   return html`
     <div><h3>${t('What its time went into')}</h3>
-    <ul class="trace-parts">${parts.slice(0, PARTS).map((part) => html`<${Part} part=${part} whole=${whole} colour=${model.services.get(part.service).colour} />`)}</ul>
+    <ul class="trace-parts">${parts.slice(0, PARTS).map((part) => html`
+      <${Part} part=${part} whole=${whole} colour=${model.services.get(part.service).colour} />`)}</ul>
     ${rest.length > 0 && html`<p class="quiet">
       ${tn('and {n} more, {share} together', 'and {n} others, {share} together', rest.length, { share: percent(left / whole) })}</p>`}</div>`;
 }

@@ -33,7 +33,8 @@ export function Scatter({ traces, pointed, onPoint, onOpen }) {
       <svg width=${width} height=${HEIGHT} role="img" aria-label=${label} onPointerLeave=${() => onPoint(null)}>
         ${scale.durations.map(({ at, text }) => html`<g class="tick" key=${`y${text}`}>
           <line x1=${LEFT} x2=${width - RIGHT} y1=${at} y2=${at} /><text x=${LEFT - 8} y=${at + 4} text-anchor="end">${text}</text></g>`)}
-        ${scale.times.map(({ at, text }, index) => html`<text class="tick-time" key=${`x${index}`} x=${at} y=${HEIGHT - 6} text-anchor="middle">${text}</text>`)}
+        ${scale.times.map(({ at, text }, index) => html`
+          <text class="tick-time" key=${`x${index}`} x=${at} y=${HEIGHT - 6} text-anchor="middle">${text}</text>`)}
         ${traces.map((trace) => html`<${Point} key=${trace.trace_id} trace=${trace} scale=${scale} isPointed=${trace.trace_id === pointed}
           onPoint=${onPoint} onOpen=${onOpen} />`)}
       </svg>
@@ -44,7 +45,8 @@ export function Scatter({ traces, pointed, onPoint, onOpen }) {
     </div>`;
 }
 
-const told = ({ start_unix_nanos: at, service, name, duration_nanos: length }) => `${clock(at / 1e6)} · ${service} · ${name} · ${nanos(length)}`;
+const told = ({ start_unix_nanos: at, service, name, duration_nanos: length }) => (
+  `${clock(at / 1e6)} · ${service} · ${name} · ${nanos(length)}`);
 
 function Point({ trace, scale, isPointed, onPoint, onOpen }) {
   const x = scale.x(trace.start_unix_nanos);
@@ -68,7 +70,8 @@ function scaleOf(traces, width) {
   const y = (length) => TOP + (1 - (Math.log10(Math.max(1000, length)) - low) / (high - low)) * (HEIGHT - TOP - BOTTOM);
   const powers = Array.from({ length: high - low + 1 }, (_, step) => 10 ** (low + step));
   const steps = width < 500 ? 2 : 4;
-  const text = (at) => (until - from < 5e9 ? `${clock(at / 1e6)}.${String(Math.floor(at / 1e6) % 1000).padStart(3, '0')}` : clock(at / 1e6));
+  const fraction = (at) => (until - from < 5e9 ? `.${String(Math.floor(at / 1e6) % 1000).padStart(3, '0')}` : '');
+  const text = (at) => clock(at / 1e6) + fraction(at);
   const times = Array.from({ length: steps + 1 }, (_, step) => from + ((until - from) * step) / steps);
   return {
     x, y,

@@ -25,7 +25,7 @@ function asked({ service, operation, min_duration, max_duration, since = SINCE, 
 const lines = (text) => (text ?? '').split('\n').map((line) => line.trim()).filter(Boolean);
 
 // What reads the spans themselves costs the server more than the index does: such a search is not repeated by itself.
-const isCheap = ({ operation, attr }) => !operation && !attr;
+const isCheap = ({ operation, attr }) => !operation && attr.length === 0;
 
 export function Search({ query }) {
   const wanted = useMemo(() => asked(query), [JSON.stringify(query)]);
@@ -33,7 +33,8 @@ export function Search({ query }) {
   const pages = usePages(wanted, key);
   const held = useHeld(pages);
   return html`
-    <${Page} title=${t('Traces')} about=${t('What requests did, each with the services that took part.')} actions=${html`<${ById} />`}>
+    <${Page} title=${t('Traces')} about=${t('What requests did, each with the services that took part.')}
+      actions=${html`<${ById} />`}>
       <${Filters} query=${query} seen=${held.shown.data} />
       <${Loaded} of=${held.shown}>${(list) => html`<${Found} list=${list} pages=${pages} held=${held} query=${query} />`}<//>
     <//>`;
@@ -44,27 +45,31 @@ function usePages(wanted, key) {
   const [kept, setKept] = useState({ key: null });
   const isKept = kept.key === key;
   const kinds = isCheap(wanted) && !isKept ? ['traces'] : null;
-  const live = useLive((signal) => get(withQuery('/v1/traces', wanted), signal), kinds, [key, isKept]);
+  const load = async (signal) => ({ ...(await get(withQuery('/v1/traces', wanted), signal)), key });
+  const live = useLive(load, kinds, [key, isKept]);
   const older = async () => {
     const from = isKept ? kept.data : live.data;
     setKept({ key, data: from, isLoading: true });
     try {
       const next = await get(withQuery('/v1/traces', { ...wanted, cursor: from.next_cursor }));
-      setKept({ key, data: { ...next, traces: [...from.traces, ...next.traces] } });
+      setKept({ key, data: { ...next, key, traces: [...from.traces, ...next.traces] } });
     } catch (error) {
       setKept({ key, data: from, error });
     }
   };
   const newest = () => setKept({ key: null });
-  const shown = isKept ? { ...live, data: kept.data, error: null } : live;
+  // What another search found is not shown for this one.
+  const found = live.data?.key === key ? live.data : undefined;
+  const shown = isKept ? { ...live, data: kept.data, error: null } : { ...live, data: found };
   return { live: shown, older, newest, isKept, isLoading: isKept && kept.isLoading, error: isKept ? kept.error : null };
 }
 
 // What is pointed at does not move away: the list stands still while the pointer or the keyboard is in it.
 function useHeld({ live, isKept }) {
   const [held, setHeld] = useState(null);
-  const shown = held && !isKept ? { ...live, data: held } : live;
-  const hold = () => live.data && setHeld((data) => data ?? live.data);
+  const isHeld = !isKept && held !== null && held.key === live.data?.key;
+  const shown = isHeld ? { ...live, data: held } : live;
+  const hold = () => live.data && setHeld((data) => (data?.key === live.data.key ? data : live.data));
   const release = () => setHeld(null);
   const on = {
     onPointerEnter: hold,
@@ -72,7 +77,7 @@ function useHeld({ live, isKept }) {
     onFocusin: (event) => event.target.matches(':focus-visible') && hold(),
     onFocusout: (event) => event.currentTarget.contains(event.relatedTarget) || release(),
   };
-  return { shown, on, isHeld: Boolean(held) && !isKept };
+  return { shown, on, isHeld };
 }
 
 function ById() {
@@ -108,7 +113,8 @@ function Filters({ query, seen }) {
     apply();
   };
   const names = useMemo(() => [...new Set((seen?.traces ?? []).map(({ name }) => name))].sort(), [seen]);
-  const known = useMemo(() => [...new Set(['gateway', ...(services.data?.services ?? []).map(({ name }) => name)])].sort(), [services.data]);
+  const registered = services.data?.services.map(({ name }) => name) ?? [];
+  const known = [...new Set(['gateway', ...registered])].sort();
   return html`
     <form class="card" role="search" aria-label=${t('Search traces')} onSubmit=${submit}>
       <div class="filters traces-filters">
@@ -155,11 +161,12 @@ function Attributes({ value, onChange }) {
   return html`
     <div class="trace-attributes">
       <${Field} name=${t('Attribute of the span')} hint=${isWrong ? t('Write key=value.') : undefined}>
-        <input type="text" class="mono" size="34" placeholder="http.response.status_code=502" value=${text} autocomplete="off" spellcheck=${false}
-          aria-invalid=${isWrong ? 'true' : undefined} onInput=${(event) => setText(event.target.value)} onKeyDown=${onKey} /><//>
+        <input type="text" class="mono" size="34" placeholder="http.response.status_code=502" value=${text}
+          autocomplete="off" spellcheck=${false} aria-invalid=${isWrong ? 'true' : undefined} onInput=${(event) => setText(event.target.value)} onKeyDown=${onKey} /><//>
       <${Button} isDisabled=${isWrong || !text.trim() || all.length >= ATTRIBUTES_MAX} onClick=${add}>${t('Add')}<//>
       ${all.map((line) => html`<span class="chip mono" key=${line}><bdi>${line}</bdi>
-        <button type="button" class="plain" aria-label=${t('Take off {what}', { what: line })} onClick=${() => without(line)}>×</button></span>`)}
+        <button type="button" class="plain" aria-label=${t('Take off {what}', { what: line })}
+          onClick=${() => without(line)}>×</button></span>`)}
     </div>`;
 }
 
@@ -170,7 +177,8 @@ function Found({ list, pages, held, query }) {
   const [pointed, setPointed] = useState(null);
   const isFiltered = FIELDS.some((name) => query[name] && name !== 'since');
   const failed = traces.filter((trace) => trace.has_error).length;
-  const about = [tn('{n} trace', '{n} traces', traces.length), failed > 0 && tn('{n} with an error', '{n} with errors', failed)].filter(Boolean).join(' · ');
+  const counts = [tn('{n} trace', '{n} traces', traces.length), failed > 0 && tn('{n} with an error', '{n} with errors', failed)];
+  const about = counts.filter(Boolean).join(' · ');
   if (traces.length === 0 && !isCut) {
     return html`<${Empty}>${isFiltered ? t('No trace matches.') : t('No request was traced in this time.')}<//>`;
   }
@@ -180,7 +188,8 @@ function Found({ list, pages, held, query }) {
         <${Scatter} traces=${traces} pointed=${pointed} onPoint=${setPointed} onOpen=${(id) => go(to('traces', id))} />
       <//>
       <${Card} title=${t('Found')}>
-        <${Table} label=${t('Traces')} columns=${columns()} rows=${traces} keyOf=${(trace) => trace.trace_id} isSelected=${(trace) => trace.trace_id === pointed} />
+        <${Table} label=${t('Traces')} columns=${columns()} rows=${traces} size=${traces.length}
+          keyOf=${(trace) => trace.trace_id} isSelected=${(trace) => trace.trace_id === pointed} />
         ${isCut && html`<p class="more"><${Badge} tone="warn">${t('The search ended at its bound of work')}<//>
           <span class="quiet">${t('Older traces were not looked at: add a service, or go on.')}</span></p>`}
         ${pages.error && html`<${Failure} error=${pages.error} again=${pages.older} />`}
@@ -197,11 +206,15 @@ function Standing({ pages, held }) {
     <${Button} onClick=${pages.live.reload}>${t('Search again')}<//>`;
 }
 
+const named = ({ trace_id: id, service, name }) => html`<a href=${to('traces', id)}><bdi>${service} · ${name}</bdi></a>`;
+const ended = (trace) => (trace.has_error ? html`<${Badge} tone="bad">${t('error')}<//>` : html`<span class="quiet">${t('no error')}</span>`);
+const began = (trace) => html`<${Time} at=${trace.start_unix_nanos / 1e6} />`;
+
 const columns = () => [
-  { name: t('First span'), of: (trace) => html`<a href=${to('traces', trace.trace_id)}><bdi>${trace.service} · ${trace.name}</bdi></a>`, sort: (trace) => `${trace.service} ${trace.name}` },
-  { name: t('Outcome'), of: (trace) => (trace.has_error ? html`<${Badge} tone="bad">${t('error')}<//>` : html`<span class="quiet">${t('no error')}</span>`), sort: (trace) => Number(trace.has_error) },
-  { name: t('Began'), of: (trace) => html`<${Time} at=${trace.start_unix_nanos / 1e6} />`, sort: (trace) => trace.start_unix_nanos, class: 'nowrap' },
-  { name: t('Duration'), of: (trace) => nanos(trace.duration_nanos), sort: (trace) => trace.duration_nanos, isNumber: true, class: 'nowrap' },
+  { name: t('First span'), of: named, sort: (trace) => `${trace.service} ${trace.name}` },
+  { name: t('Outcome'), of: ended, sort: (trace) => Number(trace.has_error) },
+  { name: t('Began'), class: 'nowrap', of: began, sort: (trace) => trace.start_unix_nanos },
+  { name: t('Duration'), isNumber: true, class: 'nowrap', of: (trace) => nanos(trace.duration_nanos), sort: (trace) => trace.duration_nanos },
   { name: t('Spans'), of: (trace) => count(trace.span_count), sort: (trace) => trace.span_count, isNumber: true },
   { name: t('Services'), of: (trace) => html`<bdi>${trace.services.join(', ')}</bdi>`, sort: (trace) => trace.services.length },
 ];

@@ -57,12 +57,14 @@ export function Waterfall({ model, picked, onPick, lit }) {
     <${Tools} model=${model} found=${found} onFind=${setFound} onGo=${open} cursor=${cursor} folded=${folded} setFolded=${setFolded}
       picked=${picked} view=${view} setView=${setView} />
     <div class="waterfall" role="tree" tabindex="0" aria-label=${t('Spans of the trace')} aria-activedescendant=${active}
-      ref=${window.place} onScroll=${window.onScroll} onKeyDown=${(event) => onKey(event, { lines, cursor, folded, fold, move, open, onPick })}>
+      ref=${window.place} onScroll=${window.onScroll}
+      onKeyDown=${(event) => onKey(event, { lines, cursor, folded, fold, move, open, onPick })}>
       <${Ruler} from=${from} to=${to} />
       <div class="wf-lines" role="presentation" style=${{ height: `${lines.length * window.size}px` }}>
         ${lines.slice(window.first, window.last).map((line, index) => html`
           <${Line} key=${line.row.id + (line.attempt ? `/${line.attempt.number}` : '')} line=${line} model=${model}
-            top=${(window.first + index) * window.size} size=${window.size} from=${from} to=${to} isCursor=${line.row.id === cursor} isPicked=${line.row.id === picked?.id} isFolded=${folded.has(line.row.id)}
+            top=${(window.first + index) * window.size} size=${window.size} from=${from} to=${to} isCursor=${line.row.id === cursor}
+            isPicked=${line.row.id === picked?.id} isFolded=${folded.has(line.row.id)}
             isDim=${(lit && line.row.span?.service !== lit) || (found && !matches(line.row, found))} onFold=${fold} onOpen=${open} />`)}
       </div>
     </div>`;
@@ -159,13 +161,17 @@ function Tools({ model, found, onFind, onGo, cursor, folded, setFolded, picked, 
   const isFolded = folded.size > 0;
   return html`
     <form class="filters waterfall-tools" role="search" onSubmit=${next}>
-      <${Field} name=${t('Find in this trace')}><input type="search" value=${found} placeholder=${t('name, attribute, value')} onInput=${(event) => onFind(event.target.value.trim())} /><//>
-      ${found && html`<span class="quiet" role="status">${tn('{n} span', '{n} spans', hits.length)}</span><${Button} kind="submit" isDisabled=${hits.length === 0}>${t('Next')}<//>`}
+      <${Field} name=${t('Find in this trace')}><input type="search" value=${found} placeholder=${t('name, attribute, value')}
+        onInput=${(event) => onFind(event.target.value.trim())} /><//>
+      ${found && html`<span class="quiet" role="status">${tn('{n} span', '{n} spans', hits.length)}</span>
+        <${Button} kind="submit" isDisabled=${hits.length === 0}>${t('Next')}<//>`}
       <span class="space" />
       ${failed.length > 0 && html`<${Button} onClick=${() => onGo(after(failed).id)}>${t('Next error')}<//>`}
-      ${picked?.span && html`<${Button} onClick=${() => setView([picked.start, Math.max(picked.end, picked.start + 1)])}>${t('Zoom to the span')}<//>`}
+      ${picked?.span && html`<${Button} onClick=${() => setView([picked.start, Math.max(picked.end, picked.start + 1)])}>
+        ${t('Zoom to the span')}<//>`}
       ${view && html`<${Button} onClick=${() => setView(null)}>${t('Whole time')}<//>`}
-      ${parents.length > 0 && html`<${Button} onClick=${() => setFolded(new Set(isFolded ? [] : parents))}>${isFolded ? t('Unfold all') : t('Fold all')}<//>`}
+      ${parents.length > 0 && html`<${Button} onClick=${() => setFolded(new Set(isFolded ? [] : parents))}>
+        ${isFolded ? t('Unfold all') : t('Fold all')}<//>`}
     </form>`;
 }
 
@@ -181,9 +187,13 @@ function Line({ line, top, size, isDim, isCursor, isPicked, ...rest }) {
   const { row, attempt } = line;
   const style = { transform: `translateY(${top}px)`, height: `${size}px` };
   const name = classes('wf-line', isDim && 'is-dim', !attempt && isCursor && 'is-cursor', isPicked && 'is-selected');
-  if (attempt) return html`<div class=${`${name} wf-attempt`} role="presentation" style=${style}><${Attempt} row=${row} attempt=${attempt} ...${rest} /></div>`;
-  return html`<div class=${name} style=${style} id=${domId(row.id)} role="treeitem" aria-level=${row.depth + 1} aria-selected=${isPicked ? 'true' : 'false'}
-    aria-expanded=${row.children > 0 ? String(!rest.isFolded) : undefined} onClick=${() => rest.onOpen(row.id)}><${Span} row=${row} ...${rest} /></div>`;
+  const open = () => rest.onOpen(row.id);
+  if (attempt) {
+    return html`<div class=${name} role="presentation" style=${style} onClick=${open}><${Attempt} row=${row} attempt=${attempt} ...${rest} /></div>`;
+  }
+  return html`<div class=${name} style=${style} id=${domId(row.id)} role="treeitem" aria-level=${row.depth + 1}
+    aria-selected=${isPicked ? 'true' : 'false'} aria-expanded=${row.children > 0 ? String(!rest.isFolded) : undefined}
+    onClick=${open}><${Span} row=${row} ...${rest} /></div>`;
 }
 
 const indent = (depth) => ({ paddingLeft: `${Math.min(depth, INDENTS_MAX) * INDENT}px` });
@@ -207,7 +217,7 @@ function Span({ row, model, from, to, isFolded, onFold }) {
       ${isFolded && html`<span class="quiet">+${row.under}</span>`}
       ${span && html`<${Marks} span=${span} />`}
     </span>
-    <span class="wf-time"><${Bar} row=${row} from=${from} to=${to} colour=${colour} isError=${Boolean(span) && isError(span)} label=${nanos(row.end - row.start)} /></span>`;
+    <span class="wf-time"><${Bar} row=${row} from=${from} to=${to} colour=${colour} isError=${isError(span)} /></span>`;
 }
 
 // What is worth seeing without opening the span.
@@ -217,7 +227,8 @@ function Marks({ span }) {
   const reason = attribute(span, 'bowline.reason');
   const bad = isError(span);
   return html`<span class="wf-marks">
-    ${bad && html`<span class="tone-text-bad" title=${span.status.message || t('error')}><span aria-hidden="true">✗</span><span class="sr">${t('error')}</span></span>`}
+    ${bad && html`<span class="tone-text-bad" title=${span.status.message || t('error')}>
+      <span aria-hidden="true">✗</span><span class="sr">${t('error')}</span></span>`}
     ${status !== undefined && html`<span class=${bad ? 'tone-text-bad' : 'quiet'}>${status}</span>`}
     ${attempts > 1 && html`<${Badge} tone="warn" title=${t('attempts')}>${attempts}×<//>`}
     ${reason && html`<${Badge} tone="bad">${reason}<//>`}
@@ -225,19 +236,24 @@ function Marks({ span }) {
   </span>`;
 }
 
+// Up to where, in percent, a bar leaves room for its length beside it.
+const BESIDE = narrow.matches ? 80 : 88;
 const share = (at, from, to) => ((at - from) / (to - from)) * 100;
 
-function Bar({ row, from, to, colour, isError: failed, label, isAttempt }) {
+function Bar({ row, from, to, colour, isError: failed, isAttempt }) {
+  const label = nanos(row.end - row.start);
   const [begin, end] = [share(row.start, from, to), share(row.end, from, to)];
   if (end < 0) return html`<span class="wf-label" style=${{ left: 0 }}>← ${label}</span>`;
   if (begin > 100) return html`<span class="wf-label" style=${{ right: 0 }}>${label} →</span>`;
   const [left, right] = [Math.max(0, begin), Math.min(100, end)];
-  const beside = right < 82 ? { left: `calc(${right}% + 6px)` } : left > 18 ? { right: `calc(${100 - left}% + 6px)` } : { right: '6px' };
+  const [isBehind, isBefore] = [right < BESIDE, left > 100 - BESIDE + 6];
+  const beside = isBehind ? { left: `calc(${right}% + 6px)` } : isBefore ? { right: `calc(${100 - left}% + 6px)` } : { right: '6px' };
   return html`
-    <span class=${classes('wf-bar', failed && 'is-error', isAttempt && 'is-attempt')} style=${{ left: `${left}%`, width: `${Math.max(0, right - left)}%`, '--c': colour }} />
+    <span class=${classes('wf-bar', failed && 'is-error', isAttempt && 'is-attempt')}
+      style=${{ left: `${left}%`, width: `${Math.max(0, right - left)}%`, '--c': colour }} />
     ${row.critical && criticalPieces(row, (to - from) / 500).map(([begins, ends]) => html`
       <${Stripe} from=${share(begins, from, to)} to=${share(ends, from, to)} />`)}
-    <span class=${classes('wf-label', right >= 82 && left <= 18 && 'is-inside')} style=${beside}>${label}</span>`;
+    <span class=${classes('wf-label', !isBehind && !isBefore && 'is-inside')} style=${beside}>${label}</span>`;
 }
 
 function Stripe({ from, to }) {
@@ -252,5 +268,5 @@ function Attempt({ row, attempt, from, to }) {
     <span class="wf-name quiet" style=${indent(row.depth + 1)}><span class="wf-fold" />
       <bdi class="wf-text" title=${`${instance}: ${text}`}>${t('attempt {n}', { n: attempt.number ?? '?' })} → ${instance}</bdi>
       <span class="wf-marks"><span class=${`tone-text-${tone}`}>${isOk ? '✓' : '✗'} ${attempt.outcome}</span></span></span>
-    <span class="wf-time"><${Bar} row=${attempt} from=${from} to=${to} colour="var(--text-quiet)" isError=${!isOk} isAttempt label=${nanos(attempt.end - attempt.start)} /></span>`;
+    <span class="wf-time"><${Bar} row=${attempt} from=${from} to=${to} colour="var(--text-quiet)" isError=${!isOk} isAttempt /></span>`;
 }

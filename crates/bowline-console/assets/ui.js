@@ -96,9 +96,11 @@ setInterval(() => document.hidden || tick.set(Date.now()), 1000);
 
 // A table. Columns: `{ name, title?, of(row), sort?(row), isNumber?, class? }`; the first one names the row.
 const ROWS_SHOWN = 100;
-export function Table({ label, columns, rows, keyOf, sortBy, empty, onRow, isSelected }) {
+// `size`: how many rows are shown at first.
+export function Table({ label, columns, rows, keyOf, sortBy, empty, onRow, isSelected, size = ROWS_SHOWN }) {
   const [sorted, setSorted] = useState(sortBy ?? null);
-  const [shown, setShown] = useState(ROWS_SHOWN);
+  const [more, setMore] = useState(0);
+  const shown = size + more;
   const ordered = useMemo(() => order(rows, columns, sorted), [rows, sorted]);
   if (rows.length === 0) return html`<${Empty}>${empty}<//>`;
   return html`
@@ -112,7 +114,7 @@ export function Table({ label, columns, rows, keyOf, sortBy, empty, onRow, isSel
           </tr>`)}</tbody>
       </table>
     </div>
-    ${rows.length > shown && html`<p class="more"><${Button} onClick=${() => setShown(shown + ROWS_SHOWN)}>
+    ${rows.length > shown && html`<p class="more"><${Button} onClick=${() => setMore(more + ROWS_SHOWN)}>
       ${t('Show more')}<//> <span class="quiet">${t('{shown} of {all}', { shown, all: rows.length })}</span></p>`}`;
 }
 
