@@ -19,7 +19,7 @@ use super::{
 use crate::process::{CpuByProgram, Process};
 
 /// How long a system may take until it is ready: it looks whether its programs are built.
-const READY_MAX: Duration = Duration::from_mins(5);
+const READY_MAX: Duration = Duration::from_mins(1);
 
 /// For how long the shop and the bank are under load.
 const SECONDS: [&[&str]; 2] = [&["--seconds", "20"], &["--seconds", "120"]];
@@ -111,9 +111,9 @@ fn start(context: &Context<'_>, example: &Example, data: &Path) -> anyhow::Resul
     command.arg("up").arg(context.workspace.root.join("examples").join(example.name)).args(["--data-dir", text(data)?]);
     command.args(["--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0", "--otlp-grpc", "off", "--otlp-http", "off"]);
     let mut process = Process::start(command.env("NO_COLOR", "1"))?;
-    let api = process.wait_for(READY_MAX, api_of)?;
-    // What is printed last, once everything is ready.
+    // Once everything is ready, in this order.
     let gateway = process.wait_for(READY_MAX, |line| address_of("gateway", line))?;
+    let api = process.wait_for(READY_MAX, api_of)?;
     Ok((process, api, gateway))
 }
 
@@ -193,8 +193,8 @@ fn rows(example: &Example, said: &Said, cpu: &Cpu, took: Duration) -> Vec<Row> {
         Row::less_is_better(
             &format!("examples.{name}.cpu"),
             &format!("CPU of the platform, by {one}"),
-            "ms",
-            platform / said.count * 1000.0,
+            "µs",
+            platform / said.count * 1e6,
         ),
     ];
     rows.into_iter().chain(settled).collect()
@@ -226,6 +226,6 @@ mod tests {
         let said = Said { count: 100.0, per_second: 10.0, p99_ms: 5.0, settled_s: Some(20.0) };
         let figures: Vec<f64> =
             rows(&EXAMPLES[0], &said, &cpu, Duration::from_secs(10)).iter().map(|row| row.ours).collect();
-        assert_eq!(figures, [10.0, 5.0, 60.0, 30.0, 5.0]);
+        assert_eq!(figures, [10.0, 5.0, 60.0, 30_000.0, 5.0]);
     }
 }
