@@ -148,6 +148,7 @@ function servicesOf(rows) {
 function markCritical(rows) {
   const children = rows.map(() => []);
   rows.forEach((row, at) => row.parent >= 0 && children[row.parent].push(at));
+  rows.forEach((row, at) => row.span && attribute(row.span, 'bowline.route') === 'inbound' && enclose(rows, children, at));
   const top = rows.findIndex((row) => row.parent < 0);
   const stack = [{ at: top, till: rows[top].end }];
   while (stack.length > 0) {
@@ -168,6 +169,15 @@ function markCritical(rows) {
   }
 }
 
+// A sidecar's span stands beside that of the service it passes on to, under the same caller; but it waited for it.
+function enclose(rows, children, sidecar) {
+  const { span, parent, start, end } = rows[sidecar];
+  const isWithin = (at) => at !== sidecar && rows[at].span?.instance === span.instance && rows[at].start >= start && rows[at].end <= end;
+  if (parent < 0) return;
+  children[sidecar].push(...children[parent].filter(isWithin));
+  children[parent] = children[parent].filter((at) => !isWithin(at));
+}
+
 function own(row, from, to) {
   if (to <= from) return;
   row.critical.push([from, to]);
@@ -186,11 +196,11 @@ export function criticalPieces({ critical }, resolution) {
   return pieces;
 }
 
-// What the trace waited for, by service and name, the longest first.
-export function criticalOf({ rows }) {
+// What the trace waited for, by service and name, the longest first; with `isWhole` also what it did not wait for.
+export function criticalOf({ rows }, { isWhole = false } = {}) {
   const parts = new Map();
   for (const { span, own: length } of rows) {
-    if (!span || length === 0) continue;
+    if (!span || (length === 0 && !isWhole)) continue;
     const key = JSON.stringify([span.service, span.name]);
     const part = parts.get(key) ?? { service: span.service, name: span.name, length: 0, spans: 0 };
     part.length += length;

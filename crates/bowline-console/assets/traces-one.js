@@ -7,6 +7,7 @@ import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
 import { Badge, Button, Card, Figure, Figures, Loaded, Page } from './ui.js';
+import { Compare } from './traces-compare.js';
 import { attribute, criticalOf, exactly, isError, modelOf } from './traces-model.js';
 import { SpanPanel } from './traces-span.js';
 import { Waterfall } from './traces-waterfall.js';
@@ -34,11 +35,11 @@ export function Trace({ id, query }) {
     <${Button} onClick=${live.reload}>${t('Load again')}<//>`;
   return html`
     <${Page} title=${root ? `${root.service} · ${root.name}` : t('Trace')} about=${about} actions=${actions}>
-      <${Loaded} of=${live}>${(model) => html`<${Shown} model=${model} query=${query} />`}<//>
+      <${Loaded} of=${live}>${(model) => html`<${Shown} id=${id} model=${model} query=${query} />`}<//>
     <//>`;
 }
 
-function Shown({ model, query }) {
+function Shown({ id, model, query }) {
   const [lit, setLit] = useState(null);
   const picked = model.rows.find((row) => row.id === query.span) ?? null;
   const pick = (span) => goQuery({ span });
@@ -50,7 +51,8 @@ function Shown({ model, query }) {
         <${Waterfall} model=${model} picked=${picked} onPick=${pick} lit=${lit} />
       <//>
       ${picked && html`<${SpanPanel} key=${picked.id} model=${model} row=${picked} onPick=${pick} onClose=${() => pick(undefined)} />`}
-    </div>`;
+    </div>
+    <${Compare} id=${id} model=${model} other=${query.with} load=${load} />`;
 }
 
 function Summary({ model }) {

@@ -590,6 +590,23 @@ export default {
   attempts: '尝试次数',
   'attempt {n}': '第 {n} 次尝试',
   'Picked by {balance}, within {timeout}: the policy of this call': '按 {balance} 选择实例，限时 {timeout}：此调用的策略',
+  'The client left before the end of the answer.': '客户端在应答结束前离开。',
+  'The request did not say clearly which host it is for.': '请求没有明确指定目标主机。',
+  'The path can be read in more than one way.': '路径存在多种解读。',
+  'The route takes other methods.': '该路由只接受其他方法。',
+  'The listener admits others only.': '监听器不接纳该来源。',
+  'There is no other of its kind.': '没有其他同类链路。',
+  'Compare with another trace': '与另一条链路比较',
+  'With a typical one of its kind': '与典型的同类链路比较',
+  'Or by its id': '或输入 ID',
+  Compare: '比较',
+  'Spans here': '本条 span 数',
+  'Spans there': '对方 span 数',
+  'Waited for here': '本条关键路径',
+  'Waited for there': '对方关键路径',
+  Difference: '差值',
+  'Here it took {here}, there {there}.': '本条耗时 {here}，对方 {there}。',
+  'Open that trace': '打开对方链路',
 
   // Services, faults
   'Version {number} of bowline/traffic is written in {format}: `bowline fault` reads and changes it.':
