@@ -1,6 +1,6 @@
 // One trace: what it was, what its time went into, its waterfall, and the span that was picked.
 
-import { html, useEffect, useMemo, useState } from './html.js';
+import { html, useEffect, useMemo, useRef, useState } from './html.js';
 import { getResponse, path } from './api.js';
 import { count, moment, nanos, percent } from './format.js';
 import { t, tn } from './i18n.js';
@@ -12,23 +12,31 @@ import { attribute, criticalOf, exactly, isError, modelOf } from './traces-model
 import { SpanPanel } from './traces-span.js';
 import { Waterfall } from './traces-waterfall.js';
 
-// How long after its end a trace may still grow, and how often it is looked at meanwhile.
+// How long after its end a trace may still grow, how often it is looked at meanwhile, and how often at most: the clocks
+// of the reader and of the services may differ.
 const GROWS_MS = 5000;
 const AGAIN_MS = 1000;
+const LOOKS_MAX = 5;
 
 async function load(id, signal) {
   const response = await getResponse(path('/v1/traces', id), signal);
   return modelOf(exactly(await response.text()).spans);
 }
 
+// Whether spans may still be on their way: the reader may have the id of a request that was answered this moment.
+function mayCome({ data, error }) {
+  if (!data) return error?.status === 404;
+  return Date.now() - (Number(data.zero) + data.total) / 1e6 < GROWS_MS;
+}
+
 export function Trace({ id, query }) {
   const live = useLive((signal) => load(id, signal), null, [id]);
+  const looks = useRef(0);
   useEffect(() => {
-    if (!live.data) return undefined;
-    const end = (Number(live.data.zero) + live.data.total) / 1e6;
-    const timer = Date.now() - end < GROWS_MS && setTimeout(live.reload, AGAIN_MS);
+    if (!mayCome(live) || (looks.current += 1) > LOOKS_MAX) return undefined;
+    const timer = setTimeout(live.reload, AGAIN_MS);
     return () => clearTimeout(timer);
-  }, [live.data]);
+  }, [live.data, live.error]);
   const root = live.data?.rows.find(({ span }) => span)?.span;
   const about = html`<span class="mono">${id}</span>${root && html` · ${moment(Number(root.start_unix_nanos) / 1e6)}`}`;
   const actions = html`<a class="button" href=${to('traces')}>${t('All traces')}</a>

@@ -55,6 +55,7 @@ export default {
   now: '刚刚',
   '{length} ago': '{length}前',
   'in {length}': '{length}后',
+  Time: '时间',
   '{label}: no data': '{label}：无数据',
   healthy: '健康',
   degraded: '降级',

@@ -112,6 +112,7 @@ assets! {
     "services-list.js",
     "state.js",
     "theme.js",
+    "traces-compare.js",
     "traces-decisions.js",
     "traces-model.js",
     "traces-one.js",
