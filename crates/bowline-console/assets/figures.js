@@ -10,6 +10,9 @@ export const WINDOWS = [['1m', '1 min'], ['5m', '5 min'], ['15m', '15 min'], ['1
 // How bad an error rate is: from one in a hundred it is looked at, from one in twenty it is a failure.
 export const errorTone = (share) => (share >= 0.05 ? 'bad' : share >= 0.01 ? 'warn' : undefined);
 
+// From one second on, somebody waits.
+export const isSlow = (figures) => figures?.p99_nanos >= 1e9;
+
 export function ErrorShare({ figures }) {
   const tone = errorTone(figures?.error_rate);
   return html`<span class=${tone && `tone-text-${tone}`}>${percent(figures?.error_rate)}</span>`;

@@ -1,7 +1,7 @@
 // The service map: who calls whom, how much, how well, drawn from spans and declarations.
 
 import { html, useEffect, useMemo, useRef, useState } from './html.js';
-import { errorTone } from './figures.js';
+import { errorTone, isSlow } from './figures.js';
 import { nanos, percent, rate } from './format.js';
 import { t } from './i18n.js';
 import { NODE, edgeKey, layout } from './map-layout.js';
@@ -46,7 +46,7 @@ const Arrows = () => html`<defs>${KINDS.map((kind) => html`
 
 function toneOf({ figures, isDeclared }) {
   const tone = errorTone(figures?.error_rate);
-  return tone ?? (isDeclared === false ? 'warn' : 'plain');
+  return tone ?? (isDeclared === false || isSlow(figures) ? 'warn' : 'plain');
 }
 
 function Edge({ edge, points, most, isChosen, onEdge }) {
@@ -63,9 +63,15 @@ function Edge({ edge, points, most, isChosen, onEdge }) {
       <title>${name}</title>
       <path class="edge-reach" d=${curve(points)} />
       <path class="edge-line" d=${curve(points)} stroke-width=${width} marker-end=${`url(#arrow-${kind})`} />
-      ${figures?.rate > 0 && html`<text x=${middle.x} y=${middle.y - 5}>${rate(figures.rate)}${figures.error_rate >= 0.01 ? ` · ${percent(figures.error_rate)}` : ''}</text>`}
+      ${figures?.rate > 0 && html`<text x=${middle.x} y=${middle.y - 5}>${briefly(figures)}</text>`}
       ${isDeclared === false && html`<text class="edge-word" x=${middle.x} y=${middle.y + 13}>${t('not declared')}</text>`}
     </g>`;
+}
+
+// What matters of a call: how often, and what is wrong with it.
+function briefly(figures) {
+  const wrong = [errorTone(figures.error_rate) && percent(figures.error_rate), isSlow(figures) && `p99 ${nanos(figures.p99_nanos)}`];
+  return [rate(figures.rate), ...wrong].filter(Boolean).join(' · ');
 }
 
 function Node({ service, at }) {
@@ -104,7 +110,7 @@ function Service({ service, at }) {
       <text class="node-name" x="22" y="24">${clipped(name)}</text>
       ${alarm && html`<text class="node-alarm" x=${NODE.width - 20} y="24">${alarm === 'bad' ? '■' : '▲'}</text>`}
       ${figures
-        ? html`<text class="node-figures" x="22" y="43">${rate(figures.rate)} · <tspan class=${bad && 'node-bad'}>${percent(figures.error_rate)}</tspan> · ${nanos(figures.p99_nanos)}</text>`
+        ? html`<text class="node-figures" x="22" y="43">${rate(figures.rate)} · <tspan class=${bad && 'node-bad'}>${percent(figures.error_rate)}</tspan> · <tspan class=${isSlow(figures) && 'node-slow'}>${nanos(figures.p99_nanos)}</tspan></text>`
         : html`<text class="node-figures" x="22" y="43">${isDeclared ? t('no requests seen') : ''}</text>`}
     </g>`;
 }

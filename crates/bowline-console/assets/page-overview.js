@@ -137,7 +137,7 @@ function found({ services, edges }, find) {
 const Legend = () => html`
   <p class="map-legend">
     <span><i class="key key-sync" />${t('call')}</span><span><i class="key key-message" />${t('message')}</span>
-    <span><i class="key key-unseen" />${t('declared, not seen')}</span><span><i class="key key-warn" />${t('not declared, or 1 % errors')}</span>
+    <span><i class="key key-unseen" />${t('declared, not seen')}</span><span><i class="key key-warn" />${t('not declared, 1 % errors, or a p99 of 1 s')}</span>
     <span><i class="key key-bad" />${t('5 % errors and more')}</span>
     <span>▲ ${t('alert')}</span>
     <span class="quiet">${t('On a service: requests, errors, p99 latency. Ctrl and the wheel zoom.')}</span>

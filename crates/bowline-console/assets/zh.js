@@ -88,7 +88,7 @@ export default {
   async: '异步',
   'declared, not seen': '已声明，未见到',
   'not declared': '未声明',
-  'not declared, or 1 % errors': '未声明，或错误率 1 %',
+  'not declared, 1 % errors, or a p99 of 1 s': '未声明、错误率 1 % 或 p99 达 1 秒',
   '5 % errors and more': '错误率 5 % 及以上',
   'On a service: requests, errors, p99 latency. Ctrl and the wheel zoom.':
     '服务上显示：请求、错误率、p99 延迟。按住 Ctrl 滚动滚轮可缩放。',
