@@ -6,10 +6,7 @@ use super::{
     table::Table,
     value::{Value, in_ticks, once_by},
 };
-use crate::{
-    name::ServiceName,
-    system::{Listener, REPLICAS_MAX},
-};
+use crate::{name::ServiceName, system::Listener};
 
 /// What a listener is written as.
 const RULE: &str = "write NAME:PORT, or NAME:IP:PORT where others than this machine are to reach it: \"mqtt:1883\"";
@@ -44,7 +41,7 @@ impl<'a> Taken<'a> {
 
 /// A port is one process's.
 fn check_alone(value: Value<'_>, table: &Table<'_>, replicas: u32) {
-    if (2..=REPLICAS_MAX).contains(&replicas) {
+    if replicas > 1 {
         value.fault_key("`listen` of a service with several instances", "leave `replicas` at 1: a port is one's");
     }
     if table.get("versions").is_some() {
