@@ -1,6 +1,7 @@
 //! The life of one instance: start, check, restart, stop.
 
 mod checks;
+mod output;
 mod port_lost;
 mod seat;
 
@@ -25,7 +26,8 @@ use crate::{
     environment,
     event::Bus,
     kept::{Kept, Order, Output},
-    lines::{Lines, Tail},
+    lines::Tail,
+    logs::Logs,
     port::Ports,
     registration::{self, Registrar, Registration},
     run::RunId,
@@ -33,6 +35,7 @@ use crate::{
     template::Template,
 };
 use checks::{Checks, Of, Verdict};
+use output::Reading;
 use port_lost::speaks_of_taken_address;
 use seat::Seat;
 
@@ -57,6 +60,8 @@ pub(crate) struct Common {
     pub(crate) run: RunId,
     pub(crate) board: Arc<Board>,
     pub(crate) bus: Bus,
+    /// What processes wrote lately.
+    pub(crate) logs: Logs,
     pub(crate) ports: Ports,
     pub(crate) sockets: Sockets,
     pub(crate) registrar: Registrar,
@@ -290,23 +295,11 @@ impl Life {
         instance
     }
 
-    /// Tells and remembers what the process writes.
+    /// Tells, remembers and keeps what the process writes.
     fn read(&self, output: Output) -> [task::JoinHandle<()>; 2] {
-        fn read_one(
-            life: &Life,
-            is_stderr: bool,
-            output: impl tokio::io::AsyncRead + Unpin + Send + 'static,
-        ) -> task::JoinHandle<()> {
-            let (bus, tail, instance) = (life.common.bus.clone(), life.tail.clone(), life.id.clone());
-            task::spawn(async move {
-                let mut lines = Lines::new(output);
-                while let Some(line) = lines.next().await {
-                    tail.push(&line);
-                    bus.tell_line(Event::LogLine { instance: instance.clone(), is_stderr, line }).await;
-                }
-            })
-        }
-        [read_one(self, false, output.stdout), read_one(self, true, output.stderr)]
+        let (instance, service) = (self.id.clone(), self.template.service.clone());
+        let (bus, tail, logs) = (self.common.bus.clone(), self.tail.clone(), self.common.logs.clone());
+        Reading { instance, service, bus, tail, logs }.read(output)
     }
 
     /// Checks the process until it ends or is to stop.

@@ -25,6 +25,7 @@ use crate::{
     crew::{Crew, is_stopped},
     environment,
     event::Bus,
+    logs::Logs,
     order,
     port::Ports,
     probe,
@@ -99,8 +100,8 @@ impl Supervisor {
         let built = build_all(&system, &releases, &settings, run, &bus).await?;
         let registrar = Registrar::new(registry, settings.lease_ttl, settings.heartbeat_every);
         let (board, sockets) = (Arc::new(Board::new()), Sockets::over(&settings.data_dir));
-        let (ports, checker) = (Ports::default(), Box::new(probe::Http));
-        let common = Common { settings, run, board, bus, ports, sockets, registrar, checker, watcher };
+        let (ports, checker, logs) = (Ports::default(), Box::new(probe::Http), Logs::new(&settings));
+        let common = Common { settings, run, board, bus, logs, ports, sockets, registrar, checker, watcher };
         let mut supervisor = Self {
             crew: Held(Arc::new(Crew::new(Arc::new(common), system, built.clone()))),
             awaited: Vec::new(),
@@ -117,6 +118,11 @@ impl Supervisor {
     /// Scales releases while the system runs.
     pub fn releases(&self) -> Releases {
         Releases(Arc::downgrade(&self.crew.0))
+    }
+
+    /// What the services' processes wrote lately; builds are not among them.
+    pub fn logs(&self) -> Logs {
+        self.crew.0.common.logs.clone()
     }
 
     /// Waits until every instance that was started with the system was healthy and is registered, but for those that

@@ -8,7 +8,7 @@ use bowline_model::{
     data::PostgresServer,
     system::{Listener, Resource},
 };
-use bowline_supervisor::Event;
+use bowline_supervisor::{Event, LogQuery};
 
 use crate::fixture::{Fixture, call, get, is_alive, probe, service, system};
 
@@ -44,6 +44,28 @@ async fn replicas_become_ready_registered_and_known_by_events() {
     for instance in &instances {
         assert!(!is_alive(instance.metadata["pid"].parse().unwrap()));
     }
+}
+
+#[tokio::test]
+async fn what_processes_wrote_is_kept_without_the_secrets_they_were_given() {
+    let mut fixture = Fixture::new();
+    fixture.settings.token = Some(Secret::new("bwl_ab_cdefgh"));
+    let (order, elsewhere) = ("order", "elsewhere");
+    let run = "echo \"I have $BOWLINE_TOKEN\"; echo ill >&2; exec ${target}/probe_service";
+    let supervisor = fixture.start([service(order, run)]).await.unwrap();
+    supervisor.ready().await.unwrap();
+    let logs = supervisor.logs();
+    let read =
+        |service: &str| logs.read(&ServiceName::new(service).unwrap(), &LogQuery { limit: 10, ..LogQuery::default() });
+    bowline_testkit::eventually(crate::fixture::BOUND, || read(order).lines.len() >= 3).await;
+    let mut told: Vec<_> = read(order).lines.into_iter().map(|line| (line.is_stderr, line.text)).collect();
+    told.sort();
+    let expect = [(false, "I have ***"), (false, "listening"), (true, "ill")];
+    assert_eq!(told, expect.map(|(is_stderr, text)| (is_stderr, text.to_owned())));
+    assert!(read(order).lines.iter().all(|line| line.instance.as_str() == "order-1" && line.at_unix_ms > 0));
+    assert!(read(elsewhere).lines.is_empty());
+    supervisor.drain().await;
+    assert_eq!(read(order).lines.len(), 3, "whoever asks late has what was written before");
 }
 
 #[tokio::test]
