@@ -36,7 +36,6 @@ use sqlx::{Pool, migrate::Migrator, pool::PoolConnection};
 
 pub use db::{Db, Row};
 pub use migrations::Migrations;
-pub use opening::is_race;
 pub use statement::{Statement, Value};
 
 /// A service's database, whose queries say in spans what they touch. Cheap to clone.

@@ -33,7 +33,7 @@ async fn try_open<DB: Db>(url: &str, migrations: &Migrator) -> anyhow::Result<Po
 }
 
 /// Whether another replica was at the database, so that opening it again goes better.
-pub fn is_race(error: &anyhow::Error) -> bool {
+pub(crate) fn is_race(error: &anyhow::Error) -> bool {
     match error.downcast_ref() {
         // The other made the same tables meanwhile: the next look finds the migration applied.
         Some(MigrateError::ExecuteMigration(..)) => true,

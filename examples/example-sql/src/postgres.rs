@@ -113,7 +113,7 @@ mod tests {
     use bowline_testkit::postgresql::Server;
     use sqlx::migrate::Migrator;
 
-    use crate::{Sql, is_race};
+    use crate::{Sql, opening::is_race};
 
     async fn opened(url: &str) -> anyhow::Result<Sql<sqlx::Postgres>> {
         Sql::open(Database::at(url), &Migrator::DEFAULT).await

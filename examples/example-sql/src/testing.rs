@@ -1,12 +1,15 @@
 //! A service's tests on SQLite and on a real PostgreSQL: the same on both.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
-use bowline::Database;
+use bowline::{Database, runtime::task};
 use bowline_testkit::{TempDir, postgresql::Server};
 use sqlx::{Postgres, Sqlite, migrate::Migrator};
 
 use crate::{Db, Sql};
+
+/// How many replicas start at once.
+const AT_ONCE: usize = 8;
 
 /// Makes of each function, which takes a [`Fixture`], a test on each database.
 #[macro_export]
@@ -73,6 +76,22 @@ impl<DB: Db> Fixture<DB> {
     /// Where it cannot be opened.
     pub async fn open(&self, migrations: &Migrator) -> Sql<DB> {
         Sql::open(Database::at(&self.url()), migrations).await.expect("the database of a test opens")
+    }
+
+    /// What replicas make of it that start at once.
+    ///
+    /// # Panics
+    /// Where one of them does.
+    pub async fn at_once<T: Send + 'static, S: Future<Output = T> + Send + 'static>(
+        self: &Arc<Self>,
+        start: impl Fn(Arc<Self>) -> S,
+    ) -> Vec<T> {
+        let starting: Vec<_> = (0..AT_ONCE).map(|_| task::spawn(start(self.clone()))).collect();
+        let mut started = Vec::new();
+        for one in starting {
+            started.push(one.await.expect("each of the replicas starts"));
+        }
+        started
     }
 
     /// From now on it is another one, which is empty.

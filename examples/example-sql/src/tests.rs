@@ -7,7 +7,7 @@ use bowline::{
 use bowline_testkit::postgresql::Server;
 use sqlx::{Postgres, migrate::Migrator};
 
-use super::*;
+use super::{opening::is_race, *};
 
 async fn sqlite(dir: &tempfile::TempDir) -> Opened {
     open(Database::at(&format!("sqlite://{}", dir.path().join("test.db").display())), &Migrator::DEFAULT).await.unwrap()

@@ -80,7 +80,7 @@ async fn transfer<R: BankRepository>(
         return refuse("amount: 1 to 100,000,000 minor units");
     }
     let asked = Transfer { reference, card, amount };
-    let Some(is_settled) = bank.decide(&asked).await.map_err(HandlerError::internal)? else {
+    let Some(is_settled) = bank.decide(&asked).await? else {
         return Err(HandlerError::new(Code::Conflict, "reference: it names another transfer already"));
     };
     Ok(Json(Decision { status: if is_settled { Status::Settled } else { Status::Declined } }))
@@ -99,7 +99,7 @@ async fn reverse<R: BankRepository>(
     Path(reference): Path<String>,
 ) -> Result<Json<Reversed>, HandlerError> {
     check_reference(&reference)?;
-    bank.reverse(&reference).await.map_err(HandlerError::internal)?;
+    bank.reverse(&reference).await?;
     Ok(Json(Reversed { reference }))
 }
 
@@ -107,7 +107,7 @@ async fn show<R: BankRepository>(
     State(bank): State<Arc<R>>,
     Path(reference): Path<String>,
 ) -> Result<Json<Decided>, HandlerError> {
-    let found = bank.find(&reference).await.map_err(HandlerError::internal)?;
+    let found = bank.find(&reference).await?;
     let Some((Transfer { reference, amount, card: _ }, status)) = found else {
         return Err(HandlerError::new(Code::NotFound, format!("no transfer `{reference}`")));
     };
@@ -115,5 +115,5 @@ async fn show<R: BankRepository>(
 }
 
 async fn ledger<R: BankRepository>(State(bank): State<Arc<R>>) -> Result<Json<Ledger>, HandlerError> {
-    bank.ledger().await.map(Json).map_err(HandlerError::internal)
+    Ok(Json(bank.ledger().await?))
 }

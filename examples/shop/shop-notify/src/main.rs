@@ -58,5 +58,5 @@ async fn list<DB: Db>(
     State(notifications): State<Arc<Notifications<DB>>>,
     subject: Subject,
 ) -> Result<Json<Vec<Notification>>, HandlerError> {
-    notifications.of(subject.as_str()).await.map(Json).map_err(HandlerError::internal)
+    Ok(Json(notifications.of(subject.as_str()).await?))
 }

@@ -62,11 +62,11 @@ impl<DB: Db> Notifications<DB> {
     }
 
     /// What a customer was told, the newest first.
-    pub(crate) async fn of(&self, user_id: &str) -> Result<Vec<Notification>, sqlx::Error> {
+    pub(crate) async fn of(&self, user_id: &str) -> Result<Vec<Notification>, sql::Error> {
         let select = "SELECT text, told_at_ms FROM notifications WHERE user_id = $1 ORDER BY number DESC LIMIT $2";
         let select = Statement::new(select).bind(user_id).bind(LISTED_MAX);
         let rows = self.sql.rows(&mut *self.sql.read().await?, "notifications", select).await?;
-        rows.iter().map(notification).collect()
+        Ok(rows.iter().map(notification).collect::<Result<_, _>>()?)
     }
 }
 

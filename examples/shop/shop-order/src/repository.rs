@@ -1,6 +1,9 @@
 //! Where orders are kept, in SQLite or PostgreSQL.
 
-use bowline::{runtime::time, sql::Tx};
+use bowline::{
+    runtime::time,
+    sql::{self, Tx},
+};
 use example_sql::{Db, Migrations, Row, Sql, Statement};
 use serde::{Deserialize, Serialize};
 use sqlx::Pool;
@@ -25,20 +28,20 @@ pub(crate) struct Kept {
 /// What the service reads of its store.
 pub(crate) trait OrderRepository: Send + Sync {
     /// The order of that id.
-    fn find(&self, id: &str) -> impl Future<Output = Result<Option<Kept>, sqlx::Error>> + Send;
+    fn find(&self, id: &str) -> impl Future<Output = Result<Option<Kept>, sql::Error>> + Send;
 
     /// The order that the user's key made.
     fn find_by_key(
         &self,
         user_id: &str,
         key: &IdempotencyKey,
-    ) -> impl Future<Output = Result<Option<Kept>, sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<Option<Kept>, sql::Error>> + Send;
 
     /// How much of an item there is; none where it is not sold.
-    fn stock(&self, sku: &str) -> impl Future<Output = Result<Option<i64>, sqlx::Error>> + Send;
+    fn stock(&self, sku: &str) -> impl Future<Output = Result<Option<i64>, sql::Error>> + Send;
 
     /// Up to so many orders that are placed, the oldest first.
-    fn placed(&self, limit: u32) -> impl Future<Output = Result<Vec<Kept>, sqlx::Error>> + Send;
+    fn placed(&self, limit: u32) -> impl Future<Output = Result<Vec<Kept>, sql::Error>> + Send;
 }
 
 /// Orders in a database, shared by the replicas. Cheap to clone.
@@ -64,29 +67,29 @@ macro_rules! select {
 
 impl<DB: Db> SqlOrders<DB> {
     /// The orders that a statement selects.
-    async fn select(&self, select: Statement) -> Result<Vec<Kept>, sqlx::Error> {
+    async fn select(&self, select: Statement) -> Result<Vec<Kept>, sql::Error> {
         let rows = self.0.rows(&mut *self.0.read().await?, "orders", select).await?;
-        rows.iter().map(kept).collect()
+        Ok(rows.iter().map(kept).collect::<Result<_, _>>()?)
     }
 }
 
 impl<DB: Db> OrderRepository for SqlOrders<DB> {
-    async fn find(&self, id: &str) -> Result<Option<Kept>, sqlx::Error> {
+    async fn find(&self, id: &str) -> Result<Option<Kept>, sql::Error> {
         Ok(self.select(Statement::new(select!("WHERE id = $1")).bind(id)).await?.pop())
     }
 
-    async fn find_by_key(&self, user_id: &str, key: &IdempotencyKey) -> Result<Option<Kept>, sqlx::Error> {
+    async fn find_by_key(&self, user_id: &str, key: &IdempotencyKey) -> Result<Option<Kept>, sql::Error> {
         let select = Statement::new(select!("WHERE user_id = $1 AND idempotency_key = $2"));
         Ok(self.select(select.bind(user_id).bind(&key.0)).await?.pop())
     }
 
-    async fn stock(&self, sku: &str) -> Result<Option<i64>, sqlx::Error> {
+    async fn stock(&self, sku: &str) -> Result<Option<i64>, sql::Error> {
         let select = Statement::new("SELECT available FROM stock WHERE sku = $1").bind(sku);
         let row = self.0.row(&mut *self.0.read().await?, "stock", select).await?;
-        row.map(|row| row.int("available")).transpose()
+        Ok(row.map(|row| row.int("available")).transpose()?)
     }
 
-    async fn placed(&self, limit: u32) -> Result<Vec<Kept>, sqlx::Error> {
+    async fn placed(&self, limit: u32) -> Result<Vec<Kept>, sql::Error> {
         let select = Statement::new(select!("WHERE status = 'placed' ORDER BY placed_at_ms LIMIT $1"));
         self.select(select.bind(i64::from(limit))).await
     }

@@ -93,7 +93,7 @@ impl<DB: Db, U: Users> OrderService<DB, U> {
         let id = format!("o-{:032x}", rand::u128());
         let order = Order { id, user_id: new.user_id.clone(), items: new.items.clone(), total, status: Status::Placed };
         let kept = Kept { order, card };
-        if self.begin(&kept, key.as_ref()).await.map_err(HandlerError::internal)? {
+        if self.begin(&kept, key.as_ref()).await? {
             return self.finish(kept).await;
         }
         let kept = self.find_by_key(&new.user_id, key.as_ref()).await?;
@@ -115,14 +115,14 @@ impl<DB: Db, U: Users> OrderService<DB, U> {
 
     async fn find_by_key(&self, user_id: &str, key: Option<&IdempotencyKey>) -> Result<Option<Kept>, HandlerError> {
         match key {
-            Some(key) => self.repository.find_by_key(user_id, key).await.map_err(HandlerError::internal),
+            Some(key) => Ok(self.repository.find_by_key(user_id, key).await?),
             None => Ok(None),
         }
     }
 
     /// The order of that id, for whose it is.
     pub(crate) async fn show(&self, subject: &Subject, id: &str) -> Result<Order, HandlerError> {
-        let kept = self.repository.find(id).await.map_err(HandlerError::internal)?;
+        let kept = self.repository.find(id).await?;
         let Some(Kept { order, .. }) = kept else {
             return Err(HandlerError::new(Code::NotFound, format!("no order `{id}`")));
         };
@@ -135,7 +135,7 @@ impl<DB: Db, U: Users> OrderService<DB, U> {
 
     /// How much of an item there is.
     pub(crate) async fn stock(&self, sku: &str) -> Result<Stock, HandlerError> {
-        let available = self.repository.stock(sku).await.map_err(HandlerError::internal)?;
+        let available = self.repository.stock(sku).await?;
         let unknown = || HandlerError::new(Code::NotFound, format!("no item `{sku}`"));
         available.map(|available| Stock { sku: sku.to_owned(), available }).ok_or_else(unknown)
     }
@@ -162,7 +162,7 @@ impl<DB: Db, U: Users> OrderService<DB, U> {
         }
         // A moment is left to answer in.
         let within = bowline::time_left().unwrap_or(self.patience).mul_f64(0.9);
-        let outcome = self.sagas.finish::<Placing>(&kept.order.id, within).await.map_err(HandlerError::internal)?;
+        let outcome = self.sagas.finish::<Placing>(&kept.order.id, within).await?;
         let status = match outcome {
             Outcome::Done(_) => Status::Paid,
             Outcome::Compensated { data: Placing { is_declined: true, .. }, .. } => Status::Declined,

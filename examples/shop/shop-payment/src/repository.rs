@@ -1,5 +1,6 @@
 //! Where charges are kept, in SQLite or PostgreSQL.
 
+use bowline::sql;
 use example_sql::{Db, Migrations, Row, Sql, Statement};
 use serde::Serialize;
 
@@ -53,19 +54,19 @@ pub(crate) struct Charge {
 /// What the service needs of its store.
 pub(crate) trait ChargeRepository: Send + Sync + 'static {
     /// Keeps a pending charge, or returns the one that is there.
-    fn begin(&self, new: &NewCharge) -> impl Future<Output = Result<Charge, sqlx::Error>> + Send;
+    fn begin(&self, new: &NewCharge) -> impl Future<Output = Result<Charge, sql::Error>> + Send;
 
     /// Keeps the bank's decision; a decided charge stays as it is.
-    fn end(&self, order_id: &str, status: Status) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    fn end(&self, order_id: &str, status: Status) -> impl Future<Output = Result<(), sql::Error>> + Send;
 
     /// Keeps that a charge is to be taken back, or is not to be made: a decided one that moved nothing stays as it is.
-    fn begin_refund(&self, order_id: &str) -> impl Future<Output = Result<Charge, sqlx::Error>> + Send;
+    fn begin_refund(&self, order_id: &str) -> impl Future<Output = Result<Charge, sql::Error>> + Send;
 
     /// Keeps that a charge was taken back.
-    fn end_refund(&self, order_id: &str) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    fn end_refund(&self, order_id: &str) -> impl Future<Output = Result<(), sql::Error>> + Send;
 
     /// The charge of an order.
-    fn find(&self, order_id: &str) -> impl Future<Output = Result<Option<Charge>, sqlx::Error>> + Send;
+    fn find(&self, order_id: &str) -> impl Future<Output = Result<Option<Charge>, sql::Error>> + Send;
 }
 
 /// Charges in a database, shared by the replicas. Each change is one statement.
@@ -73,44 +74,45 @@ pub(crate) trait ChargeRepository: Send + Sync + 'static {
 pub(crate) struct SqlCharges<DB: Db>(pub(crate) Sql<DB>);
 
 impl<DB: Db> SqlCharges<DB> {
-    async fn change(&self, change: Statement) -> Result<(), sqlx::Error> {
-        self.0.execute(&mut *self.0.read().await?, "charges", change).await.map(drop)
+    async fn change(&self, change: Statement) -> Result<(), sql::Error> {
+        self.0.execute(&mut *self.0.read().await?, "charges", change).await?;
+        Ok(())
     }
 }
 
 impl<DB: Db> ChargeRepository for SqlCharges<DB> {
-    async fn begin(&self, new: &NewCharge) -> Result<Charge, sqlx::Error> {
+    async fn begin(&self, new: &NewCharge) -> Result<Charge, sql::Error> {
         let insert = Statement::new(
             "INSERT INTO charges (order_id, card, amount, status) VALUES ($1, $2, $3, 'pending')
              ON CONFLICT (order_id) DO NOTHING",
         );
         self.change(insert.bind(&new.order_id).bind(&new.card.0).bind(new.amount)).await?;
-        self.find(&new.order_id).await?.ok_or(sqlx::Error::RowNotFound)
+        Ok(self.find(&new.order_id).await?.ok_or(sqlx::Error::RowNotFound)?)
     }
 
-    async fn end(&self, order_id: &str, status: Status) -> Result<(), sqlx::Error> {
+    async fn end(&self, order_id: &str, status: Status) -> Result<(), sql::Error> {
         let update = Statement::new("UPDATE charges SET status = $1 WHERE order_id = $2 AND status = 'pending'");
         self.change(update.bind(status.as_str()).bind(order_id)).await
     }
 
-    async fn begin_refund(&self, order_id: &str) -> Result<Charge, sqlx::Error> {
+    async fn begin_refund(&self, order_id: &str) -> Result<Charge, sql::Error> {
         let insert = Statement::new(
             "INSERT INTO charges (order_id, card, amount, status) VALUES ($1, '', 0, 'refunding')
              ON CONFLICT (order_id) DO UPDATE SET status = 'refunding' WHERE charges.status IN ('pending', 'approved')",
         );
         self.change(insert.bind(order_id)).await?;
-        self.find(order_id).await?.ok_or(sqlx::Error::RowNotFound)
+        Ok(self.find(order_id).await?.ok_or(sqlx::Error::RowNotFound)?)
     }
 
-    async fn end_refund(&self, order_id: &str) -> Result<(), sqlx::Error> {
+    async fn end_refund(&self, order_id: &str) -> Result<(), sql::Error> {
         let update = "UPDATE charges SET status = 'refunded' WHERE order_id = $1 AND status = 'refunding'";
         self.change(Statement::new(update).bind(order_id)).await
     }
 
-    async fn find(&self, order_id: &str) -> Result<Option<Charge>, sqlx::Error> {
+    async fn find(&self, order_id: &str) -> Result<Option<Charge>, sql::Error> {
         let select = Statement::new("SELECT order_id, card, amount, status FROM charges WHERE order_id = $1");
         let row = self.0.row(&mut *self.0.read().await?, "charges", select.bind(order_id)).await?;
-        row.as_ref().map(charge).transpose()
+        Ok(row.as_ref().map(charge).transpose()?)
     }
 }
 
@@ -128,7 +130,7 @@ fn charge<DB: Db>(row: &Row<DB>) -> Result<Charge, sqlx::Error> {
 mod tests {
     use std::sync::Arc;
 
-    use bowline::{Database, runtime::task};
+    use bowline::runtime::task;
     use example_sql::{on_both, testing::Fixture};
 
     use super::*;
@@ -181,21 +183,8 @@ mod tests {
     }
 
     async fn many_replicas_open_it_at_once<DB: Db>(fixture: Fixture<DB>) {
-        let fixture = Arc::new(fixture);
-        let opening = (0..8).map(|_| {
-            let fixture = fixture.clone();
-            task::spawn(async move { charges(&fixture).await })
-        });
-        for opened in opening.collect::<Vec<_>>() {
-            assert_eq!(opened.await.unwrap().find("o-1").await.unwrap(), None);
+        for charges in Arc::new(fixture).at_once(|fixture| async move { charges(&fixture).await }).await {
+            assert_eq!(charges.find("o-1").await.unwrap(), None);
         }
-    }
-
-    #[tokio::test]
-    async fn what_cannot_be_opened_is_told_at_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
-        let error = MIGRATIONS.open(Database::at(&url)).await.unwrap_err();
-        assert!(!example_sql::is_race(&error), "{error:#}");
     }
 }

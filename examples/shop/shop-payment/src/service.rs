@@ -109,7 +109,7 @@ impl<R: ChargeRepository, B: Bank> PaymentService<R, B> {
     /// whoever finds the charge pending asks the bank under the same reference and gets its answer.
     pub(crate) async fn charge(&self, new: NewCharge) -> Result<Charge, HandlerError> {
         new.validate()?;
-        let charge = self.repository.begin(&new).await.map_err(HandlerError::internal)?;
+        let charge = self.repository.begin(&new).await?;
         if matches!(charge.status, Status::Refunding | Status::Refunded) {
             return Ok(charge);
         }
@@ -120,7 +120,7 @@ impl<R: ChargeRepository, B: Bank> PaymentService<R, B> {
             return Ok(charge);
         }
         let status = self.bank.decide(&charge).await?;
-        self.repository.end(&charge.order_id, status).await.map_err(HandlerError::internal)?;
+        self.repository.end(&charge.order_id, status).await?;
         // It may have been taken back meanwhile.
         self.find(&charge.order_id).await
     }
@@ -128,18 +128,18 @@ impl<R: ChargeRepository, B: Bank> PaymentService<R, B> {
     /// Takes an order's charge back, or sees to it that none is made. Asking again changes nothing.
     pub(crate) async fn refund(&self, order_id: &str) -> Result<Charge, HandlerError> {
         check_order_id(order_id)?;
-        let charge = self.repository.begin_refund(order_id).await.map_err(HandlerError::internal)?;
+        let charge = self.repository.begin_refund(order_id).await?;
         if charge.status != Status::Refunding {
             return Ok(charge);
         }
         self.bank.reverse(order_id).await?;
-        self.repository.end_refund(order_id).await.map_err(HandlerError::internal)?;
+        self.repository.end_refund(order_id).await?;
         self.find(order_id).await
     }
 
     /// The charge of an order.
     pub(crate) async fn find(&self, order_id: &str) -> Result<Charge, HandlerError> {
-        let charge = self.repository.find(order_id).await.map_err(HandlerError::internal)?;
+        let charge = self.repository.find(order_id).await?;
         charge.ok_or_else(|| HandlerError::new(Code::NotFound, format!("no charge for order `{order_id}`")))
     }
 }
@@ -148,7 +148,7 @@ impl<R: ChargeRepository, B: Bank> PaymentService<R, B> {
 mod tests {
     use std::sync::Mutex;
 
-    use example_sql::{Db, on_both, testing::Fixture};
+    use example_sql::{Db, Statement, on_both, testing::Fixture};
 
     use super::*;
     use crate::repository::{MIGRATIONS, SqlCharges};
@@ -156,6 +156,7 @@ mod tests {
     on_both!(
         a_charge_is_taken_back_once_the_bank_has_and_not_made_again,
         a_charge_that_comes_after_it_was_taken_back_is_not_made,
+        a_database_that_is_busy_is_told_as_passing,
         no_answer_shows_the_card,
     );
 
@@ -210,6 +211,19 @@ mod tests {
         assert_eq!(payment.refund("o-1").await.unwrap().status, Status::Refunded);
         assert_eq!(payment.charge(charge("o-1")).await.unwrap().status, Status::Refunded);
         assert_eq!(payment.refund("../o").await.unwrap_err().code(), Code::Unprocessable);
+    }
+
+    async fn a_database_that_is_busy_is_told_as_passing<DB: Db>(fixture: Fixture<DB>) {
+        let payment = payment(&fixture).await;
+        // Another replica that stands still in the middle of the same charge.
+        let sql = fixture.open(MIGRATIONS.of::<DB>()).await;
+        let mut tx = sql.begin().await.unwrap();
+        let insert = "INSERT INTO charges (order_id, card, amount, status) VALUES ('o-1', 'card-4242', 5, 'pending')";
+        sql.execute(&mut tx, "charges", Statement::new(insert)).await.unwrap();
+        let refused = payment.charge(charge("o-1")).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+        tx.rollback().await.unwrap();
+        assert_eq!(payment.charge(charge("o-1")).await.unwrap().status, Status::Approved);
     }
 
     /// Nor does anybody read it in a log.

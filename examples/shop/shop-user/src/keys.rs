@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use aws_lc_rs::signature::Ed25519KeyPair;
-use bowline::sql;
+use bowline::{HandlerError, sql};
 use jsonwebtoken::{
     Algorithm, EncodingKey,
     jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash},
@@ -39,9 +39,12 @@ pub(crate) enum Error {
     Use(#[from] jsonwebtoken::errors::Error),
 }
 
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.into())
+impl From<Error> for HandlerError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Store(error) => error.into(),
+            error => Self::internal(error),
+        }
     }
 }
 

@@ -97,7 +97,7 @@ impl<R: UserRepository + KeyRepository> LoginService<R> {
         if password.is_empty() || password.len() > PASSWORD_BYTES_MAX {
             return refuse(format!("password: 1 to {PASSWORD_BYTES_MAX} bytes"));
         }
-        let account = self.repository.account(&email).await.map_err(HandlerError::internal)?;
+        let account = self.repository.account(&email).await?;
         let (user_id, hash) = account.map(|account| (account.user_id, account.password_hash)).unzip();
         let is_right = self.passwords.is_right(password, hash).await?;
         match user_id {
@@ -107,7 +107,7 @@ impl<R: UserRepository + KeyRepository> LoginService<R> {
     }
 
     async fn issue(&self, user_id: &str, now_ms: u64) -> Result<Granted, HandlerError> {
-        let Signer { key_id, key } = self.keys().signer(now_ms).await.map_err(HandlerError::internal)?;
+        let Signer { key_id, key } = self.keys().signer(now_ms).await?;
         let (now, expires_in) = (now_ms / 1000, TOKEN_LIFETIME.as_secs());
         let claims = Claims {
             iss: ISSUER,

@@ -89,7 +89,7 @@ async fn change<DB: Db>(
 }
 
 async fn show<DB: Db>(State(users): Service<DB>, Path(id): Path<String>) -> Result<Json<User>, HandlerError> {
-    let user = users.logins.repository().find(&id).await.map_err(HandlerError::internal)?;
+    let user = users.logins.repository().find(&id).await?;
     user.map(Json).ok_or_else(|| HandlerError::new(Code::NotFound, format!("no user `{id}`")))
 }
 
@@ -106,7 +106,7 @@ async fn key_set<DB: Db>(
 ) -> Result<([(HeaderName, &'static str); 1], Json<JwkSet>), HandlerError> {
     // Shorter than a key is published before it is used.
     let headers = [(header::CACHE_CONTROL, "public, max-age=300")];
-    Ok((headers, Json(users.logins.keys().key_set().await.map_err(HandlerError::internal)?)))
+    Ok((headers, Json(users.logins.keys().key_set().await?)))
 }
 
 /// Replaces the signing key when its time has come.

@@ -70,7 +70,7 @@ impl<DB: Db> ProfileService<DB> {
         let told = self.registered.message(&Told { user_id: &user.id, name: &user.name }).key(&user.id);
         let told = told.into_message().map_err(HandlerError::internal)?;
         let registered = self.repository.register(&user, &email, &password_hash, (self.registered.name(), told)).await;
-        match registered.map_err(HandlerError::internal)? {
+        match registered? {
             Registered::Now => Ok(user),
             Registered::Taken => Err(HandlerError::new(Code::Conflict, "email: somebody has signed up with it")),
         }
@@ -87,7 +87,7 @@ impl<DB: Db> ProfileService<DB> {
         let told = self.changed.message(&Told { user_id: id, name: &user.name }).key(id);
         let told = told.into_message().map_err(HandlerError::internal)?;
         let changed = self.repository.change(&user, (self.changed.name(), told)).await;
-        if changed.map_err(HandlerError::internal)? {
+        if changed? {
             return Ok(user);
         }
         Err(HandlerError::new(Code::NotFound, format!("no user `{id}`")))

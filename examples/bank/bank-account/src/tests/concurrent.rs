@@ -191,15 +191,8 @@ async fn the_last_money_is_held_once<DB: Db>(fixture: Fixture<DB>) {
 }
 
 async fn replicas_that_start_at_once_prepare_one_database<DB: Db>(fixture: Fixture<DB>) {
-    let fixture = Arc::new(fixture);
-    let opening: Vec<_> = (0..6)
-        .map(|_| {
-            let fixture = fixture.clone();
-            task::spawn(async move { super::accounts(&fixture).await })
-        })
-        .collect();
-    for opened in opening {
-        assert!(opened.await.unwrap().find("cash-EUR").await.unwrap().unwrap().owner.is_none());
+    for accounts in Arc::new(fixture).at_once(|fixture| async move { super::accounts(&fixture).await }).await {
+        assert!(accounts.find("cash-EUR").await.unwrap().unwrap().owner.is_none());
     }
 }
 

@@ -93,13 +93,8 @@ async fn a_marked_order_stays_marked<DB: Db>(fixture: Fixture<DB>) {
 }
 
 async fn many_replicas_open_it_at_once<DB: Db>(fixture: Fixture<DB>) {
-    let fixture = Arc::new(fixture);
-    let opening = (0..8).map(|_| {
-        let fixture = fixture.clone();
-        task::spawn(async move { open(&fixture).await })
-    });
-    for opened in opening.collect::<Vec<_>>() {
-        assert_eq!(opened.await.unwrap().stock("poster").await.unwrap(), Some(3));
+    for orders in Arc::new(fixture).at_once(|fixture| async move { open(&fixture).await }).await {
+        assert_eq!(orders.stock("poster").await.unwrap(), Some(3));
     }
 }
 
@@ -118,12 +113,4 @@ async fn orders_of_the_shop_before_keys_were_a_users_own_are_kept() {
     assert_eq!(orders.find_by_key("u-1", &key).await.unwrap().unwrap().order.id, "o-1");
     assert_eq!(orders.find("o-2").await.unwrap().unwrap().order.total, 6);
     assert_eq!(orders.placed(10).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn what_cannot_be_opened_is_told_at_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", dir.path().join("missing/new.db").display());
-    let error = MIGRATIONS.open(Database::at(&url)).await.unwrap_err();
-    assert!(!example_sql::is_race(&error), "{error:#}");
 }

@@ -24,6 +24,7 @@ on_both!(
     orders_from_before_there_were_sagas_are_finished,
     a_user_acts_for_itself_only,
     a_key_is_its_users_own,
+    a_database_that_is_busy_is_told_as_passing,
     a_subject_that_is_no_part_of_a_path_places_nothing,
     limits_change_for_new_orders_and_leave_those_that_are_placed,
 );
@@ -66,7 +67,7 @@ impl Payments for Payment {
 struct Shop<DB: Db> {
     orders: OrderService<DB, Everybody>,
     payment: Arc<Payment>,
-    _fixture: Fixture<DB>,
+    fixture: Fixture<DB>,
 }
 
 impl<DB: Db> Shop<DB> {
@@ -88,7 +89,7 @@ impl<DB: Db> Shop<DB> {
         Self {
             orders: OrderService { repository, sagas, user: Everybody, limits, patience: PATIENCE },
             payment,
-            _fixture: fixture,
+            fixture,
         }
     }
 
@@ -236,6 +237,21 @@ async fn a_key_is_its_users_own<DB: Db>(fixture: Fixture<DB>) {
     assert_eq!((code, &*detail), (Code::Unprocessable, "idempotency-key: it named another order already"));
     let others = shop.place("u-2", new("u-2", 2), "k1").await.unwrap();
     assert_ne!(others.id, mine.id);
+}
+
+async fn a_database_that_is_busy_is_told_as_passing<DB: Db>(fixture: Fixture<DB>) {
+    let shop = Shop::open(fixture).await;
+    // Another replica that stands still in the middle of the same request.
+    let other = SqlOrders(shop.fixture.open(MIGRATIONS.of::<DB>()).await);
+    let mut tx = other.0.begin().await.unwrap();
+    let NewOrder { user_id, items } = new("u-1", 2);
+    let order = Order { id: "o-1".to_owned(), user_id, items, total: 3998, status: Status::Placed };
+    let kept = Kept { order, card: Card("card-4242".to_owned()) };
+    assert!(other.keep(&mut tx, &kept, Some(&IdempotencyKey("k1".to_owned()))).await.unwrap());
+    let refused = shop.place("u-1", new("u-1", 2), "k1").await.unwrap_err();
+    assert_eq!(refused, (Code::Unavailable, "the database cannot take it now, ask again".to_owned()));
+    tx.rollback().await.unwrap();
+    assert_eq!(shop.place("u-1", new("u-1", 2), "k1").await.unwrap().status, Status::Paid);
 }
 
 async fn a_subject_that_is_no_part_of_a_path_places_nothing<DB: Db>(fixture: Fixture<DB>) {
