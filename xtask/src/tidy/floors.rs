@@ -23,7 +23,7 @@ enum Floor {
 use Floor::{Application, At, Fixture, Shared, Tool};
 
 /// Every member of the workspace. ARCHITECTURE.md says what each promises.
-const FLOORS: [(&str, Floor); 54] = [
+const FLOORS: [(&str, Floor); 56] = [
     ("bowline-model", At(0)),
     ("bowline-runtime", At(1)),
     ("bowline-telemetry", At(2)),
@@ -76,7 +76,9 @@ const FLOORS: [(&str, Floor); 54] = [
     ("shop-payment", Application),
     ("shop-user", Application),
     ("example-load", Shared),
+    ("example-model", Shared),
     ("example-sql", Shared),
+    ("example-testing", Shared),
     ("xtask", Tool),
 ];
 

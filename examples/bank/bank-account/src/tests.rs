@@ -1,7 +1,6 @@
 //! The service on SQLite and on a real PostgreSQL: the same tests on both.
 
 mod concurrent;
-mod document;
 mod http;
 mod model;
 mod refused;

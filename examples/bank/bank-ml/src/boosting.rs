@@ -8,10 +8,15 @@
 
 mod bins;
 
-use bank_features::{COUNT, Row};
+use bank_features::{COUNT, NAMES, Row};
+use example_model::{Learned, real};
 use serde::{Deserialize, Serialize};
 
-use crate::{Set, metrics::log_loss, random::Random, real};
+use crate::{
+    Set,
+    model::{Metrics, Origin},
+    random::Random,
+};
 use bins::{BINS_MAX, Bins, Codes};
 
 /// The most nodes of one tree: of a depth of six.
@@ -83,22 +88,31 @@ impl Forest {
     pub fn margin(&self, row: &Row) -> f64 {
         f64::from(self.base) + self.trees.iter().map(|tree| f64::from(tree.value(row))).sum::<f64>()
     }
+}
 
-    /// How many trees there are.
-    pub fn len(&self) -> usize {
+impl Learned for Forest {
+    const PROGRAM: &'static str = "bank-ml";
+    const FEATURES: &'static [&'static str] = &NAMES;
+
+    type Row = Row;
+    type Origin = Origin;
+    type Params = Params;
+    type Metrics = Metrics;
+
+    fn seed(origin: &Origin) -> u64 {
+        origin.seed
+    }
+
+    /// How likely a fraud is.
+    fn score(&self, row: &Row) -> f64 {
+        chance(self.margin(row))
+    }
+
+    fn trees(&self) -> usize {
         self.trees.len()
     }
 
-    /// Whether it answers the same for all.
-    pub fn is_empty(&self) -> bool {
-        self.trees.is_empty()
-    }
-
-    /// Whether it can be asked: a file may say anything.
-    ///
-    /// # Errors
-    /// With what is wrong, and where.
-    pub fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), String> {
         if self.trees.len() > TREES_MAX {
             return Err(format!("{} trees are more than {TREES_MAX}", self.trees.len()));
         }
@@ -187,8 +201,17 @@ fn log_odds(labels: &[bool]) -> f32 {
 }
 
 /// The chance of these log-odds.
-pub fn chance(margin: f64) -> f64 {
+fn chance(margin: f64) -> f64 {
     1.0 / (1.0 + (-margin).exp())
+}
+
+/// The mean surprise in nats, of log-odds; what the learner makes small.
+fn log_loss(margins: &[f64], labels: &[bool]) -> f64 {
+    // ln(1 + e^x), without overflow.
+    let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+    let surprise =
+        margins.iter().zip(labels).map(|(margin, is_fraud)| softplus(if *is_fraud { -margin } else { *margin }));
+    surprise.sum::<f64>() / real(labels.len().max(1))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "it rounds to the nearest, as what is in the file is rounded")]

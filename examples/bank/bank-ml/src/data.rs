@@ -277,6 +277,8 @@ fn count(number: f64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use example_model::real;
+
     use super::*;
 
     #[test]
@@ -304,7 +306,7 @@ mod tests {
         for seed in [1, 2, 3] {
             let transfers = generate(seed, 400, 140);
             let frauds = transfers.iter().filter(|transfer| transfer.is_fraud).count();
-            let rate = crate::real(frauds) / crate::real(transfers.len());
+            let rate = real(frauds) / real(transfers.len());
             assert!((0.003..=0.008).contains(&rate), "seed {seed}: {rate}");
         }
     }

@@ -1,11 +1,10 @@
 //! The bank's fraud model: generated transfers, a learner of boosted trees, the file a model is kept in, and its service.
 //!
 //! [`data`] makes transfers, [`training`] learns from them and says how good that is on those that it has not seen,
-//! [`model`] keeps what was learned, [`serving`] scores by it. All of it is a function of a seed.
+//! [`model`] says what is kept of it, [`serving`] scores by it. All of it is a function of a seed.
 
 pub mod boosting;
 pub mod data;
-pub mod metrics;
 pub mod model;
 pub mod random;
 pub mod serving;
@@ -18,9 +17,4 @@ pub struct Set {
     pub rows: Vec<bank_features::Row>,
     /// Whether each was a fraud.
     pub labels: Vec<bool>,
-}
-
-#[expect(clippy::cast_precision_loss, reason = "what is counted here fits into memory, and so into 53 bits")]
-pub(crate) fn real(count: usize) -> f64 {
-    count as f64
 }

@@ -1,75 +1,12 @@
-//! The file a model is kept in: JSON, with all that is to be known of it. What this program does not know is refused.
+//! What is kept of a model: beside the trees what they were learned from, how, and how good they are.
 
-use std::{fs::Metadata, io, path::Path};
-
-use bank_features::{Features, NAMES};
-use bowline::runtime::fs;
+use example_model::metrics;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    boosting::{Forest, Params, chance},
-    metrics::Operating,
-};
+use crate::boosting::Forest;
 
-/// What the file is written in; of another it is refused.
-pub const FORMAT: u32 = 1;
-/// The largest file that is read, in bytes.
-pub const FILE_BYTES_MAX: usize = 1 << 20;
-
-/// Why there is no model.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The file cannot be read.
-    #[error("cannot read the model")]
-    Read(#[source] io::Error),
-    /// The file is too large.
-    #[error("the model has more than {FILE_BYTES_MAX} bytes")]
-    Large,
-    /// It is no JSON of this shape.
-    #[error("the model cannot be read")]
-    Json(#[source] serde_json::Error),
-    /// It is of another format.
-    #[error("the model is of format {format}, this program reads {FORMAT}: train it anew with `bank-ml train`")]
-    Format {
-        /// What it says.
-        format: u32,
-    },
-    /// It was trained on other features.
-    #[error("the model asks for other features than this program has: train it anew with `bank-ml train`")]
-    Features,
-    /// Something in it makes no sense.
-    #[error("the model makes no sense: {rule}")]
-    Rule {
-        /// What.
-        rule: String,
-    },
-}
-
-/// A model, and where it comes from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Model {
-    format: u32,
-    /// By what it goes: its seed, and a checksum of its trees.
-    pub version: String,
-    features: Vec<String>,
-    /// What it was trained on.
-    pub data: Origin,
-    /// How it was trained.
-    pub params: Params,
-    /// How good it is, on transfers that it has not seen.
-    pub metrics: Metrics,
-    /// The score from which on a transfer is denied, unless configuration says otherwise.
-    pub threshold: f32,
-    forest: Forest,
-}
-
-/// The format alone, which is looked at first: what comes with another may be anything.
-#[derive(Deserialize)]
-struct Head {
-    format: u32,
-}
+/// A model; from its threshold on a transfer is denied, unless configuration says otherwise.
+pub type Model = example_model::Model<Forest>;
 
 /// What a model was trained on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,98 +24,33 @@ pub struct Origin {
     pub fraud_rate: f64,
 }
 
-/// How good a model is.
+/// How good a model is, on transfers that it has not seen.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
-    /// See [`roc_auc`](crate::metrics::roc_auc).
+    /// See [`roc_auc`](metrics::roc_auc).
     pub roc_auc: f64,
-    /// See [`average_precision`](crate::metrics::average_precision).
+    /// See [`average_precision`](metrics::average_precision).
     pub average_precision: f64,
     /// What the threshold does.
     pub operating: Operating,
 }
 
-impl Model {
-    /// A model of what was learned.
-    pub fn new(data: Origin, params: Params, metrics: Metrics, threshold: f32, forest: Forest) -> Self {
-        let version = version(&data, &forest);
-        let features = NAMES.iter().map(ToString::to_string).collect();
-        Self { format: FORMAT, version, features, data, params, metrics, threshold, forest }
-    }
-
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// Any [`Error`].
-    pub fn load(path: &Path) -> Result<Self, Error> {
-        let length = fs::metadata(path).as_ref().map_or(0, Metadata::len);
-        if usize::try_from(length).is_ok_and(|length| length > FILE_BYTES_MAX) {
-            return Err(Error::Large);
-        }
-        Self::read(&fs::read(path).map_err(Error::Read)?)
-    }
-
-    /// Reads what a file has.
-    ///
-    /// # Errors
-    /// Any [`Error`] but [`Error::Read`].
-    pub fn read(text: &[u8]) -> Result<Self, Error> {
-        if text.len() > FILE_BYTES_MAX {
-            return Err(Error::Large);
-        }
-        let Head { format } = serde_json::from_slice(text).map_err(Error::Json)?;
-        if format != FORMAT {
-            return Err(Error::Format { format });
-        }
-        let model: Self = serde_json::from_slice(text).map_err(Error::Json)?;
-        if model.features != NAMES {
-            return Err(Error::Features);
-        }
-        let refuse = |rule: &str| Err(Error::Rule { rule: rule.to_owned() });
-        if !(model.threshold > 0.0 && model.threshold <= 1.0) {
-            return refuse("threshold: above 0, at most 1");
-        }
-        model.forest.check().map_err(|rule| Error::Rule { rule })?;
-        if model.version != version(&model.data, &model.forest) {
-            return refuse("version: its seed and the checksum of its trees; they were changed since it was trained");
-        }
-        Ok(model)
-    }
-
-    /// As it is written: readable, but for the trees.
-    ///
-    /// # Errors
-    /// When a number in it is none.
-    pub fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let mut text = serde_json::to_vec(self)?;
-        text.push(b'\n');
-        Ok(text)
-    }
-
-    /// How likely a fraud is, from 0 to 1.
-    pub fn score(&self, features: &Features) -> f64 {
-        chance(self.forest.margin(&features.row()))
-    }
-
-    /// The names of its features.
-    pub fn features(&self) -> &[String] {
-        &self.features
-    }
-
-    /// What it asks.
-    pub fn forest(&self) -> &Forest {
-        &self.forest
-    }
+/// What a threshold does to a set.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operating {
+    /// The share of frauds among what it denies.
+    pub precision: f64,
+    /// The share of the frauds that it denies.
+    pub recall: f64,
+    /// The share of all transfers that it denies.
+    pub denied: f64,
 }
 
-/// By what trees go: another name, where they are others.
-fn version(data: &Origin, forest: &Forest) -> String {
-    format!("{}-{:08x}", data.seed, checksum(forest))
-}
-
-/// FNV-1a, of the trees as they are written.
-fn checksum(forest: &Forest) -> u32 {
-    let text = serde_json::to_vec(forest).unwrap_or_default();
-    text.iter().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+impl From<metrics::Operating> for Operating {
+    /// What is flagged is denied.
+    fn from(metrics::Operating { precision, recall, flagged }: metrics::Operating) -> Self {
+        Self { precision, recall, denied: flagged }
+    }
 }

@@ -2,19 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    extract::{DefaultBodyLimit, State},
-    routing::{get, post},
-};
+use axum::Router;
 use bank_features::Features;
-use bowline::extract::Json;
+use bowline::HandlerError;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    boosting::Params,
-    model::{Metrics, Model, Origin},
-};
+use crate::model::Model;
 
 /// The largest body of a request, in bytes: twenty numbers and their names.
 pub const BODY_MAX: usize = 16 << 10;
@@ -22,68 +15,27 @@ pub const BODY_MAX: usize = 16 << 10;
 /// What is asked.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Question {
+struct Question {
     features: Features,
 }
 
 /// What is answered.
-#[derive(Debug, PartialEq, Serialize)]
-pub struct Scored {
+#[derive(Debug, Serialize)]
+struct Scored {
     /// How likely a fraud is, from 0 to 1.
     score: f64,
     /// The score from which on the model would deny.
-    threshold: f32,
+    threshold: f64,
     /// The model's version.
     model: String,
 }
 
-/// What is told of the model.
-#[derive(Debug, Serialize)]
-pub struct About {
-    version: String,
-    features: Vec<String>,
-    trees: usize,
-    threshold: f32,
-    metrics: Metrics,
-    data: Origin,
-    params: Params,
-}
-
-impl Scored {
-    /// What a model says.
-    pub fn of(model: &Model, question: &Question) -> Self {
-        Self { score: model.score(&question.features), threshold: model.threshold, model: model.version.clone() }
-    }
-}
-
-impl About {
-    /// What there is to say of a model.
-    pub fn of(model: &Model) -> Self {
-        Self {
-            version: model.version.clone(),
-            features: model.features().to_vec(),
-            trees: model.forest().len(),
-            threshold: model.threshold,
-            metrics: model.metrics,
-            data: model.data.clone(),
-            params: model.params.clone(),
-        }
-    }
-}
-
 /// The operations, by that model.
 pub fn router(model: Arc<Model>) -> Router {
-    Router::new()
-        .route("/scores", post(score))
-        .route("/model", get(about))
-        .layer(DefaultBodyLimit::max(BODY_MAX))
-        .with_state(model)
+    example_model::router(model, BODY_MAX, score)
 }
 
-async fn score(State(model): State<Arc<Model>>, Json(question): Json<Question>) -> Json<Scored> {
-    Json(Scored::of(&model, &question))
-}
-
-async fn about(State(model): State<Arc<Model>>) -> Json<About> {
-    Json(About::of(&model))
+#[expect(clippy::unnecessary_wraps, reason = "as the router asks for it: others refuse questions")]
+fn score(model: &Model, Question { features }: Question) -> Result<Scored, HandlerError> {
+    Ok(Scored { score: model.score(&features.row()), threshold: model.threshold, model: model.version.clone() })
 }

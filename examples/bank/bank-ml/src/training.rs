@@ -2,14 +2,17 @@
 //! seen.
 
 use bank_features::{DAY_MS, DELAY_MS, Features, MEMORY_MS, PAYEE_MEMORY_MS, Paid, Received, Row};
+use example_model::{
+    Learned as _,
+    metrics::{at_threshold, average_precision, roc_auc, rounded, threshold_of_precision},
+    real,
+};
 
 use crate::{
     Set,
-    boosting::{Forest, Params, chance, learn},
+    boosting::{Forest, Params, learn},
     data::{BEGIN_MS, Transfer, generate},
-    metrics::{at_threshold, average_precision, roc_auc, threshold_of_precision},
     model::{Metrics, Model, Origin},
-    real,
 };
 
 /// Accounts of the model that is served.
@@ -125,7 +128,7 @@ pub fn train_on(spans: &Spans, seed: u64, accounts: u32) -> Model {
     let threshold = threshold_of_precision(&scores(&forest, valid), &valid.labels, PRECISION);
     // It is compared as it is written. Where no threshold is as precise, nothing is denied.
     let threshold = threshold.map_or(1.0, rounded_down);
-    let metrics = judge(&forest, f64::from(threshold), test);
+    let metrics = judge(&forest, threshold, test);
     let frauds = test.labels.iter().filter(|is_fraud| **is_fraud).count();
     let data = Origin {
         seed,
@@ -139,33 +142,23 @@ pub fn train_on(spans: &Spans, seed: u64, accounts: u32) -> Model {
 
 /// How good a model is on a set.
 pub fn evaluate(model: &Model, set: &Set) -> Metrics {
-    judge(model.forest(), f64::from(model.threshold), set)
+    judge(model.forest(), model.threshold, set)
 }
 
 fn judge(forest: &Forest, threshold: f64, set: &Set) -> Metrics {
     let scores = scores(forest, set);
-    let mut operating = at_threshold(&scores, &set.labels, threshold);
-    for share in [&mut operating.precision, &mut operating.recall, &mut operating.denied] {
-        *share = rounded(*share);
-    }
     Metrics {
         roc_auc: rounded(roc_auc(&scores, &set.labels)),
         average_precision: rounded(average_precision(&scores, &set.labels)),
-        operating,
+        operating: at_threshold(&scores, &set.labels, threshold).rounded().into(),
     }
 }
 
 fn scores(forest: &Forest, set: &Set) -> Vec<f64> {
-    set.rows.iter().map(|row| chance(forest.margin(row))).collect()
-}
-
-/// To four digits: more says nothing.
-fn rounded(share: f64) -> f64 {
-    (share * 10_000.0).round() / 10_000.0
+    set.rows.iter().map(|row| forest.score(row)).collect()
 }
 
 /// To four digits below, so that what reached it still does.
-#[expect(clippy::cast_possible_truncation, reason = "four digits fit")]
-fn rounded_down(score: f64) -> f32 {
-    ((score * 10_000.0).floor() / 10_000.0).max(0.0001) as f32
+fn rounded_down(score: f64) -> f64 {
+    ((score * 10_000.0).floor() / 10_000.0).max(0.0001)
 }

@@ -1,7 +1,6 @@
 //! The service on SQLite and on a real PostgreSQL: the same tests on both.
 
 mod alerts;
-mod document;
 mod http;
 mod judging;
 mod removal;

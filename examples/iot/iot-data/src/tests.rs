@@ -1,6 +1,5 @@
 //! The service on a database of its own: by its rules, and over HTTP.
 
-mod document;
 mod http;
 mod rules;
 

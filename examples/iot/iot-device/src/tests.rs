@@ -1,7 +1,6 @@
 //! The service on SQLite and on a real PostgreSQL, with a broker of ours and a real Mosquitto, and devices of both versions.
 
 mod client;
-mod document;
 mod http;
 mod rules;
 mod spoken;

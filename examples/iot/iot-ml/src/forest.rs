@@ -5,13 +5,14 @@
 //! row's leaf is on average, the more unlike the others it is: `2^(-path / c(sample))`, where `c(n)` is the path of an
 //! unsuccessful search in a binary tree of `n`. It needs no labels.
 
+use example_model::{Learned, real};
 use iot_detect::{
-    features::{COUNT, Row},
+    features::{COUNT, NAMES, Row},
     random::Random,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::real;
+use crate::model::{Metrics, Origin};
 
 /// The most trees of a model.
 pub const TREES_MAX: usize = 500;
@@ -74,29 +75,33 @@ impl Forest {
         });
         Self { sample: u32::try_from(sample).unwrap_or(u32::MAX), trees: grown.collect() }
     }
+}
 
-    /// How unlike what was learned from, from 0 to 1; what is usual is below a half.
-    pub fn score(&self, row: &Row) -> f64 {
+impl Learned for Forest {
+    const PROGRAM: &'static str = "iot-ml";
+    const FEATURES: &'static [&'static str] = &NAMES;
+
+    type Row = Row;
+    type Origin = Origin;
+    type Params = Params;
+    type Metrics = Metrics;
+
+    fn seed(origin: &Origin) -> u64 {
+        origin.seed
+    }
+
+    /// How unlike what was learned from; what is usual is below a half.
+    fn score(&self, row: &Row) -> f64 {
         let paths: f64 = self.trees.iter().map(|tree| tree.path(row)).sum();
         let usual = unsuccessful(self.sample).max(f64::MIN_POSITIVE);
         (-paths / real(self.trees.len().max(1)) / usual).exp2().clamp(0.0, 1.0)
     }
 
-    /// How many trees there are.
-    pub fn len(&self) -> usize {
+    fn trees(&self) -> usize {
         self.trees.len()
     }
 
-    /// Whether it knows nothing.
-    pub fn is_empty(&self) -> bool {
-        self.trees.is_empty()
-    }
-
-    /// Whether it can be asked: a file may say anything.
-    ///
-    /// # Errors
-    /// With what is wrong, and where.
-    pub fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), String> {
         if self.trees.is_empty() || self.trees.len() > TREES_MAX {
             return Err(format!("{} trees, not 1 to {TREES_MAX}", self.trees.len()));
         }

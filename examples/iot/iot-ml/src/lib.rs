@@ -1,16 +1,10 @@
 //! The anomaly model: an isolation forest over hours of devices, the file it is kept in, and its service.
 //!
 //! [`training`] makes hours of devices with `iot_detect`'s generator, learns from healthy ones and says how good that is
-//! on devices it has not seen; [`forest`] is what learns; [`model`] keeps it; [`serving`] scores by it. All of it
-//! is a function of a seed.
+//! on devices it has not seen; [`forest`] is what learns; [`model`] says what is kept of it; [`serving`] scores by it.
+//! All of it is a function of a seed.
 
 pub mod forest;
-pub mod metrics;
 pub mod model;
 pub mod serving;
 pub mod training;
-
-#[expect(clippy::cast_precision_loss, reason = "what is counted here fits into memory, and so into 53 bits")]
-pub(crate) fn real(count: usize) -> f64 {
-    count as f64
-}

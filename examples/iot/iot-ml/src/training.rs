@@ -3,6 +3,11 @@
 
 use std::ops::Range;
 
+use example_model::{
+    Learned as _,
+    metrics::{at_threshold, roc_auc, rounded, threshold_of_precision},
+    real,
+};
 use iot_detect::{
     DAY_MS, Detector, HOUR_MS, Kind, Season, Settings,
     features::{Row, Watch, Window},
@@ -11,9 +16,7 @@ use iot_detect::{
 
 use crate::{
     forest::{Forest, Params},
-    metrics::{at_threshold, roc_auc, threshold_of_precision},
     model::{Metrics, Model, OfKind, Origin},
-    real,
 };
 
 /// How precise the threshold has to be on the devices it is chosen by: nine of ten flagged hours have a fault.
@@ -128,10 +131,7 @@ pub fn evaluate(model: &Model, set: &Set) -> Metrics {
 
 fn judge(forest: &Forest, threshold: f64, set: &Set) -> Metrics {
     let (scores, is_faulty) = (scores(forest, set), set.is_faulty());
-    let mut operating = at_threshold(&scores, &is_faulty, threshold);
-    for share in [&mut operating.precision, &mut operating.recall, &mut operating.flagged] {
-        *share = rounded(*share);
-    }
+    let operating = at_threshold(&scores, &is_faulty, threshold).rounded();
     let of_kind = |kind| {
         // Against all that is healthy.
         let meant = |label: &Option<Kind>| label.is_none_or(|label| label == kind);
@@ -150,9 +150,4 @@ fn judge(forest: &Forest, threshold: f64, set: &Set) -> Metrics {
 /// How unlike healthy hours each of a set is.
 pub fn scores(forest: &Forest, set: &Set) -> Vec<f64> {
     set.rows.iter().map(|row| forest.score(row)).collect()
-}
-
-/// To four digits: more says nothing.
-fn rounded(share: f64) -> f64 {
-    (share * 10_000.0).round() / 10_000.0
 }

@@ -1,21 +1,14 @@
 //! The service as its callers know it.
 
-use std::net::SocketAddr;
-
-use bowline::{
-    Error, Microservice, Settings,
-    runtime::{net::TcpStream, task, time::Duration},
-};
-use bytes::Bytes;
 use example_sql::Db;
-use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, client::conn::http1::handshake};
-use hyper_util::rt::TokioIo;
+use example_testing::{Answer, Document, JSON, Running};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use sqlx::Sqlite;
 
-use super::{Fixture, document};
-use crate::{api, service::AccountService};
+use super::Fixture;
+use crate::{api, repository::SqlAccounts, service::AccountService};
+
+const DOCUMENT: &str = include_str!("../../../openapi/account.yaml");
 
 example_sql::on_both!(
     money_comes_in_is_held_moves_and_is_told_of,
@@ -25,63 +18,22 @@ example_sql::on_both!(
 );
 
 /// The service, which runs for as long as it is held.
-pub(super) struct Bank {
-    addr: SocketAddr,
-    _stop: oneshot::Sender<()>,
-    _ended: task::Guarded<Result<(), Error>>,
-}
-
-/// A whole answer.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) content_type: String,
-    pub(super) body: String,
-}
-
-impl Answer {
-    #[track_caller]
-    pub(super) fn json(&self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{self:?}");
-        serde_json::from_str(&self.body).unwrap()
-    }
-}
+pub(super) struct Bank(Running);
 
 impl Bank {
     pub(super) async fn open<DB: Db>(fixture: &Fixture<DB>) -> Self {
-        let service = Microservice::new(Settings::from_vars("account", []).unwrap());
         let app = api::app(AccountService { repository: super::accounts(fixture).await });
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (tell, told) = oneshot::channel();
-        let stopped = async move { drop(stopped.await) };
-        let serving =
-            service.serve_until(app, stopped, Duration::from_secs(1), |addr| tell.send(addr.to_string()).unwrap());
-        let ended = task::spawn(serving);
-        let addr: String = told.await.unwrap();
-        let addr = addr.parse().unwrap();
-        Self { addr, _stop: stop, _ended: task::Guarded::new(ended) }
+        Self(Running::start("account", app, DOCUMENT).await)
     }
 
-    /// Sends a request in somebody's name; the answer is one that the document has.
+    /// Sends a request in somebody's name, or in nobody's where it is empty.
     pub(super) async fn ask(&self, method: &str, path: &str, subject: &str, body: &str) -> Answer {
-        self.ask_with(method, path, &[("x-bowline-subject", subject), ("content-type", "application/json")], body).await
+        let headers = [JSON, ("x-bowline-subject", subject)];
+        self.ask_with(method, path, if subject.is_empty() { &headers[..1] } else { &headers }, body).await
     }
 
     pub(super) async fn ask_with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let stream = TcpStream::connect(self.addr).await.unwrap();
-        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
-        let _connection = task::Guarded::new(task::spawn(connection));
-        let mut request = Request::builder().method(method).uri(path).header("host", "account");
-        for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
-        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
-        let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        let content_type = head.headers["content-type"].to_str().unwrap().to_owned();
-        let answer = Answer { status: head.status.as_u16(), content_type, body };
-        document::check(method, path, answer.status, &answer.content_type, &answer.body);
-        answer
+        self.0.ask(method, path, headers, body).await
     }
 
     pub(super) async fn post(&self, path: &str, subject: &str, body: &Value) -> Answer {
@@ -118,9 +70,15 @@ impl Bank {
     }
 }
 
+#[test]
+fn the_document_has_the_operations_of_the_service() {
+    let routed = api::operations::<SqlAccounts<Sqlite>>();
+    Document::read(DOCUMENT).check_operations(routed.iter().map(|(method, path, _)| (*method, *path)));
+}
+
 async fn money_comes_in_is_held_moves_and_is_told_of<DB: Db>(fixture: Fixture<DB>) {
     let bank = Bank::open(&fixture).await;
-    let headers = [("x-bowline-subject", "ada"), ("content-type", "application/json"), ("idempotency-key", "k1")];
+    let headers = [JSON, ("x-bowline-subject", "ada"), ("idempotency-key", "k1")];
     let opening = json!({"currency": "EUR"}).to_string();
     let ada = bank.ask_with("POST", "/accounts", &headers, &opening).await.json(201);
     assert_eq!(bank.ask_with("POST", "/accounts", &headers, &opening).await.json(200), ada);

@@ -2,6 +2,7 @@
 
 use bowline::runtime::{task, time};
 use example_sql::{Db, Statement};
+use example_testing::{Answer, JSON};
 use serde_json::{Value, json};
 
 use super::{Fixture, http::Bank};
@@ -22,7 +23,7 @@ example_sql::on_both!(
 
 /// Checks that a refusal has that status and reason, none where it is empty.
 #[track_caller]
-fn is_refused(answer: &super::http::Answer, status: u16, reason: &str) {
+fn is_refused(answer: &Answer, status: u16, reason: &str) {
     let problem = answer.json(status);
     assert_eq!(answer.content_type, "application/problem+json");
     assert_eq!(problem["reason"].as_str().unwrap_or_default(), reason, "{problem}");
@@ -48,7 +49,7 @@ async fn openings_that_may_not_be_are_refused<DB: Db>(fixture: Fixture<DB>) {
         is_refused(&bank.post("/accounts", subject, &opening).await, status, "");
     }
     let keyed = async |key: &str, opening: Value| {
-        let named = [("x-bowline-subject", "ada"), ("content-type", "application/json"), ("idempotency-key", key)];
+        let named = [JSON, ("x-bowline-subject", "ada"), ("idempotency-key", key)];
         bank.ask_with("POST", "/accounts", &named, &opening.to_string()).await
     };
     keyed("k1", json!({"currency": "EUR"})).await.json(201);

@@ -20,7 +20,7 @@ fn it_learns_what_two_features_say_together() {
     let test = corner(3, 2_000);
     let scores: Vec<f64> = test.rows.iter().map(|row| chance(forest.margin(row))).collect();
     let right = scores.iter().zip(&test.labels).filter(|(score, is_fraud)| (**score > 0.5) == **is_fraud).count();
-    assert!(right > 1_980, "{right} of 2000 with {} trees", forest.len());
+    assert!(right > 1_980, "{right} of 2000 with {} trees", forest.trees());
     forest.check().unwrap();
 }
 
@@ -31,7 +31,7 @@ fn it_ends_early_where_there_is_nothing_to_learn() {
     random.shuffle(&mut train.labels);
     random.shuffle(&mut valid.labels);
     let forest = learn(&train, &valid, &Params::default(), 7);
-    assert!(forest.len() < 40, "{} trees", forest.len());
+    assert!(forest.trees() < 40, "{} trees", forest.trees());
     // All are of one kind: it says so, and breaks nothing.
     train.labels.fill(false);
     let forest = learn(&train, &valid, &Params::default(), 7);
@@ -70,4 +70,11 @@ fn trees_that_make_no_sense_are_refused() {
     }
     let many = format!(r#"{{"base":0,"trees":[{}[0.1]]}}"#, "[0.1],".repeat(TREES_MAX));
     assert!(serde_json::from_str::<Forest>(&many).unwrap().check().unwrap_err().contains("501"));
+}
+
+#[test]
+fn surprise_is_small_where_the_odds_are_right_and_does_not_overflow() {
+    assert!((log_loss(&[0.0, 0.0], &[true, false]) - 2_f64.ln()).abs() < 1e-12);
+    assert!(log_loss(&[9.0, -9.0], &[true, false]) < 0.001);
+    assert!((log_loss(&[-1000.0], &[true]) - 1000.0).abs() < 1e-12);
 }

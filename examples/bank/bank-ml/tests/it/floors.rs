@@ -2,18 +2,18 @@
 
 use bank_ml::{
     Set,
-    metrics::roc_auc,
     model::Metrics,
     random::Random,
     training::{ACCOUNTS, Spans, train_on},
 };
+use example_model::{Learned as _, metrics::roc_auc};
 
 #[expect(clippy::print_stdout, reason = "the figures are what the test is about")]
 fn check(seed: u64) {
     let spans = Spans::of(seed, ACCOUNTS);
     let model = train_on(&spans, seed, ACCOUNTS);
     let Metrics { roc_auc, average_precision, operating } = model.metrics;
-    println!("seed {seed}, {} trees: {:?}, {:?}", model.forest().len(), model.data, model.metrics);
+    println!("seed {seed}, {} trees: {:?}, {:?}", model.forest().trees(), model.data, model.metrics);
     assert!((0.003..=0.008).contains(&model.data.fraud_rate), "frauds are as rare as at banks");
     assert!(roc_auc >= 0.85, "ROC AUC {roc_auc}");
     assert!(roc_auc < 0.99, "ROC AUC {roc_auc}: a feature must have the label in it");

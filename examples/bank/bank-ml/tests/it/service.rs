@@ -1,51 +1,21 @@
 //! The service over HTTP, and its document.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bank_features::{Features, NAMES};
 use bank_ml::{
     model::Model,
     serving::{self, BODY_MAX},
 };
-use bowline::{
-    Microservice, Settings,
-    runtime::{net::TcpStream, task},
-};
+use example_testing::{Document, JSON, Running};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::oneshot,
-};
 
 const FILE: &[u8] = include_bytes!("../../../model/fraud.json");
 const DOCUMENT: &str = include_str!("../../../openapi/ml.yaml");
 
-/// The service on a port of its own, until it is dropped.
-async fn running() -> (SocketAddr, task::Guarded<()>) {
+async fn running() -> Running {
     let model = Arc::new(Model::read(FILE).unwrap());
-    let service = Microservice::new(Settings::from_vars("ml", []).unwrap());
-    let (tell, told) = oneshot::channel();
-    let serving = async move {
-        let on_listen = |addr| tell.send(addr).unwrap();
-        let router = serving::router(model);
-        service.serve_until(router, std::future::pending(), Duration::ZERO, on_listen).await.unwrap();
-    };
-    let guard = task::Guarded::new(task::spawn(serving));
-    let addr = told.await.unwrap().to_string().parse().unwrap();
-    (addr, guard)
-}
-
-/// The status of an answer, and its body.
-async fn ask(addr: SocketAddr, method: &str, path: &str, body: &str) -> (u16, Value) {
-    let mut stream = TcpStream::connect(addr).await.unwrap();
-    let length = body.len();
-    let head =
-        format!("{method} {path} HTTP/1.1\r\nhost: ml\r\nconnection: close\r\ncontent-type: application/json\r\n");
-    stream.write_all(format!("{head}content-length: {length}\r\n\r\n{body}").as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap())
+    Running::start("ml", serving::router(model), DOCUMENT).await
 }
 
 fn question() -> Value {
@@ -54,11 +24,9 @@ fn question() -> Value {
 
 #[tokio::test]
 async fn a_transfer_is_scored_and_the_model_told() {
-    let (addr, _running) = running().await;
-    let (status, score) = ask(addr, "POST", "/scores", &question().to_string()).await;
-    assert_eq!(status, 200, "{score}");
-    let (status, about) = ask(addr, "GET", "/model", "").await;
-    assert_eq!(status, 200, "{about}");
+    let ml = running().await;
+    let score = ml.ask("POST", "/scores", &[JSON], &question().to_string()).await.json(200);
+    let about = ml.ask("GET", "/model", &[], "").await.json(200);
     assert_eq!((&score["model"], &score["threshold"]), (&about["version"], &about["threshold"]));
     assert!(score["score"].as_f64().is_some_and(|score| (0.0..0.5).contains(&score)), "{score}");
     assert_eq!(about["features"], json!(NAMES));
@@ -68,7 +36,7 @@ async fn a_transfer_is_scored_and_the_model_told() {
 
 #[tokio::test]
 async fn what_is_no_question_is_refused() {
-    let (addr, _running) = running().await;
+    let ml = running().await;
     let mut without = question();
     without["features"].as_object_mut().unwrap().remove("amount");
     let mut more = question();
@@ -80,8 +48,7 @@ async fn what_is_no_question_is_refused() {
         (&*more.to_string(), 422, "unprocessable"),
         (&*large, 413, ""),
     ] {
-        let (found, problem) = ask(addr, "POST", "/scores", body).await;
-        assert_eq!(found, status, "{problem}");
+        let problem = ml.ask("POST", "/scores", &[JSON], body).await.json(status);
         assert!(code.is_empty() || problem["code"] == code, "{problem}");
     }
 }
@@ -89,27 +56,12 @@ async fn what_is_no_question_is_refused() {
 /// The members of an answer are those of the document.
 #[track_caller]
 fn is_described(answer: &Value, schema: &str) {
-    let document: Value = serde_saphyr::from_str(DOCUMENT).unwrap();
-    let schema = &document["components"]["schemas"][schema];
-    let mut said: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
-    let mut found: Vec<&String> = answer.as_object().unwrap().keys().collect();
-    said.sort();
-    found.sort();
-    assert_eq!(said, found);
-    assert_eq!(schema["required"].as_array().unwrap().len(), found.len());
+    Document::read(DOCUMENT).check_members(schema, answer.as_object().unwrap().keys().map(String::as_str));
 }
 
 #[test]
 fn the_document_has_the_operations_and_the_features() {
-    let document: Value = serde_saphyr::from_str(DOCUMENT).unwrap();
-    assert_eq!(document["openapi"], "3.1.0");
-    let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.keys().collect::<Vec<_>>(), ["/model", "/scores"]);
-    let features = &document["components"]["schemas"]["Features"];
-    let mut names: Vec<&str> = NAMES.to_vec();
-    names.sort_unstable();
-    let mut said: Vec<&str> = features["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-    said.sort_unstable();
-    assert_eq!(said, names);
-    assert_eq!(features["required"].as_array().unwrap().len(), names.len());
+    let document = Document::read(DOCUMENT);
+    document.check_operations([("GET", "/model"), ("POST", "/scores")]);
+    document.check_members("Features", NAMES);
 }

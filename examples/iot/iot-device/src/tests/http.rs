@@ -1,23 +1,26 @@
 //! The service as its callers know it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use bowline::{
-    Error, Microservice, Settings,
-    runtime::{net::TcpStream, task, time::Duration},
-};
+use bowline::runtime::net::TcpStream;
 use bowline_testkit::eventually;
-use bytes::Bytes;
 use example_sql::{Db, on_both, testing::Fixture};
-use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, client::conn::http1::handshake};
-use hyper_util::rt::TokioIo;
+use example_testing::{Document, JSON};
 use iot_mqtt::topic::Said;
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt as _, sync::oneshot};
+use sqlx::Sqlite;
+use tokio::io::AsyncWriteExt as _;
 
-use super::{Devices, PATIENCE, document, load};
-use crate::{api, broker::Kind, repository::DeviceRepository as _, service::now_ms};
+use super::{Devices, PATIENCE, load};
+use crate::{
+    api,
+    broker::Kind,
+    device::State,
+    repository::{DeviceRepository as _, SqlDevices},
+    service::now_ms,
+};
+
+const DOCUMENT: &str = include_str!("../../../openapi/device.yaml");
 
 on_both!(
     a_device_is_added_shown_listed_and_removed,
@@ -28,69 +31,37 @@ on_both!(
     what_makes_no_sense_is_refused_as_the_document_says,
 );
 
-/// The service, which runs for as long as it is held.
-struct Running {
-    addr: SocketAddr,
-    _stop: oneshot::Sender<()>,
-    _ended: task::Guarded<Result<(), Error>>,
-}
+struct Running(example_testing::Running);
 
 impl Running {
     async fn start<DB: Db>(devices: Arc<Devices<DB>>) -> Self {
-        let service = Microservice::new(Settings::from_vars("device", []).unwrap());
-        let app = api::app(devices);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (tell, told) = oneshot::channel();
-        let stopped = async move { drop(stopped.await) };
-        let serving =
-            service.serve_until(app, stopped, Duration::from_secs(1), |addr| tell.send(addr.to_string()).unwrap());
-        let ended = task::spawn(serving);
-        let addr = told.await.unwrap().parse().unwrap();
-        Self { addr, _stop: stop, _ended: task::Guarded::new(ended) }
+        Self(example_testing::Running::start("device", api::app(devices), DOCUMENT).await)
     }
 
-    /// Asks in an operator's name; the answer is one that the document has.
-    async fn ask(&self, method: &str, template: &str, path: &str, body: &str) -> (u16, Value) {
-        self.ask_with((method, template), path, &[("x-bowline-subject", "ada")], body).await
+    /// Asks in an operator's name.
+    async fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        self.ask_with(method, path, &[JSON, ("x-bowline-subject", "ada")], body).await
     }
 
-    async fn ask_with(
-        &self,
-        (method, template): (&str, &str),
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> (u16, Value) {
-        let stream = TcpStream::connect(self.addr).await.unwrap();
-        let (mut sender, connection) = handshake(TokioIo::new(stream)).await.unwrap();
-        let _connection = task::Guarded::new(task::spawn(connection));
-        let mut request = Request::builder().method(method).uri(path).header("host", "device");
-        for (name, value) in [("content-type", "application/json")].iter().chain(headers) {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
-        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
-        let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        let status = head.status.as_u16();
-        let content = head.headers.get("content-type").map(|value| (value.to_str().unwrap(), body.as_str()));
-        document::check(method, template, status, content);
-        (status, if body.is_empty() { Value::Null } else { serde_json::from_str(&body).unwrap() })
+    async fn ask_with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
+        let answer = self.0.ask(method, path, headers, body).await;
+        (answer.status, answer.value())
     }
 
     /// Asks, and goes away.
     async fn say(&self, method: &str, path: &str, body: &str) {
         let head = format!("{method} {path} HTTP/1.1\r\nhost: device\r\nx-bowline-subject: ada\r\n");
         let rest = format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        let mut stream = TcpStream::connect(self.addr).await.unwrap();
+        let mut stream = TcpStream::connect(self.0.addr).await.unwrap();
         stream.write_all((head + &rest).as_bytes()).await.unwrap();
     }
 
     async fn post(&self, body: &Value) -> (u16, Value) {
-        self.ask("POST", "/devices", "/devices", &body.to_string()).await
+        self.ask("POST", "/devices", &body.to_string()).await
     }
 
-    async fn get(&self, template: &str, path: &str) -> (u16, Value) {
-        self.ask("GET", template, path, "").await
+    async fn get(&self, path: &str) -> (u16, Value) {
+        self.ask("GET", path, "").await
     }
 }
 
@@ -104,26 +75,35 @@ fn ids(list: &Value) -> Vec<String> {
     list["devices"].as_array().unwrap().iter().map(|device| device["id"].as_str().unwrap().to_owned()).collect()
 }
 
+#[test]
+fn the_document_has_the_operations_and_the_states_of_the_service() {
+    let document = Document::read(DOCUMENT);
+    let routed = api::operations::<SqlDevices<Sqlite>>();
+    document.check_operations(routed.iter().map(|(method, path, _)| (*method, *path)));
+    assert_eq!(document.schema("State")["enum"], json!(State::ALL));
+    assert_eq!(json!(State::ALL), json!(State::ALL.map(State::word)));
+}
+
 async fn a_device_is_added_shown_listed_and_removed<DB: Db>(fixture: Fixture<DB>) {
     let (devices, running) = running(&fixture).await;
     let (status, made) = running.post(&json!({"id": "d-2", "name": "cellar"})).await;
     assert_eq!((status, &made["id"], &made["name"]), (201, &json!("d-2"), &json!("cellar")));
     assert_eq!(running.post(&json!({"id": "d-2"})).await.0, 409);
     let (_, other) = running.post(&json!({})).await;
-    let (_, device) = running.get("/devices/{id}", "/devices/d-2").await;
+    let (_, device) = running.get("/devices/d-2").await;
     assert_eq!((&device["connected"], &device["since_ms"]), (&json!(false), &Value::Null));
-    let (_, all) = running.get("/devices", "/devices").await;
+    let (_, all) = running.get("/devices").await;
     assert_eq!(ids(&all).len(), 2);
     assert!(ids(&all).contains(&"d-2".to_owned()) && ids(&all).contains(&other["id"].as_str().unwrap().to_owned()));
-    let (_, page) = running.get("/devices", "/devices?limit=1").await;
-    let (_, next) = running.get("/devices", &format!("/devices?limit=1&after={}", ids(&page)[0])).await;
+    let (_, page) = running.get("/devices?limit=1").await;
+    let (_, next) = running.get(&format!("/devices?limit=1&after={}", ids(&page)[0])).await;
     assert_eq!([ids(&page), ids(&next)].concat(), ids(&all));
-    let (status, renewed) = running.ask("POST", "/devices/{id}/token", "/devices/d-2/token", "").await;
+    let (status, renewed) = running.ask("POST", "/devices/d-2/token", "").await;
     assert_eq!((status, &renewed["name"]), (200, &json!("cellar")));
     assert_ne!(renewed["token"], made["token"]);
-    let delete = || running.ask("DELETE", "/devices/{id}", "/devices/d-2", "");
+    let delete = || running.ask("DELETE", "/devices/d-2", "");
     assert_eq!((delete().await.0, delete().await.0), (204, 404));
-    assert_eq!(running.get("/devices/{id}", "/devices/d-2").await.0, 404);
+    assert_eq!(running.get("/devices/d-2").await.0, 404);
     super::publish_all(&devices, 0).await;
     let (status, problem) = running.post(&json!({"id": "d-2"})).await;
     assert_eq!((status, problem["free_at_ms"].is_i64()), (409, true));
@@ -135,12 +115,11 @@ async fn what_is_desired_has_versions<DB: Db>(fixture: Fixture<DB>) {
     let (_devices, running) = running(&fixture).await;
     running.post(&json!({"id": "d-1"})).await;
     let put = async |version: &str, body: &Value| {
-        let headers = [("x-bowline-subject", "ada"), ("if-match", version)];
-        let headers = if version.is_empty() { &headers[..1] } else { &headers[..] };
-        let operation = ("PUT", "/devices/{id}/desired");
-        running.ask_with(operation, "/devices/d-1/desired", headers, &body.to_string()).await
+        let headers = [JSON, ("x-bowline-subject", "ada"), ("if-match", version)];
+        let headers = if version.is_empty() { &headers[..2] } else { &headers[..] };
+        running.ask_with("PUT", "/devices/d-1/desired", headers, &body.to_string()).await
     };
-    let (_, shadow) = running.get("/devices/{id}/shadow", "/devices/d-1/shadow").await;
+    let (_, shadow) = running.get("/devices/d-1/shadow").await;
     let empty = json!({"desired": {}, "desired_version": 0, "reported": {}, "reported_version": 0, "delta": {}});
     assert_eq!(shadow, empty);
     let every = json!({"interval_s": 10});
@@ -150,28 +129,28 @@ async fn what_is_desired_has_versions<DB: Db>(fixture: Fixture<DB>) {
     let (status, problem) = put("1", &json!({"interval_s": 30})).await;
     assert_eq!((status, &problem["desired_version"]), (409, &json!(2)));
     assert_eq!(put("one", &every).await.0, 400);
-    let (_, shadow) = running.get("/devices/{id}/shadow", "/devices/d-1/shadow").await;
+    let (_, shadow) = running.get("/devices/d-1/shadow").await;
     assert_eq!((&shadow["desired"]["interval_s"], &shadow["desired_version"]), (&json!(20), &json!(2)));
 }
 
 async fn a_command_waits_for_its_device<DB: Db>(fixture: Fixture<DB>) {
     let (_devices, running) = running(&fixture).await;
     running.post(&json!({"id": "d-1"})).await;
-    let (template, path) = ("/devices/{id}/commands", "/devices/d-1/commands");
+    let path = "/devices/d-1/commands";
     let body = json!({"name": "reboot", "arguments": {"at": "night"}, "ttl_s": 60}).to_string();
-    let (status, accepted) = running.ask("POST", template, path, &body).await;
+    let (status, accepted) = running.ask("POST", path, &body).await;
     assert_eq!((status, &accepted["state"]), (202, &json!("waiting")));
     let show = format!("{path}/{}", accepted["command"].as_str().unwrap());
-    let (_, shown) = running.get("/devices/{id}/commands/{command}", &show).await;
+    let (_, shown) = running.get(&show).await;
     assert_eq!((&shown["state"], &shown["arguments"]), (&json!("waiting"), &json!({"at": "night"})));
     assert_eq!(shown["expires_at_ms"].as_i64().unwrap() - shown["created_at_ms"].as_i64().unwrap(), 60_000);
     running.post(&json!({"id": "d-2"})).await;
     let elsewhere = show.replace("d-1", "d-2");
-    assert_eq!(running.get("/devices/{id}/commands/{command}", &elsewhere).await.0, 404, "it is another's");
+    assert_eq!(running.get(&elsewhere).await.0, 404, "it is another's");
     for _ in 1..100 {
-        assert_eq!(running.ask("POST", template, path, &body).await.0, 202);
+        assert_eq!(running.ask("POST", path, &body).await.0, 202);
     }
-    assert_eq!(running.ask("POST", template, path, &body).await.0, 429);
+    assert_eq!(running.ask("POST", path, &body).await.0, 429);
 }
 
 async fn whoever_does_not_wait_has_it_done<DB: Db>(fixture: Fixture<DB>) {
@@ -191,14 +170,14 @@ async fn what_is_in_the_database_alone_is_found<DB: Db>(fixture: Fixture<DB>) {
         // As where the database's answer to its adding was lost.
         devices.fleet.remove("d-1");
         if ask == 0 {
-            running.ask("POST", "/devices/{id}/token", "/devices/d-1/token", "").await;
+            running.ask("POST", "/devices/d-1/token", "").await;
         } else {
             devices.hear(("d-1", Said::Status), b"online", false, 0).await.unwrap();
         }
         assert!(devices.fleet.knows("d-1"));
     }
     devices.repository.remove("d-1", 0).await.unwrap();
-    assert_eq!(running.ask("DELETE", "/devices/{id}", "/devices/d-1", "").await.0, 404);
+    assert_eq!(running.ask("DELETE", "/devices/d-1", "").await.0, 404);
     devices.hear(("d-1", Said::Status), b"online", false, 0).await.unwrap();
     assert!(!devices.fleet.knows("d-1"));
 }
@@ -223,7 +202,7 @@ async fn what_makes_no_sense_is_refused_as_the_document_says<DB: Db>(fixture: Fi
         [("d-1", "[]", 422), ("d-1", "{", 400), ("d-1", &large, 422), ("d-1", &deep, 422), ("d-9", "{}", 404)]
     {
         let path = format!("/devices/{path}/desired");
-        assert_eq!(running.ask("PUT", "/devices/{id}/desired", &path, body).await.0, status, "{body:.80}");
+        assert_eq!(running.ask("PUT", &path, body).await.0, status, "{body:.80}");
     }
     for (path, body, status) in [
         ("d-9", json!({"name": "x"}), 404),
@@ -233,20 +212,20 @@ async fn what_makes_no_sense_is_refused_as_the_document_says<DB: Db>(fixture: Fi
         ("d-1", json!({"name": "x", "arguments": {"a": "x".repeat(4096)}}), 422),
     ] {
         let (path, body) = (format!("/devices/{path}/commands"), body.to_string());
-        assert_eq!(running.ask("POST", "/devices/{id}/commands", &path, &body).await.0, status, "{body:.80}");
+        assert_eq!(running.ask("POST", &path, &body).await.0, status, "{body:.80}");
     }
-    for (template, path, status) in [
-        ("/devices", "/devices?limit=0", 422),
-        ("/devices", "/devices?limit=x", 400),
-        ("/devices", "/devices?after=%00", 422),
-        ("/devices/{id}", "/devices/%00", 404),
-        ("/devices/{id}/shadow", "/devices/d-%00/shadow", 404),
-        ("/devices/{id}/commands/{command}", "/devices/d-1/commands/%00", 404),
-        ("/devices/{id}/shadow", "/devices/d-9/shadow", 404),
-        ("/devices/{id}/commands/{command}", "/devices/d-1/commands/c-9", 404),
+    for (path, status) in [
+        ("/devices?limit=0", 422),
+        ("/devices?limit=x", 400),
+        ("/devices?after=%00", 422),
+        ("/devices/%00", 404),
+        ("/devices/d-%00/shadow", 404),
+        ("/devices/d-1/commands/%00", 404),
+        ("/devices/d-9/shadow", 404),
+        ("/devices/d-1/commands/c-9", 404),
     ] {
-        assert_eq!(running.get(template, path).await.0, status, "{path}");
+        assert_eq!(running.get(path).await.0, status, "{path}");
     }
-    assert_eq!(running.ask("POST", "/devices/{id}/token", "/devices/d-9/token", "").await.0, 404);
-    assert_eq!(running.ask_with(("GET", "/devices"), "/devices", &[], "").await.0, 401, "nobody asks");
+    assert_eq!(running.ask("POST", "/devices/d-9/token", "").await.0, 404);
+    assert_eq!(running.ask_with("GET", "/devices", &[], "").await.0, 401, "nobody asks");
 }

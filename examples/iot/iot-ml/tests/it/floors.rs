@@ -1,8 +1,8 @@
 //! How good a model has to be on devices that it has not seen, and how good it must not be.
 
+use example_model::metrics::roc_auc;
 use iot_detect::random::Random;
 use iot_ml::{
-    metrics::roc_auc,
     model::Metrics,
     training::{DEVICES, Sets, scores, train_on},
 };
