@@ -3,11 +3,12 @@
 use std::{process::Stdio, time::Duration};
 
 use bowline_runtime::{rand, time};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use crate::{
     bank::{TELLER, get, lenient},
+    chaos::{kill, signal},
     harness::{PATIENCE, Running, eventually, programs},
 };
 
@@ -33,10 +34,7 @@ async fn strike(running: &Running, load: &mut Child, kills: usize, seconds: usiz
             1 => "account",
             _ => ["transaction", "account", "risk", "ml"][rand::below(4)],
         };
-        let victim = signal(running, service, Signal::KILL).await;
-        // Until it is reaped a signal would reach what is dead already, and strike nobody.
-        let is_gone = async || !running.processes(service).await.contains(&victim);
-        assert!(eventually(PATIENCE, is_gone).await, "{service} does not die\n{}", running.output());
+        kill(running, service).await;
         if load.try_wait().unwrap().is_none() {
             killed.push(service);
         }
@@ -46,20 +44,6 @@ async fn strike(running: &Running, load: &mut Child, kills: usize, seconds: usiz
     time::sleep(STOPPED_FOR).await;
     kill_process(stopped, Signal::CONT).unwrap();
     killed
-}
-
-/// Sends a signal to an instance of a service, as soon as there is one; its process.
-async fn signal(running: &Running, service: &str, signal: Signal) -> Pid {
-    let mut struck = None;
-    let is_struck = async || {
-        let processes = running.processes(service).await;
-        let Some(&pid) = processes.get(rand::below(processes.len().max(1))) else { return false };
-        // It may have ended by itself meanwhile.
-        struck = kill_process(pid, signal).is_ok().then_some(pid);
-        struck.is_some()
-    };
-    assert!(eventually(PATIENCE, is_struck).await, "no {service} to strike\n{}", running.output());
-    struck.unwrap()
 }
 
 /// The first number on the line that begins so.

@@ -6,6 +6,7 @@ mod alerts;
 mod bad_files;
 mod bank;
 mod bank_chaos;
+mod chaos;
 mod check;
 mod config;
 mod crash;

@@ -5,10 +5,12 @@ use std::{process::Stdio, time::Duration};
 
 use bowline_runtime::{rand, time};
 use http::Method;
-use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{Answer, Home, PATIENCE, Running, ask, eventually, programs};
+use crate::{
+    chaos::kill,
+    harness::{Answer, Home, PATIENCE, Running, ask, eventually, programs},
+};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -160,7 +162,7 @@ async fn orders_end_in_one_state_whatever_is_killed() {
     let (seconds, kills) = if is_long { (60, 20) } else { (8, 4) };
     let mut load = tokio::process::Command::new(programs().join("shop-load"));
     load.args(["--gateway", &running.gateway().to_string(), "--clients", "16", "--seconds", &seconds.to_string()]);
-    let load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut load = load.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let seed = rand::u64();
     println!("seed {seed}");
     rand::seed(seed);
@@ -170,12 +172,10 @@ async fn orders_end_in_one_state_whatever_is_killed() {
         // tidy: sleep: the time between two crashes, which is up to chance.
         time::sleep(pause).await;
         let service = ["order", "payment"][rand::below(2)];
-        let processes = running.processes(service).await;
-        let Some(&victim) = processes.get(rand::below(processes.len().max(1))) else { continue };
-        // It may have ended by itself meanwhile.
-        killed += usize::from(kill_process(victim, Signal::KILL).is_ok());
+        kill(&running, service).await;
+        killed += usize::from(load.try_wait().unwrap().is_none());
     }
-    println!("{killed} of {kills} were killed");
+    println!("{killed} of {kills} were killed while there was load");
     assert!(killed > 0, "nobody was killed: this shows nothing");
     let output = load.wait_with_output().await.unwrap();
     let (report, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
