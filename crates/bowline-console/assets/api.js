@@ -7,6 +7,19 @@ import { cell } from './state.js';
 // Who the reader is here; `null` until it is known.
 export const session = cell(null);
 
+// How far the server's clock is from the browser's; what both agree on to a second is taken as the same.
+let ahead = 0;
+const SAME_MS = 1500;
+
+// What time it is for the server, in milliseconds: by its clock windows of figures, faults and silences end.
+export const serverNow = () => Date.now() + ahead;
+
+function readClock(response) {
+  // The header tells whole seconds: half of one is the mean of what it leaves out.
+  const now = Date.parse(response.headers.get('date') ?? '') + 500 - Date.now();
+  if (Math.abs(now - ahead) > SAME_MS) ahead = now;
+}
+
 // A refusal, as the server explains it; `members` is all that it says.
 export class Problem extends Error {
   constructor(status, members = {}) {
@@ -31,6 +44,7 @@ async function ask(method, path, { body, signal, headers } = {}) {
     if (error.name === 'AbortError') throw error;
     throw new Problem(0, { code: 'unavailable', detail: 'the server does not answer' });
   }
+  readClock(response);
   if (!response.ok) throw await refusal(response);
   return response;
 }

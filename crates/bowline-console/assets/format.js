@@ -4,6 +4,15 @@ import { locale, t } from './i18n.js';
 
 export const ABSENT = '–';
 
+// Text that reads as it is: what steers a terminal, turns the direction of writing or cannot be seen, by its code.
+const UNSEEN = new RegExp('[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u180e\\u200b-\\u200f\\u2028-\\u202e'
+  + '\\u2060-\\u206f\\ufeff\\u{e0000}-\\u{e007f}]', 'gu');
+const codeOf = (character) => {
+  const code = character.codePointAt(0).toString(16);
+  return code.length > 4 ? `\\u{${code}}` : `\\u${code.padStart(4, '0')}`;
+};
+export const visible = (text) => String(text ?? '').replace(UNSEEN, codeOf);
+
 function digits(value) {
   const size = Math.abs(value);
   const fraction = size >= 100 || size === 0 ? 0 : size >= 10 ? 1 : 2;

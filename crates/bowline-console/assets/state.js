@@ -2,6 +2,9 @@
 
 import { useEffect, useState } from './html.js';
 
+// What a table holds under a name that came from outside: `constructor` is in every object, and in no table of ours.
+export const pick = (table, name, fallback) => (Object.hasOwn(table, name) ? table[name] : fallback);
+
 export function cell(initial) {
   const readers = new Set();
   let value = initial;
