@@ -148,7 +148,8 @@ function servicesOf(rows) {
 function markCritical(rows) {
   const children = rows.map(() => []);
   rows.forEach((row, at) => row.parent >= 0 && children[row.parent].push(at));
-  rows.forEach((row, at) => row.span && attribute(row.span, 'bowline.route') === 'inbound' && enclose(rows, children, at));
+  // From the last: what a sidecar is given is not divided again.
+  for (let at = rows.length - 1; at >= 0; at -= 1) enclose(rows, children, at);
   const top = rows.findIndex((row) => row.parent < 0);
   const stack = [{ at: top, till: rows[top].end }];
   while (stack.length > 0) {
@@ -169,13 +170,46 @@ function markCritical(rows) {
   }
 }
 
+const isSidecar = ({ span }) => attribute(span, 'bowline.route') === 'inbound';
+
 // A sidecar's span stands beside that of the service it passes on to, under the same caller; but it waited for it.
-function enclose(rows, children, sidecar) {
-  const { span, parent, start, end } = rows[sidecar];
-  const isWithin = (at) => at !== sidecar && rows[at].span?.instance === span.instance && rows[at].start >= start && rows[at].end <= end;
-  if (parent < 0) return;
-  children[sidecar].push(...children[parent].filter(isWithin));
-  children[parent] = children[parent].filter((at) => !isWithin(at));
+function enclose(rows, children, parent) {
+  const known = children[parent].filter((at) => rows[at].span?.instance);
+  if (!known.some((at) => isSidecar(rows[at]))) return;
+  const taken = new Set();
+  for (const siblings of Map.groupBy(known, (at) => rows[at].span.instance).values()) {
+    for (const [sidecar, at] of within(rows, siblings)) {
+      children[sidecar].push(at);
+      taken.add(at);
+    }
+  }
+  children[parent] = children[parent].filter((at) => !taken.has(at));
+}
+
+// Which spans of one instance ended within which sidecar: `[sidecar, span]`. Sidecars within others are told as spans, so
+// that of the rest the one that began later also ended later.
+function within(rows, siblings) {
+  const rank = (at) => Number(!isSidecar(rows[at]));
+  const order = (a, b) => rows[a].start - rows[b].start || rows[b].end - rows[a].end || rank(a) - rank(b) || a - b;
+  const sidecars = [];
+  const found = [];
+  for (const at of siblings.sort(order)) {
+    const sidecar = sidecars[firstFrom(sidecars, (one) => rows[one].end >= rows[at].end)];
+    if (sidecar !== undefined) found.push([sidecar, at]);
+    else if (isSidecar(rows[at])) sidecars.push(at);
+  }
+  return found;
+}
+
+// The place of the first that it holds for, of a list where it holds from there on.
+function firstFrom(list, holds) {
+  let [low, high] = [0, list.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (holds(list[middle])) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 function own(row, from, to) {
