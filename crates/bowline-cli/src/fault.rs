@@ -29,7 +29,7 @@ async fn add(args: args::FaultAdd) -> anyhow::Result<()> {
     let args::FaultAdd { service, delay, abort, percent, from, lasts, query } = args;
     let until_unix_ms = time::unix_millis_now().saturating_add(millis(lasts));
     let fault = Fault { id: new_id(), service, from, share: percent, delay, abort, until_unix_ms };
-    let why = format!("fault {} is added: {}", fault.id, told(&fault));
+    let why = format!("fault {} is added: {fault}", fault.id);
     traffic::change(&query, &why, |traffic| {
         if traffic.faults.len() >= FAULTS_MAX {
             bail!("there are {FAULTS_MAX} faults already: remove some, `bowline fault list` shows them");
@@ -41,7 +41,7 @@ async fn add(args: args::FaultAdd) -> anyhow::Result<()> {
     match query.output {
         Output::Json => api::print_json(&fault)?,
         Output::Text => {
-            style::line(&style::plain(&format!("fault {}: {}", fault.id, told(&fault))));
+            style::line(&style::plain(&format!("fault {}: {fault}", fault.id)));
             let lasts = units::format_duration(lasts);
             style::line(&format!("it ends by itself after {lasts}, or with: bowline fault remove {}", fault.id));
         }
@@ -98,16 +98,6 @@ fn row(fault: &Fault, now: u64) -> Vec<String> {
     ]
 }
 
-/// What it does, in words.
-fn told(fault: &Fault) -> String {
-    let Fault { id: _, service, from, share, delay, abort, until_unix_ms: _ } = fault;
-    let from = from.as_ref().map_or_else(String::new, |from| format!(" from {from}"));
-    let delay = delay.map(|delay| format!("wait {}", units::format_duration(delay)));
-    let abort = abort.map(|status| format!("are answered {status}"));
-    let done: Vec<String> = delay.into_iter().chain(abort).collect();
-    format!("{share} of the requests to {service}{from} {}", done.join(" and "))
-}
-
 /// Short enough to be typed, and unlike the few others there are.
 fn new_id() -> String {
     format!("f{:06x}", rand::u64() & 0xff_ffff)
@@ -135,9 +125,9 @@ mod tests {
             until_unix_ms: 61_500,
         };
         let expect = "50% of the requests to payment from gateway wait 300ms and are answered 503";
-        assert_eq!(told(&fault), expect);
+        assert_eq!(fault.to_string(), expect);
         assert_eq!(row(&fault, 1000).join(" "), "f1 payment gateway 50% 300ms 503 1m 1s");
         let plain = Fault { from: None, delay: None, ..fault };
-        assert_eq!(told(&plain), "50% of the requests to payment are answered 503");
+        assert_eq!(plain.to_string(), "50% of the requests to payment are answered 503");
     }
 }

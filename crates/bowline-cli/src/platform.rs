@@ -101,6 +101,7 @@ impl Platform {
             },
             declared: declared(system),
             is_steered: system.has_versions(),
+            system: Some(Arc::new(system.clone())),
         };
         let node = match Node::start_with_routes(settings, metrics.clone(), brought::routes_check(system)).await {
             Ok(node) => node,

@@ -14,6 +14,7 @@ mod deploy;
 mod gather;
 mod lines;
 mod link;
+mod logs;
 mod mesh;
 mod messages;
 mod prometheus;

@@ -3,17 +3,21 @@
 mod access;
 mod alerts;
 mod caches;
+mod changes;
 mod config;
 mod deploy;
+mod events;
 mod explain;
 mod graph;
 mod health;
+mod logs;
 mod mesh;
 mod messages;
 mod observed;
 pub(crate) mod prometheus;
 mod sagas;
 mod session;
+mod system;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -34,6 +38,7 @@ pub use caches::{
     CacheList, CachesQuery, InstanceCache, LEFT_HEADER, MARKS_HEADER, OwnCaches, SharedInvalidation, SharedMarks,
     SharedOutcome, TICKET_HEADER,
 };
+pub use changes::{ChangeList, SystemChange, SystemChangeKind};
 pub use config::{
     ConfigAck, ConfigEvent, ConfigHistory, ConfigList, Publication, Rollback, Verdict, decode_config_error,
     encode_config_error,
@@ -41,12 +46,14 @@ pub use config::{
 pub use deploy::{
     Deployment, DeploymentFigures, DeploymentList, DeploymentTransition, NewDeployment, ServiceDeployments,
 };
+pub use events::{ChangedEvent, EventKind, HelloEvent};
 pub use explain::{ExplainRequest, ExplainedAuth, ExplainedBackend, ExplainedInstance, ExplainedLimit, Explanation};
 pub use graph::{GraphEdge, GraphFailure, GraphFigures, GraphOperation, GraphService, ServiceGraph};
 pub use health::{
     HealthList, HealthProbe, HealthState, HealthTransition, InstanceHealth, OwnHealth, RolledHealth, ServiceHealth,
     ServiceHealthDetail,
 };
+pub use logs::{LogLine, LogList, LogStream, LogsQuery};
 pub use mesh::{
     CHAIN_MAX, CertificateProof, CertificateRequest, CreatedJoinToken, DER_BYTES_MAX, Der, IssuedCertificate,
     MeshRoots, MeshStatus, MeshWorkload, NewJoinToken, ders,
@@ -61,6 +68,7 @@ pub use observed::Observed;
 pub use prometheus::{MatrixSeries, Point, QueryValue, VectorSeries};
 pub use sagas::{Saga, SagaEvent, SagaList, SagaRetried, SagasQuery};
 pub use session::{NewSession, OpenedSession, Session, SessionBy};
+pub use system::{DeclaredBoundary, DeclaredCall, DeclaredRoute, DeclaredService, DeclaredSystem};
 
 /// `PUT /v1/instances/{id}`: an instance as its owner describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ use bowline_config::ConfigManager;
 use bowline_messaging::MessageBus;
 use bowline_model::Code;
 use bowline_observe::{alerts::Alerts, graph::ServiceGraph, traces::TraceStore};
+use bowline_provider_remote::wire;
 use bowline_registry::Registry;
 use bowline_runtime::{drain::Drain, metric};
 use bowline_store::Store;
@@ -22,17 +23,18 @@ use crate::{
     access::{self, Access, session, tokens},
     alerts, ask,
     audit::{self, Audited},
-    caches,
+    caches, changes,
     collect::Collecting,
     config, console, deployments,
     error::ApiError,
+    events::{self, News},
     explain, graph, guard,
     health::{self, Standing},
-    instances,
+    instances, logs,
     mesh::{self, Mesh},
     messages::{self, Sessions},
     monitor::Queries,
-    observed, prometheus, sagas, shared_caches, spans, traces,
+    observed, prometheus, sagas, shared_caches, spans, system, traces,
 };
 
 /// The largest body of a request.
@@ -55,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) audit: Arc<Audited>,
     /// Who says what would become of a request.
     pub(crate) explainer: explain::Slot,
+    /// Who has the lines that services wrote, once they run here.
+    pub(crate) logs: logs::Slot,
     /// The registry for who may not touch what the supervisor runs.
     pub(crate) foreign: Arc<dyn Registry>,
     /// Absent where the system has no mesh.
@@ -70,6 +74,10 @@ pub(crate) struct Shared {
     pub(crate) deployments: deployments::Slot,
     /// Whether services are declared, so that they run here or are about to.
     pub(crate) has_services: bool,
+    /// What the system declares, as it is told.
+    pub(crate) system: Arc<wire::DeclaredSystem>,
+    /// What changed, for who listens.
+    pub(crate) news: News,
     /// How instances are asked for what only they know.
     pub(crate) asking: ask::Slot,
     /// Who scrapes, once it has begun.
@@ -124,6 +132,10 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(sagas::list))
         .routes(routes!(sagas::one))
         .routes(routes!(sagas::retry))
+        .routes(routes!(system::system))
+        .routes(routes!(events::events))
+        .routes(routes!(logs::logs))
+        .routes(routes!(changes::changes))
         .merge(deployment_routes())
         .merge(message_routes())
         .merge(open_routes())

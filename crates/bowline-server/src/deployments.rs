@@ -39,6 +39,23 @@ impl Deployments {
         Self { deployer, system: system.clone() }
     }
 
+    /// Every rollout that is kept, those under way among them.
+    pub(crate) async fn rollouts(&self) -> Result<Vec<wire::Deployment>, ApiError> {
+        let mut all = Vec::new();
+        for status in self.deployer.list() {
+            all.extend(self.deployer.history(&status.rollout.service).await?.iter().map(view::of_rollout));
+            if status.rollout.is_live() {
+                all.push(view::of_status(status));
+            }
+        }
+        Ok(all)
+    }
+
+    /// A number that changes whenever something of a rollout may have.
+    pub(crate) fn changes(&self) -> u64 {
+        *self.deployer.watch().borrow()
+    }
+
     fn declared(&self, service: &ServiceName) -> Result<&Service, ApiError> {
         let unknown = || ApiError::new(Code::NotFound, format!("the system has no service `{service}`"));
         self.system.service(service.as_str()).ok_or_else(unknown)

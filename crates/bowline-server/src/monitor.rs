@@ -303,6 +303,11 @@ impl Queries {
         Self { series, engine, places: Arc::new(Semaphore::new(QUERIES_MAX)) }
     }
 
+    /// How many samples were taken so far.
+    pub(crate) fn samples(&self) -> u64 {
+        self.series.samples_taken()
+    }
+
     /// The expression that a text is, read on a thread that may block: regular expressions take a while.
     pub(crate) async fn parse(text: String) -> Result<Expr, promql::ParseError> {
         let read = task::spawn_blocking(move || promql::parse(&text)).await;

@@ -41,14 +41,17 @@ use crate::{
     audit::Audited,
     collect::{Collecting, Dial},
     deployments::{self, Deployments},
+    events::News,
     explain::{self, Explainer},
     health::{Declared, Recorder, Standing},
+    logs::{self, LogSource},
     mesh::{Mesh, MeshSettings},
     messages::{self, Messages, Opened},
     monitor::{self, Monitor, MonitorSettings, OpenError},
     otlp::{self, OtlpAddrs, Taps},
     schema::{Judge, RoutesCheck},
     secret::NoRandomness,
+    system,
 };
 
 pub use error::Error;
@@ -83,6 +86,8 @@ pub struct Settings {
     pub declared: Declared,
     /// Whether traffic is split between versions also without a mesh: there are services with versions.
     pub is_steered: bool,
+    /// The system whose node it is, which is told to whoever asks for it; absent: none.
+    pub system: Option<Arc<System>>,
 }
 
 impl Settings {
@@ -102,6 +107,7 @@ impl Settings {
             monitor: MonitorSettings::default(),
             declared: Declared::default(),
             is_steered: false,
+            system: None,
         }
     }
 }
@@ -120,6 +126,7 @@ pub struct Node {
     addr: Option<SocketAddr>,
     access: Arc<Access>,
     explainer: explain::Slot,
+    logs: logs::Slot,
     deployments: deployments::Slot,
     mesh: Option<Arc<Mesh>>,
     monitor: Monitor,
@@ -166,7 +173,7 @@ impl Node {
 
     async fn open(settings: Settings, metrics: metric::Registry, routes: Option<RoutesCheck>) -> Result<Self, Error> {
         let Settings { data_dir, listen, otlp, export, traces_bytes_max, grace, mesh, messages, .. } = settings;
-        let Settings { monitor, declared, is_steered, shared_caches_bytes_max, .. } = settings;
+        let Settings { monitor, declared, is_steered, shared_caches_bytes_max, system, .. } = settings;
         let has_mesh = mesh.is_some();
         let services = mesh.as_ref().map(|mesh| mesh.services.iter().cloned().collect());
         let services = services.or_else(|| is_steered.then(|| declared.services.clone()));
@@ -175,17 +182,14 @@ impl Node {
         let listener =
             listen.map(|addr| net::listen(addr).map_err(|source| Error::Listen { addr, source })).transpose()?;
         let listeners = otlp::Listeners::open(otlp)?;
-        let data_error = |source| Error::DataDir { path: data_dir.clone(), source };
-        fs::create_private_dir_all(&data_dir).map_err(data_error)?;
-        let data_dir = std::path::absolute(&data_dir).map_err(data_error)?;
+        let data_dir = make_data_dir(data_dir)?;
         let store = open_store(&data_dir, &metrics).await?;
         let (drainer, drain) = drain::channel();
         let addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let exporter = export.map(Exporter::start);
-        let tap = exporter.clone();
         let told = Told {
             data_dir,
-            exporter: tap,
+            exporter: exporter.clone(),
             traces_bytes_max,
             addr,
             metrics,
@@ -196,6 +200,7 @@ impl Node {
             shared_caches_bytes_max,
             monitor,
             declared,
+            system,
         };
         let (shared, messages, monitor) = match open_over(&store, told).await {
             Ok(opened) => opened,
@@ -206,7 +211,7 @@ impl Node {
         };
         let Shared { registry, config, traces, standing, metrics, drain, access, explainer, mesh, collector, .. } =
             shared.clone();
-        let (audit, deployments, asking) = (shared.audit.clone(), shared.deployments.clone(), shared.asking.clone());
+        let Shared { audit, deployments, asking, logs, .. } = shared.clone();
         // Not by the audit: nobody decides how instances are.
         let recorder = Recorder::start(standing.clone(), registry.clone(), Arc::new(store.clone()), &metrics);
         let otlp = listeners.addrs();
@@ -225,6 +230,7 @@ impl Node {
             addr,
             access,
             explainer,
+            logs,
             deployments,
             mesh,
             monitor,
@@ -272,6 +278,11 @@ impl Node {
     /// Has this answer what would become of a request; the first one stays.
     pub fn set_explainer(&self, explainer: Explainer) {
         self.explainer.get_or_init(|| explainer);
+    }
+
+    /// Has lines that services wrote be read from this; the first one stays.
+    pub fn set_logs(&self, logs: LogSource) {
+        self.logs.get_or_init(|| logs);
     }
 
     /// Has releases of the system's services be rolled out by this; the first one stays.
@@ -377,12 +388,19 @@ struct Told {
     shared_caches_bytes_max: u64,
     monitor: MonitorSettings,
     declared: Declared,
+    system: Option<Arc<System>>,
+}
+
+/// The data folder, which is there and absolute.
+fn make_data_dir(path: PathBuf) -> Result<PathBuf, Error> {
+    let made = fs::create_private_dir_all(&path).and_then(|()| std::path::absolute(&path));
+    made.map_err(|source| Error::DataDir { path, source })
 }
 
 /// Everything that is over the store.
 async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Opened, Monitor), Error> {
     let Told { data_dir, exporter, traces_bytes_max, addr, metrics, drain, judge, mesh, messages, .. } = told;
-    let Told { shared_caches_bytes_max, monitor, declared, .. } = told;
+    let Told { shared_caches_bytes_max, monitor, declared, system, .. } = told;
     let store_error = |source| Error::Store { path: data_dir.clone(), source };
     let audit = Arc::new(Audited::open(Arc::new(store.clone())).await.map_err(store_error)?);
     let access = Arc::new(Access::new(Arc::clone(&audit), addr, &metrics));
@@ -394,7 +412,9 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Opened, Moni
     let has_services = !services.is_empty();
     let standing = Arc::new(Standing::open(store, declared).await.map_err(store_error)?);
     let graph = ServiceGraph::new(graph::Settings { metrics: metrics.clone(), ..graph::Settings::default() });
-    let traces = open_traces(&data_dir, traces_bytes_max, Taps::new(&graph, exporter), &metrics).await?;
+    let news = News::default();
+    let taps = Taps::new(&graph, news.clone(), exporter);
+    let traces = open_traces(&data_dir, traces_bytes_max, taps, &metrics).await?;
     let mesh = match mesh {
         Some(mesh) => Some(open_mesh(&data_dir, mesh, audit.clone()).await?),
         None => None,
@@ -420,8 +440,11 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Opened, Moni
         access,
         audit,
         explainer: explain::Slot::default(),
+        logs: logs::Slot::default(),
         deployments: deployments::Slot::default(),
         has_services,
+        system: Arc::new(system.as_deref().map(system::of_system).unwrap_or_default()),
+        news,
         foreign,
         mesh,
         messages: messages.bus(),

@@ -22,6 +22,7 @@ use http::{Version, request::Parts};
 
 use crate::{
     access::{self, Access},
+    events::News,
     guard,
     node::Error,
 };
@@ -85,22 +86,25 @@ impl Listeners {
     }
 }
 
-/// Who sees what the trace store takes: the service graph, and whoever spans are passed on to.
+/// Who sees what the trace store takes: the service graph, who is told that there is news, and whoever spans are passed
+/// on to.
 #[derive(Debug)]
 pub(crate) struct Taps {
     graph: Arc<dyn Tap>,
+    news: News,
     exporter: Option<Exporter>,
 }
 
 impl Taps {
-    pub(crate) fn new(graph: &ServiceGraph, exporter: Option<Exporter>) -> Self {
-        Self { graph: graph.tap(), exporter }
+    pub(crate) fn new(graph: &ServiceGraph, news: News, exporter: Option<Exporter>) -> Self {
+        Self { graph: graph.tap(), news, exporter }
     }
 }
 
 impl Tap for Taps {
     fn appended(&self, spans: &[SpanData]) {
         self.graph.appended(spans);
+        self.news.saw(spans);
         if let Some(exporter) = &self.exporter {
             exporter.offer(spans);
         }

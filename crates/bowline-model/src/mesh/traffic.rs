@@ -1,6 +1,6 @@
 //! How traffic is steered between versions and disturbed on purpose: the document `bowline/traffic`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +89,18 @@ pub struct Traffic {
     /// Faults, at most [`FAULTS_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
+}
+
+impl fmt::Display for Fault {
+    /// What it does, in words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id: _, service, from, share, delay, abort, until_unix_ms: _ } = self;
+        let from = from.as_ref().map_or_else(String::new, |from| format!(" from {from}"));
+        let delay = delay.map(|delay| format!("wait {}", units::format_duration(delay)));
+        let abort = abort.map(|status| format!("are answered {status}"));
+        let done: Vec<String> = delay.into_iter().chain(abort).collect();
+        write!(f, "{share} of the requests to {service}{from} {}", done.join(" and "))
+    }
 }
 
 impl Traffic {

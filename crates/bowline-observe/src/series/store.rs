@@ -188,6 +188,11 @@ impl SeriesStore {
         }
     }
 
+    /// How many samples it took since it was opened.
+    pub fn samples_taken(&self) -> u64 {
+        self.0.shared.metrics.appended.get()
+    }
+
     /// The sum of the files' sizes now.
     pub fn bytes_on_disk(&self) -> u64 {
         self.0.shared.bytes.load(Ordering::Relaxed)

@@ -31,7 +31,7 @@ const EDITOR: Demand = Demand { least: Some(Role::Editor), on_loopback: false };
 const GUARDED: Demand = Demand { least: Some(Role::Admin), on_loopback: true };
 
 /// Method and path as in the OpenAPI document, and what they demand.
-const RULES: [(&str, &str, Demand); 90] = [
+const RULES: [(&str, &str, Demand); 94] = [
     ("GET", "/livez", OPEN),
     ("GET", "/readyz", OPEN),
     ("GET", "/metrics", VIEWER),
@@ -85,6 +85,11 @@ const RULES: [(&str, &str, Demand); 90] = [
     ("GET", "/v1/traces/{id}", VIEWER),
     ("GET", "/v1/service-graph", VIEWER),
     ("GET", "/v1/observed", VIEWER),
+    ("GET", "/v1/system", VIEWER),
+    // It says that something changed, not what.
+    ("GET", "/v1/events", VIEWER),
+    ("GET", "/v1/changes", VIEWER),
+    ("GET", "/v1/logs/{service}", VIEWER),
     // Prometheus' API: what it shows, whoever may read sees.
     ("GET", "/api/v1/query", VIEWER),
     ("POST", "/api/v1/query", VIEWER),

@@ -46,7 +46,7 @@ impl Record {
     }
 
     /// As it is told.
-    pub(super) fn into_wire(self, id: u64, class: AuditClass) -> AuditEntry {
+    pub(crate) fn into_wire(self, id: u64, class: AuditClass) -> AuditEntry {
         let Self { at_unix_ms, actor, operation, changes, changes_omitted } = self;
         AuditEntry { id: format!("{id:016x}"), class, at_unix_ms, actor, operation, changes, changes_omitted }
     }

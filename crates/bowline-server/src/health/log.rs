@@ -206,6 +206,13 @@ impl Log {
         self.now.iter().filter(move |(_, now)| now.service == *service)
     }
 
+    /// The last changes of that time, both ends included, newest first, each with whose instance's it is.
+    pub(super) fn recent(&self, since_ms: u64, until_ms: u64, limit: usize) -> Vec<(ServiceName, HealthTransition)> {
+        let is_then = |past: &&Transition| (since_ms..=until_ms).contains(&past.at_unix_ms);
+        let newest = self.past.values().rev().filter(is_then).take(limit);
+        newest.map(|past| (past.service.clone(), wire_of(past))).collect()
+    }
+
     /// The changes of a service's instances, newest first.
     pub(super) fn transitions(&self, service: &ServiceName) -> Vec<HealthTransition> {
         let numbers = self.of_service.get(service).into_iter().flatten().rev();

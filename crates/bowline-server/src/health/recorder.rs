@@ -8,7 +8,7 @@ use std::{
 
 use bowline_model::{InstanceId, ServiceName};
 use bowline_observe::health::{self, Counts, Edge, Verdict};
-use bowline_provider_remote::wire::HealthState;
+use bowline_provider_remote::wire::{HealthState, HealthTransition};
 use bowline_registry::{Error, InstanceChange, Query, Registry, Revision, health::ProbeWatcher};
 use bowline_runtime::{metric, task, time};
 use bowline_store::{Error as StoreError, RANGE_MAX, Store};
@@ -134,8 +134,13 @@ impl Standing {
         verdicts.into_iter().map(both).collect()
     }
 
+    /// The last changes of that time, both ends included, newest first, each with whose instance's it is.
+    pub(crate) fn recent(&self, since_ms: u64, until_ms: u64, limit: usize) -> Vec<(ServiceName, HealthTransition)> {
+        self.lock().recent(since_ms, until_ms, limit)
+    }
+
     /// Whether the system declares that service.
-    pub(super) fn is_declared(&self, service: &ServiceName) -> bool {
+    pub(crate) fn is_declared(&self, service: &ServiceName) -> bool {
         self.declared.services.contains(service)
     }
 

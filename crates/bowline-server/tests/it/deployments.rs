@@ -170,6 +170,30 @@ async fn the_audit_says_who_ordered_and_not_what_followed() {
 }
 
 #[tokio::test]
+async fn the_course_of_a_rollout_is_among_what_happened() {
+    let (fixture, deployer) = fixture().await;
+    let root = fixture.root();
+    fixture.ask_as(&root, "POST", "/v1/deployments/order", BEGIN).await;
+    until(async || stands(&fixture).await.deployment.unwrap().phase == "baking").await;
+    fixture.ask_as(&root, "POST", "/v1/deployments/order/pause", "").await;
+    let changes = fixture.get("/v1/changes").await.json();
+    let of_rollout = changes["changes"].as_array().unwrap().iter().filter(|change| change["kind"] == "deployment");
+    let told: Vec<_> = of_rollout.map(|change| (change["what"].as_str().unwrap(), change["actor"].as_str())).collect();
+    for expect in [
+        ("a rollout was begun", Some("root")),
+        ("pause was ordered", Some("root")),
+        ("v1 → v2: preparing, step 1 of 1, 0% of the requests", None),
+        ("v1 → v2: baking, step 1 of 1, 5% of the requests", None),
+        ("v1 → v2: paused, step 1 of 1, 5% of the requests", None),
+    ] {
+        assert!(told.contains(&expect), "{expect:?} is not in {told:#?}");
+    }
+    // That the rollout steers requests follows from it.
+    assert!(!changes.to_string().contains("bowline/traffic"), "{changes:#}");
+    deployer.stop().await;
+}
+
+#[tokio::test]
 async fn who_splits_traffic_is_one_at_a_time() {
     let (fixture, deployer) = fixture().await;
     let root = fixture.root();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Fixture, registration};
 
 /// The operations of the API.
-const OPERATIONS: [(&str, &str); 90] = [
+const OPERATIONS: [(&str, &str); 94] = [
     ("GET", "/livez"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
@@ -47,6 +47,10 @@ const OPERATIONS: [(&str, &str); 90] = [
     ("GET", "/v1/traces/{id}"),
     ("GET", "/v1/service-graph"),
     ("GET", "/v1/observed"),
+    ("GET", "/v1/system"),
+    ("GET", "/v1/events"),
+    ("GET", "/v1/changes"),
+    ("GET", "/v1/logs/{service}"),
     ("GET", "/v1/deployments"),
     ("GET", "/v1/deployments/{service}"),
     ("POST", "/v1/deployments/{service}"),
@@ -128,6 +132,10 @@ async fn the_document_tells_every_route_and_no_other() {
         for method in METHODS {
             let parts = ["{id}", "{namespace}", "{name}", "{instance}", "{service}"];
             let target = parts.iter().fold(path.to_owned(), |target, part| target.replace(part, "%20"));
+            if (method, path) == ("GET", "/v1/events") {
+                // It does not end.
+                continue;
+            }
             let answer = fixture.ask(method, &target, "").await;
             if documented.contains(&(method.to_owned(), path.to_owned())) {
                 // What was asked for may not be there; the path is.
@@ -200,7 +208,8 @@ async fn the_server_says_who_it_is() {
     assert_eq!(before.pid, std::process::id());
     assert_eq!(before.version, env!("CARGO_PKG_VERSION"));
     let revision = fixture.register("order-1").await;
-    assert_eq!(fixture.client().server().await.unwrap().revision, revision);
+    // What is kept of its health may be in the store by then.
+    assert!(fixture.client().server().await.unwrap().revision >= revision);
     assert!(revision > before.revision);
 }
 

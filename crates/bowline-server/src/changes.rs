@@ -1,0 +1,99 @@
+//! What happened to the system, as one line of time: what somebody changed, by the audit, and what followed by itself:
+//! rollouts, alerts, the health of instances.
+
+mod audited;
+mod course;
+
+use axum::{
+    Json,
+    extract::{Query, State, rejection::QueryRejection},
+};
+use bowline_model::{Code, units};
+use bowline_provider_remote::wire::{self, SystemChange};
+use bowline_runtime::time;
+use serde::Deserialize;
+
+use crate::{api::Shared, error::ApiError};
+
+/// The most changes of one answer.
+const LIMIT_MAX: usize = 1000;
+/// How many changes an answer has where nothing else is asked for.
+const LIMIT_DEFAULT: usize = 100;
+
+/// What `GET /v1/changes` understands.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangesQuery {
+    /// Only what happened then or later: milliseconds since 1970, or how long ago, as `1h`.
+    since: Option<String>,
+    /// Only what happened then or before; in the same words.
+    until: Option<String>,
+    /// At most so many, 1 to 1000; 100 where absent.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+}
+
+/// What is asked for: a time, both ends included, and how much of it.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    since_ms: u64,
+    until_ms: u64,
+    limit: usize,
+}
+
+impl Asked {
+    fn has(&self, at_unix_ms: u64) -> bool {
+        (self.since_ms..=self.until_ms).contains(&at_unix_ms)
+    }
+}
+
+/// What happened to the system, the newest first: changes of configuration, routes, schemas, tokens, silences and faults
+/// with who made them; rollouts, alerts, instances and their health.
+///
+/// Of each, what is kept: alerts since the start of the server, the last 100 changes of health of each service, the last
+/// 20 rollouts. More of what was changed is in `/v1/audit`.
+#[utoipa::path(get, path = "/v1/changes", tag = "access", params(ChangesQuery),
+    responses((status = 200, body = wire::ChangeList), (status = 400, description = "a parameter cannot be read")))]
+pub(crate) async fn changes(
+    State(shared): State<Shared>,
+    query: Result<Query<ChangesQuery>, QueryRejection>,
+) -> Result<Json<wire::ChangeList>, ApiError> {
+    let Query(ChangesQuery { since, until, limit }) = query?;
+    let limit = limit.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(ApiError::new(Code::InvalidArgument, format!("limit {limit}: it is 1 to {LIMIT_MAX}")));
+    }
+    let since_ms = since.map_or(Ok(0), |text| moment("since", &text))?;
+    let until_ms = until.map_or(Ok(u64::MAX), |text| moment("until", &text))?;
+    // One more of each tells whether there are more in all.
+    let asked = Asked { since_ms, until_ms, limit: limit + 1 };
+    let mut changes = course::of_rollouts(&shared, asked).await?;
+    changes.extend(course::of_alerts(&shared.alerts, asked));
+    changes.extend(course::of_health(&shared.standing, asked));
+    // What follows from a change stands above it, also where both are of one millisecond.
+    changes.extend(audited::changes(&shared, asked).await?);
+    changes.sort_by_key(|change| std::cmp::Reverse(change.at_unix_ms));
+    let more = changes.len() > limit;
+    changes.truncate(limit);
+    Ok(Json(wire::ChangeList { changes, more }))
+}
+
+/// A time, as it is written.
+fn moment(name: &str, text: &str) -> Result<u64, ApiError> {
+    if let Ok(unix_ms) = text.parse() {
+        return Ok(unix_ms);
+    }
+    let ago = units::parse_duration(text).map_err(|_| {
+        let detail = format!("{name} `{text}`: write milliseconds since 1970, or how long ago: `1h`");
+        ApiError::new(Code::InvalidArgument, detail)
+    })?;
+    Ok(time::unix_millis_now().saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)))
+}
+
+/// The newest of them that are asked for; of those of one millisecond, later ones come first.
+fn newest(changes: impl IntoIterator<Item = SystemChange>, asked: Asked) -> Vec<SystemChange> {
+    let mut found: Vec<_> = changes.into_iter().filter(|change| asked.has(change.at_unix_ms)).collect();
+    found.sort_by_key(|change| std::cmp::Reverse(change.at_unix_ms));
+    found.truncate(asked.limit);
+    found
+}

@@ -1,0 +1,271 @@
+//! What somebody changed, by the audit: its entries name keys of the store, of which this makes words.
+
+use std::collections::BTreeSet;
+
+use bowline_config::VersionSummary;
+use bowline_model::{
+    ConfigKey, ServiceName,
+    mesh::{Fault, Traffic},
+};
+use bowline_provider_remote::wire::{
+    AuditActor, AuditChange, AuditClass, AuditEntry, ChangeKind, SystemChange, SystemChangeKind,
+};
+
+use super::Asked;
+use crate::{actor, api::Shared, error::ApiError};
+
+/// Entries that are read at once.
+const PAGE: usize = 500;
+/// The most pages: those of all entries that are kept.
+const PAGES_MAX: usize = 24;
+/// Nanoseconds of a millisecond; ids of entries are nanoseconds.
+const NANOS: u64 = 1_000_000;
+
+/// What somebody changed in that time, the newest first.
+pub(super) async fn changes(shared: &Shared, asked: Asked) -> Result<Vec<SystemChange>, ApiError> {
+    let mut before = asked.until_ms.checked_add(1).and_then(|end| end.checked_mul(NANOS));
+    let mut found = Vec::new();
+    for _ in 0..PAGES_MAX {
+        let page = shared.audit.entries(Some(AuditClass::Other), before, PAGE).await;
+        let (entries, more) = page.map_err(|error| ApiError::of(error.code(), &error))?;
+        for (id, class, record) in entries {
+            before = Some(id);
+            let entry = record.into_wire(id, class);
+            if entry.at_unix_ms < asked.since_ms || found.len() >= asked.limit {
+                found.truncate(asked.limit);
+                return Ok(found);
+            }
+            if asked.has(entry.at_unix_ms) {
+                found.extend(of_entry(shared, &entry).await?);
+            }
+        }
+        if !more {
+            break;
+        }
+    }
+    found.truncate(asked.limit);
+    Ok(found)
+}
+
+/// What a key of the store is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum About {
+    /// A version of a document.
+    Version(ConfigKey, u64),
+    /// A document as a whole.
+    Document(ConfigKey),
+    Schema(ConfigKey),
+    /// A rollout of that service.
+    Rollout(ServiceName),
+    Token(String),
+    JoinToken,
+    Silence(String),
+}
+
+impl About {
+    fn of(key: &str) -> Option<Self> {
+        let (area, rest) = key.split_once('/')?;
+        match (area, rest.split_once('/')?) {
+            ("config", ("version", versions)) => {
+                let (document, number) = versions.rsplit_once('/')?;
+                Some(Self::Version(ConfigKey::new(document).ok()?, number.parse().ok()?))
+            }
+            ("config", ("doc", document)) => ConfigKey::new(document).ok().map(Self::Document),
+            ("config", ("schema", document)) => ConfigKey::new(document).ok().map(Self::Schema),
+            ("deploy", ("live", service)) => ServiceName::new(service).ok().map(Self::Rollout),
+            ("access", ("tokens", id)) => Some(Self::Token(id.to_owned())),
+            ("mesh", ("joins", _)) => Some(Self::JoinToken),
+            ("alerts", ("v1", rest)) => rest.strip_prefix("silences/").map(|id| Self::Silence(id.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+/// What an entry tells; nothing where it is of what follows from something else.
+async fn of_entry(shared: &Shared, entry: &AuditEntry) -> Result<Vec<SystemChange>, ApiError> {
+    let about = |AuditChange { change, key }: &AuditChange| Some((About::of(key)?, *change));
+    let abouts: BTreeSet<(About, bool)> =
+        entry.changes.iter().filter_map(about).map(|(about, change)| (about, change == ChangeKind::Put)).collect();
+    let published = |(about, is_put): &(About, bool)| match about {
+        About::Version(key, _) if *is_put => Some(key.clone()),
+        _ => None,
+    };
+    let published: Vec<ConfigKey> = abouts.iter().filter_map(published).collect();
+    let mut told = Vec::new();
+    for (about, is_put) in &abouts {
+        match about {
+            About::Version(key, number) if *is_put => told.extend(of_version(shared, entry, key, *number).await?),
+            // Old versions make room for the one that is published.
+            About::Version(..) => {}
+            About::Document(key) if published.contains(key) || is_derived(key) => {}
+            About::Document(key) => told.push(of_document(entry, key, "was deleted".to_owned())),
+            About::Schema(key) => told.push(of_schema(entry, key, *is_put)),
+            About::Rollout(service) => told.extend(of_order(entry, service)),
+            About::Token(id) => told.push(of_token(entry, id, *is_put)),
+            About::JoinToken => told.push(of_join_token(entry, *is_put)),
+            About::Silence(id) => told.extend(of_silence(shared, entry, id, *is_put)),
+        }
+    }
+    Ok(told)
+}
+
+/// Something that whoever the entry names did.
+fn change(
+    entry: &AuditEntry,
+    kind: SystemChangeKind,
+    subject: &(impl ToString + ?Sized),
+    what: impl Into<String>,
+) -> SystemChange {
+    SystemChange {
+        at_unix_ms: entry.at_unix_ms,
+        kind,
+        subject: subject.to_string(),
+        what: what.into(),
+        actor: Some(actor::name(&entry.actor).to_owned()),
+        service: None,
+        link: None,
+    }
+}
+
+// === configuration ===
+
+/// Whether a document follows from others.
+fn is_derived(key: &ConfigKey) -> bool {
+    ConfigKey::SNAPSHOT_NAMESPACES.contains(&key.namespace())
+}
+
+async fn of_version(
+    shared: &Shared,
+    entry: &AuditEntry,
+    key: &ConfigKey,
+    number: u64,
+) -> Result<Vec<SystemChange>, ApiError> {
+    if is_derived(key) {
+        return Ok(Vec::new());
+    }
+    if *key == ConfigKey::traffic() {
+        return of_traffic(shared, entry, number).await;
+    }
+    let kept = shared.config.history(key, number.checked_add(1), 1).await?;
+    let kept = kept.into_iter().find(|version| version.number == number);
+    Ok(vec![of_document(entry, key, published(number, kept.as_ref()))])
+}
+
+/// That a version was published, and why as far as it is kept.
+fn published(number: u64, kept: Option<&VersionSummary>) -> String {
+    let what = match kept.and_then(|version| version.restores) {
+        Some(restores) => format!("version {number} brought version {restores} back"),
+        None => format!("version {number} was published"),
+    };
+    let comment = kept.map(|version| version.comment.as_str()).filter(|comment| !comment.is_empty());
+    comment.map_or_else(|| what.clone(), |comment| format!("{what}: {comment}"))
+}
+
+fn of_document(entry: &AuditEntry, key: &ConfigKey, what: String) -> SystemChange {
+    let kind = if *key == ConfigKey::routes() { SystemChangeKind::Routes } else { SystemChangeKind::Config };
+    SystemChange { link: Some(format!("/v1/config/{key}/history")), ..change(entry, kind, key, what) }
+}
+
+fn of_schema(entry: &AuditEntry, key: &ConfigKey, is_put: bool) -> SystemChange {
+    let what = if is_put { "its schema was replaced" } else { "its schema was removed" };
+    let link = Some(format!("/v1/config/{key}/schema"));
+    SystemChange { link, ..change(entry, SystemChangeKind::Schema, key, what) }
+}
+
+/// A version of how traffic is steered and disturbed: the faults that came or went with it. What Bowline steers follows
+/// from a rollout, and is told with it.
+async fn of_traffic(shared: &Shared, entry: &AuditEntry, number: u64) -> Result<Vec<SystemChange>, ApiError> {
+    let key = ConfigKey::traffic();
+    let now = traffic(shared, number).await?;
+    // The one before may be kept no longer, or have been deleted.
+    let before = traffic(shared, number.saturating_sub(1)).await?;
+    let (Some(now), Some(before)) = (now, before) else {
+        return Ok(vec![of_document(entry, &key, published(number, None))]);
+    };
+    let link = Some(format!("/v1/config/{key}/history"));
+    let of = |fault: &Fault, what: String| SystemChange {
+        service: Some(fault.service.clone()),
+        link: link.clone(),
+        ..change(entry, SystemChangeKind::Fault, &fault.id, what)
+    };
+    let came = now.faults.iter().filter(|fault| !before.faults.contains(fault));
+    let went = before.faults.iter().filter(|fault| now.faults.iter().all(|other| other.id != fault.id));
+    let mut told: Vec<_> = came.map(|fault| of(fault, fault.to_string())).collect();
+    told.extend(went.map(|fault| of(fault, format!("ended: {fault}"))));
+    if now.steering != before.steering && entry.actor != AuditActor::Bowline {
+        told.push(of_document(entry, &key, published(number, None)));
+    }
+    Ok(told)
+}
+
+/// The traffic of a version; that before the first is none.
+async fn traffic(shared: &Shared, number: u64) -> Result<Option<Traffic>, ApiError> {
+    if number == 0 {
+        return Ok(Some(Traffic::default()));
+    }
+    let version = shared.config.get_version(&ConfigKey::traffic(), number).await?;
+    Ok(version.and_then(|version| version.document.read().ok()))
+}
+
+// === orders, tokens, silences ===
+
+/// What was ordered of a rollout.
+fn of_order(entry: &AuditEntry, service: &ServiceName) -> Option<SystemChange> {
+    let (_, path) = entry.operation.as_deref()?.split_once(' ')?;
+    let orders = path.strip_prefix("/v1/deployments/")?.strip_prefix(service.as_str())?;
+    let what = match orders.strip_prefix('/') {
+        Some(order) => format!("{order} was ordered"),
+        None => "a rollout was begun".to_owned(),
+    };
+    let told = change(entry, SystemChangeKind::Deployment, service, what);
+    Some(SystemChange { link: Some(format!("/v1/deployments/{service}")), service: Some(service.clone()), ..told })
+}
+
+fn of_token(entry: &AuditEntry, id: &str, is_put: bool) -> SystemChange {
+    change(entry, SystemChangeKind::Token, id, if is_put { "a token was made" } else { "a token was revoked" })
+}
+
+fn of_join_token(entry: &AuditEntry, is_put: bool) -> SystemChange {
+    let what = if is_put { "a token to join the mesh was made" } else { "a token to join the mesh is used up" };
+    change(entry, SystemChangeKind::Token, "mesh", what)
+}
+
+/// A silence that somebody made, or ended; that one that is over is forgotten is no change.
+fn of_silence(shared: &Shared, entry: &AuditEntry, id: &str, is_put: bool) -> Option<SystemChange> {
+    if !is_put {
+        return None;
+    }
+    let is_ended = entry.operation.as_deref().is_some_and(|operation| operation.starts_with("DELETE "));
+    let silence = shared.alerts.silences().into_iter().find(|silence| silence.id == id);
+    let about = silence.map(|it| format!(" for {}: {}", it.matchers.join(", "), it.comment)).unwrap_or_default();
+    let what = if is_ended { format!("was ended{about}") } else { format!("was made{about}") };
+    let link = Some("/v1/alerts/silences".to_owned());
+    Some(SystemChange { link, ..change(entry, SystemChangeKind::Silence, id, what) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_about_something() {
+        let shop = || ConfigKey::new("shop/order").unwrap();
+        let order = || ServiceName::new("order").unwrap();
+        for (key, expect) in [
+            ("config/version/shop/order/00000000000000000007", Some(About::Version(shop(), 7))),
+            ("config/doc/shop/order", Some(About::Document(shop()))),
+            ("config/schema/shop/order", Some(About::Schema(shop()))),
+            ("deploy/live/order", Some(About::Rollout(order()))),
+            ("access/tokens/ab12", Some(About::Token("ab12".to_owned()))),
+            ("mesh/joins/00ff", Some(About::JoinToken)),
+            ("alerts/v1/silences/s1", Some(About::Silence("s1".to_owned()))),
+            ("alerts/v1/active/a/b", None),
+            ("config/version/shop/order/seven", None),
+            ("deploy/ended/order/1", None),
+            ("mesh/ca", None),
+            ("config", None),
+        ] {
+            assert_eq!(About::of(key), expect, "{key}");
+        }
+    }
+}
