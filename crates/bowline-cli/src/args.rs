@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Services(Services),
     /// Says how services are: by their instances, and by those whom they call
     Health(Health),
+    /// Shows what the processes of a service wrote lately, and what they go on to write
+    Logs(Logs),
     /// Searches traces, newest first
     Traces(Traces),
     /// Shows who calls whom: rate, errors and latency of each pair of services
@@ -234,6 +236,23 @@ pub(crate) struct Services {
 pub(crate) struct Health {
     /// Only this service, with its instances and the last changes of their health
     pub(crate) service: Option<String>,
+    #[command(flatten)]
+    pub(crate) query: Query,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Logs {
+    /// The service
+    pub(crate) service: String,
+    /// Only what this instance wrote
+    #[arg(long, value_name = "ID")]
+    pub(crate) instance: Option<String>,
+    /// At most so many lines, the last ones
+    #[arg(long, value_name = "COUNT", default_value_t = 200)]
+    pub(crate) limit: usize,
+    /// Goes on with what comes, until it is interrupted
+    #[arg(long, short)]
+    pub(crate) follow: bool,
     #[command(flatten)]
     pub(crate) query: Query,
 }

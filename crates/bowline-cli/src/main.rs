@@ -24,6 +24,7 @@ mod graph;
 mod health;
 mod joining;
 mod key;
+mod logs;
 mod mesh;
 mod messages;
 mod nats;
@@ -88,6 +89,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Sidecar(sidecar) => runtime.block_on(sidecar::run(sidecar)),
         Command::Services(services) => runtime.block_on(services::run(services)),
         Command::Health(health) => runtime.block_on(health::run(health)),
+        Command::Logs(logs) => runtime.block_on(logs::run(logs)),
         Command::Traces(traces) => runtime.block_on(traces::search(traces)),
         Command::Graph(graph) => runtime.block_on(graph::run(graph)),
         Command::Trace(trace) => runtime.block_on(traces::show(trace)),

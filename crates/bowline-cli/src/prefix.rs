@@ -20,6 +20,11 @@ impl Prefixes {
         Self { colours: BTreeMap::new(), width, is_coloured }
     }
 
+    /// Makes place for names of that width, too.
+    pub(crate) fn widen(&mut self, width: usize) {
+        self.width = self.width.max(width);
+    }
+
     /// The line as it is printed.
     pub(crate) fn line(&mut self, instance: &InstanceId, text: &str) -> String {
         let next = self.colours.len();

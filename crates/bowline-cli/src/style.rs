@@ -56,6 +56,11 @@ pub(crate) fn line(text: &str) {
     let _closed = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Prints a line to standard output; whether anybody reads there still.
+pub(crate) fn line_is_read(text: &str) -> bool {
+    writeln!(std::io::stdout(), "{text}").is_ok()
+}
+
 /// Prints a text: to a terminal what it cannot obey, a line each; to everybody else as it is.
 pub(crate) fn text(text: &str) {
     let mut out = std::io::stdout();

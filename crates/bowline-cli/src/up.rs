@@ -20,7 +20,7 @@ use crate::{
     brought::Brought,
     check,
     companions::{self, Sidecars},
-    events, export, gateway,
+    events, export, gateway, logs,
     outlet::Outlet,
     platform::{self, Platform, Spans},
     problems::{self, Loaded},
@@ -182,6 +182,7 @@ impl Running {
         let in_force = releases::in_force(&system, &deployer);
         let supervisor = Supervisor::start(in_force.clone(), settings, platform.node.registry(), events).await;
         let supervisor = self.supervisor.insert(supervisor.map_err(supervisor_error)?);
+        platform.node.set_logs(logs::source(supervisor.logs()));
         supervisor.ready().await.map_err(supervisor_error)?;
         self.gateway = gateway::open_beside(args, &system, platform, &self.spans, mesh.as_deref()).await?;
         if let Some(gateway) = &self.gateway {

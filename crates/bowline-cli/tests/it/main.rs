@@ -15,6 +15,7 @@ mod harness;
 mod health;
 mod hidden;
 mod iot;
+mod logs;
 mod mesh_faults;
 mod mesh_foreign;
 mod mesh_lives;
