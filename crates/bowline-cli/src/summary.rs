@@ -54,6 +54,7 @@ fn lines(ready: &Ready<'_>, coloured: bool) -> Vec<String> {
     lines.push(format!("  gateway   {}", url(*gateway)));
     lines.extend(routes(&system.table));
     lines.push(format!("  api       {}", url(*api)));
+    lines.extend(console_line(*api));
     lines.extend(otlp_lines(*otlp));
     lines.push(format!("  data      {}", style::plain(&data_dir.display().to_string())));
     let services: Vec<String> = running.services.iter().map(instances).collect();
@@ -82,6 +83,7 @@ pub(crate) fn server_ready(system: &System, took: Duration, node: &Node, data_di
     let title = format!("the server of {} is ready after {:.1} s", system.name, took.as_secs_f64());
     let mut lines = vec![String::new(), Paint::Bold.apply(title, style::is_coloured())];
     lines.push(format!("  api       {}", url(node.addr())));
+    lines.extend(console_line(node.addr()));
     lines.extend(otlp_lines(node.otlp_addrs()));
     lines.push(format!("  data      {}", style::plain(&data_dir.display().to_string())));
     lines.push(String::new());
@@ -112,6 +114,11 @@ pub(crate) fn gateway_ready(ready: &GatewayReady<'_>) -> String {
     lines.push(format!("  data      {}", style::plain(&data_dir.display().to_string())));
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// Where people look at it: the API serves that too. Nothing where there is none.
+fn console_line(api: Option<SocketAddr>) -> Option<String> {
+    api.map(|api| format!("  console   http://{api}/"))
 }
 
 /// Where foreign SDKs send spans; nothing where they cannot.
@@ -172,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_system_is_told_in_six_lines() {
+    fn an_empty_system_is_told_in_seven_lines() {
         let system = System::new("empty".parse().unwrap());
         let ready = Ready {
             system: &system,
@@ -188,6 +195,7 @@ mod tests {
             "empty is ready after 0.1 s",
             "  gateway   off",
             "  api       http://127.0.0.1:7117",
+            "  console   http://127.0.0.1:7117/",
             "  otlp      http://127.0.0.1:4317 (gRPC), http://127.0.0.1:4318 (HTTP)",
             "  data      /data",
             "",
