@@ -1,7 +1,9 @@
 // The labels of alerts, and the matchers of silences: how they are shown, and whether one fits the other.
 
 import { html } from './html.js';
+import { quoted } from './api.js';
 import { to } from './route.js';
+import { pick } from './state.js';
 
 // What tells an alert from others beside its name, in order; the service leads to its page.
 export function Labels({ labels }) {
@@ -17,7 +19,7 @@ export const hasText = (labels, filter) => filter === ''
   || Object.entries(labels).some(([name, value]) => `${name}=${value}`.toLowerCase().includes(filter));
 
 // A matcher that fits one value, as the server reads it.
-export const equal = (name, value) => `${name}="${value.replace(/[\\"]/g, '\\$&').replace(/\n/g, '\\n')}"`;
+export const equal = (name, value) => `${name}=${quoted(value)}`;
 
 // `NAME="VALUE"` with =, !=, =~ or !~, as the server reads it; null where it is none.
 export function parsed(text) {
@@ -29,14 +31,14 @@ export function parsed(text) {
   return { name, test, value: inside.replace(/\\(.)/gs, (all, char) => (char === 'n' ? '\n' : char === '"' || char === '\\' ? char : all)) };
 }
 
-// Whether a matcher fits; null where nobody can say here: what it says is no plain list of words and `.*`, and the
-// expressions of a browser may never end.
+// Whether a matcher fits; null where nobody can say here: what it says is no plain list of words with `.*` or `.+` at its
+// ends, and other expressions of a browser may never end.
 function fits({ name, test, value }, labels) {
-  const own = labels[name] ?? '';
+  const own = pick(labels, name, '');
   if (test === '=') return own === value;
   if (test === '!=') return own !== value;
-  if (!/^[\w |:/-]*(\.[*+][\w |:/-]*){0,3}$/.test(value)) return null;
-  const isFit = new RegExp(`^(?:${value})$`).test(own);
+  if (!/^(\.[*+])?[\w |:/-]*(\.[*+])?$/.test(value)) return null;
+  const isFit = new RegExp(`^(?:${value})$`, 's').test(own);
   return test === '=~' ? isFit : !isFit;
 }
 

@@ -1,11 +1,16 @@
 // The API: what is asked for, and what went wrong.
 //
-// Whatever changes something carries `x-bowline-console`, which no page of another site can add.
+// Every request carries `x-bowline-console`, which no page of another site can add: with the proof that goes with the
+// session's cookie, so that the cookie alone is worth nothing to whoever else gets it.
 
-import { cell } from './state.js';
+import { cell, keep, kept } from './state.js';
 
 // Who the reader is here; `null` until it is known.
 export const session = cell(null);
+
+const PROOF = 'bowline.proof';
+const IS_PROOF = /^[\x21-\x7e]{1,256}$/;
+const proof = () => (IS_PROOF.test(kept(PROOF) ?? '') ? kept(PROOF) : '1');
 
 // How far the server's clock is from the browser's; what both agree on to a second is taken as the same.
 let ahead = 0;
@@ -31,8 +36,8 @@ export class Problem extends Error {
 }
 
 async function ask(method, path, { body, signal, headers } = {}) {
-  const options = { method, signal, credentials: 'same-origin', headers: { accept: 'application/json', ...headers } };
-  if (method !== 'GET') options.headers['x-bowline-console'] = '1';
+  const sent = { accept: 'application/json', 'x-bowline-console': proof(), ...headers };
+  const options = { method, signal, credentials: 'same-origin', headers: sent };
   if (body !== undefined) {
     options.headers['content-type'] ??= 'application/json';
     options.body = typeof body === 'string' ? body : JSON.stringify(body);
@@ -62,8 +67,15 @@ async function parsed(response) {
   return (response.headers.get('content-type') ?? '').includes('json') ? JSON.parse(text) : text;
 }
 
-// A path with its parameters in place: `path('/v1/config', namespace, name)`.
-export const path = (prefix, ...parts) => [prefix, ...parts.map(encodeURIComponent)].join('/');
+// A path with its parameters in place: `path('/v1/config', namespace, name)`. What would lead elsewhere is refused: as
+// a part of a path the two are steps to every browser, however they are written.
+export function path(prefix, ...parts) {
+  const step = parts.find(isStep);
+  if (step !== undefined) throw new Problem(400, { code: 'invalid_argument', detail: `"${step}" is no name` });
+  return [prefix, ...parts.map(encodeURIComponent)].join('/');
+}
+
+export const isStep = (part) => part === '.' || part === '..';
 
 // A path with a query; what is undefined, null or empty is left out.
 export function withQuery(address, query) {
@@ -80,9 +92,14 @@ export function withQuery(address, query) {
 export const get = async (address, signal) => parsed(await ask('GET', address, { signal }));
 // The answer with its headers, for what is told there (ETag, revision).
 export const getResponse = (address, signal) => ask('GET', address, { signal });
+// A stream of events, as it comes.
+export const getEvents = (address, signal) => ask('GET', address, { signal, headers: { accept: 'text/event-stream' } });
 export const post = async (address, body, options) => parsed(await ask('POST', address, { body, ...options }));
 export const put = async (address, body, options) => parsed(await ask('PUT', address, { body, ...options }));
 export const del = async (address, options) => parsed(await ask('DELETE', address, options));
+
+// A text as a string of PromQL, and of a matcher.
+export const quoted = (text) => `"${text.replace(/[\\"]/g, '\\$&').replace(/\n/g, '\\n')}"`;
 
 // A PromQL expression now: a list of `{metric, value}`.
 export async function query(expression, { time, signal } = {}) {
@@ -108,24 +125,80 @@ export async function queryRange(expression, { start, end, step, limit, signal }
   return { times, series };
 }
 
-// Asks who the reader is.
-export async function identify() {
-  try {
-    session.set(await (await fetch('/v1/session', { credentials: 'same-origin' })).json());
-  } catch {
-    session.set({ signed_in: false, role: null, is_away: true });
-  }
+const AWAY_MS = 3000;
+let asking = null;
+let again = null;
+
+// Asks who the reader is: once at a time, and again while nobody answers.
+export function identify() {
+  asking ??= asked();
+  return asking;
+}
+
+// As before, but not with an answer that was on its way before the session changed.
+function identifyAnew() {
+  asking = asked();
+  return asking;
+}
+
+async function asked() {
+  clearTimeout(again);
+  // Whoever asks next while this is under way waits for the same.
+  await null;
+  const own = asking;
+  const answer = await get('/v1/session').catch((error) => error);
+  if (own !== asking) return asking;
+  asking = null;
+  if (typeof answer?.version === 'string') return become(answer);
+  again = setTimeout(identify, AWAY_MS);
+  // Who is known stays who they are: what they ask for tells what is wrong.
+  if (!session.get()?.role) become({ signed_in: false, role: null, is_away: true, why: answer?.status > 0 ? answer.message : undefined });
+  return undefined;
+}
+
+function become(answer) {
+  if (JSON.stringify(answer) !== JSON.stringify(session.get())) session.set(answer);
 }
 
 export async function signIn(token) {
-  await post('/v1/session', { token });
-  await identify();
+  const opened = await post('/v1/session', { token });
+  keep(PROOF, opened.proof);
+  await identifyAnew();
 }
 
 export async function signOut() {
-  await del('/v1/session');
-  await identify();
+  try {
+    await del('/v1/session');
+  } catch (error) {
+    // It had ended already.
+    if (error.status !== 401) throw error;
+  }
+  keep(PROOF);
+  forget();
 }
+
+// What one reader wrote or looked at is not for the next one: who keeps such things drops them here, and the page begins
+// anew.
+const memories = [];
+export const forgetting = (drop) => memories.push(drop);
+
+function forget() {
+  for (const drop of memories) drop();
+  location.reload();
+}
+
+let lastName;
+session.watch(({ name }) => {
+  if (name && lastName && name !== lastName) forget();
+  lastName = name ?? lastName;
+});
+
+// Whoever signs in or out in another tab does it in all.
+addEventListener('storage', ({ key, newValue }) => {
+  if (key !== PROOF) return;
+  if (newValue === null) forget();
+  else identifyAnew();
+});
 
 const ROLES = ['viewer', 'editor', 'admin'];
 

@@ -1,5 +1,6 @@
 // Numbers as people read them: always with their unit, three digits that matter.
 
+import { serverNow } from './api.js';
 import { locale, t } from './i18n.js';
 
 export const ABSENT = '–';
@@ -13,18 +14,21 @@ const codeOf = (character) => {
 };
 export const visible = (text) => String(text ?? '').replace(UNSEEN, codeOf);
 
-function digits(value) {
+function fractionOf(value) {
   const size = Math.abs(value);
-  const fraction = size >= 100 || size === 0 ? 0 : size >= 10 ? 1 : 2;
-  return new Intl.NumberFormat(locale(), { maximumFractionDigits: fraction }).format(value);
+  return size >= 100 || size === 0 ? 0 : size >= 10 ? 1 : 2;
 }
+
+const digits = (value) => new Intl.NumberFormat(locale(), { maximumFractionDigits: fractionOf(value) }).format(value);
+// As it is going to be written: 999.7 as 1,000, which is 1 of the next unit.
+const rounded = (value) => Number(value.toFixed(fractionOf(value)));
 
 const isNumber = (value) => typeof value === 'number' && Number.isFinite(value);
 
 function scaled(value, base, units, separator) {
   if (!isNumber(value)) return ABSENT;
   let step = 0;
-  while (Math.abs(value) >= base && step < units.length - 1) {
+  while (Math.abs(rounded(value)) >= base && step < units.length - 1) {
     value /= base;
     step += 1;
   }
@@ -53,28 +57,29 @@ export function seconds(value) {
   if (size < 0.9995e-6) return `${digits(value * 1e9)} ns`;
   if (size < 0.9995e-3) return `${digits(value * 1e6)} µs`;
   if (size < 0.9995) return `${digits(value * 1e3)} ms`;
-  if (size < 60) return `${digits(value)} s`;
-  return long(value);
+  if (size < 59.95) return `${digits(value)} s`;
+  return (value < 0 ? '-' : '') + long(size);
 }
 
 export const nanos = (value) => (isNumber(value) ? seconds(value / 1e9) : ABSENT);
 export const millis = (value) => (isNumber(value) ? seconds(value / 1e3) : ABSENT);
 
-function long(value) {
-  const whole = Math.round(Math.abs(value));
+function long(size) {
+  const whole = Math.round(size);
   const parts = [[Math.floor(whole / 86_400), 'd'], [Math.floor(whole / 3600) % 24, 'h'], [Math.floor(whole / 60) % 60, 'min'], [whole % 60, 's']];
   const first = parts.findIndex(([amount]) => amount > 0);
   return parts.slice(first, first + 2).filter(([amount]) => amount > 0).map(([amount, unit]) => `${amount} ${unit}`).join(' ');
 }
 
-// How long ago, or how long until; `at` in milliseconds.
-export function ago(at, now = Date.now()) {
+// How long ago, or how long until, by the server's clock; `at` in milliseconds.
+export function ago(at, now = serverNow()) {
   if (!isNumber(at)) return ABSENT;
   const passed = (now - at) / 1000;
   if (Math.abs(passed) < 1.5) return t('now');
-  const length = Math.abs(passed) < 60 ? `${Math.round(Math.abs(passed))} s` : long(Math.abs(passed));
+  const length = long(Math.abs(passed));
   return passed >= 0 ? t('{length} ago', { length }) : t('in {length}', { length });
 }
 
 export const clock = (at) => new Intl.DateTimeFormat(locale(), { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false }).format(at);
-export const moment = (at) => new Intl.DateTimeFormat(locale(), { dateStyle: 'medium', timeStyle: 'medium', hour12: false }).format(at);
+// With the zone, since the command line tells UTC.
+export const moment = (at) => new Intl.DateTimeFormat(locale(), { dateStyle: 'medium', timeStyle: 'long', hour12: false }).format(at);

@@ -1,14 +1,14 @@
 // The console's languages. The English text is the key, so that a page reads as it is shown.
 
-import { cell } from './state.js';
+import { cell, keep, kept, pick } from './state.js';
 import chinese from './zh.js';
 
 const KEPT = 'bowline.language';
 export const LANGUAGES = { en: 'English', zh: '中文' };
 
 function chosen() {
-  const kept = localStorage.getItem(KEPT);
-  if (kept in LANGUAGES) return kept;
+  const wish = kept(KEPT);
+  if (Object.hasOwn(LANGUAGES, wish)) return wish;
   return navigator.language.startsWith('zh') ? 'zh' : 'en';
 }
 
@@ -16,15 +16,15 @@ export const language = cell(chosen());
 document.documentElement.lang = language.get();
 
 export function speak(name) {
-  localStorage.setItem(KEPT, name);
+  keep(KEPT, name);
   document.documentElement.lang = name;
   language.set(name);
 }
 
 // A text in the reader's language, with values in place of their names: `t('{n} instances', { n: 3 })`.
 export function t(text, values) {
-  const spoken = language.get() === 'zh' ? (chinese[text] ?? text) : text;
-  return values ? spoken.replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all) : spoken;
+  const spoken = language.get() === 'zh' ? pick(chinese, text, text) : text;
+  return values ? spoken.replace(/\{(\w+)\}/g, (all, name) => pick(values, name) ?? all) : spoken;
 }
 
 // One or several: `tn('{n} instance', '{n} instances', 3)`.

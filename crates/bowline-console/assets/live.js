@@ -2,7 +2,7 @@
 //
 // A hidden page asks for nothing. Where events do not come, everything is asked for again every few seconds.
 
-import { Problem } from './api.js';
+import { Problem, getEvents } from './api.js';
 import { useEffect, useRef, useState } from './html.js';
 import { cell } from './state.js';
 
@@ -11,63 +11,165 @@ export const liveness = cell('away');
 export const isPaused = cell(false);
 
 const POLL_MS = 5000;
-const AGAIN_MS = 1000;
+// How long until it is tried again to hear of changes, more each time in vain.
+const RETRY_MS = [1000, 2000, 4000, 8000, 16_000, 30_000];
+// The server says something every 15 s: after twice that and more, nobody is there.
+const SILENCE_MS = 40_000;
+// An event names a few kinds.
+const EVENT_MAX = 64 * 1024;
+
 const listeners = new Set();
-let source = null;
-let poll = null;
 
 function tell(kinds) {
   for (const listener of [...listeners]) listener(kinds);
 }
 
-function connect() {
-  disconnect();
-  if (document.hidden || isPaused.get()) {
-    liveness.set('paused');
-    return;
-  }
-  source = new EventSource('/v1/events');
-  source.addEventListener('hello', () => {
-    clearInterval(poll);
-    poll = null;
-    liveness.set('live');
-    // What happened meanwhile, nobody told.
-    tell(null);
-  });
-  source.addEventListener('changed', (event) => tell(JSON.parse(event.data).kinds));
-  source.addEventListener('error', () => {
-    liveness.set(source?.readyState === EventSource.CLOSED ? 'polling' : 'away');
-    poll ??= setInterval(() => {
-      if (source?.readyState === EventSource.CLOSED) connect();
-      tell(null);
-    }, POLL_MS);
-  });
+let stream = null;
+let poll = null;
+let retry = null;
+let inVain = 0;
+let isStarted = false;
+
+// Begins; again after the reader has become another, which starts over.
+export function start() {
+  isStarted = true;
+  inVain = 0;
+  connect();
 }
 
-function disconnect() {
-  source?.close();
-  source = null;
+// Nothing is asked for any more: nobody may.
+export function stop() {
+  isStarted = false;
+  rest();
+  liveness.set('away');
+}
+
+document.addEventListener('visibilitychange', resume);
+isPaused.watch(resume);
+
+function resume() {
+  if (!isStarted) return;
+  inVain = 0;
+  connect();
+}
+
+function rest() {
+  stream?.abort();
+  stream = null;
+  clearTimeout(retry);
   clearInterval(poll);
   poll = null;
 }
 
-// Begins; again after signing in, which starts over.
-let isStarted = false;
-export function start() {
-  if (isStarted) return connect();
-  isStarted = true;
-  document.addEventListener('visibilitychange', connect);
-  isPaused.watch(connect);
-  connect();
+async function connect() {
+  stream?.abort();
+  clearTimeout(retry);
+  if (document.hidden || isPaused.get()) {
+    rest();
+    liveness.set('paused');
+    return;
+  }
+  const own = new AbortController();
+  stream = own;
+  let status = 0;
+  try {
+    await follow(own);
+  } catch (error) {
+    status = error.status ?? 0;
+  }
+  if (stream === own) lost(status);
 }
 
+// The server ended the stream, never began it, or is gone.
+function lost(status) {
+  liveness.set(status > 0 ? 'polling' : 'away');
+  poll ??= setInterval(() => tell(null), POLL_MS);
+  retry = setTimeout(connect, RETRY_MS[Math.min(inVain, RETRY_MS.length - 1)]);
+  inVain += 1;
+}
+
+// Reads the stream to its end.
+async function follow(own) {
+  let watchdog;
+  const alive = () => {
+    clearTimeout(watchdog);
+    watchdog = setTimeout(() => own.abort(), SILENCE_MS);
+  };
+  try {
+    alive();
+    const { body } = await getEvents('/v1/events', own.signal);
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    const events = new Events(hear);
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      alive();
+      events.add(part.value);
+    }
+  } finally {
+    clearTimeout(watchdog);
+    own.abort();
+  }
+}
+
+function hear(name, data) {
+  if (name === 'hello') {
+    clearInterval(poll);
+    poll = null;
+    inVain = 0;
+    liveness.set('live');
+    // What happened meanwhile, nobody told.
+    tell(null);
+  }
+  if (name === 'changed') tell(JSON.parse(data).kinds);
+}
+
+// Server-sent events, taken from their text as it comes: `hear(name, data)`.
+export class Events {
+  #hear;
+  #rest = '';
+  #name = '';
+  #data = [];
+
+  constructor(hear) {
+    this.#hear = hear;
+  }
+
+  add(text) {
+    this.#rest += text;
+    // A break of two characters may come in two parts.
+    const lines = this.#rest.split(/\r\n|\n|\r(?!$)/);
+    this.#rest = lines.pop();
+    for (const line of lines) this.#line(line);
+    if (this.#rest.length + this.#data.join('').length > EVENT_MAX) throw new Error('an event is too long');
+  }
+
+  #line(line) {
+    if (line === '') return this.#end();
+    const [, field, value] = /^([^:]*):? ?(.*)$/s.exec(line);
+    if (field === 'event') this.#name = value;
+    if (field === 'data') this.#data.push(value);
+    return undefined;
+  }
+
+  #end() {
+    const [name, data] = [this.#name, this.#data.join('\n')];
+    this.#name = '';
+    this.#data = [];
+    if (data !== '') this.#hear(name || 'message', data);
+  }
+}
+
+const WAITING = { data: undefined, error: null, isLoading: true, of: null, dataOf: null };
+const isSame = (a, b) => a !== null && a.length === b.length && a.every((one, index) => Object.is(one, b[index]));
+
 // What `load(signal)` answers, kept as it is: loaded again when one of `kinds` changed (null: never; [] on every event)
-// or when `inputs` did. `data` stays while it is loaded again; `error` is the last one, if the last load failed.
-export function useLive(load, kinds, inputs = []) {
-  const [state, setState] = useState({ data: undefined, error: null, isLoading: true });
+// or when `inputs` did. `data` stays while it is loaded again, but never what was loaded of other inputs: only with
+// `isKept`, for figures of another stretch of time, until the new ones come or fail. `error` is the last one, if the
+// last load failed.
+export function useLive(load, kinds, inputs = [], { isKept = false } = {}) {
+  const [state, setState] = useState(WAITING);
   const reload = useRef(() => {});
   useEffect(() => {
-    const loading = new Loading(load, setState);
+    const loading = new Loading(load, inputs, setState);
     reload.current = () => loading.now();
     loading.now();
     const listener = (changed) => {
@@ -80,49 +182,65 @@ export function useLive(load, kinds, inputs = []) {
       loading.stop();
     };
   }, inputs);
-  return { ...state, reload: () => reload.current() };
+  const { of, dataOf, data, error, isLoading } = state;
+  const shown = {
+    data: isSame(dataOf, inputs) || (isKept && error === null) ? data : undefined,
+    error: isSame(of, inputs) ? error : null,
+    isLoading: isLoading || !isSame(of, inputs),
+  };
+  return { ...shown, reload: () => reload.current() };
 }
 
-// One load at a time, and the next no sooner than a second after the last began.
+const AGAIN_MS = 1000;
+const REST = 3;
+
+// One load at a time. The next begins no sooner than a second after the last began, and than three times as long as that
+// took: what takes long is not asked for all the time.
 class Loading {
   #load;
+  #inputs;
   #set;
   #abort = null;
   #timer = null;
-  #begun = 0;
+  #next = 0;
   #isDue = false;
 
-  constructor(load, set) {
+  constructor(load, inputs, set) {
     this.#load = load;
+    this.#inputs = inputs;
     this.#set = set;
-    set((state) => ({ ...state, isLoading: true }));
+    set((state) => ({ ...state, isLoading: true, of: inputs, error: null }));
   }
 
   soon() {
     this.#isDue = true;
     if (this.#abort || this.#timer) return;
-    this.#timer = setTimeout(() => this.now(), Math.max(0, this.#begun + AGAIN_MS - Date.now()));
+    this.#timer = setTimeout(() => this.now(), Math.max(0, this.#next - performance.now()));
   }
 
   async now() {
     clearTimeout(this.#timer);
     this.#timer = null;
     this.#isDue = false;
-    this.#begun = Date.now();
     this.#abort?.abort();
     const abort = new AbortController();
     this.#abort = abort;
-    try {
-      const data = await this.#load(abort.signal);
-      if (!abort.signal.aborted) this.#set({ data, error: null, isLoading: false });
-    } catch (error) {
-      if (abort.signal.aborted) return;
-      if (!(error instanceof Problem)) console.error(error);
-      this.#set((state) => ({ ...state, error, isLoading: false }));
-    }
+    const begun = performance.now();
+    const result = await this.#ask(abort.signal);
     if (this.#abort !== abort) return;
     this.#abort = null;
+    this.#next = begun + Math.max(AGAIN_MS, REST * (performance.now() - begun));
+    this.#set((state) => ({ ...state, ...result, isLoading: false }));
     if (this.#isDue) this.soon();
+  }
+
+  async #ask(signal) {
+    try {
+      return { data: await this.#load(signal), dataOf: this.#inputs, error: null };
+    } catch (error) {
+      if (!(error instanceof Problem) && !signal.aborted) console.error(error);
+      return { error };
+    }
   }
 
   stop() {

@@ -1,13 +1,13 @@
 // The frame of the console: who is here, where to go, the page itself.
 
-import { html, render, useEffect, useState } from './html.js';
+import { html, render, useEffect, useErrorBoundary, useState } from './html.js';
 import { identify, session, signOut } from './api.js';
 import { LANGUAGES, language, speak, t } from './i18n.js';
-import { isPaused, liveness, start } from './live.js';
+import { isPaused, liveness, start, stop } from './live.js';
 import { to, useRoute } from './route.js';
 import { useCell } from './state.js';
 import { flip, theme } from './theme.js';
-import { Asking, Empty, Failure, Page, Saying, Waiting, classes } from './ui.js';
+import { Asking, Button, Empty, Failure, Page, Saying, Waiting, classes, say } from './ui.js';
 import SignIn from './page-sign-in.js';
 
 const PAGES = [
@@ -35,10 +35,22 @@ function App() {
     <div class="frame">
       <${Bar} who=${who} />
       <main id="content" tabindex="-1">
-        ${mustSignIn || first === 'sign-in' ? html`<${SignIn} who=${who} />` : html`<${Current} key=${language.get() + route.path.join('/')} name=${first} route=${route} />`}
+        ${mustSignIn || first === 'sign-in' ? html`<${SignIn} who=${who} />` : html`
+          <${Guarded} key=${language.get() + route.path.join('/')}><${Current} name=${first} route=${route} /><//>`}
       </main>
     </div>
-    <${Asking} /><${Saying} />`;
+    <${Guarded}><${Asking} /><//><${Saying} />`;
+}
+
+// What is wrong with one page leaves the rest of the console as it is.
+function Guarded({ children }) {
+  const [error, again] = useErrorBoundary((wrong) => console.error(wrong));
+  if (!error) return children;
+  return html`
+    <${Page} title=${t('This page could not be shown')}>
+      <div class="failure" role="alert"><p>${error.message}</p>
+        <${Button} onClick=${again}>${t('Try again')}<//></div>
+    <//>`;
 }
 
 function Sidebar({ current }) {
@@ -69,9 +81,10 @@ function Bar({ who }) {
 }
 
 function Who({ who }) {
+  const leave = () => signOut().catch((error) => say(t('You are still signed in: {why}', { why: error.message })));
   if (who.by === 'cookie') {
     return html`<span class="who" title=${t('role {role}', { role: who.role })}>${who.name} · ${t(who.role)}</span>
-      <button type="button" class="plain" onClick=${signOut}>${t('Sign out')}</button>`;
+      <button type="button" class="plain" onClick=${leave}>${t('Sign out')}</button>`;
   }
   return html`<span class="who">${who.role ? t('this machine') : ''}</span><a class="plain" href=${to('sign-in')}>${t('Sign in')}</a>`;
 }
@@ -88,7 +101,13 @@ function Current({ name, route }) {
 }
 
 render(html`<${App} />`, document.getElementById('app'));
-identify().then(() => {
-  if (session.get().role) start();
-  session.watch((who) => who.role && start());
+// Who else the reader has become may see other things; nobody may see none.
+let known = null;
+session.watch(({ role, name, by }) => {
+  const reader = role ? JSON.stringify([role, name, by]) : null;
+  if (reader === known) return;
+  known = reader;
+  if (role) start();
+  else stop();
 });
+identify();

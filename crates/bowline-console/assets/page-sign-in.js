@@ -3,17 +3,20 @@
 import { html, useState } from './html.js';
 import { signIn } from './api.js';
 import { t } from './i18n.js';
-import { go, to } from './route.js';
+import { go, to, useRoute } from './route.js';
 import { Button, Field, Page } from './ui.js';
 
 export default function SignIn({ who }) {
+  const { path } = useRoute();
   const [state, setState] = useState({ token: '' });
   const submit = async (event) => {
     event.preventDefault();
     setState({ token: state.token, isSending: true });
     try {
       await signIn(state.token.trim());
-      go(to(), { replace: true });
+      setState({ token: '' });
+      // Whoever was asked to sign in sees then what they came for.
+      if (path[0] === 'sign-in') go(to(), { replace: true });
     } catch (error) {
       setState({ token: '', error });
     }
@@ -22,6 +25,7 @@ export default function SignIn({ who }) {
     <${Page} title=${t('Sign in')}>
       <form class="card narrow" onSubmit=${submit}>
         <p>${who.is_away ? t('The server does not answer.') : t('What you may see and change depends on the token that you sign in with.')}</p>
+        ${who.why && html`<p class="failure" role="status">${t('You are not signed in:')} ${who.why}</p>`}
         <${Field} name=${t('Token')} hint=${t('One that `bowline token create` made, or the root token in the data folder.')}>
           <input type="password" name="token" autocomplete="off" required autofocus value=${state.token}
             onInput=${(event) => setState({ ...state, token: event.target.value })} />

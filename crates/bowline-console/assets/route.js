@@ -1,5 +1,6 @@
 // Where the reader is: the path behind /ui/, and the query. Links inside the console do not load the page again.
 
+import { isStep } from './api.js';
 import { cell, useCell } from './state.js';
 
 const BASE = '/ui/';
@@ -22,13 +23,30 @@ export function to(...parts) {
   const query = typeof parts.at(-1) === 'object' ? parts.pop() : {};
   const kept = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== '');
   const search = new URLSearchParams(kept).toString();
-  return BASE + parts.map(encodeURIComponent).join('/') + (search ? `?${search}` : '');
+  return BASE + parts.map(segment).join('/') + (search ? `?${search}` : '');
+}
+
+// A browser takes `..` for a step, even if it is encoded; encoded twice it is a name that nobody has.
+const segment = (part) => encodeURIComponent(isStep(part) ? part.replaceAll('.', '%2E') : part);
+
+// Whether another page has come than the focus was on: the next heading that is drawn takes it.
+let hasArrived = false;
+export function takeArrival() {
+  const was = hasArrived;
+  hasArrived = false;
+  return was;
+}
+
+function arrive() {
+  const next = read();
+  hasArrived ||= next.path.join('/') !== route.get().path.join('/');
+  route.set(next);
 }
 
 // Goes to a page, with `replace` without a step for the back button, with `isStill` without going to its top.
 export function go(address, { replace = false, isStill = replace } = {}) {
   history[replace ? 'replaceState' : 'pushState'](null, '', address);
-  route.set(read());
+  arrive();
   if (!isStill) scrollTo(0, 0);
 }
 
@@ -40,7 +58,7 @@ export function goQuery(changes, options = { replace: true }) {
 
 export const useRoute = () => useCell(route);
 
-addEventListener('popstate', () => route.set(read()));
+addEventListener('popstate', arrive);
 addEventListener('click', (event) => {
   const link = event.target.closest?.('a[href]');
   const isPlain = event.button === 0 && !(event.metaKey || event.ctrlKey || event.shiftKey || event.altKey);

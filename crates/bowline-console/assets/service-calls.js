@@ -1,14 +1,14 @@
 // Who calls a service and whom it calls: what was seen, and whether it is declared; and what it is asked for.
 
 import { html } from './html.js';
-import { query as promql } from './api.js';
+import { query as promql, quoted } from './api.js';
 import { declaration } from './declared.js';
 import { figureColumns } from './figures.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { to } from './route.js';
-import { quoted } from './service-red.js';
 import { TraceLink } from './service-traces.js';
+import { pick } from './state.js';
 import { Badge, Card, Loaded, Table } from './ui.js';
 
 export function Calls({ service }) {
@@ -83,7 +83,7 @@ function Declared({ how, isSeen }) {
 const STATES = { open: ['bad', 'open'], half_open: ['warn', 'half open'] };
 
 export function Breaker({ states }) {
-  return states.filter(({ metric }) => metric.state in STATES).map(({ metric, value }) => {
+  return states.filter(({ metric }) => Object.hasOwn(STATES, metric.state)).map(({ metric, value }) => {
     const [tone, word] = STATES[metric.state];
     return html`<${Badge} tone=${tone} title=${tn('{n} breaker', '{n} breakers', value)}>${t(word)}${value > 1 && ` × ${value}`}<//> `;
   });
@@ -94,7 +94,7 @@ export function Operations({ service: { name, graph, window } }) {
   const rowsOf = ({ services }) => services.find((service) => service.name === name)?.operations ?? [];
   const columns = [
     { name: t('Operation'), of: (one) => html`<a href=${traces(one.name)}><code>${one.name}</code></a>`, sort: (one) => one.name },
-    { name: t('Kind'), of: (one) => t(KINDS[one.kind] ?? one.kind), sort: (one) => one.kind },
+    { name: t('Kind'), of: (one) => t(pick(KINDS, one.kind, one.kind)), sort: (one) => one.kind },
     ...figureColumns(({ figures }) => figures, ['p50', 'p95', 'p99']),
   ];
   return html`<${Card} title=${t('Operations')} about=${t('what it answered in the last {range}', { range: WINDOW_NAMES[window] })}>

@@ -1,13 +1,12 @@
 // The instances of a service, and how their health went.
 
 import { html } from './html.js';
-import { get, withQuery } from './api.js';
+import { get, quoted, withQuery } from './api.js';
 import { ABSENT, millis, seconds } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { to } from './route.js';
 import { Breaker, useBreakers } from './service-calls.js';
-import { quoted } from './service-red.js';
 import { Card, Health, Loaded, Table, Time, healthTone } from './ui.js';
 
 const INSTANCES_MAX = 10_000;

@@ -4,11 +4,12 @@
 // of their callers. What is done of messages nobody waits for, so that it stands apart.
 
 import { html } from './html.js';
-import { queryRange } from './api.js';
+import { queryRange, quoted, serverNow } from './api.js';
 import { Chart } from './chart.js';
 import { percent, rate, seconds } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
+import { pick } from './state.js';
 import { Card, Empty, Loaded } from './ui.js';
 
 // How far back, in steps of how long; and the window of the service graph that comes closest.
@@ -21,9 +22,6 @@ export const RANGES = {
 
 const RATE_MIN_S = 60;
 const QUANTILES = [0.5, 0.95, 0.99];
-
-// The text as a string of PromQL.
-export const quoted = (text) => `"${text.replace(/[\\"]/g, '\\$&').replace(/\n/g, '\\n')}"`;
 
 const requests = (selector) => ({
   total: 'bowline_requests_total', buckets: 'bowline_request_duration_seconds_bucket', by: 'code', selector,
@@ -53,7 +51,7 @@ function counters(name, isForeign) {
 
 export const useRed = (name, isForeign, range) => useLive(async (signal) => {
   const { seconds: length, step } = RANGES[range];
-  const end = Math.floor(Date.now() / 1000 / step) * step;
+  const end = Math.floor(serverNow() / 1000 / step) * step;
   const over = { start: end - length, end, step, signal };
   const [own, messages, callers] = await Promise.all([
     firstOf(counters(name, isForeign), over),
@@ -61,7 +59,7 @@ export const useRed = (name, isForeign, range) => useLive(async (signal) => {
     isForeign ? null : group(ofCallers(name), over, [0.99]),
   ]);
   return { requests: own, messages, callers };
-}, ['metrics'], [name, isForeign, range]);
+}, ['metrics'], [name, isForeign, range], { isKept: true });
 
 async function firstOf(candidates, over) {
   for (const candidate of candidates) {
@@ -91,7 +89,7 @@ const STATUSES = { ok: { label: 'ok' }, error: { label: 'error', tone: 'bad', is
 function classed(series, by) {
   const lines = new Map();
   for (const { metric, values } of series) {
-    const kind = by === 'code' ? CLASSES[metric.code?.[0]] : STATUSES[metric.status];
+    const kind = by === 'code' ? pick(CLASSES, metric.code?.[0]) : pick(STATUSES, metric.status);
     const { label } = kind ?? { label: t('other') };
     const line = lines.get(label);
     if (line) line.values = line.values.map((value, index) => added(value, values[index]));

@@ -1,9 +1,32 @@
-// A value that several places show: who reads it is drawn again when it changes.
+// Values that several places show: who reads one is drawn again when it changes. What stays in the browser, and look-ups.
 
 import { useEffect, useState } from './html.js';
 
 // What a table holds under a name that came from outside: `constructor` is in every object, and in no table of ours.
 export const pick = (table, name, fallback) => (Object.hasOwn(table, name) ? table[name] : fallback);
+
+// What this browser keeps for the console. Storage may be blocked or full: then it is kept until the page is left.
+const unkept = new Map();
+
+export function kept(name) {
+  if (unkept.has(name)) return unkept.get(name);
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+// Without a value nothing is kept any more.
+export function keep(name, value = null) {
+  try {
+    if (value === null) localStorage.removeItem(name);
+    else localStorage.setItem(name, value);
+    unkept.delete(name);
+  } catch {
+    unkept.set(name, value);
+  }
+}
 
 export function cell(initial) {
   const readers = new Set();

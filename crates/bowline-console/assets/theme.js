@@ -1,10 +1,11 @@
 // Dark or light: as the reader's system is, unless the reader says otherwise here.
 
-import { cell } from './state.js';
+import { cell, keep, kept } from './state.js';
 
 const KEPT = 'bowline.theme';
 const dark = matchMedia('(prefers-color-scheme: dark)');
-const wish = () => localStorage.getItem(KEPT);
+const THEMES = ['dark', 'light'];
+const wish = () => THEMES.find((name) => name === kept(KEPT));
 const current = () => wish() ?? (dark.matches ? 'dark' : 'light');
 
 export const theme = cell(current());
@@ -15,7 +16,7 @@ function apply() {
 }
 
 export function flip() {
-  localStorage.setItem(KEPT, current() === 'dark' ? 'light' : 'dark');
+  keep(KEPT, current() === 'dark' ? 'light' : 'dark');
   apply();
 }
 

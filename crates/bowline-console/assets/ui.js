@@ -1,22 +1,27 @@
 // What pages are made of: headings, cards, tables, states, questions.
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from './html.js';
-import { may } from './api.js';
-import { ABSENT, ago, moment } from './format.js';
+import { may, serverNow } from './api.js';
+import { ABSENT, ago, moment, visible } from './format.js';
 import { t } from './i18n.js';
-import { cell, useCell } from './state.js';
+import { takeArrival } from './route.js';
+import { cell, pick, useCell } from './state.js';
 
 export const classes = (...names) => names.filter(Boolean).join(' ');
 
-// A page: its name, what it is about, what can be done.
+// A page: its name, what it is about, what can be done. Whoever came over a link is read its name first.
 export function Page({ title, about, actions, children }) {
+  const heading = useRef();
   useEffect(() => {
     document.title = `${title} · Bowline`;
   }, [title]);
+  useEffect(() => {
+    if (takeArrival() && !document.activeElement?.matches('input, textarea, select')) heading.current.focus({ preventScroll: true });
+  }, []);
   return html`
     <div class="page">
       <header class="page-head">
-        <div><h1>${title}</h1>${about && html`<p class="about">${about}</p>`}</div>
+        <div><h1 ref=${heading} tabindex="-1">${title}</h1>${about && html`<p class="about">${about}</p>`}</div>
         ${actions && html`<div class="actions">${actions}</div>`}
       </header>
       ${children}
@@ -42,16 +47,33 @@ export const Figures = ({ children }) => html`<dl class="figures">${children}</d
 // A word about a state. Tones: ok, warn, bad, info, quiet. A shape goes with each, so that colour is not all that tells.
 const SHAPES = { ok: '●', warn: '▲', bad: '■', info: '◆', quiet: '○' };
 export function Badge({ tone = 'quiet', children, title }) {
-  return html`<span class=${`badge tone-${tone}`} title=${title}><span aria-hidden="true">${SHAPES[tone]}</span> ${children}</span>`;
+  return html`<span class=${`badge tone-${tone}`} title=${title}><span aria-hidden="true">${pick(SHAPES, tone, SHAPES.quiet)}</span> ${children}</span>`;
 }
 
 const HEALTH_TONES = { healthy: 'ok', degraded: 'warn', unhealthy: 'bad', draining: 'info', gone: 'quiet', unknown: 'quiet' };
-export const healthTone = (state) => HEALTH_TONES[state] ?? 'quiet';
+export const healthTone = (state) => pick(HEALTH_TONES, state, 'quiet');
 export const Health = ({ state }) => html`<${Badge} tone=${healthTone(state)}>${t(state ?? 'unknown')}<//>`;
 
+// While what a click began is not through, the next one is let be; what goes wrong of it is said. The focus stays.
 export function Button({ onClick, tone, isDisabled, title, children, kind = 'button' }) {
+  const [isBusy, setBusy] = useState(false);
+  const isUnderWay = useRef(false);
+  const click = async (event) => {
+    if (isUnderWay.current) return;
+    const work = onClick(event);
+    if (typeof work?.then !== 'function') return;
+    isUnderWay.current = true;
+    setBusy(true);
+    try {
+      await work;
+    } catch (error) {
+      say(error.message);
+    }
+    isUnderWay.current = false;
+    setBusy(false);
+  };
   return html`<button type=${kind} class=${classes('button', tone && `button-${tone}`)} disabled=${isDisabled} title=${title}
-    onClick=${onClick}>${children}</button>`;
+    aria-disabled=${isBusy ? 'true' : undefined} onClick=${onClick && click}>${children}</button>`;
 }
 
 // A button for who may; for others it says why not.
@@ -91,8 +113,8 @@ export function Time({ at }) {
   return html`<time datetime=${new Date(when).toISOString()} title=${moment(when)}>${ago(when, Math.max(now, when > now && when - now < 2000 ? when : now))}</time>`;
 }
 
-const tick = cell(Date.now());
-setInterval(() => document.hidden || tick.set(Date.now()), 1000);
+const tick = cell(serverNow());
+setInterval(() => document.hidden || tick.set(serverNow()), 1000);
 
 // A table. Columns: `{ name, title?, of(row), sort?(row), isNumber?, class? }`; the first one names the row.
 const ROWS_SHOWN = 100;
@@ -140,8 +162,9 @@ function order(rows, columns, sorted) {
   return [...rows].sort((a, b) => compare(by(a), by(b)) * (sorted.isDown ? -1 : 1));
 }
 
-// One of several views. `tabs`: `[{ id, name, count? }]`.
-export function Tabs({ label, tabs, current, onPick }) {
+// One of several views. `tabs`: `[{ id, name, count? }]`; what the current one shows are its children.
+export function Tabs({ label, tabs, current, onPick, children }) {
+  const own = useId('tabs');
   const onKey = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
@@ -153,8 +176,12 @@ export function Tabs({ label, tabs, current, onPick }) {
   };
   return html`<div class="tabs" role="tablist" aria-label=${label} onKeyDown=${onKey}>${tabs.map(({ id, name, count }) => html`
     <button type="button" role="tab" data-tab=${id} aria-selected=${id === current} tabindex=${id === current ? 0 : -1}
-      onClick=${() => onPick(id)}>${name}${count !== undefined && html` <span class="count">${count}</span>`}</button>`)}</div>`;
+      id=${id === current ? `${own}-tab` : undefined} aria-controls=${children && id === current ? `${own}-panel` : undefined}
+      onClick=${() => onPick(id)}>${name}${count !== undefined && html` <span class="count">${count}</span>`}</button>`)}</div>
+    ${children && html`<div class="tab-panel" role="tabpanel" id=${`${own}-panel`} aria-labelledby=${`${own}-tab`}>${children}</div>`}`;
 }
+
+const useId = (kind) => useMemo(() => `${kind}-${Math.random().toString(36).slice(2)}`, []);
 
 // A field of a form with its name above it.
 export function Field({ name, hint, children }) {
@@ -173,48 +200,69 @@ export function Dialog({ title, onClose, children }) {
     dialog.current.showModal();
     return () => dialog.current?.close();
   }, []);
-  const id = useMemo(() => `dialog-${Math.random().toString(36).slice(2)}`, []);
-  return html`<dialog ref=${dialog} aria-labelledby=${id} onCancel=${(event) => { event.preventDefault(); onClose(); }}>
+  const id = useId('dialog');
+  // A second Escape closes it in the browser, whatever the first one came to: then it is asked again, and shown if it stays.
+  const closed = () => {
+    if (!dialog.current) return;
+    onClose();
+    setTimeout(() => dialog.current?.open === false && dialog.current.showModal());
+  };
+  return html`<dialog ref=${dialog} aria-labelledby=${id} onClose=${closed}
+    onCancel=${(event) => { event.preventDefault(); onClose(); }}>
     <h2 id=${id}>${title}</h2>${children}</dialog>`;
 }
 
 // The question before something is changed: what it will touch, and what came of it where that failed.
 //
-// `ask({ title, touches: [text], act: async () => {}, tone, word })`; resolves to whether it was done.
+// `ask({ title, touches: [text], act: async () => {}, tone, word })`; resolves to whether it was done. One at a time: what
+// is read is what is confirmed, so that none takes the place of another.
 const asked = cell(null);
 export function ask(question) {
+  if (asked.get()) {
+    say(t('"{what}" is not asked while another question is open.', { what: question.title }));
+    return Promise.resolve(false);
+  }
   return new Promise((resolve) => asked.set({ ...question, resolve }));
 }
 
 export function Asking() {
   const question = useCell(asked);
   const [state, setState] = useState({});
+  // What was begun cannot be called back: it is awaited.
+  const isActing = useRef(false);
   useEffect(() => setState({}), [question]);
   if (!question) return null;
   const close = (isDone) => {
+    if (isActing.current || asked.get() !== question) return;
     asked.set(null);
     question.resolve(isDone);
   };
   const act = async (event) => {
     event.preventDefault();
+    if (isActing.current) return;
+    isActing.current = true;
     setState({ isActing: true });
+    let error = null;
     try {
       await question.act();
-      close(true);
-      say(question.done ?? t('Done: {what}', { what: question.title }));
-    } catch (error) {
-      setState({ error });
+    } catch (wrong) {
+      error = wrong;
     }
+    isActing.current = false;
+    setState({ error });
+    if (error) return;
+    close(true);
+    say(question.done ?? t('Done: {what}', { what: question.title }));
   };
   return html`
-    <${Dialog} title=${question.title} onClose=${() => close(false)}>
+    <${Dialog} title=${visible(question.title)} onClose=${() => close(false)}>
       <form onSubmit=${act}>
-        ${question.touches?.length > 0 && html`<p>${t('This will touch:')}</p><ul class="touches">${question.touches.map((text) => html`<li>${text}</li>`)}</ul>`}
+        ${question.touches?.length > 0 && html`<p>${t('This will touch:')}</p><ul class="touches">${question.touches.map((text) => html`<li>${typeof text === 'string' ? visible(text) : text}</li>`)}</ul>`}
         ${question.body}
         <p class="quiet">${t('It is recorded in the audit, with your name.')}</p>
         ${state.error && html`<p class="failure" role="alert">${state.error.message}</p>`}
         <div class="dialog-actions">
-          <${Button} onClick=${() => close(false)}>${t('Cancel')}<//>
+          <${Button} onClick=${() => close(false)} isDisabled=${state.isActing}>${t('Cancel')}<//>
           <${Button} kind="submit" tone=${question.tone ?? 'main'} isDisabled=${state.isActing}>${question.word ?? question.title}<//>
         </div>
       </form>
