@@ -35,7 +35,7 @@ function matches(edge, search, state) {
 
 export function Calls({ edges, sources, query }) {
   const [search, box] = useFilter(query.q);
-  const state = query.state in STATES ? query.state : 'all';
+  const state = Object.hasOwn(STATES, query.state) ? query.state : 'all';
   const shown = edges.filter((edge) => matches(edge, search, state));
   const isMatrix = query.view === 'matrix';
   const chosen = query.at && edges.find((edge) => idOf(edge) === query.at);

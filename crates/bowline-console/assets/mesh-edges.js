@@ -1,6 +1,7 @@
 // Who may call whom and who did: what is declared, what spans show, and what sidecars decided, put together.
 
 import { declaration } from './declared.js';
+import { pick } from './state.js';
 
 // `rule` of decisions where there is none.
 export const NO_RULE = 'none';
@@ -19,7 +20,9 @@ export function edgesOf({ system, graph, decisions = [], refused = [] }) {
   addDeclared(system, edge);
   addSeen(system, graph, edge);
   for (const { metric, value } of decisions) addDecision(edge, metric, value);
-  for (const { metric, value } of refused) edge(nameOf(metric.caller), metric.service).refusedLately += value;
+  for (const { metric: { caller, service }, value } of refused) {
+    if (caller && service) edge(nameOf(caller), service).refusedLately += value;
+  }
   const told = [...edges.values()].filter(isTold);
   for (const one of told) one.isDeclared = declaredOf(one, system);
   return told.sort((a, b) => weightOf(a) - weightOf(b) || a.caller.localeCompare(b.caller) || a.callee.localeCompare(b.callee));
@@ -53,10 +56,13 @@ function addSeen(system, graph, edge) {
   }
 }
 
+const COUNTED = { allowed: 'allowed', denied: 'refused', dry_run: 'dryRun' };
+
 function addDecision(edge, { caller, service, rule, decision }, value) {
-  if (value === 0) return;
+  // Whoever is scraped may leave out what it likes.
+  if (value === 0 || !caller || !service) return;
   const one = edge(nameOf(caller), service);
-  const name = { allowed: 'allowed', denied: 'refused', dry_run: 'dryRun' }[decision];
+  const name = pick(COUNTED, decision);
   if (!name) return;
   one[name] += value;
   one.rules.push({ rule, decision, value });

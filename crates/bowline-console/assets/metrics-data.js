@@ -1,8 +1,9 @@
 // What an expression gives: its series over a time and their last values, how they are called, and in which unit.
 
-import { get, queryRange, withQuery } from './api.js';
+import { get, queryRange, quoted, withQuery } from './api.js';
 import { bytes, number, percent, rate, seconds, short } from './format.js';
 import { t } from './i18n.js';
+import { pick } from './state.js';
 
 export const RANGES = [['15m', 900], ['1h', 3600], ['6h', 21_600], ['24h', 86_400]];
 export const RANGE = '1h';
@@ -68,13 +69,13 @@ export function labelsOf(metrics) {
   // The name of the metric first.
   const rank = (name) => (name === '__name__' ? '' : name);
   const names = [...new Set(metrics.flatMap(Object.keys))].sort((a, b) => rank(a).localeCompare(rank(b)));
-  const isSame = (name) => metrics.every((metric) => metric[name] === metrics[0][name]);
-  return { apart: names.filter((name) => !isSame(name)), alike: names.filter(isSame).map((name) => [name, metrics[0][name]]) };
+  const isSame = (name) => metrics.every((metric) => pick(metric, name) === pick(metrics[0], name));
+  return { apart: names.filter((name) => !isSame(name)), alike: names.filter(isSame).map((name) => [name, pick(metrics[0], name)]) };
 }
 
 // A series as PromQL writes it.
 export function written({ __name__: name = '', ...labels }) {
-  const pairs = Object.entries(labels).map(([label, value]) => `${label}=${JSON.stringify(value)}`);
+  const pairs = Object.entries(labels).map(([label, value]) => `${label}=${quoted(value)}`);
   return pairs.length > 0 ? `${name}{${pairs.join(', ')}}` : name || '{}';
 }
 
@@ -97,7 +98,7 @@ export function guessed(expression) {
   return isRate ? 'rate' : 'plain';
 }
 
-export const formatOf = (unit, expression) => UNITS[unit in UNITS ? unit : guessed(expression)][1];
+export const formatOf = (unit, expression) => pick(UNITS, unit, UNITS[guessed(expression)])[1];
 export const unitOptions = (expression) => [
   ['', t('by name: {unit}', { unit: t(UNITS[guessed(expression)][0]) })],
   ...Object.entries(UNITS).map(([id, [name]]) => [id, t(name)]),

@@ -2,10 +2,11 @@
 // far as they are about one service. The command proves the whole system, and names the line of its file.
 
 import { t } from './i18n.js';
+import { pick } from './state.js';
 
 const TOPIC = 'topic';
 const KINDS = { postgresql: 'postgres', 'microsoft.sql_server': 'mssql' };
-const kindOf = (kind) => KINDS[kind] ?? kind;
+const kindOf = (kind) => pick(KINDS, kind, kind);
 
 // What breaks a rule: `[{ rule, severity, text, count, sample }]`, errors first.
 export function findings({ services }, observed, name) {
@@ -132,7 +133,7 @@ function ofBreach({ caller, callee, mode, expected, got, count, sample }) {
   const text = expected
     ? t('{caller} to {callee}: {got} came where {expected} was due', { caller, callee, got, expected })
     : t('{caller} to {callee}: {got} came after the end', { caller, callee, got });
-  return finding(BREACHES[mode] ?? 'B0106', 'error', text, { count, sample });
+  return finding(pick(BREACHES, mode, 'B0106'), 'error', text, { count, sample });
 }
 
 // Declared calls that no trace shows; only where all was observed.

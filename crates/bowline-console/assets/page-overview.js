@@ -2,22 +2,26 @@
 
 import { html, useMemo, useState } from './html.js';
 import { get, query, withQuery } from './api.js';
+import { useSystem } from './declared.js';
 import { errorTone, figureColumns } from './figures.js';
-import { count, nanos, percent, rate } from './format.js';
+import { FilterBox, useFilter } from './filter.js';
+import { count, nanos, percent, rate, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { ServiceMap } from './map.js';
 import { edgeKey } from './map-layout.js';
 import { goQuery, to } from './route.js';
+import { pick } from './state.js';
 import { Badge, Card, Empty, Figure, Figures, Health, Loaded, Page, Select, Table, Time } from './ui.js';
 
 const WINDOWS = [['1m', 'last minute'], ['5m', 'last 5 minutes'], ['15m', 'last 15 minutes'], ['1h', 'last hour']];
 const CHANGES = 30;
 
 export default function Overview({ query: { window = '5m', find = '' } }) {
-  const graph = useLive((signal) => get(withQuery('/v1/service-graph', { window }), signal), ['traces'], [window]);
+  const graph = useLive((signal) => get(withQuery('/v1/service-graph', { window }), signal), ['traces', 'metrics'],
+    [window], { isKept: true });
   const health = useLive((signal) => get('/v1/health', signal), ['health', 'services']);
-  const system = useLive((signal) => get('/v1/system', signal), ['services'], []);
+  const system = useSystem();
   const alerts = useLive((signal) => get('/api/v1/alerts', signal), ['alerts']);
   const seen = useMemo(() => joined(graph.data, health.data, system.data, alerts.data),
     [graph.data, health.data, system.data, alerts.data]);
@@ -83,7 +87,7 @@ function useIncoming(window) {
       of(`histogram_quantile(0.99, sum by (le) (rate(bowline_request_duration_seconds_bucket{reporter="gateway"}[${range}])))`),
     ]);
     return { requests, share: requests > 0 ? (failures ?? 0) / requests : null, p99 };
-  }, ['metrics'], [window]);
+  }, ['metrics'], [window], { isKept: true });
 }
 
 function Summary({ seen, health, alerts, window }) {
@@ -108,14 +112,14 @@ function Summary({ seen, health, alerts, window }) {
 
 function Mapped({ seen, of, find }) {
   const [chosen, setChosen] = useState(null);
-  const shown = useMemo(() => found(seen, find), [seen, find]);
+  const [text, box] = useFilter(find, 'find');
+  const shown = useMemo(() => found(seen, text), [seen, text]);
   const edge = chosen && seen.edges.find((one) => edgeKey(one.caller, one.callee) === chosen);
-  const actions = html`<input type="search" aria-label=${t('Find a service')} placeholder=${t('Find a service')} value=${find}
-    onInput=${(event) => goQuery({ find: event.target.value })} />`;
+  const actions = html`<${FilterBox} of=${box} label=${t('Find a service')} />`;
   return html`
     <${Card} title=${t('Service map')} about=${tn('{n} service', '{n} services', shown.services.filter(({ kind }) => kind === 'service').length)} actions=${actions} class="map-card">
       <${Loaded} of=${of}>${() => (shown.services.length === 0
-        ? html`<${Empty}>${find ? t('No service is called like that.') : t('No service runs yet: `bowline up` starts those of a folder.')}<//>`
+        ? html`<${Empty}>${text ? t('No service is called like that.') : t('No service runs yet: `bowline up` starts those of a folder.')}<//>`
         : html`<${ServiceMap} services=${shown.services} edges=${shown.edges} chosen=${chosen}
             onEdge=${(one) => setChosen(edgeKey(one.caller, one.callee))} />
           ${edge && html`<${EdgeDetail} edge=${edge} onClose=${() => setChosen(null)} />`}
@@ -125,8 +129,7 @@ function Mapped({ seen, of, find }) {
 }
 
 // Those whose names hold the text, and whom they are tied to.
-function found({ services, edges }, find) {
-  const text = find.trim().toLowerCase();
+function found({ services, edges }, text) {
   if (!text) return { services, edges };
   const hit = new Set(services.filter(({ name }) => name.toLowerCase().includes(text)).map(({ name }) => name));
   const near = edges.filter(({ caller, callee }) => hit.has(caller) || hit.has(callee));
@@ -213,8 +216,8 @@ function Changes() {
     ['config', 'routes', 'alerts', 'deployments', 'health', 'faults', 'services']);
   const columns = [
     { name: t('When'), of: ({ at_unix_ms: at }) => html`<${Time} at=${at} />` },
-    { name: t('Kind'), of: ({ kind }) => html`<${Badge} tone=${CHANGE_TONES[kind]}>${t(kind)}<//>` },
-    { name: t('What'), of: ({ subject, what }) => html`<strong>${subject}</strong> ${what}` },
+    { name: t('Kind'), of: ({ kind }) => html`<${Badge} tone=${pick(CHANGE_TONES, kind)}>${t(kind)}<//>` },
+    { name: t('What'), of: ({ subject, what }) => html`<strong>${visible(subject)}</strong> ${visible(what)}` },
     { name: t('Who'), of: ({ actor }) => actor ?? '' },
   ];
   return html`

@@ -2,6 +2,7 @@
 
 import { html } from './html.js';
 import { get, path, withQuery } from './api.js';
+import { useSystem } from './declared.js';
 import { FaultButton, FaultNotes, useFaults } from './fault.js';
 import { errorTone } from './figures.js';
 import { percent, rate, seconds } from './format.js';
@@ -29,8 +30,9 @@ function useService(name, range) {
     window,
     // `null`: it is neither declared nor registered, but a gateway, a database, or somebody outside.
     detail: useLive((signal) => detailOf(name, signal), ['health', 'services'], [name]),
-    graph: useLive((signal) => get(withQuery('/v1/service-graph', { window }), signal), ['traces'], [window]),
-    system: useLive((signal) => get('/v1/system', signal), ['config', 'routes'], []),
+    graph: useLive((signal) => get(withQuery('/v1/service-graph', { window }), signal), ['traces', 'metrics'], [window],
+      { isKept: true }),
+    system: useSystem(),
     alerts: useLive(async (signal) => (await get('/api/v1/alerts', signal)).data.alerts, ['alerts'], []),
     faults: useFaults(),
   };
@@ -54,7 +56,7 @@ async function detailOf(name, signal) {
 }
 
 export function ServiceView({ name, query }) {
-  const range = query.range in RANGES ? query.range : '15m';
+  const range = Object.hasOwn(RANGES, query.range) ? query.range : '15m';
   const tab = TABS.includes(query.tab) ? query.tab : 'overview';
   const service = useService(name, range);
   const isOwn = service.detail.data !== null;

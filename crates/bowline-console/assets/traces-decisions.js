@@ -2,6 +2,7 @@
 
 import { count, millis } from './format.js';
 import { t } from './i18n.js';
+import { pick } from './state.js';
 import { attemptsOf, faultsOf } from './traces-model.js';
 
 // What came of an attempt. Who is to blame decides on the breaker, and whether it was sent on the retry's budget.
@@ -15,7 +16,7 @@ const OUTCOMES = {
   caller: ['warn', 'failed on the side of the caller: the instance is not to blame'],
 };
 export const outcome = (name) => {
-  const [tone, text] = OUTCOMES[name] ?? ['quiet', name ?? ''];
+  const [tone, text] = pick(OUTCOMES, name, ['quiet', name ?? '']);
   return { tone, text: t(text), isOk: name === 'ok' };
 };
 
@@ -57,7 +58,7 @@ export function decisionsOf(span) {
   calling(span, at, say);
   for (const { attributes = {} } of faultsOf(span)) fault(attributes, say);
   const reason = at('bowline.reason');
-  if (reason) say('bad', REASONS[reason] ?? 'Bowline itself answered: {reason}.', { reason });
+  if (reason) say('bad', pick(REASONS, reason, 'Bowline itself answered: {reason}.'), { reason });
   const dropped = at('bowline.dropped');
   if (dropped) say('warn', '{n} attributes or events were dropped at the bounds of a span.', { n: dropped });
   return said;
