@@ -1,7 +1,7 @@
 // Texts with line numbers: to read, to write, and side by side.
 
 import { html, useLayoutEffect, useMemo, useRef, useState } from './html.js';
-import { count } from './format.js';
+import { count, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { diff, folded, tally } from './diff.js';
 import { Button, classes } from './ui.js';
@@ -19,7 +19,7 @@ const lineCount = (text) => text.split('\n').length;
 export function Code({ label, text }) {
   const lines = lineCount(text.replace(/\n$/, ''));
   return html`<div class="code" tabindex="0" role="region" aria-label=${label}>
-    <pre class="code-numbers" aria-hidden="true">${numbers(lines)}</pre><pre class="code-text">${text}</pre></div>`;
+    <pre class="code-numbers" aria-hidden="true">${numbers(lines)}</pre><pre class="code-text">${visible(text)}</pre></div>`;
 }
 
 // A text to write. `faults`: `[{ text, line?, column? }]` are marked where they are, and told by the place `toldBy`.
@@ -32,6 +32,7 @@ export function CodeEditor({ label, value, onInput, faults = [], toldBy, area })
   const leaves = useRef(false);
   const lines = lineCount(value);
   const column = useMemo(() => numbers(lines), [lines]);
+  const unseen = useMemo(() => unseenOf(value), [value]);
   const scroll = () => {
     const { scrollTop, scrollLeft } = field.current;
     layers[0].current.style.transform = `translateY(${-scrollTop}px)`;
@@ -52,7 +53,7 @@ export function CodeEditor({ label, value, onInput, faults = [], toldBy, area })
         ref=${layers[0]}>${column}</pre></div>
       <div class="editor-main">
         <div class="editor-marks" aria-hidden="true"><div ref=${layers[1]}><${Marks} text=${value}
-          faults=${faults} /></div></div>
+          faults=${[...faults, ...unseen]} /></div></div>
         <textarea ref=${field} aria-label=${label} aria-invalid=${faults.length > 0} aria-describedby=${toldBy}
           value=${value}
           rows=${Math.min(Math.max(lines + 1, ROWS_MIN), ROWS_MAX)} wrap="off" spellcheck="false" autocapitalize="off"
@@ -60,7 +61,20 @@ export function CodeEditor({ label, value, onInput, faults = [], toldBy, area })
           onKeyDown=${onKey} onBlur=${() => { leaves.current = false; }} />
       </div>
     </div>
+    ${unseen.length > 0 && html`<p class="tone-text-warn" role="status">▲ ${unseen.slice(0, UNSEEN_TOLD).map(({ line, text }) => (
+      t('Line {line}: {what}', { line, what: text }))).join('; ')}${unseen.length > UNSEEN_TOLD && ' …'}</p>`}
     <p class="quiet">${t('Tab indents. To leave the editor by keyboard, press Escape, then Tab.')}</p>`;
+}
+
+// The lines with characters that cannot be seen or turn what is written: a field shows the text as it is.
+const UNSEEN_TOLD = 5;
+function unseenOf(text) {
+  const plain = text.replaceAll('\r\n', '\n');
+  if (visible(plain) === plain) return [];
+  const codes = (line) => [...new Set(line)].map((one) => [one, visible(one)]).filter(([one, code]) => one !== code).map(([, code]) => code);
+  const lines = plain.split('\n').map((line, index) => ({ line: index + 1, codes: codes(line) }));
+  return lines.filter(({ codes: some }) => some.length > 0).map(({ line, codes: some }) => (
+    { line, text: t('unseen characters: {codes}', { codes: some.slice(0, UNSEEN_TOLD).join(' ') }) }));
 }
 
 // A tint of each line at fault, and what is said of it behind its end.
@@ -146,6 +160,6 @@ function DiffRow({ row: { sign, text, old, now } }) {
       <td class="diff-number">${old}</td><td class="diff-number">${now}</td>
       <td class="diff-sign"><span aria-hidden="true">${sign === '-' ? '−' : sign}</span>${sign !== ' ' && html`<span
         class="sr">${t(SIGNS[sign])}</span>`}</td>
-      <td class="diff-text">${hasBreak ? text.slice(0, -1) : text}${isUnbroken && html`<i>${t('no line break at the end')}</i>`}</td>
+      <td class="diff-text">${visible(hasBreak ? text.slice(0, -1) : text)}${isUnbroken && html`<i>${t('no line break at the end')}</i>`}</td>
     </tr>`;
 }

@@ -9,8 +9,8 @@ const BEND_HEIGHT = 14;
 const BENDS_MAX = 150;
 const SWEEPS = 8;
 
-// `names` and `edges` ([caller, callee], those that matter most first: they are not turned) to `{ nodes: Map(name -> {x, y}), routes: Map("caller callee" -> [{x, y}]),
-// width, height }`. The same input gives the same map; positions are of centres.
+// `names` and `edges` ([caller, callee], those that matter most first: they are not turned) to
+// `{ nodes: Map(name -> {x, y}), routes: Map("caller callee" -> [{x, y}]), width, height }`. The same input gives the same map; positions are of centres.
 export function layout(names, edges) {
   const graph = read(names, edges);
   const layers = layered(graph);

@@ -2,8 +2,8 @@
 
 import { html, useEffect, useMemo, useRef, useState } from './html.js';
 import { errorTone, isSlow } from './figures.js';
-import { nanos, percent, rate } from './format.js';
-import { t } from './i18n.js';
+import { nanos, percent, rate, visible } from './format.js';
+import { language, t } from './i18n.js';
 import { NODE, edgeKey, layout } from './map-layout.js';
 import { go, to } from './route.js';
 import { Button, classes, healthTone } from './ui.js';
@@ -20,17 +20,28 @@ export function ServiceMap({ services, edges, chosen, onEdge }) {
     return layout(services.map(({ name }) => name), strongFirst.map(({ caller, callee }) => [caller, callee]));
   }, [shape]);
   const [view, setView, place] = useView(map);
-  const most = Math.max(...edges.map(({ figures }) => figures?.rate ?? 0), 0.001);
+  const [at, setAt, items] = useItems(map, services, edges);
+  const drawn = useDrawn(map);
+  const most = edges.reduce((all, { figures }) => Math.max(all, figures?.rate ?? 0), 0.001);
+  const onKey = (event) => walk(event, { items, setAt, setView, place: place.current }) || steer(event, view, setView, place.current);
+  const onFocus = (event) => event.target.dataset.item && setAt(event.target.dataset.item);
   return html`
-    <div class="map" ref=${place} onPointerDown=${(event) => drag(event, view, setView)} onKeyDown=${(event) => steer(event, view, setView)}>
-      <svg role="group" aria-label=${t('Service map')} tabindex="0">
+    <div class="map" ref=${place} onPointerDown=${(event) => drag(event, view, setView)} onKeyDown=${onKey} onFocusin=${onFocus}>
+      <svg role="group" aria-label=${t('Service map')} aria-describedby="map-keys" tabindex="0">
         <${Arrows} />
         <g transform=${`translate(${view.x} ${view.y}) scale(${view.zoom})`}>
-          ${edges.map((edge) => html`<${Edge} key=${edgeKey(edge.caller, edge.callee)} edge=${edge} most=${most} onEdge=${onEdge}
-            points=${map.routes.get(edgeKey(edge.caller, edge.callee))} isChosen=${chosen === edgeKey(edge.caller, edge.callee)} />`)}
-          ${services.map((service) => html`<${Node} key=${service.name} service=${service} at=${map.nodes.get(service.name)} />`)}
+          ${edges.map((edge) => {
+            const key = edgeKey(edge.caller, edge.callee);
+            const thick = 1.25 + 2.75 * Math.sqrt(Math.min(1, (edge.figures?.rate ?? 0) / most));
+            const [isChosen, isStop] = [chosen === key, at === callId(edge)];
+            return drawn(callId(edge), [edge, thick.toFixed(1), isChosen, isStop], (id) => html`<${Edge} key=${id} edge=${edge} thick=${thick.toFixed(1)}
+              onEdge=${onEdge} points=${map.routes.get(key)} isChosen=${isChosen} isStop=${isStop} />`);
+          })}
+          ${services.map((service) => drawn(serviceId(service), [service, at === serviceId(service)], (id) => html`<${Node} key=${id}
+            service=${service} at=${map.nodes.get(service.name)} isStop=${at === serviceId(service)} />`))}
         </g>
       </svg>
+      <p class="sr" id="map-keys">${t('The arrow keys go from one service or call to the next; on the map itself they move it.')}</p>
       <div class="map-tools">
         <${Button} title=${t('Closer')} onClick=${() => setView(zoomed(view, ZOOM.step, place.current))}>+<//>
         <${Button} title=${t('Further')} onClick=${() => setView(zoomed(view, 1 / ZOOM.step, place.current))}>−<//>
@@ -38,6 +49,77 @@ export function ServiceMap({ services, edges, chosen, onEdge }) {
       </div>
     </div>`;
 }
+
+// What is drawn, by name: no service is called like a call.
+const serviceId = ({ name }) => `service ${name}`;
+const callId = ({ caller, callee }) => `call ${edgeKey(caller, callee)}`;
+
+// Figures come every second, most of them as they were: what is the same is not drawn again.
+function useDrawn(map) {
+  const before = useRef({ map: null, all: new Map() });
+  const last = before.current.map === map ? before.current.all : new Map();
+  const all = new Map();
+  before.current = { map, all };
+  return (key, of, make) => {
+    const print = JSON.stringify([of, language.get()]);
+    const was = last.get(key);
+    const one = was?.print === print ? was : { print, element: make(key) };
+    all.set(key, one);
+    return one.element;
+  };
+}
+
+// === the keyboard ===
+
+// Where the services and the middles of the calls are, and which of them the tab key stops at: one of all.
+function useItems(map, services, edges) {
+  const [picked, setAt] = useState(null);
+  const items = useMemo(() => {
+    const ends = services.map((service) => [serviceId(service), map.nodes.get(service.name)]);
+    const calls = edges.map((edge) => [callId(edge), map.routes.get(edgeKey(edge.caller, edge.callee))]);
+    return new Map([...ends, ...calls.filter(([, points]) => points).map(([id, points]) => [id, midst(points)])]);
+  }, [map]);
+  const at = items.has(picked) ? picked : services[0] && serviceId(services[0]);
+  return [at, setAt, items];
+}
+
+const SIDES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+// What lies aside is further than what lies ahead.
+const ASIDE = 3;
+
+// From one to the nearest on that side; whether the key was for that.
+function walk(event, { items, setAt, setView, place }) {
+  const from = items.get(event.target.dataset?.item);
+  const [x, y] = SIDES[event.key] ?? [];
+  if (!from || x === undefined) return false;
+  event.preventDefault();
+  let best = null;
+  for (const [key, to] of items) {
+    const [ahead, aside] = [(to.x - from.x) * x + (to.y - from.y) * y, Math.abs((to.x - from.x) * y) + Math.abs((to.y - from.y) * x)];
+    const far = ahead + ASIDE * aside;
+    if (ahead > 1 && far < (best?.far ?? Infinity)) best = { key, to, far };
+  }
+  if (!best) return true;
+  setAt(best.key);
+  setView((view) => moved(view, best.to, place));
+  place.querySelector(`[data-item="${CSS.escape(best.key)}"]`)?.focus({ preventScroll: true });
+  return true;
+}
+
+// The view with a place in it, no further moved than that takes.
+function moved(view, { x, y }, { clientWidth, clientHeight }) {
+  const shift = (at, size, half) => {
+    const [low, high] = [half * view.zoom + PAD, size - half * view.zoom - PAD];
+    return at < low ? low - at : at > high ? high - at : 0;
+  };
+  return {
+    ...view,
+    x: view.x + shift(view.x + x * view.zoom, clientWidth, NODE.width / 2),
+    y: view.y + shift(view.y + y * view.zoom, clientHeight, NODE.height / 2),
+  };
+}
+
+// === what is drawn ===
 
 const KINDS = ['plain', 'bad', 'warn', 'chosen'];
 const Arrows = () => html`<defs>${KINDS.map((kind) => html`
@@ -49,20 +131,19 @@ function toneOf({ figures, isDeclared }) {
   return tone ?? (isDeclared === false || isSlow(figures) ? 'warn' : 'plain');
 }
 
-function Edge({ edge, points, most, isChosen, onEdge }) {
+function Edge({ edge, points, thick, isChosen, isStop, onEdge }) {
   if (!points) return null;
   const { caller, callee, mode, figures, isDeclared } = edge;
   const kind = isChosen ? 'chosen' : toneOf(edge);
-  const width = 1.25 + 2.75 * Math.sqrt(Math.min(1, (figures?.rate ?? 0) / most));
   const middle = midst(points);
-  const name = `${caller} → ${callee}: ${figures ? `${rate(figures.rate)}, ${percent(figures.error_rate)}, p99 ${nanos(figures.p99_nanos)}` : t('declared, not seen')}`;
+  const name = `${visible(caller)} → ${visible(callee)}: ${figures ? `${rate(figures.rate)}, ${percent(figures.error_rate)}, p99 ${nanos(figures.p99_nanos)}` : t('declared, not seen')}`;
   const pick = () => onEdge(edge);
   return html`
-    <g class=${classes('edge', `edge-${kind}`, mode !== 'sync' && 'is-message', !figures && 'is-unseen')} role="button" tabindex="0"
-      aria-label=${name} onClick=${pick} onKeyDown=${(event) => pressed(event, pick)}>
+    <g class=${classes('edge', `edge-${kind}`, mode !== 'sync' && 'is-message', !figures && 'is-unseen')} role="button" tabindex=${isStop ? 0 : -1}
+      data-item=${callId(edge)} aria-label=${name} onClick=${pick} onKeyDown=${(event) => pressed(event, pick)}>
       <title>${name}</title>
       <path class="edge-reach" d=${curve(points)} />
-      <path class="edge-line" d=${curve(points)} stroke-width=${width} marker-end=${`url(#arrow-${kind})`} />
+      <path class="edge-line" d=${curve(points)} stroke-width=${thick} marker-end=${`url(#arrow-${kind})`} />
       ${figures?.rate > 0 && html`<text x=${middle.x} y=${middle.y - 5}>${briefly(figures)}</text>`}
       ${isDeclared === false && html`<text class="edge-word" x=${middle.x} y=${middle.y + 13}>${t('not declared')}</text>`}
     </g>`;
@@ -74,37 +155,36 @@ function briefly(figures) {
   return [rate(figures.rate), ...wrong].filter(Boolean).join(' · ');
 }
 
-function Node({ service, at }) {
-  return service.kind === 'resource' ? html`<${Resource} service=${service} at=${at} />` : html`<${Service} service=${service} at=${at} />`;
-}
+const Node = (all) => (all.service.kind === 'resource' ? html`<${Resource} ...${all} />` : html`<${Service} ...${all} />`);
 
 const corner = (at) => `translate(${at.x - NODE.width / 2} ${at.y - NODE.height / 2})`;
 const figuresOf = ({ rate: requests, error_rate: errors, p99_nanos: p99 }) => [rate(requests), percent(errors), nanos(p99)];
 
 // A database or the like: nobody's page, and what was asked of it.
-function Resource({ service: { name, figures }, at }) {
+function Resource({ service: { name, figures }, at, isStop }) {
   const bad = errorTone(figures?.error_rate);
   return html`
-    <g class=${classes('node node-resource', bad && `node-error-${bad}`)} transform=${corner(at)}>
-      <title>${name}</title>
+    <g class=${classes('node node-resource', bad && `node-error-${bad}`)} transform=${corner(at)} role="img" tabindex=${isStop ? 0 : -1}
+      data-item=${serviceId({ name })} aria-label=${[visible(name), ...(figures ? figuresOf(figures) : [])].join(', ')}>
+      <title>${visible(name)}</title>
       <rect class="node-box" x="8" y="6" width=${NODE.width - 16} height=${NODE.height - 12} rx=${(NODE.height - 12) / 2} />
       <text class="node-name" x=${NODE.width / 2} y="26">${clipped(name)}</text>
       <text class="node-figures" x=${NODE.width / 2} y="42">${figures && figuresOf(figures).join(' · ')}</text>
     </g>`;
 }
 
-function Service({ service, at }) {
+function Service({ service, at, isStop }) {
   const { name, health, figures, alerts, isDeclared } = service;
   const alert = alerts.find(({ state }) => state === 'firing') ?? alerts[0];
   const alarm = alert && (alert.state === 'firing' ? 'bad' : 'warn');
   const open = () => go(to('services', name));
   const tone = health ? healthTone(health) : 'quiet';
   const bad = errorTone(figures?.error_rate);
-  const label = [name, health && t(health), ...alerts.map((one) => `${t(one.state)}: ${one.name}`), figures && `${rate(figures.rate)}, ${percent(figures.error_rate)} ${t('errors')}, p99 ${nanos(figures.p99_nanos)}`];
+  const label = [visible(name), health && t(health), ...alerts.map((one) => `${t(one.state)}: ${one.name}`), figures && `${rate(figures.rate)}, ${percent(figures.error_rate)} ${t('errors')}, p99 ${nanos(figures.p99_nanos)}`];
   return html`
     <g class=${classes('node', `node-${tone}`, bad && `node-error-${bad}`, alarm && `node-alarm-${alarm}`)} transform=${corner(at)}
-      role="link" tabindex="0" aria-label=${label.filter(Boolean).join(', ')} onClick=${open} onKeyDown=${(event) => pressed(event, open)}>
-      <title>${[name, ...alerts.map((one) => one.name)].join(', ')}</title>
+      role="link" tabindex=${isStop ? 0 : -1} data-item=${serviceId(service)} aria-label=${label.filter(Boolean).join(', ')} onClick=${open} onKeyDown=${(event) => pressed(event, open)}>
+      <title>${[visible(name), ...alerts.map((one) => one.name)].join(', ')}</title>
       <rect class="node-box" width=${NODE.width} height=${NODE.height} rx="8" />
       <rect class="node-mark" width="5" height=${NODE.height - 16} x="8" y="8" rx="2.5" />
       <text class="node-name" x="22" y="24">${clipped(name)}</text>
@@ -116,7 +196,7 @@ function Service({ service, at }) {
 }
 
 const NAME_SHOWN = 20;
-const clipped = (name) => (name.length > NAME_SHOWN ? `${name.slice(0, NAME_SHOWN - 1)}…` : name);
+const clipped = (name) => visible(name.length > NAME_SHOWN ? `${name.slice(0, NAME_SHOWN - 1)}…` : name);
 
 function pressed(event, act) {
   if (event.key !== 'Enter' && event.key !== ' ') return;
@@ -153,7 +233,7 @@ function useView(map) {
   const [view, setView] = useState({ x: PAD, y: PAD, zoom: 1 });
   useEffect(() => {
     // What could not be read is not shown whole at first: it is moved, or looked for by name.
-    const fit = () => setView(fitted(map, place.current, ZOOM.readable));
+    const fit = () => place.current && setView(fitted(map, place.current, ZOOM.readable));
     const sized = new ResizeObserver(fit);
     sized.observe(place.current);
     return () => sized.disconnect();
@@ -202,10 +282,11 @@ function drag(event, view, setView) {
 }
 
 const STEPS = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
-function steer(event, view, setView) {
+function steer(event, view, setView, place) {
+  if (event.target.closest('button')) return;
   const step = STEPS[event.key];
   if (step) setView({ ...view, x: view.x + step[0], y: view.y + step[1] });
-  else if (event.key === '+' || event.key === '-') setView(zoomed(view, event.key === '+' ? ZOOM.step : 1 / ZOOM.step, event.currentTarget));
+  else if (event.key === '+' || event.key === '-') setView(zoomed(view, event.key === '+' ? ZOOM.step : 1 / ZOOM.step, place));
   else return;
   event.preventDefault();
 }
