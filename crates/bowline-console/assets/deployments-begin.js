@@ -4,6 +4,7 @@ import { html, useState } from './html.js';
 import { path, post } from './api.js';
 import { instancesOf } from './deployments-acts.js';
 import { instancesText } from './deployments-model.js';
+import { visible } from './format.js';
 import { t } from './i18n.js';
 import { go, to } from './route.js';
 import { ask, Button, Card, Field, RoleButton, Select, say } from './ui.js';
@@ -11,6 +12,11 @@ import { ask, Button, Card, Field, RoleButton, Select, say } from './ui.js';
 const EMPTY = {
   version: '', run: '', build: '', env: '', replicas: '', strategy: '', steps: '', bake: '', abort_when: '',
   min_requests: '',
+};
+
+const NAMES = {
+  replicas: 'Instances', strategy: 'Strategy', steps: 'Steps', bake: 'Bake', abort_when: 'Ended when',
+  min_requests: 'Requests at least',
 };
 
 const COUNT = { type: 'number', min: 1 };
@@ -33,7 +39,18 @@ function variableOf(line) {
   return [line.slice(0, at).trim(), line.slice(at + 1)];
 }
 
-const runText = (command) => t('On the machine of `bowline up` this is run: {command}', { command });
+const runText = (command) => t('On the machine of `bowline up` this is run: {command}', { command: visible(command) });
+
+// What is said of the release, a line each, for whoever confirms it.
+function textsOf({ build, run, env = {}, version, ...how }) {
+  const named = Object.entries(how).map(([name, value]) => [t(NAMES[name]), Array.isArray(value) ? value.join(', ') : value]);
+  const variables = Object.entries(env).map(([name, value]) => [t('Environment'), `${name}=${value}`]);
+  return [
+    ...[build, run].filter(Boolean).map(runText),
+    ...[...variables, ...named].map(([name, value]) => t('{name}: {value}', { name, value: visible(value) })),
+    ...(how.abort_when === 'off' ? [t('Nothing that is measured ends it.')] : []),
+  ];
+}
 
 async function begin(service, version, form) {
   try {
@@ -43,10 +60,10 @@ async function begin(service, version, form) {
       title: t('Roll out a release of {service}', { service }),
       touches: [
         t('{name} takes the place of {version}, step by step: both run meanwhile.', {
-          name: release.version ?? t('the next release'), version,
+          name: visible(release.version ?? t('the next release')), version,
         }),
         t('These run now: {instances}', { instances: instancesText(version, instances) }),
-        ...[release.build, release.run].filter(Boolean).map(runText),
+        ...textsOf(release),
       ],
       word: t('Begin'),
       act: () => post(path('/v1/deployments', service), release),

@@ -3,8 +3,8 @@
 // Whatever else the document holds stays as it is, also what others change meanwhile.
 
 import { html, useState } from './html.js';
-import { Problem, get, put, withQuery } from './api.js';
-import { rate } from './format.js';
+import { Problem, get, put, serverNow, withQuery } from './api.js';
+import { rate, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { to } from './route.js';
@@ -16,15 +16,13 @@ const TRIES = 5;
 const LASTS = [[60, '1 min'], [300, '5 min'], [900, '15 min'], [3600, '1 h'], [14_400, '4 h'], [86_400, '24 h']];
 const DELAY_MS_MAX = 300_000;
 
-// What is published, without the faults that have ended: `{ number, traffic }`; number 0: nothing is.
+// What is published: `{ number, traffic }`; number 0: nothing is.
 async function published(signal) {
   const { documents } = await get('/v1/config?namespace=bowline', signal);
   if (!documents.some(({ key }) => key === 'bowline/traffic')) return { number: 0, traffic: { faults: [] } };
   const version = await get(DOCUMENT, signal);
   const traffic = read(version);
-  const now = Date.now();
-  const faults = (traffic.faults ?? []).filter(({ until_unix_ms: end }) => end > now);
-  return { number: version.number, traffic: { ...traffic, faults } };
+  return { number: version.number, traffic: { ...traffic, faults: traffic.faults ?? [] } };
 }
 
 const refused = (detail) => new Problem(0, { detail });
@@ -50,8 +48,11 @@ async function change(why, edit) {
   }
 }
 
-// The faults in force; `data` is a list.
-export const useFaults = () => useLive(async (signal) => (await published(signal)).traffic.faults, ['faults', 'config']);
+// The faults in force; `data` is a list. Those that have ended are not shown; the server takes them out of the document.
+export const useFaults = () => useLive(async (signal) => {
+  const { traffic } = await published(signal);
+  return traffic.faults.filter(({ until_unix_ms: end }) => end > serverNow());
+}, ['faults', 'config']);
 
 // What a fault does, in words.
 export function told({ share, delay, abort }) {
@@ -73,13 +74,12 @@ function newId() {
 
 // Asks what to do to whom, and does it. `service`: whose requests; without it the reader picks one of `services`.
 export async function addFault({ service, services = [], reload }) {
-  const touched = await touches(service).catch(() => ({ texts: [], callers: [] }));
+  const seen = await callsOf().catch((error) => ({ error }));
   const usual = { effect: 'delay', delay: '2', unit: 's', abort: '503', percent: '100', from: '', lasts: '300' };
   const draft = { service: service ?? services[0], ...usual };
   const isDone = await ask({
     title: service ? t('Make {service} slow or fail', { service }) : t('Make a service slow or fail'),
-    touches: touched.texts,
-    body: html`<${Form} draft=${draft} services=${service ? [] : services} callers=${touched.callers} />`,
+    body: html`<${Form} draft=${draft} services=${service ? [] : services} seen=${seen} />`,
     word: t('Begin'),
     tone: 'danger',
     act: () => begin(draft),
@@ -103,7 +103,7 @@ function begin(draft) {
     share: `${Number(draft.percent)}%`,
     ...(hasDelay && { delay: `${delayMs}ms` }),
     ...(hasAbort && { abort: Number(draft.abort) }),
-    until_unix_ms: Date.now() + Number(draft.lasts) * 1000,
+    until_unix_ms: serverNow() + Number(draft.lasts) * 1000,
   };
   return change(`fault ${fault.id} is added: ${english(fault)}`, (faults) => {
     if (faults.length >= FAULTS_MAX) throw refused(t('There are {max} faults already: remove some.', { max: FAULTS_MAX }));
@@ -111,13 +111,15 @@ function begin(draft) {
   });
 }
 
+// Who called whom of late.
+const callsOf = () => get(withQuery('/v1/service-graph', { window: '5m' }));
+
 // Whom a fault of a service concerns: who calls it, and who waits for these.
-async function touches(service) {
-  if (!service) return { texts: [], callers: [] };
-  const graph = await get(withQuery('/v1/service-graph', { window: '5m' }));
-  const figures = graph.services.find(({ name }) => name === service)?.figures;
-  const waiting = graph.edges.filter(({ mode }) => mode === 'sync');
-  const callersOf = (name) => waiting.filter(({ callee }) => callee === name).map((edge) => edge.caller);
+function touches(service, { error, services, edges }) {
+  if (error) return { texts: [t('whom it touches could not be found out: {why}', { why: error.message })], callers: [] };
+  const figures = services.find(({ name }) => name === service)?.figures;
+  const waiting = Map.groupBy(edges.filter(({ mode }) => mode === 'sync'), ({ callee }) => callee);
+  const callersOf = (name) => (waiting.get(name) ?? []).map((edge) => edge.caller);
   const callers = callersOf(service);
   const beyond = new Set();
   for (const queue = [...callers]; queue.length > 0;) {
@@ -133,14 +135,20 @@ async function touches(service) {
   return { texts, callers };
 }
 
-const few = (names) => names.slice(0, 8).join(', ') + (names.length > 8 ? ` ${tn('and {n} more', 'and {n} more', names.length - 8)}` : '');
+const few = (names) => names.slice(0, 8).map(visible).join(', ') + (names.length > 8 ? ` ${tn('and {n} more', 'and {n} more', names.length - 8)}` : '');
 
 // What is to be done; it changes `draft`, which is read when the reader says yes.
-function Form({ draft, services, callers }) {
+function Form({ draft, services, seen }) {
   const [, draw] = useState(0);
   const set = (name) => (value) => {
     draft[name] = value;
     draw((count) => count + 1);
+  };
+  const { texts, callers } = touches(draft.service, seen);
+  // Who calls one service may call no other.
+  const setService = (name) => {
+    draft.from = '';
+    set('service')(name);
   };
   const input = (name, rest) => html`
     <input value=${draft[name]} onInput=${(event) => set(name)(event.target.value)} required ...${rest} />`;
@@ -149,9 +157,10 @@ function Form({ draft, services, callers }) {
   const lasts = LASTS.map(([length, name]) => [String(length), name]);
   const froms = [['', t('everybody')], ...callers.map((name) => [name === 'gateway' ? name : `service/${name}`, name])];
   return html`
+    <p>${t('This will touch:')}</p><ul class="touches">${texts.map((text) => html`<li>${text}</li>`)}</ul>
     <div class="form-grid">
       ${services.length > 0 && html`
-        <${Select} name=${t('Service')} value=${draft.service} options=${named(services)} onPick=${set('service')} />`}
+        <${Select} name=${t('Service')} value=${draft.service} options=${named(services)} onPick=${setService} />`}
       <${Select} name=${t('What happens')} value=${draft.effect} onPick=${set('effect')}
         options=${[['delay', t('they wait')], ['abort', t('they are answered with an error')], ['both', t('both')]]} />
       ${draft.effect !== 'abort' && html`<div class="field-pair">
@@ -172,10 +181,16 @@ export async function removeFault(fault, reload) {
     title: t('Remove fault {id}', { id: fault.id }),
     touches: [`${fault.service}: ${told(fault)}`],
     word: t('Remove'),
-    act: () => change(`fault ${fault.id} is removed`, (faults) => faults.filter(({ id }) => id !== fault.id)),
+    act: () => change(`fault ${fault.id} is removed`, (faults) => without(faults, fault)),
     done: t('The fault is removed.'),
   });
   if (isDone) reload?.();
+}
+
+function without(faults, fault) {
+  const left = faults.filter(({ id }) => id !== fault.id);
+  if (left.length === faults.length) throw refused(t('The fault is gone already: nothing was changed.'));
+  return left;
 }
 
 export function FaultButton({ service, services, reload }) {
