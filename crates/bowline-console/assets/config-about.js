@@ -1,6 +1,6 @@
 // What the pages of configuration know of a document: whose it is, who runs it, how its address is made.
 
-import { get, path, Problem } from './api.js';
+import { Problem, forgetting, get, path } from './api.js';
 import { t, tn } from './i18n.js';
 import { say } from './ui.js';
 
@@ -76,6 +76,7 @@ export const originOf = (origin) => t(ORIGINS[origin] ?? origin);
 // What has been written and not published, by key: kept while the console is open, and nowhere else, since a document
 // may hold what is nobody's business.
 export const drafts = new Map();
+forgetting(() => drafts.clear());
 addEventListener('beforeunload', (event) => drafts.size > 0 && event.preventDefault());
 
 // A text with the line breaks of another: a field of a page has only one kind.

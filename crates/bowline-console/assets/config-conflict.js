@@ -27,8 +27,9 @@ export function Conflict({ document, draft, keep, setAt, drop, theirs }) {
         : t('You wrote it as a new document.')}</p>
       <${Tabs} label=${t('What to compare')} current=${tab} onPick=${setTab} tabs=${[
         { id: 'theirs', name: t('What they changed') }, { id: 'mine', name: t('What you changed') },
-        { id: 'between', name: t('From theirs to yours') }]} />
-      <div class="config-conflict" role="tabpanel"><${Side} key=${tab} tab=${tab} texts=${texts} /></div>
+        { id: 'between', name: t('From theirs to yours') }]}>
+        <div class="config-conflict"><${Side} key=${tab} tab=${tab} texts=${texts} /></div>
+      <//>
       <h3>${t('What shall be')}</h3>
       <div class="choices">
         ${both !== null && html`<${Choice} word=${t('Both changes')}

@@ -25,7 +25,7 @@ export function Document({ document, listed, reloadList, query }) {
     hasSchema ? schemaOf(document, signal) : null,
     get('/v1/services', signal),
   ]);
-  const live = useLive(load, ['config', 'services'], [document.key, Boolean(listed), hasSchema]);
+  const live = useLive(load, ['config', 'services'], [document.key, Boolean(listed), hasSchema], { isKept: true });
   return html`<${Loaded} of=${live}>${([current, status, schema, { services }]) => html`
     <${Stands} document=${document} current=${current} status=${status} query=${query} />
     ${current
@@ -92,11 +92,11 @@ function View({ document, current, status, schema, services, query, reload }) {
   ];
   return html`
     <${Tabs} label=${document.key} tabs=${tabs} current=${tab}
-      onPick=${(id) => goQuery({ tab: id === 'text' ? '' : id, version: '', from: '', now: '' })} />
+      onPick=${(id) => goQuery({ tab: id === 'text' ? '' : id, version: '', from: '', now: '' })}>
     ${tab === 'text' && html`<${Text} document=${document} current=${current} query=${query} />`}
     ${tab === 'status' && html`<${Status} status=${status} services=${services} />`}
     ${tab === 'history' && html`<${History} document=${document} current=${current} query=${query} />`}
-    ${tab === 'schema' && html`<${Schema} document=${document} schema=${schema} reload=${reload} />`}`;
+    ${tab === 'schema' && html`<${Schema} document=${document} schema=${schema} reload=${reload} />`}<//>`;
 }
 
 function Text({ document, current, query: { version } }) {

@@ -1,7 +1,7 @@
 // The old and the new release side by side: who runs, and what was measured of both.
 
 import { html } from './html.js';
-import { queryRange } from './api.js';
+import { queryRange, quoted, serverNow } from './api.js';
 import { Chart } from './chart.js';
 import { instancesOf } from './deployments-acts.js';
 import { conditionOf } from './deployments-model.js';
@@ -58,14 +58,14 @@ function standing(release, deployment, version) {
 
 // The time that a rollout took, with a little before and after.
 function rangeOf({ begun_unix_ms: begun, is_live: isLive, transitions }) {
-  const end = isLive ? Date.now() : Math.min(Date.now(), (transitions.at(-1)?.at_unix_ms ?? begun) + AROUND_MS);
+  const end = isLive ? serverNow() : Math.min(serverNow(), (transitions.at(-1)?.at_unix_ms ?? begun) + AROUND_MS);
   const start = Math.max(begun - AROUND_MS, end - LONGEST_MS);
   const step = Math.max(STEP_MIN_S, Math.ceil((end - start) / 1000 / POINTS));
   return { start: Math.floor(start / 1000 / step) * step, end: Math.floor(end / 1000), step };
 }
 
 function expressionsOf(service) {
-  const of = (more = '') => `{service=${JSON.stringify(service)}, reporter="server", version!=""${more}}[1m]`;
+  const of = (more = '') => `{service=${quoted(service)}, reporter="server", version!=""${more}}[1m]`;
   const all = `sum by (version) (rate(bowline_requests_total${of()}))`;
   const failed = `sum by (version) (rate(bowline_requests_total${of(', code=~"5.."')}))`;
   return {

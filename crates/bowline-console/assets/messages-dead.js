@@ -1,7 +1,7 @@
 // Dead letters of a topic: why each failed, what it was, and what becomes of it.
 
 import { html, useEffect, useState } from './html.js';
-import { get, path, query as promql, withQuery } from './api.js';
+import { get, path, query as promql, quoted, withQuery } from './api.js';
 import { count } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
@@ -28,10 +28,10 @@ export function DeadLetters({ topic, query, reload }) {
 // Asked for again when there are fewer or more, or others in the place of some: a page of them may be large.
 function List({ topic, query, reload }) {
   const after = Number(query.after) || undefined;
-  const ever = `sum(bowline_messages_dead_total{topic=${JSON.stringify(topic.name)}})`;
+  const ever = `sum(bowline_messages_dead_total{topic=${quoted(topic.name)}})`;
   const died = useLive((signal) => promql(ever, { signal }), ['metrics'], [topic.name]);
   const letters = useLive((signal) => get(withQuery(dead(topic.name), { after, limit: PAGE }), signal), null,
-    [topic.name, after, topic.dead, died.data?.[0]?.value]);
+    [topic.name, after, topic.dead, died.data?.[0]?.value], { isKept: true });
   const [chosen, setChosen] = useState([]);
   const shown = letters.data?.letters ?? [];
   const isShown = (position) => shown.some((letter) => letter.position === position);

@@ -28,7 +28,7 @@ function List({ topic, query }) {
   const newest = Math.max(topic.first, topic.next - PAGE);
   const from = Math.max(topic.first, Math.min(Number(query.from) || newest, newest));
   const load = (signal) => get(withQuery(messages(topic.name), { from, limit: PAGE }), signal);
-  const page = useLive(load, null, [topic.name, from, from === newest ? topic.next : 0]);
+  const page = useLive(load, null, [topic.name, from, from === newest ? topic.next : 0], { isKept: true });
   const turn = (position) => goQuery({ from: position >= newest ? undefined : Math.max(topic.first, position) });
   return html`
     <${Card} title=${t('Recent messages')} about=${t('the youngest first, whoever processed them')}

@@ -1,7 +1,7 @@
 // One topic: who publishes and reads it, how far its groups are, what is in it and what is dead.
 
 import { html, useMemo } from './html.js';
-import { get, queryRange } from './api.js';
+import { get, queryRange, quoted, serverNow } from './api.js';
 import { Chart } from './chart.js';
 import { bytes, count, rate, short } from './format.js';
 import { t } from './i18n.js';
@@ -11,6 +11,7 @@ import { Badge, Card, Empty, Figure, Figures, Loaded, Page, Table, Tabs } from '
 import { DeadLetters } from './messages-dead.js';
 import { Stored } from './messages-stored.js';
 import { Behind, Oldest, isLeft, keptOf, sum, useRates } from './messages-topics.js';
+import { useSystem } from './declared.js';
 
 const SPAN_S = 15 * 60;
 const STEP_S = 15;
@@ -29,7 +30,7 @@ export function Topic({ name, query }) {
 
 // Whose topic it is and who reads it, as the system's file declares it.
 function Owners({ topic }) {
-  const { data } = useLive((signal) => get('/v1/system', signal), ['config']);
+  const { data } = useSystem();
   const services = data?.services ?? [];
   const owner = services.find(({ boundary }) => boundary?.state?.includes(`topic:${topic}`));
   const readers = services.flatMap(({ calls }) => calls).filter((call) => call.topics?.includes(topic)).map(({ service }) => service);
@@ -61,9 +62,9 @@ function Known({ topic, query, reload }) {
     <//><//>
     <${Flow} topic=${topic.name} />
     <${Groups} groups=${groups} />
-    <${Tabs} label=${topic.name} tabs=${tabs} current=${view} onPick=${pick} />
-    ${view === 'dead' ? html`<${DeadLetters} topic=${topic} query=${query} reload=${reload} />`
-      : html`<${Stored} topic=${topic} query=${query} />`}`;
+    <${Tabs} label=${topic.name} tabs=${tabs} current=${view} onPick=${pick}>
+      ${view === 'dead' ? html`<${DeadLetters} topic=${topic} query=${query} reload=${reload} />`
+        : html`<${Stored} topic=${topic} query=${query} />`}<//>`;
 }
 
 function Groups({ groups }) {
@@ -106,8 +107,8 @@ function Flow({ topic }) {
 const lineOf = ({ series, times }) => series[0]?.values ?? times.map(() => null);
 
 function loadFlow(topic, signal) {
-  const of = `{topic=${JSON.stringify(topic)}}`;
-  const end = Math.floor(Date.now() / 1000 / STEP_S) * STEP_S;
+  const of = `{topic=${quoted(topic)}}`;
+  const end = Math.floor(serverNow() / 1000 / STEP_S) * STEP_S;
   const over = { start: end - SPAN_S, end, step: STEP_S, signal };
   const counters = ['published', 'acked', 'redelivered', 'dead'].map((name) => `sum(rate(bowline_messages_${name}_total${of}[1m]))`);
   return Promise.all([...counters, `max by (group) (bowline_messages_lag${of})`].map((expression) => queryRange(expression, over)));

@@ -1,7 +1,8 @@
 // What can stand where one writes in PromQL: names of metrics, functions, labels, and values of labels.
 
-import { get, path, withQuery } from './api.js';
+import { get, path, quoted, withQuery } from './api.js';
 import { t } from './i18n.js';
+import { pick } from './state.js';
 
 const AGGREGATIONS = 'sum avg min max count group topk bottomk quantile stddev stdvar count_values'.split(' ');
 const FUNCTIONS = ('rate increase irate delta idelta deriv predict_linear changes resets histogram_quantile histogram_fraction avg_over_time '
@@ -82,7 +83,7 @@ export const metricNames = () => asked(withQuery('/api/v1/label/__name__/values'
 export const metricAbout = () => asked(withQuery('/api/v1/metadata', { limit: 20_000 }));
 
 // A histogram's and a counter's series have names of their own.
-export const aboutOf = (about, name) => (about[name] ?? about[name.replace(/_(bucket|sum|count|total)$/, '')])?.[0];
+export const aboutOf = (about, name) => (pick(about, name) ?? pick(about, name.replace(/_(bucket|sum|count|total)$/, '')))?.[0];
 
 // Asks for all series where the one that is named is none (yet).
 async function ofMetric(address, metric) {
@@ -113,7 +114,7 @@ function best(all, prefix) {
 
 // The text with what was picked in its place, and where the caret goes.
 export function completed(text, caret, context, { text: picked, kind }) {
-  const inserted = kind === 'value' ? picked.replace(/["\\]/g, '\\$&') : picked;
+  const inserted = kind === 'value' ? quoted(picked).slice(1, -1) : picked;
   const tail = kind === 'function' && text[caret] !== '(' ? '(' : '';
   const value = text.slice(0, context.from) + inserted + tail + text.slice(caret);
   return { value, caret: context.from + inserted.length + tail.length };

@@ -6,6 +6,7 @@ import { useLive } from './live.js';
 import { Field, Loaded, Table } from './ui.js';
 import { aboutOf, metricAbout, metricNames } from './metrics-complete.js';
 import { QUERIES } from './metrics-queries.js';
+import { keep, kept } from './state.js';
 
 const KEPT = 'bowline.queries';
 const KEPT_MAX = 20;
@@ -13,16 +14,15 @@ const KEPT_MAX = 20;
 // What was run in this browser, the last one first.
 export function earlier() {
   try {
-    const kept = JSON.parse(localStorage.getItem(KEPT) ?? '[]');
-    return Array.isArray(kept) ? kept.filter((one) => typeof one === 'string').slice(0, KEPT_MAX) : [];
+    const list = JSON.parse(kept(KEPT) ?? '[]');
+    return Array.isArray(list) ? list.filter((one) => typeof one === 'string').slice(0, KEPT_MAX) : [];
   } catch {
     return [];
   }
 }
 
 export function remember(expressions) {
-  const kept = [...new Set([...expressions, ...earlier()])].slice(0, KEPT_MAX);
-  localStorage.setItem(KEPT, JSON.stringify(kept));
+  keep(KEPT, JSON.stringify([...new Set([...expressions, ...earlier()])].slice(0, KEPT_MAX)));
 }
 
 export function Starts({ isOpen, onPick }) {

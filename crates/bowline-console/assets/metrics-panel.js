@@ -1,6 +1,7 @@
 // What came of one expression: its graph, its last values, traces of its exemplars; or what is wrong with it, and where.
 
 import { html, useMemo } from './html.js';
+import { serverNow } from './api.js';
 import { Chart } from './chart.js';
 import { clock, count, seconds } from './format.js';
 import { t, tn } from './i18n.js';
@@ -8,22 +9,20 @@ import { useLive } from './live.js';
 import { to } from './route.js';
 import { Badge, Button, Empty, Table, Waiting } from './ui.js';
 import { evaluate, exemplars, formatOf, labelsOf, mistakeOf, written } from './metrics-data.js';
+import { pick } from './state.js';
 
 // Lines that an eye can follow.
 const DRAWN = 20;
 
 export function Panel({ expression, unit, time, onZoom, onPlace }) {
   const key = JSON.stringify([expression, time]);
-  const load = async (signal) => ({ ...(await evaluate(expression, time, signal)), key });
-  const live = useLive(load, time.range ? ['metrics'] : null, [key]);
+  const live = useLive((signal) => evaluate(expression, time, signal), time.range ? ['metrics'] : null, [key]);
   const format = formatOf(unit, expression);
   const { data, error } = live;
-  // What is shown is of the expression that is asked for, never of the one before.
-  const isOfThis = data?.key === key;
-  if (error && !(isOfThis && error.status === 0)) {
+  if (error && !(data && error.status === 0)) {
     return html`<${Mistake} expression=${expression} error=${error} again=${live.reload} onPlace=${onPlace} />`;
   }
-  if (!isOfThis) return html`<${Waiting} />`;
+  if (!data) return html`<${Waiting} />`;
   if (data.series.length === 0 && data.last.length === 0) {
     return html`<${Empty}>${t('No series: nothing is called so, or it had no value in this time.')}<//>`;
   }
@@ -49,7 +48,7 @@ function Graph({ result, expression, format, unit, onZoom }) {
 // A few labels are told by their values alone.
 const LABELS = 5;
 function shortly(metric, apart) {
-  const values = apart.map((name) => metric[name]).filter(Boolean);
+  const values = apart.map((name) => pick(metric, name)).filter(Boolean);
   if (values.length > 0 && apart.length <= LABELS) return values.join(' · ');
   return Object.keys(metric).length > 0 ? written(metric) : '';
 }
@@ -91,11 +90,11 @@ function naming(apart) {
   if (apart.length === 0 || apart.length > LABELS + 1) {
     return [{ name: t('Series'), of: ({ metric }) => html`<code>${written(metric)}</code>`, sort: ({ metric }) => written(metric) }];
   }
-  return apart.map((name) => ({ name, of: ({ metric }) => html`<bdi>${metric[name] ?? '–'}</bdi>`, sort: ({ metric }) => metric[name] ?? '' }));
+  return apart.map((name) => ({ name, of: ({ metric }) => html`<bdi>${pick(metric, name, '–')}</bdi>`, sort: ({ metric }) => pick(metric, name, '') }));
 }
 
 // Traces are searched back from now.
-const since = (time) => time.range ?? `${Math.ceil(Date.now() / 1000 - time.from)}s`;
+const since = (time) => time.range ?? `${Math.ceil(serverNow() / 1000 - time.from)}s`;
 
 function Exemplars({ expression, time }) {
   const { data } = useLive((signal) => exemplars(expression, time, signal), null, [expression, JSON.stringify(time)]);

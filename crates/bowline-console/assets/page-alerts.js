@@ -34,8 +34,9 @@ export default function AlertsPage({ query }) {
       ${tab !== 'receivers' && html`<${FilterBox} of=${box} />`}
       <${RoleButton} role="editor" onClick=${() => make(null)}>${t('New silence')}<//>`}>
       <${Tabs} label=${t('Parts of alerts')} current=${tab} onPick=${(id) => goQuery({ tab: id === 'active' ? '' : id })}
-        tabs=${TABS.map((id) => ({ id, name: names[id], count: counts[id] }))} />
-      <${View} tab=${tab} filter=${filter} active=${active} silences=${silences} onSilence=${make} />
+        tabs=${TABS.map((id) => ({ id, name: names[id], count: counts[id] }))}>
+        <${View} tab=${tab} filter=${filter} active=${active} silences=${silences} onSilence=${make} />
+      <//>
     <//>`;
 }
 

@@ -14,6 +14,7 @@ import { edgesOf } from './mesh-edges.js';
 import { Traffic } from './mesh-traffic.js';
 import { Trust } from './mesh-trust.js';
 import { Workloads, isCurrent } from './mesh-workloads.js';
+import { useSystem } from './declared.js';
 
 const WINDOW = '15m';
 // What Bowline itself asks is no call of the system's.
@@ -33,8 +34,8 @@ export default function Mesh({ query }) {
 }
 
 function Known({ status, query }) {
-  const system = useLive((signal) => get('/v1/system', signal), ['config']);
-  const graph = useLive((signal) => get(`/v1/service-graph?window=${WINDOW}`, signal), ['traces']);
+  const system = useSystem();
+  const graph = useLive((signal) => get(`/v1/service-graph?window=${WINDOW}`, signal), ['traces', 'metrics']);
   const decisions = useLive((signal) => promql(DECISIONS, { signal }), ['metrics']);
   const refused = useLive((signal) => promql(REFUSED, { signal }), ['metrics']);
   const faults = useFaults();
@@ -57,8 +58,7 @@ function Known({ status, query }) {
   };
   return html`
     <${Summary} workloads=${workloads} refused=${refused.data} faults=${faults.data} />
-    <${Tabs} label=${t('Mesh')} tabs=${tabs} current=${current} onPick=${pick} />
-    ${views[current]()}`;
+    <${Tabs} label=${t('Mesh')} tabs=${tabs} current=${current} onPick=${pick}>${views[current]()}<//>`;
 }
 
 // One value where all agree, else all there are.

@@ -18,7 +18,8 @@ export default function Messages({ path, query }) {
   const pick = (tab) => goQuery({ tab: tab === 'topics' ? undefined : tab, q: undefined });
   return html`
     <${Page} title=${t('Messages')} about=${t('What services hand each other without waiting, and what of it failed.')}>
-      <${Tabs} label=${t('Messages')} tabs=${tabs} current=${current} onPick=${pick} />
-      ${current === 'sagas' ? html`<${Sagas} query=${query} />` : html`<${Topics} query=${query} />`}
+      <${Tabs} label=${t('Messages')} tabs=${tabs} current=${current} onPick=${pick}>
+        ${current === 'sagas' ? html`<${Sagas} query=${query} />` : html`<${Topics} query=${query} />`}
+      <//>
     <//>`;
 }

@@ -21,7 +21,7 @@ export function ServiceTraces({ service: { name, graph }, query }) {
   const leastMs = figures && pick === 'slow' ? Math.max(1, Math.round(Number((figures.p95_nanos / 1e6).toPrecision(1)))) : undefined;
   const search = { service: name, ...(pick === 'failed' && { error: 'true' }), ...(leastMs && { min_duration: `${leastMs}ms` }) };
   const address = withQuery('/v1/traces', { ...search, since: SINCE, limit: SHOWN });
-  const live = useLive(async (signal) => (await get(address, signal)).traces, ['traces'], [address]);
+  const live = useLive(async (signal) => (await get(address, signal)).traces, ['traces', 'metrics'], [address], { isKept: true });
   // A database is in the spans of who calls it: it took part in no trace by itself.
   if (seen && !seen.is_instrumented) return null;
   const about = leastMs ? t('{least} or longer, in the last hour', { least: millis(leastMs) }) : t('in the last hour');

@@ -72,8 +72,9 @@ export function ServiceView({ name, query }) {
       <${FaultNotes} of=${service.faults} service=${name} />
       <${Firing} alerts=${service.alerts.data ?? []} name=${name} />
       <${Tabs} label=${t('Parts of {service}', { service: name })} current=${current} onPick=${(id) => goQuery({ tab: id === 'overview' ? '' : id })}
-        tabs=${shown.map((id) => ({ id, name: names[id], count: counts[id] }))} />
-      <${View} tab=${current} service=${service} range=${range} query=${query} />
+        tabs=${shown.map((id) => ({ id, name: names[id], count: counts[id] }))}>
+        <${View} tab=${current} service=${service} range=${range} query=${query} />
+      <//>
     <//>`;
 }
 

@@ -20,7 +20,7 @@ export function ServiceList({ query }) {
     const seen = get(withQuery('/v1/service-graph', { window }), signal);
     const [health, graph] = await Promise.all([get('/v1/health', signal), seen]);
     return rowsOf(health.services, graph.services);
-  }, ['health', 'services', 'traces'], [window]);
+  }, ['health', 'services', 'traces', 'metrics'], [window], { isKept: true });
   const faults = useFaults();
   const [filter, box] = useFilter(query.q);
   return html`

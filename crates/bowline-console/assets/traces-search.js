@@ -58,9 +58,7 @@ function usePages(wanted, key) {
     }
   };
   const newest = () => setKept({ key: null });
-  // What another search found is not shown for this one.
-  const found = live.data?.key === key ? live.data : undefined;
-  const shown = isKept ? { ...live, data: kept.data, error: null } : { ...live, data: found };
+  const shown = isKept ? { ...live, data: kept.data, error: null } : live;
   return { live: shown, older, newest, isKept, isLoading: isKept && kept.isLoading, error: isKept ? kept.error : null };
 }
 

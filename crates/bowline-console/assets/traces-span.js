@@ -1,11 +1,9 @@
 // What one span says: what Bowline decided, attempts, attributes, events, links.
 
 import { html } from './html.js';
-import { get } from './api.js';
-import { policyOf } from './declared.js';
+import { policyOf, useSystem } from './declared.js';
 import { nanos, percent } from './format.js';
 import { t } from './i18n.js';
-import { useLive } from './live.js';
 import { to } from './route.js';
 import { Badge, Button } from './ui.js';
 import { attemptsOf, attribute, eventAt, isError } from './traces-model.js';
@@ -83,7 +81,7 @@ function Decisions({ span }) {
 
 // By what an instance is picked, tried again and given up: the policy of the call, as the file has it.
 function Picking({ caller, callee }) {
-  const { data } = useLive((signal) => get('/v1/system', signal), null, []);
+  const { data } = useSystem();
   const call = data?.services.find(({ name }) => name === caller)?.calls.find(({ service }) => service === callee);
   if (!call?.policy) return null;
   const { balance, timeout } = call.policy;
