@@ -1,7 +1,8 @@
 //! Who may what: tokens, the root token, and the rules that demand them.
 //!
 //! A token is the key `access/tokens/ID` of the store; of its secret there is a hash alone. Each request
-//! looks its token up, so that a revoked one ends at once.
+//! looks its token up, so that a revoked one ends at once, and with it the sessions of the console that were opened
+//! with it.
 
 mod credential;
 mod demand;
@@ -9,6 +10,7 @@ mod forgery;
 mod root;
 mod rules;
 pub(crate) mod session;
+mod sessions;
 pub(crate) mod tokens;
 
 use std::{
@@ -54,6 +56,8 @@ pub(crate) struct Access {
     lent: Mutex<Vec<Record>>,
     /// So that two who make a token at once do not exceed the bound.
     creating: tokio::sync::Mutex<()>,
+    /// The same of sessions.
+    opening: tokio::sync::Mutex<()>,
     listens: Option<SocketAddr>,
     last_refusal: Mutex<Option<Instant>>,
     refused: Counter,
@@ -81,6 +85,7 @@ impl Access {
             store,
             lent: Mutex::default(),
             creating: tokio::sync::Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
             listens,
             last_refusal: Mutex::default(),
             refused: metrics.counter("bowline_api_refused_total", help, &[]),
@@ -90,6 +95,11 @@ impl Access {
     /// Whether only this machine can reach the API.
     pub(crate) fn is_loopback(&self) -> bool {
         self.listens.is_none_or(|addr| addr.ip().to_canonical().is_loopback())
+    }
+
+    /// The port where the API listens; none has 0.
+    fn port(&self) -> u16 {
+        self.listens.map_or(0, |addr| addr.port())
     }
 
     /// Makes the file of the root token and what is kept of it agree; a new token where they do not.
@@ -130,29 +140,33 @@ impl Access {
         Ok(root.zip(self.listens).map(|(root, listens)| secret::proof(&root.hash, nonce, listens)))
     }
 
-    /// Who holds the token that a request shows; nobody where it shows none.
-    async fn identify(&self, token: Result<Option<&str>, ApiError>) -> Result<Option<Holder>, ApiError> {
-        let Some(token) = token? else { return Ok(None) };
-        let Record { id, name, role, .. } = self.valid(token).await?;
-        Ok(Some(Holder { id, name, role }))
-    }
-
     /// What is kept of a token that has not ended.
     async fn valid(&self, token: &str) -> Result<Record, ApiError> {
         let refuse = |detail: &str| Err(credential::invalid(detail));
         let Some(id) = secret::token_id(token) else { return refuse("this is no token of Bowline") };
-        let lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner).iter().find(|lent| lent.id == id).cloned();
-        let record = match lent {
-            Some(record) => Some(record),
-            None => self.record(id).await.map_err(|error| ApiError::of(error.code(), &error))?,
-        };
+        let record = self.kept_token(id).await.map_err(|error| ApiError::of(error.code(), &error))?;
         let Some(record) = record.filter(|record| secret::matches(token, &record.hash)) else {
             return refuse("this token is unknown here, or was revoked");
         };
-        if record.expires_unix_ms.is_some_and(|end| end <= time::unix_millis_now()) {
+        if record.has_ended(time::unix_millis_now()) {
             return refuse("this token has expired");
         }
         Ok(record)
+    }
+
+    /// Whether a token is still one, for who answers its holder without end. A store that cannot be read says nothing.
+    pub(crate) async fn lives(&self, id: &str) -> bool {
+        let kept = self.kept_token(id).await;
+        kept.map_or(true, |record| record.is_some_and(|record| !record.has_ended(time::unix_millis_now())))
+    }
+
+    /// What is kept of the token of that id, in memory or in the store.
+    async fn kept_token(&self, id: &str) -> Result<Option<Record>, StoreError> {
+        let lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner).iter().find(|lent| lent.id == id).cloned();
+        match lent {
+            Some(record) => Ok(Some(record)),
+            None => self.record(id).await,
+        }
     }
 
     /// Tells that a request was refused: each is counted, one a second is logged and recorded.
@@ -274,6 +288,15 @@ impl Record {
     fn decode(value: &[u8]) -> Option<Self> {
         let record = serde_json::from_slice(value);
         record.inspect_err(|error| tracing::error!(%error, "a token in the store cannot be read")).ok()
+    }
+
+    fn has_ended(&self, now_unix_ms: u64) -> bool {
+        self.expires_unix_ms.is_some_and(|end| end <= now_unix_ms)
+    }
+
+    fn into_holder(self) -> Holder {
+        let Self { id, name, role, .. } = self;
+        Holder { id, name, role }
     }
 
     fn into_wire(self) -> wire::Token {

@@ -4,7 +4,7 @@
 //! an entry at `audit/CLASS/ID`: there is an entry exactly if there is the change. Ids grow with time;
 //! keys hold their complement, so that the newest comes first. Of messages, which are not in the store, the entry comes
 //! before the change, which may fail. Not recorded are renewals and the end of
-//! leases, which nobody decides, acknowledgements of configuration, the course of a rollout that somebody
+//! leases, which nobody decides, sessions of the console, which change nothing, acknowledgements of configuration, the course of a rollout that somebody
 //! ordered, certificates that are renewed or issued within this process, and the removal of old entries.
 
 mod entry;
@@ -37,9 +37,16 @@ pub(crate) use entry::Record;
 const PREFIX: &str = "audit/";
 /// What nobody decides and many do: each instance tells which configuration it runs, and renews its
 /// certificate. Who is let in by a join token is recorded, since the token is used up. How alerts are, and who was
-/// told of them, follows from rules; silences are somebody's.
-const UNRECORDED: [&str; 5] =
-    ["config/ack/", "mesh/certificates/", "alerts/v1/active/", "alerts/v1/ledger/", "alerts/v1/deliveries/"];
+/// told of them, follows from rules; silences are somebody's. Whoever may only read opens as many sessions of the
+/// console as they like: their entries would push out those of changes.
+const UNRECORDED: [&str; 6] = [
+    "access/sessions/",
+    "config/ack/",
+    "mesh/certificates/",
+    "alerts/v1/active/",
+    "alerts/v1/ledger/",
+    "alerts/v1/deliveries/",
+];
 /// Where this process keeps how far rollouts are: what somebody orders is recorded, what follows from that is not.
 const DEPLOY: &str = "deploy/";
 /// Under which keys the registry is.

@@ -1,12 +1,13 @@
 //! What every request passes first: foreign `Host` and `Origin` are refused, and it gets a trace id. And what every
-//! answer leaves with: it is what it says it is, so that no browser takes somebody's data for a page.
+//! answer leaves with: it is what it says it is, so that no browser takes somebody's data for a page; it is for this
+//! origin alone; and no cache keeps it that it does not say so to.
 //!
 //! A page in a browser can make its own host name resolve to 127.0.0.1 and then read answers from
 //! here (DNS rebinding). Such a request still carries the page's name in `Host` or `Origin`.
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Uri, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -15,6 +16,9 @@ use bowline_telemetry::{TraceId, propagation};
 use bowline_transport::server::is_loopback_name;
 
 use crate::error::{ApiError, TRACE_ID};
+
+/// Whose pages may load an answer: a browser tells nothing of it to others.
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// The middleware: names the request, then judges it.
 pub(crate) async fn guard(State(is_loopback): State<bool>, request: Request, next: Next) -> Response {
@@ -29,8 +33,11 @@ pub(crate) async fn guard(State(is_loopback): State<bool>, request: Request, nex
             }
         })
         .await;
-    response.headers_mut().insert("x-trace-id", id_header);
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let headers = response.headers_mut();
+    headers.insert("x-trace-id", id_header);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 

@@ -93,6 +93,16 @@ pub(crate) fn new_token_id() -> Result<String, NoRandomness> {
     random_hex(ID_BYTES)
 }
 
+/// A half of a session: 256 random bits.
+pub(crate) fn new_half() -> Result<Secret, NoRandomness> {
+    random_hex(SECRET_BYTES).map(Secret::new)
+}
+
+/// Whether a text has the form of a half of a session.
+pub(crate) fn is_half(text: &str) -> bool {
+    text.len() == 2 * SECRET_BYTES && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
 /// The id in a text that has the form of a token.
 pub(crate) fn token_id(text: &str) -> Option<&str> {
     let (id, secret) = text.strip_prefix(TOKEN_PREFIX)?.split_once('_')?;

@@ -1,4 +1,4 @@
-//! Sessions of the console on the wire: a token that a browser keeps in a cookie.
+//! Sessions of the console on the wire: one half in a cookie, the other with the page.
 
 use bowline_model::Secret;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ pub struct NewSession {
     pub token: Secret,
 }
 
-/// The answer to [`NewSession`], whose cookie identifies the browser from then on.
+/// The answer to [`NewSession`]: its cookie and this proof, together, identify the page from then on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OpenedSession {
@@ -24,9 +24,12 @@ pub struct OpenedSession {
     pub name: String,
     /// What its holder may do.
     pub role: Role,
-    /// When the token ends, in milliseconds since 1970; absent: when it is revoked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_unix_ms: Option<u64>,
+    /// When the session ends, in milliseconds since 1970.
+    pub expires_unix_ms: u64,
+    /// What the page sends in `x-bowline-console` with every request; this is the only answer that holds it.
+    #[serde(with = "exposed")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub proof: Secret,
 }
 
 /// `GET /v1/session`: who asks, and what they may do.
@@ -42,6 +45,9 @@ pub struct Session {
     pub role: Option<Role>,
     /// How they are known; null where they are not.
     pub by: Option<SessionBy>,
+    /// Why what they show does not identify them: a session that has ended, a token that is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// The name of the server's system, for those who may read; absent where it knows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
@@ -54,7 +60,7 @@ pub struct Session {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SessionBy {
-    /// By the cookie of a session.
+    /// By the cookie of a session, and its proof.
     Cookie,
     /// By the token in `Authorization`.
     Bearer,
@@ -76,7 +82,7 @@ mod tests {
     #[test]
     fn what_nobody_may_is_told_as_null() {
         let version = "0.1.0".to_owned();
-        let nobody = Session { signed_in: false, name: None, role: None, by: None, system: None, version };
+        let nobody = Session { signed_in: false, name: None, role: None, by: None, why: None, system: None, version };
         let text = serde_json::to_string(&nobody).unwrap();
         assert_eq!(text, r#"{"signed_in":false,"role":null,"by":null,"version":"0.1.0"}"#);
         assert_eq!(serde_json::from_str::<Session>(&text).unwrap(), nobody);

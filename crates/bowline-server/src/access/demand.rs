@@ -10,11 +10,7 @@ use axum::{
 };
 use bowline_model::Code;
 
-use super::{
-    Access,
-    credential::{self, By},
-    forgery, rules,
-};
+use super::{Access, credential, forgery, rules, session::Standing};
 use crate::{
     actor::{self, Acting, Holder},
     api::Shared,
@@ -54,7 +50,11 @@ pub(crate) async fn demand_spans(
     is_loopback: bool,
 ) -> Result<(), ApiError> {
     let demand = rules::demand("POST", Some("/v1/spans"), None);
-    match judge_by(access, credential::bearer(&parts.headers), demand, is_loopback).await {
+    let standing = match credential::bearer(&parts.headers) {
+        Ok(token) => Standing::of_token(access, token).await,
+        Err(error) => Err(error),
+    };
+    match decide(standing, demand, is_loopback) {
         Ok(_) => Ok(()),
         Err(Refusal { holder, error }) => {
             let acting = Acting::new(holder, peer, parts.method.as_str(), parts.uri.path());
@@ -73,39 +73,39 @@ struct Refusal {
 async fn judge(access: &Access, parts: &Parts, first: Option<&str>) -> Result<Option<Holder>, Refusal> {
     let template = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
     let demand = rules::demand(parts.method.as_str(), template, first);
-    let shown = credential::shown(&parts.headers);
-    let by_cookie = matches!(&shown, Ok(Some(shown)) if shown.by == By::Cookie);
-    forgery::check(parts, by_cookie, demand.is_question()).map_err(|error| Refusal { holder: None, error })?;
-    let token = shown.map(|shown| shown.map(|shown| shown.token));
-    judge_by(access, token, demand, access.is_loopback()).await
+    forgery::check(parts, template, demand.is_question()).map_err(|error| Refusal { holder: None, error })?;
+    if demand.least.is_none() {
+        return Ok(None);
+    }
+    decide(Standing::of(access, &parts.headers).await, demand, access.is_loopback())
 }
 
-async fn judge_by(
-    access: &Access,
-    token: Result<Option<&str>, ApiError>,
+/// Who it is, where they may.
+fn decide(
+    standing: Result<Standing, ApiError>,
     demand: rules::Demand,
     is_loopback: bool,
 ) -> Result<Option<Holder>, Refusal> {
     let rules::Demand { least, on_loopback } = demand;
     let Some(least) = least else { return Ok(None) };
     // A credential that is none is told, also where none is needed: whoever sends one relies on it.
-    let holder = access.identify(token).await.map_err(|error| Refusal { holder: None, error })?;
-    match holder {
-        Some(holder) if holder.role >= least => Ok(Some(holder)),
-        Some(holder) => {
+    match standing.map_err(|error| Refusal { holder: None, error })? {
+        Standing::Known(record, _) if record.role >= least => Ok(Some(record.into_holder())),
+        Standing::Known(record, _) => {
             let detail = format!(
                 "the token `{}` has the role {}, this needs {least}: ask an administrator for another one",
-                holder.name, holder.role
+                record.name, record.role
             );
             let error = ApiError::new(Code::PermissionDenied, detail).with_reason("role");
-            Err(Refusal { holder: Some(holder), error })
+            Err(Refusal { holder: Some(record.into_holder()), error })
         }
-        None if on_loopback || !is_loopback => {
+        Standing::Nobody(refused) if on_loopback || !is_loopback => {
             let detail = format!("this needs a token of the role {least}: send `Authorization: Bearer TOKEN`");
-            let error = ApiError::new(Code::Unauthenticated, detail).with_reason("token_missing");
+            let why = refused.map(|refused| format!("; {}", refused.told())).unwrap_or_default();
+            let error = ApiError::new(Code::Unauthenticated, detail + &why).with_reason("token_missing");
             Err(Refusal { holder: None, error })
         }
-        None => Ok(None),
+        Standing::Nobody(_) => Ok(None),
     }
 }
 

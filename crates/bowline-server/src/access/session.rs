@@ -1,7 +1,7 @@
-//! Sessions of the console: a token that a browser keeps in a cookie, out of reach of scripts.
+//! `/v1/session`: browsers sign in to the console with a token, and out.
 //!
-//! The cookie holds the token itself, so a session is what the token is: it has its role, acts as its holder, and
-//! ends with it. Nothing is kept of a session here.
+//! Neither the cookie nor what the page keeps is the token: the cookie reaches whatever else listens on this host.
+//! The session has its token's role, acts as its holder, and ends with it.
 
 use axum::{
     Json,
@@ -15,106 +15,137 @@ use bowline_runtime::time::Duration;
 
 use super::{
     Access, Record,
-    credential::{self, By, COOKIE, Credential},
+    credential::{self, Shown},
+    sessions::{Found, Opened, Refused},
 };
 use crate::{actor, api::Shared, error::ApiError};
 
-/// How long a browser keeps the cookie.
-const COOKIE_LIFE: Duration = Duration::from_hours(12);
 /// No cache keeps who somebody is.
 const NO_STORE: (header::HeaderName, &str) = (header::CACHE_CONTROL, "no-store");
 
-/// Signs a browser in: the token goes into a cookie.
+/// Signs a browser in with a token.
+///
+/// The session lasts 12 hours, or until its token ends. Its cookie identifies together with `proof` alone, which the
+/// page sends in `x-bowline-console`. A session that the request shows ends by it.
 #[utoipa::path(post, path = "/v1/session", tag = "access", request_body = wire::NewSession,
     responses(
-        (status = 200, description = "signed in; the cookie `bowline_session` holds the token for 12 hours",
-            body = wire::OpenedSession),
+        (status = 200, description = "signed in; the cookie is `bowline_session_PORT`", body = wire::OpenedSession),
         (status = 401, description = "that is no token, or none any more"),
-        (status = 403, description = "a browser sent it, and not from the console's own page")))]
+        (status = 403, description = "a browser sent it, and not from the console's own page"),
+        (status = 507, description = "the store is full")))]
 pub(crate) async fn open(
     State(shared): State<Shared>,
+    headers: HeaderMap,
     body: Result<Json<wire::NewSession>, JsonRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
     let Json(wire::NewSession { token }) = body?;
-    let record = match shared.access.valid(token.expose()).await {
+    let access = &*shared.access;
+    let record = match access.valid(token.expose()).await {
         Ok(record) => record,
         Err(error) => {
-            shared.access.refused(&actor::current(), &error).await;
+            access.refused(&actor::current(), &error).await;
             return Err(error);
         }
     };
-    let opened = wire::OpenedSession { name: record.name, role: record.role, expires_unix_ms: record.expires_unix_ms };
-    Ok(([NO_STORE], [(header::SET_COOKIE, cookie(token.expose(), COOKIE_LIFE))], Json(opened)))
+    let before = own_session(access, &headers).await?;
+    let Opened { id, proof, ends_unix_ms, life } = access.begin_session(&record, before).await?;
+    let opened = wire::OpenedSession { name: record.name, role: record.role, expires_unix_ms: ends_unix_ms, proof };
+    Ok(([NO_STORE], [(header::SET_COOKIE, cookie(access, id.expose(), life))], Json(opened)))
 }
 
-/// Signs a browser out: its cookie ends. The token does not.
+/// Signs a browser out: its session ends. The token does not.
 #[utoipa::path(delete, path = "/v1/session", tag = "access",
     responses((status = 204, description = "signed out"),
         (status = 403, description = "a browser sent it, and not from the console's own page")))]
-pub(crate) async fn close() -> impl IntoResponse {
-    (StatusCode::NO_CONTENT, [NO_STORE], [(header::SET_COOKIE, no_cookie())])
+pub(crate) async fn close(State(shared): State<Shared>, headers: HeaderMap) -> Result<impl IntoResponse, ApiError> {
+    let access = &*shared.access;
+    if let Some(key) = own_session(access, &headers).await? {
+        access.end_session(key).await?;
+    }
+    Ok((StatusCode::NO_CONTENT, [NO_STORE], [(header::SET_COOKIE, no_cookie(access))]))
 }
 
-/// Says who asks, and what they may do; never 401.
+/// Says who asks, and what they may do; never 401. What they show that does not identify them is in `why`.
 ///
-/// A cookie whose token has ended is taken back, so that who asks is then whoever they are without it.
+/// The cookie of a session that has ended is taken back.
 #[utoipa::path(get, path = "/v1/session", tag = "access", responses((status = 200, body = wire::Session)))]
 pub(crate) async fn show(State(shared): State<Shared>, headers: HeaderMap) -> Result<Response, ApiError> {
     let access = &*shared.access;
-    let standing = Standing::of(access, &headers).await?;
-    let (name, role, by) = match &standing {
-        Standing::Known(record, by) => (Some(record.name.clone()), Some(record.role), Some(*by)),
+    let mut is_over = false;
+    let (known, why, may_more) = match Standing::of(access, &headers).await {
+        Ok(Standing::Known(record, by)) => (Some((record, by)), None, false),
+        Ok(Standing::Nobody(refused)) => {
+            is_over = refused.is_some_and(Refused::is_over);
+            (None, refused.map(|refused| refused.told().to_owned()), access.is_loopback())
+        }
+        // Whoever shows something that is no credential, and goes on to show it.
+        Err(error) if error.code() == Code::Unauthenticated => (None, Some(error.detail().to_owned()), false),
+        Err(error) => return Err(error),
+    };
+    let (name, role, by) = match known {
+        Some((record, by)) => (Some(record.name), Some(record.role), Some(by)),
         // All that is not guarded.
-        Standing::Nobody { .. } if access.is_loopback() => (None, Some(Role::Editor), Some(SessionBy::Loopback)),
-        Standing::Nobody { .. } | Standing::Refused => (None, None, None),
+        None if may_more => (None, Some(Role::Editor), Some(SessionBy::Loopback)),
+        None => (None, None, None),
     };
     let system = shared.standing.system().filter(|_| role.is_some()).map(ToString::to_string);
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let session = wire::Session { signed_in: name.is_some(), name, role, by, system, version };
+    let session = wire::Session { signed_in: name.is_some(), name, role, by, why, system, version };
     let mut response = ([NO_STORE], Json(session)).into_response();
-    if let Standing::Nobody { is_cookie_over: true } = standing {
-        response.headers_mut().insert(header::SET_COOKIE, no_cookie());
+    if is_over {
+        response.headers_mut().insert(header::SET_COOKIE, no_cookie(access));
     }
     Ok(response)
 }
 
-/// Who a request comes from, as the next one without another credential will be judged.
-enum Standing {
+/// Who a request comes from.
+#[derive(Debug)]
+pub(super) enum Standing {
     Known(Record, SessionBy),
-    /// Nobody in particular, at the latest once the cookie is gone.
-    Nobody {
-        is_cookie_over: bool,
-    },
-    /// Whoever shows something that is no credential, and goes on to show it.
-    Refused,
+    /// Nobody in particular, also with a cookie that is refused: a browser adds it, whoever set it.
+    Nobody(Option<Refused>),
 }
 
 impl Standing {
-    async fn of(access: &Access, headers: &HeaderMap) -> Result<Self, ApiError> {
-        let Credential { token, by } = match credential::shown(headers) {
-            Ok(Some(shown)) => shown,
-            Ok(None) => return Ok(Self::Nobody { is_cookie_over: false }),
-            Err(_) => return Ok(Self::Refused),
-        };
-        match (access.valid(token).await, by) {
-            (Ok(record), By::Bearer) => Ok(Self::Known(record, SessionBy::Bearer)),
-            (Ok(record), By::Cookie) => Ok(Self::Known(record, SessionBy::Cookie)),
-            (Err(error), _) if error.code() != Code::Unauthenticated => Err(error),
-            (Err(_), By::Bearer) => Ok(Self::Refused),
-            (Err(_), By::Cookie) => Ok(Self::Nobody { is_cookie_over: true }),
+    /// # Errors
+    /// Where `Authorization` holds no credential: whoever sends that relies on it.
+    pub(super) async fn of(access: &Access, headers: &HeaderMap) -> Result<Self, ApiError> {
+        match credential::shown(headers, access.port())? {
+            Shown::Nothing => Ok(Self::Nobody(None)),
+            Shown::Bearer(token) => Self::of_token(access, Some(token)).await,
+            Shown::Session(shown) => Ok(match access.session(&shown).await? {
+                Found::Valid { token, .. } => Self::Known(token, SessionBy::Cookie),
+                Found::Refused(refused) => Self::Nobody(Some(refused)),
+            }),
         }
+    }
+
+    /// Of whoever shows that token, or nothing.
+    pub(super) async fn of_token(access: &Access, token: Option<&str>) -> Result<Self, ApiError> {
+        let Some(token) = token else { return Ok(Self::Nobody(None)) };
+        access.valid(token).await.map(|record| Self::Known(record, SessionBy::Bearer))
     }
 }
 
+/// The key of the session that a request shows, where it is one.
+async fn own_session(access: &Access, headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(shown) = credential::session(headers, access.port()) else { return Ok(None) };
+    Ok(match access.session(&shown).await? {
+        Found::Valid { key, .. } => Some(key),
+        Found::Refused(_) => None,
+    })
+}
+
 /// The cookie, for scripts out of reach and sent with nothing that a page of another site asks.
-fn cookie(token: &str, life: Duration) -> HeaderValue {
-    let text = format!("{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age={}", life.as_secs());
-    let mut value = HeaderValue::from_str(&text).expect("a token that was found is letters, digits and `_`");
+fn cookie(access: &Access, id: &str, life: Duration) -> HeaderValue {
+    let name = credential::cookie_name(access.port());
+    let text = format!("{name}={id}; HttpOnly; SameSite=Strict; Path=/; Max-Age={}", life.as_secs());
+    let mut value = HeaderValue::from_str(&text).expect("an id is hexadecimal digits");
     value.set_sensitive(true);
     value
 }
 
 /// What makes a browser forget it.
-fn no_cookie() -> HeaderValue {
-    cookie("", Duration::ZERO)
+fn no_cookie(access: &Access) -> HeaderValue {
+    cookie(access, "", Duration::ZERO)
 }

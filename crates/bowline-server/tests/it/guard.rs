@@ -52,3 +52,20 @@ async fn a_request_names_one_host() {
     let good = ask("http://localhost/livez HTTP/1.1\r\nHost: localhost").await;
     assert!(good.starts_with("HTTP/1.1 200 "), "{good}");
 }
+
+#[tokio::test]
+async fn answers_are_for_this_origin_and_kept_by_nobody_unless_they_say_so() {
+    let fixture = Fixture::start().await;
+    for target in ["/v1/services", "/v1/nothing", "/livez", "/openapi.json", "/metrics"] {
+        let answer = fixture.get(target).await;
+        assert_eq!(answer.header("cache-control"), "no-store", "{target}");
+        assert_eq!(answer.header("cross-origin-resource-policy"), "same-origin", "{target}");
+    }
+    let page = fixture.get("/ui/").await;
+    assert_eq!(
+        (page.header("cache-control"), page.header("cross-origin-resource-policy")),
+        ("no-cache", "same-origin")
+    );
+    let foreign = fixture.ask_with("GET", "/v1/services", &[("origin", "http://evil.example")], "").await;
+    assert_eq!((foreign.status, foreign.header("cross-origin-resource-policy")), (403, "same-origin"));
+}
