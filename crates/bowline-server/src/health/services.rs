@@ -1,5 +1,7 @@
 //! `GET /v1/health`: how services are, why, and how their instances became so.
 
+use std::collections::HashSet;
+
 use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
@@ -83,7 +85,8 @@ fn instances(standing: &Standing, service: &ServiceName) -> Vec<InstanceHealth> 
         let log = standing.lock();
         log.instances(service).map(|(id, now)| (id.clone(), now.health, Some(now.since_unix_ms))).collect()
     };
-    let is_new = |id: &InstanceId| registered.iter().all(|(known, ..)| known != id);
+    let known: HashSet<&InstanceId> = registered.iter().map(|(id, ..)| id).collect();
+    let is_new = |id: &InstanceId| !known.contains(id);
     let probed: Vec<_> = standing.probes.of(service).into_iter().filter(is_new).collect();
     let registered = registered.iter().cloned().map(|(id, health, since)| of(id, health, since));
     let probed = probed.into_iter().map(|id| of(id, HealthState::Unknown, None));
