@@ -1,7 +1,7 @@
 // Silences: of which alerts nobody is told for a while.
 
 import { html, useState } from './html.js';
-import { Problem, del, path, post, session } from './api.js';
+import { Problem, del, path, post, serverNow, session } from './api.js';
 import { Matchers, equal, isMatching, parsed } from './alerts-labels.js';
 import { t, tn } from './i18n.js';
 import { Badge, Card, Field, Loaded, RoleButton, Select, Table, Time, ask } from './ui.js';
@@ -60,8 +60,8 @@ export async function silenceDialog({ alert, active, reload }) {
 const linesOf = (text) => text.split('\n').map((line) => line.trim()).filter(Boolean);
 
 function make({ matchers, lasts, until, comment, by }) {
-  const end = lasts === 'until' ? Date.parse(until) : Date.now() + Number(lasts) * 1000;
-  if (!(end > Date.now())) throw new Problem(0, { detail: t('A silence ends in the future.') });
+  const end = lasts === 'until' ? Date.parse(until) : serverNow() + Number(lasts) * 1000;
+  if (!(end > serverNow())) throw new Problem(0, { detail: t('A silence ends in the future.') });
   const wrong = linesOf(matchers).find((line) => !parsed(line));
   if (wrong !== undefined) throw new Problem(0, { detail: t('`{text}` is no matcher: write NAME="VALUE", with =, !=, =~ or !~.', { text: wrong }) });
   const endsAt = new Date(end).toISOString();

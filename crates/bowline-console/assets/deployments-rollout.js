@@ -1,6 +1,7 @@
 // A rollout: where it is, what it waits for, what was measured, what became of it.
 
 import { html, useEffect, useState } from './html.js';
+import { serverNow } from './api.js';
 import { Orders } from './deployments-acts.js';
 import {
   bakeOf, bakeText, conditionOf, distinct, isBack, measuredOf, stepsOf, stepText, toneOf,
@@ -58,11 +59,11 @@ function StepFill({ state, deployment }) {
 
 // The time, each second while it is needed.
 function useNow(isNeeded) {
-  const [now, setNow] = useState(Date.now());
+  const [now, setNow] = useState(serverNow());
   useEffect(() => {
     if (!isNeeded) return undefined;
-    setNow(Date.now());
-    const timer = setInterval(() => setNow(Date.now()), 1000);
+    setNow(serverNow());
+    const timer = setInterval(() => setNow(serverNow()), 1000);
     return () => clearInterval(timer);
   }, [Boolean(isNeeded)]);
   return now;

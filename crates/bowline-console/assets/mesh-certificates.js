@@ -4,7 +4,7 @@
 // concern. Workloads measure the end of the one that they use.
 
 import { html, useMemo } from './html.js';
-import { query as promql } from './api.js';
+import { query as promql, serverNow } from './api.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { Badge, Time } from './ui.js';
@@ -26,7 +26,7 @@ async function measure(signal) {
 export function useCertificates(workloads) {
   const { data } = useLive(measure, ['metrics']);
   return useMemo(() => {
-    const now = Date.now();
+    const now = serverNow();
     const ends = data ? [...data.expires.values()].map((end) => end * 1000) : [];
     const longest = Math.max(0, ...ends) - now;
     return workloads.map((workload) => ({ ...workload, certificate: certificateOf(workload, data, { now, longest }) }));

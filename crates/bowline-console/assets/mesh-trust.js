@@ -1,7 +1,7 @@
 // Whom everybody in the system believes: the roots of its certificate authority.
 
 import { html } from './html.js';
-import { get } from './api.js';
+import { get, serverNow } from './api.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { Badge, Card, Loaded, Time } from './ui.js';
@@ -27,7 +27,7 @@ export function Trust() {
 
 function Root({ root }) {
   if (!root) return html`<${Card} title=${t('Root')}><p class="warning">${t('This certificate cannot be read here.')}</p><//>`;
-  const now = Date.now();
+  const now = serverNow();
   const [tone, word] = now < root.from ? ['bad', t('not valid yet')] : now < root.until ? ['ok', t('valid')] : ['bad', t('no longer valid')];
   return html`<${Card} title=${root.subject ?? t('Root')}>
     <${Facts} of=${[

@@ -1,6 +1,6 @@
 // What an expression gives: its series over a time and their last values, how they are called, and in which unit.
 
-import { get, queryRange, quoted, withQuery } from './api.js';
+import { get, queryRange, quoted, serverNow, withQuery } from './api.js';
 import { bytes, number, percent, rate, seconds, short } from './format.js';
 import { t } from './i18n.js';
 import { pick } from './state.js';
@@ -28,7 +28,7 @@ export function timeOf({ range, from, to }) {
 export function stepsOf({ range, from, to }) {
   const length = range ? RANGES.find(([id]) => id === range)[1] : to - from;
   const step = STEPS.find((size) => length / size <= POINTS) ?? Math.ceil(length / POINTS);
-  const end = Math.floor((range ? Date.now() / 1000 : to) / step) * step;
+  const end = Math.floor((range ? serverNow() / 1000 : to) / step) * step;
   const begin = range ? end - length : from;
   return { start: Math.floor(begin / step) * step, end, step };
 }

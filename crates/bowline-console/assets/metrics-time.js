@@ -1,6 +1,7 @@
 // Which time is looked at: the last hour or so, or from when until when.
 
 import { html, useEffect, useState } from './html.js';
+import { serverNow } from './api.js';
 import { t } from './i18n.js';
 import { Button, Field } from './ui.js';
 import { RANGES, stepsOf } from './metrics-data.js';
@@ -24,7 +25,7 @@ export function TimePicker({ time, onPick }) {
   };
   const wider = () => {
     const by = Math.round((end - start) / 2);
-    onPick({ from: Math.max(1, start - by), to: Math.min(Math.floor(Date.now() / 1000), end + by) });
+    onPick({ from: Math.max(1, start - by), to: Math.min(Math.floor(serverNow() / 1000), end + by) });
   };
   return html`
     <div class="filters times">

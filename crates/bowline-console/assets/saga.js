@@ -2,14 +2,14 @@
 
 import { html, useMemo } from './html.js';
 import { get, path, post } from './api.js';
-import { ABSENT, clock, count, millis } from './format.js';
+import { ABSENT, clock, count, millis, visible } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { to } from './route.js';
 import { Card, Empty, Loaded, Page, RoleButton, Time, ask } from './ui.js';
 import { Facts } from './aside.js';
 import { Phase, failedTries, hasEnded } from './sagas.js';
-import { visible } from './payload.js';
+import { pick } from './state.js';
 
 // What is told of a step, with the mark and the tone of it.
 const EVENTS = {
@@ -20,7 +20,7 @@ const EVENTS = {
   undone: ['↩', 'info', 'undone'],
   not_undone: ['▲', 'bad', 'not undone'],
 };
-const eventOf = (what) => EVENTS[what] ?? ['○', 'quiet', what];
+const eventOf = (what) => pick(EVENTS, what, ['○', 'quiet', visible(what)]);
 
 export function Saga({ service, id }) {
   const saga = useLive((signal) => get(path('/v1/sagas', service, id), signal), ['sagas', 'metrics'], [service, id]);
@@ -63,7 +63,7 @@ function State({ saga }) {
   const what = phase === 'acting' ? t('to be done') : t('to be undone');
   return html`<${Card} title=${t('State')}><${Facts} of=${[
     [t('Phase'), html`<${Phase} phase=${phase} />`],
-    [t('Saga'), saga.name],
+    [t('Saga'), visible(saga.name)],
     [t('Step'), step !== undefined && html`<strong>${visible(step)}</strong> ${what}`],
     [t('Failed tries'), attempts > 0 && count(attempts)],
     [t('Next try'), !hasEnded(saga) && attempts > 0 && html`<${Time} at=${saga.due_ms} />`],

@@ -1,28 +1,31 @@
 // Sagas: changes over several services, how far each is, and which are stuck.
 
-import { html } from './html.js';
+import { html, useEffect } from './html.js';
 import { get, query as promql, withQuery } from './api.js';
-import { ABSENT, count, millis, rate } from './format.js';
+import { ABSENT, count, millis, rate, visible } from './format.js';
 import { t, tn } from './i18n.js';
-import { useLive } from './live.js';
+import { isPaused, useLive } from './live.js';
 import { goQuery, to } from './route.js';
 import { Badge, Card, Figure, Figures, Loaded, Select, Table, Time } from './ui.js';
 import { FilterBox, useFilter } from './filter.js';
-import { visible } from './payload.js';
+import { pick } from './state.js';
 
 const LIMIT = 200;
+// An instance of every service is asked: no sooner than so long after the last time, whatever happens meanwhile.
+const AGAIN_MS = 10_000;
 // What has not ended is asked for by itself: of all, the youngest would be told, most of them done.
 const OPEN = ['stuck', 'undoing', 'acting'];
 const PHASES = [...OPEN, 'done', 'compensated'];
 
 const TONES = { acting: 'info', undoing: 'warn', stuck: 'bad', done: 'ok', compensated: 'quiet' };
-export const Phase = ({ phase }) => html`<${Badge} tone=${TONES[phase] ?? 'quiet'}>${t(phase)}<//>`;
+export const Phase = ({ phase }) => html`<${Badge} tone=${pick(TONES, phase, 'quiet')}>${t(phase)}<//>`;
 export const hasEnded = ({ phase }) => phase === 'done' || phase === 'compensated';
 
 async function load({ service, name, phase }, signal) {
   const phases = phase === undefined ? OPEN : [phase === 'all' ? undefined : phase];
-  const asked = phases.map((one) => get(withQuery('/v1/sagas', { service, name, phase: one, limit: LIMIT }), signal));
-  const answers = await Promise.all(asked);
+  const answers = [];
+  // One after the other, so that no service is asked for several at once.
+  for (const one of phases) answers.push(await get(withQuery('/v1/sagas', { service, name, phase: one, limit: LIMIT }), signal));
   return {
     sagas: answers.flatMap(({ sagas }) => sagas),
     missing: [...new Set(answers.flatMap(({ missing = [] }) => missing))],
@@ -33,7 +36,11 @@ async function load({ service, name, phase }, signal) {
 export function Sagas({ query }) {
   const { service, phase, name } = query;
   const [search, box] = useFilter(query.q);
-  const sagas = useLive((signal) => load({ service, name, phase }, signal), ['sagas', 'metrics'], [service, name, phase]);
+  const sagas = useLive((signal) => load({ service, name, phase }, signal), null, [service, name, phase]);
+  useEffect(() => {
+    const timer = setInterval(() => document.hidden || isPaused.get() || sagas.reload(), AGAIN_MS);
+    return () => clearInterval(timer);
+  }, []);
   return html`
     <${Summary} />
     <${Card} title=${t('Sagas')} about=${t('changes over several services, which are done as a whole or undone')}>
@@ -59,10 +66,10 @@ function Filters({ query, box }) {
   const { data } = useLive((signal) => get('/v1/services', signal), ['services']);
   const services = [['', t('every service')], ...(data?.services ?? []).map(({ name }) => [name, name])];
   const phases = [['', t('not ended')], ...PHASES.map((phase) => [phase, t(phase)]), ['all', t('all, the youngest')]];
-  const pick = (name) => (value) => goQuery({ [name]: value || undefined });
+  const choose = (name) => (value) => goQuery({ [name]: value || undefined });
   return html`<div class="filters above">
-    <${Select} name=${t('Service')} value=${query.service ?? ''} options=${services} onPick=${pick('service')} />
-    <${Select} name=${t('Phase')} value=${query.phase ?? ''} options=${phases} onPick=${pick('phase')} />
+    <${Select} name=${t('Service')} value=${query.service ?? ''} options=${services} onPick=${choose('service')} />
+    <${Select} name=${t('Phase')} value=${query.phase ?? ''} options=${phases} onPick=${choose('phase')} />
     <${FilterBox} of=${box} label=${t('Id, step or reason')} />
   </div>`;
 }
@@ -72,9 +79,9 @@ function columns() {
     { name: t('Id'), class: 'cut', of: (saga) => html`<a href=${to('messages', { tab: 'sagas', of: saga.service, id: saga.id })}
       onClick=${(event) => event.stopPropagation()}><code>${visible(saga.id)}</code></a>` },
     { name: t('Service'), of: ({ service }) => service, sort: ({ service }) => service },
-    { name: t('Saga'), of: ({ name }) => name, sort: ({ name }) => name },
+    { name: t('Saga'), of: ({ name }) => visible(name), sort: ({ name }) => name },
     { name: t('Phase'), of: (saga) => html`<${Phase} phase=${saga.phase} />`, sort: ({ phase }) => phase },
-    { name: t('Step'), of: ({ step }) => step ?? ABSENT, sort: ({ step }) => step ?? '' },
+    { name: t('Step'), of: ({ step }) => (step === undefined ? ABSENT : visible(step)), sort: ({ step }) => step ?? '' },
     { name: t('Failed tries'), isNumber: true, of: ({ attempts }) => count(attempts), sort: ({ attempts }) => attempts },
     { name: t('Began'), of: (saga) => html`<${Time} at=${saga.begun_ms} />`, sort: (saga) => saga.begun_ms },
     { name: t('Took'), isNumber: true, of: (saga) => (saga.ended_ms === undefined ? ABSENT : millis(saga.ended_ms - saga.begun_ms)),

@@ -1,7 +1,7 @@
 // The instances of a service, and how their health went.
 
-import { html } from './html.js';
-import { get, quoted, withQuery } from './api.js';
+import { html, useMemo } from './html.js';
+import { get, path, quoted, withQuery } from './api.js';
 import { ABSENT, millis, seconds } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
@@ -9,18 +9,23 @@ import { to } from './route.js';
 import { Breaker, useBreakers } from './service-calls.js';
 import { Card, Health, Loaded, Table, Time, healthTone } from './ui.js';
 
-const INSTANCES_MAX = 10_000;
+// Of so many is told where they are.
+export const INSTANCES_MAX = 1000;
 
-export function Instances({ service: { name, detail } }) {
+// All that is told of a service's instances: asked for only where it is shown.
+export function Instances({ name }) {
+  const detail = useLive((signal) => get(path('/v1/health', name), signal), ['health', 'services'], [name]);
   const address = withQuery('/v1/instances', { service: name, limit: INSTANCES_MAX });
-  const registered = useLive((signal) => get(address, signal), ['services', 'health'], [address]);
+  const registered = useLive((signal) => get(address, signal), ['services'], [address]);
   const breakers = useBreakers(`bowline_breakers{job=${quoted(name)},reporter="client"} > 0`);
-  return html`<${Loaded} of=${detail}>${(known) => html`
+  const rows = useMemo(() => joined(detail.data?.instances ?? [], registered.data?.instances ?? []), [detail.data, registered.data]);
+  return html`<${Loaded} of=${detail}>${({ transitions }) => html`
     <${Card} title=${t('Instances')} about=${registered.data?.more && t('addresses of the first {n} only', { n: INSTANCES_MAX })}>
       ${registered.error && html`<${Loaded} of=${registered}>${() => null}<//>`}
       <${Table} label=${t('Instances')} columns=${columns(name, breakers)} keyOf=${({ id }) => id} empty=${t('No instance is registered.')}
-        rows=${joined(known?.instances ?? [], registered.data?.instances ?? [])} />
-    <//>`}<//>`;
+        rows=${rows} />
+    <//>
+    <${HealthHistory} transitions=${transitions} />`}<//>`;
 }
 
 const RANKS = { unhealthy: 0, draining: 1, unknown: 2, healthy: 3, gone: 4 };
@@ -29,8 +34,10 @@ const RANKS = { unhealthy: 0, draining: 1, unknown: 2, healthy: 3, gone: 4 };
 function joined(known, registered) {
   const by = new Map(registered.map((instance) => [instance.id, instance]));
   const rows = known.map((instance) => ({ ...by.get(instance.id), ...instance }));
-  return rows.sort((a, b) => RANKS[a.health] - RANKS[b.health] || a.id.localeCompare(b.id, 'en', { numeric: true }));
+  return rows.sort((a, b) => RANKS[a.health] - RANKS[b.health] || byId.compare(a.id, b.id));
 }
+
+const byId = new Intl.Collator('en', { numeric: true });
 
 const columns = (name, breakers) => [
   { name: t('Instance'), of: ({ id }) => html`<a href=${to('services', name, { tab: 'logs', instance: id })}>${id}</a>`, sort: ({ id }) => id },
@@ -60,7 +67,7 @@ function Probe({ probe }) {
   return html`<span>${t('succeeded in {took}', { took })}, <${Time} at=${probe.at_unix_ms} /></span>`;
 }
 
-export function HealthHistory({ service: { detail } }) {
+function HealthHistory({ transitions: rows }) {
   const columns = [
     { name: t('When'), of: (change) => html`<${Time} at=${change.at_unix_ms} />`, sort: (change) => change.at_unix_ms },
     { name: t('Instance'), of: (change) => change.instance, sort: (change) => change.instance },
@@ -74,11 +81,8 @@ export function HealthHistory({ service: { detail } }) {
     },
     { name: t('Why'), of: (change) => change.why ?? html`<span class="quiet">${t('nobody said')}</span>`, class: 'wrap' },
   ];
-  return html`<${Loaded} of=${detail}>${(known) => {
-    const rows = known?.transitions ?? [];
-    const bad = rows.filter(({ to: became }) => healthTone(became) === 'bad').length;
-    return html`<${Card} title=${t('Changes of health')} about=${bad > 0 && tn('{n} of them for the worse', '{n} of them for the worse', bad)}>
-      <${Table} label=${t('Changes of health')} columns=${columns} rows=${rows} empty=${t('None is known.')}
-        keyOf=${(change) => `${change.at_unix_ms} ${change.instance} ${change.to}`} /><//>`;
-  }}<//>`;
+  const bad = rows.filter(({ to: became }) => healthTone(became) === 'bad').length;
+  return html`<${Card} title=${t('Changes of health')} about=${bad > 0 && tn('{n} of them for the worse', '{n} of them for the worse', bad)}>
+    <${Table} label=${t('Changes of health')} columns=${columns} rows=${rows} empty=${t('None is known.')}
+      keyOf=${(change) => `${change.at_unix_ms} ${change.instance} ${change.to}`} /><//>`;
 }

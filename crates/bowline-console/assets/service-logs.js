@@ -5,10 +5,11 @@
 import { html, useEffect, useLayoutEffect, useRef, useState } from './html.js';
 import { get, path, withQuery } from './api.js';
 import { FilterBox, useFilter } from './filter.js';
-import { clock, moment } from './format.js';
+import { clock, moment, visible } from './format.js';
 import { t, tn } from './i18n.js';
-import { isPaused } from './live.js';
+import { isPaused, useLive } from './live.js';
 import { goQuery } from './route.js';
+import { INSTANCES_MAX } from './service-instances.js';
 import { useCell } from './state.js';
 import { Card, Empty, Failure, Field, Select, Waiting, classes } from './ui.js';
 
@@ -16,17 +17,19 @@ const LINES_MAX = 2000;
 const FIRST = 500;
 const AGAIN_MS = 2000;
 
-export function Logs({ service: { name, detail }, query }) {
+export function Logs({ service: { name }, query }) {
   const isFollowing = query.follow !== 'no';
   const [filter, box] = useFilter(query.text, 'text');
   const isHeld = useCell(isPaused);
   const { lines, isCut, error, again } = useLines(name, query.instance ?? '', isFollowing && !isHeld);
-  const ids = (detail.data?.instances ?? []).map(({ id }) => id);
+  const of = withQuery('/v1/instances', { service: name, limit: INSTANCES_MAX });
+  const instances = useLive((signal) => get(of, signal), ['services'], [of]);
+  const ids = (instances.data?.instances ?? []).map(({ id }) => id);
   if (query.instance && !ids.includes(query.instance)) ids.unshift(query.instance);
   const shown = lines?.filter(({ low }) => low.includes(filter));
   return html`
     <${Card} title=${t('Logs')} about=${lines && tally(lines.length, shown.length)} actions=${html`
-      <${Select} name=${t('Instance')} value=${query.instance ?? ''} options=${[['', t('all')], ...ids.slice(0, 1000).map((id) => [id, id])]}
+      <${Select} name=${t('Instance')} value=${query.instance ?? ''} options=${[['', t('all')], ...ids.map((id) => [id, id])]}
         onPick=${(picked) => goQuery({ instance: picked })} />
       <${FilterBox} of=${box} label=${t('Lines with')} />
       <${Field} name=${t('Follow')}><input type="checkbox" checked=${isFollowing}
@@ -83,7 +86,7 @@ const TERMINAL = /\u001b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u0
 const LEVEL = /\b(ERROR|FATAL|PANIC|panicked|WARN|WARNING)\b|"level":\s*"(error|warn)/i;
 
 function lineOf({ at_unix_ms: at, instance, stream, text }, key) {
-  const plain = text.replace(TERMINAL, '').replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, '�');
+  const plain = visible(text.replace(TERMINAL, '').replace(/\r$/, ''));
   const level = LEVEL.exec(plain.slice(0, 200));
   const word = (level?.[1] ?? level?.[2] ?? '').toLowerCase();
   return { key, at, instance, stream, text: plain, low: plain.toLowerCase(), tone: word === '' ? null : word.startsWith('warn') ? 'warn' : 'bad' };

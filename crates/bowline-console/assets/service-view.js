@@ -11,7 +11,7 @@ import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
 import { Boundary } from './service-boundary.js';
 import { Calls, Operations } from './service-calls.js';
-import { HealthHistory, Instances } from './service-instances.js';
+import { Instances } from './service-instances.js';
 import { Logs } from './service-logs.js';
 import { RANGES, Red, nowOf, useRed } from './service-red.js';
 import { ServiceTraces } from './service-traces.js';
@@ -28,7 +28,8 @@ function useService(name, range) {
   return {
     name,
     window,
-    // `null`: it is neither declared nor registered, but a gateway, a database, or somebody outside.
+    // `{ service }`, how it is as a whole: it may have thousands of instances. `null`: it is neither declared nor
+    // registered, but a gateway, a database, or somebody outside.
     detail: useLive((signal) => detailOf(name, signal), ['health', 'services'], [name]),
     graph: useLive((signal) => get(withQuery('/v1/service-graph', { window }), signal), ['traces', 'metrics'], [window],
       { isKept: true }),
@@ -42,12 +43,13 @@ const IS_SERVICE = /^[a-z0-9-]{1,63}$/;
 
 async function detailOf(name, signal) {
   if (!IS_SERVICE.test(name)) return null;
+  const { services } = await get('/v1/health', signal);
+  const known = services.find((service) => service.name === name);
+  if (known) return { service: known };
+  // A call that is refused would stand in the browser's log as an error, each time anew.
+  if (name === 'gateway') return null;
   try {
-    // A call that is refused would stand in the browser's log as an error, each time anew.
-    if (name === 'gateway') {
-      const { services } = await get('/v1/health', signal);
-      if (!services.some((service) => service.name === name)) return null;
-    }
+    // One that has no instance any more.
     return await get(path('/v1/health', name), signal);
   } catch (error) {
     if (error.status === 404) return null;
@@ -61,7 +63,8 @@ export function ServiceView({ name, query }) {
   const service = useService(name, range);
   const isOwn = service.detail.data !== null;
   const names = { overview: t('Overview'), instances: t('Instances'), operations: t('Operations'), boundary: t('Boundary'), logs: t('Logs') };
-  const counts = { instances: service.detail.data?.instances.length };
+  const { healthy, unhealthy, draining } = service.detail.data?.service ?? {};
+  const counts = { instances: healthy === undefined ? undefined : healthy + unhealthy + draining };
   const shown = TABS.filter((id) => isOwn || id === 'overview' || id === 'operations');
   const current = shown.includes(tab) ? tab : 'overview';
   return html`
@@ -79,7 +82,7 @@ export function ServiceView({ name, query }) {
 }
 
 function View({ tab, service, range, query }) {
-  if (tab === 'instances') return html`<${Instances} service=${service} /><${HealthHistory} service=${service} />`;
+  if (tab === 'instances') return html`<${Instances} name=${service.name} />`;
   if (tab === 'operations') return html`<${Operations} service=${service} />`;
   if (tab === 'boundary') return html`<${Boundary} service=${service} query=${query} />`;
   if (tab === 'logs') return html`<${Logs} service=${service} query=${query} />`;

@@ -1,7 +1,7 @@
 // One trace: what it was, what its time went into, its waterfall, and the span that was picked.
 
 import { html, useEffect, useMemo, useRef, useState } from './html.js';
-import { getResponse, path } from './api.js';
+import { getResponse, path, serverNow } from './api.js';
 import { count, moment, nanos, percent } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
@@ -26,7 +26,7 @@ async function load(id, signal) {
 // Whether spans may still be on their way: the reader may have the id of a request that was answered this moment.
 function mayCome({ data, error }) {
   if (!data) return error?.status === 404;
-  return Date.now() - (Number(data.zero) + data.total) / 1e6 < GROWS_MS;
+  return serverNow() - (Number(data.zero) + data.total) / 1e6 < GROWS_MS;
 }
 
 export function Trace({ id, query }) {
