@@ -31,6 +31,8 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     Package { name: "redis-server", program: "redis-server", why: "the provider on Redis is tested against it" },
     Package { name: "mosquitto", program: "mosquitto", why: "the broker of the IoT example is held against it" },
     Package { name: "mosquitto-clients", program: "mosquitto_pub", why: "a device that others made sends readings" },
+    Package { name: "chromium", program: "chromium", why: "the console is looked at as its readers do" },
+    Package { name: "chromium-driver", program: "chromedriver", why: "opens the console's pages in Chromium" },
 ];
 
 /// What every bench against a peer needs.

@@ -164,7 +164,8 @@ impl Home {
 }
 
 impl Running {
-    fn of(mut command: Command) -> Self {
+    /// Starts a program; what it prints is kept.
+    pub(crate) fn of(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
