@@ -17,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bowline_model::Code;
-use bowline_provider_remote::wire::{ChangedEvent, EventKind, HelloEvent};
+use bowline_provider_remote::wire::{AuditActor, ChangedEvent, EventKind, HelloEvent};
 use bowline_runtime::{
     drain::Drain,
     time::{self, Duration, timeout},
@@ -31,7 +31,7 @@ use serde::Serialize;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::follow::{Following, Sources};
-use crate::{api::Shared, error::ApiError};
+use crate::{access::Access, actor, api::Shared, error::ApiError};
 
 /// The most streams at once.
 const STREAMS_MAX: usize = 64;
@@ -117,13 +117,39 @@ pub(crate) async fn events(State(shared): State<Shared>) -> Result<Response, Api
     let revision = shared.store.revision().await.map_err(store_error)?;
     let (drain, hello) = (shared.drain.clone(), Some(HelloEvent { revision }));
     let stream = Stream { hello, counts, told, drain, _following: following, _place: place };
-    let body = StreamBody::new(stream::unfold(stream, |mut stream| async move {
+    let listener = Listener::of(&shared);
+    let body = StreamBody::new(stream::unfold((stream, listener), |(mut stream, listener)| async move {
         let text = stream.next().await?;
-        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), stream))
+        let is_allowed = listener.is_allowed().await;
+        is_allowed.then(|| (Ok::<_, Infallible>(Frame::data(Bytes::from(text))), (stream, listener)))
     }));
     // What stands between must neither keep it nor wait until there is more of it.
     let headers = [("content-type", "text/event-stream"), ("cache-control", "no-store"), ("x-accel-buffering", "no")];
     Ok((headers, Body::new(body)).into_response())
+}
+
+/// Who listens: a token that is revoked or expires ends its streams, too.
+struct Listener {
+    access: Arc<Access>,
+    token: Option<String>,
+}
+
+impl Listener {
+    /// Whoever sends the request at hand.
+    fn of(shared: &Shared) -> Self {
+        let token = match actor::current().actor {
+            AuditActor::Token { id, .. } => Some(id),
+            AuditActor::Bowline | AuditActor::Anonymous { .. } => None,
+        };
+        Self { access: shared.access.clone(), token }
+    }
+
+    async fn is_allowed(&self) -> bool {
+        match &self.token {
+            Some(id) => self.access.lives(id).await,
+            None => true,
+        }
+    }
 }
 
 /// One stream of events.

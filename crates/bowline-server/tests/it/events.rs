@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use bowline_model::Secret;
 use bowline_runtime::{
     task,
     time::{self, timeout},
@@ -25,7 +26,15 @@ struct Events {
 
 impl Events {
     async fn try_open(fixture: &Fixture) -> Result<Self, Answer> {
-        let request = Request::get("/v1/events").body(Body::empty()).unwrap();
+        Self::try_open_as(fixture, None).await
+    }
+
+    async fn try_open_as(fixture: &Fixture, token: Option<&Secret>) -> Result<Self, Answer> {
+        let mut request = Request::get("/v1/events");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {}", token.expose()));
+        }
+        let request = request.body(Body::empty()).unwrap();
         let answer = timeout(BOUND, HttpClient::new(fixture.addr).stream(request)).await.unwrap().unwrap();
         let (head, body) = answer.into_parts();
         if !head.status.is_success() {
@@ -130,6 +139,19 @@ async fn streams_are_bounded_and_one_that_is_closed_makes_place() {
     for events in &mut open {
         events.changed(&["services"]).await;
     }
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_ends_its_streams() {
+    let fixture = Fixture::start().await;
+    let token = fixture.token("ann", "viewer").await;
+    let mut events = Events::try_open_as(&fixture, Some(&token.token)).await.ok().unwrap();
+    fixture.register("order-1").await;
+    events.changed(&["services"]).await;
+    let revoke = format!("/v1/tokens/{}", token.about.id);
+    assert_eq!(fixture.ask_as(&fixture.root(), "DELETE", &revoke, "").await.status, 204);
+    fixture.register("order-2").await;
+    while events.next().await.is_some() {}
 }
 
 #[tokio::test]
