@@ -2,7 +2,7 @@
 
 import { html } from './html.js';
 import { Labels, hasText, isMatching } from './alerts-labels.js';
-import { number } from './format.js';
+import { number, visible } from './format.js';
 import { t } from './i18n.js';
 import { to } from './route.js';
 import { Badge, Card, Loaded, RoleButton, Table, Time } from './ui.js';
@@ -41,13 +41,13 @@ const columns = (silences, onSilence) => [
 ];
 
 const Name = ({ alert: { labels, annotations } }) => html`
-  <a href=${to('alerts', { tab: 'rules', q: labels.alertname })}>${labels.alertname}</a>
-  <span class="quiet below-name">${annotations.summary ?? annotations.description}</span>`;
+  <a href=${to('alerts', { tab: 'rules', q: labels.alertname })}>${visible(labels.alertname)}</a>
+  <span class="quiet below-name">${visible(annotations.summary ?? annotations.description)}</span>`;
 
 // What an expression gave, as text; it may be infinite or no number.
 export const valueOf = (value) => (Number.isFinite(Number(value)) && value !== '' ? number(Number(value)) : value);
 
 function Silenced({ alert, silences }) {
   const one = silences.find(({ matchers }) => isMatching(matchers, alert.labels));
-  return one && html`<a href=${to('alerts', { tab: 'silences', q: one.id })} title=${one.comment}><${Badge}>${t('silenced')}<//></a>`;
+  return one && html`<a href=${to('alerts', { tab: 'silences', q: one.id })} title=${visible(one.comment)}><${Badge}>${t('silenced')}<//></a>`;
 }

@@ -4,7 +4,7 @@ import { html, useState } from './html.js';
 import { get } from './api.js';
 import { AlertState } from './alerts-active.js';
 import { hasText } from './alerts-labels.js';
-import { count, seconds } from './format.js';
+import { count, seconds, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { to } from './route.js';
@@ -36,7 +36,7 @@ function Group({ group }) {
   const took = t('took {length}', { length: seconds(evaluationTime) });
   const about = html`${t('every {length}', { length: seconds(interval) })} · ${t('evaluated')} <${Time} at=${lastEvaluation} />, ${took}`;
   const some = tn('{n} rule cannot be evaluated', '{n} rules cannot be evaluated', broken);
-  return html`<${Card} title=${name} about=${about} actions=${broken > 0 && html`<${Badge} tone="bad">${some}<//>`}>
+  return html`<${Card} title=${visible(name)} about=${about} actions=${broken > 0 && html`<${Badge} tone="bad">${some}<//>`}>
     <${Table} label=${t('Rules of {group}', { group: name })} columns=${columns()} rows=${rules} keyOf=${(rule) => rule.name + rule.query} /><//>`;
 }
 
@@ -45,7 +45,7 @@ const HEALTHS = { ok: 'ok', err: 'bad', unknown: 'quiet' };
 const HEALTH_WORDS = { ok: 'ok', err: 'error', unknown: 'unknown' };
 
 const columns = () => [
-  { name: t('Rule'), of: (rule) => rule.name, sort: (rule) => rule.name },
+  { name: t('Rule'), of: (rule) => visible(rule.name), sort: (rule) => rule.name },
   { name: t('State'), of: (rule) => html`<${State} rule=${rule} />`, sort: ({ state }) => STATES.indexOf(state) },
   {
     name: t('For'),
@@ -65,8 +65,8 @@ function State({ rule: { type, state, alerts } }) {
 
 const RuleHealth = ({ rule: { health, lastError } }) => html`
   <${Badge} tone=${HEALTHS[health] ?? 'quiet'}>${t(HEALTH_WORDS[health] ?? health)}<//>
-  ${lastError && html` <span class="tone-text-bad">${lastError}</span>`}`;
+  ${lastError && html` <span class="tone-text-bad">${visible(lastError)}</span>`}`;
 
-const Expression = ({ query }) => html`<a href=${to('metrics', { query })} title=${t('Show it as a graph')}><code>${query}</code></a>`;
+const Expression = ({ query }) => html`<a href=${to('metrics', { query })} title=${t('Show it as a graph')}><code>${visible(query)}</code></a>`;
 
 const plain = (query) => query.split(/\s+/).join(' ').trim();

@@ -3,6 +3,7 @@
 import { html, useState } from './html.js';
 import { Problem, del, path, post, serverNow, session } from './api.js';
 import { Matchers, equal, isMatching, parsed } from './alerts-labels.js';
+import { visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { Badge, Card, Field, Loaded, RoleButton, Select, Table, Time, ask } from './ui.js';
 
@@ -17,8 +18,8 @@ export function Silences({ of, filter }) {
     { name: t('Matchers'), of: ({ matchers }) => html`<${Matchers} matchers=${matchers} />`, class: 'wrap' },
     { name: t('State'), of: ({ state }) => html`<${Badge} tone=${TONES[state]?.[0]}>${t(state)}<//>`, sort: ({ state }) => TONES[state]?.[1] },
     { name: t('Until'), of: ({ endsAt }) => html`<${Time} at=${endsAt} />`, sort: ({ endsAt }) => Date.parse(endsAt) },
-    { name: t('By'), of: ({ createdBy }) => createdBy, sort: ({ createdBy }) => createdBy },
-    { name: t('Why'), of: ({ comment }) => comment, class: 'wrap' },
+    { name: t('By'), of: ({ createdBy }) => visible(createdBy), sort: ({ createdBy }) => createdBy },
+    { name: t('Why'), of: ({ comment }) => visible(comment), class: 'wrap' },
     { name: t('Silence'), of: ({ id }) => html`<code>${id}</code>` },
     { name: t('Acts'), of: (silence) => silence.state !== 'expired' && html`<${EndButton} silence=${silence} reload=${of.reload} />` },
   ];
@@ -99,6 +100,6 @@ function Hit({ matchers, active }) {
   if (hit.length === 0) return html`<p class="quiet">${t('It touches no alert that is pending or fires now.')}</p>`;
   return html`<p>${tn('It touches {n} alert of now:', 'It touches {n} alerts of now:', hit.length)}</p>
     <ul class="touches">${hit.slice(0, NAMED_MAX).map(({ labels, state }) => html`
-      <li>${labels.alertname} ${labels.service} <span class="quiet">${t(state)}</span></li>`)}
+      <li>${visible(labels.alertname)} ${visible(labels.service)} <span class="quiet">${t(state)}</span></li>`)}
       ${hit.length > NAMED_MAX && html`<li class="quiet">…</li>`}</ul>`;
 }

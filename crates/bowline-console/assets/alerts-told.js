@@ -4,10 +4,11 @@ import { html } from './html.js';
 import { get, path, post } from './api.js';
 import { AlertState, valueOf } from './alerts-active.js';
 import { Labels, Matchers, hasText } from './alerts-labels.js';
-import { ABSENT, moment } from './format.js';
+import { ABSENT, moment, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { to } from './route.js';
+import { pick } from './state.js';
 import { Badge, Card, Loaded, RoleButton, Table, Time, ask } from './ui.js';
 
 export function History({ filter }) {
@@ -29,7 +30,7 @@ export function History({ filter }) {
       empty=${changes.length === 0 ? t('Nothing has changed yet.') : t('None has that among its labels.')} />`}<//><//>`;
 }
 
-const Name = ({ labels: { alertname } }) => html`<a href=${to('alerts', { tab: 'rules', q: alertname })}>${alertname}</a>`;
+const Name = ({ labels: { alertname } }) => html`<a href=${to('alerts', { tab: 'rules', q: alertname })}>${visible(alertname)}</a>`;
 
 // What was decided, in words; the tone says whether somebody knows of it who should.
 const DECISIONS = {
@@ -52,7 +53,7 @@ export function Notifications({ filter }) {
   const has = (entry) => textsOf(entry).some((text) => text.toLowerCase().includes(filter));
   const columns = [
     { name: t('When'), of: ({ at_ms: at }) => html`<${Time} at=${at} />`, sort: ({ at_ms: at }) => at },
-    { name: t('Receiver'), of: ({ receiver }) => html`<span class="one">${receiver || ABSENT}</span>`, sort: ({ receiver }) => receiver },
+    { name: t('Receiver'), of: ({ receiver }) => html`<span class="one">${visible(receiver || ABSENT)}</span>`, sort: ({ receiver }) => receiver },
     {
       name: t('Decision'),
       of: ({ decision }) => html`<${Decision} decision=${decision} />`,
@@ -67,23 +68,23 @@ export function Notifications({ filter }) {
 }
 
 function Decision({ decision: { decision, status, because, attempts, error, silence, until_ms: until } }) {
-  const [tone, word] = DECISIONS[decision] ?? ['quiet', decision];
+  const [tone, word] = pick(DECISIONS, decision, ['quiet', decision]);
   const parts = [
     status && t(status),
-    because && t(BECAUSE[because] ?? because),
+    because && t(pick(BECAUSE, because, because)),
     attempts > 1 && tn('{n} attempt', '{n} attempts', attempts),
     silence && html`${t('by silence')} <a href=${to('alerts', { tab: 'silences', q: silence })}><code>${silence}</code></a>`,
     until && t('until {moment}', { moment: moment(until) }),
   ].filter(Boolean);
   return html`<${Badge} tone=${tone}>${t(word)}<//> <span class="quiet">${parts.map((part, index) => html`${index > 0 && ', '}${part}`)}</span>
-    ${error && html`<span class="tone-text-bad"> ${error}</span>`}`;
+    ${error && html`<span class="tone-text-bad"> ${visible(error)}</span>`}`;
 }
 
 function Told({ entry: { alerts, alert_count: all } }) {
   const [first, ...rest] = alerts;
-  if (all <= 1) return html`<code>${first}</code>`;
-  return html`<details><summary><code>${first}</code> <span class="quiet">${tn('and {n} more', 'and {n} more', all - 1)}</span></summary>
-    <ul>${rest.map((text) => html`<li><code>${text}</code></li>`)}${all > alerts.length && html`<li class="quiet">…</li>`}</ul></details>`;
+  if (all <= 1) return html`<code>${visible(first)}</code>`;
+  return html`<details><summary><code>${visible(first)}</code> <span class="quiet">${tn('and {n} more', 'and {n} more', all - 1)}</span></summary>
+    <ul>${rest.map((text) => html`<li><code>${visible(text)}</code></li>`)}${all > alerts.length && html`<li class="quiet">…</li>`}</ul></details>`;
 }
 
 // Whom there is to tell: the document `bowline/alerts` says it.

@@ -4,6 +4,7 @@ import { html, useState } from './html.js';
 import { merge } from './diff.js';
 import { Diff } from './code.js';
 import { originOf, plainBreaks } from './config-about.js';
+import { visible } from './format.js';
 import { t } from './i18n.js';
 import { Button, Card, Tabs, Time } from './ui.js';
 
@@ -47,9 +48,9 @@ export function Conflict({ document, draft, keep, setAt, drop, theirs }) {
 
 function Theirs({ document, theirs }) {
   if (!theirs) return t('{key} was deleted.', { key: document.key });
-  const who = theirs.author ?? originOf(theirs.origin);
+  const who = theirs.author === undefined ? originOf(theirs.origin) : visible(theirs.author);
   return html`${t('Version {n} was published by {who}:', { n: theirs.number, who })} <${Time}
-    at=${theirs.at_unix_ms} />.${theirs.comment && html` “${theirs.comment}”.`}`;
+    at=${theirs.at_unix_ms} />.${theirs.comment && html` “${visible(theirs.comment)}”.`}`;
 }
 
 function Side({ tab, texts: { base, theirs, mine } }) {

@@ -2,6 +2,7 @@
 
 import { html } from './html.js';
 import { standing } from './config-about.js';
+import { visible } from './format.js';
 import { t } from './i18n.js';
 import { to } from './route.js';
 import { Badge, Card, Table, Time } from './ui.js';
@@ -12,7 +13,7 @@ export function Status({ status, services }) {
     { name: t('Instance'), sort: ({ instance }) => instance, of: ({ instance }) => html`<code>${instance}</code>` },
     { name: t('Service'), sort: ({ service }) => service, of: ({ service }) => serviceOf(service, services) },
     { name: t('State'), sort: (row) => standing(row, current)[1], of: (row) => state(row, current) },
-    { name: t('Why'), class: 'config-why', of: ({ reason }) => reason },
+    { name: t('Why'), class: 'config-why', of: ({ reason }) => visible(reason) },
     { name: t('Runs version'), isNumber: true, sort: ({ runs }) => runs ?? 0, of: ({ runs }) => runs ?? t('built in') },
     { name: t('Was told'), isNumber: true, sort: ({ version }) => version, of: ({ version }) => version },
     { name: t('Said'), sort: ({ at_unix_ms: at }) => at, of: ({ at_unix_ms: at }) => html`<${Time} at=${at} />` },

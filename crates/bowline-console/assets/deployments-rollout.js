@@ -6,7 +6,7 @@ import { Orders } from './deployments-acts.js';
 import {
   bakeOf, bakeText, conditionOf, distinct, isBack, measuredOf, stepsOf, stepText, toneOf,
 } from './deployments-model.js';
-import { clock, count, millis, percent } from './format.js';
+import { clock, count, millis, percent, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { Badge, Card, Figure, Figures, Table, Time } from './ui.js';
 
@@ -25,7 +25,7 @@ export function Rollout({ deployment, reload }) {
       <p class="rollout-state"><${Phase}
         of=${deployment} /> ${stepText(deployment)}
         ${isLive && html`<span>· ${t('{share} of the requests to {service} go to {to}', { share, service, to })}</span>`}</p>
-      ${why && html`<p class=${isBack(deployment) ? 'failure' : 'quiet'}>${why}</p>`}
+      ${why && html`<p class=${isBack(deployment) ? 'failure' : 'quiet'}>${visible(why)}</p>`}
       <${Steps} deployment=${deployment} />
       <${Bake} deployment=${deployment} />
       ${waits && html`<p class="notice">${t('It waits:')} ${waits}</p>`}
@@ -119,7 +119,7 @@ export function Transitions({ deployment }) {
     { name: t('Phase'), of: (row) => html`<${Phase} of=${row} />` },
     { name: t('Step'), isNumber: true, of: ({ step }) => (step > 0 && step <= steps ? `${step} / ${steps}` : '') },
     { name: t('Share'), isNumber: true, of: ({ share }) => share },
-    { name: t('Why'), class: 'rollout-why', of: ({ why }) => why },
+    { name: t('Why'), class: 'rollout-why', of: ({ why }) => visible(why) },
   ];
   return html`
     <${Card} title=${t('Transitions')} about=${tn('{n} change', '{n} changes', rows.length)}>

@@ -1,7 +1,7 @@
 // Who may call whom, as a list or a matrix, and what was refused.
 
 import { html } from './html.js';
-import { ABSENT, count, nanos, rate } from './format.js';
+import { ABSENT, count, nanos, rate, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { goQuery, to } from './route.js';
 import { Badge, Card, Failure, Select, Table, Time, Waiting } from './ui.js';
@@ -147,7 +147,7 @@ const DECISIONS = { allowed: ['ok', 'let in'], denied: ['bad', 'refused'], dry_r
 
 function Rules({ rules }) {
   const columns = [
-    { name: t('Rule'), of: ({ rule }) => (rule === NO_RULE ? t('no rule') : rule), sort: ({ rule }) => rule },
+    { name: t('Rule'), of: ({ rule }) => (rule === NO_RULE ? t('no rule') : visible(rule)), sort: ({ rule }) => rule },
     { name: t('Decision'), of: ({ decision }) => html`<${Badge} tone=${DECISIONS[decision][0]}>${t(DECISIONS[decision][1])}<//>` },
     { name: t('Calls'), isNumber: true, of: ({ value }) => count(value), sort: ({ value }) => value },
   ];

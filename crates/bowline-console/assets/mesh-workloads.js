@@ -2,7 +2,7 @@
 
 import { html } from './html.js';
 import { get, path } from './api.js';
-import { ABSENT, count } from './format.js';
+import { ABSENT, count, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
@@ -51,7 +51,7 @@ export function Workloads({ workloads, query }) {
       title: t('certificates that are good: one for each instance, and those that were replaced') },
     { name: t('Snapshot'), class: 'one-line', sort: (workload) => stateOf(workload)[1],
       of: (workload) => html`<${Acknowledged} workload=${workload} />` },
-    { name: t('Revision'), isNumber: true, of: ({ version }) => version ?? ABSENT, sort: ({ version }) => version },
+    { name: t('Version'), isNumber: true, of: ({ version }) => version ?? ABSENT, sort: ({ version }) => version },
     { name: t('Published'), of: ({ published_unix_ms: at }) => html`<${Time} at=${at} />`, sort: ({ published_unix_ms: at }) => at },
     { name: t('Mode'), of: ({ demands }) => html`<${Demand} value=${demands?.mode} wanted="strict" />` },
     { name: t('Authorization'), of: ({ demands }) => html`<${Demand} value=${demands?.authorization} wanted="enforce" />` },
@@ -76,7 +76,7 @@ function Workload({ of: workload }) {
         [t('Service'), service && html`<a href=${to('services', service)}>${service}</a>`],
         [t('Expires first'), html`<${Expiry} of=${workload.certificate} />`],
         [t('Certificates'), count(workload.certificates)],
-        [t('Revision'), version],
+        [t('Version'), version],
         [t('Published'), workload.published_unix_ms !== undefined && html`<${Time} at=${workload.published_unix_ms} />`],
         [t('Demands'), demands && `${t(demands.mode)}, ${t(demands.authorization)}`],
       ]} />
@@ -99,7 +99,7 @@ function Instances({ instances, version }) {
 function InstanceState({ instance, version }) {
   if (instance.outcome === 'refused') {
     return html`<${Badge} tone="bad">${t('refused {version}', { version: instance.version })}<//>
-      <div class="event-why">${instance.reason}</div>`;
+      <div class="event-why">${visible(instance.reason)}</div>`;
   }
   return isCurrent(instance, version) ? html`<${Badge} tone="ok">${t('acknowledged')}<//>`
     : html`<${Badge} tone="warn">${t('stale: acknowledged {version}', { version: instance.version })}<//>`;

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useState } from './html.js';
 import { get, path, query as promql, quoted, withQuery } from './api.js';
-import { count } from './format.js';
+import { count, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery } from './route.js';
@@ -10,9 +10,10 @@ import { Button, Card, Empty, Loaded, RoleButton, Table, Time } from './ui.js';
 import { Aside, Facts, Guarded, QueryLink } from './aside.js';
 import { MessageBody } from './messages-stored.js';
 import { purge, redrive } from './messages-acts.js';
-import { summary, visible } from './payload.js';
+import { summary } from './payload.js';
 
-const PAGE = 50;
+// A letter may be as large as 1 MiB.
+const PAGE = 20;
 const dead = (topic) => path('/v1/topics', topic, 'dead');
 
 export function DeadLetters({ topic, query, reload }) {
@@ -66,7 +67,7 @@ function columns(chosen, choose) {
   return [
     { name: t('No.'), of: check, class: 'with-pick', sort: ({ position }) => position },
     { name: t('Died'), of: (letter) => html`<${Time} at=${letter.died_unix_ms} />`, sort: (letter) => letter.died_unix_ms },
-    { name: t('Group'), of: ({ group }) => group, sort: ({ group }) => group },
+    { name: t('Group'), of: ({ group }) => visible(group), sort: ({ group }) => group },
     { name: t('Tries'), isNumber: true, of: ({ attempts }) => count(attempts), sort: ({ attempts }) => attempts },
     { name: t('Why'), class: 'why', of: ({ failure }) => visible(failure) },
     { name: t('Payload'), class: 'cut', of: ({ message }) => html`<code>${summary(message.payload)}</code>` },

@@ -2,13 +2,13 @@
 
 import { html, useState } from './html.js';
 import { get, path, withQuery } from './api.js';
-import { ABSENT, bytes } from './format.js';
+import { ABSENT, bytes, visible } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
 import { Button, Card, Empty, Field, Loaded, Table, Time } from './ui.js';
 import { Aside, Facts, Guarded, QueryLink } from './aside.js';
-import { Payload, sizeOf, summary, visible } from './payload.js';
+import { Payload, sizeOf, summary } from './payload.js';
 
 const PAGE = 25;
 const messages = (topic) => path('/v1/topics', topic, 'messages');

@@ -3,7 +3,7 @@
 import { html, useMemo } from './html.js';
 import { serverNow } from './api.js';
 import { Chart } from './chart.js';
-import { clock, count, seconds } from './format.js';
+import { clock, count, seconds, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { to } from './route.js';
@@ -88,9 +88,12 @@ function Values({ last, end, format, time }) {
 // A column for each label that tells the series apart, unless there are too many to look at.
 function naming(apart) {
   if (apart.length === 0 || apart.length > LABELS + 1) {
-    return [{ name: t('Series'), of: ({ metric }) => html`<code>${written(metric)}</code>`, sort: ({ metric }) => written(metric) }];
+    return [{ name: t('Series'), of: ({ metric }) => html`<code>${visible(written(metric))}</code>`, sort: ({ metric }) => written(metric) }];
   }
-  return apart.map((name) => ({ name, of: ({ metric }) => html`<bdi>${pick(metric, name, '–')}</bdi>`, sort: ({ metric }) => pick(metric, name, '') }));
+  return apart.map((name) => ({
+    name, of: ({ metric }) => html`<bdi>${visible(pick(metric, name, '–'))}</bdi>`,
+    sort: ({ metric }) => pick(metric, name, ''),
+  }));
 }
 
 // Traces are searched back from now.

@@ -3,7 +3,7 @@
 // Whoever publishes writes all of it. What would draw something else than it is, is shown by its code.
 
 import { html } from './html.js';
-import { bytes } from './format.js';
+import { bytes, visible } from './format.js';
 import { t } from './i18n.js';
 import { Empty } from './ui.js';
 
@@ -22,10 +22,6 @@ export function sizeOf(base64 = '') {
   const padding = base64.endsWith('==') ? 2 : base64.endsWith('=') ? 1 : 0;
   return (base64.length / 4) * 3 - padding;
 }
-
-// Text without what steers a terminal or turns the direction of writing.
-export const visible = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
-  (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 
 // The text of bytes, or null where they are none; a character that was cut at the end is left out.
 function textOf(content) {

@@ -3,7 +3,7 @@
 import { html } from './html.js';
 import { get, withQuery } from './api.js';
 import { policyOf } from './declared.js';
-import { ABSENT, count, moment } from './format.js';
+import { ABSENT, count, moment, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { findings, holds, isOperation, resourceOf } from './observed.js';
@@ -38,7 +38,7 @@ function Violations({ seen, system, name }) {
     ? t('No system is declared, so that nothing can break a rule.') : t('None: what was seen of it is declared.');
   const columns = [
     { name: t('Rule'), of: ({ rule, severity }) => html`<${Badge} tone=${severity === 'error' ? 'bad' : 'warn'}>${rule}<//>` },
-    { name: t('What was seen'), of: ({ text }) => text, class: 'wrap' },
+    { name: t('What was seen'), of: ({ text }) => visible(text), class: 'wrap' },
     { name: t('Times'), isNumber: true, of: (one) => (one.count > 0 ? count(one.count) : ABSENT) },
     { name: t('Trace'), of: ({ sample }) => sample && html`<${TraceLink} id=${sample} />` },
   ];
@@ -89,7 +89,8 @@ function split(operation) {
 }
 
 const List = ({ items, empty }) => (items.length === 0 ? html`<p class="quiet">${empty}</p>` : html`
-  <ul class="plain-list">${items.map(([text, times, more]) => html`<li><code>${text}</code>${more && html` <span class="quiet">${more}</span>`}
+  <ul class="plain-list">${items.map(([text, times, more]) => html`<li>
+    <code>${visible(text)}</code>${more && html` <span class="quiet">${visible(more)}</span>`}
     <span class="quiet number" title=${t('seen so often')}>${times > 0 ? count(times) : t('not seen')}</span></li>`)}</ul>`);
 
 const Others = ({ title, items }) => items.length > 0 && html`<h3>${title}</h3><${List} items=${items.slice(0, 100)} />`;

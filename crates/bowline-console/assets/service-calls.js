@@ -4,6 +4,7 @@ import { html } from './html.js';
 import { query as promql, quoted } from './api.js';
 import { declaration } from './declared.js';
 import { figureColumns } from './figures.js';
+import { visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { to } from './route.js';
@@ -51,7 +52,7 @@ function Edges({ title, edges, name, side, system, breakers, empty, window }) {
     <${Table} label=${title} columns=${columns} rows=${rows} keyOf=${(edge) => `${edge.name} ${edge.mode}`} empty=${empty} /><//>`;
 }
 
-const Other = ({ edge: { name, mode } }) => html`<a href=${to('services', name)}>${name}</a>
+const Other = ({ edge: { name, mode } }) => html`<a href=${to('services', name)}>${visible(name)}</a>
   ${mode !== 'sync' && html` <span class="quiet one">${t('by message')}</span>`}`;
 
 function declaredOf(system, name, side) {
@@ -93,7 +94,7 @@ export function Operations({ service: { name, graph, window } }) {
   const traces = (operation) => to('traces', { service: name, operation });
   const rowsOf = ({ services }) => services.find((service) => service.name === name)?.operations ?? [];
   const columns = [
-    { name: t('Operation'), of: (one) => html`<a href=${traces(one.name)}><code>${one.name}</code></a>`, sort: (one) => one.name },
+    { name: t('Operation'), of: (one) => html`<a href=${traces(one.name)}><code>${visible(one.name)}</code></a>`, sort: (one) => one.name },
     { name: t('Kind'), of: (one) => t(pick(KINDS, one.kind, one.kind)), sort: (one) => one.kind },
     ...figureColumns(({ figures }) => figures, ['p50', 'p95', 'p99']),
   ];

@@ -2,7 +2,7 @@
 
 import { html, useMemo } from './html.js';
 import { get, path, quoted, withQuery } from './api.js';
-import { ABSENT, millis, seconds } from './format.js';
+import { ABSENT, millis, seconds, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { to } from './route.js';
@@ -63,7 +63,7 @@ function OpenTo({ breakers }) {
 function Probe({ probe }) {
   if (!probe) return html`<span class="quiet">${t('not probed here')}</span>`;
   const took = seconds(probe.took_us / 1e6);
-  if (probe.failure) return html`<span class="tone-text-bad">${t('failed')} <${Time} at=${probe.at_unix_ms} />: ${probe.failure}</span>`;
+  if (probe.failure) return html`<span class="tone-text-bad">${t('failed')} <${Time} at=${probe.at_unix_ms} />: ${visible(probe.failure)}</span>`;
   return html`<span>${t('succeeded in {took}', { took })}, <${Time} at=${probe.at_unix_ms} /></span>`;
 }
 
@@ -79,7 +79,7 @@ function HealthHistory({ transitions: rows }) {
       of: (change) => millis(change.after_ms),
       sort: (change) => change.after_ms,
     },
-    { name: t('Why'), of: (change) => change.why ?? html`<span class="quiet">${t('nobody said')}</span>`, class: 'wrap' },
+    { name: t('Why'), of: (change) => (change.why ? visible(change.why) : html`<span class="quiet">${t('nobody said')}</span>`), class: 'wrap' },
   ];
   const bad = rows.filter(({ to: became }) => healthTone(became) === 'bad').length;
   return html`<${Card} title=${t('Changes of health')} about=${bad > 0 && tn('{n} of them for the worse', '{n} of them for the worse', bad)}>

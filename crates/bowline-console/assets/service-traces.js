@@ -2,7 +2,7 @@
 
 import { html } from './html.js';
 import { get, withQuery } from './api.js';
-import { millis, nanos } from './format.js';
+import { millis, nanos, visible } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
@@ -38,8 +38,8 @@ export function ServiceTraces({ service: { name, graph }, query }) {
 export const TraceLink = ({ id }) => html`<a class="one" href=${to('traces', id)}><code>${id.slice(0, 8)}</code></a>`;
 
 const columns = () => [
-  { name: t('Trace'), of: (trace) => html`<a href=${to('traces', trace.trace_id)}>${trace.name}</a>` },
-  { name: t('Begun at'), of: (trace) => trace.service },
+  { name: t('Trace'), of: (trace) => html`<a href=${to('traces', trace.trace_id)}>${visible(trace.name)}</a>` },
+  { name: t('Begun at'), of: (trace) => visible(trace.service) },
   { name: t('When'), of: (trace) => html`<${Time} at=${trace.start_unix_nanos / 1e6} />`, sort: (trace) => trace.start_unix_nanos },
   { name: t('Duration'), isNumber: true, of: (trace) => nanos(trace.duration_nanos), sort: (trace) => trace.duration_nanos },
   { name: t('Spans'), isNumber: true, of: (trace) => trace.span_count, sort: (trace) => trace.span_count },

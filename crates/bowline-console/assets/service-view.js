@@ -5,7 +5,7 @@ import { get, path, withQuery } from './api.js';
 import { useSystem } from './declared.js';
 import { FaultButton, FaultNotes, useFaults } from './fault.js';
 import { errorTone } from './figures.js';
-import { percent, rate, seconds } from './format.js';
+import { percent, rate, seconds, visible } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
@@ -134,7 +134,7 @@ function Firing({ alerts, name }) {
   if (own.length === 0) return null;
   return html`<section class="note tone-bad" aria-label=${t('Firing alerts')}>
     ${own.slice(0, 5).map(({ labels, annotations }) => html`<p><${Badge} tone="bad">${t('firing')}<//>
-      <a href=${to('alerts', { q: labels.alertname })}>${labels.alertname}</a> ${annotations.summary ?? annotations.description ?? ''}</p>`)}
+      <a href=${to('alerts', { q: labels.alertname })}>${visible(labels.alertname)}</a> ${visible(annotations.summary ?? annotations.description)}</p>`)}
     ${own.length > 5 && html`<p><a href=${to('alerts', { q: name })}>${t('All {n}', { n: own.length })}</a></p>`}
   </section>`;
 }

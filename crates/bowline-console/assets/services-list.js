@@ -5,7 +5,7 @@ import { get, withQuery } from './api.js';
 import { told, useFaults } from './fault.js';
 import { WINDOWS, figureColumns } from './figures.js';
 import { FilterBox, useFilter } from './filter.js';
-import { count } from './format.js';
+import { count, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
@@ -74,7 +74,7 @@ const nameColumn = (faults) => ({
   name: t('Service'),
   of: ({ name }) => {
     const done = faults.filter(({ service }) => service === name);
-    return html`<a href=${to('services', name)}>${name}</a>
+    return html`<a href=${to('services', name)}>${visible(name)}</a>
       ${done.length > 0 && html` <${Badge} tone="info" title=${done.map(told).join('; ')}>${t('fault')}<//>`}`;
   },
   sort: ({ name }) => name,

@@ -2,7 +2,7 @@
 
 import { html, useMemo, useState } from './html.js';
 import { get, withQuery } from './api.js';
-import { count, nanos } from './format.js';
+import { count, nanos, visible } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
@@ -62,7 +62,8 @@ function Differences({ model, found, other }) {
   const rows = useMemo(() => differences(model, found), [model, found]);
   const more = (value) => (value > 0 ? `+${nanos(value)}` : value < 0 ? `−${nanos(-value)}` : nanos(0));
   const columns = [
-    { name: t('Service · name'), of: ({ service, name }) => html`<bdi>${service} · ${name}</bdi>`, sort: ({ service, name }) => `${service} ${name}` },
+    { name: t('Service · name'), of: ({ service, name }) => html`<bdi>${visible(`${service} · ${name}`)}</bdi>`,
+      sort: ({ service, name }) => `${service} ${name}` },
     { name: t('Difference'), isNumber: true, of: ({ difference }) => more(difference), sort: ({ difference }) => difference },
     { name: t('Waited for here'), isNumber: true, of: ({ here }) => nanos(here.length), sort: ({ here }) => here.length },
     { name: t('Waited for there'), isNumber: true, of: ({ there }) => nanos(there.length), sort: ({ there }) => there.length },

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useMemo, useRef, useState } from './html.js';
 import { getResponse, path, serverNow } from './api.js';
-import { count, moment, nanos, percent } from './format.js';
+import { count, moment, nanos, percent, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
@@ -42,7 +42,7 @@ export function Trace({ id, query }) {
   const actions = html`<a class="button" href=${to('traces')}>${t('All traces')}</a>
     <${Button} onClick=${live.reload}>${t('Load again')}<//>`;
   return html`
-    <${Page} title=${root ? `${root.service} · ${root.name}` : t('Trace')} about=${about} actions=${actions}>
+    <${Page} title=${root ? visible(`${root.service} · ${root.name}`) : t('Trace')} about=${about} actions=${actions}>
       <${Loaded} of=${live}>${(model) => html`<${Shown} id=${id} model=${model} query=${query} />`}<//>
     <//>`;
 }
@@ -100,7 +100,8 @@ function Critical({ model }) {
 function Part({ part, whole, colour }) {
   const share = part.length / whole;
   return html`<li>
-    <span class="trace-part-name"><bdi>${part.service} · ${part.name}</bdi>${part.spans > 1 && html` <span class="quiet">× ${count(part.spans)}</span>`}</span>
+    <span class="trace-part-name"><bdi>${visible(`${part.service} · ${part.name}`)}</bdi>
+      ${part.spans > 1 && html` <span class="quiet">× ${count(part.spans)}</span>`}</span>
     <span class="trace-part-bar" aria-hidden="true"><i style=${{ width: `${share * 100}%`, background: colour }} /></span>
     <span class="number">${nanos(part.length)}</span><span class="number quiet">${percent(share)}</span>
   </li>`;
@@ -112,7 +113,7 @@ function Legend({ model, lit, onLight }) {
     <div class="wf-legend" role="group" aria-label=${t('Services')}>
       ${[...model.services.values()].map(({ name, colour, spans, errors }) => html`
         <button type="button" key=${name} class="chip" aria-pressed=${name === lit} onClick=${() => onLight(name === lit ? null : name)}>
-          <i class="swatch" style=${{ background: colour }} /> <bdi>${name}</bdi> <span class="quiet">${count(spans)}</span>
+          <i class="swatch" style=${{ background: colour }} /> <bdi>${visible(name)}</bdi> <span class="quiet">${count(spans)}</span>
           ${errors > 0 && html`<${Badge} tone="bad" title=${t('Spans with an error')}>${count(errors)}<//>`}</button>`)}
       <span class="quiet wf-key"><i class="wf-key-critical" /> ${t('waited for')}</span>
       <span class="quiet wf-key"><i class="wf-key-attempt" /> ${t('attempt')}</span>

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useMemo, useState } from './html.js';
 import { get, withQuery } from './api.js';
-import { count, nanos } from './format.js';
+import { count, nanos, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { go, goQuery, to } from './route.js';
@@ -22,7 +22,11 @@ function asked({ service, operation, min_duration, max_duration, since = SINCE, 
   };
 }
 
-const lines = (text) => (text ?? '').split('\n').map((line) => line.trim()).filter(Boolean);
+const lines = (text) => (text ?? '').split('\n').map((line) => line.trim()).filter(Boolean).map(unfolded);
+
+// An attribute may hold a line break itself: it stands as `\n` in its line, a backslash as two.
+export const lineOf = (attribute) => attribute.replaceAll('\\', '\\\\').replaceAll('\n', '\\n');
+const unfolded = (line) => line.replace(/\\([\\n])/g, (_, sign) => (sign === 'n' ? '\n' : sign));
 
 // What reads the spans themselves costs the server more than the index does: such a search is not repeated by itself.
 const isCheap = ({ operation, attr }) => !operation && attr.length === 0;
@@ -140,6 +144,7 @@ function sinces(current) {
 }
 
 // Attributes of one and the same span: `key=value`, each with a way to take it off again.
+const joined = (all) => all.map(lineOf).join('\n');
 const ATTRIBUTES_MAX = 16;
 function Attributes({ value, onChange }) {
   const [text, setText] = useState('');
@@ -147,10 +152,10 @@ function Attributes({ value, onChange }) {
   const isWrong = text.trim() !== '' && !/^[^=]+=/.test(text.trim());
   const add = () => {
     if (isWrong || !text.trim()) return;
-    onChange([...new Set([...all, text.trim()])].slice(0, ATTRIBUTES_MAX).join('\n'));
+    onChange(joined([...new Set([...all, text.trim()])].slice(0, ATTRIBUTES_MAX)));
     setText('');
   };
-  const without = (line) => onChange(all.filter((other) => other !== line).join('\n'));
+  const without = (line) => onChange(joined(all.filter((other) => other !== line)));
   const onKey = (event) => {
     if (event.key !== 'Enter' || !text.trim()) return;
     event.preventDefault();
@@ -162,7 +167,7 @@ function Attributes({ value, onChange }) {
         <input type="text" class="mono" size="34" placeholder="http.response.status_code=502" value=${text}
           autocomplete="off" spellcheck=${false} aria-invalid=${isWrong ? 'true' : undefined} onInput=${(event) => setText(event.target.value)} onKeyDown=${onKey} /><//>
       <${Button} isDisabled=${isWrong || !text.trim() || all.length >= ATTRIBUTES_MAX} onClick=${add}>${t('Add')}<//>
-      ${all.map((line) => html`<span class="chip mono" key=${line}><bdi>${line}</bdi>
+      ${all.map((line) => html`<span class="chip mono" key=${line}><bdi>${visible(line)}</bdi>
         <button type="button" class="plain" aria-label=${t('Take off {what}', { what: line })}
           onClick=${() => without(line)}>×</button></span>`)}
     </div>`;
@@ -204,7 +209,7 @@ function Standing({ pages, held }) {
     <${Button} onClick=${pages.live.reload}>${t('Search again')}<//>`;
 }
 
-const named = ({ trace_id: id, service, name }) => html`<a href=${to('traces', id)}><bdi>${service} · ${name}</bdi></a>`;
+const named = ({ trace_id: id, service, name }) => html`<a href=${to('traces', id)}><bdi>${service} · ${visible(name)}</bdi></a>`;
 const ended = (trace) => (trace.has_error ? html`<${Badge} tone="bad">${t('error')}<//>` : html`<span class="quiet">${t('no error')}</span>`);
 const began = (trace) => html`<${Time} at=${trace.start_unix_nanos / 1e6} />`;
 
@@ -214,5 +219,5 @@ const columns = () => [
   { name: t('Began'), class: 'nowrap', of: began, sort: (trace) => trace.start_unix_nanos },
   { name: t('Duration'), isNumber: true, class: 'nowrap', of: (trace) => nanos(trace.duration_nanos), sort: (trace) => trace.duration_nanos },
   { name: t('Spans'), of: (trace) => count(trace.span_count), sort: (trace) => trace.span_count, isNumber: true },
-  { name: t('Services'), of: (trace) => html`<bdi>${trace.services.join(', ')}</bdi>`, sort: (trace) => trace.services.length },
+  { name: t('Services'), of: (trace) => html`<bdi>${visible(trace.services.join(', '))}</bdi>`, sort: (trace) => trace.services.length },
 ];

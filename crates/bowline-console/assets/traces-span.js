@@ -2,12 +2,14 @@
 
 import { html } from './html.js';
 import { policyOf, useSystem } from './declared.js';
-import { nanos, percent } from './format.js';
+import { nanos, percent, visible } from './format.js';
 import { t } from './i18n.js';
 import { to } from './route.js';
+import { pick } from './state.js';
 import { Badge, Button } from './ui.js';
 import { attemptsOf, attribute, eventAt, isError } from './traces-model.js';
 import { decisionsOf, outcome } from './traces-decisions.js';
+import { lineOf } from './traces-search.js';
 
 const KINDS = {
   server: 'answers', client: 'calls', producer: 'sends a message', consumer: 'works on a message', internal: 'within the service',
@@ -16,7 +18,7 @@ const KINDS = {
 export function SpanPanel({ model, row, onPick, onClose }) {
   const { span } = row;
   const onKey = (event) => event.key === 'Escape' && onClose();
-  const name = span ? `${span.service} · ${span.name}` : t('A span that has not come');
+  const name = span ? visible(`${span.service} · ${span.name}`) : t('A span that has not come');
   return html`
     <section class="card span-panel" aria-label=${t('The span')} onKeyDown=${onKey}>
       <header class="card-head"><h2><bdi>${name}</bdi></h2><div class="actions">
@@ -37,7 +39,7 @@ function Body({ model, row, onPick }) {
     <${Attributes} span=${span} />
     ${events.length > 0 && html`<h3>${t('Events')}</h3>${events.map((event) => html`<${Happened} model=${model} event=${event} />`)}`}
     <${Links} span=${span} />
-    <details class="raw"><summary>${t('As JSON')}</summary><pre class="mono">${JSON.stringify(span, null, 2)}</pre></details>`;
+    <details class="raw"><summary>${t('As JSON')}</summary><pre class="mono">${visible(JSON.stringify(span, null, 2))}</pre></details>`;
 }
 
 function Facts({ model, row, onPick }) {
@@ -52,18 +54,18 @@ function Facts({ model, row, onPick }) {
       <dt>${t('Begins after')}</dt><dd>${nanos(row.start)}</dd>
       <dt>${t('Waited for')}</dt><dd title=${t('In the span itself, not in what it calls.')}>${nanos(row.own)} ${row.own > 0 && html`
         <span class="quiet">${t('{share} of what the caller waited', { share })}</span>`}</dd>
-      <dt>${t('Service')}</dt><dd><a href=${to('services', span.service)}><bdi>${span.service}</bdi></a></dd>
-      <dt>${t('Instance')}</dt><dd><bdi>${span.instance ?? ''}</bdi></dd>
-      <dt>${t('Kind')}</dt><dd>${span.kind} <span class="quiet">${KINDS[span.kind] && t(KINDS[span.kind])}</span></dd>
+      <dt>${t('Service')}</dt><dd><a href=${to('services', span.service)}><bdi>${visible(span.service)}</bdi></a></dd>
+      <dt>${t('Instance')}</dt><dd><bdi>${visible(span.instance)}</bdi></dd>
+      <dt>${t('Kind')}</dt><dd>${span.kind} <span class="quiet">${t(pick(KINDS, span.kind, ''))}</span></dd>
       <dt>${t('Span')}</dt><dd class="mono">${span.span_id}</dd>
       ${above && html`<dt>${t('Called by')}</dt><dd><button type="button" class="as-link" onClick=${() => onPick(above.id)}>
-        <bdi>${above.span ? `${above.span.service} · ${above.span.name}` : above.id}</bdi></button></dd>`}
+        <bdi>${above.span ? visible(`${above.span.service} · ${above.span.name}`) : above.id}</bdi></button></dd>`}
     </dl>`;
 }
 
 function Status({ span }) {
   const message = span.status?.message;
-  if (isError(span)) return html`<${Badge} tone="bad">${t('error')}<//> <bdi class="tone-text-bad">${message}</bdi>`;
+  if (isError(span)) return html`<${Badge} tone="bad">${t('error')}<//> <bdi class="tone-text-bad">${visible(message)}</bdi>`;
   if (span.status?.code === 'ok') return html`<${Badge} tone="ok">${t('ok')}<//>`;
   return html`<span class="quiet">${t('no error')}</span>`;
 }
@@ -74,7 +76,7 @@ function Decisions({ span }) {
   const callee = attribute(span, 'bowline.backend') ?? attribute(span, 'peer.service');
   return html`
     <h3>${t('What Bowline decided')}</h3>
-    <ul class="decisions">${said.map(({ tone, text }) => html`<li class=${`tone-${tone}`}><bdi>${text}</bdi></li>`)}</ul>
+    <ul class="decisions">${said.map(({ tone, text }) => html`<li class=${`tone-${tone}`}><bdi>${visible(text)}</bdi></li>`)}</ul>
     ${callee && html`<${Picking} caller=${span.service} callee=${callee} />
       <p class="quiet"><a href=${to('services', callee)}>${t('Instances and breakers of {service} now', { service: callee })}</a></p>`}`;
 }
@@ -103,8 +105,8 @@ function Attempts({ span }) {
 function AttemptRow({ attributes }) {
   const { tone, text, isOk } = outcome(attributes['bowline.outcome']);
   return html`<tr><th scope="row">${attributes['bowline.attempt']}</th>
-    <td><bdi>${attributes['bowline.instance'] ?? t('no instance')}</bdi><br />
-      <span class="quiet mono"><bdi>${attributes['bowline.address']}</bdi></span></td>
+    <td><bdi>${visible(attributes['bowline.instance'] ?? t('no instance'))}</bdi><br />
+      <span class="quiet mono"><bdi>${visible(attributes['bowline.address'])}</bdi></span></td>
     <td class=${`tone-text-${tone}`}>${isOk ? '✓' : '✗'} ${text}</td>
     <td class="number nowrap">${nanos(Number(attributes['bowline.duration_nanos']))}</td></tr>`;
 }
@@ -115,18 +117,18 @@ function Attributes({ span }) {
   if (all.length === 0) return null;
   return html`
     <h3>${t('Attributes')}</h3>
-    <dl class="facts trace-facts">${all.map(([name, value]) => html`<dt class="mono"><bdi>${name}</bdi></dt>
-      <dd class="mono"><a title=${t('Traces with this')} href=${to('traces', { service: span.service, attr: `${name}=${value}` })}>
-        <bdi>${String(value)}</bdi></a></dd>`)}</dl>`;
+    <dl class="facts trace-facts">${all.map(([name, value]) => html`<dt class="mono"><bdi>${visible(name)}</bdi></dt>
+      <dd class="mono"><a title=${t('Traces with this')} href=${to('traces', { service: span.service, attr: lineOf(`${name}=${value}`) })}>
+        <bdi>${visible(value)}</bdi></a></dd>`)}</dl>`;
 }
 
 function Happened({ model, event }) {
   const all = Object.entries(event.attributes ?? {});
   return html`
-    <div class="happened"><p><strong><bdi>${event.name}</bdi></strong>${' '}
+    <div class="happened"><p><strong><bdi>${visible(event.name)}</bdi></strong>${' '}
       <span class="quiet">${t('after {length}', { length: nanos(eventAt(model, event)) })}</span></p>
       ${all.length > 0 && html`<dl class="facts trace-facts">${all.map(([name, value]) => html`
-        <dt class="mono"><bdi>${name}</bdi></dt><dd><pre class="mono">${String(value)}</pre></dd>`)}</dl>`}</div>`;
+        <dt class="mono"><bdi>${visible(name)}</bdi></dt><dd><pre class="mono">${visible(value)}</pre></dd>`)}</dl>`}</div>`;
 }
 
 function Links({ span }) {
@@ -137,5 +139,5 @@ function Links({ span }) {
     <ul>${links.map((link) => html`
       <li><a class="mono" href=${to('traces', link.trace_id, { span: link.span_id })}>${link.trace_id} / ${link.span_id}</a>
         ${Object.entries(link.attributes ?? {}).map(([name, value]) => html`<br />
-          <span class="quiet mono"><bdi>${name}=${String(value)}</bdi></span>`)}</li>`)}</ul>`;
+          <span class="quiet mono"><bdi>${visible(`${name}=${value}`)}</bdi></span>`)}</li>`)}</ul>`;
 }

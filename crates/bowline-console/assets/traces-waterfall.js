@@ -2,7 +2,7 @@
 // spans scrolls like one of ten. A tree for the keyboard: up and down, left and right fold, Enter opens.
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from './html.js';
-import { nanos } from './format.js';
+import { nanos, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { Badge, Button, Field, classes } from './ui.js';
 import { attribute, criticalPieces, faultsOf, isError, linesOf } from './traces-model.js';
@@ -212,7 +212,7 @@ function Span({ row, model, from, to, isFolded, onFold }) {
         : html`<span class="wf-fold" />`}
       <i class="swatch" style=${{ background: colour }} />
       ${span
-        ? html`<bdi class="wf-text" title=${`${span.service} · ${span.name}`}><b>${span.service}</b> ${span.name}</bdi>`
+        ? html`<bdi class="wf-text" title=${visible(`${span.service} · ${span.name}`)}><b>${visible(span.service)}</b> ${visible(span.name)}</bdi>`
         : html`<span class="wf-text quiet">${t('span {id} has not come', { id: row.id })}</span>`}
       ${isFolded && html`<span class="quiet">+${row.under}</span>`}
       ${span && html`<${Marks} span=${span} />`}
@@ -227,11 +227,11 @@ function Marks({ span }) {
   const reason = attribute(span, 'bowline.reason');
   const bad = isError(span);
   return html`<span class="wf-marks">
-    ${bad && html`<span class="tone-text-bad" title=${span.status.message || t('error')}>
+    ${bad && html`<span class="tone-text-bad" title=${visible(span.status.message || t('error'))}>
       <span aria-hidden="true">✗</span><span class="sr">${t('error')}</span></span>`}
-    ${status !== undefined && html`<span class=${bad ? 'tone-text-bad' : 'quiet'}>${status}</span>`}
+    ${status !== undefined && html`<span class=${bad ? 'tone-text-bad' : 'quiet'}>${visible(status)}</span>`}
     ${attempts > 1 && html`<${Badge} tone="warn" title=${t('attempts')}>${attempts}×<//>`}
-    ${reason && html`<${Badge} tone="bad">${reason}<//>`}
+    ${reason && html`<${Badge} tone="bad">${visible(reason)}<//>`}
     ${faultsOf(span).length > 0 && html`<${Badge} tone="warn">${t('fault')}<//>`}
   </span>`;
 }
@@ -263,10 +263,10 @@ function Stripe({ from, to }) {
 
 function Attempt({ row, attempt, from, to }) {
   const { tone, text, isOk } = outcome(attempt.outcome);
-  const instance = attempt.instance ?? t('no instance');
+  const instance = visible(attempt.instance ?? t('no instance'));
   return html`
     <span class="wf-name quiet" style=${indent(row.depth + 1)}><span class="wf-fold" />
-      <bdi class="wf-text" title=${`${instance}: ${text}`}>${t('attempt {n}', { n: attempt.number ?? '?' })} → ${instance}</bdi>
-      <span class="wf-marks"><span class=${`tone-text-${tone}`}>${isOk ? '✓' : '✗'} ${attempt.outcome}</span></span></span>
+      <bdi class="wf-text" title=${`${instance}: ${text}`}>${t('attempt {n}', { n: visible(attempt.number ?? '?') })} → ${instance}</bdi>
+      <span class="wf-marks"><span class=${`tone-text-${tone}`}>${isOk ? '✓' : '✗'} ${visible(attempt.outcome)}</span></span></span>
     <span class="wf-time"><${Bar} row=${attempt} from=${from} to=${to} colour="var(--text-quiet)" isError=${!isOk} isAttempt /></span>`;
 }

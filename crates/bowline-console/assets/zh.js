@@ -980,7 +980,6 @@ export default {
   'certificates that are good: one for each instance, and those that were replaced': '有效的证书：每个实例一张，以及已被替换的',
   'renewal failed lately': '最近续期失败',
   Snapshot: '快照',
-  Revision: '版本号',
   Demands: '要求',
   Runs: '运行版本',
   'No instance has acknowledged it.': '尚无实例确认。',
