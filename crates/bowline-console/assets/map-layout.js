@@ -4,7 +4,7 @@
 // near to the neighbours'. Beyond `BENDS_MAX` services edges run straight, and tall layers are folded into columns.
 
 export const NODE = { width: 172, height: 58 };
-const GAP = { x: 96, y: 26 };
+const GAP = { x: 128, y: 26 };
 const BEND_HEIGHT = 14;
 const BENDS_MAX = 150;
 const SWEEPS = 8;
