@@ -9,7 +9,7 @@ import { cell, keep, kept } from './state.js';
 export const session = cell(null);
 
 const PROOF = 'bowline.proof';
-const IS_PROOF = /^[\x21-\x7e]{1,256}$/;
+const IS_PROOF = /^[0-9a-f]{64}$/;
 const proof = () => (IS_PROOF.test(kept(PROOF) ?? '') ? kept(PROOF) : '1');
 
 // How far the server's clock is from the browser's; what both agree on to a second is taken as the same.
@@ -56,8 +56,9 @@ async function ask(method, path, { body, signal, headers } = {}) {
 
 async function refusal(response) {
   const problem = new Problem(response.status, await response.json().catch(() => ({})));
-  // The token ended, or the server came back with others: the page has to ask again.
-  if (response.status === 401) identify();
+  // The session ended, or the server came back with others: the page has to ask again. Where no token is needed, whoever's
+  // session ended is refused only what they may not do without.
+  if (response.status === 401 || (response.status === 403 && session.get()?.by === 'cookie')) identify();
   return problem;
 }
 
