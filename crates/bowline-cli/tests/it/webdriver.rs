@@ -42,7 +42,8 @@ pub(crate) struct WebDriver {
     client: HttpClient,
     session: String,
     browser: Option<Pid>,
-    profile: tempfile::TempDir,
+    /// All that either of them writes.
+    dir: tempfile::TempDir,
 }
 
 /// What the driver refuses, by `WebDriver`'s own word for it.
@@ -67,19 +68,19 @@ impl WebDriver {
         // Port 0 it takes, and then often fails to have the same one of IPv6.
         let addr = bowline_testkit::free_addr();
         let mut command = Command::new("chromedriver");
-        command.arg(format!("--port={}", addr.port()));
+        let dir = tempfile::tempdir().unwrap();
+        command.arg(format!("--port={}", addr.port())).env("TMPDIR", dir.path());
         let driver = Running::of(command);
         let begins = eventually(PATIENCE, async || driver.output().contains("started successfully"));
         assert!(begins.await, "chromedriver does not begin:\n{}", driver.output());
         let client = HttpClient::new(addr).with_timeout(COMMAND_MAX);
-        let profile = tempfile::tempdir().unwrap();
-        let mut driver = Self { driver, client, session: String::new(), browser: None, profile };
+        let mut driver = Self { driver, client, session: String::new(), browser: None, dir };
         driver.begin().await;
         Some(driver)
     }
 
     async fn begin(&mut self) {
-        let profile = format!("--user-data-dir={}", self.profile.path().display());
+        let profile = format!("--user-data-dir={}", self.dir.path().join("profile").display());
         let flags: Vec<&str> = FLAGS.into_iter().chain([&*profile]).collect();
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome",
