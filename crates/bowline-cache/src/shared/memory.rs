@@ -1,8 +1,12 @@
 //! The shared level in the memory of a server: what it has is lost with its process, which is a cache's right.
+//!
+//! Whoever only asks leaves nothing behind that is not bounded: a cache of that name begins when something is put
+//! there, or invalidated.
 
 use std::{
     collections::BTreeMap,
     fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -31,6 +35,10 @@ use crate::{
 /// The most caches of one server.
 pub const SHARED_CACHES_MAX: usize = 256;
 
+/// For so long tickets of caches that have not begun are called alike; each is good for that long at least, and for
+/// [`TICKET_FOR`] at most.
+const FIRST_TICKETS_FOR: Duration = TICKET_FOR.checked_div(2).expect("two is not zero");
+
 /// About an entry's bytes, for a first guess at how many there will be.
 const ENTRY_BYTES_USUAL: u64 = 1024;
 
@@ -41,6 +49,8 @@ pub struct Memory(Arc<Inside>);
 struct Inside {
     entries: sync::Cache<Name, Slot<Bytes>, Weights, DefaultHashBuilder, Evictions>,
     caches: Mutex<BTreeMap<String, Arc<Mutex<Named>>>>,
+    /// What tickets of caches that have not begun are made of.
+    seed: u64,
     entries_count: Gauge,
     bytes: Gauge,
     refused: Counter,
@@ -51,6 +61,8 @@ struct Named {
     /// Entries of another run are not its any more.
     run: u64,
     marks: BTreeMap<Feed, Mark>,
+    /// Whether nothing was invalidated since it began: tickets from before are still good.
+    is_first: bool,
 }
 
 /// The run of a cache and a key.
@@ -76,6 +88,7 @@ impl Memory {
         Self(Arc::new(Inside {
             entries: sync::Cache::with_options(options, Weights, DefaultHashBuilder::default(), Evictions(evictions)),
             caches: Mutex::default(),
+            seed: rand::u64(),
             entries_count: gauge("bowline_shared_cache_entries", "Entries that the shared level holds."),
             bytes: gauge("bowline_shared_cache_bytes", "Bytes that the shared level holds."),
             refused: registry.counter(
@@ -88,6 +101,17 @@ impl Memory {
 }
 
 impl Inside {
+    /// A cache that has begun.
+    fn known(&self, cache: &str) -> Result<Option<Arc<Mutex<Named>>>, PortError> {
+        check_name(cache)?;
+        let caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        match caches.get(cache) {
+            None if caches.len() >= SHARED_CACHES_MAX => Err(too_many()),
+            known => Ok(known.map(Arc::clone)),
+        }
+    }
+
+    /// A cache, which begins where it has not.
     fn named(&self, cache: &str) -> Result<Arc<Mutex<Named>>, PortError> {
         check_name(cache)?;
         let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,9 +119,9 @@ impl Inside {
             return Ok(Arc::clone(named));
         }
         if caches.len() >= SHARED_CACHES_MAX {
-            return Err(PortError::TooMany { what: "caches", max: SHARED_CACHES_MAX });
+            return Err(too_many());
         }
-        let named = Named { run: rand::u64(), marks: BTreeMap::new() };
+        let named = Named { run: rand::u64(), marks: BTreeMap::new(), is_first: true };
         Ok(Arc::clone(caches.entry(cache.to_owned()).or_insert(Arc::new(Mutex::new(named)))))
     }
 
@@ -106,6 +130,18 @@ impl Inside {
         let named = self.named(cache)?;
         let mut named = named.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(work(&mut named))
+    }
+
+    /// What slots of a cache are called that has not begun: nothing is kept of them.
+    fn first_ticket(&self, cache: &str, key: &str, now: Ms, ago: u64) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let window = (now / ms(FIRST_TICKETS_FOR)).saturating_sub(ago);
+        (self.seed, window, cache, key).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn is_first_ticket(&self, cache: &str, key: &str, now: Ms, ticket: u64) -> bool {
+        [0, 1].iter().any(|ago| self.first_ticket(cache, key, now, *ago) == ticket)
     }
 
     fn slot(&self, name: &Name) -> Slot<Bytes> {
@@ -124,6 +160,10 @@ impl Inside {
 
     fn get(&self, cache: &str, key: &str) -> Result<Got, PortError> {
         check_key(key)?;
+        if self.known(cache)?.is_none() {
+            let ticket = self.first_ticket(cache, key, coarse(), 0);
+            return Ok(Got { found: Found::Empty(Ticket(ticket)), marks: Vec::new() });
+        }
         self.with(cache, |named| {
             let name = (named.run, key.into());
             let before = self.slot(&name);
@@ -145,10 +185,19 @@ impl Inside {
         check_key(key)?;
         check_value(&value)?;
         check_keep(keep)?;
+        let now: Ms = coarse();
+        let is_first = self.is_first_ticket(cache, key, now, ticket.0);
+        if !is_first && self.known(cache)?.is_none() {
+            self.refused.increment();
+            return Ok(false);
+        }
         self.with(cache, |named| {
             let name = (named.run, key.into());
-            let now: Ms = coarse();
-            let (slot, is_filled) = self.slot(&name).fill(now, ticket.0, value, now.saturating_add(ms(keep)));
+            let before = match self.slot(&name).at(now) {
+                Slot::Absent if is_first && named.is_first => Slot::Empty { ticket: ticket.0, until: Ms::MAX },
+                other => other,
+            };
+            let (slot, is_filled) = before.fill(now, ticket.0, value, now.saturating_add(ms(keep)));
             if is_filled {
                 self.put(name, slot);
             } else {
@@ -162,6 +211,7 @@ impl Inside {
         check_batch(keys)?;
         check_applied(applied.as_ref())?;
         self.with(cache, |named| {
+            named.is_first = false;
             if let Some(Applied { feed, after, upto }) = applied {
                 let mark = named.marks.get(&feed).cloned();
                 match judge(mark.as_ref(), &after, &upto) {
@@ -182,7 +232,7 @@ impl Inside {
         check_marks(marks)?;
         self.with(cache, |named| {
             let before = named.run;
-            *named = Named { run: rand::u64(), marks: marks.iter().cloned().collect() };
+            *named = Named { run: rand::u64(), marks: marks.iter().cloned().collect(), is_first: false };
             self.entries.retain(|(run, _), _| *run != before);
             self.measure();
         })
@@ -217,6 +267,10 @@ impl SharedCache for Memory {
     fn clear<'a>(&'a self, cache: &'a str, marks: &'a [(Feed, Mark)]) -> BoxFuture<'a, Result<(), PortError>> {
         ready(self.0.clear(cache, marks))
     }
+}
+
+fn too_many() -> PortError {
+    PortError::TooMany { what: "caches", max: SHARED_CACHES_MAX }
 }
 
 fn ready<T: Send + 'static>(answer: T) -> BoxFuture<'static, T> {

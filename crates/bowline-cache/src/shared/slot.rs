@@ -63,7 +63,7 @@ impl<T: Clone> Slot<T> {
     }
 
     /// What is over is absent.
-    fn at(self, now: Ms) -> Self {
+    pub(crate) fn at(self, now: Ms) -> Self {
         match self {
             Self::Empty { until, .. } | Self::Full { until, .. } if until <= now => Self::Absent,
             other => other,

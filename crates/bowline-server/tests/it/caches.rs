@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bowline_cache::{SharedCache, shared::conformance};
+use bowline_cache::{Found, SharedCache, shared::conformance};
 use bowline_provider_remote::RemoteCache;
 use bowline_runtime::time::{self, Duration};
 use bowline_server::Dial;
@@ -36,6 +36,18 @@ async fn what_cannot_be_is_refused_by_name() {
     let empty = fixture.get("/v1/shared-caches/c/entries/k").await;
     assert_eq!((empty.status, empty.header("x-bowline-marks")), (404, "%5B%5D"));
     assert_eq!(empty.header("x-bowline-ticket").len(), 16);
+}
+
+#[tokio::test]
+async fn whoever_only_asks_takes_the_place_of_no_cache() {
+    let fixture = Fixture::start().await;
+    let client = remote(&fixture);
+    for at in 0..300 {
+        assert!(matches!(client.get(&format!("asked-{at}"), "k").await.unwrap().found, Found::Empty(_)));
+    }
+    let Found::Empty(ticket) = client.get("users", "k").await.unwrap().found else { panic!("it was empty") };
+    assert!(client.fill("users", "k", ticket, "v".into(), Duration::from_mins(1)).await.unwrap());
+    assert!(matches!(client.get("users", "k").await.unwrap().found, Found::Hit { .. }));
 }
 
 #[tokio::test]
