@@ -5,11 +5,12 @@ import { Labels, hasText, isMatching } from './alerts-labels.js';
 import { number, visible } from './format.js';
 import { t } from './i18n.js';
 import { to } from './route.js';
+import { pick } from './state.js';
 import { Badge, Card, Loaded, RoleButton, Table, Time } from './ui.js';
 
 const STATES = { firing: ['bad', 0], pending: ['warn', 1], resolved: ['ok', 2], inactive: ['quiet', 3] };
 
-export const AlertState = ({ state }) => html`<${Badge} tone=${STATES[state]?.[0] ?? 'quiet'}>${t(state)}<//>`;
+export const AlertState = ({ state }) => html`<${Badge} tone=${pick(STATES, state, ['quiet'])[0]}>${t(state)}<//>`;
 
 export function Active({ of, silences, filter, onSilence }) {
   const held = silences.filter(({ state }) => state === 'active');

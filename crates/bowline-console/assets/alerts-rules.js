@@ -8,6 +8,7 @@ import { count, seconds, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { to } from './route.js';
+import { pick } from './state.js';
 import { Badge, Button, Card, Empty, Loaded, Table, Time } from './ui.js';
 
 const GROUPS_SHOWN = 20;
@@ -64,7 +65,7 @@ function State({ rule: { type, state, alerts } }) {
 }
 
 const RuleHealth = ({ rule: { health, lastError } }) => html`
-  <${Badge} tone=${HEALTHS[health] ?? 'quiet'}>${t(HEALTH_WORDS[health] ?? health)}<//>
+  <${Badge} tone=${pick(HEALTHS, health, 'quiet')}>${t(pick(HEALTH_WORDS, health, health))}<//>
   ${lastError && html` <span class="tone-text-bad">${visible(lastError)}</span>`}`;
 
 const Expression = ({ query }) => html`<a href=${to('metrics', { query })} title=${t('Show it as a graph')}><code>${visible(query)}</code></a>`;

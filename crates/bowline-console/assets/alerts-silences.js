@@ -5,6 +5,7 @@ import { Problem, del, path, post, serverNow, session } from './api.js';
 import { Matchers, equal, isMatching, parsed } from './alerts-labels.js';
 import { visible } from './format.js';
 import { t, tn } from './i18n.js';
+import { pick } from './state.js';
 import { Badge, Card, Field, Loaded, RoleButton, Select, Table, Time, ask } from './ui.js';
 
 const TONES = { active: ['info', 0], pending: ['warn', 1], expired: ['quiet', 2] };
@@ -16,7 +17,7 @@ export function Silences({ of, filter }) {
   const has = ({ id, matchers, comment, createdBy }) => [id, comment, createdBy, ...matchers].some((text) => text.toLowerCase().includes(filter));
   const columns = [
     { name: t('Matchers'), of: ({ matchers }) => html`<${Matchers} matchers=${matchers} />`, class: 'wrap' },
-    { name: t('State'), of: ({ state }) => html`<${Badge} tone=${TONES[state]?.[0]}>${t(state)}<//>`, sort: ({ state }) => TONES[state]?.[1] },
+    { name: t('State'), of: ({ state }) => html`<${Badge} tone=${pick(TONES, state)?.[0]}>${t(state)}<//>`, sort: ({ state }) => pick(TONES, state)?.[1] },
     { name: t('Until'), of: ({ endsAt }) => html`<${Time} at=${endsAt} />`, sort: ({ endsAt }) => Date.parse(endsAt) },
     { name: t('By'), of: ({ createdBy }) => visible(createdBy), sort: ({ createdBy }) => createdBy },
     { name: t('Why'), of: ({ comment }) => visible(comment), class: 'wrap' },

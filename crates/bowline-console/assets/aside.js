@@ -18,13 +18,24 @@ export function QueryLink({ change, label, children }) {
   return html`<a href=${to(...path, { ...query, ...change })} aria-label=${label} onClick=${onClick}>${children}</a>`;
 }
 
-// What stands beside a list, about one of its rows: it comes into sight when it is asked for.
+// What stands beside a list, about one of its rows: it comes into sight when it is asked for, and takes the focus from
+// the row, which gets it back.
 export function Aside({ id, title, onClose, children }) {
-  const place = useRef();
-  useEffect(() => place.current.scrollIntoView({ block: 'nearest' }), [id]);
+  const [place, heading] = [useRef(), useRef()];
+  useEffect(() => {
+    const [own, row] = [place.current, document.activeElement];
+    own.scrollIntoView({ block: 'nearest' });
+    // Who came by a link begins at the top of the page.
+    if (!row?.closest('.table-wrap')) return undefined;
+    heading.current.focus({ preventScroll: true });
+    return () => {
+      const isLost = document.activeElement === document.body || own.contains(document.activeElement);
+      if (isLost && row.isConnected) row.focus({ preventScroll: true });
+    };
+  }, [id]);
   return html`
     <section class="card aside" ref=${place}>
-      <header class="card-head"><h2>${title}</h2>
+      <header class="card-head"><h2 ref=${heading} tabindex="-1">${title}</h2>
         <div class="actions"><${Button} onClick=${onClose}>${t('Close')}<//></div></header>
       ${children}
     </section>`;

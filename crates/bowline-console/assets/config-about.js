@@ -2,6 +2,7 @@
 
 import { Problem, forgetting, get, path } from './api.js';
 import { t, tn } from './i18n.js';
+import { pick } from './state.js';
 import { say } from './ui.js';
 
 export const DOCUMENT_BYTES_MAX = 256 * 1024;
@@ -71,7 +72,7 @@ export function touchesOf({ instances }) {
 }
 
 const ORIGINS = { api: 'over the API', file: 'from a file' };
-export const originOf = (origin) => t(ORIGINS[origin] ?? origin);
+export const originOf = (origin) => t(pick(ORIGINS, origin, origin));
 
 // What has been written and not published, by key: kept while the console is open, and nowhere else, since a document
 // may hold what is nobody's business.

@@ -2,13 +2,14 @@
 
 import { millis } from './format.js';
 import { t, tn } from './i18n.js';
+import { pick } from './state.js';
 
 const UNITS = { ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const TONES = { promoted: 'ok', 'rolled back': 'bad', 'rolling back': 'bad', paused: 'warn' };
 const BACK = ['rolling back', 'rolled back'];
 const NAMED_MAX = 10;
 
-export const toneOf = ({ phase }) => TONES[phase] ?? 'info';
+export const toneOf = ({ phase }) => pick(TONES, phase, 'info');
 export const isBack = ({ phase }) => BACK.includes(phase);
 
 // `1m 30s` in milliseconds.

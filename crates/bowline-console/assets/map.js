@@ -6,6 +6,7 @@ import { nanos, percent, rate, visible } from './format.js';
 import { language, t } from './i18n.js';
 import { NODE, edgeKey, layout } from './map-layout.js';
 import { go, to } from './route.js';
+import { pick } from './state.js';
 import { Button, classes, healthTone } from './ui.js';
 
 const ZOOM = { least: 0.08, readable: 0.55, most: 2.5, step: 1.25 };
@@ -90,7 +91,7 @@ const ASIDE = 3;
 // From one to the nearest on that side; whether the key was for that.
 function walk(event, { items, setAt, setView, place }) {
   const from = items.get(event.target.dataset?.item);
-  const [x, y] = SIDES[event.key] ?? [];
+  const [x, y] = pick(SIDES, event.key, []);
   if (!from || x === undefined) return false;
   event.preventDefault();
   let best = null;
@@ -137,10 +138,10 @@ function Edge({ edge, points, thick, isChosen, isStop, onEdge }) {
   const kind = isChosen ? 'chosen' : toneOf(edge);
   const middle = midst(points);
   const name = `${visible(caller)} → ${visible(callee)}: ${figures ? `${rate(figures.rate)}, ${percent(figures.error_rate)}, p99 ${nanos(figures.p99_nanos)}` : t('declared, not seen')}`;
-  const pick = () => onEdge(edge);
+  const choose = () => onEdge(edge);
   return html`
     <g class=${classes('edge', `edge-${kind}`, mode !== 'sync' && 'is-message', !figures && 'is-unseen')} role="button" tabindex=${isStop ? 0 : -1}
-      data-item=${callId(edge)} aria-label=${name} onClick=${pick} onKeyDown=${(event) => pressed(event, pick)}>
+      data-item=${callId(edge)} aria-label=${name} onClick=${choose} onKeyDown=${(event) => pressed(event, choose)}>
       <title>${name}</title>
       <path class="edge-reach" d=${curve(points)} />
       <path class="edge-line" d=${curve(points)} stroke-width=${thick} marker-end=${`url(#arrow-${kind})`} />

@@ -7,6 +7,7 @@ import { html, useMemo } from './html.js';
 import { query as promql, serverNow } from './api.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
+import { pick } from './state.js';
 import { Badge, Time } from './ui.js';
 
 const EXPIRES = 'min by (workload) (bowline_certificate_expires_seconds)';
@@ -47,7 +48,7 @@ const WEIGHTS = { bad: 2, warn: 1 };
 
 // The certificate to look at first.
 export function first(workloads) {
-  const weight = ({ tone }) => WEIGHTS[tone] ?? 0;
+  const weight = ({ tone }) => pick(WEIGHTS, tone, 0);
   const certificates = workloads.map(({ certificate }) => certificate);
   return certificates.sort((one, other) => weight(other) - weight(one) || (one.at ?? 0) - (other.at ?? 0))[0] ?? {};
 }

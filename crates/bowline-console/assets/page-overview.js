@@ -179,7 +179,7 @@ function worst({ services, edges }) {
 
 function badness({ health, standing, alerts, figures }, waited) {
   const own = (of) => Math.max(0, (figures?.[of] ?? 0) - Math.max(0, ...waited.map((edge) => edge.figures[of])));
-  const weight = (WEIGHT[health] ?? 0) * (standing.own === 'all_healthy' ? 0.5 : 1);
+  const weight = pick(WEIGHT, health, 0) * (standing.own === 'all_healthy' ? 0.5 : 1);
   return weight * 1000 + Math.min(alerts.length, 9) * 100 + own('error_rate') * 100 + Math.min(99, own('p99_nanos') / 1e9);
 }
 

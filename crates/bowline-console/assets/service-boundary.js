@@ -9,6 +9,7 @@ import { useLive } from './live.js';
 import { findings, holds, isOperation, resourceOf } from './observed.js';
 import { goQuery, to } from './route.js';
 import { TraceLink } from './service-traces.js';
+import { pick } from './state.js';
 import { Badge, Button, Card, Empty, Loaded, Select, Table } from './ui.js';
 
 const SINCE = [['15m', '15 min'], ['1h', '1 h'], ['6h', '6 h'], ['24h', '24 h']];
@@ -52,7 +53,7 @@ const GAPS = { unread: 'older ones were not read', deleted: 'older ones are no l
 function reach({ traces, spans, whole_since_unix_ms: since, gaps, sample }) {
   const parts = [tn('{n} trace', '{n} traces', traces), tn('{n} span', '{n} spans', spans), t('since {moment}', { moment: moment(since) })];
   if (sample) parts.push(t('of which {share} are kept', { share: sample }));
-  return [...parts, ...gaps.map((gap) => t(GAPS[gap] ?? gap))].join(', ') + t('.');
+  return [...parts, ...gaps.map((gap) => t(pick(GAPS, gap, gap)))].join(', ') + t('.');
 }
 
 function Owned({ declared: { name, boundary, calls }, seen, operations }) {
@@ -99,7 +100,7 @@ function DeclaredCalls({ calls }) {
   if (calls.length === 0) return html`<p class="quiet">${t('It calls nobody.')}</p>`;
   return html`<ul class="plain-list">${calls.map((call) => html`<li>
     <a href=${to('services', call.service)}>${call.service}</a>
-    <details><summary>${t(MODES[call.mode] ?? call.mode)}</summary><pre>${policyOf(call)}</pre></details></li>`)}</ul>`;
+    <details><summary>${t(pick(MODES, call.mode, call.mode))}</summary><pre>${policyOf(call)}</pre></details></li>`)}</ul>`;
 }
 
 const MODES = { sync: 'waits', async: 'goes on', message: 'by message' };

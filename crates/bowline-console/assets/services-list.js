@@ -9,6 +9,7 @@ import { count, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
+import { pick } from './state.js';
 import { Badge, Card, Health, Loaded, Page, Select, Table } from './ui.js';
 
 const RANKS = { unhealthy: 0, degraded: 1, healthy: 2 };
@@ -40,7 +41,7 @@ function rowsOf(services, seen) {
 }
 
 function worstFirst(a, b) {
-  const rank = (row) => RANKS[row.health?.rolled_up] ?? RANKS.healthy;
+  const rank = (row) => pick(RANKS, row.health?.rolled_up, RANKS.healthy);
   const errors = (row) => row.figures?.error_rate ?? 0;
   const slow = (row) => row.figures?.p99_nanos ?? 0;
   return rank(a) - rank(b) || errors(b) - errors(a) || slow(b) - slow(a) || a.name.localeCompare(b.name);
@@ -110,7 +111,7 @@ export function Because({ health }) {
   const ways = because.slice(0, BECAUSE_SHOWN).map((way) => html`<span class="way">${between(' → ', way.map(link))}</span>`);
   const more = because.length - ways.length;
   const parts = [
-    own !== 'all_healthy' && html`<span>${t(OWN[own] ?? own)}</span>`,
+    own !== 'all_healthy' && html`<span>${t(pick(OWN, own, own))}</span>`,
     ways.length > 0 && html`<span>${t('because of')} ${between(', ', ways)}${more > 0 && ` ${tn('and {n} more', 'and {n} more', more)}`}</span>`,
   ].filter(Boolean);
   return parts.length > 0 && html`<span class="quiet because">${between(' · ', parts)}</span>`;

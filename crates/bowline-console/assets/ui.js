@@ -13,7 +13,7 @@ export const classes = (...names) => names.filter(Boolean).join(' ');
 export function Page({ title, about, actions, children }) {
   const heading = useRef();
   useEffect(() => {
-    document.title = `${title} · Bowline`;
+    document.title = `${visible(title)} · Bowline`;
   }, [title]);
   useEffect(() => {
     if (takeArrival() && !document.activeElement?.matches('input, textarea, select')) heading.current.focus({ preventScroll: true });
@@ -21,7 +21,7 @@ export function Page({ title, about, actions, children }) {
   return html`
     <div class="page">
       <header class="page-head">
-        <div><h1 ref=${heading} tabindex="-1">${title}</h1>${about && html`<p class="about">${about}</p>`}</div>
+        <div><h1 ref=${heading} tabindex="-1">${visible(title)}</h1>${about && html`<p class="about">${about}</p>`}</div>
         ${actions && html`<div class="actions">${actions}</div>`}
       </header>
       ${children}
@@ -99,7 +99,7 @@ export const Empty = ({ children }) => html`<p class="empty">${children ?? t('No
 export function Failure({ error, again, isStale }) {
   return html`
     <div class="failure" role="alert">
-      <p><strong>${isStale ? t('Not up to date:') : t('This could not be loaded:')}</strong> ${error.message}</p>
+      <p><strong>${isStale ? t('Not up to date:') : t('This could not be loaded:')}</strong> ${visible(error.message)}</p>
       ${error.traceId && html`<p class="quiet">${t('trace')} <code>${error.traceId}</code></p>`}
       ${again && html`<${Button} onClick=${again}>${t('Try again')}<//>`}
     </div>`;
@@ -260,7 +260,7 @@ export function Asking() {
         ${question.touches?.length > 0 && html`<p>${t('This will touch:')}</p><ul class="touches">${question.touches.map((text) => html`<li>${typeof text === 'string' ? visible(text) : text}</li>`)}</ul>`}
         ${question.body}
         <p class="quiet">${t('It is recorded in the audit, with your name.')}</p>
-        ${state.error && html`<p class="failure" role="alert">${state.error.message}</p>`}
+        ${state.error && html`<p class="failure" role="alert">${visible(state.error.message)}</p>`}
         <div class="dialog-actions">
           <${Button} onClick=${() => close(false)} isDisabled=${state.isActing}>${t('Cancel')}<//>
           <${Button} kind="submit" tone=${question.tone ?? 'main'} isDisabled=${state.isActing}>${question.word ?? question.title}<//>

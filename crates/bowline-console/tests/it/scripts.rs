@@ -1,4 +1,5 @@
-//! What holds of all scripts: each text in both languages, and nothing that makes markup of data.
+//! What holds of all scripts: each text in both languages, nothing that makes markup of data, nor finds in tables what
+//! they do not hold, and what needs care in one place.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -99,5 +100,57 @@ fn a_script_says_what_it_is_for_and_ends_in_time() {
         assert!(script.starts_with("// "), "{name} does not begin with what it is for");
         let is_list = name == "zh.js";
         assert!(is_list || script.lines().count() <= LINES_MAX, "{name} has more than {LINES_MAX} lines");
+    }
+}
+
+/// What one script alone may use, so that nobody forgets what goes with it.
+const KEPT_TO: [(&str, &str, &str); 4] = [
+    ("fetch(", "api.js", "a request carries the session's proof"),
+    ("EventSource", "", "it cannot carry the session's proof: `getEvents`"),
+    ("localStorage", "state.js", "storage may be blocked or full: `kept` and `keep`"),
+    ("sessionStorage", "", "storage may be blocked or full: `kept` and `keep`"),
+];
+
+#[test]
+fn what_needs_care_is_used_in_one_place() {
+    for (name, script) in scripts() {
+        for (number, line) in script.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            for (used, by, why) in KEPT_TO {
+                assert!(name == by || !line.contains(used), "{name}:{}: {used}: {why}", number + 1);
+            }
+        }
+    }
+}
+
+/// The table, named in capitals, that is asked for a name which it may not hold: `TABLE[name] ??`, `TABLE[name]?.` or
+/// `name in TABLE`.
+fn asked_table(line: &str) -> Option<&str> {
+    let is_name = |text: &str| text.len() > 1 && text.chars().all(|char| char.is_ascii_uppercase() || char == '_');
+    let is_part = |char: char| char.is_alphanumeric() || char == '_';
+    let indexed = line.match_indices('[').filter_map(|(at, _)| {
+        let table = &line[line[..at].rfind(|char| !is_part(char)).map_or(0, |before| before + 1)..at];
+        let behind = &line[at + line[at..].find(']')? + 1..];
+        (is_name(table) && (behind.starts_with(" ??") || behind.starts_with("?."))).then_some(table)
+    });
+    let held = line.match_indices(" in ").filter_map(|(at, word)| {
+        let rest = &line[at + word.len()..];
+        Some(&rest[..rest.find(|char| !is_part(char)).unwrap_or(rest.len())]).filter(|table| is_name(table))
+    });
+    indexed.chain(held).next()
+}
+
+#[test]
+fn no_table_holds_what_every_object_has() {
+    assert_eq!(asked_table("const tone = TONES[state] ?? 'quiet';"), Some("TONES"));
+    assert_eq!(asked_table("TONES[one.state]?.[0]"), Some("TONES"));
+    assert_eq!(asked_table("query.range in RANGES ? 1 : 2"), Some("RANGES"));
+    for fine in ["pick(TONES, state, 'quiet')", "list[0]?.name", "DECISIONS[decision][0]", "for (const name in all)"] {
+        assert_eq!(asked_table(fine), None, "{fine}");
+    }
+    for (name, script) in scripts() {
+        for (number, line) in script.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            let table = asked_table(line);
+            assert_eq!(table, None, "{name}:{}: `constructor` is in every object, ask by `pick`", number + 1);
+        }
     }
 }
