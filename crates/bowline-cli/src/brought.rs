@@ -12,8 +12,8 @@ use std::{
 
 use anyhow::Context as _;
 use bowline_config::{
-    Author, ConfigManager, DOCUMENT_BYTES_MAX, Document, Draft, Error, Format, Origin, SCHEMA_BYTES_MAX, VERSIONS_MAX,
-    VIOLATIONS_MAX, Version, Violation,
+    Author, ConfigManager, DOCUMENT_BYTES_MAX, Document, Draft, Error, ExpectSchema, Format, Origin, SCHEMA_BYTES_MAX,
+    VERSIONS_MAX, VIOLATIONS_MAX, Version, Violation,
 };
 use bowline_model::{ConfigKey, Position, Problem, ServiceName, System, parse, system::ConfigDeclaration};
 use bowline_server::RoutesCheck;
@@ -192,7 +192,7 @@ impl Brought {
         if let Some(schema) = &self.schema
             && config.get_schema(&self.key).await?.as_ref() != Some(schema)
         {
-            match config.set_schema(&self.key, Some(schema)).await {
+            match config.set_schema(&self.key, Some(schema), ExpectSchema::Any).await {
                 // Whoever may mend it needs a Bowline that runs.
                 Err(Error::Rejected { violations }) => {
                     let broken = violations.first().map(ToString::to_string).unwrap_or_default();

@@ -6,8 +6,8 @@ use std::{io, path::Path, process::ExitCode};
 
 use anyhow::{Context as _, bail};
 use bowline_config::{
-    Acknowledged, Author, ConfigManager as _, DOCUMENT_BYTES_MAX, Document, Draft, Error, Format, Origin, Outcome,
-    SCHEMA_BYTES_MAX, Status, Summary, Version, VersionSummary, diff,
+    Acknowledged, Author, ConfigManager as _, DOCUMENT_BYTES_MAX, Document, Draft, Error, ExpectSchema, Format, Origin,
+    Outcome, SCHEMA_BYTES_MAX, Status, Summary, Version, VersionSummary, diff,
 };
 use bowline_model::ConfigKey;
 use bowline_provider_remote::{RemoteConfig, wire::encode_config_error};
@@ -230,20 +230,19 @@ impl Subject {
     async fn rollback(&self, args: args::Rollback) -> anyhow::Result<ExitCode> {
         let args::Rollback { to, query } = args;
         let manager = api::config(&query).await?;
-        let to = match to {
-            Some(number) => number,
+        let (to, expect) = match to {
+            Some(number) => (number, None),
+            // The one before the current one is another one where somebody publishes meanwhile.
             None => match answered(&query, manager.get_config(&self.0).await)? {
-                Some(current) => self.before(&manager, &query, current.number).await?.number,
+                Some(current) => (self.before(&manager, &query, current.number).await?.number, Some(current.number)),
                 // A deletion is undone by what was there before it.
                 None => {
-                    answered(&query, manager.history(&self.0, None, 1).await)?
-                        .first()
-                        .ok_or_else(|| self.absent())?
-                        .number
+                    let history = answered(&query, manager.history(&self.0, None, 1).await)?;
+                    (history.first().ok_or_else(|| self.absent())?.number, Some(0))
                 }
             },
         };
-        let version = answered(&query, manager.rollback(&self.0, to, Author::anonymous()).await)?;
+        let version = answered(&query, manager.rollback(&self.0, to, expect, Author::anonymous()).await)?;
         self.published(&version, &query)
     }
 
@@ -277,12 +276,15 @@ impl Subject {
         let manager = api::config(query).await?;
         match file {
             Some(file) => {
-                answered(query, manager.set_schema(&self.0, Some(&read(file, SCHEMA_BYTES_MAX)?)).await)?;
+                answered(
+                    query,
+                    manager.set_schema(&self.0, Some(&read(file, SCHEMA_BYTES_MAX)?), ExpectSchema::Any).await,
+                )?;
                 let told = format!("every version of {} has to fit {} from now on", self.0, shown(file));
                 self.changed(query, "schema_set", &told)
             }
             None if remove => {
-                answered(query, manager.set_schema(&self.0, None).await)?;
+                answered(query, manager.set_schema(&self.0, None, ExpectSchema::Any).await)?;
                 self.changed(query, "schema_removed", &format!("{} has no schema any more", self.0))
             }
             None => match answered(query, manager.get_schema(&self.0).await)? {

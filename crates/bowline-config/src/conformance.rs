@@ -23,7 +23,10 @@ pub use documents::{
     bounds_are_refused, concurrent_writers_have_one_winner_a_version, documents_are_listed,
     documents_are_published_and_read, history_is_kept_within_bounds, malformed_documents_are_refused_with_their_place,
 };
-pub use schemas::{a_schema_is_held_against_every_version, schema_and_document_change_together};
+pub use schemas::{
+    a_schema_is_held_against_every_version, a_schema_that_is_not_the_expected_one_is_not_replaced,
+    schema_and_document_change_together,
+};
 pub use watches::{
     a_slow_watch_ends_at_the_last_state, a_watch_tells_now_and_what_comes, an_abandoned_wait_loses_nothing,
     neighbours_are_not_told,
@@ -61,6 +64,7 @@ pub async fn all(config: &Manager) {
     a_deleted_document_can_be_brought_back(config).await;
     history_is_kept_within_bounds(config).await;
     a_schema_is_held_against_every_version(config).await;
+    a_schema_that_is_not_the_expected_one_is_not_replaced(config).await;
     schema_and_document_change_together(config).await;
     a_watch_tells_now_and_what_comes(config).await;
     neighbours_are_not_told(config).await;

@@ -54,6 +54,12 @@ pub enum Error {
         /// The version there is.
         current: Option<Box<Version>>,
     },
+    /// Somebody else was faster: the writer expected another schema than the one there is.
+    #[error("the schema of `{key}` is another one by now: look at it, then change that one")]
+    SchemaConflict {
+        /// The key.
+        key: ConfigKey,
+    },
     /// There is no such document.
     #[error("there is no document `{key}`")]
     NoDocument {
@@ -121,7 +127,7 @@ impl Error {
         match self {
             Self::Invalid { .. } => Code::InvalidArgument,
             Self::Syntax { .. } | Self::Rejected { .. } | Self::InvalidSchema { .. } => Code::Unprocessable,
-            Self::Conflict { .. } => Code::Conflict,
+            Self::Conflict { .. } | Self::SchemaConflict { .. } => Code::Conflict,
             Self::NoDocument { .. } | Self::NoVersion { .. } => Code::NotFound,
             Self::Full { .. } => Code::InsufficientStorage,
             Self::Unreadable { .. } => Code::Internal,
@@ -142,6 +148,7 @@ impl Error {
             | Self::Rejected { .. }
             | Self::InvalidSchema { .. }
             | Self::Conflict { .. }
+            | Self::SchemaConflict { .. }
             | Self::NoDocument { .. }
             | Self::NoVersion { .. }
             | Self::Unreadable { .. } => false,

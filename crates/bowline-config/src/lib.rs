@@ -23,7 +23,7 @@ pub use document::{DOCUMENT_BYTES_MAX, Document, Format};
 pub use error::Error;
 pub use port::{
     ACKS_MAX, AUTHOR_BYTES_MAX, Acknowledged, Acknowledgement, Author, COMMENT_BYTES_MAX, ConfigManager, ConfigWatcher,
-    Draft, HISTORY_BYTES_MAX, KEYS_MAX, Origin, Outcome, REASON_BYTES_MAX, SCHEMA_BYTES_MAX, Schema, Status, Summary,
-    VERSIONS_MAX, VIOLATIONS_MAX, Version, VersionSummary, Violation,
+    Draft, ExpectSchema, HISTORY_BYTES_MAX, KEYS_MAX, Origin, Outcome, REASON_BYTES_MAX, SCHEMA_BYTES_MAX, Schema,
+    Status, Summary, VERSIONS_MAX, VIOLATIONS_MAX, Version, VersionSummary, Violation,
 };
 pub use store::StoreConfig;

@@ -27,6 +27,27 @@ pub const ACKS_MAX: usize = 10_000;
 /// The most violations that are told of one document.
 pub const VIOLATIONS_MAX: usize = 32;
 
+/// Which schema a change of it expects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExpectSchema {
+    /// Whichever there is, or none.
+    Any,
+    /// None.
+    Missing,
+    /// This one, as it was written.
+    Is(String),
+}
+
+impl ExpectSchema {
+    pub(crate) fn admits(&self, current: Option<&str>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Missing => current.is_none(),
+            Self::Is(expected) => current == Some(expected),
+        }
+    }
+}
+
 /// Documents by key, each with its versions, its schema and who runs it; shared by everybody in
 /// the process.
 pub trait ConfigManager: Send + Sync + 'static {
@@ -72,12 +93,19 @@ pub trait ConfigManager: Send + Sync + 'static {
     fn delete_config(&self, key: &ConfigKey, expect: Option<u64>) -> BoxFuture<'_, Result<bool, Error>>;
 
     /// Publishes the document of an earlier version again, as a new version that says so; it has
-    /// to fit the schema of today.
+    /// to fit the schema of today. The current version has to be the one that is expected, 0 where
+    /// there must be none.
     ///
     /// # Errors
-    /// [`Error::NoVersion`], [`Error::Rejected`], and [`Error::Invalid`] when it is the current
-    /// version.
-    fn rollback(&self, key: &ConfigKey, to: u64, author: Author) -> BoxFuture<'_, Result<Version, Error>>;
+    /// [`Error::Conflict`], [`Error::NoVersion`], [`Error::Rejected`], and [`Error::Invalid`] when it
+    /// is the current version.
+    fn rollback(
+        &self,
+        key: &ConfigKey,
+        to: u64,
+        expect: Option<u64>,
+        author: Author,
+    ) -> BoxFuture<'_, Result<Version, Error>>;
 
     /// Follows a document: the state now, then each later one. Nothing is asked of a server
     /// before [`ConfigWatcher::next`].
@@ -98,12 +126,18 @@ pub trait ConfigManager: Send + Sync + 'static {
     /// The schema that a document is held against.
     fn get_schema(&self, key: &ConfigKey) -> BoxFuture<'_, Result<Option<String>, Error>>;
 
-    /// Replaces the schema, or removes it. The current document has to fit it.
+    /// Replaces the schema, or removes it, if it is the one that is expected. The current document
+    /// has to fit it.
     ///
     /// # Errors
     /// [`Error::InvalidSchema`] when it is none, [`Error::Rejected`] when the current document
-    /// breaks it.
-    fn set_schema(&self, key: &ConfigKey, schema: Option<&str>) -> BoxFuture<'_, Result<(), Error>>;
+    /// breaks it, [`Error::SchemaConflict`].
+    fn set_schema(
+        &self,
+        key: &ConfigKey,
+        schema: Option<&str>,
+        expect: ExpectSchema,
+    ) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Says what an instance makes of a version. It is known for `ttl` (1 s to 1 h); the same
     /// again only renews that, without touching the disk.

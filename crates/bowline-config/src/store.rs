@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 
 use self::entry::Head;
 use crate::{
-    Acknowledgement, Author, ConfigManager, ConfigWatcher, Document, Draft, Error, HISTORY_BYTES_MAX, KEYS_MAX, Origin,
-    SCHEMA_BYTES_MAX, Schema, Status, Summary, VERSIONS_MAX, VIOLATIONS_MAX, Version, VersionSummary,
+    Acknowledgement, Author, ConfigManager, ConfigWatcher, Document, Draft, Error, ExpectSchema, HISTORY_BYTES_MAX,
+    KEYS_MAX, Origin, SCHEMA_BYTES_MAX, Schema, Status, Summary, VERSIONS_MAX, VIOLATIONS_MAX, Version, VersionSummary,
 };
 
 /// How often a change that others' changes thwart is tried.
@@ -235,14 +235,16 @@ impl StoreConfig {
         Err(Error::Unavailable(None))
     }
 
-    async fn restore(&self, key: ConfigKey, to: u64, author: Author) -> Result<Version, Error> {
-        let current = self.head(&key).await?.head.and_then(|head| head.current);
+    async fn restore(&self, key: ConfigKey, to: u64, expect: Option<u64>, author: Author) -> Result<Version, Error> {
+        let found = self.head(&key).await?;
+        self.check_expected(&key, expect, &found).await?;
+        let current = found.head.and_then(|head| head.current);
         if current.is_some_and(|current| current.number == to) {
             return Err(Error::Invalid { what: "rollback", rule: "it goes to another version than the current one" });
         }
         let version = self.version(&key, to).await?;
         let version = version.ok_or_else(|| Error::NoVersion { key: key.clone(), number: to })?;
-        let draft = Draft::new(version.document, author);
+        let draft = Draft { expect, ..Draft::new(version.document, author) };
         self.publish(key, Change { draft, schema: None, restores: Some(to) }).await
     }
 
@@ -267,13 +269,16 @@ impl StoreConfig {
         Ok(summaries)
     }
 
-    async fn replace_schema(&self, key: ConfigKey, schema: Option<String>) -> Result<(), Error> {
+    async fn replace_schema(&self, key: ConfigKey, schema: Option<String>, expect: ExpectSchema) -> Result<(), Error> {
         if let Some(schema) = &schema {
             self.check_schema(&key, schema).await?;
         }
         let schema_key = entry::schema_key(&key);
         for _ in 0..ATTEMPTS_MAX {
             let before = self.0.store.get(&schema_key).await.map_err(Error::Store)?;
+            if !expect.admits(before.as_ref().map(entry::text).transpose()?.as_deref()) {
+                return Err(Error::SchemaConflict { key });
+            }
             let found = self.head(&key).await?;
             let txn = Txn::default().when(&*schema_key, entry::unchanged(before.as_ref()));
             let txn = match &schema {
@@ -332,8 +337,14 @@ impl ConfigManager for StoreConfig {
         Box::pin(self.delete(key.clone(), expect))
     }
 
-    fn rollback(&self, key: &ConfigKey, to: u64, author: Author) -> BoxFuture<'_, Result<Version, Error>> {
-        Box::pin(self.restore(key.clone(), to, author))
+    fn rollback(
+        &self,
+        key: &ConfigKey,
+        to: u64,
+        expect: Option<u64>,
+        author: Author,
+    ) -> BoxFuture<'_, Result<Version, Error>> {
+        Box::pin(self.restore(key.clone(), to, expect, author))
     }
 
     fn watch_config(&self, key: &ConfigKey) -> BoxFuture<'_, Result<Box<dyn ConfigWatcher>, Error>> {
@@ -362,8 +373,13 @@ impl ConfigManager for StoreConfig {
         })
     }
 
-    fn set_schema(&self, key: &ConfigKey, schema: Option<&str>) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.replace_schema(key.clone(), schema.map(ToOwned::to_owned)))
+    fn set_schema(
+        &self,
+        key: &ConfigKey,
+        schema: Option<&str>,
+        expect: ExpectSchema,
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.replace_schema(key.clone(), schema.map(ToOwned::to_owned), expect))
     }
 
     fn acknowledge(&self, key: &ConfigKey, ack: Acknowledgement, ttl: Duration) -> BoxFuture<'_, Result<(), Error>> {

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bowline_config::{
-    Acknowledgement, Author, ConfigManager, ConfigWatcher, Draft, Error, SCHEMA_BYTES_MAX, Status, Summary, Version,
-    VersionSummary,
+    Acknowledgement, Author, ConfigManager, ConfigWatcher, Draft, Error, ExpectSchema, SCHEMA_BYTES_MAX, Status,
+    Summary, Version, VersionSummary,
 };
 use bowline_model::{Address, ConfigKey, instance::LEASE_TTL_RANGE};
 use bowline_runtime::{BoxFuture, time};
@@ -16,7 +16,10 @@ use crate::{
     Bearer, Link,
     client::path,
     lines::{Fault, Lines},
-    wire::{ConfigAck, ConfigEvent, ConfigHistory, ConfigList, Publication, Rollback, decode_config_error as error_of},
+    wire::{
+        ConfigAck, ConfigEvent, ConfigHistory, ConfigList, NO_SCHEMA, Publication, Rollback,
+        decode_config_error as error_of, schema_tag,
+    },
 };
 
 /// How long the head of a watch's answer may take.
@@ -75,8 +78,9 @@ impl RemoteConfig {
         found(text)
     }
 
-    async fn replace_schema(&self, key: ConfigKey, schema: Option<String>) -> Result<(), Error> {
-        let request = Request::builder().uri(target(&key, "/schema"));
+    async fn replace_schema(&self, key: ConfigKey, schema: Option<String>, expect: ExpectSchema) -> Result<(), Error> {
+        let expect = expected_schema(&expect).map(|expect| ("expect", expect));
+        let request = Request::builder().uri(path(&target(&key, "/schema"), expect));
         let request = match schema {
             Some(schema) => {
                 check_schema(&schema)?;
@@ -114,6 +118,15 @@ impl RemoteConfig {
 
 fn target(key: &ConfigKey, rest: &str) -> String {
     format!("/v1/config/{key}{rest}")
+}
+
+/// How a request says which schema it expects.
+fn expected_schema(expect: &ExpectSchema) -> Option<String> {
+    match expect {
+        ExpectSchema::Any => None,
+        ExpectSchema::Missing => Some(NO_SCHEMA.to_owned()),
+        ExpectSchema::Is(schema) => Some(schema_tag(schema)),
+    }
 }
 
 fn check_schema(schema: &str) -> Result<(), Error> {
@@ -173,9 +186,15 @@ impl ConfigManager for RemoteConfig {
         })
     }
 
-    fn rollback(&self, key: &ConfigKey, to: u64, _author: Author) -> BoxFuture<'_, Result<Version, Error>> {
-        let key = key.clone();
-        Box::pin(async move { self.send(&key, Method::POST, &target(&key, "/rollback"), &Rollback { to }).await })
+    fn rollback(
+        &self,
+        key: &ConfigKey,
+        to: u64,
+        expect: Option<u64>,
+        _author: Author,
+    ) -> BoxFuture<'_, Result<Version, Error>> {
+        let (key, rollback) = (key.clone(), Rollback { to, expect });
+        Box::pin(async move { self.send(&key, Method::POST, &target(&key, "/rollback"), &rollback).await })
     }
 
     fn watch_config(&self, key: &ConfigKey) -> BoxFuture<'_, Result<Box<dyn ConfigWatcher>, Error>> {
@@ -218,8 +237,13 @@ impl ConfigManager for RemoteConfig {
         Box::pin(self.schema(key.clone()))
     }
 
-    fn set_schema(&self, key: &ConfigKey, schema: Option<&str>) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.replace_schema(key.clone(), schema.map(ToOwned::to_owned)))
+    fn set_schema(
+        &self,
+        key: &ConfigKey,
+        schema: Option<&str>,
+        expect: ExpectSchema,
+    ) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.replace_schema(key.clone(), schema.map(ToOwned::to_owned), expect))
     }
 
     fn acknowledge(&self, key: &ConfigKey, ack: Acknowledgement, ttl: Duration) -> BoxFuture<'_, Result<(), Error>> {

@@ -12,9 +12,9 @@ use axum::{
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use bowline_config::{Author, Document, Error, Status, Version};
+use bowline_config::{Author, Document, Error, ExpectSchema, Status, Version};
 use bowline_model::{Code, ConfigKey, InstanceId};
-use bowline_provider_remote::wire::{self, encode_config_error};
+use bowline_provider_remote::wire::{self, NO_SCHEMA, encode_config_error, schema_tag};
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -250,7 +250,7 @@ pub(crate) async fn history(
     Ok(Json(wire::ConfigHistory { versions: shared.config.history(&key, before, limit).await? }))
 }
 
-/// Publishes the document of an earlier version again, as a new version.
+/// Publishes the document of an earlier version again, as a new version; 409 as where a document is published.
 #[utoipa::path(post, path = "/v1/config/{namespace}/{name}/rollback", tag = "configuration",
     params(("namespace" = String, Path, description = "of the key"), ("name" = String, Path, description = "of the key")),
     request_body = wire::Rollback,
@@ -258,6 +258,7 @@ pub(crate) async fn history(
         (status = 200, description = "the new version", body = Object),
         (status = 400, description = "it changes the split of a service whose rollout is under way"),
         (status = 404, description = "that version is not kept"),
+        (status = 409, description = "another version than the expected one is current"),
         (status = 422, description = "it is the current one, or breaks today's schema")))]
 pub(crate) async fn rollback(
     State(shared): State<Shared>,
@@ -266,16 +267,16 @@ pub(crate) async fn rollback(
     body: Result<Json<wire::Rollback>, JsonRejection>,
 ) -> Result<Json<Version>, ApiError> {
     let key = own_key_of(key)?;
-    let Json(wire::Rollback { to }) = body?;
+    let Json(wire::Rollback { to, mut expect }) = body?;
     if key == ConfigKey::traffic()
         && let Some(version) = shared.config.get_version(&key, to).await?
     {
-        check_traffic(&shared, None, Some(&version.document)).await?;
+        expect = Some(check_traffic(&shared, expect, Some(&version.document)).await?);
     }
-    shared.config.rollback(&key, to, author).await.map(Json).map_err(of_body)
+    shared.config.rollback(&key, to, expect, author).await.map(Json).map_err(of_body)
 }
 
-/// The JSON Schema that a document is held against, as it was written.
+/// The JSON Schema that a document is held against, as it was written; its tag is in `etag`.
 #[utoipa::path(get, path = "/v1/config/{namespace}/{name}/schema", tag = "configuration",
     params(("namespace" = String, Path, description = "of the key"), ("name" = String, Path, description = "of the key")),
     responses(
@@ -284,7 +285,31 @@ pub(crate) async fn rollback(
 pub(crate) async fn schema(State(shared): State<Shared>, key: Key) -> Result<Response, ApiError> {
     let key = key_of(key)?;
     let schema = shared.config.get_schema(&key).await?.ok_or_else(|| absent(&key, "schema of"))?;
-    Ok(([("content-type", SCHEMA_CONTENT_TYPE), ("cache-control", "no-store")], schema).into_response())
+    let tag = [(header::ETAG, format!("\"{}\"", schema_tag(&schema)))];
+    Ok(([("content-type", SCHEMA_CONTENT_TYPE), ("cache-control", "no-store")], tag, schema).into_response())
+}
+
+/// What a change of a schema understands.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SchemaQuery {
+    /// Only if the schema is the one that was read with this `etag`, without its quotes; `none`: only if there is none.
+    expect: Option<String>,
+}
+
+/// The schema that is expected to be there; whoever changes it meanwhile is found out by the store.
+async fn expected_schema(shared: &Shared, key: &ConfigKey, query: SchemaQuery) -> Result<ExpectSchema, ApiError> {
+    let Some(expect) = query.expect else { return Ok(ExpectSchema::Any) };
+    let is_tag = expect.len() == 32 && expect.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match shared.config.get_schema(key).await? {
+        _ if expect == NO_SCHEMA => Ok(ExpectSchema::Missing),
+        Some(schema) if schema_tag(&schema) == expect => Ok(ExpectSchema::Is(schema)),
+        _ if is_tag => Err(Error::SchemaConflict { key: key.clone() }.into()),
+        _ => {
+            let detail = "expect: it is the `etag` with which the schema was read, without quotes, or `none`";
+            Err(ApiError::new(Code::InvalidArgument, detail))
+        }
+    }
 }
 
 /// Replaces the schema; the current document has to fit it.
@@ -292,19 +317,22 @@ pub(crate) async fn schema(State(shared): State<Shared>, key: Key) -> Result<Res
 /// The body is the schema itself, of at most 256 KiB. References lead to its own `$defs` only.
 /// 422 has `violations` where the current document breaks it, `schema_fault` where it is none.
 #[utoipa::path(put, path = "/v1/config/{namespace}/{name}/schema", tag = "configuration",
-    params(("namespace" = String, Path, description = "of the key"), ("name" = String, Path, description = "of the key")),
+    params(("namespace" = String, Path, description = "of the key"), ("name" = String, Path, description = "of the key"), SchemaQuery),
     request_body(content = Object, content_type = "application/schema+json"),
     responses(
         (status = 204, description = "it is set"),
+        (status = 409, description = "the schema is not the expected one"),
         (status = 415, description = "the body is not called application/schema+json or application/json"),
         (status = 422, description = "it is no schema, or the current document breaks it")))]
 pub(crate) async fn set_schema(
     State(shared): State<Shared>,
     key: Key,
+    query: Result<Query<SchemaQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<StatusCode, ApiError> {
     let key = own_key_of(key)?;
+    let Query(query) = query?;
     let called = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = called.split(';').next().unwrap_or_default().trim();
     if ![SCHEMA_CONTENT_TYPE, "application/json"].iter().any(|known| media_type.eq_ignore_ascii_case(known)) {
@@ -314,16 +342,24 @@ pub(crate) async fn set_schema(
     let body = body?;
     let schema = std::str::from_utf8(&body)
         .map_err(|error| ApiError::new(Code::InvalidArgument, format!("the schema is not UTF-8: {error}")))?;
-    shared.config.set_schema(&key, Some(schema)).await.map_err(of_body)?;
+    let expect = expected_schema(&shared, &key, query).await?;
+    shared.config.set_schema(&key, Some(schema), expect).await.map_err(of_body)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Removes the schema; no body. From then on a document may hold anything.
 #[utoipa::path(delete, path = "/v1/config/{namespace}/{name}/schema", tag = "configuration",
-    params(("namespace" = String, Path, description = "of the key"), ("name" = String, Path, description = "of the key")),
-    responses((status = 204, description = "there is none now")))]
-pub(crate) async fn delete_schema(State(shared): State<Shared>, key: Key) -> Result<StatusCode, ApiError> {
-    shared.config.set_schema(&own_key_of(key)?, None).await?;
+    params(("namespace" = String, Path, description = "of the key"), ("name" = String, Path, description = "of the key"), SchemaQuery),
+    responses((status = 204, description = "there is none now"),
+        (status = 409, description = "the schema is not the expected one")))]
+pub(crate) async fn delete_schema(
+    State(shared): State<Shared>,
+    key: Key,
+    query: Result<Query<SchemaQuery>, QueryRejection>,
+) -> Result<StatusCode, ApiError> {
+    let key = own_key_of(key)?;
+    let expect = expected_schema(&shared, &key, query?.0).await?;
+    shared.config.set_schema(&key, None, expect).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

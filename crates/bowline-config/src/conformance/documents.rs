@@ -168,7 +168,7 @@ pub async fn bounds_are_refused(config: &Manager) {
 /// A rollback publishes the old document under a new number, and says which it was.
 pub async fn a_rollback_is_a_new_version(config: &Manager) {
     let key = key("rollback");
-    let rollback = async |to| config.rollback(&key, to, Author::anonymous()).await;
+    let rollback = async |to| config.rollback(&key, to, None, Author::anonymous()).await;
     let error = rollback(1).await.expect_err("nothing is there");
     assert!(matches!(error, Error::NoVersion { number: 1, .. }), "{error:?}");
     assert_eq!(error.code(), Code::NotFound);
@@ -183,6 +183,13 @@ pub async fn a_rollback_is_a_new_version(config: &Manager) {
     let history = config.history(&key, None, 10).await.expect("reads");
     assert_eq!(history.iter().map(|version| version.restores).collect::<Vec<_>>(), [Some(1), None, None]);
     assert_eq!(history[0], third.summary());
+    let from = async |expect| config.rollback(&key, 2, Some(expect), Author::anonymous()).await;
+    for stale in [0, 2] {
+        let error = from(stale).await.expect_err("another version is current");
+        let Error::Conflict { expected, current: Some(current), .. } = error else { panic!("{error:?}") };
+        assert_eq!((expected, *current), (stale, third.clone()));
+    }
+    assert_eq!(from(3).await.expect("it is the current one").number, 4);
 }
 
 /// A deletion takes the current version only: history and count stay.
@@ -194,7 +201,7 @@ pub async fn a_deleted_document_can_be_brought_back(config: &Manager) {
     assert!(!config.delete_config(&key, None).await.expect("answers"), "it is gone already");
     assert_eq!(config.get_config(&key).await.expect("reads"), None);
     assert_eq!(config.history(&key, None, 10).await.expect("reads").len(), 1);
-    let restored = config.rollback(&key, 1, Author::anonymous()).await.expect("rolls back");
+    let restored = config.rollback(&key, 1, None, Author::anonymous()).await.expect("rolls back");
     assert_eq!((restored.number, restored.restores), (2, Some(1)));
 }
 
@@ -215,6 +222,6 @@ pub async fn history_is_kept_within_bounds(config: &Manager) {
     assert_eq!(numbers(None, usize::MAX).await.len(), VERSIONS_MAX);
     assert_eq!(numbers(None, VERSIONS_MAX).await, (6..=total).rev().collect::<Vec<_>>());
     assert_eq!(config.get_version(&key, 5).await.expect("reads"), None);
-    let error = config.rollback(&key, 5, Author::anonymous()).await.expect_err("it is not kept");
+    let error = config.rollback(&key, 5, None, Author::anonymous()).await.expect_err("it is not kept");
     assert!(matches!(error, Error::NoVersion { number: 5, .. }), "{error:?}");
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bowline_runtime::{task, time};
 
 use super::{Manager, PATIENCE, key, next, publish};
-use crate::Author;
+use crate::{Author, ExpectSchema};
 
 /// A watch begins with the state there is, and tells every kind of change.
 pub async fn a_watch_tells_now_and_what_comes(config: &Manager) {
@@ -24,7 +24,7 @@ pub async fn a_watch_tells_now_and_what_comes(config: &Manager) {
     for watch in [&mut early, &mut late] {
         assert_eq!(next(watch).await, None);
     }
-    let third = config.rollback(&key, 1, Author::anonymous()).await.expect("rolls back");
+    let third = config.rollback(&key, 1, None, Author::anonymous()).await.expect("rolls back");
     for watch in [&mut early, &mut late] {
         assert_eq!(next(watch).await, Some(third.clone()));
     }
@@ -38,7 +38,7 @@ pub async fn neighbours_are_not_told(config: &Manager) {
     assert_eq!(next(&mut watch).await, Some(first));
     publish(config, &longer, 2).await;
     config.delete_config(&longer, None).await.expect("deletes");
-    config.set_schema(&key, Some("{}")).await.expect("sets a schema");
+    config.set_schema(&key, Some("{}"), ExpectSchema::Any).await.expect("sets a schema");
     let last = publish(config, &key, 3).await;
     assert_eq!(next(&mut watch).await, Some(last));
 }

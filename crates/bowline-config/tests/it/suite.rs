@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bowline_config::{
-    Acknowledgement, ConfigManager, Document, Draft, Error, Format, Outcome, Schema, StoreConfig, Violation,
-    conformance,
+    Acknowledgement, ConfigManager, Document, Draft, Error, ExpectSchema, Format, Outcome, Schema, StoreConfig,
+    Violation, conformance,
 };
 use bowline_model::{ConfigKey, InstanceId, ServiceName};
 use bowline_runtime::{task, time};
@@ -29,7 +29,7 @@ async fn it_is_right_on_several_threads() {
 async fn a_restart_keeps_all_of_it() {
     let fixture = Fixture::new().await;
     let key = key("shop/order");
-    fixture.config.set_schema(&key, Some(r#"{"required":["items_max"]}"#)).await.unwrap();
+    fixture.config.set_schema(&key, Some(r#"{"required":["items_max"]}"#), ExpectSchema::Any).await.unwrap();
     let first = fixture.publish(&key, "items_max = 1").await;
     let second = fixture.publish(&key, "items_max = 2").await;
     let (instance, service) = (InstanceId::new("order-1").unwrap(), ServiceName::new("order").unwrap());
@@ -111,7 +111,7 @@ async fn a_document_is_judged_by_the_schema_it_meets_in_the_end() {
     let rival = overtaken(&fixture, {
         let key = key.clone();
         async move |config: Arc<dyn ConfigManager>| {
-            config.set_schema(&key, Some(r#"{"required":["items_max"]}"#)).await.unwrap();
+            config.set_schema(&key, Some(r#"{"required":["items_max"]}"#), ExpectSchema::Any).await.unwrap();
         }
     });
     let error = rival.set_config(&key, draft("a = 1")).await.unwrap_err();
@@ -128,7 +128,7 @@ async fn a_schema_is_judged_by_the_document_it_meets_in_the_end() {
         let key = key.clone();
         async move |config: Arc<dyn ConfigManager>| drop(config.set_config(&key, draft("a = 1")).await.unwrap())
     });
-    let error = rival.set_schema(&key, Some(r#"{"required":["items_max"]}"#)).await.unwrap_err();
+    let error = rival.set_schema(&key, Some(r#"{"required":["items_max"]}"#), ExpectSchema::Any).await.unwrap_err();
     assert!(matches!(error, Error::Rejected { .. }), "{error:?}");
     assert_eq!(fixture.config.get_schema(&key).await.unwrap(), None);
 }

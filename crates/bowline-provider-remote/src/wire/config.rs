@@ -58,6 +58,17 @@ pub struct ConfigHistory {
 pub struct Rollback {
     /// Its number.
     pub to: u64,
+    /// The number of the version that is current, 0 where there must be none; absent: whichever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<u64>,
+}
+
+/// How a request says that it expects no schema.
+pub const NO_SCHEMA: &str = "none";
+
+/// The tag of a schema, by which a request says which one it expects: 32 hexadecimal digits.
+pub fn schema_tag(schema: &str) -> String {
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(schema.as_bytes()))
 }
 
 /// `PUT /v1/config/{namespace}/{name}/status/{instance}`: what an instance makes of a version.
@@ -174,6 +185,7 @@ pub fn encode_config_error(error: &Error) -> Map<String, Value> {
         Error::Conflict { key: _, expected, base, current } => {
             vec![("expected", json(expected)), ("base", json(base)), ("current", json(current))]
         }
+        Error::SchemaConflict { key: _ } => vec![("schema", json(&"changed"))],
         Error::NoDocument { key } => vec![("key", json(key))],
         Error::NoVersion { key, number } => vec![("key", json(key)), ("number", json(number))],
         _ => Vec::new(),
@@ -211,6 +223,9 @@ fn not_found(extra: &mut Map<String, Value>) -> Option<Error> {
 }
 
 fn conflict(key: &ConfigKey, extra: &mut Map<String, Value>) -> Option<Error> {
+    if extra.contains_key("schema") {
+        return Some(Error::SchemaConflict { key: key.clone() });
+    }
     let expected = member(extra, "expected")?;
     Some(Error::Conflict {
         key: key.clone(),

@@ -7,8 +7,8 @@ use std::{
 };
 
 use bowline_config::{
-    Acknowledgement, Author, ConfigManager, ConfigWatcher, Document, Draft, Error, Format, Origin, Outcome,
-    REASON_BYTES_MAX, Status, Summary, Version, VersionSummary,
+    Acknowledgement, Author, ConfigManager, ConfigWatcher, Document, Draft, Error, ExpectSchema, Format, Origin,
+    Outcome, REASON_BYTES_MAX, Status, Summary, Version, VersionSummary,
 };
 use bowline_model::{ConfigKey, InstanceId, ServiceName};
 use bowline_proxy::follow::{Follow, Kept, LastGood};
@@ -85,7 +85,7 @@ impl ConfigManager for &'static Fake {
         unreachable!()
     }
 
-    fn rollback(&self, _: &ConfigKey, _: u64, _: Author) -> BoxFuture<'_, Result<Version, Error>> {
+    fn rollback(&self, _: &ConfigKey, _: u64, _: Option<u64>, _: Author) -> BoxFuture<'_, Result<Version, Error>> {
         unreachable!()
     }
 
@@ -101,7 +101,7 @@ impl ConfigManager for &'static Fake {
         unreachable!()
     }
 
-    fn set_schema(&self, _: &ConfigKey, _: Option<&str>) -> BoxFuture<'_, Result<(), Error>> {
+    fn set_schema(&self, _: &ConfigKey, _: Option<&str>, _: ExpectSchema) -> BoxFuture<'_, Result<(), Error>> {
         unreachable!()
     }
 

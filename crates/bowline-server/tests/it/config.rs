@@ -108,6 +108,55 @@ async fn a_conflict_tells_both_sides() {
 }
 
 #[tokio::test]
+async fn a_rollback_from_another_version_tells_both_sides() {
+    let fixture = Fixture::start().await;
+    for at in 1..=3 {
+        fixture.publish(&format!("items_max = {at}")).await;
+    }
+    let target = format!("{ORDER}/rollback");
+    let post = async |body: Value| fixture.ask("POST", &target, body.to_string()).await;
+    let refused = post(json!({ "to": 1, "expect": 2 })).await;
+    refused.problem(409, "conflict");
+    let (expected, base, current) =
+        (&refused.json()["expected"], &refused.json()["base"]["number"], &refused.json()["current"]["number"]);
+    assert_eq!((expected, base, current), (&json!(2), &json!(2), &json!(3)));
+    assert_eq!(post(json!({ "to": 1, "expect": 3 })).await.json()["number"], 4);
+    assert_eq!(post(json!({ "to": 3 })).await.json()["number"], 5, "whichever");
+    post(json!({ "to": 1, "expect": "5" })).await.problem(422, "unprocessable");
+    assert_eq!(fixture.ask("DELETE", ORDER, "").await.status, 204);
+    post(json!({ "to": 5, "expect": 5 })).await.problem(409, "conflict");
+    assert_eq!(post(json!({ "to": 5, "expect": 0 })).await.json()["number"], 6);
+}
+
+#[tokio::test]
+async fn a_schema_is_changed_from_the_one_that_was_read() {
+    let fixture = Fixture::start().await;
+    let schema = format!("{ORDER}/schema");
+    let put = async |expect: &str, text: &str| {
+        fixture.ask("PUT", &format!("{schema}?expect={expect}"), text.to_owned()).await
+    };
+    let tag = async || fixture.get(&schema).await.header("etag").trim_matches('"').to_owned();
+    assert_eq!(put("none", SCHEMA).await.status, 204);
+    let read = tag().await;
+    assert!(put("none", "{}").await.problem(409, "conflict").contains("look at it"));
+    assert_eq!(put(&read, "{}").await.status, 204);
+    assert_ne!(tag().await, read);
+    let stale = put(&read, "true").await;
+    stale.problem(409, "conflict");
+    assert_eq!(stale.json()["schema"], "changed");
+    fixture.ask("DELETE", &format!("{schema}?expect={read}"), "").await.problem(409, "conflict");
+    fixture.ask("DELETE", &format!("{schema}?expect=none"), "").await.problem(409, "conflict");
+    assert_eq!(&fixture.get(&schema).await.body[..], b"{}", "nothing was changed");
+    for bad in ["", "1", "%22x%22", "zz"] {
+        put(bad, "{}").await.problem(400, "invalid_argument");
+    }
+    fixture.ask("PUT", &format!("{schema}?exepct={read}"), "{}").await.problem(400, "invalid_argument");
+    let last = tag().await;
+    assert_eq!(fixture.ask("DELETE", &format!("{schema}?expect={last}"), "").await.status, 204);
+    put(&last, "{}").await.problem(409, "conflict");
+}
+
+#[tokio::test]
 async fn what_breaks_its_schema_is_refused_with_path_and_rule() {
     let fixture = Fixture::start().await;
     let schema = format!("{ORDER}/schema");
@@ -298,7 +347,7 @@ async fn no_other_spelling_of_a_path_changes_bowlines_own_documents() {
     let before = fixture.node.config().set_config(&ConfigKey::routes(), draft("a = 1")).await.unwrap();
     fixture.node.config().set_config(&ConfigKey::routes(), draft("a = 2")).await.unwrap();
     let current =
-        fixture.node.config().rollback(&ConfigKey::routes(), before.number, Author::anonymous()).await.unwrap();
+        fixture.node.config().rollback(&ConfigKey::routes(), before.number, None, Author::anonymous()).await.unwrap();
     for target in ["/v1/config/%62owline/routes", "/v1/config/bowl%69ne/%72outes", "/v1/config/bowline/routes?"] {
         fixture.ask("PUT", target, publication("a = 3")).await.problem(401, "unauthenticated");
         fixture.ask("DELETE", target, "").await.problem(401, "unauthenticated");

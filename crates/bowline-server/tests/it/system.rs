@@ -209,7 +209,7 @@ async fn configuration_is_live_within_a_second_without_a_failed_request() {
     };
     config.set_config(&key, draft("items_max = 2")).await.unwrap();
     live(2).await;
-    config.rollback(&key, 1, Author::anonymous()).await.unwrap();
+    config.rollback(&key, 1, None, Author::anonymous()).await.unwrap();
     live(1).await;
 
     // What it cannot run by, it says.

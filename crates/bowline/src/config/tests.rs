@@ -10,8 +10,8 @@ use std::{
 };
 
 use bowline_config::{
-    Acknowledged, Acknowledgement, Author, ConfigManager, ConfigWatcher, Document, Draft, Format, Outcome, Status,
-    StoreConfig, Summary, Version, VersionSummary, conformance::Anything,
+    Acknowledged, Acknowledgement, Author, ConfigManager, ConfigWatcher, Document, Draft, ExpectSchema, Format,
+    Outcome, Status, StoreConfig, Summary, Version, VersionSummary, conformance::Anything,
 };
 use bowline_model::{InstanceId, ServiceName};
 use bowline_runtime::{BoxFuture, metric, time};
@@ -66,7 +66,7 @@ impl ConfigManager for Server {
         unreachable!("a value changes nothing")
     }
 
-    fn rollback(&self, _: &ConfigKey, _: u64, _: Author) -> Answer<'_, Version> {
+    fn rollback(&self, _: &ConfigKey, _: u64, _: Option<u64>, _: Author) -> Answer<'_, Version> {
         unreachable!("a value changes nothing")
     }
 
@@ -90,7 +90,7 @@ impl ConfigManager for Server {
         unreachable!("a value watches")
     }
 
-    fn set_schema(&self, _: &ConfigKey, _: Option<&str>) -> Answer<'_, ()> {
+    fn set_schema(&self, _: &ConfigKey, _: Option<&str>, _: ExpectSchema) -> Answer<'_, ()> {
         unreachable!("a value changes nothing")
     }
 

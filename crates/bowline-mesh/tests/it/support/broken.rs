@@ -6,8 +6,8 @@ use std::sync::{
 };
 
 use bowline_config::{
-    Acknowledgement, Author, ConfigManager, ConfigWatcher, Document, Draft, Error, Format, Status, Summary, Version,
-    VersionSummary,
+    Acknowledgement, Author, ConfigManager, ConfigWatcher, Document, Draft, Error, ExpectSchema, Format, Status,
+    Summary, Version, VersionSummary,
 };
 use bowline_model::ConfigKey;
 use bowline_runtime::BoxFuture;
@@ -74,7 +74,7 @@ impl ConfigManager for Broken {
         unreachable!("nobody sets schemas")
     }
 
-    fn rollback(&self, _: &ConfigKey, _: u64, _: Author) -> BoxFuture<'_, Result<Version, Error>> {
+    fn rollback(&self, _: &ConfigKey, _: u64, _: Option<u64>, _: Author) -> BoxFuture<'_, Result<Version, Error>> {
         unreachable!("nobody rolls back")
     }
 
@@ -86,7 +86,7 @@ impl ConfigManager for Broken {
         unreachable!("nobody asks for schemas")
     }
 
-    fn set_schema(&self, _: &ConfigKey, _: Option<&str>) -> BoxFuture<'_, Result<(), Error>> {
+    fn set_schema(&self, _: &ConfigKey, _: Option<&str>, _: ExpectSchema) -> BoxFuture<'_, Result<(), Error>> {
         unreachable!("nobody sets schemas")
     }
 
