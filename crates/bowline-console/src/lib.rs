@@ -8,10 +8,11 @@ use std::{fmt, io::Write as _, sync::OnceLock};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 
-/// What the page may load and do: its own files and its own API, and nothing that stands in the markup itself.
+/// What the page may load and do: its own files and its own API, and nothing that stands in the markup itself. No
+/// script can make markup or a script of a text, since nobody can make the types that this demands.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self' data:; connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; \
-    frame-ancestors 'none'";
+    frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// How hard files are compressed, of 1 to 9: each is once in the life of a process.
 const LEVEL: u32 = 6;
