@@ -10,7 +10,7 @@ import { Gone, History } from './config-history.js';
 import { Schema, schemaOf } from './config-schema.js';
 import { Status } from './config-status.js';
 import { Code } from './code.js';
-import { bytes } from './format.js';
+import { bytes, visible } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { go, goQuery, to } from './route.js';
@@ -41,9 +41,9 @@ function Stands({ document, current, status, query }) {
   return html`
     <div class="card config-stands">
       <div><strong>${t('Version {n}', { n: number })}</strong> · ${format} · ${bytes(new Blob([text]).size)}
-        ${' · '}${author}, ${originOf(origin)} · <${Time} at=${at} />
+        ${' · '}${visible(author)}, ${originOf(origin)} · <${Time} at=${at} />
         ${restores && html` · ${t('restores version {n}', { n: restores })}`}${comment && html`<p
-          class="quiet">${comment}</p>`}</div>
+          class="quiet">${visible(comment)}</p>`}</div>
       <${Reach} status=${status} />
       <div class="actions">${!isCompiled(document) && !query.edit && html`
         <${RoleButton} role=${roleOf(document)} tone="main"
@@ -80,7 +80,7 @@ async function remove(document, current) {
 
 function View({ document, current, status, schema, services, query, reload }) {
   if (query.edit) {
-    return html`<${Edit} document=${document} current=${current} status=${status} schema=${schema}
+    return html`<${Edit} document=${document} current=${current} status=${status} schema=${schema?.text}
       onClose=${() => { goQuery({ edit: '' }); reload(); }} />`;
   }
   const tab = query.tab ?? 'text';
@@ -119,8 +119,8 @@ function Earlier({ document, version, current }) {
   const live = useLive(load, null, [document.key, version]);
   const { namespace, name } = document;
   return html`<${Loaded} of=${live}>${({ number, at_unix_ms: at, author, comment, document: { text, format } }) => html`
-    <${Card} title=${t('Version {n}', { n: number })} about=${html`${format} · ${author} · <${Time}
-      at=${at} />${comment && html` · ${comment}`}`}
+    <${Card} title=${t('Version {n}', { n: number })} about=${html`${format} · ${visible(author)} · <${Time}
+      at=${at} />${comment && html` · ${visible(comment)}`}`}
       actions=${html`
         <a href=${to('config', namespace, name, { tab: 'history', from: number, now: current.number })}>${t('What changed since')}</a>
         <${Button} onClick=${() => goQuery({ version: '' })}>${t('The current version')}<//>`}>

@@ -4,7 +4,7 @@ import { html } from './html.js';
 import { get, post, withQuery } from './api.js';
 import { addressOf, isCompiled, originOf, plainBreaks, roleOf, statusOf, touchesOf, tried } from './config-about.js';
 import { Diff } from './code.js';
-import { bytes } from './format.js';
+import { bytes, visible } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
@@ -54,7 +54,7 @@ function Versions({ document, versions, current, picked }) {
   const columns = [
     { name: t('Version'), sort: ({ number }) => number, of: ({ number }) => versionOf(document, number, current) },
     { name: t('When'), sort: ({ at_unix_ms: at }) => at, of: ({ at_unix_ms: at }) => html`<${Time} at=${at} />` },
-    { name: t('Who'), sort: ({ author }) => author ?? '', of: ({ author, origin }) => html`${author}, <span
+    { name: t('Who'), sort: ({ author }) => author ?? '', of: ({ author, origin }) => html`${visible(author)}, <span
       class="quiet">${originOf(origin)}</span>` },
     { name: t('Why'), class: 'config-why', of: whyOf },
     { name: t('Size'), isNumber: true, sort: (version) => version.bytes, of: (version) => bytes(version.bytes) },
@@ -68,7 +68,7 @@ function Versions({ document, versions, current, picked }) {
 }
 
 const whyOf = ({ comment, restores }) =>
-  (restores ? html`${t('restores version {n}', { n: restores })} ${comment}` : comment);
+  (restores ? html`${t('restores version {n}', { n: restores })} ${visible(comment)}` : visible(comment));
 
 const versionOf = ({ namespace, name }, number, current) => html`
   <a href=${to('config', namespace, name, { version: number === current?.number ? '' : number })}>${number}</a>
@@ -93,7 +93,8 @@ async function rollBack(document, number, current) {
     touches: touchesOf(status),
     body: html`<${Diff} label=${t('What will change')} old=${old} now=${plainBreaks(then.document.text)} />`,
     word: t('Roll back'),
-    act: () => post(addressOf(document, 'rollback'), { to: number }),
+    // What is shown is what changes of that version, not of one that came meanwhile; 0: there is none.
+    act: () => post(addressOf(document, 'rollback'), { to: number, expect: current?.number ?? 0 }),
   });
 }
 

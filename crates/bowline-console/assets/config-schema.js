@@ -1,7 +1,7 @@
 // The schema that a document is held against: as a list of what may be in it, and as it is written.
 
 import { html, useState } from './html.js';
-import { del, getResponse, put } from './api.js';
+import { del, getResponse, put, withQuery } from './api.js';
 import { addressOf, isBowlines, isCompiled, orNull, tried } from './config-about.js';
 import { faultsOf } from './config-place.js';
 import { Code, CodeEditor } from './code.js';
@@ -19,52 +19,57 @@ const EMPTY = `{
 }
 `;
 
-// The schema as it was written, or null.
+// The schema as it was written, with the tag by which it is known again: `{ text, tag }`; or null.
 export async function schemaOf(document, signal) {
   const response = await orNull(getResponse(addressOf(document, 'schema'), signal));
-  return response && response.text();
+  return response && { text: await response.text(), tag: /"([^"]*)"/.exec(response.headers.get('etag') ?? '')?.[1] };
 }
+
+// Where a change of the schema goes, so that it changes the one that was read alone.
+const NONE = 'none';
+const changing = (document, expect) => withQuery(addressOf(document, 'schema'), { expect });
 
 export function Schema({ document, schema, reload }) {
   const [draft, setDraft] = useState(null);
   if (draft !== null) {
     const close = () => setDraft(null);
-    return html`<${SchemaEditor} document=${document} text=${draft} onClose=${close} reload=${reload} />`;
+    return html`<${SchemaEditor} document=${document} ...${draft} onClose=${close} reload=${reload} />`;
   }
   if (isBowlines(document.namespace)) {
     return html`<${Empty}>${isCompiled(document)
       ? t('The control plane compiles this document; nobody else writes it.')
       : t('Bowline judges this document itself, by its own rules.')}<//>`;
   }
-  const edit = (text) => html`<${RoleButton} role="editor"
-    onClick=${() => setDraft(text)}>${schema ? t('Edit') : t('Write a schema')}<//>`;
-  if (!schema) return html`<${Empty}>${t('It has no schema: the document may hold anything.')} ${edit(EMPTY)}<//>`;
-  const actions = html`${edit(schema)}<${RoleButton} role="editor"
-    onClick=${tried(() => remove(document, reload))}>${t('Remove')}<//>`;
+  const edit = (text, expect) => html`<${RoleButton} role="editor"
+    onClick=${() => setDraft({ text, expect })}>${schema ? t('Edit') : t('Write a schema')}<//>`;
+  if (!schema) return html`<${Empty}>${t('It has no schema: the document may hold anything.')} ${edit(EMPTY, NONE)}<//>`;
+  const { text, tag } = schema;
+  const actions = html`${edit(text, tag)}<${RoleButton} role="editor"
+    onClick=${tried(() => remove(document, tag, reload))}>${t('Remove')}<//>`;
   return html`
-    <${Card} title=${t('What it may hold')} about=${titleOf(schema)}><${Fields} schema=${schema} /><//>
-    <${Card} title=${t('JSON Schema')} actions=${actions}><${Code} label=${t('JSON Schema')} text=${schema} /><//>`;
+    <${Card} title=${t('What it may hold')} about=${titleOf(text)}><${Fields} schema=${text} /><//>
+    <${Card} title=${t('JSON Schema')} actions=${actions}><${Code} label=${t('JSON Schema')} text=${text} /><//>`;
 }
 
-function remove(document, reload) {
+function remove(document, tag, reload) {
   return ask({
     title: t('Remove the schema of {key}', { key: document.key }),
     touches: [t('From then on the document may hold anything.')],
     tone: 'danger',
     word: t('Remove'),
     act: async () => {
-      await del(addressOf(document, 'schema'));
+      await del(changing(document, tag));
       reload();
     },
   });
 }
 
-function SchemaEditor({ document, text, onClose, reload }) {
+function SchemaEditor({ document, text, expect, onClose, reload }) {
   const [state, setState] = useState({ text, faults: [] });
   const publish = async () => {
     setState({ ...state, isSending: true });
     try {
-      await put(addressOf(document, 'schema'), state.text, { headers: { 'content-type': MEDIA_TYPE } });
+      await put(changing(document, expect), state.text, { headers: { 'content-type': MEDIA_TYPE } });
       say(t('The schema of {key} is set', { key: document.key }));
       onClose();
       reload();

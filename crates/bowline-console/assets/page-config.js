@@ -9,7 +9,7 @@ import { Documents, Tree } from './config-tree.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { go, to } from './route.js';
-import { Card, Empty, Field, Loaded, Page, RoleButton, Button } from './ui.js';
+import { Button, Empty, Field, Loaded, Page, RoleButton } from './ui.js';
 
 const NAME = '[a-z0-9][a-z0-9\\-_.]{0,62}';
 
