@@ -31,7 +31,8 @@ pub(crate) async fn demand(State(shared): State<Shared>, request: Request, next:
     let request = Request::from_parts(parts, body);
     match judged {
         Ok(holder) => actor::scope(Acting::new(holder, peer, &method, &path), next.run(request)).await,
-        Err(Refusal { holder, error }) => {
+        Err(refusal) => {
+            let Refusal { holder, error } = *refusal;
             shared.access.refused(&Acting::new(holder, peer, &method, &path), &error).await;
             error.into_response()
         }
@@ -56,7 +57,8 @@ pub(crate) async fn demand_spans(
     };
     match decide(standing, demand, is_loopback) {
         Ok(_) => Ok(()),
-        Err(Refusal { holder, error }) => {
+        Err(refusal) => {
+            let Refusal { holder, error } = *refusal;
             let acting = Acting::new(holder, peer, parts.method.as_str(), parts.uri.path());
             access.refused(&acting, &error).await;
             Err(error)
@@ -70,10 +72,16 @@ struct Refusal {
     error: ApiError,
 }
 
-async fn judge(access: &Access, parts: &Parts, first: Option<&str>) -> Result<Option<Holder>, Refusal> {
+impl Refusal {
+    fn of_nobody(error: ApiError) -> Box<Self> {
+        Box::new(Self { holder: None, error })
+    }
+}
+
+async fn judge(access: &Access, parts: &Parts, first: Option<&str>) -> Result<Option<Holder>, Box<Refusal>> {
     let template = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
     let demand = rules::demand(parts.method.as_str(), template, first);
-    forgery::check(parts, template, demand.is_question()).map_err(|error| Refusal { holder: None, error })?;
+    forgery::check(parts, template, demand.is_question()).map_err(Refusal::of_nobody)?;
     if demand.least.is_none() {
         return Ok(None);
     }
@@ -85,11 +93,11 @@ fn decide(
     standing: Result<Standing, ApiError>,
     demand: rules::Demand,
     is_loopback: bool,
-) -> Result<Option<Holder>, Refusal> {
+) -> Result<Option<Holder>, Box<Refusal>> {
     let rules::Demand { least, on_loopback } = demand;
     let Some(least) = least else { return Ok(None) };
     // A credential that is none is told, also where none is needed: whoever sends one relies on it.
-    match standing.map_err(|error| Refusal { holder: None, error })? {
+    match standing.map_err(Refusal::of_nobody)? {
         Standing::Known(record, _) if record.role >= least => Ok(Some(record.into_holder())),
         Standing::Known(record, _) => {
             let detail = format!(
@@ -97,13 +105,13 @@ fn decide(
                 record.name, record.role
             );
             let error = ApiError::new(Code::PermissionDenied, detail).with_reason("role");
-            Err(Refusal { holder: Some(record.into_holder()), error })
+            Err(Box::new(Refusal { holder: Some(record.into_holder()), error }))
         }
         Standing::Nobody(refused) if on_loopback || !is_loopback => {
             let detail = format!("this needs a token of the role {least}: send `Authorization: Bearer TOKEN`");
             let why = refused.map(|refused| format!("; {}", refused.told())).unwrap_or_default();
             let error = ApiError::new(Code::Unauthenticated, detail + &why).with_reason("token_missing");
-            Err(Refusal { holder: None, error })
+            Err(Refusal::of_nobody(error))
         }
         Standing::Nobody(_) => Ok(None),
     }

@@ -184,6 +184,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 fn of_store(error: StoreError) -> ApiError {
     ApiError::of(error.code(), &error)
 }
