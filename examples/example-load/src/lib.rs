@@ -8,7 +8,7 @@ mod progress;
 
 pub use host::{ASKED_AGAIN_MAX, Connection, Host, PAUSE, Request};
 pub use latencies::Latencies;
-pub use progress::{Progress, rewrite};
+pub use progress::{Progress, quietly, rewrite, say};
 
 /// How long a client waits after a failure: a gateway that is away would otherwise be asked as fast as it refuses.
 pub const PAUSE_AFTER_FAILURE: std::time::Duration = std::time::Duration::from_millis(100);

@@ -1,17 +1,24 @@
 //! What analytics found of what was wrong with the devices.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use anyhow::Context as _;
 use bowline_runtime::time;
-use example_load::{Connection, Host};
+use example_load::{Connection, Host, Progress};
 use iot_detect::{
     Kind, Season,
     evaluation::{Episode, Fault, Report},
 };
 use serde::Deserialize;
 
-use crate::{Fleet, Patience, Settings, account::Account, book::Book, play::Run};
+use crate::{Fleet, Patience, SAY_EVERY, Settings, account::Account, book::Book, play::Run};
 
 /// How many are asked for at once, the most that analytics answers.
 const PAGE_MAX: usize = 1000;
@@ -53,6 +60,7 @@ struct Told {
     connection: Connection,
     after: i64,
     episodes: BTreeMap<String, Vec<Episode>>,
+    count: Arc<AtomicUsize>,
 }
 
 /// Asks analytics what it found, when it has had time to, and compares that with what was wrong; nothing where less was
@@ -72,7 +80,11 @@ pub async fn compare(
         return Ok(None);
     }
     let host = settings.host.clone();
-    let mut told = Told { connection: host.connect(), host, after: 0, episodes: BTreeMap::new() };
+    let count = Arc::new(AtomicUsize::new(0));
+    let mut told = Told { connection: host.connect(), host, after: 0, episodes: BTreeMap::new(), count: count.clone() };
+    let _shown = Progress::every(SAY_EVERY, None, move || {
+        format!("analytics has told {} anomalies, and is waited for until it has no more", count.load(Relaxed))
+    });
     let mut last_news = time::now();
     loop {
         if told.read_on().await? {
@@ -99,6 +111,7 @@ impl Told {
                 let episode = Episode { kind, from_ms: began_ms, to_ms: ended_ms, score };
                 self.episodes.entry(device).or_default().push(episode);
             }
+            self.count.fetch_add(count, Relaxed);
             if count < PAGE_MAX {
                 return Ok(self.after > before);
             }
@@ -159,10 +172,7 @@ impl fmt::Display for Compared {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::{AtomicUsize, Ordering::Relaxed},
-        time::Duration,
-    };
+    use std::time::Duration;
 
     use bowline_testkit::{Answer, HttpServer};
     use serde_json::json;

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -11,12 +14,12 @@ use bowline_runtime::{
     task::JoinSet,
     time::{self, Instant},
 };
-use example_load::{Connection, Host, rewrite};
+use example_load::{Connection, Host, Progress, rewrite};
 use http::StatusCode;
 use iot_detect::{DAY_MS, Reading};
 use serde::Deserialize;
 
-use crate::{Settings, book::Book, now_ms, play::Run, shares};
+use crate::{SAY_EVERY, Settings, book::Book, now_ms, play::Run, shares};
 
 /// How many of a kind are named.
 const NAMED_MAX: usize = 10;
@@ -29,13 +32,14 @@ const AHEAD_MS: i64 = 10 * 60 * 1000;
 pub struct Patience {
     /// Before it looks again.
     pub pause: Duration,
-    /// Since anything came last, of any device: what is acknowledged is durable in the broker, and takes its time.
+    /// Since anything came last, of any device: what is acknowledged is durable in the broker, and takes its time. Only
+    /// time in which the system answers counts.
     pub quiet_max: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { pause: Duration::from_secs(1), quiet_max: Duration::from_mins(1) }
+        Self { pause: Duration::from_secs(1), quiet_max: Duration::from_mins(2) }
     }
 }
 
@@ -89,9 +93,14 @@ struct Hour {
     count: usize,
 }
 
-/// When something came last, of any device.
+/// How long nothing came, of any device, and how many have been held against their series.
 #[derive(Debug)]
-struct LastCame(Mutex<Instant>);
+struct Quiet {
+    /// The most that a look adds to it.
+    look_max: Duration,
+    since: Mutex<(Instant, Duration)>,
+    held: AtomicUsize,
+}
 
 /// Holds what was acknowledged against the series, when it has had time to come.
 ///
@@ -100,23 +109,26 @@ struct LastCame(Mutex<Instant>);
 pub async fn audit(settings: &Settings, run: &Run, patience: Patience) -> anyhow::Result<Verdict> {
     let (mut verdict, mut looking) = (Verdict::default(), JoinSet::new());
     let (tell, mut told) = tokio::sync::mpsc::channel(run.books.len().max(1));
-    let last_came = Arc::new(LastCame(Mutex::new(time::now())));
+    let quiet = Arc::new(Quiet::new(patience));
+    let (saying, all, max_s) = (quiet.clone(), run.books.len(), patience.quiet_max.as_secs());
+    let _shown = Progress::every(SAY_EVERY, None, move || {
+        let (held, quiet_s) = (saying.held.load(Relaxed), saying.so_far().as_secs());
+        format!("audited {held} of {all}; what is not there yet is waited for: nothing came for {quiet_s} of {max_s} s")
+    });
     let span = (settings.plan.start_ms - DAY_MS, now_ms() + AHEAD_MS);
     for share in shares(&run.books) {
-        let (host, share, tell, last_came) = (settings.host.clone(), share.to_vec(), tell.clone(), last_came.clone());
+        let (host, share, tell, quiet) = (settings.host.clone(), share.to_vec(), tell.clone(), quiet.clone());
         looking.spawn(async move {
             let mut reader = Reader { connection: host.connect(), host, span };
             for book in &share {
-                tell.send(reader.hold(book, patience, &last_came).await?).await.context("nobody listens")?;
+                tell.send(reader.hold(book, patience, &quiet).await?).await.context("nobody listens")?;
             }
             anyhow::Ok(())
         });
     }
     drop(tell);
-    let mut held = 0;
     while let Some(one) = told.recv().await {
-        held += 1;
-        rewrite("audited", held, run.books.len());
+        rewrite("audited", 1 + quiet.held.fetch_add(1, Relaxed), run.books.len());
         verdict.add(one);
     }
     while let Some(share) = looking.join_next().await {
@@ -135,12 +147,12 @@ struct Reader {
 
 impl Reader {
     /// Holds a book against its series, when all of it is there, or nothing comes any more.
-    async fn hold(&mut self, book: &Book, patience: Patience, last_came: &LastCame) -> anyhow::Result<Verdict> {
+    async fn hold(&mut self, book: &Book, patience: Patience, quiet: &Quiet) -> anyhow::Result<Verdict> {
         loop {
             let counted = self.count(&book.id).await?;
             let verdict = Verdict::of(book, &self.series(&book.id).await?);
             let lost = verdict.lost.count;
-            if lost == 0 || !self.wait(&book.id, (counted, counted + lost), patience, last_came).await? {
+            if lost == 0 || !self.wait(&book.id, (counted, counted + lost), patience, quiet).await? {
                 return Ok(verdict);
             }
         }
@@ -154,13 +166,13 @@ impl Reader {
         id: &str,
         (before, awaited): (usize, usize),
         patience: Patience,
-        last_came: &LastCame,
+        quiet: &Quiet,
     ) -> anyhow::Result<bool> {
         let mut there = before;
         while there < awaited {
             time::sleep(patience.pause).await;
             let now = self.count(id).await?;
-            if last_came.since(now > there) >= patience.quiet_max {
+            if quiet.look(now > there) >= patience.quiet_max {
                 return Ok(now > before);
             }
             there = now;
@@ -198,14 +210,27 @@ impl Reader {
     }
 }
 
-impl LastCame {
-    /// How long it is since something came, which may be now.
-    fn since(&self, has_come: bool) -> Duration {
-        let mut last_came = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if has_come {
-            *last_came = time::now();
-        }
-        time::now() - *last_came
+impl Quiet {
+    fn new(patience: Patience) -> Self {
+        let since = Mutex::new((time::now(), Duration::ZERO));
+        Self { look_max: patience.pause * 2, since, held: AtomicUsize::new(0) }
+    }
+
+    /// Somebody has looked, and something came, or nothing: how long it is quiet by now.
+    ///
+    /// A series that cannot be read is no sign that nothing comes: where an answer took its time, or was asked for
+    /// again and again, hardly more than the pause before a look counts.
+    fn look(&self, has_come: bool) -> Duration {
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let (looked, quiet) = *since;
+        let now = time::now();
+        let quiet = if has_come { Duration::ZERO } else { quiet + (now - looked).min(self.look_max) };
+        *since = (now, quiet);
+        quiet
+    }
+
+    fn so_far(&self) -> Duration {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 }
 
@@ -289,12 +314,12 @@ impl fmt::Display for Named {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
     use bowline_testkit::{Answer, HttpServer};
     use serde_json::json;
 
     use super::*;
+
+    const QUIET_MAX: Duration = Duration::from_millis(200);
 
     /// Ten readings of a millisecond each from now on, of which nine were acknowledged.
     fn book(first_ms: i64) -> Book {
@@ -343,11 +368,15 @@ mod tests {
     }
 
     /// A system that answers no more than four points at once, or their count, the last two of the book only from some
-    /// question on, and the first of it not always.
-    fn system(book: &Book, is_late_until: usize, has_first: bool) -> HttpServer {
-        let (points, asked) = (points(book), AtomicUsize::new(0));
+    /// question on, and the first of it not always. The question for their count of that number it does not answer.
+    fn system(book: &Book, is_late_until: usize, has_first: bool, away_at: Option<usize>) -> HttpServer {
+        let (points, asked, counted) = (points(book), AtomicUsize::new(0), AtomicUsize::new(0));
         HttpServer::start(move |request| {
             let number = asked.fetch_add(1, Relaxed);
+            let is_count = request.path.ends_with("&step=1h");
+            if is_count && Some(counted.fetch_add(1, Relaxed)) == away_at {
+                return Answer::Close;
+            }
             let there = points.len() - if number < is_late_until { 2 } else { 0 };
             let bound = |name: &str| {
                 let (_, value) = request.path.split(['?', '&']).find_map(|part| part.split_once(name)).unwrap();
@@ -356,7 +385,7 @@ mod tests {
             let span = bound("from=")..bound("to=");
             let is_asked = |point: &&Point| span.contains(&point.at_ms);
             let found: Vec<_> = points[usize::from(!has_first)..there].iter().filter(is_asked).collect();
-            if request.path.ends_with("&step=1h") {
+            if is_count {
                 return Answer::Status(200, json!({"points": [{"count": found.len()}]}).to_string());
             }
             if found.len() > 4 {
@@ -369,24 +398,32 @@ mod tests {
         })
     }
 
-    async fn verdict(is_late_until: usize, has_first: bool) -> Verdict {
+    async fn verdict(is_late_until: usize, has_first: bool, away_at: Option<usize>) -> Verdict {
         let book = book(now_ms());
-        let server = system(&book, is_late_until, has_first);
+        let server = system(&book, is_late_until, has_first, away_at);
         let settings = Settings::new(server.addr(), server.addr(), "k").unwrap().days(1);
         let run = Run::of(vec![book]);
-        let patience = Patience { pause: Duration::from_millis(1), quiet_max: Duration::from_millis(200) };
+        let patience = Patience { pause: Duration::from_millis(1), quiet_max: QUIET_MAX };
         audit(&settings, &run, patience).await.unwrap()
     }
 
     #[tokio::test]
     async fn what_comes_late_is_waited_for() {
-        let verdict = verdict(100, true).await;
+        let verdict = verdict(100, true, None).await;
+        assert!(verdict.is_good() && verdict.acknowledged == 9, "{verdict}");
+    }
+
+    #[tokio::test]
+    async fn while_nobody_answers_it_is_not_quiet() {
+        // It is the first look that waits; the pause before it is asked for again is longer than the patience.
+        assert!(example_load::PAUSE > QUIET_MAX);
+        let verdict = verdict(100, true, Some(1)).await;
         assert!(verdict.is_good() && verdict.acknowledged == 9, "{verdict}");
     }
 
     #[tokio::test]
     async fn what_never_comes_is_lost() {
-        let verdict = verdict(0, false).await;
+        let verdict = verdict(0, false, None).await;
         assert_eq!((verdict.lost.count, verdict.is_good()), (1, false), "{verdict}");
         assert!(verdict.to_string().ends_with("THE AUDIT FOUND A DIFFERENCE"));
     }

@@ -113,7 +113,9 @@ impl Counts {
         let (acknowledged, connected, lost) = (self.acknowledged(), self.connected(), self.lost());
         let rate = acknowledged - *last;
         *last = acknowledged;
-        let text = format!("{rate:>6} readings/s  {acknowledged} acknowledged  {connected} connected  {lost} lost");
+        let text = format!(
+            "{rate:>6} readings/s  {acknowledged} acknowledged  {connected} connected  {lost} connections lost"
+        );
         if connected > 0 {
             return text;
         }

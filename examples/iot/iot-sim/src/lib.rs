@@ -29,6 +29,9 @@ pub const HOST: &str = "iot.localhost";
 /// How many devices are provisioned, or looked up, at once.
 const AT_ONCE: usize = 16;
 
+/// How often it is said what is waited for.
+const SAY_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Splits work into shares for as many as work at once.
 fn shares<T>(all: &[T]) -> impl Iterator<Item = &[T]> {
     all.chunks(all.len().div_ceil(AT_ONCE).max(1))

@@ -6,6 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use bowline_runtime::{fs, rand, time};
 use clap::Parser;
+use example_load::{quietly, say};
 use iot_sim::{BATCH_MAX, Counts, DAYS_MAX, DEVICES_MAX, Fleet, Live, Patience, Settings, audit, compare, play};
 
 /// Simulates devices over MQTT, then holds the series against every reading that was acknowledged.
@@ -71,11 +72,13 @@ impl Args {
 }
 
 #[tokio::main]
-#[expect(clippy::print_stdout, reason = "it is the program's answer, for people")]
 async fn main() -> anyhow::Result<ExitCode> {
-    let args = Args::parse();
+    quietly(run(Args::parse()).await)
+}
+
+async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = args.settings()?;
-    println!("seed {}: {} devices", settings.seed, settings.devices);
+    say(format_args!("seed {}: {} devices", settings.seed, settings.devices))?;
     let fleet = Fleet::provision(&settings).await?;
     if let Some(path) = &args.labels {
         let labels = fleet.labels(&settings);
@@ -83,30 +86,30 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     let begun = time::now();
     let run = play(&settings, &fleet, Counts::new()).await?;
-    println!("\n{run}");
+    say(format_args!("\n{run}"))?;
     let verdict = audit(&settings, &run, Patience::default()).await?;
-    println!("{verdict}");
+    say(&verdict)?;
     // The broker acknowledges what is durable there: how fast the system is as a whole, the audit has seen.
-    println!("  begun and found in the series within {:.1} s", (time::now() - begun).as_secs_f64());
+    say(format_args!("  begun and found in the series within {:.1} s", (time::now() - begun).as_secs_f64()))?;
     // What was found is a matter of success where that is asked for; the audit always is.
     let is_found =
         match compare(&settings, &fleet, &run, Patience { quiet_max: TOLD_AFTER, ..Patience::default() }).await {
             Ok(Some(compared)) => {
-                println!("\n{compared}");
+                say(format_args!("\n{compared}"))?;
                 let misses = compared.misses();
                 if args.floors {
                     for miss in &misses {
-                        println!("{miss}");
+                        say(miss)?;
                     }
                 }
                 misses.is_empty()
             }
             Ok(None) => {
-                println!("\nless was read than a detector learns from: what it found is not compared");
+                say("\nless was read than a detector learns from: what it found is not compared")?;
                 false
             }
             Err(error) => {
-                println!("\nwhat a detector found is not compared: {error:#}");
+                say(format_args!("\nwhat a detector found is not compared: {error:#}"))?;
                 false
             }
         };
