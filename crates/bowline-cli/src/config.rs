@@ -232,18 +232,20 @@ impl Subject {
         let manager = api::config(&query).await?;
         let (to, expect) = match to {
             Some(number) => (number, None),
-            // The one before the current one is another one where somebody publishes meanwhile.
-            None => match answered(&query, manager.get_config(&self.0).await)? {
-                Some(current) => (self.before(&manager, &query, current.number).await?.number, Some(current.number)),
-                // A deletion is undone by what was there before it.
-                None => {
-                    let history = answered(&query, manager.history(&self.0, None, 1).await)?;
-                    (history.first().ok_or_else(|| self.absent())?.number, Some(0))
-                }
-            },
+            None => self.last_good(&manager, &query).await?,
         };
         let version = answered(&query, manager.rollback(&self.0, to, expect, Author::anonymous()).await)?;
         self.published(&version, &query)
+    }
+
+    /// The version before the current one, and which that is: it is another one where somebody publishes meanwhile.
+    async fn last_good(&self, manager: &RemoteConfig, query: &Query) -> anyhow::Result<(u64, Option<u64>)> {
+        if let Some(current) = answered(query, manager.get_config(&self.0).await)? {
+            return Ok((self.before(manager, query, current.number).await?.number, Some(current.number)));
+        }
+        // A deletion is undone by what was there before it.
+        let history = answered(query, manager.history(&self.0, None, 1).await)?;
+        Ok((history.first().ok_or_else(|| self.absent())?.number, Some(0)))
     }
 
     fn published(&self, version: &Version, query: &Query) -> anyhow::Result<ExitCode> {
