@@ -23,13 +23,23 @@ impl Notifier {
         if let Some(plan) = plan {
             self.keep("before a notification").await;
             let outcome = self.send_until(&plan, deadline(began, plan.interval), drain).await;
-            if let Some((error, _)) = &outcome.failed {
-                tracing::warn!(receiver = group.0, attempts = outcome.attempts, error, "notification failed");
-            }
+            self.say(&group.0, &outcome);
             self.state().conclude(&plan, &outcome, self.now_ms());
         }
         self.state().rest(group, began);
         self.keep("after a notification").await;
+    }
+
+    /// Says once that a receiver is not reached, and why, until that changes: each notification is in the ledger.
+    fn say(&self, receiver: &str, outcome: &Outcome) {
+        let error = outcome.failed.as_ref().map(|(error, _)| error.as_str());
+        if !self.state().changes(receiver, error) {
+            return;
+        }
+        match error {
+            Some(error) => tracing::warn!(receiver, attempts = outcome.attempts, error, "notification failed"),
+            None => tracing::info!(receiver, "notifications arrive again"),
+        }
     }
 
     /// People are told also where it cannot be kept that they were: they may be told twice then.

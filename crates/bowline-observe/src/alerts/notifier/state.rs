@@ -37,6 +37,8 @@ pub(crate) struct State {
     groups: BTreeMap<GroupId, Group>,
     /// Alerts that nobody takes, so that it is said once.
     unrouted: BTreeSet<String>,
+    /// Receivers that are not reached, and why, so that it is said once.
+    unreached: BTreeMap<String, String>,
     pub(crate) silences: Silences,
     pub(crate) ledger: Ledger,
     journal: Arc<Journal>,
@@ -84,6 +86,7 @@ impl State {
             held: BTreeMap::new(),
             groups: BTreeMap::new(),
             unrouted: BTreeSet::new(),
+            unreached: BTreeMap::new(),
             silences: Silences::default(),
             ledger,
             journal,
@@ -111,6 +114,7 @@ impl State {
     pub(crate) fn set_route(&mut self, route: Route, now: Instant, now_ms: i64) {
         self.route = Arc::new(route);
         self.unrouted.clear();
+        self.unreached.clear();
         let ids: Vec<HeldId> = self.held.keys().cloned().collect();
         let mut groups = std::mem::take(&mut self.groups);
         for id in ids {
@@ -296,6 +300,18 @@ impl State {
         (held.delivery, held.noted) = (held.delivery.step(Post::Begun)?, None);
         self.keep(&id);
         Some((id, status))
+    }
+
+    /// How a receiver is now, by the last notification to it: why it is not reached. Whether that is other than before.
+    pub(crate) fn changes(&mut self, receiver: &str, failed: Option<&str>) -> bool {
+        match failed {
+            None => self.unreached.remove(receiver).is_some(),
+            Some(error) if self.unreached.get(receiver).is_some_and(|known| known == error) => false,
+            Some(error) => {
+                self.unreached.insert(receiver.to_owned(), error.to_owned());
+                true
+            }
+        }
     }
 
     /// What came of it.

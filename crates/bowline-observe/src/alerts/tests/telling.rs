@@ -1,6 +1,9 @@
 //! Who is told when, and what the ledger says of it: grouping, silences, receivers that fail, crashes.
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
+
+use bowline_testkit::logs::{self, Line};
+use tracing::Level;
 
 use super::fixture::{Act, World, parse, seconds};
 use crate::alerts::{
@@ -160,6 +163,37 @@ async fn what_cannot_be_sent_is_said_and_sent_with_the_next() {
     world.answer("down", &[]);
     seconds(70).await;
     assert_eq!(running.decisions().last().map(String::as_str), Some("never_told"));
+}
+
+/// What was logged of the receiver `unreached`.
+static LINES: Mutex<Vec<Line>> = Mutex::new(Vec::new());
+
+fn keep(line: Line) {
+    if line.get("receiver").is_some_and(|receiver| receiver == "unreached") {
+        LINES.lock().unwrap().push(line);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_receiver_is_not_reached_is_logged_until_it_changes() {
+    logs::listen(Level::INFO, keep);
+    let world = World::new();
+    let running = world.start(&CONFIG.replace("name: hook", "name: unreached")).await;
+    let logged = || LINES.lock().unwrap().iter().map(|line| line["message"].clone()).collect::<Vec<_>>();
+    world.script(&[Act::Refuse; 200]);
+    world.answer("down", &["a"]);
+    seconds(600).await;
+    assert_eq!(logged(), ["notification failed"]);
+    assert!(running.decisions().iter().filter(|decision| decision.starts_with("failed")).count() > 5);
+    // For another reason, and then no more.
+    world.forget_script();
+    world.script(&[Act::Status(404)]);
+    seconds(150).await;
+    assert_eq!(logged(), ["notification failed", "notification failed", "notifications arrive again"]);
+    world.script(&[Act::Refuse; 200]);
+    world.answer("down", &["a", "b"]);
+    seconds(300).await;
+    assert_eq!(logged()[3..], ["notification failed"]);
 }
 
 #[tokio::test(start_paused = true)]
