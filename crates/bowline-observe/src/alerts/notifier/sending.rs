@@ -36,9 +36,10 @@ impl Notifier {
         if !self.state().changes(receiver, error) {
             return;
         }
-        match error {
-            Some(error) => tracing::warn!(receiver, attempts = outcome.attempts, error, "notification failed"),
-            None => tracing::info!(receiver, "notifications arrive again"),
+        if let Some(error) = error {
+            tracing::warn!(receiver, attempts = outcome.attempts, error, "notification failed");
+        } else {
+            tracing::info!(receiver, "notifications arrive again");
         }
     }
 
