@@ -191,7 +191,8 @@ fn own_name() -> Follower {
     Follower { instance, service, last_good: None }
 }
 
-/// What the health of a service is judged by: each that is declared should be there, and each call is waited for.
+/// What the health of a service is judged by: each that is to have instances should be there, and each call is waited
+/// for.
 fn declared(system: &System) -> Declared {
     let calls = system.services.iter().flat_map(|service| {
         let caller = &service.name;
@@ -199,7 +200,7 @@ fn declared(system: &System) -> Declared {
     });
     Declared {
         system: Some(system.name.clone()),
-        services: system.services.iter().map(|service| service.name.clone()).collect(),
+        services: system.services.iter().filter(|it| it.is_awaited()).map(|it| it.name.clone()).collect(),
         calls: calls.collect(),
     }
 }
@@ -238,5 +239,32 @@ async fn store_spans(mut spans: SpanQueue, traces: Arc<TraceStore>) {
     while let Some(batch) = spans.next_batch(SPANS_BATCH_MAX, SPANS_WAIT).await {
         // What does not fit is dropped, and counted by the store.
         traces.append(batch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_switched_off_is_not_expected() {
+        let file = r#"
+            name = "iot"
+            [service.broker]
+            run = "broker"
+            replicas = 0
+            [service.device]
+            run = "device"
+            [service.elsewhere]
+            [service.order]
+            run = "order"
+            replicas = 0
+            version = "v1"
+            [service.order.versions.v2]
+            replicas = 1
+        "#;
+        let system = bowline_model::parse(file).unwrap();
+        let names: Vec<_> = declared(&system).services.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["device", "elsewhere", "order"]);
     }
 }

@@ -234,6 +234,12 @@ impl Service {
             versions: Vec::new(),
         }
     }
+
+    /// Whether it should have instances: it runs elsewhere and registers itself, or some are to be run here. One whose
+    /// `replicas` are 0 in all its releases is switched off, as by a profile that has something else in its place.
+    pub fn is_awaited(&self) -> bool {
+        self.run.is_none() || self.replicas > 0 || self.versions.iter().any(|version| version.replicas > 0)
+    }
 }
 
 /// Where the one instance of a service listens for what is not HTTP: it is reached there itself, past sidecars.

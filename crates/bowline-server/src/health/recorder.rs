@@ -139,7 +139,7 @@ impl Standing {
         self.lock().recent(since_ms, until_ms, limit)
     }
 
-    /// Whether the system declares that service.
+    /// Whether the system declares that service, and that it has instances.
     pub(crate) fn is_declared(&self, service: &ServiceName) -> bool {
         self.declared.services.contains(service)
     }

@@ -51,7 +51,9 @@ pub(crate) async fn one(
     let instances = instances(standing, &service);
     let transitions = standing.lock().transitions(&service);
     if instances.is_empty() && transitions.is_empty() && !standing.is_declared(&service) {
-        let detail = format!("nothing is known of a service `{service}`: it is not declared and never had an instance");
+        let detail = format!(
+            "nothing is known of a service `{service}`: it never had an instance, and none of it is declared to run"
+        );
         return Err(ApiError::new(Code::NotFound, detail));
     }
     let (counts, verdict) =
