@@ -28,6 +28,10 @@ const MASK: &str = "***";
 /// A secret that is shorter is none that could be told from other words.
 const SECRET_BYTES_MIN: usize = 6;
 
+/// How a token of the API, a client's key and a token to join the mesh begin, and how long each is at least.
+const TOKEN_PREFIXES: [&str; 3] = ["bwl_", "bwk_", "bwj_"];
+const TOKEN_BYTES_MIN: usize = 68;
+
 /// A line that a process wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
@@ -86,6 +90,41 @@ struct Kept {
     last: u64,
 }
 
+/// What the processes were given that is not told, in each form in which a line may have it; the longest first, since
+/// one may be part of another.
+fn secrets(settings: &Settings) -> Vec<String> {
+    let given = [&settings.token, &settings.redis_token, &settings.postgres_credential];
+    let given = given.into_iter().flatten().map(Secret::expose);
+    // A credential may be `USER:PASSWORD`, of which the password stands alone elsewhere.
+    let alone = given.flat_map(|secret| [Some(secret), secret.split_once(':').map(|(_, password)| password)]);
+    let alone = alone.flatten().filter(|secret| secret.len() >= SECRET_BYTES_MIN);
+    // Part of an address, of a text in quotes.
+    let forms = |secret: &str| {
+        let quoted = format!("{secret:?}");
+        [secret.to_owned(), percent::encode(secret, b""), quoted[1..quoted.len() - 1].to_owned()]
+    };
+    let mut secrets: Vec<String> = alone.flat_map(forms).collect();
+    secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    secrets.dedup();
+    secrets
+}
+
+/// A line without what has the form of one of Bowline's tokens or keys, whoever it was given to: each process of a mesh
+/// has one of its own to join by.
+fn without_tokens(text: &str) -> String {
+    let mut told = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = TOKEN_PREFIXES.iter().filter_map(|prefix| rest.find(prefix)).min() {
+        let (before, token) = rest.split_at(at);
+        let end = token.find(|char: char| !(char.is_ascii_alphanumeric() || char == '_')).unwrap_or(token.len());
+        told.push_str(before);
+        told.push_str(if end >= TOKEN_BYTES_MIN { MASK } else { &token[..end] });
+        rest = &token[end..];
+    }
+    told.push_str(rest);
+    told
+}
+
 /// The lines of one service.
 #[derive(Default)]
 struct Ring {
@@ -98,17 +137,12 @@ struct Ring {
 impl Logs {
     /// No lines, of a system with those settings.
     pub(crate) fn new(settings: &Settings) -> Self {
-        let secrets = [&settings.token, &settings.redis_token, &settings.postgres_credential];
-        let secrets = secrets.into_iter().flatten().map(Secret::expose);
-        // As part of an address, a secret is encoded.
-        let secrets = secrets.flat_map(|secret| [secret.to_owned(), percent::encode(secret, b"")]);
         let dropped = settings.metrics.counter(
             "bowline_supervisor_log_lines_dropped_total",
             "Lines of services that made room for later ones: `bowline logs` does not show them any more.",
             &[],
         );
-        let secrets = secrets.filter(|secret| secret.len() >= SECRET_BYTES_MIN).collect();
-        Self(Arc::new(Inner { secrets, kept: Mutex::default(), dropped }))
+        Self(Arc::new(Inner { secrets: secrets(settings), kept: Mutex::default(), dropped }))
     }
 
     /// Keeps a line; the oldest go.
@@ -135,7 +169,7 @@ impl Logs {
     }
 
     fn masked(&self, text: &str) -> String {
-        let mut text = text.to_owned();
+        let mut text = without_tokens(text);
         for secret in &self.0.secrets {
             if text.contains(secret.as_str()) {
                 text = text.replace(secret.as_str(), MASK);

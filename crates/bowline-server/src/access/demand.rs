@@ -107,6 +107,11 @@ fn decide(
             let error = ApiError::new(Code::PermissionDenied, detail).with_reason("role");
             Err(Box::new(Refusal { holder: Some(record.into_holder()), error }))
         }
+        // Whoever was somebody does not become anonymous without noticing.
+        Standing::Nobody(Some(refused)) if refused.is_of_holder() => {
+            let error = ApiError::new(Code::Unauthenticated, refused.told()).with_reason("token_invalid");
+            Err(Refusal::of_nobody(error))
+        }
         Standing::Nobody(refused) if on_loopback || !is_loopback => {
             let detail = format!("this needs a token of the role {least}: send `Authorization: Bearer TOKEN`");
             let why = refused.map(|refused| format!("; {}", refused.told())).unwrap_or_default();

@@ -102,7 +102,7 @@ pub(crate) async fn show(State(shared): State<Shared>, headers: HeaderMap) -> Re
 #[derive(Debug)]
 pub(super) enum Standing {
     Known(Record, SessionBy),
-    /// Nobody in particular, also with a cookie that is refused: a browser adds it, whoever set it.
+    /// Nobody in particular, also with a cookie that is refused, and why: a browser adds it, whoever set it.
     Nobody(Option<Refused>),
 }
 

@@ -77,6 +77,11 @@ impl Refused {
         }
     }
 
+    /// Whether both halves were shown, of a session that has ended: its reader relies on it.
+    pub(super) fn is_of_holder(self) -> bool {
+        matches!(self, Self::Ended | Self::TokenRevoked | Self::TokenExpired)
+    }
+
     /// Whether its cookie will never be good again.
     pub(super) fn is_over(self) -> bool {
         !matches!(self, Self::NoProof | Self::OtherProof)

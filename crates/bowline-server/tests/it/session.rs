@@ -421,6 +421,24 @@ async fn a_session_ends_with_its_token_and_after_12_hours() {
 }
 
 #[tokio::test]
+async fn whoever_had_a_session_does_not_become_anonymous_unnoticed() {
+    let fixture = Fixture::start().await;
+    let client = fixture.client().with_bearer(Bearer::new(&fixture.root()).unwrap());
+    let made = fixture.token("ann", "viewer").await;
+    let ann = SignedIn::with(&fixture, &made.token).await;
+    client.revoke_token(&made.about.id).await.unwrap();
+    // On loopback, where nobody needs a token for this.
+    let answer = fixture.ask_with("GET", "/v1/services", &ann.headers(), "").await;
+    assert!(answer.problem(401, "unauthenticated").contains("revoked"));
+    assert_eq!(answer.header("x-bowline-reason"), "token_invalid");
+    // Asking who one is takes the cookie back: from then on one is nobody, and was told so.
+    let (nobody, answer) = session(&fixture, &ann.headers()).await;
+    assert!(!nobody.signed_in && nobody.why.unwrap().contains("revoked"));
+    assert!(answer.header("set-cookie").contains("=; "), "{answer:?}");
+    assert_eq!(fixture.ask("GET", "/v1/services", "").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_session_outlives_a_restart_but_not_the_root_token_it_is_of() {
     let fixture = Fixture::start().await;
     let root = SignedIn::with(&fixture, &fixture.root()).await;

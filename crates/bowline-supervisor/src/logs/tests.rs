@@ -126,3 +126,21 @@ fn secrets_of_the_processes_are_not_told() {
     assert_eq!(texts(&read(&logs, None, 1)), ["in: token=***, postgres://ada:***@db/shop ***"]);
     assert!(!format!("{logs:?}").contains("bwl_"));
 }
+
+#[test]
+fn the_password_of_a_credential_is_not_told_alone_nor_encoded() {
+    let mut settings = settings();
+    settings.postgres_credential = Some(Secret::new("ada:s3cr@t\"1"));
+    settings.redis_token = Some(Secret::new("default:s3cr@t\"1-prod"));
+    let logs = Logs::new(&settings);
+    order(&logs, "order-1", r#"postgres://ada:s3cr%40t%221@db/shop {"password":"s3cr@t\"1"} s3cr@t"1 s3cr@t"1-prod"#);
+    assert_eq!(texts(&read(&logs, None, 1)), [r#"postgres://ada:***@db/shop {"password":"***"} *** ***"#]);
+}
+
+#[test]
+fn what_is_a_token_by_its_form_is_not_told() {
+    let logs = Logs::new(&settings());
+    let (secret, print) = ("0a".repeat(32), "f".repeat(32));
+    order(&logs, "order-1", &format!("BOWLINE_JOIN=bwj_{secret}_{print} bwl_root_{secret}, bwk_{secret}; bwl_id bwj_"));
+    assert_eq!(texts(&read(&logs, None, 1)), ["BOWLINE_JOIN=*** ***, ***; bwl_id bwj_"]);
+}
