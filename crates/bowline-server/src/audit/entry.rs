@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::PREFIX;
 use crate::actor::Acting;
 
-/// The most keys that an entry names; further ones are counted.
+/// The most keys that an entry names, those that are put first; further ones are counted.
 const CHANGES_MAX: usize = 16;
 
 /// Who did what, and when.
@@ -31,7 +31,9 @@ impl Record {
             let change = if op.value().is_some() { ChangeKind::Put } else { ChangeKind::Delete };
             AuditChange { change, key: op.key().to_owned() }
         };
-        let changes: Vec<_> = ops.iter().take(CHANGES_MAX).map(change).collect();
+        // What is put is what it was for: deletes beside it make room, and may be many.
+        let (puts, deletes): (Vec<_>, Vec<_>) = ops.iter().partition(|op| op.value().is_some());
+        let changes: Vec<_> = puts.into_iter().chain(deletes).take(CHANGES_MAX).map(change).collect();
         Self { changes_omitted: ops.len() - changes.len(), ..Self::of(acting, at_unix_ms, changes) }
     }
 

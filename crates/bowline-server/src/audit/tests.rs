@@ -168,6 +168,15 @@ async fn a_transaction_leaves_place_for_its_entry() {
 }
 
 #[tokio::test]
+async fn an_entry_names_what_was_put_however_much_made_room_for_it() {
+    let fixture = Fixture::new().await;
+    let deletes = (0..20).fold(Txn::default(), |txn, at| txn.delete(format!("a/{at}")));
+    fixture.audited.commit(deletes.put("a/new", "1")).await.unwrap();
+    let entries = fixture.entries().await;
+    assert!(entries[0].starts_with("+a/new"), "{entries:?}");
+}
+
+#[tokio::test]
 async fn a_lease_of_many_keys_is_recorded_before_it_ends() {
     let fixture = Fixture::new().await;
     let lease = fixture.bare.grant(TTL).await.unwrap();

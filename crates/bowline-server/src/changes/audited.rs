@@ -98,6 +98,8 @@ async fn of_entry(shared: &Shared, entry: &AuditEntry) -> Result<Vec<SystemChang
             // Old versions make room for the one that is published.
             About::Version(..) => {}
             About::Document(key) if published.contains(key) || is_derived(key) => {}
+            // What was deleted long ago is forgotten, to make room.
+            About::Document(_) if !is_put => {}
             About::Document(key) => told.push(of_document(entry, key, "was deleted".to_owned())),
             About::Schema(key) => told.push(of_schema(entry, key, *is_put)),
             About::Rollout(service) => told.extend(of_order(entry, service)),
