@@ -28,7 +28,9 @@ const MASK: &str = "***";
 /// A secret that is shorter is none that could be told from other words.
 const SECRET_BYTES_MIN: usize = 6;
 
-/// How a token of the API, a client's key and a token to join the mesh begin, and how long each is at least.
+/// How a token of the API, a client's key and a token to join the mesh begin, all alike and each, and how long it is at
+/// least.
+const TOKENS_BEGIN: &str = "bw";
 const TOKEN_PREFIXES: [&str; 3] = ["bwl_", "bwk_", "bwj_"];
 const TOKEN_BYTES_MIN: usize = 68;
 
@@ -90,41 +92,6 @@ struct Kept {
     last: u64,
 }
 
-/// What the processes were given that is not told, in each form in which a line may have it; the longest first, since
-/// one may be part of another.
-fn secrets(settings: &Settings) -> Vec<String> {
-    let given = [&settings.token, &settings.redis_token, &settings.postgres_credential];
-    let given = given.into_iter().flatten().map(Secret::expose);
-    // A credential may be `USER:PASSWORD`, of which the password stands alone elsewhere.
-    let alone = given.flat_map(|secret| [Some(secret), secret.split_once(':').map(|(_, password)| password)]);
-    let alone = alone.flatten().filter(|secret| secret.len() >= SECRET_BYTES_MIN);
-    // Part of an address, of a text in quotes.
-    let forms = |secret: &str| {
-        let quoted = format!("{secret:?}");
-        [secret.to_owned(), percent::encode(secret, b""), quoted[1..quoted.len() - 1].to_owned()]
-    };
-    let mut secrets: Vec<String> = alone.flat_map(forms).collect();
-    secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-    secrets.dedup();
-    secrets
-}
-
-/// A line without what has the form of one of Bowline's tokens or keys, whoever it was given to: each process of a mesh
-/// has one of its own to join by.
-fn without_tokens(text: &str) -> String {
-    let mut told = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = TOKEN_PREFIXES.iter().filter_map(|prefix| rest.find(prefix)).min() {
-        let (before, token) = rest.split_at(at);
-        let end = token.find(|char: char| !(char.is_ascii_alphanumeric() || char == '_')).unwrap_or(token.len());
-        told.push_str(before);
-        told.push_str(if end >= TOKEN_BYTES_MIN { MASK } else { &token[..end] });
-        rest = &token[end..];
-    }
-    told.push_str(rest);
-    told
-}
-
 /// The lines of one service.
 #[derive(Default)]
 struct Ring {
@@ -181,6 +148,43 @@ impl Logs {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the processes were given that is not told, in each form in which a line may have it; the longest first, since
+/// one may be part of another.
+fn secrets(settings: &Settings) -> Vec<String> {
+    let given = [&settings.token, &settings.redis_token, &settings.postgres_credential];
+    let given = given.into_iter().flatten().map(Secret::expose);
+    // A credential may be `USER:PASSWORD`, of which the password stands alone elsewhere.
+    let alone = given.flat_map(|secret| [Some(secret), secret.split_once(':').map(|(_, password)| password)]);
+    let alone = alone.flatten().filter(|secret| secret.len() >= SECRET_BYTES_MIN);
+    // Part of an address, of a text in quotes.
+    let forms = |secret: &str| {
+        let quoted = format!("{secret:?}");
+        [secret.to_owned(), percent::encode(secret, b""), quoted[1..quoted.len() - 1].to_owned()]
+    };
+    let mut secrets: Vec<String> = alone.flat_map(forms).collect();
+    secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    secrets.dedup();
+    secrets
+}
+
+/// A line without what has the form of one of Bowline's tokens or keys, whoever it was given to: each process of a mesh
+/// has one of its own to join by.
+fn without_tokens(text: &str) -> String {
+    let mut told = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(TOKENS_BEGIN) {
+        let (before, from) = rest.split_at(at);
+        let is_token = TOKEN_PREFIXES.iter().any(|prefix| from.starts_with(prefix));
+        let token_end = || from.find(|char: char| !(char.is_ascii_alphanumeric() || char == '_'));
+        let end = if is_token { token_end().unwrap_or(from.len()) } else { TOKENS_BEGIN.len() };
+        told.push_str(before);
+        told.push_str(if end >= TOKEN_BYTES_MIN { MASK } else { &from[..end] });
+        rest = &from[end..];
+    }
+    told.push_str(rest);
+    told
 }
 
 impl fmt::Debug for Logs {
