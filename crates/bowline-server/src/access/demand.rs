@@ -109,8 +109,7 @@ fn decide(
         }
         // Whoever was somebody does not become anonymous without noticing.
         Standing::Nobody(Some(refused)) if refused.is_of_holder() => {
-            let error = ApiError::new(Code::Unauthenticated, refused.told()).with_reason("token_invalid");
-            Err(Refusal::of_nobody(error))
+            Err(Refusal::of_nobody(credential::invalid(refused.told())))
         }
         Standing::Nobody(refused) if on_loopback || !is_loopback => {
             let detail = format!("this needs a token of the role {least}: send `Authorization: Bearer TOKEN`");

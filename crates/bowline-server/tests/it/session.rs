@@ -58,6 +58,21 @@ async fn who(fixture: &Fixture, headers: &[(&str, &str)]) -> (Option<String>, St
     (session.name, session.why.unwrap_or_default())
 }
 
+/// A session whose token is revoked is refused as such, and asking who one is takes its cookie back: from then on one is
+/// nobody, and was told so.
+async fn lets_its_holder_notice_that_it_ended(fixture: &Fixture) {
+    let made = fixture.token("gone", "viewer").await;
+    let gone = SignedIn::with(fixture, &made.token).await;
+    let client = fixture.client().with_bearer(Bearer::new(&fixture.root()).unwrap());
+    client.revoke_token(&made.about.id).await.unwrap();
+    let answer = fixture.ask_with("GET", "/v1/services", &gone.headers(), "").await;
+    assert!(answer.problem(401, "unauthenticated").contains("revoked"));
+    assert_eq!(answer.header("x-bowline-reason"), "token_invalid");
+    let (nobody, answer) = session(fixture, &gone.headers()).await;
+    assert!(!nobody.signed_in && nobody.why.unwrap().contains("revoked"));
+    assert!(answer.header("set-cookie").contains("=; "), "the cookie is of no more use: {answer:?}");
+}
+
 async fn pass(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
@@ -397,14 +412,7 @@ async fn the_session_says_who_asks() {
 async fn a_session_ends_with_its_token_and_after_12_hours() {
     let fixture = Fixture::start_everywhere().await;
     let client = fixture.client().with_bearer(Bearer::new(&fixture.root()).unwrap());
-    let made = fixture.token("ann", "viewer").await;
-    let ann = SignedIn::with(&fixture, &made.token).await;
-    client.revoke_token(&made.about.id).await.unwrap();
-    let answer = fixture.ask_with("GET", "/v1/services", &ann.headers(), "").await;
-    assert!(answer.problem(401, "unauthenticated").contains("revoked"));
-    let (nobody, answer) = session(&fixture, &ann.headers()).await;
-    assert!(!nobody.signed_in && nobody.why.unwrap().contains("revoked"));
-    assert!(answer.header("set-cookie").contains("=; "), "the cookie is of no more use: {answer:?}");
+    lets_its_holder_notice_that_it_ended(&fixture).await;
 
     let new = NewToken { name: "short".to_owned(), role: Role::Viewer, expires_in: Some(Duration::from_mins(1)) };
     let short = SignedIn::with(&fixture, &client.create_token(&new).await.unwrap().token).await;
@@ -422,19 +430,9 @@ async fn a_session_ends_with_its_token_and_after_12_hours() {
 
 #[tokio::test]
 async fn whoever_had_a_session_does_not_become_anonymous_unnoticed() {
-    let fixture = Fixture::start().await;
-    let client = fixture.client().with_bearer(Bearer::new(&fixture.root()).unwrap());
-    let made = fixture.token("ann", "viewer").await;
-    let ann = SignedIn::with(&fixture, &made.token).await;
-    client.revoke_token(&made.about.id).await.unwrap();
     // On loopback, where nobody needs a token for this.
-    let answer = fixture.ask_with("GET", "/v1/services", &ann.headers(), "").await;
-    assert!(answer.problem(401, "unauthenticated").contains("revoked"));
-    assert_eq!(answer.header("x-bowline-reason"), "token_invalid");
-    // Asking who one is takes the cookie back: from then on one is nobody, and was told so.
-    let (nobody, answer) = session(&fixture, &ann.headers()).await;
-    assert!(!nobody.signed_in && nobody.why.unwrap().contains("revoked"));
-    assert!(answer.header("set-cookie").contains("=; "), "{answer:?}");
+    let fixture = Fixture::start().await;
+    lets_its_holder_notice_that_it_ended(&fixture).await;
     assert_eq!(fixture.ask("GET", "/v1/services", "").await.status, 200);
 }
 
