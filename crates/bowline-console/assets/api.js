@@ -29,9 +29,9 @@ function readClock(response) {
 export class Problem extends Error {
   constructor(status, members = {}) {
     // The metrics' API says what is wrong under another name.
-    const { code, detail, error, reason, trace_id } = members;
+    const { code, detail, error, trace_id } = members;
     super(detail || error || `the server answered ${status}`);
-    Object.assign(this, { status, code, reason, traceId: trace_id, members });
+    Object.assign(this, { status, code, traceId: trace_id, members });
   }
 }
 

@@ -2,7 +2,7 @@
 
 import uPlot from './vendor/uplot.js';
 import { html, useEffect, useRef } from './html.js';
-import { short } from './format.js';
+import { ABSENT, clock, short } from './format.js';
 import { locale, t } from './i18n.js';
 import { useCell } from './state.js';
 import { theme } from './theme.js';
@@ -51,15 +51,15 @@ function options(place, { series, format, height, onPick }) {
   const axis = { stroke: style.text, grid: { stroke: style.grid, width: 1 }, ticks: { stroke: style.grid, width: 1 }, font: '11px system-ui, sans-serif' };
   const line = ({ label, tone }, index) => ({
     label, stroke: tone ? style[tone] : style.lines[index % COLOURS], width: 1.5, points: { show: false },
-    value: (_, value) => (value === null || value === undefined ? '–' : format(value)), spanGaps: false,
+    value: (_, value) => (value === null || value === undefined ? ABSENT : format(value)), spanGaps: false,
   });
   return {
     width: place.clientWidth || 300, height, padding: [8, 18, 0, 0],
     cursor: { sync: { key: SYNC.key }, drag: { x: Boolean(onPick), y: false, setScale: false }, points: { size: 6 } },
     legend: { live: true, show: series.length > 0 },
     scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.05 : 1] } },
-    axes: [{ ...axis, values: clock }, { ...axis, size: 64, values: (_, values) => values.map((value) => format(value)) }],
-    series: [{ label: t('Time'), value: (_, at) => (at === null ? '–' : new Date(at * 1000).toLocaleTimeString(locale(), { hour12: false })) }, ...series.map(line)],
+    axes: [{ ...axis, values: ticks }, { ...axis, size: 64, values: (_, values) => values.map((value) => format(value)) }],
+    series: [{ label: t('Time'), value: (_, at) => (at === null ? ABSENT : clock(at * 1000)) }, ...series.map(line)],
     hooks: { setSelect: [(self) => picked(self, onPick)], setCursor: [legend], setData: [legend], ready: [legend] },
   };
 }
@@ -72,7 +72,7 @@ function legend(self) {
 }
 
 // Times of one day by the clock, of several with their day.
-function clock(self, times) {
+function ticks(self, times) {
   const { min, max } = self.scales.x;
   const day = max - min > 86_400 && { day: 'numeric', month: 'numeric' };
   const format = new Intl.DateTimeFormat(locale(), { ...day, hour: '2-digit', minute: '2-digit', hour12: false });

@@ -12,11 +12,11 @@ import { bytes } from './format.js';
 import { t } from './i18n.js';
 import { Button, Card, Field, RoleButton, Select, say } from './ui.js';
 
-export const formats = () => [['toml', 'TOML'], ['json', 'JSON'], ['text', t('plain text')]];
+const formats = () => [['toml', 'TOML'], ['json', 'JSON'], ['text', t('plain text')]];
 const COMMENT_MAX = 500;
 
 // A draft of a document: what it is based on, and what it became. `base` is null where there is none yet.
-export function draftOf(document, base) {
+function draftOf(document, base) {
   const kept = drafts.get(document.key);
   if (kept) return kept;
   return { base, format: base?.document.format ?? 'toml', text: plainBreaks(base?.document.text ?? ''), comment: '' };

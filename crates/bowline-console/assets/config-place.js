@@ -33,7 +33,7 @@ function pointerOf({ path, rule, detail }) {
 const escaped = (key) => String(key).replaceAll('~', '~0').replaceAll('/', '~1');
 
 // What finds the line and column of a pointer in a text, or of the nearest that holds it.
-export function placesOf(text, format) {
+function placesOf(text, format) {
   const offsets = { json: jsonOffsets, toml: tomlOffsets }[format]?.(text) ?? new Map();
   return (pointer) => {
     let at = pointer;

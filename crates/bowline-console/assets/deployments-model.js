@@ -13,7 +13,7 @@ export const toneOf = ({ phase }) => pick(TONES, phase, 'info');
 export const isBack = ({ phase }) => BACK.includes(phase);
 
 // `1m 30s` in milliseconds.
-export function durationOf(text = '') {
+function durationOf(text = '') {
   let sum = 0;
   for (const [, amount, unit] of text.matchAll(/([\d.]+)\s*(ns|us|µs|ms|s|m|h|d)/g)) sum += Number(amount) * UNITS[unit];
   return sum;

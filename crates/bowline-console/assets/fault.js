@@ -73,7 +73,7 @@ function newId() {
 }
 
 // Asks what to do to whom, and does it. `service`: whose requests; without it the reader picks one of `services`.
-export async function addFault({ service, services = [], reload }) {
+async function addFault({ service, services = [], reload }) {
   const seen = await callsOf().catch((error) => ({ error }));
   const usual = { effect: 'delay', delay: '2', unit: 's', abort: '503', percent: '100', from: '', lasts: '300' };
   const draft = { service: service ?? services[0], ...usual };
@@ -176,7 +176,7 @@ function Form({ draft, services, seen }) {
 }
 
 // Asks, and ends a fault now.
-export async function removeFault(fault, reload) {
+async function removeFault(fault, reload) {
   const isDone = await ask({
     title: t('Remove fault {id}', { id: fault.id }),
     touches: [`${fault.service}: ${told(fault)}`],

@@ -13,7 +13,7 @@ const PUBLISHED = 'sum by (topic) (rate(bowline_messages_published_total[1m]))';
 
 export const sum = (items, of) => items.reduce((total, item) => total + of(item), 0);
 export const keptOf = (topic) => Math.max(0, topic.next - topic.first);
-export const oldestOf = (groups) => {
+const oldestOf = (groups) => {
   const known = groups.map(({ oldest_unix_ms: at }) => at).filter((at) => at !== undefined);
   return known.length > 0 ? Math.min(...known) : undefined;
 };

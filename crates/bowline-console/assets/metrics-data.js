@@ -6,7 +6,7 @@ import { t } from './i18n.js';
 import { pick } from './state.js';
 
 export const RANGES = [['15m', 900], ['1h', 3600], ['6h', 21_600], ['24h', 86_400]];
-export const RANGE = '1h';
+const RANGE = '1h';
 // The most expressions at once.
 export const EXPRESSIONS_MAX = 8;
 
@@ -88,7 +88,7 @@ export const UNITS = {
 };
 
 // The unit that a value most likely has, by the names in its expression.
-export function guessed(expression) {
+function guessed(expression) {
   const plain = expression.replace(/"[^"]*"|'[^']*'/g, '');
   const isRate = /\b(rate|irate)\s*\(/.test(plain);
   if (/histogram_quantile|_seconds_sum[^/]*\/|- *time\(\)/s.test(plain)) return 'seconds';

@@ -5,7 +5,7 @@ import { get, query, withQuery } from './api.js';
 import { useSystem } from './declared.js';
 import { errorTone, figureColumns } from './figures.js';
 import { FilterBox, useFilter } from './filter.js';
-import { count, nanos, percent, rate, visible } from './format.js';
+import { count, nanos, percent, rate, seconds, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { ServiceMap } from './map.js';
@@ -76,15 +76,14 @@ function joined(graph, health, system, alerts) {
 }
 
 // What comes in: through the gateway, as it counts it.
-const INCOMING = 'bowline_requests_total{reporter="gateway"}';
 function useIncoming(window) {
   return useLive(async (signal) => {
     const of = async (expression) => (await query(expression, { signal }))[0]?.value ?? null;
-    const range = window === '1m' ? '1m' : window;
+    const rateOf = (metric, more = '') => `rate(${metric}{reporter="gateway"${more}}[${window}])`;
     const [requests, failures, p99] = await Promise.all([
-      of(`sum(rate(${INCOMING}[${range}]))`),
-      of(`sum(rate(bowline_requests_total{reporter="gateway",code=~"5.."}[${range}]))`),
-      of(`histogram_quantile(0.99, sum by (le) (rate(bowline_request_duration_seconds_bucket{reporter="gateway"}[${range}])))`),
+      of(`sum(${rateOf('bowline_requests_total')})`),
+      of(`sum(${rateOf('bowline_requests_total', ',code=~"5.."')})`),
+      of(`histogram_quantile(0.99, sum by (le) (${rateOf('bowline_request_duration_seconds_bucket')}))`),
     ]);
     return { requests, share: requests > 0 ? (failures ?? 0) / requests : null, p99 };
   }, ['metrics'], [window], { isKept: true });
@@ -101,7 +100,7 @@ function Summary({ seen, health, alerts, window }) {
     <${Card}><${Figures}>
       <${Figure} name=${t('Requests')} value=${rate(data?.requests)} title=${t('What comes in through the gateway')} />
       <${Figure} name=${t('Server errors')} value=${percent(data?.share)} tone=${errorTone(data?.share)} />
-      <${Figure} name=${t('p99 latency')} value=${nanos(data?.p99 === null || Number.isNaN(data?.p99) ? undefined : data?.p99 * 1e9)} />
+      <${Figure} name=${t('p99 latency')} value=${seconds(data?.p99)} />
       <${Figure} name=${t('Services')} value=${count(all.length)} />
       <${Figure} name=${t('Unhealthy')} value=${count(ill)} tone=${ill > 0 && 'bad'} />
       <${Figure} name=${t('Degraded')} value=${count(degraded)} tone=${degraded > 0 && 'warn'} />

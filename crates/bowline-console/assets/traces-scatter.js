@@ -11,7 +11,7 @@ const TOP = 10;
 const BOTTOM = 24;
 
 // The width that an element has, as it changes.
-export function useWidth(initial = 600) {
+function useWidth(initial = 600) {
   const place = useRef();
   const [width, setWidth] = useState(initial);
   useLayoutEffect(() => {

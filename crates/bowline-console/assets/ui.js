@@ -194,7 +194,7 @@ export function Select({ name, value, options, onPick }) {
 }
 
 // A window over the page. Escape closes it; the browser keeps the focus within.
-export function Dialog({ title, onClose, children }) {
+function Dialog({ title, onClose, children }) {
   const dialog = useRef();
   useLayoutEffect(() => {
     dialog.current.showModal();
