@@ -128,6 +128,16 @@ assets! {
     "vendor/preact.js",
     "vendor/uplot.css",
     "vendor/uplot.js",
+    "zh-alerts.js",
+    "zh-config.js",
+    "zh-deployments.js",
+    "zh-frame.js",
+    "zh-mesh.js",
+    "zh-messages.js",
+    "zh-metrics.js",
+    "zh-overview.js",
+    "zh-services.js",
+    "zh-traces.js",
     "zh.js",
 }
 
