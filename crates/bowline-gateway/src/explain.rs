@@ -279,7 +279,7 @@ fn candidates(instances: &[InstanceStatus]) -> Option<Health> {
 }
 
 fn is_candidate(each: &InstanceStatus, health: Option<Health>) -> bool {
-    Some(each.instance.health) == health && each.breaker != Some(State::Open)
+    Some(each.instance.health) == health && !matches!(each.breaker, Some(State::Open | State::ForcedOpen))
 }
 
 fn backend_state(backend: &Backend, upstream: &Upstream) -> BackendState {
@@ -289,7 +289,7 @@ fn backend_state(backend: &Backend, upstream: &Upstream) -> BackendState {
         id: each.instance.id.to_string(),
         address: each.instance.address.to_string(),
         health: each.instance.health.as_str().to_owned(),
-        breaker: each.breaker.map(|state| breaker_name(state).to_owned()),
+        breaker: each.breaker.map(|state| state.as_str().to_owned()),
         in_flight: each.in_flight,
         is_candidate: backend.weight > 0 && is_candidate(each, health),
     };
@@ -297,13 +297,5 @@ fn backend_state(backend: &Backend, upstream: &Upstream) -> BackendState {
         service: backend.service.to_string(),
         weight: backend.weight,
         instances: instances.iter().map(state).collect(),
-    }
-}
-
-fn breaker_name(state: State) -> &'static str {
-    match state {
-        State::Closed => "closed",
-        State::Open => "open",
-        State::HalfOpen => "half_open",
     }
 }

@@ -3,7 +3,7 @@
 //! The same words in `bowline.toml` and in JSON. The code that acts on them is in
 //! `bowline-resilience`, `bowline-balance` and `bowline-upstream`.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -101,12 +101,19 @@ impl RetryPolicy {
 
 impl BreakerPolicy {
     fn check(&self, timeout: Duration) -> Result<(), InvalidPolicy> {
-        let Self { failure_rate, slow_call, window, calls_min, open_for, probes_max } = self;
+        let Self { failure_rate, slow_call, slow_rate, consecutive, window, calls_min, open_for, probes_max } = self;
         check_that(*failure_rate != Share::ZERO, "breaker.failure_rate", "it is above 0%")?;
         check_within("breaker.slow_call", *slow_call, timeout)?;
-        check_duration("breaker.window", *window)?;
+        check_that(*slow_rate != Some(Share::ZERO), "breaker.slow_rate", "it is above 0%")?;
+        check_that(slow_rate.is_none() || slow_call.is_some(), "breaker.slow_rate", "it needs `slow_call`")?;
+        let is_row = consecutive.is_none_or(|row| (1..=CALLS_MIN_MAX).contains(&row));
+        check_that(is_row, "breaker.consecutive", "it is 1 to 1000000")?;
+        match window {
+            Window::Time(time) => check_duration("breaker.window", *time)?,
+            Window::Calls(calls) => check_that(*calls >= *calls_min, "breaker.window", "it holds `calls_min` calls")?,
+        }
         check_that((1..=CALLS_MIN_MAX).contains(calls_min), "breaker.calls_min", "it is 1 to 1000000")?;
-        check_duration("breaker.open_for", *open_for)?;
+        open_for.check().map_err(|rule| InvalidPolicy { field: "breaker.open_for", rule })?;
         check_that((1..=PROBES_MAX).contains(probes_max), "breaker.probes_max", "it is 1 to 1000")
     }
 }
@@ -181,17 +188,21 @@ impl From<Backoff> for String {
 pub struct BreakerPolicy {
     /// The share of failures in the window that opens it.
     pub failure_rate: Share,
-    /// A call at least this long counts as a failure; absent: slowness is no failure.
+    /// A call at least this long is slow; absent: none is.
     #[serde(default, with = "units::duration::option", skip_serializing_if = "Option::is_none")]
     pub slow_call: Option<Duration>,
+    /// The share of slow calls in the window that opens it; absent: a slow call is a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_rate: Option<Share>,
+    /// Failures in a row that open it, whatever the rate; absent: no number of them does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consecutive: Option<u32>,
     /// What is looked back upon.
-    #[serde(with = "units::duration")]
-    pub window: Duration,
-    /// Calls in the window below which nothing is decided; at least 1.
+    pub window: Window,
+    /// Calls in the window below which no rate is decided upon; at least 1.
     pub calls_min: u32,
     /// How long it stays open before it lets probes through.
-    #[serde(with = "units::duration")]
-    pub open_for: Duration,
+    pub open_for: OpenFor,
     /// Probes in flight while half open, and successes needed to close: at least 1.
     pub probes_max: u32,
 }
@@ -202,11 +213,136 @@ impl Default for BreakerPolicy {
         Self {
             failure_rate: Share::from_percent(50),
             slow_call: None,
-            window: Duration::from_secs(10),
+            slow_rate: None,
+            consecutive: None,
+            window: Window::Time(Duration::from_secs(10)),
             calls_min: 20,
-            open_for: Duration::from_secs(5),
+            open_for: OpenFor::exactly(Duration::from_secs(5)),
             probes_max: 3,
         }
+    }
+}
+
+/// What a breaker looks back upon. As text: `"10s"`, `"100 calls"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Window {
+    /// The calls of that time.
+    Time(Duration),
+    /// That many calls, at least 1.
+    Calls(u32),
+}
+
+impl Window {
+    /// Reads `"10s"` or `"100 calls"`.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const RULE: &str = "write a time or a number of calls: \"10s\", \"100 calls\"";
+        let Some(number) = text.trim().strip_suffix("calls") else {
+            let time = units::parse_duration(text).map_err(|_| RULE)?;
+            let is_within = !time.is_zero() && time <= DURATION_MAX;
+            return if is_within {
+                Ok(Self::Time(time))
+            } else {
+                Err("write a time above zero, and of 1d at most: \"10s\"")
+            };
+        };
+        match number.trim().parse() {
+            Ok(calls) if (1..=CALLS_MIN_MAX).contains(&calls) => Ok(Self::Calls(calls)),
+            Ok(_) => Err("write 1 to 1000000 calls: \"100 calls\""),
+            Err(_) => Err(RULE),
+        }
+    }
+}
+
+impl From<Duration> for Window {
+    fn from(time: Duration) -> Self {
+        Self::Time(time)
+    }
+}
+
+impl TryFrom<String> for Window {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Window> for String {
+    fn from(window: Window) -> Self {
+        window.to_string()
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time(time) => f.write_str(&units::format_duration(*time)),
+            Self::Calls(calls) => write!(f, "{calls} calls"),
+        }
+    }
+}
+
+/// How long a breaker stays open: `min` the first time, twice as long each further time in a row, `max` at most. As
+/// text: `"5s"`, `"5s..1m"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OpenFor {
+    /// The first time.
+    pub min: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+impl OpenFor {
+    /// Always that long.
+    pub const fn exactly(time: Duration) -> Self {
+        Self { min: time, max: time }
+    }
+
+    /// Reads `"5s"` or `"5s..1m"`.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const RULE: &str = "write a time, or the first and the longest: \"5s\", \"5s..1m\"";
+        let (min, max) = text.split_once("..").unwrap_or((text, text));
+        let read = |text: &str| units::parse_duration(text).map_err(|_| RULE);
+        let open_for = Self { min: read(min)?, max: read(max)? };
+        open_for.check().map(|()| open_for)
+    }
+
+    fn check(self) -> Result<(), &'static str> {
+        let is_within = !self.min.is_zero() && self.min <= self.max && self.max <= DURATION_MAX;
+        if is_within {
+            Ok(())
+        } else {
+            Err("write a first time above zero and a longest that is not below it, of 1d at most: \"5s..1m\"")
+        }
+    }
+}
+
+impl From<Duration> for OpenFor {
+    fn from(time: Duration) -> Self {
+        Self::exactly(time)
+    }
+}
+
+impl TryFrom<String> for OpenFor {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        Self::parse(&text)
+    }
+}
+
+impl From<OpenFor> for String {
+    fn from(open_for: OpenFor) -> Self {
+        open_for.to_string()
+    }
+}
+
+impl fmt::Display for OpenFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&units::format_duration(self.min))?;
+        if self.max > self.min { write!(f, "..{}", units::format_duration(self.max)) } else { Ok(()) }
     }
 }
 
@@ -270,10 +406,32 @@ mod tests {
         check(|policy| retry(policy).per_try_timeout = Some(Duration::ZERO), Some("retry.per_try_timeout"));
         check(|policy| breaker(policy).failure_rate = Share::ZERO, Some("breaker.failure_rate"));
         check(|policy| breaker(policy).slow_call = Some(policy_timeout() * 2), Some("breaker.slow_call"));
-        check(|policy| breaker(policy).window = Duration::ZERO, Some("breaker.window"));
+        check(|policy| breaker(policy).window = Window::Time(Duration::ZERO), Some("breaker.window"));
+        check(|policy| breaker(policy).window = Window::Calls(19), Some("breaker.window"));
+        check(|policy| breaker(policy).window = Window::Calls(20), None);
+        check(|policy| breaker(policy).slow_rate = Some(Share::from_percent(50)), Some("breaker.slow_rate"));
+        check(|policy| breaker(policy).consecutive = Some(0), Some("breaker.consecutive"));
         check(|policy| breaker(policy).calls_min = 0, Some("breaker.calls_min"));
-        check(|policy| breaker(policy).open_for = Duration::ZERO, Some("breaker.open_for"));
+        check(|policy| breaker(policy).open_for = OpenFor::exactly(Duration::ZERO), Some("breaker.open_for"));
+        let falling = OpenFor { min: policy_timeout() * 2, max: policy_timeout() };
+        check(|policy| breaker(policy).open_for = falling, Some("breaker.open_for"));
         check(|policy| breaker(policy).probes_max = PROBES_MAX + 1, Some("breaker.probes_max"));
+    }
+
+    #[test]
+    fn windows_and_open_times_are_read_as_they_are_written() {
+        for text in ["10s", "100 calls", "1 calls", "1d"] {
+            assert_eq!(Window::parse(text).unwrap().to_string(), text);
+        }
+        for bad in ["", "calls", "0 calls", "-1 calls", "1000001 calls", "0s", "25h", "ten calls", "10 s calls"] {
+            assert!(Window::parse(bad).is_err(), "{bad}");
+        }
+        for text in ["5s", "5s..1m", "1ms..1d"] {
+            assert_eq!(OpenFor::parse(text).unwrap().to_string(), text);
+        }
+        for bad in ["", "..", "5s..", "1m..5s", "0s", "0s..1s", "5s..2d"] {
+            assert!(OpenFor::parse(bad).is_err(), "{bad}");
+        }
     }
 
     fn policy_timeout() -> Duration {

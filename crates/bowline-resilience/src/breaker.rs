@@ -1,9 +1,11 @@
 //! The circuit breaker: leaves a callee alone while it mostly fails.
 //!
-//! Closed, it counts results in a sliding window and opens when enough of at least `calls_min`
-//! failed (slow answers count as failures where the policy says so). Open, it rejects for
-//! `open_for`. Half open, it lets at most `probes_max` probes out at a time: that many successes
-//! close it, one failure opens it again. The transition table is drawn in `docs/breaker.md`.
+//! Closed, it counts results in a sliding window, of time or of calls, and opens when enough of at
+//! least `calls_min` failed or were slow, or so many failed in a row. Open, it rejects for
+//! `open_for`, longer each time that it opens in a row. Half open, it lets at most `probes_max`
+//! probes out at a time: that many successes close it, one failure opens it again. An operator can
+//! hold it open or closed, or switch it off ([`Order`]). The transition table is drawn in
+//! `docs/breaker.md`.
 //!
 //! - **Probes are exact**: never more than `probes_max` are out, over all threads and over
 //!   successive half-open phases. One that is cancelled gives its place back. When all places are
@@ -15,11 +17,13 @@
 //!   loads; a rejection is two loads. No lock, no allocation. Transitions and probes take a mutex
 //!   for a few dozen instructions, never across a wait.
 //!
-//! Sources: M. Nygard, "Release It!", 2007 (the pattern); resilience4j (window, slow calls,
-//! bounded probes); tower-resilience issue 382 (why a probe's place is taken when it is granted and
+//! Sources: M. Nygard, "Release It!", 2007 (the pattern); resilience4j (windows, slow calls,
+//! bounded probes, forced states); tower-resilience issue 382 (why a probe's place is taken when it is granted and
 //! not when it ends).
 
+mod history;
 mod machine;
+mod streak;
 mod window;
 
 use std::{
@@ -28,21 +32,31 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
             AtomicU64,
-            Ordering::{Acquire, Release},
+            Ordering::{Acquire, Relaxed, Release},
         },
     },
 };
 
-use bowline_model::{Code, policy::BreakerPolicy, units::Share};
+use bowline_model::{
+    Code,
+    policy::{BreakerPolicy, Window as Span},
+    units::Share,
+};
 use bowline_runtime::{
     metric::Padded,
+    rand,
     time::{self, Duration, Instant},
 };
 
-pub use self::machine::diagram;
 use self::{
+    history::History,
     machine::{Answer, Event, Machine, ProbeResult, Rules},
-    window::{BUCKETS, Window},
+    streak::Streak,
+    window::{BUCKETS, Counts, Window},
+};
+pub use self::{
+    history::{Listener, TRANSITIONS_MAX, Transition, Why},
+    machine::diagram,
 };
 
 /// How long a probe may be out before it can be taken for lost, unless told otherwise.
@@ -57,24 +71,43 @@ pub struct Breaker {
     gate: Padded<Gate>,
     /// Written by every result in the closed state.
     window: Padded<Window>,
-    machine: Padded<Mutex<Machine>>,
+    /// The same of slow calls, where they have a rate of their own.
+    slow: Option<Box<Padded<Window>>>,
+    streak: Padded<Streak>,
+    machine: Padded<Mutex<Kept>>,
+}
+
+/// What the mutex guards.
+#[derive(Debug)]
+struct Kept {
+    machine: Machine,
+    history: History,
 }
 
 #[derive(Debug)]
 struct Gate {
-    /// The machine's epoch and state: `epoch << 2 | state`.
+    /// The machine's epoch and state: `epoch << 3 | state`.
     word: AtomicU64,
     /// When a permit may be had again, in nanoseconds since `born`; of no meaning when closed.
     ready_at: AtomicU64,
     born: Instant,
-    bucket_nanos: u64,
+    /// How long a bucket of the window is: in nanoseconds, or in calls.
+    bucket: Bucket,
     calls_min: u64,
     failure_rate: Share,
     slow_call: Option<Duration>,
+    slow_rate: Option<Share>,
+    consecutive: Option<u32>,
     rules: Rules,
 }
 
-/// The three states.
+#[derive(Debug)]
+enum Bucket {
+    Nanos(u64),
+    Calls { each: u64, counted: AtomicU64 },
+}
+
+/// The states: three that it finds by itself, and three that an [`Order`] holds it in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// Lets every call through and counts.
@@ -83,6 +116,67 @@ pub enum State {
     Open,
     /// Lets a few probes through, to find out.
     HalfOpen,
+    /// Lets none through, until told otherwise.
+    ForcedOpen,
+    /// Lets every call through and counts, but never opens.
+    ForcedClosed,
+    /// Lets every call through and counts none.
+    Disabled,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 6] =
+        [Self::Closed, Self::Open, Self::HalfOpen, Self::ForcedOpen, Self::ForcedClosed, Self::Disabled];
+
+    /// Its name on the wire: `half_open`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::ForcedOpen => "forced_open",
+            Self::ForcedClosed => "forced_closed",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    /// Whether it lets every call through.
+    #[inline]
+    pub fn is_granting(self) -> bool {
+        matches!(self, Self::Closed | Self::ForcedClosed | Self::Disabled)
+    }
+}
+
+/// An operator's word to a breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// It is held in a state, until the next order.
+    Force(Forced),
+    /// It judges for itself again: closed, with nothing counted.
+    Reset,
+}
+
+/// In which state an operator holds a breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Forced {
+    /// Nobody is let through.
+    Open,
+    /// Everybody is let through, and it goes on counting.
+    Closed,
+    /// Everybody is let through, and nothing is counted.
+    Disabled,
+}
+
+/// What it has counted, for listings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Calls in the window.
+    pub calls: u64,
+    /// Of them, those that failed.
+    pub failures: u64,
+    /// Of them, those that were slow; 0 where slow calls have no rate of their own.
+    pub slow: u64,
 }
 
 /// How a call went, as its caller classifies it.
@@ -148,20 +242,44 @@ impl Breaker {
     ///
     /// Numbers a policy must not hold (`calls_min` or `probes_max` of 0) are taken for 1.
     pub fn new(policy: &BreakerPolicy) -> Self {
-        let BreakerPolicy { failure_rate, slow_call, window, calls_min, open_for, probes_max } = policy;
-        let rules = Rules { open_for: *open_for, probes_max: (*probes_max).max(1), probe_timeout: PROBE_TIMEOUT };
+        let BreakerPolicy { failure_rate, slow_call, slow_rate, consecutive, window, calls_min, open_for, probes_max } =
+            policy;
+        let rules = Rules {
+            open_for: *open_for,
+            seed: rand::u64(),
+            probes_max: (*probes_max).max(1),
+            probe_timeout: PROBE_TIMEOUT,
+        };
         let gate = Gate {
             word: AtomicU64::new(gate_word(&Machine::START)),
             ready_at: AtomicU64::new(0),
             born: time::now(),
-            bucket_nanos: (nanos(*window) / BUCKETS).max(1),
+            bucket: Bucket::of(*window),
             calls_min: u64::from((*calls_min).max(1)),
             failure_rate: *failure_rate,
             slow_call: *slow_call,
+            slow_rate: slow_call.and(*slow_rate),
+            consecutive: *consecutive,
             rules,
         };
-        let machine = Padded(Mutex::new(Machine::START));
-        Self { gate: Padded(gate), window: Padded::default(), machine }
+        let looked_back_upon = buckets(*window);
+        let slow = gate.slow_rate.map(|_| Box::new(Padded(Window::new(looked_back_upon))));
+        let machine = Padded(Mutex::new(Kept { machine: Machine::START, history: History::default() }));
+        Self {
+            gate: Padded(gate),
+            window: Padded(Window::new(looked_back_upon)),
+            slow,
+            streak: Padded::default(),
+            machine,
+        }
+    }
+
+    /// The same with somebody who is told of each transition, in their order, within a short mutex: it must not wait, nor
+    /// ask this breaker.
+    pub fn listener(mut self, listener: Listener) -> Self {
+        let kept = self.machine.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        kept.history.listener = Some(listener);
+        self
     }
 
     /// The same with another bound than [`PROBE_TIMEOUT`] on how long a probe may be out.
@@ -193,7 +311,10 @@ impl Breaker {
     /// Whether [`Breaker::acquire`] would grant a permit, others aside. Takes nothing; lock-free.
     #[inline]
     pub fn is_ready(&self, now: Instant) -> bool {
-        state_of(self.gate.0.word.load(Acquire)) == State::Closed || self.is_due(now)
+        match state_of(self.gate.0.word.load(Acquire)) {
+            State::ForcedOpen => false,
+            state => state.is_granting() || self.is_due(now),
+        }
     }
 
     /// The state now: half open from the moment an open breaker's time has come. Lock-free.
@@ -207,10 +328,28 @@ impl Breaker {
         }
     }
 
+    /// Obeys an operator. Results of calls that were granted before count no more.
+    pub fn order(&self, order: Order, now: Instant) {
+        self.step(Event::Ordered(order), now, Why::Ordered);
+    }
+
+    /// What is in the window now.
+    pub fn figures(&self, now: Instant) -> Figures {
+        let tick = self.tick(now);
+        let Counts { calls, failures } = self.window.0.counts(tick);
+        let slow = self.slow.as_ref().map_or(0, |slow| slow.0.counts(tick).failures);
+        Figures { calls, failures, slow }
+    }
+
+    /// The last transitions, oldest first: at most [`TRANSITIONS_MAX`].
+    pub fn transitions(&self) -> Vec<Transition> {
+        self.lock().history.list()
+    }
+
     #[inline]
     fn ticket(&self, now: Instant) -> Result<Ticket, Rejected> {
         let word = self.gate.0.word.load(Acquire);
-        if state_of(word) == State::Closed {
+        if state_of(word).is_granting() {
             return Ok(Ticket { epoch: epoch_of(word), is_probe: false, started: now });
         }
         self.ticket_unclosed(word, now)
@@ -218,10 +357,10 @@ impl Breaker {
 
     #[cold]
     fn ticket_unclosed(&self, word: u64, now: Instant) -> Result<Ticket, Rejected> {
-        if !self.is_due(now) {
+        if state_of(word) == State::ForcedOpen || !self.is_due(now) {
             return Err(self.rejected(word, now));
         }
-        let (machine, answer) = self.step(Event::Acquire, now);
+        let (machine, answer) = self.step(Event::Acquire, now, Why::Elapsed);
         match answer {
             Some(Answer::Granted) => {
                 let is_probe = machine.state() == State::HalfOpen;
@@ -236,7 +375,11 @@ impl Breaker {
     fn rejected(&self, word: u64, now: Instant) -> Rejected {
         let rules = &self.gate.0.rules;
         let left = self.gate.0.ready_at.load(Acquire).saturating_sub(nanos(self.since_born(now)));
-        let bound = if state_of(word) == State::Open { rules.open_for } else { rules.probe_wait() };
+        let bound = match state_of(word) {
+            State::Open => rules.open_for.max,
+            State::ForcedOpen => rules.open_for.min,
+            _ => rules.probe_wait(),
+        };
         Rejected { retry_after: Duration::from_nanos(left).min(bound) }
     }
 
@@ -244,49 +387,84 @@ impl Breaker {
     fn settle(&self, ticket: &Ticket, outcome: Outcome, now: Instant) {
         let elapsed = now.saturating_duration_since(ticket.started);
         let is_slow = self.gate.0.slow_call.is_some_and(|slow| elapsed >= slow);
-        let is_failure = outcome == Outcome::Failure || is_slow;
+        let is_failure = outcome == Outcome::Failure;
         if ticket.is_probe {
-            let result = if is_failure { ProbeResult::Failure } else { ProbeResult::Success };
-            self.step(Event::Returned { epoch: ticket.epoch, result }, now);
+            let result = if is_failure || is_slow { ProbeResult::Failure } else { ProbeResult::Success };
+            self.step(Event::Returned { epoch: ticket.epoch, result }, now, Why::Probed);
         } else {
-            self.count(ticket.epoch, is_failure, now);
+            self.count(ticket.epoch, is_failure, is_slow, now);
         }
     }
 
     #[inline]
-    fn count(&self, epoch: u64, is_failure: bool, now: Instant) {
+    fn count(&self, epoch: u64, is_failure: bool, is_slow: bool, now: Instant) {
         let gate = &self.gate.0;
-        let is_current = || epoch_of(gate.word.load(Acquire)) == epoch;
-        let Some(counts) = self.window.0.record(epoch, self.tick(now), is_failure, is_current) else { return };
-        let is_reached = counts.failures > 0 && gate.failure_rate.is_reached_by(counts.failures, counts.calls);
-        if is_reached && counts.calls >= gate.calls_min {
-            self.step(Event::Tripped { epoch }, now);
+        let state = || gate.word.load(Acquire);
+        if state_of(state()) == State::Disabled {
+            return;
         }
+        let is_current = || epoch_of(state()) == epoch;
+        let tick = gate.bucket.next_tick(|| self.since_born(now));
+        let counts_as_failure = is_failure || (is_slow && self.slow.is_none());
+        let Some(counts) = self.window.0.record(epoch, tick, counts_as_failure, is_current) else { return };
+        let why = if is_reached(counts, gate.failure_rate, gate.calls_min) {
+            Some(Why::FailureRate)
+        } else if self.is_too_slow(epoch, tick, is_slow, is_current) {
+            Some(Why::SlowRate)
+        } else {
+            let is_in_a_row = |max| self.streak.0.record(epoch, counts_as_failure, is_current) >= max;
+            gate.consecutive.is_some_and(is_in_a_row).then_some(Why::Consecutive)
+        };
+        if let Some(why) = why {
+            self.step(Event::Tripped { epoch }, now, why);
+        }
+    }
+
+    #[inline]
+    fn is_too_slow(&self, epoch: u64, tick: u64, is_slow: bool, is_current: impl Fn() -> bool) -> bool {
+        let (Some(slow), Some(rate)) = (&self.slow, self.gate.0.slow_rate) else { return false };
+        let counts = slow.0.record(epoch, tick, is_slow, is_current);
+        counts.is_some_and(|counts| is_reached(counts, rate, self.gate.0.calls_min))
     }
 
     /// A probe's permit was dropped.
     #[cold]
     fn cancel(&self, ticket: &Ticket) {
         // The table does not look at the time of a cancellation.
-        self.step(Event::Returned { epoch: ticket.epoch, result: ProbeResult::Cancelled }, ticket.started);
+        let event = Event::Returned { epoch: ticket.epoch, result: ProbeResult::Cancelled };
+        self.step(event, ticket.started, Why::Probed);
     }
 
-    /// Runs the transition table and publishes what came out.
+    /// Runs the transition table and publishes what came out. `why` is what it is told of a change with.
     #[cold]
-    fn step(&self, event: Event, now: Instant) -> (Machine, Option<Answer>) {
+    fn step(&self, event: Event, now: Instant, why: Why) -> (Machine, Option<Answer>) {
         let gate = &self.gate.0;
-        let mut machine = self.lock();
-        let (next, effects) = machine.step(&gate.rules, event, self.since_born(now));
-        *machine = next;
+        let mut kept = self.lock();
+        let before = kept.machine.state();
+        let figures = self.figures(now);
+        let (next, effects) = kept.machine.step(&gate.rules, event, self.since_born(now));
+        kept.machine = next;
         if effects.clears_window {
-            self.window.0.clear(next.epoch, self.tick(now));
+            self.clear(next.epoch, self.tick(now));
         }
         gate.ready_at.store(nanos(next.ready_at(&gate.rules)), Release);
         gate.word.store(gate_word(&next), Release);
+        if next.state() != before {
+            kept.history.note(Transition { at: now, from: before, to: next.state(), why, figures });
+        }
         (next, effects.answer)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Machine> {
+    /// Begins to count anew for that epoch.
+    fn clear(&self, epoch: u64, tick: u64) {
+        self.window.0.clear(epoch, tick);
+        if let Some(slow) = &self.slow {
+            slow.0.clear(epoch, tick);
+        }
+        self.streak.0.clear(epoch);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.machine.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -295,12 +473,52 @@ impl Breaker {
     }
 
     fn tick(&self, now: Instant) -> u64 {
-        nanos(self.since_born(now)) / self.gate.0.bucket_nanos
+        self.gate.0.bucket.tick(|| self.since_born(now))
     }
 
     fn since_born(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.gate.0.born)
     }
+}
+
+impl Bucket {
+    fn of(window: Span) -> Self {
+        match window {
+            Span::Time(time) => Self::Nanos((nanos(time) / BUCKETS).max(1)),
+            Span::Calls(calls) => Self::Calls { each: (u64::from(calls) / BUCKETS).max(1), counted: AtomicU64::new(0) },
+        }
+    }
+
+    /// The bucket of now.
+    #[inline]
+    fn tick(&self, age: impl Fn() -> Duration) -> u64 {
+        match self {
+            Self::Nanos(each) => nanos(age()) / each,
+            Self::Calls { each, counted } => counted.load(Relaxed).saturating_sub(1) / each,
+        }
+    }
+
+    /// The bucket of a call that is counted now.
+    #[inline]
+    fn next_tick(&self, age: impl Fn() -> Duration) -> u64 {
+        match self {
+            Self::Nanos(_) => self.tick(age),
+            Self::Calls { each, counted } => counted.fetch_add(1, Relaxed) / each,
+        }
+    }
+}
+
+/// Upon how many buckets it looks back: a window of fewer calls has one for each.
+fn buckets(window: Span) -> u64 {
+    match window {
+        Span::Time(_) => BUCKETS,
+        Span::Calls(calls) => u64::from(calls).clamp(1, BUCKETS),
+    }
+}
+
+#[inline]
+fn is_reached(counts: Counts, rate: Share, calls_min: u64) -> bool {
+    counts.failures > 0 && counts.calls >= calls_min && rate.is_reached_by(counts.failures, counts.calls)
 }
 
 impl Permit<'_> {
@@ -339,22 +557,28 @@ impl Drop for OwnedPermit {
     }
 }
 
+/// Of the gate's word, those that hold the state.
+const STATE_BITS: u32 = 3;
+
 #[inline]
 fn gate_word(machine: &Machine) -> u64 {
-    machine.epoch << 2 | machine.state() as u64
+    machine.epoch << STATE_BITS | machine.state() as u64
 }
 
 #[inline]
 fn epoch_of(word: u64) -> u64 {
-    word >> 2
+    word >> STATE_BITS
 }
 
 #[inline]
 fn state_of(word: u64) -> State {
-    match word & 3 {
+    match word & ((1 << STATE_BITS) - 1) {
         0 => State::Closed,
         1 => State::Open,
-        _ => State::HalfOpen,
+        2 => State::HalfOpen,
+        3 => State::ForcedOpen,
+        4 => State::ForcedClosed,
+        _ => State::Disabled,
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Member {
 #[derive(Debug)]
 pub(crate) struct Guard {
     pub(crate) breaker: Arc<Breaker>,
-    /// The state that was counted last: 0 closed, 1 open, 2 half open.
+    /// The number of the state that was counted last.
     counted: AtomicU8,
     metrics: Breakers,
 }
@@ -95,11 +95,7 @@ impl Member {
 
 impl Guard {
     fn count(&self, state: State) {
-        let number = match state {
-            State::Closed => 0,
-            State::Open => 1,
-            State::HalfOpen => 2,
-        };
+        let number = state as u8;
         // Mostly it is the same, and nothing is written that other cores read.
         if self.counted.load(Relaxed) != number {
             let before = state_of(self.counted.swap(number, Relaxed));
@@ -115,9 +111,5 @@ impl Drop for Guard {
 }
 
 fn state_of(number: u8) -> State {
-    match number {
-        0 => State::Closed,
-        1 => State::Open,
-        _ => State::HalfOpen,
-    }
+    State::ALL.into_iter().find(|state| *state as u8 == number).expect("it was a state")
 }

@@ -212,8 +212,8 @@ impl Breakers {
 
     fn add(&self, state: State, count: i64) {
         match state {
-            State::Closed => {}
-            State::Open => self.open.add(count),
+            State::Closed | State::ForcedClosed | State::Disabled => {}
+            State::Open | State::ForcedOpen => self.open.add(count),
             State::HalfOpen => self.half_open.add(count),
         }
     }

@@ -70,11 +70,11 @@ impl Guard {
     pub(crate) fn new(cache: Arc<str>, port: Arc<dyn SharedCache>, metrics: LevelMetrics) -> Self {
         let policy = BreakerPolicy {
             failure_rate: Share::from_percent(50),
-            slow_call: None,
-            window: Duration::from_secs(10),
+            window: Duration::from_secs(10).into(),
             calls_min: 10,
-            open_for: Duration::from_secs(2),
+            open_for: Duration::from_secs(2).into(),
             probes_max: 1,
+            ..BreakerPolicy::default()
         };
         let breaker = Breaker::new(&policy).probe_timeout(Duration::from_secs(1));
         Self {

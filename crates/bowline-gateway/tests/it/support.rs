@@ -155,7 +155,7 @@ pub(crate) fn route(service: &str) -> Route {
             retry: Some(RetryPolicy { attempts_max: 3, backoff, budget: Share::ALL, per_try_timeout: None }),
             breaker: Some(BreakerPolicy {
                 calls_min: 10,
-                open_for: Duration::from_mins(10),
+                open_for: Duration::from_mins(10).into(),
                 ..BreakerPolicy::default()
             }),
             ..CallPolicy::default()

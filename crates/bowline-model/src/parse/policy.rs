@@ -8,7 +8,10 @@ use super::{
     value::Value,
 };
 use crate::{
-    policy::{ATTEMPTS_MAX, Backoff, Balance, BreakerPolicy, CALLS_MIN_MAX, CallPolicy, PROBES_MAX, RetryPolicy},
+    policy::{
+        ATTEMPTS_MAX, Backoff, Balance, BreakerPolicy, CALLS_MIN_MAX, CallPolicy, OpenFor, PROBES_MAX, RetryPolicy,
+        Window,
+    },
     units,
 };
 
@@ -72,21 +75,45 @@ fn retry(table: &Table<'_>, timeout: Timeout) -> RetryPolicy {
 
 fn breaker(table: &Table<'_>, timeout: Timeout) -> BreakerPolicy {
     let default = BreakerPolicy::default();
-    let failure_rate = table.get("failure_rate").and_then(|value| {
-        let rate = value.share()?;
-        if rate == units::Share::ZERO {
-            return value.refuse("`failure_rate` (0%) must be above zero", "write `failure_rate = \"50%\"`");
+    let slow_call = table.get("slow_call").and_then(|value| within(value, timeout));
+    let slow_rate = table.get("slow_rate").and_then(|value| {
+        if table.get("slow_call").is_none() {
+            return value.refuse("`slow_rate` says nothing without `slow_call`", "add `slow_call = \"300ms\"`");
         }
-        Some(rate)
+        above_zero(value)
+    });
+    let calls_min = table.integer_or("calls_min", 1..=CALLS_MIN_MAX, default.calls_min);
+    let window = table.get("window").and_then(|value| {
+        let window = value.parsed("a window", Window::parse)?;
+        match window {
+            Window::Calls(calls) if calls < calls_min => value.refuse(
+                format!("`window` ({window}) never holds `calls_min` ({calls_min}) calls"),
+                format!("write `window = \"{calls_min} calls\"` or more, or lower `calls_min`"),
+            ),
+            window => Some(window),
+        }
     });
     BreakerPolicy {
-        failure_rate: failure_rate.unwrap_or(default.failure_rate),
-        slow_call: table.get("slow_call").and_then(|value| within(value, timeout)),
-        window: table.duration_or("window", default.window),
-        calls_min: table.integer_or("calls_min", 1..=CALLS_MIN_MAX, default.calls_min),
-        open_for: table.duration_or("open_for", default.open_for),
+        failure_rate: table.get("failure_rate").and_then(above_zero).unwrap_or(default.failure_rate),
+        slow_call,
+        slow_rate,
+        consecutive: table.get("consecutive").and_then(|value| value.integer(1..=CALLS_MIN_MAX)),
+        window: window.unwrap_or(default.window),
+        calls_min,
+        open_for: table
+            .get("open_for")
+            .and_then(|value| value.parsed("an open time", OpenFor::parse))
+            .unwrap_or(default.open_for),
         probes_max: table.integer_or("probes_max", 1..=PROBES_MAX, default.probes_max),
     }
+}
+
+fn above_zero(value: Value<'_>) -> Option<units::Share> {
+    let rate = value.share()?;
+    if rate == units::Share::ZERO {
+        return value.refuse(format!("{} (0%) must be above zero", value.key_quoted()), value.like_this());
+    }
+    Some(rate)
 }
 
 /// A duration that the timeout would make pointless if it were longer.

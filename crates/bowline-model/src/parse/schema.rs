@@ -240,6 +240,8 @@ pub(super) static BREAKER: Schema = Schema {
     keys: &[
         key("failure_rate", r#""50%""#),
         key("slow_call", r#""300ms""#),
+        key("slow_rate", r#""50%""#),
+        key("consecutive", "5"),
         key("window", r#""10s""#),
         key("calls_min", "20"),
         key("open_for", r#""5s""#),

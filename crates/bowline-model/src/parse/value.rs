@@ -129,7 +129,7 @@ impl Value<'_> {
         self.file.fault_unbuilt(self.node.span(), &self.quoted_with(text), instead);
     }
 
-    fn like_this(self) -> String {
+    pub(super) fn like_this(self) -> String {
         self.known.like_this(&printable(self.key()))
     }
 

@@ -197,7 +197,7 @@ async fn workers_share_the_breaker() {
     let mut broken = route("broken", "/**");
     broken.policy.retry = None;
     broken.policy.breaker =
-        Some(BreakerPolicy { calls_min: 10, open_for: Duration::from_mins(10), ..BreakerPolicy::default() });
+        Some(BreakerPolicy { calls_min: 10, open_for: Duration::from_mins(10).into(), ..BreakerPolicy::default() });
     let proxy = Proxy::start(&[broken], &[fake.instance("broken", "b-1")]);
     // New connections land on either worker; together they may fail ten times, not twenty.
     let mut refused = 0;

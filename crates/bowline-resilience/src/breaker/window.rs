@@ -1,4 +1,4 @@
-//! What the closed breaker looks back upon: calls and failures in a ring of time buckets.
+//! What the closed breaker looks back upon: calls and failures in a ring of buckets, of time or of calls.
 //!
 //! Lock-free. Each bucket is one atomic word of epoch, tick, calls and failures, so that a result
 //! is counted in the closed state it belongs to or not at all: a late one finds a word of another
@@ -20,8 +20,12 @@ const TICK_BITS: u32 = 22;
 const TICK_MASK: u64 = (1 << TICK_BITS) - 1;
 const EPOCH_MASK: u64 = (1 << 10) - 1;
 
-#[derive(Debug, Default)]
-pub(super) struct Window([AtomicU64; BUCKET_COUNT]);
+#[derive(Debug)]
+pub(super) struct Window {
+    cells: [AtomicU64; BUCKET_COUNT],
+    /// How many of them are looked back upon.
+    looked_back_upon: u64,
+}
 
 /// Calls and failures together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,6 +35,11 @@ pub(super) struct Counts {
 }
 
 impl Window {
+    /// An empty one that looks back upon so many buckets, of 1 to [`BUCKETS`].
+    pub(super) fn new(looked_back_upon: u64) -> Self {
+        Self { cells: Default::default(), looked_back_upon: looked_back_upon.clamp(1, BUCKETS) }
+    }
+
     /// Counts one result of `epoch` at `tick` and sums the window up.
     ///
     /// `None` when `is_current` denies that the epoch is still the breaker's: nothing is counted.
@@ -42,7 +51,7 @@ impl Window {
         is_failure: bool,
         is_current: impl Fn() -> bool,
     ) -> Option<Counts> {
-        let cell = &self.0[usize::try_from(tick % BUCKETS).expect("below ten")];
+        let cell = &self.cells[usize::try_from(tick % BUCKETS).expect("below ten")];
         let mut word = cell.load(Acquire);
         loop {
             // Asked after the word was read: had the window been cleared in between, the exchange fails.
@@ -60,17 +69,18 @@ impl Window {
     /// Begins anew for `epoch`. Under the breaker's mutex, before the epoch is published.
     pub(super) fn clear(&self, epoch: u64, tick: u64) {
         let empty = Bucket { epoch: epoch & EPOCH_MASK, tick: tick & TICK_MASK, counts: Counts::default() };
-        for cell in &self.0 {
+        for cell in &self.cells {
             cell.store(empty.pack(), Release);
         }
     }
 
+    /// The window's sum at `tick`.
     #[inline]
-    fn counts(&self, tick: u64) -> Counts {
-        self.0
-            .iter()
-            .map(|cell| Bucket::unpack(cell.load(Relaxed)))
-            .fold(Counts::default(), |sum, bucket| if bucket.is_live(tick) { sum.plus(bucket.counts) } else { sum })
+    pub(super) fn counts(&self, tick: u64) -> Counts {
+        let looked_back_upon = self.looked_back_upon;
+        self.cells.iter().map(|cell| Bucket::unpack(cell.load(Relaxed))).fold(Counts::default(), |sum, bucket| {
+            if bucket.is_live(tick, looked_back_upon) { sum.plus(bucket.counts) } else { sum }
+        })
     }
 }
 
@@ -133,9 +143,9 @@ impl Bucket {
 
     /// Whether it is within the window that ends at `tick`, or newer than that reading.
     #[inline]
-    fn is_live(self, tick: u64) -> bool {
+    fn is_live(self, tick: u64, looked_back_upon: u64) -> bool {
         let age = self.age(tick);
-        !(BUCKETS..=TICK_MASK / 2).contains(&age)
+        !(looked_back_upon..=TICK_MASK / 2).contains(&age)
     }
 
     #[inline]
@@ -156,7 +166,7 @@ mod tests {
 
     #[test]
     fn results_leave_the_window_with_their_bucket() {
-        let window = Window::default();
+        let window = Window::new(BUCKETS);
         for tick in 0..10 {
             assert_eq!(record(&window, tick, tick == 0).calls, tick + 1);
         }
@@ -167,7 +177,7 @@ mod tests {
 
     #[test]
     fn an_older_clock_reading_neither_clears_nor_is_lost() {
-        let window = Window::default();
+        let window = Window::new(BUCKETS);
         record(&window, 15, true);
         assert_eq!(record(&window, 5, true), Counts { calls: 2, failures: 2 });
         assert_eq!(record(&window, 15, false), Counts { calls: 3, failures: 2 });
@@ -175,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_result_of_another_epoch_is_not_counted() {
-        let window = Window::default();
+        let window = Window::new(BUCKETS);
         record(&window, 3, true);
         window.clear(1, 3);
         assert_eq!(window.record(0, 3, true, || false), None);
@@ -184,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_window_cleared_between_look_and_count_refuses_the_count() {
-        let window = Window::default();
+        let window = Window::new(BUCKETS);
         record(&window, 3, true);
         let looks = std::cell::Cell::new(0);
         let result = window.record(0, 3, true, || {
@@ -201,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_full_bucket_keeps_its_rate() {
-        let window = Window::default();
+        let window = Window::new(BUCKETS);
         let mut counts = Counts::default();
         for i in 0..COUNT_MAX * 3 {
             counts = record(&window, 0, i % 4 == 0);
@@ -220,7 +230,7 @@ mod tests {
 
         #[test]
         fn the_window_counts_what_a_list_counts(steps in proptest::collection::vec((0u64..4, any::<bool>()), 1..200)) {
-            let window = Window::default();
+            let window = Window::new(BUCKETS);
             let (mut tick, mut list) = (0, Vec::new());
             for (by, is_failure) in steps {
                 tick += by;

@@ -1,9 +1,18 @@
 //! One caller, time moved by hand.
 
-use std::{mem, sync::Arc};
+use std::{
+    mem,
+    sync::{Arc, Mutex},
+};
 
-use bowline_model::{Code, policy::BreakerPolicy, units::Share};
-use bowline_resilience::breaker::{Breaker, Outcome, PROBE_TIMEOUT, State};
+use bowline_model::{
+    Code,
+    policy::{BreakerPolicy, OpenFor, Window},
+    units::Share,
+};
+use bowline_resilience::breaker::{
+    Breaker, Figures, Forced, Order, Outcome, PROBE_TIMEOUT, State, TRANSITIONS_MAX, Why,
+};
 use bowline_runtime::time::{self, Duration, Instant};
 use proptest::prelude::*;
 
@@ -225,7 +234,13 @@ fn extreme_policies_do_not_panic() {
         (Duration::ZERO, Duration::ZERO, 0, 0),
         (Duration::from_nanos(1), Duration::from_nanos(1), 1, 1),
     ] {
-        let policy = BreakerPolicy { window, open_for, calls_min, probes_max, ..BreakerPolicy::default() };
+        let policy = BreakerPolicy {
+            window: Window::Time(window),
+            open_for: OpenFor::exactly(open_for),
+            calls_min,
+            probes_max,
+            ..BreakerPolicy::default()
+        };
         let (breaker, now) = (Breaker::new(&policy), time::now());
         for i in 0..100 {
             if let Ok(permit) = breaker.acquire(now + SECOND * i) {
@@ -277,4 +292,152 @@ proptest! {
         }
         prop_assert_eq!(breaker.state(now), State::Closed, "after {} probes", probes);
     }
+}
+
+#[test]
+fn slow_calls_have_a_rate_of_their_own_where_the_policy_gives_them_one() {
+    let policy =
+        BreakerPolicy { slow_call: Some(SECOND), slow_rate: Some(Share::from_percent(75)), calls_min: 8, ..policy() };
+    let (breaker, now) = (Breaker::new(&policy), time::now());
+    let slow = |outcome| breaker.acquire(now).unwrap().record(outcome, now + SECOND);
+    // Two of eight fail, and five are slow: neither rate is reached.
+    (0..5).for_each(|_| slow(Outcome::Success));
+    (0..2).for_each(|_| call(&breaker, Outcome::Failure, now + SECOND));
+    call(&breaker, Outcome::Success, now + SECOND);
+    assert_eq!(breaker.state(now + SECOND), State::Closed, "slow ones are no failures");
+    assert_eq!(breaker.figures(now + SECOND), Figures { calls: 8, failures: 2, slow: 5 });
+    // The sixth to the ninth: nine of twelve are slow.
+    (0..4).for_each(|_| slow(Outcome::Success));
+    assert_eq!(breaker.state(now + SECOND), State::Open);
+    assert_eq!(breaker.transitions().last().unwrap().why, Why::SlowRate);
+}
+
+#[test]
+fn failures_in_a_row_open_it_whatever_the_rate() {
+    let policy = BreakerPolicy { consecutive: Some(3), calls_min: 1000, ..policy() };
+    let (breaker, now) = (Breaker::new(&policy), time::now());
+    for _ in 0..50 {
+        (0..2).for_each(|_| call(&breaker, Outcome::Failure, now));
+        call(&breaker, Outcome::Success, now);
+    }
+    assert_eq!(breaker.state(now), State::Closed, "never three in a row");
+    (0..3).for_each(|_| call(&breaker, Outcome::Failure, now));
+    assert_eq!(breaker.state(now), State::Open);
+    let last = *breaker.transitions().last().unwrap();
+    assert_eq!((last.from, last.to, last.why), (State::Closed, State::Open, Why::Consecutive));
+    // A row from before it opened is forgotten.
+    let now = now + SECOND * 5;
+    (0..2).for_each(|_| call(&breaker, Outcome::Success, now));
+    (0..2).for_each(|_| call(&breaker, Outcome::Failure, now));
+    assert_eq!(breaker.state(now), State::Closed);
+}
+
+#[test]
+fn a_window_of_calls_forgets_by_calls_and_not_by_time() {
+    let policy = BreakerPolicy { window: Window::Calls(10), calls_min: 10, ..policy() };
+    let (breaker, now) = (Breaker::new(&policy), time::now());
+    (0..4).for_each(|_| call(&breaker, Outcome::Failure, now));
+    let much_later = now + SECOND * 100_000;
+    (0..6).for_each(|_| call(&breaker, Outcome::Success, much_later));
+    assert_eq!(breaker.figures(much_later), Figures { calls: 10, failures: 4, slow: 0 }, "time takes none away");
+    // Each further call takes the oldest's place.
+    (0..4).for_each(|_| call(&breaker, Outcome::Success, much_later));
+    assert_eq!(breaker.figures(much_later).failures, 0);
+    (0..5).for_each(|_| call(&breaker, Outcome::Failure, much_later));
+    assert_eq!(breaker.state(much_later), State::Open, "five of the last ten");
+}
+
+#[test]
+fn a_window_of_few_calls_holds_no_more_than_these() {
+    let policy = BreakerPolicy { window: Window::Calls(4), calls_min: 4, ..policy() };
+    let (breaker, now) = (Breaker::new(&policy), time::now());
+    (0..1000).for_each(|_| call(&breaker, Outcome::Success, now));
+    assert_eq!(breaker.figures(now).calls, 4);
+    (0..2).for_each(|_| call(&breaker, Outcome::Failure, now));
+    assert_eq!(breaker.state(now), State::Open, "two of the last four");
+}
+
+#[test]
+fn it_stays_open_for_longer_each_time_in_a_row_and_for_no_longer_than_it_may() {
+    let open_for = OpenFor { min: SECOND, max: SECOND * 10 };
+    let (breaker, mut now) = opened(&BreakerPolicy { open_for, ..policy() });
+    let mut before = SECOND;
+    assert_eq!(breaker.acquire(now).unwrap_err().retry_after, SECOND, "the first time as it is written");
+    for bound in [2, 4, 8, 10, 10, 10] {
+        now += before;
+        call(&breaker, Outcome::Failure, now);
+        let open = breaker.acquire(now).unwrap_err().retry_after;
+        assert!(open > SECOND * bound * 3 / 4 - Duration::from_nanos(1) && open <= SECOND * bound, "{bound}: {open:?}");
+        before = open;
+    }
+    // It closes, and stays so for as long as it was open: that is recovery.
+    now += before;
+    (0..2).for_each(|_| call(&breaker, Outcome::Success, now));
+    assert_eq!(breaker.state(now), State::Closed);
+    now += SECOND * 10;
+    (0..4).for_each(|_| call(&breaker, Outcome::Failure, now));
+    assert_eq!(breaker.acquire(now).unwrap_err().retry_after, SECOND);
+}
+
+#[test]
+fn one_that_fails_as_soon_as_it_is_closed_has_not_recovered() {
+    let open_for = OpenFor { min: SECOND * 4, max: SECOND * 100 };
+    let (breaker, now) = opened(&BreakerPolicy { open_for, ..policy() });
+    let now = now + SECOND * 4;
+    (0..2).for_each(|_| call(&breaker, Outcome::Success, now));
+    (0..4).for_each(|_| call(&breaker, Outcome::Failure, now));
+    assert!(breaker.acquire(now).unwrap_err().retry_after > SECOND * 4, "it opened a second time in a row");
+}
+
+#[test]
+fn an_operator_holds_it_open_closed_or_off_until_told_otherwise() {
+    let (breaker, now) = (Breaker::new(&policy()), time::now());
+    let fail = |now| (0..100).for_each(|_| call(&breaker, Outcome::Failure, now));
+    breaker.order(Order::Force(Forced::Closed), now);
+    fail(now);
+    assert_eq!((breaker.state(now), breaker.figures(now).failures), (State::ForcedClosed, 100), "it counts");
+    breaker.order(Order::Force(Forced::Disabled), now);
+    fail(now);
+    assert_eq!((breaker.state(now), breaker.figures(now).calls), (State::Disabled, 0), "it does not");
+    breaker.order(Order::Force(Forced::Open), now);
+    let in_a_year = now + SECOND * 31_536_000;
+    for at in [now, in_a_year] {
+        assert_eq!(breaker.state(at), State::ForcedOpen);
+        assert!(!breaker.is_ready(at));
+        assert_eq!(breaker.acquire(at).unwrap_err().retry_after, SECOND * 5, "worth asking again some time");
+    }
+    breaker.order(Order::Reset, in_a_year);
+    assert_eq!((breaker.state(in_a_year), breaker.figures(in_a_year).calls), (State::Closed, 0));
+    (0..4).for_each(|_| call(&breaker, Outcome::Failure, in_a_year));
+    assert_eq!(breaker.state(in_a_year), State::Open, "it judges for itself again");
+    let reasons: Vec<_> = breaker.transitions().iter().map(|transition| transition.why).collect();
+    assert_eq!(reasons, [Why::Ordered, Why::Ordered, Why::Ordered, Why::Ordered, Why::FailureRate]);
+}
+
+#[test]
+fn what_was_granted_before_an_order_counts_no_more() {
+    let (breaker, now) = (Breaker::new(&policy()), time::now());
+    let granted: Vec<_> = (0..100).map(|_| breaker.acquire(now).unwrap()).collect();
+    breaker.order(Order::Reset, now);
+    granted.into_iter().for_each(|permit| permit.record(Outcome::Failure, now));
+    assert_eq!((breaker.state(now), breaker.figures(now).calls), (State::Closed, 0));
+}
+
+#[test]
+fn transitions_are_told_in_their_order_and_the_last_are_remembered() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&told);
+    let breaker = Breaker::new(&policy()).listener(Box::new(move |transition| heard.lock().unwrap().push(*transition)));
+    let mut now = time::now();
+    (0..4).for_each(|_| call(&breaker, Outcome::Failure, now));
+    for _ in 0..20 {
+        now += SECOND * 5;
+        call(&breaker, Outcome::Failure, now);
+    }
+    let told = told.lock().unwrap();
+    assert_eq!(told.len(), 41, "open, and twenty times half open and open again");
+    assert_eq!(breaker.transitions(), told[told.len() - TRANSITIONS_MAX..]);
+    let first = told[0];
+    assert_eq!((first.why, first.figures), (Why::FailureRate, Figures { calls: 4, failures: 4, slow: 0 }));
+    assert!(told.windows(2).all(|pair| pair[0].to == pair[1].from), "{told:?}");
 }

@@ -5,7 +5,7 @@ use std::{
     thread,
 };
 
-use bowline_model::policy::BreakerPolicy;
+use bowline_model::policy::{BreakerPolicy, OpenFor};
 use bowline_resilience::breaker::{Breaker, Outcome, Permit, State};
 use bowline_runtime::time::{self, Duration};
 
@@ -14,7 +14,7 @@ use crate::threads::{THREADS, together};
 const OPEN_FOR: Duration = Duration::from_secs(5);
 
 fn policy() -> BreakerPolicy {
-    BreakerPolicy { calls_min: 100, probes_max: 3, open_for: OPEN_FOR, ..BreakerPolicy::default() }
+    BreakerPolicy { calls_min: 100, probes_max: 3, open_for: OpenFor::exactly(OPEN_FOR), ..BreakerPolicy::default() }
 }
 
 #[test]

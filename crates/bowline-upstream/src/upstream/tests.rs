@@ -26,7 +26,7 @@ fn upstream(policy: CallPolicy, instances: &[Instance]) -> Arc<Upstream> {
 }
 
 fn policy(timeout: Duration) -> CallPolicy {
-    let breaker = BreakerPolicy { calls_min: 1, open_for: SECOND, probes_max: 1, ..BreakerPolicy::default() };
+    let breaker = BreakerPolicy { calls_min: 1, open_for: SECOND.into(), probes_max: 1, ..BreakerPolicy::default() };
     CallPolicy { timeout, retry: None, breaker: Some(breaker), balance: Balance::RoundRobin }
 }
 

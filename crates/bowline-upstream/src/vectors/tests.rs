@@ -3,7 +3,6 @@
 use std::{convert::identity, path::PathBuf, sync::Arc};
 
 use bowline_model::ServiceName;
-use bowline_resilience::breaker::State;
 use bowline_runtime::{metric::Registry, task, time};
 use bowline_telemetry::Span;
 use bowline_transport::{LocalPool, Pool, SharedPool};
@@ -28,13 +27,8 @@ async fn call<P: Pool>(upstream: &Upstream, pool: &P, ask: &Ask) -> Seen {
 }
 
 fn breakers(upstream: &Upstream) -> BTreeMap<String, String> {
-    let state = |state| match state {
-        State::Closed => "closed".to_owned(),
-        State::Open => "open".to_owned(),
-        State::HalfOpen => "half_open".to_owned(),
-    };
     let instances = upstream.instances().into_iter();
-    instances.filter_map(|i| Some((i.instance.id.to_string(), state(i.breaker?)))).collect()
+    instances.filter_map(|i| Some((i.instance.id.to_string(), i.breaker?.as_str().to_owned()))).collect()
 }
 
 fn upstream(policy: &CallPolicy, instances: &[Instance]) -> Arc<Upstream> {

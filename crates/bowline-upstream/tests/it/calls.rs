@@ -114,7 +114,7 @@ fn the_latency_is_known_with_the_head() {
 fn what_is_known_of_an_instance_outlives_updates() {
     run(async || {
         let callee = serve("a", Protocol::Http1, |_| status(500));
-        let policy = CallPolicy { breaker: Some(BreakerPolicy { open_for: HANGING, ..breaker() }), ..plain() };
+        let policy = CallPolicy { breaker: Some(BreakerPolicy { open_for: HANGING.into(), ..breaker() }), ..plain() };
         let upstream = upstream(policy.clone(), &Registry::default(), std::slice::from_ref(&callee.instance));
         let pool = LocalPool::default();
         ask(&upstream, &pool).await.unwrap();

@@ -86,7 +86,7 @@ fn a_caller_that_does_not_wait_tells_nothing_of_the_instance() {
             assert!(status.latency >= Duration::from_millis(20), "the balancer is told all the same");
             status.breaker.unwrap()
         };
-        let breaker = || BreakerPolicy { open_for: HANGING, ..breaker() };
+        let breaker = || BreakerPolicy { open_for: HANGING.into(), ..breaker() };
         let policy = || CallPolicy { breaker: Some(breaker()), ..plain() };
         let short = Duration::from_millis(20);
         assert_eq!(call(policy(), short).await, State::Closed, "20 ms of the 5 s that it has");
@@ -130,7 +130,8 @@ fn a_caller_that_sends_its_body_slowly_is_not_the_instances_slowness() {
             drop(request.into_body().collect().await);
             status(200).await
         });
-        let breaker = BreakerPolicy { slow_call: Some(Duration::from_millis(10)), open_for: HANGING, ..breaker() };
+        let breaker =
+            BreakerPolicy { slow_call: Some(Duration::from_millis(10)), open_for: HANGING.into(), ..breaker() };
         let policy = CallPolicy { breaker: Some(breaker), ..plain() };
         let upstream = upstream(policy, &Registry::default(), std::slice::from_ref(&callee.instance));
         let (frames, mut receiver) = mpsc::channel::<Result<Frame<Bytes>, BoxError>>(1);

@@ -75,7 +75,12 @@ pub(crate) fn upstream(policy: CallPolicy, metrics: &Registry, instances: &[Inst
 }
 
 pub(crate) fn breaker() -> BreakerPolicy {
-    BreakerPolicy { calls_min: 1, open_for: Duration::from_millis(20), probes_max: 1, ..BreakerPolicy::default() }
+    BreakerPolicy {
+        calls_min: 1,
+        open_for: Duration::from_millis(20).into(),
+        probes_max: 1,
+        ..BreakerPolicy::default()
+    }
 }
 
 pub(crate) fn plain() -> CallPolicy {

@@ -185,7 +185,7 @@ fn a_slow_success_that_opens_the_breaker_is_counted_at_once() {
             status(200).await
         });
         let slow_call = Some(Duration::from_millis(10));
-        let breaker = BreakerPolicy { slow_call, open_for: HANGING, ..breaker() };
+        let breaker = BreakerPolicy { slow_call, open_for: HANGING.into(), ..breaker() };
         let policy = CallPolicy { breaker: Some(breaker), ..plain() };
         let upstream = upstream(policy, &metrics, std::slice::from_ref(&callee.instance));
         assert_eq!(ask(&upstream, &LocalPool::default()).await.unwrap(), 200);

@@ -75,8 +75,9 @@ fn every_example_is_right() {
         let example = key.example.replace("sha256:…", &format!("sha256:{}", "0a".repeat(32)));
         let canary = if key.name == "steps" { "strategy = \"canary\"\n" } else { "" };
         let mode = if key.name == "topics" { "mode = \"message\"\n" } else { "" };
+        let slow = if key.name == "slow_rate" { "slow_call = \"300ms\"\n" } else { "" };
         let server = if key.name == "credential" { "nats = \"nats://127.0.0.1:4222\"\n" } else { "" };
-        let text = format!("{declared}{}{run}{canary}{mode}{server}{} = {example}", before(heading), key.name);
+        let text = format!("{declared}{}{run}{canary}{mode}{slow}{server}{} = {example}", before(heading), key.name);
         assert!(!is_told(&text), "{text}");
     }
 }

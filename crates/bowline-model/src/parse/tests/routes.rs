@@ -67,7 +67,7 @@ retry.attempts_max = 0
   6:22+1 `attempts_max` (0) is out of range → write a whole number from 1 to 10
 
 breaker.window = "0s"
-  6:18+4 `window` (0s) must be above zero → write `window = "10s"`
+  6:18+4 `window` ("0s") is not a window → write a time above zero, and of 1d at most: "10s"
 
 balance = "maglev"
   6:11+8 `balance` ("maglev") is not built yet → write one of "round-robin", "random", "weighted", "least-connections", "p2c-ewma"
