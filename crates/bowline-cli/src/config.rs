@@ -200,7 +200,7 @@ impl Subject {
 
 impl Subject {
     async fn set(&self, args: args::Set) -> anyhow::Result<ExitCode> {
-        let args::Set { file, format, expect, comment, query } = args;
+        let args::Set { file, format, expect, comment, dry_run, query } = args;
         let text = read(&file, DOCUMENT_BYTES_MAX)?;
         let manager = api::config(&query).await?;
         let format = match format.map(Into::into).or_else(|| format_of(&file, &self.0)) {
@@ -211,9 +211,16 @@ impl Subject {
         };
         let document = Document { format, text };
         let draft = Draft { expect, comment, ..Draft::new(document.clone(), Author::anonymous()) };
-        let error = match manager.set_config(&self.0, draft).await {
-            Ok(version) => return self.published(&version, &query),
-            Err(error) => error,
+        let error = if dry_run {
+            match manager.check_config(&self.0, draft).await {
+                Ok(()) => return self.would_be_published(&query),
+                Err(error) => error,
+            }
+        } else {
+            match manager.set_config(&self.0, draft).await {
+                Ok(version) => return self.published(&version, &query),
+                Err(error) => error,
+            }
         };
         match (&error, query.output) {
             (Error::Conflict { .. }, Output::Text) => print_conflict(&error, &document),
@@ -246,6 +253,14 @@ impl Subject {
         // A deletion is undone by what was there before it.
         let history = answered(query, manager.history(&self.0, None, 1).await)?;
         Ok((history.first().ok_or_else(|| self.absent())?.number, Some(0)))
+    }
+
+    fn would_be_published(&self, query: &Query) -> anyhow::Result<ExitCode> {
+        match query.output {
+            Output::Json => api::print_json(&serde_json::json!({ "would_be_published": true }))?,
+            Output::Text => style::line(&format!("{} would take it; nothing was published", self.0)),
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
     fn published(&self, version: &Version, query: &Query) -> anyhow::Result<ExitCode> {

@@ -69,6 +69,12 @@ pub trait ConfigManager: Send + Sync + 'static {
     /// Dropping the future leaves open whether it happens.
     fn set_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<Version, Error>>;
 
+    /// Whether [`ConfigManager::set_config`] would publish that now. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of [`ConfigManager::set_config`], but for [`Error::Full`].
+    fn check_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<(), Error>>;
+
     /// As [`ConfigManager::set_config`], with a schema that the document is held against instead,
     /// and that replaces the one there is in the same step: so both can change together.
     ///

@@ -84,6 +84,19 @@ impl StoreConfig {
         kept.as_ref().map(entry::decode).transpose()
     }
 
+    /// Holds a change against what is there: the current version, and the schema that is there or comes along.
+    async fn check_change(&self, key: &ConfigKey, change: &Change) -> Result<(Found, Option<Entry>), Error> {
+        let found = self.head(key).await?;
+        self.check_expected(key, change.draft.expect, &found).await?;
+        let schema = self.0.store.get(&entry::schema_key(key)).await.map_err(Error::Store)?;
+        let by = match &change.schema {
+            Some(schema) => Some(schema.clone()),
+            None => schema.as_ref().map(entry::text).transpose()?,
+        };
+        self.check_document(key, &change.draft.document, by).await?;
+        Ok((found, schema))
+    }
+
     /// Makes the change the next version.
     async fn publish(&self, key: ConfigKey, change: Change) -> Result<Version, Error> {
         change.draft.check()?;
@@ -91,14 +104,7 @@ impl StoreConfig {
             self.check_schema(&key, schema).await?;
         }
         for _ in 0..ATTEMPTS_MAX {
-            let found = self.head(&key).await?;
-            self.check_expected(&key, change.draft.expect, &found).await?;
-            let schema = self.0.store.get(&entry::schema_key(&key)).await.map_err(Error::Store)?;
-            let by = match &change.schema {
-                Some(schema) => Some(schema.clone()),
-                None => schema.as_ref().map(entry::text).transpose()?,
-            };
-            self.check_document(&key, &change.draft.document, by).await?;
+            let (found, schema) = self.check_change(&key, &change).await?;
             let (txn, version) = self.next_version(&key, &change, &found).await?;
             let txn = txn.when(entry::schema_key(&key), entry::unchanged(schema.as_ref()));
             if self.commit(txn).await? {
@@ -322,6 +328,14 @@ impl ConfigManager for StoreConfig {
 
     fn set_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<Version, Error>> {
         Box::pin(self.publish(key.clone(), Change { draft, schema: None, restores: None }))
+    }
+
+    fn check_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<(), Error>> {
+        let key = key.clone();
+        Box::pin(async move {
+            draft.check()?;
+            self.check_change(&key, &Change { draft, schema: None, restores: None }).await.map(drop)
+        })
     }
 
     fn set_config_with_schema(

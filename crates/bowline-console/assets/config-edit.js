@@ -2,7 +2,7 @@
 // faster, both sides are shown.
 
 import { html, useEffect, useRef, useState } from './html.js';
-import { put } from './api.js';
+import { put, withQuery } from './api.js';
 import { addressOf, brokenAs, DOCUMENT_BYTES_MAX, drafts, plainBreaks, roleOf, touchesOf } from './config-about.js';
 import { Conflict } from './config-conflict.js';
 import { faultsOf } from './config-place.js';
@@ -40,6 +40,16 @@ export function Edit({ document, current, status, schema, onClose }) {
     drafts.delete(document.key);
     onClose();
   };
+  // What is wrong with it is said before anybody reads what it changes.
+  const review = async () => {
+    try {
+      await sent(document, draft, { dry_run: true });
+      setAt({ stage: 'review', faults: [] });
+    } catch (error) {
+      const next = answered(error, draft);
+      setAt(next.stage === 'review' ? { ...next, stage: 'edit' } : next);
+    }
+  };
   const publish = async () => {
     setAt({ ...at, isSending: true });
     try {
@@ -54,13 +64,13 @@ export function Edit({ document, current, status, schema, onClose }) {
   const shared = { document, draft, keep, at, setAt, drop, current };
   if (at.stage === 'conflict') return html`<${Conflict} ...${shared} theirs=${at.theirs ?? current} />`;
   if (at.stage === 'review') return html`<${Review} ...${shared} status=${status} publish=${publish} />`;
-  return html`<${Write} ...${shared} schema=${schema} />`;
+  return html`<${Write} ...${shared} schema=${schema} review=${review} />`;
 }
 
-function sent(document, { base, format, text, comment }) {
+function sent(document, { base, format, text, comment }, how = {}) {
   const written = brokenAs(base?.document.text ?? '', text);
   const publication = { format, text: written, expect: base?.number ?? 0, comment: comment.trim() };
-  return put(addressOf(document), publication);
+  return put(withQuery(addressOf(document), how), publication);
 }
 
 // Where one is after a refusal.
@@ -71,7 +81,7 @@ function answered(error, { text, format }) {
   return faults.length > 0 ? { stage: 'edit', faults, error } : { stage: 'review', faults, error };
 }
 
-function Write({ document, draft, keep, at, setAt, drop, current, schema }) {
+function Write({ document, draft, keep, at, setAt, drop, current, schema, review }) {
   const field = useRef();
   const { faults, error } = at;
   useEffect(() => {
@@ -91,13 +101,14 @@ function Write({ document, draft, keep, at, setAt, drop, current, schema }) {
         onPick=${(format) => write({ format })} />`}>
       ${isBehind && html`<div class="notice">${t('It was changed meanwhile.')} <${Button}
         onClick=${() => setAt({ stage: 'conflict', faults: [] })}>${t('See both sides')}<//></div>`}
+      ${error && faults.length === 0 && html`<p class="failure" role="alert">${error.message}</p>`}
       ${faults.length > 0 && html`<${Faults} faults=${faults} onPick=${(fault) => show(field.current, fault)} />`}
       <${CodeEditor} area=${field} label=${t('Text of {key}', { key: document.key })} value=${draft.text}
         faults=${faults} toldBy="faults"
         onInput=${(text) => write({ text })} />
       <div class="actions">
         <${Button} tone="main" isDisabled=${!isChanged(draft) && draft.base !== null}
-          onClick=${() => setAt({ stage: 'review', faults: [] })}>${t('Review the change')}<//>
+          onClick=${review}>${t('Review the change')}<//>
         <${Button} onClick=${drop}>${isChanged(draft) ? t('Discard') : t('Cancel')}<//>
         <span class=${size > DOCUMENT_BYTES_MAX ? 'tone-text-bad' : 'quiet'}>
           ${t('{size} of {most}', { size: bytes(size), most: bytes(DOCUMENT_BYTES_MAX) })}</span>

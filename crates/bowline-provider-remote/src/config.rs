@@ -168,6 +168,15 @@ impl ConfigManager for RemoteConfig {
         Box::pin(self.publish(key.clone(), draft, None))
     }
 
+    fn check_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<(), Error>> {
+        let key = key.clone();
+        Box::pin(async move {
+            draft.check()?;
+            let path = path(&target(&key, ""), [("dry_run", "true".to_owned())]);
+            self.send(&key, Method::PUT, &path, &Publication::of(draft, None)).await
+        })
+    }
+
     fn set_config_with_schema(
         &self,
         key: &ConfigKey,

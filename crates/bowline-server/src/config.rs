@@ -137,6 +137,15 @@ pub(crate) async fn get(
     Ok(([("content-type", WATCH_CONTENT_TYPE), ("cache-control", "no-store")], body).into_response())
 }
 
+/// What `PUT /v1/config/{namespace}/{name}` understands.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetQuery {
+    /// Only says whether it would be published; nothing is.
+    #[serde(default)]
+    dry_run: bool,
+}
+
 /// Publishes a document as the next version, once it fits its schema.
 ///
 /// Answered when it would survive a power loss. How a service is split whose rollout is under way, nobody else changes;
@@ -145,10 +154,11 @@ pub(crate) async fn get(
 /// `detail` of each) where the document breaks its schema, `syntax` (`line`, `column`, `reason`)
 /// where it is not well-formed, `schema_fault` where the schema that comes with it is none.
 #[utoipa::path(put, path = "/v1/config/{namespace}/{name}", tag = "configuration",
-    params(("namespace" = String, Path, description = "of the key"), ("name" = String, Path, description = "of the key")),
+    params(("namespace" = String, Path, description = "of the key"), ("name" = String, Path, description = "of the key"), SetQuery),
     request_body = wire::Publication,
     responses(
         (status = 200, description = "the new version", body = Object),
+        (status = 204, description = "it would be published, and was not (`dry_run=true`)"),
         (status = 400, description = "it changes the split of a service whose rollout is under way"),
         (status = 409, description = "another version than the expected one is current"),
         (status = 422, description = "the document breaks a rule"),
@@ -156,20 +166,29 @@ pub(crate) async fn get(
 pub(crate) async fn set(
     State(shared): State<Shared>,
     key: Key,
+    query: Result<Query<SetQuery>, QueryRejection>,
     By(author): By,
     body: Result<Json<wire::Publication>, JsonRejection>,
-) -> Result<Json<Version>, ApiError> {
+) -> Result<Response, ApiError> {
     let key = own_key_of(key)?;
+    let Query(SetQuery { dry_run }) = query?;
     let Json(publication) = body?;
     let (mut draft, schema) = publication.into_draft(author);
     if key == ConfigKey::traffic() {
         draft.expect = Some(check_traffic(&shared, draft.expect, Some(&draft.document)).await?);
     }
+    if dry_run {
+        if schema.is_some() {
+            return Err(ApiError::new(Code::InvalidArgument, "`dry_run=true` does not go with a schema"));
+        }
+        shared.config.check_config(&key, draft).await.map_err(of_body)?;
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let published = match schema {
         None => shared.config.set_config(&key, draft).await,
         Some(schema) => shared.config.set_config_with_schema(&key, draft, &schema).await,
     };
-    published.map(Json).map_err(of_body)
+    published.map(|version| Json(version).into_response()).map_err(of_body)
 }
 
 /// Checks that traffic may become that, or be deleted; the number of the version that it is then to be changed from, so

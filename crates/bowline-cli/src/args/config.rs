@@ -166,6 +166,9 @@ pub(crate) struct Set {
     /// Why, for the history
     #[arg(long, short = 'm', value_name = "TEXT", default_value = "")]
     pub(crate) comment: String,
+    /// Only say whether it would be published
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) query: Query,
 }

@@ -55,6 +55,26 @@ async fn a_document_is_printed_as_it_was_published() {
 }
 
 #[tokio::test]
+async fn a_dry_run_says_what_a_publication_would_and_publishes_nothing() {
+    let home = Home::new(EMPTY);
+    let mut running = home.up().await;
+    running.command(&["config", "set", KEY, &file(&home, "a.toml", "a = 1")]).await;
+    let schema = r#"{"properties": {"a": {"type": "integer"}}}"#;
+    running.command(&["config", "schema", KEY, &file(&home, "s.json", schema)]).await;
+    let good = file(&home, "b.toml", "a = 2");
+    let told = running.command(&["config", "set", KEY, &good, "--dry-run"]).await;
+    assert!(told.contains("nothing was published"), "{told}");
+    let bad = file(&home, "c.toml", "a = \"x\"");
+    let (_, dry) = refused(&running, &["config", "set", KEY, &bad, "--dry-run"]).await;
+    let (_, wet) = refused(&running, &["config", "set", KEY, &bad]).await;
+    assert_eq!(dry, wet);
+    let (_, behind) = refused(&running, &["config", "set", KEY, &good, "--dry-run", "--expect", "7"]).await;
+    assert!(behind.contains('7'), "{behind}");
+    assert_eq!(running.command(&["config", "get", KEY]).await, "a = 1");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_format_is_told_by_flag_name_or_version() {
     let home = Home::new(EMPTY);
     let mut running = home.up().await;

@@ -73,6 +73,10 @@ impl ConfigManager for &'static Fake {
         unreachable!()
     }
 
+    fn check_config(&self, _: &ConfigKey, _: Draft) -> BoxFuture<'_, Result<(), Error>> {
+        unreachable!()
+    }
+
     fn set_config(&self, _: &ConfigKey, _: Draft) -> BoxFuture<'_, Result<Version, Error>> {
         unreachable!()
     }

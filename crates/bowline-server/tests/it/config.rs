@@ -157,6 +157,33 @@ async fn a_schema_is_changed_from_the_one_that_was_read() {
 }
 
 #[tokio::test]
+async fn a_dry_run_answers_as_a_publication_would_and_changes_nothing() {
+    let fixture = Fixture::start().await;
+    let dry = format!("{ORDER}?dry_run=true");
+    assert_eq!(fixture.ask("PUT", &format!("{ORDER}/schema"), SCHEMA).await.status, 204);
+    for refused in ["items_max = 101", "items_max = ", "other = 1"] {
+        let (dry, wet) = (
+            fixture.ask("PUT", &dry, publication(refused)).await,
+            fixture.ask("PUT", ORDER, publication(refused)).await,
+        );
+        assert_eq!(dry.problem(422, "unprocessable"), wet.problem(422, "unprocessable"));
+        assert_eq!(dry.json()["violations"], wet.json()["violations"]);
+    }
+    let before = fixture.get("/v1/audit").await.json();
+    assert_eq!(fixture.ask("PUT", &dry, publication("items_max = 100")).await.status, 204);
+    fixture.get(ORDER).await.problem(404, "not_found");
+    assert_eq!(fixture.get("/v1/audit").await.json(), before, "nothing was done");
+    let late = json!({"format": "toml", "text": "items_max = 1", "expect": 3});
+    fixture.put(&dry, &late).await.problem(409, "conflict");
+    let both = json!({"format": "toml", "text": "items_max = 1", "schema": "{}"});
+    fixture.put(&dry, &both).await.problem(400, "invalid_argument");
+    fixture
+        .ask("PUT", &format!("{ORDER}?dry_run=maybe"), publication("items_max = 1"))
+        .await
+        .problem(400, "invalid_argument");
+}
+
+#[tokio::test]
 async fn what_breaks_its_schema_is_refused_with_path_and_rule() {
     let fixture = Fixture::start().await;
     let schema = format!("{ORDER}/schema");

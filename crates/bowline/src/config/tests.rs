@@ -54,6 +54,10 @@ impl ConfigManager for Server {
         unreachable!("a value watches")
     }
 
+    fn check_config(&self, _: &ConfigKey, _: Draft) -> Answer<'_, ()> {
+        unreachable!("a value changes nothing")
+    }
+
     fn set_config(&self, _: &ConfigKey, _: Draft) -> Answer<'_, Version> {
         unreachable!("a value changes nothing")
     }

@@ -36,6 +36,10 @@ impl ConfigManager for Broken {
         Box::pin(async { self.check().and(asked.await) })
     }
 
+    fn check_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<(), Error>> {
+        self.inner.check_config(key, draft)
+    }
+
     fn set_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<Version, Error>> {
         let key = key.clone();
         Box::pin(async move {
