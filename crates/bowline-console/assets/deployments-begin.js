@@ -20,6 +20,7 @@ const NAMES = {
 };
 
 const COUNT = { type: 'number', min: 1 };
+const DURATION = String.raw`\s*(\d+\s*(ns|us|ms|s|m|h|d)\s*)+`;
 const CODE = { class: 'code-input' };
 
 // What is said of it; what is not said is as declared.
@@ -68,14 +69,22 @@ async function begin(service, version, form) {
       word: t('Begin'),
       act: () => post(path('/v1/deployments', service), release),
     });
+    if (isDone) drafts.delete(service);
     if (isDone) go(to('deployments', service));
   } catch (error) {
     say(error.message);
   }
 }
 
+// What was typed and not begun yet, by service: whoever comes back finds it.
+const drafts = new Map();
+
 export function Begin({ service, version }) {
-  const [form, setForm] = useState(EMPTY);
+  const [form, draw] = useState(drafts.get(service) ?? EMPTY);
+  const setForm = (next) => {
+    drafts.set(service, next);
+    draw(next);
+  };
   const set = (name) => (event) => setForm({ ...form, [name]: event.target.value });
   const input = (name, word, hint, more) => html`<${Field} name=${word} hint=${hint}>
     <input value=${form[name]} onInput=${set(name)} autocomplete="off" spellcheck="false" ...${more} /><//>`;
@@ -101,7 +110,7 @@ export function Begin({ service, version }) {
           <${Select} name=${t('Strategy')} value=${form.strategy} onPick=${(strategy) => setForm({ ...form, strategy })}
             options=${[['', t('as declared')], ...['rolling', 'blue-green', 'canary'].map((one) => [one, t(one)])]} />
           ${input('steps', t('Steps'), t('Of a canary: 5%, 25%, 50%'))}
-          ${input('bake', t('Bake'), t('How long each step is watched: 2m'))}
+          ${input('bake', t('Bake'), t('How long each step is watched: 2m'), { pattern: DURATION, title: t('A number with a unit: 250ms, 2m, 1h 30m') })}
           ${input('abort_when', t('Ended when'), 'error_rate > 1% or p99 > 400ms; off')}
           ${input('min_requests', t('Requests at least'), t('Before it is judged.'), { ...COUNT, max: 1_000_000 })}
           ${input('replicas', t('Instances'), t('Empty: as many as now.'), COUNT)}

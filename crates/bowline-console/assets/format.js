@@ -68,7 +68,7 @@ function long(size) {
   const whole = Math.round(size);
   const parts = [[Math.floor(whole / 86_400), 'd'], [Math.floor(whole / 3600) % 24, 'h'], [Math.floor(whole / 60) % 60, 'min'], [whole % 60, 's']];
   const first = parts.findIndex(([amount]) => amount > 0);
-  return parts.slice(first, first + 2).filter(([amount]) => amount > 0).map(([amount, unit]) => `${amount} ${unit}`).join(' ');
+  return parts.slice(first, first + 2).filter(([amount]) => amount > 0).map(([amount, unit]) => `${amount} ${t(unit)}`).join(' ');
 }
 
 // How long ago, or how long until, by the server's clock; `at` in milliseconds.

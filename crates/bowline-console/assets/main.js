@@ -28,18 +28,30 @@ function App() {
   const route = useRoute();
   if (!who) return html`<main><${Waiting} /></main>`;
   const [first = ''] = route.path;
+  const isLost = useLost();
   const mustSignIn = who.role === null || who.role === undefined;
   return html`
     <a class="skip" href="#content">${t('Skip to the content')}</a>
     <${Sidebar} current=${first} />
     <div class="frame">
       <${Bar} who=${who} />
-      <main id="content" tabindex="-1">
+      <main id="content" tabindex="-1" class=${isLost && 'is-lost'}>
+        ${isLost && html`<p class="lost" role="status">${t('Bowline does not answer: what is shown is from before.')}</p>`}
         ${mustSignIn || first === 'sign-in' ? html`<${SignIn} who=${who} />` : html`
           <${Guarded} key=${language.get() + route.path.join('/')}><${Current} name=${first} route=${route} /><//>`}
       </main>
     </div>
     <${Guarded}><${Asking} /><//><${Saying} />`;
+}
+
+// Whether there was a connection, and is none any more.
+function useLost() {
+  const state = useCell(liveness);
+  const [wasLive, setWasLive] = useState(false);
+  useEffect(() => {
+    if (state === 'live') setWasLive(true);
+  }, [state]);
+  return wasLive && state === 'away';
 }
 
 // What is wrong with one page leaves the rest of the console as it is.
@@ -96,8 +108,15 @@ function Current({ name, route }) {
     page?.[2]().then((module) => setState({ View: module.default }), (error) => setState({ error }));
   }, [name]);
   if (!page) return html`<${Page} title=${t('Not found')}><${Empty}>${t('There is no such page.')} <a href=${to()}>${t('Overview')}</a><//><//>`;
-  if (state.error) return html`<${Failure} error=${state.error} again=${() => location.reload()} />`;
+  if (state.error) return html`<${Unloaded} />`;
   return state.View ? html`<${state.View} path=${route.path.slice(1)} query=${route.query} />` : html`<${Waiting} />`;
+}
+
+// A page's script could not be had. Browsers remember that of a script, so that only a new page asks for it again.
+function Unloaded() {
+  useEffect(() => liveness.watch((state) => state === 'live' && location.reload()), []);
+  return html`<${Page} title=${t('This page could not be loaded')}>
+    <${Failure} error=${{ message: t('Its script did not come: Bowline does not answer. It is loaded again as soon as it does.') }} again=${() => location.reload()} /><//>`;
 }
 
 render(html`<${App} />`, document.getElementById('app'));

@@ -175,21 +175,22 @@ function Resource({ service: { name, figures }, at, isStop }) {
 }
 
 function Service({ service, at, isStop }) {
-  const { name, health, figures, alerts, isDeclared } = service;
+  const { name, health, figures, alerts, faults, isDeclared } = service;
   const alert = alerts.find(({ state }) => state === 'firing') ?? alerts[0];
   const alarm = alert && (alert.state === 'firing' ? 'bad' : 'warn');
   const open = () => go(to('services', name));
   const tone = health ? healthTone(health) : 'quiet';
   const bad = errorTone(figures?.error_rate);
-  const label = [visible(name), health && t(health), ...alerts.map((one) => `${t(one.state)}: ${one.name}`), figures && `${rate(figures.rate)}, ${percent(figures.error_rate)} ${t('errors')}, p99 ${nanos(figures.p99_nanos)}`];
+  const label = [visible(name), health && t(health), ...alerts.map((one) => `${t(one.state)}: ${one.name}`), ...faults, figures && `${rate(figures.rate)}, ${percent(figures.error_rate)} ${t('errors')}, p99 ${nanos(figures.p99_nanos)}`];
   return html`
     <g class=${classes('node', `node-${tone}`, bad && `node-error-${bad}`, alarm && `node-alarm-${alarm}`)} transform=${corner(at)}
       role="link" tabindex=${isStop ? 0 : -1} data-item=${serviceId(service)} aria-label=${label.filter(Boolean).join(', ')} onClick=${open} onKeyDown=${(event) => pressed(event, open)}>
-      <title>${[visible(name), ...alerts.map((one) => one.name)].join(', ')}</title>
+      <title>${[visible(name), ...alerts.map((one) => one.name), ...faults].join(', ')}</title>
       <rect class="node-box" width=${NODE.width} height=${NODE.height} rx="8" />
       <rect class="node-mark" width="5" height=${NODE.height - 16} x="8" y="8" rx="2.5" />
       <text class="node-name" x="22" y="24">${clipped(name)}</text>
       ${alarm && html`<text class="node-alarm" x=${NODE.width - 20} y="24">${alarm === 'bad' ? '■' : '▲'}</text>`}
+      ${faults.length > 0 && html`<text class="node-fault" x=${NODE.width - (alarm ? 38 : 20)} y="24">◆</text>`}
       ${figures
         ? html`<text class="node-figures" x="22" y="43">${rate(figures.rate)} · <tspan class=${bad && 'node-bad'}>${percent(figures.error_rate)}</tspan> · <tspan class=${isSlow(figures) && 'node-slow'}>${nanos(figures.p99_nanos)}</tspan></text>`
         : html`<text class="node-figures" x="22" y="43">${isDeclared ? t('no requests seen') : ''}</text>`}

@@ -3,9 +3,10 @@
 import { html, useMemo, useState } from './html.js';
 import { get, query, withQuery } from './api.js';
 import { useSystem } from './declared.js';
+import { told, useFaults } from './fault.js';
 import { errorTone, figureColumns } from './figures.js';
 import { FilterBox, useFilter } from './filter.js';
-import { count, nanos, percent, rate, seconds, visible } from './format.js';
+import { count, nanos, number, percent, rate, seconds, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { ServiceMap } from './map.js';
@@ -15,6 +16,7 @@ import { pick } from './state.js';
 import { Badge, Card, Empty, Figure, Figures, Health, Loaded, Page, Select, Table, Time } from './ui.js';
 
 const WINDOWS = [['1m', 'last minute'], ['5m', 'last 5 minutes'], ['15m', 'last 15 minutes'], ['1h', 'last hour']];
+const WINDOW_NAMES = Object.fromEntries(WINDOWS);
 const CHANGES = 30;
 
 export default function Overview({ query: { window = '5m', find = '' } }) {
@@ -23,8 +25,9 @@ export default function Overview({ query: { window = '5m', find = '' } }) {
   const health = useLive((signal) => get('/v1/health', signal), ['health', 'services']);
   const system = useSystem();
   const alerts = useLive((signal) => get('/api/v1/alerts', signal), ['alerts']);
-  const seen = useMemo(() => joined(graph.data, health.data, system.data, alerts.data),
-    [graph.data, health.data, system.data, alerts.data]);
+  const faults = useFaults();
+  const seen = useMemo(() => joined(graph.data, health.data, system.data, alerts.data, faults.data),
+    [graph.data, health.data, system.data, alerts.data, faults.data]);
   const actions = html`<${Select} name=${t('Figures of the')} value=${window} options=${WINDOWS.map(([id, name]) => [id, t(name)])}
     onPick=${(id) => goQuery({ window: id })} />`;
   return html`
@@ -32,7 +35,7 @@ export default function Overview({ query: { window = '5m', find = '' } }) {
       <${Summary} seen=${seen} health=${health.data} alerts=${alerts.data} window=${window} />
       <${Mapped} seen=${seen} of=${graph} find=${find} />
       <div class="grid-2">
-        <${Worst} seen=${seen} of=${health} />
+        <${Worst} seen=${seen} of=${health} window=${window} />
         <${Firing} of=${alerts} />
       </div>
       <${Changes} />
@@ -43,10 +46,10 @@ export default function Overview({ query: { window = '5m', find = '' } }) {
 const kindOf = (name) => (name.includes(':') ? 'resource' : 'service');
 
 // Services and edges, as they are seen and as they are declared.
-function joined(graph, health, system, alerts) {
+function joined(graph, health, system, alerts, faults) {
   const services = new Map();
   const service = (name) => {
-    if (!services.has(name)) services.set(name, { name, kind: kindOf(name), health: null, figures: null, alerts: [], isDeclared: false });
+    if (!services.has(name)) services.set(name, { name, kind: kindOf(name), health: null, figures: null, alerts: [], faults: [], isDeclared: false });
     return services.get(name);
   };
   for (const { name, figures } of graph?.services ?? []) Object.assign(service(name), { figures: figures.count > 0 ? figures : null });
@@ -54,6 +57,7 @@ function joined(graph, health, system, alerts) {
   for (const { labels, state } of alerts?.data.alerts ?? []) {
     if (labels.service) services.get(labels.service)?.alerts.push({ name: labels.alertname, state });
   }
+  for (const fault of faults ?? []) service(fault.service).faults.push(told(fault));
   const declared = new Map();
   for (const { name, calls } of system?.services ?? []) {
     service(name).isDeclared = true;
@@ -141,7 +145,7 @@ const Legend = () => html`
     <span><i class="key key-sync" />${t('call')}</span><span><i class="key key-message" />${t('message')}</span>
     <span><i class="key key-unseen" />${t('declared, not seen')}</span><span><i class="key key-warn" />${t('not declared, 1 % errors, or a p99 of 1 s')}</span>
     <span><i class="key key-bad" />${t('5 % errors and more')}</span>
-    <span>▲ ${t('alert')}</span>
+    <span>▲ ${t('alert')}</span><span>◆ ${t('fault on purpose')}</span>
     <span class="quiet">${t('On a service: requests, errors, p99 latency. Ctrl and the wheel zoom.')}</span>
   </p>`;
 
@@ -176,22 +180,24 @@ function worst({ services, edges }) {
   return rated.sort((a, b) => b.bad - a.bad).slice(0, WORST_SHOWN).map(({ service }) => service);
 }
 
-function badness({ health, standing, alerts, figures }, waited) {
+// What fails on purpose comes first: nobody shall look for another reason.
+function badness({ health, standing, alerts, faults, figures }, waited) {
   const own = (of) => Math.max(0, (figures?.[of] ?? 0) - Math.max(0, ...waited.map((edge) => edge.figures[of])));
   const weight = pick(WEIGHT, health, 0) * (standing.own === 'all_healthy' ? 0.5 : 1);
-  return weight * 1000 + Math.min(alerts.length, 9) * 100 + own('error_rate') * 100 + Math.min(99, own('p99_nanos') / 1e9);
+  return Math.min(faults.length, 1) * 10_000 + weight * 1000 + Math.min(alerts.length, 9) * 100 + own('error_rate') * 100 + Math.min(99, own('p99_nanos') / 1e9);
 }
 
-function Worst({ seen, of }) {
+function Worst({ seen, of, window }) {
   const rows = useMemo(() => worst(seen), [seen]);
   const columns = [
-    { name: t('Service'), of: ({ name }) => html`<a href=${to('services', name)}>${name}</a>` },
+    { name: t('Service'), of: ({ name, faults }) => html`<a href=${to('services', name)}>${name}</a>
+      ${faults.length > 0 && html` <${Badge} tone="info" title=${faults.join('; ')}>${t('fault')}<//>`}` },
     { name: t('Health'), of: ({ health, standing, alerts }) => html`<${Health} state=${health} />
       ${alerts[0] && html` <${Badge} tone=${alerts[0].state === 'firing' ? 'bad' : 'warn'}>${alerts[0].name}<//>`}${standing.because[0] && html` <span class="quiet">← ${standing.because[0].join(' ← ')}</span>`}` },
     ...figureColumns(({ figures }) => figures),
   ];
   return html`
-    <${Card} title=${t('Worst first')} actions=${html`<a href=${to('services')}>${t('All services')}</a>`}>
+    <${Card} title=${t('Worst first')} about=${t(pick(WINDOW_NAMES, window))} actions=${html`<a href=${to('services')}>${t('All services')}</a>`}>
       <${Loaded} of=${of}>${() => html`<${Table} label=${t('Services, worst first')} columns=${columns} rows=${rows} keyOf=${({ name }) => name}
         empty=${t('No service runs.')} />`}<//>
     <//>`;
@@ -203,26 +209,34 @@ function Firing({ of }) {
       <${Loaded} of=${of} isEmpty=${(data) => data.data.alerts.length === 0} empty=${t('No alert is pending or fires.')}>
         ${({ data }) => html`<ul class="plain-list">${data.alerts.slice(0, 10).map(({ labels, annotations, state, activeAt }) => html`
           <li><${Badge} tone=${state === 'firing' ? 'bad' : 'warn'}>${t(state)}<//> <strong>${labels.alertname}</strong>
+            ${labels.service && html` <a href=${to('services', labels.service)}>${visible(labels.service)}</a>`}
             ${' '}${annotations.summary ?? ''} <span class="quiet"><${Time} at=${activeAt} /></span></li>`)}</ul>`}
       <//>
     <//>`;
 }
 
 const CHANGE_TONES = { alert: 'bad', health: 'warn', fault: 'warn', deployment: 'info', config: 'info', routes: 'info' };
+// Bowline lets workloads of its own join the mesh at each start.
+const OWN_ACTORS = ['bowline', 'anonymous'];
+const toneOfChange = ({ kind, what }) => (kind === 'alert' && what === 'is over' ? 'ok' : pick(CHANGE_TONES, kind));
+// A measured value among the words, by the digits that matter.
+const rounded = (what) => what.replace(/\d+\.\d{3,}(e-?\d+)?/g, (digits) => number(Number(digits)));
 
 function Changes() {
   const changes = useLive((signal) => get(withQuery('/v1/changes', { limit: CHANGES }), signal),
     ['config', 'routes', 'alerts', 'deployments', 'health', 'faults', 'services']);
+  const shown = ({ kind, subject, actor }) => kind !== 'token' || subject !== 'mesh' || !OWN_ACTORS.includes(actor);
   const columns = [
     { name: t('When'), of: ({ at_unix_ms: at }) => html`<${Time} at=${at} />` },
-    { name: t('Kind'), of: ({ kind }) => html`<${Badge} tone=${pick(CHANGE_TONES, kind)}>${t(kind)}<//>` },
-    { name: t('What'), of: ({ subject, what }) => html`<strong>${visible(subject)}</strong> ${visible(what)}` },
+    { name: t('Kind'), of: (change) => html`<${Badge} tone=${toneOfChange(change)}>${t(change.kind)}<//>` },
+    { name: t('What'), of: ({ kind, subject, what, service }) => html`<strong>${visible(subject)}</strong> ${visible(rounded(what))}
+      ${kind === 'alert' && service && html` <a href=${to('services', service)}>${visible(service)}</a>`}`, class: 'wrap' },
     { name: t('Who'), of: ({ actor }) => actor ?? '' },
   ];
   return html`
     <${Card} title=${t('Recent changes')}>
       <${Loaded} of=${changes} isEmpty=${(data) => data.changes.length === 0} empty=${t('Nothing has changed yet.')}>
-        ${(data) => html`<${Table} label=${t('Recent changes')} columns=${columns} rows=${data.changes} />`}
+        ${(data) => html`<${Table} label=${t('Recent changes')} columns=${columns} rows=${data.changes.filter(shown)} />`}
       <//>
     <//>`;
 }

@@ -6,6 +6,9 @@ import { t } from './i18n.js';
 import { go, to, useRoute } from './route.js';
 import { Button, Field, Page } from './ui.js';
 
+// A text whose every second part, between backticks, is a command.
+const withCode = (text) => text.split('`').map((part, index) => (index % 2 === 1 ? html`<code>${part}</code>` : part));
+
 export default function SignIn({ who }) {
   const { path } = useRoute();
   const [state, setState] = useState({ token: '' });
@@ -26,7 +29,7 @@ export default function SignIn({ who }) {
       <form class="card narrow" onSubmit=${submit}>
         <p>${who.is_away ? t('The server does not answer.') : t('What you may see and change depends on the token that you sign in with.')}</p>
         ${who.why && html`<p class="failure" role="status">${t('You are not signed in:')} ${who.why}</p>`}
-        <${Field} name=${t('Token')} hint=${t('One that `bowline token create` made, or the root token in the data folder.')}>
+        <${Field} name=${t('Token')} hint=${withCode(t('One that `bowline token create` made, or the root token in the data folder.'))}>
           <input type="password" name="token" autocomplete="off" required autofocus value=${state.token}
             onInput=${(event) => setState({ ...state, token: event.target.value })} />
         <//>

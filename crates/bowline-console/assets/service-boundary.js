@@ -6,7 +6,7 @@ import { policyOf } from './declared.js';
 import { ABSENT, count, moment, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
-import { findings, holds, isOperation, resourceOf } from './observed.js';
+import { findings, holds, isOperation, resourceOf, unseen } from './observed.js';
 import { goQuery, to } from './route.js';
 import { TraceLink } from './service-traces.js';
 import { pick } from './state.js';
@@ -31,10 +31,11 @@ export function Boundary({ service, query }) {
       : html`<${Card} title=${t('Boundary')}><${Empty}>${t('The system declares no service of that name.')}<//><//>`)}<//>`;
 }
 
-const operationsOf = (graph, name) => graph?.services.find((service) => service.name === name)?.operations ?? [];
+const operationsOf = (graph, name) => graph && (graph.services.find((service) => service.name === name)?.operations ?? []);
 
 function Violations({ seen, system, name }) {
   const rows = system ? findings(system, seen, name) : [];
+  const quiet = system ? unseen(system, seen, name) : [];
   const empty = system?.services.length === 0
     ? t('No system is declared, so that nothing can break a rule.') : t('None: what was seen of it is declared.');
   const columns = [
@@ -45,6 +46,7 @@ function Violations({ seen, system, name }) {
   ];
   return html`
     <${Table} label=${t('Violations')} columns=${columns} rows=${rows} keyOf=${({ rule, text }) => rule + text} empty=${empty} />
+    ${quiet.length > 0 && html`<p class="quiet below">${t('Declared, and not seen in this time: {calls}', { calls: quiet.join(', ') })}</p>`}
     <p class="quiet below">${reach(seen)} ${t('The whole system is proved by')} <code>bowline check --observed</code></p>`;
 }
 
@@ -57,16 +59,16 @@ function reach({ traces, spans, whole_since_unix_ms: since, gaps, sample }) {
 }
 
 function Owned({ declared: { name, boundary, calls }, seen, operations }) {
-  const asked = operations.filter(({ kind }) => kind === 'server').map((one) => ({ ...split(one.name), count: one.figures.count }));
-  const uses = seen?.uses.filter((use) => use.service === name) ?? [];
-  const ofApi = boundary.api.map((operation) => [operation, sum(asked.filter((one) => isOperation(operation, one)))]);
+  const asked = operations?.filter(({ kind }) => kind === 'server').map((one) => ({ ...split(one.name), count: one.figures.count }));
+  const uses = seen?.uses.filter((use) => use.service === name);
+  const ofApi = boundary.api.map((operation) => [operation, asked && sum(asked.filter((one) => isOperation(operation, one)))]);
   const used = (own) => {
-    const held = uses.filter((use) => holds(own, use));
-    return [own, sum(held), tablesOf(held)];
+    const held = uses?.filter((use) => holds(own, use));
+    return [own, held && sum(held), tablesOf(held ?? [])];
   };
   const isFree = (one) => one.path.startsWith('/') && !one.path.startsWith(OWN_PATHS) && !boundary.api.some((own) => isOperation(own, one));
-  const free = boundary.api.length > 0 ? asked.filter(isFree) : [];
-  const others = uses.filter((use) => ![...boundary.data, ...boundary.state].some((own) => holds(own, use)));
+  const free = boundary.api.length > 0 ? (asked ?? []).filter(isFree) : [];
+  const others = (uses ?? []).filter((use) => ![...boundary.data, ...boundary.state].some((own) => holds(own, use)));
   return html`
     <${Card} title=${t('Operations')} about=${t('that it offers; how often it was asked')}>
       <${List} items=${ofApi} empty=${t('It offers none.')} />
@@ -89,10 +91,11 @@ function split(operation) {
   return { method, path };
 }
 
+// `items`: `[[text, times, more?]]`; where `times` is undefined it is not known yet.
 const List = ({ items, empty }) => (items.length === 0 ? html`<p class="quiet">${empty}</p>` : html`
   <ul class="plain-list">${items.map(([text, times, more]) => html`<li>
     <code>${visible(text)}</code>${more && html` <span class="quiet">${visible(more)}</span>`}
-    <span class="quiet number" title=${t('seen so often')}>${times > 0 ? count(times) : t('not seen')}</span></li>`)}</ul>`);
+    <span class="quiet number" title=${t('seen so often')}>${times === undefined ? '' : times > 0 ? count(times) : t('not seen')}</span></li>`)}</ul>`);
 
 const Others = ({ title, items }) => items.length > 0 && html`<h3>${title}</h3><${List} items=${items.slice(0, 100)} />`;
 

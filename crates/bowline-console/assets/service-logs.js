@@ -83,13 +83,15 @@ async function read(name, instance, next, signal, setState) {
 
 // Colours and cursor movements are for terminals.
 const TERMINAL = /\u001b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\u0007\u001b]*(?:\u0007|\u001b\\)?|.)/g;
+// What a line begins with where its writer knows the time, too: ours stands beside it.
+const OWN_TIME = /^\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)?\]?\s+/;
 const LEVEL = /\b(ERROR|FATAL|PANIC|panicked|WARN|WARNING)\b|"level":\s*"(error|warn)/i;
 
 function lineOf({ at_unix_ms: at, instance, stream, text }, key) {
   const plain = visible(text.replace(TERMINAL, '').replace(/\r$/, ''));
   const level = LEVEL.exec(plain.slice(0, 200));
   const word = (level?.[1] ?? level?.[2] ?? '').toLowerCase();
-  return { key, at, instance, stream, text: plain, low: plain.toLowerCase(), tone: word === '' ? null : word.startsWith('warn') ? 'warn' : 'bad' };
+  return { key, at, instance, stream, text: plain.replace(OWN_TIME, ''), low: plain.toLowerCase(), tone: word === '' ? null : word.startsWith('warn') ? 'warn' : 'bad' };
 }
 
 // Stays at its end while lines are added, unless the reader went up.

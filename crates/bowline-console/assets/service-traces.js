@@ -29,7 +29,8 @@ export function ServiceTraces({ service: { name, graph }, query }) {
     <${Card} title=${t('Traces')} about=${about} actions=${html`
       <${Select} name=${t('Traces')} value=${pick} options=${picks} onPick=${(picked) => goQuery({ traces: picked })} />
       <a class="button" href=${to('traces', search)}>${t('Search traces')}</a>`}>
-      <${Loaded} of=${live}>${(traces) => html`<${Table} label=${t('Traces')} columns=${columns()} rows=${traces} keyOf=${(trace) => trace.trace_id}
+      <${Loaded} of=${live}>${(traces) => html`<${Table} key=${pick} label=${t('Traces')} columns=${columns()} rows=${traces} keyOf=${(trace) => trace.trace_id}
+        sortBy=${pick === 'slow' && { name: t('Duration'), isDown: true }}
         empty=${pick === 'failed' ? t('None failed.') : t('There are none.')} />`}<//>
     <//>`;
 }

@@ -73,6 +73,7 @@ export function ServiceView({ name, query }) {
         options=${Object.entries(RANGES).map(([id, { name: text }]) => [id, text])} />`}
       ${isOwn && html`<${FaultButton} service=${name} reload=${service.faults.reload} />`}`}>
       <${FaultNotes} of=${service.faults} service=${name} />
+      ${service.faults.data?.some((fault) => fault.service === name) && html`<p class="quiet">${t('Requests are delayed or failed on purpose before they reach {service}: its own figures do not show it, those of its callers do.', { service: name })}</p>`}
       <${Firing} alerts=${service.alerts.data ?? []} name=${name} />
       <${Tabs} label=${t('Parts of {service}', { service: name })} current=${current} onPick=${(id) => goQuery({ tab: id === 'overview' ? '' : id })}
         tabs=${shown.map((id) => ({ id, name: names[id], count: counts[id] }))}>
@@ -105,7 +106,7 @@ function Now({ red, service }) {
   const errors = nowOf(group?.share);
   const health = service.detail.data?.service;
   return html`
-    <${Card}><${Figures}>
+    <${Card} about=${t('the last minute')} title=${t('Now')}><${Figures}>
       <${Figure} name=${t('Requests')} value=${rate(all)} />
       <${Figure} name=${t('Errors')} value=${percent(errors)} tone=${errorTone(errors)} />
       ${(group?.quantiles ?? []).map(({ label, values }) => html`<${Figure} name=${label} value=${seconds(nowOf(values))} />`)}

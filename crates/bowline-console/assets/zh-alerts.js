@@ -1,6 +1,7 @@
 // The Chinese of alerts, by its English.
 
 export default {
+  'Labels that alerts have: {names}': '告警带有的标签：{names}',
   Active: '当前',
   Silences: '静默',
   Notifications: '通知',

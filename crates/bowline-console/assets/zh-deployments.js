@@ -1,6 +1,7 @@
 // The Chinese of deployments, by its English.
 
 export default {
+  'A number with a unit: 250ms, 2m, 1h 30m': '带单位的数字：250ms、2m、1h 30m',
   'How new releases take the place of others, step by step.': '新版本如何逐步取代旧版本。',
   Release: '版本',
   Rollout: '发布',

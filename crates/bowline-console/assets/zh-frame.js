@@ -38,6 +38,13 @@ export default {
 
   'This needs the role {role}: sign in with a token that has it.': '需要 {role} 角色：请用具有该角色的令牌登录。',
   Loading: '加载中',
+  'This page could not be loaded': '无法加载此页面',
+  'Its script did not come: Bowline does not answer. It is loaded again as soon as it does.': '页面脚本未能取得：Bowline 没有响应。一旦恢复，将自动重新加载。',
+  'Bowline does not answer: what is shown is from before.': 'Bowline 没有响应：显示的是之前的数据。',
+  d: '天',
+  h: '小时',
+  min: '分钟',
+  s: '秒',
   'Nothing here.': '暂无内容。',
   'Not up to date:': '数据不是最新：',
   'This could not be loaded:': '加载失败：',

@@ -1,6 +1,7 @@
 // The Chinese of the overview, by its English.
 
 export default {
+  'fault on purpose': '人为故障',
   'Figures of the': '统计范围',
   'last minute': '最近 1 分钟',
   'last 5 minutes': '最近 5 分钟',

@@ -61,7 +61,10 @@ export default {
   '{user} used {what}, and nobody owns it': '{user} 使用了 {what}，它不属于任何服务',
   '{caller} to {callee}: {got} came where {expected} was due': '{caller} 到 {callee}：本应是 {expected}，却出现了 {got}',
   '{caller} to {callee}: {got} came after the end': '{caller} 到 {callee}：结束之后又出现了 {got}',
-  '{caller} declares that it calls {callee}, and no trace shows it': '{caller} 声明会调用 {callee}，但没有链路显示过',
+  'Declared, and not seen in this time: {calls}': '已声明，但在此期间未观察到：{calls}',
+  'the last minute': '最近一分钟',
+  'Requests are delayed or failed on purpose before they reach {service}: its own figures do not show it, those of its callers do.':
+    '请求在到达 {service} 之前被人为延迟或置为失败：它自身的指标不会体现，调用方的指标会体现。',
   'Filter by name': '按名称筛选',
   'Figures of the last': '统计最近',
   'No service is declared, and none is registered.': '没有声明任何服务，也没有注册任何服务。',
