@@ -236,9 +236,10 @@ export function criticalOf({ rows }, { isWhole = false } = {}) {
   for (const { span, own: length } of rows) {
     if (!span || (length === 0 && !isWhole)) continue;
     const key = JSON.stringify([span.service, span.name]);
-    const part = parts.get(key) ?? { service: span.service, name: span.name, length: 0, spans: 0 };
+    const part = parts.get(key) ?? { service: span.service, name: span.name, length: 0, spans: 0, faults: 0 };
     part.length += length;
     part.spans += 1;
+    part.faults += faultsOf(span).length;
     parts.set(key, part);
   }
   return [...parts.values()].sort((a, b) => b.length - a.length);

@@ -101,7 +101,8 @@ function Part({ part, whole, colour }) {
   const share = part.length / whole;
   return html`<li>
     <span class="trace-part-name"><bdi>${visible(`${part.service} · ${part.name}`)}</bdi>
-      ${part.spans > 1 && html` <span class="quiet">× ${count(part.spans)}</span>`}</span>
+      ${part.spans > 1 && html` <span class="quiet">× ${count(part.spans)}</span>`}
+      ${part.faults > 0 && html` <${Badge} tone="info" title=${t('A fault was injected on purpose.')}>${t('fault')}<//>`}</span>
     <span class="trace-part-bar" aria-hidden="true"><i style=${{ width: `${share * 100}%`, background: colour }} /></span>
     <span class="number">${nanos(part.length)}</span><span class="number quiet">${percent(share)}</span>
   </li>`;

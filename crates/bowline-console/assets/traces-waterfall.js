@@ -232,7 +232,7 @@ function Marks({ span }) {
     ${status !== undefined && html`<span class=${bad ? 'tone-text-bad' : 'quiet'}>${visible(status)}</span>`}
     ${attempts > 1 && html`<${Badge} tone="warn" title=${t('attempts')}>${attempts}×<//>`}
     ${reason && html`<${Badge} tone="bad">${visible(reason)}<//>`}
-    ${faultsOf(span).length > 0 && html`<${Badge} tone="warn">${t('fault')}<//>`}
+    ${faultsOf(span).length > 0 && html`<${Badge} tone="info">${t('fault')}<//>`}
   </span>`;
 }
 
