@@ -13,8 +13,8 @@ pub use crate::units::Share;
 /// Attempts beyond this are no retry but a flood.
 pub const ATTEMPTS_MAX: u32 = 10;
 
-/// The most calls a breaker's window may wait for.
-pub const CALLS_MIN_MAX: u32 = 1_000_000;
+/// The most calls a breaker's window may wait for, or be of: it counts so many exactly.
+pub const CALLS_MIN_MAX: u32 = 10_000;
 
 /// The most probes of a half-open breaker.
 pub const PROBES_MAX: u32 = 1000;
@@ -107,12 +107,12 @@ impl BreakerPolicy {
         check_that(*slow_rate != Some(Share::ZERO), "breaker.slow_rate", "it is above 0%")?;
         check_that(slow_rate.is_none() || slow_call.is_some(), "breaker.slow_rate", "it needs `slow_call`")?;
         let is_row = consecutive.is_none_or(|row| (1..=CALLS_MIN_MAX).contains(&row));
-        check_that(is_row, "breaker.consecutive", "it is 1 to 1000000")?;
+        check_that(is_row, "breaker.consecutive", "it is 1 to 10000")?;
         match window {
             Window::Time(time) => check_duration("breaker.window", *time)?,
             Window::Calls(calls) => check_that(*calls >= *calls_min, "breaker.window", "it holds `calls_min` calls")?,
         }
-        check_that((1..=CALLS_MIN_MAX).contains(calls_min), "breaker.calls_min", "it is 1 to 1000000")?;
+        check_that((1..=CALLS_MIN_MAX).contains(calls_min), "breaker.calls_min", "it is 1 to 10000")?;
         open_for.check().map_err(|rule| InvalidPolicy { field: "breaker.open_for", rule })?;
         check_that((1..=PROBES_MAX).contains(probes_max), "breaker.probes_max", "it is 1 to 1000")
     }
@@ -248,7 +248,7 @@ impl Window {
         };
         match number.trim().parse() {
             Ok(calls) if (1..=CALLS_MIN_MAX).contains(&calls) => Ok(Self::Calls(calls)),
-            Ok(_) => Err("write 1 to 1000000 calls: \"100 calls\""),
+            Ok(_) => Err("write 1 to 10000 calls: \"100 calls\""),
             Err(_) => Err(RULE),
         }
     }
@@ -423,7 +423,7 @@ mod tests {
         for text in ["10s", "100 calls", "1 calls", "1d"] {
             assert_eq!(Window::parse(text).unwrap().to_string(), text);
         }
-        for bad in ["", "calls", "0 calls", "-1 calls", "1000001 calls", "0s", "25h", "ten calls", "10 s calls"] {
+        for bad in ["", "calls", "0 calls", "-1 calls", "10001 calls", "0s", "25h", "ten calls", "10 s calls"] {
             assert!(Window::parse(bad).is_err(), "{bad}");
         }
         for text in ["5s", "5s..1m", "1ms..1d"] {

@@ -399,11 +399,12 @@ impl Breaker {
     #[inline]
     fn count(&self, epoch: u64, is_failure: bool, is_slow: bool, now: Instant) {
         let gate = &self.gate.0;
-        let state = || gate.word.load(Acquire);
-        if state_of(state()) == State::Disabled {
+        let is_current = || epoch_of(gate.word.load(Acquire)) == epoch;
+        let state = state_of(gate.word.load(Acquire));
+        // A result of before takes no place in a window of calls.
+        if state == State::Disabled || !is_current() {
             return;
         }
-        let is_current = || epoch_of(state()) == epoch;
         let tick = gate.bucket.next_tick(|| self.since_born(now));
         let counts_as_failure = is_failure || (is_slow && self.slow.is_none());
         let Some(counts) = self.window.0.record(epoch, tick, counts_as_failure, is_current) else { return };

@@ -424,6 +424,30 @@ fn what_was_granted_before_an_order_counts_no_more() {
 }
 
 #[test]
+fn results_of_before_take_no_place_in_a_window_of_calls() {
+    let policy = BreakerPolicy { window: Window::Calls(10), calls_min: 10, ..policy() };
+    let (breaker, now) = (Breaker::new(&policy), time::now());
+    let granted: Vec<_> = (0..100).map(|_| breaker.acquire(now).unwrap()).collect();
+    breaker.order(Order::Reset, now);
+    (0..5).for_each(|_| call(&breaker, Outcome::Failure, now));
+    granted.into_iter().for_each(|permit| permit.record(Outcome::Success, now));
+    assert_eq!(breaker.figures(now), Figures { calls: 5, failures: 5, slow: 0 });
+}
+
+#[test]
+fn the_largest_window_is_counted_exactly() {
+    let most = bowline_model::policy::CALLS_MIN_MAX;
+    for window in [Window::Calls(most), Window::Time(SECOND)] {
+        let policy = BreakerPolicy { window, calls_min: most, ..policy() };
+        let (breaker, now) = (Breaker::new(&policy), time::now());
+        (1..most).for_each(|_| call(&breaker, Outcome::Failure, now));
+        assert_eq!(breaker.state(now), State::Closed, "{window}");
+        call(&breaker, Outcome::Failure, now);
+        assert_eq!(breaker.state(now), State::Open, "{window}");
+    }
+}
+
+#[test]
 fn transitions_are_told_in_their_order_and_the_last_are_remembered() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&told);

@@ -169,7 +169,7 @@ breaker.window = "0s"
   4:18+4 `window` ("0s") is not a window → write a time above zero, and of 1d at most: "10s"
 
 breaker.window = "0 calls"
-  4:18+9 `window` ("0 calls") is not a window → write 1 to 1000000 calls: "100 calls"
+  4:18+9 `window` ("0 calls") is not a window → write 1 to 10000 calls: "100 calls"
 
 breaker.window = "soon"
   4:18+6 `window` ("soon") is not a window → write a time or a number of calls: "10s", "100 calls"
@@ -184,7 +184,7 @@ breaker = { slow_call = "300ms", slow_rate = "0%" }
   4:46+4 `slow_rate` (0%) must be above zero → write `slow_rate = "50%"`
 
 breaker.consecutive = 0
-  4:23+1 `consecutive` (0) is out of range → write a whole number from 1 to 1000000
+  4:23+1 `consecutive` (0) is out of range → write a whole number from 1 to 10000
 
 breaker.open_for = "1m..5s"
   4:20+8 `open_for` ("1m..5s") is not an open time → write a first time above zero and a longest that is not below it, of 1d at most: "5s..1m"
@@ -193,7 +193,7 @@ breaker.window = 10
   4:18+2 `window` is a whole number, not a string → write `window = "10s"`
 
 breaker.calls_min = 0
-  4:21+1 `calls_min` (0) is out of range → write a whole number from 1 to 1000000
+  4:21+1 `calls_min` (0) is out of range → write a whole number from 1 to 10000
 
 breaker.open_for = "0s"
   4:20+4 `open_for` ("0s") is not an open time → write a first time above zero and a longest that is not below it, of 1d at most: "5s..1m"
