@@ -246,7 +246,7 @@ async fn find(browser: &Browser) {
         .until(
             "payment as the worst",
             "document.querySelector('main h1').textContent === 'Overview' &&
-             named('.card', 'Worst first')?.querySelector('tbody tr th')?.textContent === 'payment'",
+             named('.card', 'Worst first')?.querySelector('tbody tr th a')?.textContent === 'payment'",
         )
         .await;
     browser.picture("story-1-overview").await;

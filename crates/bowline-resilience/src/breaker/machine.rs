@@ -112,11 +112,11 @@ impl Rules {
         let quarter = u64::try_from(grown.as_nanos() / 4).unwrap_or(u64::MAX);
         let share = scattered(self.seed ^ epoch);
         let less = u64::try_from((u128::from(share) * u128::from(quarter)) >> 64).expect("below a quarter");
-        (grown - Duration::from_nanos(less)).max(min)
+        grown.saturating_sub(Duration::from_nanos(less)).max(min)
     }
 }
 
-/// SplitMix64's last step: neighbouring numbers are far apart. Source: G. Steele, D. Lea, C. Flood, "Fast splittable
+/// `SplitMix64`'s last step: neighbouring numbers are far apart. Source: G. Steele, D. Lea, C. Flood, "Fast splittable
 /// pseudorandom number generators", OOPSLA 2014.
 fn scattered(number: u64) -> u64 {
     let number = (number.wrapping_add(0x9E37_79B9_7F4A_7C15) ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

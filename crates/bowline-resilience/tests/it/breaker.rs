@@ -367,7 +367,7 @@ fn it_stays_open_for_longer_each_time_in_a_row_and_for_no_longer_than_it_may() {
         now += before;
         call(&breaker, Outcome::Failure, now);
         let open = breaker.acquire(now).unwrap_err().retry_after;
-        assert!(open > SECOND * bound * 3 / 4 - Duration::from_nanos(1) && open <= SECOND * bound, "{bound}: {open:?}");
+        assert!(open >= SECOND * bound * 3 / 4 && open <= SECOND * bound, "{bound}: {open:?}");
         before = open;
     }
     // It closes, and stays so for as long as it was open: that is recovery.
@@ -419,7 +419,9 @@ fn what_was_granted_before_an_order_counts_no_more() {
     let (breaker, now) = (Breaker::new(&policy()), time::now());
     let granted: Vec<_> = (0..100).map(|_| breaker.acquire(now).unwrap()).collect();
     breaker.order(Order::Reset, now);
-    granted.into_iter().for_each(|permit| permit.record(Outcome::Failure, now));
+    for permit in granted {
+        permit.record(Outcome::Failure, now);
+    }
     assert_eq!((breaker.state(now), breaker.figures(now).calls), (State::Closed, 0));
 }
 
@@ -430,7 +432,9 @@ fn results_of_before_take_no_place_in_a_window_of_calls() {
     let granted: Vec<_> = (0..100).map(|_| breaker.acquire(now).unwrap()).collect();
     breaker.order(Order::Reset, now);
     (0..5).for_each(|_| call(&breaker, Outcome::Failure, now));
-    granted.into_iter().for_each(|permit| permit.record(Outcome::Success, now));
+    for permit in granted {
+        permit.record(Outcome::Success, now);
+    }
     assert_eq!(breaker.figures(now), Figures { calls: 5, failures: 5, slow: 0 });
 }
 
