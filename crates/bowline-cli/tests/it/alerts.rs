@@ -215,9 +215,9 @@ async fn what_is_silenced_is_not_told_and_who_cannot_be_told_is_said_so() {
     // From now on one is told, and the other in vain: nobody says where.
     running.command(&["alerts", "unsilence", id]).await;
     hears(&hook, &running, &["firing Down payment"]).await;
-    let failed = is_entered(&running, "failed firing news").await;
-    let error = failed["decision"]["error"].as_str().unwrap();
-    assert!(failed["receiver"] == "nobody" && error.contains("TEST_NOBODY") && error.contains("not set"), "{failed}");
+    let unset = is_entered(&running, "not_set - -").await;
+    let error = unset["decision"]["error"].as_str().unwrap();
+    assert!(unset["receiver"] == "nobody" && error.contains("TEST_NOBODY") && error.contains("not set"), "{unset}");
     assert_eq!(running.outcome(&["alerts", "test", "nobody"]).await.status.code(), Some(1));
 
     let told = running.command(&["alerts", "test", "on-call"]).await;

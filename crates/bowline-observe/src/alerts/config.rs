@@ -8,7 +8,7 @@ use std::{
 };
 
 use bowline_model::{Problem, Secret, gateway::SecretSource};
-use bowline_runtime::fs;
+use bowline_runtime::{fs, task};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
@@ -254,11 +254,20 @@ impl Target {
         bowline_transport::web::Url::parse(text).map(|_| Self::Url(Secret::new(text)))
     }
 
-    /// The URL; blocks where it is in a file.
+    /// The URL, as it is now.
     ///
     /// # Errors
     /// Where it cannot be read, or is none.
-    pub(crate) fn url(&self) -> Result<bowline_transport::web::Url, String> {
+    pub(crate) async fn find(&self) -> Result<bowline_transport::web::Url, String> {
+        if !matches!(self, Self::At(SecretSource::File(_))) {
+            return self.url();
+        }
+        let target = self.clone();
+        task::spawn_blocking(move || target.url()).await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    /// The same; blocks where it is in a file.
+    fn url(&self) -> Result<bowline_transport::web::Url, String> {
         let text = match self {
             Self::Url(text) => text.clone(),
             Self::At(SecretSource::Env(name)) => Secret::new(

@@ -66,6 +66,12 @@ pub enum Decision {
         /// What went wrong last.
         error: String,
     },
+    /// It is not known where its receiver is, so that nothing was sent; it is looked again with the next notification
+    /// of its group.
+    NotSet {
+        /// What is missing.
+        error: String,
+    },
     /// The process ended while it was being sent.
     Interrupted {
         /// `firing` or `resolved`.

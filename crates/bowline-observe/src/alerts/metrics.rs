@@ -46,7 +46,7 @@ impl Metrics {
         self.registry.counter("bowline_notifications_total", "Notifications of receivers.", &labels)
     }
 
-    /// Alerts that nobody was told of, for that reason: `silenced`, `no_receiver`, `too_many`.
+    /// Alerts that nobody was told of, for that reason: `silenced`, `no_receiver`, `not_set`, `too_many`.
     pub(crate) fn suppressed(&self, reason: &str) -> Counter {
         let help = "Alerts that nobody was told of.";
         self.registry.counter("bowline_alerts_suppressed_total", help, &[("reason", reason)])

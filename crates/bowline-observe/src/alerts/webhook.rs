@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bowline_model::error::chain;
-use bowline_runtime::{BoxFuture, task};
+use bowline_runtime::BoxFuture;
 use bowline_transport::web::{Bounds, Url, WebError};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -79,10 +79,7 @@ impl Post for HttpPost {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Answer, PostError>> {
         Box::pin(async move {
-            let target = target.clone();
-            let read = task::spawn_blocking(move || target.url()).await;
-            let url = read.unwrap_or_else(|error| Err(error.to_string()));
-            let url = url.map_err(|reason| PostError { reason, is_certain: true })?;
+            let url = target.find().await.map_err(|reason| PostError { reason, is_certain: true })?;
             post(&url, body, timeout).await
         })
     }
@@ -212,7 +209,7 @@ fn common(mut all: impl Iterator<Item = BTreeMap<String, String>>) -> BTreeMap<S
 
 #[cfg(test)]
 mod tests {
-    use bowline_runtime::net;
+    use bowline_runtime::{net, task};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;

@@ -19,8 +19,7 @@ impl Notifier {
     /// Tells a group's receiver what there is to tell.
     pub(super) async fn flush(&self, group: &GroupId, drain: Drain) {
         let began = time::now();
-        let plan = self.state().plan(group, &self.0.parts.external_url, self.now_ms());
-        if let Some(plan) = plan {
+        if let Some(plan) = self.plan(group).await {
             self.keep("before a notification").await;
             let outcome = self.send_until(&plan, deadline(began, plan.interval), drain).await;
             self.say(&group.0, &outcome);
@@ -28,6 +27,19 @@ impl Notifier {
         }
         self.state().rest(group, began);
         self.keep("after a notification").await;
+    }
+
+    /// What there is to tell; none: nothing, or it is not known where to.
+    async fn plan(&self, group: &GroupId) -> Option<Plan> {
+        let target = self.state().target(group)?;
+        let Err(error) = target.find().await else {
+            return self.state().plan(group, &self.0.parts.external_url, self.now_ms());
+        };
+        let mut state = self.state();
+        if state.note_unset(group, &error, self.now_ms()) && state.changes(&group.0, Some(&error)) {
+            tracing::warn!(receiver = group.0, error, "nobody is told: it is not known where the receiver is");
+        }
+        None
     }
 
     /// Says once that a receiver is not reached, and why, until that changes: each notification is in the ledger.

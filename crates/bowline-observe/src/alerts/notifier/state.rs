@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{HELD_MAX, Outcome, SENDS_PER_RECEIVER_MAX};
 use crate::{
     alerts::{
-        config::{Route, Target},
+        config::{Receiver, Route, Target},
         duration::millis,
         error::Error,
         journal::Journal,
@@ -227,6 +227,40 @@ impl State {
             }
         }
         (due, next)
+    }
+
+    /// Where a group's receiver is; none: it is gone.
+    pub(crate) fn target(&self, group: &GroupId) -> Option<Target> {
+        self.receiver(group).map(|receiver| receiver.webhook().clone())
+    }
+
+    fn receiver(&self, group: &GroupId) -> Option<&Receiver> {
+        self.route.receivers.iter().find(|receiver| receiver.name() == group.0)
+    }
+
+    /// Says of what is due that it is not known where to send it, once for each alert; whether something is due.
+    pub(crate) fn note_unset(&mut self, group: &GroupId, error: &str, now_ms: i64) -> bool {
+        let Some(sends_resolved) = self.receiver(group).map(Receiver::send_resolved) else { return false };
+        let repeat_ms = millis(self.route.repeat_interval);
+        let decision = Decision::NotSet { error: error.to_owned() };
+        let (mut is_due, mut fresh) = (false, Vec::new());
+        for id in self.members(group, sends_resolved, now_ms) {
+            let Some(held) = self.held.get_mut(&id) else { continue };
+            if held.delivery.due(now_ms, repeat_ms).is_none() {
+                continue;
+            }
+            is_due = true;
+            if held.noted.as_ref() != Some(&decision) {
+                held.noted = Some(decision.clone());
+                fresh.push(held.alert.labels.clone());
+                self.metrics.suppressed("not_set").increment();
+            }
+        }
+        if !fresh.is_empty() {
+            let (named, alert_count) = ledger::named(fresh.iter());
+            self.enter(group, named, alert_count, decision, now_ms);
+        }
+        is_due
     }
 
     /// What is to be sent for a group now, and is said in the ledger to be under way; none: nothing.

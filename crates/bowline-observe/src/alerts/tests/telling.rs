@@ -197,6 +197,30 @@ async fn that_a_receiver_is_not_reached_is_logged_until_it_changes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_nobody_knows_where_a_receiver_is_is_said_once() {
+    let dir = bowline_testkit::temp_dir();
+    let file = dir.path().join("url");
+    let world = World::new();
+    let running = world.start(&CONFIG.replace("http://hook.test", &format!("file:{}", file.display()))).await;
+    world.answer("down", &["a"]);
+    seconds(600).await;
+    assert_eq!((running.decisions(), world.posts().len()), (vec!["grouped".to_owned(), "not_set".to_owned()], 0));
+    let Decision::NotSet { error } = running.alerts.ledger()[0].decision.clone() else { panic!() };
+    assert!(error.contains("cannot be read"), "{error}");
+    assert!(world.metric("bowline_alerts_suppressed_total{reason=\"not_set\"} 1"));
+    // Another alert is another matter; what ended meanwhile nobody needs to hear of.
+    world.answer("down", &["a", "b"]);
+    seconds(120).await;
+    world.answer("down", &["b"]);
+    seconds(120).await;
+    assert_eq!(running.decisions()[2..], ["grouped", "not_set", "never_told"]);
+    std::fs::write(&file, "http://hook.test").unwrap();
+    seconds(70).await;
+    assert_eq!(world.told(), ["+b"]);
+    assert_eq!(running.decisions().last().map(String::as_str), Some("sent news"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_over_while_it_is_tried_was_never_told() {
     let world = World::new();
     let running = world.start(CONFIG).await;

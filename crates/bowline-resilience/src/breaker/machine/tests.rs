@@ -150,7 +150,7 @@ impl Model for Callers {
             Property::sometimes("lost probes are written off", |_, world: &World| {
                 world.permits.iter().any(|p| p.is_probe && p.epoch < world.machine.valid_from)
             }),
-            Property::sometimes("it is open for longer than at first", |model: &Callers, world: &World| {
+            Property::sometimes("it is open for longer than at first", |model: &Self, world: &World| {
                 let is_longer = |until| until > world.at() + model.rules.open_for.min;
                 let is_open = matches!(world.machine.phase, Phase::Open { until } if is_longer(until));
                 is_open || model.rules.open_for.min == model.rules.open_for.max
