@@ -129,7 +129,24 @@ macro_rules! from_rejection {
     )*};
 }
 
-from_rejection!(BytesRejection, JsonRejection, PathRejection, QueryRejection);
+from_rejection!(BytesRejection, PathRejection, QueryRejection);
+
+impl From<JsonRejection> for ApiError {
+    /// A field that breaks its rule is told as `bake: write a number with a unit …`, without what a parser says of it.
+    fn from(rejection: JsonRejection) -> Self {
+        let text = rejection.body_text();
+        let is_of_field = matches!(rejection, JsonRejection::JsonDataError(_));
+        let detail = if is_of_field { rule_of(&text) } else { &text };
+        Self::new(code_of_status(rejection.status()), detail)
+    }
+}
+
+/// Which field breaks which rule, of what axum and `serde_json` say: the type and the place in the text mean nothing to
+/// whoever filled in a form.
+fn rule_of(text: &str) -> &str {
+    let told = text.split_once("target type: ").map_or(text, |(_, told)| told);
+    told.rsplit_once(" at line ").map_or(told, |(told, _)| told)
+}
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {

@@ -20,16 +20,15 @@ pub(crate) async fn system(State(shared): State<Shared>) -> Json<wire::DeclaredS
 
 /// A system as it is told.
 pub(crate) fn of_system(system: &System) -> wire::DeclaredSystem {
-    let is_meshed = system.mesh.is_some();
     wire::DeclaredSystem {
         name: Some(system.name.clone()),
-        is_meshed,
-        services: system.services.iter().map(|service| of_service(service, is_meshed)).collect(),
+        is_meshed: system.mesh.is_some(),
+        services: system.services.iter().map(|service| of_service(system, service)).collect(),
         routes: system.table.routes.iter().map(of_route).collect(),
     }
 }
 
-fn of_service(service: &Service, is_meshed: bool) -> wire::DeclaredService {
+fn of_service(system: &System, service: &Service) -> wire::DeclaredService {
     let Service { name, replicas, run, boundary, calls, listen, version, versions, .. } = service;
     let listener = |Listener { name, addr }: &Listener| format!("{name} {addr}");
     wire::DeclaredService {
@@ -40,8 +39,9 @@ fn of_service(service: &Service, is_meshed: bool) -> wire::DeclaredService {
         versions: versions.iter().map(|version| version.name.clone()).collect(),
         boundary: of_boundary(boundary),
         calls: calls.iter().map(of_call).collect(),
-        is_meshed: is_meshed && run.is_some(),
+        is_meshed: system.mesh.is_some() && run.is_some(),
         listen: listen.iter().map(listener).collect(),
+        rollout: (run.is_some() && !version.is_empty()).then(|| system.plan(name)),
     }
 }
 

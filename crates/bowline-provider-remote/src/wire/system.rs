@@ -1,6 +1,6 @@
 //! The declared system, on the wire: `GET /v1/system`.
 
-use bowline_model::{ServiceName, policy::CallPolicy, system::CallMode};
+use bowline_model::{ServiceName, deploy::Plan, policy::CallPolicy, system::CallMode};
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/system`: what the system's file declares, without what is nobody's business (commands, environments).
@@ -45,6 +45,11 @@ pub struct DeclaredService {
     /// Where its one instance listens for what is not HTTP: `mqtt 127.0.0.1:1883`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listen: Vec<String>,
+    /// How its releases are rolled out, where they can be: `strategy`, `steps`, `bake`, `abort_when` (absent: nothing
+    /// that is measured ends a rollout) and `min_requests`, as `[deploy.X]` says, else by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub rollout: Option<Plan>,
 }
 
 /// What a service owns, and no other service does.

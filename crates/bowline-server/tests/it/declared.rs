@@ -22,6 +22,10 @@ data = ["sqlite:order.db"]
 state = ["topic:order.placed"]
 [service.order.calls.bank]
 timeout = "2s"
+[deploy.order]
+strategy = "canary"
+bake = "2m"
+abort_when = "error_rate > 1%"
 [service.bank]
 [[route]]
 name = "orders"
@@ -47,7 +51,11 @@ async fn a_system_is_told_as_it_is_declared_and_without_secrets() {
     let call = &order["calls"][0];
     assert_eq!((&call["service"], &call["mode"]), (&json!("bank"), &json!("sync")));
     assert_eq!((&call["policy"]["timeout"], &call["policy"]["retry"]["attempts_max"]), (&json!("2s"), &json!(3)));
+    let plan = json!({"strategy": "canary", "steps": ["5%", "25%", "50%"], "bake": "2m",
+        "abort_when": "error_rate > 1%", "min_requests": 20});
+    assert_eq!(order["rollout"], plan);
     let bank = &told["services"][1];
+    assert_eq!(bank.get("rollout"), None, "nothing of it is rolled out here");
     assert_eq!(
         [&bank["is_run"], &bank["is_meshed"], &order["is_meshed"]],
         [&json!(false), &json!(false), &json!(true)]

@@ -272,6 +272,9 @@ async fn what_cannot_be_begun_is_told_why() {
         let detail = answer.problem(status, code);
         assert!(detail.contains(told), "{body}: {detail}");
     }
+    let answer = fixture.ask_as(&root, "POST", "/v1/deployments/order", r#"{"bake": "5 parsecs"}"#).await;
+    let detail = answer.problem(422, "unprocessable");
+    assert_eq!(detail, "bake: write a number with a unit: \"250ms\", \"2s\", \"1h 30m\"");
     let answer = fixture.ask_as(&root, "POST", "/v1/deployments/order/abort", "").await;
     answer.problem(404, "not_found");
     assert_eq!(stands(&fixture).await.deployment, None, "none of it has begun");
