@@ -180,11 +180,10 @@ function worst({ services, edges }) {
   return rated.sort((a, b) => b.bad - a.bad).slice(0, WORST_SHOWN).map(({ service }) => service);
 }
 
-// What fails on purpose comes first: nobody shall look for another reason.
-function badness({ health, standing, alerts, faults, figures }, waited) {
+function badness({ health, standing, alerts, figures }, waited) {
   const own = (of) => Math.max(0, (figures?.[of] ?? 0) - Math.max(0, ...waited.map((edge) => edge.figures[of])));
   const weight = pick(WEIGHT, health, 0) * (standing.own === 'all_healthy' ? 0.5 : 1);
-  return Math.min(faults.length, 1) * 10_000 + weight * 1000 + Math.min(alerts.length, 9) * 100 + own('error_rate') * 100 + Math.min(99, own('p99_nanos') / 1e9);
+  return weight * 1000 + Math.min(alerts.length, 9) * 100 + own('error_rate') * 100 + Math.min(99, own('p99_nanos') / 1e9);
 }
 
 function Worst({ seen, of, window }) {
