@@ -213,7 +213,7 @@ impl Subject {
         let draft = Draft { expect, comment, ..Draft::new(document.clone(), Author::anonymous()) };
         let error = if dry_run {
             match manager.check_config(&self.0, draft).await {
-                Ok(()) => return self.would_be_published(&query),
+                Ok(number) => return self.would_be_published(number, &query),
                 Err(error) => error,
             }
         } else {
@@ -255,10 +255,10 @@ impl Subject {
         Ok((history.first().ok_or_else(|| self.absent())?.number, Some(0)))
     }
 
-    fn would_be_published(&self, query: &Query) -> anyhow::Result<ExitCode> {
+    fn would_be_published(&self, number: u64, query: &Query) -> anyhow::Result<ExitCode> {
         match query.output {
-            Output::Json => api::print_json(&serde_json::json!({ "would_be_published": true }))?,
-            Output::Text => style::line(&format!("{} would take it; nothing was published", self.0)),
+            Output::Json => api::print_json(&serde_json::json!({ "number": number, "dry_run": true }))?,
+            Output::Text => style::line(&format!("{} would be at version {number}; nothing was published", self.0)),
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -19,9 +19,10 @@ use crate::{Author, ConfigManager, ConfigWatcher, Document, Draft, Format, Schem
 
 pub use acks::{acknowledgements_are_told_while_they_are_renewed, acknowledgements_of_nothing_are_refused};
 pub use documents::{
-    a_conflict_shows_both_sides, a_deleted_document_can_be_brought_back, a_rollback_is_a_new_version,
-    bounds_are_refused, concurrent_writers_have_one_winner_a_version, documents_are_listed,
-    documents_are_published_and_read, history_is_kept_within_bounds, malformed_documents_are_refused_with_their_place,
+    a_check_foresees_a_publication_and_changes_nothing, a_conflict_shows_both_sides,
+    a_deleted_document_can_be_brought_back, a_rollback_is_a_new_version, bounds_are_refused,
+    concurrent_writers_have_one_winner_a_version, documents_are_listed, documents_are_published_and_read,
+    history_is_kept_within_bounds, malformed_documents_are_refused_with_their_place,
 };
 pub use schemas::{
     a_schema_is_held_against_every_version, a_schema_that_is_not_the_expected_one_is_not_replaced,
@@ -57,6 +58,7 @@ pub async fn all(config: &Manager) {
     documents_are_published_and_read(config).await;
     documents_are_listed(config).await;
     a_conflict_shows_both_sides(config).await;
+    a_check_foresees_a_publication_and_changes_nothing(config).await;
     concurrent_writers_have_one_winner_a_version(config).await;
     malformed_documents_are_refused_with_their_place(config).await;
     bounds_are_refused(config).await;

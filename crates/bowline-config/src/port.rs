@@ -69,11 +69,11 @@ pub trait ConfigManager: Send + Sync + 'static {
     /// Dropping the future leaves open whether it happens.
     fn set_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<Version, Error>>;
 
-    /// Whether [`ConfigManager::set_config`] would publish that now. Changes nothing.
+    /// The number that [`ConfigManager::set_config`] would publish that as now. Changes nothing.
     ///
     /// # Errors
-    /// Those of [`ConfigManager::set_config`], but for [`Error::Full`].
-    fn check_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<(), Error>>;
+    /// Those of [`ConfigManager::set_config`], but for what only writing shows.
+    fn check_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<u64, Error>>;
 
     /// As [`ConfigManager::set_config`], with a schema that the document is held against instead,
     /// and that replaces the one there is in the same step: so both can change together.

@@ -330,11 +330,15 @@ impl ConfigManager for StoreConfig {
         Box::pin(self.publish(key.clone(), Change { draft, schema: None, restores: None }))
     }
 
-    fn check_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<(), Error>> {
+    fn check_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<u64, Error>> {
         let key = key.clone();
         Box::pin(async move {
             draft.check()?;
-            self.check_change(&key, &Change { draft, schema: None, restores: None }).await.map(drop)
+            let change = Change { draft, schema: None, restores: None };
+            let (found, _) = self.check_change(&key, &change).await?;
+            // The transaction is not committed.
+            let (_, version) = self.next_version(&key, &change, &found).await?;
+            Ok(version.number)
         })
     }
 

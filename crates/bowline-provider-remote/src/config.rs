@@ -17,7 +17,7 @@ use crate::{
     client::path,
     lines::{Fault, Lines},
     wire::{
-        ConfigAck, ConfigEvent, ConfigHistory, ConfigList, NO_SCHEMA, Publication, Rollback,
+        ConfigAck, ConfigCheck, ConfigEvent, ConfigHistory, ConfigList, NO_SCHEMA, Publication, Rollback,
         decode_config_error as error_of, schema_tag,
     },
 };
@@ -168,12 +168,13 @@ impl ConfigManager for RemoteConfig {
         Box::pin(self.publish(key.clone(), draft, None))
     }
 
-    fn check_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<(), Error>> {
+    fn check_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<u64, Error>> {
         let key = key.clone();
         Box::pin(async move {
             draft.check()?;
             let path = path(&target(&key, ""), [("dry_run", "true".to_owned())]);
-            self.send(&key, Method::PUT, &path, &Publication::of(draft, None)).await
+            let asked = self.send(&key, Method::PUT, &path, &Publication::of(draft, None)).await;
+            asked.map(|ConfigCheck { number }| number)
         })
     }
 

@@ -40,8 +40,8 @@ pub use caches::{
 };
 pub use changes::{ChangeList, SystemChange, SystemChangeKind};
 pub use config::{
-    ConfigAck, ConfigEvent, ConfigHistory, ConfigList, NO_SCHEMA, Publication, Rollback, Verdict, decode_config_error,
-    encode_config_error, schema_tag,
+    ConfigAck, ConfigCheck, ConfigEvent, ConfigHistory, ConfigList, NO_SCHEMA, Publication, Rollback, Verdict,
+    decode_config_error, encode_config_error, schema_tag,
 };
 pub use deploy::{
     Deployment, DeploymentFigures, DeploymentList, DeploymentTransition, NewDeployment, ServiceDeployments,

@@ -141,7 +141,7 @@ pub(crate) async fn get(
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetQuery {
-    /// Only says whether it would be published; nothing is.
+    /// Only says whether it would be published, and as which version; nothing is. Not with a `schema`.
     #[serde(default)]
     dry_run: bool,
 }
@@ -157,8 +157,7 @@ pub(crate) struct SetQuery {
     params(("namespace" = String, Path, description = "of the key"), ("name" = String, Path, description = "of the key"), SetQuery),
     request_body = wire::Publication,
     responses(
-        (status = 200, description = "the new version", body = Object),
-        (status = 204, description = "it would be published, and was not (`dry_run=true`)"),
+        (status = 200, description = "the new version; with `dry_run=true` the `number` it would have", body = Object),
         (status = 400, description = "it changes the split of a service whose rollout is under way"),
         (status = 409, description = "another version than the expected one is current"),
         (status = 422, description = "the document breaks a rule"),
@@ -181,8 +180,8 @@ pub(crate) async fn set(
         if schema.is_some() {
             return Err(ApiError::new(Code::InvalidArgument, "`dry_run=true` does not go with a schema"));
         }
-        shared.config.check_config(&key, draft).await.map_err(of_body)?;
-        return Ok(StatusCode::NO_CONTENT.into_response());
+        let number = shared.config.check_config(&key, draft).await.map_err(of_body)?;
+        return Ok(Json(wire::ConfigCheck { number }).into_response());
     }
     let published = match schema {
         None => shared.config.set_config(&key, draft).await,

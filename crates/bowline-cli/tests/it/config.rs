@@ -63,7 +63,7 @@ async fn a_dry_run_says_what_a_publication_would_and_publishes_nothing() {
     running.command(&["config", "schema", KEY, &file(&home, "s.json", schema)]).await;
     let good = file(&home, "b.toml", "a = 2");
     let told = running.command(&["config", "set", KEY, &good, "--dry-run"]).await;
-    assert!(told.contains("nothing was published"), "{told}");
+    assert!(told.contains("would be at version 2; nothing was published"), "{told}");
     let bad = file(&home, "c.toml", "a = \"x\"");
     let (_, dry) = refused(&running, &["config", "set", KEY, &bad, "--dry-run"]).await;
     let (_, wet) = refused(&running, &["config", "set", KEY, &bad]).await;

@@ -1,11 +1,11 @@
 //! Documents: published, read, versioned, bounded.
 
-use std::sync::Arc;
+use std::{fmt::Debug, sync::Arc};
 
 use bowline_model::Code;
 use bowline_runtime::task::JoinSet;
 
-use super::{Manager, draft, key, publish, toml};
+use super::{Manager, draft, key, next, publish, toml};
 use crate::{
     Author, COMMENT_BYTES_MAX, DOCUMENT_BYTES_MAX, Document, Draft, Error, Format, Origin, VERSIONS_MAX, Version,
 };
@@ -58,7 +58,7 @@ pub async fn documents_are_listed(config: &Manager) {
 }
 
 #[track_caller]
-fn conflict(result: Result<Version, Error>) -> (u64, Option<Version>, Option<Version>) {
+fn conflict<T: Debug>(result: Result<T, Error>) -> (u64, Option<Version>, Option<Version>) {
     match result {
         Err(error @ Error::Conflict { .. }) => {
             assert_eq!((error.code(), error.retryable()), (Code::Conflict, false));
@@ -123,6 +123,28 @@ pub async fn concurrent_writers_have_one_winner_a_version(config: &Manager) {
     }
     numbers.sort_unstable();
     assert_eq!(numbers, (4..4 + WRITERS).collect::<Vec<_>>());
+}
+
+/// Who asks before they publish is told the number, or what a publication would be refused for.
+pub async fn a_check_foresees_a_publication_and_changes_nothing(config: &Manager) {
+    let key = key("checked");
+    let check = async |expect, document| config.check_config(&key, Draft { expect, ..draft(document) }).await;
+    assert_eq!(check(Some(0), toml("a = 1")).await.expect("it is new"), 1);
+    assert_eq!(config.get_config(&key).await.expect("reads"), None, "it was only asked");
+    let first = publish(config, &key, 1).await;
+    let mut watch = config.watch_config(&key).await.expect("watches");
+    assert_eq!(next(&mut watch).await, Some(first.clone()));
+    assert_eq!(check(None, toml("a = 2")).await.expect("is well-formed"), 2);
+    assert_eq!(check(Some(1), toml("a = 2")).await.expect("it is the current one"), 2, "no number was used");
+    assert_eq!(conflict(check(Some(0), toml("a = 2")).await), (0, None, Some(first.clone())));
+    assert_eq!(conflict(check(Some(7), toml("a = 2")).await), (7, None, Some(first.clone())));
+    let error = check(None, toml("a = = 2")).await.expect_err("is malformed");
+    assert!(matches!(error, Error::Syntax { line: 1, column: 5, .. }), "{error:?}");
+    let error = check(None, toml(&"#".repeat(DOCUMENT_BYTES_MAX + 1))).await.expect_err("is too long");
+    assert!(matches!(error, Error::Invalid { what: "document", .. }), "{error:?}");
+    assert_eq!(config.history(&key, None, 10).await.expect("reads"), [first.summary()]);
+    let second = publish(config, &key, 2).await;
+    assert_eq!(next(&mut watch).await, Some(second), "nothing came before it");
 }
 
 /// A document that does not parse is refused, and the place of the fault is told.

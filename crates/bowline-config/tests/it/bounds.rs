@@ -59,8 +59,12 @@ async fn where_there_is_no_room_the_longest_deleted_is_forgotten() {
     assert_eq!(fixture.config.history(&second, None, 10).await.unwrap(), []);
     assert_eq!(fixture.config.history(&first, None, 10).await.unwrap().len(), 2);
     // What is there can be changed, but nothing more can come once nothing deleted is left.
+    assert_eq!(fixture.config.check_config(&key("shop/new-2"), draft("a = 1")).await.unwrap(), 1);
+    assert_eq!(fixture.config.history(&first, None, 10).await.unwrap().len(), 2, "nothing made room yet");
     fixture.publish(&key("shop/new-2"), "a = 1").await;
     fixture.publish(&key("shop/new"), "a = 2").await;
+    let error = fixture.config.check_config(&key("shop/new-3"), draft("a = 1")).await.unwrap_err();
+    assert!(matches!(error, Error::Full { what: "documents" }), "{error:?}");
     let error = fixture.config.set_config(&key("shop/new-3"), draft("a = 1")).await.unwrap_err();
     assert!(matches!(error, Error::Full { what: "documents" }), "{error:?}");
     assert_eq!((error.code(), error.retryable()), (Code::InsufficientStorage, true));

@@ -33,6 +33,14 @@ pub struct Publication {
     pub schema: Option<String>,
 }
 
+/// `PUT /v1/config/{namespace}/{name}?dry_run=true`: it would be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ConfigCheck {
+    /// The number of the version that it would be.
+    pub number: u64,
+}
+
 /// `GET /v1/config`: documents, sorted by key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -73,7 +73,7 @@ impl ConfigManager for &'static Fake {
         unreachable!()
     }
 
-    fn check_config(&self, _: &ConfigKey, _: Draft) -> BoxFuture<'_, Result<(), Error>> {
+    fn check_config(&self, _: &ConfigKey, _: Draft) -> BoxFuture<'_, Result<u64, Error>> {
         unreachable!()
     }
 

@@ -121,6 +121,13 @@ async fn a_token_may_what_its_role_may_and_no_more() {
     assert_eq!(fixture.ask_as(&viewer, "GET", "/v1/instances", "").await.status, 200);
     assert_eq!(put(&editor).await.status, 200);
     assert_eq!(put(&fixture.root()).await.status, 200);
+    // Who may not publish is not told whether it would be.
+    for (token, role, name) in [(&viewer, "editor", "shop/order"), (&editor, "admin", "bowline/routes")] {
+        let dry = format!("/v1/config/{name}?dry_run=true");
+        let detail = fixture.ask_as(token, "PUT", &dry, r#"{"format":"json","text":"{}"}"#).await;
+        let detail = detail.problem(403, "permission_denied");
+        assert!(detail.contains(role), "{detail}");
+    }
 }
 
 #[tokio::test]

@@ -112,6 +112,21 @@ async fn who_listens_is_told_what_kind_of_thing_changes() {
 }
 
 #[tokio::test]
+async fn what_was_only_asked_is_no_event() {
+    let fixture = Fixture::start().await;
+    let mut events = Events::open(&fixture).await;
+    let document = json!({"format": "json", "text": "{}"}).to_string();
+    assert_eq!(fixture.ask("PUT", "/v1/config/shop/order?dry_run=true", document).await.status, 200);
+    fixture.register("order-1").await;
+    let mut kinds = Vec::new();
+    while !kinds.contains(&json!("services")) {
+        let (_, data) = events.next().await.expect("the stream goes on");
+        kinds = data["kinds"].as_array().cloned().unwrap_or_default();
+        assert!(!kinds.contains(&json!("config")), "{data}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_in_the_store_is_looked_for() {
     let fixture = Fixture::start().await;
     let mut events = Events::open(&fixture).await;

@@ -54,7 +54,7 @@ impl ConfigManager for Server {
         unreachable!("a value watches")
     }
 
-    fn check_config(&self, _: &ConfigKey, _: Draft) -> Answer<'_, ()> {
+    fn check_config(&self, _: &ConfigKey, _: Draft) -> Answer<'_, u64> {
         unreachable!("a value changes nothing")
     }
 

@@ -36,7 +36,7 @@ impl ConfigManager for Broken {
         Box::pin(async { self.check().and(asked.await) })
     }
 
-    fn check_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<(), Error>> {
+    fn check_config(&self, key: &ConfigKey, draft: Draft) -> BoxFuture<'_, Result<u64, Error>> {
         self.inner.check_config(key, draft)
     }
 
