@@ -8,7 +8,7 @@ import { visible } from './format.js';
 import { t } from './i18n.js';
 import { Button, Card, Tabs, Time } from './ui.js';
 
-export function Conflict({ document, draft, keep, setAt, drop, theirs }) {
+export function Conflict({ document, draft, keep, setAt, review, drop, theirs }) {
   const [tab, setTab] = useState('theirs');
   const texts = {
     base: plainBreaks(draft.base?.document.text ?? ''),
@@ -17,9 +17,10 @@ export function Conflict({ document, draft, keep, setAt, drop, theirs }) {
   };
   const both = merge(texts.base, texts.theirs, texts.mine);
   // What is kept changes what there is now, and is looked at again before it is published.
-  const go = (text, stage) => {
-    keep({ ...draft, base: theirs, text });
-    setAt({ stage, faults: [] });
+  const onTheirs = (text) => ({ ...draft, base: theirs, text });
+  const edit = () => {
+    keep(onTheirs(texts.mine));
+    setAt({ stage: 'edit', faults: [] });
   };
   return html`
     <${Card} title=${t('Somebody else was faster')}>
@@ -35,13 +36,13 @@ export function Conflict({ document, draft, keep, setAt, drop, theirs }) {
       <div class="choices">
         ${both !== null && html`<${Choice} word=${t('Both changes')}
           about=${t('They touch different lines. You see the result before it is published.')}
-          onPick=${() => go(both, 'review')} tone="main" />`}
+          onPick=${() => review(onTheirs(both))} tone="main" />`}
         <${Choice} word=${t('Theirs')} about=${t('Your change is discarded.')} onPick=${drop} />
         <${Choice} word=${t('Mine')}
           about=${t('It takes the place of theirs. You see what changes before it is published.')}
-          onPick=${() => go(texts.mine, 'review')} />
+          onPick=${() => review(onTheirs(texts.mine))} />
         <${Choice} word=${t('Edit mine')} about=${t('Back to the text, as a change of theirs.')}
-          onPick=${() => go(texts.mine, 'edit')} />
+          onPick=${edit} />
       </div>
     <//>`;
 }

@@ -41,14 +41,13 @@ export function Edit({ document, current, status, schema, onClose }) {
     onClose();
   };
   // What is wrong with it is said before anybody reads what it changes.
-  const review = async () => {
-    try {
-      await sent(document, draft, { dry_run: true });
-      setAt({ stage: 'review', faults: [] });
-    } catch (error) {
-      const next = answered(error, draft);
-      setAt(next.stage === 'review' ? { ...next, stage: 'edit' } : next);
-    }
+  const review = async (asked = draft) => {
+    const asking = { stage: 'edit', faults: [], isAsking: true };
+    keep(asked);
+    setAt(asking);
+    const found = await foreseen(document, asked);
+    // What was written meanwhile was not asked about.
+    setAt((now) => (now === asking ? found : now));
   };
   const publish = async () => {
     setAt({ ...at, isSending: true });
@@ -61,16 +60,27 @@ export function Edit({ document, current, status, schema, onClose }) {
       setAt(answered(error, draft));
     }
   };
-  const shared = { document, draft, keep, at, setAt, drop, current };
+  const shared = { document, draft, keep, at, setAt, review, drop, current };
   if (at.stage === 'conflict') return html`<${Conflict} ...${shared} theirs=${at.theirs ?? current} />`;
   if (at.stage === 'review') return html`<${Review} ...${shared} status=${status} publish=${publish} />`;
-  return html`<${Write} ...${shared} schema=${schema} review=${review} />`;
+  return html`<${Write} ...${shared} schema=${schema} />`;
 }
 
 function sent(document, { base, format, text, comment }, how = {}) {
   const written = brokenAs(base?.document.text ?? '', text);
   const publication = { format, text: written, expect: base?.number ?? 0, comment: comment.trim() };
   return put(withQuery(addressOf(document), how), publication);
+}
+
+// Where one is once it is known whether it would be published.
+async function foreseen(document, draft) {
+  try {
+    await sent(document, draft, { dry_run: true });
+    return { stage: 'review', faults: [] };
+  } catch (error) {
+    const { stage, ...rest } = answered(error, draft);
+    return { ...rest, stage: stage === 'review' ? 'edit' : stage };
+  }
 }
 
 // Where one is after a refusal.
@@ -91,7 +101,7 @@ function Write({ document, draft, keep, at, setAt, drop, current, schema, review
   const size = new Blob([draft.text]).size;
   const write = (changes) => {
     keep({ ...draft, ...changes });
-    if (faults.length > 0 || error) setAt({ stage: 'edit', faults: [] });
+    if (faults.length > 0 || error || at.isAsking) setAt({ stage: 'edit', faults: [] });
   };
   const isBehind = (current?.number ?? 0) !== (draft.base?.number ?? 0);
   return html`
@@ -107,8 +117,8 @@ function Write({ document, draft, keep, at, setAt, drop, current, schema, review
         faults=${faults} toldBy="faults"
         onInput=${(text) => write({ text })} />
       <div class="actions">
-        <${Button} tone="main" isDisabled=${!isChanged(draft) && draft.base !== null}
-          onClick=${review}>${t('Review the change')}<//>
+        <${RoleButton} role=${roleOf(document)} tone="main"
+          isDisabled=${!isChanged(draft) && draft.base !== null} onClick=${() => review()}>${t('Review the change')}<//>
         <${Button} onClick=${drop}>${isChanged(draft) ? t('Discard') : t('Cancel')}<//>
         <span class=${size > DOCUMENT_BYTES_MAX ? 'tone-text-bad' : 'quiet'}>
           ${t('{size} of {most}', { size: bytes(size), most: bytes(DOCUMENT_BYTES_MAX) })}</span>
@@ -121,7 +131,7 @@ function Write({ document, draft, keep, at, setAt, drop, current, schema, review
 export function Faults({ faults, onPick }) {
   return html`
     <div class="failure" role="alert" id="faults">
-      <p><strong>${t('It was not published:')}</strong></p>
+      <p><strong>${t('It cannot be published:')}</strong></p>
       <ul class="faults">${faults.map((fault) => html`<li>
         ${fault.line && html`<button type="button" class="fault-place"
           onClick=${() => onPick(fault)}>${t('line {line}, column {column}', fault)}</button> `}

@@ -55,7 +55,7 @@ export default {
   Discard: '放弃',
   '{size} of {most}': '{size} / {most}',
   'What it may hold': '允许的内容',
-  'It was not published:': '未能发布：',
+  'It cannot be published:': '无法发布：',
   'line {line}, column {column}': '第 {line} 行第 {column} 列',
   'What changes from version {n}': '相对版本 {n} 的变更',
   'What is new': '新增内容',

@@ -34,6 +34,9 @@ const AXE: &str = r"
         (error) => done([String(error)]));
 ";
 
+/// Control and A, then neither: the driver begins behind what is there, whatever a script selected.
+const SELECT_ALL: &str = "\u{e009}a\u{e000}";
+
 /// The most of a page that a failed test shows, in characters.
 const SHOWN_MAX: usize = 3000;
 
@@ -132,9 +135,8 @@ impl Browser {
 
     /// Types into the element of an expression, in place of what is there.
     pub(crate) async fn write(&self, element: &str, text: &str) {
-        self.run(&format!("const at = {element}; at?.select?.()")).await;
         self.acts("write", element, async |found| {
-            self.web.write(&found, text).await.map_err(|refused| refused.to_string())
+            self.web.write(&found, &format!("{SELECT_ALL}{text}")).await.map_err(|refused| refused.to_string())
         })
         .await;
     }

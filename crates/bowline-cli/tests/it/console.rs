@@ -281,3 +281,54 @@ async fn mend(browser: &Browser) {
     browser.until("who did it", &format!("{changes}.{are_named}")).await;
     browser.picture("story-4-mended").await;
 }
+
+/// The document that the console edits, its text, and what it may hold.
+const DOCUMENT: &str = "/v1/config/shop/order";
+const SCHEMA: &str = r#"{"properties": {"items_max": {"type": "integer", "maximum": 100}}}"#;
+const TEXT: &str = "document.querySelector('main textarea')";
+const REVIEW: &str = "named('main button', 'Review the change')";
+const PUBLISH: &str = "all('main button').find(({ textContent: word }) => word === 'Publish')";
+
+#[tokio::test]
+async fn a_document_that_would_be_refused_is_told_so_before_it_is_published() {
+    let home = Home::new("name = \"documents\"\n");
+    let mut running = home.up().await;
+    let Some(browser) = Browser::of(&running).await else { return running.stop().await };
+    put(&running, "/schema", SCHEMA).await;
+    publish(&running, 1).await;
+    sign_in(&browser, &root_token(&home)).await;
+    browser.open("/ui/config/shop/order?edit=1").await;
+    for (number, text, told) in [(1, "items_max = 101", "/items_max"), (2, "items_max = ", "line 1, column")] {
+        browser.write(TEXT, text).await;
+        browser.click(REVIEW).await;
+        let is_marked = "document.querySelector('.editor-mark') && document.activeElement.tagName === 'TEXTAREA'";
+        browser.until("what is wrong with it", &format!("named('#faults li', '{told}') && {is_marked}")).await;
+        assert_eq!(browser.value(&format!("{PUBLISH} ?? null")).await, json!(null), "{text}");
+        browser.picture(&format!("config-refused-{number}")).await;
+    }
+    browser.write(TEXT, "items_max = 7").await;
+    publish(&running, 2).await;
+    browser.click(REVIEW).await;
+    browser.until("both sides", "has('Somebody else was faster')").await;
+    browser.click("named('main button', 'Mine')").await;
+    browser.until("the review", &format!("has('What changes from version 2') && {PUBLISH}")).await;
+    assert_eq!(running.api_json(DOCUMENT).await["number"], 2, "it was only asked");
+    browser.is_well("the review").await;
+    browser.click(PUBLISH).await;
+    browser.until("what was published", "named('.config-stands', 'Version 3')").await;
+    assert_eq!(running.api_json(DOCUMENT).await["document"]["text"], "items_max = 7");
+    browser.close().await;
+    running.stop().await;
+}
+
+/// Publishes as somebody else.
+async fn publish(running: &Running, items_max: u32) {
+    put(running, "", &json!({"format": "toml", "text": format!("items_max = {items_max}")}).to_string()).await;
+}
+
+async fn put(running: &Running, part: &str, body: &str) {
+    let path = format!("{DOCUMENT}{part}");
+    let header = [("content-type", "application/json")];
+    let answer = ask(running.api(), Method::PUT, "localhost", &path, &header, body.as_bytes()).await;
+    assert!(answer.status.is_success(), "{path}: {:?}", answer.body);
+}
