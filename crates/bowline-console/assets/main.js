@@ -7,7 +7,7 @@ import { isPaused, liveness, start, stop } from './live.js';
 import { to, useRoute } from './route.js';
 import { useCell } from './state.js';
 import { flip, theme } from './theme.js';
-import { Asking, Button, Empty, Failure, Page, Saying, Waiting, classes, say } from './ui.js';
+import { Asking, Button, Empty, Failure, Page, Saying, Waiting, classes, say, useInSight } from './ui.js';
 import SignIn from './page-sign-in.js';
 
 const PAGES = [
@@ -66,8 +66,9 @@ function Guarded({ children }) {
 }
 
 function Sidebar({ current }) {
+  const nav = useInSight(current, '[aria-current]');
   return html`
-    <nav class="sidebar" aria-label=${t('Pages')}>
+    <nav class="sidebar" ref=${nav} aria-label=${t('Pages')}>
       <a class="brand" href=${to()}><img src="/ui/assets/icon.svg" alt="" width="24" height="24" /> Bowline</a>
       <ul>${PAGES.map(([id, name]) => html`<li><a href=${to(...(id ? [id] : []))} aria-current=${id === current ? 'page' : undefined}>${t(name)}</a></li>`)}</ul>
     </nav>`;
@@ -112,11 +113,19 @@ function Current({ name, route }) {
   return state.View ? html`<${state.View} path=${route.path.slice(1)} query=${route.query} />` : html`<${Waiting} />`;
 }
 
-// A page's script could not be had. Browsers remember that of a script, so that only a new page asks for it again.
+// Whether there was a connection since the page began: only then does a live one say that Bowline came back.
+let wasLive = false;
+liveness.watch((state) => { wasLive ||= state === 'live'; });
+
+// A page's script could not be had. Browsers remember that of a script, so that only a new page asks for it again; once,
+// since what is not to be had from a Bowline that answers would be asked for for ever.
 function Unloaded() {
-  useEffect(() => liveness.watch((state) => state === 'live' && location.reload()), []);
-  return html`<${Page} title=${t('This page could not be loaded')}>
-    <${Failure} error=${{ message: t('Its script did not come: Bowline does not answer. It is loaded again as soon as it does.') }} again=${() => location.reload()} /><//>`;
+  const isLive = useCell(liveness) === 'live';
+  useEffect(() => (wasLive ? liveness.watch((state) => state === 'live' && location.reload()) : undefined), []);
+  const message = isLive
+    ? t('Its script did not come, though Bowline answers.')
+    : t('Its script did not come: Bowline does not answer. It is loaded again as soon as it does.');
+  return html`<${Page} title=${t('This page could not be loaded')}><${Failure} error=${{ message }} again=${() => location.reload()} /><//>`;
 }
 
 render(html`<${App} />`, document.getElementById('app'));

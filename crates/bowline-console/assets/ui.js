@@ -162,9 +162,22 @@ function order(rows, columns, sorted) {
   return [...rows].sort((a, b) => compare(by(a), by(b)) * (sorted.isDown ? -1 : 1));
 }
 
+// Brings what is picked of a row that goes on beyond the edge into sight; the page stays where it is.
+export function useInSight(picked, selector) {
+  const row = useRef();
+  useEffect(() => {
+    const item = row.current.querySelector(selector);
+    if (!item) return;
+    const [around, own] = [row.current, item].map((element) => element.getBoundingClientRect());
+    row.current.scrollLeft += own.left + own.width / 2 - around.left - around.width / 2;
+  }, [picked]);
+  return row;
+}
+
 // One of several views. `tabs`: `[{ id, name, count? }]`; what the current one shows are its children.
 export function Tabs({ label, tabs, current, onPick, children }) {
   const own = useId('tabs');
+  const row = useInSight(current, '[aria-selected=true]');
   const onKey = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
@@ -174,7 +187,7 @@ export function Tabs({ label, tabs, current, onPick, children }) {
     event.currentTarget.querySelector(`[data-tab="${CSS.escape(next.id)}"]`)?.focus();
     event.preventDefault();
   };
-  return html`<div class="tabs" role="tablist" aria-label=${label} onKeyDown=${onKey}>${tabs.map(({ id, name, count }) => html`
+  return html`<div class="tabs" ref=${row} role="tablist" aria-label=${label} onKeyDown=${onKey}>${tabs.map(({ id, name, count }) => html`
     <button type="button" role="tab" data-tab=${id} aria-selected=${id === current} tabindex=${id === current ? 0 : -1}
       id=${id === current ? `${own}-tab` : undefined} aria-controls=${children && id === current ? `${own}-panel` : undefined}
       onClick=${() => onPick(id)}>${name}${count !== undefined && html` <span class="count">${count}</span>`}</button>`)}</div>

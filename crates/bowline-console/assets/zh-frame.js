@@ -40,6 +40,7 @@ export default {
   Loading: '加载中',
   'This page could not be loaded': '无法加载此页面',
   'Its script did not come: Bowline does not answer. It is loaded again as soon as it does.': '页面脚本未能取得：Bowline 没有响应。一旦恢复，将自动重新加载。',
+  'Its script did not come, though Bowline answers.': 'Bowline 有响应，但页面脚本未能取得。',
   'Bowline does not answer: what is shown is from before.': 'Bowline 没有响应：显示的是之前的数据。',
   d: '天',
   h: '小时',

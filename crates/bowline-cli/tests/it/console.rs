@@ -182,6 +182,28 @@ async fn pauses(browser: &Browser) {
 }
 
 #[tokio::test]
+async fn a_page_that_was_asked_for_in_vain_comes_with_the_server() {
+    let home = Home::shop_as_declared();
+    let mut running = home.server("127.0.0.1:0").await;
+    let Some(browser) = Browser::of(&running).await else { return running.stop().await };
+    let api = running.api().to_string();
+    browser.open("/ui/services").await;
+    browser.until("a stream", "named('.liveness', 'Live')").await;
+    running.stop().await;
+    browser
+        .until("that nobody answers", "named('.liveness', 'No connection') && document.querySelector('.lost')")
+        .await;
+    browser.click("named('nav a', 'Configuration')").await;
+    let heading = |text: &str| format!("document.querySelector('main h1').textContent === '{text}'");
+    browser.until("that it did not come", &heading("This page could not be loaded")).await;
+    let mut running = home.server(&api).await;
+    browser.until("the page", &heading("Configuration")).await;
+    browser.until("no word of what is over", "!document.querySelector('.lost') && all('.failure').length === 0").await;
+    browser.close().await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_slow_service_is_found_within_a_minute_and_mended() {
     let home = Home::shop();
     let mut running = home.up().await;
