@@ -3,6 +3,7 @@
 import { html, useState } from './html.js';
 import { Problem, del, path, post, serverNow, session } from './api.js';
 import { Matchers, equal, isMatching, parsed } from './alerts-labels.js';
+import { Pick } from './alerts-pick.js';
 import { visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { pick } from './state.js';
@@ -12,7 +13,6 @@ const TONES = { active: ['info', 0], pending: ['warn', 1], expired: ['quiet', 2]
 const LASTS = [[1800, '30 min'], [3600, '1 h'], [7200, '2 h'], [28_800, '8 h'], [86_400, '24 h'], [259_200, '3 d'], [604_800, '7 d']];
 const TEXT_MAX = 1024;
 const NAMED_MAX = 5;
-const LABELS_SHOWN = 20;
 
 export function Silences({ of, filter }) {
   const has = ({ id, matchers, comment, createdBy }) => [id, comment, createdBy, ...matchers].some((text) => text.toLowerCase().includes(filter));
@@ -83,7 +83,7 @@ function Form({ draft, active }) {
   return html`
     <${Field} name=${t('Matchers, one a line; all must match')} hint=${t('NAME="VALUE", with =, !=, =~ or !~')}>
       <textarea rows="4" required value=${draft.matchers} onInput=${(event) => set('matchers')(event.target.value)} spellcheck=${false} /><//>
-    <p class="quiet">${t('Labels that alerts have: {names}', { names: labelsOf(active).map(visible).join(', ') })}</p>
+    <${Pick} active=${active} onAdd=${(matcher) => set('matchers')([...linesOf(draft.matchers), matcher].join('\n'))} />
     <${Hit} matchers=${linesOf(draft.matchers)} active=${active} />
     <div class="form-grid">
       <${Select} name=${t('For')} value=${draft.lasts} onPick=${set('lasts')} options=${lasts} />
@@ -92,9 +92,6 @@ function Form({ draft, active }) {
     </div>
     <${Field} name=${t('Why')}>${input('comment')}<//>`;
 }
-
-// Those that every alert of a service has, and what else those of now have.
-const labelsOf = (active) => [...new Set(['alertname', 'service', 'severity', ...active.flatMap(({ labels }) => Object.keys(labels))])].slice(0, LABELS_SHOWN);
 
 // Which of the alerts there are now it would silence.
 function Hit({ matchers, active }) {

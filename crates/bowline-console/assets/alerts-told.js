@@ -38,6 +38,7 @@ const DECISIONS = {
   sending: ['info', 'being sent'],
   sent: ['ok', 'sent'],
   failed: ['bad', 'failed'],
+  not_set: ['warn', 'its address is not set'],
   interrupted: ['warn', 'interrupted'],
   silenced: ['quiet', 'silenced'],
   unchanged: ['quiet', 'nothing new'],

@@ -1,7 +1,8 @@
 // The Chinese of alerts, by its English.
 
 export default {
-  'Labels that alerts have: {names}': '告警带有的标签：{names}',
+  Label: '标签',
+  'Add the matcher': '添加匹配条件',
   Active: '当前',
   Silences: '静默',
   Notifications: '通知',
@@ -68,6 +69,7 @@ export default {
   'being sent': '发送中',
   sent: '已发送',
   interrupted: '已中断',
+  'its address is not set': '地址未设置',
   'nothing new': '没有变化',
   'nobody takes it': '没有接收方',
   'its end is not wanted': '不通知恢复',

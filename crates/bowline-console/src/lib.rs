@@ -32,6 +32,7 @@ macro_rules! assets {
 assets! {
     "alerts-active.js",
     "alerts-labels.js",
+    "alerts-pick.js",
     "alerts-rules.js",
     "alerts-silences.js",
     "alerts-told.js",
