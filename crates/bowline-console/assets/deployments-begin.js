@@ -1,7 +1,8 @@
 // A new release: what it runs, and how it takes the place of the one before.
 
 import { html, useState } from './html.js';
-import { path, post } from './api.js';
+import { path, post, session } from './api.js';
+import { useSystem } from './declared.js';
 import { instancesOf } from './deployments-acts.js';
 import { instancesText } from './deployments-model.js';
 import { visible } from './format.js';
@@ -20,7 +21,9 @@ const NAMES = {
 };
 
 const COUNT = { type: 'number', min: 1 };
-const DURATION = String.raw`\s*(\d+\s*(ns|us|ms|s|m|h|d)\s*)+`;
+// As the server reads them: units from the largest on, each once; shares one above the other, which it says itself.
+const DURATION = String.raw`(?=.*\d)\s*${['d', 'h', 'm', 's', 'ms', 'us', 'ns'].map((unit) => String.raw`(\d+${unit}\s*)?`).join('')}`;
+const SHARES = String.raw`\s*\d{1,2}(\.\d)?%(\s*,\s*\d{1,2}(\.\d)?%)*\s*`;
 const CODE = { class: 'code-input' };
 
 // What is said of it; what is not said is as declared.
@@ -39,6 +42,8 @@ function variableOf(line) {
   if (at < 1) throw new Error(t('{line}: a variable is written as NAME=VALUE', { line }));
   return [line.slice(0, at).trim(), line.slice(at + 1)];
 }
+
+const fits = (text, pattern) => text === '' || new RegExp(`^(?:${pattern})$`, 'v').test(text);
 
 const runText = (command) => t('On the machine of `bowline up` this is run: {command}', { command: visible(command) });
 
@@ -69,25 +74,38 @@ async function begin(service, version, form) {
       word: t('Begin'),
       act: () => post(path('/v1/deployments', service), release),
     });
-    if (isDone) drafts.delete(service);
+    if (isDone) drafts.delete(draftOf(service));
     if (isDone) go(to('deployments', service));
   } catch (error) {
     say(error.message);
   }
 }
 
-// What was typed and not begun yet, by service: whoever comes back finds it.
+// What was typed and not begun yet, by who typed it and the service: whoever comes back finds it.
 const drafts = new Map();
+const draftOf = (service) => `${session.get()?.name ?? ''}/${service}`;
+
+// What holds where nothing is said: the value that is declared, or the default.
+function heldTexts(rollout) {
+  if (!rollout) return {};
+  const { strategy, steps, bake, abort_when: condition, min_requests: least } = rollout;
+  return { strategy: t(strategy), steps: steps.join(', '), bake, abort_when: condition ?? 'off', min_requests: String(least) };
+}
 
 export function Begin({ service, version }) {
-  const [form, draw] = useState(drafts.get(service) ?? EMPTY);
+  const { data: system } = useSystem();
+  const held = heldTexts(system?.services.find(({ name }) => name === service)?.rollout);
+  const [form, draw] = useState(drafts.get(draftOf(service)) ?? EMPTY);
   const setForm = (next) => {
-    drafts.set(service, next);
+    drafts.set(draftOf(service), next);
     draw(next);
   };
   const set = (name) => (event) => setForm({ ...form, [name]: event.target.value });
-  const input = (name, word, hint, more) => html`<${Field} name=${word} hint=${hint}>
-    <input value=${form[name]} onInput=${set(name)} autocomplete="off" spellcheck="false" ...${more} /><//>`;
+  const input = (name, word, hint, { wrong, ...more } = {}) => html`<${Field} name=${word} hint=${hint}>
+    <input value=${form[name]} onInput=${set(name)} autocomplete="off" spellcheck="false" title=${wrong} ...${more} />
+    ${wrong && !fits(form[name], more.pattern) && html`<small class="field-wrong" role="alert">${wrong}</small>`}<//>`;
+  // How it is said, and what holds where it is not.
+  const how = (name, hint) => [hint, held[name] && t('Empty: {value}.', { value: held[name] })].filter(Boolean).join(' ');
   const isEmpty = Object.values(form).every((text) => text.trim() === '');
   const submit = (event) => {
     event.preventDefault();
@@ -105,20 +123,26 @@ export function Begin({ service, version }) {
         ${input('version', t('Version'), t('Empty: the one that follows {version}.', { version }))}
       <//>
       <${Card} title=${t('How it is rolled out')}
-        about=${t('what is left empty is as [deploy.{service}] declares', { service })}>
+        about=${t('what is left empty is as [deploy.{service}] declares, else by default', { service })}>
         <div class="grid">
           <${Select} name=${t('Strategy')} value=${form.strategy} onPick=${(strategy) => setForm({ ...form, strategy })}
-            options=${[['', t('as declared')], ...['rolling', 'blue-green', 'canary'].map((one) => [one, t(one)])]} />
-          ${input('steps', t('Steps'), t('Of a canary: 5%, 25%, 50%'))}
-          ${input('bake', t('Bake'), t('How long each step is watched: 2m'), { pattern: DURATION, title: t('A number with a unit: 250ms, 2m, 1h 30m') })}
-          ${input('abort_when', t('Ended when'), 'error_rate > 1% or p99 > 400ms; off')}
-          ${input('min_requests', t('Requests at least'), t('Before it is judged.'), { ...COUNT, max: 1_000_000 })}
+            options=${[['', held.strategy ? t('as declared: {value}', { value: held.strategy }) : t('as declared')], ...['rolling', 'blue-green', 'canary'].map((one) => [one, t(one)])]} />
+          ${input('steps', t('Steps'), how('steps', t('Of a canary alone, as in 10%, 50%.')), {
+            pattern: SHARES, wrong: t('Shares in percent, with commas between them: 5%, 25%, 50%'),
+          })}
+          ${input('bake', t('Bake'), how('bake', t('How long each step is watched, as in 90s or 1h 30m.')), {
+            pattern: DURATION, wrong: t('Numbers with a unit, the larger first: 250ms, 2m, 1h 30m'),
+          })}
+          ${input('abort_when', t('Ended when'), how('abort_when', t('As in error_rate > 1% or p99 > 400ms; off: never.')))}
+          ${input('min_requests', t('Requests at least'), how('min_requests', t('Before it is judged.')), { ...COUNT, max: 1_000_000 })}
           ${input('replicas', t('Instances'), t('Empty: as many as now.'), COUNT)}
         </div>
       <//>
       <div class="actions">
         <${RoleButton} role="admin" kind="submit" tone="main" isDisabled=${isEmpty}>${t('Begin the rollout')}<//>
-        <${Button} onClick=${() => go(to('deployments', service))}>${t('Cancel')}<//>
+        <${Button} onClick=${() => go(to('deployments', service))}>${t('Back')}<//>
+        ${!isEmpty && html`<${Button} onClick=${() => setForm(EMPTY)}>${t('Clear')}<//>
+          <span class="quiet">${t('What you typed is kept here until it is begun.')}</span>`}
       </div>
     </form>`;
 }

@@ -79,7 +79,7 @@ function List({ rows, query: { q } }) {
 function releasesOf({ versions, deployment }) {
   const shown = deployment && !deployment.is_live ? [inForce(deployment)] : deployment ? [deployment.from] : versions;
   return shown.length > 0 ? shown.map((version) => html`<code>${version}</code> `) : html`<span
-    class="quiet">${t('no version')}</span>`;
+    class="quiet nowrap">${t('no version')}</span>`;
 }
 
 function Service({ service, query }) {
