@@ -3,6 +3,7 @@
 import { html } from './html.js';
 import { nanos, percent, rate } from './format.js';
 import { t } from './i18n.js';
+import { pick } from './state.js';
 
 // How far back the service graph looks.
 export const WINDOWS = [['1m', '1 min'], ['5m', '5 min'], ['15m', '15 min'], ['1h', '1 h']];
@@ -11,7 +12,20 @@ export const WINDOWS = [['1m', '1 min'], ['5m', '5 min'], ['15m', '15 min'], ['1
 export const errorTone = (share) => (share >= 0.05 ? 'bad' : share >= 0.01 ? 'warn' : undefined);
 
 // From one second on, somebody waits.
-export const isSlow = (figures) => figures?.p99_nanos >= 1e9;
+export const SLOW_NANOS = 1e9;
+
+const UNITS = { ns: 1, us: 1e3, 'µs': 1e3, ms: 1e6, s: 1e9, m: 60e9, h: 3600e9, d: 86_400e9 };
+const nanosOf = (text = '') => [...text.matchAll(/([\d.]+)\s*(ns|us|µs|ms|s|m|h|d)/g)].reduce((sum, [, n, unit]) => sum + n * pick(UNITS, unit, 0), 0);
+
+// From where on a call that is waited for is slow: what it declares as `slow_call`, or half its timeout, a second at most.
+export function slowNanos({ mode, policy = {} }) {
+  if (mode !== 'sync') return SLOW_NANOS;
+  const { timeout, breaker } = policy;
+  return nanosOf(breaker?.slow_call) || Math.min(SLOW_NANOS, nanosOf(timeout) / 2 || SLOW_NANOS);
+}
+
+// `slow`: the limit of what these are figures of.
+export const isSlow = (figures, slow = SLOW_NANOS) => figures?.p99_nanos >= slow;
 
 export function ErrorShare({ figures }) {
   const tone = errorTone(figures?.error_rate);

@@ -5,6 +5,7 @@ import { errorTone, isSlow } from './figures.js';
 import { nanos, percent, rate, visible } from './format.js';
 import { language, t } from './i18n.js';
 import { NODE, edgeKey, layout } from './map-layout.js';
+import { curve, midst, wordPlaces } from './map-lines.js';
 import { go, to } from './route.js';
 import { pick } from './state.js';
 import { Button, classes, healthTone } from './ui.js';
@@ -12,7 +13,7 @@ import { Button, classes, healthTone } from './ui.js';
 const ZOOM = { least: 0.08, readable: 0.55, most: 2.5, step: 1.25 };
 const PAD = 24;
 
-// `services`: `[{ name, health, figures, isDeclared }]`; `edges`: `[{ caller, callee, mode, figures, isDeclared }]`.
+// `services`: `[{ name, health, figures, slow, isDeclared }]`; `edges`: `[{ caller, callee, mode, figures, slow, isDeclared }]`.
 export function ServiceMap({ services, edges, chosen, onEdge }) {
   // Figures change all the time, places only with who is there.
   const shape = JSON.stringify([services.map(({ name }) => name), edges.map(({ caller, callee }) => [caller, callee])]);
@@ -23,6 +24,7 @@ export function ServiceMap({ services, edges, chosen, onEdge }) {
   const [view, setView, place] = useView(map);
   const [at, setAt, items] = useItems(map, services, edges);
   const drawn = useDrawn(map);
+  const places = useWords(map, edges);
   const most = edges.reduce((all, { figures }) => Math.max(all, figures?.rate ?? 0), 0.001);
   const onKey = (event) => walk(event, { items, setAt, setView, place: place.current }) || steer(event, view, setView, place.current);
   const onFocus = (event) => event.target.dataset.item && setAt(event.target.dataset.item);
@@ -35,14 +37,15 @@ export function ServiceMap({ services, edges, chosen, onEdge }) {
             const key = edgeKey(edge.caller, edge.callee);
             const thick = 1.25 + 2.75 * Math.sqrt(Math.min(1, (edge.figures?.rate ?? 0) / most));
             const [isChosen, isStop] = [chosen === key, at === callId(edge)];
-            return drawn(callId(edge), [edge, thick.toFixed(1), isChosen, isStop], (id) => html`<${Edge} key=${id} edge=${edge} thick=${thick.toFixed(1)}
-              onEdge=${onEdge} points=${map.routes.get(key)} isChosen=${isChosen} isStop=${isStop} />`);
+            return drawn(callId(edge), [edge, thick.toFixed(1), isChosen, isStop, places.get(key)], (id) => html`<${Edge} key=${id} edge=${edge} thick=${thick.toFixed(1)}
+              onEdge=${onEdge} points=${map.routes.get(key)} foot=${places.get(key)} isChosen=${isChosen} isStop=${isStop} />`);
           })}
           ${services.map((service) => drawn(serviceId(service), [service, at === serviceId(service)], (id) => html`<${Node} key=${id}
             service=${service} at=${map.nodes.get(service.name)} isStop=${at === serviceId(service)} />`))}
         </g>
       </svg>
       <p class="sr" id="map-keys">${t('The arrow keys go from one service or call to the next; on the map itself they move it.')}</p>
+      ${view.isCut && html`<p class="map-more">${t('It goes on beyond the edge: drag it.')}</p>`}
       <div class="map-tools">
         <${Button} title=${t('Closer')} onClick=${() => setView(zoomed(view, ZOOM.step, place.current))}>+<//>
         <${Button} title=${t('Further')} onClick=${() => setView(zoomed(view, 1 / ZOOM.step, place.current))}>−<//>
@@ -68,6 +71,13 @@ function useDrawn(map) {
     all.set(key, one);
     return one.element;
   };
+}
+
+// Where the words about calls stand: as long as they keep their length, where they stood.
+function useWords(map, edges) {
+  const words = edges.map((edge) => ({ caller: edge.caller, callee: edge.callee, lines: wordsOf(edge) }));
+  const lengths = JSON.stringify(words.map(({ lines }) => lines.map((text) => Math.ceil(text.length / 5))));
+  return useMemo(() => wordPlaces(map, words), [map, lengths]);
 }
 
 // === the keyboard ===
@@ -127,33 +137,33 @@ const Arrows = () => html`<defs>${KINDS.map((kind) => html`
   <marker id=${`arrow-${kind}`} viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" markerUnits="userSpaceOnUse" orient="auto">
     <path d="M0 0 L8 4 L0 8 z" class=${`arrow-${kind}`} /></marker>`)}</defs>`;
 
-function toneOf({ figures, isDeclared }) {
+function toneOf({ figures, slow, isDeclared }) {
   const tone = errorTone(figures?.error_rate);
-  return tone ?? (isDeclared === false || isSlow(figures) ? 'warn' : 'plain');
+  return tone ?? (isDeclared === false || isSlow(figures, slow) ? 'warn' : 'plain');
 }
 
-function Edge({ edge, points, thick, isChosen, isStop, onEdge }) {
+function Edge({ edge, points, foot, thick, isChosen, isStop, onEdge }) {
   if (!points) return null;
-  const { caller, callee, mode, figures, isDeclared } = edge;
+  const { caller, callee, mode, figures, slow } = edge;
   const kind = isChosen ? 'chosen' : toneOf(edge);
-  const middle = midst(points);
   const name = `${visible(caller)} → ${visible(callee)}: ${figures ? `${rate(figures.rate)}, ${percent(figures.error_rate)}, p99 ${nanos(figures.p99_nanos)}` : t('declared, not seen')}`;
+  const limit = isSlow(figures, slow) && t('slow: {limit} and more', { limit: nanos(slow) });
   const choose = () => onEdge(edge);
   return html`
     <g class=${classes('edge', `edge-${kind}`, mode !== 'sync' && 'is-message', !figures && 'is-unseen')} role="button" tabindex=${isStop ? 0 : -1}
       data-item=${callId(edge)} aria-label=${name} onClick=${choose} onKeyDown=${(event) => pressed(event, choose)}>
-      <title>${name}</title>
+      <title>${limit ? `${name} (${limit})` : name}</title>
       <path class="edge-reach" d=${curve(points)} />
       <path class="edge-line" d=${curve(points)} stroke-width=${thick} marker-end=${`url(#arrow-${kind})`} />
-      ${figures?.rate > 0 && html`<text x=${middle.x} y=${middle.y - 5}>${briefly(figures)}</text>`}
-      ${isDeclared === false && html`<text class="edge-word" x=${middle.x} y=${middle.y + 13}>${t('not declared')}</text>`}
+      ${wordsOf(edge).map((text, index) => html`<text x=${foot.x.toFixed(1)} y=${(foot.y + index * 13).toFixed(1)}>${text}</text>`)}
     </g>`;
 }
 
 // What matters of a call: how often, and what is wrong with it.
-function briefly(figures) {
-  const wrong = [errorTone(figures.error_rate) && percent(figures.error_rate), isSlow(figures) && `p99 ${nanos(figures.p99_nanos)}`];
-  return [rate(figures.rate), ...wrong].filter(Boolean).join(' · ');
+function wordsOf({ figures, slow, isDeclared }) {
+  const wrong = [errorTone(figures?.error_rate) && percent(figures.error_rate), isSlow(figures, slow) && `p99 ${nanos(figures.p99_nanos)}`];
+  const told = figures?.rate > 0 && [rate(figures.rate), ...wrong].filter(Boolean).join(' · ');
+  return [told, isDeclared === false && t('not declared')].filter(Boolean);
 }
 
 const Node = (all) => (all.service.kind === 'resource' ? html`<${Resource} ...${all} />` : html`<${Service} ...${all} />`);
@@ -175,7 +185,7 @@ function Resource({ service: { name, figures }, at, isStop }) {
 }
 
 function Service({ service, at, isStop }) {
-  const { name, health, figures, alerts, faults, isDeclared } = service;
+  const { name, health, figures, slow, alerts, faults, isDeclared } = service;
   const alert = alerts.find(({ state }) => state === 'firing') ?? alerts[0];
   const alarm = alert && (alert.state === 'firing' ? 'bad' : 'warn');
   const open = () => go(to('services', name));
@@ -192,7 +202,7 @@ function Service({ service, at, isStop }) {
       ${alarm && html`<text class="node-alarm" x=${NODE.width - 20} y="24">${alarm === 'bad' ? '■' : '▲'}</text>`}
       ${faults.length > 0 && html`<text class="node-fault" x=${NODE.width - (alarm ? 38 : 20)} y="24">◆</text>`}
       ${figures
-        ? html`<text class="node-figures" x="22" y="43">${rate(figures.rate)} · <tspan class=${bad && 'node-bad'}>${percent(figures.error_rate)}</tspan> · <tspan class=${isSlow(figures) && 'node-slow'}>${nanos(figures.p99_nanos)}</tspan></text>`
+        ? html`<text class="node-figures" x="22" y="43">${rate(figures.rate)} · <tspan class=${bad && 'node-bad'}>${percent(figures.error_rate)}</tspan> · <tspan class=${isSlow(figures, slow) && 'node-slow'}>${nanos(figures.p99_nanos)}</tspan></text>`
         : html`<text class="node-figures" x="22" y="43">${isDeclared ? t('no requests seen') : ''}</text>`}
     </g>`;
 }
@@ -205,28 +215,6 @@ function pressed(event, act) {
   event.preventDefault();
   event.stopPropagation();
   act();
-}
-
-// From the right side of the caller to the left side of the callee, level at each point.
-function curve(points) {
-  const isBack = points.at(-1).x < points[0].x;
-  const side = isBack ? -1 : 1;
-  const ends = points.map(({ x, y }, index) => ({
-    x: index === 0 ? x + (side * NODE.width) / 2 : index === points.length - 1 ? x - (side * NODE.width) / 2 - side * 2 : x, y,
-  }));
-  // An edge back leaves and arrives a little lower, so that it does not cover the one forth.
-  if (isBack) for (const end of ends) end.y += 12;
-  return ends.slice(1).reduce((path, { x, y }, index) => {
-    const from = ends[index];
-    const half = (x - from.x) / 2;
-    return `${path} C ${from.x + half} ${from.y}, ${x - half} ${y}, ${x} ${y}`;
-  }, `M ${ends[0].x} ${ends[0].y}`);
-}
-
-function midst(points) {
-  const isBack = points.at(-1).x < points[0].x;
-  const [a, b] = points.length % 2 === 0 ? [points[points.length / 2 - 1], points[points.length / 2]] : [points[(points.length - 1) / 2], points[(points.length - 1) / 2]];
-  return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 + (isBack ? 12 : 0) };
 }
 
 // What is seen of the map, and how it is moved.
@@ -257,7 +245,7 @@ function fitted(map, element, least = ZOOM.least) {
   const { clientWidth: width, clientHeight: height } = element;
   const zoom = Math.min(1, (width - 2 * PAD) / map.width, (height - 2 * PAD) / map.height);
   const shown = Math.max(zoom, least);
-  return { zoom: shown, x: Math.max(PAD, (width - map.width * shown) / 2), y: Math.max(PAD, (height - map.height * shown) / 2) };
+  return { zoom: shown, isCut: shown > zoom, x: Math.max(PAD, (width - map.width * shown) / 2), y: Math.max(PAD, (height - map.height * shown) / 2) };
 }
 
 function zoomed(view, by, element, at) {
@@ -265,7 +253,7 @@ function zoomed(view, by, element, at) {
   const box = element.getBoundingClientRect();
   const [x, y] = at ? [at.clientX - box.left, at.clientY - box.top] : [box.width / 2, box.height / 2];
   const ratio = zoom / view.zoom;
-  return { zoom, x: x - (x - view.x) * ratio, y: y - (y - view.y) * ratio };
+  return { ...view, zoom, x: x - (x - view.x) * ratio, y: y - (y - view.y) * ratio };
 }
 
 function drag(event, view, setView) {

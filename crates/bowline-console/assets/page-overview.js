@@ -4,20 +4,20 @@ import { html, useMemo, useState } from './html.js';
 import { get, query, withQuery } from './api.js';
 import { useSystem } from './declared.js';
 import { told, useFaults } from './fault.js';
-import { errorTone, figureColumns } from './figures.js';
+import { SLOW_NANOS, errorTone, figureColumns, isSlow, slowNanos } from './figures.js';
 import { FilterBox, useFilter } from './filter.js';
-import { count, nanos, number, percent, rate, seconds, visible } from './format.js';
+import { count, nanos, percent, rate, seconds, visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { ServiceMap } from './map.js';
 import { edgeKey } from './map-layout.js';
+import { Changes } from './overview-changes.js';
 import { goQuery, to } from './route.js';
 import { pick } from './state.js';
 import { Badge, Card, Empty, Figure, Figures, Health, Loaded, Page, Select, Table, Time } from './ui.js';
 
 const WINDOWS = [['1m', 'last minute'], ['5m', 'last 5 minutes'], ['15m', 'last 15 minutes'], ['1h', 'last hour']];
 const WINDOW_NAMES = Object.fromEntries(WINDOWS);
-const CHANGES = 30;
 
 export default function Overview({ query: { window = '5m', find = '' } }) {
   const graph = useLive((signal) => get(withQuery('/v1/service-graph', { window }), signal), ['traces', 'metrics'],
@@ -32,11 +32,11 @@ export default function Overview({ query: { window = '5m', find = '' } }) {
     onPick=${(id) => goQuery({ window: id })} />`;
   return html`
     <${Page} title=${t('Overview')} actions=${actions}>
-      <${Summary} seen=${seen} health=${health.data} alerts=${alerts.data} window=${window} />
-      <${Mapped} seen=${seen} of=${graph} find=${find} />
+      <${Summary} seen=${seen} alerts=${alerts.data} window=${window} />
+      <${Mapped} seen=${seen} of=${graph} find=${find} window=${window} />
       <div class="grid-2">
         <${Worst} seen=${seen} of=${health} window=${window} />
-        <${Firing} of=${alerts} />
+        <${Firing} seen=${seen} of=${alerts} />
       </div>
       <${Changes} />
     <//>`;
@@ -45,15 +45,18 @@ export default function Overview({ query: { window = '5m', find = '' } }) {
 // What a service owns is named by its kind, `sqlite:order.db`.
 const kindOf = (name) => (name.includes(':') ? 'resource' : 'service');
 
+// One whose instances all leave on purpose is not ill.
+const healthOf = ({ rolled_up: state, healthy, unhealthy, draining }) => (draining > 0 && healthy + unhealthy === 0 ? 'draining' : state);
+
 // Services and edges, as they are seen and as they are declared.
 function joined(graph, health, system, alerts, faults) {
   const services = new Map();
   const service = (name) => {
-    if (!services.has(name)) services.set(name, { name, kind: kindOf(name), health: null, figures: null, alerts: [], faults: [], isDeclared: false });
+    if (!services.has(name)) services.set(name, { name, kind: kindOf(name), health: null, figures: null, alerts: [], faults: [], slow: SLOW_NANOS, isDeclared: false });
     return services.get(name);
   };
   for (const { name, figures } of graph?.services ?? []) Object.assign(service(name), { figures: figures.count > 0 ? figures : null });
-  for (const one of health?.services ?? []) Object.assign(service(one.name), { health: one.rolled_up, standing: one });
+  for (const one of health?.services ?? []) Object.assign(service(one.name), { health: healthOf(one), standing: one });
   for (const { labels, state } of alerts?.data.alerts ?? []) {
     if (labels.service) services.get(labels.service)?.alerts.push({ name: labels.alertname, state });
   }
@@ -61,7 +64,7 @@ function joined(graph, health, system, alerts, faults) {
   const declared = new Map();
   for (const { name, calls } of system?.services ?? []) {
     service(name).isDeclared = true;
-    for (const call of calls) declared.set(edgeKey(name, call.service), { caller: name, callee: call.service, mode: call.mode, figures: null, isDeclared: true });
+    for (const call of calls) declared.set(edgeKey(name, call.service), { caller: name, callee: call.service, mode: call.mode, figures: null, slow: slowNanos(call), isDeclared: true });
   }
   // Who calls from outside has no declaration to be held against.
   const isInside = (name) => services.get(name)?.isDeclared;
@@ -73,8 +76,11 @@ function joined(graph, health, system, alerts, faults) {
     const isDeclared = !isInside(edge.caller) || !isInside(edge.callee) || declared.has(key);
     const others = edges.get(key)?.figures ? edges.get(key) : null;
     // Two modes between the same two are one line: that of the larger.
-    if (!others || others.figures.count < edge.figures.count) edges.set(key, { ...edge, isDeclared });
+    if (!others || others.figures.count < edge.figures.count) edges.set(key, { ...edge, slow: declared.get(key)?.slow ?? SLOW_NANOS, isDeclared });
   }
+  // A service is slow when it is for the most patient of its callers.
+  const waiting = Map.groupBy([...edges.values()].filter(({ mode }) => mode === 'sync'), ({ callee }) => callee);
+  for (const [name, calls] of waiting) service(name).slow = Math.max(...calls.map(({ slow }) => slow));
   const byName = (a, b) => a.name.localeCompare(b.name);
   return { services: [...services.values()].sort(byName), edges: [...edges.values()].sort((a, b) => edgeKey(a.caller, a.callee).localeCompare(edgeKey(b.caller, b.callee))) };
 }
@@ -93,11 +99,10 @@ function useIncoming(window) {
   }, ['metrics'], [window], { isKept: true });
 }
 
-function Summary({ seen, health, alerts, window }) {
+function Summary({ seen, alerts, window }) {
   const { data } = useIncoming(window);
-  const all = health?.services ?? [];
-  const ill = all.filter(({ rolled_up: state }) => state === 'unhealthy').length;
-  const degraded = all.filter(({ rolled_up: state }) => state === 'degraded').length;
+  const all = seen.services.filter(({ standing }) => standing);
+  const [ill, degraded, draining] = ['unhealthy', 'degraded', 'draining'].map((state) => all.filter(({ health }) => health === state).length);
   const firing = (alerts?.data.alerts ?? []).filter(({ state }) => state === 'firing').length;
   const undeclared = seen.edges.filter(({ isDeclared }) => isDeclared === false).length;
   return html`
@@ -108,19 +113,24 @@ function Summary({ seen, health, alerts, window }) {
       <${Figure} name=${t('Services')} value=${count(all.length)} />
       <${Figure} name=${t('Unhealthy')} value=${count(ill)} tone=${ill > 0 && 'bad'} />
       <${Figure} name=${t('Degraded')} value=${count(degraded)} tone=${degraded > 0 && 'warn'} />
+      ${draining > 0 && html`<${Figure} name=${t('Draining')} value=${count(draining)} title=${t('Their instances leave on purpose.')} />`}
       <${Figure} name=${t('Firing alerts')} value=${count(firing)} tone=${firing > 0 && 'bad'} />
       ${undeclared > 0 && html`<${Figure} name=${t('Undeclared calls')} value=${count(undeclared)} tone="warn" />`}
-    <//><//>`;
+    <//>
+    <p class="quiet figures-about">${t('Requests, errors and latency at the gateway: {window}.', { window: windowName(window) })}</p><//>`;
 }
 
-function Mapped({ seen, of, find }) {
+const windowName = (window) => t(pick(WINDOW_NAMES, window, window));
+
+function Mapped({ seen, of, find, window }) {
   const [chosen, setChosen] = useState(null);
   const [text, box] = useFilter(find, 'find');
   const shown = useMemo(() => found(seen, text), [seen, text]);
   const edge = chosen && seen.edges.find((one) => edgeKey(one.caller, one.callee) === chosen);
   const actions = html`<${FilterBox} of=${box} label=${t('Find a service')} />`;
+  const services = tn('{n} service', '{n} services', shown.services.filter(({ kind }) => kind === 'service').length);
   return html`
-    <${Card} title=${t('Service map')} about=${tn('{n} service', '{n} services', shown.services.filter(({ kind }) => kind === 'service').length)} actions=${actions} class="map-card">
+    <${Card} title=${t('Service map')} about=${`${services} · ${windowName(window)}`} actions=${actions} class="map-card">
       <${Loaded} of=${of}>${() => (shown.services.length === 0
         ? html`<${Empty}>${text ? t('No service is called like that.') : t('No service runs yet: `bowline up` starts those of a folder.')}<//>`
         : html`<${ServiceMap} services=${shown.services} edges=${shown.edges} chosen=${chosen}
@@ -143,14 +153,15 @@ function found({ services, edges }, text) {
 const Legend = () => html`
   <p class="map-legend">
     <span><i class="key key-sync" />${t('call')}</span><span><i class="key key-message" />${t('message')}</span>
-    <span><i class="key key-unseen" />${t('declared, not seen')}</span><span><i class="key key-warn" />${t('not declared, 1 % errors, or a p99 of 1 s')}</span>
+    <span><i class="key key-unseen" />${t('declared, not seen')}</span><span><i class="key key-warn" />${t('not declared, 1 % errors, or slow')}</span>
     <span><i class="key key-bad" />${t('5 % errors and more')}</span>
-    <span>▲ ${t('alert')}</span><span>◆ ${t('fault on purpose')}</span>
-    <span class="quiet">${t('On a service: requests, errors, p99 latency. Ctrl and the wheel zoom.')}</span>
+    <span>■ ▲ ${t('alert')}</span><span>◆ ${t('fault on purpose')}</span>
+    <span class="quiet">${t('On a service: requests, errors, p99 latency. Ctrl and the wheel zoom.')}
+      ${' '}${t('Slow is a p99 of the declared `slow_call` and more; without one, of half the timeout, 1 s at most.')}</span>
   </p>`;
 
 function EdgeDetail({ edge, onClose }) {
-  const { caller, callee, mode, figures, failures = [], sample_trace_id: sample, isDeclared } = edge;
+  const { caller, callee, mode, figures, slow, failures = [], sample_trace_id: sample, isDeclared } = edge;
   return html`
     <section class="edge-detail" aria-label=${`${caller} → ${callee}`}>
       <header class="card-head">
@@ -163,7 +174,7 @@ function EdgeDetail({ edge, onClose }) {
         <${Figure} name=${t('Requests')} value=${rate(figures.rate)} />
         <${Figure} name=${t('Errors')} value=${percent(figures.error_rate)} tone=${errorTone(figures.error_rate)} />
         <${Figure} name="p50" value=${nanos(figures.p50_nanos)} /><${Figure} name="p95" value=${nanos(figures.p95_nanos)} />
-        <${Figure} name="p99" value=${nanos(figures.p99_nanos)} />
+        <${Figure} name="p99" value=${nanos(figures.p99_nanos)} tone=${isSlow(figures, slow) && 'warn'} title=${t('slow: {limit} and more', { limit: nanos(slow) })} />
       <//>` : html`<p class="quiet">${t('It is declared, and nobody was seen to call so far.')}</p>`}
       ${failures.length > 0 && html`<p>${failures.map(({ status, count: times }) => html`<${Badge} tone="bad">${status} ×${count(times)}<//> `)}</p>`}
       ${sample && html`<p><a href=${to('traces', sample)}>${t('A trace of it')}</a></p>`}
@@ -173,11 +184,31 @@ function EdgeDetail({ edge, onClose }) {
 const WEIGHT = { unhealthy: 2, degraded: 1 };
 const WORST_SHOWN = 8;
 
+const waitedOf = ({ edges }) => Map.groupBy(edges.filter(({ mode, figures }) => mode === 'sync' && figures), ({ caller }) => caller);
+
 // The first one is where to look: what a service only passes on of those whom it waits for counts there, not here.
-function worst({ services, edges }) {
-  const waited = Map.groupBy(edges.filter(({ mode, figures }) => mode === 'sync' && figures), ({ caller }) => caller);
-  const rated = services.filter(({ standing }) => standing).map((service) => ({ service, bad: badness(service, waited.get(service.name) ?? []) }));
+function worst(seen) {
+  const waited = waitedOf(seen);
+  const rated = seen.services.filter(({ standing }) => standing).map((service) => ({ service, bad: badness(service, waited.get(service.name) ?? []) }));
   return rated.sort((a, b) => b.bad - a.bad).slice(0, WORST_SHOWN).map(({ service }) => service);
+}
+
+// From whom a service has what is wrong with it, the nearest first; nobody, where it is its own.
+function cause(service, seen, waited = waitedOf(seen), known = new Set()) {
+  if (service.standing?.because[0]) return service.standing.because[0];
+  known.add(service.name);
+  const edge = (waited.get(service.name) ?? []).filter((one) => !known.has(one.callee) && isPassedOn(service, one))
+    .reduce((a, b) => (a && a.figures.p99_nanos >= b.figures.p99_nanos ? a : b), null);
+  if (!edge) return [];
+  const callee = seen.services.find(({ name }) => name === edge.callee);
+  return [edge.callee, ...cause(callee, seen, waited, known)];
+}
+
+// Whether a call makes up most of what fails, or of the time, of its caller.
+function isPassedOn({ figures, slow }, call) {
+  const fails = errorTone(figures?.error_rate) && call.figures.errors >= figures.errors / 2;
+  const waits = isSlow(figures, slow) && call.figures.p99_nanos >= figures.p99_nanos / 2;
+  return Boolean(fails || waits);
 }
 
 function badness({ health, standing, alerts, figures }, waited) {
@@ -186,56 +217,46 @@ function badness({ health, standing, alerts, figures }, waited) {
   return weight * 1000 + Math.min(alerts.length, 9) * 100 + own('error_rate') * 100 + Math.min(99, own('p99_nanos') / 1e9);
 }
 
+const Fault = ({ faults }) => faults?.length > 0 && html` <${Badge} tone="info" title=${faults.join('; ')}>${t('fault')}<//>`;
+
+// `← payment ← bank`: where one has to look; `hasFaults`: with what is done to them on purpose.
+function Causes({ names, seen, hasFaults }) {
+  const of = (name) => seen.services.find((service) => service.name === name);
+  return names.map((name) => html` <span class="quiet">←</span>${'\u00a0'}${of(name)?.kind === 'resource' ? visible(name)
+    : html`<a href=${to('services', name)}>${visible(name)}</a>`}${hasFaults && html`<${Fault} faults=${of(name)?.faults} />`}`);
+}
+
 function Worst({ seen, of, window }) {
   const rows = useMemo(() => worst(seen), [seen]);
   const columns = [
-    { name: t('Service'), of: ({ name, faults }) => html`<a href=${to('services', name)}>${name}</a>
-      ${faults.length > 0 && html` <${Badge} tone="info" title=${faults.join('; ')}>${t('fault')}<//>`}` },
-    { name: t('Health'), of: ({ health, standing, alerts }) => html`<${Health} state=${health} />
-      ${alerts[0] && html` <${Badge} tone=${alerts[0].state === 'firing' ? 'bad' : 'warn'}>${alerts[0].name}<//>`}${standing.because[0] && html` <span class="quiet">← ${standing.because[0].join(' ← ')}</span>`}` },
+    { name: t('Service'), of: ({ name, faults }) => html`<a href=${to('services', name)}>${name}</a><${Fault} faults=${faults} />` },
+    { name: t('Health'), of: (service) => html`<${Health} state=${service.health} />
+      ${service.alerts[0] && html` <${Badge} tone=${service.alerts[0].state === 'firing' ? 'bad' : 'warn'}>${service.alerts[0].name}<//>`}
+      <${Causes} names=${cause(service, seen)} seen=${seen} />` },
     ...figureColumns(({ figures }) => figures),
   ];
   return html`
-    <${Card} title=${t('Worst first')} about=${t(pick(WINDOW_NAMES, window))} actions=${html`<a href=${to('services')}>${t('All services')}</a>`}>
+    <${Card} title=${t('Worst first')} about=${windowName(window)} actions=${html`<a href=${to('services')}>${t('All services')}</a>`}>
       <${Loaded} of=${of}>${() => html`<${Table} label=${t('Services, worst first')} columns=${columns} rows=${rows} keyOf=${({ name }) => name}
         empty=${t('No service runs.')} />`}<//>
     <//>`;
 }
 
-function Firing({ of }) {
+function Firing({ seen, of }) {
   return html`
     <${Card} title=${t('Alerts')} actions=${html`<a href=${to('alerts')}>${t('All alerts')}</a>`}>
       <${Loaded} of=${of} isEmpty=${(data) => data.data.alerts.length === 0} empty=${t('No alert is pending or fires.')}>
         ${({ data }) => html`<ul class="plain-list">${data.alerts.slice(0, 10).map(({ labels, annotations, state, activeAt }) => html`
-          <li><${Badge} tone=${state === 'firing' ? 'bad' : 'warn'}>${t(state)}<//> <strong>${labels.alertname}</strong>
-            ${labels.service && html` <a href=${to('services', labels.service)}>${visible(labels.service)}</a>`}
-            ${' '}${annotations.summary ?? ''} <span class="quiet"><${Time} at=${activeAt} /></span></li>`)}</ul>`}
+          <li><${Badge} tone=${state === 'firing' ? 'bad' : 'warn'}>${t(state)}<//> <strong>${visible(labels.alertname)}</strong>
+            <${Concerned} name=${labels.service} seen=${seen} />
+            ${' '}${visible(annotations.summary)} <span class="quiet"><${Time} at=${activeAt} /></span></li>`)}</ul>`}
       <//>
     <//>`;
 }
 
-const CHANGE_TONES = { alert: 'bad', health: 'warn', fault: 'warn', deployment: 'info', config: 'info', routes: 'info' };
-// Bowline lets workloads of its own join the mesh at each start.
-const OWN_ACTORS = ['bowline', 'anonymous'];
-const toneOfChange = ({ kind, what }) => (kind === 'alert' && what === 'is over' ? 'ok' : pick(CHANGE_TONES, kind));
-// A measured value among the words, by the digits that matter.
-const rounded = (what) => what.replace(/\d+\.\d{3,}(e-?\d+)?/g, (digits) => number(Number(digits)));
-
-function Changes() {
-  const changes = useLive((signal) => get(withQuery('/v1/changes', { limit: CHANGES }), signal),
-    ['config', 'routes', 'alerts', 'deployments', 'health', 'faults', 'services']);
-  const shown = ({ kind, subject, actor }) => kind !== 'token' || subject !== 'mesh' || !OWN_ACTORS.includes(actor);
-  const columns = [
-    { name: t('When'), of: ({ at_unix_ms: at }) => html`<${Time} at=${at} />` },
-    { name: t('Kind'), of: (change) => html`<${Badge} tone=${toneOfChange(change)}>${t(change.kind)}<//>` },
-    { name: t('What'), of: ({ kind, subject, what, service }) => html`<strong>${visible(subject)}</strong> ${visible(rounded(what))}
-      ${kind === 'alert' && service && html` <a href=${to('services', service)}>${visible(service)}</a>`}`, class: 'wrap' },
-    { name: t('Who'), of: ({ actor }) => actor ?? '' },
-  ];
-  return html`
-    <${Card} title=${t('Recent changes')}>
-      <${Loaded} of=${changes} isEmpty=${(data) => data.changes.length === 0} empty=${t('Nothing has changed yet.')}>
-        ${(data) => html`<${Table} label=${t('Recent changes')} columns=${columns} rows=${data.changes.filter(shown)} />`}
-      <//>
-    <//>`;
+// The service of an alert, and from whom it has what is wrong with it.
+function Concerned({ name, seen }) {
+  const service = seen.services.find((one) => one.name === name);
+  return name && html` <a href=${to('services', name)}>${visible(name)}</a><${Fault} faults=${service?.faults} />
+    ${service && html`<${Causes} names=${cause(service, seen)} seen=${seen} hasFaults />`}`;
 }

@@ -1,0 +1,106 @@
+// What changed lately, and the words for it: the server tells what happened in English sentences of its own.
+
+import { html } from './html.js';
+import { get, withQuery } from './api.js';
+import { visible } from './format.js';
+import { t } from './i18n.js';
+import { useLive } from './live.js';
+import { to } from './route.js';
+import { pick } from './state.js';
+import { Badge, Card, Loaded, Table, Time, healthTone } from './ui.js';
+
+const CHANGES = 30;
+const KINDS = ['config', 'routes', 'alerts', 'deployments', 'health', 'faults', 'services'];
+
+export function Changes() {
+  const changes = useLive((signal) => get(withQuery('/v1/changes', { limit: CHANGES }), signal), KINDS);
+  const columns = [
+    { name: t('When'), of: ({ at_unix_ms: at }) => html`<${Time} at=${at} />` },
+    { name: t('Kind'), of: (change) => html`<${Badge} tone=${toneOf(change)}>${t(change.kind)}<//>` },
+    { name: t('What'), of: (change) => html`<strong>${visible(change.subject)}</strong> ${visible(inWords(change))} <${Concerned} of=${change} />`, class: 'wrap' },
+    { name: t('Who'), of: ({ actor }) => visible(actor) },
+  ];
+  return html`
+    <${Card} title=${t('Recent changes')}>
+      <${Loaded} of=${changes} isEmpty=${(data) => data.changes.length === 0} empty=${t('Nothing has changed yet.')}>
+        ${(data) => html`<${Table} label=${t('Recent changes')} columns=${columns} rows=${data.changes} />`}
+      <//>
+    <//>`;
+}
+
+// The service that it concerns, where neither subject nor words name it as one.
+const Concerned = ({ of: { kind, service } }) => kind === 'alert' && service && html`<a href=${to('services', service)}>${visible(service)}</a>`;
+
+const TONES = { deployment: 'info', config: 'info', routes: 'info' };
+
+// By what happened: that something is over is no alarm.
+function toneOf({ kind, what }) {
+  if (kind === 'alert') return what.startsWith('fires') ? 'bad' : 'ok';
+  if (kind === 'fault') return what.startsWith('ended: ') ? 'ok' : 'warn';
+  if (kind === 'health') return healthTone(/ → (\w+)/.exec(what)?.[1]);
+  return pick(TONES, kind);
+}
+
+const FAULT = /^(ended: )?(\S+) of the requests to (\S+?)(?: from (\S+))? (?:wait (.+?))?(?: and )?(?:are answered (\d+))?$/;
+
+// The sentences of the server, each with how it is said here; what follows a colon are somebody's words, or a reason.
+const SENTENCES = [
+  [/^version (\d+) was published(?:: (.*))?$/s, (n, why) => because(t('version {n} was published', { n }), why)],
+  [/^version (\d+) brought version (\d+) back(?:: (.*))?$/s, (n, old, why) => because(t('version {n} brought version {old} back', { n, old }), why)],
+  [/^was deleted$/, () => t('was deleted')],
+  [/^its schema was replaced$/, () => t('its schema was replaced')],
+  [/^its schema was removed$/, () => t('its schema was removed')],
+  [/^a token was made$/, () => t('a token was made')],
+  [/^a token was revoked$/, () => t('a token was revoked')],
+  [/^a token to join the mesh was made$/, () => t('a token to join the mesh was made')],
+  [/^was (made|ended) for (.*)$/s, (done, about) => (done === 'made' ? t('was made for {about}', { about }) : t('was ended for {about}', { about }))],
+  [/^a rollout was begun$/, () => t('a rollout was begun')],
+  [/^(\w+) was ordered$/, (order) => t('{order} was ordered', { order: t(order) })],
+  [/^fires, at (\S+)$/, (value) => t('fires, at {value}', { value })],
+  [/^is over$/, () => t('is over')],
+  [/^came, (\w+)(?:: (.*))?$/s, (state, why) => because(t('came, {state}', { state: t(state) }), why)],
+  [/^went(?:: (.*))?$/s, (why) => because(t('went'), why)],
+  [FAULT, (ended, ...fault) => (ended ? t('ended: {what}', { what: faultInWords(...fault) }) : faultInWords(...fault))],
+];
+// `healthy → unhealthy: why`, `v1 → v2: baking, step 1 of 3, 5% of the requests: why`.
+const BECAME = /^(\w+) → (\w+)(?:: (.*))?$/s;
+const ROLLOUT = /^(\S+) → (\S+): ([\w ]+)(?:, step (\d+) of (\d+), (\S+) of the requests)?(?:: (.*))?$/s;
+
+// What happened in the reader's language, or as the server says.
+export function inWords({ kind, what }) {
+  if (kind === 'health') return said(BECAME, what, (from, into, why) => because(`${t(from)} → ${t(into)}`, why)) ?? what;
+  if (kind === 'deployment') {
+    const told = said(ROLLOUT, what, rolloutInWords);
+    if (told) return told;
+  }
+  for (const [sentence, say] of SENTENCES) {
+    const told = said(sentence, what, say);
+    if (told) return told;
+  }
+  return what;
+}
+
+function said(sentence, what, say) {
+  const found = sentence.exec(what);
+  return found && say(...found.slice(1));
+}
+
+const REASONS = () => ({
+  'its check succeeded': t('its check succeeded'),
+  'it is being stopped': t('it is being stopped'),
+  'it was stopped': t('it was stopped'),
+  'it was deregistered': t('it was deregistered'),
+  'its lease was not renewed in time': t('its lease was not renewed in time'),
+});
+const because = (what, why) => (why ? t('{what}: {why}', { what, why: pick(REASONS(), why, why) }) : what);
+
+function rolloutInWords(from, into, phase, n, all, share, why) {
+  const place = n && t('step {n} of {all}, {share} of the requests', { n, all, share });
+  return because([`${from} → ${into}: ${t(phase)}`, place].filter(Boolean).join(', '), why);
+}
+
+function faultInWords(share, service, from, delay, status) {
+  const whose = from ? t('{share} of the requests to {service} from {from}', { share, service, from }) : t('{share} of the requests to {service}', { share, service });
+  if (delay && status) return t('{whose} wait {delay} and are answered {status}', { whose, delay, status });
+  return delay ? t('{whose} wait {delay}', { whose, delay }) : t('{whose} are answered {status}', { whose, status });
+}
