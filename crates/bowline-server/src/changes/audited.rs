@@ -58,7 +58,8 @@ enum About {
     /// A rollout of that service.
     Rollout(ServiceName),
     Token(String),
-    JoinToken,
+    /// One for a workload, by its name: `service/order`.
+    JoinToken(String),
     Silence(String),
 }
 
@@ -74,7 +75,9 @@ impl About {
             ("config", ("schema", document)) => ConfigKey::new(document).ok().map(Self::Schema),
             ("deploy", ("live", service)) => ServiceName::new(service).ok().map(Self::Rollout),
             ("access", ("tokens", id)) => Some(Self::Token(id.to_owned())),
-            ("mesh", ("joins", _)) => Some(Self::JoinToken),
+            ("mesh", ("joins", rest)) => {
+                rest.rsplit_once('/').map(|(workload, _)| Self::JoinToken(workload.to_owned()))
+            }
             ("alerts", ("v1", rest)) => rest.strip_prefix("silences/").map(|id| Self::Silence(id.to_owned())),
             _ => None,
         }
@@ -104,7 +107,7 @@ async fn of_entry(shared: &Shared, entry: &AuditEntry) -> Result<Vec<SystemChang
             About::Schema(key) => told.push(of_schema(entry, key, *is_put)),
             About::Rollout(service) => told.extend(of_order(entry, service)),
             About::Token(id) => told.push(of_token(entry, id, *is_put)),
-            About::JoinToken => told.push(of_join_token(entry, *is_put)),
+            About::JoinToken(workload) => told.extend(of_join_token(entry, workload, *is_put)),
             About::Silence(id) => told.extend(of_silence(shared, entry, id, *is_put)),
         }
     }
@@ -227,9 +230,12 @@ fn of_token(entry: &AuditEntry, id: &str, is_put: bool) -> SystemChange {
     change(entry, SystemChangeKind::Token, id, if is_put { "a token was made" } else { "a token was revoked" })
 }
 
-fn of_join_token(entry: &AuditEntry, is_put: bool) -> SystemChange {
-    let what = if is_put { "a token to join the mesh was made" } else { "a token to join the mesh is used up" };
-    change(entry, SystemChangeKind::Token, "mesh", what)
+/// A token to join the mesh that somebody ordered. Those that Bowline makes for what it runs, that they are used, and
+/// that old ones are forgotten, nobody did.
+fn of_join_token(entry: &AuditEntry, workload: &str, is_put: bool) -> Option<SystemChange> {
+    let is_ordered = entry.operation.as_deref() == Some("POST /v1/mesh/join-tokens");
+    let what = "a token to join the mesh was made";
+    (is_ordered && is_put).then(|| change(entry, SystemChangeKind::Token, workload, what))
 }
 
 /// A silence that somebody made, or ended; that one that is over is forgotten is no change.
@@ -259,7 +265,9 @@ mod tests {
             ("config/schema/shop/order", Some(About::Schema(shop()))),
             ("deploy/live/order", Some(About::Rollout(order()))),
             ("access/tokens/ab12", Some(About::Token("ab12".to_owned()))),
-            ("mesh/joins/00ff", Some(About::JoinToken)),
+            ("mesh/joins/service/order/00ff", Some(About::JoinToken("service/order".to_owned()))),
+            ("mesh/joins/gateway/00ff", Some(About::JoinToken("gateway".to_owned()))),
+            ("mesh/joins/00ff", None),
             ("alerts/v1/silences/s1", Some(About::Silence("s1".to_owned()))),
             ("alerts/v1/active/a/b", None),
             ("config/version/shop/order/seven", None),
@@ -269,5 +277,24 @@ mod tests {
         ] {
             assert_eq!(About::of(key), expect, "{key}");
         }
+    }
+    #[test]
+    fn join_tokens_are_told_of_who_ordered_them() {
+        let entry = |actor, operation: Option<&str>| AuditEntry {
+            id: "1".to_owned(),
+            class: AuditClass::Other,
+            at_unix_ms: 1,
+            actor,
+            operation: operation.map(str::to_owned),
+            changes: Vec::new(),
+            changes_omitted: 0,
+        };
+        let told = |entry: &AuditEntry, is_put| of_join_token(entry, "service/order", is_put).map(|it| it.subject);
+        let ordered = entry(AuditActor::Anonymous { address: None }, Some("POST /v1/mesh/join-tokens"));
+        assert_eq!(told(&ordered, true).as_deref(), Some("service/order"));
+        assert_eq!(told(&ordered, false), None);
+        let used = entry(AuditActor::Anonymous { address: None }, Some("POST /v1/mesh/certificates"));
+        assert_eq!(told(&used, true), None);
+        assert_eq!(told(&entry(AuditActor::Bowline, None), true), None);
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn of_alerts(alerts: &Alerts, asked: Asked) -> Vec<SystemChange> {
 fn of_alert(transition: Transition) -> Option<SystemChange> {
     let Transition { at, group: _, mut labels, from: _, to, value } = transition;
     let what = match to {
-        "firing" => format!("fires, at {value}"),
+        "firing" => format!("fires, at {}", rounded(&value)),
         "resolved" => "is over".to_owned(),
         // One that is pending may come to nothing.
         _ => return None,
@@ -64,6 +64,17 @@ fn of_alert(transition: Transition) -> Option<SystemChange> {
         service,
         link: Some("/v1/alerts/history".to_owned()),
     })
+}
+
+/// A value by three digits that matter, and all those before the point.
+fn rounded(value: &str) -> String {
+    match value.parse::<f64>() {
+        Ok(number) if (100.0..1e15).contains(&number.abs()) => format!("{number:.0}"),
+        Ok(number) if number.abs() < 100.0 => {
+            format!("{number:.2e}").parse::<f64>().map_or_else(|_| value.to_owned(), |number| number.to_string())
+        }
+        _ => value.to_owned(),
+    }
 }
 
 /// How instances became.
@@ -101,6 +112,24 @@ mod tests {
         let labels: BTreeMap<_, _> = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let (at, group) = ("1970-01-01T00:00:01.5Z".to_owned(), "shop".to_owned());
         Transition { at, group, labels, from: "pending", to, value: "3".to_owned() }
+    }
+
+    #[test]
+    fn values_are_told_by_the_digits_that_matter() {
+        for (value, expect) in [
+            ("3", "3"),
+            ("0", "0"),
+            ("0.03333333333333333", "0.0333"),
+            ("2.1507142857142867", "2.15"),
+            ("-99.96", "-100"),
+            ("123456.789", "123457"),
+            ("4e-7", "0.0000004"),
+            ("1e+20", "1e+20"),
+            ("+Inf", "+Inf"),
+            ("NaN", "NaN"),
+        ] {
+            assert_eq!(rounded(value), expect, "{value}");
+        }
     }
 
     #[test]

@@ -66,6 +66,8 @@ async fn faults_tokens_and_silences_are_told() {
     let fault = r#"{"id":"slow","service":"payment","share":"10%","delay":"2s","until_unix_ms":4102444800000}"#;
     put(&fixture, "bowline/traffic", &format!(r#"{{"faults":[{fault}]}}"#), "").await;
     put(&fixture, "bowline/traffic", r#"{"steering":{"order":{"split":{"v1":1}}}}"#, "").await;
+    let join = json!({"workload": "service/order"}).to_string();
+    assert_eq!(fixture.ask_as(&fixture.root(), "POST", "/v1/mesh/join-tokens", join).await.status, 201);
     let token = fixture.token("ci", "editor").await;
     let revoke = format!("/v1/tokens/{}", token.about.id);
     assert_eq!(fixture.ask_as(&fixture.root(), "DELETE", &revoke, "").await.status, 204);
@@ -81,11 +83,9 @@ async fn faults_tokens_and_silences_are_told() {
     let faults: Vec<&SystemChange> = list.changes.iter().filter(|change| change.kind == Kind::Fault).collect();
     assert_eq!(faults[0].service.as_ref().unwrap().as_str(), "payment");
     assert_eq!(told(&list, Kind::Config), ["bowline/traffic: version 2 was published"]);
-    let tokens = told(&list, Kind::Token);
-    assert_eq!(
-        tokens[..2],
-        [format!("{}: a token was revoked", token.about.id), format!("{}: a token was made", token.about.id)]
-    );
+    let of_token = |what: &str| format!("{}: a token was {what}", token.about.id);
+    let of_join = "service/order: a token to join the mesh was made".to_owned();
+    assert_eq!(told(&list, Kind::Token)[..3], [of_token("revoked"), of_token("made"), of_join]);
     assert!(!serde_json::to_string(&list).unwrap().contains(token.token.expose()), "{list:?}");
     let about = format!("{id}: was {{}} for service=\"order\": it is mended");
     assert_eq!(told(&list, Kind::Silence), ["ended", "made"].map(|what| about.replace("{}", what)));
