@@ -2,7 +2,7 @@
 // faster, both sides are shown.
 
 import { html, useEffect, useRef, useState } from './html.js';
-import { put, withQuery } from './api.js';
+import { Problem, post, put } from './api.js';
 import { addressOf, brokenAs, DOCUMENT_BYTES_MAX, drafts, plainBreaks, roleOf, touchesOf } from './config-about.js';
 import { Conflict } from './config-conflict.js';
 import { faultsOf } from './config-place.js';
@@ -52,7 +52,7 @@ export function Edit({ document, current, status, schema, onClose }) {
   const publish = async () => {
     setAt({ ...at, isSending: true });
     try {
-      const { number } = await sent(document, draft);
+      const { number } = await put(addressOf(document), publicationOf(draft));
       drafts.delete(document.key);
       say(t('{key} is published as version {n}', { key: document.key, n: number }));
       onClose();
@@ -66,18 +66,21 @@ export function Edit({ document, current, status, schema, onClose }) {
   return html`<${Write} ...${shared} schema=${schema} />`;
 }
 
-function sent(document, { base, format, text, comment }, how = {}) {
+function publicationOf({ base, format, text, comment }) {
   const written = brokenAs(base?.document.text ?? '', text);
-  const publication = { format, text: written, expect: base?.number ?? 0, comment: comment.trim() };
-  return put(withQuery(addressOf(document), how), publication);
+  return { format, text: written, expect: base?.number ?? 0, comment: comment.trim() };
 }
 
 // Where one is once it is known whether it would be published.
 async function foreseen(document, draft) {
   try {
-    await sent(document, draft, { dry_run: true });
+    await post(addressOf(document, 'check'), publicationOf(draft));
     return { stage: 'review', faults: [] };
   } catch (error) {
+    // A document that is not there yet may be published: what is not there is the question.
+    if (error.status === 404) {
+      return { stage: 'edit', faults: [], error: new Problem(404, { detail: t('This server is too old to check without publishing.') }) };
+    }
     const { stage, ...rest } = answered(error, draft);
     return { ...rest, stage: stage === 'review' ? 'edit' : stage };
   }

@@ -1,6 +1,7 @@
 // The Chinese of configuration, by its English.
 
 export default {
+  'This server is too old to check without publishing.': '此服务器版本过旧，无法在不发布的情况下检查。',
   'Versioned documents that instances follow while they run.': '带版本的文档，实例在运行中随其更新。',
   'New document': '新建文档',
   'Another name': '换个名称',

@@ -6,7 +6,7 @@ use bowline_config::{
     Acknowledgement, Author, ConfigManager, ConfigWatcher, Draft, Error, ExpectSchema, SCHEMA_BYTES_MAX, Status,
     Summary, Version, VersionSummary,
 };
-use bowline_model::{Address, ConfigKey, instance::LEASE_TTL_RANGE};
+use bowline_model::{Address, Code, ConfigKey, instance::LEASE_TTL_RANGE};
 use bowline_runtime::{BoxFuture, time};
 use bowline_transport::{Body, ClientError, HttpClient, problem};
 use http::{Method, Request, header};
@@ -144,6 +144,17 @@ fn failure(key: &ConfigKey, error: ClientError) -> Error {
     }
 }
 
+/// Whether a document may be published is asked of any: where the server finds nothing, it does not know the question.
+fn of_older(error: Error) -> Error {
+    match error {
+        Error::Refused { code: Code::NotFound, .. } => {
+            let detail = "this server is too old to check a document without publishing it; nothing was published";
+            Error::Refused { code: Code::NotFound, detail: detail.to_owned() }
+        }
+        error => error,
+    }
+}
+
 /// None where the server says that there is none.
 fn found<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
     match answer {
@@ -172,9 +183,8 @@ impl ConfigManager for RemoteConfig {
         let key = key.clone();
         Box::pin(async move {
             draft.check()?;
-            let path = path(&target(&key, ""), [("dry_run", "true".to_owned())]);
-            let asked = self.send(&key, Method::PUT, &path, &Publication::of(draft, None)).await;
-            asked.map(|ConfigCheck { number }| number)
+            let asked = self.send(&key, Method::POST, &target(&key, "/check"), &Publication::of(draft, None)).await;
+            asked.map(|ConfigCheck { number }| number).map_err(of_older)
         })
     }
 

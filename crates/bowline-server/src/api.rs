@@ -108,6 +108,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(instances::heartbeats))
         .routes(routes!(config::list))
         .routes(routes!(config::get, config::set, config::delete))
+        .routes(routes!(config::check))
         .routes(routes!(config::history))
         .routes(routes!(config::rollback))
         .routes(routes!(config::schema, config::set_schema, config::delete_schema))

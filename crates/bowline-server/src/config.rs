@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use bowline_config::{Author, Document, Error, ExpectSchema, Status, Version};
+use bowline_config::{Author, Document, Draft, Error, ExpectSchema, Status, Version};
 use bowline_model::{Code, ConfigKey, InstanceId};
 use bowline_provider_remote::wire::{self, NO_SCHEMA, encode_config_error, schema_tag};
 use bytes::Bytes;
@@ -137,15 +137,6 @@ pub(crate) async fn get(
     Ok(([("content-type", WATCH_CONTENT_TYPE), ("cache-control", "no-store")], body).into_response())
 }
 
-/// What `PUT /v1/config/{namespace}/{name}` understands.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SetQuery {
-    /// Only says whether it would be published, and as which version; nothing is. Not with a `schema`.
-    #[serde(default)]
-    dry_run: bool,
-}
-
 /// Publishes a document as the next version, once it fits its schema.
 ///
 /// Answered when it would survive a power loss. How a service is split whose rollout is under way, nobody else changes;
@@ -154,10 +145,10 @@ pub(crate) struct SetQuery {
 /// `detail` of each) where the document breaks its schema, `syntax` (`line`, `column`, `reason`)
 /// where it is not well-formed, `schema_fault` where the schema that comes with it is none.
 #[utoipa::path(put, path = "/v1/config/{namespace}/{name}", tag = "configuration",
-    params(("namespace" = String, Path, description = "of the key"), ("name" = String, Path, description = "of the key"), SetQuery),
+    params(("namespace" = String, Path, description = "of the key"), ("name" = String, Path, description = "of the key")),
     request_body = wire::Publication,
     responses(
-        (status = 200, description = "the new version; with `dry_run=true` the `number` it would have", body = Object),
+        (status = 200, description = "the new version", body = Object),
         (status = 400, description = "it changes the split of a service whose rollout is under way"),
         (status = 409, description = "another version than the expected one is current"),
         (status = 422, description = "the document breaks a rule"),
@@ -165,29 +156,60 @@ pub(crate) struct SetQuery {
 pub(crate) async fn set(
     State(shared): State<Shared>,
     key: Key,
-    query: Result<Query<SetQuery>, QueryRejection>,
     By(author): By,
     body: Result<Json<wire::Publication>, JsonRejection>,
-) -> Result<Response, ApiError> {
+) -> Result<Json<Version>, ApiError> {
     let key = own_key_of(key)?;
-    let Query(SetQuery { dry_run }) = query?;
     let Json(publication) = body?;
-    let (mut draft, schema) = publication.into_draft(author);
-    if key == ConfigKey::traffic() {
-        draft.expect = Some(check_traffic(&shared, draft.expect, Some(&draft.document)).await?);
-    }
-    if dry_run {
-        if schema.is_some() {
-            return Err(ApiError::new(Code::InvalidArgument, "`dry_run=true` does not go with a schema"));
-        }
-        let number = shared.config.check_config(&key, draft).await.map_err(of_body)?;
-        return Ok(Json(wire::ConfigCheck { number }).into_response());
-    }
+    let (draft, schema) = draft_of(&shared, &key, publication, author).await?;
     let published = match schema {
         None => shared.config.set_config(&key, draft).await,
         Some(schema) => shared.config.set_config_with_schema(&key, draft, &schema).await,
     };
-    published.map(|version| Json(version).into_response()).map_err(of_body)
+    published.map(Json).map_err(of_body)
+}
+
+/// Says whether a document would be published, and as which version; nothing is published or recorded.
+///
+/// It demands what publishing demands, and refuses as that does. A server that does not know it answers 404, and
+/// publishes nothing either.
+#[utoipa::path(post, path = "/v1/config/{namespace}/{name}/check", tag = "configuration",
+    params(("namespace" = String, Path, description = "of the key"), ("name" = String, Path, description = "of the key")),
+    request_body = wire::Publication,
+    responses(
+        (status = 200, description = "it would be published", body = wire::ConfigCheck),
+        (status = 400, description = "it has a `schema`; it changes the split of a service whose rollout is under way"),
+        (status = 409, description = "another version than the expected one is current"),
+        (status = 422, description = "the document breaks a rule"),
+        (status = 507, description = "there are as many documents as there may be")))]
+pub(crate) async fn check(
+    State(shared): State<Shared>,
+    key: Key,
+    By(author): By,
+    body: Result<Json<wire::Publication>, JsonRejection>,
+) -> Result<Json<wire::ConfigCheck>, ApiError> {
+    let key = own_key_of(key)?;
+    let Json(publication) = body?;
+    if publication.schema.is_some() {
+        return Err(ApiError::new(Code::InvalidArgument, "a document is checked without a `schema` of its own"));
+    }
+    let (draft, _) = draft_of(&shared, &key, publication, author).await?;
+    let number = shared.config.check_config(&key, draft).await.map_err(of_body)?;
+    Ok(Json(wire::ConfigCheck { number }))
+}
+
+/// What is to be published, and the schema that comes with it; of traffic, of the version that was looked at.
+async fn draft_of(
+    shared: &Shared,
+    key: &ConfigKey,
+    publication: wire::Publication,
+    author: Author,
+) -> Result<(Draft, Option<String>), ApiError> {
+    let (mut draft, schema) = publication.into_draft(author);
+    if *key == ConfigKey::traffic() {
+        draft.expect = Some(check_traffic(shared, draft.expect, Some(&draft.document)).await?);
+    }
+    Ok((draft, schema))
 }
 
 /// Checks that traffic may become that, or be deleted; the number of the version that it is then to be changed from, so

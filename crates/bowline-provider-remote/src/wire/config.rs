@@ -11,7 +11,7 @@ use bowline_transport::problem::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// `PUT /v1/config/{namespace}/{name}`: what is to be published.
+/// `PUT /v1/config/{namespace}/{name}`, `POST …/check`: what is to be published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -33,7 +33,7 @@ pub struct Publication {
     pub schema: Option<String>,
 }
 
-/// `PUT /v1/config/{namespace}/{name}?dry_run=true`: it would be published.
+/// `POST /v1/config/{namespace}/{name}/check`: it would be published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ConfigCheck {

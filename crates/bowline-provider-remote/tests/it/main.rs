@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a fixture that cannot be made fails its test")]
 
 mod client;
+mod config;
 mod messages;
 mod registry;
 mod reporter;

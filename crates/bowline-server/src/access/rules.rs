@@ -31,7 +31,7 @@ const EDITOR: Demand = Demand { least: Some(Role::Editor), on_loopback: false };
 const GUARDED: Demand = Demand { least: Some(Role::Admin), on_loopback: true };
 
 /// Method and path as in the OpenAPI document, and what they demand.
-const RULES: [(&str, &str, Demand); 94] = [
+const RULES: [(&str, &str, Demand); 95] = [
     ("GET", "/livez", OPEN),
     ("GET", "/readyz", OPEN),
     ("GET", "/metrics", VIEWER),
@@ -49,6 +49,8 @@ const RULES: [(&str, &str, Demand); 94] = [
     ("GET", "/v1/config/{namespace}/{name}", VIEWER),
     ("PUT", "/v1/config/{namespace}/{name}", EDITOR),
     ("DELETE", "/v1/config/{namespace}/{name}", EDITOR),
+    // Who may not publish is not told whether it would be.
+    ("POST", "/v1/config/{namespace}/{name}/check", EDITOR),
     ("GET", "/v1/config/{namespace}/{name}/history", VIEWER),
     ("POST", "/v1/config/{namespace}/{name}/rollback", EDITOR),
     ("GET", "/v1/config/{namespace}/{name}/schema", VIEWER),
@@ -226,7 +228,8 @@ mod tests {
     fn bowlines_own_documents_are_an_administrators() {
         let acknowledged = "/v1/config/{namespace}/{name}/status/{instance}";
         assert_eq!(demand("PUT", Some(acknowledged), Some("bowline")), EDITOR);
-        for path in ["/v1/config/{namespace}/{name}", "/v1/config/{namespace}/{name}/rollback"] {
+        for rest in ["", "/check", "/rollback"] {
+            let path = &*format!("/v1/config/{{namespace}}/{{name}}{rest}");
             for method in ["PUT", "POST", "DELETE", "PATCH"] {
                 for namespace in ["bowline", "bowline.service"] {
                     assert_eq!(demand(method, Some(path), Some(namespace)), GUARDED, "{method} {path}");

@@ -123,8 +123,8 @@ async fn a_token_may_what_its_role_may_and_no_more() {
     assert_eq!(put(&fixture.root()).await.status, 200);
     // Who may not publish is not told whether it would be.
     for (token, role, name) in [(&viewer, "editor", "shop/order"), (&editor, "admin", "bowline/routes")] {
-        let dry = format!("/v1/config/{name}?dry_run=true");
-        let detail = fixture.ask_as(token, "PUT", &dry, r#"{"format":"json","text":"{}"}"#).await;
+        let check = format!("/v1/config/{name}/check");
+        let detail = fixture.ask_as(token, "POST", &check, r#"{"format":"json","text":"{}"}"#).await;
         let detail = detail.problem(403, "permission_denied");
         assert!(detail.contains(role), "{detail}");
     }

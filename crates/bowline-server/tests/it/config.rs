@@ -164,38 +164,32 @@ fn told(refusal: &Answer) -> Value {
 }
 
 #[tokio::test]
-async fn a_dry_run_answers_as_a_publication_would_and_changes_nothing() {
+async fn a_check_answers_as_a_publication_would_and_changes_nothing() {
     let fixture = Fixture::start().await;
-    let dry = format!("{ORDER}?dry_run=true");
+    let target = format!("{ORDER}/check");
+    let check = async |body: String| fixture.ask("POST", &target, body).await;
     assert_eq!(fixture.ask("PUT", &format!("{ORDER}/schema"), SCHEMA).await.status, 204);
     let before = fixture.get("/v1/audit").await.json();
     for refused in ["items_max = 101", "items_max = ", "other = 1"] {
-        let (dry, wet) = (
-            fixture.ask("PUT", &dry, publication(refused)).await,
-            fixture.ask("PUT", ORDER, publication(refused)).await,
-        );
+        let (dry, wet) = (check(publication(refused)).await, fixture.ask("PUT", ORDER, publication(refused)).await);
         assert_eq!(dry.problem(422, "unprocessable"), wet.problem(422, "unprocessable"));
         assert_eq!(told(&dry), told(&wet));
     }
-    let would = fixture.ask("PUT", &dry, publication("items_max = 100")).await;
+    let would = check(publication("items_max = 100")).await;
     assert_eq!((would.status, would.json()), (200, json!({"number": 1})));
     fixture.get(ORDER).await.problem(404, "not_found");
     assert_eq!(fixture.get("/v1/audit").await.json(), before, "nothing was done");
     fixture.publish("items_max = 2").await;
     let before = fixture.get("/v1/audit").await.json();
     let late = json!({"format": "toml", "text": "items_max = 1", "expect": 3});
-    let (behind, wet) = (fixture.put(&dry, &late).await, fixture.put(ORDER, &late).await);
+    let (behind, wet) = (check(late.to_string()).await, fixture.put(ORDER, &late).await);
     behind.problem(409, "conflict");
     assert_eq!(told(&behind), told(&wet));
-    assert_eq!(fixture.ask("PUT", &dry, publication("items_max = 3")).await.json(), json!({"number": 2}));
+    assert_eq!(check(publication("items_max = 3")).await.json(), json!({"number": 2}));
     assert_eq!(fixture.get(ORDER).await.json()["number"], 1);
     assert_eq!(fixture.get("/v1/audit").await.json(), before, "nothing was done");
     let both = json!({"format": "toml", "text": "items_max = 1", "schema": "{}"});
-    fixture.put(&dry, &both).await.problem(400, "invalid_argument");
-    fixture
-        .ask("PUT", &format!("{ORDER}?dry_run=maybe"), publication("items_max = 1"))
-        .await
-        .problem(400, "invalid_argument");
+    check(both.to_string()).await.problem(400, "invalid_argument");
 }
 
 #[tokio::test]

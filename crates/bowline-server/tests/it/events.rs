@@ -116,7 +116,7 @@ async fn what_was_only_asked_is_no_event() {
     let fixture = Fixture::start().await;
     let mut events = Events::open(&fixture).await;
     let document = json!({"format": "json", "text": "{}"}).to_string();
-    assert_eq!(fixture.ask("PUT", "/v1/config/shop/order?dry_run=true", document).await.status, 200);
+    assert_eq!(fixture.ask("POST", "/v1/config/shop/order/check", document).await.status, 200);
     fixture.register("order-1").await;
     let mut kinds = Vec::new();
     while !kinds.contains(&json!("services")) {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Fixture, registration};
 
 /// The operations of the API.
-const OPERATIONS: [(&str, &str); 94] = [
+const OPERATIONS: [(&str, &str); 95] = [
     ("GET", "/livez"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
@@ -16,6 +16,7 @@ const OPERATIONS: [(&str, &str); 94] = [
     ("DELETE", "/v1/config/{namespace}/{name}"),
     ("GET", "/v1/config/{namespace}/{name}"),
     ("PUT", "/v1/config/{namespace}/{name}"),
+    ("POST", "/v1/config/{namespace}/{name}/check"),
     ("GET", "/v1/config/{namespace}/{name}/history"),
     ("POST", "/v1/config/{namespace}/{name}/rollback"),
     ("DELETE", "/v1/config/{namespace}/{name}/schema"),
