@@ -1,11 +1,11 @@
 // The frame of the console: who is here, where to go, the page itself.
 
-import { html, render, useEffect, useErrorBoundary, useState } from './html.js';
+import { html, render, useEffect, useErrorBoundary, useRef, useState } from './html.js';
 import { identify, session, signOut } from './api.js';
 import { LANGUAGES, language, speak, t } from './i18n.js';
 import { isPaused, liveness, start, stop } from './live.js';
 import { to, useRoute } from './route.js';
-import { useCell } from './state.js';
+import { anew, isFirst, useCell } from './state.js';
 import { flip, theme } from './theme.js';
 import { Asking, Button, Empty, Failure, Page, Saying, Waiting, classes, say, useInSight } from './ui.js';
 import SignIn from './page-sign-in.js';
@@ -26,9 +26,9 @@ function App() {
   const who = useCell(session);
   useCell(language);
   const route = useRoute();
+  const isLost = useLost(Boolean(who?.role));
   if (!who) return html`<main><${Waiting} /></main>`;
   const [first = ''] = route.path;
-  const isLost = useLost();
   const mustSignIn = who.role === null || who.role === undefined;
   return html`
     <a class="skip" href="#content">${t('Skip to the content')}</a>
@@ -44,14 +44,22 @@ function App() {
     <${Guarded}><${Asking} /><//><${Saying} />`;
 }
 
-// Whether there was a connection, and is none any more.
-function useLost() {
-  const state = useCell(liveness);
-  const [wasLive, setWasLive] = useState(false);
+// One that is back sooner nobody need know of.
+const LOST_MS = 3000;
+
+// Whether there was a connection, and has been none for a while, to whoever still wants one.
+function useLost(isWanted) {
+  const isAway = useCell(liveness) === 'away';
+  const wasThere = useRef(false);
+  const [isLost, setLost] = useState(false);
   useEffect(() => {
-    if (state === 'live') setWasLive(true);
-  }, [state]);
-  return wasLive && state === 'away';
+    wasThere.current = isWanted && (wasThere.current || !isAway);
+    setLost(false);
+    if (!wasThere.current || !isAway) return undefined;
+    const timer = setTimeout(() => setLost(true), LOST_MS);
+    return () => clearTimeout(timer);
+  }, [isAway, isWanted]);
+  return isLost;
 }
 
 // What is wrong with one page leaves the rest of the console as it is.
@@ -106,25 +114,33 @@ function Current({ name, route }) {
   const [state, setState] = useState({});
   const page = PAGES.find(([id]) => id === name);
   useEffect(() => {
-    page?.[2]().then((module) => setState({ View: module.default }), (error) => setState({ error }));
+    page?.[2]().then((module) => {
+      anew(RELOADED + name);
+      setState({ View: module.default });
+    }, (error) => setState({ error }));
   }, [name]);
   if (!page) return html`<${Page} title=${t('Not found')}><${Empty}>${t('There is no such page.')} <a href=${to()}>${t('Overview')}</a><//><//>`;
-  if (state.error) return html`<${Unloaded} />`;
+  if (state.error) return html`<${Unloaded} name=${name} />`;
   return state.View ? html`<${state.View} path=${route.path.slice(1)} query=${route.query} />` : html`<${Waiting} />`;
 }
 
-// Whether there was a connection since the page began: only then does a live one say that Bowline came back.
-let wasLive = false;
-liveness.watch((state) => { wasLive ||= state === 'live'; });
+// Under which it is remembered that a page was loaded again for its script.
+const RELOADED = 'bowline.reloaded.';
 
-// A page's script could not be had. Browsers remember that of a script, so that only a new page asks for it again; once,
-// since what is not to be had from a Bowline that answers would be asked for for ever.
-function Unloaded() {
-  const isLive = useCell(liveness) === 'live';
-  useEffect(() => (wasLive ? liveness.watch((state) => state === 'live' && location.reload()) : undefined), []);
-  const message = isLive
-    ? t('Its script did not come, though Bowline answers.')
-    : t('Its script did not come: Bowline does not answer. It is loaded again as soon as it does.');
+// A page's script could not be had. Browsers remember that of a script, so that only a new page asks for it again: when
+// Bowline is back, and once, since what is not to be had of a Bowline that answers would be asked for for ever.
+function Unloaded({ name }) {
+  const isAway = useCell(liveness) === 'away';
+  useEffect(() => {
+    let wasAway = liveness.get() === 'away';
+    return liveness.watch((state) => {
+      wasAway ||= state === 'away';
+      if (wasAway && ['live', 'polling'].includes(state) && isFirst(RELOADED + name)) location.reload();
+    });
+  }, []);
+  const message = isAway
+    ? t('Its script did not come: Bowline does not answer. It is loaded again once it does.')
+    : t('Its script did not come, though Bowline answers.');
   return html`<${Page} title=${t('This page could not be loaded')}><${Failure} error=${{ message }} again=${() => location.reload()} /><//>`;
 }
 

@@ -28,6 +28,27 @@ export function keep(name, value = null) {
   }
 }
 
+// Whether this tab does that for the first time, also after the page was loaded again; where that cannot be remembered, it
+// is never the first.
+export function isFirst(name) {
+  try {
+    if (sessionStorage.getItem(name) !== null) return false;
+    sessionStorage.setItem(name, '');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// The next time is the first again.
+export function anew(name) {
+  try {
+    sessionStorage.removeItem(name);
+  } catch {
+    // Nothing was remembered.
+  }
+}
+
 export function cell(initial) {
   const readers = new Set();
   let value = initial;

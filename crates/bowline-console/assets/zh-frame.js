@@ -39,7 +39,7 @@ export default {
   'This needs the role {role}: sign in with a token that has it.': '需要 {role} 角色：请用具有该角色的令牌登录。',
   Loading: '加载中',
   'This page could not be loaded': '无法加载此页面',
-  'Its script did not come: Bowline does not answer. It is loaded again as soon as it does.': '页面脚本未能取得：Bowline 没有响应。一旦恢复，将自动重新加载。',
+  'Its script did not come: Bowline does not answer. It is loaded again once it does.': '页面脚本未能取得：Bowline 没有响应。恢复后将自动重新加载一次。',
   'Its script did not come, though Bowline answers.': 'Bowline 有响应，但页面脚本未能取得。',
   'Bowline does not answer: what is shown is from before.': 'Bowline 没有响应：显示的是之前的数据。',
   d: '天',

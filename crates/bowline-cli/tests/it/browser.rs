@@ -90,6 +90,12 @@ impl Browser {
         self.web.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
     }
 
+    /// Whatever is at addresses like that does not come from now on.
+    pub(crate) async fn withhold(&self, addresses: &str) {
+        self.web.devtools("Network.enable", json!({})).await;
+        self.web.devtools("Network.setBlockedURLs", json!({ "urls": [addresses] })).await;
+    }
+
     /// Loads a page, and waits until it shows what it asked for.
     pub(crate) async fn open(&self, path: &str) {
         self.web.go(&format!("{}{path}", self.origin)).await;

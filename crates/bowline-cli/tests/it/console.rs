@@ -204,6 +204,29 @@ async fn a_page_that_was_asked_for_in_vain_comes_with_the_server() {
 }
 
 #[tokio::test]
+async fn a_page_whose_script_never_comes_is_loaded_again_once() {
+    let home = Home::shop_as_declared();
+    let mut running = home.server("127.0.0.1:0").await;
+    let Some(browser) = Browser::of(&running).await else { return running.stop().await };
+    let api = running.api().to_string();
+    browser.open("/ui/services").await;
+    browser.withhold("*/page-config.js").await;
+    browser.until("a stream", "named('.liveness', 'Live')").await;
+    browser.click("named('nav a', 'Configuration')").await;
+    let in_vain = "named('.liveness', 'Live') && named('.failure', 'though Bowline answers')";
+    browser.until("that it did not come", in_vain).await;
+    for is_anew in [true, false] {
+        browser.run("window.isBefore = true").await;
+        running.stop().await;
+        browser.until("that nobody answers", "named('.liveness', 'No connection')").await;
+        running = home.server(&api).await;
+        browser.until("the same again", &format!("{in_vain} && Boolean(window.isBefore) !== {is_anew}")).await;
+    }
+    browser.close().await;
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_slow_service_is_found_within_a_minute_and_mended() {
     let home = Home::shop();
     let mut running = home.up().await;

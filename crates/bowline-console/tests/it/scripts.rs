@@ -113,7 +113,7 @@ const KEPT_TO: [(&str, &str, &str); 4] = [
     ("fetch(", "api.js", "a request carries the session's proof"),
     ("EventSource", "", "it cannot carry the session's proof: `getEvents`"),
     ("localStorage", "state.js", "storage may be blocked or full: `kept` and `keep`"),
-    ("sessionStorage", "", "storage may be blocked or full: `kept` and `keep`"),
+    ("sessionStorage", "state.js", "storage may be blocked or full: `isFirst` and `anew`"),
 ];
 
 #[test]
