@@ -90,11 +90,11 @@ function Told({ entry: { alerts, alert_count: all } }) {
 
 // Whom there is to tell: the document `bowline/alerts` says it.
 export function Receivers() {
-  const live = useLive(receivers, ['config']);
+  const live = useLive(receivers, ['config', 'alerts']);
   const columns = [
     { name: t('Receiver'), of: ({ name }) => name, sort: ({ name }) => name },
-    { name: t('Webhook'), of: ({ webhook }) => html`<code>${shown(webhook)}</code>`, class: 'wrap' },
-    { name: t('Takes'), of: ({ matchers = [] }) => (matchers.length > 0 ? html`<${Matchers} matchers=${matchers} />` : t('what no other takes')) },
+    { name: t('Webhook'), of: (receiver) => html`<${Webhook} of=${receiver} />`, class: 'wrap' },
+    { name: t('Takes'), of: ({ matchers = [] }) => (matchers.length > 0 ? html`<${Matchers} matchers=${matchers} />` : html`<span class="one">${t('what no other takes')}</span>`) },
     { name: t('Told of ends'), of: ({ send_resolved: isTold }) => (isTold === false ? t('not told') : t('told')) },
     { name: t('Acts'), of: ({ name }) => html`<${RoleButton} role="editor" onClick=${() => test(name)}>${t('Send a test')}<//>` },
   ];
@@ -108,9 +108,23 @@ export function Receivers() {
 async function receivers(signal) {
   const { documents } = await get('/v1/config?namespace=bowline', signal);
   if (!documents.some(({ key }) => key === 'bowline/alerts')) return { list: [], format: 'json' };
-  const { document: { format, text } } = await get('/v1/config/bowline/alerts', signal);
-  return format === 'json' ? { list: JSON.parse(text).receivers ?? [], format } : { list: [], format };
+  const [{ document: { format, text } }, { notifications }] = await Promise.all([
+    get('/v1/config/bowline/alerts', signal), get('/v1/alerts/notifications', signal),
+  ]);
+  const list = format === 'json' ? JSON.parse(text).receivers ?? [] : [];
+  return { list: list.map((receiver) => ({ ...receiver, missing: missingOf(receiver, notifications) })), format };
 }
+
+const TRIED = ['sent', 'failed', 'not_set'];
+
+// What was missing when it was last to be told; of the newest decisions, the first.
+function missingOf({ name }, notifications) {
+  const last = notifications.find(({ receiver, decision }) => receiver === name && TRIED.includes(decision.decision));
+  return last?.decision.decision === 'not_set' ? last.decision.error : null;
+}
+
+const Webhook = ({ of: { webhook, missing } }) => html`<code>${shown(webhook)}</code>${missing
+  && html` <${Badge} tone="warn" title=${visible(missing)}>${t('its address is not set')}<//>`}`;
 
 // Of an address scheme and host only: what follows may be a secret.
 function shown(webhook = '') {

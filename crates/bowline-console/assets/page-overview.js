@@ -183,14 +183,21 @@ function EdgeDetail({ edge, onClose }) {
 
 const WEIGHT = { unhealthy: 2, degraded: 1 };
 const WORST_SHOWN = 8;
+const JUST_ABOVE = 1e-6;
 
 const waitedOf = ({ edges }) => Map.groupBy(edges.filter(({ mode, figures }) => mode === 'sync' && figures), ({ caller }) => caller);
 
-// The first one is where to look: what a service only passes on of those whom it waits for counts there, not here.
+// The first one is where to look: what a service only passes on of those whom it waits for counts there, not here, and
+// whoever it comes from stands before it.
 function worst(seen) {
   const waited = waitedOf(seen);
-  const rated = seen.services.filter(({ standing }) => standing).map((service) => ({ service, bad: badness(service, waited.get(service.name) ?? []) }));
-  return rated.sort((a, b) => b.bad - a.bad).slice(0, WORST_SHOWN).map(({ service }) => service);
+  const rows = seen.services.filter(({ standing }) => standing);
+  const bad = new Map(rows.map((service) => [service.name, badness(service, waited.get(service.name) ?? [])]));
+  for (const service of rows) {
+    const root = cause(service, seen, waited).findLast((name) => bad.has(name));
+    if (root !== undefined) bad.set(root, Math.max(bad.get(root), bad.get(service.name) + JUST_ABOVE));
+  }
+  return rows.sort((a, b) => bad.get(b.name) - bad.get(a.name)).slice(0, WORST_SHOWN);
 }
 
 // From whom a service has what is wrong with it, the nearest first; nobody, where it is its own.
@@ -222,8 +229,8 @@ const Fault = ({ faults }) => faults?.length > 0 && html` <${Badge} tone="info" 
 // `← payment ← bank`: where one has to look; `hasFaults`: with what is done to them on purpose.
 function Causes({ names, seen, hasFaults }) {
   const of = (name) => seen.services.find((service) => service.name === name);
-  return names.map((name) => html` <span class="quiet">←</span>${'\u00a0'}${of(name)?.kind === 'resource' ? visible(name)
-    : html`<a href=${to('services', name)}>${visible(name)}</a>`}${hasFaults && html`<${Fault} faults=${of(name)?.faults} />`}`);
+  return names.map((name) => html` <span class="one"><span class="quiet">←</span> ${of(name)?.kind === 'resource' ? visible(name)
+    : html`<a href=${to('services', name)}>${visible(name)}</a>`}</span>${hasFaults && html`<${Fault} faults=${of(name)?.faults} />`}`);
 }
 
 function Worst({ seen, of, window }) {
@@ -231,7 +238,7 @@ function Worst({ seen, of, window }) {
   const columns = [
     { name: t('Service'), of: ({ name, faults }) => html`<a href=${to('services', name)}>${name}</a><${Fault} faults=${faults} />` },
     { name: t('Health'), of: (service) => html`<${Health} state=${service.health} />
-      ${service.alerts[0] && html` <${Badge} tone=${service.alerts[0].state === 'firing' ? 'bad' : 'warn'}>${service.alerts[0].name}<//>`}
+      ${service.alerts[0] && html` <${Badge} tone=${service.alerts[0].state === 'firing' ? 'bad' : 'warn'}>${visible(service.alerts[0].name)}<//>`}
       <${Causes} names=${cause(service, seen)} seen=${seen} />` },
     ...figureColumns(({ figures }) => figures),
   ];
