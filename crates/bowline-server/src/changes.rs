@@ -51,7 +51,8 @@ impl Asked {
 /// with who made them; rollouts, alerts, instances and their health.
 ///
 /// Of each, what is kept: alerts since the start of the server, the last 100 changes of health of each service, the last
-/// 20 rollouts. More of what was changed is in `/v1/audit`.
+/// 20 rollouts. Join tokens are told of where somebody ordered them: those that Bowline makes for what it runs, and more
+/// of what was changed, are in `/v1/audit`.
 #[utoipa::path(get, path = "/v1/changes", tag = "access", params(ChangesQuery),
     responses((status = 200, body = wire::ChangeList), (status = 400, description = "a parameter cannot be read")))]
 pub(crate) async fn changes(

@@ -278,6 +278,7 @@ mod tests {
             assert_eq!(About::of(key), expect, "{key}");
         }
     }
+
     #[test]
     fn join_tokens_are_told_of_who_ordered_them() {
         let entry = |actor, operation: Option<&str>| AuditEntry {
