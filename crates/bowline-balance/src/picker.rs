@@ -79,7 +79,7 @@ impl Balancer {
             Balance::Random => pick_random(&mut asking),
             Balance::Weighted => self.pick_weighted(&eligible.weight_sums, &mut asking),
             Balance::LeastConnections => pick_least(&eligible.loads, &mut asking),
-            Balance::P2cEwma => pick_two(&eligible.loads, now, &mut asking),
+            Balance::P2cEwma | Balance::Maglev | Balance::Ring => pick_two(&eligible.loads, now, &mut asking),
         }
     }
 

@@ -173,7 +173,7 @@ impl fmt::Display for Rate {
 }
 
 /// A share of a whole, 0 % to 100 %, kept in millionths. As text: `"50%"`, `"0.5%"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Share(u32);
 
 impl Share {

@@ -242,8 +242,17 @@ impl Breaker {
     ///
     /// Numbers a policy must not hold (`calls_min` or `probes_max` of 0) are taken for 1.
     pub fn new(policy: &BreakerPolicy) -> Self {
-        let BreakerPolicy { failure_rate, slow_call, slow_rate, consecutive, window, calls_min, open_for, probes_max } =
-            policy;
+        let BreakerPolicy {
+            failure_rate,
+            slow_call,
+            slow_rate,
+            consecutive,
+            window,
+            calls_min,
+            open_for,
+            probes_max,
+            per: _,
+        } = policy;
         let rules = Rules {
             open_for: *open_for,
             seed: rand::u64(),

@@ -9,13 +9,11 @@ use super::{
 };
 use crate::{
     policy::{
-        ATTEMPTS_MAX, Backoff, Balance, BreakerPolicy, CALLS_MIN_MAX, CallPolicy, OpenFor, PROBES_MAX, RetryPolicy,
-        Window,
+        ATTEMPTS_MAX, Backoff, Balance, BalancePolicy, BreakerPolicy, CALLS_MIN_MAX, CallPolicy, OpenFor, PROBES_MAX,
+        RetryPolicy, Window,
     },
     units,
 };
-
-const BALANCE_PLANNED: [&str; 2] = ["maglev", "ring"];
 
 /// The timeout that the other parts are held against; unknown where it is faulty itself.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +35,9 @@ pub(super) fn read(table: &Table<'_>) -> CallPolicy {
         breaker: part(table.get("breaker"), &schema::BREAKER, |table| breaker(table, timeout)),
         balance: table
             .get("balance")
-            .and_then(|value| value.choice(&Balance::NAMES, &BALANCE_PLANNED))
-            .unwrap_or(default.balance),
+            .and_then(|value| value.choice(&Balance::NAMES, &[]))
+            .map_or(default.balance.clone(), BalancePolicy::from),
+        ..default
     }
 }
 
@@ -70,6 +69,7 @@ fn retry(table: &Table<'_>, timeout: Timeout) -> RetryPolicy {
             .unwrap_or(default.backoff),
         budget: table.get("budget").and_then(Value::share).unwrap_or(default.budget),
         per_try_timeout: table.get("per_try_timeout").and_then(|value| within(value, timeout)),
+        on: default.on,
     }
 }
 
@@ -105,6 +105,7 @@ fn breaker(table: &Table<'_>, timeout: Timeout) -> BreakerPolicy {
             .and_then(|value| value.parsed("an open time", OpenFor::parse))
             .unwrap_or(default.open_for),
         probes_max: table.integer_or("probes_max", 1..=PROBES_MAX, default.probes_max),
+        per: default.per,
     }
 }
 
