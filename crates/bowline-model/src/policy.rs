@@ -168,6 +168,7 @@ mod tests {
         check(|policy| breaker(policy).window = Window::Time(Duration::ZERO), Some("breaker.window"));
         check(|policy| breaker(policy).window = Window::Calls(19), Some("breaker.window"));
         check(|policy| breaker(policy).window = Window::Calls(20), None);
+        check(|policy| breaker(policy).window = Window::Calls(10_001), Some("breaker.window"));
         check(|policy| breaker(policy).slow_rate = Some(Share::from_percent(50)), Some("breaker.slow_rate"));
         check(|policy| breaker(policy).consecutive = Some(0), Some("breaker.consecutive"));
         check(|policy| breaker(policy).calls_min = 0, Some("breaker.calls_min"));

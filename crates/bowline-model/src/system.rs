@@ -25,7 +25,7 @@ use crate::{
     messages::{MessagesPolicy, TopicDeclaration},
     monitor::{AlertPolicy, MetricsPath, MetricsPolicy, TracingPolicy},
     name::{ConfigKey, ServiceName},
-    policy::CallPolicy,
+    policy::{CallPolicy, ShedPolicy},
     problem::Position,
 };
 
@@ -207,6 +207,8 @@ pub struct Service {
     pub listen: Vec<Listener>,
     /// Where its instances show their metrics.
     pub metrics: MetricsPath,
+    /// What it sheds of what comes in; absent: it takes what comes.
+    pub shed: Option<ShedPolicy>,
     /// The release that `run` is; empty when not told.
     pub version: String,
     /// Other releases that run beside it.
@@ -230,6 +232,7 @@ impl Service {
             bind: Bind::default(),
             listen: Vec::new(),
             metrics: MetricsPath::default(),
+            shed: None,
             version: String::new(),
             versions: Vec::new(),
         }

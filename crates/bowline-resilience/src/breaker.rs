@@ -14,8 +14,9 @@
 //! - **Results count in the state that granted the call** or not at all: each permit carries an
 //!   epoch that every transition ends.
 //! - **Cost**: in the closed state a permit is one load, a result one compare-and-exchange and ten
-//!   loads; a rejection is two loads. No lock, no allocation. Transitions and probes take a mutex
-//!   for a few dozen instructions, never across a wait.
+//!   loads; a rejection is two loads. A rate of slow calls costs as much once more, a window of calls an addition,
+//!   failures in a row an exchange where their number changes. No lock, no allocation. Transitions and probes take a
+//!   mutex for a few dozen instructions, never across a wait.
 //!
 //! Sources: M. Nygard, "Release It!", 2007 (the pattern); resilience4j (windows, slow calls,
 //! bounded probes, forced states); tower-resilience issue 382 (why a probe's place is taken when it is granted and
@@ -32,16 +33,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
             AtomicU64,
-            Ordering::{Acquire, Relaxed, Release},
+            Ordering::{Acquire, Release},
         },
     },
 };
 
-use bowline_model::{
-    Code,
-    policy::{BreakerPolicy, Window as Span},
-    units::Share,
-};
+use bowline_model::{Code, policy::BreakerPolicy, units::Share};
 use bowline_runtime::{
     metric::Padded,
     rand,
@@ -52,7 +49,7 @@ use self::{
     history::History,
     machine::{Answer, Event, Machine, ProbeResult, Rules},
     streak::Streak,
-    window::{BUCKETS, Counts, Window},
+    window::{Counts, Window},
 };
 pub use self::{
     history::{Listener, TRANSITIONS_MAX, Transition, Why},
@@ -91,20 +88,12 @@ struct Gate {
     /// When a permit may be had again, in nanoseconds since `born`; of no meaning when closed.
     ready_at: AtomicU64,
     born: Instant,
-    /// How long a bucket of the window is: in nanoseconds, or in calls.
-    bucket: Bucket,
     calls_min: u64,
     failure_rate: Share,
     slow_call: Option<Duration>,
     slow_rate: Option<Share>,
     consecutive: Option<u32>,
     rules: Rules,
-}
-
-#[derive(Debug)]
-enum Bucket {
-    Nanos(u64),
-    Calls { each: u64, counted: AtomicU64 },
 }
 
 /// The states: three that it finds by itself, and three that an [`Order`] holds it in.
@@ -263,7 +252,6 @@ impl Breaker {
             word: AtomicU64::new(gate_word(&Machine::START)),
             ready_at: AtomicU64::new(0),
             born: time::now(),
-            bucket: Bucket::of(*window),
             calls_min: u64::from((*calls_min).max(1)),
             failure_rate: *failure_rate,
             slow_call: *slow_call,
@@ -271,16 +259,9 @@ impl Breaker {
             consecutive: *consecutive,
             rules,
         };
-        let looked_back_upon = buckets(*window);
-        let slow = gate.slow_rate.map(|_| Box::new(Padded(Window::new(looked_back_upon))));
+        let slow = gate.slow_rate.map(|_| Box::new(Padded(Window::new(*window))));
         let machine = Padded(Mutex::new(Kept { machine: Machine::START, history: History::default() }));
-        Self {
-            gate: Padded(gate),
-            window: Padded(Window::new(looked_back_upon)),
-            slow,
-            streak: Padded::default(),
-            machine,
-        }
+        Self { gate: Padded(gate), window: Padded(Window::new(*window)), slow, streak: Padded::default(), machine }
     }
 
     /// The same with somebody who is told of each transition, in their order, within a short mutex: it must not wait, nor
@@ -344,9 +325,9 @@ impl Breaker {
 
     /// What is in the window now.
     pub fn figures(&self, now: Instant) -> Figures {
-        let tick = self.tick(now);
-        let Counts { calls, failures } = self.window.0.counts(tick);
-        let slow = self.slow.as_ref().map_or(0, |slow| slow.0.counts(tick).failures);
+        let (epoch, tick) = (epoch_of(self.gate.0.word.load(Acquire)), self.tick(now));
+        let Counts { calls, failures } = self.window.0.counts(epoch, tick);
+        let slow = self.slow.as_ref().map_or(0, |slow| slow.0.counts(epoch, tick).failures);
         Figures { calls, failures, slow }
     }
 
@@ -409,25 +390,29 @@ impl Breaker {
     fn count(&self, epoch: u64, is_failure: bool, is_slow: bool, now: Instant) {
         let gate = &self.gate.0;
         let is_current = || epoch_of(gate.word.load(Acquire)) == epoch;
-        let state = state_of(gate.word.load(Acquire));
+        let word = gate.word.load(Acquire);
+        let state = state_of(word);
         // A result of before takes no place in a window of calls.
-        if state == State::Disabled || !is_current() {
+        if state == State::Disabled || epoch_of(word) != epoch {
             return;
         }
-        let tick = gate.bucket.next_tick(|| self.since_born(now));
+        let tick = self.window.0.next_tick(|| self.since_born(now));
         let counts_as_failure = is_failure || (is_slow && self.slow.is_none());
         let Some(counts) = self.window.0.record(epoch, tick, counts_as_failure, is_current) else { return };
-        let why = if is_reached(counts, gate.failure_rate, gate.calls_min) {
-            Some(Why::FailureRate)
-        } else if self.is_too_slow(epoch, tick, is_slow, is_current) {
-            Some(Why::SlowRate)
-        } else {
-            let is_in_a_row = |max| self.streak.0.record(epoch, counts_as_failure, is_current) >= max;
-            gate.consecutive.is_some_and(is_in_a_row).then_some(Why::Consecutive)
-        };
-        if let Some(why) = why {
-            self.step(Event::Tripped { epoch }, now, why);
+        let has_too_slow = self.is_too_slow(epoch, tick, is_slow, is_current);
+        let is_in_a_row = |max| self.streak.0.record(epoch, counts_as_failure, is_current) >= max;
+        let has_row = gate.consecutive.is_some_and(is_in_a_row);
+        // Held closed, it counts and goes no further.
+        if state != State::Closed {
+            return;
         }
+        let why = match () {
+            () if is_reached(counts, gate.failure_rate, gate.calls_min) => Why::FailureRate,
+            () if has_too_slow => Why::SlowRate,
+            () if has_row => Why::Consecutive,
+            () => return,
+        };
+        self.step(Event::Tripped { epoch }, now, why);
     }
 
     #[inline]
@@ -450,17 +435,20 @@ impl Breaker {
     fn step(&self, event: Event, now: Instant, why: Why) -> (Machine, Option<Answer>) {
         let gate = &self.gate.0;
         let mut kept = self.lock();
-        let before = kept.machine.state();
+        let before = kept.machine;
+        let (next, effects) = before.step(&gate.rules, event, self.since_born(now));
+        if next == before {
+            return (next, effects.answer);
+        }
         let figures = self.figures(now);
-        let (next, effects) = kept.machine.step(&gate.rules, event, self.since_born(now));
         kept.machine = next;
         if effects.clears_window {
             self.clear(next.epoch, self.tick(now));
         }
         gate.ready_at.store(nanos(next.ready_at(&gate.rules)), Release);
         gate.word.store(gate_word(&next), Release);
-        if next.state() != before {
-            kept.history.note(Transition { at: now, from: before, to: next.state(), why, figures });
+        if next.epoch != before.epoch {
+            kept.history.note_all(before, next, |from, to| Transition { at: now, from, to, why, figures });
         }
         (next, effects.answer)
     }
@@ -483,46 +471,11 @@ impl Breaker {
     }
 
     fn tick(&self, now: Instant) -> u64 {
-        self.gate.0.bucket.tick(|| self.since_born(now))
+        self.window.0.tick(|| self.since_born(now))
     }
 
     fn since_born(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.gate.0.born)
-    }
-}
-
-impl Bucket {
-    fn of(window: Span) -> Self {
-        match window {
-            Span::Time(time) => Self::Nanos((nanos(time) / BUCKETS).max(1)),
-            Span::Calls(calls) => Self::Calls { each: (u64::from(calls) / BUCKETS).max(1), counted: AtomicU64::new(0) },
-        }
-    }
-
-    /// The bucket of now.
-    #[inline]
-    fn tick(&self, age: impl Fn() -> Duration) -> u64 {
-        match self {
-            Self::Nanos(each) => nanos(age()) / each,
-            Self::Calls { each, counted } => counted.load(Relaxed).saturating_sub(1) / each,
-        }
-    }
-
-    /// The bucket of a call that is counted now.
-    #[inline]
-    fn next_tick(&self, age: impl Fn() -> Duration) -> u64 {
-        match self {
-            Self::Nanos(_) => self.tick(age),
-            Self::Calls { each, counted } => counted.fetch_add(1, Relaxed) / each,
-        }
-    }
-}
-
-/// Upon how many buckets it looks back: a window of fewer calls has one for each.
-fn buckets(window: Span) -> u64 {
-    match window {
-        Span::Time(_) => BUCKETS,
-        Span::Calls(calls) => u64::from(calls).clamp(1, BUCKETS),
     }
 }
 
@@ -535,8 +488,10 @@ impl Permit<'_> {
     /// Gives the permit back with the call's outcome, and its duration up to `now`.
     #[inline]
     pub fn record(mut self, outcome: Outcome, now: Instant) {
-        self.breaker.settle(&self.ticket, outcome, now);
+        // Taken first: a listener that panics must not have the place given back twice.
+        let ticket = self.ticket;
         self.ticket.is_probe = false;
+        self.breaker.settle(&ticket, outcome, now);
     }
 }
 
@@ -553,8 +508,10 @@ impl OwnedPermit {
     /// Gives the permit back with the call's outcome, and its duration up to `now`.
     #[inline]
     pub fn record(mut self, outcome: Outcome, now: Instant) {
-        self.breaker.settle(&self.ticket, outcome, now);
+        // Taken first: a listener that panics must not have the place given back twice.
+        let ticket = self.ticket;
         self.ticket.is_probe = false;
+        self.breaker.settle(&ticket, outcome, now);
     }
 }
 

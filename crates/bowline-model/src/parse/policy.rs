@@ -1,4 +1,6 @@
-//! The policy of a call or a route: timeout, retry, breaker, balance.
+//! The policy of a call or a route.
+
+mod parts;
 
 use std::time::Duration;
 
@@ -9,11 +11,13 @@ use super::{
 };
 use crate::{
     policy::{
-        ATTEMPTS_MAX, Backoff, Balance, BalancePolicy, BreakerPolicy, CALLS_MIN_MAX, CallPolicy, OpenFor, PROBES_MAX,
+        ATTEMPTS_MAX, Backoff, BreakerPolicy, BreakerScope, CALLS_MIN_MAX, CallPolicy, OpenFor, PROBES_MAX,
         RetryPolicy, Window,
     },
     units,
 };
+
+pub(super) use self::parts::shed;
 
 /// The timeout that the other parts are held against; unknown where it is faulty itself.
 #[derive(Debug, Clone, Copy)]
@@ -33,11 +37,15 @@ pub(super) fn read(table: &Table<'_>) -> CallPolicy {
         timeout: timeout.known.unwrap_or(default.timeout),
         retry: part(table.get("retry"), &schema::RETRY, |table| retry(table, timeout)),
         breaker: part(table.get("breaker"), &schema::BREAKER, |table| breaker(table, timeout)),
-        balance: table
-            .get("balance")
-            .and_then(|value| value.choice(&Balance::NAMES, &[]))
-            .map_or(default.balance.clone(), BalancePolicy::from),
-        ..default
+        balance: table.get("balance").and_then(parts::balance).unwrap_or(default.balance),
+        outcome: table
+            .get("outcome")
+            .and_then(|value| value.table(&schema::OUTCOME))
+            .map_or(default.outcome, |table| parts::outcome(&table)),
+        outlier: optional(table.get("outlier"), &schema::OUTLIER, |table| Some(parts::outlier(table))),
+        hedge: optional(table.get("hedge"), &schema::HEDGE, |table| Some(parts::hedge(table, timeout))),
+        bulkhead: optional(table.get("bulkhead"), &schema::BULKHEAD, |table| parts::bulkhead(table, timeout)),
+        fallback: optional(table.get("fallback"), &schema::FALLBACK, |table| Some(parts::fallback(table))),
     }
 }
 
@@ -47,9 +55,18 @@ fn part<T: Default>(
     schema: &'static Schema,
     read: impl FnOnce(&Table<'_>) -> T,
 ) -> Option<T> {
-    let Some(value) = value else { return Some(T::default()) };
+    if value.is_none() { Some(T::default()) } else { optional(value, schema, |table| Some(read(table))) }
+}
+
+/// A part that is off unless its table is there.
+pub(super) fn optional<T>(
+    value: Option<Value<'_>>,
+    schema: &'static Schema,
+    read: impl FnOnce(&Table<'_>) -> Option<T>,
+) -> Option<T> {
+    let value = value?;
     if !value.is_text() {
-        return value.table(schema).map(|table| read(&table));
+        return value.table(schema).and_then(|table| read(&table));
     }
     let text = value.text()?;
     if text != "off" {
@@ -69,7 +86,7 @@ fn retry(table: &Table<'_>, timeout: Timeout) -> RetryPolicy {
             .unwrap_or(default.backoff),
         budget: table.get("budget").and_then(Value::share).unwrap_or(default.budget),
         per_try_timeout: table.get("per_try_timeout").and_then(|value| within(value, timeout)),
-        on: default.on,
+        on: parts::classes(table, "on").unwrap_or(default.on),
     }
 }
 
@@ -105,7 +122,10 @@ fn breaker(table: &Table<'_>, timeout: Timeout) -> BreakerPolicy {
             .and_then(|value| value.parsed("an open time", OpenFor::parse))
             .unwrap_or(default.open_for),
         probes_max: table.integer_or("probes_max", 1..=PROBES_MAX, default.probes_max),
-        per: default.per,
+        per: table
+            .get("per")
+            .and_then(|value| value.parsed("whose calls are counted together", BreakerScope::parse))
+            .unwrap_or(default.per),
     }
 }
 

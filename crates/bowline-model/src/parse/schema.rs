@@ -177,6 +177,7 @@ pub(super) static SERVICE: Schema = Schema {
         key("version", r#""v1""#),
         section("versions", "[service.order.versions.v2]"),
         key("listen", r#"["mqtt:1883"]"#),
+        key("shed", r#"{ calls_max = "4..1000", delay_target = "20ms" }"#),
     ],
 };
 
@@ -217,6 +218,11 @@ pub(super) static CALL: Schema = Schema {
         RETRY_KEY,
         BREAKER_KEY,
         BALANCE,
+        OUTCOME_KEY,
+        OUTLIER_KEY,
+        HEDGE_KEY,
+        BULKHEAD_KEY,
+        FALLBACK_KEY,
     ],
 };
 
@@ -224,6 +230,11 @@ const TIMEOUT: Key = key("timeout", r#""800ms""#);
 const RETRY_KEY: Key = key("retry", r#"{ attempts_max = 3, backoff = "20ms..500ms", budget = "20%" }"#);
 const BREAKER_KEY: Key = key("breaker", r#"{ failure_rate = "50%", window = "10s", open_for = "5s" }"#);
 const BALANCE: Key = key("balance", r#""p2c-ewma""#);
+const OUTCOME_KEY: Key = key("outcome", r#"{ failures = ["5xx", "429"], ignored = ["404"] }"#);
+const OUTLIER_KEY: Key = key("outlier", r#"{ consecutive = 5, eject_for = "30s..5m", ejected_max = "10%" }"#);
+const HEDGE_KEY: Key = key("hedge", r#"{ after = "50ms", budget = "10%" }"#);
+const BULKHEAD_KEY: Key = key("bulkhead", r#"{ calls_max = 100, queue_max = 50, queue_timeout = "100ms" }"#);
+const FALLBACK_KEY: Key = key("fallback", r#"{ status = 200, body = "[]" }"#);
 
 pub(super) static RETRY: Schema = Schema {
     title: "a retry",
@@ -232,6 +243,62 @@ pub(super) static RETRY: Schema = Schema {
         key("backoff", r#""20ms..500ms""#),
         key("budget", r#""20%""#),
         key("per_try_timeout", r#""250ms""#),
+        key("on", r#"["502", "503", "504", "grpc:unavailable"]"#),
+    ],
+};
+
+pub(super) static BALANCE_TABLE: Schema = Schema {
+    title: "a balance",
+    keys: &[
+        key("by", r#""p2c-ewma""#),
+        key("key", r#""header:x-user""#),
+        key("headroom", r#""25%""#),
+        key("subset", "20"),
+        key("slow_start", r#""30s""#),
+        key("zones", r#""prefer""#),
+        key("panic_below", r#""50%""#),
+    ],
+};
+
+pub(super) static OUTCOME: Schema =
+    Schema { title: "an outcome", keys: &[key("failures", r#"["5xx", "429"]"#), key("ignored", r#"["404"]"#)] };
+
+pub(super) static OUTLIER: Schema = Schema {
+    title: "an outlier",
+    keys: &[
+        key("consecutive", "5"),
+        key("interval", r#""10s""#),
+        key("failure_rate", r#""85%""#),
+        key("deviations", r#""1.9""#),
+        key("calls_min", "100"),
+        key("instances_min", "5"),
+        key("eject_for", r#""30s..5m""#),
+        key("ejected_max", r#""10%""#),
+    ],
+};
+
+pub(super) static HEDGE: Schema = Schema {
+    title: "a hedge",
+    keys: &[key("after", r#""50ms""#), key("attempts_max", "2"), key("budget", r#""10%""#)],
+};
+
+pub(super) static BULKHEAD: Schema = Schema {
+    title: "a bulkhead",
+    keys: &[key("calls_max", "100"), key("queue_max", "50"), key("queue_timeout", r#""100ms""#)],
+};
+
+pub(super) static FALLBACK: Schema = Schema {
+    title: "a fallback",
+    keys: &[key("status", "200"), key("body", r#""[]""#), key("content_type", r#""application/json""#)],
+};
+
+pub(super) static SHED: Schema = Schema {
+    title: "a shed",
+    keys: &[
+        key("calls_max", r#""4..1000""#),
+        key("queue_max", "1000"),
+        key("delay_target", r#""20ms""#),
+        key("interval", r#""100ms""#),
     ],
 };
 
@@ -246,6 +313,7 @@ pub(super) static BREAKER: Schema = Schema {
         key("calls_min", "20"),
         key("open_for", r#""5s""#),
         key("probes_max", "3"),
+        key("per", r#""instance""#),
     ],
 };
 
@@ -260,6 +328,11 @@ pub(super) static ROUTE: Schema = Schema {
         RETRY_KEY,
         BREAKER_KEY,
         BALANCE,
+        OUTCOME_KEY,
+        OUTLIER_KEY,
+        HEDGE_KEY,
+        BULKHEAD_KEY,
+        FALLBACK_KEY,
         key("body_max", r#""10 MiB""#),
         AUTH_NAME,
         LIMIT_KEY,
@@ -376,7 +449,7 @@ pub(super) static HEADER_ENTRY: Key = key("name", r#""value""#);
 
 /// Every table there is, in the order of the reference page, with its heading there.
 #[cfg(test)]
-pub(super) const ALL: [(&str, &Schema); 34] = [
+pub(super) const ALL: [(&str, &Schema); 41] = [
     ("The system", &SYSTEM),
     ("`[boundary]`", &BOUNDARIES),
     ("`[mesh]`", &MESH),
@@ -397,6 +470,13 @@ pub(super) const ALL: [(&str, &Schema); 34] = [
     ("`[service.X.versions.V]`", &VERSION),
     ("`retry`", &RETRY),
     ("`breaker`", &BREAKER),
+    ("`balance`", &BALANCE_TABLE),
+    ("`outcome`", &OUTCOME),
+    ("`outlier`", &OUTLIER),
+    ("`hedge`", &HEDGE),
+    ("`bulkhead`", &BULKHEAD),
+    ("`fallback`", &FALLBACK),
+    ("`shed`", &SHED),
     ("`[[route]]`", &ROUTE),
     ("`matches`", &MATCH),
     ("`backends`", &BACKEND),

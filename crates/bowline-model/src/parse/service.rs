@@ -71,6 +71,7 @@ fn service<'a>(entry: Value<'a>, told: &[&str], taken: &mut listen::Taken<'a>) -
         bind: table.get("bind").and_then(|value| value.choice(&Bind::NAMES, &[])).unwrap_or_default(),
         listen,
         metrics: table.get("metrics").and_then(metrics).unwrap_or_default(),
+        shed: policy::optional(table.get("shed"), &schema::SHED, |table| Some(policy::shed(table))),
         version,
         versions,
         build,

@@ -243,7 +243,10 @@ impl BreakerPolicy {
         check_that(is_row, "breaker.consecutive", "it is 1 to 10000")?;
         match window {
             Window::Time(time) => check_duration("breaker.window", *time)?,
-            Window::Calls(calls) => check_that(*calls >= *calls_min, "breaker.window", "it holds `calls_min` calls")?,
+            Window::Calls(calls) => {
+                check_that(*calls <= CALLS_MIN_MAX, "breaker.window", "it is of 1 to 10000 calls")?;
+                check_that(*calls >= *calls_min, "breaker.window", "it holds `calls_min` calls")?;
+            }
         }
         check_that((1..=CALLS_MIN_MAX).contains(calls_min), "breaker.calls_min", "it is 1 to 10000")?;
         open_for.check().map_err(|rule| InvalidPolicy { field: "breaker.open_for", rule })?;

@@ -119,10 +119,6 @@ impl HedgePolicy {
     pub(super) fn check(&self, timeout: Duration) -> Result<(), InvalidPolicy> {
         let Self { after, attempts_max, budget: _ } = self;
         check_that((2..=HEDGED_MAX).contains(attempts_max), "hedge.attempts_max", "it is 2 to 5")?;
-        check_that(
-            !after.is_zero() && *after < timeout,
-            "hedge.after",
-            "it is above zero, and below the call's timeout",
-        )
+        check_within("hedge.after", Some(*after), timeout)
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, fmt};
 
 use bowline_runtime::time::Instant;
 
-use super::{Figures, State};
+use super::{Figures, State, machine::Machine};
 
 /// How many transitions a breaker remembers.
 pub const TRANSITIONS_MAX: usize = 16;
@@ -65,7 +65,19 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) fn note(&mut self, transition: Transition) {
+    /// Notes what lies between two states of the machine: one that went through being open in one step, as when all
+    /// probes were overdue and the time of being open was over, too, has made two.
+    pub(super) fn note_all(&mut self, before: Machine, next: Machine, of: impl Fn(State, State) -> Transition) {
+        let (from, to) = (before.state(), next.state());
+        if next.epoch - before.epoch > 1 {
+            self.note(of(from, State::Open));
+            self.note(of(State::Open, to));
+        } else {
+            self.note(of(from, to));
+        }
+    }
+
+    fn note(&mut self, transition: Transition) {
         if self.last.len() == TRANSITIONS_MAX {
             self.last.pop_front();
         }

@@ -9,8 +9,11 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
+use bowline_model::policy::Window as Span;
+use bowline_runtime::time::Duration;
+
 /// Into how many buckets the window is cut; it looks back upon nine to ten tenths.
-pub(super) const BUCKETS: u64 = BUCKET_COUNT as u64;
+const BUCKETS: u64 = BUCKET_COUNT as u64;
 
 const BUCKET_COUNT: usize = 10;
 
@@ -23,8 +26,18 @@ const EPOCH_MASK: u64 = (1 << 10) - 1;
 #[derive(Debug)]
 pub(super) struct Window {
     cells: [AtomicU64; BUCKET_COUNT],
-    /// How many of them are looked back upon.
-    looked_back_upon: u64,
+    /// How many of them are in use: all, but for a window of fewer calls.
+    cell_count: u64,
+    /// How long a bucket is.
+    bucket: Width,
+    /// Calls that were counted, where a bucket is of calls.
+    counted: AtomicU64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Width {
+    Nanos(u64),
+    Calls(u64),
 }
 
 /// Calls and failures together.
@@ -35,9 +48,35 @@ pub(super) struct Counts {
 }
 
 impl Window {
-    /// An empty one that looks back upon so many buckets, of 1 to [`BUCKETS`].
-    pub(super) fn new(looked_back_upon: u64) -> Self {
-        Self { cells: Default::default(), looked_back_upon: looked_back_upon.clamp(1, BUCKETS) }
+    /// An empty one. One of calls is rounded up to whole buckets, so that it holds all that it is said to.
+    pub(super) fn new(span: Span) -> Self {
+        let (bucket, cell_count) = match span {
+            Span::Time(time) => (Width::Nanos((nanos(time) / BUCKETS).max(1)), BUCKETS),
+            Span::Calls(calls) => {
+                let calls = u64::from(calls).max(1);
+                let each = calls.div_ceil(BUCKETS);
+                (Width::Calls(each), calls.div_ceil(each))
+            }
+        };
+        Self { cells: Default::default(), cell_count, bucket, counted: AtomicU64::new(0) }
+    }
+
+    /// The bucket of now, at that age of the breaker.
+    #[inline]
+    pub(super) fn tick(&self, age: impl FnOnce() -> Duration) -> u64 {
+        match self.bucket {
+            Width::Nanos(each) => nanos(age()) / each,
+            Width::Calls(each) => self.counted.load(Relaxed).saturating_sub(1) / each,
+        }
+    }
+
+    /// The bucket of a call that is counted now.
+    #[inline]
+    pub(super) fn next_tick(&self, age: impl FnOnce() -> Duration) -> u64 {
+        match self.bucket {
+            Width::Nanos(each) => nanos(age()) / each,
+            Width::Calls(each) => self.counted.fetch_add(1, Relaxed) / each,
+        }
     }
 
     /// Counts one result of `epoch` at `tick` and sums the window up.
@@ -51,7 +90,7 @@ impl Window {
         is_failure: bool,
         is_current: impl Fn() -> bool,
     ) -> Option<Counts> {
-        let cell = &self.cells[usize::try_from(tick % BUCKETS).expect("below ten")];
+        let cell = &self.cells[usize::try_from(tick % self.cell_count).expect("ten at most")];
         let mut word = cell.load(Acquire);
         loop {
             // Asked after the word was read: had the window been cleared in between, the exchange fails.
@@ -60,7 +99,7 @@ impl Window {
             }
             let next = Bucket::unpack(word).at(epoch, tick).with(is_failure).pack();
             match cell.compare_exchange_weak(word, next, Release, Acquire) {
-                Ok(_) => return Some(self.counts(tick)),
+                Ok(_) => return Some(self.counts(epoch, tick)),
                 Err(current) => word = current,
             }
         }
@@ -74,12 +113,16 @@ impl Window {
         }
     }
 
-    /// The window's sum at `tick`.
+    /// The window's sum at `tick`, of what was counted in `epoch`.
+    ///
+    /// A result of the epoch before may still come into a cell that was cleared for the next, which nobody is told of
+    /// yet: it is of no weight there.
     #[inline]
-    pub(super) fn counts(&self, tick: u64) -> Counts {
-        let looked_back_upon = self.looked_back_upon;
-        self.cells.iter().map(|cell| Bucket::unpack(cell.load(Relaxed))).fold(Counts::default(), |sum, bucket| {
-            if bucket.is_live(tick, looked_back_upon) { sum.plus(bucket.counts) } else { sum }
+    pub(super) fn counts(&self, epoch: u64, tick: u64) -> Counts {
+        let cells = self.cells.iter().take(usize::try_from(self.cell_count).expect("ten at most"));
+        cells.map(|cell| Bucket::unpack(cell.load(Relaxed))).fold(Counts::default(), |sum, bucket| {
+            let is_of_it = bucket.epoch == epoch & EPOCH_MASK && bucket.is_live(tick, self.cell_count);
+            if is_of_it { sum.plus(bucket.counts) } else { sum }
         })
     }
 }
@@ -143,9 +186,9 @@ impl Bucket {
 
     /// Whether it is within the window that ends at `tick`, or newer than that reading.
     #[inline]
-    fn is_live(self, tick: u64, looked_back_upon: u64) -> bool {
+    fn is_live(self, tick: u64, cell_count: u64) -> bool {
         let age = self.age(tick);
-        !(looked_back_upon..=TICK_MASK / 2).contains(&age)
+        !(cell_count..=TICK_MASK / 2).contains(&age)
     }
 
     #[inline]
@@ -154,11 +197,20 @@ impl Bucket {
     }
 }
 
+#[inline]
+fn nanos(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn window() -> Window {
+        Window::new(Span::Time(Duration::from_secs(10)))
+    }
 
     fn record(window: &Window, tick: u64, is_failure: bool) -> Counts {
         window.record(0, tick, is_failure, || true).unwrap()
@@ -166,7 +218,7 @@ mod tests {
 
     #[test]
     fn results_leave_the_window_with_their_bucket() {
-        let window = Window::new(BUCKETS);
+        let window = window();
         for tick in 0..10 {
             assert_eq!(record(&window, tick, tick == 0).calls, tick + 1);
         }
@@ -177,7 +229,7 @@ mod tests {
 
     #[test]
     fn an_older_clock_reading_neither_clears_nor_is_lost() {
-        let window = Window::new(BUCKETS);
+        let window = window();
         record(&window, 15, true);
         assert_eq!(record(&window, 5, true), Counts { calls: 2, failures: 2 });
         assert_eq!(record(&window, 15, false), Counts { calls: 3, failures: 2 });
@@ -185,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_result_of_another_epoch_is_not_counted() {
-        let window = Window::new(BUCKETS);
+        let window = window();
         record(&window, 3, true);
         window.clear(1, 3);
         assert_eq!(window.record(0, 3, true, || false), None);
@@ -194,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_window_cleared_between_look_and_count_refuses_the_count() {
-        let window = Window::new(BUCKETS);
+        let window = window();
         record(&window, 3, true);
         let looks = std::cell::Cell::new(0);
         let result = window.record(0, 3, true, || {
@@ -206,12 +258,52 @@ mod tests {
             false
         });
         assert_eq!((result, looks.get()), (None, 2));
-        assert_eq!(window.counts(3), Counts::default());
+        assert_eq!(window.counts(1, 3), Counts::default());
+    }
+
+    #[test]
+    fn a_result_that_comes_between_clearing_and_telling_counts_in_neither_state() {
+        let window = window();
+        record(&window, 3, true);
+        window.clear(1, 3);
+        // The epoch is not told yet: the result of before still takes itself for current.
+        assert_eq!(window.record(0, 3, true, || true), Some(Counts { calls: 1, failures: 1 }));
+        assert_eq!(window.counts(1, 3), Counts::default());
+        assert_eq!(window.record(1, 3, false, || true), Some(Counts { calls: 1, failures: 0 }));
+    }
+
+    #[test]
+    fn a_window_of_calls_holds_what_it_says_and_at_most_a_tenth_more() {
+        for number in (1..200).chain([999, 1000, 1001, 9_999, 10_000]) {
+            let window = Window::new(Span::Calls(number));
+            let count = |_| {
+                let tick = window.next_tick(|| Duration::ZERO);
+                window.record(0, tick, true, || true).unwrap().calls
+            };
+            let seen: Vec<u64> = (0..number * 3).map(count).collect();
+            let (first, later) = seen.split_at(number as usize);
+            let number = u64::from(number);
+            assert!(first.iter().copied().eq(1..=number), "{number}");
+            let (least, most) = (*later.iter().min().unwrap(), *later.iter().max().unwrap());
+            let each = number.div_ceil(BUCKETS);
+            assert!((number..number + each).contains(&most), "{number}: {most}");
+            assert_eq!(least + each - 1, most, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_late_reader_of_a_small_window_sums_no_more_than_it_holds() {
+        let window = Window::new(Span::Calls(3));
+        for tick in 0..9 {
+            record(&window, tick, true);
+        }
+        assert_eq!(window.counts(0, 8).calls, 3);
+        assert!(window.counts(0, 5).calls <= 3);
     }
 
     #[test]
     fn a_full_bucket_keeps_its_rate() {
-        let window = Window::new(BUCKETS);
+        let window = window();
         let mut counts = Counts::default();
         for i in 0..COUNT_MAX * 3 {
             counts = record(&window, 0, i % 4 == 0);
@@ -230,7 +322,7 @@ mod tests {
 
         #[test]
         fn the_window_counts_what_a_list_counts(steps in proptest::collection::vec((0u64..4, any::<bool>()), 1..200)) {
-            let window = Window::new(BUCKETS);
+            let window = window();
             let (mut tick, mut list) = (0, Vec::new());
             for (by, is_failure) in steps {
                 tick += by;

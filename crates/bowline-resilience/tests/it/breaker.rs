@@ -469,3 +469,73 @@ fn transitions_are_told_in_their_order_and_the_last_are_remembered() {
     assert_eq!((first.why, first.figures), (Why::FailureRate, Figures { calls: 4, failures: 4, slow: 0 }));
     assert!(told.windows(2).all(|pair| pair[0].to == pair[1].from), "{told:?}");
 }
+
+#[test]
+fn one_whose_probes_were_all_lost_tells_that_it_opened_in_between() {
+    let policy = BreakerPolicy { probes_max: 1, ..policy() };
+    let breaker = Breaker::new(&policy).probe_timeout(SECOND);
+    let now = time::now();
+    (0..4).for_each(|_| call(&breaker, Outcome::Failure, now));
+    let lost = breaker.acquire(now + SECOND * 5).unwrap();
+    // Overdue, and the time of being open is over as well: the next is granted a probe at once.
+    let next = breaker.acquire(now + SECOND * 20).unwrap();
+    let states: Vec<_> = breaker.transitions().iter().map(|transition| (transition.from, transition.to)).collect();
+    let expect = [State::Closed, State::Open, State::HalfOpen, State::Open, State::HalfOpen];
+    assert_eq!(states, expect.windows(2).map(|pair| (pair[0], pair[1])).collect::<Vec<_>>());
+    drop((lost, next));
+}
+
+#[test]
+fn a_listener_that_panics_does_not_give_a_probe_back_twice() {
+    let policy = BreakerPolicy { probes_max: 1, ..policy() };
+    let panics = |transition: &bowline_resilience::breaker::Transition| {
+        assert!(transition.from != State::HalfOpen, "told on purpose");
+    };
+    let breaker = Breaker::new(&policy).listener(Box::new(panics));
+    let now = time::now();
+    (0..4).for_each(|_| call(&breaker, Outcome::Failure, now));
+    let probe = breaker.acquire(now + SECOND * 5).unwrap();
+    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        probe.record(Outcome::Failure, now + SECOND * 5);
+    }));
+    assert!(told.is_err());
+    let later = now + SECOND * 10;
+    let one = breaker.acquire(later).unwrap();
+    assert!(breaker.acquire(later).is_err(), "one probe is one");
+    drop(one);
+}
+
+#[test]
+fn held_closed_it_counts_slow_calls_too_and_takes_no_lock_for_them() {
+    let (slow_call, slow_rate) = (Some(SECOND), Some(Share::from_percent(50)));
+    let policy = BreakerPolicy { slow_call, slow_rate, consecutive: Some(3), ..policy() };
+    let (breaker, now) = (Breaker::new(&policy), time::now());
+    breaker.order(Order::Force(Forced::Closed), now);
+    for _ in 0..10 {
+        breaker.acquire(now).unwrap().record(Outcome::Failure, now + SECOND);
+    }
+    assert_eq!(breaker.figures(now + SECOND), Figures { calls: 10, failures: 10, slow: 10 });
+    assert_eq!(breaker.transitions().len(), 1);
+}
+
+proptest! {
+    #[test]
+    fn whatever_window_of_calls_is_accepted_opens_where_all_calls_fail(calls in 1u32..300, share in 1u32..=100) {
+        let calls_min = (calls * share / 100).max(1);
+        let policy = BreakerPolicy { window: Window::Calls(calls), calls_min, ..policy() };
+        let (breaker, now) = (Breaker::new(&policy), time::now());
+        (1..calls_min).for_each(|_| call(&breaker, Outcome::Failure, now));
+        prop_assert_eq!(breaker.state(now), State::Closed);
+        call(&breaker, Outcome::Failure, now);
+        prop_assert_eq!(breaker.state(now), State::Open);
+        // Also after a long good time.
+        let breaker = Breaker::new(&BreakerPolicy { failure_rate: Share::ALL, ..policy });
+        (0..calls * 2 + share).for_each(|_| call(&breaker, Outcome::Success, now));
+        for _ in 0..calls * 2 {
+            if let Ok(permit) = breaker.acquire(now) {
+                permit.record(Outcome::Failure, now);
+            }
+        }
+        prop_assert_eq!(breaker.state(now), State::Open);
+    }
+}

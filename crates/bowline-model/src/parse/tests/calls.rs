@@ -1,7 +1,7 @@
 //! Calls and their policies.
 
-use super::{check_all, declared, parse, told};
-use crate::system::CallMode;
+use super::{check_all, parse};
+use crate::policy::CallPolicy;
 
 const CALL: &str = r#"name = "t"
 [service.payment]
@@ -70,20 +70,12 @@ retry = "of"
 breaker = true
   4:11+4 `breaker` is a boolean, not a table → write `breaker = { failure_rate = "50%", window = "10s", open_for = "5s" }`
 
-balance = "maglev"
-  4:11+8 `balance` ("maglev") is not built yet → write one of "round-robin", "random", "weighted", "least-connections", "p2c-ewma"
-
-balance = "ring"
-  4:11+6 `balance` ("ring") is not built yet → write one of "round-robin", "random", "weighted", "least-connections", "p2c-ewma"
-
 balance = "p2c"
   4:11+5 `balance` ("p2c") is unknown → did you mean "p2c-ewma"?
 
 balance = "best"
-  4:11+6 `balance` ("best") is unknown → write one of "round-robin", "random", "weighted", "least-connections", "p2c-ewma"
+  4:11+6 `balance` ("best") is unknown → write one of "round-robin", "random", "weighted", "least-connections", "p2c-ewma", "maglev", "ring"
 
-balance = 1
-  4:11+1 `balance` is a whole number, not a string → write `balance = "p2c-ewma"`
 "#,
     );
 }
@@ -208,27 +200,108 @@ breaker.probes = 3
 }
 
 #[test]
-fn what_is_not_built_can_be_declared() {
-    let text = r#"name = "t"
-[service.a.calls.b]
-mode = "message"
-topics = ["a.done", "a.all.x"]
-[service.a.calls.c]
-mode = "async"
-balance = "ring"
-timeout = "1s"
-"#;
-    let (system, unbuilt) = declared(text, None).unwrap();
-    let calls = &system.services.first().unwrap().calls;
-    assert_eq!(calls.iter().map(|call| call.mode).collect::<Vec<_>>(), [CallMode::Message, CallMode::Async]);
-    let topics: Vec<String> = calls[0].topics.iter().map(ToString::to_string).collect();
-    assert_eq!(topics, ["topic:a.done", "topic:a.all.x"]);
-    assert_eq!(calls[1].timeout_position.map(|at| (at.line, at.column)), Some((8, 11)));
-    let lines: Vec<usize> = unbuilt.iter().map(|problem| problem.position.line).collect();
-    assert_eq!(lines, [7]);
-    assert_eq!(parse(text).unwrap_err(), unbuilt);
+fn parts_that_are_off_unless_written() {
+    check_all(
+        CALL,
+        r#"
+balance = "maglev"
+  4:11+8 `balance` ("maglev") without a key to hash → write `balance = { by = "maglev", key = "header:x-user" }`
 
-    let problems = declared(&format!("{text}timeuot = 1\n"), None).unwrap_err();
-    assert_eq!(problems.len(), 2);
-    assert_eq!(told(&problems[1]), "9:1+7 unknown key `timeuot` in a call → did you mean `timeout`?");
+balance = 1
+  4:11+1 `balance` is a whole number, not a table → write `balance = "p2c-ewma"`
+
+balance = { by = "ring" }
+  4:11+15 "ring" without a key to hash → add `key = "header:x-user"`
+
+balance = { key = "path", headroom = "25%" }
+  4:19+6 `key` says nothing to "p2c-ewma" → remove it, or write `by = "ring"`
+  4:38+5 `headroom` says nothing to "p2c-ewma" → remove it, or write `by = "ring"`
+
+balance = { by = "ring", key = "body", headroom = "0%", subset = 0, zones = "all", slow_start = "0s" }
+  4:32+6 `key` ("body") is not a key → write "header:NAME", "cookie:NAME", "query:NAME" or "path"
+  4:51+4 `headroom` (0%) must be above zero → write `headroom = "25%"`
+  4:66+1 `subset` (0) is out of range → write a whole number from 1 to 10000
+  4:77+5 `zones` ("all") is unknown → write one of "any", "prefer"
+  4:97+4 `slow_start` (0s) must be above zero → write `slow_start = "30s"`
+
+outcome = { failures = ["5xx", "5xx", "600"], ignored = 404 }
+  4:32+5 `failures` has this twice → remove one of them
+  4:39+5 `failures` ("600") is not a class of answers → write a status, a class or a gRPC code: "503", "5xx", "grpc:unavailable"
+  4:57+3 `ignored` is a whole number, not a list → write `ignored = ["404"]`
+
+outlier = { consecutive = 0, deviations = "0", failure_rate = "0%", ejected_max = "0%", eject_for = "5m..1m" }
+  4:27+1 `consecutive` (0) is out of range → write a whole number from 1 to 10000
+  4:43+3 `deviations` ("0") is not a number of deviations → write a number above 0 and up to 10, with at most three decimals: "1.9"
+  4:63+4 `failure_rate` (0%) must be above zero → write `failure_rate = "85%"`
+  4:83+4 `ejected_max` (0%) must be above zero → write `ejected_max = "10%"`
+  4:101+8 `eject_for` ("5m..1m") is not a time of being ejected → write a first time above zero and a longest that is not below it, of 1d at most: "5s..1m"
+
+outlier = { consecutive = "off", deviations = "off", failure_rate = "off" }
+  4:11+65 an outlier that judges by nothing → remove `outlier`, or one of the three that are "off"
+
+timeout = "1s"
+hedge = { after = "2s", attempts_max = 1 }
+  5:19+4 `after` (2s) is above `timeout` (1s) → write 1s or less, or raise `timeout`
+  5:40+1 `attempts_max` (1) is out of range → write a whole number from 2 to 5
+
+bulkhead = {}
+  4:12+2 a bulkhead has no `calls_max` → write `calls_max = 100`
+
+bulkhead = { calls_max = "10..5", queue_max = 5 }
+  4:12+38 `queue_max` without how long one waits → add `queue_timeout = "100ms"`
+  4:26+7 `calls_max` ("10..5") is not a number of calls → write 1 to 1000000, the least first: "10..500"
+
+bulkhead = { calls_max = 5, queue_timeout = "1s" }
+  4:45+4 `queue_timeout` says nothing where nobody waits → add `queue_max = 100`, or remove it
+
+bulkhead = "on"
+  4:12+4 `bulkhead` ("on") is neither a table nor "off" → write "off", a table, or leave the key out for the default
+
+fallback = { status = 100, content_type = "json" }
+  4:23+3 `status` (100) is out of range → write a whole number from 200 to 599
+  4:43+6 `content_type` ("json") is not a content type → write a media type: "application/json"
+
+retry.on = ["503", "connect"]
+  4:20+9 `on` ("connect") is not a class of answers → write a status, a class or a gRPC code: "503", "5xx", "grpc:unavailable"
+
+breaker.per = "zone"
+  4:15+6 `per` ("zone") is not whose calls are counted together → write "instance", "route", or a key: "header:x-tenant"
+"#,
+    );
+}
+
+#[test]
+fn every_part_is_read() {
+    let text = r#"name = "t"
+[service.b]
+[service.a.calls.b]
+balance = { by = "ring", key = "cookie:Basket", headroom = "25%", subset = 20, slow_start = "30s", zones = "prefer", panic_below = "50%" }
+outcome = { failures = ["5xx", "429"], ignored = ["404"] }
+outlier = { consecutive = "off", deviations = "2", eject_for = "10s" }
+hedge = { after = "20ms" }
+bulkhead = { calls_max = "10..500", queue_max = 50, queue_timeout = "100ms" }
+fallback = { status = 203, body = "[]" }
+retry = { on = ["503"] }
+breaker = { per = "header:x-tenant" }
+"#;
+    let policy = &parse(text).unwrap().services[1].calls[0].policy;
+    assert_eq!(policy.check(), Ok(()));
+    let json = serde_json::to_value(policy).unwrap();
+    assert_eq!(serde_json::from_value::<CallPolicy>(json.clone()).unwrap(), *policy);
+    let expect = r#"{
+        "balance": {"by": "ring", "key": "cookie:Basket", "headroom": "25%", "subset": 20, "slow_start": "30s",
+            "zones": "prefer", "panic_below": "50%"},
+        "outcome": {"failures": ["5xx", "429"], "ignored": ["404"]},
+        "outlier": {"interval": "10s", "failure_rate": "85%", "deviations": "2", "calls_min": 100,
+            "instances_min": 5, "eject_for": "10s", "ejected_max": "10%"},
+        "hedge": {"after": "20ms", "attempts_max": 2, "budget": "10%"},
+        "bulkhead": {"calls_max": "10..500", "queue_max": 50, "queue_timeout": "100ms"},
+        "fallback": {"status": 203, "body": "[]", "content_type": "application/json"}
+    }"#;
+    let expect: serde_json::Value = serde_json::from_str(expect).unwrap();
+    for (name, part) in expect.as_object().unwrap() {
+        assert_eq!(&json[name], part, "{name}");
+    }
+    assert_eq!(json["retry"]["on"], serde_json::json!(["503"]));
+    assert_eq!(json["breaker"]["per"], "header:x-tenant");
 }

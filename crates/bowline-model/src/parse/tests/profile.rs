@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{check, check_all, declared, parse, parse_with, told};
+use super::{check, check_all, parse, parse_with, told};
 use crate::{data::PostgresServer, parse::PROFILES_MAX, problem::Position, system::System};
 
 const SHOP: &str = r#"name = "shop"
@@ -137,15 +137,6 @@ fn a_profile_that_is_not_there_is_refused_with_those_that_are() {
     let told = problems("name = \"t\"", Some("large"));
     let help = "the file has none: write `[profile.large]`, or leave `--profile` out";
     assert_eq!(told, [format!("1:1+1 there is no profile `large` → {help}")]);
-}
-
-#[test]
-fn what_is_not_built_yet_is_told_of_profiles_too() {
-    let text = "name = \"t\"\n[service.b]\n[service.a.calls.b]\n[profile.p.service.a.calls.b]\nbalance = \"ring\"\n[profile.q]\n";
-    let (_, unbuilt) = declared(text, Some("q")).unwrap();
-    assert_eq!(unbuilt.len(), 1, "{unbuilt:?}");
-    assert_eq!(unbuilt[0].message, "`balance` (\"ring\") is not built yet (profile `p`)");
-    assert!(parse(text).is_err());
 }
 
 #[test]

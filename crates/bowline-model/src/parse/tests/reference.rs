@@ -24,6 +24,13 @@ fn before(heading: &str) -> &'static str {
         "`[service.X.versions.V]`" => "[service.order.versions.v2]\n",
         "`retry`" => "[service.order.calls.payment.retry]\n",
         "`breaker`" => "[service.order.calls.payment.breaker]\n",
+        "`balance`" => "[service.order.calls.payment.balance]\n",
+        "`outcome`" => "[service.order.calls.payment.outcome]\n",
+        "`outlier`" => "[service.order.calls.payment.outlier]\n",
+        "`hedge`" => "[service.order.calls.payment.hedge]\n",
+        "`bulkhead`" => "[service.order.calls.payment.bulkhead]\n",
+        "`fallback`" => "[service.order.calls.payment.fallback]\n",
+        "`shed`" => "[service.order.shed]\n",
         "`[[route]]`" => "[[route]]\n",
         "`matches`" => "[[route]]\n[[route.matches]]\n",
         "`backends`" => "[[route]]\n[[route.backends]]\n",
@@ -76,8 +83,14 @@ fn every_example_is_right() {
         let canary = if key.name == "steps" { "strategy = \"canary\"\n" } else { "" };
         let mode = if key.name == "topics" { "mode = \"message\"\n" } else { "" };
         let slow = if key.name == "slow_rate" { "slow_call = \"300ms\"\n" } else { "" };
+        let ring = if key.name == "key" || key.name == "headroom" { "by = \"ring\"\n" } else { "" };
+        let queue = if key.name == "queue_timeout" { "queue_max = 1\n" } else { "" };
         let server = if key.name == "credential" { "nats = \"nats://127.0.0.1:4222\"\n" } else { "" };
-        let text = format!("{declared}{}{run}{canary}{mode}{slow}{server}{} = {example}", before(heading), key.name);
+        let text = format!(
+            "{declared}{}{run}{canary}{mode}{slow}{ring}{queue}{server}{} = {example}",
+            before(heading),
+            key.name
+        );
         assert!(!is_told(&text), "{text}");
     }
 }

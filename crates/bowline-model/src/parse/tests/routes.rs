@@ -70,7 +70,7 @@ breaker.window = "0s"
   6:18+4 `window` ("0s") is not a window → write a time above zero, and of 1d at most: "10s"
 
 balance = "maglev"
-  6:11+8 `balance` ("maglev") is not built yet → write one of "round-robin", "random", "weighted", "least-connections", "p2c-ewma"
+  6:11+8 `balance` ("maglev") without a key to hash → write `balance = { by = "maglev", key = "header:x-user" }`
 
 host = ["a"]
   6:1+4 unknown key `host` in a route → did you mean `hosts`?

@@ -67,7 +67,7 @@ buidl = "x"
   4:1+5 unknown key `buidl` in a service → did you mean `build`?
 
 image = "x"
-  4:1+5 unknown key `image` in a service → a service has: build, run, replicas, check, env, boundary, calls, outbound, bind, metrics, version, versions, listen
+  4:1+5 unknown key `image` in a service → a service has: build, run, replicas, check, env, boundary, calls, outbound, bind, metrics, version, versions, listen, shed
 
 check = "/x"
   4:9+4 `check` is a string, not a table → write `check = { http = "/readyz", every = "2s", timeout = "500ms" }`

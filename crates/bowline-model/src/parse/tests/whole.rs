@@ -77,7 +77,7 @@ fn payment_policy() -> CallPolicy {
             attempts_max: 3,
             backoff: Backoff { min: Duration::from_millis(20), max: Duration::from_millis(500) },
             budget: Share::from_percent(20),
-            per_try_timeout: None,
+            ..RetryPolicy::default()
         }),
         breaker: Some(BreakerPolicy {
             failure_rate: Share::from_percent(50),
@@ -88,8 +88,10 @@ fn payment_policy() -> CallPolicy {
             calls_min: 20,
             open_for: OpenFor::exactly(Duration::from_secs(5)),
             probes_max: 3,
+            ..BreakerPolicy::default()
         }),
-        balance: Balance::P2cEwma,
+        balance: Balance::P2cEwma.into(),
+        ..CallPolicy::default()
     }
 }
 
