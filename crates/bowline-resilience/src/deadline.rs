@@ -10,6 +10,9 @@ use bowline_runtime::time::{Duration, Instant};
 /// The header that carries the time left for a request, in whole milliseconds.
 pub const TIMEOUT_HEADER: &str = "x-bowline-timeout-ms";
 
+/// The header that carries the same in gRPC's words, which is read beside [`TIMEOUT_HEADER`]: the earlier counts.
+pub const GRPC_TIMEOUT_HEADER: &str = "grpc-timeout";
+
 /// The most time a header may grant, and the most that is ever written into one: 24 h.
 pub const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 
@@ -24,6 +27,9 @@ pub enum Error {
     /// It holds something other than 1 to 8 ASCII digits.
     #[error("the timeout is not a whole number of milliseconds")]
     NotDigits,
+    /// It is not 1 to 8 ASCII digits and a unit.
+    #[error("the timeout is not a number of at most eight digits and a unit of H, M, S, m, u and n")]
+    NotGrpc,
     /// It is more than [`TIMEOUT_MAX`].
     #[error("the timeout is longer than 24 h")]
     TooLong,
@@ -97,6 +103,31 @@ impl Deadline {
         let timeout = Duration::from_millis(millis);
         if timeout > TIMEOUT_MAX { Err(Error::TooLong) } else { Ok(Self::after(now, timeout)) }
     }
+
+    /// Reads a [`GRPC_TIMEOUT_HEADER`] that arrived at `now`: 1 to 8 digits and a unit of `H`, `M`, `S`, `m`, `u` and
+    /// `n`. Above [`TIMEOUT_MAX`] it grants that.
+    ///
+    /// Source: "gRPC over HTTP2", `Timeout`.
+    ///
+    /// # Errors
+    /// [`Error::NotGrpc`] where it is something else; the request is then best served as if it were absent.
+    pub fn decode_grpc(value: &[u8], now: Instant) -> Result<Self, Error> {
+        let Some((unit, digits)) = value.split_last() else { return Err(Error::NotGrpc) };
+        if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+            return Err(Error::NotGrpc);
+        }
+        let number = digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+        let timeout = match unit {
+            b'H' => Duration::from_secs(number * 3600),
+            b'M' => Duration::from_secs(number * 60),
+            b'S' => Duration::from_secs(number),
+            b'm' => Duration::from_millis(number),
+            b'u' => Duration::from_micros(number),
+            b'n' => Duration::from_nanos(number),
+            _ => return Err(Error::NotGrpc),
+        };
+        Ok(Self::after(now, timeout.min(TIMEOUT_MAX)))
+    }
 }
 
 #[cfg(test)]
@@ -119,6 +150,27 @@ mod tests {
         assert_eq!(day.remaining(now), TIMEOUT_MAX);
         assert_eq!(Deadline::decode(b"00250", now).unwrap().remaining(now), Duration::from_millis(250));
         assert!(Deadline::decode(b"0", now).unwrap().is_past(now));
+    }
+
+    #[test]
+    fn timeouts_of_grpc_are_read_with_their_units() {
+        let now = time::now();
+        let read = |text: &str| Deadline::decode_grpc(text.as_bytes(), now).map(|deadline| deadline.remaining(now));
+        let cases = [
+            ("1H", Duration::from_hours(1)),
+            ("2M", Duration::from_mins(2)),
+            ("30S", Duration::from_secs(30)),
+            ("250m", Duration::from_millis(250)),
+            ("99999999u", Duration::from_micros(99_999_999)),
+            ("0n", Duration::ZERO),
+            ("99999999H", TIMEOUT_MAX),
+        ];
+        for (text, expect) in cases {
+            assert_eq!(read(text), Ok(expect), "{text}");
+        }
+        for bad in ["", "S", "1", "1s", "123456789S", "-1S", "1.5S", "1 S", "\u{661}S"] {
+            assert_eq!(read(bad), Err(Error::NotGrpc), "{bad:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 pub mod breaker;
 pub mod deadline;
+pub mod outcome;
 pub mod rate;
 pub mod retry;
 

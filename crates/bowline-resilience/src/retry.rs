@@ -1,8 +1,11 @@
 //! Retries: how many the traffic can bear, how long to wait, and what may be sent twice.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::SystemTime,
+};
 
-use bowline_model::policy::{Backoff, RetryPolicy};
+use bowline_model::policy::{Backoff, RetryPolicy, Share};
 use bowline_runtime::{
     metric::Padded,
     time::{self, Duration, Instant},
@@ -47,8 +50,13 @@ const FLOOR_FULL_NANOS: u64 = 1_000_000_000;
 impl Budget {
     /// A budget of the policy's share, with an empty pot and a full floor.
     pub fn new(policy: &RetryPolicy) -> Self {
+        Self::of(policy.budget)
+    }
+
+    /// A budget of that share.
+    pub fn of(share: Share) -> Self {
         Self {
-            share: u64::from(policy.budget.millionths()),
+            share: u64::from(share.millionths()),
             born: time::now(),
             pot: Padded::default(),
             floor_full_at: Padded::default(),
@@ -170,6 +178,41 @@ pub fn backoff(bounds: &Backoff, retry: u32, unit: f64) -> Duration {
 /// method when the request carries an `Idempotency-Key` that its receiver honours.
 pub fn is_idempotent(method: &str, has_idempotency_key: bool) -> bool {
     has_idempotency_key || matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE")
+}
+
+/// The longest wait that an answer may ask for: beyond it there is no retry of the same call.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+
+/// What an answer says of when to come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushback {
+    /// Not before that time is over.
+    After(Duration),
+    /// Not at all.
+    Never,
+}
+
+/// Reads a `Retry-After` (RFC 9110, section 10.2.3) at that time: a number of seconds, or a date. `None` where it is
+/// neither.
+pub fn retry_after(value: &[u8], wall: SystemTime) -> Option<Pushback> {
+    let text = str::from_utf8(value).ok()?.trim();
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let wait = if is_number {
+        // What has more digits than a u64 is longer than any wait of ours.
+        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
+    } else {
+        httpdate::parse_http_date(text).ok()?.duration_since(wall).unwrap_or_default()
+    };
+    Some(if wait > RETRY_AFTER_MAX { Pushback::Never } else { Pushback::After(wait) })
+}
+
+/// Reads a `grpc-retry-pushback-ms`: a negative number, or none, forbids the retry.
+///
+/// Source: gRPC's proposal A6, "client retries".
+pub fn grpc_pushback(value: &[u8]) -> Pushback {
+    let millis = str::from_utf8(value).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let wait = millis.map(Duration::from_millis).filter(|wait| *wait <= RETRY_AFTER_MAX);
+    wait.map_or(Pushback::Never, Pushback::After)
 }
 
 #[cfg(test)]

@@ -157,3 +157,34 @@ fn only_what_may_be_repeated_is() {
         assert!(is_idempotent(method, true), "{method}");
     }
 }
+
+#[test]
+fn a_retry_after_is_seconds_or_a_date() {
+    // Sun, 06 Nov 1994 08:49:37 GMT.
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+    let read = |text: &str| retry_after(text.as_bytes(), now);
+    let after = |seconds| Some(Pushback::After(Duration::from_secs(seconds)));
+    assert_eq!(read("0"), after(0));
+    assert_eq!(read(" 120 "), after(120));
+    assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), after(0));
+    assert_eq!(read("Sun, 06 Nov 1994 08:50:07 GMT"), after(30));
+    assert_eq!(read("Mon, 07 Nov 1994 08:49:37 GMT"), after(86_400));
+    assert_eq!(read("Sat, 06 Nov 1993 08:49:37 GMT"), after(0), "it is over");
+    assert_eq!(read("Thu, 01 Jan 1970 00:00:00 GMT"), after(0));
+    for far in ["86401", "99999999999999999999999", "Tue, 08 Nov 1994 08:49:37 GMT", "Wed, 29 Feb 2096 00:00:00 GMT"] {
+        assert_eq!(read(far), Some(Pushback::Never), "{far}");
+    }
+    for bad in ["", "-1", "1.5", "soon", "Sun, 06 Nov 1994 08:49:37", "Sun, 06 Nov 1994"] {
+        assert_eq!(read(bad), None, "{bad}");
+    }
+    assert_eq!(retry_after(b"\xff", now), None);
+}
+
+#[test]
+fn a_pushback_of_grpc_is_milliseconds_or_forbids() {
+    assert_eq!(grpc_pushback(b"250"), Pushback::After(Duration::from_millis(250)));
+    assert_eq!(grpc_pushback(b"0"), Pushback::After(Duration::ZERO));
+    for never in ["-1", "", "soon", "86400001"] {
+        assert_eq!(grpc_pushback(never.as_bytes()), Pushback::Never, "{never}");
+    }
+}
