@@ -6,10 +6,12 @@
 //! [`Balance`](bowline_model::policy::Balance). Who may be picked at all (breakers, outliers) is
 //! the caller's word, given as a predicate; the retry around it is the caller's too.
 
+mod hash;
 mod load;
 mod picker;
 mod set;
 
+pub use hash::hash;
 pub use load::{DECAY, FAILURE_FACTOR, FAILURE_LATENCY_MAX, InFlight};
 pub use picker::{Balancer, LEAST_CONNECTIONS_SCAN_MAX};
 pub use set::{Guard, InstanceSet, Member, Snapshot};

@@ -22,7 +22,7 @@ pub use self::{
     fallback::{FALLBACK_BODY_MAX, FallbackPolicy},
     outcome::{CLASSES_MAX, Class, GrpcCode, OutcomePolicy},
     outlier::{Deviations, INSTANCES_MIN_MAX, OutlierPolicy},
-    retry::{Backoff, HEDGED_MAX, HedgePolicy, RetryPolicy},
+    retry::{Backoff, HEDGED_MAX, HedgePolicy, Repeat, RetryPolicy},
 };
 use crate::units;
 pub use crate::units::Share;

@@ -106,6 +106,8 @@ pub const BOWLINE_VERSION: &str = "bowline.version";
 pub const BOWLINE_ADDRESS: &str = "bowline.address";
 /// Why Bowline itself answered, or gave up an attempt: the value of `x-bowline-reason`.
 pub const BOWLINE_REASON: &str = "bowline.reason";
+/// Why a policy's own answer was given in the place of an instance's.
+pub const BOWLINE_FALLBACK: &str = "bowline.fallback";
 /// What came of an attempt.
 pub const BOWLINE_OUTCOME: &str = "bowline.outcome";
 /// How long an attempt took, in nanoseconds.
@@ -150,5 +152,7 @@ pub const REASON_HEADER: &str = "x-bowline-reason";
 pub const SUBJECT_HEADER: &str = "x-bowline-subject";
 /// Tells a service which workload of the mesh asks, as its certificate says: `service/order`.
 pub const CALLER_HEADER: &str = "x-bowline-caller";
+/// Why an answer is a policy's own, and no instance's.
+pub const FALLBACK_HEADER: &str = "x-bowline-fallback";
 /// Marks a request as a copy of one that another instance answers; the value is `1`.
 pub const MIRROR_HEADER: &str = "x-bowline-mirror";

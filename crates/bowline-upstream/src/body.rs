@@ -18,17 +18,31 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 /// dies between the head of an answer and its end is no failure to its breaker, which has had its
 /// verdict by then: the calls that follow will find nobody there, and count.
 pub struct ResponseBody<P: Pool> {
-    inner: bowline_transport::ResponseBody<P>,
+    inner: Inner<P>,
     /// Until the body has ended.
     in_flight: Option<InFlight>,
     is_verified: bool,
+}
+
+/// Whose body it is.
+enum Inner<P: Pool> {
+    /// An instance's.
+    Instance(bowline_transport::ResponseBody<P>),
+    /// The policy's own, until it is read.
+    Own(Option<Bytes>),
 }
 
 impl<P: Pool> ResponseBody<P> {
     /// `in_flight` has its latency already: that of the answer's head.
     pub(crate) fn new(inner: bowline_transport::ResponseBody<P>, in_flight: InFlight, is_verified: bool) -> Self {
         let in_flight = (!inner.is_end_stream()).then_some(in_flight);
-        Self { inner, in_flight, is_verified }
+        Self { inner: Inner::Instance(inner), in_flight, is_verified }
+    }
+
+    /// The body of an answer that no instance gave.
+    pub(crate) fn own(bytes: Bytes) -> Self {
+        let inner = Inner::Own(Some(bytes).filter(|bytes| !bytes.is_empty()));
+        Self { inner, in_flight: None, is_verified: false }
     }
 
     /// Whether who answers showed the certificate of the service: it is a sidecar, which speaks for Bowline.
@@ -43,24 +57,37 @@ impl<P: Pool> HttpBody for ResponseBody<P> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
-        let frame = Pin::new(&mut this.inner).poll_frame(cx);
-        if matches!(frame, Poll::Ready(None | Some(Err(_)))) || this.inner.is_end_stream() {
+        let inner = match &mut this.inner {
+            Inner::Instance(inner) => inner,
+            Inner::Own(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+        };
+        let frame = Pin::new(&mut *inner).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) || inner.is_end_stream() {
             this.in_flight = None;
         }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        match &self.inner {
+            Inner::Instance(inner) => inner.is_end_stream(),
+            Inner::Own(bytes) => bytes.is_none(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match &self.inner {
+            Inner::Instance(inner) => inner.size_hint(),
+            Inner::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        }
     }
 }
 
 impl<P: Pool> fmt::Debug for ResponseBody<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
+        match &self.inner {
+            Inner::Instance(inner) => inner.fmt(f),
+            Inner::Own(_) => f.write_str("Own"),
+        }
     }
 }

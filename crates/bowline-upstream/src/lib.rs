@@ -5,13 +5,18 @@
 //! caller's, in whichever [`Pool`](bowline_transport::Pool) it has. Whoever calls through an
 //! [`Upstream`] has exactly one hop's policy applied, and must not retry on its own.
 
+mod attempt;
 mod body;
 mod call;
 mod error;
+mod fallback;
+mod guard;
+mod key;
 mod member;
 mod metrics;
 mod mirror;
 mod pick;
+mod race;
 mod security;
 mod split;
 mod upstream;

@@ -8,6 +8,8 @@ use std::{
 use bowline_resilience::breaker::State;
 use bowline_runtime::metric::{Counter, Gauge, Registry};
 use bowline_telemetry::names;
+use bowline_transport::Kind;
+use http::StatusCode;
 
 /// The most versions of a service whose attempts are counted apart; those of further ones are counted without.
 const VERSIONS_MAX: usize = 64;
@@ -25,6 +27,10 @@ pub(crate) struct Metrics {
     pub(crate) retries: Counter,
     /// Retries that the budget refused.
     pub(crate) retries_refused: Counter,
+    /// Further attempts beside one that was not answered yet.
+    pub(crate) hedges: Counter,
+    /// Those that the budget refused.
+    pub(crate) hedges_refused: Counter,
     pub(crate) breakers: Breakers,
     registry: Registry,
     reporter: &'static str,
@@ -66,9 +72,9 @@ pub(crate) struct Breakers {
 /// What came of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// An answer below 500.
+    /// An answer that the policy does not count as a failure.
     Ok,
-    /// An answer of 500 or above.
+    /// An answer that it does: of 500 or above, where it says nothing.
     ServerError,
     /// No connection, or none from the instance's sidecar to the instance.
     Connect,
@@ -80,11 +86,42 @@ pub(crate) enum Outcome {
     Timeout,
     /// The caller's own body failed: the instance is not to blame.
     Caller,
+    /// Another attempt of the same call was answered first.
+    Superseded,
 }
 
 impl Outcome {
-    const ALL: [Self; 7] =
-        [Self::Ok, Self::ServerError, Self::Connect, Self::Refused, Self::Reset, Self::Timeout, Self::Caller];
+    const ALL: [Self; 8] = [
+        Self::Ok,
+        Self::ServerError,
+        Self::Connect,
+        Self::Refused,
+        Self::Reset,
+        Self::Timeout,
+        Self::Caller,
+        Self::Superseded,
+    ];
+
+    /// What came of sending without a policy; nothing in time is `None`.
+    pub(crate) fn of(sent: Option<Result<StatusCode, &bowline_transport::Error>>) -> Self {
+        match sent {
+            None => Self::Timeout,
+            Some(Ok(status)) if status.is_server_error() => Self::ServerError,
+            Some(Ok(_)) => Self::Ok,
+            Some(Err(error)) => Self::of_error(error),
+        }
+    }
+
+    /// What came of sending where there is no answer.
+    pub(crate) fn of_error(error: &bowline_transport::Error) -> Self {
+        match error.kind() {
+            _ if error.is_connect() => Self::Connect,
+            // Those that wait are our own: the instance is not to blame.
+            Kind::RequestBody | Kind::Unsupported | Kind::PoolFull => Self::Caller,
+            Kind::Refused => Self::Refused,
+            _ => Self::Reset,
+        }
+    }
 
     /// Its name in metrics and on spans.
     pub(crate) fn as_str(self) -> &'static str {
@@ -96,6 +133,7 @@ impl Outcome {
             Self::Reset => "reset",
             Self::Timeout => "timeout",
             Self::Caller => "caller",
+            Self::Superseded => "superseded",
         }
     }
 }
@@ -106,14 +144,20 @@ impl Metrics {
             let labels: &[_] = &[("reporter", reporter), ("service", service), ("granted", granted)];
             registry.counter("bowline_retries_total", "Retries, granted and refused by the budget.", labels)
         };
+        let hedges = |granted| {
+            let labels: &[_] = &[("reporter", reporter), ("service", service), ("granted", granted)];
+            registry.counter("bowline_hedges_total", "Hedged attempts, granted and refused by the budget.", labels)
+        };
         let breakers = |state| {
             let labels: &[_] = &[("reporter", reporter), ("service", service), ("state", state)];
-            registry.gauge("bowline_breakers", "Instances whose breaker is not closed.", labels)
+            registry.gauge("bowline_breakers", "Breakers that are not closed.", labels)
         };
         Self {
             attempts: Mutex::default(),
             retries: retries("true"),
             retries_refused: retries("false"),
+            hedges: hedges("true"),
+            hedges_refused: hedges("false"),
             breakers: Breakers { open: breakers("open"), half_open: breakers("half_open") },
             registry: registry.clone(),
             reporter,

@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bowline_balance::{Balancer, Snapshot};
-use bowline_model::{mesh, policy::Balance, units::Share};
+use bowline_model::{mesh, policy::BalancePolicy, units::Share};
 use bowline_runtime::{rand, time::Instant};
 use bowline_telemetry::names;
 use bowline_transport::{Body, Pool, send_aside};
@@ -46,14 +46,14 @@ struct Place(UnderWay);
 impl Mirror {
     pub(crate) fn new(
         mirror: &mesh::Mirror,
-        balance: Balance,
+        balance: &BalancePolicy,
         all: &Snapshot<Member>,
         under_way: UnderWay,
         metrics: Mirrored,
     ) -> Self {
         let mesh::Mirror { version, share } = mirror.clone();
         let set = ArcSwap::from_pointee(all.subset(|instance| instance.version == version));
-        Self { version, share, balancer: Balancer::new(balance), set, under_way, metrics: Arc::new(metrics) }
+        Self { version, share, balancer: Balancer::new(balance.by), set, under_way, metrics: Arc::new(metrics) }
     }
 
     /// Takes note of who is there now.

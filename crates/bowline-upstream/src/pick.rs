@@ -6,7 +6,7 @@ use bowline_balance::{Balancer, Member as Entry, Snapshot};
 use bowline_resilience::breaker::OwnedPermit;
 use bowline_runtime::time::Instant;
 
-use crate::member::Member;
+use crate::{guard::Guard, member::Member};
 
 /// An instance that may be asked now.
 #[derive(Debug)]
@@ -15,8 +15,21 @@ pub(crate) struct Picked {
     pub(crate) permit: Option<OwnedPermit>,
 }
 
+/// Whom a call asks next.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wish<'a> {
+    /// Those that were asked before.
+    pub(crate) tried: &'a [Tried],
+    /// The hash of the request's key, where it has one.
+    pub(crate) key: Option<u64>,
+    /// The breaker that has to grant, where instances have none of their own.
+    pub(crate) guard: Option<&'a Guard>,
+    /// Whether it has to be one that was not tried.
+    pub(crate) is_another: bool,
+}
+
 /// An instance that failed in this call.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Tried {
     pub(crate) member: Arc<Entry<Member>>,
     /// Whether no connection could be made.
@@ -28,13 +41,16 @@ pub(crate) struct Tried {
 pub(crate) struct Search<'a> {
     pub(crate) now: Instant,
     pub(crate) tried: &'a [Tried],
+    key: Option<u64>,
+    is_another: bool,
     /// When the first of the breakers that rejected may grant.
     pub(crate) retry_after: Option<Duration>,
 }
 
 impl<'a> Search<'a> {
-    pub(crate) fn new(now: Instant, tried: &'a [Tried]) -> Self {
-        Self { now, tried, retry_after: None }
+    pub(crate) fn new(now: Instant, wish: &Wish<'a>) -> Self {
+        let Wish { tried, key, guard: _, is_another } = *wish;
+        Self { now, tried, key, is_another, retry_after: None }
     }
 
     /// Looks for one that was not tried, else one that was reached, else any. `pick` is told which
@@ -45,7 +61,7 @@ impl<'a> Search<'a> {
         mut pick: impl FnMut(&mut Self, fn(&Tried) -> bool) -> Option<Picked>,
     ) -> Option<Picked> {
         let picked = pick(self, |_| true);
-        if picked.is_some() || self.tried.is_empty() {
+        if picked.is_some() || self.tried.is_empty() || self.is_another {
             return picked;
         }
         pick(self, |tried| tried.is_unreachable).or_else(|| pick(self, |_| false))

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use arc_swap::ArcSwap;
 use bowline_balance::{Balancer, Snapshot};
-use bowline_model::{mesh::VERSIONS_MAX, policy::Balance};
+use bowline_model::{mesh::VERSIONS_MAX, policy::BalancePolicy};
 use bowline_runtime::rand;
 
 use crate::{
@@ -50,14 +50,18 @@ const _: () = assert!(VERSIONS_MAX <= 32, "each version has a bit");
 impl Split {
     /// None where the weights are empty: versions are not looked at. Of more than [`VERSIONS_MAX`]
     /// above 0 the others get nothing.
-    pub(crate) fn new(weights: &BTreeMap<String, u32>, balance: Balance, all: &Snapshot<Member>) -> Option<Self> {
+    pub(crate) fn new(
+        weights: &BTreeMap<String, u32>,
+        balance: &BalancePolicy,
+        all: &Snapshot<Member>,
+    ) -> Option<Self> {
         if weights.is_empty() {
             return None;
         }
         let version = |(name, weight): (&String, &u32)| Version {
             name: name.clone(),
             weight: u64::from(*weight),
-            balancer: Balancer::new(balance),
+            balancer: Balancer::new(balance.by),
         };
         let above_zero = weights.iter().filter(|(_, weight)| **weight > 0);
         let versions: Box<[_]> = above_zero.take(VERSIONS_MAX).map(version).collect();

@@ -11,26 +11,34 @@ use bowline_balance::{Balancer, InstanceSet, Member as Entry};
 use bowline_model::{
     Instance, ServiceName,
     mesh::Steering,
-    policy::{Backoff, CallPolicy},
+    policy::{Backoff, CallPolicy, HashKey, HedgePolicy, Repeat},
 };
-use bowline_resilience::{breaker::State, retry::Budget};
+use bowline_resilience::{
+    breaker::{self, OwnedPermit, State},
+    outcome::{Classes, Classifier},
+    retry::Budget,
+};
 use bowline_runtime::{
     metric::Registry,
     time::{self, Instant},
 };
-use bowline_telemetry::Span;
+use bowline_telemetry::{Span, names};
 use bowline_transport::{Body, Pool};
 use futures_util::{StreamExt as _, stream};
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 
 use crate::{
+    attempt::{Judged, grpc_code},
     body::ResponseBody,
     call::{self, Call},
     error::Error,
-    member::{BreakerRules, Member},
+    fallback,
+    guard::{BreakerRules, Guard, Shared},
+    key,
+    member::Member,
     metrics::Metrics,
     mirror::{Mirror, UnderWay},
-    pick::{Picked, Search, Tried},
+    pick::{Picked, Search, Wish},
     security::Security,
     split::Split,
 };
@@ -61,12 +69,24 @@ pub struct Upstream {
 struct Active {
     policy: CallPolicy,
     patience: Duration,
+    classifier: Classifier,
+    /// The answers that are tried again.
+    retried: Classes,
     balancer: Balancer,
-    budget: Option<Arc<Budget>>,
-    members: Arc<InstanceSet<Member>>,
+    kept: Kept,
     steering: Steering,
     split: Option<Split>,
     mirror: Option<Arc<Mirror>>,
+}
+
+/// What is known of a service, which may outlive a policy.
+#[derive(Debug, Clone)]
+struct Kept {
+    members: Arc<InstanceSet<Member>>,
+    /// The breakers that are not of an instance.
+    shared: Option<Arc<Shared>>,
+    budget: Option<Arc<Budget>>,
+    hedges: Option<Arc<Budget>>,
 }
 
 /// An instance, and what is known of it here: for listings.
@@ -83,7 +103,7 @@ pub struct InstanceStatus {
 }
 
 /// What of the policy one call works by.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) deadline: Instant,
     /// What an instance that gives no answer must be given before that tells against it.
@@ -91,6 +111,12 @@ pub(crate) struct Plan {
     pub(crate) attempts_max: u32,
     pub(crate) per_try_timeout: Option<Duration>,
     pub(crate) backoff: Backoff,
+    pub(crate) repeat: Repeat,
+    pub(crate) hedge: Option<HedgePolicy>,
+    /// The hash of the request's key, where the strategy hashes.
+    pub(crate) key: Option<u64>,
+    /// The breaker of its route or key, where it has one.
+    pub(crate) guard: Option<Arc<Guard>>,
     /// Whether its service's traffic is split between versions.
     pub(crate) is_split: bool,
     /// Where a copy goes, if one does.
@@ -116,8 +142,8 @@ impl Upstream {
 
     fn make(service: ServiceName, policy: CallPolicy, reporter: &'static str, metrics: &Registry) -> Self {
         let metrics = Metrics::new(metrics, reporter, service.as_str());
-        let budget = budget(&policy);
-        let active = ArcSwap::from_pointee(Active::new(policy, Arc::default(), budget));
+        let kept = Kept::begin(&policy, &metrics);
+        let active = ArcSwap::from_pointee(Active::new(policy, kept));
         let (told, security, mirrored) = (Mutex::default(), Mutex::default(), UnderWay::default());
         Self { service, active, told, security, mirrored, prefers_http2: false, metrics }
     }
@@ -135,7 +161,7 @@ impl Upstream {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         *told = instances.to_vec();
         let active = self.active.load();
-        self.update(&active.members, BreakerRules::of(&active.policy).as_ref(), instances);
+        self.update(&active.kept.members, BreakerRules::of(&active.policy).as_ref(), instances);
         active.renew();
     }
 
@@ -148,16 +174,15 @@ impl Upstream {
         if active.policy == policy {
             return;
         }
+        let kept = Kept::begin(&policy, &self.metrics);
         let rules = BreakerRules::of(&policy);
-        let members = if BreakerRules::of(&active.policy) == rules {
-            Arc::clone(&active.members)
+        let kept = if BreakerRules::of(&active.policy) == rules {
+            Kept { members: Arc::clone(&active.kept.members), shared: active.kept.shared.clone(), ..kept }
         } else {
-            let members = Arc::default();
-            self.update(&members, rules.as_ref(), &told);
-            members
+            self.update(&kept.members, rules.as_ref(), &told);
+            kept
         };
-        let budget = budget(&policy);
-        self.serve(policy, members, budget, active.steering.clone());
+        self.serve(policy, kept, active.steering.clone());
     }
 
     /// Replaces how calls that begin from now on are steered between the versions of the service.
@@ -179,26 +204,19 @@ impl Upstream {
         let _told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let active = self.active.load_full();
         if active.steering != steering {
-            let Active { policy, members, budget, .. } = &*active;
-            self.serve(policy.clone(), Arc::clone(members), budget.clone(), steering);
+            self.serve(active.policy.clone(), active.kept.clone(), steering);
         }
     }
 
     /// Serves by these from now on; the instances are held meanwhile.
-    fn serve(
-        &self,
-        policy: CallPolicy,
-        members: Arc<InstanceSet<Member>>,
-        budget: Option<Arc<Budget>>,
-        steering: Steering,
-    ) {
-        let all = members.snapshot();
-        let split = Split::new(&steering.split, policy.balance, &all);
+    fn serve(&self, policy: CallPolicy, kept: Kept, steering: Steering) {
+        let all = kept.members.snapshot();
+        let split = Split::new(&steering.split, &policy.balance, &all);
         let mirror = steering.mirror.as_ref().map(|mirror| {
             let metrics = self.metrics.mirrored(self.service.as_str());
-            Arc::new(Mirror::new(mirror, policy.balance, &all, self.mirrored.clone(), metrics))
+            Arc::new(Mirror::new(mirror, &policy.balance, &all, self.mirrored.clone(), metrics))
         });
-        let active = Active { steering, split, mirror, ..Active::new(policy, members, budget) };
+        let active = Active { steering, split, mirror, ..Active::new(policy, kept) };
         self.active.store(Arc::new(active));
     }
 
@@ -212,10 +230,9 @@ impl Upstream {
         }
         let active = self.active.load_full();
         let policy = active.policy.clone();
-        let members = Arc::default();
-        self.update(&members, BreakerRules::of(&policy).as_ref(), &told);
-        let budget = budget(&policy);
-        self.serve(policy, members, budget, active.steering.clone());
+        let kept = Kept::begin(&policy, &self.metrics);
+        self.update(&kept.members, BreakerRules::of(&policy).as_ref(), &told);
+        self.serve(policy, kept, active.steering.clone());
     }
 
     fn update(&self, members: &InstanceSet<Member>, rules: Option<&BreakerRules>, instances: &[Instance]) {
@@ -238,7 +255,7 @@ impl Upstream {
     /// The instances, sorted by id.
     pub fn instances(&self) -> Vec<InstanceStatus> {
         let now = time::now();
-        let snapshot = self.active.load().members.snapshot();
+        let snapshot = self.active.load().kept.members.snapshot();
         let status = |entry: &Arc<Entry<Member>>| InstanceStatus {
             instance: entry.instance.clone(),
             breaker: entry.state.breaker.as_ref().map(|guard| guard.breaker.state(now)),
@@ -253,7 +270,7 @@ impl Upstream {
     /// # Cancel safety
     /// Dropping the future closes what was being made; what was made stays.
     pub async fn warm_up<P: Pool>(&self, pool: &P) {
-        let snapshot = self.active.load().members.snapshot();
+        let snapshot = self.active.load().kept.members.snapshot();
         let endpoints: Vec<_> =
             snapshot.members().iter().take(WARM_MAX).map(|member| Member::endpoint_of(member).clone()).collect();
         let connect = async |endpoint| drop(bowline_transport::connect_ahead(pool, &endpoint).await);
@@ -296,63 +313,89 @@ impl Upstream {
         span: &mut Span,
         deadline: Option<Instant>,
     ) -> Result<Response<ResponseBody<P>>, Error> {
-        let plan = self.plan(time::now(), deadline);
-        let mut call = Call::new(self, plan, request, span);
+        let (head, body) = request.into_parts();
+        let plan = self.plan(&head, time::now(), deadline);
+        let mut call = Call::new(self, plan, head, body, span);
         let answer = call.run(pool).await;
         call.conclude(&answer);
-        answer
+        let active = self.active.load();
+        match active.policy.fallback.as_ref().map(|fallback| (fallback, self.fallback_reason(&answer))) {
+            Some((fallback, Some(reason))) => {
+                span.set(names::BOWLINE_FALLBACK, reason);
+                Ok(fallback::answer(fallback, reason))
+            }
+            _ => answer,
+        }
     }
 
-    /// Begins a call: pays into the budget, and takes of the policy what the call needs.
-    fn plan(&self, now: Instant, deadline: Option<Instant>) -> Plan {
+    /// Begins a call: pays into the budgets, and takes of the policy what the call needs.
+    fn plan(&self, head: &Parts, now: Instant, deadline: Option<Instant>) -> Plan {
         let active = self.active.load();
-        let Active { policy, budget, patience, split, mirror, .. } = &**active;
-        if let Some(budget) = budget {
+        let Active { policy, kept, patience, split, mirror, .. } = &**active;
+        for budget in [&kept.budget, &kept.hedges].into_iter().flatten() {
             budget.deposit(now);
         }
         let own = now.checked_add(policy.timeout).unwrap_or(now + call::TIMEOUT_MAX);
         let retry = policy.retry.as_ref();
+        let key = |key: &HashKey| key::of(key, head);
         Plan {
             deadline: deadline.map_or(own, |deadline| deadline.min(own)),
             patience: *patience,
             attempts_max: retry.map_or(1, |retry| retry.attempts_max),
             per_try_timeout: retry.and_then(|retry| retry.per_try_timeout),
             backoff: retry.map_or(Backoff { min: Duration::ZERO, max: Duration::ZERO }, |retry| retry.backoff),
+            repeat: retry.map_or(Repeat::default(), |retry| retry.repeat),
+            hedge: policy.hedge.clone(),
+            key: policy.balance.key.as_ref().and_then(key),
+            guard: kept.shared.as_ref().and_then(|shared| shared.guard(head)),
             is_split: split.is_some(),
             mirror: mirror.as_ref().filter(|mirror| mirror.draws()).map(Arc::clone),
         }
     }
 
-    /// Picks an instance whose breaker grants: one that was not tried, else one that was reached,
-    /// else any.
-    pub(crate) fn pick(&self, now: Instant, tried: &[Tried]) -> Result<Picked, Error> {
+    /// Picks an instance whose breaker grants, or that of the call's route or key: one that was not tried, else one
+    /// that was reached, else any.
+    pub(crate) fn pick(&self, now: Instant, wish: &Wish<'_>) -> Result<Picked, Error> {
         let active = self.active.load();
-        let mut search = Search::new(now, tried);
+        let rejected = |retry_after| Error::BreakerOpen { service: self.service.clone(), retry_after };
+        let permit = wish.guard.map(|guard| guard.breaker.acquire_owned(now)).transpose();
+        let permit = permit.map_err(|error| rejected(Some(error.retry_after)))?;
+        let mut search = Search::new(now, wish);
         let picked = match &active.split {
             None => {
-                let all = active.members.load();
+                let all = active.kept.members.load();
                 search.run(|search, is_excluded| search.pick(&active.balancer, &all, is_excluded))
             }
             Some(split) => search.run(|search, is_excluded| split.pick(search, is_excluded)),
         };
-        picked.ok_or_else(|| {
-            let (service, retry_after) = (self.service.clone(), search.retry_after);
-            match retry_after {
-                Some(_) => Error::BreakerOpen { service, retry_after },
-                None => Error::NoInstance { service },
-            }
-        })
+        match picked {
+            Some(picked) => Ok(Picked { permit: permit.or(picked.permit), member: picked.member }),
+            None if search.retry_after.is_some() => Err(rejected(search.retry_after)),
+            None => Err(Error::NoInstance { service: self.service.clone() }),
+        }
+    }
+
+    /// What the policy says of an answer.
+    pub(crate) fn judge<B>(&self, answer: &Response<B>) -> Judged {
+        let active = self.active.load();
+        let (status, grpc) = (answer.status().as_u16(), grpc_code(answer.headers()));
+        Judged { verdict: active.classifier.verdict(status, grpc), is_retried: active.retried.holds(status, grpc) }
     }
 
     /// How many instances a call could choose from, breakers aside.
     pub(crate) fn eligible_count(&self) -> usize {
         let active = self.active.load();
-        active.split.as_ref().map_or_else(|| active.members.load().eligible_count(), Split::eligible_count)
+        active.split.as_ref().map_or_else(|| active.kept.members.load().eligible_count(), Split::eligible_count)
     }
 
     /// Takes one retry out of the budget.
     pub(crate) fn withdraw(&self, now: Instant) -> bool {
-        self.active.load().budget.as_ref().is_some_and(|budget| budget.try_withdraw(now))
+        self.active.load().kept.budget.as_ref().is_some_and(|budget| budget.try_withdraw(now))
+    }
+
+    /// Takes one further attempt out of the budget of hedges.
+    pub(crate) fn withdraw_hedge(&self, now: Instant) -> bool {
+        self.active.load().kept.hedges.as_ref().is_some_and(|budget| budget.try_withdraw(now))
     }
 }
 
@@ -367,14 +410,52 @@ fn patience(policy: &CallPolicy) -> Duration {
     [per_try, slow_call].into_iter().flatten().fold(whole, Duration::min)
 }
 
-fn budget(policy: &CallPolicy) -> Option<Arc<Budget>> {
-    policy.retry.as_ref().map(|retry| Arc::new(Budget::new(retry)))
+impl Plan {
+    pub(crate) fn attempt_deadline(&self, started: Instant) -> Instant {
+        let per_try = self.per_try_timeout.and_then(|timeout| started.checked_add(timeout));
+        per_try.map_or(self.deadline, |per_try| per_try.min(self.deadline))
+    }
+
+    /// Gives a permit back to whose it is, with what came of the attempt; `None` where that says nothing.
+    pub(crate) fn record(
+        &self,
+        member: &Entry<Member>,
+        permit: Option<OwnedPermit>,
+        outcome: Option<breaker::Outcome>,
+        now: Instant,
+    ) {
+        if let Some(guard) = self.guard.as_deref().or(member.state.breaker.as_ref()) {
+            guard.record(permit, outcome, now);
+        }
+    }
+}
+
+impl Kept {
+    /// Nothing is known yet.
+    fn begin(policy: &CallPolicy, metrics: &Metrics) -> Self {
+        let rules = BreakerRules::of(policy);
+        Self {
+            members: Arc::default(),
+            shared: Shared::of(rules.as_ref(), &metrics.breakers).map(Arc::new),
+            budget: policy.retry.as_ref().map(|retry| Arc::new(Budget::new(retry))),
+            hedges: policy.hedge.as_ref().map(|hedge| Arc::new(Budget::of(hedge.budget))),
+        }
+    }
 }
 
 impl Active {
-    fn new(policy: CallPolicy, members: Arc<InstanceSet<Member>>, budget: Option<Arc<Budget>>) -> Self {
-        let (balancer, patience) = (Balancer::new(policy.balance), patience(&policy));
-        Self { policy, patience, balancer, budget, members, steering: Steering::default(), split: None, mirror: None }
+    fn new(policy: CallPolicy, kept: Kept) -> Self {
+        Self {
+            patience: patience(&policy),
+            classifier: Classifier::of(&policy.outcome),
+            retried: Classes::of(policy.retry.as_ref().map_or(&[], |retry| &retry.on)),
+            balancer: Balancer::new(policy.balance.by),
+            kept,
+            policy,
+            steering: Steering::default(),
+            split: None,
+            mirror: None,
+        }
     }
 
     /// Takes note of who is there now.
@@ -382,7 +463,7 @@ impl Active {
         if self.steering.is_empty() {
             return;
         }
-        let all = self.members.snapshot();
+        let all = self.kept.members.snapshot();
         if let Some(split) = &self.split {
             split.renew(&all);
         }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     policy::{
-        ATTEMPTS_MAX, Backoff, BreakerPolicy, BreakerScope, CALLS_MIN_MAX, CallPolicy, OpenFor, PROBES_MAX,
+        ATTEMPTS_MAX, Backoff, BreakerPolicy, BreakerScope, CALLS_MIN_MAX, CallPolicy, OpenFor, PROBES_MAX, Repeat,
         RetryPolicy, Window,
     },
     units,
@@ -87,6 +87,7 @@ fn retry(table: &Table<'_>, timeout: Timeout) -> RetryPolicy {
         budget: table.get("budget").and_then(Value::share).unwrap_or(default.budget),
         per_try_timeout: table.get("per_try_timeout").and_then(|value| within(value, timeout)),
         on: parts::classes(table, "on").unwrap_or(default.on),
+        repeat: table.get("repeat").and_then(|value| value.choice(&Repeat::NAMES, &[])).unwrap_or(default.repeat),
     }
 }
 

@@ -244,6 +244,7 @@ pub(super) static RETRY: Schema = Schema {
         key("budget", r#""20%""#),
         key("per_try_timeout", r#""250ms""#),
         key("on", r#"["502", "503", "504", "grpc:unavailable"]"#),
+        key("repeat", r#""idempotent""#),
     ],
 };
 

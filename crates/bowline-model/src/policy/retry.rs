@@ -20,9 +20,28 @@ pub struct RetryPolicy {
     /// The longest one attempt may take; absent: the call's timeout.
     #[serde(default, with = "units::duration::option", skip_serializing_if = "Option::is_none")]
     pub per_try_timeout: Option<Duration>,
-    /// Answers that are tried again where the request may be: it is idempotent, or carries a key.
+    /// Answers that are tried again where the request may be sent twice.
     #[serde(default = "transient")]
     pub on: Vec<Class>,
+    /// Which requests may be sent twice.
+    #[serde(default)]
+    pub repeat: Repeat,
+}
+
+/// Which requests may be sent twice although the first attempt may have had its effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Repeat {
+    /// Those of an idempotent method, and those with an `Idempotency-Key`.
+    #[default]
+    Idempotent,
+    /// All: the callee is known to bear it.
+    All,
+}
+
+impl Repeat {
+    /// The ways there are, by their names in `bowline.toml`.
+    pub const NAMES: [(&'static str, Self); 2] = [("idempotent", Self::Idempotent), ("all", Self::All)];
 }
 
 /// Answers that another instance may not give.
@@ -39,6 +58,7 @@ impl Default for RetryPolicy {
             budget: Share::from_percent(20),
             per_try_timeout: None,
             on: transient(),
+            repeat: Repeat::default(),
         }
     }
 }
@@ -83,7 +103,7 @@ impl From<Backoff> for String {
 impl RetryPolicy {
     pub(super) fn check(&self, timeout: Duration) -> Result<(), InvalidPolicy> {
         // A backoff and a budget are checked where they are made.
-        let Self { attempts_max, backoff: _, budget: _, per_try_timeout, on } = self;
+        let Self { attempts_max, backoff: _, budget: _, per_try_timeout, on, repeat: _ } = self;
         check_that(on.len() <= CLASSES_MAX, "retry.on", "it has at most 32 classes")?;
         check_that((1..=ATTEMPTS_MAX).contains(attempts_max), "retry.attempts_max", "it is 1 to 10")?;
         check_within("retry.per_try_timeout", *per_try_timeout, timeout)

@@ -11,6 +11,7 @@ use bowline_resilience::breaker::Outcome;
 use bowline_runtime::rand;
 
 use super::*;
+use crate::pick::Tried;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -27,17 +28,27 @@ fn upstream(policy: CallPolicy, instances: &[Instance]) -> Arc<Upstream> {
 
 fn policy(timeout: Duration) -> CallPolicy {
     let breaker = BreakerPolicy { calls_min: 1, open_for: SECOND.into(), probes_max: 1, ..BreakerPolicy::default() };
-    CallPolicy { timeout, retry: None, breaker: Some(breaker), balance: Balance::RoundRobin }
+    CallPolicy {
+        timeout,
+        retry: None,
+        breaker: Some(breaker),
+        balance: Balance::RoundRobin.into(),
+        ..CallPolicy::default()
+    }
+}
+
+fn record(member: &Entry<Member>, permit: Option<OwnedPermit>, outcome: Option<Outcome>, now: Instant) {
+    member.state.breaker.as_ref().unwrap().record(permit, outcome, now);
 }
 
 /// Opens the only instance's breaker; gives the probe it grants when its time has come, and when that was.
 fn probe(upstream: &Upstream) -> (Picked, Instant) {
     let now = time::now();
-    let Picked { member, permit } = upstream.pick(now, &[]).unwrap();
-    member.state.record(permit, Some(Outcome::Failure), now);
-    assert!(matches!(upstream.pick(now, &[]), Err(Error::BreakerOpen { .. })));
+    let Picked { member, permit } = upstream.pick(now, &Wish::default()).unwrap();
+    record(&member, permit, Some(Outcome::Failure), now);
+    assert!(matches!(upstream.pick(now, &Wish::default()), Err(Error::BreakerOpen { .. })));
     let due = now + SECOND * 2;
-    (upstream.pick(due, &[]).unwrap(), due)
+    (upstream.pick(due, &Wish::default()).unwrap(), due)
 }
 
 #[test]
@@ -47,19 +58,19 @@ fn a_probe_is_not_lost_before_its_call_can_have_ended() {
     let (_out, due) = probe(&upstream);
     // The permit that was leaked is taken for lost at last, which counts as a failure.
     for (after, is_rejected) in [(LONG / 2, true), (LONG, true), (LONG * 19 / 10, true), (LONG * 3, false)] {
-        let picked = upstream.pick(due + after, &[]);
+        let picked = upstream.pick(due + after, &Wish::default());
         assert_eq!(picked.is_err(), is_rejected, "{after:?}");
     }
     upstream.set_policy(policy(LONG * 10));
     let (_out, due) = probe(&upstream);
-    assert!(upstream.pick(due + LONG * 10, &[]).is_err(), "a longer timeout is a longer probe");
+    assert!(upstream.pick(due + LONG * 10, &Wish::default()).is_err(), "a longer timeout is a longer probe");
 }
 
 #[test]
 fn the_longest_timeout_is_no_overflow() {
     let upstream = upstream(policy(Duration::MAX), &[instance("a")]);
     let (_out, due) = probe(&upstream);
-    assert!(upstream.pick(due + call::TIMEOUT_MAX, &[]).is_err());
+    assert!(upstream.pick(due + call::TIMEOUT_MAX, &Wish::default()).is_err());
 }
 
 #[test]
@@ -67,19 +78,22 @@ fn an_instance_that_was_tried_is_known_again_after_an_update() {
     let (a, b) = (instance("a"), instance("b"));
     let upstream = upstream(policy(SECOND), &[a.clone(), b.clone()]);
     let tried = loop {
-        let Picked { member, .. } = upstream.pick(time::now(), &[]).unwrap();
+        let Picked { member, .. } = upstream.pick(time::now(), &Wish::default()).unwrap();
         if member.instance.id == a.id {
             break [Tried { member, is_unreachable: false }];
         }
     };
     upstream.set_instances(&[Instance { weight: 7, ..a.clone() }, b.clone()]);
     for _ in 0..10 {
-        let picked = upstream.pick(time::now(), &tried).unwrap();
+        let picked = upstream.pick(time::now(), &Wish { tried: &tried, ..Wish::default() }).unwrap();
         assert_eq!(picked.member.instance.id, b.id);
     }
     // Of the same name, but elsewhere: it was not tried.
     upstream.set_instances(&[Instance { address: instance("c").address, ..a.clone() }]);
-    assert_eq!(upstream.pick(time::now(), &tried).unwrap().member.instance.id, a.id);
+    assert_eq!(
+        upstream.pick(time::now(), &Wish { tried: &tried, ..Wish::default() }).unwrap().member.instance.id,
+        a.id
+    );
 }
 
 #[test]
@@ -87,7 +101,7 @@ fn security_says_who_is_called_under_tls_and_a_change_begins_anew() {
     let mesh = (METADATA_MESH.to_owned(), METADATA_MESH_MTLS.to_owned());
     let (a, b) = (instance("a"), Instance { metadata: [mesh].into(), ..instance("b") });
     let upstream = upstream(policy(SECOND), &[a.clone(), b.clone()]);
-    let members = || upstream.active.load().members.snapshot();
+    let members = || upstream.active.load().kept.members.snapshot();
     let under_tls = || members().members().iter().map(|entry| entry.state.endpoint.tls.clone()).collect::<Vec<_>>();
     let name = Some(ServiceName::new("callee").unwrap());
     assert_eq!(under_tls(), [None, None]);
@@ -125,7 +139,7 @@ fn who_speaks_both_is_called_over_what_is_preferred_and_stays_the_same() {
     let other = Upstream::new(name, policy(SECOND), "gateway", &metrics);
     let dialled = |upstream: &Upstream, protocol| {
         upstream.set_instances(&[Instance { protocol, ..instance("a") }]);
-        let members = upstream.active.load().members.snapshot();
+        let members = upstream.active.load().kept.members.snapshot();
         let member = &members.members()[0];
         (Member::endpoint_of(member).protocol, Arc::as_ptr(&member.state))
     };
@@ -152,7 +166,7 @@ fn split(weights: &[(&str, u32)]) -> Steering {
 fn tally(upstream: &Upstream, calls: usize) -> BTreeMap<String, usize> {
     let mut tally = BTreeMap::new();
     for _ in 0..calls {
-        let Picked { member, .. } = upstream.pick(time::now(), &[]).unwrap();
+        let Picked { member, .. } = upstream.pick(time::now(), &Wish::default()).unwrap();
         *tally.entry(member.instance.id.to_string()).or_default() += 1;
     }
     tally
@@ -173,7 +187,8 @@ fn a_canary_of_one_among_a_hundred_has_its_share_by_every_strategy() {
     const CALLS: usize = 20_000;
     seeded();
     for (balance, _) in Balance::NAMES.map(|(name, balance)| (balance, name)) {
-        let upstream = upstream(CallPolicy { balance, ..policy(SECOND) }, &[of("v1", 99), of("v2", 1)].concat());
+        let upstream =
+            upstream(CallPolicy { balance: balance.into(), ..policy(SECOND) }, &[of("v1", 99), of("v2", 1)].concat());
         upstream.set_steering(split(&[("v1", 95), ("v2", 5)]));
         let tally = tally(&upstream, CALLS);
         let canary = of_version(&tally, "v2");
@@ -214,7 +229,7 @@ fn the_share_of_a_version_that_is_gone_falls_to_the_others_by_their_weights() {
     upstream.set_instances(&[of("v2", 1), of("v3", 1), of("v4", 1)].concat());
     let seen = shares(&upstream);
     assert!(near(seen, [0, 7500, 2500, 0]) && seen[3] == 0, "{seen:?}");
-    upstream.set_policy(CallPolicy { balance: Balance::Random, breaker: None, ..policy(SECOND) });
+    upstream.set_policy(CallPolicy { balance: Balance::Random.into(), breaker: None, ..policy(SECOND) });
     let seen = shares(&upstream);
     assert!(near(seen, [0, 7500, 2500, 0]) && seen[3] == 0, "{seen:?}");
     upstream.set_steering(split(&[("v4", 1), ("v3", 1)]));
@@ -232,24 +247,24 @@ fn a_version_whose_breakers_are_open_passes_its_calls_on() {
     upstream.set_steering(split(&[("v1", 1), ("v2", 1)]));
     let now = time::now();
     let fail = |version: &str| loop {
-        let Picked { member, permit } = upstream.pick(now, &[]).unwrap();
+        let Picked { member, permit } = upstream.pick(now, &Wish::default()).unwrap();
         let is_it = member.instance.version == version;
-        member.state.record(permit, is_it.then_some(Outcome::Failure), now);
+        record(&member, permit, is_it.then_some(Outcome::Failure), now);
         if is_it {
             break;
         }
     };
     fail("v1");
     for _ in 0..50 {
-        let Picked { member, permit } = upstream.pick(now, &[]).unwrap();
+        let Picked { member, permit } = upstream.pick(now, &Wish::default()).unwrap();
         assert_eq!(member.instance.version, "v2");
-        member.state.record(permit, None, now);
+        record(&member, permit, None, now);
     }
     // What is known of an instance outlives another steering.
     upstream.set_steering(split(&[("v1", 1), ("v2", 0)]));
-    assert!(matches!(upstream.pick(now, &[]), Err(Error::BreakerOpen { retry_after: Some(_), .. })));
+    assert!(matches!(upstream.pick(now, &Wish::default()), Err(Error::BreakerOpen { retry_after: Some(_), .. })));
     upstream.set_steering(split(&[("v3", 1)]));
-    assert!(matches!(upstream.pick(now, &[]), Err(Error::NoInstance { .. })));
+    assert!(matches!(upstream.pick(now, &Wish::default()), Err(Error::NoInstance { .. })));
 }
 
 #[test]
@@ -261,7 +276,7 @@ fn retries_stay_in_their_version_and_leave_it_when_all_were_tried() {
         let mut tried: Vec<Tried> = Vec::new();
         let mut ids = BTreeSet::new();
         for attempt in 0..6 {
-            let Picked { member, .. } = upstream.pick(time::now(), &tried).unwrap();
+            let Picked { member, .. } = upstream.pick(time::now(), &Wish { tried: &tried, ..Wish::default() }).unwrap();
             let first = tried.first().map_or(&member.instance.version, |tried| &tried.member.instance.version);
             assert_eq!(member.instance.version == *first, attempt < 3, "attempt {attempt}");
             assert_ne!(member.instance.version, "v3");
@@ -270,7 +285,7 @@ fn retries_stay_in_their_version_and_leave_it_when_all_were_tried() {
         }
         assert_eq!(upstream.eligible_count(), 6);
         // All were tried: its own again, even where its instance was another then.
-        let Picked { member, .. } = upstream.pick(time::now(), &tried).unwrap();
+        let Picked { member, .. } = upstream.pick(time::now(), &Wish { tried: &tried, ..Wish::default() }).unwrap();
         assert_eq!(member.instance.version, tried[0].member.instance.version);
     }
 }

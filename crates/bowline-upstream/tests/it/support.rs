@@ -84,12 +84,18 @@ pub(crate) fn breaker() -> BreakerPolicy {
 }
 
 pub(crate) fn plain() -> CallPolicy {
-    CallPolicy { timeout: Duration::from_secs(5), retry: None, breaker: Some(breaker()), balance: Balance::RoundRobin }
+    CallPolicy {
+        timeout: Duration::from_secs(5),
+        retry: None,
+        breaker: Some(breaker()),
+        balance: Balance::RoundRobin.into(),
+        ..CallPolicy::default()
+    }
 }
 
 pub(crate) fn retrying() -> CallPolicy {
     let backoff = Backoff { min: Duration::from_millis(1), max: Duration::from_millis(2) };
-    let retry = RetryPolicy { attempts_max: 3, backoff, budget: Share::from_percent(100), per_try_timeout: None };
+    let retry = RetryPolicy { attempts_max: 3, backoff, budget: Share::from_percent(100), ..RetryPolicy::default() };
     CallPolicy { retry: Some(retry), breaker: None, ..plain() }
 }
 

@@ -1,0 +1,186 @@
+//! Breakers as an upstream keeps them: one of each instance, or one of a route, or one of each key.
+
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
+};
+
+use bowline_model::policy::{BreakerPolicy, BreakerScope, CallPolicy, HashKey};
+use bowline_resilience::breaker::{Breaker, Outcome, OwnedPermit, PROBE_TIMEOUT, State};
+use bowline_runtime::time::{Duration, Instant};
+use http::request::Parts;
+
+use crate::{call::TIMEOUT_MAX, key, metrics::Breakers};
+
+/// The most keys of a route that have a breaker; the one that was not asked for the longest gives way.
+pub(crate) const KEYS_MAX: usize = 2048;
+
+/// All that a breaker is made from: while it stays the same, breakers do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BreakerRules {
+    policy: BreakerPolicy,
+    probe_timeout: Duration,
+}
+
+impl BreakerRules {
+    /// Those of a policy that has a breaker. A probe may be out for longer than any call can take.
+    pub(crate) fn of(policy: &CallPolicy) -> Option<Self> {
+        let probe_timeout = PROBE_TIMEOUT.max(policy.timeout.min(TIMEOUT_MAX) * 2);
+        Some(Self { policy: policy.breaker.clone()?, probe_timeout })
+    }
+
+    /// Whether each instance has one of its own.
+    pub(crate) fn is_by_instance(&self) -> bool {
+        self.policy.per == BreakerScope::Instance
+    }
+}
+
+/// A breaker whose state the metrics know.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    pub(crate) breaker: Arc<Breaker>,
+    /// The number of the state that was counted last.
+    counted: AtomicU8,
+    metrics: Breakers,
+}
+
+impl Guard {
+    pub(crate) fn new(rules: &BreakerRules, metrics: &Breakers) -> Self {
+        Self {
+            breaker: Arc::new(Breaker::new(&rules.policy).probe_timeout(rules.probe_timeout)),
+            counted: AtomicU8::new(0),
+            metrics: metrics.clone(),
+        }
+    }
+
+    /// Gives a permit back with what came of the attempt; `None` where that says nothing.
+    pub(crate) fn record(&self, permit: Option<OwnedPermit>, outcome: Option<Outcome>, now: Instant) {
+        match (permit, outcome) {
+            (Some(permit), Some(outcome)) => permit.record(outcome, now),
+            (permit, _) => drop(permit),
+        }
+        self.count(self.breaker.state(now));
+    }
+
+    fn count(&self, state: State) {
+        let number = state as u8;
+        // Mostly it is the same, and nothing is written that other cores read.
+        if self.counted.load(Relaxed) != number {
+            let before = state_of(self.counted.swap(number, Relaxed));
+            self.metrics.changed(before, state);
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.count(State::Closed);
+    }
+}
+
+fn state_of(number: u8) -> State {
+    State::ALL.into_iter().find(|state| *state as u8 == number).expect("it was a state")
+}
+
+/// The breakers that are not of an instance.
+#[derive(Debug)]
+pub(crate) enum Shared {
+    Route(Arc<Guard>),
+    Keys(Keys),
+}
+
+impl Shared {
+    /// Those of the rules' scope; none where each instance has its own.
+    pub(crate) fn of(rules: Option<&BreakerRules>, metrics: &Breakers) -> Option<Self> {
+        let rules = rules?;
+        match &rules.policy.per {
+            BreakerScope::Instance => None,
+            BreakerScope::Route => Some(Self::Route(Arc::new(Guard::new(rules, metrics)))),
+            BreakerScope::Key(key) => Some(Self::Keys(Keys {
+                key: key.clone(),
+                rules: rules.clone(),
+                metrics: metrics.clone(),
+                kept: Mutex::default(),
+            })),
+        }
+    }
+
+    /// The breaker of a request; none where it has no key.
+    pub(crate) fn guard(&self, head: &Parts) -> Option<Arc<Guard>> {
+        match self {
+            Self::Route(guard) => Some(Arc::clone(guard)),
+            Self::Keys(keys) => key::of(&keys.key, head).map(|key| keys.guard(key)),
+        }
+    }
+}
+
+/// A breaker for each key: in two generations, so that the longest unused give way without a list of their order.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    key: HashKey,
+    rules: BreakerRules,
+    metrics: Breakers,
+    kept: Mutex<Generations>,
+}
+
+#[derive(Debug, Default)]
+struct Generations {
+    young: HashMap<u64, Arc<Guard>>,
+    old: HashMap<u64, Arc<Guard>>,
+}
+
+impl Keys {
+    fn guard(&self, key: u64) -> Arc<Guard> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(guard) = kept.young.get(&key) {
+            return Arc::clone(guard);
+        }
+        let guard = kept.old.remove(&key).unwrap_or_else(|| Arc::new(Guard::new(&self.rules, &self.metrics)));
+        if kept.young.len() >= KEYS_MAX / 2 {
+            kept.old = mem::take(&mut kept.young);
+        }
+        kept.young.insert(key, Arc::clone(&guard));
+        guard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_runtime::{metric::Registry, time};
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn a_key_that_is_asked_for_keeps_its_breaker_and_there_are_so_many_at_most() {
+        let policy = CallPolicy {
+            breaker: Some(BreakerPolicy {
+                per: BreakerScope::Key(HashKey::Path),
+                consecutive: Some(1),
+                ..BreakerPolicy::default()
+            }),
+            ..CallPolicy::default()
+        };
+        let metrics = Metrics::new(&Registry::default(), "client", "callee");
+        let rules = BreakerRules::of(&policy);
+        let Some(Shared::Keys(keys)) = Shared::of(rules.as_ref(), &metrics.breakers) else { panic!("it is by key") };
+        let now = time::now();
+        let state = |key| keys.guard(key).breaker.state(now);
+        let guard = keys.guard(7);
+        guard.record(guard.breaker.acquire_owned(now).ok(), Some(Outcome::Failure), now);
+        for key in 1000..1000 + KEYS_MAX as u64 * 3 {
+            assert_eq!(state(key), State::Closed);
+            assert_eq!(state(7), State::Open, "it is asked for again and again");
+            let kept = keys.kept.lock().unwrap();
+            assert!(kept.young.len() + kept.old.len() <= KEYS_MAX);
+        }
+        for key in 10_000..10_000 + KEYS_MAX as u64 {
+            state(key);
+        }
+        assert_eq!(state(7), State::Closed, "nobody asked for it for long");
+    }
+}
