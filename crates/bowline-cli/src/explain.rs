@@ -7,7 +7,7 @@ use bowline_gateway::{
 };
 use bowline_model::{
     mesh::MeshDemands,
-    policy::{Balance, CallPolicy},
+    policy::{BalancePolicy, BreakerPolicy, BreakerScope, CallPolicy, HedgePolicy, OutlierPolicy, Zones},
     units,
 };
 use bowline_provider_remote::wire::{
@@ -105,20 +105,36 @@ fn shown_limit(limit: &ExplainedLimit) -> String {
 }
 
 fn shown_policy(policy: &CallPolicy) -> String {
-    let CallPolicy { timeout, retry, breaker, balance } = policy;
+    let CallPolicy { timeout, retry, breaker, balance, outcome: _, outlier, hedge, bulkhead, fallback } = policy;
     let retry = retry.as_ref().map_or_else(
         || "no retry".to_owned(),
         |retry| format!("up to {} attempts, budget {}", retry.attempts_max, retry.budget),
     );
-    let breaker = breaker.as_ref().map_or_else(
-        || "no breaker".to_owned(),
-        |breaker| format!("breaker at {} of {} calls", breaker.failure_rate, breaker.calls_min),
-    );
-    format!("timeout {}, {retry}, {breaker}, {}", units::format_duration(*timeout), balance_name(*balance))
+    let breaker = breaker.as_ref().map_or_else(|| "no breaker".to_owned(), shown_breaker);
+    let mut parts = vec![format!("timeout {}", units::format_duration(*timeout)), retry, breaker];
+    parts.push(shown_balance(balance));
+    let ejects = |outlier: &OutlierPolicy| format!("outliers out for {}", outlier.eject_for);
+    parts.extend(outlier.as_ref().map(ejects));
+    let hedges = |hedge: &HedgePolicy| format!("hedged after {}", units::format_duration(hedge.after));
+    parts.extend(hedge.as_ref().map(hedges));
+    parts.extend(bulkhead.as_ref().map(|bulkhead| format!("{} calls at a time", bulkhead.calls_max)));
+    parts.extend(fallback.as_ref().map(|fallback| format!("fallback {}", fallback.status)));
+    parts.join(", ")
 }
 
-fn balance_name(balance: Balance) -> &'static str {
-    Balance::NAMES.iter().find(|(_, known)| *known == balance).map_or("-", |(name, _)| name)
+fn shown_breaker(breaker: &BreakerPolicy) -> String {
+    let BreakerPolicy { failure_rate, slow_rate, consecutive, calls_min, per, .. } = breaker;
+    let slow = slow_rate.map_or_else(String::new, |rate| format!(" or {rate} slow"));
+    let row = consecutive.map_or_else(String::new, |row| format!(" or {row} in a row"));
+    let scope = if *per == BreakerScope::Instance { String::new() } else { format!(" by {per}") };
+    format!("breaker at {failure_rate} of {calls_min} calls{slow}{row}{scope}")
+}
+
+fn shown_balance(balance: &BalancePolicy) -> String {
+    let BalancePolicy { by, key, headroom: _, subset: _, slow_start: _, zones, panic_below: _ } = balance;
+    let key = key.as_ref().map_or_else(String::new, |key| format!(" by {key}"));
+    let zones = if *zones == Zones::Prefer { ", own zone first" } else { "" };
+    format!("{}{key}{zones}", by.name())
 }
 
 fn shown_size(bytes: u64) -> String {

@@ -60,7 +60,8 @@ fn routes() -> Result<Vec<Route>, Box<dyn std::error::Error>> {
         timeout: Duration::from_secs(5),
         retry: Some(RetryPolicy::default()),
         breaker: Some(BreakerPolicy { slow_call: Some(Duration::from_secs(1)), ..BreakerPolicy::default() }),
-        balance: Balance::P2cEwma,
+        balance: Balance::P2cEwma.into(),
+        ..CallPolicy::default()
     };
     let route = |name: &str, host: &str, path: &str| -> Result<Route, Box<dyn std::error::Error>> {
         let methods = vec!["GET".to_owned(), "POST".to_owned()];

@@ -10,7 +10,7 @@ use bowline_model::{
     instance::OWN_PATHS,
     mesh::{SpiffeId, Workload},
 };
-use bowline_resilience::deadline::{Deadline, TIMEOUT_HEADER};
+use bowline_resilience::deadline::{Deadline, GRPC_TIMEOUT_HEADER, TIMEOUT_HEADER};
 use bowline_runtime::{task, time::Instant};
 use bowline_transport::{
     forward::{self, Forwarded},
@@ -172,8 +172,8 @@ impl Client {
         if !seen.internal || matches!(self.trust, Trust::Stranger { .. }) {
             return None;
         }
-        let said = headers.get(TIMEOUT_HEADER)?;
-        Deadline::decode(said.as_bytes(), now).ok().map(Deadline::instant)
+        let header = |name| headers.get(name).map(HeaderValue::as_bytes);
+        Deadline::earliest_of(header(TIMEOUT_HEADER), header(GRPC_TIMEOUT_HEADER), now).map(Deadline::instant)
     }
 
     /// Says for whom a request is forwarded; `host` is whom the client asked for.

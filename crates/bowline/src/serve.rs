@@ -5,7 +5,7 @@ use std::{io, panic::AssertUnwindSafe, sync::Arc};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -164,6 +164,12 @@ async fn explain(request: Request, next: Next) -> Response {
     explained
 }
 
+/// By when the caller wants its answer, where it says so.
+fn deadline_of(headers: &HeaderMap, now: time::Instant) -> Option<Deadline> {
+    let header = |name| headers.get(name).map(HeaderValue::as_bytes);
+    Deadline::earliest_of(header(deadline::TIMEOUT_HEADER), header(deadline::GRPC_TIMEOUT_HEADER), now)
+}
+
 /// Runs a handler in its server span, under its caller's deadline, and counts it.
 async fn observe(State(context): State<Context>, mut request: Request, next: Next) -> Response {
     let begun = time::now();
@@ -177,8 +183,7 @@ async fn observe(State(context): State<Context>, mut request: Request, next: Nex
     if let Some(caller) = request.headers().get(names::CALLER_HEADER).and_then(|caller| caller.to_str().ok()) {
         span.set_with(names::BOWLINE_CALLER, || caller.to_owned());
     }
-    let deadline = request.headers().get(deadline::TIMEOUT_HEADER);
-    let deadline = deadline.and_then(|value| Deadline::decode(value.as_bytes(), begun).ok());
+    let deadline = deadline_of(request.headers(), begun);
     let task = task_name(request.method(), &route);
     let handler = task.watch(client::with_deadline(deadline, next.run(request)));
     let handler = current::scope(span.context(), AssertUnwindSafe(handler).catch_unwind());

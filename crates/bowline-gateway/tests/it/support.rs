@@ -152,7 +152,7 @@ pub(crate) fn route(service: &str) -> Route {
         matches: vec![RouteMatch { path, methods: Vec::new(), headers: Vec::new() }],
         policy: CallPolicy {
             timeout: BOUND,
-            retry: Some(RetryPolicy { attempts_max: 3, backoff, budget: Share::ALL, per_try_timeout: None }),
+            retry: Some(RetryPolicy { attempts_max: 3, backoff, budget: Share::ALL, ..RetryPolicy::default() }),
             breaker: Some(BreakerPolicy {
                 calls_min: 10,
                 open_for: Duration::from_mins(10).into(),

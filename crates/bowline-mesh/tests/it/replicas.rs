@@ -30,7 +30,7 @@ impl Replicas {
         // In turn: by latency, one of them might never be asked again.
         let mut system = shop();
         let order = system.services.iter_mut().find(|service| service.name.as_str() == "order").unwrap();
-        order.calls.iter_mut().for_each(|call| call.policy.balance = Balance::RoundRobin);
+        order.calls.iter_mut().for_each(|call| call.policy.balance = Balance::RoundRobin.into());
         let shop = Shop::new(system).await;
         let paid = || HttpServer::start(|_| Answer::Status(200, "paid".to_owned()));
         let stays = shop.run_version("payment", "stays", paid()).await;

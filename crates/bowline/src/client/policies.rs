@@ -1,6 +1,6 @@
 //! Whose word counts about a call: what is declared may change, what the application set itself stays.
 
-use bowline_model::policy::{Balance, BreakerPolicy, CallPolicy, RetryPolicy};
+use bowline_model::policy::{BreakerPolicy, CallPolicy, RetryPolicy};
 use bowline_runtime::time::Duration;
 
 /// The declared policy of a call, and what the application replaced of it.
@@ -14,10 +14,11 @@ pub(super) struct Policies {
 #[expect(clippy::option_option, reason = "that there is to be no retry is a word of the application, too")]
 #[derive(Debug, Clone, Default)]
 pub(super) struct Own {
+    /// In the place of all that is declared.
+    pub(super) whole: Option<CallPolicy>,
     pub(super) timeout: Option<Duration>,
     pub(super) retry: Option<Option<RetryPolicy>>,
     pub(super) breaker: Option<Option<BreakerPolicy>>,
-    pub(super) balance: Option<Balance>,
 }
 
 impl Policies {
@@ -27,12 +28,13 @@ impl Policies {
 
     fn with(&self, declared: &CallPolicy, own: &Own) -> CallPolicy {
         let merged = self.own.clone().replaced_by(own.clone());
-        let CallPolicy { timeout, retry, breaker, balance } = declared.clone();
+        let Own { whole, timeout, retry, breaker } = merged;
+        let whole = whole.unwrap_or_else(|| declared.clone());
         CallPolicy {
-            timeout: merged.timeout.unwrap_or(timeout),
-            retry: merged.retry.unwrap_or(retry),
-            breaker: merged.breaker.unwrap_or(breaker),
-            balance: merged.balance.unwrap_or(balance),
+            timeout: timeout.unwrap_or(whole.timeout),
+            retry: retry.unwrap_or(whole.retry),
+            breaker: breaker.unwrap_or(whole.breaker),
+            ..whole
         }
     }
 
@@ -58,17 +60,19 @@ impl Policies {
 impl Own {
     /// All of a policy.
     pub(super) fn all(policy: CallPolicy) -> Self {
-        let CallPolicy { timeout, retry, breaker, balance } = policy;
-        Self { timeout: Some(timeout), retry: Some(retry), breaker: Some(breaker), balance: Some(balance) }
+        Self { whole: Some(policy), ..Self::default() }
     }
 
     fn replaced_by(self, other: Self) -> Self {
-        let Self { timeout, retry, breaker, balance } = other;
+        if other.whole.is_some() {
+            return other;
+        }
+        let Self { whole: _, timeout, retry, breaker } = other;
         Self {
+            whole: self.whole,
             timeout: timeout.or(self.timeout),
             retry: retry.or(self.retry),
             breaker: breaker.or(self.breaker),
-            balance: balance.or(self.balance),
         }
     }
 }
