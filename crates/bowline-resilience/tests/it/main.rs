@@ -1,7 +1,9 @@
-//! Breaker and rate limit as their callers see them: over virtual time, and from many threads at once.
+//! The patterns as their callers see them: over virtual time, and from many threads at once.
 
 mod breaker;
 mod breaker_threads;
+mod bulkhead;
 mod rate;
 mod rate_threads;
+mod shed;
 mod threads;
