@@ -18,33 +18,25 @@
 //!
 //! Source: ITU-T I.371 (2004), Annex A.1, the generic cell rate algorithm as virtual scheduling.
 
+mod keys;
+mod sliding;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fmt,
-    hash::Hasher,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::fmt;
 
 use bowline_model::gateway::{LIMIT_REFILL_MAX, LimitPolicy};
 use bowline_runtime::{
-    metric::{Counter, Padded},
-    rand,
-    time::{self, Duration, Instant},
+    metric::Counter,
+    time::{Duration, Instant},
 };
 
-use self::table::Table;
+use self::keys::Keys;
+pub use self::sliding::{SLICES, SlidingLimit, SlidingLimiter};
 
 /// How many keys a limiter keeps where its owner has no reason for another number; about 8 MiB when full.
 pub const KEYS_MAX: usize = 100_000;
-
-/// The most shards, each with its own lock. A power of two.
-const SHARDS_MAX: usize = 64;
-
-/// Fewer keys than this are not worth a lock of their own.
-const SHARD_KEYS_MIN: usize = 256;
 
 /// How often somebody may ask: an interval and a burst, both above zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,26 +119,19 @@ impl From<&LimitPolicy> for Limit {
 /// One limit for each key, shared by all threads.
 pub struct Limiter {
     limit: Limit,
-    born: Instant,
-    hash: KeyedHash,
-    /// A power of two.
-    shards: Box<[Padded<Mutex<Table>>]>,
-    forgotten: Counter,
+    keys: Keys<()>,
 }
 
 impl Limiter {
     /// A limiter that keeps at most `keys_max` keys, and at least one.
     pub fn new(limit: Limit, keys_max: usize) -> Self {
-        let wanted = (keys_max / SHARD_KEYS_MIN).clamp(1, SHARDS_MAX);
-        let shard_count = 1 << wanted.ilog2();
-        let shards = (0..shard_count).map(|_| Padded(Mutex::new(Table::new(keys_max / shard_count)))).collect();
-        Self { limit, born: time::now(), hash: KeyedHash::random(), shards, forgotten: Counter::default() }
+        Self { limit, keys: Keys::new(keys_max) }
     }
 
     /// The same, counting what [`Limiter::forgotten`] tells in a cell of a registry of metrics.
     #[must_use]
     pub fn forgotten_in(mut self, cell: Counter) -> Self {
-        self.forgotten = cell;
+        self.keys.forgotten = cell;
         self
     }
 
@@ -159,8 +144,8 @@ impl Limiter {
     ///
     /// A `now` before that of another caller is no harm: it finds what the other left. O(log keys).
     pub fn check(&self, key: &[u8], now: Instant) -> Decision {
-        let (hash, now) = (self.hash.of(key), self.since_born(now));
-        let mut table = self.table(hash);
+        let (hash, now) = (self.keys.hash(key), self.keys.since_born(now));
+        let mut table = self.keys.table(hash);
         let place = table.find(hash);
         let (full_at, decision) = self.limit.step(place.map_or(0, |place| table.full_at(place)), now);
         if !decision.is_allowed {
@@ -168,8 +153,7 @@ impl Limiter {
         }
         match place {
             Some(place) => table.raise(place, full_at),
-            None if table.insert(hash, full_at).is_some_and(|evicted| evicted > now) => self.forgotten.increment(),
-            None => {}
+            None => self.keys.insert(table, hash, (full_at, ()), now),
         }
         decision
     }
@@ -178,15 +162,15 @@ impl Limiter {
     ///
     /// `remaining` counts the request that is asked about.
     pub fn peek(&self, key: &[u8], now: Instant) -> Decision {
-        let (hash, now) = (self.hash.of(key), self.since_born(now));
-        let table = self.table(hash);
+        let (hash, now) = (self.keys.hash(key), self.keys.since_born(now));
+        let table = self.keys.table(hash);
         let full_at = table.find(hash).map_or(0, |place| table.full_at(place));
         self.limit.look(full_at, now)
     }
 
     /// How many keys are kept, those that have their full burst again included.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).len()).sum()
+        self.keys.len()
     }
 
     /// Whether no key is kept.
@@ -197,52 +181,18 @@ impl Limiter {
     /// How many keys gave way to others before they had their full burst again: what they had used was
     /// forgotten, so that they may have had more than the limit.
     pub fn forgotten(&self) -> u64 {
-        self.forgotten.get()
-    }
-
-    fn table(&self, hash: u128) -> MutexGuard<'_, Table> {
-        let mask = self.shards.len() - 1;
-        let at = hash as usize & mask;
-        lock(&self.shards[at])
-    }
-
-    fn since_born(&self, now: Instant) -> u64 {
-        nanos(now.saturating_duration_since(self.born))
+        self.keys.forgotten.get()
     }
 }
 
 impl fmt::Debug for Limiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { limit, born: _, hash: _, shards: _, forgotten } = self;
+        let Self { limit, keys } = self;
         f.debug_struct("Limiter")
             .field("limit", limit)
-            .field("len", &self.len())
-            .field("forgotten", &forgotten.get())
+            .field("len", &keys.len())
+            .field("forgotten", &keys.forgotten.get())
             .finish()
-    }
-}
-
-fn lock(shard: &Padded<Mutex<Table>>) -> MutexGuard<'_, Table> {
-    // A table is whole between any two of its methods, and none of them panics on what comes from outside.
-    shard.0.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Two independent hashes by `SipHash`: 128 bits that nobody outside can aim.
-struct KeyedHash([(u64, u64); 2]);
-
-impl KeyedHash {
-    fn random() -> Self {
-        Self([(); 2].map(|()| (rand::u64(), rand::u64())))
-    }
-
-    #[expect(deprecated, reason = "its successor draws its keys itself, which no simulation can repeat")]
-    fn of(&self, key: &[u8]) -> u128 {
-        let [high, low] = self.0.map(|(first, second)| {
-            let mut hasher = std::hash::SipHasher::new_with_keys(first, second);
-            hasher.write(key);
-            hasher.finish()
-        });
-        u128::from(high) << 64 | u128::from(low)
     }
 }
 

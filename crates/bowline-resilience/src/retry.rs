@@ -1,15 +1,14 @@
 //! Retries: how many the traffic can bear, how long to wait, and what may be sent twice.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::SystemTime,
-};
+use std::time::SystemTime;
 
 use bowline_model::policy::{Backoff, RetryPolicy, Share};
 use bowline_runtime::{
     metric::Padded,
     time::{self, Duration, Instant},
 };
+
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 
 /// The time over which a deposit loses its worth.
 pub const WINDOW: Duration = Duration::from_secs(10);
@@ -82,16 +81,18 @@ impl Budget {
 
     fn try_floor(&self, now: Instant) -> bool {
         let now = nanos(now.saturating_duration_since(self.born));
-        let withdrawn = |full_at: u64| {
-            let next = full_at.max(now).saturating_add(FLOOR_NANOS);
-            (next - now <= FLOOR_FULL_NANOS).then_some(next)
-        };
-        self.floor_full_at.0.fetch_update(Relaxed, Relaxed, withdrawn).is_ok()
+        self.floor_full_at.0.fetch_update(Relaxed, Relaxed, |full_at| floor_after(full_at, now)).is_ok()
     }
 
     fn tick(&self, now: Instant) -> u64 {
         nanos(now.saturating_duration_since(self.born)) / TICK_NANOS
     }
+}
+
+/// When the floor is full again after one more retry; `None` where it has none left.
+fn floor_after(full_at: u64, now: u64) -> Option<u64> {
+    let next = full_at.max(now).saturating_add(FLOOR_NANOS);
+    (next - now <= FLOOR_FULL_NANOS).then_some(next)
 }
 
 /// The share's pot unpacked: 24 bits of tick (121 days), 40 bits of millionths (a million retries).
@@ -215,5 +216,9 @@ pub fn grpc_pushback(value: &[u8]) -> Pushback {
     wait.map_or(Pushback::Never, Pushback::After)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(bowline_shuttle)))]
+mod proof;
+#[cfg(all(test, bowline_shuttle))]
+mod schedules;
+#[cfg(all(test, not(bowline_shuttle)))]
 mod tests;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-/// At most so many keys, each with one instant. What is new takes the place of the least instant when full.
+/// At most so many keys, each with one instant and a value. What is new takes the place of the least instant when full.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct Table<V> {
     capacity: usize,
     /// Where each key is in `entries`.
     places: BTreeMap<u128, Place>,
-    entries: Vec<Entry>,
+    entries: Vec<Entry<V>>,
     /// A binary heap of places, the least `full_at` first.
     heap: Vec<Place>,
 }
@@ -18,14 +18,15 @@ pub(super) struct Table {
 pub(super) struct Place(u32);
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<V> {
     hash: u128,
     full_at: u64,
+    value: V,
     /// Where it is in the heap.
     rank: u32,
 }
 
-impl Table {
+impl<V> Table<V> {
     /// An empty table for so many keys, at least one.
     pub(super) fn new(capacity: usize) -> Self {
         let capacity = capacity.clamp(1, u32::MAX as usize);
@@ -44,6 +45,14 @@ impl Table {
         self.entry(place).full_at
     }
 
+    pub(super) fn value(&self, place: Place) -> &V {
+        &self.entry(place).value
+    }
+
+    pub(super) fn value_mut(&mut self, place: Place) -> &mut V {
+        &mut self.entry_mut(place).value
+    }
+
     /// Sets a later instant for a key.
     pub(super) fn raise(&mut self, place: Place, full_at: u64) {
         let entry = self.entry_mut(place);
@@ -54,23 +63,23 @@ impl Table {
     }
 
     /// Adds a key that is not there; gives the instant of the one that had to go for it.
-    pub(super) fn insert(&mut self, hash: u128, full_at: u64) -> Option<u64> {
+    pub(super) fn insert(&mut self, hash: u128, full_at: u64, value: V) -> Option<u64> {
         if self.len() == self.capacity {
-            return Some(self.replace_least(hash, full_at));
+            return Some(self.replace_least(hash, full_at, value));
         }
         let at = u32::try_from(self.len()).expect("the capacity is below this");
         self.places.insert(hash, Place(at));
-        self.entries.push(Entry { hash, full_at, rank: at });
+        self.entries.push(Entry { hash, full_at, value, rank: at });
         self.heap.push(Place(at));
         self.rise(at as usize);
         None
     }
 
-    fn replace_least(&mut self, hash: u128, full_at: u64) -> u64 {
+    fn replace_least(&mut self, hash: u128, full_at: u64, value: V) -> u64 {
         let place = self.heap[0];
         let entry = self.entry_mut(place);
         let (evicted, evicted_at) = (entry.hash, entry.full_at);
-        (entry.hash, entry.full_at) = (hash, full_at);
+        (entry.hash, entry.full_at, entry.value) = (hash, full_at, value);
         self.places.remove(&evicted);
         self.places.insert(hash, place);
         self.sink(0);
@@ -112,11 +121,11 @@ impl Table {
         }
     }
 
-    fn entry(&self, place: Place) -> &Entry {
+    fn entry(&self, place: Place) -> &Entry<V> {
         &self.entries[place.0 as usize]
     }
 
-    fn entry_mut(&mut self, place: Place) -> &mut Entry {
+    fn entry_mut(&mut self, place: Place) -> &mut Entry<V> {
         &mut self.entries[place.0 as usize]
     }
 }
