@@ -23,6 +23,7 @@
 //! not when it ends).
 
 mod history;
+pub mod keyed;
 mod machine;
 mod streak;
 mod window;

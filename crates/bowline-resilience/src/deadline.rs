@@ -4,8 +4,15 @@
 //! since the clocks of two machines do not agree on instants. Each hop therefore works with a
 //! deadline that is never later than its caller's, save for the time the request was on the wire.
 
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+};
+
 use bowline_model::Code;
-use bowline_runtime::time::{Duration, Instant};
+use bowline_runtime::time::{self, Duration, Instant, Sleep};
 
 /// The header that carries the time left for a request, in whole milliseconds.
 pub const TIMEOUT_HEADER: &str = "x-bowline-timeout-ms";
@@ -136,6 +143,61 @@ impl Deadline {
         };
         Ok(Self::after(now, timeout.min(TIMEOUT_MAX)))
     }
+
+    /// What both headers say of a request that arrived at `now`: where it has both, the earlier counts, and one that
+    /// cannot be used counts as absent.
+    pub fn told(ours: Option<&[u8]>, grpc: Option<&[u8]>, now: Instant) -> Option<Self> {
+        let ours = ours.and_then(|value| Self::decode(value, now).ok());
+        let grpc = grpc.and_then(|value| Self::decode_grpc(value, now).ok());
+        ours.into_iter().chain(grpc).min()
+    }
+
+    /// What to write into [`GRPC_TIMEOUT_HEADER`]: the time left, rounded down, in the smallest unit that has room for it.
+    pub fn encode_grpc(self, now: Instant) -> GrpcTimeout {
+        const DIGITS_END: u128 = 100_000_000;
+        let left = self.remaining(now).min(TIMEOUT_MAX);
+        let units = [(left.as_nanos(), 'n'), (left.as_micros(), 'u'), (left.as_millis(), 'm')];
+        let (number, unit) = units.into_iter().find(|(number, _)| *number < DIGITS_END).expect("24 h in ms fit");
+        GrpcTimeout { number: u32::try_from(number).expect("it has eight digits"), unit }
+    }
+
+    /// Runs a future up to this deadline: `None` when it passes first. The future is then dropped.
+    ///
+    /// The timer is armed when the future is first found pending, so that what is ready at once costs no timer. A future
+    /// that is ready when the deadline has passed counts.
+    ///
+    /// # Cancel safety
+    /// As the future's.
+    #[inline]
+    pub async fn within<F: Future>(self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        let mut timer = pin!(None);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => self.poll_timer(timer.as_mut(), cx).map(|()| None),
+        })
+        .await
+    }
+
+    fn poll_timer(self, mut timer: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
+        if timer.is_none() {
+            timer.set(Some(time::sleep_until(self.0)));
+        }
+        timer.as_pin_mut().expect("it was just set").poll(cx)
+    }
+}
+
+/// A [`GRPC_TIMEOUT_HEADER`] to be written: `250m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrpcTimeout {
+    number: u32,
+    unit: char,
+}
+
+impl fmt::Display for GrpcTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.number, self.unit)
+    }
 }
 
 #[cfg(test)]
@@ -214,7 +276,49 @@ mod tests {
         assert!(near.is_past(now + Duration::from_secs(1)));
     }
 
+    #[test]
+    fn of_both_headers_the_earlier_counts() {
+        let now = time::now();
+        let left = |ours: Option<&str>, grpc: Option<&str>| {
+            let told = Deadline::told(ours.map(str::as_bytes), grpc.map(str::as_bytes), now);
+            told.map(|deadline| deadline.remaining(now).as_millis())
+        };
+        assert_eq!(left(Some("250"), Some("1S")), Some(250));
+        assert_eq!(left(Some("2500"), Some("1S")), Some(1000));
+        assert_eq!((left(Some("x"), Some("1S")), left(Some("250"), Some("1s"))), (Some(1000), Some(250)));
+        assert_eq!((left(None, None), left(Some(""), Some("S"))), (None, None));
+    }
+
+    #[test]
+    fn a_timeout_of_grpc_is_written_as_finely_as_it_fits() {
+        let now = time::now();
+        let written = |left: Duration| Deadline::after(now, left).encode_grpc(now).to_string();
+        assert_eq!(written(Duration::from_nanos(99_999_999)), "99999999n");
+        assert_eq!(written(Duration::from_millis(100)), "100000u");
+        assert_eq!(written(Duration::from_secs(100)), "100000m");
+        assert_eq!(written(Duration::MAX), "86400000m");
+        assert_eq!(Deadline::at(now).encode_grpc(now + Duration::from_secs(1)).to_string(), "0n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_ready_in_time_is_dropped() {
+        let now = time::now();
+        let deadline = Deadline::after(now, Duration::from_secs(1));
+        assert_eq!(deadline.within(std::future::ready(1)).await, Some(1));
+        let late = deadline.within(time::sleep(Duration::from_millis(1001))).await;
+        assert_eq!((late, time::now() - now), (None, Duration::from_secs(1)));
+        assert_eq!(deadline.within(std::future::ready(2)).await, Some(2), "what is ready counts");
+    }
+
     proptest! {
+        #[test]
+        fn the_next_hop_of_grpc_never_has_more_time(nanos in 0u64..100_000_000_000_000) {
+            let now = time::now();
+            let ours = Deadline::after(now, Duration::from_nanos(nanos));
+            let theirs = Deadline::decode_grpc(ours.encode_grpc(now).to_string().as_bytes(), now).unwrap();
+            prop_assert!(theirs <= ours);
+        }
+
         #[test]
         fn the_next_hop_never_has_more_time(micros in 0u64..200_000_000_000) {
             let now = time::now();

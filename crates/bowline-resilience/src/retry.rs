@@ -216,9 +216,9 @@ pub fn grpc_pushback(value: &[u8]) -> Pushback {
     wait.map_or(Pushback::Never, Pushback::After)
 }
 
-#[cfg(all(test, not(bowline_shuttle)))]
+#[cfg(test)]
 mod proof;
 #[cfg(all(test, bowline_shuttle))]
 mod schedules;
-#[cfg(all(test, not(bowline_shuttle)))]
+#[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@
 //!
 //! Sources: K. Nichols, V. Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012; B. Maurer, "Fail at Scale", ACM
 //! Queue 13(8), 2015 (adaptive LIFO and controlled delay at servers); H. Zhou et al., "Overload Control for Scaling
-//! WeChat Microservices", SoCC 2018 (queueing delay as the sign of overload, priorities handed on from hop to hop).
+//! `WeChat` Microservices", ACM Cloud Computing 2018 (queueing delay as the sign of overload, priorities handed on from hop to hop).
 
 use bowline_model::{
     Code,

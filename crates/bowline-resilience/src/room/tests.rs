@@ -35,15 +35,15 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 #[test]
 fn no_moment_sees_more_inside_than_the_limit_and_nobody_is_forgotten() {
-    const THREADS: usize = 8;
+    const THREADS: u32 = 8;
     const LIMIT: u32 = 3;
-    let room = Arc::new(Room::fair(Concurrency::exactly(LIMIT), THREADS as u32));
-    let (inside, barrier) = (AtomicU32::new(0), Barrier::new(THREADS));
+    let room = Arc::new(Room::fair(Concurrency::exactly(LIMIT), THREADS));
+    let (inside, barrier) = (AtomicU32::new(0), Barrier::new(THREADS as usize));
     thread::scope(|scope| {
         for at in 0..THREADS {
             let (room, inside, barrier) = (&room, &inside, &barrier);
             scope.spawn(move || {
-                rand::seed(at as u64);
+                rand::seed(u64::from(at));
                 barrier.wait();
                 for _ in 0..3000 {
                     let mut entering = pin!(enter(&**room, VISITOR, time::now()));
@@ -63,7 +63,7 @@ fn no_moment_sees_more_inside_than_the_limit_and_nobody_is_forgotten() {
         }
     });
     assert_eq!(room.occupancy(), Occupancy { in_flight: 0, waiting: 0, limit: LIMIT });
-    assert!(lock(&room.hall.0).wakers.len() <= 2 * THREADS, "slots are used again");
+    assert!(lock(&room.hall.0).wakers.len() <= 2 * THREADS as usize, "slots are used again");
 }
 
 #[test]

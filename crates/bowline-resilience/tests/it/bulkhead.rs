@@ -116,7 +116,9 @@ async fn a_range_is_found_out_by_what_calls_take() {
         let permits: Vec<_> = std::iter::from_fn(|| bulkhead.try_acquire(now)).collect();
         // It works at five at once.
         tokio::time::advance(Duration::from_millis(10) * u32::try_from(permits.len().div_ceil(5)).unwrap()).await;
-        permits.into_iter().for_each(|permit| permit.record(false, time::now()));
+        for permit in permits {
+            permit.record(false, time::now());
+        }
     }
     let limit = bulkhead.occupancy().limit;
     assert!(began == 2 && (5..=15).contains(&limit), "{began}, then {limit}");

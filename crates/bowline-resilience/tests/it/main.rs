@@ -3,6 +3,7 @@
 mod breaker;
 mod breaker_threads;
 mod bulkhead;
+mod guard;
 mod rate;
 mod rate_threads;
 mod shed;

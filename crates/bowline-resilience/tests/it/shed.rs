@@ -36,7 +36,7 @@ async fn ask(shedder: &Shedder, tx: &mpsc::Sender<(u32, Result<Permit, Refused>)
 }
 
 async fn next(answers: &mut Answers) -> (u32, Option<Permit>) {
-    let (at, answer) = answers.recv().await.unwrap();
+    let (at, answer) = answers.recv().await.expect("the sender is kept");
     (at, answer.ok())
 }
 

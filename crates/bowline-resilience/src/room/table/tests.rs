@@ -377,23 +377,22 @@ fn proof() {
         formula: "In place of Bulkhead(pool, max) = |inside| ≤ max: permits conserved, the queue bounded, no lost wake-up",
         diagram: &diagram(),
     };
-    const ONE: &[Priority] = &[Priority::Normal];
-    const TWO: &[Priority] = &[Priority::Low, Priority::Critical];
-    let of = |(limits, queue_max, is_shedding, priorities, visitors_max, now_max)| Callers {
-        limits,
-        queue_max,
-        is_shedding,
-        priorities,
-        visitors_max,
-        now_max,
+    let first_come = Callers {
+        limits: &[1],
+        queue_max: 2,
+        is_shedding: false,
+        priorities: &[Priority::Normal],
+        visitors_max: 3,
+        now_max: 4,
     };
-    let worlds: [(&'static [u32], u32, bool, &'static [Priority], usize, u64); 4] = [
-        (&[1], 2, false, ONE, 3, 4),
-        (&[2, 1], 2, false, ONE, 3, 2),
-        (&[1], 2, true, TWO, 3, 5),
-        (&[1, 2], 2, true, ONE, 3, 5),
+    let shedding = Callers { is_shedding: true, now_max: 5, ..first_come.clone() };
+    let worlds = [
+        Callers { limits: &[2, 1], now_max: 2, ..first_come.clone() },
+        first_come,
+        Callers { priorities: &[Priority::Low, Priority::Critical], ..shedding.clone() },
+        Callers { limits: &[1, 2], ..shedding },
     ];
-    table.prove(1000, worlds.map(of));
+    table.prove(1000, worlds);
 }
 
 #[test]

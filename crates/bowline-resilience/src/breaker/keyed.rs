@@ -1,0 +1,151 @@
+//! A breaker for each key: for each tenant, route or host that is left alone by itself.
+//!
+//! **Bounded**: at most `keys_max` are kept. A new one beyond that takes the place of the one that was not asked for the
+//! longest, closed ones first: of a closed one only its counts are lost. Room is shared out among shards; a busy one may
+//! begin with that when a few per cent are left elsewhere. Whoever holds a breaker that gave way goes on with it.
+//!
+//! **Cost**: a short mutex of the key's shard and a search among at most 64; nothing is allocated for a key that is known.
+
+use std::{fmt, mem, sync::Arc};
+
+use bowline_model::policy::BreakerPolicy;
+use bowline_runtime::{
+    metric::Padded,
+    time::{self, Duration, Instant},
+};
+
+use super::{Breaker, State};
+use crate::sync::{Mutex, lock};
+
+/// How many keys are kept where there is no reason for another number; about 2 MiB when full.
+pub const KEYS_MAX: usize = 1024;
+
+/// So many keys share a mutex.
+const SHARD_KEYS: usize = 64;
+
+/// A breaker for each key, shared by all cores.
+pub struct Keyed {
+    policy: BreakerPolicy,
+    probe_timeout: Duration,
+    shard_keys: usize,
+    born: Instant,
+    shards: Box<[Padded<Mutex<Vec<Entry>>>]>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    hash: u64,
+    /// In nanoseconds since the map was made.
+    asked_at: u64,
+    breaker: Arc<Breaker>,
+}
+
+impl Keyed {
+    /// Breakers of that policy for at most `keys_max` keys, and at least one.
+    pub fn new(policy: &BreakerPolicy, keys_max: usize) -> Self {
+        let shard_count = keys_max.div_ceil(SHARD_KEYS).max(1);
+        let shards = (0..shard_count).map(|_| Padded(Mutex::new(Vec::new()))).collect();
+        Self {
+            policy: policy.clone(),
+            probe_timeout: super::PROBE_TIMEOUT,
+            shard_keys: (keys_max / shard_count).max(1),
+            born: time::now(),
+            shards,
+        }
+    }
+
+    /// The same with another bound on how long a probe may be out, see [`Breaker::probe_timeout`].
+    #[must_use]
+    pub fn probe_timeout(self, timeout: Duration) -> Self {
+        Self { probe_timeout: timeout, ..self }
+    }
+
+    /// The breaker of the key with that hash: its own as long as no other has the same, so a keyed hash of 64 bits.
+    pub fn get(&self, hash: u64, now: Instant) -> Arc<Breaker> {
+        let asked_at = super::nanos(now.saturating_duration_since(self.born));
+        let at = usize::try_from(hash % self.shards.len() as u64).expect("below the number of shards");
+        let mut shard = lock(&self.shards[at].0);
+        if let Some(entry) = shard.iter_mut().find(|entry| entry.hash == hash) {
+            entry.asked_at = entry.asked_at.max(asked_at);
+            return Arc::clone(&entry.breaker);
+        }
+        let breaker = Breaker::new(&self.policy).probe_timeout(self.probe_timeout);
+        let breaker = Arc::new(breaker);
+        let entry = Entry { hash, asked_at, breaker: Arc::clone(&breaker) };
+        let gone = if shard.len() < self.shard_keys {
+            shard.push(entry);
+            None
+        } else {
+            let gives_way = |entry: &Entry| (entry.breaker.state(now) != State::Closed, entry.asked_at);
+            let last = shard.iter_mut().min_by_key(|entry| gives_way(entry)).expect("a shard has room for one");
+            Some(mem::replace(last, entry))
+        };
+        drop(shard);
+        drop(gone);
+        breaker
+    }
+
+    /// How many keys are kept.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(&shard.0).len()).sum()
+    }
+
+    /// Whether no key is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Debug for Keyed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyed").field("policy", &self.policy).field("len", &self.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::breaker::Outcome;
+
+    fn keyed(keys_max: usize) -> Keyed {
+        Keyed::new(&BreakerPolicy { calls_min: 1, ..BreakerPolicy::default() }, keys_max)
+    }
+
+    fn fail(keyed: &Keyed, hash: u64, now: Instant) {
+        keyed.get(hash, now).acquire(now).unwrap().record(Outcome::Failure, now);
+    }
+
+    #[test]
+    fn each_key_has_its_own() {
+        let (keyed, now) = (keyed(100), time::now());
+        fail(&keyed, 1, now);
+        assert_eq!(keyed.get(1, now).state(now), State::Open);
+        assert_eq!(keyed.get(2, now).state(now), State::Closed);
+        assert!(Arc::ptr_eq(&keyed.get(1, now), &keyed.get(1, now)));
+        assert_eq!(keyed.len(), 2);
+    }
+
+    #[test]
+    fn the_closed_one_that_was_not_asked_for_the_longest_gives_way() {
+        let (keyed, now) = (keyed(3), time::now());
+        let second = Duration::from_secs(1);
+        fail(&keyed, 0, now);
+        keyed.get(1, now + second);
+        let kept = keyed.get(2, now + second * 2);
+        keyed.get(1, now + second * 3);
+        let new = keyed.get(3, now + second * 4);
+        assert_eq!(keyed.len(), 3);
+        assert_eq!(keyed.get(0, now + second * 4).state(now + second * 4), State::Open, "an open one is kept");
+        assert!(Arc::ptr_eq(&new, &keyed.get(3, now + second * 4)));
+        assert!(!Arc::ptr_eq(&kept, &keyed.get(2, now + second * 4)), "it gave way, and begins anew");
+    }
+
+    #[test]
+    fn there_are_never_more_than_it_may_keep() {
+        for keys_max in [0, 1, 63, 64, 65, 1000] {
+            let (keyed, now) = (keyed(keys_max), time::now());
+            (0..5000u64).for_each(|hash| drop(keyed.get(hash.wrapping_mul(0x9E37_79B9_7F4A_7C15), now)));
+            assert!(keyed.len() <= keys_max.max(1), "{keys_max}: {}", keyed.len());
+        }
+    }
+}
