@@ -173,7 +173,7 @@ impl Client {
             return None;
         }
         let header = |name| headers.get(name).map(HeaderValue::as_bytes);
-        Deadline::earliest_of(header(TIMEOUT_HEADER), header(GRPC_TIMEOUT_HEADER), now).map(Deadline::instant)
+        Deadline::told(header(TIMEOUT_HEADER), header(GRPC_TIMEOUT_HEADER), now).map(Deadline::instant)
     }
 
     /// Says for whom a request is forwarded; `host` is whom the client asked for.

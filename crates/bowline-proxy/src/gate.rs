@@ -11,10 +11,12 @@ use bowline_runtime::time::{self, Instant};
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The reasons with a gate of their own; any others share one.
-const REASONS: [&str; 14] = [
+const REASONS: [&str; 16] = [
     "no_backend",
     "no_instance",
     "breaker_open",
+    "bulkhead_full",
+    "bulkhead_timeout",
     "timeout",
     "upstream_connect",
     "upstream_refused",

@@ -20,7 +20,7 @@
 //! | 413 | `body_too_large` | the body exceeds the route's `body_max` |
 //! | 499 | `client_gone` | never sent; the status in spans and metrics when the client left first |
 //! | 502 | `upstream_reset`, `upstream_malformed` | the answer broke off, or is no HTTP |
-//! | 503 | `no_backend`, `no_instance`, `breaker_open`, `upstream_connect`, `pool_full` | nobody can take it now |
+//! | 503 | `no_backend`, `no_instance`, `breaker_open`, `bulkhead_full`, `bulkhead_timeout`, `upstream_connect`, `pool_full` | nobody can take it now |
 //! | 504 | `timeout` | no answer before the route's timeout |
 //!
 //! A path goes to the route that its every reading goes to, or nowhere, so that none walks round a

@@ -111,14 +111,6 @@ impl Deadline {
         if timeout > TIMEOUT_MAX { Err(Error::TooLong) } else { Ok(Self::after(now, timeout)) }
     }
 
-    /// The earlier of what a request's [`TIMEOUT_HEADER`] and its [`GRPC_TIMEOUT_HEADER`] say; what cannot be used counts
-    /// as absent.
-    pub fn earliest_of(own: Option<&[u8]>, grpc: Option<&[u8]>, now: Instant) -> Option<Self> {
-        let own = own.and_then(|value| Self::decode(value, now).ok());
-        let grpc = grpc.and_then(|value| Self::decode_grpc(value, now).ok());
-        own.into_iter().chain(grpc).min()
-    }
-
     /// Reads a [`GRPC_TIMEOUT_HEADER`] that arrived at `now`: 1 to 8 digits and a unit of `H`, `M`, `S`, `m`, `u` and
     /// `n`. Above [`TIMEOUT_MAX`] it grants that.
     ///
@@ -241,19 +233,6 @@ mod tests {
         for bad in ["", "S", "1", "1s", "123456789S", "-1S", "1.5S", "1 S", "\u{661}S"] {
             assert_eq!(read(bad), Err(Error::NotGrpc), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn the_earlier_of_two_headers_counts_and_a_bad_one_does_not() {
-        let now = time::now();
-        let of = |own: Option<&str>, grpc: Option<&str>| {
-            let earliest = Deadline::earliest_of(own.map(str::as_bytes), grpc.map(str::as_bytes), now);
-            earliest.map(|deadline| deadline.remaining(now).as_millis())
-        };
-        assert_eq!(of(Some("100"), Some("1S")), Some(100));
-        assert_eq!(of(Some("5000"), Some("1S")), Some(1000));
-        assert_eq!((of(Some("x"), Some("1S")), of(Some("7"), Some("x"))), (Some(1000), Some(7)));
-        assert_eq!((of(None, None), of(Some("x"), None)), (None, None));
     }
 
     #[test]

@@ -125,13 +125,12 @@ impl Upstream {
 
 /// Tells the instance how long we wait; in gRPC's words, too, where it is called in them.
 pub(crate) fn write_timeout(headers: &mut HeaderMap, deadline: Instant, now: Instant) {
-    let millis = Deadline::at(deadline).encode(now).max(1);
+    let deadline = Deadline::at(deadline);
     if is_grpc(headers) {
-        let mut text = decimal(millis).as_bytes().to_vec();
-        text.push(b'm');
-        headers.insert(GRPC_TIMEOUT, HeaderValue::from_bytes(&text).expect("digits and a unit are a header's value"));
+        let text = deadline.encode_grpc(now).to_string();
+        headers.insert(GRPC_TIMEOUT, HeaderValue::try_from(text).expect("digits and a unit are a header's value"));
     }
-    headers.insert(TIMEOUT, decimal(millis));
+    headers.insert(TIMEOUT, decimal(deadline.encode(now).max(1)));
 }
 
 /// What the breaker is told; nothing where the instance is not to blame, or was given too little time to tell.
@@ -258,7 +257,7 @@ mod tests {
         assert_eq!((&headers[TIMEOUT], &headers["grpc-timeout"]), (&"1500".parse().unwrap(), &"10S".parse().unwrap()));
         headers.insert("content-type", HeaderValue::from_static("application/grpc+proto"));
         write_timeout(&mut headers, now + Duration::from_millis(1500), now);
-        assert_eq!(headers["grpc-timeout"], "1500m");
+        assert_eq!(headers["grpc-timeout"], "1500000u");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::{
 };
 
 use bowline_balance::InFlight;
+use bowline_resilience::bulkhead;
+use bowline_runtime::time;
 use bowline_transport::{Error, Pool};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -21,6 +23,8 @@ pub struct ResponseBody<P: Pool> {
     inner: Inner<P>,
     /// Until the body has ended.
     in_flight: Option<InFlight>,
+    /// The call's place in its bulkhead, until the body has ended.
+    place: Option<bulkhead::OwnedPermit>,
     is_verified: bool,
 }
 
@@ -36,13 +40,29 @@ impl<P: Pool> ResponseBody<P> {
     /// `in_flight` has its latency already: that of the answer's head.
     pub(crate) fn new(inner: bowline_transport::ResponseBody<P>, in_flight: InFlight, is_verified: bool) -> Self {
         let in_flight = (!inner.is_end_stream()).then_some(in_flight);
-        Self { inner: Inner::Instance(inner), in_flight, is_verified }
+        Self { inner: Inner::Instance(inner), in_flight, place: None, is_verified }
     }
 
     /// The body of an answer that no instance gave.
     pub(crate) fn own(bytes: Bytes) -> Self {
         let inner = Inner::Own(Some(bytes).filter(|bytes| !bytes.is_empty()));
-        Self { inner, in_flight: None, is_verified: false }
+        Self { inner, in_flight: None, place: None, is_verified: false }
+    }
+
+    /// The same, which holds the call's place for as long as it lasts.
+    pub(crate) fn holding(self, place: bulkhead::OwnedPermit) -> Self {
+        let mut body = Self { place: Some(place), ..self };
+        if body.is_end_stream() {
+            body.leave(false);
+        }
+        body
+    }
+
+    /// Gives the call's place back; whether it went wrong.
+    fn leave(&mut self, was_dropped: bool) {
+        if let Some(place) = self.place.take() {
+            place.record(was_dropped, time::now());
+        }
     }
 
     /// Whether who answers showed the certificate of the service: it is a sidecar, which speaks for Bowline.
@@ -62,8 +82,10 @@ impl<P: Pool> HttpBody for ResponseBody<P> {
             Inner::Own(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
         };
         let frame = Pin::new(&mut *inner).poll_frame(cx);
-        if matches!(frame, Poll::Ready(None | Some(Err(_)))) || inner.is_end_stream() {
+        let is_failed = matches!(frame, Poll::Ready(Some(Err(_))));
+        if is_failed || matches!(frame, Poll::Ready(None)) || inner.is_end_stream() {
             this.in_flight = None;
+            this.leave(is_failed);
         }
         frame
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bowline_model::{Code, ServiceName};
+use bowline_resilience::bulkhead;
 use bowline_transport::Side;
 
 /// Why a call got no answer. A bad answer is an answer.
@@ -22,6 +23,14 @@ pub enum Error {
         service: ServiceName,
         /// When it is worth trying again, where that is known.
         retry_after: Option<Duration>,
+    },
+    /// As many calls as its policy allows are under way, and as many wait as may.
+    #[error("calling service {service}: {source}")]
+    Bulkhead {
+        /// Whom we called.
+        service: ServiceName,
+        /// Whether it waited for its turn.
+        source: bulkhead::Refused,
     },
     /// There was no answer before the deadline.
     #[error("service {service} did not answer in time")]
@@ -45,6 +54,7 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::NoInstance { .. } | Self::BreakerOpen { .. } => Code::Unavailable,
+            Self::Bulkhead { source, .. } => source.code(),
             Self::Timeout { .. } => Code::DeadlineExceeded,
             Self::Transport { source, .. } => source.code(),
         }
@@ -54,6 +64,7 @@ impl Error {
     pub fn retryable(&self) -> bool {
         match self {
             Self::NoInstance { .. } | Self::BreakerOpen { .. } | Self::Timeout { .. } => true,
+            Self::Bulkhead { source, .. } => source.retryable(),
             Self::Transport { source, .. } => source.retryable(),
         }
     }
@@ -62,17 +73,20 @@ impl Error {
     pub fn side(&self) -> Side {
         match self {
             Self::Transport { source, .. } => source.side(),
+            Self::Bulkhead { .. } => Side::Internal,
             _ => Side::Upstream,
         }
     }
 
     /// Which layer refused, for `x-bowline-reason`, spans and metrics: `no_instance`,
-    /// `breaker_open`, `timeout`, `upstream_connect`, `upstream_refused`, `upstream_reset`,
+    /// `breaker_open`, `bulkhead_full`, `bulkhead_timeout`, `timeout`, `upstream_connect`, `upstream_refused`, `upstream_reset`,
     /// `upstream_malformed`, `request_body`, `unsupported`, `pool_full`.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NoInstance { .. } => "no_instance",
             Self::BreakerOpen { .. } => "breaker_open",
+            Self::Bulkhead { source: bulkhead::Refused::Full, .. } => "bulkhead_full",
+            Self::Bulkhead { .. } => "bulkhead_timeout",
             Self::Timeout { .. } => "timeout",
             Self::Transport { source, .. } => transport_reason(source),
         }

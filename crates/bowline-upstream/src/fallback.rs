@@ -20,7 +20,7 @@ impl Upstream {
     pub(crate) fn fallback_reason<P: Pool>(&self, answer: &Answer<P>) -> Option<&'static str> {
         match answer {
             Ok(response) => (self.judge(response).verdict == Verdict::Bad).then_some(REASON_FAILED),
-            Err(error) => (error.side() == Side::Upstream).then(|| error.reason()),
+            Err(error) => (error.side() != Side::Downstream).then(|| error.reason()),
         }
     }
 }

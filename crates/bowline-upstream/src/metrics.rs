@@ -28,9 +28,11 @@ pub(crate) struct Metrics {
     /// Retries that the budget refused.
     pub(crate) retries_refused: Counter,
     /// Further attempts beside one that was not answered yet.
-    pub(crate) hedges: Counter,
-    /// Those that the budget refused.
-    pub(crate) hedges_refused: Counter,
+    hedges: Counter,
+    /// Those that the budget refused, or that had nobody else to ask.
+    hedges_refused: Counter,
+    /// Calls that found no place in their bulkhead.
+    pub(crate) bulkhead_refused: Counter,
     pub(crate) breakers: Breakers,
     registry: Registry,
     reporter: &'static str,
@@ -146,8 +148,10 @@ impl Metrics {
         };
         let hedges = |granted| {
             let labels: &[_] = &[("reporter", reporter), ("service", service), ("granted", granted)];
-            registry.counter("bowline_hedges_total", "Hedged attempts, granted and refused by the budget.", labels)
+            registry.counter("bowline_hedges_total", "Further attempts that were due, sent and not.", labels)
         };
+        let own: &[_] = &[("reporter", reporter), ("service", service)];
+        let bulkhead_help = "Calls that found no place in their bulkhead.";
         let breakers = |state| {
             let labels: &[_] = &[("reporter", reporter), ("service", service), ("state", state)];
             registry.gauge("bowline_breakers", "Breakers that are not closed.", labels)
@@ -158,11 +162,18 @@ impl Metrics {
             retries_refused: retries("false"),
             hedges: hedges("true"),
             hedges_refused: hedges("false"),
+            bulkhead_refused: registry.counter("bowline_bulkhead_refused_total", bulkhead_help, own),
             breakers: Breakers { open: breakers("open"), half_open: breakers("half_open") },
             registry: registry.clone(),
             reporter,
             service: service.to_owned(),
         }
+    }
+
+    /// A further attempt was due, and sent or not.
+    pub(crate) fn count_hedge(&self, is_sent: bool) {
+        let cell = if is_sent { &self.hedges } else { &self.hedges_refused };
+        cell.increment();
     }
 
     /// The cells of the instances of a version, for as long as they are held; without one where they say none.

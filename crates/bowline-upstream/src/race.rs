@@ -2,13 +2,15 @@
 //!
 //! The first answer that is worth keeping counts; the others are given up, which tells their instances' breakers
 //! nothing, and their load that they take at least so long. Each further attempt is paid by a budget of its own, so
-//! that a callee that is slow as a whole is not asked twice for everything.
+//! that a callee that is slow as a whole is not asked twice for everything. Who wins is decided by the table of
+//! [`bowline_resilience::hedge`].
 //!
 //! Sources: J. Dean, L. A. Barroso, "The Tail at Scale", CACM 56(2), 2013; gRPC's proposal A6, "hedging policy".
 
 use std::sync::Arc;
 
 use bowline_balance::Member as Entry;
+use bowline_resilience::hedge::{Event, Step};
 use bowline_runtime::time::{self, Instant};
 use bowline_transport::{Body, Pool};
 use futures_util::{Stream, StreamExt as _, stream::FuturesUnordered};
@@ -21,6 +23,9 @@ use crate::{
     metrics::Outcome,
     pick::{Picked, Tried, Wish},
 };
+
+/// No further attempt is sent of this call.
+const REFUSED: Event = Event::Due { is_granted: false };
 
 /// An attempt that is under way.
 struct Runner {
@@ -42,47 +47,49 @@ impl Call<'_> {
             let attempt = Attempt { upstream, plan: &plan, picked, started };
             (number, attempt.make(pool, &mut head, &mut body).await)
         };
+        let mut race = hedge.begin(now);
         let mut racing = FuturesUnordered::new();
         let mut runners = Vec::new();
-        let (mut next, mut started, mut begun) = (Some(first), now, 0);
+        let (mut next, mut due_at) = (Some((first, now)), now.checked_add(hedge.after()));
         loop {
-            if let Some(picked) = next.take() {
-                begun += 1;
+            if let Some((picked, started)) = next.take() {
                 self.attempt += 1;
                 runners.push(Runner { number: self.attempt, member: Arc::clone(&picked.member), started });
                 let body = self.body.as_replayable().expect("only a body that can be sent again races");
                 racing.push(run(self.attempt, picked, started, self.head.clone(), body));
             }
-            let until = started.checked_add(hedge.after).filter(|_| begun < hedge.attempts_max);
+            let until = due_at.filter(|_| race.is_open());
             let back = first_back(&mut racing, until).await;
             let now = time::now();
             let Some((number, made)) = back else {
-                (next, started) = (self.pick_another(&runners, now), now);
+                let picked = self.pick_another(&runners, now);
+                // Where there is nobody else to ask there is nothing to pay for.
+                let (after, step) = if picked.is_some() { hedge.due(race, now) } else { race.step(REFUSED) };
+                race = after;
+                self.upstream.metrics.count_hedge(step == Step::Send);
+                next = picked.filter(|_| step == Step::Send).map(|picked| (picked, now));
+                due_at = now.checked_add(hedge.after());
                 continue;
             };
             runners.retain(|runner| runner.number != number);
             self.note(number, &made);
-            if runners.is_empty() || !self.is_worth_another(&made) {
+            let event = if self.is_worth_another(&made) { Event::Bad } else { Event::Good };
+            let (after, step) = race.step(event);
+            if matches!(step, Step::Won | Step::Lost) {
                 self.supersede(&runners, now);
                 return made;
             }
+            race = after;
             let is_unreachable = made.outcome == Outcome::Connect;
             self.tried.push(Tried { member: made.member, is_unreachable });
         }
     }
 
-    /// An instance that nobody is at, where there is one and the budget bears it.
+    /// An instance that nobody is at, where there is one.
     fn pick_another(&self, runners: &[Runner], now: Instant) -> Option<Picked> {
         let at = |runner: &Runner| Tried { member: Arc::clone(&runner.member), is_unreachable: false };
         let tried: Vec<Tried> = self.tried.iter().cloned().chain(runners.iter().map(at)).collect();
-        let picked = self.upstream.pick(now, &Wish { tried: &tried, is_another: true, ..self.wish() }).ok()?;
-        if self.upstream.withdraw_hedge(now) {
-            self.upstream.metrics.hedges.increment();
-            Some(picked)
-        } else {
-            self.upstream.metrics.hedges_refused.increment();
-            None
-        }
+        self.upstream.pick(now, &Wish { tried: &tried, is_another: true, ..self.wish() }).ok()
     }
 
     /// Notes those that are given up.

@@ -11,10 +11,13 @@ use bowline_balance::{Balancer, InstanceSet, Member as Entry};
 use bowline_model::{
     Instance, ServiceName,
     mesh::Steering,
-    policy::{Backoff, CallPolicy, HashKey, HedgePolicy, Repeat},
+    policy::{Backoff, CallPolicy, HashKey, Repeat},
 };
 use bowline_resilience::{
+    Deadline,
     breaker::{self, OwnedPermit, State},
+    bulkhead::Bulkhead,
+    hedge::Hedge,
     outcome::{Classes, Classifier},
     retry::Budget,
 };
@@ -86,7 +89,8 @@ struct Kept {
     /// The breakers that are not of an instance.
     shared: Option<Arc<Shared>>,
     budget: Option<Arc<Budget>>,
-    hedges: Option<Arc<Budget>>,
+    hedge: Option<Arc<Hedge>>,
+    bulkhead: Option<Bulkhead>,
 }
 
 /// An instance, and what is known of it here: for listings.
@@ -112,7 +116,7 @@ pub(crate) struct Plan {
     pub(crate) per_try_timeout: Option<Duration>,
     pub(crate) backoff: Backoff,
     pub(crate) repeat: Repeat,
-    pub(crate) hedge: Option<HedgePolicy>,
+    pub(crate) hedge: Option<Arc<Hedge>>,
     /// The hash of the request's key, where the strategy hashes.
     pub(crate) key: Option<u64>,
     /// The breaker of its route or key, where it has one.
@@ -165,7 +169,8 @@ impl Upstream {
         active.renew();
     }
 
-    /// Replaces the policy, for calls that begin from now on; the retry budget begins anew. Where the
+    /// Replaces the policy, for calls that begin from now on; the budgets of retries and hedges and the bulkhead begin
+    /// anew, the last beside what is still under way in the one before. Where the
     /// breaker's part changed, all breakers begin anew, and the load with them; so they do where a
     /// timeout above half a minute changed, which bounds how long a breaker waits for its probes.
     pub fn set_policy(&self, policy: CallPolicy) {
@@ -315,8 +320,12 @@ impl Upstream {
     ) -> Result<Response<ResponseBody<P>>, Error> {
         let (head, body) = request.into_parts();
         let plan = self.plan(&head, time::now(), deadline);
+        let (bulkhead, deadline) = (self.active.load().kept.bulkhead.clone(), plan.deadline);
         let mut call = Call::new(self, plan, head, body, span);
-        let answer = call.run(pool).await;
+        let answer = match bulkhead {
+            None => call.run(pool).await,
+            Some(bulkhead) => self.call_within(&bulkhead, deadline, pool, &mut call).await,
+        };
         call.conclude(&answer);
         let active = self.active.load();
         match active.policy.fallback.as_ref().map(|fallback| (fallback, self.fallback_reason(&answer))) {
@@ -328,11 +337,33 @@ impl Upstream {
         }
     }
 
+    /// Makes a call that takes a place first, and holds it until its answer's body has ended.
+    async fn call_within<P: Pool>(
+        &self,
+        bulkhead: &Bulkhead,
+        deadline: Instant,
+        pool: &P,
+        call: &mut Call<'_>,
+    ) -> Result<Response<ResponseBody<P>>, Error> {
+        let place = bulkhead.acquire_owned(Some(Deadline::at(deadline)), time::now()).await;
+        let place = place.map_err(|source| {
+            self.metrics.bulkhead_refused.increment();
+            Error::Bulkhead { service: self.service.clone(), source }
+        })?;
+        match call.run(pool).await {
+            Ok(answer) => Ok(answer.map(|body| body.holding(place))),
+            Err(error) => {
+                place.record(matches!(error, Error::Timeout { .. }), time::now());
+                Err(error)
+            }
+        }
+    }
+
     /// Begins a call: pays into the budgets, and takes of the policy what the call needs.
     fn plan(&self, head: &Parts, now: Instant, deadline: Option<Instant>) -> Plan {
         let active = self.active.load();
         let Active { policy, kept, patience, split, mirror, .. } = &**active;
-        for budget in [&kept.budget, &kept.hedges].into_iter().flatten() {
+        if let Some(budget) = &kept.budget {
             budget.deposit(now);
         }
         let own = now.checked_add(policy.timeout).unwrap_or(now + call::TIMEOUT_MAX);
@@ -345,7 +376,7 @@ impl Upstream {
             per_try_timeout: retry.and_then(|retry| retry.per_try_timeout),
             backoff: retry.map_or(Backoff { min: Duration::ZERO, max: Duration::ZERO }, |retry| retry.backoff),
             repeat: retry.map_or(Repeat::default(), |retry| retry.repeat),
-            hedge: policy.hedge.clone(),
+            hedge: kept.hedge.clone(),
             key: policy.balance.key.as_ref().and_then(key),
             guard: kept.shared.as_ref().and_then(|shared| shared.guard(head)),
             is_split: split.is_some(),
@@ -392,11 +423,6 @@ impl Upstream {
     pub(crate) fn withdraw(&self, now: Instant) -> bool {
         self.active.load().kept.budget.as_ref().is_some_and(|budget| budget.try_withdraw(now))
     }
-
-    /// Takes one further attempt out of the budget of hedges.
-    pub(crate) fn withdraw_hedge(&self, now: Instant) -> bool {
-        self.active.load().kept.hedges.as_ref().is_some_and(|budget| budget.try_withdraw(now))
-    }
 }
 
 /// The least of the times that the policy itself gives an attempt.
@@ -438,7 +464,8 @@ impl Kept {
             members: Arc::default(),
             shared: Shared::of(rules.as_ref(), &metrics.breakers).map(Arc::new),
             budget: policy.retry.as_ref().map(|retry| Arc::new(Budget::new(retry))),
-            hedges: policy.hedge.as_ref().map(|hedge| Arc::new(Budget::of(hedge.budget))),
+            hedge: policy.hedge.as_ref().map(|hedge| Arc::new(Hedge::new(hedge))),
+            bulkhead: policy.bulkhead.as_ref().map(Bulkhead::new),
         }
     }
 }

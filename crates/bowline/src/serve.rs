@@ -167,7 +167,7 @@ async fn explain(request: Request, next: Next) -> Response {
 /// By when the caller wants its answer, where it says so.
 fn deadline_of(headers: &HeaderMap, now: time::Instant) -> Option<Deadline> {
     let header = |name| headers.get(name).map(HeaderValue::as_bytes);
-    Deadline::earliest_of(header(deadline::TIMEOUT_HEADER), header(deadline::GRPC_TIMEOUT_HEADER), now)
+    Deadline::told(header(deadline::TIMEOUT_HEADER), header(deadline::GRPC_TIMEOUT_HEADER), now)
 }
 
 /// Runs a handler in its server span, under its caller's deadline, and counts it.
