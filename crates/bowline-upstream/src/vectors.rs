@@ -82,7 +82,7 @@ pub struct Script {
 }
 
 /// What an instance does with one request.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Behaviour {
     /// Answers with that status.
@@ -94,6 +94,13 @@ pub enum Behaviour {
         /// The while.
         #[serde(with = "units::duration")]
         after: Duration,
+    },
+    /// Answers with that status and these headers.
+    Told {
+        /// The status.
+        status: u16,
+        /// The headers, by their names.
+        headers: BTreeMap<String, String>,
     },
     /// Closes the connection without an answer.
     Reset,
@@ -139,6 +146,8 @@ pub struct Ask {
     pub is_streamed: bool,
     /// Whether it has an `Idempotency-Key`.
     pub has_key: bool,
+    /// Further headers, by their names.
+    pub headers: BTreeMap<String, String>,
     /// How long the caller waits.
     #[serde(with = "units::duration::option")]
     pub deadline: Option<Duration>,
@@ -146,7 +155,14 @@ pub struct Ask {
 
 impl Default for Ask {
     fn default() -> Self {
-        Self { method: "GET".to_owned(), body: String::new(), is_streamed: false, has_key: false, deadline: None }
+        Self {
+            method: "GET".to_owned(),
+            body: String::new(),
+            is_streamed: false,
+            has_key: false,
+            headers: BTreeMap::new(),
+            deadline: None,
+        }
     }
 }
 
@@ -160,6 +176,7 @@ impl Ask {
         let body = if self.is_streamed { Body::stream(Streamed(Some(bytes))) } else { Body::full(bytes) };
         let request = Request::builder().method(self.method.as_str()).uri("/");
         let request = if self.has_key { request.header("idempotency-key", "k") } else { request };
+        let request = self.headers.iter().fold(request, |request, (name, value)| request.header(name, value));
         request.body(body).expect("the vector's method is one")
     }
 }

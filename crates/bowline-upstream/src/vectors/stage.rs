@@ -103,18 +103,23 @@ async fn follow(mut stream: TcpStream, does: Rc<[Behaviour]>, count: Arc<AtomicU
     let mut bytes = Vec::new();
     while read_request(&mut stream, &mut bytes).await? {
         let number = usize::try_from(count.fetch_add(1, SeqCst)).unwrap_or(usize::MAX);
-        let behaviour = does.get(number).or(does.last()).copied().unwrap_or(Behaviour::Answer(200));
+        let behaviour = does.get(number).or(does.last()).unwrap_or(&Behaviour::Answer(200));
+        let mut told = String::new();
         let status = match behaviour {
             Behaviour::Answer(status) => status,
             Behaviour::Late { status, after } => {
-                time::sleep(after).await;
+                time::sleep(*after).await;
+                status
+            }
+            Behaviour::Told { status, headers } => {
+                told = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
                 status
             }
             Behaviour::Reset => return Ok(()),
             Behaviour::Hang => std::future::pending().await,
             Behaviour::Malformed => return stream.write_all(b"220 mail.test ESMTP\r\n\r\n").await,
         };
-        let answer = format!("HTTP/1.1 {status} Scripted\r\ncontent-length: 2\r\n\r\nok");
+        let answer = format!("HTTP/1.1 {status} Scripted\r\n{told}content-length: 2\r\n\r\nok");
         stream.write_all(answer.as_bytes()).await?;
     }
     Ok(())
