@@ -122,9 +122,12 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap, host: HeaderValue, client
 /// Makes the headers of a response fit for the client.
 ///
 /// What says that Bowline refused a request is Bowline's: a service cannot claim it, but a sidecar before it,
-/// which showed its certificate and took away what the service claims, can.
+/// which showed its certificate and took away what the service claims, can. That it turned a request away untouched a
+/// service may say of itself: it is asked less.
 pub(crate) fn prepare_response(headers: &mut HeaderMap, is_of_sidecar: bool) {
-    remove_outsiders(headers, Seen::look(headers), |name| is_of_sidecar && name == names::REASON_HEADER);
+    let is_shed = headers.get(names::REASON_HEADER).is_some_and(|reason| reason == shed::REASON);
+    let keeps_reason = is_of_sidecar || is_shed;
+    remove_outsiders(headers, Seen::look(headers), |name| keeps_reason && name == names::REASON_HEADER);
 }
 
 /// Whether a response says which trace it belongs to.
@@ -290,5 +293,8 @@ mod tests {
         let mut headers = map(&said);
         prepare_response(&mut headers, true);
         assert_eq!(headers, map(&[("x-bowline-reason", "breaker_open"), ("x-kept", "1")]), "of a sidecar");
+        let mut headers = map(&[("x-bowline-reason", "shed"), ("x-bowline-x", "1")]);
+        prepare_response(&mut headers, false);
+        assert_eq!(headers, map(&[("x-bowline-reason", "shed")]), "anybody may turn a request away");
     }
 }

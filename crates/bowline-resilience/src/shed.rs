@@ -34,6 +34,10 @@ use crate::{
 /// The header that carries a request's priority, and is handed on from hop to hop.
 pub const PRIORITY_HEADER: &str = "x-bowline-priority";
 
+/// What an answer to who was turned away says in `x-bowline-reason`: nothing was done of the request, and the one who
+/// turned it away is not at fault.
+pub const REASON: &str = "shed";
+
 /// Turns requests away where there are too many. Cheap to clone; clones are of the same.
 #[derive(Debug, Clone)]
 pub struct Shedder {

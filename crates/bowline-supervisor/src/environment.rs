@@ -61,6 +61,9 @@ pub(crate) fn of_service(
     tell("BOWLINE_VERSION", service.version.clone());
     tell("BOWLINE_SUPERVISED", "1".to_owned());
     tell("BOWLINE_CALLS", calls);
+    if let Some(shed) = &service.shed {
+        tell("BOWLINE_SHED", serde_json::to_string(shed).expect("a policy is plain data"));
+    }
     tell("BOWLINE_ASYNC_CALLS", handed_over.join(","));
     tell("BOWLINE_CACHES", service.caches().map(|cache| cache.name.as_str()).collect::<Vec<_>>().join(","));
     for listener in &service.listen {

@@ -9,6 +9,7 @@ use bowline_resilience::{
     deadline::{Deadline, GRPC_TIMEOUT_HEADER, TIMEOUT_HEADER},
     outcome::Verdict,
     retry::{self, Pushback},
+    shed,
 };
 use bowline_runtime::time::{self, Instant};
 use bowline_telemetry::names;
@@ -138,7 +139,8 @@ fn verdict(outcome: Outcome, elapsed: Duration, patience: Duration) -> Option<br
     match outcome {
         Outcome::Ok => Some(breaker::Outcome::Success),
         Outcome::Timeout if elapsed < patience => None,
-        Outcome::Caller | Outcome::Superseded => None,
+        // Who is overloaded is not broken: its breaker would turn a slope into a cliff.
+        Outcome::Caller | Outcome::Superseded | Outcome::Shed => None,
         Outcome::ServerError | Outcome::Connect | Outcome::Refused | Outcome::Reset | Outcome::Timeout => {
             Some(breaker::Outcome::Failure)
         }
@@ -157,11 +159,19 @@ fn outcome<B>(
 ) -> Outcome {
     match (sent, judged) {
         (Some(Ok(response)), _) if is_verified && says_unreached(response) => Outcome::Connect,
+        (Some(Ok(response)), _) if says_shed(response) => Outcome::Shed,
         (Some(Ok(_)), Some(judged)) if judged.verdict == Verdict::Bad => Outcome::ServerError,
         (Some(Ok(_)), _) => Outcome::Ok,
         (Some(Err(error)), _) => Outcome::of_error(error),
         (None, _) => Outcome::Timeout,
     }
+}
+
+/// Whether it was turned away untouched by who has more than it can do. Anybody is believed that: who claims it is asked
+/// elsewhere.
+fn says_shed<B>(response: &Response<B>) -> bool {
+    response.status() == StatusCode::SERVICE_UNAVAILABLE
+        && response.headers().get(names::REASON_HEADER).is_some_and(|reason| reason == shed::REASON)
 }
 
 fn says_unreached<B>(response: &Response<B>) -> bool {

@@ -82,6 +82,8 @@ pub(crate) enum Outcome {
     Connect,
     /// The instance said that it has not looked at the request.
     Refused,
+    /// The instance turned it away untouched, as it has more than it can do.
+    Shed,
     /// No answer, or a broken one.
     Reset,
     /// No answer in time.
@@ -93,11 +95,12 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Ok,
         Self::ServerError,
         Self::Connect,
         Self::Refused,
+        Self::Shed,
         Self::Reset,
         Self::Timeout,
         Self::Caller,
@@ -132,6 +135,7 @@ impl Outcome {
             Self::ServerError => "server_error",
             Self::Connect => "connect",
             Self::Refused => "refused",
+            Self::Shed => "shed",
             Self::Reset => "reset",
             Self::Timeout => "timeout",
             Self::Caller => "caller",

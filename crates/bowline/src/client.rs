@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use bowline_model::{
     Code, Instance, ServiceName,
-    policy::{BreakerPolicy, CallPolicy, InvalidPolicy, RetryPolicy},
+    policy::{BreakerPolicy, CallPolicy, InvalidPolicy, Priority, RetryPolicy},
 };
 use bowline_registry::Discovery;
-use bowline_resilience::deadline::Deadline;
+use bowline_resilience::{deadline::Deadline, shed::PRIORITY_HEADER};
 use bowline_runtime::{
     metric,
     task::{self, Guarded},
@@ -451,8 +451,9 @@ impl Call {
 }
 
 impl Inner {
-    async fn send(&self, request: http::Request<Body>) -> Result<bytes::Bytes, Error> {
+    async fn send(&self, mut request: http::Request<Body>) -> Result<bytes::Bytes, Error> {
         let begun = time::now();
+        hand_on_priority(request.headers_mut());
         let mut span = self.start_span(&request);
         let deadline = self.deadline(begun);
         let result = self.exchange(request, &mut span, deadline).await;
@@ -544,6 +545,7 @@ impl Inner {
 
 tokio::task_local! {
     static DEADLINE: Option<Deadline>;
+    static PRIORITY: Priority;
 }
 
 /// The deadline of the request being served, which no call made for it outlives.
@@ -554,6 +556,24 @@ pub(crate) fn current_deadline() -> Option<Deadline> {
 /// How long the request, or the message, that is worked on may still take; none where nobody said.
 pub fn time_left() -> Option<Duration> {
     current_deadline().map(|deadline| deadline.remaining(time::now()))
+}
+
+/// How important the request being served is: what is called for it is no less, and no more.
+fn current_priority() -> Priority {
+    PRIORITY.try_with(|priority| *priority).unwrap_or_default()
+}
+
+/// Says how important a request is that is made for another, unless it says so itself.
+fn hand_on_priority(headers: &mut http::HeaderMap) {
+    let priority = current_priority();
+    if priority != Priority::default() && !headers.contains_key(PRIORITY_HEADER) {
+        headers.insert(PRIORITY_HEADER, http::HeaderValue::from_static(priority.name()));
+    }
+}
+
+/// Runs a future with the priority of the request it serves.
+pub(crate) async fn with_priority<T>(priority: Priority, future: impl Future<Output = T>) -> T {
+    PRIORITY.scope(priority, future).await
 }
 
 /// Runs a future under the deadline of the request it serves.

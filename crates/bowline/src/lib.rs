@@ -42,6 +42,7 @@ mod sagas;
 mod sampling;
 mod serve;
 pub mod settings;
+mod shed;
 pub mod stream;
 
 /// The guides' code, which has to compile.

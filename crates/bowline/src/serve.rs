@@ -12,7 +12,7 @@ use axum::{
 };
 use bowline_model::{
     Address, Code, ServiceName,
-    instance::{SPEAKS_HEADER, SPEAKS_HTTP2},
+    instance::{OWN_PATHS, SPEAKS_HEADER, SPEAKS_HTTP2},
 };
 use bowline_resilience::deadline::{self, Deadline};
 use bowline_runtime::{drain::Drain, metric, net, time, watchdog};
@@ -30,6 +30,7 @@ use crate::{
     error::{HandlerError, trace_id},
     microservice::{BODY_MAX_DEFAULT, ReadyCheck},
     settings::Settings,
+    shed::{self, Shedding},
     stream,
 };
 
@@ -50,6 +51,7 @@ struct Inner {
     ready: Vec<ReadyCheck>,
     /// Whether a sidecar stands before the application.
     is_meshed: bool,
+    shedding: Option<Shedding>,
     draining: watch::Sender<bool>,
 }
 
@@ -62,7 +64,8 @@ impl Context {
         draining: watch::Sender<bool>,
     ) -> Self {
         let (service, is_meshed) = (settings.service.clone(), settings.mesh.is_some());
-        Self(Arc::new(Inner { service, tracer, metrics, ready, is_meshed, draining }))
+        let shedding = settings.shed.as_ref().map(|policy| Shedding::new(policy, &metrics, &service));
+        Self(Arc::new(Inner { service, tracer, metrics, ready, is_meshed, shedding, draining }))
     }
 
     /// From here on `/readyz` answers 503, and streams end.
@@ -133,6 +136,9 @@ async fn readyz(State(context): State<Context>) -> Result<impl IntoResponse, Han
 }
 
 async fn metrics(State(context): State<Context>) -> impl IntoResponse {
+    if let Some(shedding) = &context.0.shedding {
+        shedding.show();
+    }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], context.0.metrics.render())
 }
 
@@ -183,14 +189,24 @@ async fn observe(State(context): State<Context>, mut request: Request, next: Nex
     if let Some(caller) = request.headers().get(names::CALLER_HEADER).and_then(|caller| caller.to_str().ok()) {
         span.set_with(names::BOWLINE_CALLER, || caller.to_owned());
     }
-    let deadline = deadline_of(request.headers(), begun);
+    let (deadline, priority) = (deadline_of(request.headers(), begun), shed::priority_of(request.headers()));
+    let is_own = request.uri().path().starts_with(OWN_PATHS);
     let task = task_name(request.method(), &route);
-    let handler = task.watch(client::with_deadline(deadline, next.run(request)));
-    let handler = current::scope(span.context(), AssertUnwindSafe(handler).catch_unwind());
-    let mut response = match handler.await {
-        Ok(response) => response,
-        Err(panic) => current::scope(span.context(), async move { panicked(panic).into_response() }).await,
+    let handled = async {
+        let handler = task.watch(client::with_deadline(deadline, next.run(request)));
+        match AssertUnwindSafe(handler).catch_unwind().await {
+            Ok(response) => response,
+            Err(panic) => panicked(panic).into_response(),
+        }
     };
+    let handled = client::with_priority(priority, handled);
+    let handled = async {
+        match inner.shedding.as_ref().filter(|_| !is_own) {
+            None => handled.await,
+            Some(shedding) => shedding.admit(priority, deadline, begun, handled).await,
+        }
+    };
+    let mut response = current::scope(span.context(), handled).await;
     let status = response.status();
     span.set(names::HTTP_RESPONSE_STATUS_CODE, i64::from(status.as_u16()));
     if status.is_server_error() {

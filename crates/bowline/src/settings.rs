@@ -8,8 +8,11 @@ use std::{
 
 use bowline_identity::JoinToken;
 use bowline_model::{
-    Address, Code, InstanceId, Secret, ServiceName, caches::check_redis_url, data, instance::check_address,
-    policy::CallPolicy,
+    Address, Code, InstanceId, Secret, ServiceName,
+    caches::check_redis_url,
+    data,
+    instance::check_address,
+    policy::{CallPolicy, ShedPolicy},
 };
 use bowline_provider_remote::Bearer;
 use bowline_runtime::fs;
@@ -29,6 +32,7 @@ use bowline_runtime::fs;
 /// | `BOWLINE_TOKEN` | the credential for that server | none is sent |
 /// | `BOWLINE_DATA_DIR` | where state lives | `.bowline` |
 /// | `BOWLINE_CALLS` | JSON: service → policy of the declared call | the default policy |
+/// | `BOWLINE_SHED` | JSON: what it turns away when it has more than it can do, as `shed` in `bowline.toml` | it takes what comes |
 /// | `BOWLINE_ASYNC_CALLS` | services that requests are handed over for: `payment,user` | none are |
 /// | `BOWLINE_CACHES` | the caches that it declares, `user-profile,price`: no other is shared | any may be |
 /// | `BOWLINE_DATA_<NAME>` | connection string of an owned resource; it may hold a password | see [`Settings::data`] |
@@ -50,6 +54,7 @@ pub struct Settings {
     pub(crate) bearer: Option<Bearer>,
     pub(crate) data_dir: PathBuf,
     pub(crate) calls: BTreeMap<ServiceName, CallPolicy>,
+    pub(crate) shed: Option<ShedPolicy>,
     /// Whom requests may be handed over for, to be carried out later.
     pub(crate) async_calls: BTreeSet<ServiceName>,
     pub(crate) data: BTreeMap<String, Secret>,
@@ -144,6 +149,7 @@ impl Settings {
             Some(json) => serde_json::from_str(&json).map_err(|error| Error::new("BOWLINE_CALLS", &error))?,
             None => BTreeMap::new(),
         };
+        let shed = vars.remove("BOWLINE_SHED").map(|json| parse_shed(&json)).transpose()?;
         let handed_over = vars.remove("BOWLINE_ASYNC_CALLS").unwrap_or_default();
         let async_calls = handed_over.split(',').filter(|name| !name.is_empty()).map(ServiceName::new).collect();
         let async_calls: Result<_, _> = async_calls;
@@ -178,6 +184,7 @@ impl Settings {
             bearer,
             data_dir,
             calls,
+            shed,
             async_calls,
             data,
             caches,
@@ -268,6 +275,12 @@ fn database_at(url: &str) -> Option<String> {
     Some(format!("{kind}:{}", path.rsplit('/').next().unwrap_or_default()))
 }
 
+fn parse_shed(json: &str) -> Result<ShedPolicy, Error> {
+    let shed: ShedPolicy = serde_json::from_str(json).map_err(|error| Error::new("BOWLINE_SHED", &error))?;
+    shed.check().map_err(|error| Error::new("BOWLINE_SHED", &error))?;
+    Ok(shed)
+}
+
 /// The Redis to share in, where there is one.
 fn redis(vars: &mut BTreeMap<String, String>, system: Option<&ServiceName>) -> Result<Option<Redis>, Error> {
     let token = vars.remove("BOWLINE_REDIS_TOKEN").filter(|token| !token.is_empty()).map(Secret::new);
@@ -354,6 +367,7 @@ mod tests {
             ("BOWLINE_SYSTEM", "Shop!"),
             ("BOWLINE_API", "127.0.0.1:1"),
             ("BOWLINE_CALLS", "{"),
+            ("BOWLINE_SHED", "{"),
             ("BOWLINE_ASYNC_CALLS", "payment,Us er"),
             ("BOWLINE_ADVERTISE", "9000"),
             ("BOWLINE_ADVERTISE", "0.0.0.0:9000"),
