@@ -19,6 +19,7 @@ mod policy;
 mod registration;
 #[cfg(feature = "sqlite")]
 mod sagas;
+mod shed;
 mod steering;
 mod streams;
 mod subject;
