@@ -12,6 +12,8 @@ pub mod deadline;
 pub mod fallback;
 pub mod guard;
 pub mod hedge;
+#[cfg(feature = "tower")]
+pub mod layer;
 pub mod outcome;
 pub mod rate;
 pub mod retry;

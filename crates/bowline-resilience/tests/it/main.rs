@@ -4,6 +4,7 @@ mod breaker;
 mod breaker_threads;
 mod bulkhead;
 mod guard;
+mod layer;
 mod rate;
 mod rate_threads;
 mod shed;
