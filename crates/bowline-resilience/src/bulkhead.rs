@@ -85,6 +85,9 @@ impl Bulkhead {
     /// Dropped while it waits, it leaves the queue; a place that it was granted meanwhile goes to the next.
     #[inline]
     pub async fn acquire(&self, now: Instant) -> Result<Permit<'_>, Refused> {
+        if let Some(permit) = self.try_acquire(now) {
+            return Ok(permit);
+        }
         room::enter(&*self.room, self.visitor(now, None), now).await.map(Permit).map_err(Refused::from)
     }
 
@@ -97,6 +100,9 @@ impl Bulkhead {
     /// As [`Bulkhead::acquire`].
     #[inline]
     pub async fn acquire_by(&self, deadline: Deadline, now: Instant) -> Result<Permit<'_>, Refused> {
+        if let Some(permit) = self.try_acquire(now) {
+            return Ok(permit);
+        }
         room::enter(&*self.room, self.visitor(now, Some(deadline)), now).await.map(Permit).map_err(Refused::from)
     }
 

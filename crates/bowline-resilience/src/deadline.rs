@@ -7,6 +7,7 @@
 use std::{
     fmt,
     future::poll_fn,
+    mem,
     pin::{Pin, pin},
     task::{Context, Poll},
 };
@@ -167,6 +168,22 @@ impl Deadline {
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending => self.poll_timer(timer.as_mut(), cx).map(|()| None),
+        })
+        .await
+    }
+
+    /// As [`Deadline::within`], of a future that was polled in this turn already and found pending.
+    #[inline]
+    pub(crate) async fn within_pending<F: Future>(self, mut future: Pin<&mut F>) -> Option<F::Output> {
+        let mut timer = pin!(time::sleep_until(self.0));
+        let mut is_polled = true;
+        poll_fn(|cx| {
+            if !mem::take(&mut is_polled)
+                && let Poll::Ready(output) = future.as_mut().poll(cx)
+            {
+                return Poll::Ready(Some(output));
+            }
+            timer.as_mut().poll(cx).map(|()| None)
         })
         .await
     }

@@ -15,10 +15,12 @@
 //! - **hedged** attempts are each asked of the breaker and counted by it, as retries are;
 //! - the **time of one attempt** is innermost, so that what it cuts off can be tried again.
 //!
-//! **Cost**: breaker, bulkhead and deadline around a call that is ready at once take no lock, no timer and no allocation;
-//! a timer is armed when the call is first found pending.
+//! **Cost**: breaker, bulkhead and deadline around a call that is ready at once take no lock, no timer and no allocation.
+//! Where nothing is measured (no `slow_call`, no range for the bulkhead, no hedging) such a call reads the coarse clock
+//! alone, which lags by 10 ms at most: enough to tell the breaker in which bucket of its window the call is. When a call
+//! is first found pending the clock is read, its deadline is counted from there, and the timer is armed.
 
-use std::{error, fmt, pin::pin, sync::Arc};
+use std::{error, fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use bowline_model::{
     Code,
@@ -49,6 +51,17 @@ pub struct Guard {
     hedge: Option<Hedge>,
     breaker: Option<Arc<Breaker>>,
     fallback: Option<FallbackPolicy>,
+    clock: Clock,
+}
+
+/// What tells when a call began.
+#[derive(Debug)]
+struct Clock {
+    /// Something is measured from there.
+    is_exact: bool,
+    /// Both clocks at one moment.
+    anchor: Instant,
+    anchor_coarse: u64,
 }
 
 #[derive(Debug)]
@@ -101,7 +114,11 @@ impl Guard {
     pub fn new(policy: &CallPolicy) -> Self {
         let CallPolicy { timeout, retry, breaker, balance: _, outcome: _, outlier: _, hedge, bulkhead, fallback } =
             policy;
+        let is_measured = bulkhead.as_ref().is_some_and(|it| it.calls_max.min < it.calls_max.max)
+            || breaker.as_ref().is_some_and(|it| it.slow_call.is_some())
+            || hedge.is_some();
         Self {
+            clock: Clock::new(is_measured),
             timeout: *timeout,
             bulkhead: bulkhead.as_ref().map(Bulkhead::new),
             retry: retry.as_ref().map(Retry::new),
@@ -155,21 +172,29 @@ impl Guard {
     where
         F: Future<Output = Result<T, E>>,
     {
-        let now = time::now();
-        let deadline = Deadline::after(now, self.timeout);
-        let deadline = call.deadline.map_or(deadline, |theirs| theirs.earliest(deadline));
+        let now = self.clock.now();
         let place = match &self.bulkhead {
             None => None,
             Some(bulkhead) => match bulkhead.try_acquire(now) {
                 place @ Some(_) => place,
-                None => Some(bulkhead.acquire_by(deadline, now).await.map_err(Error::Bulkhead)?),
+                None => Some(self.wait(bulkhead, call).await.map_err(Error::Bulkhead)?),
             },
         };
-        let (result, ended) = self.attempts(Call { deadline: Some(deadline), ..call }, now, judge, make).await;
+        let (result, ended) = self.attempts(call, now, judge, make).await;
         if let Some(place) = place {
-            place.record(result.as_ref().is_err_and(Error::is_overload), ended);
+            place.record(matches!(result, Err(Error::DeadlineExceeded)), ended);
         }
         result
+    }
+
+    #[cold]
+    fn wait<'a>(
+        &self,
+        bulkhead: &'a Bulkhead,
+        call: Call,
+    ) -> impl Future<Output = Result<bulkhead::Permit<'a>, bulkhead::Refused>> + use<'a> {
+        let now = time::now();
+        bulkhead.acquire_by(self.deadline(call, now), now)
     }
 
     /// As [`Guard::call_as`]; where the policy has a fallback, `answer` is given in the place of an error.
@@ -208,30 +233,39 @@ impl Guard {
     where
         F: Future<Output = Result<T, E>>,
     {
-        let deadline = call.deadline.expect("every call has one");
+        let mut deadline = self.clock.is_exact.then(|| self.deadline(call, now));
         let retry = self.retry.as_ref().filter(|_| call.is_repeatable);
         let hedge = self.hedge.as_ref().filter(|_| call.is_repeatable);
         if let Some(retry) = retry {
             retry.budget.deposit(now);
         }
-        let mut attempt = 0;
-        let mut number = 0;
+        let (mut attempt, mut number) = (0, 0);
         loop {
             attempt += 1;
             let mut begin = |now| {
                 number += 1;
                 self.begin(now, number, &mut make)
             };
-            let until = self.until(deadline, now);
             let Attempted { verdict, result, ended } = match hedge {
-                None => run(begin(now), until, &judge).await,
+                None => {
+                    let until = || {
+                        let now = self.clock.exact(now);
+                        self.until(*deadline.get_or_insert_with(|| self.deadline(call, now)), now)
+                    };
+                    self.run(begin(now), now, until, &judge).await
+                }
                 // Several futures take room: only who hedges pays for it.
                 Some(hedge) => {
-                    let make = |sent| run(begin(if sent == 1 { now } else { time::now() }), until, &judge);
+                    let until = self.until(*deadline.get_or_insert_with(|| self.deadline(call, now)), now);
+                    let make = |sent| {
+                        let now = if sent == 1 { now } else { time::now() };
+                        self.run(begin(now), now, move || until, &judge)
+                    };
                     Box::pin(hedge.call(now, make, |attempted| attempted.verdict != Verdict::Bad)).await
                 }
             };
             let Some(retry) = retry.filter(|_| verdict == Verdict::Bad) else { return (result, ended) };
+            let deadline = *deadline.get_or_insert_with(|| self.deadline(call, time::now()));
             let Some(wait) = retry.wait(attempt, deadline, ended) else { return (result, ended) };
             pin!(time::sleep(wait)).await;
             now = time::now();
@@ -245,8 +279,49 @@ impl Guard {
         Ok(Begun { permit, future: make(number) })
     }
 
-    /// Until when an attempt that begins now may take.
+    /// Runs one attempt, and tells the breaker how it went. `until` is asked when it is first found pending.
     #[inline]
+    async fn run<T, E, F>(
+        &self,
+        begun: Result<Begun<'_, F>, Rejected>,
+        now: Instant,
+        until: impl FnOnce() -> Deadline,
+        judge: &impl Fn(&Result<T, E>) -> Verdict,
+    ) -> Attempted<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        let Begun { permit, future } = match begun {
+            Ok(begun) => begun,
+            Err(rejected) => {
+                let result = Err(Error::Breaker(rejected));
+                return Attempted { verdict: Verdict::Ignored, result, ended: now };
+            }
+        };
+        let mut future = pin!(future);
+        let (result, ended) = match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+            Poll::Ready(result) => (Some(result), if self.clock.is_exact { time::now() } else { now }),
+            Poll::Pending => (until().within_pending(future).await, time::now()),
+        };
+        let verdict = result.as_ref().map_or(Verdict::Bad, judge);
+        if let Some(permit) = permit {
+            match verdict {
+                Verdict::Good => permit.record(Outcome::Success, ended),
+                Verdict::Bad => permit.record(Outcome::Failure, ended),
+                Verdict::Ignored => drop(permit),
+            }
+        }
+        let result = result.map_or(Err(Error::DeadlineExceeded), |result| result.map_err(Error::Failed));
+        Attempted { verdict, result, ended }
+    }
+
+    /// The earlier of the caller's deadline and the policy's.
+    fn deadline(&self, call: Call, now: Instant) -> Deadline {
+        let ours = Deadline::after(now, self.timeout);
+        call.deadline.map_or(ours, |theirs| theirs.earliest(ours))
+    }
+
+    /// Until when an attempt that begins now may take.
     fn until(&self, deadline: Deadline, now: Instant) -> Deadline {
         let per_try = self.retry.as_ref().and_then(|retry| retry.per_try_timeout);
         per_try.map_or(deadline, |timeout| deadline.earliest(Deadline::after(now, timeout)))
@@ -258,36 +333,25 @@ struct Begun<'a, F> {
     future: F,
 }
 
-/// Runs one attempt, and tells the breaker how it went.
-#[inline]
-async fn run<T, E, F>(
-    begun: Result<Begun<'_, F>, Rejected>,
-    until: Deadline,
-    judge: &impl Fn(&Result<T, E>) -> Verdict,
-) -> Attempted<T, E>
-where
-    F: Future<Output = Result<T, E>>,
-{
-    let Begun { permit, future } = match begun {
-        Ok(begun) => begun,
-        Err(rejected) => {
-            let result = Err(Error::Breaker(rejected));
-            return Attempted { verdict: Verdict::Ignored, result, ended: time::now() };
-        }
-    };
-    let result = until.within(future).await;
-    let ended = time::now();
-    let verdict = result.as_ref().map_or(Verdict::Bad, judge);
-    let outcome = match verdict {
-        Verdict::Good => Some(Outcome::Success),
-        Verdict::Bad => Some(Outcome::Failure),
-        Verdict::Ignored => None,
-    };
-    if let (Some(permit), Some(outcome)) = (permit, outcome) {
-        permit.record(outcome, ended);
+impl Clock {
+    fn new(is_exact: bool) -> Self {
+        Self { is_exact, anchor: time::now(), anchor_coarse: time::coarse() }
     }
-    let result = result.map_or(Err(Error::DeadlineExceeded), |result| result.map_err(Error::Failed));
-    Attempted { verdict, result, ended }
+
+    /// Now, as exactly as it is needed.
+    #[inline]
+    fn now(&self) -> Instant {
+        if self.is_exact {
+            time::now()
+        } else {
+            self.anchor + Duration::from_millis(time::coarse().saturating_sub(self.anchor_coarse))
+        }
+    }
+
+    /// Exactly when that was; of what was not read exactly, now.
+    fn exact(&self, read: Instant) -> Instant {
+        if self.is_exact { read } else { time::now() }
+    }
 }
 
 impl Retry {
@@ -327,11 +391,6 @@ impl<E> Error<E> {
             Self::Bulkhead(refused) => Some(refused.retryable()),
             Self::Breaker(rejected) => Some(rejected.retryable()),
         }
-    }
-
-    /// Whether it says that the callee has too much to do.
-    fn is_overload(&self) -> bool {
-        matches!(self, Self::DeadlineExceeded)
     }
 }
 

@@ -1,0 +1,269 @@
+//! What the patterns cost, beside failsafe, recloser and tower: for `cargo xtask bench resilience`.
+//!
+//! `bench_resilience alone|threads` prints a line of JSON for each figure: nanoseconds of a turn, or how much faster two
+//! threads are than one. Turns of ours and of the peer's alternate. A guarded call that is ready is asserted to allocate
+//! nothing.
+
+#![expect(clippy::print_stdout, reason = "who starts it reads the figures")]
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+#![expect(unsafe_code, reason = "an allocator is unsafe by its trait; this one hands on to the system's")]
+
+mod peers;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    future::{poll_fn, ready},
+    hint::black_box,
+    pin::pin,
+    sync::Barrier,
+    task::{Context, Poll, Waker},
+    thread,
+};
+
+use bowline_model::policy::{
+    BreakerPolicy, BulkheadPolicy, CallPolicy, Concurrency, GrpcCode, HedgePolicy, OutcomePolicy, Priority,
+    RetryPolicy, ShedPolicy,
+};
+use bowline_resilience::{
+    Breaker, Bulkhead, Deadline, Guard, Hedge, Shedder,
+    breaker::Outcome,
+    outcome::Classifier,
+    rate::{Limit, Limiter, SlidingLimit, SlidingLimiter},
+    retry::Budget,
+};
+use bowline_runtime::{
+    task,
+    time::{self, Duration, Instant},
+};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: all of it is the system allocator's, which keeps the promises; counting touches no memory of it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is handed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Calls of one turn, and turns of each.
+const CALLS: u32 = 50_000;
+const TURNS: usize = 15;
+
+fn main() {
+    let runtime = task::core_runtime().expect("a runtime can be made");
+    // Timers need one.
+    let _entered = runtime.enter();
+    match std::env::args().nth(1).as_deref() {
+        Some("alone") => alone(),
+        Some("threads") => threads(),
+        _ => panic!("say what to measure: alone or threads"),
+    }
+}
+
+fn alone() {
+    calls();
+    breakers();
+    limits();
+    rest();
+}
+
+fn say(id: &str, ours: f64, peer: f64) {
+    println!("{{\"id\":\"{id}\",\"ours\":{ours},\"peer\":{peer}}}");
+}
+
+/// Nanoseconds of a call of each, the medians of turns that alternate.
+fn say_both(id: &str, mut ours: impl FnMut(), mut peer: impl FnMut()) {
+    let mut figures = [Vec::new(), Vec::new()];
+    for _ in 0..TURNS {
+        figures[0].push(timed(&mut ours));
+        figures[1].push(timed(&mut peer));
+    }
+    let [ours, peer] = figures.map(median);
+    say(id, ours, peer);
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// Nanoseconds of this thread's CPU for each call: what else runs on the machine does not count.
+fn timed(call: &mut impl FnMut()) -> f64 {
+    let begin = spent();
+    for _ in 0..CALLS {
+        call();
+    }
+    (spent() - begin) / f64::from(CALLS)
+}
+
+/// What this thread has run until now, in nanoseconds.
+fn spent() -> f64 {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    spent.tv_sec as f64 * 1e9 + spent.tv_nsec as f64
+}
+
+/// Polls it until it is ready, without a task around it: what wakes it is not measured.
+fn run<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let mut cx = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+    }
+}
+
+/// Is pending once, so that every timer around it is armed.
+async fn yields<E>() -> Result<u32, E> {
+    let mut is_ready = false;
+    poll_fn(|_| if std::mem::replace(&mut is_ready, true) { Poll::Ready(Ok(1)) } else { Poll::Pending }).await
+}
+
+fn bulkhead(calls: u32) -> BulkheadPolicy {
+    let calls_max = Concurrency::exactly(calls);
+    BulkheadPolicy { calls_max, queue_max: 100, queue_timeout: Duration::from_secs(1) }
+}
+
+/// Breaker, bulkhead and timeout.
+fn guard() -> Guard {
+    let timeout = Duration::from_secs(15);
+    Guard::new(&CallPolicy { timeout, retry: None, bulkhead: Some(bulkhead(100)), ..CallPolicy::default() })
+}
+
+fn calls() {
+    let guard = guard();
+    let call = || drop(black_box(run(guard.call(|_| ready(Ok::<u32, ()>(black_box(1)))))));
+    let yielding = || drop(black_box(run(guard.call(|_| yields::<()>()))));
+    call();
+    let before = ALLOCATIONS.with(Cell::get);
+    (0..1000).for_each(|_| call());
+    assert_eq!(ALLOCATIONS.with(Cell::get), before, "a guarded call that is ready allocates nothing");
+    let mut stack = peers::stack(|()| ready(Ok(black_box(1))));
+    say_both("resilience.call.tower", call, || drop(black_box(run(stack.call()))));
+    let mut stack = peers::stack(|()| yields());
+    say_both("resilience.call.yield", yielding, || drop(black_box(run(stack.call()))));
+    let all = Guard::new(&CallPolicy { bulkhead: Some(bulkhead(100)), ..CallPolicy::default() });
+    let clock = || _ = black_box(time::now());
+    say_both("resilience.call.retry", || drop(black_box(run(all.call(|_| ready(Ok::<u32, ()>(1)))))), clock);
+}
+
+fn breakers() {
+    let (breaker, now) = (Breaker::new(&BreakerPolicy::default()), time::now());
+    let ours = || breaker.acquire(black_box(now)).expect("it is closed").record(Outcome::Success, black_box(now));
+    let clocked = || {
+        let permit = breaker.acquire(time::now()).expect("it is closed");
+        permit.record(Outcome::Success, time::now());
+    };
+    let failsafe = peers::failsafe();
+    say_both("resilience.breaker.failsafe", clocked, || peers::call_failsafe(&failsafe));
+    let recloser = peers::recloser();
+    say_both("resilience.breaker.recloser", ours, || peers::call_recloser(&recloser));
+}
+
+fn limits() {
+    let now = time::now();
+    let bulkhead = Bulkhead::new(&bulkhead(100));
+    let permits = peers::semaphore(100);
+    let ours = || drop(black_box(run(bulkhead.acquire(now))).expect("there is a place"));
+    say_both("resilience.bulkhead", ours, || drop(black_box(run(permits.acquire())).expect("there is a place")));
+    let handed = || hand_over(&bulkhead, now);
+    say_both("resilience.bulkhead.handed", handed, || peers::hand_over(&permits));
+    let shedder = Shedder::new(&ShedPolicy::default());
+    let admit = || drop(black_box(run(shedder.admit(Priority::Normal, None, now))).expect("there is a place"));
+    say_both("resilience.shed", admit, || drop(black_box(run(permits.acquire())).expect("there is a place")));
+    let limiter = Limiter::new(Limit::new(Duration::from_nanos(1), 1_000_000), 1000);
+    let sliding = SlidingLimiter::new(SlidingLimit::new(u32::MAX, Duration::from_secs(1)), 1000);
+    let check = || _ = black_box(limiter.check(b"customer-17", now));
+    say_both("resilience.rate", check, || _ = black_box(sliding.check(b"customer-17", now)));
+}
+
+/// One waits for the place that another holds, and gets it.
+fn hand_over(bulkhead: &Bulkhead, now: Instant) {
+    let places: Vec<_> = std::iter::from_fn(|| bulkhead.try_acquire(now)).collect();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut waits = pin!(bulkhead.acquire(now));
+    assert!(waits.as_mut().poll(&mut cx).is_pending());
+    drop(places);
+    assert!(waits.as_mut().poll(&mut cx).is_ready());
+}
+
+fn rest() {
+    let now = time::now();
+    let deadline = Deadline::after(now, Duration::from_secs(10));
+    let tower = |future| tokio::time::timeout(Duration::from_secs(10), future);
+    say_both(
+        "resilience.timeout",
+        || _ = black_box(run(deadline.within(ready(black_box(1))))),
+        || drop(black_box(run(tower(ready(black_box(1)))))),
+    );
+    let (budget, theirs) = (Budget::new(&RetryPolicy::default()), peers::budget());
+    let ours = || {
+        budget.deposit(now);
+        black_box(budget.try_withdraw(now));
+    };
+    say_both("resilience.budget", ours, || peers::take(&theirs));
+    let hedge = Hedge::new(&HedgePolicy::default());
+    let classifier = Classifier::of(&OutcomePolicy::default());
+    let classify = || {
+        black_box(classifier.verdict(black_box(503), black_box(None::<GrpcCode>)));
+    };
+    say_both("resilience.hedge", || _ = black_box(run(hedge.call(now, |_| ready(1), |_| true))), classify);
+}
+
+/// How many times the calls of one thread two make in the same time, of one breaker and of one guard.
+fn threads() {
+    let now = time::now();
+    let breaker = Breaker::new(&BreakerPolicy::default());
+    let ours = || breaker.acquire(black_box(now)).expect("it is closed").record(Outcome::Success, black_box(now));
+    let (failsafe, recloser) = (peers::failsafe(), peers::recloser());
+    let mut figures: [Vec<f64>; 4] = Default::default();
+    let guard = guard();
+    for _ in 0..TURNS {
+        figures[0].push(factor(&ours));
+        figures[1].push(factor(&|| peers::call_recloser(&recloser)));
+        figures[2].push(factor(&|| peers::call_failsafe(&failsafe)));
+        figures[3].push(factor(&|| drop(black_box(run(guard.call(|_| ready(Ok::<u32, ()>(1))))))));
+    }
+    let [ours, recloser, failsafe, guarded] = figures.map(median);
+    say("resilience.breaker.threads2", ours, recloser);
+    say("resilience.breaker.threads2.failsafe", ours, failsafe);
+    say("resilience.call.threads2", guarded, f64::NAN);
+}
+
+/// By the wall clock: what two do together in the time of one.
+fn factor(call: &(impl Fn() + Sync)) -> f64 {
+    let elapsed = |threads: usize| {
+        let barrier = Barrier::new(threads + 1);
+        thread::scope(|scope| {
+            let handles: Vec<_> = (0..threads)
+                .map(|_| {
+                    let barrier = &barrier;
+                    scope.spawn(move || {
+                        barrier.wait();
+                        (0..2 * CALLS).for_each(|_| call());
+                    })
+                })
+                .collect();
+            barrier.wait();
+            let began = time::now();
+            handles.into_iter().for_each(|handle| handle.join().expect("no thread panics"));
+            (time::now() - began).as_secs_f64()
+        })
+    };
+    2.0 * elapsed(1) / elapsed(2)
+}
