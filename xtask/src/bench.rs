@@ -12,6 +12,7 @@ mod messaging;
 mod metrics;
 mod nats;
 mod proxy;
+mod resilience;
 mod traces;
 mod up;
 
@@ -58,6 +59,8 @@ enum Name {
     Metrics,
     /// CPU per proxied request, beside Debian's nginx.
     Proxy,
+    /// What the patterns of resilience cost, beside failsafe, recloser and what tower has.
+    Resilience,
     /// Taking in, keeping and finding spans, beside Rotel, which keeps none.
     Traces,
 }
@@ -170,6 +173,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
         Name::Messaging => ("messaging", messaging::run(&context)?),
         Name::Metrics => ("metrics", metrics::run(&context)?),
         Name::Proxy => ("proxy", proxy::run(&context)?),
+        Name::Resilience => ("resilience", resilience::run(&context)?),
         Name::Traces => ("traces", traces::run(&context)?),
     };
     let path = write(workspace, name, &rows)?;

@@ -65,9 +65,6 @@ const CALLS: u32 = 50_000;
 const TURNS: usize = 15;
 
 fn main() {
-    let runtime = task::core_runtime().expect("a runtime can be made");
-    // Timers need one.
-    let _entered = runtime.enter();
     match std::env::args().nth(1).as_deref() {
         Some("alone") => alone(),
         Some("threads") => threads(),
@@ -76,14 +73,24 @@ fn main() {
 }
 
 fn alone() {
+    // A timer is armed by who runs in a runtime.
+    let runtime = task::core_runtime().expect("a runtime can be made");
+    runtime.block_on(yielding());
+    let _entered = runtime.enter();
     calls();
     breakers();
     limits();
     rest();
 }
 
-fn say(id: &str, ours: f64, peer: f64) {
+fn say(id: &str, ours: f64, peer: Option<f64>) {
+    let peer = peer.map_or_else(|| "null".to_owned(), |peer| peer.to_string());
     println!("{{\"id\":\"{id}\",\"ours\":{ours},\"peer\":{peer}}}");
+}
+
+/// Nanoseconds of a call, the median of the turns.
+fn say_one(id: &str, mut ours: impl FnMut()) {
+    say(id, median((0..TURNS).map(|_| timed(&mut ours)).collect()), None);
 }
 
 /// Nanoseconds of a call of each, the medians of turns that alternate.
@@ -94,7 +101,7 @@ fn say_both(id: &str, mut ours: impl FnMut(), mut peer: impl FnMut()) {
         figures[1].push(timed(&mut peer));
     }
     let [ours, peer] = figures.map(median);
-    say(id, ours, peer);
+    say(id, ours, Some(peer));
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
@@ -128,10 +135,48 @@ fn run<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Is pending once, so that every timer around it is armed.
+/// Is pending once, so that every timer around it is armed; it is polled again at once.
 async fn yields<E>() -> Result<u32, E> {
     let mut is_ready = false;
-    poll_fn(|_| if std::mem::replace(&mut is_ready, true) { Poll::Ready(Ok(1)) } else { Poll::Pending }).await
+    poll_fn(|cx| {
+        if std::mem::replace(&mut is_ready, true) {
+            return Poll::Ready(Ok(black_box(1)));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
+}
+
+/// Calls that yield once, as a task makes them. Another timer is armed for earlier, as there mostly is: else each new one
+/// would wake the driver.
+async fn yielding() {
+    let mut earlier = pin!(time::sleep(Duration::from_mins(1)));
+    let is_ready = poll_fn(|cx| Poll::Ready(earlier.as_mut().poll(cx).is_ready())).await;
+    assert!(!is_ready);
+    let policy = CallPolicy { timeout: Duration::from_mins(15), ..policy() };
+    let (guard, mut stack) = (Guard::new(&policy), peers::stack(Duration::from_mins(15), |()| yields()));
+    let mut figures: [Vec<f64>; 3] = Default::default();
+    for _ in 0..TURNS {
+        let begin = spent();
+        for _ in 0..CALLS {
+            drop(black_box(guard.call(|_| yields::<()>()).await));
+        }
+        figures[0].push((spent() - begin) / f64::from(CALLS));
+        let begin = spent();
+        for _ in 0..CALLS {
+            drop(black_box(stack.call().await));
+        }
+        figures[1].push((spent() - begin) / f64::from(CALLS));
+        let begin = spent();
+        for _ in 0..CALLS {
+            _ = black_box(yields::<()>().await);
+        }
+        figures[2].push((spent() - begin) / f64::from(CALLS));
+    }
+    let [ours, peer, bare] = figures.map(median);
+    say("resilience.call.yield", ours, Some(peer));
+    say("resilience.yield", bare, None);
 }
 
 fn bulkhead(calls: u32) -> BulkheadPolicy {
@@ -140,26 +185,24 @@ fn bulkhead(calls: u32) -> BulkheadPolicy {
 }
 
 /// Breaker, bulkhead and timeout.
-fn guard() -> Guard {
+fn policy() -> CallPolicy {
     let timeout = Duration::from_secs(15);
-    Guard::new(&CallPolicy { timeout, retry: None, bulkhead: Some(bulkhead(100)), ..CallPolicy::default() })
+    CallPolicy { timeout, retry: None, bulkhead: Some(bulkhead(100)), ..CallPolicy::default() }
 }
 
 fn calls() {
-    let guard = guard();
+    let guard = Guard::new(&policy());
     let call = || drop(black_box(run(guard.call(|_| ready(Ok::<u32, ()>(black_box(1)))))));
-    let yielding = || drop(black_box(run(guard.call(|_| yields::<()>()))));
     call();
     let before = ALLOCATIONS.with(Cell::get);
     (0..1000).for_each(|_| call());
     assert_eq!(ALLOCATIONS.with(Cell::get), before, "a guarded call that is ready allocates nothing");
-    let mut stack = peers::stack(|()| ready(Ok(black_box(1))));
-    say_both("resilience.call.tower", call, || drop(black_box(run(stack.call()))));
-    let mut stack = peers::stack(|()| yields());
-    say_both("resilience.call.yield", yielding, || drop(black_box(run(stack.call()))));
+    let mut stack = peers::stack(Duration::from_secs(15), |()| ready(Ok(black_box(1))));
+    say_both("resilience.call", call, || drop(black_box(run(stack.call()))));
     let all = Guard::new(&CallPolicy { bulkhead: Some(bulkhead(100)), ..CallPolicy::default() });
-    let clock = || _ = black_box(time::now());
-    say_both("resilience.call.retry", || drop(black_box(run(all.call(|_| ready(Ok::<u32, ()>(1)))))), clock);
+    say_one("resilience.call.retry", || drop(black_box(run(all.call(|_| ready(Ok::<u32, ()>(black_box(1))))))));
+    say_one("resilience.clock", || _ = black_box(time::now()));
+    say_one("resilience.clock.coarse", || _ = black_box(time::coarse()));
 }
 
 fn breakers() {
@@ -181,24 +224,25 @@ fn limits() {
     let permits = peers::semaphore(100);
     let ours = || drop(black_box(run(bulkhead.acquire(now))).expect("there is a place"));
     say_both("resilience.bulkhead", ours, || drop(black_box(run(permits.acquire())).expect("there is a place")));
-    let handed = || hand_over(&bulkhead, now);
-    say_both("resilience.bulkhead.handed", handed, || peers::hand_over(&permits));
+    let (one, one_permit) = (Bulkhead::new(&self::bulkhead(1)), peers::semaphore(1));
+    say_both("resilience.bulkhead.handed", || hand_over(&one, now), || peers::hand_over(&one_permit));
     let shedder = Shedder::new(&ShedPolicy::default());
     let admit = || drop(black_box(run(shedder.admit(Priority::Normal, None, now))).expect("there is a place"));
     say_both("resilience.shed", admit, || drop(black_box(run(permits.acquire())).expect("there is a place")));
     let limiter = Limiter::new(Limit::new(Duration::from_nanos(1), 1_000_000), 1000);
     let sliding = SlidingLimiter::new(SlidingLimit::new(u32::MAX, Duration::from_secs(1)), 1000);
     let check = || _ = black_box(limiter.check(b"customer-17", now));
-    say_both("resilience.rate", check, || _ = black_box(sliding.check(b"customer-17", now)));
+    say_one("resilience.rate", check);
+    say_one("resilience.rate.sliding", || _ = black_box(sliding.check(b"customer-17", now)));
 }
 
 /// One waits for the place that another holds, and gets it.
 fn hand_over(bulkhead: &Bulkhead, now: Instant) {
-    let places: Vec<_> = std::iter::from_fn(|| bulkhead.try_acquire(now)).collect();
+    let place = bulkhead.try_acquire(now).expect("nobody has it");
     let mut cx = Context::from_waker(Waker::noop());
     let mut waits = pin!(bulkhead.acquire(now));
     assert!(waits.as_mut().poll(&mut cx).is_pending());
-    drop(places);
+    drop(place);
     assert!(waits.as_mut().poll(&mut cx).is_ready());
 }
 
@@ -222,7 +266,8 @@ fn rest() {
     let classify = || {
         black_box(classifier.verdict(black_box(503), black_box(None::<GrpcCode>)));
     };
-    say_both("resilience.hedge", || _ = black_box(run(hedge.call(now, |_| ready(1), |_| true))), classify);
+    say_one("resilience.hedge", || _ = black_box(run(hedge.call(now, |_| ready(1), |_| true))));
+    say_one("resilience.outcome", classify);
 }
 
 /// How many times the calls of one thread two make in the same time, of one breaker and of one guard.
@@ -232,7 +277,7 @@ fn threads() {
     let ours = || breaker.acquire(black_box(now)).expect("it is closed").record(Outcome::Success, black_box(now));
     let (failsafe, recloser) = (peers::failsafe(), peers::recloser());
     let mut figures: [Vec<f64>; 4] = Default::default();
-    let guard = guard();
+    let guard = Guard::new(&policy());
     for _ in 0..TURNS {
         figures[0].push(factor(&ours));
         figures[1].push(factor(&|| peers::call_recloser(&recloser)));
@@ -240,9 +285,9 @@ fn threads() {
         figures[3].push(factor(&|| drop(black_box(run(guard.call(|_| ready(Ok::<u32, ()>(1))))))));
     }
     let [ours, recloser, failsafe, guarded] = figures.map(median);
-    say("resilience.breaker.threads2", ours, recloser);
-    say("resilience.breaker.threads2.failsafe", ours, failsafe);
-    say("resilience.call.threads2", guarded, f64::NAN);
+    say("resilience.breaker.threads2", ours, Some(recloser));
+    say("resilience.breaker.threads2.failsafe", ours, Some(failsafe));
+    say("resilience.call.threads2", guarded, None);
 }
 
 /// By the wall clock: what two do together in the time of one.
@@ -261,7 +306,9 @@ fn factor(call: &(impl Fn() + Sync)) -> f64 {
                 .collect();
             barrier.wait();
             let began = time::now();
-            handles.into_iter().for_each(|handle| handle.join().expect("no thread panics"));
+            for handle in handles {
+                handle.join().expect("no thread panics");
+            }
             (time::now() - began).as_secs_f64()
         })
     };

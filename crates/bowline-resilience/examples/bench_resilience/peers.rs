@@ -43,13 +43,13 @@ pub(crate) fn semaphore(permits: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(permits))
 }
 
-/// One waits for the place that another holds, and gets it.
+/// One waits for the place that another holds, and gets it; for a time, as with ours.
 pub(crate) fn hand_over(permits: &Arc<Semaphore>) {
-    let places: Vec<_> = std::iter::from_fn(|| permits.try_acquire().ok()).collect();
+    let place = permits.try_acquire().expect("nobody has it");
     let mut cx = Context::from_waker(Waker::noop());
-    let mut waits = pin!(permits.acquire());
+    let mut waits = pin!(tokio::time::timeout(Duration::from_secs(1), permits.acquire()));
     assert!(waits.as_mut().poll(&mut cx).is_pending());
-    drop(places);
+    drop(place);
     assert!(waits.as_mut().poll(&mut cx).is_ready());
 }
 
@@ -69,9 +69,10 @@ pub(crate) struct Stack<S, P> {
 }
 
 pub(crate) fn stack<F: Future<Output = Result<u32, BoxError>>>(
+    timeout: Duration,
     call: impl FnMut(()) -> F,
 ) -> Stack<impl Service<(), Response = u32, Error = BoxError>, impl FailurePolicy> {
-    let layers = ServiceBuilder::new().concurrency_limit(100).timeout(Duration::from_secs(15));
+    let layers = ServiceBuilder::new().concurrency_limit(100).timeout(timeout);
     Stack { service: layers.service(tower::service_fn(call)), breaker: failsafe() }
 }
 
