@@ -22,7 +22,7 @@ pub mod policy;
 pub mod problem;
 pub mod route;
 pub mod secret;
-mod suggest;
+pub mod suggest;
 pub mod system;
 pub mod units;
 

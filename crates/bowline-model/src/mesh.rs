@@ -3,15 +3,22 @@
 //! The control plane compiles one [`Snapshot`] for each workload out of the system and the [`Traffic`]
 //! document; the data plane acts by it. Certificates say who is who by [`SpiffeId`]s.
 
+mod breakers;
 mod traffic;
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::traffic::{
-    FAULT_DELAY_MAX, FAULTS_MAX, Fault, InvalidTraffic, Mirror, Steering, Traffic, VERSION_RULE, VERSIONS_MAX,
-    is_version,
+pub use self::{
+    breakers::{
+        BREAKER_ORDERS_MAX, BREAKERS_PATH, BREAKERS_TOLD_MAX, BreakerCommand, BreakerOrder, BreakerStatus,
+        BreakerTransition, CallBreakers, Caller, OwnBreakers, TRANSITIONS_TOLD_MAX,
+    },
+    traffic::{
+        FAULT_DELAY_MAX, FAULTS_MAX, Fault, InvalidTraffic, Mirror, Steering, Traffic, VERSION_RULE, VERSIONS_MAX,
+        is_version,
+    },
 };
 use crate::{name::ServiceName, policy::CallPolicy, route::PathPattern, system::Enforce};
 
@@ -241,7 +248,7 @@ pub struct Snapshot {
     pub system: ServiceName,
     /// Whose it is.
     pub workload: Workload,
-    /// As [`MeshPolicy::mode`]; none: the system has no mesh, and nothing below is in force but splits and mirrors.
+    /// As [`MeshPolicy::mode`]; none: the system has no mesh, and nothing below is in force but how calls are steered.
     pub mode: Option<Mode>,
     /// As [`MeshPolicy::authorization`].
     pub authorization: Authorization,

@@ -6,7 +6,7 @@ const WORD_MAX: usize = 64;
 /// The nearest candidate, if one is near enough to have been meant.
 ///
 /// Near are: a third of the letters changed, the parts between `_` swapped, or an end left out.
-pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.chars().count() > WORD_MAX {
         return None;
     }

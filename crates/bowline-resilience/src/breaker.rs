@@ -332,6 +332,13 @@ impl Breaker {
         Figures { calls, failures, slow }
     }
 
+    /// In how long an open breaker lets a probe out; none in every other state, and once it does. Lock-free.
+    pub fn retry_after(&self, now: Instant) -> Option<Duration> {
+        let word = self.gate.0.word.load(Acquire);
+        let is_waiting = state_of(word) == State::Open && !self.is_due(now);
+        is_waiting.then(|| self.rejected(word, now).retry_after)
+    }
+
     /// The last transitions, oldest first: at most [`TRANSITIONS_MAX`].
     pub fn transitions(&self) -> Vec<Transition> {
         self.lock().history.list()

@@ -9,9 +9,12 @@ use std::{
     },
 };
 
-use bowline_model::policy::{BreakerPolicy, BreakerScope, CallPolicy, HashKey};
-use bowline_resilience::breaker::{Breaker, Outcome, OwnedPermit, PROBE_TIMEOUT, State};
-use bowline_runtime::time::{Duration, Instant};
+use bowline_model::{
+    InstanceId,
+    policy::{BreakerPolicy, BreakerScope, CallPolicy, HashKey},
+};
+use bowline_resilience::breaker::{Breaker, Forced, Order, Outcome, OwnedPermit, PROBE_TIMEOUT, State};
+use bowline_runtime::time::{self, Duration, Instant};
 use http::request::Parts;
 
 use crate::{call::TIMEOUT_MAX, key, metrics::Breakers};
@@ -43,15 +46,21 @@ impl BreakerRules {
 #[derive(Debug)]
 pub(crate) struct Guard {
     pub(crate) breaker: Arc<Breaker>,
+    /// Whose it is: the instance's id, or `route`, or `key-` and a number.
+    pub(crate) name: InstanceId,
+    /// In which state somebody holds it.
+    held: Mutex<Option<Forced>>,
     /// The number of the state that was counted last.
     counted: AtomicU8,
     metrics: Breakers,
 }
 
 impl Guard {
-    pub(crate) fn new(rules: &BreakerRules, metrics: &Breakers) -> Self {
+    pub(crate) fn new(rules: &BreakerRules, name: InstanceId, metrics: &Breakers) -> Self {
         Self {
             breaker: Arc::new(Breaker::new(&rules.policy).probe_timeout(rules.probe_timeout)),
+            name,
+            held: Mutex::default(),
             counted: AtomicU8::new(0),
             metrics: metrics.clone(),
         }
@@ -63,16 +72,51 @@ impl Guard {
             (Some(permit), Some(outcome)) => permit.record(outcome, now),
             (permit, _) => drop(permit),
         }
-        self.count(self.breaker.state(now));
+        self.note(self.breaker.state(now));
     }
 
-    fn count(&self, state: State) {
+    /// Has it be held in a state, or judge for itself where it was held before.
+    pub(crate) fn hold(&self, forced: Option<Forced>, now: Instant) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if *held != forced {
+            *held = forced;
+            self.order(forced.map_or(Order::Reset, Order::Force), now);
+        }
+    }
+
+    /// Has it begin anew.
+    pub(crate) fn reset(&self, now: Instant) {
+        self.order(Order::Reset, now);
+    }
+
+    fn order(&self, order: Order, now: Instant) {
+        self.breaker.order(order, now);
+        self.note(self.breaker.state(now));
+    }
+
+    /// Takes note of the state: tells of what became of the callee, if anything did.
+    fn note(&self, state: State) {
+        let Some(before) = self.count(state) else { return };
+        let why = self.breaker.transitions().last().map(|last| last.why.as_str());
+        let (callee, instance, from, to) = (&*self.metrics.service, &self.name, before.as_str(), state.as_str());
+        // That it is tried again, and in vain, is told by metrics: it may go on for long.
+        if matches!((before, state), (_, State::HalfOpen) | (State::HalfOpen, State::Open)) {
+            tracing::debug!(callee, %instance, from, to, why, "breaker changed");
+        } else {
+            tracing::info!(callee, %instance, from, to, why, "breaker changed");
+        }
+    }
+
+    /// Counts the state, and says which was counted before it, where that was another.
+    fn count(&self, state: State) -> Option<State> {
         let number = state as u8;
         // Mostly it is the same, and nothing is written that other cores read.
-        if self.counted.load(Relaxed) != number {
-            let before = state_of(self.counted.swap(number, Relaxed));
-            self.metrics.changed(before, state);
+        if self.counted.load(Relaxed) == number {
+            return None;
         }
+        let before = state_of(self.counted.swap(number, Relaxed));
+        self.metrics.changed(before, state);
+        (before != state).then_some(before)
     }
 }
 
@@ -99,12 +143,13 @@ impl Shared {
         let rules = rules?;
         match &rules.policy.per {
             BreakerScope::Instance => None,
-            BreakerScope::Route => Some(Self::Route(Arc::new(Guard::new(rules, metrics)))),
+            BreakerScope::Route => Some(Self::Route(Arc::new(Guard::new(rules, named("route"), metrics)))),
             BreakerScope::Key(key) => Some(Self::Keys(Keys {
                 key: key.clone(),
                 rules: rules.clone(),
                 metrics: metrics.clone(),
                 kept: Mutex::default(),
+                held: Mutex::default(),
             })),
         }
     }
@@ -116,6 +161,27 @@ impl Shared {
             Self::Keys(keys) => key::of(&keys.key, head).map(|key| keys.guard(key)),
         }
     }
+
+    /// All there are.
+    pub(crate) fn guards(&self) -> Vec<Arc<Guard>> {
+        match self {
+            Self::Route(guard) => vec![Arc::clone(guard)],
+            Self::Keys(keys) => keys.guards(),
+        }
+    }
+
+    /// Has all be held in a state, those included that are still to come, or judge for themselves.
+    pub(crate) fn hold(&self, forced: Option<Forced>, now: Instant) {
+        if let Self::Keys(keys) = self {
+            *keys.held.lock().unwrap_or_else(PoisonError::into_inner) = forced;
+        }
+        self.guards().iter().for_each(|guard| guard.hold(forced, now));
+    }
+}
+
+/// What stands in the place of an instance's id where the breaker is not one's.
+pub(crate) fn named(name: &str) -> InstanceId {
+    InstanceId::new(name).expect("it is written as ids are")
 }
 
 /// A breaker for each key: in two generations, so that the longest unused give way without a list of their order.
@@ -125,6 +191,8 @@ pub(crate) struct Keys {
     rules: BreakerRules,
     metrics: Breakers,
     kept: Mutex<Generations>,
+    /// In which state somebody holds all of them.
+    held: Mutex<Option<Forced>>,
 }
 
 #[derive(Debug, Default)]
@@ -139,12 +207,23 @@ impl Keys {
         if let Some(guard) = kept.young.get(&key) {
             return Arc::clone(guard);
         }
-        let guard = kept.old.remove(&key).unwrap_or_else(|| Arc::new(Guard::new(&self.rules, &self.metrics)));
+        let guard = kept.old.remove(&key).unwrap_or_else(|| self.make(key));
         if kept.young.len() >= KEYS_MAX / 2 {
             kept.old = mem::take(&mut kept.young);
         }
         kept.young.insert(key, Arc::clone(&guard));
         guard
+    }
+
+    fn make(&self, key: u64) -> Arc<Guard> {
+        let guard = Guard::new(&self.rules, named(&format!("key-{key:016x}")), &self.metrics);
+        guard.hold(*self.held.lock().unwrap_or_else(PoisonError::into_inner), time::now());
+        Arc::new(guard)
+    }
+
+    fn guards(&self) -> Vec<Arc<Guard>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.young.values().chain(kept.old.values()).map(Arc::clone).collect()
     }
 }
 

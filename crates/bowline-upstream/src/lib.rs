@@ -7,6 +7,7 @@
 
 mod attempt;
 mod body;
+mod breakers;
 mod call;
 mod error;
 mod fallback;

@@ -1,7 +1,7 @@
 //! What is remembered of one instance: where it is dialled, and its breaker.
 
 use bowline_balance::Member as Entry;
-use bowline_model::Protocol;
+use bowline_model::{Instance, Protocol};
 use bowline_transport::Endpoint;
 
 use crate::{
@@ -24,19 +24,20 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// An instance of a version, at an endpoint; over HTTP/2 once it takes that, where `prefers_http2`.
+    /// An instance, at an endpoint; over HTTP/2 once it takes that, where `prefers_http2`.
     pub(crate) fn new(
         endpoint: Endpoint,
         prefers_http2: bool,
-        version: &str,
+        instance: &Instance,
         rules: Option<&BreakerRules>,
         metrics: &Metrics,
     ) -> Self {
         let rules = rules.filter(|rules| rules.is_by_instance());
-        let breaker = rules.map(|rules| Guard::new(rules, &metrics.breakers));
+        let breaker = rules.map(|rules| Guard::new(rules, instance.id.clone(), &metrics.breakers));
+        let version = &instance.version;
         let attempts = metrics.attempts(version);
         let multiplexed = prefers_http2.then(|| Endpoint { protocol: Protocol::Http2, ..endpoint.clone() });
-        Self { endpoint, multiplexed, breaker, version: version.to_owned(), attempts }
+        Self { endpoint, multiplexed, breaker, version: version.clone(), attempts }
     }
 
     /// Where and how the instance is dialled now.

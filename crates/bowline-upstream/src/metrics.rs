@@ -1,4 +1,4 @@
-//! What is counted of a service as it is called: attempts, retries, breakers that are not closed.
+//! What is counted of a service as it is called: attempts, retries, breakers that are not closed, or are held.
 
 use std::{
     collections::BTreeMap,
@@ -64,11 +64,16 @@ pub(crate) struct Mirrored {
     pub(crate) no_instance: Counter,
 }
 
-/// How many of a service's breakers are not closed.
+/// How many of a service's breakers are not closed, or are held.
 #[derive(Debug, Clone)]
 pub(crate) struct Breakers {
+    /// Whom they guard.
+    pub(crate) service: Arc<str>,
     open: Gauge,
     half_open: Gauge,
+    forced_open: Gauge,
+    forced_closed: Gauge,
+    disabled: Gauge,
 }
 
 /// What came of an attempt.
@@ -156,9 +161,9 @@ impl Metrics {
         };
         let own: &[_] = &[("reporter", reporter), ("service", service)];
         let bulkhead_help = "Calls that found no place in their bulkhead.";
-        let breakers = |state| {
-            let labels: &[_] = &[("reporter", reporter), ("service", service), ("state", state)];
-            registry.gauge("bowline_breakers", "Breakers that are not closed.", labels)
+        let breakers = |state: State| {
+            let labels: &[_] = &[("reporter", reporter), ("service", service), ("state", state.as_str())];
+            registry.gauge("bowline_breakers", "Breakers that are not closed, or held by hand.", labels)
         };
         Self {
             attempts: Mutex::default(),
@@ -167,7 +172,14 @@ impl Metrics {
             hedges: hedges("true"),
             hedges_refused: hedges("false"),
             bulkhead_refused: registry.counter("bowline_bulkhead_refused_total", bulkhead_help, own),
-            breakers: Breakers { open: breakers("open"), half_open: breakers("half_open") },
+            breakers: Breakers {
+                service: Arc::from(service),
+                open: breakers(State::Open),
+                half_open: breakers(State::HalfOpen),
+                forced_open: breakers(State::ForcedOpen),
+                forced_closed: breakers(State::ForcedClosed),
+                disabled: breakers(State::Disabled),
+            },
             registry: registry.clone(),
             reporter,
             service: service.to_owned(),
@@ -271,9 +283,12 @@ impl Breakers {
 
     fn add(&self, state: State, count: i64) {
         match state {
-            State::Closed | State::ForcedClosed | State::Disabled => {}
-            State::Open | State::ForcedOpen => self.open.add(count),
+            State::Closed => {}
+            State::Open => self.open.add(count),
             State::HalfOpen => self.half_open.add(count),
+            State::ForcedOpen => self.forced_open.add(count),
+            State::ForcedClosed => self.forced_closed.add(count),
+            State::Disabled => self.disabled.add(count),
         }
     }
 }

@@ -7,10 +7,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bowline_balance::{Balancer, InstanceSet, Member as Entry};
+use bowline_balance::{Balancer, InstanceSet, Member as Entry, Snapshot};
 use bowline_model::{
     Instance, ServiceName,
-    mesh::Steering,
+    mesh::{BreakerOrder, Steering},
     policy::{Backoff, CallPolicy, HashKey, Repeat},
 };
 use bowline_resilience::{
@@ -33,6 +33,7 @@ use http::{Request, Response, request::Parts};
 use crate::{
     attempt::{Judged, grpc_code},
     body::ResponseBody,
+    breakers,
     call::{self, Call},
     error::Error,
     fallback,
@@ -165,7 +166,8 @@ impl Upstream {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         *told = instances.to_vec();
         let active = self.active.load();
-        self.update(&active.kept.members, BreakerRules::of(&active.policy).as_ref(), instances);
+        let orders = &active.steering.breakers;
+        self.update(&active.kept.members, BreakerRules::of(&active.policy).as_ref(), instances, orders);
         active.renew();
     }
 
@@ -184,13 +186,15 @@ impl Upstream {
         let kept = if BreakerRules::of(&active.policy) == rules {
             Kept { members: Arc::clone(&active.kept.members), shared: active.kept.shared.clone(), ..kept }
         } else {
-            self.update(&kept.members, rules.as_ref(), &told);
+            kept.obey(&[], &active.steering.breakers);
+            self.update(&kept.members, rules.as_ref(), &told, &active.steering.breakers);
             kept
         };
         self.serve(policy, kept, active.steering.clone());
     }
 
-    /// Replaces how calls that begin from now on are steered between the versions of the service.
+    /// Replaces how calls that begin from now on are steered: between the versions of the service, and by orders to
+    /// the breakers of its instances.
     ///
     /// Of a split, each call takes one version, in proportion to the weights of those that have a
     /// healthy instance (any, where none has). Its retries stay there while somebody is left whom
@@ -204,11 +208,16 @@ impl Upstream {
     /// nothing that comes of it reaches the caller, a breaker or the load. There are at most 64
     /// under way; beyond, they are dropped and counted.
     ///
-    /// What is known of the instances stays, and so does the retry budget.
+    /// Orders hold the breakers of those instances that they are about, also of those that come later, until they are
+    /// taken back: then a breaker judges for itself again, with nothing counted. Whom they are of is not looked at:
+    /// who hands them in leaves out those of others. A reset is done once, when it comes, where no order holds.
+    ///
+    /// What else is known of the instances stays, and so does the retry budget.
     pub fn set_steering(&self, steering: Steering) {
         let _told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let active = self.active.load_full();
         if active.steering != steering {
+            active.kept.obey(&active.steering.breakers, &steering.breakers);
             self.serve(active.policy.clone(), active.kept.clone(), steering);
         }
     }
@@ -236,11 +245,18 @@ impl Upstream {
         let active = self.active.load_full();
         let policy = active.policy.clone();
         let kept = Kept::begin(&policy, &self.metrics);
-        self.update(&kept.members, BreakerRules::of(&policy).as_ref(), &told);
+        kept.obey(&[], &active.steering.breakers);
+        self.update(&kept.members, BreakerRules::of(&policy).as_ref(), &told, &active.steering.breakers);
         self.serve(policy, kept, active.steering.clone());
     }
 
-    fn update(&self, members: &InstanceSet<Member>, rules: Option<&BreakerRules>, instances: &[Instance]) {
+    fn update(
+        &self,
+        members: &InstanceSet<Member>,
+        rules: Option<&BreakerRules>,
+        instances: &[Instance],
+        orders: &[BreakerOrder],
+    ) {
         let security = *self.security.lock().unwrap_or_else(PoisonError::into_inner);
         let endpoint = |instance: &Instance| security.endpoint(&self.service, instance);
         members.update_fitting(
@@ -248,7 +264,14 @@ impl Upstream {
             |member, instance| {
                 member.endpoint.tls.is_some() == security.demands(instance) && member.version == instance.version
             },
-            |instance| Member::new(endpoint(instance), self.prefers_http2, &instance.version, rules, &self.metrics),
+            |instance| {
+                let member = Member::new(endpoint(instance), self.prefers_http2, instance, rules, &self.metrics);
+                // Before anybody calls it.
+                if let Some(guard) = &member.breaker {
+                    guard.hold(breakers::held(orders, &instance.id), time::now());
+                }
+                member
+            },
         );
     }
 
@@ -268,6 +291,13 @@ impl Upstream {
             latency: entry.latency(now),
         };
         snapshot.members().iter().map(status).collect()
+    }
+
+    /// How it is steered, its instances, and whether its policy has a breaker.
+    pub(crate) fn guarded(&self) -> (Steering, Arc<Snapshot<Member>>, Option<Arc<Shared>>, bool) {
+        let active = self.active.load();
+        let Kept { members, shared, .. } = &active.kept;
+        (active.steering.clone(), members.snapshot(), shared.clone(), active.policy.breaker.is_some())
     }
 
     /// Has a connection wait for each instance, of 64 at most, 16 at once; those that cannot be made are left out.
@@ -467,6 +497,11 @@ impl Kept {
             hedge: policy.hedge.as_ref().map(|hedge| Arc::new(Hedge::new(hedge))),
             bulkhead: policy.bulkhead.as_ref().map(Bulkhead::new),
         }
+    }
+
+    /// Acts by orders to the breakers, of which those before were acted by.
+    fn obey(&self, before: &[BreakerOrder], orders: &[BreakerOrder]) {
+        breakers::obey(before, orders, self.members.snapshot().members(), self.shared.as_deref());
     }
 }
 

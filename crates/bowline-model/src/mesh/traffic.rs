@@ -1,10 +1,14 @@
-//! How traffic is steered between versions and disturbed on purpose: the document `bowline/traffic`.
+//! How traffic is steered between versions, kept from a service or let through by hand, and disturbed on purpose: the
+//! document `bowline/traffic`.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::Workload;
+use super::{
+    Workload,
+    breakers::{BreakerOrder, check_orders},
+};
 use crate::{
     name::ServiceName,
     units::{self, Share},
@@ -19,7 +23,7 @@ pub const VERSIONS_MAX: usize = 16;
 /// The longest delay that a fault adds.
 pub const FAULT_DELAY_MAX: Duration = Duration::from_mins(5);
 
-/// How the traffic to one service is steered between its versions.
+/// How the traffic to one service is steered: between its versions, and by its callers' breakers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Steering {
@@ -32,6 +36,10 @@ pub struct Steering {
     /// The rollout of the service that the split is; absent: it was set by hand. Callers are not told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<u64>,
+    /// What was ordered of the breakers that guard the calls to it; a caller is told what is about its own. At most
+    /// [`BREAKER_ORDERS_MAX`](super::BREAKER_ORDERS_MAX).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breakers: Vec<BreakerOrder>,
 }
 
 impl Steering {
@@ -42,7 +50,12 @@ impl Steering {
 
     /// Whether it steers nothing.
     pub fn is_empty(&self) -> bool {
-        self.split.is_empty() && self.mirror.is_none()
+        self.split.is_empty() && self.mirror.is_none() && self.breakers.is_empty()
+    }
+
+    /// Whether it steers by versions.
+    pub fn is_by_version(&self) -> bool {
+        !self.split.is_empty() || self.mirror.is_some()
     }
 }
 
@@ -104,6 +117,33 @@ impl fmt::Display for Fault {
 }
 
 impl Traffic {
+    /// Takes out the faults and the orders that are over at that time, in milliseconds since 1970; whether there were
+    /// some.
+    pub fn end(&mut self, now: u64) -> bool {
+        let before = self.ending_count();
+        self.faults.retain(|fault| fault.until_unix_ms > now);
+        for steering in self.steering.values_mut() {
+            steering.breakers.retain(|order| !order.has_ended(now));
+        }
+        let has_ended = self.ending_count() < before;
+        if has_ended {
+            self.steering.retain(|_, steering| !steering.is_empty());
+        }
+        has_ended
+    }
+
+    /// When the first of them ends, in milliseconds since 1970.
+    pub fn ends_first(&self) -> Option<u64> {
+        let orders = self.steering.values().flat_map(|steering| &steering.breakers);
+        let orders = orders.filter_map(|order| order.until_unix_ms);
+        self.faults.iter().map(|fault| fault.until_unix_ms).chain(orders).min()
+    }
+
+    fn ending_count(&self) -> usize {
+        let orders = self.steering.values().map(|steering| steering.breakers.len());
+        self.faults.len() + orders.sum::<usize>()
+    }
+
     /// Checks the bounds that its types cannot carry, and that it names services of the system.
     ///
     /// # Errors
@@ -115,6 +155,8 @@ impl Traffic {
             let at = format!("/steering/{service}");
             known(service, services, &at, &mut faults);
             check_steering(steering, &at, &mut faults);
+            let broken = check_orders(&steering.breakers, services).into_iter();
+            faults.extend(broken.map(|(path, rule)| InvalidTraffic { path: format!("{at}/breakers{path}"), rule }));
         }
         must(injected.len() <= FAULTS_MAX, "/faults", "there are at most 100 faults", &mut faults);
         let mut ids = std::collections::BTreeSet::new();
@@ -152,7 +194,7 @@ fn known(service: &ServiceName, services: &[ServiceName], path: &str, faults: &m
 }
 
 fn check_steering(steering: &Steering, at: &str, faults: &mut Vec<InvalidTraffic>) {
-    let Steering { split, mirror, rollout } = steering;
+    let Steering { split, mirror, rollout, breakers: _ } = steering;
     let is_somebodys = rollout.is_none() || !split.is_empty();
     must(is_somebodys, &format!("{at}/rollout"), "it says whose the split is, and there is none", faults);
     let path = format!("{at}/split");
@@ -211,6 +253,11 @@ mod tests {
             r#"{"steering":{"payment":{"mirror":{"version":"","share":"5%"}}}}"#,
             &["/steering/payment/mirror/version"],
         );
+        check(r#"{"steering":{"payment":{"breakers":[{"order":"open","caller":"service/order"}]}}}"#, &[]);
+        check(
+            r#"{"steering":{"payment":{"breakers":[{"order":"reset"}]}}}"#,
+            &["/steering/payment/breakers/0/until_unix_ms"],
+        );
         let fault = |rest: &str| format!(r#"{{"faults":[{{"id":"f1","service":"payment",{rest}}}]}}"#);
         check(&fault(r#""share":"50%","delay":"300ms","until_unix_ms":1"#), &[]);
         check(&fault(r#""share":"50%","until_unix_ms":1"#), &["/faults/0"]);
@@ -218,6 +265,21 @@ mod tests {
         check(&fault(r#""share":"1%","delay":"6m","until_unix_ms":1"#), &["/faults/0/delay"]);
         check(&fault(r#""from":"gateway","share":"1%","abort":500,"until_unix_ms":1"#), &[]);
         check(&fault(r#""from":"service/bank","share":"1%","abort":500,"until_unix_ms":1"#), &["/faults/0/from"]);
+    }
+
+    #[test]
+    fn what_is_over_goes_and_nothing_else() {
+        let text = r#"{"steering":{"order":{"breakers":[{"order":"open","until_unix_ms":5}]},
+            "payment":{"split":{"v1":1},"breakers":[{"order":"open","until_unix_ms":5},{"instance":"p-1","order":"open"}]}},
+            "faults":[{"id":"f1","service":"payment","share":"1%","abort":500,"until_unix_ms":7}]}"#;
+        let mut traffic: Traffic = serde_json::from_str(text).unwrap();
+        assert_eq!(traffic.ends_first(), Some(5));
+        assert!(!traffic.end(4));
+        assert!(traffic.end(5));
+        assert_eq!((traffic.steering.len(), traffic.steering[&name("payment")].breakers.len()), (1, 1));
+        assert_eq!(traffic.ends_first(), Some(7));
+        assert!(traffic.end(7));
+        assert_eq!((traffic.faults.len(), traffic.ends_first()), (0, None));
     }
 
     #[test]
