@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bowline_model::{ServiceName, mesh::Steering, route::Route};
+use bowline_model::{
+    ServiceName,
+    mesh::{CallBreakers, Steering},
+    route::Route,
+};
 use bowline_proxy::Fed;
 use bowline_registry::Discovery;
 use bowline_upstream::{Security, Upstream};
@@ -36,7 +40,7 @@ impl Backends {
                     Fed::new(upstream, &means.discovery)
                 });
                 fed.upstream().set_policy(route.policy.clone());
-                self.steer(&backend.service, &fed);
+                self.steer(&key, &fed);
                 next.insert(key, fed);
             }
         }
@@ -46,13 +50,24 @@ impl Backends {
     /// Steers the calls to services, of all routes; those that are not named are not steered.
     pub(crate) fn set_steering(&mut self, steering: &BTreeMap<ServiceName, Steering>) {
         self.steering.clone_from(steering);
-        for ((_, service), fed) in &self.fed {
-            self.steer(service, fed);
+        for (key, fed) in &self.fed {
+            self.steer(key, fed);
         }
     }
 
-    fn steer(&self, service: &ServiceName, fed: &Fed) {
-        fed.upstream().set_steering(self.steering.get(service).cloned().unwrap_or_default());
+    fn steer(&self, (route, service): &(String, ServiceName), fed: &Fed) {
+        let mut steering = self.steering.get(service).cloned().unwrap_or_default();
+        steering.breakers.retain(|order| order.is_for_route(route));
+        fed.upstream().set_steering(steering);
+    }
+
+    /// The breakers of each route and service.
+    pub(crate) fn breakers(&self) -> Vec<CallBreakers> {
+        let told = |((route, _), fed): (&(String, ServiceName), &Fed)| CallBreakers {
+            route: Some(route.clone()),
+            ..fed.upstream().breakers()
+        };
+        self.fed.iter().map(told).collect()
     }
 
     /// Has all of them call under TLS as that says.

@@ -8,7 +8,7 @@ use std::{
 use bowline_model::{
     ServiceName,
     gateway::RouteTable,
-    mesh::{MeshDemands, Steering},
+    mesh::{MeshDemands, OwnBreakers, Steering},
     route::Route,
 };
 use bowline_proxy::{Filter, Snapshot, Switch, matcher::Matcher};
@@ -84,6 +84,11 @@ impl Handle {
     /// that are not in the map are not steered. What it means is said at [`Upstream::set_steering`].
     pub fn set_steering(&self, steering: &BTreeMap<ServiceName, Steering>) {
         self.lock().backends.set_steering(steering);
+    }
+
+    /// The breakers that guard the calls of each route now, and what was ordered of them.
+    pub fn breakers(&self) -> OwnBreakers {
+        OwnBreakers { calls: self.lock().backends.breakers() }
     }
 
     /// Replaces which instances are called under TLS, for calls that begin from now on, and for whoever is

@@ -28,7 +28,8 @@ const PLATFORM_PATHS: [&str; 3] = ["/livez", "/metrics", "/readyz"];
 /// | `keys of customers` | the gateway | `GET` of the key set of an `[auth.X]` |
 /// | `platform` | Bowline itself | `GET` of the check's path, `/livez`, `/readyz`, `/metrics` and where the service says its metrics are; `GET` and `POST` of what is [Bowline's own](OWN_PATHS) |
 ///
-/// A workload sees its own rules, calls and faults, and the steering of those whom it calls. In a system
+/// A workload sees its own rules, calls and faults, and the steering of those whom it calls, of orders to breakers
+/// those that are about its own. In a system
 /// without a mesh that is the calls and their steering.
 pub fn compile(system: &System, table: &RouteTable, traffic: &Traffic) -> BTreeMap<Workload, Snapshot> {
     let system = Compiled { system, table, traffic };
@@ -46,9 +47,11 @@ struct Compiled<'a> {
 
 impl Compiled<'_> {
     fn service(&self, service: &Service) -> Snapshot {
-        let mut outbound: Vec<_> = service.calls.iter().map(|call| self.outbound(&call.target, &call.policy)).collect();
+        let workload = Workload::Service(service.name.clone());
+        let outbound = service.calls.iter().map(|call| self.outbound(&workload, &call.target, &call.policy));
+        let mut outbound: Vec<_> = outbound.collect();
         outbound.sort_by(|one, other| one.target.cmp(&other.target));
-        let mut snapshot = Snapshot { outbound, ..self.empty(Workload::Service(service.name.clone())) };
+        let mut snapshot = Snapshot { outbound, ..self.empty(workload) };
         if self.system.mesh.is_some() {
             snapshot.inbound = self.rules(service);
             let faults = self.traffic.faults.iter().filter(|fault| fault.service == service.name);
@@ -65,7 +68,8 @@ impl Compiled<'_> {
         let mut targets: Vec<_> = backends.chain(keys).collect();
         targets.sort_unstable();
         targets.dedup();
-        let outbound = targets.into_iter().map(|target| self.outbound(target, &CallPolicy::default())).collect();
+        let outbound = |target| self.outbound(&Workload::Gateway, target, &CallPolicy::default());
+        let outbound = targets.into_iter().map(outbound).collect();
         Snapshot { outbound, ..self.empty(Workload::Gateway) }
     }
 
@@ -84,10 +88,11 @@ impl Compiled<'_> {
         }
     }
 
-    fn outbound(&self, target: &ServiceName, policy: &CallPolicy) -> Outbound {
+    fn outbound(&self, caller: &Workload, target: &ServiceName, policy: &CallPolicy) -> Outbound {
         let steering = self.traffic.steering.get(target).cloned().unwrap_or_default();
+        let breakers = steering.breakers.into_iter().filter(|order| order.is_for(caller)).collect();
         // Whose a split is concerns those who change it.
-        let steering = Steering { rollout: None, ..steering };
+        let steering = Steering { rollout: None, breakers, ..steering };
         Outbound { target: target.clone(), policy: policy.clone(), steering }
     }
 

@@ -7,7 +7,13 @@ mod steer;
 use std::{sync::Arc, time::Duration};
 
 use bowline_config::{ConfigManager, Error, Version};
-use bowline_model::{ConfigKey, RouteTable, ServiceName, System, error::chain, mesh::Traffic, parse, policy::Backoff};
+use bowline_model::{
+    ConfigKey, RouteTable, ServiceName, System,
+    error::chain,
+    mesh::{Traffic, Workload},
+    parse,
+    policy::Backoff,
+};
 use bowline_resilience::retry;
 use bowline_runtime::{rand, task, time};
 
@@ -18,7 +24,7 @@ use crate::compile;
 /// The wait after something failed: longer each time, to an end.
 const BACKOFF: Backoff = Backoff { min: Duration::from_millis(200), max: Duration::from_secs(10) };
 
-/// The longest a fault that ended is listed still where the clock is set meanwhile.
+/// The longest a fault or an order that ended is listed still where the clock is set meanwhile.
 const PRUNE_EVERY: Duration = Duration::from_mins(1);
 
 /// What compiles and publishes the snapshots of a system. Dropping it ends that; what is published stays.
@@ -35,6 +41,8 @@ struct Work {
     traffic: Traffic,
     /// Whether there may be something in the document that has ended or is gone.
     is_prune_due: bool,
+    /// Whether snapshots are published, or were.
+    is_publishing: bool,
     publisher: Publisher,
 }
 
@@ -42,7 +50,7 @@ struct Work {
 enum Due {
     Routes(Option<Version>),
     Traffic(Option<Version>),
-    /// Some fault may have ended, or something that failed is to be tried again.
+    /// Some fault or order may have ended, or something that failed is to be tried again.
     Time,
 }
 
@@ -52,8 +60,9 @@ impl ControlPlane {
     /// While no routes are published, those of the system count, and when they are deleted those that were; a
     /// document that cannot be read is warned of, and what was in force stays. What is published already is
     /// not published again. Snapshots of services that the system has no more are deleted, and what the
-    /// traffic says of them is taken out, as are faults that ended; without a mesh all faults, and where no
-    /// service has a version all of it, since nobody can act by it.
+    /// traffic says of them is taken out, as are faults and orders to breakers that ended; without a mesh all faults, and where no
+    /// service has a version all splits and mirrors, since nobody can act by them. In such a system nothing is published
+    /// before breakers are steered by hand.
     ///
     /// # Errors
     /// Where a document cannot be read or a snapshot not be published now. Later on that is warned of and
@@ -67,7 +76,10 @@ impl ControlPlane {
     pub async fn start(system: System, config: Arc<dyn ConfigManager>) -> Result<Self, Error> {
         let routes = config.get_config(&ConfigKey::routes()).await?;
         let traffic = config.get_config(&ConfigKey::traffic()).await?;
+        // Who acts by a snapshot of a mesh that is no more is told that it is none, by the next one.
+        let was_published = !config.list(Some(ConfigKey::snapshot(&Workload::Gateway).namespace())).await?.is_empty();
         let mut work = Work::new(system, Arc::clone(&config));
+        work.is_publishing |= was_published;
         work.take_routes(routes);
         work.take_traffic(traffic);
         work.publish().await?;
@@ -79,7 +91,9 @@ impl Work {
     fn new(system: System, config: Arc<dyn ConfigManager>) -> Self {
         let services = system.services.iter().map(|service| service.name.clone()).collect();
         let (table, traffic) = (system.table.clone(), Traffic::default());
-        Self { system, services, table, traffic, is_prune_due: false, publisher: Publisher::new(config) }
+        let is_publishing = system.mesh.is_some() || system.has_versions();
+        let publisher = Publisher::new(config);
+        Self { system, services, table, traffic, is_prune_due: false, is_publishing, publisher }
     }
 
     /// Works, for ever.
@@ -115,9 +129,7 @@ impl Work {
     /// Does all that is due.
     async fn catch_up(&mut self) -> Result<(), Error> {
         let now = time::unix_millis_now();
-        let count = self.traffic.faults.len();
-        self.traffic.faults.retain(|fault| fault.until_unix_ms > now);
-        self.is_prune_due |= self.traffic.faults.len() < count;
+        self.is_prune_due |= self.traffic.end(now);
         self.publish().await?;
         if self.is_prune_due {
             self.publisher.prune(&self.system, &self.services, now).await?;
@@ -126,7 +138,11 @@ impl Work {
         Ok(())
     }
 
-    async fn publish(&self) -> Result<(), Error> {
+    async fn publish(&mut self) -> Result<(), Error> {
+        self.is_publishing |= self.traffic.steering.values().any(|steering| !steering.breakers.is_empty());
+        if !self.is_publishing {
+            return Ok(());
+        }
         let snapshots = compile(&self.system, &self.table, &self.traffic);
         self.publisher.publish(&snapshots).await
     }
@@ -163,11 +179,10 @@ impl Work {
         }
     }
 
-    /// The time to the end of the fault that ends first.
+    /// The time to the end of the fault, or the order, that ends first.
     fn until_prune(&self) -> Duration {
-        let ends = self.traffic.faults.iter().map(|fault| fault.until_unix_ms);
         let left = |end: u64| Duration::from_millis(end.saturating_sub(time::unix_millis_now()));
-        ends.min().map_or(PRUNE_EVERY, |end| left(end).clamp(BACKOFF.min, PRUNE_EVERY))
+        self.traffic.ends_first().map_or(PRUNE_EVERY, |end| left(end).clamp(BACKOFF.min, PRUNE_EVERY))
     }
 }
 

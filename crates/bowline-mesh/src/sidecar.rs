@@ -111,7 +111,7 @@ struct Serving {
     entrance: Entrance,
     inbound: Switch,
     /// Where the sidecar makes the application's calls.
-    outbound: Option<(Mutex<Calls>, Switch)>,
+    outbound: Option<(Arc<Mutex<Calls>>, Switch)>,
 }
 
 impl Sidecar {
@@ -166,7 +166,9 @@ impl Sidecar {
         let (outbound, calls) = match outbound {
             Some(calls::Started { engine, calls, environment: _ }) => {
                 let switch = engine.switch();
-                (Some(engine), Some((Mutex::new(calls), switch)))
+                let calls = Arc::new(Mutex::new(calls));
+                entrance.tell_breakers_of(&calls);
+                (Some(engine), Some((calls, switch)))
             }
             None => (None, None),
         };

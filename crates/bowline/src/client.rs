@@ -2,6 +2,7 @@
 
 mod governed;
 mod policies;
+mod shown;
 mod streaming;
 mod warming;
 
@@ -35,6 +36,7 @@ use crate::{
 };
 use governed::Governed;
 use policies::Own;
+pub(crate) use shown::{Clients, router};
 pub use streaming::{Events, Following, Lines, SILENT_MAX_DEFAULT, Streaming};
 pub(crate) use warming::warm_up;
 

@@ -1,9 +1,6 @@
 //! A service in a few lines: an axum application with health, metrics, tracing, drain and registration.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, PoisonError};
 
 use axum::Router;
 use bowline_config::ConfigManager;
@@ -27,7 +24,7 @@ use bowline_sql as sql;
 use crate::{
     Database, ServiceClient,
     cache::Caches,
-    client::{Wiring, warm_up},
+    client::{Clients, Wiring, warm_up},
     config::{self, Config},
     mesh::{Member, Place, Steered, Told},
     messages::{self, Consuming, HandOver, Post, Topic, carry_out},
@@ -122,7 +119,7 @@ pub struct Microservice {
     relays: Vec<sql::Relay>,
     #[cfg(feature = "sql")]
     pub(crate) sagas: Option<Arc<dyn crate::sagas::Shown>>,
-    clients: Mutex<BTreeMap<ServiceName, ServiceClient>>,
+    pub(crate) clients: Clients,
     ready: Vec<ReadyCheck>,
     /// Whether connections are made before the first calls.
     warms_up: bool,
@@ -188,7 +185,7 @@ impl Microservice {
         let tls = place.member().map(Member::client_tls);
         let pool = PoolMetrics::new(&metrics, "service");
         let pool = SharedPool::new(PoolSettings { tls, metrics: pool, ..PoolSettings::default() });
-        let (clients, ready) = (Mutex::default(), Vec::new());
+        let (clients, ready) = (Clients::default(), Vec::new());
         let discovery = Arc::new(discovery);
         let bus = asking.as_ref().map(|link| Arc::new(RemoteMessages::over(link)) as Arc<dyn MessageBus>);
         let post = Post { service: settings.service.clone(), bus, tracer: tracer.clone(), metrics: metrics.clone() };
@@ -406,7 +403,8 @@ impl Microservice {
 
     /// Serves the operations until SIGTERM or Ctrl-C, then finishes what is in flight, within [`GRACE_DEFAULT`].
     ///
-    /// `/livez`, `/readyz` and `/metrics` are added, `/-/bowline/caches`, and `/-/bowline/sagas` where sagas are shown.
+    /// `/livez`, `/readyz` and `/metrics` are added, `/-/bowline/breakers`, `/-/bowline/caches`, and `/-/bowline/sagas`
+    /// where sagas are shown.
     /// Each request runs in a server span and under its caller's deadline: no call made for it lasts longer. An error
     /// answered without a body gets a problem document. Extractors take bodies of up to [`BODY_MAX_DEFAULT`] bytes.
     ///

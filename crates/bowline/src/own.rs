@@ -19,7 +19,7 @@ use crate::{HandlerError, Microservice};
 impl Microservice {
     /// What only this process knows, for Bowline.
     pub(crate) fn own_routes(&self) -> Router {
-        let routes = crate::cache::router(self.caches.clone());
+        let routes = crate::cache::router(self.caches.clone()).merge(crate::client::router(self.clients.clone()));
         #[cfg(feature = "sql")]
         let routes = self.sagas.iter().cloned().fold(routes, |all, sagas| all.merge(crate::sagas::router(sagas)));
         guard(routes, &self.settings().service)

@@ -156,6 +156,34 @@ async fn draining_ends_the_listener() {
 }
 
 #[tokio::test]
+async fn orders_hold_the_breakers_of_the_routes_that_they_name() {
+    let order = server("an order");
+    let registry = FakeRegistry::new(&[instance("order", "o-1", order.addr())]);
+    let mut other = route("order");
+    other.name = "other".to_owned();
+    other.matches[0].path = PathPattern::parse("/other/**").unwrap();
+    let gateway = start(&registry, vec![route("order"), other]).await;
+    let steer = |orders: &str| {
+        let steering = Steering { breakers: serde_json::from_str(orders).unwrap(), ..Steering::default() };
+        gateway.set_steering(&BTreeMap::from([(ServiceName::new("order").unwrap(), steering)]));
+    };
+    let states = || -> Vec<(String, String)> {
+        let told = gateway.handle().breakers().calls.into_iter();
+        told.map(|call| (call.route.unwrap(), call.breakers[0].state.clone())).collect()
+    };
+    let state = |route: &str, state: &str| (route.to_owned(), state.to_owned());
+    steer(r#"[{"caller":"route/other","order":"open"}]"#);
+    let name = route("order").name;
+    assert_eq!(states(), [state(&name, "closed"), state("other", "forced_open")]);
+    assert_eq!(get(gateway.addr(), "/order/1").await.0, 200);
+    assert_eq!(get(gateway.addr(), "/other/1").await.0, 503);
+    steer(r#"[{"caller":"gateway","order":"open"},{"caller":"route/other","order":"disabled"}]"#);
+    assert_eq!(states(), [state(&name, "forced_open"), state("other", "disabled")]);
+    gateway.set_steering(&BTreeMap::new());
+    assert_eq!(states(), [state(&name, "closed"), state("other", "closed")]);
+}
+
+#[tokio::test]
 async fn steering_reaches_every_route_of_a_service_and_those_that_come_later() {
     let (old, new) = (server("v1"), server("v2"));
     let of = |id: &str, version: &str, server: &HttpServer| Instance {

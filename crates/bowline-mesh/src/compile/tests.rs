@@ -213,6 +213,27 @@ fn steering_is_told_to_whom_calls_and_faults_to_whom_they_befall() {
 }
 
 #[test]
+fn orders_to_breakers_are_told_to_those_who_hold_them() {
+    let orders = r#"[{"order": "open"}, {"caller": "service/order", "order": "closed"},
+        {"caller": "gateway", "order": "open", "instance": "payment-1"}, {"caller": "route/charges", "order": "open"}]"#;
+    let breakers = serde_json::from_str(orders).unwrap();
+    let steering = Steering { breakers, ..Steering::default() };
+    let mut system = shop();
+    for has_mesh in [true, false] {
+        let traffic = Traffic { steering: [(name("payment"), steering.clone())].into(), faults: Vec::new() };
+        let told = |workload: &str| -> Vec<String> {
+            let outbound = of(workload, &system, &traffic).outbound;
+            let orders = outbound.iter().flat_map(|call| &call.steering.breakers);
+            orders.map(|order| order.subject(&name("payment"))).collect()
+        };
+        assert_eq!(told("service/order"), ["payment", "order->payment"], "{has_mesh}");
+        assert_eq!(told("gateway"), ["payment", "gateway->payment@payment-1", "route:charges->payment"]);
+        assert!(told("service/user").is_empty());
+        system.mesh = None;
+    }
+}
+
+#[test]
 fn nobody_is_told_whose_a_split_is() {
     let mut of_rollout = traffic();
     of_rollout.steering.get_mut(&name("payment")).unwrap().rollout = Some(3);

@@ -8,7 +8,7 @@ use std::{
 use bowline_config::{Author, ConfigManager, Document, Draft, Error, Format, Version};
 use bowline_model::{
     ConfigKey, ServiceName, System,
-    mesh::{InvalidTraffic, Snapshot, Steering, Traffic, Workload},
+    mesh::{BreakerOrder, Caller, InvalidTraffic, Snapshot, Steering, Traffic, Workload},
 };
 
 /// Who publishes.
@@ -64,7 +64,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Takes out of the traffic the faults that have ended at `now`, in milliseconds since 1970, and what is said
+    /// Takes out of the traffic the faults and orders that have ended at `now`, in milliseconds since 1970, and what is said
     /// of services that are none of the system's any more, or for a mesh or for versions that it has no more:
     /// nobody could publish it anew with that in it.
     pub(super) async fn prune(&self, system: &System, services: &[ServiceName], now: u64) -> Result<(), Error> {
@@ -75,9 +75,13 @@ impl Publisher {
             // What cannot be acted by is its author's to mend.
             let Ok(before) = current.document.read::<Traffic>() else { return Ok(None) };
             let Ok(mut traffic) = read_traffic(current, services) else { return Ok(None) };
-            traffic.faults.retain(|fault| has_mesh && fault.until_unix_ms > now);
+            traffic.end(now);
+            traffic.faults.retain(|_| has_mesh);
             if !is_steered {
-                traffic.steering.clear();
+                for steering in traffic.steering.values_mut() {
+                    *steering = Steering { breakers: std::mem::take(&mut steering.breakers), ..Steering::default() };
+                }
+                traffic.steering.retain(|_, steering| !steering.is_empty());
             }
             Ok((traffic != before).then(|| to_document(&traffic)))
         })
@@ -169,6 +173,13 @@ pub(super) fn read_traffic(version: &Version, services: &[ServiceName]) -> Resul
     traffic.steering.retain(|service, _| services.contains(service));
     let is_of_system = |workload: &Workload| workload.service().is_none_or(|service| services.contains(service));
     traffic.faults.retain(|fault| services.contains(&fault.service) && fault.from.as_ref().is_none_or(is_of_system));
+    let calls = |order: &BreakerOrder| match &order.caller {
+        Some(Caller::Service(caller)) => services.contains(caller),
+        Some(Caller::Gateway | Caller::Route(_)) | None => true,
+    };
+    for steering in traffic.steering.values_mut() {
+        steering.breakers.retain(calls);
+    }
     let told = |problems: Vec<InvalidTraffic>| problems.first().map_or_else(String::new, ToString::to_string);
     match traffic.check(services) {
         Ok(()) => Ok(traffic),

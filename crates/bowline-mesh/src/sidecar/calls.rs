@@ -8,7 +8,7 @@ use std::{
 
 use bowline_model::{
     ServiceName,
-    mesh::{MESH_DOMAIN, Outbound, Snapshot},
+    mesh::{MESH_DOMAIN, Outbound, OwnBreakers, Snapshot},
     route::{Backend, HostPattern, Route},
 };
 use bowline_proxy::{Addressed, Engine, Fed, Listener, PROXY_USER, Peers, ProxySecret, matcher::Matcher};
@@ -99,6 +99,11 @@ impl Calls {
         let upstream_of =
             |route: &Route, backend: usize| Arc::clone(self.callees[&route.backends[backend].service].upstream());
         Arc::new(bowline_proxy::Snapshot::new(matcher, &routes, REPORTER, &self.metrics, upstream_of))
+    }
+
+    /// What is told of the breakers of each callee.
+    pub(super) fn breakers(&self) -> OwnBreakers {
+        OwnBreakers { calls: self.callees.values().map(|callee| callee.upstream().breakers()).collect() }
     }
 
     /// Waits until discovery knows every callee.

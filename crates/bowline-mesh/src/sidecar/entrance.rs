@@ -1,6 +1,9 @@
 //! The way in: from the mesh to the application, which nobody else reaches.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bowline_identity::peer_id;
 use bowline_model::{
@@ -15,8 +18,8 @@ use bowline_runtime::metric::Registry;
 use bowline_transport::server;
 use bowline_upstream::Upstream;
 
-use super::{Error, Settings};
-use crate::inbound::Inbound;
+use super::{Error, Settings, calls::Calls};
+use crate::inbound::{Inbound, Teller};
 
 /// The name of the one route there is.
 const ROUTE: &str = "inbound";
@@ -31,6 +34,8 @@ pub(super) struct Entrance {
     upstream: Arc<Upstream>,
     reporter: &'static str,
     metrics: Registry,
+    /// Tells of the breakers, where the sidecar has some.
+    teller: Teller,
 }
 
 impl Entrance {
@@ -45,12 +50,18 @@ impl Entrance {
         let policy = CallPolicy { timeout: DURATION_MAX, retry: None, breaker: None, ..CallPolicy::default() };
         let upstream = Upstream::new(service.clone(), policy, reporter, metrics);
         upstream.set_instances(&[Instance::new(instance.clone(), service.clone(), app.clone())]);
-        Self { service: service.clone(), upstream, reporter, metrics: metrics.clone() }
+        Self { service: service.clone(), upstream, reporter, metrics: metrics.clone(), teller: Teller::default() }
+    }
+
+    /// Tells Bowline, from now on, of the breakers of those calls: the application's own are none of those that count.
+    pub(super) fn tell_breakers_of(&self, calls: &Arc<Mutex<Calls>>) {
+        let calls = Arc::clone(calls);
+        self.teller.set(move || calls.lock().unwrap_or_else(PoisonError::into_inner).breakers());
     }
 
     /// What is served by a snapshot.
     pub(super) fn compile(&self, snapshot: &Snapshot) -> Result<Arc<bowline_proxy::Snapshot>, Error> {
-        let filter = Inbound::new(&self.service, snapshot, &self.metrics).map_err(Error::Rule)?;
+        let filter = Inbound::new(&self.service, snapshot, &self.metrics, self.teller.clone()).map_err(Error::Rule)?;
         let filter: Arc<dyn Filter> = Arc::new(filter);
         let backends = vec![Backend { service: self.service.clone(), weight: 1 }];
         // How much an application takes is its own to say.

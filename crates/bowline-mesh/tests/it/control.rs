@@ -198,6 +198,44 @@ async fn faults_that_ended_are_taken_out_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn without_mesh_and_versions_nothing_is_published_before_breakers_are_steered() {
+    let dir = temp_dir();
+    let config = config(&dir).await;
+    let mut system = shop();
+    system.mesh = None;
+    let control = ControlPlane::start(system.clone(), Arc::clone(&config)).await.unwrap();
+    assert!(published(&*config, &service("order")).await.is_none());
+    let soon = time::unix_millis_now() + 300;
+    let orders = format!(
+        r#"{{"steering":{{"payment":{{"breakers":[{{"order":"open","until_unix_ms":{soon}}},{{"caller":"service/order","order":"closed"}}]}}}}}}"#
+    );
+    set(&*config, &ConfigKey::traffic(), Format::Json, orders).await;
+    let told = async || {
+        let (snapshot, _) = published(&*config, &service("order")).await?;
+        Some(snapshot.outbound.iter().map(|call| call.steering.breakers.len()).sum::<usize>())
+    };
+    until("both orders", async || (told().await == Some(2)).then_some(())).await;
+    // One ends by itself, and stays away.
+    until("one order", async || (told().await == Some(1)).then_some(())).await;
+    assert!(time::unix_millis_now() >= soon);
+    until("the document without it", async || {
+        let version = config.get_config(&ConfigKey::traffic()).await.unwrap()?;
+        let traffic: Traffic = version.document.read().unwrap();
+        let left = &traffic.steering[&name("payment")].breakers;
+        (left.len() == 1 && version.author.as_str() == "bowline").then_some(())
+    })
+    .await;
+    set_traffic(&*config, &Traffic::default()).await;
+    until("no order", async || (told().await == Some(0)).then_some(())).await;
+    drop(control);
+    // Whoever acts by a snapshot goes on being told.
+    set(&*config, &ConfigKey::traffic(), Format::Json, r#"{"steering":{"payment":{"breakers":[{"order":"open"}]}}}"#)
+        .await;
+    let _control = ControlPlane::start(system, Arc::clone(&config)).await.unwrap();
+    assert_eq!(told().await, Some(1));
+}
+
+#[tokio::test]
 async fn a_store_that_fails_at_the_start_is_told() {
     let dir = temp_dir();
     let config = Arc::new(broken(config(&dir).await, true, 0));

@@ -207,6 +207,36 @@ async fn calls_are_steered_between_versions() {
     assert_eq!((old.app.requests().len(), new.app.requests().len()), (10, 10));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn breakers_are_steered_and_told_to_bowline_alone() {
+    let shop = Shop::new(shop()).await;
+    let payment = shop.run("payment", Outbound::Sidecar).await;
+    let order = shop.run("order", Outbound::Sidecar).await;
+    let (port, _) = address(&order.sidecar.environment(), "BOWLINE_CALL_PAYMENT");
+    let charge = async || ask_plain(port, Request::post("/charges")).await.unwrap().status;
+    assert_eq!(charge().await, 200);
+    let breakers = serde_json::from_str(r#"[{"caller":"service/order","order":"open"}]"#).unwrap();
+    let steering = Steering { breakers, ..Steering::default() };
+    let traffic = Traffic { steering: [(name("payment"), steering.clone())].into(), faults: Vec::new() };
+    shop.set_traffic(&traffic).await;
+    shop.acted_by("order", |snapshot| snapshot.outbound[0].steering == steering).await;
+    assert_eq!((charge().await, payment.app.requests().len()), (503, 1));
+
+    let platform = shop.client("bowline").await;
+    let addr = order.sidecar.addr();
+    let told = platform.ask_at("order", addr, "GET", "/-/bowline/breakers").await.unwrap();
+    let told: bowline_model::mesh::OwnBreakers = serde_json::from_str(&told.body).unwrap();
+    assert_eq!((told.calls[0].callee.as_str(), &*told.calls[0].breakers[0].state), ("payment", "forced_open"));
+    assert_eq!(told.calls[0].orders, steering.breakers);
+    let others = shop.client("gateway").await.ask_at("order", addr, "GET", "/-/bowline/breakers").await.unwrap();
+    assert_eq!(others.status, 403);
+    assert!(order.app.requests().is_empty());
+
+    shop.set_traffic(&Traffic::default()).await;
+    shop.acted_by("order", |snapshot| snapshot.outbound[0].steering.is_empty()).await;
+    assert_eq!(charge().await, 200);
+}
+
 /// What another user's process is told by a port; none where this process may not become another user.
 async fn asked_by_nobody(port: SocketAddr) -> Option<String> {
     const NOBODY: u32 = 65534;

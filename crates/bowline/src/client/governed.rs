@@ -75,8 +75,8 @@ impl Governed {
         }
     }
 
-    /// Shares calls out between versions as a snapshot says, and does nothing else by it: outside a mesh the rest is
-    /// the environment's to say.
+    /// Shares calls out between versions and obeys orders to breakers as a snapshot says, and does nothing else by it:
+    /// outside a mesh the rest is the environment's to say.
     pub(super) fn steer(&self, snapshot: &Snapshot) {
         let service = self.upstream.service();
         let call = snapshot.outbound.iter().find(|outbound| outbound.target == *service);

@@ -21,8 +21,12 @@ use crate::{
 
 /// What is published for `caller` while all calls to `callee` are for one version.
 fn all_to(version: &str) -> ConfigEvent {
+    steered(Steering { split: BTreeMap::from([(version.to_owned(), 1)]), ..Steering::default() })
+}
+
+/// What is published for `caller` while its calls to `callee` are steered so.
+fn steered(steering: Steering) -> ConfigEvent {
     let name = |text| ServiceName::new(text).unwrap();
-    let steering = Steering { split: BTreeMap::from([(version.to_owned(), 1)]), mirror: None, rollout: None };
     let snapshot = Snapshot {
         format: SNAPSHOT_FORMAT,
         system: name("test"),
@@ -104,5 +108,32 @@ async fn it_is_ready_when_it_was_told_or_nobody_tells() {
     let why = running.get("/readyz").await.problem(503, "unavailable");
     assert_eq!(why, "it was not told yet how its calls are split between versions");
     until(async || running.get("/readyz").await.status == 200).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn breakers_are_told_and_obey_orders() {
+    let api = Api::start().await;
+    let _callee = callee(&api, "v1");
+    let place = Place::new("caller").beside(api.addr).with("BOWLINE_CALLS", r#"{"callee":{"timeout":"1m"}}"#);
+    let service = place.service();
+    let client = service.client("callee");
+    let orders = serde_json::from_str(r#"[{"caller":"service/caller","order":"open"}]"#).unwrap();
+    api.tell_snapshot(Some(steered(Steering { breakers: orders, ..Steering::default() })));
+    let running = Running::start(service, Router::new()).await;
+    let told = async || {
+        let answer = running.get("/-/bowline/breakers").await;
+        let told: bowline_model::mesh::OwnBreakers = serde_json::from_str(answer.text()).unwrap();
+        told.calls.into_iter().next()
+    };
+    until(async || {
+        let is_held =
+            |call: bowline_model::mesh::CallBreakers| call.breakers.iter().any(|it| it.state == "forced_open");
+        told().await.is_some_and(is_held)
+    })
+    .await;
+    assert_eq!(client.get("/").json::<String>().await.unwrap_err().code(), bowline_model::Code::Unavailable);
+    let call = told().await.unwrap();
+    assert_eq!((call.callee.as_str(), call.orders.len(), call.is_guarded), ("callee", 1, true));
     running.stop().await;
 }
