@@ -7,6 +7,7 @@
 
 mod alerts;
 mod bearer;
+mod breakers;
 mod caches;
 mod client;
 mod config;

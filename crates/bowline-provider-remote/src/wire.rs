@@ -2,6 +2,7 @@
 
 mod access;
 mod alerts;
+mod breakers;
 mod caches;
 mod changes;
 mod config;
@@ -34,6 +35,7 @@ pub use alerts::{
     ActiveAlert, AlertHistory, AlertList, AlertTransition, NewSilence, Notification, NotificationList, ReceiverAnswer,
     RuleGroup, RuleList, RuleStanding, ScrapeTarget, ScrapeTargetList, SilenceList, StandingSilence,
 };
+pub use breakers::{BreakerList, BreakersQuery, HeldBreakers, MissingHolder};
 pub use caches::{
     CacheList, CachesQuery, InstanceCache, LEFT_HEADER, MARKS_HEADER, OwnCaches, SharedInvalidation, SharedMarks,
     SharedOutcome, TICKET_HEADER,

@@ -23,7 +23,7 @@ use crate::{
     access::{self, Access, session, tokens},
     alerts, ask,
     audit::{self, Audited},
-    caches, changes,
+    breakers, caches, changes,
     collect::Collecting,
     config, console, deployments,
     error::ApiError,
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) audit: Arc<Audited>,
     /// Who says what would become of a request.
     pub(crate) explainer: explain::Slot,
+    /// Who tells of the breakers of the gateway here.
+    pub(crate) gateway_breakers: breakers::Slot,
     /// Who has the lines that services wrote, once they run here.
     pub(crate) logs: logs::Slot,
     /// The registry for who may not touch what the supervisor runs.
@@ -126,6 +128,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(mesh::join))
         .routes(routes!(mesh::roots))
         .routes(routes!(mesh::status))
+        .routes(routes!(breakers::list))
         .routes(routes!(caches::list))
         .routes(routes!(shared_caches::get, shared_caches::fill))
         .routes(routes!(shared_caches::invalidate))

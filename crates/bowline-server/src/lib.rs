@@ -12,6 +12,7 @@ mod alerts;
 mod api;
 mod ask;
 mod audit;
+mod breakers;
 mod caches;
 mod changes;
 mod collect;
@@ -45,6 +46,7 @@ mod watch;
 
 pub use access::{MakeRootError, RootTokenError, read_root_token};
 pub use api::openapi;
+pub use breakers::GatewayBreakers;
 pub use collect::{CollectSettings, Collecting, Dial};
 pub use explain::{EXPLAIN_HEADERS_MAX, Explainer};
 pub use health::Declared;

@@ -39,6 +39,7 @@ use crate::{
     api::{self, Shared},
     ask::{self, Asking},
     audit::Audited,
+    breakers::{self, GatewayBreakers},
     collect::{Collecting, Dial},
     deployments::{self, Deployments},
     events::News,
@@ -84,7 +85,8 @@ pub struct Settings {
     pub monitor: MonitorSettings,
     /// What the system declares: what should be there, and who calls whom.
     pub declared: Declared,
-    /// Whether traffic is split between versions also without a mesh: there are services with versions.
+    /// Whether traffic is split between versions also without a mesh: there are services with versions. Breakers are
+    /// steered in every system that declares services.
     pub is_steered: bool,
     /// The system whose node it is, which is told to whoever asks for it; absent: none.
     pub system: Option<Arc<System>>,
@@ -126,6 +128,7 @@ pub struct Node {
     addr: Option<SocketAddr>,
     access: Arc<Access>,
     explainer: explain::Slot,
+    gateway_breakers: breakers::Slot,
     logs: logs::Slot,
     deployments: deployments::Slot,
     mesh: Option<Arc<Mesh>>,
@@ -176,8 +179,9 @@ impl Node {
         let Settings { monitor, declared, is_steered, shared_caches_bytes_max, system, .. } = settings;
         let has_mesh = mesh.is_some();
         let services = mesh.as_ref().map(|mesh| mesh.services.iter().cloned().collect());
-        let services = services.or_else(|| is_steered.then(|| declared.services.clone()));
-        let judge = Judge { routes, services, has_mesh };
+        let has_services = !declared.services.is_empty();
+        let services = services.or_else(|| has_services.then(|| declared.services.clone()));
+        let judge = Judge { routes, services, has_mesh, has_versions: has_mesh || is_steered };
         // The port comes first: a taken one is the likeliest failure, and nothing was opened yet.
         let listener =
             listen.map(|addr| net::listen(addr).map_err(|source| Error::Listen { addr, source })).transpose()?;
@@ -211,7 +215,7 @@ impl Node {
         };
         let Shared { registry, config, traces, standing, metrics, drain, access, explainer, mesh, collector, .. } =
             shared.clone();
-        let Shared { audit, deployments, asking, logs, .. } = shared.clone();
+        let Shared { audit, deployments, asking, logs, gateway_breakers, .. } = shared.clone();
         // Not by the audit: nobody decides how instances are.
         let recorder = Recorder::start(standing.clone(), registry.clone(), Arc::new(store.clone()), &metrics);
         let otlp = listeners.addrs();
@@ -230,6 +234,7 @@ impl Node {
             addr,
             access,
             explainer,
+            gateway_breakers,
             logs,
             deployments,
             mesh,
@@ -278,6 +283,11 @@ impl Node {
     /// Has this answer what would become of a request; the first one stays.
     pub fn set_explainer(&self, explainer: Explainer) {
         self.explainer.get_or_init(|| explainer);
+    }
+
+    /// Has this tell of the breakers of the gateway here; the first one stays.
+    pub fn set_gateway_breakers(&self, breakers: GatewayBreakers) {
+        self.gateway_breakers.get_or_init(|| breakers);
     }
 
     /// Has lines that services wrote be read from this; the first one stays.
@@ -440,6 +450,7 @@ async fn open_over(store: &Embedded, told: Told) -> Result<(Shared, Opened, Moni
         access,
         audit,
         explainer: explain::Slot::default(),
+        gateway_breakers: breakers::Slot::default(),
         logs: logs::Slot::default(),
         deployments: deployments::Slot::default(),
         has_services,

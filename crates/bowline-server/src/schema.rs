@@ -44,6 +44,8 @@ pub(crate) struct Judge {
     pub(crate) services: Option<Vec<ServiceName>>,
     /// Whether there is a mesh, whose sidecars disturb traffic.
     pub(crate) has_mesh: bool,
+    /// Whether traffic may be split between versions.
+    pub(crate) has_versions: bool,
 }
 
 impl Schema for Judge {
@@ -106,8 +108,9 @@ impl Judge {
             if read::<Traffic>(document).is_ok_and(|traffic| is_nothing(&traffic)) {
                 return Ok(());
             }
-            let rule = "traffic is steered between versions, and disturbed by a mesh, and this system has neither: give a service its `version` in bowline.toml, or add the table [mesh], and start it anew";
-            return refuse(rule.to_owned());
+            return refuse(
+                "nobody calls anybody here whose traffic could be steered: this system declares no services".to_owned(),
+            );
         };
         if !matches!(document.format, Format::Json | Format::Toml) {
             return refuse(format!("traffic is written in json or toml, not in {}", document.format));
@@ -117,6 +120,10 @@ impl Judge {
         if !self.has_mesh && !traffic.faults.is_empty() {
             let rule = "traffic is disturbed by a mesh, and this system has none: add the table [mesh] to its bowline.toml, and start it anew";
             return Err(vec![violation("/faults".to_owned(), "reserved", rule.to_owned())]);
+        }
+        if let Some((service, _)) = traffic.steering.iter().find(|(_, it)| !self.has_versions && it.is_by_version()) {
+            let rule = "traffic is steered between versions, and disturbed by a mesh, and this system has neither: give a service its `version` in bowline.toml, or add the table [mesh], and start it anew";
+            return Err(vec![violation(format!("/steering/{service}"), "reserved", rule.to_owned())]);
         }
         let checked = traffic.check(services);
         checked.map_err(|faults| faults.into_iter().take(VIOLATIONS_MAX).map(told).collect())

@@ -57,6 +57,8 @@ pub enum SystemChangeKind {
     Health,
     /// A fault that is injected, or ended.
     Fault,
+    /// An order to breakers, given or ended.
+    Breaker,
     /// A token, for the API or to join the mesh.
     Token,
     /// A silence.

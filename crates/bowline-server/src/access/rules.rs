@@ -115,6 +115,7 @@ const RULES: [(&str, &str, Demand); 95] = [
     ("POST", "/v1/alerts/silences", EDITOR),
     ("DELETE", "/v1/alerts/silences/{id}", EDITOR),
     ("POST", "/v1/alerts/receivers/{name}/test", EDITOR),
+    ("GET", "/v1/breakers", VIEWER),
     ("GET", "/v1/caches", VIEWER),
     // What they hold is the business of those who work with it.
     ("GET", "/v1/shared-caches/{cache}/entries/{key}", EDITOR),

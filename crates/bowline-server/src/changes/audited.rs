@@ -1,11 +1,11 @@
 //! What somebody changed, by the audit: its entries name keys of the store, of which this makes words.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bowline_config::VersionSummary;
 use bowline_model::{
     ConfigKey, ServiceName,
-    mesh::{Fault, Traffic},
+    mesh::{BreakerCommand, BreakerOrder, Fault, Steering, Traffic},
 };
 use bowline_provider_remote::wire::{
     AuditActor, AuditChange, AuditClass, AuditEntry, ChangeKind, SystemChange, SystemChangeKind,
@@ -177,8 +177,8 @@ fn of_schema(entry: &AuditEntry, key: &ConfigKey, is_put: bool) -> SystemChange 
     SystemChange { link, ..change(entry, SystemChangeKind::Schema, key, what) }
 }
 
-/// A version of how traffic is steered and disturbed: the faults that came or went with it. What Bowline steers follows
-/// from a rollout, and is told with it.
+/// A version of how traffic is steered and disturbed: the faults, and the orders to breakers, that came or went with
+/// it. What Bowline steers between versions follows from a rollout, and is told with it.
 async fn of_traffic(shared: &Shared, entry: &AuditEntry, number: u64) -> Result<Vec<SystemChange>, ApiError> {
     let key = ConfigKey::traffic();
     let now = traffic(shared, number).await?;
@@ -197,10 +197,45 @@ async fn of_traffic(shared: &Shared, entry: &AuditEntry, number: u64) -> Result<
     let went = before.faults.iter().filter(|fault| now.faults.iter().all(|other| other.id != fault.id));
     let mut told: Vec<_> = came.map(|fault| of(fault, fault.to_string())).collect();
     told.extend(went.map(|fault| of(fault, format!("ended: {fault}"))));
-    if now.steering != before.steering && entry.actor != AuditActor::Bowline {
+    told.extend(of_breakers(entry, &now, &before));
+    if by_version(&now) != by_version(&before) && entry.actor != AuditActor::Bowline {
         told.push(of_document(entry, &key, published(number, None)));
     }
     Ok(told)
+}
+
+/// The orders to breakers that came or went; a reset is over when it is told.
+fn of_breakers(entry: &AuditEntry, now: &Traffic, before: &Traffic) -> Vec<SystemChange> {
+    let of = |(service, order): (&ServiceName, &BreakerOrder), what: String| SystemChange {
+        service: Some(service.clone()),
+        link: Some(format!("/v1/config/{}/history", ConfigKey::traffic())),
+        ..change(entry, SystemChangeKind::Breaker, &order.subject(service), what)
+    };
+    let (now, before) = (orders(now), orders(before));
+    let came = now.iter().filter(|order| !before.contains(order));
+    let came: Vec<_> = came.map(|&(service, order)| of((service, order), order.in_words(service))).collect();
+    let is_about =
+        |one: &BreakerOrder, other: &BreakerOrder| (&one.caller, &one.instance) == (&other.caller, &other.instance);
+    let is_replaced = |service: &ServiceName, order: &BreakerOrder| {
+        now.iter().any(|&(of, other)| of == service && is_about(order, other))
+    };
+    let went =
+        before.iter().filter(|(service, order)| order.order != BreakerCommand::Reset && !is_replaced(service, order));
+    let ended = |&(service, order): &(&ServiceName, &BreakerOrder)| {
+        of((service, order), format!("ended: {}", order.in_words(service)))
+    };
+    came.into_iter().chain(went.map(ended)).collect()
+}
+
+fn orders(traffic: &Traffic) -> Vec<(&ServiceName, &BreakerOrder)> {
+    let steering = traffic.steering.iter();
+    steering.flat_map(|(service, it)| it.breakers.iter().map(move |order| (service, order))).collect()
+}
+
+/// How traffic is steered between versions.
+fn by_version(traffic: &Traffic) -> BTreeMap<&ServiceName, Steering> {
+    let steering = traffic.steering.iter().filter(|(_, steering)| steering.is_by_version());
+    steering.map(|(service, it)| (service, Steering { breakers: Vec::new(), ..it.clone() })).collect()
 }
 
 /// The traffic of a version; that before the first is none.

@@ -147,14 +147,23 @@ fn traffic_is_split_between_versions_and_disturbed_by_a_mesh() {
     let fault = r#"{"faults": [{"id": "f1", "service": "order", "share": "1%", "abort": 503, "until_unix_ms": 1}]}"#;
     let services = Some(vec![ServiceName::new("order").unwrap()]);
     let nobody = Judge::default();
-    let steered = Judge { services: services.clone(), ..Judge::default() };
-    let meshed = Judge { services, has_mesh: true, ..Judge::default() };
+    let plain = Judge { services: services.clone(), ..Judge::default() };
+    let steered = Judge { services: services.clone(), has_versions: true, ..Judge::default() };
+    let meshed = Judge { services, has_mesh: true, has_versions: true, ..Judge::default() };
     let judged = |judge: &Judge, text: &str| {
         let document = Document::new(Format::Json, text);
         judge.check(&ConfigKey::traffic(), &document, None).map_err(|broken| broken[0].detail.clone())
     };
-    assert!(judged(&nobody, split).unwrap_err().contains("give a service its `version`"));
-    assert!(judged(&nobody, fault).unwrap_err().contains("give a service its `version`"));
+    assert!(judged(&nobody, split).unwrap_err().contains("declares no services"));
+    assert!(judged(&nobody, fault).unwrap_err().contains("declares no services"));
+    assert!(judged(&plain, split).unwrap_err().contains("give a service its `version`"));
+    assert!(judged(&plain, fault).unwrap_err().contains("add the table [mesh]"));
+    let order = r#"{"steering": {"order": {"breakers": [{"order": "open"}]}}}"#;
+    assert_eq!((judged(&plain, order), judged(&meshed, order)), (Ok(()), Ok(())));
+    let ajar = judged(&plain, &order.replace("open", "ajar")).unwrap_err();
+    assert!(ajar.contains("unknown variant `ajar`"), "{ajar}");
+    let by_nobody = order.replace(r#""order": "open""#, r#""order": "open", "caller": "service/bank""#);
+    assert!(judged(&plain, &by_nobody).unwrap_err().contains("no service `bank`"));
     for nothing in ["{}", r#"{"steering": {"gone": {}}, "faults": []}"#] {
         assert_eq!(judged(&nobody, nothing), Ok(()), "it takes back what was said before");
     }

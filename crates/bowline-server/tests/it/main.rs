@@ -4,6 +4,7 @@
 
 mod access;
 mod audit;
+mod breakers;
 mod caches;
 mod changes;
 mod collect;

@@ -98,6 +98,7 @@ const OPERATIONS: [(&str, &str); 95] = [
     ("POST", "/v1/topics/{topic}/groups/{group}/subscribe"),
     ("POST", "/v1/topics/{topic}/messages"),
     ("PUT", "/v1/topics/{topic}"),
+    ("GET", "/v1/breakers"),
     ("GET", "/v1/caches"),
     ("GET", "/v1/shared-caches/{cache}/entries/{key}"),
     ("PUT", "/v1/shared-caches/{cache}/entries/{key}"),
