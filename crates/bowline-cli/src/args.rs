@@ -1,5 +1,6 @@
 //! The command line: every command, flag and default.
 
+mod breakers;
 mod caches;
 mod check;
 mod config;
@@ -16,6 +17,7 @@ use bowline_model::{Secret, units};
 use bowline_provider_remote::wire::{AuditClass, Role};
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use breakers::{Breakers, BreakersCommand, BreakersHold, BreakersReset, Name};
 pub(crate) use caches::Caches;
 pub(crate) use check::{Check, Form};
 pub(crate) use config::{
@@ -69,6 +71,8 @@ pub(crate) enum Command {
     Alerts(Alerts),
     /// Lists what metrics are collected from, and how that goes
     Targets(Targets),
+    /// Lists circuit breakers: how each is and why; holds them open or closed, switches them off, resets them
+    Breakers(Breakers),
     /// Lists changes over several services: how far they are, and what is stuck
     Sagas(Sagas),
     /// Shows the caches of services: how keys are kept and why, and how often each level has what it is asked for

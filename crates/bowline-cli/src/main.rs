@@ -5,6 +5,7 @@ mod alerts;
 mod api;
 mod args;
 mod audit;
+mod breakers;
 mod brought;
 mod caches;
 mod call;
@@ -96,6 +97,7 @@ fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Query(query) => runtime.block_on(query::run(query)),
         Command::Alerts(alerts) => runtime.block_on(alerts::run(alerts)),
         Command::Targets(targets) => runtime.block_on(alerts::targets(targets)),
+        Command::Breakers(breakers) => runtime.block_on(breakers::run(breakers)),
         Command::Caches(caches) => runtime.block_on(caches::run(caches)),
         Command::Sagas(sagas) => runtime.block_on(sagas::run(sagas)),
         Command::Token { command } => runtime.block_on(token::run(command)),

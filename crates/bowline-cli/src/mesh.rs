@@ -192,7 +192,7 @@ fn told(query: &Query, service: &ServiceName, steering: &Steering) -> anyhow::Re
 }
 
 fn in_words(service: &ServiceName, steering: &Steering) -> String {
-    let Steering { split, mirror, rollout } = steering;
+    let Steering { split, mirror, rollout, breakers: _ } = steering;
     let split: Vec<String> = split.iter().map(|(version, weight)| format!("{version} {weight}")).collect();
     let split = if split.is_empty() { "all versions alike".to_owned() } else { split.join(", ") };
     let told = |Mirror { version, share }: &Mirror| format!("; copies of {share} go to {version}");

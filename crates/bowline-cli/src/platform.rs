@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use bowline_mesh::ControlPlane;
 use bowline_model::{
-    ConfigKey, InstanceId, ServiceName, System,
+    InstanceId, ServiceName, System,
     instance::{METADATA_MESH, METADATA_MESH_MTLS},
     mesh::{Mode, Workload},
 };
@@ -145,13 +145,8 @@ impl Platform {
         notes.extend(brought::alerts::notes(&system.alerts));
         self.collect(system).await?;
         self.following = Some(self.sampling.follow(self.node.config(), own_name()).await);
-        // Who acts by a snapshot of a mesh that is no more is told that it is none, by the next one.
-        let snapshots = ConfigKey::snapshot(&Workload::Gateway);
-        if system.mesh.is_some() || system.has_versions() || !config.list(Some(snapshots.namespace())).await?.is_empty()
-        {
-            let control = ControlPlane::start(system.clone(), config).await;
-            self.control = Some(control.context("cannot publish what callers act by")?);
-        }
+        let control = ControlPlane::start(system.clone(), config).await;
+        self.control = Some(control.context("cannot publish what callers act by")?);
         Ok(notes)
     }
 

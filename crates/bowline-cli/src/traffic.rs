@@ -19,7 +19,7 @@ impl From<Error> for Failed {
     }
 }
 
-/// What is published, without the faults that have ended.
+/// What is published, without the faults and orders that have ended.
 pub(crate) async fn read(query: &Query) -> anyhow::Result<Traffic> {
     let published = api::config(query).await?.get_config(&ConfigKey::traffic()).await;
     of(published.map_err(|error| api::config_error(query, error))?.as_ref())
@@ -49,14 +49,13 @@ pub(crate) async fn change<T>(
     }
 }
 
-/// The traffic of a version, without the faults that have ended.
+/// The traffic of a version, without the faults and orders that have ended.
 fn of(published: Option<&Version>) -> anyhow::Result<Traffic> {
     let key = ConfigKey::traffic();
     let Some(published) = published else { return Ok(Traffic::default()) };
     let mut traffic: Traffic = published.document.read().with_context(|| {
         format!("version {} of {key} cannot be read: `bowline config rollback {key}` goes back", published.number)
     })?;
-    let now = time::unix_millis_now();
-    traffic.faults.retain(|fault| fault.until_unix_ms > now);
+    traffic.end(time::unix_millis_now());
     Ok(traffic)
 }

@@ -159,7 +159,7 @@ fn lasts(text: &str) -> Result<Duration, String> {
 }
 
 /// A duration above zero.
-fn between(text: &str, max: Duration) -> Result<Duration, String> {
+pub(super) fn between(text: &str, max: Duration) -> Result<Duration, String> {
     let read = duration(text)?;
     if read.is_zero() || read > max {
         return Err(format!("it is above zero, and at most {}", units::format_duration(max)));

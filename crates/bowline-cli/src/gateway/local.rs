@@ -8,7 +8,7 @@ use bowline_mesh::Mesh;
 use bowline_model::{ConfigKey, InstanceId, System, mesh::Workload, parse};
 use bowline_registry::Discovery;
 use bowline_runtime::BoxFuture;
-use bowline_server::Explainer;
+use bowline_server::{Explainer, GatewayBreakers};
 
 use super::{Followed, Joined, Known, Parts, open as open_by, served};
 use crate::{
@@ -33,8 +33,7 @@ pub(crate) async fn open(
     }
     let joined = match mesh {
         Some(mesh) => Some(join(mesh, &mut settings).await?),
-        None if system.has_versions() => Some(steer(&*node.config(), &mut settings).await?),
-        None => None,
+        None => Some(steer(&*node.config(), &mut settings).await?),
     };
     let instance = InstanceId::new("gateway-1").expect("it is an id");
     let tracer = (spans.tracers())("gateway", &instance);
@@ -43,10 +42,13 @@ pub(crate) async fn open(
     let last_good = data_dir.join("routes.toml");
     let services = Some(brought::services(system));
     let followed = Followed { config: node.config(), services, instance, last_good, joined };
+    let id = followed.instance.clone();
     let gateway = open_by(parts, known(system, &followed).await?, followed).await?;
     let handle = gateway.handle();
     let explainer = move |request| -> BoxFuture<'static, _> { Box::pin(explain::answer(handle.clone(), request)) };
     node.set_explainer(Explainer::new(explainer));
+    let handle = gateway.handle();
+    node.set_gateway_breakers(GatewayBreakers::new(id, move || handle.breakers()));
     Ok(Some(gateway))
 }
 
@@ -57,7 +59,7 @@ async fn join(mesh: &Mesh, settings: &mut bowline_gateway::Settings) -> anyhow::
     Ok(Joined { rotation: Some(rotation), ..steer(&*mesh.config, settings).await? })
 }
 
-/// Gives the gateway what is published for it: of a mesh, and of how traffic is split.
+/// Gives the gateway what is published for it: of a mesh, and of how traffic is steered.
 async fn steer(config: &dyn ConfigManager, settings: &mut bowline_gateway::Settings) -> anyhow::Result<Joined> {
     let published = config.get_config(&ConfigKey::snapshot(&Workload::Gateway)).await?;
     let published = published.as_ref().map(LastGoodMesh::published).transpose().map_err(anyhow::Error::msg)?;

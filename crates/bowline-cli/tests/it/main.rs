@@ -34,6 +34,7 @@ mod roles;
 mod sampling;
 mod shop;
 mod shop_access;
+mod shop_breakers;
 mod shop_cache;
 mod shop_config;
 mod shop_live;
