@@ -36,10 +36,13 @@ function read({ number, document }) {
 }
 
 // Changes the faults on top of whatever others change meanwhile; `why` is for the history.
-async function change(why, edit) {
+const change = (why, edit) => changeTraffic(why, (traffic) => ({ ...traffic, faults: edit(traffic.faults) }));
+
+// The same of all that the document holds.
+export async function changeTraffic(why, edit) {
   for (let left = TRIES; ; left -= 1) {
     const { number, traffic } = await published();
-    const text = JSON.stringify({ ...traffic, faults: edit(traffic.faults) }, null, 2);
+    const text = JSON.stringify(edit(traffic), null, 2);
     try {
       return await put(DOCUMENT, { format: 'json', text, expect: number, comment: why });
     } catch (error) {

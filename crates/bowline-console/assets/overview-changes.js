@@ -36,7 +36,7 @@ const TONES = { deployment: 'info', config: 'info', routes: 'info' };
 // By what happened: that something is over is no alarm.
 function toneOf({ kind, what }) {
   if (kind === 'alert') return what.startsWith('fires') ? 'bad' : 'ok';
-  if (kind === 'fault') return what.startsWith('ended: ') ? 'ok' : 'warn';
+  if (kind === 'fault' || kind === 'breaker') return what.startsWith('ended: ') ? 'ok' : 'warn';
   if (kind === 'health') return healthTone(/ → (\w+)/.exec(what)?.[1]);
   return pick(TONES, kind);
 }
@@ -60,6 +60,10 @@ const SENTENCES = [
   [/^is over$/, () => t('is over')],
   [/^came, (\w+)(?:: (.*))?$/s, (state, why) => because(t('came, {state}', { state: t(state) }), why)],
   [/^went(?:: (.*))?$/s, (why) => because(t('went'), why)],
+  [/^(ended: )?the breakers of (.+) are (held open|held closed|switched off|reset)$/, (ended, whose, done) => {
+    const told = t('the breakers of {whose} are {done}', { whose, done: t(done) });
+    return ended ? t('ended: {what}', { what: told }) : told;
+  }],
   [FAULT, (ended, ...fault) => (ended ? t('ended: {what}', { what: faultInWords(...fault) }) : faultInWords(...fault))],
 ];
 // `healthy → unhealthy: why`, `v1 → v2: baking, step 1 of 3, 5% of the requests: why`.

@@ -81,7 +81,13 @@ function Declared({ how, isSeen }) {
   return isSeen ? html`<span title=${how.why}>${t('declared')}</span>` : html`<${Badge} title=${how.why}>${t('not seen')}<//>`;
 }
 
-const STATES = { open: ['bad', 'open'], half_open: ['warn', 'half open'] };
+const STATES = {
+  open: ['bad', 'open'],
+  forced_open: ['bad', 'held open'],
+  half_open: ['warn', 'half open'],
+  forced_closed: ['info', 'held closed'],
+  disabled: ['info', 'switched off'],
+};
 
 export function Breaker({ states }) {
   return states.filter(({ metric }) => Object.hasOwn(STATES, metric.state)).map(({ metric, value }) => {

@@ -10,6 +10,7 @@ import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
 import { Boundary } from './service-boundary.js';
+import { Breakers } from './service-breakers.js';
 import { Calls, Operations } from './service-calls.js';
 import { Instances } from './service-instances.js';
 import { Logs } from './service-logs.js';
@@ -83,7 +84,7 @@ export function ServiceView({ name, query }) {
 }
 
 function View({ tab, service, range, query }) {
-  if (tab === 'instances') return html`<${Instances} name=${service.name} />`;
+  if (tab === 'instances') return html`<${Instances} name=${service.name} /><${Breakers} name=${service.name} />`;
   if (tab === 'operations') return html`<${Operations} service=${service} />`;
   if (tab === 'boundary') return html`<${Boundary} service=${service} query=${query} />`;
   if (tab === 'logs') return html`<${Logs} service=${service} query=${query} />`;

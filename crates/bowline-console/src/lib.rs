@@ -107,6 +107,7 @@ assets! {
     "saga.js",
     "sagas.js",
     "service-boundary.js",
+    "service-breakers.js",
     "service-calls.js",
     "service-instances.js",
     "service-logs.js",
