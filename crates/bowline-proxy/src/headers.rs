@@ -4,6 +4,7 @@
 //! only what was seen is acted upon.
 
 use bowline_model::gateway::is_own_header;
+use bowline_resilience::shed;
 use bowline_telemetry::{SpanContext, TraceId, names, propagation};
 use bowline_transport::{forward, problem};
 use http::{

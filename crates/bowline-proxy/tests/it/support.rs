@@ -161,7 +161,7 @@ pub(crate) fn policy() -> CallPolicy {
     let backoff = Backoff { min: Duration::from_millis(1), max: Duration::from_millis(2) };
     CallPolicy {
         timeout: BOUND,
-        retry: Some(RetryPolicy { attempts_max: 3, backoff, budget: Share::ALL, per_try_timeout: None }),
+        retry: Some(RetryPolicy { attempts_max: 3, backoff, budget: Share::ALL, ..RetryPolicy::default() }),
         breaker: Some(BreakerPolicy { calls_min: 1000, ..BreakerPolicy::default() }),
         ..CallPolicy::default()
     }

@@ -134,7 +134,7 @@ fn an_order_for_all_holds_the_breaker_of_a_route_and_of_keys_that_are_still_to_c
         let policy = CallPolicy { breaker: Some(breaker), ..CallPolicy::default() };
         let upstream = Upstream::new(ServiceName::new("callee").unwrap(), policy, "client", &Registry::default());
         upstream.set_instances(&[instance("a"), instance("b")]);
-        upstream.set_steering(steering(r#"[{"callee": "callee", "order": "open"}]"#));
+        upstream.set_steering(steering(r#"[{"order": "open"}]"#));
         let (head, ()) = http::Request::get("/some").body(()).unwrap().into_parts();
         let (.., shared, _) = upstream.guarded();
         let guard = shared.unwrap().guard(&head).unwrap();
