@@ -2,14 +2,15 @@
 //!
 //! The average is Finagle's peak EWMA: a latency above it raises it at once, one below pulls it
 //! down slowly, weighted by the time since the last; unasked, it fades, so that a member that was
-//! slow is tried again. Both numbers are atomics on one cache line of the member's own.
+//! slow is tried again. Both numbers are atomics on one cache line of the member's own, and beside them is what the
+//! outlier detector and a slow start need to know.
 //!
 //! Sources: Finagle's `PeakEwma.scala`; tower's `load/peak_ewma.rs`.
 
 use std::{
     mem,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{
             AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
@@ -21,6 +22,8 @@ use bowline_runtime::{
     metric::Padded,
     time::{self, Duration, Instant},
 };
+
+use crate::outlier::Record;
 
 /// The time constant with which latencies lose their weight.
 pub const DECAY: Duration = Duration::from_secs(10);
@@ -51,8 +54,28 @@ struct Cells {
     in_flight: AtomicU64,
     /// `stamp << 32 | bits of an f32 of nanoseconds`.
     latency: AtomicU64,
-    born: Instant,
+    /// When the set was made: all times here are since then.
+    epoch: Instant,
+    record: Record,
+    /// When its slow start began, in nanoseconds, and at least [`WARM_FROM_MIN`]; [`UNSEEN`], [`WARM`].
+    warm_from: AtomicU64,
+    /// Counts what is in flight at several members together, where somebody asks for that.
+    tally: OnceLock<Tally>,
 }
+
+/// Requests in flight at several members together.
+pub(crate) type Tally = Arc<Padded<AtomicU64>>;
+
+/// It was never seen healthy.
+const UNSEEN: u64 = 0;
+
+/// It has its full share.
+const WARM: u64 = 1;
+
+const WARM_FROM_MIN: u64 = 2;
+
+/// The share with which a slow start begins.
+pub(crate) const SLOW_START_FROM: f32 = 0.1;
 
 /// One request in flight at a member, from [`Member::begin`](crate::Member::begin) on.
 ///
@@ -64,12 +87,17 @@ pub struct InFlight {
     load: Arc<Load>,
     started: Instant,
     is_recorded: bool,
+    is_tallied: bool,
 }
 
 impl InFlight {
     pub(crate) fn begin(load: &Arc<Load>, now: Instant) -> Self {
         load.0.0.in_flight.fetch_add(1, Relaxed);
-        Self { load: Arc::clone(load), started: now, is_recorded: false }
+        let tally = load.tally();
+        if let Some(tally) = tally {
+            tally.0.fetch_add(1, Relaxed);
+        }
+        Self { load: Arc::clone(load), started: now, is_recorded: false, is_tallied: tally.is_some() }
     }
 
     /// Notes the latency up to `now` and whether it went well; the request stays in flight.
@@ -97,6 +125,10 @@ impl Drop for InFlight {
             self.load.observe(now, now.saturating_duration_since(self.started), Verdict::Unknown);
         }
         self.load.0.0.in_flight.fetch_sub(1, Relaxed);
+        // One that began before there was a tally is not in it.
+        if let Some(tally) = self.load.tally().filter(|_| self.is_tallied) {
+            tally.0.fetch_sub(1, Relaxed);
+        }
     }
 }
 
@@ -110,11 +142,48 @@ enum Verdict {
 }
 
 impl Load {
-    pub(crate) fn new() -> Self {
-        let cells = Cells { in_flight: AtomicU64::new(0), latency: AtomicU64::new(0), born: time::now() };
+    pub(crate) fn new(epoch: Instant) -> Self {
+        let [in_flight, latency, warm_from] = [0, 0, UNSEEN].map(AtomicU64::new);
+        let cells = Cells { in_flight, latency, epoch, record: Record::new(), warm_from, tally: OnceLock::new() };
         Self(Padded(cells))
     }
 
+    #[inline]
+    pub(crate) fn record(&self) -> &Record {
+        &self.0.0.record
+    }
+
+    pub(crate) fn epoch(&self) -> Instant {
+        self.0.0.epoch
+    }
+
+    pub(crate) fn tally(&self) -> Option<&Tally> {
+        self.0.0.tally.get()
+    }
+
+    /// Has it counted in that tally, unless it is in one.
+    pub(crate) fn count_in(&self, tally: impl FnOnce() -> Tally) {
+        self.0.0.tally.get_or_init(tally);
+    }
+
+    /// It was seen healthy: the first time that begins its slow start, where it is `new` among others.
+    pub(crate) fn seen_healthy(&self, is_new: bool, now: u64) -> bool {
+        let from = if is_new { now.max(WARM_FROM_MIN) } else { WARM };
+        self.0.0.warm_from.compare_exchange(UNSEEN, from, Relaxed, Relaxed).is_ok() && is_new
+    }
+
+    /// What share of its due it gets, from [`SLOW_START_FROM`] to 1; `now` and `slow_start` in nanoseconds.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    pub(crate) fn warmth(&self, now: u64, slow_start: u64) -> f32 {
+        let since = now.saturating_sub(self.0.0.warm_from.load(Relaxed));
+        match self.0.0.warm_from.load(Relaxed) {
+            WARM | UNSEEN => 1.0,
+            _ if since >= slow_start => 1.0,
+            _ => SLOW_START_FROM + (1.0 - SLOW_START_FROM) * (since as f32 / slow_start as f32),
+        }
+    }
+
+    #[inline]
     pub(crate) fn in_flight(&self) -> u64 {
         self.0.0.in_flight.load(Relaxed)
     }
@@ -156,7 +225,7 @@ impl Load {
 
     #[inline]
     fn stamp(&self, now: Instant) -> u32 {
-        let since = now.saturating_duration_since(self.0.0.born);
+        let since = now.saturating_duration_since(self.0.0.epoch);
         #[expect(clippy::cast_possible_truncation, reason = "it comes round after 78 h, which the fading takes in")]
         let stamp = (since.as_nanos() as u64 >> STAMP_SHIFT) as u32;
         stamp

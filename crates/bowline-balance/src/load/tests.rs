@@ -20,7 +20,7 @@ fn request(load: &Arc<Load>, now: Instant, latency: Duration, ok: bool) -> Insta
 }
 
 fn new() -> (Arc<Load>, Instant) {
-    (Arc::new(Load::new()), time::now())
+    (Arc::new(Load::new(time::now())), time::now())
 }
 
 /// Within a hundredth.

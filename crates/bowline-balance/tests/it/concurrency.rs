@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use bowline_balance::{Balancer, InstanceSet};
+use bowline_balance::{Balancer, InstanceSet, Shape};
 use bowline_model::{Instance, policy::Balance};
 use bowline_runtime::time;
 
@@ -18,16 +18,16 @@ const THREADS: u32 = 4;
 
 #[test]
 fn round_robin_is_exact_over_threads() {
-    let set: InstanceSet<AtomicU32> = InstanceSet::new();
+    let set: InstanceSet<AtomicU32> = InstanceSet::default();
     set.update(&instances(10), |_| AtomicU32::new(0));
-    let (balancer, barrier) = (Balancer::new(Balance::RoundRobin), Barrier::new(THREADS as usize));
+    let (balancer, barrier) = (Balancer::new(&Balance::RoundRobin.into()), Barrier::new(THREADS as usize));
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 barrier.wait();
                 for _ in 0..10_000 {
                     let snapshot = set.load();
-                    let member = balancer.pick(&snapshot, time::now(), |_| true).expect("there are ten");
+                    let member = balancer.pick(&snapshot, time::now(), None, |_| true).expect("there are ten");
                     member.state.fetch_add(1, Relaxed);
                 }
             });
@@ -39,17 +39,17 @@ fn round_robin_is_exact_over_threads() {
 
 #[test]
 fn weights_hold_over_threads() {
-    let set: InstanceSet<AtomicU32> = InstanceSet::new();
+    let set: InstanceSet<AtomicU32> = InstanceSet::new(Shape::of(&Balance::Weighted.into(), None, ""));
     let weights = [100, 200, 700];
     let list: Vec<_> = instances(3).into_iter().zip(weights).map(|(i, weight)| Instance { weight, ..i }).collect();
     set.update(&list, |_| AtomicU32::new(0));
-    let balancer = Balancer::new(Balance::Weighted);
+    let balancer = Balancer::new(&Balance::Weighted.into());
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 for _ in 0..10_000 {
                     let snapshot = set.load();
-                    let member = balancer.pick(&snapshot, time::now(), |_| true).expect("there are three");
+                    let member = balancer.pick(&snapshot, time::now(), None, |_| true).expect("there are three");
                     member.state.fetch_add(1, Relaxed);
                 }
             });
@@ -70,13 +70,14 @@ fn picks_go_on_during_updates_and_no_request_is_lost() {
         for strategy in [Balance::RoundRobin, Balance::Weighted, Balance::LeastConnections, Balance::P2cEwma] {
             let (set, is_over) = (&set, &is_over);
             scope.spawn(move || {
-                let balancer = Balancer::new(strategy);
+                let balancer = Balancer::new(&strategy.into());
                 for i in 0u32.. {
                     if is_over.load(Relaxed) {
                         break;
                     }
                     let now = time::now();
-                    let guard = balancer.pick(&set.load(), now, |_| true).expect("somebody is always there").begin(now);
+                    let guard =
+                        balancer.pick(&set.load(), now, None, |_| true).expect("somebody is always there").begin(now);
                     if i % 2 == 0 { guard.finish(now, true) } else { drop(guard) }
                 }
             });
@@ -95,7 +96,7 @@ fn picks_go_on_during_updates_and_no_request_is_lost() {
 
 #[test]
 fn updates_at_once_make_each_state_once() {
-    let set: InstanceSet<u32> = InstanceSet::new();
+    let set: InstanceSet<u32> = InstanceSet::default();
     let made = AtomicU32::new(0);
     thread::scope(|scope| {
         for _ in 0..THREADS {

@@ -38,7 +38,7 @@ fn the_last_of_one_id_counts() {
 
 #[test]
 fn members_keep_state_and_load_across_updates() {
-    let set: InstanceSet<AtomicU32> = InstanceSet::new();
+    let set: InstanceSet<AtomicU32> = InstanceSet::default();
     let made = Cell::new(0);
     let make = |_: &Instance| {
         made.set(made.get() + 1);
@@ -68,7 +68,7 @@ fn members_keep_state_and_load_across_updates() {
 
 #[test]
 fn another_place_is_another_member() {
-    let set: InstanceSet<AtomicU32> = InstanceSet::new();
+    let set: InstanceSet<AtomicU32> = InstanceSet::default();
     set.update(&instances(2), |_| AtomicU32::new(0));
     let held = set.snapshot().members()[0].begin(time::now());
     for member in set.load().members() {
@@ -86,7 +86,7 @@ fn another_place_is_another_member() {
 
 #[test]
 fn who_speaks_http2_beside_http1_is_the_same_member() {
-    let set: InstanceSet<AtomicU32> = InstanceSet::new();
+    let set: InstanceSet<AtomicU32> = InstanceSet::default();
     let protocols = [Protocol::Http1, Protocol::Both, Protocol::Http1, Protocol::Http2, Protocol::Both];
     let states = protocols.map(|protocol| {
         set.update(&[Instance { protocol, ..instance(1) }], |_| AtomicU32::new(0));
@@ -98,7 +98,7 @@ fn who_speaks_http2_beside_http1_is_the_same_member() {
 
 #[test]
 fn a_state_that_no_longer_fits_begins_anew() {
-    let set: InstanceSet<AtomicU32> = InstanceSet::new();
+    let set: InstanceSet<AtomicU32> = InstanceSet::default();
     let update = |limit: u32| {
         let fits = |state: &AtomicU32, _: &Instance| state.load(Relaxed) < limit;
         set.update_fitting(&instances(2), fits, |_| AtomicU32::new(0));
@@ -140,5 +140,55 @@ fn healthy_first_unhealthy_only_without_them_draining_never() {
     ] {
         let set = set_of(&list);
         assert_eq!(set.load().eligible_count(), eligible, "{list:?}");
+    }
+}
+
+#[test]
+fn a_change_leaves_the_others_as_they_are() {
+    let set: InstanceSet<AtomicU32> = InstanceSet::default();
+    let made = Cell::new(0);
+    let make = |_: &Instance| {
+        made.set(made.get() + 1);
+        AtomicU32::new(0)
+    };
+    set.change(&instances(1000), &[], make);
+    let before = set.snapshot();
+    let heavier = Instance { weight: 9, ..instance(500) };
+    set.change(&[heavier.clone(), instance(2000)], &[instance(7).id, instance(3000).id], make);
+    assert_eq!(made.get(), 1001);
+    let after = set.snapshot();
+    assert_eq!(after.members().len(), 1000);
+    assert!(after.get(&instance(7).id).is_none() && after.get(&instance(2000).id).is_some());
+    assert_eq!(after.get(&instance(500).id).unwrap().instance, heavier);
+    let shared = before
+        .members()
+        .iter()
+        .filter(|member| after.get(&member.instance.id).is_some_and(|now| Arc::ptr_eq(now, member)));
+    assert_eq!(shared.count(), 998);
+    set.change(&[heavier], &[instance(7).id], make);
+    assert!(Arc::ptr_eq(&after, &set.snapshot()), "nothing has changed");
+}
+
+proptest::proptest! {
+    #[test]
+    fn updates_and_changes_come_to_the_same(
+        first in proptest::collection::btree_map(0u16..900, 1u32..3, 0..900),
+        second in proptest::collection::btree_map(0u16..900, 1u32..3, 0..900),
+    ) {
+        let list = |map: &std::collections::BTreeMap<u16, u32>| -> Vec<Instance> {
+            map.iter().map(|(at, weight)| Instance { weight: *weight, ..instance(*at) }).collect()
+        };
+        let (updated, changed) = (set_of(&list(&first)), set_of(&list(&first)));
+        updated.update(&list(&second), |_| ());
+        let gone: Vec<_> = first.keys().filter(|at| !second.contains_key(at)).map(|at| instance(*at).id).collect();
+        changed.change(&list(&second), &gone, |_| ());
+        for set in [&updated, &changed] {
+            let held: Vec<_> = set.load().members().iter().map(|member| member.instance.clone()).collect();
+            proptest::prop_assert_eq!(&held, &list(&second));
+            proptest::prop_assert_eq!(set.load().eligible_count(), second.len());
+            for at in (0..900).step_by(37) {
+                proptest::prop_assert_eq!(set.load().get(&instance(at).id).is_some(), second.contains_key(&at));
+            }
+        }
     }
 }
