@@ -146,12 +146,12 @@ impl Guard {
     /// # Cancel safety
     /// Dropping the future drops what is under way; places and permits are given back, and nothing is counted.
     #[inline]
-    pub async fn call<T, E, F>(&self, make: impl FnMut(u32) -> F) -> Result<T, Error<E>>
+    pub fn call<T, E, F>(&self, make: impl FnMut(u32) -> F) -> impl Future<Output = Result<T, Error<E>>>
     where
         F: Future<Output = Result<T, E>>,
     {
         let judge = |result: &Result<T, E>| if result.is_ok() { Verdict::Good } else { Verdict::Bad };
-        self.call_as(Call::default(), judge, make).await
+        self.call_as(Call::default(), judge, make)
     }
 
     /// As [`Guard::call`], of one that the caller knows more of: `judge` says what a result is taken for. What is bad is
@@ -167,12 +167,12 @@ impl Guard {
         &self,
         call: Call,
         judge: impl Fn(&Result<T, E>) -> Verdict,
-        make: impl FnMut(u32) -> F,
+        mut make: impl FnMut(u32) -> F,
     ) -> Result<T, Error<E>>
     where
         F: Future<Output = Result<T, E>>,
     {
-        let now = self.clock.now();
+        let mut now = self.clock.now();
         let place = match &self.bulkhead {
             None => None,
             Some(bulkhead) => match bulkhead.try_acquire(now) {
@@ -180,7 +180,51 @@ impl Guard {
                 None => Some(self.wait(bulkhead, call).await.map_err(Error::Bulkhead)?),
             },
         };
-        let (result, ended) = self.attempts(call, now, judge, make).await;
+        let mut deadline = self.clock.is_exact.then(|| self.deadline(call, now));
+        let retry = self.retry.as_ref().filter(|_| call.is_repeatable);
+        if let Some(retry) = retry {
+            retry.budget.deposit(now);
+        }
+        let (mut attempt, mut number) = (0, 0);
+        let (result, ended) = loop {
+            attempt += 1;
+            let Attempted { verdict, result, ended } = match self.hedge.as_ref().filter(|_| call.is_repeatable) {
+                None => {
+                    let permit = match &self.breaker {
+                        None => None,
+                        Some(breaker) => match breaker.acquire(now) {
+                            Ok(permit) => Some(permit),
+                            Err(rejected) => break (Err(Error::Breaker(rejected)), now),
+                        },
+                    };
+                    let mut future = pin!(make(attempt));
+                    let (result, ended) = match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+                        Poll::Ready(result) => (Some(result), self.clock.again(now)),
+                        Poll::Pending => {
+                            let now = self.clock.exact(now);
+                            let deadline = *deadline.get_or_insert_with(|| self.deadline(call, now));
+                            (self.until(deadline, now).within_pending(future).await, time::now())
+                        }
+                    };
+                    ended_with(permit, result, ended, &judge)
+                }
+                Some(hedge) => {
+                    let until = self.until(*deadline.get_or_insert_with(|| self.deadline(call, now)), now);
+                    let mut begin = |sent| {
+                        number += 1;
+                        let now = if sent == 1 { now } else { time::now() };
+                        run(self.begin(now, number, &mut make), now, until, &judge)
+                    };
+                    // Several futures take room: only who hedges pays for it.
+                    Box::pin(hedge.call(now, &mut begin, |attempted| attempted.verdict != Verdict::Bad)).await
+                }
+            };
+            let Some(retry) = retry.filter(|_| verdict == Verdict::Bad) else { break (result, ended) };
+            let deadline = *deadline.get_or_insert_with(|| self.deadline(call, time::now()));
+            let Some(wait) = retry.wait(attempt, deadline, ended) else { break (result, ended) };
+            pin!(time::sleep(wait)).await;
+            now = time::now();
+        };
         if let Some(place) = place {
             place.record(matches!(result, Err(Error::DeadlineExceeded)), ended);
         }
@@ -221,98 +265,11 @@ impl Guard {
         }
     }
 
-    /// Attempts until one counts, and when the last ended.
-    #[inline]
-    async fn attempts<T, E, F>(
-        &self,
-        call: Call,
-        mut now: Instant,
-        judge: impl Fn(&Result<T, E>) -> Verdict,
-        mut make: impl FnMut(u32) -> F,
-    ) -> (Result<T, Error<E>>, Instant)
-    where
-        F: Future<Output = Result<T, E>>,
-    {
-        let mut deadline = self.clock.is_exact.then(|| self.deadline(call, now));
-        let retry = self.retry.as_ref().filter(|_| call.is_repeatable);
-        let hedge = self.hedge.as_ref().filter(|_| call.is_repeatable);
-        if let Some(retry) = retry {
-            retry.budget.deposit(now);
-        }
-        let (mut attempt, mut number) = (0, 0);
-        loop {
-            attempt += 1;
-            let mut begin = |now| {
-                number += 1;
-                self.begin(now, number, &mut make)
-            };
-            let Attempted { verdict, result, ended } = match hedge {
-                None => {
-                    let until = || {
-                        let now = self.clock.exact(now);
-                        self.until(*deadline.get_or_insert_with(|| self.deadline(call, now)), now)
-                    };
-                    self.run(begin(now), now, until, &judge).await
-                }
-                // Several futures take room: only who hedges pays for it.
-                Some(hedge) => {
-                    let until = self.until(*deadline.get_or_insert_with(|| self.deadline(call, now)), now);
-                    let make = |sent| {
-                        let now = if sent == 1 { now } else { time::now() };
-                        self.run(begin(now), now, move || until, &judge)
-                    };
-                    Box::pin(hedge.call(now, make, |attempted| attempted.verdict != Verdict::Bad)).await
-                }
-            };
-            let Some(retry) = retry.filter(|_| verdict == Verdict::Bad) else { return (result, ended) };
-            let deadline = *deadline.get_or_insert_with(|| self.deadline(call, time::now()));
-            let Some(wait) = retry.wait(attempt, deadline, ended) else { return (result, ended) };
-            pin!(time::sleep(wait)).await;
-            now = time::now();
-        }
-    }
-
     /// Asks the breaker, and makes the future of one attempt where it lets it through.
     #[inline]
     fn begin<F>(&self, now: Instant, number: u32, make: impl FnOnce(u32) -> F) -> Result<Begun<'_, F>, Rejected> {
         let permit = self.breaker.as_ref().map(|breaker| breaker.acquire(now)).transpose()?;
         Ok(Begun { permit, future: make(number) })
-    }
-
-    /// Runs one attempt, and tells the breaker how it went. `until` is asked when it is first found pending.
-    #[inline]
-    async fn run<T, E, F>(
-        &self,
-        begun: Result<Begun<'_, F>, Rejected>,
-        now: Instant,
-        until: impl FnOnce() -> Deadline,
-        judge: &impl Fn(&Result<T, E>) -> Verdict,
-    ) -> Attempted<T, E>
-    where
-        F: Future<Output = Result<T, E>>,
-    {
-        let Begun { permit, future } = match begun {
-            Ok(begun) => begun,
-            Err(rejected) => {
-                let result = Err(Error::Breaker(rejected));
-                return Attempted { verdict: Verdict::Ignored, result, ended: now };
-            }
-        };
-        let mut future = pin!(future);
-        let (result, ended) = match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
-            Poll::Ready(result) => (Some(result), if self.clock.is_exact { time::now() } else { now }),
-            Poll::Pending => (until().within_pending(future).await, time::now()),
-        };
-        let verdict = result.as_ref().map_or(Verdict::Bad, judge);
-        if let Some(permit) = permit {
-            match verdict {
-                Verdict::Good => permit.record(Outcome::Success, ended),
-                Verdict::Bad => permit.record(Outcome::Failure, ended),
-                Verdict::Ignored => drop(permit),
-            }
-        }
-        let result = result.map_or(Err(Error::DeadlineExceeded), |result| result.map_err(Error::Failed));
-        Attempted { verdict, result, ended }
     }
 
     /// The earlier of the caller's deadline and the policy's.
@@ -333,6 +290,45 @@ struct Begun<'a, F> {
     future: F,
 }
 
+/// Runs one attempt of several.
+async fn run<T, E, F>(
+    begun: Result<Begun<'_, F>, Rejected>,
+    now: Instant,
+    until: Deadline,
+    judge: &impl Fn(&Result<T, E>) -> Verdict,
+) -> Attempted<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    match begun {
+        Ok(Begun { permit, future }) => {
+            let result = until.within(future).await;
+            ended_with(permit, result, time::now(), judge)
+        }
+        Err(rejected) => Attempted { verdict: Verdict::Ignored, result: Err(Error::Breaker(rejected)), ended: now },
+    }
+}
+
+/// Tells the breaker how an attempt went; without a result its time was over.
+#[inline]
+fn ended_with<T, E>(
+    permit: Option<breaker::Permit<'_>>,
+    result: Option<Result<T, E>>,
+    ended: Instant,
+    judge: &impl Fn(&Result<T, E>) -> Verdict,
+) -> Attempted<T, E> {
+    let verdict = result.as_ref().map_or(Verdict::Bad, judge);
+    if let Some(permit) = permit {
+        match verdict {
+            Verdict::Good => permit.record(Outcome::Success, ended),
+            Verdict::Bad => permit.record(Outcome::Failure, ended),
+            Verdict::Ignored => drop(permit),
+        }
+    }
+    let result = result.map_or(Err(Error::DeadlineExceeded), |result| result.map_err(Error::Failed));
+    Attempted { verdict, result, ended }
+}
+
 impl Clock {
     fn new(is_exact: bool) -> Self {
         Self { is_exact, anchor: time::now(), anchor_coarse: time::coarse() }
@@ -346,6 +342,12 @@ impl Clock {
         } else {
             self.anchor + Duration::from_millis(time::coarse().saturating_sub(self.anchor_coarse))
         }
+    }
+
+    /// The same a moment later, after what was ready at once.
+    #[inline]
+    fn again(&self, before: Instant) -> Instant {
+        if self.is_exact { time::now() } else { before }
     }
 
     /// Exactly when that was; of what was not read exactly, now.

@@ -1,6 +1,6 @@
 //! What the patterns cost, beside failsafe, recloser and tower: for `cargo xtask bench resilience`.
 //!
-//! `bench_resilience alone|threads` prints a line of JSON for each figure: nanoseconds of a turn, or how much faster two
+//! `bench_resilience alone|threads|call` prints a line of JSON for each figure: nanoseconds of a turn, or how much faster two
 //! threads are than one. Turns of ours and of the peer's alternate. A guarded call that is ready is asserted to allocate
 //! nothing.
 
@@ -68,7 +68,8 @@ fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("alone") => alone(),
         Some("threads") => threads(),
-        _ => panic!("say what to measure: alone or threads"),
+        Some("call") => call_only(),
+        _ => panic!("say what to measure: alone, threads or call"),
     }
 }
 
@@ -203,6 +204,14 @@ fn calls() {
     say_one("resilience.call.retry", || drop(black_box(run(all.call(|_| ready(Ok::<u32, ()>(black_box(1))))))));
     say_one("resilience.clock", || _ = black_box(time::now()));
     say_one("resilience.clock.coarse", || _ = black_box(time::coarse()));
+}
+
+/// To be looked at with a profiler.
+fn call_only() {
+    let guard = Guard::new(&policy());
+    for _ in 0..20 {
+        say_one("resilience.call", || drop(black_box(run(guard.call(|_| ready(Ok::<u32, ()>(black_box(1))))))));
+    }
 }
 
 fn breakers() {
