@@ -383,8 +383,8 @@ impl Breaker {
 
     #[inline]
     fn settle(&self, ticket: &Ticket, outcome: Outcome, now: Instant) {
-        let elapsed = now.saturating_duration_since(ticket.started);
-        let is_slow = self.gate.0.slow_call.is_some_and(|slow| elapsed >= slow);
+        let is_longer = |slow| now.saturating_duration_since(ticket.started) >= slow;
+        let is_slow = self.gate.0.slow_call.is_some_and(is_longer);
         let is_failure = outcome == Outcome::Failure;
         if ticket.is_probe {
             let result = if is_failure || is_slow { ProbeResult::Failure } else { ProbeResult::Success };

@@ -32,6 +32,8 @@ pub(super) struct Window {
     bucket: Width,
     /// Calls that were counted, where a bucket is of calls.
     counted: AtomicU64,
+    /// One more than the bucket of the last failure; 0 when there was none.
+    failed_at: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +60,7 @@ impl Window {
                 (Width::Calls(each), calls.div_ceil(each))
             }
         };
-        Self { cells: Default::default(), cell_count, bucket, counted: AtomicU64::new(0) }
+        Self { cells: Default::default(), cell_count, bucket, counted: AtomicU64::new(0), failed_at: AtomicU64::new(0) }
     }
 
     /// The bucket of now, at that age of the breaker.
@@ -81,7 +83,9 @@ impl Window {
 
     /// Counts one result of `epoch` at `tick` and sums the window up.
     ///
-    /// `None` when `is_current` denies that the epoch is still the breaker's: nothing is counted.
+    /// `None` when `is_current` denies that the epoch is still the breaker's: nothing is counted. Nothing is summed up
+    /// where no failure is in the window: then there is nothing to decide. Two that come in the same instant may miss
+    /// each other; the next one does not.
     #[inline]
     pub(super) fn record(
         &self,
@@ -91,6 +95,10 @@ impl Window {
         is_current: impl Fn() -> bool,
     ) -> Option<Counts> {
         let cell = &self.cells[usize::try_from(tick % self.cell_count).expect("ten at most")];
+        if is_failure {
+            // Before it is counted: who counts after it sees it, and who counted before it is summed up by it.
+            self.failed_at.fetch_max(tick + 1, Release);
+        }
         let mut word = cell.load(Acquire);
         loop {
             // Asked after the word was read: had the window been cleared in between, the exchange fails.
@@ -99,10 +107,19 @@ impl Window {
             }
             let next = Bucket::unpack(word).at(epoch, tick).with(is_failure).pack();
             match cell.compare_exchange_weak(word, next, Release, Acquire) {
+                // Without a failure in the window no rate is reached, whatever it holds.
+                Ok(_) if !is_failure && !self.has_failed(tick) => return Some(Counts::default()),
                 Ok(_) => return Some(self.counts(epoch, tick)),
                 Err(current) => word = current,
             }
         }
+    }
+
+    /// Whether there was a failure in the window, or may have been.
+    #[inline]
+    fn has_failed(&self, tick: u64) -> bool {
+        let failed_at = self.failed_at.load(Acquire);
+        failed_at != 0 && tick < failed_at + self.cell_count
     }
 
     /// Begins anew for `epoch`. Under the breaker's mutex, before the epoch is published.
@@ -213,7 +230,8 @@ mod tests {
     }
 
     fn record(window: &Window, tick: u64, is_failure: bool) -> Counts {
-        window.record(0, tick, is_failure, || true).unwrap()
+        window.record(0, tick, is_failure, || true).unwrap();
+        window.counts(0, tick)
     }
 
     #[test]
@@ -241,7 +259,8 @@ mod tests {
         record(&window, 3, true);
         window.clear(1, 3);
         assert_eq!(window.record(0, 3, true, || false), None);
-        assert_eq!(window.record(1, 3, false, || true), Some(Counts { calls: 1, failures: 0 }));
+        window.record(1, 3, false, || true).unwrap();
+        assert_eq!(window.counts(1, 3), Counts { calls: 1, failures: 0 });
     }
 
     #[test]
@@ -269,7 +288,8 @@ mod tests {
         // The epoch is not told yet: the result of before still takes itself for current.
         assert_eq!(window.record(0, 3, true, || true), Some(Counts { calls: 1, failures: 1 }));
         assert_eq!(window.counts(1, 3), Counts::default());
-        assert_eq!(window.record(1, 3, false, || true), Some(Counts { calls: 1, failures: 0 }));
+        window.record(1, 3, false, || true).unwrap();
+        assert_eq!(window.counts(1, 3), Counts { calls: 1, failures: 0 });
     }
 
     #[test]
