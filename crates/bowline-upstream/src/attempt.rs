@@ -85,6 +85,9 @@ impl Attempt<'_> {
         let is_ignored = is_senders_time || answered.is_some_and(|judged| judged.verdict == Verdict::Ignored);
         let verdict = if is_ignored { None } else { verdict(outcome, elapsed, plan.patience) };
         plan.record(&member, permit, verdict, now);
+        if let Some(verdict) = verdict {
+            upstream.detect(&member, verdict == breaker::Outcome::Success, now);
+        }
         if outcome != Outcome::Caller {
             in_flight.record(now, outcome == Outcome::Ok);
         }

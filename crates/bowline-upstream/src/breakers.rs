@@ -1,8 +1,6 @@
 //! Breakers as people see them, and what they order of them.
 
-use std::sync::Arc;
-
-use bowline_balance::Member as Entry;
+use bowline_balance::Snapshot;
 use bowline_model::{
     InstanceId,
     mesh::{
@@ -56,7 +54,7 @@ pub(crate) fn held(orders: &[BreakerOrder], instance: &InstanceId) -> Option<For
 pub(crate) fn obey(
     before: &[BreakerOrder],
     orders: &[BreakerOrder],
-    members: &[Arc<Entry<Member>>],
+    members: &Snapshot<Member>,
     shared: Option<&Shared>,
 ) {
     if before == orders {
@@ -72,7 +70,7 @@ pub(crate) fn obey(
             guard.reset(now);
         }
     };
-    members.iter().filter_map(|member| member.state.breaker.as_ref()).for_each(obey);
+    members.members().iter().filter_map(|member| member.state.breaker.as_ref()).for_each(obey);
     if let Some(shared) = shared {
         shared.hold(held(orders, &named("key")), now);
         shared.guards().iter().for_each(|guard| obey(guard));

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use bowline_balance::{Change, Detector, Why};
+use bowline_model::policy::OutlierPolicy;
 use bowline_resilience::breaker::State;
 use bowline_runtime::metric::{Counter, Gauge, Registry};
 use bowline_telemetry::names;
@@ -184,6 +186,19 @@ impl Metrics {
             reporter,
             service: service.to_owned(),
         }
+    }
+
+    /// A detector of outliers whose ejections are counted, and told.
+    pub(crate) fn detector(&self, policy: &OutlierPolicy) -> Detector {
+        let ejections = Why::ALL.map(|why| {
+            let labels = [("reporter", self.reporter), ("service", &*self.service), ("why", why.as_str())];
+            self.registry.counter("bowline_ejections_total", "Instances left out for doing worse.", &labels)
+        });
+        let callee = self.service.clone();
+        Detector::new(policy).on_ejection(move |instance, Change { why, in_a_row }| {
+            ejections[why as usize].increment();
+            tracing::info!(callee, instance = %instance.id, why = why.as_str(), in_a_row, "instance ejected");
+        })
     }
 
     /// A further attempt was due, and sent or not.

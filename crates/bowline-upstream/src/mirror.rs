@@ -53,7 +53,7 @@ impl Mirror {
     ) -> Self {
         let mesh::Mirror { version, share } = mirror.clone();
         let set = ArcSwap::from_pointee(all.subset(|instance| instance.version == version));
-        Self { version, share, balancer: Balancer::new(balance.by), set, under_way, metrics: Arc::new(metrics) }
+        Self { version, share, balancer: Balancer::new(balance), set, under_way, metrics: Arc::new(metrics) }
     }
 
     /// Takes note of who is there now.
@@ -71,7 +71,7 @@ impl Mirror {
         let Some(body) = body.as_replayable() else { return self.metrics.streamed.increment() };
         let Some(place) = self.under_way.enter() else { return self.metrics.dropped.increment() };
         let set = self.set.load();
-        let Some(member) = self.balancer.pick(&set, now, |_| true) else {
+        let Some(member) = self.balancer.pick(&set, now, None, |_| true) else {
             return self.metrics.no_instance.increment();
         };
         let metrics = Arc::clone(&self.metrics);

@@ -76,7 +76,7 @@ impl<'a> Search<'a> {
         is_excluded: fn(&Tried) -> bool,
     ) -> Option<Picked> {
         let mut permit = None;
-        let member = balancer.pick(set, self.now, |entry| {
+        let member = balancer.pick(set, self.now, self.key, |entry| {
             // The member itself may be another since: an update of its health or weight makes one.
             let is = |tried: &Tried| Arc::ptr_eq(&tried.member.state, &entry.state);
             if self.tried.iter().any(|tried| is(tried) && is_excluded(tried)) {

@@ -61,7 +61,7 @@ impl Split {
         let version = |(name, weight): (&String, &u32)| Version {
             name: name.clone(),
             weight: u64::from(*weight),
-            balancer: Balancer::new(balance.by),
+            balancer: Balancer::new(balance),
         };
         let above_zero = weights.iter().filter(|(_, weight)| **weight > 0);
         let versions: Box<[_]> = above_zero.take(VERSIONS_MAX).map(version).collect();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bowline_balance::{Balancer, InstanceSet, Member as Entry, Snapshot};
+use bowline_balance::{Balancer, Detector, InstanceSet, Member as Entry, Shape, Snapshot};
 use bowline_model::{
     Instance, ServiceName,
     mesh::{BreakerOrder, Steering},
@@ -58,14 +58,26 @@ const WARM_AT_ONCE_MAX: usize = 16;
 pub struct Upstream {
     service: ServiceName,
     active: ArcSwap<Active>,
+    /// The one set there ever is: policies, and what is known of the instances, come and go in it.
+    members: Arc<InstanceSet<Member>>,
     /// The instances as last told; held while they or the policy are replaced.
     told: Mutex<Vec<Instance>>,
-    /// Locked only while `told` is.
+    /// Locked only while `told` is; so is the place.
     security: Mutex<Security>,
+    place: Mutex<Place>,
     mirrored: UnderWay,
     /// Whether instances that speak both are spoken to in HTTP/2.
     prefers_http2: bool,
     pub(crate) metrics: Metrics,
+}
+
+/// Who calls, and from where: what its instances are picked by beside the policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The zone it is in, where it says so: its instances may be preferred.
+    pub zone: Option<String>,
+    /// Its id: callers with different ones use different subsets.
+    pub caller: String,
 }
 
 /// A policy, a steering, and what serves them.
@@ -86,7 +98,8 @@ struct Active {
 /// What is known of a service, which may outlive a policy.
 #[derive(Debug, Clone)]
 struct Kept {
-    members: Arc<InstanceSet<Member>>,
+    /// Who leaves out those that do worse than the others.
+    detector: Option<Arc<Detector>>,
     /// The breakers that are not of an instance.
     shared: Option<Arc<Shared>>,
     budget: Option<Arc<Budget>>,
@@ -148,9 +161,11 @@ impl Upstream {
     fn make(service: ServiceName, policy: CallPolicy, reporter: &'static str, metrics: &Registry) -> Self {
         let metrics = Metrics::new(metrics, reporter, service.as_str());
         let kept = Kept::begin(&policy, &metrics);
+        let members = Arc::new(InstanceSet::new(Place::default().shape(&policy)));
         let active = ArcSwap::from_pointee(Active::new(policy, kept));
-        let (told, security, mirrored) = (Mutex::default(), Mutex::default(), UnderWay::default());
-        Self { service, active, told, security, mirrored, prefers_http2: false, metrics }
+        let (told, security, place) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let mirrored = UnderWay::default();
+        Self { service, active, members, told, security, place, mirrored, prefers_http2: false, metrics }
     }
 
     /// Whom it calls.
@@ -167,8 +182,18 @@ impl Upstream {
         *told = instances.to_vec();
         let active = self.active.load();
         let orders = &active.steering.breakers;
-        self.update(&active.kept.members, BreakerRules::of(&active.policy).as_ref(), instances, orders);
-        active.renew();
+        self.update(BreakerRules::of(&active.policy).as_ref(), instances, orders, false);
+        active.renew(&self.members.snapshot());
+    }
+
+    /// Says who calls, and from where: by it instances of its own zone are preferred, and its subset is chosen, where
+    /// the policy says so. What is known of the instances stays.
+    pub fn set_place(&self, place: Place) {
+        let _told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let active = self.active.load();
+        self.members.reshape(place.shape(&active.policy));
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        active.renew(&self.members.snapshot());
     }
 
     /// Replaces the policy, for calls that begin from now on; the budgets of retries and hedges and the bulkhead begin
@@ -181,15 +206,20 @@ impl Upstream {
         if active.policy == policy {
             return;
         }
-        let kept = Kept::begin(&policy, &self.metrics);
+        let mut kept = Kept::begin(&policy, &self.metrics);
         let rules = BreakerRules::of(&policy);
-        let kept = if BreakerRules::of(&active.policy) == rules {
-            Kept { members: Arc::clone(&active.kept.members), shared: active.kept.shared.clone(), ..kept }
+        if BreakerRules::of(&active.policy) == rules {
+            kept.shared.clone_from(&active.kept.shared);
         } else {
-            kept.obey(&[], &active.steering.breakers);
-            self.update(&kept.members, rules.as_ref(), &told, &active.steering.breakers);
-            kept
-        };
+            self.update(rules.as_ref(), &told, &active.steering.breakers, true);
+            self.obey(&kept, &[], &active.steering.breakers);
+        }
+        if policy.outlier == active.policy.outlier {
+            kept.detector.clone_from(&active.kept.detector);
+        } else {
+            self.members.recall();
+        }
+        self.members.reshape(self.place.lock().unwrap_or_else(PoisonError::into_inner).shape(&policy));
         self.serve(policy, kept, active.steering.clone());
     }
 
@@ -217,14 +247,14 @@ impl Upstream {
         let _told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let active = self.active.load_full();
         if active.steering != steering {
-            active.kept.obey(&active.steering.breakers, &steering.breakers);
+            self.obey(&active.kept, &active.steering.breakers, &steering.breakers);
             self.serve(active.policy.clone(), active.kept.clone(), steering);
         }
     }
 
     /// Serves by these from now on; the instances are held meanwhile.
     fn serve(&self, policy: CallPolicy, kept: Kept, steering: Steering) {
-        let all = kept.members.snapshot();
+        let all = self.members.snapshot();
         let split = Split::new(&steering.split, &policy.balance, &all);
         let mirror = steering.mirror.as_ref().map(|mirror| {
             let metrics = self.metrics.mirrored(self.service.as_str());
@@ -245,34 +275,32 @@ impl Upstream {
         let active = self.active.load_full();
         let policy = active.policy.clone();
         let kept = Kept::begin(&policy, &self.metrics);
-        kept.obey(&[], &active.steering.breakers);
-        self.update(&kept.members, BreakerRules::of(&policy).as_ref(), &told, &active.steering.breakers);
+        self.update(BreakerRules::of(&policy).as_ref(), &told, &active.steering.breakers, true);
+        self.obey(&kept, &[], &active.steering.breakers);
         self.serve(policy, kept, active.steering.clone());
     }
 
-    fn update(
-        &self,
-        members: &InstanceSet<Member>,
-        rules: Option<&BreakerRules>,
-        instances: &[Instance],
-        orders: &[BreakerOrder],
-    ) {
+    /// Tells the set who is there; `anew`: with nothing known of anybody.
+    fn update(&self, rules: Option<&BreakerRules>, instances: &[Instance], orders: &[BreakerOrder], anew: bool) {
         let security = *self.security.lock().unwrap_or_else(PoisonError::into_inner);
         let endpoint = |instance: &Instance| security.endpoint(&self.service, instance);
-        members.update_fitting(
-            instances,
-            |member, instance| {
-                member.endpoint.tls.is_some() == security.demands(instance) && member.version == instance.version
-            },
-            |instance| {
-                let member = Member::new(endpoint(instance), self.prefers_http2, instance, rules, &self.metrics);
-                // Before anybody calls it.
-                if let Some(guard) = &member.breaker {
-                    guard.hold(breakers::held(orders, &instance.id), time::now());
-                }
-                member
-            },
-        );
+        let fits = |member: &Member, instance: &Instance| {
+            let is_as_secure = member.endpoint.tls.is_some() == security.demands(instance);
+            !anew && is_as_secure && member.version == instance.version
+        };
+        self.members.update_fitting(instances, fits, |instance| {
+            let member = Member::new(endpoint(instance), self.prefers_http2, instance, rules, &self.metrics);
+            // Before anybody calls it.
+            if let Some(guard) = &member.breaker {
+                guard.hold(breakers::held(orders, &instance.id), time::now());
+            }
+            member
+        });
+    }
+
+    /// Acts by orders to the breakers, of which those before were acted by.
+    fn obey(&self, kept: &Kept, before: &[BreakerOrder], orders: &[BreakerOrder]) {
+        breakers::obey(before, orders, &self.members.snapshot(), kept.shared.as_deref());
     }
 
     /// The policy now.
@@ -283,7 +311,7 @@ impl Upstream {
     /// The instances, sorted by id.
     pub fn instances(&self) -> Vec<InstanceStatus> {
         let now = time::now();
-        let snapshot = self.active.load().kept.members.snapshot();
+        let snapshot = self.members.snapshot();
         let status = |entry: &Arc<Entry<Member>>| InstanceStatus {
             instance: entry.instance.clone(),
             breaker: entry.state.breaker.as_ref().map(|guard| guard.breaker.state(now)),
@@ -296,8 +324,8 @@ impl Upstream {
     /// How it is steered, its instances, and whether its policy has a breaker.
     pub(crate) fn guarded(&self) -> (Steering, Arc<Snapshot<Member>>, Option<Arc<Shared>>, bool) {
         let active = self.active.load();
-        let Kept { members, shared, .. } = &active.kept;
-        (active.steering.clone(), members.snapshot(), shared.clone(), active.policy.breaker.is_some())
+        let shared = active.kept.shared.clone();
+        (active.steering.clone(), self.members.snapshot(), shared, active.policy.breaker.is_some())
     }
 
     /// Has a connection wait for each instance, of 64 at most, 16 at once; those that cannot be made are left out.
@@ -305,7 +333,7 @@ impl Upstream {
     /// # Cancel safety
     /// Dropping the future closes what was being made; what was made stays.
     pub async fn warm_up<P: Pool>(&self, pool: &P) {
-        let snapshot = self.active.load().kept.members.snapshot();
+        let snapshot = self.members.snapshot();
         let endpoints: Vec<_> =
             snapshot.members().iter().take(WARM_MAX).map(|member| Member::endpoint_of(member).clone()).collect();
         let connect = async |endpoint| drop(bowline_transport::connect_ahead(pool, &endpoint).await);
@@ -424,7 +452,7 @@ impl Upstream {
         let mut search = Search::new(now, wish);
         let picked = match &active.split {
             None => {
-                let all = active.kept.members.load();
+                let all = self.members.load();
                 search.run(|search, is_excluded| search.pick(&active.balancer, &all, is_excluded))
             }
             Some(split) => search.run(|search, is_excluded| split.pick(search, is_excluded)),
@@ -446,7 +474,14 @@ impl Upstream {
     /// How many instances a call could choose from, breakers aside.
     pub(crate) fn eligible_count(&self) -> usize {
         let active = self.active.load();
-        active.split.as_ref().map_or_else(|| active.kept.members.load().eligible_count(), Split::eligible_count)
+        active.split.as_ref().map_or_else(|| self.members.load().eligible_count(), Split::eligible_count)
+    }
+
+    /// Tells who leaves out those that do worse what came of an attempt.
+    pub(crate) fn detect(&self, member: &Entry<Member>, is_good: bool, now: Instant) {
+        if let Some(detector) = &self.active.load().kept.detector {
+            detector.record(&self.members, member, is_good, now);
+        }
     }
 
     /// Takes one retry out of the budget.
@@ -464,6 +499,12 @@ fn patience(policy: &CallPolicy) -> Duration {
     let slow_call = policy.breaker.as_ref().and_then(|breaker| breaker.slow_call);
     let whole = policy.timeout.saturating_sub(policy.timeout / 10);
     [per_try, slow_call].into_iter().flatten().fold(whole, Duration::min)
+}
+
+impl Place {
+    fn shape(&self, policy: &CallPolicy) -> Shape {
+        Shape::of(&policy.balance, self.zone.as_deref(), &self.caller)
+    }
 }
 
 impl Plan {
@@ -491,17 +532,12 @@ impl Kept {
     fn begin(policy: &CallPolicy, metrics: &Metrics) -> Self {
         let rules = BreakerRules::of(policy);
         Self {
-            members: Arc::default(),
+            detector: policy.outlier.as_ref().map(|outlier| Arc::new(metrics.detector(outlier))),
             shared: Shared::of(rules.as_ref(), &metrics.breakers).map(Arc::new),
             budget: policy.retry.as_ref().map(|retry| Arc::new(Budget::new(retry))),
             hedge: policy.hedge.as_ref().map(|hedge| Arc::new(Hedge::new(hedge))),
             bulkhead: policy.bulkhead.as_ref().map(Bulkhead::new),
         }
-    }
-
-    /// Acts by orders to the breakers, of which those before were acted by.
-    fn obey(&self, before: &[BreakerOrder], orders: &[BreakerOrder]) {
-        breakers::obey(before, orders, self.members.snapshot().members(), self.shared.as_deref());
     }
 }
 
@@ -511,7 +547,7 @@ impl Active {
             patience: patience(&policy),
             classifier: Classifier::of(&policy.outcome),
             retried: Classes::of(policy.retry.as_ref().map_or(&[], |retry| &retry.on)),
-            balancer: Balancer::new(policy.balance.by),
+            balancer: Balancer::new(&policy.balance),
             kept,
             policy,
             steering: Steering::default(),
@@ -521,16 +557,12 @@ impl Active {
     }
 
     /// Takes note of who is there now.
-    fn renew(&self) {
-        if self.steering.is_empty() {
-            return;
-        }
-        let all = self.kept.members.snapshot();
+    fn renew(&self, all: &Snapshot<Member>) {
         if let Some(split) = &self.split {
-            split.renew(&all);
+            split.renew(all);
         }
         if let Some(mirror) = &self.mirror {
-            mirror.renew(&all);
+            mirror.renew(all);
         }
     }
 }

@@ -101,7 +101,7 @@ fn security_says_who_is_called_under_tls_and_a_change_begins_anew() {
     let mesh = (METADATA_MESH.to_owned(), METADATA_MESH_MTLS.to_owned());
     let (a, b) = (instance("a"), Instance { metadata: [mesh].into(), ..instance("b") });
     let upstream = upstream(policy(SECOND), &[a.clone(), b.clone()]);
-    let members = || upstream.active.load().kept.members.snapshot();
+    let members = || upstream.members.snapshot();
     let under_tls = || members().members().iter().map(|entry| entry.state.endpoint.tls.clone()).collect::<Vec<_>>();
     let name = Some(ServiceName::new("callee").unwrap());
     assert_eq!(under_tls(), [None, None]);
@@ -139,7 +139,7 @@ fn who_speaks_both_is_called_over_what_is_preferred_and_stays_the_same() {
     let other = Upstream::new(name, policy(SECOND), "gateway", &metrics);
     let dialled = |upstream: &Upstream, protocol| {
         upstream.set_instances(&[Instance { protocol, ..instance("a") }]);
-        let members = upstream.active.load().kept.members.snapshot();
+        let members = upstream.members.snapshot();
         let member = &members.members()[0];
         (Member::endpoint_of(member).protocol, Arc::as_ptr(&member.state))
     };

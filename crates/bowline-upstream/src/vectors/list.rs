@@ -1,7 +1,7 @@
 //! The vectors' files. A test sees to it that none is forgotten.
 
 /// Names and contents.
-pub(super) const FILES: [(&str, &str); 96] = [
+pub(super) const FILES: [(&str, &str); 110] = [
     (
         "a_429_is_a_failure_where_the_policy_says_so",
         include_str!("../../tests/vectors/a_429_is_a_failure_where_the_policy_says_so.json"),
@@ -150,6 +150,10 @@ pub(super) const FILES: [(&str, &str); 96] = [
     ),
     ("an_attempt_has_its_own_timeout", include_str!("../../tests/vectors/an_attempt_has_its_own_timeout.json")),
     (
+        "an_ejected_instance_comes_back_when_its_time_is_over",
+        include_str!("../../tests/vectors/an_ejected_instance_comes_back_when_its_time_is_over.json"),
+    ),
+    (
         "an_ignored_answer_counts_as_nothing",
         include_str!("../../tests/vectors/an_ignored_answer_counts_as_nothing.json"),
     ),
@@ -164,6 +168,10 @@ pub(super) const FILES: [(&str, &str); 96] = [
     (
         "an_unhealthy_version_gets_nothing_beside_a_healthy_one",
         include_str!("../../tests/vectors/an_unhealthy_version_gets_nothing_beside_a_healthy_one.json"),
+    ),
+    (
+        "failures_in_a_row_eject_an_instance",
+        include_str!("../../tests/vectors/failures_in_a_row_eject_an_instance.json"),
     ),
     ("failures_in_a_row_open_the_breaker", include_str!("../../tests/vectors/failures_in_a_row_open_the_breaker.json")),
     ("failures_of_grpc_open_the_breaker", include_str!("../../tests/vectors/failures_of_grpc_open_the_breaker.json")),
@@ -180,15 +188,44 @@ pub(super) const FILES: [(&str, &str); 96] = [
         include_str!("../../tests/vectors/grpc_is_retried_on_unavailable_where_all_may_be_repeated.json"),
     ),
     ("hedges_are_bounded_by_their_budget", include_str!("../../tests/vectors/hedges_are_bounded_by_their_budget.json")),
+    ("ignored_answers_eject_nobody", include_str!("../../tests/vectors/ignored_answers_eject_nobody.json")),
+    (
+        "maglev_goes_on_to_the_next_where_one_is_dead",
+        include_str!("../../tests/vectors/maglev_goes_on_to_the_next_where_one_is_dead.json"),
+    ),
+    ("maglev_shares_out_what_has_no_key", include_str!("../../tests/vectors/maglev_shares_out_what_has_no_key.json")),
+    (
+        "maglev_takes_the_key_ada_to_one_instance",
+        include_str!("../../tests/vectors/maglev_takes_the_key_ada_to_one_instance.json"),
+    ),
+    (
+        "maglev_takes_the_key_bob_to_one_instance",
+        include_str!("../../tests/vectors/maglev_takes_the_key_bob_to_one_instance.json"),
+    ),
     ("no_instance", include_str!("../../tests/vectors/no_instance.json")),
+    ("no_more_are_ejected_than_may_be", include_str!("../../tests/vectors/no_more_are_ejected_than_may_be.json")),
     (
         "one_failed_probe_of_several_opens_it_again",
         include_str!("../../tests/vectors/one_failed_probe_of_several_opens_it_again.json"),
     ),
+    ("one_may_always_be_ejected", include_str!("../../tests/vectors/one_may_always_be_ejected.json")),
     ("only_draining_is_nobody", include_str!("../../tests/vectors/only_draining_is_nobody.json")),
     (
         "probes_that_succeed_close_the_breaker",
         include_str!("../../tests/vectors/probes_that_succeed_close_the_breaker.json"),
+    ),
+    (
+        "ring_goes_on_to_the_next_where_one_is_dead",
+        include_str!("../../tests/vectors/ring_goes_on_to_the_next_where_one_is_dead.json"),
+    ),
+    ("ring_shares_out_what_has_no_key", include_str!("../../tests/vectors/ring_shares_out_what_has_no_key.json")),
+    (
+        "ring_takes_the_key_ada_to_one_instance",
+        include_str!("../../tests/vectors/ring_takes_the_key_ada_to_one_instance.json"),
+    ),
+    (
+        "ring_takes_the_key_bob_to_one_instance",
+        include_str!("../../tests/vectors/ring_takes_the_key_bob_to_one_instance.json"),
     ),
     ("slow_answers_open_the_breaker", include_str!("../../tests/vectors/slow_answers_open_the_breaker.json")),
     (
@@ -207,6 +244,10 @@ pub(super) const FILES: [(&str, &str); 96] = [
     (
         "the_last_failure_of_a_hedged_call_stands",
         include_str!("../../tests/vectors/the_last_failure_of_a_hedged_call_stands.json"),
+    ),
+    (
+        "the_only_instance_is_asked_though_it_is_ejected",
+        include_str!("../../tests/vectors/the_only_instance_is_asked_though_it_is_ejected.json"),
     ),
     (
         "the_third_attempt_goes_to_whom_could_be_reached",
