@@ -115,7 +115,7 @@ fn states(ones: &[One<'_>]) -> String {
 }
 
 fn percent(part: u64, calls: u64) -> String {
-    if calls == 0 { dash() } else { format!("{}%", (part * 100 + calls / 2) / calls) }
+    (part * 100 + calls / 2).checked_div(calls).map_or_else(dash, |percent| format!("{percent}%"))
 }
 
 fn dash() -> String {

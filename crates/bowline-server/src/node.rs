@@ -177,11 +177,7 @@ impl Node {
     async fn open(settings: Settings, metrics: metric::Registry, routes: Option<RoutesCheck>) -> Result<Self, Error> {
         let Settings { data_dir, listen, otlp, export, traces_bytes_max, grace, mesh, messages, .. } = settings;
         let Settings { monitor, declared, is_steered, shared_caches_bytes_max, system, .. } = settings;
-        let has_mesh = mesh.is_some();
-        let services = mesh.as_ref().map(|mesh| mesh.services.iter().cloned().collect());
-        let has_services = !declared.services.is_empty();
-        let services = services.or_else(|| has_services.then(|| declared.services.clone()));
-        let judge = Judge { routes, services, has_mesh, has_versions: has_mesh || is_steered };
+        let judge = judge_of(routes, mesh.as_ref(), &declared, is_steered);
         // The port comes first: a taken one is the likeliest failure, and nothing was opened yet.
         let listener =
             listen.map(|addr| net::listen(addr).map_err(|source| Error::Listen { addr, source })).transpose()?;
@@ -399,6 +395,13 @@ struct Told {
     monitor: MonitorSettings,
     declared: Declared,
     system: Option<Arc<System>>,
+}
+
+/// What judges documents in such a system.
+fn judge_of(routes: Option<RoutesCheck>, mesh: Option<&MeshSettings>, declared: &Declared, is_steered: bool) -> Judge {
+    let declared = Some(&declared.services).filter(|services| !services.is_empty());
+    let services = mesh.map(|mesh| mesh.services.iter().cloned().collect()).or_else(|| declared.cloned());
+    Judge { routes, services, has_mesh: mesh.is_some(), has_versions: mesh.is_some() || is_steered }
 }
 
 /// The data folder, which is there and absolute.

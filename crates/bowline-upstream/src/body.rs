@@ -24,7 +24,7 @@ pub struct ResponseBody<P: Pool> {
     /// Until the body has ended.
     in_flight: Option<InFlight>,
     /// The call's place in its bulkhead, until the body has ended.
-    place: Option<bulkhead::OwnedPermit>,
+    place: Option<Box<bulkhead::OwnedPermit>>,
     is_verified: bool,
 }
 
@@ -51,7 +51,7 @@ impl<P: Pool> ResponseBody<P> {
 
     /// The same, which holds the call's place for as long as it lasts.
     pub(crate) fn holding(self, place: bulkhead::OwnedPermit) -> Self {
-        let mut body = Self { place: Some(place), ..self };
+        let mut body = Self { place: Some(Box::new(place)), ..self };
         if body.is_end_stream() {
             body.leave(false);
         }

@@ -134,7 +134,7 @@ fn state_of(number: u8) -> State {
 #[derive(Debug)]
 pub(crate) enum Shared {
     Route(Arc<Guard>),
-    Keys(Keys),
+    Keys(Box<Keys>),
 }
 
 impl Shared {
@@ -144,13 +144,13 @@ impl Shared {
         match &rules.policy.per {
             BreakerScope::Instance => None,
             BreakerScope::Route => Some(Self::Route(Arc::new(Guard::new(rules, named("route"), metrics)))),
-            BreakerScope::Key(key) => Some(Self::Keys(Keys {
+            BreakerScope::Key(key) => Some(Self::Keys(Box::new(Keys {
                 key: key.clone(),
                 rules: rules.clone(),
                 metrics: metrics.clone(),
                 kept: Mutex::default(),
                 held: Mutex::default(),
-            })),
+            }))),
         }
     }
 

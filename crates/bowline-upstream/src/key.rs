@@ -2,12 +2,12 @@
 
 use bowline_balance::hash;
 use bowline_model::policy::HashKey;
-use http::{header, request::Parts};
+use http::{HeaderValue, header, request::Parts};
 
 /// The hash of a request's key; `None` where it has none, or an empty one.
 pub(crate) fn of(key: &HashKey, head: &Parts) -> Option<u64> {
     let bytes = match key {
-        HashKey::Header(name) => head.headers.get(name.as_str()).map(|value| value.as_bytes())?,
+        HashKey::Header(name) => head.headers.get(name.as_str()).map(HeaderValue::as_bytes)?,
         HashKey::Cookie(name) => cookie(name, head)?,
         HashKey::Query(name) => pairs(head.uri.query()?.as_bytes(), b'&', name)?,
         HashKey::Path => head.uri.path().as_bytes(),

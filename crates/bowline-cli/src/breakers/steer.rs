@@ -45,7 +45,7 @@ pub(super) async fn hold(hold: BreakersHold, order: BreakerCommand) -> anyhow::R
     })
     .await?;
     let lasts = lasts.map_or_else(String::new, |lasts| format!(", for {}", units::format_duration(lasts)));
-    tell(&name, &order, &lasts, confirmed(&name, &order, &found, &query).await?, &query)
+    tell(&name, &order, &lasts, &confirmed(&name, &order, &found, &query).await?, &query)
 }
 
 /// Has breakers judge for themselves again.
@@ -69,7 +69,7 @@ pub(super) async fn reset(reset: BreakersReset) -> anyhow::Result<ExitCode> {
         let note = format!("note: {} still", left.in_words(&name.callee));
         let _closed = writeln!(std::io::stderr(), "{}", style::plain(&note));
     }
-    tell(&name, &order, "", confirmed(&name, &order, &found, &query).await?, &query)
+    tell(&name, &order, "", &confirmed(&name, &order, &found, &query).await?, &query)
 }
 
 fn push(orders: &mut Vec<BreakerOrder>, order: &BreakerOrder) -> anyhow::Result<()> {
@@ -146,11 +146,11 @@ fn holder(call: &HeldBreakers) -> String {
     }
 }
 
-fn tell(name: &Name, order: &BreakerOrder, lasts: &str, outcome: Outcome, query: &Query) -> anyhow::Result<ExitCode> {
+fn tell(name: &Name, order: &BreakerOrder, lasts: &str, outcome: &Outcome, query: &Query) -> anyhow::Result<ExitCode> {
     let is_done = outcome.unconfirmed.is_empty() && outcome.missing.is_empty();
     match query.output {
         Output::Json => {
-            let Outcome { confirmed, unconfirmed, missing } = &outcome;
+            let Outcome { confirmed, unconfirmed, missing } = outcome;
             api::print_json(&serde_json::json!({
                 "name": name.to_string(), "order": order, "confirmed": confirmed, "unconfirmed": unconfirmed,
                 "missing": missing,
@@ -268,48 +268,30 @@ mod tests {
         assert!(unknown(&name("a"), &BreakerList::default()).to_string().ends_with("nobody holds any"));
     }
 
+    /// An order about each; of which stay beside one about `own`, and of which of these hold some of its breakers.
+    #[track_caller]
+    fn check_left(own: &str, left: &[&str], holding: &[&str]) {
+        const ALL: [&str; 6] =
+            ["payment", "payment@p-1", "order->payment", "order->payment@p-1", "gateway->payment", "route:a->payment"];
+        let own = name(own);
+        let mut orders: Vec<_> = ALL.iter().map(|text| name(text).order(BreakerCommand::Open, None)).collect();
+        let subjects = |orders: &[BreakerOrder]| -> Vec<String> {
+            orders.iter().map(|order| order.subject(&own.callee)).collect()
+        };
+        own.take_out(&mut orders);
+        assert_eq!(subjects(&orders), left, "{own}");
+        orders.retain(|order| own.is_held_by(order));
+        assert_eq!(subjects(&orders), holding, "{own}");
+    }
+
     #[test]
     fn an_order_takes_the_place_of_those_that_are_no_wider() {
-        let orders = |texts: &[&str]| -> Vec<BreakerOrder> {
-            texts.iter().map(|text| name(text).order(BreakerCommand::Open, None)).collect()
-        };
-        let all =
-            ["payment", "payment@p-1", "order->payment", "order->payment@p-1", "gateway->payment", "route:a->payment"];
-        #[track_caller]
-        fn check(own: &str, mut orders: Vec<BreakerOrder>, left: &[&str], holding: &[&str]) {
-            let own = name(own);
-            own.take_out(&mut orders);
-            let subjects = |orders: &[BreakerOrder]| -> Vec<String> {
-                orders.iter().map(|order| order.subject(&own.callee)).collect()
-            };
-            assert_eq!(subjects(&orders), left, "{own}");
-            orders.retain(|order| own.is_held_by(order));
-            assert_eq!(subjects(&orders), holding, "{own}");
-        }
-        check("payment", orders(&all), &[], &[]);
-        check(
-            "payment@p-1",
-            orders(&all),
-            &["payment", "order->payment", "gateway->payment", "route:a->payment"],
-            &["payment", "order->payment", "gateway->payment", "route:a->payment"],
-        );
-        check(
-            "order->payment",
-            orders(&all),
-            &["payment", "payment@p-1", "gateway->payment", "route:a->payment"],
-            &["payment", "payment@p-1"],
-        );
-        check(
-            "gateway->payment",
-            orders(&all),
-            &["payment", "payment@p-1", "order->payment", "order->payment@p-1"],
-            &["payment", "payment@p-1"],
-        );
-        check(
-            "route:a->payment",
-            orders(&all),
-            &["payment", "payment@p-1", "order->payment", "order->payment@p-1", "gateway->payment"],
-            &["payment", "payment@p-1", "gateway->payment"],
-        );
+        let [all, one, of_order] = ["payment", "payment@p-1", "order->payment"];
+        let [of_one, gateway, route] = ["order->payment@p-1", "gateway->payment", "route:a->payment"];
+        check_left(all, &[], &[]);
+        check_left(one, &[all, of_order, gateway, route], &[all, of_order, gateway, route]);
+        check_left(of_order, &[all, one, gateway, route], &[all, one]);
+        check_left(gateway, &[all, one, of_order, of_one], &[all, one]);
+        check_left(route, &[all, one, of_order, of_one, gateway], &[all, one, gateway]);
     }
 }

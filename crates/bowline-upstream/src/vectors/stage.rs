@@ -112,7 +112,8 @@ async fn follow(mut stream: TcpStream, does: Rc<[Behaviour]>, count: Arc<AtomicU
                 status
             }
             Behaviour::Told { status, headers } => {
-                told = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+                let lines = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+                told = lines.collect::<Vec<_>>().concat();
                 status
             }
             Behaviour::Reset => return Ok(()),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{Router, extract::State, routing::get};
 use bowline::{HandlerError, ServiceClient};
+use bowline_runtime::task;
 use bowline_testkit::{Answer, HttpServer, Request};
 use tokio::sync::Semaphore;
 
@@ -43,7 +44,7 @@ async fn what_is_above_its_capacity_is_turned_away_and_told_when_to_come_again()
     let (running, gate) = gated(&api).await;
     let addr = running.addr;
     let spawn = |priority: &'static str| {
-        tokio::spawn(async move { ask(addr, "GET", "/work", &[("x-bowline-priority", priority)], "").await })
+        task::spawn(async move { ask(addr, "GET", "/work", &[("x-bowline-priority", priority)], "").await })
     };
     let first = spawn("normal");
     until_there_are(&running, 1, 0).await;

@@ -115,11 +115,12 @@ async fn it_is_ready_when_it_was_told_or_nobody_tells() {
 async fn breakers_are_told_and_obey_orders() {
     let api = Api::start().await;
     let _callee = callee(&api, "v1");
+    let orders = serde_json::from_str(r#"[{"caller":"service/caller","order":"open"}]"#).unwrap();
+    api.tell_snapshot(Some(steered(Steering { breakers: orders, ..Steering::default() })));
     let place = Place::new("caller").beside(api.addr).with("BOWLINE_CALLS", r#"{"callee":{"timeout":"1m"}}"#);
     let service = place.service();
     let client = service.client("callee");
-    let orders = serde_json::from_str(r#"[{"caller":"service/caller","order":"open"}]"#).unwrap();
-    api.tell_snapshot(Some(steered(Steering { breakers: orders, ..Steering::default() })));
+    client.set_breaker(Some(bowline_model::policy::BreakerPolicy::default())).unwrap();
     let running = Running::start(service, Router::new()).await;
     let told = async || {
         let answer = running.get("/-/bowline/breakers").await;
