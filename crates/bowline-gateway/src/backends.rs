@@ -36,6 +36,7 @@ impl Backends {
                 let fed = fed.unwrap_or_else(|| {
                     let service = backend.service.clone();
                     let upstream = Upstream::new(service, route.policy.clone(), REPORTER, &means.metrics);
+                    upstream.set_standpoint(means.standpoint.clone());
                     upstream.set_security(*means.security.borrow());
                     Fed::new(upstream, &means.discovery)
                 });

@@ -12,7 +12,7 @@ use bowline_registry::Discovery;
 use bowline_runtime::{metric::Registry, task, time};
 use bowline_telemetry::Tracer;
 use bowline_transport::{PoolSettings, server};
-use bowline_upstream::Security;
+use bowline_upstream::{Security, Standpoint};
 use tokio::sync::watch;
 
 use crate::{
@@ -30,6 +30,8 @@ pub struct Settings {
     /// Whether what clients say in `Forwarded` and `X-Forwarded-*` is passed on. True only behind
     /// another proxy of one's own: else what they say is replaced by what we know.
     pub trusts_forwarded: bool,
+    /// Who it is, and in which zone: which instances it prefers, and uses of many, where a route says so.
+    pub standpoint: Standpoint,
     /// The bounds of each worker's listener; its `metrics` and `grace` are the gateway's to set.
     pub server: server::Settings,
     /// The bounds of each worker's connections to instances; its `metrics` are the gateway's to set. Its `tls`
@@ -46,7 +48,8 @@ impl Settings {
     pub fn new(listen: SocketAddr) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let (server, pool) = (server::Settings::default(), PoolSettings::of_proxy());
-        Self { listen, workers, trusts_forwarded: false, server, pool, mesh: None, key_sets: KeySetSettings::default() }
+        let (standpoint, key_sets) = (Standpoint::default(), KeySetSettings::default());
+        Self { listen, workers, trusts_forwarded: false, standpoint, server, pool, mesh: None, key_sets }
     }
 }
 
@@ -85,11 +88,12 @@ impl Gateway {
         tracer: Tracer,
         metrics: &Registry,
     ) -> Result<Self, Error> {
-        let Settings { listen, workers, trusts_forwarded, server, pool, mesh, key_sets } = settings;
+        let Settings { listen, workers, trusts_forwarded, standpoint, server, pool, mesh, key_sets } = settings;
         let engine = bowline_proxy::Settings::new(listen, REPORTER);
         let engine = bowline_proxy::Settings { workers, trusts_forwarded, server, pool, ..engine };
         let security = watch::Sender::new(Security::of(mesh.as_ref().and_then(|snapshot| snapshot.mode)));
-        let means = Means { discovery, metrics: metrics.clone(), key_sets, tls: engine.pool.tls.clone(), security };
+        let tls = engine.pool.tls.clone();
+        let means = Means { discovery, metrics: metrics.clone(), standpoint, key_sets, tls, security };
         let serving = Serving::new(&table, &means)?;
         if time::timeout(SETTLE_MAX, serving.settle(&means.discovery)).await.is_err() {
             tracing::warn!("gateway starts before the registry said where its services are");

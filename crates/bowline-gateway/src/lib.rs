@@ -44,6 +44,7 @@ mod policies;
 mod serving;
 
 pub use auth::{AUTH_HEADER, Authenticator, Identity, KeySetSettings, Outcome, SUBJECT_HEADER};
+pub use bowline_upstream::Standpoint;
 pub use error::{Error, Place, PolicyError, SecretError};
 pub use explain::{Ask, AuthState, BackendState, Demands, Explanation, InstanceState, LimitState};
 pub use follow::{Follow, LastGood};

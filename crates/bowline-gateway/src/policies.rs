@@ -10,7 +10,7 @@ use bowline_model::{
 use bowline_registry::Discovery;
 use bowline_runtime::metric::Registry;
 use bowline_transport::ClientTls;
-use bowline_upstream::Security;
+use bowline_upstream::{Security, Standpoint};
 use tokio::sync::watch;
 
 use crate::{
@@ -31,6 +31,8 @@ const LISTENER: &str = "*";
 pub(crate) struct Means {
     pub(crate) discovery: Arc<Discovery>,
     pub(crate) metrics: Registry,
+    /// Who calls, and from where.
+    pub(crate) standpoint: Standpoint,
     pub(crate) key_sets: KeySetSettings,
     /// How connections are made to who demands TLS.
     pub(crate) tls: Option<ClientTls>,

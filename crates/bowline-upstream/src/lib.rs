@@ -27,4 +27,4 @@ pub mod vectors;
 pub use body::ResponseBody;
 pub use error::Error;
 pub use security::Security;
-pub use upstream::{InstanceStatus, Place, Upstream};
+pub use upstream::{InstanceStatus, Standpoint, Upstream};

@@ -62,9 +62,9 @@ pub struct Upstream {
     members: Arc<InstanceSet<Member>>,
     /// The instances as last told; held while they or the policy are replaced.
     told: Mutex<Vec<Instance>>,
-    /// Locked only while `told` is; so is the place.
+    /// Locked only while `told` is; so is the standpoint.
     security: Mutex<Security>,
-    place: Mutex<Place>,
+    standpoint: Mutex<Standpoint>,
     mirrored: UnderWay,
     /// Whether instances that speak both are spoken to in HTTP/2.
     prefers_http2: bool,
@@ -73,7 +73,7 @@ pub struct Upstream {
 
 /// Who calls, and from where: what its instances are picked by beside the policy.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct Standpoint {
     /// The zone it is in, where it says so: its instances may be preferred.
     pub zone: Option<String>,
     /// Its id: callers with different ones use different subsets.
@@ -161,11 +161,11 @@ impl Upstream {
     fn make(service: ServiceName, policy: CallPolicy, reporter: &'static str, metrics: &Registry) -> Self {
         let metrics = Metrics::new(metrics, reporter, service.as_str());
         let kept = Kept::begin(&policy, &metrics);
-        let members = Arc::new(InstanceSet::new(Place::default().shape(&policy)));
+        let members = Arc::new(InstanceSet::new(Standpoint::default().shape(&policy)));
         let active = ArcSwap::from_pointee(Active::new(policy, kept));
-        let (told, security, place) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (told, security, standpoint) = (Mutex::default(), Mutex::default(), Mutex::default());
         let mirrored = UnderWay::default();
-        Self { service, active, members, told, security, place, mirrored, prefers_http2: false, metrics }
+        Self { service, active, members, told, security, standpoint, mirrored, prefers_http2: false, metrics }
     }
 
     /// Whom it calls.
@@ -188,11 +188,11 @@ impl Upstream {
 
     /// Says who calls, and from where: by it instances of its own zone are preferred, and its subset is chosen, where
     /// the policy says so. What is known of the instances stays.
-    pub fn set_place(&self, place: Place) {
+    pub fn set_standpoint(&self, standpoint: Standpoint) {
         let _told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let active = self.active.load();
-        self.members.reshape(place.shape(&active.policy));
-        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        self.members.reshape(standpoint.shape(&active.policy));
+        *self.standpoint.lock().unwrap_or_else(PoisonError::into_inner) = standpoint;
         active.renew(&self.members.snapshot());
     }
 
@@ -219,7 +219,7 @@ impl Upstream {
         } else {
             self.members.recall();
         }
-        self.members.reshape(self.place.lock().unwrap_or_else(PoisonError::into_inner).shape(&policy));
+        self.members.reshape(self.standpoint.lock().unwrap_or_else(PoisonError::into_inner).shape(&policy));
         self.serve(policy, kept, active.steering.clone());
     }
 
@@ -501,7 +501,7 @@ fn patience(policy: &CallPolicy) -> Duration {
     [per_try, slow_call].into_iter().flatten().fold(whole, Duration::min)
 }
 
-impl Place {
+impl Standpoint {
     fn shape(&self, policy: &CallPolicy) -> Shape {
         Shape::of(&policy.balance, self.zone.as_deref(), &self.caller)
     }

@@ -184,13 +184,16 @@ pub(crate) struct Wiring {
     pub(crate) tracer: Tracer,
     pub(crate) metrics: metric::Registry,
     pub(crate) place: Place,
+    /// Who calls, and from where.
+    pub(crate) from: bowline_upstream::Standpoint,
     pub(crate) hand_over: Option<HandOver>,
 }
 
 impl ServiceClient {
     pub(crate) fn new(service: ServiceName, policy: CallPolicy, discovery: &Discovery, wiring: Wiring) -> Self {
-        let Wiring { pool, tracer, metrics, place, hand_over } = wiring;
+        let Wiring { pool, tracer, metrics, place, from, hand_over } = wiring;
         let upstream = Upstream::multiplexed(service.clone(), policy.clone(), "client", &metrics);
+        upstream.set_standpoint(from);
         let member = place.member().cloned();
         let governed = Arc::new(Governed::new(upstream, policy, member.is_some()));
         let instances = discovery.instances(&service);

@@ -263,6 +263,10 @@ impl Microservice {
                 tracer: self.tracer.clone(),
                 metrics: self.metrics.clone(),
                 place: self.place.clone(),
+                from: bowline_upstream::Standpoint {
+                    zone: self.settings.zone.clone(),
+                    caller: self.settings.instance.to_string(),
+                },
                 hand_over: is_async.then(|| HandOver::new(self.post.clone(), service.clone())),
             };
             ServiceClient::new(service.clone(), self.settings.policy(&service), &self.discovery, wiring)
@@ -522,6 +526,7 @@ impl Microservice {
         };
         let mut instance = Instance::new(self.settings.instance.clone(), self.settings.service.clone(), address);
         instance.version.clone_from(&self.settings.version);
+        instance.zone.clone_from(&self.settings.zone);
         instance.protocol = Protocol::Both;
         Some(Registration::start(registry, instance))
     }

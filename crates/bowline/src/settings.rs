@@ -17,6 +17,9 @@ use bowline_model::{
 use bowline_provider_remote::Bearer;
 use bowline_runtime::fs;
 
+/// The longest name of a zone.
+const ZONE_BYTES_MAX: usize = 64;
+
 /// Who this process is, where it listens and whom it may call.
 ///
 /// Every value has a default, so that a service also starts by itself, without Bowline:
@@ -26,6 +29,7 @@ use bowline_runtime::fs;
 /// | `BOWLINE_SERVICE` | the service's name | the name given in code |
 /// | `BOWLINE_INSTANCE` | this copy's id | the service's name and the process id; no snapshot of discovery or configuration is kept |
 /// | `BOWLINE_VERSION` | the release it is | none is told |
+/// | `BOWLINE_ZONE` | the failure domain it is in, 1 to 64 bytes: it is registered with it, and prefers its own where a call says so | none |
 /// | `BOWLINE_LISTEN` | where to listen, `IP:PORT` or `unix:/PATH` (which is not registered: nobody elsewhere could reach it) | `127.0.0.1:0` |
 /// | `BOWLINE_ADVERTISE` | where others reach it, `IP:PORT`; needed to register what listens on every address | where it listens |
 /// | `BOWLINE_API` | the server, `http://IP:PORT` | no discovery and no configuration but the snapshots', no reports |
@@ -48,6 +52,8 @@ pub struct Settings {
     pub(crate) instance: InstanceId,
     /// The release; empty when not told.
     pub(crate) version: String,
+    /// The failure domain it is in.
+    pub(crate) zone: Option<String>,
     pub(crate) listen: Address,
     pub(crate) advertise: Option<SocketAddr>,
     pub(crate) api: Option<Address>,
@@ -138,6 +144,10 @@ impl Settings {
         let instance = instance.unwrap_or_else(|| format!("{service}-{}", std::process::id()));
         let instance = InstanceId::new(&instance).map_err(|error| Error::new("BOWLINE_INSTANCE", &error))?;
         let version = vars.remove("BOWLINE_VERSION").unwrap_or_default();
+        let zone = vars.remove("BOWLINE_ZONE").filter(|zone| !zone.is_empty());
+        if zone.as_ref().is_some_and(|zone| zone.len() > ZONE_BYTES_MAX) {
+            return Err(Error::new("BOWLINE_ZONE", "it has at most 64 bytes"));
+        }
         let listen = vars.remove("BOWLINE_LISTEN").unwrap_or_else(|| "127.0.0.1:0".to_owned());
         let listen: Address = listen.parse().map_err(|error| Error::new("BOWLINE_LISTEN", &error))?;
         let advertise = vars.remove("BOWLINE_ADVERTISE").map(|text| parse_advertise(&text)).transpose()?;
@@ -178,6 +188,7 @@ impl Settings {
             service,
             instance,
             version,
+            zone,
             listen,
             advertise,
             api,
@@ -368,6 +379,7 @@ mod tests {
             ("BOWLINE_API", "127.0.0.1:1"),
             ("BOWLINE_CALLS", "{"),
             ("BOWLINE_SHED", "{"),
+            ("BOWLINE_ZONE", &"z".repeat(65)),
             ("BOWLINE_ASYNC_CALLS", "payment,Us er"),
             ("BOWLINE_ADVERTISE", "9000"),
             ("BOWLINE_ADVERTISE", "0.0.0.0:9000"),

@@ -62,6 +62,9 @@ pub(crate) struct Gateway {
     /// A file that holds it, in the place of --join: a command line is for everybody on the machine to see
     #[arg(long, value_name = "FILE")]
     pub(crate) join_file: Option<PathBuf>,
+    /// The zone it is in: routes may prefer instances of the same
+    #[arg(long, value_name = "ZONE", env = "BOWLINE_ZONE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) zone: Option<String>,
     /// How many threads carry the traffic [default: one per core]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: Option<u16>,

@@ -79,6 +79,7 @@ impl Running {
         let admin = args.admin.map(|addr| Admin::open(addr, &metrics)).transpose()?;
 
         let mut settings = bowline_gateway::Settings::new(args.listen);
+        settings.standpoint = bowline_gateway::Standpoint { zone: args.zone.clone(), caller: instance.to_string() };
         if let Some(workers) = args.workers {
             settings.workers = usize::from(workers);
         }

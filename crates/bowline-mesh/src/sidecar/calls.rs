@@ -15,7 +15,7 @@ use bowline_proxy::{Addressed, Engine, Fed, Listener, PROXY_USER, Peers, ProxySe
 use bowline_registry::Discovery;
 use bowline_runtime::metric::Registry;
 use bowline_transport::PoolSettings;
-use bowline_upstream::{Security, Upstream};
+use bowline_upstream::{Security, Standpoint, Upstream};
 use http::HeaderValue;
 
 use super::{Error, Settings, neighbour};
@@ -31,6 +31,7 @@ pub(super) struct Calls {
     callees: BTreeMap<ServiceName, Fed>,
     discovery: Arc<Discovery>,
     metrics: Registry,
+    standpoint: Standpoint,
 }
 
 /// Calls that are made, and what the application has to know of that.
@@ -74,7 +75,8 @@ fn host(service: &ServiceName) -> String {
 impl Calls {
     pub(super) fn new(settings: &Settings) -> Self {
         let (discovery, metrics) = (Arc::clone(&settings.discovery), settings.metrics.clone());
-        Self { callees: BTreeMap::new(), discovery, metrics }
+        let standpoint = Standpoint { zone: None, caller: settings.instance.to_string() };
+        Self { callees: BTreeMap::new(), discovery, metrics, standpoint }
     }
 
     /// Makes the calls of a snapshot; what is known of a callee that was called before is kept.
@@ -84,6 +86,7 @@ impl Calls {
         for Outbound { target, policy, steering } in &snapshot.outbound {
             let callee = self.callees.remove(target).unwrap_or_else(|| {
                 let upstream = Upstream::new(target.clone(), policy.clone(), REPORTER, &self.metrics);
+                upstream.set_standpoint(self.standpoint.clone());
                 // Before it knows an instance that it could call in the clear.
                 upstream.set_security(security);
                 Fed::new(upstream, &self.discovery)
