@@ -3,6 +3,7 @@
 //! A bench returns [`Row`]s; this frame prints them, writes them and judges their budgets.
 
 mod ask;
+mod balance;
 mod cache;
 mod check;
 mod examples;
@@ -43,6 +44,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Name {
+    /// What a pick of 10,000 instances costs, and an update, beside tower's balance and others.
+    Balance,
     /// What a hit of a cache costs and how often there is one, beside `quick_cache`, moka and a plain LRU.
     Cache,
     /// Time to prove a generated system of 2,000 services.
@@ -165,6 +168,7 @@ impl Row {
 pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<bool> {
     let context = Context { workspace, is_long: arguments.long };
     let (name, rows) = match arguments.name {
+        Name::Balance => ("balance", balance::run(&context)?),
         Name::Cache => ("cache", cache::run(&context)?),
         Name::Check => ("check", check::run(&context)?),
         Name::Examples => ("examples", examples::run(&context)?),

@@ -197,12 +197,15 @@ impl Load {
     ///
     /// A member without history costs nothing once, so that it is tried; while that first request
     /// is out it costs much, so that not everybody tries it.
+    ///
+    /// `now` is in nanoseconds since the set was made. The fading is reckoned roughly, to a thousandth.
     #[inline]
-    pub(crate) fn cost(&self, now: Instant) -> f32 {
+    pub(crate) fn cost(&self, now: u64) -> f32 {
         let in_flight = self.in_flight();
         #[expect(clippy::cast_precision_loss, reason = "it is compared, not counted")]
         let count = in_flight as f32;
-        match self.latency_nanos(now) {
+        let latency = Latency::unpack(self.0.0.latency.load(Acquire));
+        match latency.faded_roughly(stamp_of(now)) {
             nanos if nanos >= KNOWN_NANOS_MIN => nanos * (count + 1.0),
             _ => UNKNOWN_LATENCY_NANOS * count,
         }
@@ -225,11 +228,22 @@ impl Load {
 
     #[inline]
     fn stamp(&self, now: Instant) -> u32 {
-        let since = now.saturating_duration_since(self.0.0.epoch);
-        #[expect(clippy::cast_possible_truncation, reason = "it comes round after 78 h, which the fading takes in")]
-        let stamp = (since.as_nanos() as u64 >> STAMP_SHIFT) as u32;
-        stamp
+        stamp_of(nanos_between(self.0.0.epoch, now))
     }
+}
+
+/// Nanoseconds between two moments; none where the second is not the later one.
+#[inline]
+pub(crate) fn nanos_between(epoch: Instant, now: Instant) -> u64 {
+    let since = now.saturating_duration_since(epoch);
+    since.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(since.subsec_nanos()))
+}
+
+#[inline]
+fn stamp_of(nanos: u64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "it comes round after 78 h, which the fading takes in")]
+    let stamp = (nanos >> STAMP_SHIFT) as u32;
+    stamp
 }
 
 /// The average and when it was last changed, in units of 2¹⁶ ns (66 µs).
@@ -242,6 +256,13 @@ struct Latency {
 const STAMP_SHIFT: u32 = 16;
 const UNITS_PER_DECAY: f32 = DECAY.as_secs_f32() * 1e9 / UNIT_NANOS;
 const UNIT_NANOS: f32 = 65_536.0;
+
+/// The exponent's place in an `f32`, and what it is for 1.
+const EXPONENT_SHIFT: u32 = 23;
+const EXPONENT_OF_ONE: u32 = 127;
+
+/// Halved so often, no latency is left that counts.
+const OCTAVES_MAX: f32 = 100.0;
 
 impl Latency {
     #[inline]
@@ -266,6 +287,28 @@ impl Latency {
         #[expect(clippy::cast_precision_loss, reason = "a weight")]
         let age = age as f32;
         (-age / UNITS_PER_DECAY).exp()
+    }
+
+    /// What is left of it at that time, to a thousandth: a comparison of two needs no more.
+    ///
+    /// A power of two is its exponent, and a polynomial within the octave; exact where nothing has faded.
+    #[inline]
+    fn faded_roughly(self, stamp: u32) -> f32 {
+        let age = stamp.wrapping_sub(self.stamp);
+        if age == 0 || age > u32::MAX / 2 {
+            return self.nanos;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a weight")]
+        let octaves = age as f32 * (std::f32::consts::LOG2_E / UNITS_PER_DECAY);
+        if octaves >= OCTAVES_MAX {
+            return 0.0;
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below the greatest")]
+        let whole = octaves as u32;
+        #[expect(clippy::cast_precision_loss, reason = "small")]
+        let part = octaves - whole as f32;
+        let within = 1.0 - part * (0.692_0 - part * (0.233_6 - part * 0.041_6));
+        self.nanos * within * f32::from_bits((EXPONENT_OF_ONE - whole) << EXPONENT_SHIFT)
     }
 
     #[inline]

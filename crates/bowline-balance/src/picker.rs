@@ -141,7 +141,7 @@ impl Balancer {
             (Balance::RoundRobin, _) => self.pick_in_turn(&mut asking),
             (Balance::Weighted, _) if !lot.weight_sums.is_empty() => self.pick_weighted(&lot.weight_sums, &mut asking),
             (Balance::LeastConnections, _) => pick_least(&mut asking),
-            (Balance::P2cEwma, _) => pick_two(now, &mut asking),
+            (Balance::P2cEwma, _) => pick_two(set.shared.nanos(now), &mut asking),
             (Balance::Random | Balance::Weighted | Balance::Maglev | Balance::Ring, _) => pick_random(&mut asking),
         }
     }
@@ -269,7 +269,7 @@ fn pick_ring<'s, T, F: FnMut(&Member<T>) -> bool>(
 
 #[inline]
 fn pick_two<'s, T, F: FnMut(&Member<T>) -> bool>(
-    now: Instant,
+    now: u64,
     asking: &mut Asking<'s, '_, T, F>,
 ) -> Option<&'s Arc<Member<T>>> {
     let count = asking.len();

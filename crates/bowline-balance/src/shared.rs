@@ -14,7 +14,7 @@ use bowline_runtime::{
 };
 
 use crate::{
-    load::{Load, Tally},
+    load::{Load, Tally, nanos_between},
     outlier::Room,
     shape::level_of,
     table::Tables,
@@ -53,7 +53,7 @@ impl Shared {
     /// Nanoseconds since the set was made.
     #[inline]
     pub(crate) fn nanos(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+        nanos_between(self.epoch, now)
     }
 
     /// Whether somebody's slow start is not over.

@@ -14,6 +14,7 @@ pub(crate) use self::{maglev::Maglev, ring::Ring};
 pub(crate) struct Table {
     kind: Kind,
     of: Box<[Entry]>,
+    weight_sum: u64,
 }
 
 #[derive(Debug)]
@@ -58,7 +59,8 @@ impl Table {
             Balance::Ring => Kind::Ring(Ring::new(&of)),
             _ => Kind::Maglev(Maglev::new(&of)),
         };
-        Self { kind, of: of.into() }
+        let weight_sum = of.iter().map(|entry| u64::from(entry.weight)).sum();
+        Self { kind, of: of.into(), weight_sum }
     }
 
     fn is_by(&self, by: Balance) -> bool {
@@ -75,6 +77,6 @@ impl Table {
     }
 
     pub(crate) fn weight_sum(&self) -> u64 {
-        self.of.iter().map(|entry| u64::from(entry.weight)).sum()
+        self.weight_sum
     }
 }

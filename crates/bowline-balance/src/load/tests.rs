@@ -61,7 +61,7 @@ fn failing_fast_is_not_being_fast() {
     request(&bad, now, ms(5), true);
     let end = request(&bad, now + ms(5), Duration::ZERO, false);
     assert_near(bad.latency(end), ms(20));
-    assert!(bad.cost(end) > good.cost(end));
+    assert!(cost(&bad, end) > cost(&good, end));
     // Each further one makes it worse, up to a bound.
     let mut end = end;
     for _ in 0..100 {
@@ -124,21 +124,21 @@ async fn a_cancelled_future_gives_its_place_back() {
 fn a_member_without_history_is_tried_once() {
     let ((fresh, now), (known, _)) = (new(), new());
     let now = request(&known, now + SECOND, ms(50), true);
-    assert!(fresh.cost(now) < known.cost(now));
+    assert!(cost(&fresh, now) < cost(&known, now));
     let trial = InFlight::begin(&fresh, now);
-    assert!(fresh.cost(now) > known.cost(now));
+    assert!(cost(&fresh, now) > cost(&known, now));
     trial.finish(now, true);
-    assert!(fresh.cost(now) < known.cost(now), "an answer in no time is known all the same");
-    assert!(fresh.cost(now) > 0.0);
+    assert!(cost(&fresh, now) < cost(&known, now), "an answer in no time is known all the same");
+    assert!(cost(&fresh, now) > 0.0);
 }
 
 #[test]
 fn requests_in_flight_cost() {
     let (load, now) = new();
     let now = request(&load, now, ms(10), true);
-    let one = load.cost(now);
+    let one = cost(&load, now);
     let guards: Vec<_> = (0..3).map(|_| InFlight::begin(&load, now)).collect();
-    assert!((load.cost(now) / one - 4.0).abs() < 0.01);
+    assert!((cost(&load, now) / one - 4.0).abs() < 0.01);
     for guard in guards {
         guard.finish(now, true);
     }
@@ -178,7 +178,20 @@ proptest! {
         for (latency, pause) in seen {
             now = request(&load, now + ms(pause), ms(latency), true);
             prop_assert!(load.latency(now) <= ms(most) + Duration::from_micros(most));
-            prop_assert!(load.cost(now).is_finite() && load.cost(now) > 0.0);
+            prop_assert!(cost(&load, now).is_finite() && cost(&load, now) > 0.0);
         }
+    }
+}
+
+fn cost(load: &Load, now: Instant) -> f32 {
+    load.cost(nanos_between(load.epoch(), now))
+}
+
+proptest! {
+    #[test]
+    fn a_rough_fading_is_nearly_the_exact_one(nanos in 1f32..1e10, age: u32) {
+        let latency = Latency { stamp: 0, nanos };
+        let (exact, rough) = (latency.faded(age).nanos, latency.faded_roughly(age));
+        prop_assert!((exact - rough).abs() <= exact * 1e-3 + 1e-6, "{} for {}", rough, exact);
     }
 }

@@ -4,6 +4,7 @@ mod concurrency;
 mod keys;
 mod outlier;
 mod picker;
+mod port;
 mod set;
 mod shape;
 
