@@ -86,7 +86,10 @@ impl Balancer {
     ) -> Option<&'s Arc<Member<T>>> {
         let is_plain = set.shared.hot.0.room.out() == 0 && !set.shared.is_warming(now);
         match &*set.legs {
-            [leg] if is_plain => self.pick_leg(set, *leg, now, key, Care::default(), &mut is_allowed),
+            [leg, others @ ..] if is_plain && leg.takes_all() => {
+                let mut pick = |leg: &Leg| self.pick_leg(set, *leg, now, key, Care::default(), &mut is_allowed);
+                pick(leg).or_else(|| others.iter().find_map(pick))
+            }
             _ => self.pick_with_care(set, now, key, &mut is_allowed),
         }
     }
@@ -101,7 +104,7 @@ impl Balancer {
     ) -> Option<&'s Arc<Member<T>>> {
         let nanos = set.shared.nanos(now);
         let swayed = (set.shared.hot.0.room.out() > 0).then(|| set.swayed(nanos));
-        let legs = swayed.as_ref().map_or(&set.legs, |swayed| &swayed.legs);
+        let legs = swayed.as_ref().and_then(|swayed| swayed.as_ref()).map_or(&set.legs, |swayed| &swayed.legs);
         let slow_start = set.shape.slow_start.filter(|_| set.shared.is_warming(now));
         let warming = slow_start.map(|time| Warming { now: nanos, slow_start: nanos_of(time) });
         let care = Care { ejected_at: swayed.as_ref().map(|_| nanos), only_healthy: false, warming };

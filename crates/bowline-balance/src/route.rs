@@ -40,6 +40,14 @@ pub(crate) struct Leg {
 
 const ALL: f64 = 4_294_967_296.0;
 
+impl Leg {
+    /// Whether the first one takes every draw.
+    #[inline]
+    pub(crate) fn takes_all(self) -> bool {
+        self.below == 1 << 32
+    }
+}
+
 /// The legs in the order in which they are gone to; the last ones, which take no draw, only where the others refuse.
 pub(crate) fn legs(parts: &[Sound], panic_below: Share) -> Box<[Leg]> {
     let levels: Vec<Sound> = parts.chunks(2).map(|level| level.iter().fold(Sound::default(), Sound::and)).collect();

@@ -233,17 +233,19 @@ impl<T> Snapshot<T> {
     }
 
     /// The legs while somebody is ejected: worked out anew by the first who picks after that has changed, in O(n).
-    pub(crate) fn swayed(&self, now: u64) -> Arc<Swayed> {
+    ///
+    /// Borrowed, as a count of references that every pick changes would be fought over by the cores.
+    pub(crate) fn swayed(&self, now: u64) -> arc_swap::Guard<Option<Arc<Swayed>>> {
         let changes = self.shared.hot.0.room.changes();
-        let known = self.swayed.load_full();
-        if let Some(swayed) = known.filter(|swayed| swayed.changes == changes && now < swayed.until) {
-            return swayed;
+        let known = self.swayed.load();
+        if known.as_ref().is_some_and(|swayed| swayed.changes == changes && now < swayed.until) {
+            return known;
         }
         let mut until = u64::MAX;
         let sounds: Vec<Sound> = self.parts.iter().map(|part| self.sound(part, now, &mut until)).collect();
         let swayed = Arc::new(Swayed { legs: legs(&sounds, self.shape.panic_below), changes, until });
         self.swayed.store(Some(Arc::clone(&swayed)));
-        swayed
+        arc_swap::Guard::from_inner(Some(swayed))
     }
 
     /// How sound a part is without the ejected; `until` becomes the first end of an ejection.
