@@ -191,8 +191,11 @@ impl Worker {
             &mut unrecorded
         };
         let mut response = upstream.call(&self.pool, request, span, deadline).await?;
-        let is_of_sidecar = response.body().is_verified();
-        headers::prepare_response(response.headers_mut(), is_of_sidecar);
+        // What a fallback says of itself is ours.
+        if !response.body().is_own() {
+            let is_of_sidecar = response.body().is_verified();
+            headers::prepare_response(response.headers_mut(), is_of_sidecar);
+        }
         Ok(Forwarded::Upstream(response))
     }
 }

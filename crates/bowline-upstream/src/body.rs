@@ -65,6 +65,11 @@ impl<P: Pool> ResponseBody<P> {
         }
     }
 
+    /// Whether it is of an answer that the policy gave itself, in the place of an instance's.
+    pub fn is_own(&self) -> bool {
+        matches!(self.inner, Inner::Own(_))
+    }
+
     /// Whether who answers showed the certificate of the service: it is a sidecar, which speaks for Bowline.
     pub fn is_verified(&self) -> bool {
         self.is_verified

@@ -89,17 +89,6 @@ fn what_is_not_there_has_no_line() {
     }
 }
 
-#[test]
-fn what_cannot_be_run_yet_is_said_where_it_is_proved() {
-    let home =
-        Home::new(&HOLDS.replace("[service.order.calls.user]\n", "[service.order.calls.user]\nbalance = \"ring\"\n"));
-    let told = stdout(&check(home.path(), &[]), 0);
-    let summary = "2 services, 1 call: every axiom holds; `bowline up` refuses what is not built yet\n";
-    assert!(told.contains("is not built yet\n") && told.ends_with(summary), "{told}");
-    let told: Value = serde_json::from_str(&stdout(&check(home.path(), &["-o", "json"]), 0)).unwrap();
-    assert_eq!(told["summary"]["unbuilt"], 1);
-}
-
 #[tokio::test]
 async fn another_system_is_not_held_against_what_was_seen() {
     let home = Home::new(HOLDS);

@@ -22,6 +22,7 @@ impl Path for Proxy {
         if ask.has_key {
             request += "idempotency-key: k\r\n";
         }
+        request.extend(ask.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")));
         let length = ask.body.len();
         let rest = match (ask.is_streamed, length) {
             (true, _) => format!("transfer-encoding: chunked\r\n\r\n{length:x}\r\n{}\r\n0\r\n\r\n", ask.body),
