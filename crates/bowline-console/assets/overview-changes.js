@@ -10,7 +10,7 @@ import { pick } from './state.js';
 import { Badge, Card, Loaded, Table, Time, healthTone } from './ui.js';
 
 const CHANGES = 30;
-const KINDS = ['config', 'routes', 'alerts', 'deployments', 'health', 'faults', 'services'];
+const KINDS = ['config', 'routes', 'alerts', 'deployments', 'health', 'faults', 'services', 'messages'];
 
 export function Changes() {
   const changes = useLive((signal) => get(withQuery('/v1/changes', { limit: CHANGES }), signal), KINDS);
@@ -58,6 +58,10 @@ const SENTENCES = [
   [/^(\w+) was ordered$/, (order) => t('{order} was ordered', { order: t(order) })],
   [/^fires, at (\S+)$/, (value) => t('fires, at {value}', { value })],
   [/^is over$/, () => t('is over')],
+  [/^dead letter (\d+) was (given back|deleted)$/, (n, done) => (done === 'deleted' ? t('dead letter {n} was deleted', { n }) : t('dead letter {n} was given back', { n }))],
+  [/^all dead letters were (given back|deleted)$/, (done) => (done === 'deleted' ? t('all dead letters were deleted') : t('all dead letters were given back'))],
+  [/^group (\S+) was (moved|removed)$/, (group, done) => (done === 'moved' ? t('group {group} was moved', { group }) : t('group {group} was removed', { group }))],
+  [/^saga (\S+) was tried again$/, (id) => t('saga {id} was tried again', { id })],
   [/^came, (\w+)(?:: (.*))?$/s, (state, why) => because(t('came, {state}', { state: t(state) }), why)],
   [/^went(?:: (.*))?$/s, (why) => because(t('went'), why)],
   [/^(ended: )?the breakers of (.+) are (held open|held closed|switched off|reset)$/, (ended, whose, done) => {

@@ -19,7 +19,10 @@ import { useSystem } from './declared.js';
 const WINDOW = '15m';
 // What Bowline itself asks is no call of the system's.
 const DECISIONS = 'sum by (service, caller, rule, decision) (bowline_mesh_decisions_total{caller!="bowline"})';
-const REFUSED = 'sum by (service, caller) (increase(bowline_mesh_decisions_total{decision!="allowed"}[5m])) > 0';
+// What came since five minutes ago, or all of what was not there then: the first refusal of a pair is the one that
+// matters, and an increase does not see a series' first sample.
+const REFUSALS = 'bowline_mesh_decisions_total{decision!="allowed"}';
+const REFUSED = `sum by (service, caller) ((${REFUSALS} - (${REFUSALS} offset 5m)) >= 0 or ${REFUSALS}) > 0`;
 
 export default function Mesh({ query }) {
   const status = useLive((signal) => get('/v1/mesh/status', signal), ['mesh']);
@@ -72,8 +75,7 @@ function Summary({ workloads, refused, faults }) {
   const { at, tone } = first(workloads);
   const isWeak = demands.some(({ mode, authorization }) => mode !== 'strict' || authorization !== 'enforce');
   const weak = isWeak ? 'warn' : undefined;
-  // An increase is worked out between samples: it is no whole number.
-  const lately = refused?.reduce((sum, { value }) => sum + Math.max(1, Math.round(value)), 0);
+  const lately = refused?.reduce((sum, { value }) => sum + value, 0);
   return html`<${Card}><${Figures}>
     <${Figure} name=${t('Mode')} value=${agreed(demands.map(({ mode }) => mode))} tone=${weak}
       title=${t('strict: whoever shows no certificate is refused; permissive: plain requests are let in')} />

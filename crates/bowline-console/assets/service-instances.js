@@ -14,7 +14,7 @@ export const INSTANCES_MAX = 1000;
 
 // All that is told of a service's instances: asked for only where it is shown.
 export function Instances({ name }) {
-  const detail = useLive((signal) => get(path('/v1/health', name), signal), ['health', 'services'], [name]);
+  const detail = useLive((signal) => get(path('/v1/health', name), signal), ['health', 'services', 'metrics'], [name]);
   const address = withQuery('/v1/instances', { service: name, limit: INSTANCES_MAX });
   const registered = useLive((signal) => get(address, signal), ['services'], [address]);
   const breakers = useBreakers(`bowline_breakers{job=${quoted(name)},reporter="client"} > 0`);

@@ -47,8 +47,8 @@ impl Asked {
     }
 }
 
-/// What happened to the system, the newest first: changes of configuration, routes, schemas, tokens, silences and faults
-/// with who made them; rollouts, alerts, instances and their health.
+/// What happened to the system, the newest first: changes of configuration, routes, schemas, tokens, silences, faults
+/// and orders to breakers, and what was done with dead letters, groups and sagas, with who did it; rollouts, alerts, instances and their health.
 ///
 /// Of each, what is kept: alerts since the start of the server, the last 100 changes of health of each service, the last
 /// 20 rollouts. Join tokens are told of where somebody ordered them: those that Bowline makes for what it runs, and more

@@ -63,6 +63,8 @@ pub enum SystemChangeKind {
     Token,
     /// A silence.
     Silence,
+    /// Dead letters that were given back or deleted, a group that was moved or removed, a saga that was tried again.
+    Message,
     /// An instance that came or went.
     Instance,
 }

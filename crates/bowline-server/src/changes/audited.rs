@@ -21,12 +21,18 @@ const PAGES_MAX: usize = 24;
 /// Nanoseconds of a millisecond; ids of entries are nanoseconds.
 const NANOS: u64 = 1_000_000;
 
-/// What somebody changed in that time, the newest first.
+/// What somebody changed in that time: of each class of entries the newest first.
 pub(super) async fn changes(shared: &Shared, asked: Asked) -> Result<Vec<SystemChange>, ApiError> {
+    let mut found = of_class(shared, asked, AuditClass::Other).await?;
+    found.extend(of_class(shared, asked, AuditClass::Messages).await?);
+    Ok(found)
+}
+
+async fn of_class(shared: &Shared, asked: Asked, class: AuditClass) -> Result<Vec<SystemChange>, ApiError> {
     let mut before = asked.until_ms.checked_add(1).and_then(|end| end.checked_mul(NANOS));
     let mut found = Vec::new();
     for _ in 0..PAGES_MAX {
-        let page = shared.audit.entries(Some(AuditClass::Other), before, PAGE).await;
+        let page = shared.audit.entries(Some(class), before, PAGE).await;
         let (entries, more) = page.map_err(|error| ApiError::of(error.code(), &error))?;
         for (id, class, record) in entries {
             before = Some(id);
@@ -61,6 +67,12 @@ enum About {
     /// One for a workload, by its name: `service/order`.
     JoinToken(String),
     Silence(String),
+    /// Dead letters of a topic: the one at that position, or all.
+    Dead(String, Option<String>),
+    /// A group of a topic.
+    Group(String, String),
+    /// One of that service.
+    Saga(String, String),
 }
 
 impl About {
@@ -78,6 +90,13 @@ impl About {
             ("mesh", ("joins", rest)) => {
                 rest.rsplit_once('/').map(|(workload, _)| Self::JoinToken(workload.to_owned()))
             }
+            ("topics", (topic, "dead")) => Some(Self::Dead(topic.to_owned(), None)),
+            ("topics", (topic, rest)) => match rest.split_once('/')? {
+                ("dead", position) => Some(Self::Dead(topic.to_owned(), Some(position.to_owned()))),
+                ("groups", group) => Some(Self::Group(topic.to_owned(), group.to_owned())),
+                _ => None,
+            },
+            ("sagas", (service, id)) => Some(Self::Saga(service.to_owned(), id.to_owned())),
             ("alerts", ("v1", rest)) => rest.strip_prefix("silences/").map(|id| Self::Silence(id.to_owned())),
             _ => None,
         }
@@ -109,6 +128,14 @@ async fn of_entry(shared: &Shared, entry: &AuditEntry) -> Result<Vec<SystemChang
             About::Token(id) => told.push(of_token(entry, id, *is_put)),
             About::JoinToken(workload) => told.extend(of_join_token(entry, workload, *is_put)),
             About::Silence(id) => told.extend(of_silence(shared, entry, id, *is_put)),
+            About::Dead(topic, position) => told.push(of_dead(entry, topic, position.as_deref(), *is_put)),
+            About::Group(topic, group) => {
+                let what = if *is_put { "was moved" } else { "was removed" };
+                told.push(change(entry, SystemChangeKind::Message, topic, format!("group {group} {what}")));
+            }
+            About::Saga(service, id) => {
+                told.push(change(entry, SystemChangeKind::Message, service, format!("saga {id} was tried again")));
+            }
         }
     }
     Ok(told)
@@ -273,6 +300,17 @@ fn of_join_token(entry: &AuditEntry, workload: &str, is_put: bool) -> Option<Sys
     (is_ordered && is_put).then(|| change(entry, SystemChangeKind::Token, workload, what))
 }
 
+/// Dead letters that somebody gave back to their groups, or deleted.
+fn of_dead(entry: &AuditEntry, topic: &str, position: Option<&str>, is_put: bool) -> SystemChange {
+    let what = if is_put { "given back" } else { "deleted" };
+    let what = match position {
+        Some(position) => format!("dead letter {position} was {what}"),
+        None => format!("all dead letters were {what}"),
+    };
+    let link = Some(format!("/v1/topics/{topic}/dead"));
+    SystemChange { link, ..change(entry, SystemChangeKind::Message, topic, what) }
+}
+
 /// A silence that somebody made, or ended; that one that is over is forgotten is no change.
 fn of_silence(shared: &Shared, entry: &AuditEntry, id: &str, is_put: bool) -> Option<SystemChange> {
     if !is_put {
@@ -305,6 +343,11 @@ mod tests {
             ("mesh/joins/00ff", None),
             ("alerts/v1/silences/s1", Some(About::Silence("s1".to_owned()))),
             ("alerts/v1/active/a/b", None),
+            ("topics/order.placed/dead", Some(About::Dead("order.placed".to_owned(), None))),
+            ("topics/order.placed/dead/7", Some(About::Dead("order.placed".to_owned(), Some("7".to_owned())))),
+            ("topics/order.placed/groups/mail", Some(About::Group("order.placed".to_owned(), "mail".to_owned()))),
+            ("topics/order.placed", None),
+            ("sagas/order/s-1", Some(About::Saga("order".to_owned(), "s-1".to_owned()))),
             ("config/version/shop/order/seven", None),
             ("deploy/ended/order/1", None),
             ("mesh/ca", None),
