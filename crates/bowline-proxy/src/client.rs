@@ -104,7 +104,8 @@ impl Trust {
     /// Whether one of Bowline's own headers is passed on, as it was said.
     pub(crate) fn keeps(self, name: &str) -> bool {
         match name {
-            "x-bowline-mirror" | "x-bowline-priority" => matches!(self, Self::Peer | Self::Gateway),
+            "x-bowline-mirror" => matches!(self, Self::Peer | Self::Gateway),
+            "x-bowline-priority" => matches!(self, Self::Application | Self::Peer | Self::Gateway),
             "x-bowline-subject" | "x-bowline-auth" => self == Self::Gateway,
             _ => false,
         }

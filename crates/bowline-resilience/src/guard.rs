@@ -216,7 +216,7 @@ impl Guard {
                         run(self.begin(now, number, &mut make), now, until, &judge)
                     };
                     // Several futures take room: only who hedges pays for it.
-                    Box::pin(hedge.call(now, &mut begin, |attempted| attempted.verdict != Verdict::Bad)).await
+                    Box::pin(hedge.call(now, &mut begin, is_worth_keeping)).await
                 }
             };
             let Some(retry) = retry.filter(|_| verdict == Verdict::Bad) else { break (result, ended) };
@@ -307,6 +307,11 @@ where
         }
         Err(rejected) => Attempted { verdict: Verdict::Ignored, result: Err(Error::Breaker(rejected)), ended: now },
     }
+}
+
+/// Whether it ends the race of a hedged call: what the breaker refused was not sent, and does not win against what was.
+fn is_worth_keeping<T, E>(attempted: &Attempted<T, E>) -> bool {
+    attempted.verdict != Verdict::Bad && !matches!(attempted.result, Err(Error::Breaker(_)))
 }
 
 /// Tells the breaker how an attempt went; without a result its time was over.

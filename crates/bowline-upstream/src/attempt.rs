@@ -82,7 +82,9 @@ impl Attempt<'_> {
         let elapsed = now.saturating_duration_since(started);
         // A body that streams takes the time that its sender takes: that is not the instance's slowness.
         let is_senders_time = is_streamed && outcome == Outcome::Ok && elapsed >= plan.patience;
-        let is_ignored = is_senders_time || answered.is_some_and(|judged| judged.verdict == Verdict::Ignored);
+        let is_shed = sent.as_ref().is_some_and(|sent| sent.as_ref().is_ok_and(says_shed));
+        let is_ignored =
+            is_senders_time || is_shed || answered.is_some_and(|judged| judged.verdict == Verdict::Ignored);
         let verdict = if is_ignored { None } else { verdict(outcome, elapsed, plan.patience) };
         plan.record(&member, permit, verdict, now);
         if let Some(verdict) = verdict {
@@ -162,7 +164,9 @@ fn outcome<B>(
 ) -> Outcome {
     match (sent, judged) {
         (Some(Ok(response)), _) if is_verified && says_unreached(response) => Outcome::Connect,
-        (Some(Ok(response)), _) if says_shed(response) => Outcome::Shed,
+        (Some(Ok(response)), _) if says_shed(response) && response.status() == StatusCode::SERVICE_UNAVAILABLE => {
+            Outcome::Shed
+        }
         (Some(Ok(_)), Some(judged)) if judged.verdict == Verdict::Bad => Outcome::ServerError,
         (Some(Ok(_)), _) => Outcome::Ok,
         (Some(Err(error)), _) => Outcome::of_error(error),
@@ -170,11 +174,10 @@ fn outcome<B>(
     }
 }
 
-/// Whether it was turned away untouched by who has more than it can do. Anybody is believed that: who claims it is asked
+/// Whether it was turned away by who has more than it can do, at once or when its time was over. Anybody is believed that: who claims it is asked
 /// elsewhere.
 fn says_shed<B>(response: &Response<B>) -> bool {
-    response.status() == StatusCode::SERVICE_UNAVAILABLE
-        && response.headers().get(names::REASON_HEADER).is_some_and(|reason| reason == shed::REASON)
+    response.headers().get(names::REASON_HEADER).is_some_and(|reason| reason == shed::REASON)
 }
 
 fn says_unreached<B>(response: &Response<B>) -> bool {

@@ -161,8 +161,9 @@ impl<'a> Call<'a> {
         match made.outcome {
             // Nothing was sent; behind another instance's line there may be room.
             Outcome::Caller => made.is_in_line && self.has_other(),
-            Outcome::Connect | Outcome::Refused | Outcome::Shed => true,
-            Outcome::Timeout => self.is_repeatable,
+            Outcome::Connect | Outcome::Refused => true,
+            // Who says so may have handed on what another said.
+            Outcome::Timeout | Outcome::Shed => self.is_repeatable,
             Outcome::Reset => self.is_repeatable && is_reset(&made.answer),
             Outcome::Ok | Outcome::ServerError => self.is_repeatable && made.is_retried,
             Outcome::Superseded => false,

@@ -14,6 +14,11 @@ const FALLBACK: HeaderName = HeaderName::from_static(names::FALLBACK_HEADER);
 /// Why a fallback is given for an answer that is a failure.
 const REASON_FAILED: &str = "upstream_failed";
 
+/// Among the extensions of a request: its caller has to know whether it was carried out, so that no fallback stands in
+/// for an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct NoFallback;
+
 impl Upstream {
     /// Why the policy's fallback is to be given in the place of what came of a call; none where that stands: it is
     /// good, or the caller's own doing.

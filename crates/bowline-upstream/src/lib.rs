@@ -26,5 +26,6 @@ pub mod vectors;
 
 pub use body::ResponseBody;
 pub use error::Error;
+pub use fallback::NoFallback;
 pub use security::Security;
 pub use upstream::{InstanceStatus, Standpoint, Upstream};

@@ -73,7 +73,8 @@ impl Call<'_> {
             };
             runners.retain(|runner| runner.number != number);
             self.note(number, &made);
-            let event = if self.is_worth_another(&made) { Event::Bad } else { Event::Good };
+            let is_bad = made.outcome == Outcome::ServerError || self.is_worth_another(&made);
+            let event = if is_bad { Event::Bad } else { Event::Good };
             let (after, step) = race.step(event);
             if matches!(step, Step::Won | Step::Lost) {
                 self.supersede(&runners, now);

@@ -18,7 +18,7 @@ use bowline_resilience::{
     breaker::{self, OwnedPermit, State},
     bulkhead::Bulkhead,
     hedge::Hedge,
-    outcome::{Classes, Classifier},
+    outcome::{Classes, Classifier, Verdict},
     retry::Budget,
 };
 use bowline_runtime::{
@@ -36,7 +36,7 @@ use crate::{
     breakers,
     call::{self, Call},
     error::Error,
-    fallback,
+    fallback::{self, NoFallback},
     guard::{BreakerRules, Guard, Shared},
     key,
     member::Member,
@@ -214,13 +214,16 @@ impl Upstream {
             self.update(rules.as_ref(), &told, &active.steering.breakers, true);
             self.obey(&kept, &[], &active.steering.breakers);
         }
-        if policy.outlier == active.policy.outlier {
+        let is_judged_alike = policy.outlier == active.policy.outlier;
+        if is_judged_alike {
             kept.detector.clone_from(&active.kept.detector);
-        } else {
-            self.members.recall();
         }
         self.members.reshape(self.standpoint.lock().unwrap_or_else(PoisonError::into_inner).shape(&policy));
         self.serve(policy, kept, active.steering.clone());
+        if !is_judged_alike {
+            // After the one before ejects nobody any more.
+            self.members.recall();
+        }
     }
 
     /// Replaces how calls that begin from now on are steered: between the versions of the service, and by orders to
@@ -378,6 +381,7 @@ impl Upstream {
     ) -> Result<Response<ResponseBody<P>>, Error> {
         let (head, body) = request.into_parts();
         let plan = self.plan(&head, time::now(), deadline);
+        let takes_fallback = head.extensions.get::<NoFallback>().is_none();
         let (bulkhead, deadline) = (self.active.load().kept.bulkhead.clone(), plan.deadline);
         let mut call = Call::new(self, plan, head, body, span);
         let answer = match bulkhead {
@@ -386,7 +390,8 @@ impl Upstream {
         };
         call.conclude(&answer);
         let active = self.active.load();
-        match active.policy.fallback.as_ref().map(|fallback| (fallback, self.fallback_reason(&answer))) {
+        let fallback = active.policy.fallback.as_ref().filter(|_| takes_fallback);
+        match fallback.map(|fallback| (fallback, self.fallback_reason(&answer))) {
             Some((fallback, Some(reason))) => {
                 span.set(names::BOWLINE_FALLBACK, reason);
                 Ok(fallback::answer(fallback, reason))
@@ -409,11 +414,13 @@ impl Upstream {
             Error::Bulkhead { service: self.service.clone(), source }
         })?;
         match call.run(pool).await {
-            Ok(answer) => Ok(answer.map(|body| body.holding(place))),
-            Err(error) => {
-                place.record(matches!(error, Error::Timeout { .. }), time::now());
+            // What fails at once, and what is no answer of the callee's work, says nothing of how long its work takes.
+            Ok(answer) if self.judge(&answer).verdict == Verdict::Good => Ok(answer.map(|body| body.holding(place))),
+            Err(error @ Error::Timeout { .. }) => {
+                place.record(true, time::now());
                 Err(error)
             }
+            other => other,
         }
     }
 

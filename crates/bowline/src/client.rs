@@ -24,7 +24,7 @@ use bowline_transport::{
     Body, SharedPool,
     problem::{Problem, code_of_status},
 };
-use bowline_upstream::Upstream;
+use bowline_upstream::{NoFallback, Upstream};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use serde::{Serialize, de::DeserializeOwned};
@@ -263,7 +263,9 @@ impl ServiceClient {
     }
 
     /// Makes a request that was handed over.
-    pub(crate) async fn carry_out(&self, request: http::Request<Body>) -> Result<bytes::Bytes, Error> {
+    pub(crate) async fn carry_out(&self, mut request: http::Request<Body>) -> Result<bytes::Bytes, Error> {
+        // It is answered for once it was done, and by nothing else.
+        request.extensions_mut().insert(NoFallback);
         self.0.send(request).await
     }
 

@@ -5,7 +5,7 @@
 //! Bowline itself asks (health, metrics) is never turned away.
 
 use axum::{
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
 use bowline_model::{
@@ -66,9 +66,13 @@ impl Shedding {
             }
         };
         let response = handled.await;
-        // What this service calls has no room left, or no time: more at work here would not help.
-        let was_dropped = matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT);
-        permit.record(was_dropped, time::now());
+        let now = time::now();
+        // What fails at once says nothing of how long work takes, nor does what a stranger asks for in vain.
+        if deadline.is_some_and(|deadline| deadline.is_past(now)) {
+            permit.record(true, now);
+        } else if !response.status().is_client_error() && !response.status().is_server_error() {
+            permit.record(false, now);
+        }
         response
     }
 
@@ -94,7 +98,7 @@ fn answer(refused: Refused) -> Response {
         let seconds = after.as_millis().div_ceil(1000).max(1);
         let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        response.headers_mut().insert(names::REASON_HEADER, HeaderValue::from_static(REASON));
     }
+    response.headers_mut().insert(names::REASON_HEADER, HeaderValue::from_static(REASON));
     response
 }

@@ -206,6 +206,10 @@ fn call(entry: Value<'_>, caller: &str) -> Option<Call> {
             format!("{} and {} are too long together for an async call", in_ticks(caller), entry.key_quoted());
         entry.fault_key(message, "give one of the services a shorter name: 121 bytes together at most");
     }
+    if let Some(fallback) = table.get("fallback").filter(|_| mode == CallMode::Async) {
+        let message = "`fallback` of a call that is handed over";
+        fallback.fault(message, "remove it: it is tried until it was carried out, and answered by nothing else");
+    }
     Some(Call {
         mode,
         policy: policy::read(&table),

@@ -69,8 +69,9 @@ impl Call {
 }
 
 impl Inner {
-    pub(super) async fn open(&self, request: http::Request<Body>) -> Result<Response<Streaming>, Error> {
+    pub(super) async fn open(&self, mut request: http::Request<Body>) -> Result<Response<Streaming>, Error> {
         let begun = time::now();
+        super::hand_on_priority(request.headers_mut());
         let mut span = self.start_span(&request);
         let deadline = self.deadline(begun);
         self.first_instances(deadline).await;

@@ -261,6 +261,10 @@ fallback = { status = 100, content_type = "json" }
   4:23+3 `status` (100) is out of range → write a whole number from 200 to 599
   4:43+6 `content_type` ("json") is not a content type → write a media type: "application/json"
 
+mode = "async"
+fallback = { status = 200 }
+  5:12+16 `fallback` of a call that is handed over → remove it: it is tried until it was carried out, and answered by nothing else
+
 retry.on = ["503", "connect"]
   4:20+9 `on` ("connect") is not a class of answers → write a status, a class or a gRPC code: "503", "5xx", "grpc:unavailable"
 
