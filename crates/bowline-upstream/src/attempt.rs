@@ -17,12 +17,13 @@ use bowline_transport::{Body, Kind, Pool, send_parts};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 
 use crate::{
+    active::Plan,
     body::ResponseBody,
     error::{Error, REASON_CONNECT},
     member::Member,
     metrics::Outcome,
     pick::Picked,
-    upstream::{Plan, Upstream},
+    upstream::Upstream,
 };
 
 const TIMEOUT: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);
@@ -77,14 +78,14 @@ impl Attempt<'_> {
         let is_verified = member.state.endpoint.tls.is_some();
         // Neither the caller's own body nor our own line is the instance's slowness.
         let is_ours = body.is_starved() || body.is_in_line();
-        let answered = sent.as_ref().and_then(|sent| sent.as_ref().ok()).map(|answer| upstream.judge(answer));
-        let outcome = if is_ours { Outcome::Caller } else { outcome(sent.as_ref(), answered, is_verified) };
+        let head_of_answer = sent.as_ref().and_then(|sent| sent.as_ref().ok());
+        let judged = head_of_answer.map(|answer| upstream.judge(answer));
+        let outcome = if is_ours { Outcome::Caller } else { outcome(sent.as_ref(), judged, is_verified) };
         let elapsed = now.saturating_duration_since(started);
         // A body that streams takes the time that its sender takes: that is not the instance's slowness.
         let is_senders_time = is_streamed && outcome == Outcome::Ok && elapsed >= plan.patience;
-        let is_shed = sent.as_ref().is_some_and(|sent| sent.as_ref().is_ok_and(says_shed));
-        let is_ignored =
-            is_senders_time || is_shed || answered.is_some_and(|judged| judged.verdict == Verdict::Ignored);
+        let is_shed = head_of_answer.is_some_and(says_shed);
+        let is_ignored = is_senders_time || is_shed || judged.is_some_and(|judged| judged.verdict == Verdict::Ignored);
         let verdict = if is_ignored { None } else { verdict(outcome, elapsed, plan.patience) };
         plan.record(&member, permit, verdict, now);
         if let Some(verdict) = verdict {
@@ -94,7 +95,7 @@ impl Attempt<'_> {
             in_flight.record(now, outcome == Outcome::Ok);
         }
         member.state.attempts.count(outcome);
-        let pushback = sent.as_ref().and_then(|sent| sent.as_ref().ok()).and_then(pushback);
+        let pushback = head_of_answer.and_then(pushback);
         let answer = match sent {
             Some(Ok(response)) => Ok(response.map(|body| ResponseBody::new(body, in_flight, is_verified))),
             Some(Err(source)) => Err(upstream.failed(source)),
@@ -102,7 +103,7 @@ impl Attempt<'_> {
             None => Err(upstream.timed_out()),
         };
         let is_in_line = is_pool_full(&answer) || body.is_in_line();
-        let is_retried = answered.is_some_and(|judged| judged.is_retried);
+        let is_retried = judged.is_some_and(|judged| judged.is_retried);
         Made { member, answer, outcome, elapsed, is_in_line, is_retried, pushback }
     }
 }
@@ -174,8 +175,8 @@ fn outcome<B>(
     }
 }
 
-/// Whether it was turned away by who has more than it can do, at once or when its time was over. Anybody is believed that: who claims it is asked
-/// elsewhere.
+/// Whether it was turned away by who has more than it can do, at once or when its time was over. Anybody is believed
+/// that: who claims it is asked elsewhere.
 fn says_shed<B>(response: &Response<B>) -> bool {
     response.headers().get(names::REASON_HEADER).is_some_and(|reason| reason == shed::REASON)
 }

@@ -18,13 +18,14 @@ use http::request::Parts;
 use http_body_util::BodyExt as _;
 
 use crate::{
+    active::Plan,
     attempt::{Answer, Attempt, Made, Said, is_pool_full, is_reset, write_timeout},
     error::Error,
     member::Member,
     metrics::Outcome,
     mirror::Mirror,
     pick::{Picked, Tried, Wish},
-    upstream::{Plan, Upstream},
+    upstream::Upstream,
 };
 
 /// The longest body that is read up front so that it can be sent again.
@@ -86,8 +87,7 @@ impl<'a> Call<'a> {
             tries += 1;
             let has_next = tries < self.plan.attempts_max;
             let again = if has_next { self.body.as_replayable() } else { None };
-            let is_whole = self.body.as_replayable().is_some();
-            let made = if is_hedged && is_whole {
+            let made = if is_hedged && self.body.as_replayable().is_some() {
                 self.race(pool, picked, now).await
             } else {
                 self.attempt(pool, picked, now).await

@@ -5,6 +5,7 @@
 //! caller's, in whichever [`Pool`](bowline_transport::Pool) it has. Whoever calls through an
 //! [`Upstream`] has exactly one hop's policy applied, and must not retry on its own.
 
+mod active;
 mod attempt;
 mod body;
 mod breakers;

@@ -7,20 +7,13 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bowline_balance::{Balancer, Detector, InstanceSet, Member as Entry, Shape, Snapshot};
+use bowline_balance::{InstanceSet, Member as Entry, Shape, Snapshot};
 use bowline_model::{
     Instance, ServiceName,
     mesh::{BreakerOrder, Steering},
-    policy::{Backoff, CallPolicy, HashKey, Repeat},
+    policy::CallPolicy,
 };
-use bowline_resilience::{
-    Deadline,
-    breaker::{self, OwnedPermit, State},
-    bulkhead::Bulkhead,
-    hedge::Hedge,
-    outcome::{Classes, Classifier, Verdict},
-    retry::Budget,
-};
+use bowline_resilience::{Deadline, breaker::State, bulkhead::Bulkhead, outcome::Verdict};
 use bowline_runtime::{
     metric::Registry,
     time::{self, Instant},
@@ -28,17 +21,17 @@ use bowline_runtime::{
 use bowline_telemetry::{Span, names};
 use bowline_transport::{Body, Pool};
 use futures_util::{StreamExt as _, stream};
-use http::{Request, Response, request::Parts};
+use http::{Request, Response};
 
 use crate::{
+    active::{Active, Kept},
     attempt::{Judged, grpc_code},
     body::ResponseBody,
     breakers,
-    call::{self, Call},
+    call::Call,
     error::Error,
-    fallback::{self, NoFallback},
-    guard::{BreakerRules, Guard, Shared},
-    key,
+    fallback,
+    guard::{BreakerRules, Shared},
     member::Member,
     metrics::Metrics,
     mirror::{Mirror, UnderWay},
@@ -80,33 +73,6 @@ pub struct Standpoint {
     pub caller: String,
 }
 
-/// A policy, a steering, and what serves them.
-#[derive(Debug)]
-struct Active {
-    policy: CallPolicy,
-    patience: Duration,
-    classifier: Classifier,
-    /// The answers that are tried again.
-    retried: Classes,
-    balancer: Balancer,
-    kept: Kept,
-    steering: Steering,
-    split: Option<Split>,
-    mirror: Option<Arc<Mirror>>,
-}
-
-/// What is known of a service, which may outlive a policy.
-#[derive(Debug, Clone)]
-struct Kept {
-    /// Who leaves out those that do worse than the others.
-    detector: Option<Arc<Detector>>,
-    /// The breakers that are not of an instance.
-    shared: Option<Arc<Shared>>,
-    budget: Option<Arc<Budget>>,
-    hedge: Option<Arc<Hedge>>,
-    bulkhead: Option<Bulkhead>,
-}
-
 /// An instance, and what is known of it here: for listings.
 #[derive(Debug, Clone)]
 pub struct InstanceStatus {
@@ -118,27 +84,6 @@ pub struct InstanceStatus {
     pub in_flight: u64,
     /// The recent latency as the balancer sees it; zero when none is known.
     pub latency: Duration,
-}
-
-/// What of the policy one call works by.
-#[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    pub(crate) deadline: Instant,
-    /// What an instance that gives no answer must be given before that tells against it.
-    pub(crate) patience: Duration,
-    pub(crate) attempts_max: u32,
-    pub(crate) per_try_timeout: Option<Duration>,
-    pub(crate) backoff: Backoff,
-    pub(crate) repeat: Repeat,
-    pub(crate) hedge: Option<Arc<Hedge>>,
-    /// The hash of the request's key, where the strategy hashes.
-    pub(crate) key: Option<u64>,
-    /// The breaker of its route or key, where it has one.
-    pub(crate) guard: Option<Arc<Guard>>,
-    /// Whether its service's traffic is split between versions.
-    pub(crate) is_split: bool,
-    /// Where a copy goes, if one does.
-    pub(crate) mirror: Option<Arc<Mirror>>,
 }
 
 impl Upstream {
@@ -306,6 +251,11 @@ impl Upstream {
         breakers::obey(before, orders, &self.members.snapshot(), kept.shared.as_deref());
     }
 
+    /// How long a whole call may take by the policy now.
+    pub fn timeout(&self) -> Duration {
+        self.active.load().policy.timeout
+    }
+
     /// The policy now.
     pub fn policy(&self) -> CallPolicy {
         self.active.load().policy.clone()
@@ -343,7 +293,7 @@ impl Upstream {
         stream::iter(endpoints).for_each_concurrent(WARM_AT_ONCE_MAX, connect).await;
     }
 
-    /// Makes one call: deadline, retry, and per attempt pick, breaker, time limit, send.
+    /// Makes one call: fallback, deadline, bulkhead, retry, hedge, and per attempt pick, breaker, time limit, send.
     ///
     /// The deadline is the earlier of the policy's timeout and the caller's `deadline`; it bounds
     /// the time to the head of the answer, not its body. `traceparent` and `x-bowline-timeout-ms`
@@ -354,12 +304,14 @@ impl Upstream {
     /// that was not tried: when no connection was made, whatever the method (which the budget does
     /// not pay), also where a verified sidecar made none to its application, and the body is at hand;
     /// when an HTTP/2 instance said that it has not looked at it, whatever the method, and
-    /// its body is at hand; when there was no answer, or 502, 503 or 504, and besides the request is
-    /// idempotent, or carries an `Idempotency-Key`. Bodies of a known length up to 64 KiB are read
+    /// its body is at hand; when there was no answer, or one that the policy tries again or that turned it away for
+    /// want of capacity, and besides the request may be sent twice: it is idempotent, carries an `Idempotency-Key`, or
+    /// the policy says so. When the instance says it is to be asked again is heeded. Bodies of a known length up to 64 KiB are read
     /// up front for that. While the next attempt is waited for, the answer before it keeps its
     /// connection and its place in the load, as it stands if there is nobody left to ask.
     ///
-    /// Breakers are told of every attempt but of those that the caller's own body or deadline
+    /// Breakers, and who leaves out those that do worse, are told of every attempt but of those that were ignored,
+    /// turned away for want of capacity, or given up for another, and of those that the caller's own body or deadline
     /// ended: of a timeout only when the attempt had the time that the policy itself gives it (its
     /// `per_try_timeout`, `slow_call`, or nine tenths of `timeout`). They are told at the head of
     /// the answer: what befalls its body is no failure.
@@ -380,21 +332,18 @@ impl Upstream {
         deadline: Option<Instant>,
     ) -> Result<Response<ResponseBody<P>>, Error> {
         let (head, body) = request.into_parts();
-        let plan = self.plan(&head, time::now(), deadline);
-        let takes_fallback = head.extensions.get::<NoFallback>().is_none();
-        let (bulkhead, deadline) = (self.active.load().kept.bulkhead.clone(), plan.deadline);
+        let mut plan = self.active.load().plan(&head, time::now(), deadline);
+        let (bulkhead, fallback, deadline) = (plan.bulkhead.take(), plan.fallback.take(), plan.deadline);
         let mut call = Call::new(self, plan, head, body, span);
         let answer = match bulkhead {
             None => call.run(pool).await,
             Some(bulkhead) => self.call_within(&bulkhead, deadline, pool, &mut call).await,
         };
         call.conclude(&answer);
-        let active = self.active.load();
-        let fallback = active.policy.fallback.as_ref().filter(|_| takes_fallback);
         match fallback.map(|fallback| (fallback, self.fallback_reason(&answer))) {
             Some((fallback, Some(reason))) => {
                 span.set(names::BOWLINE_FALLBACK, reason);
-                Ok(fallback::answer(fallback, reason))
+                Ok(fallback::answer(&fallback, reason))
             }
             _ => answer,
         }
@@ -421,31 +370,6 @@ impl Upstream {
                 Err(error)
             }
             other => other,
-        }
-    }
-
-    /// Begins a call: pays into the budgets, and takes of the policy what the call needs.
-    fn plan(&self, head: &Parts, now: Instant, deadline: Option<Instant>) -> Plan {
-        let active = self.active.load();
-        let Active { policy, kept, patience, split, mirror, .. } = &**active;
-        if let Some(budget) = &kept.budget {
-            budget.deposit(now);
-        }
-        let own = now.checked_add(policy.timeout).unwrap_or(now + call::TIMEOUT_MAX);
-        let retry = policy.retry.as_ref();
-        let key = |key: &HashKey| key::of(key, head);
-        Plan {
-            deadline: deadline.map_or(own, |deadline| deadline.min(own)),
-            patience: *patience,
-            attempts_max: retry.map_or(1, |retry| retry.attempts_max),
-            per_try_timeout: retry.and_then(|retry| retry.per_try_timeout),
-            backoff: retry.map_or(Backoff { min: Duration::ZERO, max: Duration::ZERO }, |retry| retry.backoff),
-            repeat: retry.map_or(Repeat::default(), |retry| retry.repeat),
-            hedge: kept.hedge.clone(),
-            key: policy.balance.key.as_ref().and_then(key),
-            guard: kept.shared.as_ref().and_then(|shared| shared.guard(head)),
-            is_split: split.is_some(),
-            mirror: mirror.as_ref().filter(|mirror| mirror.draws()).map(Arc::clone),
         }
     }
 
@@ -497,80 +421,9 @@ impl Upstream {
     }
 }
 
-/// The least of the times that the policy itself gives an attempt.
-///
-/// Of its whole timeout, a tenth may have gone before: to an attempt that found nobody, or to the
-/// caller, who began to count earlier.
-fn patience(policy: &CallPolicy) -> Duration {
-    let per_try = policy.retry.as_ref().and_then(|retry| retry.per_try_timeout);
-    let slow_call = policy.breaker.as_ref().and_then(|breaker| breaker.slow_call);
-    let whole = policy.timeout.saturating_sub(policy.timeout / 10);
-    [per_try, slow_call].into_iter().flatten().fold(whole, Duration::min)
-}
-
 impl Standpoint {
     fn shape(&self, policy: &CallPolicy) -> Shape {
         Shape::of(&policy.balance, self.zone.as_deref(), &self.caller)
-    }
-}
-
-impl Plan {
-    pub(crate) fn attempt_deadline(&self, started: Instant) -> Instant {
-        let per_try = self.per_try_timeout.and_then(|timeout| started.checked_add(timeout));
-        per_try.map_or(self.deadline, |per_try| per_try.min(self.deadline))
-    }
-
-    /// Gives a permit back to whose it is, with what came of the attempt; `None` where that says nothing.
-    pub(crate) fn record(
-        &self,
-        member: &Entry<Member>,
-        permit: Option<OwnedPermit>,
-        outcome: Option<breaker::Outcome>,
-        now: Instant,
-    ) {
-        if let Some(guard) = self.guard.as_deref().or(member.state.breaker.as_ref()) {
-            guard.record(permit, outcome, now);
-        }
-    }
-}
-
-impl Kept {
-    /// Nothing is known yet.
-    fn begin(policy: &CallPolicy, metrics: &Metrics) -> Self {
-        let rules = BreakerRules::of(policy);
-        Self {
-            detector: policy.outlier.as_ref().map(|outlier| Arc::new(metrics.detector(outlier))),
-            shared: Shared::of(rules.as_ref(), &metrics.breakers).map(Arc::new),
-            budget: policy.retry.as_ref().map(|retry| Arc::new(Budget::new(retry))),
-            hedge: policy.hedge.as_ref().map(|hedge| Arc::new(Hedge::new(hedge))),
-            bulkhead: policy.bulkhead.as_ref().map(Bulkhead::new),
-        }
-    }
-}
-
-impl Active {
-    fn new(policy: CallPolicy, kept: Kept) -> Self {
-        Self {
-            patience: patience(&policy),
-            classifier: Classifier::of(&policy.outcome),
-            retried: Classes::of(policy.retry.as_ref().map_or(&[], |retry| &retry.on)),
-            balancer: Balancer::new(&policy.balance),
-            kept,
-            policy,
-            steering: Steering::default(),
-            split: None,
-            mirror: None,
-        }
-    }
-
-    /// Takes note of who is there now.
-    fn renew(&self, all: &Snapshot<Member>) {
-        if let Some(split) = &self.split {
-            split.renew(all);
-        }
-        if let Some(mirror) = &self.mirror {
-            mirror.renew(all);
-        }
     }
 }
 

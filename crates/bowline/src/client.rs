@@ -488,7 +488,7 @@ impl Inner {
 
     /// Until when a call that began then is answered: by its policy, and by the request that is served.
     fn deadline(&self, begun: Instant) -> Instant {
-        let own = Deadline::after(begun, self.governed.upstream().policy().timeout);
+        let own = Deadline::after(begun, self.governed.upstream().timeout());
         current_deadline().map_or(own, |callers| own.earliest(callers)).instant()
     }
 

@@ -7,11 +7,11 @@ use bowline_model::{
     instance::{METADATA_MESH, METADATA_MESH_MTLS},
     policy::{Balance, BreakerPolicy},
 };
-use bowline_resilience::breaker::Outcome;
+use bowline_resilience::breaker::{Outcome, OwnedPermit};
 use bowline_runtime::rand;
 
 use super::*;
-use crate::pick::Tried;
+use crate::{call, pick::Tried};
 
 const SECOND: Duration = Duration::from_secs(1);
 
