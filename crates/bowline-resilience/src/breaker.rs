@@ -25,17 +25,15 @@
 mod history;
 pub mod keyed;
 mod machine;
+mod permit;
 mod streak;
 mod window;
 
-use std::{
-    mem,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{
-            AtomicU64,
-            Ordering::{Acquire, Release},
-        },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Release},
     },
 };
 
@@ -49,13 +47,16 @@ use bowline_runtime::{
 use self::{
     history::History,
     machine::{Answer, Event, Machine, ProbeResult, Rules},
+    permit::Ticket,
     streak::Streak,
     window::{Counts, Window},
 };
 pub use self::{
     history::{Listener, TRANSITIONS_MAX, Transition, Why},
     machine::diagram,
+    permit::{OwnedPermit, Permit, PermitOf},
 };
+use crate::nanos::nanos;
 
 /// How long a probe may be out before it can be taken for lost, unless told otherwise.
 pub const PROBE_TIMEOUT: Duration = Duration::from_mins(1);
@@ -199,34 +200,6 @@ impl Rejected {
     }
 }
 
-/// The right to make one call.
-///
-/// Dropped without [`Permit::record`], the call counts as cancelled: it tells nothing about the
-/// callee. A call that the caller gave up because it took too long is a failure to be recorded.
-#[derive(Debug)]
-#[must_use = "a permit that is dropped counts as a cancelled call"]
-pub struct Permit<'a> {
-    breaker: &'a Breaker,
-    ticket: Ticket,
-}
-
-/// A [`Permit`] that owns its breaker, for what outlives a borrow.
-#[derive(Debug)]
-#[must_use = "a permit that is dropped counts as a cancelled call"]
-pub struct OwnedPermit {
-    breaker: Arc<Breaker>,
-    ticket: Ticket,
-}
-
-/// What a permit remembers.
-#[derive(Debug, Clone, Copy)]
-struct Ticket {
-    epoch: u64,
-    /// Holds a probe's place, which must be given back.
-    is_probe: bool,
-    started: Instant,
-}
-
 impl Breaker {
     /// A closed breaker that has seen nothing.
     ///
@@ -287,7 +260,7 @@ impl Breaker {
     /// [`Rejected`] while open, and while half open with all probes out.
     #[inline]
     pub fn acquire(&self, now: Instant) -> Result<Permit<'_>, Rejected> {
-        self.ticket(now).map(|ticket| Permit { breaker: self, ticket })
+        self.ticket(now).map(|ticket| PermitOf::new(self, ticket))
     }
 
     /// As [`Breaker::acquire`], for a permit that outlives the borrow.
@@ -296,7 +269,7 @@ impl Breaker {
     /// As [`Breaker::acquire`].
     #[inline]
     pub fn acquire_owned(self: &Arc<Self>, now: Instant) -> Result<OwnedPermit, Rejected> {
-        self.ticket(now).map(|ticket| OwnedPermit { breaker: Arc::clone(self), ticket })
+        self.ticket(now).map(|ticket| PermitOf::new(Arc::clone(self), ticket))
     }
 
     /// Whether [`Breaker::acquire`] would grant a permit, others aside. Takes nothing; lock-free.
@@ -492,46 +465,6 @@ fn is_reached(counts: Counts, rate: Share, calls_min: u64) -> bool {
     counts.failures > 0 && counts.calls >= calls_min && rate.is_reached_by(counts.failures, counts.calls)
 }
 
-impl Permit<'_> {
-    /// Gives the permit back with the call's outcome, and its duration up to `now`.
-    #[inline]
-    pub fn record(mut self, outcome: Outcome, now: Instant) {
-        // Taken first: a listener that panics must not have the place given back twice.
-        let ticket = self.ticket;
-        self.ticket.is_probe = false;
-        self.breaker.settle(&ticket, outcome, now);
-    }
-}
-
-impl Drop for Permit<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if mem::take(&mut self.ticket.is_probe) {
-            self.breaker.cancel(&self.ticket);
-        }
-    }
-}
-
-impl OwnedPermit {
-    /// Gives the permit back with the call's outcome, and its duration up to `now`.
-    #[inline]
-    pub fn record(mut self, outcome: Outcome, now: Instant) {
-        // Taken first: a listener that panics must not have the place given back twice.
-        let ticket = self.ticket;
-        self.ticket.is_probe = false;
-        self.breaker.settle(&ticket, outcome, now);
-    }
-}
-
-impl Drop for OwnedPermit {
-    #[inline]
-    fn drop(&mut self) {
-        if mem::take(&mut self.ticket.is_probe) {
-            self.breaker.cancel(&self.ticket);
-        }
-    }
-}
-
 /// Of the gate's word, those that hold the state.
 const STATE_BITS: u32 = 3;
 
@@ -555,9 +488,4 @@ fn state_of(word: u64) -> State {
         4 => State::ForcedClosed,
         _ => State::Disabled,
     }
-}
-
-#[inline]
-fn nanos(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }

@@ -14,6 +14,7 @@ pub mod guard;
 pub mod hedge;
 #[cfg(feature = "tower")]
 pub mod layer;
+mod nanos;
 pub mod outcome;
 pub mod rate;
 pub mod retry;

@@ -34,6 +34,7 @@ use bowline_runtime::{
 
 use self::keys::Keys;
 pub use self::sliding::{SLICES, SlidingLimit, SlidingLimiter};
+use crate::nanos::nanos;
 
 /// How many keys a limiter keeps where its owner has no reason for another number; about 8 MiB when full.
 pub const KEYS_MAX: usize = 100_000;
@@ -194,8 +195,4 @@ impl fmt::Debug for Limiter {
             .field("forgotten", &keys.forgotten.get())
             .finish()
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

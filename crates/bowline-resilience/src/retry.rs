@@ -8,7 +8,10 @@ use bowline_runtime::{
     time::{self, Duration, Instant},
 };
 
-use crate::sync::{AtomicU64, Ordering::Relaxed};
+use crate::{
+    nanos::nanos,
+    sync::{AtomicU64, Ordering::Relaxed},
+};
 
 /// The time over which a deposit loses its worth.
 pub const WINDOW: Duration = Duration::from_secs(10);
@@ -150,11 +153,6 @@ fn faded(millionths: u64, ticks: u64) -> u64 {
         return 0;
     }
     (0..ticks).fold(millionths, |left, _| left - (left >> FADE_SHIFT))
-}
-
-#[inline]
-fn nanos(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 /// How long to wait before a retry: full jitter.

@@ -33,6 +33,7 @@ use self::{
 };
 use crate::{
     adaptive::{Gradient, Sample},
+    nanos::nanos,
     sync::{
         AtomicU64, Mutex, MutexGuard,
         Ordering::{AcqRel, Acquire},
@@ -361,11 +362,6 @@ impl Drop for Ticket<'_> {
             self.room.leave();
         }
     }
-}
-
-#[inline]
-fn nanos(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 #[cfg(all(test, bowline_shuttle))]

@@ -15,7 +15,10 @@ use bowline_runtime::{
 };
 
 use super::{Breaker, State};
-use crate::sync::{Mutex, lock};
+use crate::{
+    nanos::nanos,
+    sync::{Mutex, lock},
+};
 
 /// How many keys are kept where there is no reason for another number; about 2 MiB when full.
 pub const KEYS_MAX: usize = 1024;
@@ -62,7 +65,7 @@ impl Keyed {
 
     /// The breaker of the key with that hash: its own as long as no other has the same, so a keyed hash of 64 bits.
     pub fn get(&self, hash: u64, now: Instant) -> Arc<Breaker> {
-        let asked_at = super::nanos(now.saturating_duration_since(self.born));
+        let asked_at = nanos(now.saturating_duration_since(self.born));
         let at = usize::try_from(hash % self.shards.len() as u64).expect("below the number of shards");
         let mut shard = lock(&self.shards[at].0);
         if let Some(entry) = shard.iter_mut().find(|entry| entry.hash == hash) {

@@ -12,6 +12,8 @@ use std::sync::atomic::{
 use bowline_model::policy::Window as Span;
 use bowline_runtime::time::Duration;
 
+use crate::nanos::nanos;
+
 /// Into how many buckets the window is cut; it looks back upon nine to ten tenths.
 const BUCKETS: u64 = BUCKET_COUNT as u64;
 
@@ -212,11 +214,6 @@ impl Bucket {
     fn age(self, tick: u64) -> u64 {
         tick.wrapping_sub(self.tick) & TICK_MASK
     }
-}
-
-#[inline]
-fn nanos(duration: Duration) -> u64 {
-    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(duration.subsec_nanos()))
 }
 
 #[cfg(test)]

@@ -8,8 +8,11 @@ use bowline_runtime::{
     time::{self, Instant},
 };
 
-use super::{nanos, table::Table};
-use crate::sync::{Mutex, MutexGuard, lock};
+use super::table::Table;
+use crate::{
+    nanos::nanos,
+    sync::{Mutex, MutexGuard, lock},
+};
 
 /// The most shards, each with its own lock. A power of two.
 const SHARDS_MAX: usize = 64;

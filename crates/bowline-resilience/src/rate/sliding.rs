@@ -22,7 +22,8 @@ use bowline_runtime::{
     time::{Duration, Instant},
 };
 
-use super::{Decision, keys::Keys, nanos};
+use super::{Decision, keys::Keys};
+use crate::nanos::nanos;
 
 /// Slices of a window.
 pub const SLICES: usize = 10;

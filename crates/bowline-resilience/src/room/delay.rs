@@ -11,7 +11,7 @@
 
 use bowline_model::policy::ShedPolicy;
 
-use super::nanos;
+use crate::nanos::nanos;
 
 /// Times are nanoseconds since any origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
