@@ -17,7 +17,10 @@ mod resilience;
 mod traces;
 mod up;
 
-use std::{fs, process::ExitStatus};
+use std::{
+    fs,
+    process::{Command, ExitStatus},
+};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
@@ -26,7 +29,7 @@ use serde::Serialize;
 use self::proxy::median;
 use crate::{
     packages::{self, Package},
-    workspace::{Workspace, cargo},
+    workspace::{Workspace, cargo, is_on_path},
 };
 
 /// Which bench, and how.
@@ -220,6 +223,16 @@ pub(crate) fn build_examples(context: &Context<'_>, examples: &[(&str, &str)]) -
 pub(crate) fn example(context: &Context<'_>, name: &str) -> anyhow::Result<String> {
     let binary = context.workspace.release_binary("examples").join(name);
     Ok(binary.to_str().context("the target folder's name is not text")?.to_owned())
+}
+
+/// A program on one core, where that can be said.
+pub(crate) fn pinned(program: &str) -> Command {
+    if !is_on_path("taskset") {
+        return Command::new(program);
+    }
+    let mut command = Command::new("taskset");
+    command.args(["-c", "0", program]);
+    command
 }
 
 /// Installs what a bench needs, or says what to install.

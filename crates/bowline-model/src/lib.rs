@@ -24,6 +24,7 @@ pub mod route;
 pub mod secret;
 pub mod suggest;
 pub mod system;
+mod text_form;
 pub mod units;
 
 pub use code::Code;

@@ -8,6 +8,7 @@ use crate::{
     gateway::{LimitPolicy, Middleware},
     name::ServiceName,
     policy::CallPolicy,
+    text_form::text_form,
 };
 
 /// One route: a request that matches any host and any match goes to one of the backends.
@@ -234,19 +235,7 @@ fn parse_segment(text: &str) -> Result<Segment, &'static str> {
     Ok(Segment::Literal(text.to_owned()))
 }
 
-impl TryFrom<String> for PathPattern {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, &'static str> {
-        Self::parse(&text)
-    }
-}
-
-impl From<PathPattern> for String {
-    fn from(pattern: PathPattern) -> Self {
-        pattern.to_string()
-    }
-}
+text_form!(PathPattern);
 
 impl fmt::Display for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,12 +1,11 @@
 //! `bench balance`: what a pick costs at 10,000 instances, and an update, beside what the registry has.
 
-use std::{collections::BTreeMap, process::Command};
+use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::{Context, Row, build_examples, example, median, mesh::complete};
-use crate::workspace::is_on_path;
+use super::{Context, Row, build_examples, example, median, mesh::complete, pinned};
 
 const ROUNDS: usize = 3;
 const ROUNDS_LONG: usize = 9;
@@ -63,7 +62,7 @@ pub(super) fn run(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
     let mut said: BTreeMap<String, Rounds> = BTreeMap::new();
     for _ in 0..if context.is_long { ROUNDS_LONG } else { ROUNDS } {
         for kind in KINDS {
-            for line in complete(command(&program).arg(kind))?.lines() {
+            for line in complete(pinned(&program).arg(kind))?.lines() {
                 let Said { id, ours, peer } =
                     serde_json::from_str(line).with_context(|| format!("the program said {line:?}"))?;
                 println!("{id}: {ours:.3}");
@@ -74,16 +73,6 @@ pub(super) fn run(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
         }
     }
     FIGURES.iter().map(|figure| row(figure, &said)).collect()
-}
-
-/// On one core, where that can be said.
-fn command(program: &str) -> Command {
-    if is_on_path("taskset") {
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0", program]);
-        return command;
-    }
-    Command::new(program)
 }
 
 fn row(figure: &Figure, said: &BTreeMap<String, Rounds>) -> anyhow::Result<Row> {

@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, process::Command};
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::{Context, Row, build_examples, example, mesh::complete, proxy::median};
-use crate::workspace::is_on_path;
+use super::{Context, Row, build_examples, example, mesh::complete, pinned, proxy::median};
 
 const ROUNDS: usize = 5;
 const ROUNDS_LONG: usize = 15;
@@ -75,15 +74,9 @@ pub(super) fn run(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// On one core, where that can be said and is not what is measured.
+/// On one core, unless what is measured is more than one.
 fn command(program: &str, what: &str) -> Command {
-    let mut command = if what == "alone" && is_on_path("taskset") {
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0", program]);
-        command
-    } else {
-        Command::new(program)
-    };
+    let mut command = if what == "alone" { pinned(program) } else { Command::new(program) };
     command.arg(what);
     command
 }

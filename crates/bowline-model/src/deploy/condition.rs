@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{self, Share};
+use crate::{
+    text_form::text_form,
+    units::{self, Share},
+};
 
 /// The longest text of a condition, in bytes.
 pub const CONDITION_BYTES_MAX: usize = 1024;
@@ -174,19 +177,7 @@ impl fmt::Display for Condition {
     }
 }
 
-impl TryFrom<String> for Condition {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, &'static str> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Condition> for String {
-    fn from(condition: Condition) -> Self {
-        condition.to_string()
-    }
-}
+text_form!(Condition);
 
 #[cfg(test)]
 mod tests {

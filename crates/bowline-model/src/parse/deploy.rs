@@ -70,7 +70,7 @@ fn steps(table: &Table<'_>, strategy: Strategy) -> Vec<Share> {
 
 /// A condition, or that there is none.
 fn abort_when(value: Value<'_>) -> Option<Condition> {
-    if value.is_text() && value.text() == Some("off") {
+    if value.is_off() {
         return None;
     }
     value.parsed("a condition", Condition::parse)

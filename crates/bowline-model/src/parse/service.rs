@@ -96,7 +96,7 @@ fn outbound(table: &Table<'_>, calls: &[Call]) -> Outbound {
 
 /// A path, or that there is none.
 fn metrics(value: Value<'_>) -> Option<MetricsPath> {
-    if value.is_text() && value.text() == Some("off") {
+    if value.is_off() {
         return Some(MetricsPath::Off);
     }
     value.parsed("a path, or \"off\"", monitor::metrics_path).map(MetricsPath::At)

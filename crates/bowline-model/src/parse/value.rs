@@ -212,6 +212,11 @@ impl<'a> Value<'a> {
         self.node.get_ref().as_array().is_some_and(|nodes| nodes.is_empty())
     }
 
+    /// Whether it is the word by which a part is switched off.
+    pub(super) fn is_off(self) -> bool {
+        self.node.get_ref().as_str() == Some("off")
+    }
+
     pub(super) fn is_text(self) -> bool {
         self.node.get_ref().is_str()
     }

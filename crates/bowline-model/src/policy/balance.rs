@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{InvalidPolicy, Share, check_duration, check_that};
-use crate::units;
+use crate::{text_form::text_form, units};
 
 /// The most instances a subset may be of.
 pub const SUBSET_MAX: u32 = 10_000;
@@ -159,19 +159,7 @@ impl fmt::Display for HashKey {
     }
 }
 
-impl TryFrom<String> for HashKey {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, &'static str> {
-        Self::parse(&text)
-    }
-}
-
-impl From<HashKey> for String {
-    fn from(key: HashKey) -> Self {
-        key.to_string()
-    }
-}
+text_form!(HashKey);
 
 /// A balance as JSON holds it.
 #[derive(Serialize, Deserialize)]

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     CALLS_MIN_MAX, DURATION_MAX, HashKey, InvalidPolicy, PROBES_MAX, check_duration, check_that, check_within,
 };
-use crate::units::{self, Share};
+use crate::{
+    text_form::text_form,
+    units::{self, Share},
+};
 
 /// When an instance is left alone, and for how long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,19 +80,7 @@ impl fmt::Display for BreakerScope {
     }
 }
 
-impl TryFrom<String> for BreakerScope {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, &'static str> {
-        Self::parse(&text)
-    }
-}
-
-impl From<BreakerScope> for String {
-    fn from(scope: BreakerScope) -> Self {
-        scope.to_string()
-    }
-}
+text_form!(BreakerScope);
 
 impl Default for BreakerPolicy {
     /// 50 % of at least 20 calls in 10 s; open for 5 s; 3 probes.
@@ -145,19 +136,7 @@ impl From<Duration> for Window {
     }
 }
 
-impl TryFrom<String> for Window {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, &'static str> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Window> for String {
-    fn from(window: Window) -> Self {
-        window.to_string()
-    }
-}
+text_form!(Window);
 
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,19 +189,7 @@ impl From<Duration> for OpenFor {
     }
 }
 
-impl TryFrom<String> for OpenFor {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, &'static str> {
-        Self::parse(&text)
-    }
-}
-
-impl From<OpenFor> for String {
-    fn from(open_for: OpenFor) -> Self {
-        open_for.to_string()
-    }
-}
+text_form!(OpenFor);
 
 impl fmt::Display for OpenFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

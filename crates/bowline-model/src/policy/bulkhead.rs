@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{DURATION_MAX, InvalidPolicy, check_duration, check_that};
-use crate::units;
+use crate::{text_form::text_form, units};
 
 /// The most calls at a time, and the most that wait.
 pub const CONCURRENCY_MAX: u32 = 1_000_000;
@@ -114,19 +114,7 @@ impl fmt::Display for Concurrency {
     }
 }
 
-impl TryFrom<String> for Concurrency {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, &'static str> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Concurrency> for String {
-    fn from(concurrency: Concurrency) -> Self {
-        concurrency.to_string()
-    }
-}
+text_form!(Concurrency);
 
 /// Who is turned away last. In the header `x-bowline-priority`, and handed on from hop to hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]

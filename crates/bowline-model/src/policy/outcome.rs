@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{InvalidPolicy, check_that};
+use crate::text_form::text_form;
 
 /// The most classes one list holds.
 pub const CLASSES_MAX: usize = 32;
@@ -90,19 +91,7 @@ impl fmt::Display for Class {
     }
 }
 
-impl TryFrom<String> for Class {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, &'static str> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Class> for String {
-    fn from(class: Class) -> Self {
-        class.to_string()
-    }
-}
+text_form!(Class);
 
 /// The status of a gRPC call that did not go well, as `grpc-status` numbers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

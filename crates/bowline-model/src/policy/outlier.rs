@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{CALLS_MIN_MAX, InvalidPolicy, OpenFor, Share, check_duration, check_that};
-use crate::units;
+use crate::{text_form::text_form, units};
 
 /// The most instances that may be demanded before one is judged by the others.
 pub const INSTANCES_MIN_MAX: u32 = 1000;
@@ -109,19 +109,7 @@ impl fmt::Display for Deviations {
     }
 }
 
-impl TryFrom<String> for Deviations {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, &'static str> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Deviations> for String {
-    fn from(deviations: Deviations) -> Self {
-        deviations.to_string()
-    }
-}
+text_form!(Deviations);
 
 #[cfg(test)]
 mod tests {

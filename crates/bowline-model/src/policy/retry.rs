@@ -1,11 +1,14 @@
 //! When a call is tried again, or twice at once.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{ATTEMPTS_MAX, CLASSES_MAX, Class, GrpcCode, InvalidPolicy, check_that, check_within};
-use crate::units::{self, Share};
+use crate::{
+    text_form::text_form,
+    units::{self, Share},
+};
 
 /// When a failed attempt is tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,19 +89,13 @@ impl Backoff {
     }
 }
 
-impl TryFrom<String> for Backoff {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, &'static str> {
-        Self::parse(&text)
+impl fmt::Display for Backoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", units::format_duration(self.min), units::format_duration(self.max))
     }
 }
 
-impl From<Backoff> for String {
-    fn from(backoff: Backoff) -> Self {
-        format!("{}..{}", units::format_duration(backoff.min), units::format_duration(backoff.max))
-    }
-}
+text_form!(Backoff);
 
 impl RetryPolicy {
     pub(super) fn check(&self, timeout: Duration) -> Result<(), InvalidPolicy> {

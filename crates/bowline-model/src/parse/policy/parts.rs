@@ -94,13 +94,12 @@ pub(super) fn outlier(table: &Table<'_>) -> OutlierPolicy {
 }
 
 fn is_off(table: &Table<'_>, name: &'static str) -> bool {
-    table.get(name).is_some_and(|value| value.is_text() && value.text() == Some("off"))
+    table.get(name).is_some_and(Value::is_off)
 }
 
 /// Nothing where it says `"off"`.
 fn unless_off<'a, T>(value: Value<'a>, read: impl FnOnce(Value<'a>) -> Option<T>) -> Option<T> {
-    let is_off = value.is_text() && value.text() == Some("off");
-    if is_off { None } else { read(value) }
+    if value.is_off() { None } else { read(value) }
 }
 
 pub(super) fn hedge(table: &Table<'_>, timeout: Timeout) -> HedgePolicy {
