@@ -6,7 +6,7 @@ use bowline_runtime::{metric, task, time};
 use bowline_store::{Embedded, Store as _, Txn};
 use serde_json::json;
 
-use crate::support::{BOUND, Fixture};
+use crate::support::{BOUND, Fixture, until};
 
 #[tokio::test]
 async fn puts_and_deletes_are_told_in_order() {
@@ -128,8 +128,9 @@ async fn a_compacted_revision_is_gone() {
 async fn a_silent_watch_sends_bookmarks_that_keep_up() {
     let fixture = Fixture::start().await;
     let mut watch = fixture.watch("&from=0&service=order").await.ok().unwrap();
-    // Changes of other services are not told, but count.
-    let revision = fixture.register("user-1").await;
+    // Changes of other services are not told, but count; so does the record of how the instance became, which follows.
+    let revision = fixture.register("user-1").await + 1;
+    until(async || fixture.get("/v1/instances").await.json()["revision"] == revision).await;
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(11)).await;
     tokio::time::resume();
