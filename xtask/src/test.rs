@@ -32,6 +32,9 @@ const BUILT: &str = "BOWLINE_TEST_BUILT";
 /// The flags under which the runtime's doors lead to the simulator, and tokio's own choices to its seed.
 const SIMULATION: &str = "--cfg bowline_sim --cfg tokio_unstable";
 
+/// The flag under which what threads share is shuttle's, which tries out their schedules.
+const SCHEDULES: &str = "--cfg bowline_shuttle";
+
 /// One check and its header.
 #[derive(Debug)]
 struct Step {
@@ -113,6 +116,7 @@ fn steps(workspace: &Workspace, arguments: &Arguments) -> Vec<Step> {
     steps.push(step("documentation", &[&["doc", "--no-deps"], &all[..]].concat()));
     steps.push(simulated(workspace, "simulation's lints", &["clippy", "--all-targets", "--", "-D", "warnings"]));
     steps.push(simulated(workspace, "simulation", &["test"]));
+    steps.push(scheduled(workspace));
     for command in steps.iter_mut().filter_map(Step::command) {
         if arguments.long {
             command.env(LONG, "1");
@@ -123,15 +127,21 @@ fn steps(workspace: &Workspace, arguments: &Arguments) -> Vec<Step> {
 }
 
 /// The runtime's doors leading to the simulator.
-///
-/// In a target folder of its own: the flags are part of every crate's identity.
 fn simulated(workspace: &Workspace, name: &'static str, arguments: &[&str]) -> Step {
-    let package = ["--package", "bowline-runtime", "--locked", "--target-dir"];
-    let mut command = command(workspace, &[&arguments[..1], &package].concat());
-    command
-        .arg(workspace.target_dir.join("sim"))
-        .args(&arguments[1..])
-        .env("RUSTFLAGS", flags("RUSTFLAGS", SIMULATION));
+    flagged(workspace, name, "bowline-runtime", SIMULATION, arguments)
+}
+
+/// What is lock-free, under many schedules of its threads.
+fn scheduled(workspace: &Workspace) -> Step {
+    flagged(workspace, "schedules", "bowline-resilience", SCHEDULES, &["test", "--lib", "schedules"])
+}
+
+/// A command of one crate under a flag, in a target folder of its own: flags are part of every crate's identity.
+fn flagged(workspace: &Workspace, name: &'static str, package: &str, ours: &str, arguments: &[&str]) -> Step {
+    let folder = if ours == SIMULATION { "sim" } else { "shuttle" };
+    let mut command = command(workspace, &[arguments[0], "--package", package, "--locked", "--target-dir"]);
+    command.arg(workspace.target_dir.join(folder)).args(&arguments[1..]);
+    command.env("RUSTFLAGS", flags("RUSTFLAGS", ours));
     Step::new(name, command)
 }
 
@@ -202,6 +212,7 @@ mod tests {
         assert!(has(&["clippy", "--all-targets", "--all-features", "--locked", "-- -D warnings"]), "{lines:#?}");
         assert!(has(&["doc --no-deps", "RUSTDOCFLAGS=", "-D warnings"]), "{lines:#?}");
         assert!(has(&["--cfg bowline_sim", "--target-dir /elsewhere/sim"]), "{lines:#?}");
+        assert!(has(&["--cfg bowline_shuttle", "--target-dir /elsewhere/shuttle --lib schedules"]), "{lines:#?}");
         assert!(!has(&[LONG]), "{lines:#?}");
     }
 

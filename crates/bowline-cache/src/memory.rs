@@ -2,7 +2,7 @@
 
 use std::{hash::Hash, mem::size_of, sync::Arc};
 
-use bowline_runtime::metric::Counter;
+use bowline_runtime::{metric::Counter, task};
 use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, Options, OptionsBuilder, Weighter, sync};
 
 use crate::{Key, slot::Ms};
@@ -36,7 +36,7 @@ struct Evictions(Counter);
 
 /// Shards that an item of that weight fits into, for so many as there will be of the usual weight.
 pub(crate) fn options(weight_max: u64, item_max: u64, item_usual: u64) -> Options {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = task::cores();
     let by_weight = weight_max / ITEMS_PER_SHARD_MIN.saturating_mul(item_max.max(1));
     let shards = usize::try_from(by_weight).unwrap_or(usize::MAX).clamp(1, 4 * cores);
     let items = usize::try_from(weight_max / item_usual.max(1)).unwrap_or(usize::MAX);

@@ -46,7 +46,7 @@ pub struct Settings {
 impl Settings {
     /// The defaults for that address: one worker a core, clients are strangers.
     pub fn new(listen: SocketAddr) -> Self {
-        let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let workers = task::cores();
         let (server, pool) = (server::Settings::default(), PoolSettings::of_proxy());
         let (standpoint, key_sets) = (Standpoint::default(), KeySetSettings::default());
         Self { listen, workers, trusts_forwarded: false, standpoint, server, pool, mesh: None, key_sets }

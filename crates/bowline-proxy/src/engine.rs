@@ -76,7 +76,7 @@ impl Settings {
     pub fn with_listeners(listeners: Vec<Listener>, reporter: &'static str) -> Self {
         Self {
             listeners,
-            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            workers: task::cores(),
             reporter,
             counts_requests: true,
             spans: Spans::default(),

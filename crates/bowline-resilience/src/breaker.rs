@@ -13,10 +13,11 @@
 //!   probe timeout, which counts as a failure: the breaker cannot wedge.
 //! - **Results count in the state that granted the call** or not at all: each permit carries an
 //!   epoch that every transition ends.
-//! - **Cost**: in the closed state a permit is one load, a result one compare-and-exchange and ten
-//!   loads; a rejection is two loads. A rate of slow calls costs as much once more, a window of calls an addition,
-//!   failures in a row an exchange where their number changes. No lock, no allocation. Transitions and probes take a
-//!   mutex for a few dozen instructions, never across a wait.
+//! - **Cost**: in the closed state a permit is one load, a result one compare-and-exchange of what mostly no other core
+//!   writes to, and, while a failure is in the window, ten loads for each of up to four rings; a rejection is two loads.
+//!   A rate of slow calls costs as much once more, a window of calls an addition that all cores share, failures in a row
+//!   an exchange where their number changes. No lock, no allocation. Transitions and probes take a mutex for a few dozen
+//!   instructions, never across a wait.
 //!
 //! Sources: M. Nygard, "Release It!", 2007 (the pattern); resilience4j (windows, slow calls,
 //! bounded probes, forced states); tower-resilience issue 382 (why a probe's place is taken when it is granted and
@@ -26,16 +27,12 @@ mod history;
 pub mod keyed;
 mod machine;
 mod permit;
+#[cfg(all(test, bowline_shuttle))]
+mod schedules;
 mod streak;
 mod window;
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{
-        AtomicU64,
-        Ordering::{Acquire, Release},
-    },
-};
+use std::sync::{Arc, PoisonError};
 
 use bowline_model::{Code, policy::BreakerPolicy, units::Share};
 use bowline_runtime::{
@@ -56,7 +53,14 @@ pub use self::{
     machine::diagram,
     permit::{OwnedPermit, Permit, PermitOf},
 };
-use crate::nanos::nanos;
+use crate::{
+    nanos::nanos,
+    sync::{
+        AtomicU64, Mutex, MutexGuard,
+        Ordering::{Acquire, Release},
+        lock,
+    },
+};
 
 /// How long a probe may be out before it can be taken for lost, unless told otherwise.
 pub const PROBE_TIMEOUT: Duration = Duration::from_mins(1);
@@ -444,7 +448,7 @@ impl Breaker {
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.machine.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.machine.0)
     }
 
     fn is_due(&self, now: Instant) -> bool {

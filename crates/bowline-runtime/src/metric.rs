@@ -8,10 +8,12 @@ use std::{
     fmt::{self, Write as _},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
+
+use crate::task;
 
 /// The most label sets one metric keeps; further ones share the cell labelled `overflow="true"`.
 pub const SERIES_MAX: usize = 2000;
@@ -99,16 +101,7 @@ impl Striped {
 /// The cell of this thread, no other's but [`SHARED`].
 #[inline]
 fn stripe() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static STRIPE: std::cell::Cell<usize> = const { std::cell::Cell::new(usize::MAX) };
-    }
-    STRIPE.with(|stripe| {
-        if stripe.get() == usize::MAX {
-            stripe.set(NEXT.fetch_add(1, Relaxed).min(SHARED));
-        }
-        stripe.get()
-    })
+    task::thread_number().min(SHARED)
 }
 
 impl Gauge {

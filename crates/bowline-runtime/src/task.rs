@@ -1,9 +1,16 @@
 //! Tasks: the only door to spawning.
 
 use std::{
+    cell::Cell,
     future::Future,
+    num::NonZero,
     ops::{Deref, DerefMut},
     panic::Location,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
 };
 
 use crate::watchdog::Watched;
@@ -14,6 +21,27 @@ pub use tokio::task::{AbortHandle, JoinError, JoinHandle, LocalSet, yield_now};
 /// is tokio's.
 #[derive(Debug)]
 pub struct JoinSet<T>(tokio::task::JoinSet<T>);
+
+/// How many cores there are for this process, as it was when somebody first asked; at least 1.
+pub fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get))
+}
+
+/// The number of this thread, in the order in which threads first asked, from 0.
+#[inline]
+pub fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+    NUMBER.with(|number| {
+        if number.get() == usize::MAX {
+            number.set(NEXT.fetch_add(1, Relaxed));
+        }
+        number.get()
+    })
+}
 
 /// Runs a future beside the caller; the [watchdog](crate::watchdog) knows it by where it is spawned.
 #[track_caller]

@@ -38,6 +38,11 @@ impl<B: Deref<Target = Breaker>> PermitOf<B> {
         Self { breaker, ticket }
     }
 
+    /// Whether it is one of the few of a half-open breaker.
+    pub fn is_probe(&self) -> bool {
+        self.ticket.is_probe
+    }
+
     /// Gives the permit back with the call's outcome, and its duration up to `now`.
     #[inline]
     pub fn record(mut self, outcome: Outcome, now: Instant) {

@@ -1,6 +1,6 @@
 //! How many calls have failed in a row: one atomic word of epoch and length.
 
-use std::sync::atomic::{
+use crate::sync::{
     AtomicU64,
     Ordering::{Acquire, Release},
 };

@@ -2,22 +2,28 @@
 //!
 //! Lock-free. Each bucket is one atomic word of epoch, tick, calls and failures, so that a result
 //! is counted in the closed state it belongs to or not at all: a late one finds a word of another
-//! epoch, and its exchange fails.
-
-use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-};
+//! epoch, and its exchange fails. There are several rings, of which each thread counts in one, so that cores do not
+//! wait for each other; the window is the sum of them.
 
 use bowline_model::policy::Window as Span;
-use bowline_runtime::time::Duration;
+use bowline_runtime::{metric::Padded, time::Duration};
 
-use crate::nanos::nanos;
+use crate::{
+    nanos::nanos,
+    sync::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+        stripe, stripes_max,
+    },
+};
 
 /// Into how many buckets the window is cut; it looks back upon nine to ten tenths.
 const BUCKETS: u64 = BUCKET_COUNT as u64;
 
 const BUCKET_COUNT: usize = 10;
+
+/// The most rings of a window.
+const STRIPES_MAX: usize = 4;
 
 const COUNT_BITS: u32 = 16;
 const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
@@ -25,23 +31,27 @@ const TICK_BITS: u32 = 22;
 const TICK_MASK: u64 = (1 << TICK_BITS) - 1;
 const EPOCH_MASK: u64 = (1 << 10) - 1;
 
+/// Written by failures and transitions only, but for the rings.
 #[derive(Debug)]
 pub(super) struct Window {
-    cells: [AtomicU64; BUCKET_COUNT],
-    /// How many of them are in use: all, but for a window of fewer calls.
+    /// A power of two of them.
+    stripes: Box<[Padded<Ring>]>,
+    /// How many cells of a ring are in use: all, but for a window of fewer calls.
     cell_count: u64,
-    /// How long a bucket is.
     bucket: Width,
-    /// Calls that were counted, where a bucket is of calls.
-    counted: AtomicU64,
     /// One more than the bucket of the last failure; 0 when there was none.
     failed_at: AtomicU64,
 }
 
-#[derive(Debug, Clone, Copy)]
+type Ring = [AtomicU64; BUCKET_COUNT];
+
+/// How wide a bucket is.
+#[derive(Debug)]
 enum Width {
-    Nanos(u64),
-    Calls(u64),
+    /// 2⁶⁴ by the nanoseconds of a bucket, rounded up: a multiplication is quicker than a division.
+    Time { buckets_per_nano: u64 },
+    /// So many calls, and how many were counted.
+    Calls { each: u64, counted: Box<Padded<AtomicU64>> },
 }
 
 /// Calls and failures together.
@@ -55,31 +65,36 @@ impl Window {
     /// An empty one. One of calls is rounded up to whole buckets, so that it holds all that it is said to.
     pub(super) fn new(span: Span) -> Self {
         let (bucket, cell_count) = match span {
-            Span::Time(time) => (Width::Nanos((nanos(time) / BUCKETS).max(1)), BUCKETS),
+            Span::Time(time) => {
+                let each = (nanos(time) / BUCKETS).max(2);
+                (Width::Time { buckets_per_nano: u64::MAX / each + 1 }, BUCKETS)
+            }
             Span::Calls(calls) => {
                 let calls = u64::from(calls).max(1);
                 let each = calls.div_ceil(BUCKETS);
-                (Width::Calls(each), calls.div_ceil(each))
+                (Width::Calls { each, counted: Box::default() }, calls.div_ceil(each))
             }
         };
-        Self { cells: Default::default(), cell_count, bucket, counted: AtomicU64::new(0), failed_at: AtomicU64::new(0) }
+        let stripes = stripes_max(STRIPES_MAX).next_power_of_two();
+        let stripes = (0..stripes).map(|_| Padded::default()).collect();
+        Self { stripes, cell_count, bucket, failed_at: AtomicU64::new(0) }
     }
 
     /// The bucket of now, at that age of the breaker.
     #[inline]
     pub(super) fn tick(&self, age: impl FnOnce() -> Duration) -> u64 {
-        match self.bucket {
-            Width::Nanos(each) => nanos(age()) / each,
-            Width::Calls(each) => self.counted.load(Relaxed).saturating_sub(1) / each,
+        match &self.bucket {
+            Width::Time { buckets_per_nano } => bucket_of(nanos(age()), *buckets_per_nano),
+            Width::Calls { each, counted } => counted.0.load(Relaxed).saturating_sub(1) / each,
         }
     }
 
     /// The bucket of a call that is counted now.
     #[inline]
     pub(super) fn next_tick(&self, age: impl FnOnce() -> Duration) -> u64 {
-        match self.bucket {
-            Width::Nanos(each) => nanos(age()) / each,
-            Width::Calls(each) => self.counted.fetch_add(1, Relaxed) / each,
+        match &self.bucket {
+            Width::Time { buckets_per_nano } => bucket_of(nanos(age()), *buckets_per_nano),
+            Width::Calls { each, counted } => counted.0.fetch_add(1, Relaxed) / each,
         }
     }
 
@@ -96,9 +111,10 @@ impl Window {
         is_failure: bool,
         is_current: impl Fn() -> bool,
     ) -> Option<Counts> {
-        let cell = &self.cells[usize::try_from(tick % self.cell_count).expect("ten at most")];
-        if is_failure {
-            // Before it is counted: who counts after it sees it, and who counted before it is summed up by it.
+        let cell = &self.stripes[stripe() & (self.stripes.len() - 1)].0[self.cell_of(tick)];
+        // Before it is counted: who counts after it sees it, and who counted before it is summed up by it. The others
+        // of a bucket find it written.
+        if is_failure && self.failed_at.load(Acquire) <= tick {
             self.failed_at.fetch_max(tick + 1, Release);
         }
         let mut word = cell.load(Acquire);
@@ -117,6 +133,14 @@ impl Window {
         }
     }
 
+    /// Where that bucket is in a ring.
+    #[inline]
+    fn cell_of(&self, tick: u64) -> usize {
+        // By a constant, mostly: the compiler makes a multiplication of it.
+        let cell = if self.cell_count == BUCKETS { tick % BUCKETS } else { tick % self.cell_count };
+        usize::try_from(cell).expect("ten at most")
+    }
+
     /// Whether there was a failure in the window, or may have been.
     #[inline]
     fn has_failed(&self, tick: u64) -> bool {
@@ -127,23 +151,30 @@ impl Window {
     /// Begins anew for `epoch`. Under the breaker's mutex, before the epoch is published.
     pub(super) fn clear(&self, epoch: u64, tick: u64) {
         let empty = Bucket { epoch: epoch & EPOCH_MASK, tick: tick & TICK_MASK, counts: Counts::default() };
-        for cell in &self.cells {
-            cell.store(empty.pack(), Release);
-        }
+        self.cells().for_each(|cell| cell.store(empty.pack(), Release));
     }
 
     /// The window's sum at `tick`, of what was counted in `epoch`.
     ///
     /// A result of the epoch before may still come into a cell that was cleared for the next, which nobody is told of
     /// yet: it is of no weight there.
-    #[inline]
     pub(super) fn counts(&self, epoch: u64, tick: u64) -> Counts {
-        let cells = self.cells.iter().take(usize::try_from(self.cell_count).expect("ten at most"));
-        cells.map(|cell| Bucket::unpack(cell.load(Relaxed))).fold(Counts::default(), |sum, bucket| {
+        self.cells().map(|cell| Bucket::unpack(cell.load(Relaxed))).fold(Counts::default(), |sum, bucket| {
             let is_of_it = bucket.epoch == epoch & EPOCH_MASK && bucket.is_live(tick, self.cell_count);
             if is_of_it { sum.plus(bucket.counts) } else { sum }
         })
     }
+
+    /// Those in use, of all rings.
+    fn cells(&self) -> impl Iterator<Item = &AtomicU64> {
+        let count = usize::try_from(self.cell_count).expect("ten at most");
+        self.stripes.iter().flat_map(move |ring| &ring.0[..count])
+    }
+}
+
+#[inline]
+fn bucket_of(age: u64, buckets_per_nano: u64) -> u64 {
+    u64::try_from((u128::from(age) * u128::from(buckets_per_nano)) >> u64::BITS).expect("the upper half")
 }
 
 impl Counts {

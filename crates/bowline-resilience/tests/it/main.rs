@@ -5,6 +5,7 @@ mod breaker_threads;
 mod bulkhead;
 mod guard;
 mod layer;
+mod port;
 mod rate;
 mod rate_threads;
 mod shed;
