@@ -112,6 +112,11 @@ impl InFlight {
         }
     }
 
+    /// Notes that its latency says nothing of the instance; the request stays in flight.
+    pub fn ignore(&mut self) {
+        self.is_recorded = true;
+    }
+
     /// Ends the request, with its latency up to `now` and whether it went well.
     pub fn finish(mut self, now: Instant, ok: bool) {
         self.record(now, ok);

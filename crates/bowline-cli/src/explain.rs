@@ -146,10 +146,11 @@ fn shown_size(bytes: u64) -> String {
 }
 
 fn shown_instance(instance: &ExplainedInstance) -> String {
-    let ExplainedInstance { id, address, health, breaker, in_flight, is_candidate } = instance;
+    let ExplainedInstance { id, address, health, breaker, ejected, in_flight, is_candidate } = instance;
+    let ejected = ejected.as_ref().map_or_else(String::new, |why| format!(", ejected ({why})"));
     let breaker = breaker.as_ref().map_or_else(String::new, |breaker| format!(", breaker {breaker}"));
     let mark = if *is_candidate { "✓" } else { "✗" };
-    format!("{mark} {id} {address} {health}{breaker}, {in_flight} in flight")
+    format!("{mark} {id} {address} {health}{breaker}{ejected}, {in_flight} in flight")
 }
 
 fn or_none(text: &str) -> String {
@@ -232,8 +233,8 @@ fn encode_limit(limit: LimitState) -> ExplainedLimit {
 fn encode_backend(backend: BackendState) -> ExplainedBackend {
     let BackendState { service, weight, instances } = backend;
     let instance = |instance: InstanceState| {
-        let InstanceState { id, address, health, breaker, in_flight, is_candidate } = instance;
-        ExplainedInstance { id, address, health, breaker, in_flight, is_candidate }
+        let InstanceState { id, address, health, breaker, ejected, in_flight, is_candidate } = instance;
+        ExplainedInstance { id, address, health, breaker, ejected, in_flight, is_candidate }
     };
     ExplainedBackend { service, weight, instances: instances.into_iter().map(instance).collect() }
 }

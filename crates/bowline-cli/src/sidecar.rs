@@ -103,6 +103,7 @@ impl Running {
         let settings = sidecar::Settings {
             service: args.service.clone(),
             instance: instance.clone(),
+            zone: args.zone.clone(),
             listen: place::listen(&data_dir, args.listen),
             app: app.clone(),
             outbound: Outbound::Sidecar,
@@ -122,6 +123,7 @@ impl Running {
         let child = Child::start(&args.command, environment(args, &instance, &app, &sidecar))?;
         let mut described = Instance::new(instance.clone(), args.service.clone(), address.into());
         described.version.clone_from(&args.version);
+        described.zone.clone_from(&args.zone);
         // Whatever the command speaks: the sidecar takes both.
         described.protocol = Protocol::Both;
         described.metadata.insert(METADATA_MESH.to_owned(), METADATA_MESH_MTLS.to_owned());
@@ -193,10 +195,11 @@ fn environment(args: &args::Sidecar, instance: &InstanceId, app: &Address, sidec
         ("BOWLINE_VERSION", args.version.clone()),
         ("BOWLINE_LISTEN", app.to_string()),
     ];
+    let zone = args.zone.clone().map(|zone| ("BOWLINE_ZONE", zone));
     let port = match app {
         Address::Tcp(addr) => Some(("PORT", addr.port().to_string())),
         Address::Unix(_) => None,
     };
-    let own = own.into_iter().chain(port).map(|(name, value)| (name.to_owned(), value));
+    let own = own.into_iter().chain(zone).chain(port).map(|(name, value)| (name.to_owned(), value));
     sidecar.environment().into_iter().chain(own).collect()
 }

@@ -122,6 +122,8 @@ pub struct InstanceState {
     pub health: String,
     /// `closed`, `open`, `half_open`; none where the route has no breaker.
     pub breaker: Option<String>,
+    /// Why it is left out for a while: `consecutive`, `failure_rate`, `success_rate`; none where it is not.
+    pub ejected: Option<String>,
     /// Requests in flight from here.
     pub in_flight: u64,
     /// Whether the request may go there.
@@ -279,7 +281,8 @@ fn candidates(instances: &[InstanceStatus]) -> Option<Health> {
 }
 
 fn is_candidate(each: &InstanceStatus, health: Option<Health>) -> bool {
-    Some(each.instance.health) == health && !matches!(each.breaker, Some(State::Open | State::ForcedOpen))
+    let is_open = matches!(each.breaker, Some(State::Open | State::ForcedOpen));
+    Some(each.instance.health) == health && !is_open && each.ejected.is_none()
 }
 
 fn backend_state(backend: &Backend, upstream: &Upstream) -> BackendState {
@@ -290,6 +293,7 @@ fn backend_state(backend: &Backend, upstream: &Upstream) -> BackendState {
         address: each.instance.address.to_string(),
         health: each.instance.health.as_str().to_owned(),
         breaker: each.breaker.map(|state| state.as_str().to_owned()),
+        ejected: each.ejected.map(|why| why.as_str().to_owned()),
         in_flight: each.in_flight,
         is_candidate: backend.weight > 0 && is_candidate(each, health),
     };

@@ -73,6 +73,8 @@ impl Mesh {
         let settings = sidecar::Settings {
             service: service.clone(),
             instance: instance.clone(),
+            // All of them are on one machine.
+            zone: None,
             listen: SocketAddr::new(self.listen, 0),
             app,
             outbound,

@@ -44,6 +44,8 @@ pub struct Settings {
     pub service: ServiceName,
     /// Which instance, for acknowledgements.
     pub instance: InstanceId,
+    /// The zone it is in, where it says so: its calls may prefer instances of the same.
+    pub zone: Option<String>,
     /// Where it takes connections of the mesh; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Where the application listens, for nobody but its sidecar.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::fallback::{BODILESS, is_media_type};
 pub use self::{
     balance::{Balance, BalancePolicy, HashKey, SUBSET_MAX, Zones},
     breaker::{BreakerPolicy, BreakerScope, OpenFor, Window},

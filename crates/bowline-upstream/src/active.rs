@@ -18,6 +18,7 @@ use bowline_runtime::time::Instant;
 use http::request::Parts;
 
 use crate::{
+    attempt::is_grpc,
     call,
     fallback::NoFallback,
     guard::{BreakerRules, Guard, Shared},
@@ -138,7 +139,8 @@ impl Active {
         }
         let own = now.checked_add(policy.timeout).unwrap_or(now + call::TIMEOUT_MAX);
         let retry = policy.retry.as_ref();
-        let takes_fallback = head.extensions.get::<NoFallback>().is_none();
+        // What is answered in gRPC ends with a status that a fallback does not have.
+        let takes_fallback = head.extensions.get::<NoFallback>().is_none() && !is_grpc(&head.headers);
         let key = |key: &HashKey| key::of(key, head);
         Plan {
             deadline: deadline.map_or(own, |deadline| deadline.min(own)),
@@ -149,7 +151,7 @@ impl Active {
             repeat: retry.map_or(Repeat::default(), |retry| retry.repeat),
             hedge: kept.hedge.clone(),
             key: policy.balance.key.as_ref().and_then(key),
-            guard: kept.shared.as_ref().and_then(|shared| shared.guard(head)),
+            guard: kept.shared.as_ref().map(|shared| shared.guard(head, now)),
             bulkhead: kept.bulkhead.clone(),
             fallback: kept.fallback.as_ref().filter(|_| takes_fallback).map(Arc::clone),
             is_split: split.is_some(),
@@ -170,11 +172,34 @@ impl Active {
 
 /// The least of the times that the policy itself gives an attempt.
 ///
-/// Of its whole timeout, a tenth may have gone before: to an attempt that found nobody, or to the
-/// caller, who began to count earlier.
+/// Of its whole timeout, what the bulkhead may have had it wait has gone before, and a tenth of the rest: to an attempt
+/// that found nobody, or to the caller, who began to count earlier.
 fn patience(policy: &CallPolicy) -> Duration {
     let per_try = policy.retry.as_ref().and_then(|retry| retry.per_try_timeout);
     let slow_call = policy.breaker.as_ref().and_then(|breaker| breaker.slow_call);
-    let whole = policy.timeout.saturating_sub(policy.timeout / 10);
+    let waits = policy.bulkhead.as_ref().filter(|bulkhead| bulkhead.queue_max > 0);
+    let rest = policy.timeout.saturating_sub(waits.map_or(Duration::ZERO, |bulkhead| bulkhead.queue_timeout));
+    let whole = rest.saturating_sub(rest / 10);
     [per_try, slow_call].into_iter().flatten().fold(whole, Duration::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_model::policy::{BulkheadPolicy, Concurrency, RetryPolicy};
+
+    use super::*;
+
+    #[test]
+    fn an_attempt_has_had_its_time_when_it_had_what_the_policy_leaves_it() {
+        let timeout = Duration::from_secs(10);
+        let plain = CallPolicy { timeout, breaker: None, retry: None, ..CallPolicy::default() };
+        assert_eq!(patience(&plain), Duration::from_secs(9));
+        let queue_timeout = Duration::from_secs(5);
+        let bulkhead = BulkheadPolicy { calls_max: Concurrency::exactly(1), queue_max: 3, queue_timeout };
+        let waiting = CallPolicy { bulkhead: Some(bulkhead), ..plain.clone() };
+        assert_eq!(patience(&waiting), Duration::from_millis(4500), "the rest may go by before it is sent");
+        let per_try_timeout = Some(Duration::from_secs(2));
+        let tried = CallPolicy { retry: Some(RetryPolicy { per_try_timeout, ..RetryPolicy::default() }), ..waiting };
+        assert_eq!(patience(&tried), Duration::from_secs(2));
+    }
 }

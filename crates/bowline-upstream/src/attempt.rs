@@ -91,8 +91,11 @@ impl Attempt<'_> {
         if let Some(verdict) = verdict {
             upstream.detect(&member, verdict == breaker::Outcome::Success, now);
         }
-        if outcome != Outcome::Caller {
-            in_flight.record(now, outcome == Outcome::Ok);
+        match outcome {
+            Outcome::Caller => {}
+            // What is ignored says nothing of how long the instance takes either.
+            Outcome::Ok if is_ignored => in_flight.ignore(),
+            _ => in_flight.record(now, outcome == Outcome::Ok),
         }
         member.state.attempts.count(outcome);
         let pushback = head_of_answer.and_then(pushback);
@@ -205,7 +208,7 @@ pub(crate) fn grpc_code(headers: &HeaderMap) -> Option<GrpcCode> {
     GrpcCode::of(number.unwrap_or(u32::MAX))
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 

@@ -12,7 +12,7 @@ use bowline_resilience::breaker::{Figures, Forced, State, Transition};
 use bowline_runtime::time::{self, Duration, Instant};
 
 use crate::{
-    guard::{Guard, Shared, named},
+    guard::{Guard, Shared},
     member::Member,
     upstream::Upstream,
 };
@@ -72,7 +72,8 @@ pub(crate) fn obey(
     };
     members.members().iter().filter_map(|member| member.state.breaker.as_ref()).for_each(obey);
     if let Some(shared) = shared {
-        shared.hold(held(orders, &named("key")), now);
+        // First those that come from now on, so that none is overlooked.
+        shared.expect(orders);
         shared.guards().iter().for_each(|guard| obey(guard));
     }
 }

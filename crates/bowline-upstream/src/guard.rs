@@ -1,26 +1,26 @@
 //! Breakers as an upstream keeps them: one of each instance, or one of a route, or one of each key.
 
-use std::{
-    collections::HashMap,
-    mem,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU8, Ordering::Relaxed},
 };
 
 use bowline_model::{
     InstanceId,
+    mesh::BreakerOrder,
     policy::{BreakerPolicy, BreakerScope, CallPolicy, HashKey},
 };
-use bowline_resilience::breaker::{Breaker, Forced, Order, Outcome, OwnedPermit, PROBE_TIMEOUT, State};
+use bowline_resilience::breaker::{Breaker, Forced, Order, Outcome, OwnedPermit, PROBE_TIMEOUT, State, keyed::Keyed};
 use bowline_runtime::time::{self, Duration, Instant};
 use http::request::Parts;
 
-use crate::{call::TIMEOUT_MAX, key, metrics::Breakers};
+use crate::{breakers, call::TIMEOUT_MAX, key, metrics::Breakers};
 
-/// The most keys of a route that have a breaker; the one that was not asked for the longest gives way.
+/// The most keys of a route that have a breaker; of the closed ones, that which was not asked for the longest gives way.
 pub(crate) const KEYS_MAX: usize = 2048;
+
+/// What stands in the place of a key's hash where a request has no key.
+const KEYLESS: u64 = 0;
 
 /// All that a breaker is made from: while it stays the same, breakers do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl BreakerRules {
 #[derive(Debug)]
 pub(crate) struct Guard {
     pub(crate) breaker: Arc<Breaker>,
-    /// Whose it is: the instance's id, or `route`, or `key-` and a number.
+    /// Whose it is: the instance's id, or `route`, or `key-` and a number, or `key-none`.
     pub(crate) name: InstanceId,
     /// In which state somebody holds it.
     held: Mutex<Option<Forced>>,
@@ -82,6 +82,17 @@ impl Guard {
             *held = forced;
             self.order(forced.map_or(Order::Reset, Order::Force), now);
         }
+    }
+
+    /// The same from the beginning on, when there is nothing to be told of.
+    fn held(self, forced: Option<Forced>) -> Self {
+        if let Some(forced) = forced {
+            *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(forced);
+            let now = time::now();
+            self.breaker.order(Order::Force(forced), now);
+            self.count(self.breaker.state(now));
+        }
+        self
     }
 
     /// Has it begin anew.
@@ -120,6 +131,12 @@ impl Guard {
     }
 }
 
+impl AsRef<Breaker> for Guard {
+    fn as_ref(&self) -> &Breaker {
+        &self.breaker
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
         self.count(State::Closed);
@@ -137,6 +154,15 @@ pub(crate) enum Shared {
     Keys(Box<Keys>),
 }
 
+/// A breaker for each key.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    key: HashKey,
+    kept: Keyed<Guard>,
+    /// By which those that are still to come are held.
+    orders: Arc<Mutex<Vec<BreakerOrder>>>,
+}
+
 impl Shared {
     /// Those of the rules' scope; none where each instance has its own.
     pub(crate) fn of(rules: Option<&BreakerRules>, metrics: &Breakers) -> Option<Self> {
@@ -144,21 +170,15 @@ impl Shared {
         match &rules.policy.per {
             BreakerScope::Instance => None,
             BreakerScope::Route => Some(Self::Route(Arc::new(Guard::new(rules, named("route"), metrics)))),
-            BreakerScope::Key(key) => Some(Self::Keys(Box::new(Keys {
-                key: key.clone(),
-                rules: rules.clone(),
-                metrics: metrics.clone(),
-                kept: Mutex::default(),
-                held: Mutex::default(),
-            }))),
+            BreakerScope::Key(key) => Some(Self::Keys(Box::new(Keys::new(key, rules, metrics)))),
         }
     }
 
-    /// The breaker of a request; none where it has no key.
-    pub(crate) fn guard(&self, head: &Parts) -> Option<Arc<Guard>> {
+    /// The breaker of a request; those without the key have one together.
+    pub(crate) fn guard(&self, head: &Parts, now: Instant) -> Arc<Guard> {
         match self {
-            Self::Route(guard) => Some(Arc::clone(guard)),
-            Self::Keys(keys) => key::of(&keys.key, head).map(|key| keys.guard(key)),
+            Self::Route(guard) => Arc::clone(guard),
+            Self::Keys(keys) => keys.kept.get(key::of(&keys.key, head).unwrap_or(KEYLESS), now),
         }
     }
 
@@ -166,65 +186,34 @@ impl Shared {
     pub(crate) fn guards(&self) -> Vec<Arc<Guard>> {
         match self {
             Self::Route(guard) => vec![Arc::clone(guard)],
-            Self::Keys(keys) => keys.guards(),
+            Self::Keys(keys) => keys.kept.all(),
         }
     }
 
-    /// Has all be held in a state, those included that are still to come, or judge for themselves.
-    pub(crate) fn hold(&self, forced: Option<Forced>, now: Instant) {
+    /// By which orders those are held that are still to come.
+    pub(crate) fn expect(&self, orders: &[BreakerOrder]) {
         if let Self::Keys(keys) = self {
-            *keys.held.lock().unwrap_or_else(PoisonError::into_inner) = forced;
+            *keys.orders.lock().unwrap_or_else(PoisonError::into_inner) = orders.to_vec();
         }
-        self.guards().iter().for_each(|guard| guard.hold(forced, now));
+    }
+}
+
+impl Keys {
+    fn new(key: &HashKey, rules: &BreakerRules, metrics: &Breakers) -> Self {
+        let orders = Arc::new(Mutex::new(Vec::new()));
+        let (rules, metrics, held_by) = (rules.clone(), metrics.clone(), Arc::clone(&orders));
+        let make = move |hash| {
+            let name = if hash == KEYLESS { named("key-none") } else { named(&format!("key-{hash:016x}")) };
+            let held = breakers::held(&held_by.lock().unwrap_or_else(PoisonError::into_inner), &name);
+            Guard::new(&rules, name, &metrics).held(held)
+        };
+        Self { key: key.clone(), kept: Keyed::new(KEYS_MAX, make), orders }
     }
 }
 
 /// What stands in the place of an instance's id where the breaker is not one's.
-pub(crate) fn named(name: &str) -> InstanceId {
+fn named(name: &str) -> InstanceId {
     InstanceId::new(name).expect("it is written as ids are")
-}
-
-/// A breaker for each key: in two generations, so that the longest unused give way without a list of their order.
-#[derive(Debug)]
-pub(crate) struct Keys {
-    key: HashKey,
-    rules: BreakerRules,
-    metrics: Breakers,
-    kept: Mutex<Generations>,
-    /// In which state somebody holds all of them.
-    held: Mutex<Option<Forced>>,
-}
-
-#[derive(Debug, Default)]
-struct Generations {
-    young: HashMap<u64, Arc<Guard>>,
-    old: HashMap<u64, Arc<Guard>>,
-}
-
-impl Keys {
-    fn guard(&self, key: u64) -> Arc<Guard> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(guard) = kept.young.get(&key) {
-            return Arc::clone(guard);
-        }
-        let guard = kept.old.remove(&key).unwrap_or_else(|| self.make(key));
-        if kept.young.len() >= KEYS_MAX / 2 {
-            kept.old = mem::take(&mut kept.young);
-        }
-        kept.young.insert(key, Arc::clone(&guard));
-        guard
-    }
-
-    fn make(&self, key: u64) -> Arc<Guard> {
-        let guard = Guard::new(&self.rules, named(&format!("key-{key:016x}")), &self.metrics);
-        guard.hold(*self.held.lock().unwrap_or_else(PoisonError::into_inner), time::now());
-        Arc::new(guard)
-    }
-
-    fn guards(&self) -> Vec<Arc<Guard>> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.young.values().chain(kept.old.values()).map(Arc::clone).collect()
-    }
 }
 
 #[cfg(test)]
@@ -235,31 +224,25 @@ mod tests {
     use crate::metrics::Metrics;
 
     #[test]
-    fn a_key_that_is_asked_for_keeps_its_breaker_and_there_are_so_many_at_most() {
-        let policy = CallPolicy {
+    fn a_key_keeps_its_breaker_while_that_is_open_and_there_are_so_many_at_most() {
+        let rules = BreakerRules::of(&CallPolicy {
             breaker: Some(BreakerPolicy {
                 per: BreakerScope::Key(HashKey::Path),
                 consecutive: Some(1),
                 ..BreakerPolicy::default()
             }),
             ..CallPolicy::default()
-        };
+        });
         let metrics = Metrics::new(&Registry::default(), "client", "callee");
-        let rules = BreakerRules::of(&policy);
-        let Some(Shared::Keys(keys)) = Shared::of(rules.as_ref(), &metrics.breakers) else { panic!("it is by key") };
+        let keys = Keys::new(&HashKey::Path, &rules.unwrap(), &metrics.breakers);
         let now = time::now();
-        let state = |key| keys.guard(key).breaker.state(now);
-        let guard = keys.guard(7);
+        let state = |key| keys.kept.get(key, now).breaker.state(now);
+        let guard = keys.kept.get(7, now);
         guard.record(guard.breaker.acquire_owned(now).ok(), Some(Outcome::Failure), now);
         for key in 1000..1000 + KEYS_MAX as u64 * 3 {
             assert_eq!(state(key), State::Closed);
-            assert_eq!(state(7), State::Open, "it is asked for again and again");
-            let kept = keys.kept.lock().unwrap();
-            assert!(kept.young.len() + kept.old.len() <= KEYS_MAX);
         }
-        for key in 10_000..10_000 + KEYS_MAX as u64 {
-            state(key);
-        }
-        assert_eq!(state(7), State::Closed, "nobody asked for it for long");
+        assert!(keys.kept.len() <= KEYS_MAX);
+        assert_eq!(state(7), State::Open, "closed ones give way first");
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bowline_balance::{InstanceSet, Member as Entry, Shape, Snapshot};
+use bowline_balance::{InstanceSet, Member as Entry, Shape, Snapshot, Why};
 use bowline_model::{
     Instance, ServiceName,
     mesh::{BreakerOrder, Steering},
@@ -80,6 +80,8 @@ pub struct InstanceStatus {
     pub instance: Instance,
     /// Its breaker; `None` where the policy has none.
     pub breaker: Option<State>,
+    /// Why it is left out for a while, where it does worse than it may; `None` where it is not.
+    pub ejected: Option<Why>,
     /// Requests in flight from here.
     pub in_flight: u64,
     /// The recent latency as the balancer sees it; zero when none is known.
@@ -268,6 +270,7 @@ impl Upstream {
         let status = |entry: &Arc<Entry<Member>>| InstanceStatus {
             instance: entry.instance.clone(),
             breaker: entry.state.breaker.as_ref().map(|guard| guard.breaker.state(now)),
+            ejected: entry.ejection(now).map(|ejection| ejection.why),
             in_flight: entry.in_flight(),
             latency: entry.latency(now),
         };

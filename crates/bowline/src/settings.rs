@@ -156,7 +156,7 @@ impl Settings {
         let bearer = bearer.map_err(|error| Error::new("BOWLINE_TOKEN", &error))?;
         let data_dir = vars.remove("BOWLINE_DATA_DIR").map_or_else(|| PathBuf::from(".bowline"), PathBuf::from);
         let calls = match vars.remove("BOWLINE_CALLS") {
-            Some(json) => serde_json::from_str(&json).map_err(|error| Error::new("BOWLINE_CALLS", &error))?,
+            Some(json) => parse_calls(&json)?,
             None => BTreeMap::new(),
         };
         let shed = vars.remove("BOWLINE_SHED").map(|json| parse_shed(&json)).transpose()?;
@@ -286,6 +286,15 @@ fn database_at(url: &str) -> Option<String> {
     Some(format!("{kind}:{}", path.rsplit('/').next().unwrap_or_default()))
 }
 
+fn parse_calls(json: &str) -> Result<BTreeMap<ServiceName, CallPolicy>, Error> {
+    let calls: BTreeMap<ServiceName, CallPolicy> =
+        serde_json::from_str(json).map_err(|error| Error::new("BOWLINE_CALLS", &error))?;
+    for (callee, policy) in &calls {
+        policy.check().map_err(|error| Error::new("BOWLINE_CALLS", &format!("{callee}: {error}")))?;
+    }
+    Ok(calls)
+}
+
 fn parse_shed(json: &str) -> Result<ShedPolicy, Error> {
     let shed: ShedPolicy = serde_json::from_str(json).map_err(|error| Error::new("BOWLINE_SHED", &error))?;
     shed.check().map_err(|error| Error::new("BOWLINE_SHED", &error))?;
@@ -378,6 +387,7 @@ mod tests {
             ("BOWLINE_SYSTEM", "Shop!"),
             ("BOWLINE_API", "127.0.0.1:1"),
             ("BOWLINE_CALLS", "{"),
+            ("BOWLINE_CALLS", r#"{"payment":{"timeout":"1s","retry":{"per_try_timeout":"2s"}}}"#),
             ("BOWLINE_SHED", "{"),
             ("BOWLINE_ZONE", &"z".repeat(65)),
             ("BOWLINE_ASYNC_CALLS", "payment,Us er"),

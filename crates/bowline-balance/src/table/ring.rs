@@ -44,8 +44,9 @@ impl Ring {
                 starts.push(at);
             }
         }
-        starts.resize(1 << start_bits, 0);
         // Beyond the last point the first one comes again.
+        let past = u32::try_from(points.len()).expect("a million or so");
+        starts.resize(1 << start_bits, past);
         Self { points: points.into(), starts: starts.into(), start_shift }
     }
 

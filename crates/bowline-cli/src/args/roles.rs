@@ -87,6 +87,9 @@ pub(crate) struct Sidecar {
     /// The release that the command is, which traffic is split by
     #[arg(long, value_name = "VERSION", default_value = "")]
     pub(crate) version: String,
+    /// The zone it is in: callers may prefer instances of their own, and so may its own calls
+    #[arg(long, value_name = "ZONE", env = "BOWLINE_ZONE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) zone: Option<String>,
     /// Where operators find /metrics, /livez and /readyz: IP:PORT [default: nowhere]
     #[arg(long, value_name = "ADDR")]
     pub(crate) admin: Option<SocketAddr>,

@@ -69,7 +69,7 @@ async fn python_and_node_join_the_shop() {
     let api = running.api().to_string();
     let token = running.command(&["mesh", "join", "service/receipt"]).await;
     let program = sources().join("receipt.mjs").display().to_string();
-    let args = ["--service", "receipt", "--join", token.trim(), "--check", "/readyz"];
+    let args = ["--service", "receipt", "--join", token.trim(), "--zone", "z1", "--check", "/readyz"];
     let mut receipt = home.start_sidecar(&api, &args, &["node".to_owned(), program]);
 
     let get = async |user: &str| {
@@ -100,6 +100,8 @@ async fn python_and_node_join_the_shop() {
     }
     undeclared(&home, &running, &api).await;
 
+    let registered = running.api_json("/v1/instances?service=receipt").await;
+    assert_eq!(registered["instances"][0]["zone"], "z1");
     receipt.signal(rustix::process::Signal::TERM);
     receipt.ended().await;
     assert!(running.instances("receipt").await.is_empty());

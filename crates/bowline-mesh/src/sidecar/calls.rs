@@ -75,7 +75,7 @@ fn host(service: &ServiceName) -> String {
 impl Calls {
     pub(super) fn new(settings: &Settings) -> Self {
         let (discovery, metrics) = (Arc::clone(&settings.discovery), settings.metrics.clone());
-        let standpoint = Standpoint { zone: None, caller: settings.instance.to_string() };
+        let standpoint = Standpoint { zone: settings.zone.clone(), caller: settings.instance.to_string() };
         Self { callees: BTreeMap::new(), discovery, metrics, standpoint }
     }
 

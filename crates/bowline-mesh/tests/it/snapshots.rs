@@ -85,6 +85,7 @@ async fn alone(shop: &Shop, config: Arc<Broken>, first: First) -> Running {
     let settings = sidecar::Settings {
         service: name("payment"),
         instance: InstanceId::new("payment-1").unwrap(),
+        zone: None,
         listen: ([127, 0, 0, 1], 0).into(),
         app: Address::Tcp(app.addr()),
         outbound: Outbound::Sidecar,

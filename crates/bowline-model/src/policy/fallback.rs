@@ -7,6 +7,9 @@ use super::{InvalidPolicy, check_that};
 /// The longest body of a fallback, in bytes.
 pub const FALLBACK_BODY_MAX: usize = 16 * 1024;
 
+/// The statuses of answers that have no body.
+pub(crate) const BODILESS: [u16; 3] = [204, 205, 304];
+
 /// The answer of a call that got none, or a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +31,12 @@ impl Default for FallbackPolicy {
     }
 }
 
+/// Whether it may stand in a header: 1 to 256 characters of ASCII, with a slash.
+pub(crate) fn is_media_type(text: &str) -> bool {
+    let is_plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    (1..=256).contains(&text.len()) && text.contains('/') && text.bytes().all(is_plain)
+}
+
 fn json() -> String {
     "application/json".to_owned()
 }
@@ -36,9 +45,12 @@ impl FallbackPolicy {
     pub(super) fn check(&self) -> Result<(), InvalidPolicy> {
         let Self { status, body, content_type } = self;
         check_that((200..=599).contains(status), "fallback.status", "it is 200 to 599")?;
+        check_that(
+            body.is_empty() || !BODILESS.contains(status),
+            "fallback.body",
+            "an answer of 204, 205 or 304 has none",
+        )?;
         check_that(body.len() <= FALLBACK_BODY_MAX, "fallback.body", "it has at most 16 KiB")?;
-        let is_text = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
-        let is_header = (1..=256).contains(&content_type.len()) && content_type.bytes().all(is_text);
-        check_that(is_header, "fallback.content_type", "it has 1 to 256 characters of ASCII")
+        check_that(is_media_type(content_type), "fallback.content_type", "it is a media type: application/json")
     }
 }

@@ -118,6 +118,9 @@ pub struct ExplainedInstance {
     pub breaker: Option<String>,
     /// Requests in flight from the gateway.
     pub in_flight: u64,
+    /// Why it is left out for a while: `consecutive`, `failure_rate`, `success_rate`; none where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ejected: Option<String>,
     /// Whether the request may go there.
     pub is_candidate: bool,
 }

@@ -8,10 +8,9 @@
 
 use std::{fmt, mem, sync::Arc};
 
-use bowline_model::policy::BreakerPolicy;
 use bowline_runtime::{
     metric::Padded,
-    time::{self, Duration, Instant},
+    time::{self, Instant},
 };
 
 use super::{Breaker, State};
@@ -20,72 +19,67 @@ use crate::{
     sync::{Mutex, lock},
 };
 
-/// How many keys are kept where there is no reason for another number; about 2 MiB when full.
-pub const KEYS_MAX: usize = 1024;
-
 /// So many keys share a mutex.
 const SHARD_KEYS: usize = 64;
 
-/// A breaker for each key, shared by all cores.
-pub struct Keyed {
-    policy: BreakerPolicy,
-    probe_timeout: Duration,
+/// A breaker for each key, or something that has one; shared by all cores.
+pub struct Keyed<B = Breaker> {
+    make: Box<dyn Fn(u64) -> B + Send + Sync>,
     shard_keys: usize,
     born: Instant,
-    shards: Box<[Padded<Mutex<Vec<Entry>>>]>,
+    shards: Box<[Shard<B>]>,
 }
 
+type Shard<B> = Padded<Mutex<Vec<Entry<B>>>>;
+
 #[derive(Debug)]
-struct Entry {
+struct Entry<B> {
     hash: u64,
     /// In nanoseconds since the map was made.
     asked_at: u64,
-    breaker: Arc<Breaker>,
+    kept: Arc<B>,
 }
 
-impl Keyed {
-    /// Breakers of that policy for at most `keys_max` keys, and at least one.
-    pub fn new(policy: &BreakerPolicy, keys_max: usize) -> Self {
+impl<B: AsRef<Breaker>> Keyed<B> {
+    /// For at most `keys_max` keys, and at least one; `make` makes that of a key with such a hash, within a mutex: it
+    /// must not ask this map.
+    pub fn new(keys_max: usize, make: impl Fn(u64) -> B + Send + Sync + 'static) -> Self {
         let shard_count = keys_max.div_ceil(SHARD_KEYS).max(1);
         let shards = (0..shard_count).map(|_| Padded(Mutex::new(Vec::new()))).collect();
-        Self {
-            policy: policy.clone(),
-            probe_timeout: super::PROBE_TIMEOUT,
-            shard_keys: (keys_max / shard_count).max(1),
-            born: time::now(),
-            shards,
-        }
+        let shard_keys = (keys_max / shard_count).max(1);
+        Self { make: Box::new(make), shard_keys, born: time::now(), shards }
     }
 
-    /// The same with another bound on how long a probe may be out, see [`Breaker::probe_timeout`].
-    #[must_use]
-    pub fn probe_timeout(self, timeout: Duration) -> Self {
-        Self { probe_timeout: timeout, ..self }
-    }
-
-    /// The breaker of the key with that hash: its own as long as no other has the same, so a keyed hash of 64 bits.
-    pub fn get(&self, hash: u64, now: Instant) -> Arc<Breaker> {
+    /// That of the key with that hash: its own as long as no other has the same, so a keyed hash of 64 bits.
+    pub fn get(&self, hash: u64, now: Instant) -> Arc<B> {
         let asked_at = nanos(now.saturating_duration_since(self.born));
         let at = usize::try_from(hash % self.shards.len() as u64).expect("below the number of shards");
         let mut shard = lock(&self.shards[at].0);
         if let Some(entry) = shard.iter_mut().find(|entry| entry.hash == hash) {
             entry.asked_at = entry.asked_at.max(asked_at);
-            return Arc::clone(&entry.breaker);
+            return Arc::clone(&entry.kept);
         }
-        let breaker = Breaker::new(&self.policy).probe_timeout(self.probe_timeout);
-        let breaker = Arc::new(breaker);
-        let entry = Entry { hash, asked_at, breaker: Arc::clone(&breaker) };
+        let kept = Arc::new((self.make)(hash));
+        let entry = Entry { hash, asked_at, kept: Arc::clone(&kept) };
         let gone = if shard.len() < self.shard_keys {
             shard.push(entry);
             None
         } else {
-            let gives_way = |entry: &Entry| (entry.breaker.state(now) != State::Closed, entry.asked_at);
+            let state = |entry: &Entry<B>| (*entry.kept).as_ref().state(now);
+            let gives_way = |entry: &Entry<B>| (state(entry) != State::Closed, entry.asked_at);
             let last = shard.iter_mut().min_by_key(|entry| gives_way(entry)).expect("a shard has room for one");
             Some(mem::replace(last, entry))
         };
         drop(shard);
         drop(gone);
-        breaker
+        kept
+    }
+
+    /// All that are kept.
+    pub fn all(&self) -> Vec<Arc<B>> {
+        let of_shard =
+            |shard: &Shard<B>| -> Vec<_> { lock(&shard.0).iter().map(|entry| Arc::clone(&entry.kept)).collect() };
+        self.shards.iter().flat_map(of_shard).collect()
     }
 
     /// How many keys are kept.
@@ -99,19 +93,29 @@ impl Keyed {
     }
 }
 
-impl fmt::Debug for Keyed {
+impl AsRef<Self> for Breaker {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+impl<B: AsRef<Breaker>> fmt::Debug for Keyed<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyed").field("policy", &self.policy).field("len", &self.len()).finish()
+        f.debug_struct("Keyed").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bowline_model::policy::BreakerPolicy;
+    use bowline_runtime::time::Duration;
+
     use super::*;
     use crate::breaker::Outcome;
 
     fn keyed(keys_max: usize) -> Keyed {
-        Keyed::new(&BreakerPolicy { calls_min: 1, ..BreakerPolicy::default() }, keys_max)
+        let policy = BreakerPolicy { calls_min: 1, ..BreakerPolicy::default() };
+        Keyed::new(keys_max, move |_| Breaker::new(&policy))
     }
 
     fn fail(keyed: &Keyed, hash: u64, now: Instant) {

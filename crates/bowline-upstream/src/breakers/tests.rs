@@ -137,11 +137,52 @@ fn an_order_for_all_holds_the_breaker_of_a_route_and_of_keys_that_are_still_to_c
         upstream.set_steering(steering(r#"[{"order": "open"}]"#));
         let (head, ()) = http::Request::get("/some").body(()).unwrap().into_parts();
         let (.., shared, _) = upstream.guarded();
-        let guard = shared.unwrap().guard(&head).unwrap();
+        let guard = shared.unwrap().guard(&head, time::now());
         let told = upstream.breakers().breakers;
         assert_eq!((told.len(), told[0].state.as_str()), (1, "forced_open"));
         assert!(told[0].instance.as_str().starts_with(expect), "{told:?}");
         upstream.set_steering(Steering::default());
         assert_eq!(guard.breaker.state(time::now()), State::Closed);
     }
+}
+
+#[test]
+fn an_order_to_the_breaker_of_one_key_holds_it_beside_others_and_when_it_comes_again() {
+    let breaker = BreakerPolicy { per: "path".to_owned().try_into().unwrap(), ..BreakerPolicy::default() };
+    let policy = CallPolicy { breaker: Some(breaker), ..CallPolicy::default() };
+    let upstream = Upstream::new(ServiceName::new("callee").unwrap(), policy, "client", &Registry::default());
+    let state = |path: &str| {
+        let (head, ()) = http::Request::get(path).body(()).unwrap().into_parts();
+        let (.., shared, _) = upstream.guarded();
+        let guard = shared.unwrap().guard(&head, time::now());
+        (guard.name.to_string(), guard.breaker.state(time::now()), guard.breaker.transitions().len())
+    };
+    let (name, ..) = state("/held");
+    let orders = format!(r#"[{{"order": "closed"}}, {{"order": "open", "instance": "{name}"}}]"#);
+    upstream.set_steering(steering(&orders));
+    assert_eq!(state("/held"), (name.clone(), State::ForcedOpen, 1));
+    assert_eq!(state("/other").1, State::ForcedClosed);
+    // Another order comes beside them: this one has nothing to do with it.
+    let more = orders.replace("]", r#", {"order": "disabled", "instance": "key-none"}]"#);
+    upstream.set_steering(steering(&more));
+    assert_eq!(state("/held"), (name.clone(), State::ForcedOpen, 1));
+    for key in 0..crate::guard::KEYS_MAX * 4 {
+        state(&format!("/{key}"));
+    }
+    assert_eq!(state("/held").1, State::ForcedOpen);
+}
+
+#[test]
+fn requests_without_the_key_have_a_breaker_together() {
+    let breaker = BreakerPolicy { per: "header:x-tenant".to_owned().try_into().unwrap(), ..BreakerPolicy::default() };
+    let policy = CallPolicy { breaker: Some(breaker), ..CallPolicy::default() };
+    let upstream = Upstream::new(ServiceName::new("callee").unwrap(), policy, "client", &Registry::default());
+    let (.., shared, _) = upstream.guarded();
+    let (shared, now) = (shared.unwrap(), time::now());
+    let guard = |path: &str| {
+        let (head, ()) = http::Request::get(path).body(()).unwrap().into_parts();
+        shared.guard(&head, now)
+    };
+    assert!(Arc::ptr_eq(&guard("/a"), &guard("/b")));
+    check(&upstream, &[("key-none", "closed")]);
 }

@@ -1,8 +1,8 @@
 //! A call's life: cancelled, in flight, out of time, and while instances change.
 
-use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, future::ready, rc::Rc, sync::Arc, time::Duration};
 
-use bowline_model::policy::{BreakerPolicy, CallPolicy, RetryPolicy};
+use bowline_model::policy::{BreakerPolicy, CallPolicy, OutcomePolicy, RetryPolicy};
 use bowline_model::{Health, Instance, Protocol};
 use bowline_resilience::breaker::State;
 use bowline_runtime::metric::Registry;
@@ -11,7 +11,7 @@ use bowline_telemetry::Span;
 use bowline_transport::{Body, BoxError, LocalPool, PoolSettings, SharedPool};
 use bowline_upstream::Error;
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::{Notify, mpsc};
@@ -224,5 +224,43 @@ fn where_the_line_to_one_instance_is_full_another_is_asked() {
         let error = ask(&only_busy, &pool).await.unwrap_err();
         assert_eq!(error.reason(), "pool_full", "at once, where there is no other");
         held.abort();
+    });
+}
+
+#[test]
+fn who_turns_a_request_away_for_want_of_capacity_is_not_broken_and_another_is_asked() {
+    run(async || {
+        let shedding = serve("a", Protocol::Http1, |_| {
+            let answer = Response::builder().status(503).header("x-bowline-reason", "shed");
+            ready(answer.body(Body::empty()).unwrap())
+        });
+        let other = serve("b", Protocol::Http1, |_| status(200));
+        let metrics = Registry::default();
+        let policy = CallPolicy { breaker: Some(breaker()), ..retrying() };
+        let upstream = upstream(policy, &metrics, &[shedding.instance.clone(), other.instance.clone()]);
+        let pool = LocalPool::default();
+        for _ in 0..4 {
+            assert_eq!(ask(&upstream, &pool).await.unwrap(), 200);
+        }
+        let states: Vec<_> = upstream.instances().iter().map(|it| it.breaker).collect();
+        assert_eq!(states, [Some(State::Closed); 2]);
+        assert!(metrics.render().contains("outcome=\"shed\""), "{}", metrics.render());
+        // What may not be sent twice comes back as it is.
+        upstream.set_instances(std::slice::from_ref(&shedding.instance));
+        let post = Request::post("/").body(Body::empty()).unwrap();
+        let answer = upstream.call(&pool, post, &mut Span::disabled(), None).await.unwrap();
+        assert_eq!((answer.status().as_u16(), upstream.instances()[0].breaker), (503, Some(State::Closed)));
+    });
+}
+
+#[test]
+fn the_latency_of_what_is_ignored_is_nobodys() {
+    run(async || {
+        let callee = serve("a", Protocol::Http1, |_| status(404));
+        let outcome = OutcomePolicy { ignored: vec!["404".to_owned().try_into().unwrap()], ..OutcomePolicy::default() };
+        let policy = CallPolicy { outcome, ..plain() };
+        let upstream = upstream(policy, &Registry::default(), std::slice::from_ref(&callee.instance));
+        assert_eq!(ask(&upstream, &LocalPool::default()).await.unwrap(), 404);
+        assert_eq!(upstream.instances()[0].latency, Duration::ZERO);
     });
 }

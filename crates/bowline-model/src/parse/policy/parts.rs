@@ -8,9 +8,9 @@ use crate::{
         value::{Value, once},
     },
     policy::{
-        Balance, BalancePolicy, BulkheadPolicy, CALLS_MIN_MAX, CLASSES_MAX, CONCURRENCY_MAX, Class, Concurrency,
-        Deviations, FALLBACK_BODY_MAX, FallbackPolicy, HEDGED_MAX, HashKey, HedgePolicy, INSTANCES_MIN_MAX, OpenFor,
-        OutcomePolicy, OutlierPolicy, SUBSET_MAX, ShedPolicy, Zones,
+        BODILESS, Balance, BalancePolicy, BulkheadPolicy, CALLS_MIN_MAX, CLASSES_MAX, CONCURRENCY_MAX, Class,
+        Concurrency, Deviations, FALLBACK_BODY_MAX, FallbackPolicy, HEDGED_MAX, HashKey, HedgePolicy,
+        INSTANCES_MIN_MAX, OpenFor, OutcomePolicy, OutlierPolicy, SUBSET_MAX, ShedPolicy, Zones, is_media_type,
     },
     units,
 };
@@ -138,12 +138,16 @@ fn concurrency(value: Value<'_>) -> Option<Concurrency> {
 
 pub(super) fn fallback(table: &Table<'_>) -> FallbackPolicy {
     let default = FallbackPolicy::default();
+    let status = table
+        .get("status")
+        .and_then(|value| value.integer(200..=599))
+        .and_then(|status| u16::try_from(status).ok())
+        .unwrap_or(default.status);
+    if let Some(body) = table.get("body").filter(|_| BODILESS.contains(&status)) {
+        body.fault("an answer of that status has no body", "remove `body`, or write another `status`");
+    }
     FallbackPolicy {
-        status: table
-            .get("status")
-            .and_then(|value| value.integer(200..=599))
-            .and_then(|status| u16::try_from(status).ok())
-            .unwrap_or(default.status),
+        status,
         body: table.get("body").and_then(|value| value.parsed("a body", body)).unwrap_or(default.body),
         content_type: table
             .get("content_type")
@@ -157,9 +161,7 @@ fn body(text: &str) -> Result<String, &'static str> {
 }
 
 fn content_type(text: &str) -> Result<String, &'static str> {
-    let is_plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
-    let is_whole = (1..=256).contains(&text.len()) && text.contains('/') && text.bytes().all(is_plain);
-    if is_whole { Ok(text.to_owned()) } else { Err("write a media type: \"application/json\"") }
+    if is_media_type(text) { Ok(text.to_owned()) } else { Err("write a media type: \"application/json\"") }
 }
 
 /// What a service sheds of what comes in.

@@ -261,6 +261,9 @@ fallback = { status = 100, content_type = "json" }
   4:23+3 `status` (100) is out of range → write a whole number from 200 to 599
   4:43+6 `content_type` ("json") is not a content type → write a media type: "application/json"
 
+fallback = { status = 204, body = "[]" }
+  4:35+4 an answer of that status has no body → remove `body`, or write another `status`
+
 mode = "async"
 fallback = { status = 200 }
   5:12+16 `fallback` of a call that is handed over → remove it: it is tried until it was carried out, and answered by nothing else
