@@ -287,6 +287,9 @@ pub(crate) struct Traces {
     /// Only traces with an error
     #[arg(long)]
     pub(crate) error: bool,
+    /// The slowest of all that match, not the newest
+    #[arg(long, conflicts_with = "cursor")]
+    pub(crate) slowest: bool,
     /// At most so many
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     pub(crate) limit: usize,

@@ -23,7 +23,7 @@ const ARRIVAL_MAX: Duration = Duration::from_secs(2);
 /// Time between two looks.
 const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(200);
 
-/// Searches, newest first.
+/// Searches, newest or slowest first.
 pub(crate) async fn search(args: args::Traces) -> anyhow::Result<ExitCode> {
     let args::Traces {
         service,
@@ -34,13 +34,26 @@ pub(crate) async fn search(args: args::Traces) -> anyhow::Result<ExitCode> {
         attr,
         status,
         error,
+        slowest,
         limit,
         cursor,
         query,
     } = args;
+    let order = slowest.then(|| "slowest".to_owned());
     let (error, limit) = (error.then_some(true), Some(limit));
-    let wanted =
-        TracesQuery { service, operation, min_duration, max_duration, since, attr, status, error, limit, cursor };
+    let wanted = TracesQuery {
+        service,
+        operation,
+        min_duration,
+        max_duration,
+        since,
+        attr,
+        status,
+        error,
+        order,
+        limit,
+        cursor,
+    };
     let list = api::answered(&query, api::client(&query).await?.traces(&wanted).await)?;
     match query.output {
         Output::Json => api::print_json(&list)?,
@@ -63,7 +76,11 @@ pub(crate) async fn search(args: args::Traces) -> anyhow::Result<ExitCode> {
 }
 
 fn row(trace: &wire::TraceSummary, now: u64) -> Vec<String> {
-    let mark = if trace.has_error { " ✗" } else { "" };
+    let mark = match (&*trace.status, trace.has_error) {
+        ("error", _) => " ✗",
+        (_, true) => " (✗ inside)",
+        (_, false) => "",
+    };
     vec![
         trace.trace_id.clone(),
         duration::short(now.saturating_sub(trace.start_unix_nanos)),
@@ -76,8 +93,7 @@ fn row(trace: &wire::TraceSummary, now: u64) -> Vec<String> {
 
 /// The command line of the next page, for a shell.
 fn next_page(query: &TracesQuery, cursor: &str) -> String {
-    let TracesQuery { service, operation, min_duration, max_duration, since, attr, status, error, limit, cursor: _ } =
-        query;
+    let TracesQuery { service, operation, min_duration, max_duration, since, attr, status, error, limit, .. } = query;
     let texts = [
         ("--service", service),
         ("--operation", operation),

@@ -17,7 +17,9 @@ pub mod waterfall;
 
 pub use cursor::{Cursor, InvalidCursor};
 pub use error::Error;
-pub use query::{Found, InvalidStatus, LIMIT_DEFAULT, LIMIT_MAX, Page, Query, SpanStatus, TraceSummary};
+pub use query::{
+    Found, InvalidOrder, InvalidStatus, LIMIT_DEFAULT, LIMIT_MAX, Order, Page, Query, SpanStatus, TraceSummary,
+};
 pub use settings::{BYTES_MAX_MIN, Settings};
 pub use store::TraceStore;
 pub use tap::Tap;

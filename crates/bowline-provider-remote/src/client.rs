@@ -45,6 +45,8 @@ pub struct TracesQuery {
     pub status: Option<String>,
     /// Only traces with an error, or only those without.
     pub error: Option<bool>,
+    /// `newest` or `slowest` first.
+    pub order: Option<String>,
     /// At most so many.
     pub limit: Option<usize>,
     /// Where an earlier answer ended.
@@ -136,8 +138,9 @@ impl Client {
 
     /// Searches traces, newest first.
     pub async fn traces(&self, query: &TracesQuery) -> Result<wire::TraceList, ClientError> {
-        let TracesQuery { service, operation, min_duration, max_duration, since, attr, status, error, limit, cursor } =
-            query.clone();
+        let query = query.clone();
+        let TracesQuery { service, operation, min_duration, max_duration, since, .. } = query;
+        let TracesQuery { attr, status, error, order, limit, cursor, .. } = query;
         let pairs = [
             service.map(|value| ("service", value)),
             operation.map(|value| ("operation", value)),
@@ -146,6 +149,7 @@ impl Client {
             since.map(|value| ("since", value)),
             status.map(|value| ("status", value)),
             error.map(|value| ("error", value.to_string())),
+            order.map(|value| ("order", value)),
             limit.map(|value| ("limit", value.to_string())),
             cursor.map(|value| ("cursor", value)),
         ];

@@ -271,7 +271,7 @@ pub struct SpanBatch {
     pub spans: Vec<SpanData>,
 }
 
-/// `GET /v1/traces`: what a search found, newest first.
+/// `GET /v1/traces`: what a search found, newest or slowest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TraceList {
@@ -280,9 +280,12 @@ pub struct TraceList {
     /// Whether the search ended at its bound of work: older traces were not looked at.
     #[serde(default)]
     pub is_cut: bool,
-    /// The `cursor` that goes on behind the last of them; absent where there is nothing older.
+    /// The `cursor` that goes on behind the last of them; absent where there is nothing older, and of the slowest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+    /// From when on every trace that began is kept, in nanoseconds since 1970; 0 where none was deleted so far.
+    #[serde(default)]
+    pub kept_since_unix_nanos: u64,
 }
 
 /// One trace in short.
@@ -295,6 +298,12 @@ pub struct TraceSummary {
     pub service: String,
     /// The name of its first span.
     pub name: String,
+    /// How its first span ended, and with it the request as a whole: `ok`, `error`, or `unset`.
+    #[serde(default)]
+    pub status: String,
+    /// Whether its first span has no parent: if it has one, the span that it began with has not come, or is kept elsewhere.
+    #[serde(default)]
+    pub has_root: bool,
     /// When it began, in nanoseconds since 1970.
     pub start_unix_nanos: u64,
     /// From its first begin to its last end, in nanoseconds.
@@ -303,7 +312,7 @@ pub struct TraceSummary {
     pub span_count: usize,
     /// Every service that took part, sorted.
     pub services: Vec<String>,
-    /// Whether a span of it failed.
+    /// Whether a span of it failed; the request as a whole may have been answered nevertheless (`status`).
     pub has_error: bool,
 }
 

@@ -10,7 +10,7 @@ use axum::{
     },
 };
 use bowline_model::{Code, units};
-use bowline_observe::traces::LIMIT_DEFAULT;
+use bowline_observe::traces::{LIMIT_DEFAULT, Order};
 use bowline_provider_remote::wire;
 use bowline_runtime::time;
 use bowline_telemetry::TraceId;
@@ -43,6 +43,8 @@ pub(crate) struct TracesQuery {
     /// `true`: only traces with an error; `false`: only those without.
     #[param(value_type = Option<bool>)]
     error: Option<String>,
+    /// `newest` first, as where it is absent, or the `slowest` of all that match: these have no further pages.
+    order: Option<String>,
     /// At most so many, 1 to 1000; 20 where absent.
     #[param(value_type = Option<usize>, minimum = 1, maximum = 1000)]
     limit: Option<String>,
@@ -68,6 +70,7 @@ impl TracesQuery {
                 "max_duration" => &mut query.max_duration,
                 "since" => &mut query.since,
                 "error" => &mut query.error,
+                "order" => &mut query.order,
                 "limit" => &mut query.limit,
                 "cursor" => &mut query.cursor,
                 _ => return Err(invalid(format!("`{name}` is no parameter of this"))),
@@ -80,7 +83,7 @@ impl TracesQuery {
     }
 }
 
-/// Searches traces, newest first.
+/// Searches traces, newest or slowest first.
 #[utoipa::path(get, path = "/v1/traces", tag = "traces", params(TracesQuery), responses((status = 200, body = wire::TraceList)))]
 pub(crate) async fn search(
     State(shared): State<Shared>,
@@ -95,6 +98,8 @@ pub(crate) async fn search(
             trace_id: summary.trace_id.to_string(),
             service: summary.root_service,
             name: summary.root_name,
+            status: summary.root_status.to_string(),
+            has_root: summary.has_root,
             start_unix_nanos: summary.start_unix_nanos,
             duration_nanos: summary.duration_nanos,
             span_count: summary.span_count,
@@ -102,12 +107,13 @@ pub(crate) async fn search(
             has_error: summary.has_error,
         })
         .collect();
-    Ok(Json(wire::TraceList { traces, is_cut, next_cursor }))
+    let kept_since_unix_nanos = shared.traces.kept_since();
+    Ok(Json(wire::TraceList { traces, is_cut, next_cursor, kept_since_unix_nanos }))
 }
 
 fn query_of(query: TracesQuery) -> Result<bowline_observe::traces::Query, ApiError> {
-    let TracesQuery { service, operation, status, attr, min_duration, max_duration, since, error, limit, cursor } =
-        query;
+    let TracesQuery { service, operation, status, attr, min_duration, max_duration, since, .. } = query;
+    let TracesQuery { error, order, limit, cursor, .. } = query;
     let duration = |name: &str, text: Option<String>| {
         let parse =
             |text: String| units::parse_duration(&text).map_err(|rule| invalid(format!("{name} `{text}`: {rule}")));
@@ -117,6 +123,10 @@ fn query_of(query: TracesQuery) -> Result<bowline_observe::traces::Query, ApiErr
         Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
         None => Err(invalid(format!("attr `{text}`: write key=value"))),
     };
+    let order = parsed("order", order)?.unwrap_or_default();
+    if order == Order::Slowest && cursor.is_some() {
+        return Err(invalid("cursor: the slowest have no pages, ask for more of them with `limit`".to_owned()));
+    }
     let back = duration("since", since)?;
     let now = time::unix_nanos(time::wall());
     let since = back.map(|back| now.saturating_sub(u64::try_from(back.as_nanos()).unwrap_or(u64::MAX)));
@@ -130,6 +140,7 @@ fn query_of(query: TracesQuery) -> Result<bowline_observe::traces::Query, ApiErr
         since_unix_nanos: since,
         until_unix_nanos: None,
         has_error: parsed("error", error)?,
+        order,
         limit: limit_of(parsed("limit", limit)?)?,
         cursor: parsed("cursor", cursor)?,
     })

@@ -97,10 +97,11 @@ struct Part {
 struct Statuses(u8);
 
 /// The span that names the trace: the one without a parent, else the earliest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy)]
 struct First {
     is_child: bool,
     start: u64,
+    status: SpanStatus,
     operation: Option<OperationId>,
 }
 
@@ -242,8 +243,8 @@ impl Index {
     }
 
     fn summary(&self, trace_id: TraceId, trace: &Trace) -> TraceSummary {
-        let first = trace.parts.iter().map(|part| part.first).min();
-        let (service, name) = first.and_then(|first| first.operation).map_or(("", ""), |id| self.operations.get(id));
+        let first = trace.parts.iter().map(|part| part.first).min_by_key(First::rank).unwrap_or(First::NONE);
+        let (service, name) = first.operation.map_or(("", ""), |id| self.operations.get(id));
         let operations = trace.parts.iter().flat_map(|part| &part.operations);
         let services: BTreeSet<&str> = operations.map(|id| self.operations.get(*id).0).collect();
         let (start, duration_nanos) = trace.extent();
@@ -251,6 +252,8 @@ impl Index {
             trace_id,
             root_service: service.to_owned(),
             root_name: name.to_owned(),
+            root_status: first.status,
+            has_root: !first.is_child,
             start_unix_nanos: start,
             duration_nanos,
             span_count: trace.parts.iter().map(|part| part.span_count).sum(),
@@ -312,7 +315,7 @@ impl Part {
             operations: Vec::with_capacity(4),
             has_more_operations: false,
             statuses: Statuses::default(),
-            first: First { is_child: true, start: u64::MAX, operation: None },
+            first: First::NONE,
             span_count: 0,
             start: u64::MAX,
             end: 0,
@@ -335,9 +338,9 @@ impl Part {
                 None => self.has_more_operations = true,
             }
         }
-        let first = First { is_child: !head.is_root, start: head.start_unix_nanos, operation: None };
-        let is_before = (first.is_child, first.start) < (self.first.is_child, self.first.start);
-        if is_before || self.span_count == 1 {
+        let (is_child, start, status) = (!head.is_root, head.start_unix_nanos, head.status);
+        let first = First { is_child, start, status, operation: None };
+        if first.rank() < self.first.rank() || self.span_count == 1 {
             // The old one is given back last, so that an equal one is not freed in between.
             let operation = operations.acquire(head.service, head.name);
             let old = std::mem::replace(&mut self.first, First { operation, ..first });
@@ -347,6 +350,15 @@ impl Part {
 
     fn release(&self, operations: &mut Operations) {
         self.operations.iter().copied().chain(self.first.operation).for_each(|id| operations.release(id));
+    }
+}
+
+impl First {
+    const NONE: Self = Self { is_child: true, start: u64::MAX, status: SpanStatus::Unset, operation: None };
+
+    /// The least one names the trace.
+    fn rank(&self) -> (bool, u64) {
+        (self.is_child, self.start)
     }
 }
 

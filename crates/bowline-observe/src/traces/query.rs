@@ -38,10 +38,29 @@ pub struct Query {
     pub until_unix_nanos: Option<u64>,
     /// Whether a span ended badly.
     pub has_error: Option<bool>,
+    /// Which of those that match are found first.
+    pub order: Order,
     /// The most traces to find, from 1 to [`LIMIT_MAX`].
     pub limit: usize,
-    /// Where an earlier search with the same predicates ended.
+    /// Where an earlier search with the same predicates ended; only behind the newest.
     pub cursor: Option<Cursor>,
+}
+
+/// Which traces a search finds first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// Those that began last.
+    #[default]
+    Newest,
+    /// Those that took longest, of all that match. They have no pages.
+    Slowest,
+}
+
+/// The text is no order.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no order of traces: it is newest or slowest")]
+pub struct InvalidOrder {
+    text: String,
 }
 
 /// How a span ended, without why.
@@ -66,7 +85,7 @@ pub struct InvalidStatus {
 /// What a search found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Found {
-    /// The traces, newest first: by the begin of the first span that came of each.
+    /// The traces in the order that was asked for; the newest by the begin of the first span that came of each.
     pub traces: Vec<TraceSummary>,
     /// Whether the search ended at its bound of work: older traces were not looked at.
     pub is_cut: bool,
@@ -113,6 +132,10 @@ pub struct TraceSummary {
     pub root_service: String,
     /// The name of that span.
     pub root_name: String,
+    /// How that span ended: what became of the request as a whole.
+    pub root_status: SpanStatus,
+    /// Whether that span has no parent; if it has one, the trace began with a span that is not here.
+    pub has_root: bool,
     /// When it began, in nanoseconds since 1970.
     pub start_unix_nanos: u64,
     /// From its first span's start to its last one's end.
@@ -137,6 +160,7 @@ impl Default for Query {
             since_unix_nanos: None,
             until_unix_nanos: None,
             has_error: None,
+            order: Order::default(),
             limit: LIMIT_DEFAULT,
             cursor: None,
         }
@@ -229,6 +253,31 @@ impl FromStr for SpanStatus {
     fn from_str(text: &str) -> Result<Self, InvalidStatus> {
         let known = [Self::Unset, Self::Ok, Self::Error].into_iter().find(|status| status.as_str() == text);
         known.ok_or_else(|| InvalidStatus { text: text.chars().take(32).collect() })
+    }
+}
+
+impl FromStr for Order {
+    type Err = InvalidOrder;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOrder> {
+        match text {
+            "newest" => Ok(Self::Newest),
+            "slowest" => Ok(Self::Slowest),
+            _ => Err(InvalidOrder { text: text.chars().take(32).collect() }),
+        }
+    }
+}
+
+#[expect(clippy::unused_self, reason = "every error answers these")]
+impl InvalidOrder {
+    /// Always [`Code::InvalidArgument`].
+    pub fn code(&self) -> Code {
+        Code::InvalidArgument
+    }
+
+    /// Never: the same text stays wrong.
+    pub fn retryable(&self) -> bool {
+        false
     }
 }
 

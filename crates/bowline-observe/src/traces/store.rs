@@ -137,7 +137,7 @@ impl TraceStore {
         read_at_most(&shared.reads, shared, move |shared| read::trace(&shared.index, &shared.metrics, trace_id)).await
     }
 
-    /// Traces that match, the ones that began last first.
+    /// Traces that match, the ones that began last first, or in another [`Query::order`].
     ///
     /// A search by attributes reads spans; it ends, and says so, after those of 100 000 traces, or after
     /// [`Settings::search_bytes_max`]. Four searches read at once, others wait for them.
@@ -179,7 +179,7 @@ impl TraceStore {
     }
 
     /// From when on every trace that began is kept, in nanoseconds since 1970; 0 where nothing was deleted.
-    pub(crate) fn kept_since(&self) -> u64 {
+    pub fn kept_since(&self) -> u64 {
         self.0.shared.index.lock().kept_since()
     }
 

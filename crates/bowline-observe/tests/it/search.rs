@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bowline_observe::traces::{SpanStatus, TraceSummary};
+use bowline_observe::traces::{Order, SpanStatus, TraceSummary};
 
 use super::*;
 
@@ -120,6 +120,8 @@ async fn the_summary_says_what_the_trace_is() {
         trace_id: trace_id(2),
         root_service: "gateway".to_owned(),
         root_name: "POST /orders".to_owned(),
+        root_status: SpanStatus::Unset,
+        has_root: true,
         start_unix_nanos: 2_000_000_001,
         duration_nanos: 30_000_000,
         span_count: 2,
@@ -129,6 +131,34 @@ async fn the_summary_says_what_the_trace_is() {
     assert_eq!(found, [expect]);
     let json = serde_json::to_string(&found).unwrap();
     assert_eq!(serde_json::from_str::<Vec<TraceSummary>>(&json).unwrap(), found);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_slowest_of_all_are_found_wherever_they_stand() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = TraceStore::open(Settings { bytes_max: 16 * BYTES_MAX_MIN, ..settings(dir.path()) }).unwrap();
+    // Each takes another time, in no order.
+    let millis = |trace: u128| u64::try_from(trace * 1009 % 2003).unwrap();
+    let took = |trace: u128| SpanData { duration_nanos: millis(trace) * 1_000_000, ..span(trace, 1) };
+    store.append((1..2000).map(took).collect());
+    let slowest = |change: fn(&mut Query)| {
+        let mut query = Query { order: Order::Slowest, limit: 7, ..Query::default() };
+        change(&mut query);
+        query
+    };
+    let expect = |is_in: fn(u128) -> bool| {
+        let mut all: Vec<u128> = (1..2000).filter(|trace| is_in(*trace)).collect();
+        all.sort_by_key(|trace| std::cmp::Reverse(millis(*trace)));
+        all.truncate(7);
+        all
+    };
+    let found = store.search(&slowest(|_| ())).await.unwrap();
+    assert_eq!((numbers(&found), found.next), (expect(|_| true), None));
+    let short = slowest(|q| q.max_duration = Some(Duration::from_millis(1000)));
+    assert_eq!(numbers(&store.search(&short).await.unwrap()), expect(|trace| trace * 1009 % 2003 <= 1000));
+    // Whose spans have to be read.
+    let read = slowest(|q| q.attributes = vec![("trace".into(), "7".into())]);
+    assert_eq!(numbers(&store.search(&read).await.unwrap()), [7]);
 }
 
 #[tokio::test(start_paused = true)]

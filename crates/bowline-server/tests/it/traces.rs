@@ -67,6 +67,9 @@ async fn each_filter_finds_its_traces_newest_first() {
     assert_eq!(found(&fixture, TracesQuery { error: Some(true), ..all.clone() }).await, [2]);
     assert_eq!(found(&fixture, TracesQuery { error: Some(false), ..all.clone() }).await, [3, 1]);
     assert_eq!(found(&fixture, TracesQuery { limit: Some(2), ..all.clone() }).await, [3, 2]);
+    assert_eq!(found(&fixture, TracesQuery { order: text("newest"), ..all.clone() }).await, [3, 2, 1]);
+    assert_eq!(found(&fixture, TracesQuery { order: text("slowest"), ..all.clone() }).await, [3, 2, 1]);
+    assert_eq!(found(&fixture, TracesQuery { order: text("slowest"), limit: Some(1), ..all.clone() }).await, [3]);
     assert_eq!(found(&fixture, TracesQuery { service: text("nobody"), ..all }).await, [0_u32; 0]);
 }
 
@@ -150,11 +153,27 @@ async fn a_summary_says_what_matters() {
     let fixture = with_traces().await;
     let list = fixture.get("/v1/traces?service=user").await.json();
     let expected = json!({
-        "trace_id": trace_id(3), "service": "order", "name": "POST /orders",
+        "trace_id": trace_id(3), "service": "order", "name": "POST /orders", "status": "ok", "has_root": true,
         "start_unix_nanos": 1_700_000_003_000_000_001_u64, "duration_nanos": 900_000_000,
         "span_count": 2, "services": ["order", "user"], "has_error": false,
     });
-    assert_eq!(list, json!({ "traces": [expected], "is_cut": false }));
+    assert_eq!(list, json!({ "traces": [expected], "is_cut": false, "kept_since_unix_nanos": 0 }));
+}
+
+#[tokio::test]
+async fn a_request_that_was_answered_after_a_retry_did_not_fail() {
+    let fixture = Fixture::start().await;
+    let mut failed = span(4, 2, "payment", "POST /charges");
+    failed["status"] = json!({"code": "error", "message": "timeout"});
+    let child = span(5, 2, "payment", "POST /charges");
+    let spans = [span(4, 1, "order", "POST /orders"), failed, child];
+    let answer = fixture.ask("POST", "/v1/spans", json!({ "spans": spans }).to_string()).await;
+    assert_eq!(answer.status, 204, "{answer:?}");
+    let list = fixture.client().traces(&TracesQuery::default()).await.unwrap();
+    let told: Vec<_> =
+        list.traces.iter().map(|trace| (trace.has_root, &*trace.status, trace.has_error, &*trace.service)).collect();
+    // The one that began with a span that is not here is told by the earliest that is.
+    assert_eq!(told, [(false, "ok", false, "payment"), (true, "ok", true, "order")]);
 }
 
 #[tokio::test]
@@ -202,6 +221,8 @@ async fn searches_that_make_no_sense_are_refused() {
         "attr=novalue",
         "cursor=12",
         "error=maybe",
+        "order=oldest",
+        &format!("order=slowest&cursor={}", "0".repeat(47) + "1"),
         "colour=red",
         &many,
     ] {

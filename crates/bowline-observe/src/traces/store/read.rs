@@ -1,11 +1,14 @@
 //! Reads spans back. Everything here blocks.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::Duration,
+};
 
 use bowline_telemetry::{SpanData, TraceId};
 
 use crate::traces::{
-    Cursor, Found, LIMIT_MAX, Query,
+    Cursor, Found, LIMIT_MAX, Order, Query,
     codec::Record,
     index::{Candidate, Key, Location},
     log::{self, Place, ReadFailure},
@@ -71,12 +74,21 @@ fn finished(traces: Vec<Vec<SpanData>>) -> Vec<Vec<SpanData>> {
     traces.into_iter().map(in_order).filter(|spans| !spans.is_empty()).collect()
 }
 
-/// Traces that match, newest first.
+/// Traces that match, in the order that is asked for.
 pub(super) fn search(index: &SharedIndex, metrics: &Metrics, query: &Query, bytes_max: u64) -> Found {
+    let (texts, records) = (query.texts(), Records::new(metrics));
+    let search = Search { index, query, texts, records, bytes_max, bytes_read: 0, reads: 0 };
+    match query.order {
+        Order::Newest => newest(search),
+        Order::Slowest => slowest(search),
+    }
+}
+
+/// Goes back from the newest until there are enough.
+fn newest(mut search: Search<'_>) -> Found {
+    let Search { index, query, .. } = search;
     let limit = query.limit.clamp(1, LIMIT_MAX);
     let mut found = Found::default();
-    let texts = query.texts();
-    let mut search = Search { index, query, texts, records: Records::new(metrics), bytes_max, bytes_read: 0, reads: 0 };
     let mut before: Option<Key> = query.cursor.map(Cursor::key);
     // Where the index alone decides, no more candidates are taken than are asked for.
     let count = if query.attributes.is_empty() { CANDIDATES.min(limit) } else { CANDIDATES };
@@ -88,9 +100,7 @@ pub(super) fn search(index: &SharedIndex, metrics: &Metrics, query: &Query, byte
             before = Some(candidate.key);
             if candidate.is_unsure && !search.is_matching(candidate.summary.trace_id, &mut batch) {
                 if search.is_spent() {
-                    metrics.searches_cut.increment();
-                    let Search { reads, bytes_read, .. } = search;
-                    tracing::info!(reads, bytes_read, "a search of traces ended at its bound of work");
+                    search.report_cut();
                     return Found { is_cut: true, next: before.map(Cursor::new), ..found };
                 }
                 continue;
@@ -103,6 +113,41 @@ pub(super) fn search(index: &SharedIndex, metrics: &Metrics, query: &Query, byte
         }
         if is_end {
             return found;
+        }
+    }
+}
+
+/// Goes through all that match, and keeps the longest.
+fn slowest(mut search: Search<'_>) -> Found {
+    let Search { index, query, .. } = search;
+    let limit = query.limit.clamp(1, LIMIT_MAX);
+    let mut found = Found::default();
+    let mut wanted = query.clone();
+    let mut before: Option<Key> = None;
+    loop {
+        let candidates = index.lock().candidates(&wanted, before, CANDIDATES);
+        let is_end = candidates.len() < CANDIDATES;
+        let mut batch = Batch::new(&candidates);
+        for Candidate { key, summary, is_unsure } in candidates {
+            before = Some(key);
+            // Of two that took as long, the newer one stands first.
+            let place = found.partition_point(|longer| longer.duration_nanos >= summary.duration_nanos);
+            if place == limit || is_unsure && !search.is_matching(summary.trace_id, &mut batch) {
+                if search.is_spent() {
+                    search.report_cut();
+                    return Found { is_cut: true, ..found };
+                }
+                continue;
+            }
+            found.traces.truncate(limit - 1);
+            found.traces.insert(place, summary);
+        }
+        if is_end {
+            return found;
+        }
+        // What is shorter than all that are kept is not taken from the index any more.
+        if let Some(shortest) = found.get(limit - 1) {
+            wanted.min_duration = Some(Duration::from_nanos(shortest.duration_nanos));
         }
     }
 }
@@ -157,6 +202,12 @@ impl Search<'_> {
             batch.matching.extend(matching.map(|span| span.trace_id));
         }
         batch.matching.contains(&trace_id)
+    }
+
+    fn report_cut(&self) {
+        let Search { reads, bytes_read, .. } = self;
+        self.records.metrics.searches_cut.increment();
+        tracing::info!(reads, bytes_read, "a search of traces ended at its bound of work");
     }
 
     fn is_spent(&self) -> bool {
