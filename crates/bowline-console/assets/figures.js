@@ -15,7 +15,7 @@ export const errorTone = (share) => (share >= 0.05 ? 'bad' : share >= 0.01 ? 'wa
 export const SLOW_NANOS = 1e9;
 
 const UNITS = { ns: 1, us: 1e3, 'µs': 1e3, ms: 1e6, s: 1e9, m: 60e9, h: 3600e9, d: 86_400e9 };
-const nanosOf = (text = '') => [...text.matchAll(/([\d.]+)\s*(ns|us|µs|ms|s|m|h|d)/g)].reduce((sum, [, n, unit]) => sum + n * pick(UNITS, unit, 0), 0);
+export const nanosOf = (text = '') => [...text.matchAll(/([\d.]+)\s*(ns|us|µs|ms|s|m|h|d)/g)].reduce((sum, [, n, unit]) => sum + n * pick(UNITS, unit, 0), 0);
 
 // From where on a call that is waited for is slow: what it declares as `slow_call`, or half its timeout, a second at most.
 export function slowNanos({ mode, policy = {} }) {

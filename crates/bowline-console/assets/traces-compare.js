@@ -7,14 +7,14 @@ import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
 import { Button, Field, Loaded, Table, say } from './ui.js';
-import { criticalOf } from './traces-model.js';
+import { criticalOf, rootOf } from './traces-model.js';
 
 // Of how many that did the same a typical one is taken.
 const ALIKE = 200;
 
 // `load(id, signal)` answers the model of a trace.
 export function Compare({ model, id, other, load }) {
-  const root = model.rows.find(({ span }) => span)?.span;
+  const root = rootOf(model);
   const [wanted, setWanted] = useState('');
   const [isSearching, setIsSearching] = useState(false);
   const pick = (picked) => goQuery({ with: picked }, { replace: false });

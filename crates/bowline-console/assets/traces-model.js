@@ -31,6 +31,22 @@ export function modelOf(spans) {
   return { rows, total, services, zero: tree.zero, spans };
 }
 
+// The span that a trace began with; where it is not there, the earliest.
+export function rootOf({ rows }) {
+  const spans = rows.filter(({ span }) => span).map(({ span }) => span);
+  return spans.find(({ parent_span_id: parent }) => !parent) ?? spans[0];
+}
+
+// A trace in short, as a search tells it, and how many spans are named as callers and are not there.
+export function summaryOf(model) {
+  const { rows, zero, total, spans } = model;
+  const root = rootOf(model);
+  return {
+    status: root?.status?.code, has_root: Boolean(root) && !root.parent_span_id, has_error: spans.some(isError),
+    start_unix_nanos: Number(zero), duration_nanos: total, missing: rows.filter(({ span }) => !span).length,
+  };
+}
+
 // === who is whose child ===
 
 function treeOf(spans) {

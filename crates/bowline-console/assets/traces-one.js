@@ -8,15 +8,15 @@ import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
 import { Badge, Button, Card, Figure, Figures, Loaded, Page } from './ui.js';
 import { Compare } from './traces-compare.js';
-import { attribute, criticalOf, exactly, isError, modelOf } from './traces-model.js';
+import { attribute, criticalOf, exactly, isError, modelOf, rootOf, summaryOf } from './traces-model.js';
+import { Gap, Outcome, gapOf } from './traces-outcome.js';
 import { SpanPanel } from './traces-span.js';
 import { Waterfall } from './traces-waterfall.js';
 
-// How long after its end a trace may still grow, how often it is looked at meanwhile, and how often at most: the clocks
-// of the reader and of the services may differ.
-const GROWS_MS = 5000;
+// How often a trace that may still grow is looked at, and how often at most: the clocks of the reader and of the services
+// may differ.
 const AGAIN_MS = 1000;
-const LOOKS_MAX = 5;
+const LOOKS_MAX = 15;
 
 async function load(id, signal) {
   const response = await getResponse(path('/v1/traces', id), signal);
@@ -26,7 +26,7 @@ async function load(id, signal) {
 // Whether spans may still be on their way: the reader may have the id of a request that was answered this moment.
 function mayCome({ data, error }) {
   if (!data) return error?.status === 404;
-  return serverNow() - (Number(data.zero) + data.total) / 1e6 < GROWS_MS;
+  return gapOf(summaryOf(data), serverNow()) === 'coming';
 }
 
 export function Trace({ id, query }) {
@@ -37,7 +37,7 @@ export function Trace({ id, query }) {
     const timer = setTimeout(live.reload, AGAIN_MS);
     return () => clearTimeout(timer);
   }, [live.data, live.error]);
-  const root = live.data?.rows.find(({ span }) => span)?.span;
+  const root = live.data && rootOf(live.data);
   const about = html`<span class="mono">${id}</span>${root && html` · ${moment(Number(root.start_unix_nanos) / 1e6)}`}`;
   const actions = html`<a class="button" href=${to('traces')}>${t('All traces')}</a>
     <${Button} onClick=${live.reload}>${t('Load again')}<//>`;
@@ -68,8 +68,10 @@ function Summary({ model }) {
   const spans = rows.filter(({ span }) => span);
   const errors = spans.filter(({ span }) => isError(span)).length;
   const again = spans.reduce((sum, { span }) => sum + Math.max(0, Number(attribute(span, 'bowline.attempts') ?? 1) - 1), 0);
-  const missing = rows.length - spans.length;
+  const trace = summaryOf(model);
+  const { missing } = trace;
   return html`
+    <div><p class="trace-standing"><${Outcome} trace=${trace} isLong /></p><p class="trace-standing"><${Gap} trace=${trace} isLong /></p>
     <${Figures}>
       <${Figure} name=${t('Duration')} value=${nanos(total)} title=${t('From the first begin to the last end.')} />
       <${Figure} name=${t('Spans')} value=${count(spans.length)} />
@@ -78,7 +80,7 @@ function Summary({ model }) {
       <${Figure} name=${t('Repeated attempts')} value=${count(again)} tone=${again > 0 ? 'warn' : undefined} />
       ${missing > 0 && html`<${Figure} name=${t('Spans that have not come')} value=${count(missing)} tone="warn"
         title=${t('The caller was outside, or its span has not come yet.')} />`}
-    <//>`;
+    <//></div>`;
 }
 
 // What whoever asked waited for, the longest first.

@@ -1,8 +1,10 @@
-// How long traces took over time: a point each, one that failed as a square. The list beside it says the same in words.
+// How long traces took over time: a point each, one that failed as a square, one with errors inside as a triangle. The
+// list beside it says the same in words.
 
 import { html, useLayoutEffect, useMemo, useRef, useState } from './html.js';
-import { clock, nanos } from './format.js';
+import { clock, nanos, visible } from './format.js';
 import { t } from './i18n.js';
+import { outcomeOf, wordOf } from './traces-outcome.js';
 
 const HEIGHT = 190;
 const LEFT = 62;
@@ -25,8 +27,9 @@ function useWidth(initial = 600) {
 export function Scatter({ traces, pointed, onPoint, onOpen }) {
   const [place, width] = useWidth();
   const scale = useMemo(() => scaleOf(traces, width), [traces, width]);
-  const failed = traces.filter((trace) => trace.has_error).length;
-  const label = t('{all} traces by time and duration, {failed} of them with an error; the list below has them, too', { all: traces.length, failed });
+  const of = (wanted) => traces.filter((trace) => outcomeOf(trace) === wanted).length;
+  const label = t('{all} traces by time and duration: {failed} failed, {inside} with errors inside; the list below has them, too',
+    { all: traces.length, failed: of('failed'), inside: of('inside') });
   const about = pointed && traces.find((trace) => trace.trace_id === pointed);
   return html`
     <div class="scatter" ref=${place}>
@@ -39,23 +42,30 @@ export function Scatter({ traces, pointed, onPoint, onOpen }) {
           onPoint=${onPoint} onOpen=${onOpen} />`)}
       </svg>
       <p class="scatter-legend quiet">
-        <span><i class="scatter-mark" /> ${t('no error')}</span><span><i class="scatter-mark is-error" /> ${t('error')}</span>
+        <span><i class="scatter-mark" /> ${t('no errors')}</span><span><i class="scatter-mark is-inside" /> ${t('errors inside')}</span>
+        <span><i class="scatter-mark is-failed" /> ${t('failed')}</span>
         <span class="scatter-about"><bdi>${about ? told(about) : t('Point at one to see what it is; press it to open it.')}</bdi></span>
       </p>
     </div>`;
 }
 
-const told = ({ start_unix_nanos: at, service, name, duration_nanos: length }) => (
-  `${clock(at / 1e6)} · ${service} · ${name} · ${nanos(length)}`);
+const told = (trace) => {
+  const { start_unix_nanos: at, service, name, duration_nanos: length } = trace;
+  return `${clock(at / 1e6)} · ${visible(`${service} · ${name}`)} · ${nanos(length)} · ${wordOf(trace)}`;
+};
 
 function Point({ trace, scale, isPointed, onPoint, onOpen }) {
   const x = scale.x(trace.start_unix_nanos);
   const y = scale.y(trace.duration_nanos);
   const size = (isPointed ? 3 : 0) + Math.min(6, 3 + Math.log10(Math.max(1, trace.span_count)));
   const on = { onPointerEnter: () => onPoint(trace.trace_id), onClick: () => onOpen(trace.trace_id) };
-  return trace.has_error
-    ? html`<rect class="scatter-point is-error" x=${x - size} y=${y - size} width=${size * 2} height=${size * 2} ...${on} />`
-    : html`<circle class="scatter-point" cx=${x} cy=${y} r=${size} ...${on} />`;
+  const outcome = outcomeOf(trace);
+  if (outcome === 'failed') {
+    return html`<rect class="scatter-point is-failed" x=${x - size} y=${y - size} width=${size * 2} height=${size * 2} ...${on} />`;
+  }
+  if (outcome === 'ok') return html`<circle class="scatter-point" cx=${x} cy=${y} r=${size} ...${on} />`;
+  const high = size * 1.25;
+  return html`<path class="scatter-point is-inside" d=${`M${x} ${y - high} L${x + high} ${y + size} L${x - high} ${y + size} z`} ...${on} />`;
 }
 
 // Time from left to right, durations by their logarithm, so that fast and slow ones are both told apart.

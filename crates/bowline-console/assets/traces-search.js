@@ -1,4 +1,4 @@
-// Finding traces: what they are searched by, how long each took at a glance, and the list, newest first.
+// Finding traces: what they are searched by, how long each took at a glance, and the list, newest or slowest first.
 
 import { html, useEffect, useMemo, useState } from './html.js';
 import { get, withQuery } from './api.js';
@@ -7,18 +7,20 @@ import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { go, goQuery, to } from './route.js';
 import { Badge, Button, Card, Empty, Failure, Field, Loaded, Page, Select, Table, Time } from './ui.js';
+import { Gap, Growing, Outcome, rankOf, tallied } from './traces-outcome.js';
+import { Reach, sinces } from './traces-reach.js';
 import { Scatter } from './traces-scatter.js';
 
 const PAGE = 200;
 const SINCE = '1h';
-const FIELDS = ['service', 'operation', 'min_duration', 'max_duration', 'since', 'error', 'attr'];
+const FIELDS = ['service', 'operation', 'min_duration', 'max_duration', 'since', 'error', 'attr', 'order'];
 
 // What the API is asked, of what the address says. Attributes stand in it one a line.
-function asked({ service, operation, min_duration, max_duration, since = SINCE, error, attr }) {
+function asked({ service, operation, min_duration, max_duration, since = SINCE, error, attr, order }) {
   return {
     service, operation, min_duration, max_duration,
     since: since === 'all' ? undefined : since,
-    error, attr: lines(attr), limit: PAGE,
+    error, attr: lines(attr), order: order === 'slowest' ? order : undefined, limit: PAGE,
   };
 }
 
@@ -28,8 +30,9 @@ const lines = (text) => (text ?? '').split('\n').map((line) => line.trim()).filt
 export const lineOf = (attribute) => attribute.replaceAll('\\', '\\\\').replaceAll('\n', '\\n');
 const unfolded = (line) => line.replace(/\\([\\n])/g, (_, sign) => (sign === 'n' ? '\n' : sign));
 
-// What reads the spans themselves costs the server more than the index does: such a search is not repeated by itself.
-const isCheap = ({ operation, attr }) => !operation && attr.length === 0;
+// What reads the spans themselves, or goes through all there are, costs the server more than the newest of the index do:
+// such a search is not repeated by itself.
+const isCheap = ({ operation, attr, order }) => !operation && attr.length === 0 && !order;
 
 export function Search({ query }) {
   const wanted = useMemo(() => asked(query), [JSON.stringify(query)]);
@@ -125,22 +128,16 @@ function Filters({ query, seen }) {
         <${Field} name=${t('At least')}><input type="text" size="7" placeholder="100ms" ...${text('min_duration')} /><//>
         <${Field} name=${t('At most')}><input type="text" size="7" placeholder="2s" ...${text('max_duration')} /><//>
         <${Select} name=${t('Outcome')} value=${draft.error ?? ''} onPick=${(error) => apply({ error })}
-          options=${[['', t('any')], ['true', t('with an error')], ['false', t('without an error')]]} />
+          options=${[['', t('any')], ['true', t('with errors')], ['false', t('no errors')]]} />
         <${Select} name=${t('Began')} value=${draft.since} onPick=${(since) => apply({ since })} options=${sinces(draft.since)} />
+        <${Select} name=${t('Order')} value=${draft.order ?? ''} onPick=${(order) => apply({ order })}
+          options=${[['', t('newest first')], ['slowest', t('slowest first')]]} />
         <${Button} kind="submit" tone="main">${t('Search')}<//>
       </div>
       <${Attributes} value=${draft.attr} onChange=${(attr) => apply({ attr })} />
       <datalist id="trace-services">${known.map((name) => html`<option value=${name} />`)}</datalist>
       <datalist id="trace-names">${names.map((name) => html`<option value=${name} />`)}</datalist>
     </form>`;
-}
-
-function sinces(current) {
-  const known = [
-    ['5m', t('in the last 5 min')], ['15m', t('in the last 15 min')], ['1h', t('in the last hour')], ['6h', t('in the last 6 h')],
-    ['24h', t('in the last 24 h')], ['7d', t('in the last 7 d')], ['all', t('at any time')],
-  ];
-  return known.some(([id]) => id === current) ? known : [[current, current], ...known];
 }
 
 // Attributes of one and the same span: `key=value`, each with a way to take it off again.
@@ -178,16 +175,16 @@ function Attributes({ value, onChange }) {
 function Found({ list, pages, held, query }) {
   const { traces, is_cut: isCut, next_cursor: next } = list;
   const [pointed, setPointed] = useState(null);
-  const isFiltered = FIELDS.some((name) => query[name] && name !== 'since');
-  const failed = traces.filter((trace) => trace.has_error).length;
-  const counts = [tn('{n} trace', '{n} traces', traces.length), failed > 0 && tn('{n} with an error', '{n} with errors', failed)];
-  const about = counts.filter(Boolean).join(' · ');
+  const isFiltered = FIELDS.some((name) => query[name] && name !== 'since' && name !== 'order');
+  const about = [tn('{n} trace', '{n} traces', traces.length), ...tallied(traces)].join(' · ');
+  const reach = html`<${Reach} list=${list} since=${query.since || SINCE} order=${query.order} limit=${PAGE} />`;
   if (traces.length === 0 && !isCut) {
-    return html`<${Empty}>${isFiltered ? t('No trace matches.') : t('No request was traced in this time.')}<//>`;
+    return html`<${Empty}>${isFiltered ? t('No trace matches.') : t('No request was traced in this time.')}<//>${reach}`;
   }
   return html`
     <div class="stack" ...${held.on}>
       <${Card} title=${t('How long they took')} about=${about} actions=${html`<${Standing} pages=${pages} held=${held} />`}>
+        ${reach}
         <${Scatter} traces=${traces} pointed=${pointed} onPoint=${setPointed} onOpen=${(id) => go(to('traces', id))} />
       <//>
       <${Card} title=${t('Found')}>
@@ -209,15 +206,15 @@ function Standing({ pages, held }) {
     <${Button} onClick=${pages.live.reload}>${t('Search again')}<//>`;
 }
 
-const named = ({ trace_id: id, service, name }) => html`<a href=${to('traces', id)}><bdi>${service} · ${visible(name)}</bdi></a>`;
-const ended = (trace) => (trace.has_error ? html`<${Badge} tone="bad">${t('error')}<//>` : html`<span class="quiet">${t('no error')}</span>`);
+const named = (trace) => html`<a href=${to('traces', trace.trace_id)}><bdi>${visible(`${trace.service} · ${trace.name}`)}</bdi></a> <${Gap} trace=${trace} isBrief />`;
+const ended = (trace) => html`<${Outcome} trace=${trace} />`;
 const began = (trace) => html`<${Time} at=${trace.start_unix_nanos / 1e6} />`;
 
 const columns = () => [
   { name: t('First span'), of: named, sort: (trace) => `${trace.service} ${trace.name}` },
-  { name: t('Outcome'), of: ended, sort: (trace) => Number(trace.has_error) },
+  { name: t('Outcome'), of: ended, sort: rankOf },
   { name: t('Began'), class: 'nowrap', of: began, sort: (trace) => trace.start_unix_nanos },
   { name: t('Duration'), isNumber: true, class: 'nowrap', of: (trace) => nanos(trace.duration_nanos), sort: (trace) => trace.duration_nanos },
-  { name: t('Spans'), of: (trace) => count(trace.span_count), sort: (trace) => trace.span_count, isNumber: true },
+  { name: t('Spans'), of: (trace) => html`${count(trace.span_count)}<${Growing} trace=${trace} />`, sort: (trace) => trace.span_count, isNumber: true },
   { name: t('Services'), of: (trace) => html`<bdi>${visible(trace.services.join(', '))}</bdi>`, sort: (trace) => trace.services.length },
 ];

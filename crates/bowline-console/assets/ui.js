@@ -109,11 +109,13 @@ export function Failure({ error, again, isStale }) {
 export function Time({ at }) {
   const when = typeof at === 'string' ? Date.parse(at) : at;
   if (!Number.isFinite(when)) return html`<span class="quiet">${ABSENT}</span>`;
-  const now = useCell(tick);
+  const now = useNow();
   return html`<time datetime=${new Date(when).toISOString()} title=${moment(when)}>${ago(when, Math.max(now, when > now && when - now < 2000 ? when : now))}</time>`;
 }
 
 const tick = cell(serverNow());
+// The time now, by the server's clock, as it goes on.
+export const useNow = () => useCell(tick);
 setInterval(() => document.hidden || tick.set(serverNow()), 1000);
 
 // A table. Columns: `{ name, title?, of(row), sort?(row), isNumber?, class? }`; the first one names the row.

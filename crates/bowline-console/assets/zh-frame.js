@@ -75,4 +75,7 @@ export default {
   draining: '排空中',
   gone: '已离开',
   unknown: '未知',
+  'the last {range}': '最近 {range}',
+  'with errors': '有错误的',
+  '{window}, from spans': '{window}，取自 span',
 };

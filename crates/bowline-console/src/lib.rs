@@ -123,6 +123,8 @@ assets! {
     "traces-one.js",
     "traces-scatter.js",
     "traces-search.js",
+    "traces-outcome.js",
+    "traces-reach.js",
     "traces-span.js",
     "traces-waterfall.js",
     "ui.js",
