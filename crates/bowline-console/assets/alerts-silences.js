@@ -1,9 +1,10 @@
 // Silences: of which alerts nobody is told for a while.
 
-import { html, useState } from './html.js';
+import { html, useEffect, useRef, useState } from './html.js';
 import { Problem, del, path, post, serverNow, session } from './api.js';
-import { Matchers, equal, isMatching, parsed } from './alerts-labels.js';
+import { Matchers, equal, parsed } from './alerts-labels.js';
 import { Pick } from './alerts-pick.js';
+import { useVerdict } from './alerts-verdict.js';
 import { visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { pick } from './state.js';
@@ -79,12 +80,17 @@ function Form({ draft, active }) {
   };
   const input = (name, rest) => html`
     <input value=${draft[name]} onInput=${(event) => set(name)(event.target.value)} required maxlength=${TEXT_MAX} ...${rest} />`;
+  const lines = linesOf(draft.matchers);
+  const verdict = useVerdict(lines, active);
+  const field = useRef();
+  // The browser sends no form that holds what is not valid.
+  useEffect(() => field.current.setCustomValidity(verdict.wrong ?? ''), [verdict.wrong]);
   const lasts = [...LASTS.map(([length, name]) => [String(length), name]), ['until', t('until …')]];
   return html`
     <${Field} name=${t('Matchers, one a line; all must match')} hint=${t('NAME="VALUE", with =, !=, =~ or !~')}>
-      <textarea rows="4" required value=${draft.matchers} onInput=${(event) => set('matchers')(event.target.value)} spellcheck=${false} /><//>
+      <textarea ref=${field} rows="4" required aria-invalid=${verdict.wrong ? 'true' : undefined} value=${draft.matchers} onInput=${(event) => set('matchers')(event.target.value)} spellcheck=${false} /><//>
     <${Pick} active=${active} onAdd=${(matcher) => set('matchers')([...linesOf(draft.matchers), matcher].join('\n'))} />
-    <${Hit} matchers=${linesOf(draft.matchers)} active=${active} />
+    <${Hit} matchers=${lines} verdict=${verdict} />
     <div class="form-grid">
       <${Select} name=${t('For')} value=${draft.lasts} onPick=${set('lasts')} options=${lasts} />
       ${draft.lasts === 'until' && html`<${Field} name=${t('Until')}>${input('until', { type: 'datetime-local' })}<//>`}
@@ -93,13 +99,11 @@ function Form({ draft, active }) {
     <${Field} name=${t('Why')}>${input('comment')}<//>`;
 }
 
-// Which of the alerts there are now it would silence.
-function Hit({ matchers, active }) {
+// Which of the alerts there are now it would silence, or why it would be refused.
+function Hit({ matchers, verdict: { wrong, hit } }) {
   if (matchers.length === 0) return null;
-  const verdicts = active.map((alert) => [alert, isMatching(matchers, alert.labels)]);
-  const hit = verdicts.filter(([, verdict]) => verdict).map(([alert]) => alert);
-  const isSure = verdicts.every(([, verdict]) => verdict !== null);
-  if (!isSure) return html`<p class="quiet">${t('Which alerts a regular expression fits, the server says.')}</p>`;
+  if (wrong) return html`<p class="tone-text-bad" role="alert">${t('Not valid:')} ${visible(wrong)}</p>`;
+  if (hit === null) return html`<p class="quiet">${t('Which alerts a regular expression fits, the server says.')}</p>`;
   if (hit.length === 0) return html`<p class="quiet">${t('It touches no alert that is pending or fires now.')}</p>`;
   return html`<p>${tn('It touches {n} alert of now:', 'It touches {n} alerts of now:', hit.length)}</p>
     <ul class="touches">${hit.slice(0, NAMED_MAX).map(({ labels, state }) => html`

@@ -89,6 +89,9 @@ export default {
   'not told': '不通知',
   'Send a test': '发送测试',
   Acts: '操作',
+  'Not valid:': '无效：',
+  'One of the matchers has to demand a value: these would silence everything.': '至少一个匹配器须要求某个值：否则会静默所有告警。',
+  '`{text}` is no regular expression: {why}': '`{text}` 不是正则表达式：{why}',
   'There are none: nobody is told of alerts. [alerts.receivers] of the file, or the document bowline/alerts, has them.':
     '没有接收方：告警不会通知任何人。接收方写在文件的 [alerts.receivers] 或文档 bowline/alerts 中。',
   'The document is written in {format}, which only its own page shows.': '该文档以 {format} 编写，只能在其自身页面查看。',

@@ -36,6 +36,7 @@ assets! {
     "alerts-rules.js",
     "alerts-silences.js",
     "alerts-told.js",
+    "alerts-verdict.js",
     "api.js",
     "app.css",
     "aside.js",
