@@ -4,7 +4,7 @@ import { html, useState } from './html.js';
 import { merge } from './diff.js';
 import { Diff } from './code.js';
 import { originOf, plainBreaks } from './config-about.js';
-import { visible } from './format.js';
+import { actorName, visible } from './format.js';
 import { t } from './i18n.js';
 import { Button, Card, Tabs, Time } from './ui.js';
 
@@ -49,7 +49,7 @@ export function Conflict({ document, draft, keep, setAt, review, drop, theirs })
 
 function Theirs({ document, theirs }) {
   if (!theirs) return t('{key} was deleted.', { key: document.key });
-  const who = theirs.author === undefined ? originOf(theirs.origin) : visible(theirs.author);
+  const who = theirs.author === undefined ? originOf(theirs.origin) : actorName(theirs.author);
   return html`${t('Version {n} was published by {who}:', { n: theirs.number, who })} <${Time}
     at=${theirs.at_unix_ms} />.${theirs.comment && html` “${visible(theirs.comment)}”.`}`;
 }

@@ -10,7 +10,7 @@ import { Gone, History } from './config-history.js';
 import { Schema, schemaOf } from './config-schema.js';
 import { Status } from './config-status.js';
 import { Code } from './code.js';
-import { bytes, visible } from './format.js';
+import { actorName, bytes, visible } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { go, goQuery, to } from './route.js';
@@ -41,7 +41,7 @@ function Stands({ document, current, status, query }) {
   return html`
     <div class="card config-stands">
       <div><strong>${t('Version {n}', { n: number })}</strong> · ${format} · ${bytes(new Blob([text]).size)}
-        ${' · '}${visible(author)}, ${originOf(origin)} · <${Time} at=${at} />
+        ${' · '}${actorName(author)}, ${originOf(origin)} · <${Time} at=${at} />
         ${restores && html` · ${t('restores version {n}', { n: restores })}`}${comment && html`<p
           class="quiet">${visible(comment)}</p>`}</div>
       <${Reach} status=${status} />
@@ -119,7 +119,7 @@ function Earlier({ document, version, current }) {
   const live = useLive(load, null, [document.key, version]);
   const { namespace, name } = document;
   return html`<${Loaded} of=${live}>${({ number, at_unix_ms: at, author, comment, document: { text, format } }) => html`
-    <${Card} title=${t('Version {n}', { n: number })} about=${html`${format} · ${visible(author)} · <${Time}
+    <${Card} title=${t('Version {n}', { n: number })} about=${html`${format} · ${actorName(author)} · <${Time}
       at=${at} />${comment && html` · ${visible(comment)}`}`}
       actions=${html`
         <a href=${to('config', namespace, name, { tab: 'history', from: number, now: current.number })}>${t('What changed since')}</a>

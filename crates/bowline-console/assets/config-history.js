@@ -4,7 +4,7 @@ import { html } from './html.js';
 import { get, post, withQuery } from './api.js';
 import { addressOf, isCompiled, originOf, plainBreaks, roleOf, statusOf, touchesOf, tried } from './config-about.js';
 import { Diff } from './code.js';
-import { bytes, visible } from './format.js';
+import { actorName, bytes, visible } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
@@ -54,7 +54,7 @@ function Versions({ document, versions, current, picked }) {
   const columns = [
     { name: t('Version'), sort: ({ number }) => number, of: ({ number }) => versionOf(document, number, current) },
     { name: t('When'), sort: ({ at_unix_ms: at }) => at, of: ({ at_unix_ms: at }) => html`<${Time} at=${at} />` },
-    { name: t('Who'), sort: ({ author }) => author ?? '', of: ({ author, origin }) => html`${visible(author)}, <span
+    { name: t('Who'), sort: ({ author }) => author ?? '', of: ({ author, origin }) => html`${actorName(author)}, <span
       class="quiet">${originOf(origin)}</span>` },
     { name: t('Why'), class: 'config-why', of: whyOf },
     { name: t('Size'), isNumber: true, sort: (version) => version.bytes, of: (version) => bytes(version.bytes) },

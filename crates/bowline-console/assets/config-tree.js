@@ -3,7 +3,7 @@
 import { html, useEffect, useRef, useState } from './html.js';
 import { drafts, isBowlines, split } from './config-about.js';
 import { FilterBox, useFilter } from './filter.js';
-import { bytes, visible } from './format.js';
+import { actorName, bytes, visible } from './format.js';
 import { t } from './i18n.js';
 import { goQuery, to } from './route.js';
 import { Card, Select, Table, Time } from './ui.js';
@@ -70,7 +70,7 @@ export function Documents({ documents, query: { q = '', namespace = '' } }) {
     { name: t('Format'), sort: ({ version }) => version.format, of: ({ version }) => version.format },
     { name: t('Size'), isNumber: true, sort: ({ version }) => version.bytes, of: ({ version }) => bytes(version.bytes) },
     { name: t('Schema'), of: ({ has_schema: has }) => (has ? t('yes') : '') },
-    { name: t('Who'), sort: ({ version }) => version.author ?? '', of: ({ version }) => visible(version.author) },
+    { name: t('Who'), sort: ({ version }) => version.author ?? '', of: ({ version }) => actorName(version.author) },
     { name: t('When'), sort: ({ version }) => version.at_unix_ms, of: ({ version }) => html`<${Time}
       at=${version.at_unix_ms} />` },
     { name: t('Why'), class: 'config-why', of: ({ version }) => visible(version.comment) },

@@ -14,6 +14,9 @@ const codeOf = (character) => {
 };
 export const visible = (text) => String(text ?? '').replace(UNSEEN, codeOf);
 
+// Who did something: whoever came without a token is on this machine, and is called so in the bar, too.
+export const actorName = (name) => (name === 'anonymous' ? t('this machine') : visible(name));
+
 function fractionOf(value) {
   const size = Math.abs(value);
   return size >= 100 || size === 0 ? 0 : size >= 10 ? 1 : 2;

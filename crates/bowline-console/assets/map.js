@@ -132,7 +132,7 @@ function moved(view, { x, y }, { clientWidth, clientHeight }) {
 
 // === what is drawn ===
 
-const KINDS = ['plain', 'bad', 'warn', 'chosen'];
+const KINDS = ['plain', 'bad', 'warn'];
 const Arrows = () => html`<defs>${KINDS.map((kind) => html`
   <marker id=${`arrow-${kind}`} viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" markerUnits="userSpaceOnUse" orient="auto">
     <path d="M0 0 L8 4 L0 8 z" class=${`arrow-${kind}`} /></marker>`)}</defs>`;
@@ -145,12 +145,13 @@ function toneOf({ figures, slow, isDeclared }) {
 function Edge({ edge, points, foot, thick, isChosen, isStop, onEdge }) {
   if (!points) return null;
   const { caller, callee, mode, figures, slow } = edge;
-  const kind = isChosen ? 'chosen' : toneOf(edge);
+  // What is chosen keeps its colour: it tells how the call does.
+  const kind = toneOf(edge);
   const name = `${visible(caller)} → ${visible(callee)}: ${figures ? `${rate(figures.rate)}, ${percent(figures.error_rate)}, p99 ${nanos(figures.p99_nanos)}` : t('declared, not seen')}`;
   const limit = isSlow(figures, slow) && t('slow: {limit} and more', { limit: nanos(slow) });
   const choose = () => onEdge(edge);
   return html`
-    <g class=${classes('edge', `edge-${kind}`, mode !== 'sync' && 'is-message', !figures && 'is-unseen')} role="button" tabindex=${isStop ? 0 : -1}
+    <g class=${classes('edge', `edge-${kind}`, isChosen && 'is-chosen', mode !== 'sync' && 'is-message', !figures && 'is-unseen')} role="button" aria-pressed=${isChosen ? 'true' : 'false'} tabindex=${isStop ? 0 : -1}
       data-item=${callId(edge)} aria-label=${name} onClick=${choose} onKeyDown=${(event) => pressed(event, choose)}>
       <title>${limit ? `${name} (${limit})` : name}</title>
       <path class="edge-reach" d=${curve(points)} />

@@ -2,7 +2,7 @@
 
 import { html } from './html.js';
 import { get, withQuery } from './api.js';
-import { visible } from './format.js';
+import { actorName, visible } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { to } from './route.js';
@@ -18,7 +18,7 @@ export function Changes() {
     { name: t('When'), of: ({ at_unix_ms: at }) => html`<${Time} at=${at} />` },
     { name: t('Kind'), of: (change) => html`<${Badge} tone=${toneOf(change)}>${t(change.kind)}<//>` },
     { name: t('What'), of: (change) => html`<strong>${visible(change.subject)}</strong> ${visible(inWords(change))} <${Concerned} of=${change} />`, class: 'wrap' },
-    { name: t('Who'), of: ({ actor }) => visible(actor) },
+    { name: t('Who'), of: ({ actor }) => actorName(actor) },
   ];
   return html`
     <${Card} title=${t('Recent changes')}>
