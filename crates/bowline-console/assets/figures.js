@@ -32,8 +32,14 @@ export function ErrorShare({ figures }) {
   return html`<span class=${tone && `tone-text-${tone}`}>${percent(figures?.error_rate)}</span>`;
 }
 
-// `figures(row)`: what the graph says of that row; undefined where nothing was seen.
-export function figureColumns(figures, names = ['p99']) {
+// What these figures are of, beside the window: others count by metrics, and need not agree.
+export const fromSpans = (window) => t('{window}, from spans', { window });
+
+// `figures(row)`: what the graph says of that row; undefined where nothing was seen. `isCalls`: rows are calls, not who answers.
+export function figureColumns(figures, names = ['p99'], isCalls = false) {
+  const [rates, errors] = isCalls
+    ? [t('calls, by the spans of who calls: however many attempts each took'), t('of these calls, those that ended with an error, a timeout, or were never answered')]
+    : [t('what it answered, by its spans'), t('of what it answered, what ended with an error; what never reached it only its callers know')];
   const quantile = (name) => ({
     name,
     title: t('{share} of 100 took no longer; wrong by a sixteenth at most', { share: name.slice(1) }),
@@ -42,8 +48,8 @@ export function figureColumns(figures, names = ['p99']) {
     sort: (row) => figures(row)?.[`${name}_nanos`],
   });
   return [
-    { name: t('Rate'), isNumber: true, of: (row) => rate(figures(row)?.rate), sort: (row) => figures(row)?.rate },
-    { name: t('Errors'), isNumber: true, of: (row) => html`<${ErrorShare} figures=${figures(row)} />`, sort: (row) => figures(row)?.error_rate },
+    { name: t('Rate'), title: rates, isNumber: true, of: (row) => rate(figures(row)?.rate), sort: (row) => figures(row)?.rate },
+    { name: t('Errors'), title: errors, isNumber: true, of: (row) => html`<${ErrorShare} figures=${figures(row)} />`, sort: (row) => figures(row)?.error_rate },
     ...names.map(quantile),
   ];
 }

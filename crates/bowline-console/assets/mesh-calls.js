@@ -6,11 +6,13 @@ import { t, tn } from './i18n.js';
 import { goQuery, to } from './route.js';
 import { Badge, Card, Failure, Select, Table, Time, Waiting } from './ui.js';
 import { Aside, Facts, QueryLink } from './aside.js';
-import { ErrorShare } from './figures.js';
+import { ErrorShare, fromSpans } from './figures.js';
 import { FilterBox, useFilter } from './filter.js';
 import { Matrix, fits } from './mesh-matrix.js';
 import { NO_RULE } from './mesh-edges.js';
 
+// As the page asks for the service graph.
+const WINDOW = () => fromSpans(t('the last {range}', { range: '15 min' }));
 const STATES = { all: 'all', refused: 'refused', undeclared: 'not declared', unseen: 'declared, not seen' };
 const idOf = ({ caller, callee }) => `${caller} ${callee}`;
 
@@ -44,7 +46,7 @@ export function Calls({ edges, sources, query }) {
   return html`
     ${failed && html`<${Failure} error=${failed.error} again=${failed.reload} isStale />`}
     <div class=${chosen ? 'beside' : undefined}>
-      <${Card} title=${t('Who may call whom')} about=${tn('{n} pair', '{n} pairs', shown.length)}
+      <${Card} title=${t('Who may call whom')} about=${`${tn('{n} pair', '{n} pairs', shown.length)} · ${t('rate and errors: {window}; refused: since the sidecars started', { window: WINDOW() })}`}
         actions=${html`<${Filters} query=${query} box=${box} state=${state} />`}>
         ${!isMatrix ? html`<${List} edges=${shown} chosen=${chosen} />`
           : fits(shown) ? html`<${Matrix} edges=${shown} idOf=${idOf} stateOf=${stateOf} named=${named} chosen=${chosen} />`
@@ -124,12 +126,13 @@ function Pair({ edge }) {
         [t('Last seen'), seen && html`<${Time} at=${seen.last_seen_unix_nanos / 1e6} />`],
         [t('A trace of it'), trace && html`<a href=${to('traces', trace)}><code>${trace}</code></a>`],
       ]} />
+      ${seen && html`<p class="quiet figures-about">${t('Rate, errors and p99: {window}.', { window: WINDOW() })}</p>`}
       ${call?.operations?.length > 0 && html`<h3>${t('May ask for')}</h3>
         <ul class="mono">${call.operations.map((one) => html`<li>${one}</li>`)}</ul>`}
       ${call?.topics?.length > 0 && html`<h3>${t('Topics')}</h3>
         <ul>${call.topics.map((one) => html`<li><a href=${to('messages', one)}>${one}</a></li>`)}</ul>`}
       <${Policy} policy=${call?.policy} />
-      ${rules.length > 0 && html`<h3>${t('What sidecars decided')}</h3><${Rules} rules=${rules} />`}
+      ${rules.length > 0 && html`<h3>${t('What sidecars decided')} <span class="quiet">${t('since they started')}</span></h3><${Rules} rules=${rules} />`}
     <//>`;
 }
 

@@ -81,9 +81,11 @@ function Summary({ workloads, refused, faults }) {
       title=${t('strict: whoever shows no certificate is refused; permissive: plain requests are let in')} />
     <${Figure} name=${t('Authorization')} value=${agreed(demands.map(({ authorization }) => authorization))} tone=${weak}
       title=${t('enforce: what is not declared is refused; dry-run: it is counted and let pass; off: nobody asks')} />
-    <${Figure} name=${t('Workloads')} value=${count(workloads.length)} />
+    <${Figure} name=${t('Workloads')} value=${count(workloads.length)}
+      title=${t('Services, and the gateway: whoever has an identity in the mesh.')} />
     <${Figure} name=${t('Snapshots acknowledged')} value=${t('{some} of {all}', { some: count(current), all: count(instances.length) })}
-      tone=${isRefused ? 'bad' : current < instances.length ? 'warn' : undefined} />
+      tone=${isRefused ? 'bad' : current < instances.length ? 'warn' : undefined}
+      title=${t('Instances whose sidecar acts by the newest snapshot of rules, of all instances of the mesh.')} />
     <${Figure} name=${t('First certificate expires')} value=${at === undefined ? ABSENT : html`<${Time} at=${at} />`} tone=${tone} />
     <${Figure} name=${t('Refused, last 5 min')} value=${count(lately)} tone=${lately > 0 ? 'bad' : undefined}
       title=${t('calls that are not declared, and that sidecars refused or would have')} />

@@ -4,7 +4,7 @@ import { html, useMemo, useState } from './html.js';
 import { get, query, withQuery } from './api.js';
 import { useSystem } from './declared.js';
 import { told, useFaults } from './fault.js';
-import { SLOW_NANOS, errorTone, figureColumns, isSlow, slowNanos } from './figures.js';
+import { SLOW_NANOS, errorTone, figureColumns, fromSpans, isSlow, slowNanos } from './figures.js';
 import { FilterBox, useFilter } from './filter.js';
 import { count, nanos, percent, rate, seconds, visible } from './format.js';
 import { t, tn } from './i18n.js';
@@ -110,14 +110,15 @@ function Summary({ seen, alerts, window }) {
       <${Figure} name=${t('Requests')} value=${rate(data?.requests)} title=${t('What comes in through the gateway')} />
       <${Figure} name=${t('Server errors')} value=${percent(data?.share)} tone=${errorTone(data?.share)} />
       <${Figure} name=${t('p99 latency')} value=${seconds(data?.p99)} />
-      <${Figure} name=${t('Services')} value=${count(all.length)} />
+      <${Figure} name=${t('Services')} value=${count(all.length)}
+        title=${t('Of the system. On the map there are others, too: the gateway, databases, who calls from outside.')} />
       <${Figure} name=${t('Unhealthy')} value=${count(ill)} tone=${ill > 0 && 'bad'} />
       <${Figure} name=${t('Degraded')} value=${count(degraded)} tone=${degraded > 0 && 'warn'} />
       ${draining > 0 && html`<${Figure} name=${t('Draining')} value=${count(draining)} title=${t('Their instances leave on purpose.')} />`}
       <${Figure} name=${t('Firing alerts')} value=${count(firing)} tone=${firing > 0 && 'bad'} />
       ${undeclared > 0 && html`<${Figure} name=${t('Undeclared calls')} value=${count(undeclared)} tone="warn" />`}
     <//>
-    <p class="quiet figures-about">${t('Requests, errors and latency at the gateway: {window}.', { window: windowName(window) })}</p><//>`;
+    <p class="quiet figures-about">${t('Requests, errors and latency at the gateway, as it counts them: {window}.', { window: windowName(window) })}</p><//>`;
 }
 
 const windowName = (window) => t(pick(WINDOW_NAMES, window, window));
@@ -128,14 +129,16 @@ function Mapped({ seen, of, find, window }) {
   const shown = useMemo(() => found(seen, text), [seen, text]);
   const edge = chosen && seen.edges.find((one) => edgeKey(one.caller, one.callee) === chosen);
   const actions = html`<${FilterBox} of=${box} label=${t('Find a service')} />`;
-  const services = tn('{n} service', '{n} services', shown.services.filter(({ kind }) => kind === 'service').length);
+  const own = shown.services.filter(({ standing }) => standing).length;
+  const around = shown.services.length - own;
+  const services = [tn('{n} service', '{n} services', own), around > 0 && t('{n} around them', { n: around })].filter(Boolean).join(' + ');
   return html`
-    <${Card} title=${t('Service map')} about=${`${services} · ${windowName(window)}`} actions=${actions} class="map-card">
+    <${Card} title=${t('Service map')} about=${html`<span title=${t('Around them: the gateway, databases, who calls from outside.')}>${services}</span> · ${fromSpans(windowName(window))}`} actions=${actions} class="map-card">
       <${Loaded} of=${of}>${() => (shown.services.length === 0
         ? html`<${Empty}>${text ? t('No service is called like that.') : t('No service runs yet: `bowline up` starts those of a folder.')}<//>`
         : html`<${ServiceMap} services=${shown.services} edges=${shown.edges} chosen=${chosen}
             onEdge=${(one) => setChosen(edgeKey(one.caller, one.callee))} />
-          ${edge && html`<${EdgeDetail} edge=${edge} onClose=${() => setChosen(null)} />`}
+          ${edge && html`<${EdgeDetail} edge=${edge} window=${window} onClose=${() => setChosen(null)} />`}
           <${Legend} />`)}
       <//>
     <//>`;
@@ -160,7 +163,7 @@ const Legend = () => html`
       ${' '}${t('Slow is a p99 of the declared `slow_call` and more; without one, of half the timeout, 1 s at most.')}</span>
   </p>`;
 
-function EdgeDetail({ edge, onClose }) {
+function EdgeDetail({ edge, window, onClose }) {
   const { caller, callee, mode, figures, slow, failures = [], sample_trace_id: sample, isDeclared } = edge;
   return html`
     <section class="edge-detail" aria-label=${`${caller} → ${callee}`}>
@@ -175,7 +178,8 @@ function EdgeDetail({ edge, onClose }) {
         <${Figure} name=${t('Errors')} value=${percent(figures.error_rate)} tone=${errorTone(figures.error_rate)} />
         <${Figure} name="p50" value=${nanos(figures.p50_nanos)} /><${Figure} name="p95" value=${nanos(figures.p95_nanos)} />
         <${Figure} name="p99" value=${nanos(figures.p99_nanos)} tone=${isSlow(figures, slow) && 'warn'} title=${t('slow: {limit} and more', { limit: nanos(slow) })} />
-      <//>` : html`<p class="quiet">${t('It is declared, and nobody was seen to call so far.')}</p>`}
+      <//><p class="quiet figures-about">${t('As the caller saw it: {window}.', { window: fromSpans(windowName(window)) })}</p>`
+        : html`<p class="quiet">${t('It is declared, and nobody was seen to call so far.')}</p>`}
       ${failures.length > 0 && html`<p>${failures.map(({ status, count: times }) => html`<${Badge} tone="bad">${status} ×${count(times)}<//> `)}</p>`}
       ${sample && html`<p><a href=${to('traces', sample)}>${t('A trace of it')}</a></p>`}
     </section>`;
@@ -243,7 +247,7 @@ function Worst({ seen, of, window }) {
     ...figureColumns(({ figures }) => figures),
   ];
   return html`
-    <${Card} title=${t('Worst first')} about=${windowName(window)} actions=${html`<a href=${to('services')}>${t('All services')}</a>`}>
+    <${Card} title=${t('Worst first')} about=${fromSpans(windowName(window))} actions=${html`<a href=${to('services')}>${t('All services')}</a>`}>
       <${Loaded} of=${of}>${() => html`<${Table} label=${t('Services, worst first')} columns=${columns} rows=${rows} keyOf=${({ name }) => name}
         empty=${t('No service runs.')} />`}<//>
     <//>`;

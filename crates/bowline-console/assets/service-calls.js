@@ -3,7 +3,7 @@
 import { html } from './html.js';
 import { query as promql, quoted } from './api.js';
 import { declaration } from './declared.js';
-import { figureColumns } from './figures.js';
+import { figureColumns, fromSpans } from './figures.js';
 import { visible } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
@@ -42,13 +42,13 @@ function Edges({ title, edges, name, side, system, breakers, empty, window }) {
   const rows = [...seen.sort((a, b) => b.figures.error_rate - a.figures.error_rate || b.figures.p99_nanos - a.figures.p99_nanos), ...unseen];
   const columns = [
     { name: t('Service'), of: (edge) => html`<${Other} edge=${edge} />`, sort: (edge) => edge.name },
-    ...figureColumns(({ figures }) => figures),
+    ...figureColumns(({ figures }) => figures, ['p99'], true),
     ...(hasFailures ? [{ name: t('Failures'), of: (edge) => html`<${Failures} edge=${edge} />` }] : []),
     { name: t('Declared'), of: (edge) => html`<${Declared} how=${declaration(system, edge.caller, edge.callee)} isSeen=${Boolean(edge.figures)} />` },
     ...(breakers.length > 0 ? [{ name: t('Breaker'), of: (edge) => html`<${Breaker} states=${statesOf(edge)} />` }] : []),
     { name: t('Trace'), of: (edge) => edge.sample_trace_id && html`<${TraceLink} id=${edge.sample_trace_id} />` },
   ];
-  return html`<${Card} title=${title} about=${t('the last {range}', { range: WINDOW_NAMES[window] })}>
+  return html`<${Card} title=${title} about=${fromSpans(t('the last {range}', { range: WINDOW_NAMES[window] }))}>
     <${Table} label=${title} columns=${columns} rows=${rows} keyOf=${(edge) => `${edge.name} ${edge.mode}`} empty=${empty} /><//>`;
 }
 
@@ -104,7 +104,7 @@ export function Operations({ service: { name, graph, window } }) {
     { name: t('Kind'), of: (one) => t(pick(KINDS, one.kind, one.kind)), sort: (one) => one.kind },
     ...figureColumns(({ figures }) => figures, ['p50', 'p95', 'p99']),
   ];
-  return html`<${Card} title=${t('Operations')} about=${t('what it answered in the last {range}', { range: WINDOW_NAMES[window] })}>
+  return html`<${Card} title=${t('Operations')} about=${fromSpans(t('what it answered in the last {range}', { range: WINDOW_NAMES[window] }))}>
     <${Loaded} of=${graph}>${(seen) => html`<${Table} label=${t('Operations')} columns=${columns} rows=${rowsOf(seen)}
       keyOf=${(one) => one.kind + one.name} sortBy=${{ name: t('Rate'), isDown: true }} empty=${t('It answered nothing.')} />`}<//><//>`;
 }

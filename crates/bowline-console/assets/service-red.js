@@ -23,16 +23,18 @@ export const RANGES = {
 const RATE_MIN_S = 60;
 const QUANTILES = [0.5, 0.95, 0.99];
 
-const requests = (selector) => ({
-  total: 'bowline_requests_total', buckets: 'bowline_request_duration_seconds_bucket', by: 'code', selector,
+const requests = (selector, source = 'own') => ({
+  source, total: 'bowline_requests_total', buckets: 'bowline_request_duration_seconds_bucket', by: 'code', selector,
 });
-const spans = (name, kind) => ({
+export const spansOf = (name, kind) => ({
+  source: 'spans',
   total: 'bowline_span_requests_total',
   buckets: 'bowline_span_duration_seconds_bucket',
   by: 'status',
   selector: `service=${quoted(name)},kind="${kind}"`,
 });
 const edges = (name) => ({
+  source: 'callers',
   total: 'bowline_edge_requests_total',
   buckets: 'bowline_edge_duration_seconds_bucket',
   by: 'status',
@@ -40,13 +42,22 @@ const edges = (name) => ({
 });
 
 // The same requests as callers count them: with what happens on the way, such as retries, open breakers and faults.
-const ofCallers = (name) => requests(`reporter=~"client|gateway",service=${quoted(name)}`);
+export const ofCallers = (name) => requests(`reporter=~"client|gateway",service=${quoted(name)}`);
+
+// Who counted what is shown, in words: figures of different sources need not agree.
+const SOURCES = {
+  own: () => t('Counted by the service itself.'),
+  gateway: () => t('Counted by the gateway.'),
+  spans: () => t('Counted by its spans.'),
+  callers: () => t('Counted by the spans of its callers.'),
+};
+export const sourceOf = ({ source }) => SOURCES[source]();
 
 // Who counts the requests: the first that did counts.
-function counters(name, isForeign) {
-  if (isForeign && name === 'gateway') return [requests('reporter="gateway"')];
-  if (isForeign) return [spans(name, 'server'), edges(name)];
-  return [requests(`reporter="server",service=${quoted(name)}`), spans(name, 'server'), edges(name)];
+export function counters(name, isForeign) {
+  if (isForeign && name === 'gateway') return [requests('reporter="gateway"', 'gateway')];
+  if (isForeign) return [spansOf(name, 'server'), edges(name)];
+  return [requests(`reporter="server",service=${quoted(name)}`), spansOf(name, 'server'), edges(name)];
 }
 
 export const useRed = (name, isForeign, range) => useLive(async (signal) => {
@@ -55,7 +66,7 @@ export const useRed = (name, isForeign, range) => useLive(async (signal) => {
   const over = { start: end - length, end, step, signal };
   const [own, messages, callers] = await Promise.all([
     firstOf(counters(name, isForeign), over),
-    group(spans(name, 'consumer'), over),
+    group(spansOf(name, 'consumer'), over),
     isForeign ? null : group(ofCallers(name), over, [0.99]),
   ]);
   return { requests: own, messages, callers };
@@ -70,7 +81,7 @@ async function firstOf(candidates, over) {
 }
 
 // The lines of one kind of requests; none where nobody counted any.
-async function group({ total, buckets, by, selector }, over, shares = QUANTILES) {
+async function group({ source, total, buckets, by, selector }, over, shares = QUANTILES) {
   const window = `[${Math.max(RATE_MIN_S, over.step)}s]`;
   const counted = await queryRange(`sum by (${by}) (rate(${total}{${selector}}${window}))`, over);
   if (!counted.series.some(({ values }) => values.some((value) => value > 0))) return null;
@@ -79,14 +90,14 @@ async function group({ total, buckets, by, selector }, over, shares = QUANTILES)
     return { label: `p${share * 100}`, values: series[0]?.values ?? counted.times.map(() => null) };
   }));
   const classes = classed(counted.series, by);
-  return { times: counted.times, classes, share: shareOf(classes, counted.times.length), quantiles };
+  return { source, window: Math.max(RATE_MIN_S, over.step), times: counted.times, classes, share: shareOf(classes, counted.times.length), quantiles };
 }
 
 const CLASSES = { 2: { label: '2xx' }, 3: { label: '3xx' }, 4: { label: '4xx', tone: 'warn' }, 5: { label: '5xx', tone: 'bad', isFailure: true } };
 const STATUSES = { ok: { label: 'ok' }, error: { label: 'error', tone: 'bad', isFailure: true } };
 
 // One line for each class of answers, the failures last, so that they lie above the others.
-function classed(series, by) {
+export function classed(series, by) {
   const lines = new Map();
   for (const { metric, values } of series) {
     const kind = by === 'code' ? pick(CLASSES, metric.code?.[0]) : pick(STATUSES, metric.status);
@@ -108,9 +119,6 @@ function shareOf(classes, length) {
   });
 }
 
-// What a line says now; the newest samples may still be on their way.
-export const nowOf = (values) => values?.at(-1) ?? values?.at(-2) ?? undefined;
-
 export function Red({ of, range }) {
   return html`<${Loaded} of=${of}>${({ requests: own, messages, callers }) => html`
     ${own && html`<${Charts} group=${own} callers=${callers} names=${[t('Requests'), t('Errors'), t('Duration')]} range=${range} />`}
@@ -118,7 +126,7 @@ export function Red({ of, range }) {
     ${!own && !messages && html`<${Card}><${Empty}>${t('No requests in the last {range}.', { range: RANGES[range].name })}<//><//>`}`}<//>`;
 }
 
-function Charts({ group: { times, classes, share, quantiles }, callers, names: [rates, errors, duration], range }) {
+function Charts({ group: { source, window, times, classes, share, quantiles }, callers, names: [rates, errors, duration], range }) {
   const shares = [{ label: callers ? t('its own') : t('share'), values: share, tone: 'bad' }];
   if (callers) shares.push({ label: t('of callers'), values: callers.share });
   const durations = [...quantiles];
@@ -128,5 +136,7 @@ function Charts({ group: { times, classes, share, quantiles }, callers, names: [
     <${Card} title=${rates} about=${about}><${Chart} label=${rates} times=${times} series=${classes} format=${rate} /><//>
     <${Card} title=${errors} about=${about}><${Chart} label=${errors} times=${times} series=${shares} format=${percent} /><//>
     <${Card} title=${duration} about=${about}><${Chart} label=${duration} times=${times} series=${durations} format=${seconds} /><//>
-  </div>`;
+  </div>
+  <p class="quiet figures-about">${sourceOf({ source })} ${callers && t('Of callers: counted by those who call it, also where no answer came.')}
+    ${' '}${t('Each point covers {length}.', { length: seconds(window) })}</p>`;
 }

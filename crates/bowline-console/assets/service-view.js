@@ -4,8 +4,7 @@ import { html } from './html.js';
 import { get, path, withQuery } from './api.js';
 import { useSystem } from './declared.js';
 import { FaultButton, FaultNotes, useFaults } from './fault.js';
-import { errorTone } from './figures.js';
-import { percent, rate, seconds, visible } from './format.js';
+import { visible } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
@@ -14,10 +13,11 @@ import { Breakers } from './service-breakers.js';
 import { Calls, Operations } from './service-calls.js';
 import { Instances } from './service-instances.js';
 import { Logs } from './service-logs.js';
-import { RANGES, Red, nowOf, useRed } from './service-red.js';
+import { Now } from './service-now.js';
+import { RANGES, Red, useRed } from './service-red.js';
 import { ServiceTraces } from './service-traces.js';
-import { Because, InstanceTally } from './services-list.js';
-import { Badge, Card, Figure, Figures, Health, Page, Select, Tabs } from './ui.js';
+import { Because } from './services-list.js';
+import { Badge, Health, Page, Select, Tabs } from './ui.js';
 
 const TABS = ['overview', 'instances', 'operations', 'boundary', 'logs'];
 // The parts that tell of a time that the reader picks.
@@ -94,28 +94,10 @@ function View({ tab, service, range, query }) {
 function Overview({ service, range, query }) {
   const red = useRed(service.name, service.detail.data === null, range);
   return html`
-    <${Now} red=${red} service=${service} />
+    <${Now} service=${service} />
     <${Red} of=${red} range=${range} />
     <${Calls} service=${service} />
     <${ServiceTraces} service=${service} query=${query} />`;
-}
-
-// How it does now: the last point of what the charts show.
-function Now({ red, service }) {
-  const group = red.data?.requests ?? red.data?.messages;
-  const all = group?.classes.reduce((sum, { values }) => sum + (nowOf(values) ?? 0), 0);
-  const errors = nowOf(group?.share);
-  const health = service.detail.data?.service;
-  return html`
-    <${Card} about=${t('the last minute')} title=${t('Now')}><${Figures}>
-      <${Figure} name=${t('Requests')} value=${rate(all)} />
-      <${Figure} name=${t('Errors')} value=${percent(errors)} tone=${errorTone(errors)} />
-      ${(group?.quantiles ?? []).map(({ label, values }) => html`<${Figure} name=${label} value=${seconds(nowOf(values))} />`)}
-      ${(red.data?.callers?.quantiles ?? []).map(({ label, values }) => html`
-        <${Figure} name=${t('{quantile} of callers', { quantile: label })} value=${seconds(nowOf(values))}
-          title=${t('as callers see it: with what happens on the way, such as retries, open breakers and faults')} />`)}
-      ${health && html`<${Figure} name=${t('Healthy instances')} value=${html`<${InstanceTally} health=${health} />`} />`}
-    <//><//>`;
 }
 
 function Standing({ service: { detail, graph, name } }) {

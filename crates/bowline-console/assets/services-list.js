@@ -3,7 +3,7 @@
 import { html, useMemo } from './html.js';
 import { get, withQuery } from './api.js';
 import { told, useFaults } from './fault.js';
-import { WINDOWS, figureColumns } from './figures.js';
+import { WINDOWS, figureColumns, fromSpans } from './figures.js';
 import { FilterBox, useFilter } from './filter.js';
 import { count, visible } from './format.js';
 import { t, tn } from './i18n.js';
@@ -27,7 +27,8 @@ export function ServiceList({ query }) {
   return html`
     <${Page} title=${t('Services')} actions=${html`<${FilterBox} of=${box} label=${t('Filter by name')} />
       <${Select} name=${t('Figures of the last')} value=${window} options=${WINDOWS} onPick=${(picked) => goQuery({ window: picked })} />`}>
-      <${Loaded} of=${live}>${(rows) => html`<${Lists} rows=${rows} filter=${filter} faults=${faults.data ?? []} />`}<//>
+      <${Loaded} of=${live}>${(rows) => html`<${Lists} rows=${rows} filter=${filter} faults=${faults.data ?? []}
+        window=${fromSpans(t('the last {range}', { range: WINDOWS.find(([id]) => id === window)[1] }))} />`}<//>
     <//>`;
 }
 
@@ -47,16 +48,16 @@ function worstFirst(a, b) {
   return rank(a) - rank(b) || errors(b) - errors(a) || slow(b) - slow(a) || a.name.localeCompare(b.name);
 }
 
-function Lists({ rows: { own, others }, filter, faults }) {
+function Lists({ rows: { own, others }, filter, faults, window }) {
   const has = ({ name }) => name.toLowerCase().includes(filter);
   const shown = useMemo(() => own.filter(has), [own, filter]);
   const beside = useMemo(() => others.filter(has), [others, filter]);
   const empty = own.length === 0 ? t('No service is declared, and none is registered.') : t('No service has that in its name.');
   return html`
-    <${Card} title=${t('Of the system')} about=${tally(own)}>
+    <${Card} title=${t('Of the system')} about=${`${tally(own)} · ${t('figures: {window}', { window })}`}>
       <${Table} label=${t('Services')} columns=${columns(faults)} rows=${shown} keyOf=${({ name }) => name} empty=${empty} />
     <//>
-    ${beside.length > 0 && html`<${Card} title=${t('Around it')} about=${t('seen by traces: the gateway, databases, who calls from outside')}>
+    ${beside.length > 0 && html`<${Card} title=${t('Around it')} about=${`${t('seen by traces: the gateway, databases, who calls from outside')} · ${window}`}>
       <${Table} label=${t('Around the system')} rows=${beside} keyOf=${({ name }) => name}
         columns=${[nameColumn([]), ...figureColumns(({ figures }) => figures)]} />
     <//>`}`;

@@ -1,6 +1,11 @@
 // The Chinese of the mesh, by its English.
 
 export default {
+  'Instances whose sidecar acts by the newest snapshot of rules, of all instances of the mesh.': '其边车已按最新规则快照行事的实例数，占网格全部实例。',
+  'Services, and the gateway: whoever has an identity in the mesh.': '服务与网关：在网格中拥有身份的各方。',
+  'rate and errors: {window}; refused: since the sidecars started': '速率与错误：{window}；拒绝：自边车启动以来',
+  'Rate, errors and p99: {window}.': '速率、错误与 p99：{window}。',
+  'since they started': '自其启动以来',
   'Who may call whom, under which identity, and what each workload acts by.': '谁可以以何种身份调用谁，以及每个工作负载依据什么运行。',
   Calls: '调用',
   Workloads: '工作负载',

@@ -62,7 +62,6 @@ export default {
   '{caller} to {callee}: {got} came where {expected} was due': '{caller} 到 {callee}：本应是 {expected}，却出现了 {got}',
   '{caller} to {callee}: {got} came after the end': '{caller} 到 {callee}：结束之后又出现了 {got}',
   'Declared, and not seen in this time: {calls}': '已声明，但在此期间未观察到：{calls}',
-  'the last minute': '最近一分钟',
   'Requests are delayed or failed on purpose before they reach {service}: its own figures do not show it, those of its callers do.':
     '请求在到达 {service} 之前被人为延迟或置为失败：它自身的指标不会体现，调用方的指标会体现。',
   'Filter by name': '按名称筛选',
@@ -170,7 +169,6 @@ export default {
   Which: '范围',
   'not: until they are reset': '不自动结束：直到被重置',
   'half open': '半开',
-  'the last {range}': '最近 {range}',
   '{n} breaker': '{n} 个熔断器',
   '{n} breakers': '{n} 个熔断器',
   Operation: '操作',
