@@ -131,7 +131,8 @@ function Mapped({ seen, of, find, window }) {
   const actions = html`<${FilterBox} of=${box} label=${t('Find a service')} />`;
   const own = shown.services.filter(({ standing }) => standing).length;
   const around = shown.services.length - own;
-  const services = [tn('{n} service', '{n} services', own), around > 0 && t('{n} around them', { n: around })].filter(Boolean).join(' + ');
+  const services = own === 0 ? t('{n} seen', { n: around })
+    : [tn('{n} service', '{n} services', own), around > 0 && t('{n} around them', { n: around })].filter(Boolean).join(' + ');
   return html`
     <${Card} title=${t('Service map')} about=${html`<span title=${t('Around them: the gateway, databases, who calls from outside.')}>${services}</span> · ${fromSpans(windowName(window))}`} actions=${actions} class="map-card">
       <${Loaded} of=${of}>${() => (shown.services.length === 0

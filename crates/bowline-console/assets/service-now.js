@@ -6,7 +6,7 @@ import { errorTone } from './figures.js';
 import { percent, rate, seconds } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
-import { classed, counters, ofCallers, sourceOf, spansOf } from './service-red.js';
+import { classed, counters, edgesOf, ofCallers, sourceOf, spansOf } from './service-red.js';
 import { InstanceTally } from './services-list.js';
 import { Card, Figure, Figures } from './ui.js';
 
@@ -18,14 +18,16 @@ const useLately = (name, isForeign) => useLive(async (signal) => {
   const [own, messages, callers] = await Promise.all([
     firstOf(counters(name, isForeign), signal),
     figuresOf(spansOf(name, 'consumer'), signal),
-    isForeign ? null : figuresOf(ofCallers(name), signal, [0.99]),
+    firstOf([ofCallers(name), edgesOf(name)], signal, [0.99]),
   ]);
-  return { group: own ?? messages, callers };
+  const group = own ?? messages;
+  // A database is known by its callers alone: they need not be told twice.
+  return { group, callers: group?.source === 'callers' ? null : callers };
 }, ['metrics'], [name, isForeign], { isKept: true });
 
-async function firstOf(candidates, signal) {
+async function firstOf(candidates, signal, shares) {
   for (const candidate of candidates) {
-    const found = await figuresOf(candidate, signal);
+    const found = await figuresOf(candidate, signal, shares);
     if (found) return found;
   }
   return null;

@@ -33,7 +33,7 @@ export const spansOf = (name, kind) => ({
   by: 'status',
   selector: `service=${quoted(name)},kind="${kind}"`,
 });
-const edges = (name) => ({
+export const edgesOf = (name) => ({
   source: 'callers',
   total: 'bowline_edge_requests_total',
   buckets: 'bowline_edge_duration_seconds_bucket',
@@ -55,9 +55,9 @@ export const sourceOf = ({ source }) => SOURCES[source]();
 
 // Who counts the requests: the first that did counts.
 export function counters(name, isForeign) {
-  if (isForeign && name === 'gateway') return [requests('reporter="gateway"', 'gateway')];
-  if (isForeign) return [spansOf(name, 'server'), edges(name)];
-  return [requests(`reporter="server",service=${quoted(name)}`), spansOf(name, 'server'), edges(name)];
+  if (isForeign && name === 'gateway') return [requests('reporter="gateway"', 'gateway'), spansOf(name, 'server')];
+  if (isForeign) return [spansOf(name, 'server'), edgesOf(name)];
+  return [requests(`reporter="server",service=${quoted(name)}`), spansOf(name, 'server'), edgesOf(name)];
 }
 
 export const useRed = (name, isForeign, range) => useLive(async (signal) => {

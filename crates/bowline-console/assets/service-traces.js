@@ -45,10 +45,10 @@ export const TraceLink = ({ id }) => html`<a class="one" href=${to('traces', id)
 
 const columns = () => [
   { name: t('Trace'), of: (trace) => html`<a href=${to('traces', trace.trace_id)}>${visible(trace.name)}</a> <${Gap} trace=${trace} isBrief />` },
+  { name: t('Outcome'), of: (trace) => html`<${Outcome} trace=${trace} />`, sort: rankOf },
   { name: t('Begun at'), of: (trace) => visible(trace.service) },
   { name: t('When'), of: (trace) => html`<${Time} at=${trace.start_unix_nanos / 1e6} />`, sort: (trace) => trace.start_unix_nanos },
   { name: t('Duration'), isNumber: true, title: t('of the whole trace, not of the part of this service alone'),
     of: (trace) => nanos(trace.duration_nanos), sort: (trace) => trace.duration_nanos },
   { name: t('Spans'), isNumber: true, of: (trace) => html`${trace.span_count}<${Growing} trace=${trace} />`, sort: (trace) => trace.span_count },
-  { name: t('Outcome'), of: (trace) => html`<${Outcome} trace=${trace} />`, sort: rankOf },
 ];

@@ -33,6 +33,7 @@ export default {
   'It goes on beyond the edge: drag it.': '边缘之外还有内容：请拖动。',
   'Requests, errors and latency at the gateway, as it counts them: {window}.': '网关处的请求、错误与延迟，由网关统计：{window}。',
   'As the caller saw it: {window}.': '从调用方看到的情况：{window}。',
+  '{n} seen': '观察到 {n} 个',
   '{n} around them': '周边 {n} 个',
   'Of the system. On the map there are others, too: the gateway, databases, who calls from outside.': '指本系统的服务。拓扑图上还有其他节点：网关、数据库、外部调用方。',
   'Around them: the gateway, databases, who calls from outside.': '周边：网关、数据库、外部调用方。',
