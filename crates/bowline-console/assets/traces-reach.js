@@ -31,7 +31,7 @@ export function Reach({ list, since, order, limit }) {
 
 function shownOf({ traces, next_cursor: next, is_cut: isCut }, { order, limit, now }) {
   const n = count(traces.length);
-  if (traces.length === 0 || (isCut && order !== 'slowest')) return null;
+  if (traces.length === 0 || isCut) return null;
   if (order === 'slowest') return traces.length < limit ? t('Shown: all {n} that match.', { n }) : t('Shown: the {n} slowest of all that match.', { n });
   if (!next) return t('Shown: all {n} that match.', { n });
   const oldest = traces.reduce((least, { start_unix_nanos: at }) => Math.min(least, at), Infinity) / 1e6;

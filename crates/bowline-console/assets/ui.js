@@ -1,7 +1,7 @@
 // What pages are made of: headings, cards, tables, states, questions.
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from './html.js';
-import { may, serverNow } from './api.js';
+import { may, serverNow, session } from './api.js';
 import { ABSENT, ago, moment, visible } from './format.js';
 import { t } from './i18n.js';
 import { takeArrival } from './route.js';
@@ -274,7 +274,8 @@ export function Asking() {
       <form onSubmit=${act}>
         ${question.touches?.length > 0 && html`<p>${t('This will touch:')}</p><ul class="touches">${question.touches.map((text) => html`<li>${typeof text === 'string' ? visible(text) : text}</li>`)}</ul>`}
         ${question.body}
-        <p class="quiet">${t('It is recorded in the audit, with your name.')}</p>
+        <p class="quiet">${session.get()?.name ? t('It is recorded in the audit, with your name.')
+          : t('It is recorded in the audit, as done by this machine: sign in to have your name there.')}</p>
         ${state.error && html`<p class="failure" role="alert">${visible(state.error.message)}</p>`}
         <div class="dialog-actions">
           <${Button} onClick=${() => close(false)} isDisabled=${state.isActing}>${t('Cancel')}<//>

@@ -62,6 +62,7 @@ export default {
   'Done: {what}': '已完成：{what}',
   'This will touch:': '这将影响：',
   'It is recorded in the audit, with your name.': '此操作会连同您的名字记入审计。',
+  'It is recorded in the audit, as done by this machine: sign in to have your name there.': '此操作会记入审计，执行者为本机：登录后才会记录您的名字。',
   Cancel: '取消',
   Close: '关闭',
   now: '刚刚',
