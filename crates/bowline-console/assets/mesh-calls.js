@@ -136,8 +136,11 @@ function Pair({ edge }) {
     <//>`;
 }
 
-const inWords = (value) => (value !== null && typeof value === 'object'
-  ? Object.entries(value).map(([name, inner]) => `${name} ${inWords(inner)}`).join(', ') : String(value));
+const inWords = (value) => {
+  if (Array.isArray(value)) return value.map(inWords).join(' | ');
+  return value !== null && typeof value === 'object'
+    ? Object.entries(value).map(([name, inner]) => `${name} ${inWords(inner)}`).join(', ') : String(value);
+};
 
 export function Policy({ policy }) {
   const parts = Object.entries(policy ?? {});
