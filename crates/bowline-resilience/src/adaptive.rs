@@ -8,7 +8,8 @@
 //! ```
 //!
 //! - **Why a gradient and not AIMD**: AIMD needs losses to find the limit, which are what it is to prevent; the
-//!   latency tells of a queue before anything is lost. Losses count too: the limit falls by a tenth, once a window.
+//!   latency tells of a queue before anything is lost. Losses count too: where they are a share of a window that is no
+//!   noise ([`DROPS_MIN`]), the limit falls by a tenth, once a window. A single one of thousands moves nothing.
 //! - **Why not Gradient2 as it is**: its latency at rest is a long average, which under an overload that lasts becomes
 //!   the overload's own, and the limit creeps up to its end. Here the latency at rest is taken over where it is seen at
 //!   rest: in windows with less than half of the limit in use, with the limit at its least, or in a **probe**: after
@@ -31,6 +32,9 @@ pub const WINDOW: Duration = Duration::from_millis(100);
 
 /// At least so many calls are.
 pub const SAMPLES_MIN: u32 = 10;
+
+/// The limit falls where one of so many calls of a window was dropped: what is rarer happens to a callee that is well.
+pub const DROPS_MIN: u32 = 100;
 
 /// After so many windows in which calls took too long, the latency at rest is measured anew.
 pub const PROBE_AFTER: u32 = 100;
@@ -87,11 +91,12 @@ enum Phase {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Window {
     began: Option<Instant>,
+    /// Calls that came to an end of their own.
     count: u32,
-    /// Of latencies, in nanoseconds.
+    /// Of their latencies, in nanoseconds.
     sum: f64,
     in_flight_max: u32,
-    was_dropped: bool,
+    dropped_count: u32,
 }
 
 impl Gradient {
@@ -113,14 +118,13 @@ impl Gradient {
         self.at_rest.map(|nanos| Duration::from_secs_f64(nanos / 1e9))
     }
 
-    /// One more call has ended. The limit moves when a window is over: [`WINDOW`] and [`SAMPLES_MIN`] calls, or one
-    /// that was dropped.
+    /// One more call has ended. The limit moves when a window is over: [`WINDOW`] and [`SAMPLES_MIN`] calls, those
+    /// included that were dropped.
     #[must_use]
     pub fn step(self, sample: Sample, now: Instant) -> Self {
         let window = self.window.with(sample, now);
         let is_over = window.began.is_some_and(|began| now.saturating_duration_since(began) >= WINDOW);
-        let is_enough = window.count >= SAMPLES_MIN || window.was_dropped;
-        if is_over && is_enough { self.moved(window) } else { Self { window, ..self } }
+        if is_over && window.total() >= SAMPLES_MIN { self.moved(window) } else { Self { window, ..self } }
     }
 
     fn moved(self, window: Window) -> Self {
@@ -132,7 +136,7 @@ impl Gradient {
                 let phase = Phase::Running { slow_count: 0 };
                 Self { at_rest: mean.or(self.at_rest), phase, ..fresh }.limited(limit)
             }
-            _ if window.was_dropped => {
+            _ if window.has_drops() => {
                 Self { phase: Phase::Running { slow_count: 0 }, ..fresh }.limited(self.limit * AFTER_DROP)
             }
             (_, None) => fresh,
@@ -194,8 +198,17 @@ impl Window {
             count: self.count.saturating_add(count),
             sum: self.sum + sum,
             in_flight_max: self.in_flight_max.max(in_flight),
-            was_dropped: self.was_dropped | was_dropped,
+            dropped_count: self.dropped_count.saturating_add(u32::from(was_dropped)),
         }
+    }
+
+    fn total(&self) -> u32 {
+        self.count.saturating_add(self.dropped_count)
+    }
+
+    /// Whether so many were dropped that the callee had too much to do.
+    fn has_drops(&self) -> bool {
+        self.dropped_count.saturating_mul(DROPS_MIN) >= self.total()
     }
 }
 
@@ -266,6 +279,35 @@ mod tests {
         let mut now = time::now();
         let idle = driven(Gradient::new(BOUNDS), &mut now, 100, 0.01, 3, 60.0);
         assert!(idle.limit() <= 9, "it grows while half of it is used: {idle:?}");
+    }
+
+    /// A window of a thousand calls at rest, so many of them dropped, and what is left of a limit of 500.
+    fn after_a_window_with_drops(dropped: u32) -> u32 {
+        let now = time::now();
+        let at_rest = Some(1e7);
+        let before =
+            Gradient { limit: 500.0, at_rest, phase: Phase::Running { slow_count: 0 }, ..Gradient::new(BOUNDS) };
+        let sample = |was_dropped| Sample { latency: Duration::from_millis(10), in_flight: 400, was_dropped };
+        let window = (0..1000).fold(before, |gradient, at| gradient.step(sample(at < dropped), now + WINDOW / 2));
+        window.step(sample(false), now + WINDOW * 2).limit()
+    }
+
+    #[test]
+    fn a_few_drops_of_many_calls_are_noise_and_a_share_of_them_is_not() {
+        let undisturbed = after_a_window_with_drops(0);
+        assert!(undisturbed > 500, "{undisturbed}");
+        assert_eq!([1, 9].map(after_a_window_with_drops), [undisturbed; 2]);
+        assert_eq!([11, 500, 1000].map(after_a_window_with_drops), [450; 3]);
+    }
+
+    #[test]
+    fn a_drop_or_two_are_no_window() {
+        let now = time::now();
+        let dropped = Sample { latency: Duration::ZERO, in_flight: 20, was_dropped: true };
+        let before = Gradient { limit: 20.0, ..Gradient::new(BOUNDS) };
+        let rare = (0..9).fold(before, |gradient, at| gradient.step(dropped, now + WINDOW * at));
+        assert_eq!(rare.limit(), 20);
+        assert_eq!(rare.step(dropped, now + WINDOW * 9).limit(), 18);
     }
 
     #[test]
