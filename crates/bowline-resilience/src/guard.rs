@@ -186,7 +186,7 @@ impl Guard {
             retry.budget.deposit(now);
         }
         let (mut attempt, mut number) = (0, 0);
-        let (result, ended) = loop {
+        let (verdict, result, ended) = loop {
             attempt += 1;
             let Attempted { verdict, result, ended } = match self.hedge.as_ref().filter(|_| call.is_repeatable) {
                 None => {
@@ -194,7 +194,7 @@ impl Guard {
                         None => None,
                         Some(breaker) => match breaker.acquire(now) {
                             Ok(permit) => Some(permit),
-                            Err(rejected) => break (Err(Error::Breaker(rejected)), now),
+                            Err(rejected) => break (Verdict::Ignored, Err(Error::Breaker(rejected)), now),
                         },
                     };
                     let mut future = pin!(make(attempt));
@@ -219,14 +219,14 @@ impl Guard {
                     Box::pin(hedge.call(now, &mut begin, is_worth_keeping)).await
                 }
             };
-            let Some(retry) = retry.filter(|_| verdict == Verdict::Bad) else { break (result, ended) };
+            let Some(retry) = retry.filter(|_| verdict == Verdict::Bad) else { break (verdict, result, ended) };
             let deadline = *deadline.get_or_insert_with(|| self.deadline(call, time::now()));
-            let Some(wait) = retry.wait(attempt, deadline, ended) else { break (result, ended) };
+            let Some(wait) = retry.wait(attempt, deadline, ended) else { break (verdict, result, ended) };
             pin!(time::sleep(wait)).await;
             now = time::now();
         };
         if let Some(place) = place {
-            place.record(matches!(result, Err(Error::DeadlineExceeded)), ended);
+            leave(place, verdict, attempt, matches!(result, Err(Error::DeadlineExceeded)), ended);
         }
         result
     }
@@ -312,6 +312,16 @@ where
 /// Whether it ends the race of a hedged call: what the breaker refused was not sent, and does not win against what was.
 fn is_worth_keeping<T, E>(attempted: &Attempted<T, E>) -> bool {
     attempted.verdict != Verdict::Bad && !matches!(attempted.result, Err(Error::Breaker(_)))
+}
+
+/// Gives a call's place back. What fails says nothing of how long work takes, nor does what waited for another attempt.
+#[inline]
+fn leave(place: bulkhead::Permit<'_>, verdict: Verdict, attempts: u32, is_late: bool, ended: Instant) {
+    if is_late {
+        place.record(true, ended);
+    } else if verdict == Verdict::Good && attempts == 1 {
+        place.record(false, ended);
+    }
 }
 
 /// Tells the breaker how an attempt went; without a result its time was over.

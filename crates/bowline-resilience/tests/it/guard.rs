@@ -1,6 +1,6 @@
 //! All patterns around one call, over virtual time.
 
-use std::cell::Cell;
+use std::{cell::Cell, sync::Arc};
 
 use bowline_model::policy::{
     Backoff, BreakerPolicy, BulkheadPolicy, CallPolicy, Concurrency, FallbackPolicy, HedgePolicy, RetryPolicy, Share,
@@ -95,8 +95,8 @@ async fn what_is_cut_off_is_a_failure_to_the_breaker_and_what_is_dropped_is_not(
 async fn places_are_of_calls_and_are_given_back() {
     let bulkhead = BulkheadPolicy { calls_max: Concurrency::exactly(1), queue_max: 1, queue_timeout: SECOND / 10 };
     let policy = CallPolicy { bulkhead: Some(bulkhead), ..bare() };
-    let guard = std::sync::Arc::new(Guard::new(&policy));
-    let other = std::sync::Arc::clone(&guard);
+    let guard = Arc::new(Guard::new(&policy));
+    let other = Arc::clone(&guard);
     let held = task::spawn(async move { other.call(|_| std::future::pending::<Result<(), ()>>()).await });
     tokio::task::yield_now().await;
     let refused = guard.call(|_| async { Ok::<_, ()>(()) }).await;
@@ -131,4 +131,38 @@ async fn the_fallback_answers_in_the_place_of_refusals_too() {
         let (status, why) = guard.call_or(Call::default(), judge, call, answer).await.unwrap();
         assert!(status == 203 && why.starts_with(expected), "{why}");
     }
+}
+
+/// So many calls at once that each take that long, or fail at once.
+async fn call_all(guard: &Arc<Guard>, count: u32, is_good: bool) {
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let guard = Arc::clone(guard);
+        calls.spawn(async move {
+            let work = |_| async {
+                if is_good {
+                    time::sleep(SECOND / 10).await;
+                }
+                is_good.then_some(()).ok_or(())
+            };
+            drop(guard.call(work).await);
+        });
+    }
+    while calls.join_next().await.is_some() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_says_nothing_of_how_long_work_takes() {
+    let calls_max = Concurrency { min: 10, max: 1000 };
+    let bulkhead = BulkheadPolicy { calls_max, queue_max: 0, queue_timeout: Duration::ZERO };
+    let guard = Arc::new(Guard::new(&CallPolicy { bulkhead: Some(bulkhead), ..bare() }));
+    let limit = || guard.bulkhead().unwrap().occupancy().limit;
+    for _ in 0..5 {
+        call_all(&guard, 10, false).await;
+        tokio::time::advance(SECOND / 10).await;
+    }
+    for _ in 0..6 {
+        call_all(&guard, limit(), true).await;
+    }
+    assert!(limit() > 30, "{}", limit());
 }
