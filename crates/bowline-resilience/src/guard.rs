@@ -173,14 +173,16 @@ impl Guard {
         F: Future<Output = Result<T, E>>,
     {
         let mut now = self.clock.now();
-        let place = match &self.bulkhead {
-            None => None,
-            Some(bulkhead) => match bulkhead.try_acquire(now) {
-                place @ Some(_) => place,
-                None => Some(self.wait(bulkhead, call).await.map_err(Error::Bulkhead)?),
-            },
-        };
         let mut deadline = self.clock.is_exact.then(|| self.deadline(call, now));
+        let mut place = None;
+        if let Some(bulkhead) = &self.bulkhead {
+            place = bulkhead.try_acquire(now);
+            if place.is_none() {
+                place = Some(self.wait(bulkhead, call, &mut deadline).await.map_err(Error::Bulkhead)?);
+                // What is waited here is no time of the callee's.
+                now = time::now();
+            }
+        }
         let retry = self.retry.as_ref().filter(|_| call.is_repeatable);
         if let Some(retry) = retry {
             retry.budget.deposit(now);
@@ -231,14 +233,16 @@ impl Guard {
         result
     }
 
+    /// Waits for a place; the call's deadline is counted from here at the latest.
     #[cold]
     fn wait<'a>(
         &self,
         bulkhead: &'a Bulkhead,
         call: Call,
+        deadline: &mut Option<Deadline>,
     ) -> impl Future<Output = Result<bulkhead::Permit<'a>, bulkhead::Refused>> + use<'a> {
         let now = time::now();
-        bulkhead.acquire_by(self.deadline(call, now), now)
+        bulkhead.acquire_by(*deadline.get_or_insert_with(|| self.deadline(call, now)), now)
     }
 
     /// As [`Guard::call_as`]; where the policy has a fallback, `answer` is given in the place of an error.

@@ -166,3 +166,30 @@ async fn what_fails_says_nothing_of_how_long_work_takes() {
     }
     assert!(limit() > 30, "{}", limit());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_place_is_no_time_of_the_callees_but_is_of_the_calls() {
+    let bulkhead = BulkheadPolicy { calls_max: Concurrency::exactly(1), queue_max: 10, queue_timeout: SECOND };
+    let slow_call = Some(SECOND / 5);
+    for breaker in [BreakerPolicy { calls_min: 1, slow_call, ..BreakerPolicy::default() }, BreakerPolicy::default()] {
+        let policy = CallPolicy { bulkhead: Some(bulkhead.clone()), breaker: Some(breaker), ..bare() };
+        let guard = Arc::new(Guard::new(&policy));
+        call_all(&guard, 5, true).await;
+        let figures = guard.breaker().unwrap().figures(time::now());
+        assert_eq!((figures.calls, figures.failures), (5, 0), "{figures:?}");
+        let other = Arc::clone(&guard);
+        let held = task::spawn(async move {
+            let work = async {
+                time::sleep(SECOND / 2).await;
+                Ok::<_, ()>(())
+            };
+            let mut work = Some(work);
+            other.call(move |_| work.take().unwrap()).await
+        });
+        tokio::task::yield_now().await;
+        let now = time::now();
+        assert_eq!(guard.call(|_| std::future::pending::<Result<(), ()>>()).await, Err(Error::DeadlineExceeded));
+        assert_eq!(time::now() - now, SECOND, "the wait counts for the deadline");
+        held.await.unwrap().unwrap();
+    }
+}
