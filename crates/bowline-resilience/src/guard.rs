@@ -184,13 +184,17 @@ impl Guard {
             }
         }
         let retry = self.retry.as_ref().filter(|_| call.is_repeatable);
+        let hedge = self.hedge.as_ref().filter(|_| call.is_repeatable);
         if let Some(retry) = retry {
             retry.budget.deposit(now);
+        }
+        if let Some(hedge) = hedge {
+            hedge.deposit(now);
         }
         let (mut attempt, mut number) = (0, 0);
         let (verdict, result, ended) = loop {
             attempt += 1;
-            let Attempted { verdict, result, ended } = match self.hedge.as_ref().filter(|_| call.is_repeatable) {
+            let Attempted { verdict, result, ended } = match hedge {
                 None => {
                     let permit = match &self.breaker {
                         None => None,
@@ -218,7 +222,7 @@ impl Guard {
                         run(self.begin(now, number, &mut make), now, until, &judge)
                     };
                     // Several futures take room: only who hedges pays for it.
-                    Box::pin(hedge.call(now, &mut begin, is_worth_keeping)).await
+                    Box::pin(hedge.race(&mut begin, is_worth_keeping)).await
                 }
             };
             let Some(retry) = retry.filter(|_| verdict == Verdict::Bad) else { break (verdict, result, ended) };

@@ -119,8 +119,14 @@ impl Hedge {
     /// The race of a call whose first attempt is sent now; it is counted for the budget.
     #[inline]
     pub fn begin(&self, now: Instant) -> Race {
-        self.budget.deposit(now);
+        self.deposit(now);
         Race::new(self.attempts_max)
+    }
+
+    /// Counts a call for the budget: once, however often it is tried.
+    #[inline]
+    pub(crate) fn deposit(&self, now: Instant) {
+        self.budget.deposit(now);
     }
 
     /// A further attempt is due: takes it out of the budget where the race has room for one.
@@ -140,10 +146,20 @@ impl Hedge {
     pub async fn call<F: Future>(
         &self,
         now: Instant,
+        make: impl FnMut(u32) -> F,
+        is_good: impl FnMut(&F::Output) -> bool,
+    ) -> F::Output {
+        self.deposit(now);
+        self.race(make, is_good).await
+    }
+
+    /// As [`Hedge::call`], of a try of a call that was counted before.
+    pub(crate) async fn race<F: Future>(
+        &self,
         mut make: impl FnMut(u32) -> F,
         mut is_good: impl FnMut(&F::Output) -> bool,
     ) -> F::Output {
-        let mut race = self.begin(now);
+        let mut race = Race::new(self.attempts_max);
         let (first, second, third) = (pin!(Some(make(1))), pin!(None), pin!(None));
         let (fourth, fifth) = (pin!(None), pin!(None));
         let mut attempts: Attempts<'_, F> = [first, second, third, fourth, fifth];

@@ -193,3 +193,30 @@ async fn a_wait_for_a_place_is_no_time_of_the_callees_but_is_of_the_calls() {
         held.await.unwrap().unwrap();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_counted_once_for_the_budget_of_hedging() {
+    let hedge = HedgePolicy { after: SECOND / 100, attempts_max: 2, budget: Share::from_percent(10) };
+    let retry = RetryPolicy { attempts_max: 3, budget: Share::ALL, ..retry() };
+    let guard = Guard::new(&CallPolicy { retry: Some(retry), hedge: Some(hedge), ..bare() });
+    for _ in 0..100 {
+        assert_eq!(guard.call(|_| async { Err::<(), _>("no") }).await, Err(Error::Failed("no")));
+    }
+    let sent = Cell::new(0);
+    let hang_a_while = |_| {
+        sent.set(sent.get() + 1);
+        async {
+            time::sleep(SECOND / 50).await;
+            Ok::<_, ()>(())
+        }
+    };
+    // No time passes between them, so that only what was paid in is there, and ten a second whatever the calls.
+    let calls = (0..100).map(|_| guard.call(hang_a_while));
+    let mut calls: Vec<_> = calls.map(Box::pin).collect();
+    std::future::poll_fn(|cx| {
+        calls.retain_mut(|call| call.as_mut().poll(cx).is_pending());
+        if calls.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    assert!((100..=130).contains(&sent.get()), "{}", sent.get());
+}
