@@ -10,11 +10,16 @@
 //!     .service(client)
 //! ```
 //!
-//! That is the order of [`crate::guard`], outermost first; it says why. Every layer is ready when its service is, and asks
+//! That is the order of [`crate::guard`], outermost first; it says why. What a [`Timeout`] cuts off, the layers inside of
+//! it are told of: to a breaker it is a failure, and to what finds a limit a call that was dropped. What is dropped
+//! otherwise was cancelled, and says nothing. Behind a [`Retrying`] each try is a call of its own to a [`Hedging`], also
+//! to its budget; [`crate::Guard`] counts once a call. Every layer is ready when its service is, and asks
 //! its pattern when it is called: a place that was taken while getting ready would be lost to one who never calls. What a
 //! layer refuses is [`Error::Refused`] with the pattern's own error; what its service fails with is [`Error::Inner`].
 //!
 //! Each call of a layer is one boxed future. [`crate::Guard`] allocates nothing.
+
+mod timeout;
 
 use std::{
     convert::Infallible,
@@ -36,6 +41,8 @@ use bowline_runtime::{
 };
 use tower_service::Service;
 
+use self::timeout::Watched;
+pub use self::timeout::{DeadlineExceeded, Timeout};
 use crate::{
     Breaker, Bulkhead, Deadline, Hedge, Shedder,
     breaker::{Outcome, Rejected},
@@ -112,59 +119,6 @@ impl<P, S: Clone> Guarded<P, S> {
     }
 }
 
-// === impl Timeout ===
-
-/// Bounds the time of a call.
-#[derive(Debug, Clone, Copy)]
-pub struct Timeout(Duration);
-
-/// The call took too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the call was not answered in time")]
-pub struct DeadlineExceeded;
-
-#[expect(clippy::unused_self, reason = "every error answers these")]
-impl DeadlineExceeded {
-    /// Always [`Code::DeadlineExceeded`].
-    pub fn code(self) -> Code {
-        Code::DeadlineExceeded
-    }
-
-    /// No: there is no time left.
-    pub fn retryable(self) -> bool {
-        false
-    }
-}
-
-impl Timeout {
-    /// At most that long.
-    pub fn new(timeout: Duration) -> Self {
-        Self(timeout)
-    }
-}
-
-impl<S, Q> Service<Q> for Guarded<Timeout, S>
-where
-    S: Service<Q, Future: Send + 'static>,
-{
-    type Response = S::Response;
-    type Error = Error<DeadlineExceeded, S::Error>;
-    type Future = BoxFuture<Self::Response, Self::Error>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx).map_err(Error::Inner)
-    }
-
-    fn call(&mut self, request: Q) -> Self::Future {
-        let deadline = Deadline::after(time::now(), self.pattern.0);
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let answer = deadline.within(answer).await.ok_or(Error::Refused(DeadlineExceeded))?;
-            answer.map_err(Error::Inner)
-        })
-    }
-}
-
 // === impl Breaking ===
 
 /// Asks a breaker before each call, and tells it how the call went.
@@ -196,12 +150,13 @@ where
 
     fn call(&mut self, request: Q) -> Self::Future {
         let permit = match self.pattern.breaker.acquire_owned(time::now()) {
-            Ok(permit) => permit,
+            Ok(permit) => Watched::new(permit),
             Err(rejected) => return Box::pin(ready(Err(Error::Refused(rejected)))),
         };
         let (answer, judge) = (self.inner.call(request), self.pattern.judge.clone());
         Box::pin(async move {
             let result = answer.await;
+            let permit = permit.into_inner();
             match judge(&result) {
                 Verdict::Good => permit.record(Outcome::Success, time::now()),
                 Verdict::Bad => permit.record(Outcome::Failure, time::now()),
@@ -231,9 +186,11 @@ where
         let (mut inner, bulkhead) = (self.take_ready(), self.pattern.clone());
         Box::pin(async move {
             let place = bulkhead.acquire_owned(None, time::now()).await.map_err(Error::Refused)?;
-            let answer = inner.call(request).await;
-            place.record(false, time::now());
-            answer.map_err(Error::Inner)
+            let place = Watched::new(place);
+            // What fails says nothing of how long work takes: its place is given back without a word.
+            let answer = inner.call(request).await.map_err(Error::Inner)?;
+            place.into_inner().record(false, time::now());
+            Ok(answer)
         })
     }
 }
@@ -333,8 +290,13 @@ where
         let (mut inner, shedder) = (self.take_ready(), self.pattern.shedder.clone());
         Box::pin(async move {
             let place = shedder.admit(priority, deadline, time::now()).await.map_err(Error::Refused)?;
+            let place = Watched::new(place);
             let answer = inner.call(request).await;
-            place.record(false, time::now());
+            let now = time::now();
+            let is_late = deadline.is_some_and(|deadline| deadline.is_past(now));
+            if is_late || answer.is_ok() {
+                place.into_inner().record(is_late, now);
+            }
             answer.map_err(Error::Inner)
         })
     }

@@ -151,6 +151,95 @@ async fn layers_compose_and_the_fallback_answers_for_all_of_them() {
     assert_eq!((time::now() - now, breaker.state(time::now())), (SECOND, State::Open));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_an_outer_timeout_cuts_off_is_a_failure_to_the_breaker_and_what_is_dropped_is_not() {
+    let breaker = Arc::new(Breaker::new(&BreakerPolicy { calls_min: 2, ..BreakerPolicy::default() }));
+    let hang = service_fn(|_: &'static str| std::future::pending::<Result<u32, &str>>());
+    let mut service = ServiceBuilder::new()
+        .layer(layer::of(Timeout::new(SECOND)))
+        .layer(layer::of(Breaking::new(Arc::clone(&breaker), judge)))
+        .service(hang);
+    for _ in 0..5 {
+        assert!(time::timeout(SECOND / 2, send(&mut service, "a").await).await.is_err());
+    }
+    assert_eq!(breaker.figures(time::now()).calls, 0, "nobody waited for them any more");
+    for _ in 0..2 {
+        assert!(matches!(send(&mut service, "a").await.await, Err(Error::Refused(DeadlineExceeded))));
+    }
+    assert_eq!(breaker.state(time::now()), State::Open);
+}
+
+/// Sends so many at once, and waits for all.
+async fn send_all<S>(service: &mut S, request: &'static str, count: u32)
+where
+    S: Service<&'static str, Future: Send + 'static, Response: Send, Error: Send> + 'static,
+{
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        calls.spawn(send(service, request).await);
+    }
+    while calls.join_next().await.is_some() {}
+}
+
+/// A tenth of a second of work, or a failure at once, or none.
+async fn work(request: &'static str) -> Result<u32, &'static str> {
+    match request {
+        "good" => {
+            time::sleep(SECOND / 10).await;
+            Ok(1)
+        }
+        "bad" => Err("no"),
+        _ => std::future::pending().await,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bulkhead_learns_of_what_is_cut_off_and_nothing_of_what_fails() {
+    let calls_max = Concurrency { min: 10, max: 1000 };
+    let bulkhead = Bulkhead::new(&BulkheadPolicy { calls_max, queue_max: 0, queue_timeout: Duration::ZERO });
+    let mut service = ServiceBuilder::new()
+        .layer(layer::of(Timeout::new(SECOND)))
+        .layer(layer::of(bulkhead.clone()))
+        .service(service_fn(work));
+    for _ in 0..5 {
+        send_all(&mut service, "bad", 10).await;
+        tokio::time::advance(SECOND / 10).await;
+    }
+    assert_eq!(bulkhead.occupancy().limit, 10, "what fails at once is not how long work takes");
+    for _ in 0..6 {
+        send_all(&mut service, "good", bulkhead.occupancy().limit).await;
+    }
+    let grown = bulkhead.occupancy().limit;
+    assert!(grown > 30, "{grown}");
+    send_all(&mut service, "hang", grown).await;
+    send_all(&mut service, "hang", 20).await;
+    let lowered = bulkhead.occupancy().limit;
+    assert!(lowered < grown, "{lowered} of {grown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shedder_learns_of_what_is_cut_off_and_nothing_of_what_fails() {
+    let calls_max = Concurrency { min: 10, max: 1000 };
+    let shedder = Shedder::new(&ShedPolicy { calls_max, queue_max: 0, ..ShedPolicy::default() });
+    let door: fn(&&'static str) -> (Priority, Option<bowline_resilience::Deadline>) = |_| (Priority::High, None);
+    let mut service = ServiceBuilder::new()
+        .layer(layer::of(Timeout::new(SECOND)))
+        .layer(layer::of(Shedding::new(shedder.clone(), door)))
+        .service(service_fn(work));
+    for _ in 0..5 {
+        send_all(&mut service, "bad", 10).await;
+        tokio::time::advance(SECOND / 10).await;
+    }
+    for _ in 0..6 {
+        send_all(&mut service, "good", shedder.occupancy().limit).await;
+    }
+    let grown = shedder.occupancy().limit;
+    assert!(grown > 30, "{grown}");
+    send_all(&mut service, "hang", grown).await;
+    send_all(&mut service, "hang", 20).await;
+    assert!(shedder.occupancy().limit < grown, "{grown}");
+}
+
 /// A future that is polled by hand, and then awaited.
 struct ByHand<F>(F);
 
