@@ -9,7 +9,8 @@
 //!   the oldest of the lowest priority that waits are turned away once they have waited twice the target. A queue that
 //!   was empty stands no longer;
 //! - where the queue is full, who would be served last gives way, the newcomer included;
-//! - who waits beyond its deadline is dropped: nobody waits for its answer.
+//! - who waits beyond its deadline is dropped: nobody waits for its answer;
+//! - nobody waits for longer than [`wait_max`], with or without a deadline.
 //!
 //! - **Exact**: never more at work than the limit, nor more in the queue than `queue_max`; a place is given back exactly
 //!   once, and goes to the next at once.
@@ -38,11 +39,21 @@ pub const PRIORITY_HEADER: &str = "x-bowline-priority";
 /// turned it away is not at fault.
 pub const REASON: &str = "shed";
 
+/// The longest that a request waits: twice an `interval` and a `delay_target`.
+///
+/// In a queue that drains, the oldest has waited less than the target once in each interval, so that nobody waits for as
+/// long; and one that stands is seen after two intervals at most. It is a bound of its own all the same: a queue is
+/// looked at when somebody comes or goes, and where all that is at work hangs nobody goes.
+pub fn wait_max(policy: &ShedPolicy) -> Duration {
+    policy.interval.saturating_add(policy.delay_target).saturating_mul(2)
+}
+
 /// Turns requests away where there are too many. Cheap to clone; clones are of the same.
 #[derive(Debug, Clone)]
 pub struct Shedder {
     room: Arc<Room>,
     retry_after: Duration,
+    wait_max: Duration,
 }
 
 /// Why a request is turned away.
@@ -97,13 +108,12 @@ pub struct Permit(Place<Arc<Room>>);
 impl Shedder {
     /// A shedder with nothing to do.
     pub fn new(policy: &ShedPolicy) -> Self {
-        Self { room: Arc::new(Room::shedding(policy)), retry_after: policy.interval }
+        Self { room: Arc::new(Room::shedding(policy)), retry_after: policy.interval, wait_max: wait_max(policy) }
     }
 
-    /// Asks to work on a request, and waits for its turn, until its deadline at most.
+    /// Asks to work on a request, and waits for its turn: until its deadline, and for [`wait_max`], at most.
     ///
-    /// It is asked when the future is first polled. Without a deadline it waits for as long as it takes, or until it is
-    /// turned away.
+    /// It is asked when the future is first polled.
     ///
     /// # Errors
     /// [`Refused`].
@@ -114,9 +124,14 @@ impl Shedder {
         if deadline.is_some_and(|deadline| deadline.is_past(now)) {
             return Err(Refused::Late);
         }
-        let visitor = Visitor { priority, until: deadline.map(Deadline::instant) };
+        let bound = Deadline::after(now, self.wait_max);
+        let until = deadline.map_or(bound, |deadline| deadline.earliest(bound));
+        let visitor = Visitor { priority, until: Some(until.instant()) };
         let entered = room::enter(Arc::clone(&self.room), visitor, now).await;
-        entered.map(Permit).map_err(|why| self.refused(why))
+        entered.map(Permit).map_err(|why| match why {
+            Why::TimedOut if deadline != Some(until) => self.refused(Why::Overloaded),
+            why => self.refused(why),
+        })
     }
 
     /// Takes a place if one is free and nobody waits for it; lock-free.

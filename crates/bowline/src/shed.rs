@@ -1,8 +1,10 @@
 //! What an application turns away when it has more than it can do.
 //!
 //! Requests are admitted after their span has begun and their deadline is known, and before anything is done of them;
-//! their place is given back when the answer's head is there: a body that streams is no work of the handler's. What
-//! Bowline itself asks (health, metrics) is never turned away.
+//! their place is given back when the answer's head is there: a body that streams is no work of the handler's. Until then
+//! they hold it, also while the handler waits for the request's body or for something to tell (a long poll): what it
+//! waits for is not seen from here, and a limit that did not count it would not bound what the process holds. What Bowline
+//! itself asks (health, metrics) is never turned away.
 
 use axum::{
     http::{HeaderMap, HeaderValue, header},

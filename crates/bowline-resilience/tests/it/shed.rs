@@ -7,7 +7,7 @@ use bowline_model::policy::{
 };
 use bowline_resilience::{
     Deadline, Shedder,
-    shed::{Permit, Refused},
+    shed::{Permit, Refused, wait_max},
 };
 use bowline_runtime::{
     task,
@@ -140,4 +140,20 @@ async fn a_refusal_says_when_to_ask_again() {
     assert_eq!(refused.retry_after(), Some(INTERVAL));
     assert!(refused.retryable());
     assert!(!Refused::Late.retryable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_no_deadline_waits_for_so_long_at_most() {
+    let policy = ShedPolicy { delay_target: TARGET, interval: INTERVAL, ..ShedPolicy::default() };
+    let bound = wait_max(&policy);
+    assert_eq!(bound, (TARGET + INTERVAL) * 2);
+    let shedder = shedder(1, 10);
+    let now = time::now();
+    // It hangs, and nobody comes or goes.
+    let _held = shedder.admit(Normal, None, now).await.unwrap();
+    let waits = time::timeout(bound * 2, shedder.admit(Critical, None, now)).await.expect("its waiting is bounded");
+    assert_eq!(waits.unwrap_err(), Refused::Overloaded { retry_after: INTERVAL });
+    assert_eq!((time::now() - now, shedder.occupancy().waiting), (bound, 0));
+    let far = Some(Deadline::after(time::now(), bound * 10));
+    assert!(matches!(shedder.admit(Critical, far, time::now()).await, Err(Refused::Overloaded { .. })));
 }
