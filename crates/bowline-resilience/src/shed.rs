@@ -8,7 +8,8 @@
 //!   among equals who came last is served first (its caller has waited the least, and will wait for the answer), and
 //!   the oldest of the lowest priority that waits are turned away once they have waited twice the target. A queue that
 //!   was empty stands no longer;
-//! - where the queue is full, who would be served last gives way, the newcomer included;
+//! - where the queue is full, who would be served last gives way, the newcomer included. Nobody gives way to who has less
+//!   than `delay_target` left: its answer would come too late;
 //! - who waits beyond its deadline is dropped: nobody waits for its answer;
 //! - nobody waits for longer than [`wait_max`], with or without a deadline.
 //!

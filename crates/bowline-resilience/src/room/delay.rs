@@ -46,6 +46,11 @@ impl Delay {
         Self { is_standing, ..self.begin(now) }
     }
 
+    /// How long one may wait in the long run.
+    pub(super) fn target(self) -> u64 {
+        self.target
+    }
+
     /// Whether the queue stands.
     pub(super) fn is_standing(self) -> bool {
         self.is_standing

@@ -5,7 +5,8 @@
 //!
 //! - Served first is who has the higher priority; among equals who came first or, while the queue stands
 //!   ([`Delay`]), who came last: the newest has the best prospect of being answered in time.
-//! - Where the line is full, the one that would be served last of all gives way, the newcomer included.
+//! - Where the line is full, the one that would be served last of all gives way, the newcomer included. A newcomer with
+//!   less time left than the target is taken for one that is served too late: nobody gives way to it.
 //! - While the queue stands, the oldest of the lowest priority that waits are turned away once they have waited
 //!   twice the target.
 
@@ -96,15 +97,16 @@ impl Table {
         if let Some(taken) = places.taken() {
             return (taken, Decision::Take);
         }
-        let is_late = who.until <= now;
         if places.waiting < self.queue_max {
+            let is_late = who.until <= now;
             return if is_late {
                 (places, Decision::Refuse(Why::TimedOut))
             } else {
                 (places.queued(), Decision::Queue)
             };
         }
-        match self.last_served().filter(|(priority, _)| !is_late && self.gives_way(*priority, who.priority)) {
+        let is_in_time = who.until > now.saturating_add(self.delay.map_or(0, Delay::target));
+        match self.last_served().filter(|(priority, _)| is_in_time && self.gives_way(*priority, who.priority)) {
             Some((_, at)) => (places, Decision::Displace(at)),
             None => (places, Decision::Refuse(Why::Full)),
         }

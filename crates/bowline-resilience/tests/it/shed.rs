@@ -157,3 +157,15 @@ async fn who_has_no_deadline_waits_for_so_long_at_most() {
     let far = Some(Deadline::after(time::now(), bound * 10));
     assert!(matches!(shedder.admit(Critical, far, time::now()).await, Err(Refused::Overloaded { .. })));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_hardly_any_time_left_displaces_nobody() {
+    let shedder = shedder(1, 1);
+    let (tx, mut answers) = mpsc::channel(100);
+    let held = shedder.admit(Normal, None, time::now()).await.unwrap();
+    ask(&shedder, &tx, 0, Low).await;
+    let soon = Some(Deadline::after(time::now(), TARGET));
+    assert!(matches!(shedder.admit(Critical, soon, time::now()).await, Err(Refused::Full { .. })));
+    drop(held);
+    assert!(matches!(next(&mut answers).await, (0, Some(_))));
+}

@@ -59,12 +59,16 @@ async fn what_is_above_its_capacity_is_turned_away_and_told_when_to_come_again()
     until_there_are(&running, 1, 1).await;
     let refused = ask(addr, "GET", "/work", &[("x-bowline-priority", "low")], "").await;
     refused.traced_problem(503, "unavailable");
-    // One whose caller does not wait any more is not worked on, however important it was.
+    // One that would hardly be served in time takes nobody's place, however important it is.
     let late = [("x-bowline-priority", "critical"), ("x-bowline-timeout-ms", "30")];
-    ask(addr, "GET", "/work", &late, "").await.traced_problem(504, "deadline_exceeded");
-    third.await.unwrap().traced_problem(503, "unavailable");
+    ask(addr, "GET", "/work", &late, "").await.traced_problem(503, "unavailable");
     gate.add_permits(1);
     assert_eq!(first.await.unwrap().status, 200);
+    until_there_are(&running, 1, 0).await;
+    // One whose caller does not wait any more is not worked on.
+    ask(addr, "GET", "/work", &late, "").await.traced_problem(504, "deadline_exceeded");
+    gate.add_permits(1);
+    assert_eq!(third.await.unwrap().status, 200);
     let metrics = running.get("/metrics").await;
     let of_low = metrics.text().lines().find(|line| line.starts_with("bowline_shed_total") && line.contains("\"low\""));
     assert!(of_low.is_some_and(|line| line.ends_with(" 2")), "{of_low:?}");

@@ -60,7 +60,7 @@ const ORDER: &str =
 const LIMIT: &str = "a place is handed out below the limit only";
 const AGE: &str = "turned away for its age is only the oldest of the lowest priority, after twice the target";
 const LATE: &str = "nobody is granted a place after its time";
-const GIVES_WAY: &str = "nobody gives way to one that is served after it";
+const GIVES_WAY: &str = "nobody gives way to one that is served after it, or too late";
 
 impl World {
     fn start(model: &Callers) -> Self {
@@ -115,7 +115,7 @@ impl World {
                 let last = self.waiting().find(|visitor| visitor.at == at).copied().unwrap();
                 let is_standing = self.table.is_standing();
                 let gives_way = last.who.priority < who.priority || (is_standing && last.who.priority == who.priority);
-                self.ensure(gives_way, GIVES_WAY);
+                self.ensure(gives_way && (self.table.delay.is_none() || who.until > self.now + 1), GIVES_WAY);
                 self.seen = Some("somebody gives way to a newcomer");
                 self.table.tell(at, Told::Refused(Why::Full));
                 self.wake(at);
@@ -205,7 +205,7 @@ impl Model for Callers {
         if world.visitors.len() < self.visitors_max {
             for priority in self.priorities {
                 actions.push(Action::Arrive(*priority, u64::MAX));
-                actions.push(Action::Arrive(*priority, world.now + 2));
+                actions.push(Action::Arrive(*priority, world.now + 1));
             }
         }
         for (index, visitor) in world.visitors.iter().enumerate() {
@@ -319,10 +319,11 @@ fn diagram() -> String {
         world.arrive(normal);
         world.arrive(normal);
     };
-    let arriving: [(&str, World, Arriving); 4] = [
+    let arriving: [(&str, World, Arriving); 5] = [
         ("a place is free and nobody waits", after(&|_| {}), normal),
         ("none is free", after(&|world| world.arrive(normal)), normal),
         ("the queue is full of those who are served before", after(&waiting), who(Priority::Low, u64::MAX)),
+        ("the queue is full, and it has less time left than the target", after(&waiting), who(Priority::Critical, 1)),
         ("none is free and its time is over", after(&|world| world.arrive(normal)), who(Priority::Normal, 0)),
     ];
     for (label, world, who) in arriving {
