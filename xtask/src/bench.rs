@@ -12,6 +12,7 @@ mod mesh;
 mod messaging;
 mod metrics;
 mod nats;
+mod overload;
 mod proxy;
 mod resilience;
 mod traces;
@@ -63,6 +64,8 @@ enum Name {
     Messaging,
     /// Scraping, keeping and querying samples, beside Debian's Prometheus.
     Metrics,
+    /// What is left of a service's peak when twice as much is asked of it, beside the same without `shed`.
+    Overload,
     /// CPU per proxied request, beside Debian's nginx.
     Proxy,
     /// What the patterns of resilience cost, beside failsafe, recloser and what tower has.
@@ -179,6 +182,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Resul
         Name::Mesh => ("mesh", mesh::run(&context)?),
         Name::Messaging => ("messaging", messaging::run(&context)?),
         Name::Metrics => ("metrics", metrics::run(&context)?),
+        Name::Overload => ("overload", overload::run(&context)?),
         Name::Proxy => ("proxy", proxy::run(&context)?),
         Name::Resilience => ("resilience", resilience::run(&context)?),
         Name::Traces => ("traces", traces::run(&context)?),

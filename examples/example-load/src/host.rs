@@ -105,12 +105,19 @@ impl Connection {
     /// # Errors
     /// When none comes within 30 s.
     pub async fn send(&mut self, request: Request) -> anyhow::Result<(StatusCode, Bytes)> {
-        let answer = time::timeout(TIMEOUT, self.exchange(request)).await.context("no answer within 30 s");
-        let answer = answer.and_then(|answer| answer);
-        if answer.is_err() {
-            self.sender = None;
-        }
-        answer
+        let (head, body) = self.answer(request).await?.into_parts();
+        Ok((head.status, body))
+    }
+
+    /// The same, with the answer's headers.
+    ///
+    /// # Errors
+    /// When none comes within 30 s.
+    ///
+    /// # Cancel safety
+    /// Dropped before the answer is there, it takes the connection with it: the gateway sees that nobody waits any more.
+    pub async fn answer(&mut self, request: Request) -> anyhow::Result<http::Response<Bytes>> {
+        time::timeout(TIMEOUT, self.exchange(request)).await.context("no answer within 30 s")?
     }
 
     /// Sends a request that may be repeated, until the answer would be the same each time.
@@ -165,18 +172,17 @@ impl Connection {
         Ok(sender)
     }
 
-    async fn exchange(&mut self, request: Request) -> anyhow::Result<(StatusCode, Bytes)> {
+    /// The connection is put back with the whole answer only.
+    async fn exchange(&mut self, request: Request) -> anyhow::Result<http::Response<Bytes>> {
         let mut sender = match self.sender.take() {
             Some(sender) if !sender.is_closed() => sender,
             _ => self.connect().await?,
         };
         sender.ready().await?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body =
-            Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(anyhow::Error::from_boxed)?;
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(anyhow::Error::from_boxed)?;
         self.sender = Some(sender);
-        Ok((status, body.to_bytes()))
+        Ok(http::Response::from_parts(head, body.to_bytes()))
     }
 }
 

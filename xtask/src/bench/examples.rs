@@ -90,7 +90,8 @@ pub(super) fn run(context: &Context<'_>) -> anyhow::Result<Vec<Row>> {
 /// Starts a system, puts it under load, and stops it.
 fn measure(context: &Context<'_>, example: &Example) -> anyhow::Result<Vec<Row>> {
     let data = tempfile::tempdir()?;
-    let (process, api, gateway) = start(context, example, data.path())?;
+    let folder = context.workspace.root.join("examples").join(example.name);
+    let (process, api, gateway) = start(context, &folder, data.path())?;
     if let Some((name, text)) = example.document {
         publish(context, &api, name, text)?;
     }
@@ -106,9 +107,9 @@ fn measure(context: &Context<'_>, example: &Example) -> anyhow::Result<Vec<Row>>
 }
 
 /// Starts a system; where its API is, and its gateway.
-fn start(context: &Context<'_>, example: &Example, data: &Path) -> anyhow::Result<(Process, String, String)> {
+pub(super) fn start(context: &Context<'_>, folder: &Path, data: &Path) -> anyhow::Result<(Process, String, String)> {
     let mut command = Command::new(context.workspace.release_binary("bowline"));
-    command.arg("up").arg(context.workspace.root.join("examples").join(example.name)).args(["--data-dir", text(data)?]);
+    command.arg("up").arg(folder).args(["--data-dir", text(data)?]);
     command.args(["--api", "127.0.0.1:0", "--gateway", "127.0.0.1:0", "--otlp-grpc", "off", "--otlp-http", "off"]);
     let mut process = Process::start(command.env("NO_COLOR", "1"))?;
     // Once everything is ready, in this order.

@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 pub(crate) const SEEDED: u16 = 64;
 
 /// Their password, which is no secret: it is in the shop's README.
-const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 /// How many sign in at once.
 const AT_ONCE: usize = 8;

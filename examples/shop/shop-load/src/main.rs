@@ -3,13 +3,17 @@
 mod audit;
 mod customers;
 mod load;
+mod logins;
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use example_load::{Host, why};
 
-use crate::customers::{Customers, SEEDED};
+use crate::{
+    customers::{Customers, SEEDED},
+    logins::Coming,
+};
 
 /// The shop's host at the gateway.
 const SHOP: &str = "shop.localhost";
@@ -17,8 +21,10 @@ const SHOP: &str = "shop.localhost";
 /// Places orders from many clients at once, then holds the bank's ledger against the paid orders.
 #[derive(Debug, Clone, Parser)]
 struct Args {
+    #[command(subcommand)]
+    load: Option<Load>,
     /// The gateway
-    #[arg(long, default_value = "127.0.0.1:8080")]
+    #[arg(long, default_value = "127.0.0.1:8080", global = true)]
     gateway: SocketAddr,
     /// Clients that order at once
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -31,11 +37,22 @@ struct Args {
     seconds: u64,
 }
 
+/// What else than orders.
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Load {
+    /// Signs customers in, and says what became of the logins
+    Logins(Coming),
+}
+
 #[tokio::main]
 #[expect(clippy::print_stderr, reason = "it is the program's last word, for people")]
 async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let shop = Host::new(args.gateway, SHOP);
+    if let Some(Load::Logins(coming)) = args.load {
+        logins::run(&shop, coming).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let before = audit::look(args.gateway).await?;
     let customers = Customers::sign_in(&shop, args.users).await?;
     let run = load::run(&shop, customers, args.clients, Duration::from_secs(args.seconds)).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderName, StatusCode};
 use bowline::{
     HandlerError, Microservice, ServiceClient,
     cache::{BuildError, Cache},
@@ -16,6 +16,9 @@ use crate::{card::Card, repository::Kept};
 const NOBODY_FOR: Duration = Duration::from_secs(5);
 /// For how long a profile is served after its time while `user` does not answer.
 const STALE_FOR: Duration = Duration::from_hours(1);
+
+/// Where `user` has more to do than it can, it turns away who signs in before who has a basket to pay.
+const PRIORITY: HeaderName = HeaderName::from_static("x-bowline-priority");
 
 /// Who knows the customers.
 pub(crate) trait Users: Send + Sync {
@@ -88,7 +91,7 @@ impl Users for CachedUsers {
         let load = || {
             let (user, path) = (self.user.clone(), format!("/users/{user_id}"));
             async move {
-                match user.get(&path).json::<User>().await {
+                match user.get(&path).header(PRIORITY, "high").json::<User>().await {
                     Ok(user) => Ok(Some(user)),
                     Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
                     Err(error) => Err(error.into()),
