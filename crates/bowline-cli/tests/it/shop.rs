@@ -26,6 +26,10 @@ fn the_example_is_a_good_file_and_its_documents_are_there() {
     let route = |name: &str| system.table.routes.iter().find(|route| route.name.as_str() == name).unwrap();
     assert!(route("orders").auth.is_some() && route("login").auth.is_none());
     assert_eq!(route("orders").limit.as_ref().unwrap().to_string(), "100/s, burst 200, by subject");
+    let sheds = |name: &str| system.services.iter().find(|it| it.name.as_str() == name).unwrap().shed.clone();
+    assert!(sheds("user").is_some() && sheds("payment").is_none());
+    let of_order = sheds("order").unwrap().calls_max.min;
+    assert!(of_order > 32, "the load program's clients are all at work at once: {of_order}");
     let keys: Vec<_> = system.configs.iter().map(|config| config.key.to_string()).collect();
     assert_eq!(keys, ["shop/order", "shop/payment"]);
     for config in &system.configs {
