@@ -163,7 +163,7 @@ fn an_order_to_the_breaker_of_one_key_holds_it_beside_others_and_when_it_comes_a
     assert_eq!(state("/held"), (name.clone(), State::ForcedOpen, 1));
     assert_eq!(state("/other").1, State::ForcedClosed);
     // Another order comes beside them: this one has nothing to do with it.
-    let more = orders.replace("]", r#", {"order": "disabled", "instance": "key-none"}]"#);
+    let more = orders.replace(']', r#", {"order": "disabled", "instance": "key-none"}]"#);
     upstream.set_steering(steering(&more));
     assert_eq!(state("/held"), (name.clone(), State::ForcedOpen, 1));
     for key in 0..crate::guard::KEYS_MAX * 4 {
