@@ -8,6 +8,12 @@ import { useCell } from './state.js';
 import { theme } from './theme.js';
 
 const COLOURS = 8;
+// As wide as `12:00:00` and a gap, in pixels.
+const TICKS_APART = 60;
+const DAY_S = 86_400;
+// Between two ticks, in seconds.
+const TICKS = [1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10_800, 21_600, 43_200,
+  ...[1, 2, 5, 10, 30, 90, 365].map((days) => days * DAY_S)];
 const SYNC = uPlot.sync('time');
 
 function styles() {
@@ -54,11 +60,11 @@ function options(place, { series, format, height, onPick }) {
     value: (_, value) => (value === null || value === undefined ? ABSENT : format(value)), spanGaps: false,
   });
   return {
-    width: place.clientWidth || 300, height, padding: [8, 18, 0, 0],
+    width: place.clientWidth || 300, height, padding: [8, 30, 0, 0],
     cursor: { sync: { key: SYNC.key }, drag: { x: Boolean(onPick), y: false, setScale: false }, points: { size: 6 } },
     legend: { live: true, show: series.length > 0 },
     scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.05 : 1] } },
-    axes: [{ ...axis, values: ticks }, { ...axis, size: 64, values: (_, values) => values.map((value) => format(value)) }],
+    axes: [{ ...axis, values: ticks, space: TICKS_APART, incrs: TICKS }, { ...axis, size: 64, values: (_, values) => values.map((value) => format(value)) }],
     series: [{ label: t('Time'), value: (_, at) => (at === null ? ABSENT : clock(at * 1000)) }, ...series.map(line)],
     hooks: { setSelect: [(self) => picked(self, onPick)], setCursor: [legend], setData: [legend], ready: [legend] },
   };
@@ -71,11 +77,13 @@ function legend(self) {
   if (last >= 0) self.setLegend({ idx: last }, false);
 }
 
-// Times of one day by the clock, of several with their day.
-function ticks(self, times) {
+// Times of one day by the clock, of several with their day; those less than a minute apart with their seconds, so that
+// none stands there twice.
+function ticks(self, times, axis, space, apart) {
   const { min, max } = self.scales.x;
-  const day = max - min > 86_400 && { day: 'numeric', month: 'numeric' };
-  const format = new Intl.DateTimeFormat(locale(), { ...day, hour: '2-digit', minute: '2-digit', hour12: false });
+  const day = max - min > DAY_S && { day: 'numeric', month: 'numeric' };
+  const second = apart < 60 && { second: '2-digit' };
+  const format = new Intl.DateTimeFormat(locale(), { ...day, hour: '2-digit', minute: '2-digit', ...second, hour12: false });
   return times.map((at) => format.format(at * 1000));
 }
 

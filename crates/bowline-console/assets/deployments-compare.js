@@ -1,15 +1,15 @@
 // The old and the new release side by side: who runs, and what was measured of both.
 
-import { html } from './html.js';
+import { html, useEffect, useState } from './html.js';
 import { queryRange, quoted, serverNow } from './api.js';
 import { Chart } from './chart.js';
 import { instancesOf } from './deployments-acts.js';
-import { conditionOf } from './deployments-model.js';
-import { percent, rate, seconds } from './format.js';
+import { conditionOf, endOf } from './deployments-model.js';
+import { clock, percent, rate, seconds } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { to } from './route.js';
-import { Badge, Card, Health, Loaded, Table } from './ui.js';
+import { Badge, Card, Health, Loaded, Table, Time } from './ui.js';
 
 const AROUND_MS = 60_000;
 const LONGEST_MS = 3 * 3_600_000;
@@ -83,9 +83,15 @@ export function Compare({ deployment }) {
     const [requests, errors, p99] = await Promise.all(asked);
     return { requests, errors, p99 };
   };
-  const live = useLive(load, deployment.is_live ? ['metrics', 'deployments'] : null, [service, id, deployment.is_live]);
+  const ended = endOf(deployment);
+  const isFollowed = useBefore(ended === null ? Infinity : ended + AROUND_MS);
+  const kinds = isFollowed ? ['metrics', 'deployments'] : null;
+  const live = useLive(load, kinds, [service, id, deployment.is_live, isFollowed], { isKept: true });
   return html`
     <${Card} title=${t('Both releases')} about=${t('what their instances report, over a minute each')}>
+      ${ended !== null && html`<p class="notice"><span>${t('It ended at {clock}.', { clock: clock(ended) })}${' '}
+        ${isFollowed ? t('The charts go on for a minute.') : t('The charts stop a minute later.')}${' '}
+        <span class="quiet"><${Time} at=${ended} /></span></span></p>`}
       <${Loaded} of=${live}>${({ requests, errors, p99 }) => html`
         <div class="grid">
           <${Lines} name=${t('Requests')} of=${requests} deployment=${deployment} format=${rate} />
@@ -95,6 +101,18 @@ export function Compare({ deployment }) {
             bound=${boundOf(deployment, 'p99') / 1000} />
         </div>`}<//>
     <//>`;
+}
+
+// Whether that moment is still to come; it is drawn anew when it does.
+function useBefore(at) {
+  const [, draw] = useState(0);
+  const left = at - serverNow();
+  useEffect(() => {
+    if (!Number.isFinite(at) || left <= 0) return undefined;
+    const timer = setTimeout(() => draw((number) => number + 1), left + 50);
+    return () => clearTimeout(timer);
+  }, [at]);
+  return left > 0;
 }
 
 const boundOf = ({ abort_when: condition }, what) =>

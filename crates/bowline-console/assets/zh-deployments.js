@@ -2,6 +2,9 @@
 
 export default {
   'How new releases take the place of others, step by step.': '新版本如何逐步取代旧版本。',
+  'It ended at {clock}.': '已于 {clock} 结束。',
+  'The charts go on for a minute.': '图表将继续一分钟。',
+  'The charts stop a minute later.': '图表止于其后一分钟。',
   Release: '版本',
   Rollout: '发布',
   Share: '流量占比',
