@@ -4,10 +4,7 @@ import { html, useState } from './html.js';
 import { signIn } from './api.js';
 import { t } from './i18n.js';
 import { go, to, useRoute } from './route.js';
-import { Button, Field, Page } from './ui.js';
-
-// A text whose every second part, between backticks, is a command.
-const withCode = (text) => text.split('`').map((part, index) => (index % 2 === 1 ? html`<code>${part}</code>` : part));
+import { Button, Field, Page, withCode } from './ui.js';
 
 export default function SignIn({ who }) {
   const { path } = useRoute();

@@ -5,7 +5,7 @@
 import { html } from './html.js';
 import { bytes, visible } from './format.js';
 import { t } from './i18n.js';
-import { Empty } from './ui.js';
+import { Empty, withCode } from './ui.js';
 
 const TEXT_MAX = 64 * 1024;
 // What is longer is not laid out, but shown as it came.
@@ -104,5 +104,5 @@ export function Payload({ base64 }) {
   return html`
     <p class="quiet">${t(NAMES[kind], { size: bytes(size) })}</p>
     <pre class=${kind === 'bytes' ? 'payload payload-bytes' : 'payload'} tabindex="0">${text}</pre>
-    ${isCut && html`<p class="quiet">${t('This is its beginning. `bowline messages show` with `--output json` has all of it.')}</p>`}`;
+    ${isCut && html`<p class="quiet">${withCode(t('This is its beginning. `bowline messages show` with `--output json` has all of it.'))}</p>`}`;
 }

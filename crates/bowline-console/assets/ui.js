@@ -9,6 +9,13 @@ import { cell, pick, useCell } from './state.js';
 
 export const classes = (...names) => names.filter(Boolean).join(' ');
 
+// A text of ours or of the server, in which what stands between backticks is code.
+export const withCode = (text) => visible(text).split('`').map((part, index, all) => {
+  const isClosed = index < all.length - 1;
+  if (index % 2 === 0) return part;
+  return isClosed ? html`<code>${part}</code>` : `\`${part}`;
+});
+
 // A page: its name, what it is about, what can be done. Whoever came over a link is read its name first.
 export function Page({ title, about, actions, children }) {
   const heading = useRef();
@@ -93,13 +100,18 @@ export function Loaded({ of, empty, isEmpty, children }) {
     ${isEmpty?.(data) ? html`<${Empty}>${empty}<//>` : children(data)}`;
 }
 
+function told(text) {
+  if (Array.isArray(text)) return text.map(told);
+  return typeof text === 'string' ? withCode(text) : text;
+}
+
 export const Waiting = () => html`<div class="waiting" role="status"><span class="sr">${t('Loading')}</span><i /><i /><i /></div>`;
-export const Empty = ({ children }) => html`<p class="empty">${children ?? t('Nothing here.')}</p>`;
+export const Empty = ({ children }) => html`<p class="empty">${told(children ?? t('Nothing here.'))}</p>`;
 
 export function Failure({ error, again, isStale }) {
   return html`
     <div class="failure" role="alert">
-      <p><strong>${isStale ? t('Not up to date:') : t('This could not be loaded:')}</strong> ${visible(error.message)}</p>
+      <p><strong>${isStale ? t('Not up to date:') : t('This could not be loaded:')}</strong> ${withCode(error.message)}</p>
       ${error.traceId && html`<p class="quiet">${t('trace')} <code>${error.traceId}</code></p>`}
       ${again && html`<${Button} onClick=${again}>${t('Try again')}<//>`}
     </div>`;
@@ -272,11 +284,11 @@ export function Asking() {
   return html`
     <${Dialog} title=${visible(question.title)} onClose=${() => close(false)}>
       <form onSubmit=${act}>
-        ${question.touches?.length > 0 && html`<p>${t('This will touch:')}</p><ul class="touches">${question.touches.map((text) => html`<li>${typeof text === 'string' ? visible(text) : text}</li>`)}</ul>`}
+        ${question.touches?.length > 0 && html`<p>${t('This will touch:')}</p><ul class="touches">${question.touches.map((text) => html`<li>${told(text)}</li>`)}</ul>`}
         ${question.body}
         <p class="quiet">${session.get()?.name ? t('It is recorded in the audit, with your name.')
           : t('It is recorded in the audit, as done by this machine: sign in to have your name there.')}</p>
-        ${state.error && html`<p class="failure" role="alert">${visible(state.error.message)}</p>`}
+        ${state.error && html`<p class="failure" role="alert">${withCode(state.error.message)}</p>`}
         <div class="dialog-actions">
           <${Button} onClick=${() => close(false)} isDisabled=${state.isActing}>${t('Cancel')}<//>
           <${Button} kind="submit" tone=${question.tone ?? 'main'} isDisabled=${state.isActing}>${question.word ?? question.title}<//>
@@ -294,5 +306,5 @@ export function say(text) {
 }
 export function Saying() {
   const about = useCell(said);
-  return html`<div class="saying" role="status" aria-live="polite">${about && html`<p>${about.text}</p>`}</div>`;
+  return html`<div class="saying" role="status" aria-live="polite">${about && html`<p>${withCode(about.text)}</p>`}</div>`;
 }
