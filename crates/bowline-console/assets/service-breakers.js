@@ -9,7 +9,7 @@ import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
 import { to } from './route.js';
 import { pick } from './state.js';
-import { Badge, Card, Loaded, RoleButton, Select, Table, ask } from './ui.js';
+import { Badge, Button, Card, Loaded, RoleButton, Select, Table, ask } from './ui.js';
 
 // In order of how much one has to look: the worst first.
 const STATES = {
@@ -53,7 +53,7 @@ function rowsOf({ calls }) {
       const caller = call.route === undefined ? call.caller : `route:${call.route}`;
       const key = `${caller}->${call.callee}@${breaker.instance}`;
       if (!rows.has(key)) rows.set(key, { key, caller, callee: call.callee, instance: breaker.instance, held: [] });
-      rows.get(key).held.push({ ...breaker, holder: call.holder });
+      rows.get(key).held.push({ ...breaker, holder: call.holder, orders: call.orders ?? [] });
     }
   }
   return [...rows.values()].map(summed).sort((a, b) => a.rank - b.rank || a.key.localeCompare(b.key));
@@ -109,9 +109,10 @@ const SteerButton = ({ row, rows, reload }) => html`
   <${RoleButton} role="admin" title=${t('Holds it open or closed, switches it off, or resets it')}
     onClick=${() => steer(row, rows, reload)}>${t('Steer')}<//>`;
 
-// Asks what to order of whom, and does it.
+// Asks what to order of whom, and does it. What is held is reset where it is held: of less than that, the order would
+// hold on.
 async function steer(row, rows, reload) {
-  const draft = { order: row.rank < RANKS.indexOf('closed') ? 'reset' : 'open', scope: 'instance', lasts: '600' };
+  const draft = { order: row.rank < RANKS.indexOf('closed') ? 'reset' : 'open', scope: scopeOf(row), lasts: '600' };
   const isDone = await ask({
     title: t('Steer the breakers of {caller} → {callee}', { caller: row.caller, callee: row.callee }),
     body: html`<${Form} draft=${draft} row=${row} rows=${rows} />`,
@@ -123,9 +124,40 @@ async function steer(row, rows, reload) {
   if (isDone) reload();
 }
 
+// Of whose breakers an order may be: by whom it is narrowed.
+const SCOPES = {
+  instance: { isOneCaller: true, isOneInstance: true },
+  caller: { isOneCaller: true, isOneInstance: false },
+  callers: { isOneCaller: false, isOneInstance: true },
+  everybody: { isOneCaller: false, isOneInstance: false },
+};
+
+// The orders that hold the breakers of a row, the widest of them at last, as their holders tell.
+function holding({ caller, instance, held }) {
+  const own = orderedCaller(caller);
+  const isGateway = caller.startsWith('route:');
+  const isAbout = (one) => [undefined, own, ...(isGateway ? ['gateway'] : [])].includes(one.caller)
+    && [undefined, instance].includes(one.instance);
+  return held.flatMap(({ orders }) => orders)
+    .filter((one) => one.order !== 'reset' && !(one.until_unix_ms <= serverNow()) && isAbout(one));
+}
+
+// The narrowest scope that has all that holds a row's breakers.
+function scopeOf(row) {
+  const orders = holding(row);
+  const own = orderedCaller(row.caller);
+  const isOneCaller = orders.every((one) => one.caller === own);
+  const isOneInstance = orders.every((one) => one.instance === row.instance);
+  return Object.keys(SCOPES).find((name) => SCOPES[name].isOneCaller === isOneCaller && SCOPES[name].isOneInstance === isOneInstance);
+}
+
+// Whether what is ordered at one scope has all that another one has.
+const covers = (wide, narrow) => SCOPES[wide].isOneCaller <= SCOPES[narrow].isOneCaller
+  && SCOPES[wide].isOneInstance <= SCOPES[narrow].isOneInstance;
+
 const aboutOf = (draft, row) => ({
-  ...(draft.scope !== 'everybody' && { caller: orderedCaller(row.caller) }),
-  ...(draft.scope === 'instance' && { instance: row.instance }),
+  ...(SCOPES[draft.scope].isOneCaller && { caller: orderedCaller(row.caller) }),
+  ...(SCOPES[draft.scope].isOneInstance && { instance: row.instance }),
 });
 const orderedCaller = (caller) => (caller.startsWith('route:') ? `route/${caller.slice('route:'.length)}` : `service/${caller}`);
 const DONE = { open: 'held open', closed: 'held closed', disabled: 'switched off', reset: 'reset' };
@@ -153,8 +185,8 @@ function order(draft, row) {
 // The breakers that an order is about, of those that are shown.
 function concerned(draft, row, rows) {
   return rows.filter((one) => one.callee === row.callee
-    && (draft.scope === 'everybody' || one.caller === row.caller)
-    && (draft.scope !== 'instance' || one.instance === row.instance));
+    && (!SCOPES[draft.scope].isOneCaller || one.caller === row.caller)
+    && (!SCOPES[draft.scope].isOneInstance || one.instance === row.instance));
 }
 
 // What is to be ordered; it changes `draft`, which is read when the reader says yes.
@@ -176,15 +208,21 @@ function Form({ draft, row, rows }) {
   const scopes = [
     ['instance', `${caller} → ${instance}`],
     ['caller', t('{caller} → all instances of {callee}', { caller, callee })],
+    ['callers', t('all callers → {instance}', { instance })],
     ['everybody', t('all callers → all instances of {callee}', { callee })],
   ];
+  const held = scopeOf(row);
+  const wordOf = (scope) => scopes.find(([name]) => name === scope)[1];
   return html`
     <p>${t('This will touch:')}</p><ul class="touches">
       <li>${tn('{n} breaker', '{n} breakers', holders)}: ${about.slice(0, 6).map(({ key }) => visible(key)).join(', ')}${about.length > 6 && ' …'}</li>
       <li>${pick(effects, draft.order)}</li>
-      ${draft.scope === 'everybody' && html`<li>${t('whoever else calls {callee}', { callee: row.callee })}</li>`}
-      ${draft.scope !== 'instance' && html`<li>${t('instances that come later, too')}</li>`}
+      ${!SCOPES[draft.scope].isOneCaller && html`<li>${t('whoever else calls {callee}', { callee: row.callee })}</li>`}
+      ${!SCOPES[draft.scope].isOneInstance && html`<li>${t('instances that come later, too')}</li>`}
     </ul>
+    ${draft.order === 'reset' && !covers(draft.scope, held) && html`<p class="notice">
+      <span>${t('They are held by an order of a wider scope, which holds on: {scope}.', { scope: wordOf(held) })}</span>
+      <${Button} onClick=${() => set('scope')(held)}>${t('Reset that')}<//></p>`}
     <div class="form-grid">
       <${Select} name=${t('What happens')} value=${draft.order} onPick=${set('order')} options=${[
         ['open', t('hold open')], ['closed', t('hold closed')], ['disabled', t('switch off')], ['reset', t('reset')]]} />
