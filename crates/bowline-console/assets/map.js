@@ -160,11 +160,16 @@ function Edge({ edge, points, foot, thick, isChosen, isStop, onEdge }) {
     </g>`;
 }
 
+const WORDS_MAX = 19;
+
 // What matters of a call: how often, and what is wrong with it.
 function wordsOf({ figures, slow, isDeclared }) {
   const wrong = [errorTone(figures?.error_rate) && percent(figures.error_rate), isSlow(figures, slow) && `p99 ${nanos(figures.p99_nanos)}`];
-  const told = figures?.rate > 0 && [rate(figures.rate), ...wrong].filter(Boolean).join(' · ');
-  return [told, isDeclared === false && t('not declared')].filter(Boolean);
+  const often = figures?.rate > 0 && rate(figures.rate);
+  const told = often ? [often, ...wrong].filter(Boolean).join(' · ') : '';
+  // What is longer than services stand apart would run into them.
+  const lines = told.length > WORDS_MAX ? [often, wrong.filter(Boolean).join(' · ')] : [told];
+  return [...lines, isDeclared === false && t('not declared')].filter(Boolean);
 }
 
 const Node = (all) => (all.service.kind === 'resource' ? html`<${Resource} ...${all} />` : html`<${Service} ...${all} />`);
@@ -180,8 +185,8 @@ function Resource({ service: { name, figures }, at, isStop }) {
       data-item=${serviceId({ name })} aria-label=${[visible(name), ...(figures ? figuresOf(figures) : [])].join(', ')}>
       <title>${visible(name)}</title>
       <rect class="node-box" x="8" y="6" width=${NODE.width - 16} height=${NODE.height - 12} rx=${(NODE.height - 12) / 2} />
-      <text class="node-name" x=${NODE.width / 2} y="26">${clipped(name)}</text>
-      <text class="node-figures" x=${NODE.width / 2} y="42">${figures && figuresOf(figures).join(' · ')}</text>
+      <text class="node-name" x=${NODE.width / 2} y="26">${fitting(name, NODE.width - 40, FONTS.resource)}</text>
+      <text class="node-figures" x=${NODE.width / 2} y="42" ...${squeezed(figures, NODE.width - 36)}>${figures && figuresOf(figures).join(' · ')}</text>
     </g>`;
 }
 
@@ -192,6 +197,7 @@ function Service({ service, at, isStop }) {
   const open = () => go(to('services', name));
   const tone = health ? healthTone(health) : 'quiet';
   const bad = errorTone(figures?.error_rate);
+  const room = NODE.width - 32 - (alarm ? 16 : 0) - (faults.length > 0 ? 18 : 0);
   const label = [visible(name), health && t(health), ...alerts.map((one) => `${t(one.state)}: ${one.name}`), ...faults, figures && `${rate(figures.rate)}, ${percent(figures.error_rate)} ${t('errors')}, p99 ${nanos(figures.p99_nanos)}`];
   return html`
     <g class=${classes('node', `node-${tone}`, bad && `node-error-${bad}`, alarm && `node-alarm-${alarm}`)} transform=${corner(at)}
@@ -199,17 +205,49 @@ function Service({ service, at, isStop }) {
       <title>${[visible(name), ...alerts.map((one) => one.name), ...faults].join(', ')}</title>
       <rect class="node-box" width=${NODE.width} height=${NODE.height} rx="8" />
       <rect class="node-mark" width="5" height=${NODE.height - 16} x="8" y="8" rx="2.5" />
-      <text class="node-name" x="22" y="24">${clipped(name)}</text>
+      <text class="node-name" x="22" y="24">${fitting(name, room, FONTS.name)}</text>
       ${alarm && html`<text class="node-alarm" x=${NODE.width - 20} y="24">${alarm === 'bad' ? '■' : '▲'}</text>`}
       ${faults.length > 0 && html`<text class="node-fault" x=${NODE.width - (alarm ? 38 : 20)} y="24">◆</text>`}
       ${figures
-        ? html`<text class="node-figures" x="22" y="43">${rate(figures.rate)} · <tspan class=${bad && 'node-bad'}>${percent(figures.error_rate)}</tspan> · <tspan class=${isSlow(figures, slow) && 'node-slow'}>${nanos(figures.p99_nanos)}</tspan></text>`
+        ? html`<text class="node-figures" x="22" y="43" ...${squeezed(figures, NODE.width - 32)}>${rate(figures.rate)} · <tspan class=${bad && 'node-bad'}>${percent(figures.error_rate)}</tspan> · <tspan class=${isSlow(figures, slow) && 'node-slow'}>${nanos(figures.p99_nanos)}</tspan></text>`
         : html`<text class="node-figures" x="22" y="43">${isDeclared ? t('no requests seen') : ''}</text>`}
     </g>`;
 }
 
-const NAME_SHOWN = 20;
-const clipped = (name) => visible(name.length > NAME_SHOWN ? `${name.slice(0, NAME_SHOWN - 1)}…` : name);
+// As the style sheet writes them.
+const FONTS = { name: '650 14px', resource: '550 12px', figures: '11.5px' };
+const FITS_MAX = 2000;
+const pen = document.createElement('canvas').getContext('2d');
+const fits = new Map();
+
+function widthOf(text, font) {
+  pen.font = `${font} ${getComputedStyle(document.body).fontFamily}`;
+  return pen.measureText(text).width;
+}
+
+// Figures are shown whole: those that are too long stand closer.
+function squeezed(figures, room) {
+  const isLong = figures && widthOf(figuresOf(figures).join(' · '), FONTS.figures) > room;
+  return isLong ? { textLength: room, lengthAdjust: 'spacingAndGlyphs' } : {};
+}
+
+// As much of a text as there is room for, in pixels; what was measured is remembered.
+function fitting(text, room, font) {
+  const key = `${font} ${room} ${text}`;
+  if (fits.has(key)) return fits.get(key);
+  const isFit = (part) => widthOf(part, font) <= room;
+  const letters = [...visible(text)];
+  let [low, high] = [0, letters.length];
+  while (low < high && !isFit(letters.join(''))) {
+    const middle = Math.ceil((low + high) / 2);
+    if (isFit(`${letters.slice(0, middle).join('')}…`)) low = middle;
+    else high = middle - 1;
+  }
+  const shown = low < letters.length && !isFit(letters.join('')) ? `${letters.slice(0, low).join('')}…` : letters.join('');
+  if (fits.size >= FITS_MAX) fits.clear();
+  fits.set(key, shown);
+  return shown;
+}
 
 function pressed(event, act) {
   if (event.key !== 'Enter' && event.key !== ' ') return;
