@@ -62,7 +62,9 @@ export function ServiceView({ name, query }) {
   const range = Object.hasOwn(RANGES, query.range) ? query.range : '15m';
   const tab = TABS.includes(query.tab) ? query.tab : 'overview';
   const service = useService(name, range);
-  const isOwn = service.detail.data !== null;
+  // Until it is known: what has no health of its own is asked for none, since the browser logs what is refused.
+  const isLikely = IS_SERVICE.test(name) && name !== 'gateway';
+  const isOwn = service.detail.data === undefined ? isLikely : service.detail.data !== null;
   const names = { overview: t('Overview'), instances: t('Instances'), operations: t('Operations'), boundary: t('Boundary'), logs: t('Logs') };
   const { healthy, unhealthy, draining } = service.detail.data?.service ?? {};
   const counts = { instances: healthy === undefined ? undefined : healthy + unhealthy + draining };
