@@ -18,6 +18,9 @@ const SILENCE_MS = 40_000;
 // An event names a few kinds.
 const EVENT_MAX = 64 * 1024;
 
+// The first loads wait for the events a moment: what was loaded before they come would have to be loaded again.
+const OPENING_MS = 500;
+
 const listeners = new Set();
 
 function tell(kinds) {
@@ -29,11 +32,28 @@ let poll = null;
 let retry = null;
 let inVain = 0;
 let isStarted = false;
+let opened = null;
+let isOpening = false;
+
+// From now on nothing waits for the events.
+let open = () => {};
+
+function begin() {
+  isOpening = true;
+  opened = new Promise((resolve) => {
+    open = () => {
+      isOpening = false;
+      resolve();
+    };
+  });
+  setTimeout(open, OPENING_MS);
+}
 
 // Begins; again after the reader has become another, which starts over.
 export function start() {
   isStarted = true;
   inVain = 0;
+  begin();
   connect();
 }
 
@@ -66,6 +86,7 @@ async function connect() {
   clearTimeout(retry);
   if (document.hidden || isPaused.get()) {
     rest();
+    open();
     liveness.set('paused');
     return;
   }
@@ -82,6 +103,7 @@ async function connect() {
 
 // The server ended the stream, never began it, or is gone.
 function lost(status) {
+  open();
   liveness.set(status > 0 ? 'polling' : 'away');
   poll ??= setInterval(() => tell(null), POLL_MS);
   retry = setTimeout(connect, RETRY_MS[Math.min(inVain, RETRY_MS.length - 1)]);
@@ -116,8 +138,10 @@ function hear(name, data) {
     poll = null;
     inVain = 0;
     liveness.set('live');
-    // What happened meanwhile, nobody told.
-    tell(null);
+    // What happened meanwhile, nobody told; unless everybody waited for this.
+    const isAwaited = isOpening;
+    open();
+    if (!isAwaited) tell(null);
   }
   if (name === 'changed') tell(JSON.parse(data).kinds);
 }
@@ -236,6 +260,7 @@ class Loading {
 
   async #ask(signal) {
     try {
+      await opened;
       return { data: await this.#load(signal), dataOf: this.#inputs, error: null };
     } catch (error) {
       if (!(error instanceof Problem) && !signal.aborted) console.error(error);
