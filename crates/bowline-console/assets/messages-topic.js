@@ -73,7 +73,7 @@ function Groups({ groups }) {
     { name: t('Consumers'), isNumber: true, sort: ({ consumers }) => consumers,
       of: (group) => (isLeft(group) ? html`<${Badge} tone="bad">${t('none')}<//>` : count(group.consumers)) },
     { name: t('Behind'), isNumber: true, title: t('messages that it is not done with'), sort: ({ lag }) => lag,
-      of: (group) => html`<${Behind} lag=${group.lag} isBad=${isLeft(group)} />` },
+      of: (group) => html`<${Behind} lag=${group.lag} isBad=${isLeft(group)} oldest=${group.oldest_unix_ms} />` },
     { name: t('In hand'), isNumber: true, title: t('messages that consumers work on now'), sort: ({ leased }) => leased,
       of: ({ leased }) => count(leased) },
     { name: t('Oldest waiting'), of: ({ oldest_unix_ms: at }) => html`<${Oldest} at=${at} />` },

@@ -1,7 +1,7 @@
 // All topics: how much is kept and published, how far behind groups are, what is dead.
 
 import { html, useMemo } from './html.js';
-import { get, query as promql } from './api.js';
+import { get, query as promql, serverNow } from './api.js';
 import { ABSENT, bytes, count, rate } from './format.js';
 import { t, tn } from './i18n.js';
 import { useLive } from './live.js';
@@ -10,6 +10,8 @@ import { Badge, Card, Figure, Figures, Loaded, Table, Time } from './ui.js';
 import { FilterBox, useFilter } from './filter.js';
 
 const PUBLISHED = 'sum by (topic) (rate(bowline_messages_published_total[1m]))';
+
+const LATE_MS = 10_000;
 
 export const sum = (items, of) => items.reduce((total, item) => total + of(item), 0);
 export const keptOf = (topic) => Math.max(0, topic.next - topic.first);
@@ -26,7 +28,11 @@ export function useRates() {
   return useMemo(() => new Map((data ?? []).map(({ metric, value }) => [metric.topic, value])), [data]);
 }
 
-export const Behind = ({ lag, isBad }) => (lag === 0 ? '0' : html`<${Badge} tone=${isBad ? 'bad' : 'warn'}>${count(lag)}<//>`);
+// A message that just came is nothing to look at: what matters is how long the oldest one waits.
+export function Behind({ lag, isBad, oldest }) {
+  if (isBad) return html`<${Badge} tone="bad">${count(lag)}<//>`;
+  return serverNow() - oldest > LATE_MS ? html`<${Badge} tone="warn">${count(lag)}<//>` : count(lag);
+}
 export const Dead = ({ of }) => (of === 0 ? '0' : html`<${Badge} tone="bad">${count(of)}<//>`);
 export const Oldest = ({ at }) => (at === undefined ? ABSENT : html`<${Time} at=${at} />`);
 
@@ -37,7 +43,7 @@ function columns(rates) {
     { name: t('Topic'), of: ({ name }) => html`<a href=${to('messages', name)}>${name}</a>`, sort: ({ name }) => name },
     { name: t('Published'), isNumber: true, of: ({ name }) => rate(rates.get(name)), sort: ({ name }) => rates.get(name) },
     { name: t('Behind'), isNumber: true, title: t('messages that its groups are not done with'), sort: lag,
-      of: (topic) => html`<${Behind} lag=${lag(topic)} isBad=${topic.groups.some(isLeft)} />` },
+      of: (topic) => html`<${Behind} lag=${lag(topic)} isBad=${topic.groups.some(isLeft)} oldest=${oldestOf(topic.groups)} />` },
     { name: t('Dead letters'), isNumber: true, of: ({ dead }) => html`<${Dead} of=${dead} />`, sort: ({ dead }) => dead },
     { name: t('In hand'), isNumber: true, title: t('messages that consumers work on now'), sort: leased,
       of: (topic) => count(leased(topic)) },
