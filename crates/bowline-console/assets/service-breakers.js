@@ -73,7 +73,7 @@ function Part({ of, title, about }) {
   const share = (row, field) => (row.calls > 0 ? percent(row[field] / row.calls) : ABSENT);
   const columns = [
     { name: t('Caller'), of: (row) => html`<${Caller} of=${row.caller} />`, sort: (row) => row.caller },
-    { name: t('Callee'), of: (row) => html`<a href=${to('services', row.callee, { tab: 'instances' })}>${row.callee}</a> <span class="quiet">${row.instance}</span>`, sort: (row) => `${row.callee} ${row.instance}` },
+    { name: t('Callee'), of: (row) => html`<a href=${to('services', row.callee, { tab: 'instances' })}>${row.callee}</a> <span class="quiet nowrap">${row.instance}</span>`, sort: (row) => `${row.callee} ${row.instance}` },
     { name: t('State'), of: (row) => html`<${States} of=${row} />`, sort: (row) => row.rank },
     { name: t('Calls'), title: t('in its window'), isNumber: true, of: (row) => count(row.calls), sort: (row) => row.calls },
     { name: t('Failed'), isNumber: true, of: (row) => share(row, 'failures'), sort: (row) => row.failures / row.calls },
@@ -91,7 +91,7 @@ function Part({ of, title, about }) {
 }
 
 const Caller = ({ of: caller }) => (caller.startsWith('route:')
-  ? html`<a href=${to('services', 'gateway')}>gateway</a> <span class="quiet">${visible(caller)}</span>`
+  ? html`<a href=${to('services', 'gateway')}>gateway</a> <span class="quiet nowrap">${visible(caller)}</span>`
   : html`<a href=${to('services', caller)}>${caller}</a>`);
 
 const States = ({ of: { states, held } }) => [...states].map(([state, number]) => {
