@@ -362,6 +362,7 @@ mod tests {
             is_live: true,
             step: 1,
             step_count: 3,
+            steps: [5, 25, 50].map(Share::from_percent).to_vec(),
             share: Share::from_percent(5),
             begun_unix_ms: 1_767_323_045_000,
             why: None,

@@ -1,10 +1,9 @@
 // What is known of a rollout, as its page needs it: its steps, its bake, its condition.
 
-import { millis } from './format.js';
+import { durationOf, millis } from './format.js';
 import { t, tn } from './i18n.js';
 import { pick } from './state.js';
 
-const UNITS = { ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const TONES = { promoted: 'ok', 'rolled back': 'bad', 'rolling back': 'bad', paused: 'warn' };
 const BACK = ['rolling back', 'rolled back'];
 const NAMED_MAX = 10;
@@ -12,23 +11,16 @@ const NAMED_MAX = 10;
 export const toneOf = ({ phase }) => pick(TONES, phase, 'info');
 export const isBack = ({ phase }) => BACK.includes(phase);
 
-// `1m 30s` in milliseconds.
-function durationOf(text = '') {
-  let sum = 0;
-  for (const [, amount, unit] of text.matchAll(/([\d.]+)\s*(ns|us|µs|ms|s|m|h|d)/g)) sum += Number(amount) * UNITS[unit];
-  return sum;
-}
-
 // The bake as the console writes lengths of time.
 export const bakeText = ({ bake }) => millis(durationOf(bake));
 
 export const shareOf = (text) => Number.parseFloat(text) / 100;
 
-// The steps with what came of each: `{ number, share, state }`. The share of a step that was not made yet is not told;
-// the last one is that the new release gets everything.
+// The steps with what came of each: `{ number, share, state }`. The last one is that the new release gets everything.
 export function stepsOf(deployment) {
-  const { step, step_count: count, phase, transitions } = deployment;
-  const shares = new Map();
+  const { step, step_count: count, steps = [], phase, transitions } = deployment;
+  // What was planned, and what came of it.
+  const shares = new Map(steps.map((share, index) => [index + 1, share]));
   for (const transition of transitions) {
     if (['shifting', 'baking'].includes(transition.phase)) shares.set(transition.step, transition.share);
   }
@@ -44,6 +36,9 @@ export function stepsOf(deployment) {
   });
 }
 
+// When it ended, in milliseconds since 1970; null while it is under way.
+export const endOf = ({ is_live: isLive, transitions }) => (isLive ? null : (transitions.at(-1)?.at_unix_ms ?? null));
+
 // Until when the step bakes, in milliseconds since 1970, and since when; null where it does not.
 export function bakeOf({ phase, bake, transitions }) {
   const last = transitions.at(-1);
@@ -51,12 +46,12 @@ export function bakeOf({ phase, bake, transitions }) {
   return { from: last.at_unix_ms, until: last.at_unix_ms + durationOf(bake) };
 }
 
-// The comparisons of a condition: of any list in it, all hold. `{ what, bound, text }`, a bound in ms or as a ratio.
+// The comparisons of a condition: of any list in it, all hold. `{ what, bound }`, a bound in ms or as a ratio.
 export function conditionOf(text) {
   if (!text) return [];
   return text.split(' or ').map((all) => all.split(' and ').map((comparison) => {
     const [what, bound] = comparison.split('>').map((part) => part.trim());
-    return { what, bound: what === 'error_rate' ? shareOf(bound) : durationOf(bound), text: bound };
+    return { what, bound: what === 'error_rate' ? shareOf(bound) : durationOf(bound) };
   }));
 }
 
@@ -72,6 +67,20 @@ export function distinct(transitions) {
   const looks = ({ phase, step, share }) => `${phase} ${step} ${share}`;
   const isNews = (transition, index) => index === 0 || looks(transition) !== looks(transitions[index - 1]);
   return transitions.filter((transition, index) => transition.why || isNews(transition, index));
+}
+
+const GOOD = /^good: (\S+) requests, (\S+) failed(?:, (.*))?$/;
+const FEW = /^no verdict yet: (\S+) of (\S+) requests to (\S+) were measured since the step began; send traffic, or end it by `bowline deploy promote (\S+)` or `abort \S+`$/;
+
+// A reason in the reader's language, or as the server says it.
+export function reasonText(why) {
+  const [, requests, failed, rest] = GOOD.exec(why) ?? [];
+  if (requests) return [t('good: {n} requests, {share} failed', { n: requests, share: failed }), rest].filter(Boolean).join(', ');
+  const [, measured, least, version, service] = FEW.exec(why) ?? [];
+  return measured ? t(
+    'no verdict yet: {n} of {least} requests to {version} were measured since the step began; send traffic, or end it by `bowline deploy promote {service}` or `abort {service}`',
+    { n: measured, least, version, service },
+  ) : why;
 }
 
 // The release that has the requests: of a rollout that is under way, or ended.

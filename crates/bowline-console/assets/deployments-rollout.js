@@ -4,11 +4,11 @@ import { html, useEffect, useState } from './html.js';
 import { serverNow } from './api.js';
 import { Orders } from './deployments-acts.js';
 import {
-  bakeOf, bakeText, conditionOf, distinct, isBack, measuredOf, stepsOf, stepText, toneOf,
+  bakeOf, bakeText, conditionOf, distinct, isBack, measuredOf, reasonText, stepsOf, stepText, toneOf,
 } from './deployments-model.js';
-import { clock, count, millis, percent, visible } from './format.js';
+import { clock, count, millis, percent } from './format.js';
 import { t, tn } from './i18n.js';
-import { Badge, Card, Figure, Figures, Table, Time } from './ui.js';
+import { Badge, Card, Figure, Figures, Table, Time, withCode } from './ui.js';
 
 export const Phase = ({ of: deployment }) => html`<${Badge} tone=${toneOf(deployment)}>${t(deployment.phase)}<//>`;
 
@@ -25,10 +25,10 @@ export function Rollout({ deployment, reload }) {
       <p class="rollout-state"><${Phase}
         of=${deployment} /> ${stepText(deployment)}
         ${isLive && html`<span>· ${t('{share} of the requests to {service} go to {to}', { share, service, to })}</span>`}</p>
-      ${why && html`<p class=${isBack(deployment) ? 'failure' : 'quiet'}>${visible(why)}</p>`}
+      ${why && html`<p class=${isBack(deployment) ? 'failure' : 'quiet'}>${withCode(reasonText(why))}</p>`}
       <${Steps} deployment=${deployment} />
       <${Bake} deployment=${deployment} />
-      ${waits && html`<p class="notice">${t('It waits:')} ${waits}</p>`}
+      ${waits && html`<p class="notice"><span>${t('It waits:')} ${withCode(reasonText(waits))}</span></p>`}
       ${isLive && phase !== 'promoting' ? html`<${Measured} deployment=${deployment} />` : html`<${Condition}
         of=${deployment.abort_when} />`}
     <//>`;
@@ -44,7 +44,7 @@ function Steps({ deployment }) {
     <li class=${`step step-${state}`} aria-current=${state === 'now' ? 'step' : undefined}>
       <div class="step-bar"><${StepFill} state=${state} deployment=${deployment} /></div>
       <span><span aria-hidden="true">${MARKS[state]}</span>
-        ${' '}${number === steps.length ? t('promoted') : (share ?? t('step {n}', { n: number }))}
+        ${' '}${share ?? t('step {n}', { n: number })}${number === steps.length && html` ${t('promoted')}`}
         <span class="sr">${t(STATES[state])}</span></span>
     </li>`)}</ol>`;
 }
@@ -103,10 +103,10 @@ const Condition = ({ of: condition }) => html`<p class="quiet">${condition
 const shown = (what, value) => (what === 'error_rate' ? percent(value) : millis(value));
 
 function figuresOf(condition, measured) {
-  return condition.flat().map(({ what, bound, text }) => {
+  return condition.flat().map(({ what, bound }) => {
     const value = measuredOf(what, measured);
     const name = what === 'error_rate' ? t('Failed') : what;
-    return { name, value: shown(what, value), bound: text, isAbove: value > bound };
+    return { name, value: shown(what, value), bound: shown(what, bound), isAbove: value > bound };
   });
 }
 
@@ -119,11 +119,11 @@ export function Transitions({ deployment }) {
     { name: t('Phase'), of: (row) => html`<${Phase} of=${row} />` },
     { name: t('Step'), isNumber: true, of: ({ step }) => (step > 0 && step <= steps ? `${step} / ${steps}` : '') },
     { name: t('Share'), isNumber: true, of: ({ share }) => share },
-    { name: t('Why'), class: 'rollout-why', of: ({ why }) => visible(why) },
+    { name: t('Why'), class: 'rollout-why', of: ({ why }) => withCode(reasonText(why)) },
   ];
   return html`
     <${Card} title=${t('Transitions')} about=${tn('{n} change', '{n} changes', rows.length)}>
-      <${Table} label=${t('Transitions')} columns=${columns} rows=${rows} keyOf=${({ number }) => number} />
+      <div class="folds"><${Table} label=${t('Transitions')} columns=${columns} rows=${rows} keyOf=${({ number }) => number} /></div>
     <//>`;
 }
 

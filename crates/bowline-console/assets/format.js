@@ -47,8 +47,17 @@ export const rate = (value) => (isNumber(value) ? `${value > 0 && value < 0.01 ?
 // A share of one, in percent.
 export function percent(share) {
   if (!isNumber(share)) return ABSENT;
-  if (share > 0 && share < 0.0001) return '< 0.01 %';
-  return `${digits(share * 100)} %`;
+  if (share > 0 && share < 0.0001) return '< 0.01%';
+  return `${digits(share * 100)}%`;
+}
+
+const UNITS = { ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+// `1m 30s`, as settings say it, in milliseconds.
+export function durationOf(text = '') {
+  let sum = 0;
+  for (const [, amount, unit] of text.matchAll(/([\d.]+)\s*(ns|us|µs|ms|s|m|h|d)/g)) sum += Number(amount) * UNITS[unit];
+  return sum;
 }
 
 // A length of time, from seconds.

@@ -3,7 +3,7 @@
 import { html, useMemo } from './html.js';
 import { get, queryRange, quoted, serverNow } from './api.js';
 import { Chart } from './chart.js';
-import { bytes, count, rate, short } from './format.js';
+import { bytes, count, durationOf, millis, rate, short } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
@@ -58,7 +58,7 @@ function Known({ topic, query, reload }) {
       <${Figure} name=${t('Behind')} value=${count(sum(groups, (group) => group.lag))} tone=${left ? 'bad' : undefined} />
       <${Figure} name=${t('In hand')} value=${count(sum(groups, (group) => group.leased))} />
       <${Figure} name=${t('Dead letters')} value=${count(dead)} tone=${dead > 0 ? 'bad' : undefined} />
-      <${Figure} name=${t('Kept for')} value=${settings.keep} title=${t('though every group is done with it')} />
+      <${Figure} name=${t('Kept for')} value=${millis(durationOf(settings.keep))} title=${t('though every group is done with it')} />
     <//><//>
     <${Flow} topic=${topic.name} />
     <${Groups} groups=${groups} />

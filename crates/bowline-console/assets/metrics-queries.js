@@ -16,20 +16,20 @@ export const QUERIES = [
   ['Services: rate, errors, duration', [
     ['Requests a second, by service', asked(SERVER, 'service')],
     ['Share of errors, by service', failed(SERVER, 'service')],
-    ['99 % of requests took no longer, by service', slowest(SERVER, 'service')],
+    ['99% of requests took no longer, by service', slowest(SERVER, 'service')],
     ['Requests under way', 'sum by (reporter) (bowline_requests_in_flight)'],
   ]],
   ['Gateway', [
     ['Requests a second, by route and status', asked(GATEWAY, 'route, code')],
     ['Share of errors, by route', failed(GATEWAY, 'route')],
-    ['99 % of requests took no longer, by route', slowest(GATEWAY, 'route')],
+    ['99% of requests took no longer, by route', slowest(GATEWAY, 'route')],
   ]],
   ['Calls between services', [
     ['Calls a second, by caller and callee', 'sum by (caller, callee, mode) (rate(bowline_edge_requests_total[1m]))'],
     ['Breakers that are not closed', 'sum by (service, state) (bowline_breakers{state!="closed"})'],
     ['Retries a second, granted by the budget or not', 'sum by (service, granted) (rate(bowline_retries_total[1m]))'],
     ['Attempts a second that failed, by outcome', 'sum by (service, outcome) (rate(bowline_attempts_total{outcome!="ok"}[1m]))'],
-    ['Waits for a connection: 99 % took no longer',
+    ['Waits for a connection: 99% took no longer',
       'histogram_quantile(0.99, sum by (pool, le) (rate(bowline_pool_wait_seconds_bucket[5m])))'],
   ]],
   ['Messages and sagas', [

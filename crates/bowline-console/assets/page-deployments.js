@@ -4,13 +4,13 @@ import { html } from './html.js';
 import { get, path, Problem, query as ask } from './api.js';
 import { Begin } from './deployments-begin.js';
 import { Compare, Releases } from './deployments-compare.js';
-import { inForce, stepText } from './deployments-model.js';
+import { inForce, reasonText, stepText } from './deployments-model.js';
 import { howOf, Phase, Release, Rollout, tookOf, Transitions } from './deployments-rollout.js';
 import { FilterBox, useFilter } from './filter.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
-import { Card, Empty, Loaded, Page, RoleButton, Table, Time } from './ui.js';
+import { Card, Empty, Loaded, Page, RoleButton, Table, Time, withCode } from './ui.js';
 
 const RELEASES = 'count by (job, version) (up{version!=""})';
 
@@ -67,7 +67,7 @@ function List({ rows, query: { q } }) {
     { name: t('Share'), isNumber: true, of: of((one) => one.is_live && one.share) },
     { name: t('Begun'), sort: ({ deployment }) => deployment?.begun_unix_ms ?? 0, of: of((one) => html`<${Time}
       at=${one.begun_unix_ms} />`) },
-    { name: t('Why'), class: 'rollout-why', of: of((one) => one.why ?? one.waits_for) },
+    { name: t('Why'), class: 'rollout-why', of: of((one) => withCode(reasonText(one.why ?? one.waits_for))) },
   ];
   return html`
     <div class="filters"><${FilterBox} of=${box} /></div>

@@ -5,6 +5,9 @@ export default {
   'It ended at {clock}.': '已于 {clock} 结束。',
   'The charts go on for a minute.': '图表将继续一分钟。',
   'The charts stop a minute later.': '图表止于其后一分钟。',
+  'good: {n} requests, {share} failed': '良好：{n} 次请求，{share} 失败',
+  'no verdict yet: {n} of {least} requests to {version} were measured since the step began; send traffic, or end it by `bowline deploy promote {service}` or `abort {service}`':
+    '尚无结论：本步骤开始以来测得 {version} 的请求 {n} 次，至少需要 {least} 次；请发送流量，或用 `bowline deploy promote {service}`、`abort {service}` 结束。',
   Release: '版本',
   Rollout: '发布',
   Share: '流量占比',

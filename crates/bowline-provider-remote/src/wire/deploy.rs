@@ -124,6 +124,10 @@ pub struct Deployment {
     pub step: u32,
     /// Of how many.
     pub step_count: u32,
+    /// The most requests that the new release gets at each of them, those that are still ahead too.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub steps: Vec<Share>,
     /// The most requests that the new release gets now.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub share: Share,

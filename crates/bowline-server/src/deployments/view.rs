@@ -25,6 +25,7 @@ pub(super) fn of_status(status: Status) -> wire::Deployment {
 /// A rollout. What it runs and with which variables is nobody's business.
 pub(super) fn of_rollout(rollout: &Rollout) -> wire::Deployment {
     let Plan { strategy, steps: _, bake, abort_when, min_requests } = rollout.plan.clone();
+    let course = rollout.course();
     let step = rollout.transitions.last().map_or(0, |last| last.step);
     wire::Deployment {
         id: rollout.id,
@@ -40,6 +41,7 @@ pub(super) fn of_rollout(rollout: &Rollout) -> wire::Deployment {
         is_live: rollout.is_live(),
         step,
         step_count: rollout.step_count(),
+        steps: (1..=rollout.step_count()).map(|step| of_weight(course.step(step).weight)).collect(),
         share: of_weight(rollout.weight()),
         begun_unix_ms: rollout.begun_unix_ms,
         why: rollout.why.clone(),

@@ -126,6 +126,7 @@ async fn a_rollout_is_begun_ordered_and_told() {
     until(async || stands(&fixture).await.deployment.unwrap().phase == "baking").await;
     let told = stands(&fixture).await.deployment.unwrap();
     assert_eq!((told.share.to_string().as_str(), told.is_live, told.step), ("5%", true, 1));
+    assert_eq!(told.steps, [told.share]);
     until(async || stands(&fixture).await.deployment.unwrap().waits_for.is_some()).await;
 
     let again = fixture.ask_as(&root, "POST", "/v1/deployments/order", BEGIN).await;
