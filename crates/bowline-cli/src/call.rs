@@ -70,7 +70,7 @@ fn pick(instances: Vec<Instance>) -> Option<Instance> {
 /// A certificate of that workload, for as long as the guard is kept.
 async fn identity(client: &Client, query: &Query, workload: Workload) -> anyhow::Result<(Identity, Guarded<()>)> {
     let system = api::answered(query, client.mesh_roots().await)?.system;
-    let new = NewJoinToken { workload: workload.clone(), ttl: Some(JOIN_TTL) };
+    let new = NewJoinToken { workload: workload.clone(), ttl: Some(JOIN_TTL), is_for_call: true };
     let token = api::answered(query, client.create_join_token(&new).await)?.token;
     let settings = bowline_identity::Settings {
         id: SpiffeId::new(system, workload),

@@ -84,7 +84,7 @@ fn workload_row(workload: &MeshWorkload, now: u64) -> Vec<String> {
 
 async fn join(args: args::MeshJoin) -> anyhow::Result<()> {
     let args::MeshJoin { workload, ttl, query } = args;
-    let new = NewJoinToken { workload, ttl };
+    let new = NewJoinToken { workload, ttl, is_for_call: false };
     let created = api::answered(&query, api::client(&query).await?.create_join_token(&new).await)?;
     match query.output {
         Output::Json => api::print_json(&created)?,

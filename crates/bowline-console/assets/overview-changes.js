@@ -1,31 +1,69 @@
 // What changed lately, and the words for it: the server tells what happened in English sentences of its own.
 
-import { html } from './html.js';
+import { html, useEffect, useState } from './html.js';
 import { get, withQuery } from './api.js';
-import { actorName, visible } from './format.js';
+import { reasonText } from './deployments-model.js';
+import { actorName, count, visible } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
-import { to } from './route.js';
+import { goQuery, to } from './route.js';
 import { pick } from './state.js';
-import { Badge, Card, Loaded, Table, Time, healthTone } from './ui.js';
+import { Badge, Button, Card, Loaded, Select, Table, Time, healthTone, withCode } from './ui.js';
 
-const CHANGES = 30;
+// How many are asked for, and how many where more are wanted; the last is the most of one answer.
+const SIZES = [30, 100, 300, 1000];
+const OF_KIND = ['config', 'routes', 'schema', 'deployment', 'alert', 'health', 'instance', 'fault', 'breaker', 'message', 'silence', 'token'];
 const KINDS = ['config', 'routes', 'alerts', 'deployments', 'health', 'faults', 'services', 'messages'];
 
-export function Changes() {
-  const changes = useLive((signal) => get(withQuery('/v1/changes', { limit: CHANGES }), signal), KINDS);
+// `kind`, `about`: of which kind, and of which service, if not of all; `services`: those there are.
+export function Changes({ kind, about, services }) {
+  const [size, setSize] = useState(0);
+  useEffect(() => setSize(0), [kind, about]);
+  const asked = { limit: SIZES[size], kind, service: about };
+  const changes = useLive((signal) => get(withQuery('/v1/changes', asked), signal), KINDS, [kind, about, size], { isKept: true });
   const columns = [
     { name: t('When'), of: ({ at_unix_ms: at }) => html`<${Time} at=${at} />` },
     { name: t('Kind'), of: (change) => html`<${Badge} tone=${toneOf(change)}>${t(change.kind)}<//>` },
-    { name: t('What'), of: (change) => html`<strong>${visible(change.subject)}</strong> ${visible(inWords(change))} <${Concerned} of=${change} />`, class: 'wrap' },
+    { name: t('What'), of: (change) => html`<strong>${visible(change.subject)}</strong> ${withCode(inWords(change))} <${Concerned} of=${change} />`, class: 'wrap' },
     { name: t('Who'), of: ({ actor }) => actorName(actor) },
   ];
   return html`
-    <${Card} title=${t('Recent changes')}>
-      <${Loaded} of=${changes} isEmpty=${(data) => data.changes.length === 0} empty=${t('Nothing has changed yet.')}>
-        ${(data) => html`<${Table} label=${t('Recent changes')} columns=${columns} rows=${data.changes} />`}
+    <${Card} title=${t('Recent changes')} actions=${html`<${Filters} kind=${kind} about=${about} services=${services} />`}>
+      <${Loaded} of=${changes} isEmpty=${(data) => data.changes.length === 0}
+        empty=${kind || about ? t('Nothing of that has changed lately.') : t('Nothing has changed yet.')}>
+        ${(data) => html`<div class="folds"><${Table} label=${t('Recent changes')} columns=${columns} rows=${distinct(data.changes)} size=${SIZES.at(-1)} /></div>
+          <${More} of=${data} size=${size} onMore=${() => setSize(size + 1)} />`}
       <//>
     <//>`;
+}
+
+// Without those that nobody can tell from what happened to the same one before.
+function distinct(changes) {
+  const last = new Map();
+  const isNews = ({ kind, subject, what }) => {
+    const isSame = last.get(`${kind} ${subject}`) === what;
+    last.set(`${kind} ${subject}`, what);
+    return !isSame || kind !== 'deployment';
+  };
+  return changes.toReversed().filter(isNews).reverse();
+}
+
+function Filters({ kind, about, services }) {
+  const names = services.filter((service) => service.kind === 'service').map(({ name }) => [name, visible(name)]);
+  // What is asked for may be gone, and is a choice nevertheless.
+  if (about && !names.some(([name]) => name === about)) names.push([about, visible(about)]);
+  return html`
+    <${Select} name=${t('Kind')} value=${kind} onPick=${(one) => goQuery({ kind: one })}
+      options=${[['', t('all')], ...OF_KIND.map((one) => [one, t(one)])]} />
+    <${Select} name=${t('Service')} value=${about} onPick=${(one) => goQuery({ of: one })} options=${[['', t('all')], ...names]} />`;
+}
+
+function More({ of: { changes, more }, size, onMore }) {
+  if (!more) return null;
+  const shown = t('{n} are shown, the newest.', { n: count(distinct(changes).length) });
+  return html`<p class="more">${size < SIZES.length - 1
+    ? html`<${Button} onClick=${onMore}>${t('Show more')}<//> <span class="quiet">${shown}</span>`
+    : html`<span class="quiet">${shown} ${withCode(t('Older ones are in `GET /v1/changes?until=…` and in the audit.'))}</span>`}</p>`;
 }
 
 // The service that it concerns, where neither subject nor words name it as one.
@@ -36,7 +74,7 @@ const TONES = { deployment: 'info', config: 'info', routes: 'info' };
 // By what happened: that something is over is no alarm.
 function toneOf({ kind, what }) {
   if (kind === 'alert') return what.startsWith('fires') ? 'bad' : 'ok';
-  if (kind === 'fault' || kind === 'breaker') return what.startsWith('ended: ') ? 'ok' : 'warn';
+  if (kind === 'fault' || kind === 'breaker') return what.startsWith('ended: ') || what.endsWith(' are reset') ? 'ok' : 'warn';
   if (kind === 'health') return healthTone(/ → (\w+)/.exec(what)?.[1]);
   return pick(TONES, kind);
 }
@@ -100,7 +138,7 @@ const REASONS = () => ({
   'it was deregistered': t('it was deregistered'),
   'its lease was not renewed in time': t('its lease was not renewed in time'),
 });
-const because = (what, why) => (why ? t('{what}: {why}', { what, why: pick(REASONS(), why, why) }) : what);
+const because = (what, why) => (why ? t('{what}: {why}', { what, why: pick(REASONS(), why) ?? reasonText(why) }) : what);
 
 function rolloutInWords(from, into, phase, n, all, share, why) {
   const place = n && t('step {n} of {all}, {share} of the requests', { n, all, share });

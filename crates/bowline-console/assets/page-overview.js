@@ -14,12 +14,12 @@ import { edgeKey } from './map-layout.js';
 import { Changes } from './overview-changes.js';
 import { goQuery, to } from './route.js';
 import { pick } from './state.js';
-import { Badge, Card, Empty, Figure, Figures, Health, Loaded, Page, Select, Table, Time } from './ui.js';
+import { Badge, Card, Empty, Figure, Figures, Health, Loaded, Page, Select, Table, Time, withCode } from './ui.js';
 
 const WINDOWS = [['1m', 'last minute'], ['5m', 'last 5 minutes'], ['15m', 'last 15 minutes'], ['1h', 'last hour']];
 const WINDOW_NAMES = Object.fromEntries(WINDOWS);
 
-export default function Overview({ query: { window = '5m', find = '' } }) {
+export default function Overview({ query: { window = '5m', find = '', kind = '', of: about = '' } }) {
   const graph = useLive((signal) => get(withQuery('/v1/service-graph', { window }), signal), ['traces', 'metrics'],
     [window], { isKept: true });
   const health = useLive((signal) => get('/v1/health', signal), ['health', 'services']);
@@ -32,13 +32,13 @@ export default function Overview({ query: { window = '5m', find = '' } }) {
     onPick=${(id) => goQuery({ window: id })} />`;
   return html`
     <${Page} title=${t('Overview')} actions=${actions}>
-      <${Summary} seen=${seen} alerts=${alerts.data} window=${window} />
+      <${Summary} seen=${seen} health=${health.data} alerts=${alerts.data} window=${window} />
       <${Mapped} seen=${seen} of=${graph} find=${find} window=${window} />
       <div class="grid-2">
         <${Worst} seen=${seen} of=${health} window=${window} />
         <${Firing} seen=${seen} of=${alerts} />
       </div>
-      <${Changes} />
+      <${Changes} kind=${kind} about=${about} services=${seen.services} />
     <//>`;
 }
 
@@ -99,18 +99,19 @@ function useIncoming(window) {
   }, ['metrics'], [window], { isKept: true });
 }
 
-function Summary({ seen, alerts, window }) {
+// What is not known yet is no 0.
+function Summary({ seen, health: known, alerts, window }) {
   const { data } = useIncoming(window);
-  const all = seen.services.filter(({ standing }) => standing);
-  const [ill, degraded, draining] = ['unhealthy', 'degraded', 'draining'].map((state) => all.filter(({ health }) => health === state).length);
-  const firing = (alerts?.data.alerts ?? []).filter(({ state }) => state === 'firing').length;
+  const all = known && seen.services.filter(({ standing }) => standing);
+  const [ill, degraded, draining] = ['unhealthy', 'degraded', 'draining'].map((state) => all?.filter(({ health }) => health === state).length);
+  const firing = alerts?.data.alerts.filter(({ state }) => state === 'firing').length;
   const undeclared = seen.edges.filter(({ isDeclared }) => isDeclared === false).length;
   return html`
     <${Card}><${Figures}>
       <${Figure} name=${t('Requests')} value=${rate(data?.requests)} title=${t('What comes in through the gateway')} />
       <${Figure} name=${t('Server errors')} value=${percent(data?.share)} tone=${errorTone(data?.share)} />
       <${Figure} name=${t('p99 latency')} value=${seconds(data?.p99)} />
-      <${Figure} name=${t('Services')} value=${count(all.length)}
+      <${Figure} name=${t('Services')} value=${count(all?.length)}
         title=${t('Of the system. On the map there are others, too: the gateway, databases, who calls from outside.')} />
       <${Figure} name=${t('Unhealthy')} value=${count(ill)} tone=${ill > 0 && 'bad'} />
       <${Figure} name=${t('Degraded')} value=${count(degraded)} tone=${degraded > 0 && 'warn'} />
@@ -134,7 +135,7 @@ function Mapped({ seen, of, find, window }) {
   const services = own === 0 ? t('{n} seen', { n: around })
     : [tn('{n} service', '{n} services', own), around > 0 && t('{n} around them', { n: around })].filter(Boolean).join(' + ');
   return html`
-    <${Card} title=${t('Service map')} about=${html`<span title=${t('Around them: the gateway, databases, who calls from outside.')}>${services}</span> · ${fromSpans(windowName(window))}`} actions=${actions} class="map-card">
+    <${Card} title=${t('Service map')} about=${html`${of.data && html`<span title=${t('Around them: the gateway, databases, who calls from outside.')}>${services}</span> · `}${fromSpans(windowName(window))}`} actions=${actions} class="map-card">
       <${Loaded} of=${of}>${() => (shown.services.length === 0
         ? html`<${Empty}>${text ? t('No service is called like that.') : t('No service runs yet: `bowline up` starts those of a folder.')}<//>`
         : html`<${ServiceMap} services=${shown.services} edges=${shown.edges} chosen=${chosen}
@@ -157,11 +158,11 @@ function found({ services, edges }, text) {
 const Legend = () => html`
   <p class="map-legend">
     <span><i class="key key-sync" />${t('call')}</span><span><i class="key key-message" />${t('message')}</span>
-    <span><i class="key key-unseen" />${t('declared, not seen')}</span><span><i class="key key-warn" />${t('not declared, 1 % errors, or slow')}</span>
-    <span><i class="key key-bad" />${t('5 % errors and more')}</span>
+    <span><i class="key key-unseen" />${t('declared, not seen')}</span><span><i class="key key-warn" />${t('not declared, 1% errors, or slow')}</span>
+    <span><i class="key key-bad" />${t('5% errors and more')}</span>
     <span>■ ▲ ${t('alert')}</span><span>◆ ${t('fault on purpose')}</span>
     <span class="quiet">${t('On a service: requests, errors, p99 latency. Ctrl and the wheel zoom.')}
-      ${' '}${t('Slow is a p99 of the declared `slow_call` and more; without one, of half the timeout, 1 s at most.')}</span>
+      ${' '}${withCode(t('Slow is a p99 of the declared `slow_call` and more; without one, of half the timeout, 1 s at most.'))}</span>
   </p>`;
 
 function EdgeDetail({ edge, window, onClose }) {

@@ -26,7 +26,7 @@ export default {
   async: '异步',
   'declared, not seen': '已声明，未见到',
   'not declared': '未声明',
-  'not declared, 1 % errors, or slow': '未声明、错误率 1 % 或过慢',
+  'not declared, 1% errors, or slow': '未声明、错误率 1% 或过慢',
   'Slow is a p99 of the declared `slow_call` and more; without one, of half the timeout, 1 s at most.':
     '过慢：p99 达到声明的 `slow_call`；未声明时为超时的一半，最多 1 秒。',
   'slow: {limit} and more': '过慢：达到 {limit}',
@@ -44,7 +44,7 @@ export default {
   'of what it answered, what ended with an error; what never reached it only its callers know': '它应答的请求中出错的比例；未到达它的请求只有其调用方知道',
   Draining: '排空中',
   'Their instances leave on purpose.': '其实例正在按计划退出。',
-  '5 % errors and more': '错误率 5 % 及以上',
+  '5% errors and more': '错误率 5% 及以上',
   'On a service: requests, errors, p99 latency. Ctrl and the wheel zoom.':
     '服务上显示：请求、错误率、p99 延迟。按住 Ctrl 滚动滚轮可缩放。',
   Closer: '放大',
@@ -71,6 +71,9 @@ export default {
   Who: '操作者',
   'Recent changes': '最近变更',
   'Nothing has changed yet.': '尚无变更。',
+  'Nothing of that has changed lately.': '近期没有此类变更。',
+  '{n} are shown, the newest.': '显示最新的 {n} 条。',
+  'Older ones are in `GET /v1/changes?until=…` and in the audit.': '更早的见 `GET /v1/changes?until=…` 与审计。',
   '{n} service': '{n} 个服务',
   '{n} services': '{n} 个服务',
   '{n} instance': '{n} 个实例',

@@ -25,10 +25,17 @@ use bowline_provider_remote::wire;
 use bowline_resilience::rate::{Limit, Limiter};
 use bowline_runtime::time::{self, Duration};
 
-use crate::{access::From as CameFrom, api::Shared, error::ApiError};
+use crate::{
+    access::From as CameFrom,
+    actor::{self, Acting},
+    api::Shared,
+    error::ApiError,
+};
 
 /// The largest body of a request for a certificate: whoever sends it need not be known.
 pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
+/// The operation by which the audit knows a join token that one call uses and forgets.
+pub(crate) const JOIN_FOR_CALL: &str = "POST /v1/mesh/join-tokens (for a call)";
 /// Between two requests for certificates of one address, in the long run.
 const REQUEST_EVERY: Duration = Duration::from_millis(20);
 /// Requests for certificates of one address at once.
@@ -90,9 +97,12 @@ pub(crate) async fn join(
     State(shared): State<Shared>,
     body: Result<Json<wire::NewJoinToken>, JsonRejection>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let Json(wire::NewJoinToken { workload, ttl }) = body?;
+    let Json(wire::NewJoinToken { workload, ttl, is_for_call }) = body?;
     let ttl = ttl.unwrap_or(JOIN_TTL);
-    let token = mesh(&shared)?.authority.new_join(&workload, ttl).await.map_err(|error| of(&error))?;
+    let acting = actor::current();
+    let operation = if is_for_call { Some(JOIN_FOR_CALL.to_owned()) } else { acting.operation };
+    let made = mesh(&shared)?.authority.new_join(&workload, ttl);
+    let token = actor::scope(Acting { operation, ..acting }, made).await.map_err(|error| of(&error))?;
     let created = wire::CreatedJoinToken { workload, token, ttl };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(created)))
 }

@@ -35,6 +35,10 @@ pub struct NewJoinToken {
     #[serde(default, with = "units::duration::option", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "15m"))]
     pub ttl: Option<Duration>,
+    /// Whether one call uses it and forgets it, as `bowline call` does: the audit names it as that, and it is not among
+    /// the changes of the system.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_for_call: bool,
 }
 
 /// The answer to [`NewJoinToken`]: the only one that holds the token.

@@ -22,13 +22,17 @@ const PAGES_MAX: usize = 24;
 const NANOS: u64 = 1_000_000;
 
 /// What somebody changed in that time: of each class of entries the newest first.
-pub(super) async fn changes(shared: &Shared, asked: Asked) -> Result<Vec<SystemChange>, ApiError> {
+pub(super) async fn changes(shared: &Shared, asked: &Asked) -> Result<Vec<SystemChange>, ApiError> {
+    use SystemChangeKind::{Alert, Health, Instance};
+    if asked.kind.is_some() && asked.has_kind(&[Alert, Health, Instance]) {
+        return Ok(Vec::new());
+    }
     let mut found = of_class(shared, asked, AuditClass::Other).await?;
     found.extend(of_class(shared, asked, AuditClass::Messages).await?);
     Ok(found)
 }
 
-async fn of_class(shared: &Shared, asked: Asked, class: AuditClass) -> Result<Vec<SystemChange>, ApiError> {
+async fn of_class(shared: &Shared, asked: &Asked, class: AuditClass) -> Result<Vec<SystemChange>, ApiError> {
     let mut before = asked.until_ms.checked_add(1).and_then(|end| end.checked_mul(NANOS));
     let mut found = Vec::new();
     for _ in 0..PAGES_MAX {
@@ -42,7 +46,8 @@ async fn of_class(shared: &Shared, asked: Asked, class: AuditClass) -> Result<Ve
                 return Ok(found);
             }
             if asked.has(entry.at_unix_ms) {
-                found.extend(of_entry(shared, &entry).await?);
+                let told = of_entry(shared, &entry).await?;
+                found.extend(told.into_iter().filter(|change| asked.is_about(change)));
             }
         }
         if !more {
@@ -292,8 +297,8 @@ fn of_token(entry: &AuditEntry, id: &str, is_put: bool) -> SystemChange {
     change(entry, SystemChangeKind::Token, id, if is_put { "a token was made" } else { "a token was revoked" })
 }
 
-/// A token to join the mesh that somebody ordered. Those that Bowline makes for what it runs, that they are used, and
-/// that old ones are forgotten, nobody did.
+/// A token to join the mesh that somebody ordered. Those that Bowline makes for what it runs or for a call of its own,
+/// that they are used, and that old ones are forgotten, nobody did.
 fn of_join_token(entry: &AuditEntry, workload: &str, is_put: bool) -> Option<SystemChange> {
     let is_ordered = entry.operation.as_deref() == Some("POST /v1/mesh/join-tokens");
     let what = "a token to join the mesh was made";
@@ -327,6 +332,7 @@ fn of_silence(shared: &Shared, entry: &AuditEntry, id: &str, is_put: bool) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mesh::JOIN_FOR_CALL;
 
     #[test]
     fn keys_are_about_something() {
@@ -372,6 +378,8 @@ mod tests {
         let ordered = entry(AuditActor::Anonymous { address: None }, Some("POST /v1/mesh/join-tokens"));
         assert_eq!(told(&ordered, true).as_deref(), Some("service/order"));
         assert_eq!(told(&ordered, false), None);
+        let for_a_call = entry(AuditActor::Anonymous { address: None }, Some(JOIN_FOR_CALL));
+        assert_eq!(told(&for_a_call, true), None);
         let used = entry(AuditActor::Anonymous { address: None }, Some("POST /v1/mesh/certificates"));
         assert_eq!(told(&used, true), None);
         assert_eq!(told(&entry(AuditActor::Bowline, None), true), None);

@@ -11,7 +11,10 @@ use super::{Asked, newest};
 use crate::{api::Shared, error::ApiError, health::Standing};
 
 /// The transitions of rollouts; none where nothing is rolled out here.
-pub(super) async fn of_rollouts(shared: &Shared, asked: Asked) -> Result<Vec<SystemChange>, ApiError> {
+pub(super) async fn of_rollouts(shared: &Shared, asked: &Asked) -> Result<Vec<SystemChange>, ApiError> {
+    if !asked.has_kind(&[SystemChangeKind::Deployment]) {
+        return Ok(Vec::new());
+    }
     let Some(deployments) = shared.deployments.get() else { return Ok(Vec::new()) };
     let rollouts = deployments.rollouts().await?;
     let changes = rollouts.iter().flat_map(|rollout| {
@@ -41,7 +44,7 @@ fn of_transition(rollout: &Deployment, transition: &DeploymentTransition) -> Sys
 }
 
 /// The alerts that began to fire, and those that are over.
-pub(super) fn of_alerts(alerts: &Alerts, asked: Asked) -> Vec<SystemChange> {
+pub(super) fn of_alerts(alerts: &Alerts, asked: &Asked) -> Vec<SystemChange> {
     newest(alerts.history().into_iter().filter_map(of_alert), asked)
 }
 
@@ -78,9 +81,15 @@ fn rounded(value: &str) -> String {
 }
 
 /// How instances became.
-pub(super) fn of_health(standing: &Standing, asked: Asked) -> Vec<SystemChange> {
-    let Asked { since_ms, until_ms, limit } = asked;
-    standing.recent(since_ms, until_ms, limit).into_iter().map(|(service, it)| of_instance(service, it)).collect()
+pub(super) fn of_health(standing: &Standing, asked: &Asked) -> Vec<SystemChange> {
+    if !asked.has_kind(&[SystemChangeKind::Health, SystemChangeKind::Instance]) {
+        return Vec::new();
+    }
+    // What is about something else takes no place of what is asked for.
+    let is_all = asked.kind.is_none() && asked.service.is_none();
+    let limit = if is_all { asked.limit } else { usize::MAX };
+    let recent = standing.recent(asked.since_ms, asked.until_ms, limit);
+    newest(recent.into_iter().map(|(service, it)| of_instance(service, it)), asked)
 }
 
 fn of_instance(service: ServiceName, transition: HealthTransition) -> SystemChange {

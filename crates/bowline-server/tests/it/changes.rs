@@ -68,6 +68,8 @@ async fn faults_tokens_and_silences_are_told() {
     put(&fixture, "bowline/traffic", r#"{"steering":{"order":{"split":{"v1":1}}}}"#, "").await;
     let join = json!({"workload": "service/order"}).to_string();
     assert_eq!(fixture.ask_as(&fixture.root(), "POST", "/v1/mesh/join-tokens", join).await.status, 201);
+    let for_call = json!({"workload": "service/payment", "is_for_call": true}).to_string();
+    assert_eq!(fixture.ask_as(&fixture.root(), "POST", "/v1/mesh/join-tokens", for_call).await.status, 201);
     let token = fixture.token("ci", "editor").await;
     let revoke = format!("/v1/tokens/{}", token.about.id);
     assert_eq!(fixture.ask_as(&fixture.root(), "DELETE", &revoke, "").await.status, 204);
@@ -86,6 +88,7 @@ async fn faults_tokens_and_silences_are_told() {
     let of_token = |what: &str| format!("{}: a token was {what}", token.about.id);
     let of_join = "service/order: a token to join the mesh was made".to_owned();
     assert_eq!(told(&list, Kind::Token)[..3], [of_token("revoked"), of_token("made"), of_join]);
+    assert!(!told(&list, Kind::Token).iter().any(|it| it.contains("payment")), "{list:#?}");
     assert!(!serde_json::to_string(&list).unwrap().contains(token.token.expose()), "{list:?}");
     let about = format!("{id}: was {{}} for service=\"order\": it is mended");
     assert_eq!(told(&list, Kind::Silence), ["ended", "made"].map(|what| about.replace("{}", what)));
@@ -125,7 +128,34 @@ async fn a_time_and_a_count_bound_what_is_told() {
     assert!(all.changes.ends_with(&until.changes) && until.changes.contains(&all.changes[2]), "{until:?}");
     assert_eq!(list(&fixture, "?since=1h").await, all);
     assert_eq!(list(&fixture, "?until=1h").await.changes, []);
-    for query in ["?limit=0", "?limit=1001", "?since=yesterday", "?until=-1", "?after=1"] {
+    for query in
+        ["?kind=storm", "?service=Order!", "?limit=0", "?limit=1001", "?since=yesterday", "?until=-1", "?after=1"]
+    {
         fixture.get(&format!("/v1/changes{query}")).await.problem(400, "invalid_argument");
     }
+}
+
+#[tokio::test]
+async fn a_kind_and_a_service_are_told_alone() {
+    let fixture = fixture().await;
+    let payment = r#"{"id":"slow","service":"payment","share":"10%","delay":"2s","until_unix_ms":4102444800000}"#;
+    let order = payment.replace("slow", "late").replace("payment", "order");
+    put(&fixture, "bowline/traffic", &format!(r#"{{"faults":[{payment},{order}]}}"#), "").await;
+    for at in 0..3 {
+        put(&fixture, &format!("shop/c{at}"), "{}", "").await;
+    }
+    let instance = r#"{"service":"order","address":"127.0.0.1:9000","health":"healthy"}"#;
+    assert_eq!(fixture.ask("PUT", "/v1/instances/order-1", instance).await.status, 200);
+    until(async || told(&list(&fixture, "").await, Kind::Instance).len() == 1).await;
+
+    // What is of another kind takes no place.
+    let faults = list(&fixture, "?kind=fault&limit=2").await;
+    assert_eq!((faults.changes.len(), faults.more), (2, false), "{faults:#?}");
+    assert!(faults.changes.iter().all(|change| change.kind == Kind::Fault));
+    let of_order = list(&fixture, "?service=order").await;
+    let subjects: Vec<_> = of_order.changes.iter().map(|change| change.subject.as_str()).collect();
+    assert_eq!(subjects, ["order-1", "late"]);
+    let both = list(&fixture, "?service=order&kind=instance").await;
+    assert_eq!(both.changes, of_order.changes[..1]);
+    assert_eq!(list(&fixture, "?service=payment&kind=alert").await.changes, []);
 }
