@@ -2,7 +2,7 @@
 
 import uPlot from './vendor/uplot.js';
 import { html, useEffect, useRef } from './html.js';
-import { ABSENT, clock, short } from './format.js';
+import { ABSENT, clock, count, short } from './format.js';
 import { locale, t } from './i18n.js';
 import { useCell } from './state.js';
 import { theme } from './theme.js';
@@ -15,6 +15,9 @@ const DAY_S = 86_400;
 const TICKS = [1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10_800, 21_600, 43_200,
   ...[1, 2, 5, 10, 30, 90, 365].map((days) => days * DAY_S)];
 const SYNC = uPlot.sync('time');
+
+// Between two ticks of what is counted, which comes in wholes.
+const WHOLES = Array.from({ length: 13 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 
 function styles() {
   const style = getComputedStyle(document.documentElement);
@@ -64,7 +67,7 @@ function options(place, { series, format, height, onPick }) {
     cursor: { sync: { key: SYNC.key }, drag: { x: Boolean(onPick), y: false, setScale: false }, points: { size: 6 } },
     legend: { live: true, show: series.length > 0 },
     scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.05 : 1] } },
-    axes: [{ ...axis, values: ticks, space: TICKS_APART, incrs: TICKS }, { ...axis, size: 64, values: (_, values) => values.map((value) => format(value)) }],
+    axes: [{ ...axis, values: ticks, space: TICKS_APART, incrs: TICKS }, { ...axis, size: 64, ...(format === count && { incrs: WHOLES }), values: (_, values) => values.map((value) => format(value)) }],
     series: [{ label: t('Time'), value: (_, at) => (at === null ? ABSENT : clock(at * 1000)) }, ...series.map(line)],
     hooks: { setSelect: [(self) => picked(self, onPick)], setCursor: [legend], setData: [legend], ready: [legend] },
   };

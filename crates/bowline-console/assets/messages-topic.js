@@ -3,7 +3,7 @@
 import { html, useMemo } from './html.js';
 import { get, queryRange, quoted, serverNow } from './api.js';
 import { Chart } from './chart.js';
-import { bytes, count, durationOf, millis, rate, short } from './format.js';
+import { bytes, count, durationOf, millis, rate } from './format.js';
 import { t } from './i18n.js';
 import { useLive } from './live.js';
 import { goQuery, to } from './route.js';
@@ -99,7 +99,7 @@ function Flow({ topic }) {
     <//>
     <${Card} title=${t('Messages behind')} about=${t('by group, last 15 min')}>
       <${Loaded} of=${flow} isEmpty=${() => lines.lags.length === 0} empty=${t('Nothing is measured yet.')}>
-        ${() => html`<${Chart} label=${t('Messages behind')} times=${lines.times} series=${lines.lags} format=${short} />`}<//>
+        ${() => html`<${Chart} label=${t('Messages behind')} times=${lines.times} series=${lines.lags} format=${count} />`}<//>
     <//>
   </div>`;
 }
