@@ -16,7 +16,9 @@ const OF_KIND = ['config', 'routes', 'schema', 'deployment', 'alert', 'health', 
 const KINDS = ['config', 'routes', 'alerts', 'deployments', 'health', 'faults', 'services', 'messages'];
 
 // `kind`, `about`: of which kind, and of which service, if not of all; `services`: those there are.
-export function Changes({ kind, about, services }) {
+export function Changes({ kind: named, about, services }) {
+  // The address may say anything.
+  const kind = OF_KIND.includes(named) ? named : '';
   const [size, setSize] = useState(0);
   useEffect(() => setSize(0), [kind, about]);
   const asked = { limit: SIZES[size], kind, service: about };
