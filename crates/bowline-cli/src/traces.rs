@@ -65,7 +65,7 @@ pub(crate) async fn search(args: args::Traces) -> anyhow::Result<ExitCode> {
                 style::line(&line);
             }
             if list.is_cut {
-                style::line("the search ended at its bound of work: older traces were not looked at; add --service");
+                style::line("the search ended at its bound of work: not all traces were looked at; add --service");
             }
             if let Some(cursor) = &list.next_cursor {
                 style::line(&format!("next page: {}", next_page(&wanted, cursor)));
@@ -78,6 +78,8 @@ pub(crate) async fn search(args: args::Traces) -> anyhow::Result<ExitCode> {
 fn row(trace: &wire::TraceSummary, now: u64) -> Vec<String> {
     let mark = match (&*trace.status, trace.has_error) {
         ("error", _) => " ✗",
+        // A server of before does not tell how the first span ended.
+        ("", true) => " ✗",
         (_, true) => " (✗ inside)",
         (_, false) => "",
     };
@@ -93,7 +95,20 @@ fn row(trace: &wire::TraceSummary, now: u64) -> Vec<String> {
 
 /// The command line of the next page, for a shell.
 fn next_page(query: &TracesQuery, cursor: &str) -> String {
-    let TracesQuery { service, operation, min_duration, max_duration, since, attr, status, error, limit, .. } = query;
+    let TracesQuery {
+        service,
+        operation,
+        min_duration,
+        max_duration,
+        since,
+        attr,
+        status,
+        error,
+        // The slowest have no pages.
+        order: _,
+        limit,
+        cursor: _,
+    } = query;
     let texts = [
         ("--service", service),
         ("--operation", operation),

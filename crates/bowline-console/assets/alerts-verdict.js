@@ -35,7 +35,9 @@ export function useVerdict(lines, active) {
   const own = ownWrong(lines, matchers);
   if (own || !isAsked) return { wrong: own, hit: own ? null : active.filter(({ labels }) => isMatching(lines, labels)) };
   if (settled !== expression) return { wrong: null, hit: null };
-  if (error?.status === 400) return { wrong: refusal(error, matchers.filter(isRegex)), hit: null };
+  // Whatever else the metrics refuse is none of an alert's matchers: then who makes the silence is told by its own refusal.
+  const culprit = error?.status === 400 && matchers.filter(isRegex).find(({ value }) => error.message.includes(value));
+  if (culprit) return { wrong: refusal(error, culprit), hit: null };
   const isKnown = data && !matchers.some(({ name }) => OF_SERIES.includes(name));
   const fitting = new Set((data ?? []).map(({ metric }) => keyOf(metric)));
   return { wrong: null, hit: isKnown ? active.filter(({ labels }) => fitting.has(keyOf(labels))) : null };
@@ -52,8 +54,7 @@ function ownWrong(lines, matchers) {
 }
 
 // The server names the expression; what is wrong within it the browser may know.
-function refusal(error, regexes) {
-  const culprit = regexes.find(({ value }) => error.message.includes(value)) ?? regexes[0];
+function refusal(error, culprit) {
   return t('`{text}` is no regular expression: {why}', { text: culprit.value, why: reasonOf(culprit) ?? error.message.replace(/^.*parse error: /s, '') });
 }
 

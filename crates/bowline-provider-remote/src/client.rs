@@ -136,11 +136,21 @@ impl Client {
         list(&self.0, filter.as_slice(), None, INSTANCES_MAX).await
     }
 
-    /// Searches traces, newest first.
+    /// Searches traces, newest first unless they are asked for in another order.
     pub async fn traces(&self, query: &TracesQuery) -> Result<wire::TraceList, ClientError> {
-        let query = query.clone();
-        let TracesQuery { service, operation, min_duration, max_duration, since, .. } = query;
-        let TracesQuery { attr, status, error, order, limit, cursor, .. } = query;
+        let TracesQuery {
+            service,
+            operation,
+            min_duration,
+            max_duration,
+            since,
+            attr,
+            status,
+            error,
+            order,
+            limit,
+            cursor,
+        } = query.clone();
         let pairs = [
             service.map(|value| ("service", value)),
             operation.map(|value| ("operation", value)),

@@ -277,7 +277,7 @@ pub struct SpanBatch {
 pub struct TraceList {
     /// The traces.
     pub traces: Vec<TraceSummary>,
-    /// Whether the search ended at its bound of work: older traces were not looked at.
+    /// Whether the search ended at its bound of work: not all traces were looked at: of the newest the older are left out, of the slowest some may be.
     #[serde(default)]
     pub is_cut: bool,
     /// The `cursor` that goes on behind the last of them; absent where there is nothing older, and of the slowest.

@@ -13,8 +13,8 @@
 //!   probe timeout, which counts as a failure: the breaker cannot wedge.
 //! - **Results count in the state that granted the call** or not at all: each permit carries an
 //!   epoch that every transition ends.
-//! - **Cost**: in the closed state a permit is one load, a result one compare-and-exchange of what mostly no other core
-//!   writes to, and, while a failure is in the window, ten loads for each of up to four rings; a rejection is two loads.
+//! - **Cost**: in the closed state a permit is one load, a result one compare-and-exchange of what a quarter of the
+//!   threads write to, and, while a failure is in the window, ten loads for each of up to four rings; a rejection is two loads.
 //!   A rate of slow calls costs as much once more, a window of calls an addition that all cores share, failures in a row
 //!   an exchange where their number changes. No lock, no allocation. Transitions and probes take a mutex for a few dozen
 //!   instructions, never across a wait.

@@ -21,6 +21,7 @@ pub trait CircuitBreaker {
 
 /// Why a call has no good answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CircuitBreakerError<E> {
     /// It was not made.
     #[error(transparent)]

@@ -36,6 +36,8 @@ use crate::{
 pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
 /// The operation by which the audit knows a join token that one call uses and forgets.
 pub(crate) const JOIN_FOR_CALL: &str = "POST /v1/mesh/join-tokens (for a call)";
+/// The longest that such a token is good.
+const FOR_CALL_TTL_MAX: Duration = Duration::from_mins(1);
 /// Between two requests for certificates of one address, in the long run.
 const REQUEST_EVERY: Duration = Duration::from_millis(20);
 /// Requests for certificates of one address at once.
@@ -99,6 +101,10 @@ pub(crate) async fn join(
 ) -> Result<impl IntoResponse, ApiError> {
     let Json(wire::NewJoinToken { workload, ttl, is_for_call }) = body?;
     let ttl = ttl.unwrap_or(JOIN_TTL);
+    if is_for_call && ttl > FOR_CALL_TTL_MAX {
+        let rule = "is_for_call: one call needs no longer than a minute, write a `ttl` of 1m or less";
+        return Err(ApiError::new(Code::InvalidArgument, rule));
+    }
     let acting = actor::current();
     let operation = if is_for_call { Some(JOIN_FOR_CALL.to_owned()) } else { acting.operation };
     let made = mesh(&shared)?.authority.new_join(&workload, ttl);

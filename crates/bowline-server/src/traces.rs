@@ -112,8 +112,19 @@ pub(crate) async fn search(
 }
 
 fn query_of(query: TracesQuery) -> Result<bowline_observe::traces::Query, ApiError> {
-    let TracesQuery { service, operation, status, attr, min_duration, max_duration, since, .. } = query;
-    let TracesQuery { error, order, limit, cursor, .. } = query;
+    let TracesQuery {
+        service,
+        operation,
+        status,
+        attr,
+        min_duration,
+        max_duration,
+        since,
+        error,
+        order,
+        limit,
+        cursor,
+    } = query;
     let duration = |name: &str, text: Option<String>| {
         let parse =
             |text: String| units::parse_duration(&text).map_err(|rule| invalid(format!("{name} `{text}`: {rule}")));

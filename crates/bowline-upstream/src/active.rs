@@ -82,6 +82,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// After a wait for its place: nobody gave an attempt that time, but it never tells less than a tenth of all.
+    pub(crate) fn after_waiting(&mut self, timeout: Duration, waited: Duration) {
+        let left = timeout.saturating_sub(waited);
+        self.patience = self.patience.min(left.mul_f64(0.9).max(timeout / 10));
+    }
+
     pub(crate) fn attempt_deadline(&self, started: Instant) -> Instant {
         let per_try = self.per_try_timeout.and_then(|timeout| started.checked_add(timeout));
         per_try.map_or(self.deadline, |per_try| per_try.min(self.deadline))
@@ -172,34 +178,34 @@ impl Active {
 
 /// The least of the times that the policy itself gives an attempt.
 ///
-/// Of its whole timeout, what the bulkhead may have had it wait has gone before, and a tenth of the rest: to an attempt
-/// that found nobody, or to the caller, who began to count earlier.
+/// Of its whole timeout, a tenth may have gone before: to an attempt that found nobody, or to the
+/// caller, who began to count earlier.
 fn patience(policy: &CallPolicy) -> Duration {
     let per_try = policy.retry.as_ref().and_then(|retry| retry.per_try_timeout);
     let slow_call = policy.breaker.as_ref().and_then(|breaker| breaker.slow_call);
-    let waits = policy.bulkhead.as_ref().filter(|bulkhead| bulkhead.queue_max > 0);
-    let rest = policy.timeout.saturating_sub(waits.map_or(Duration::ZERO, |bulkhead| bulkhead.queue_timeout));
-    let whole = rest.saturating_sub(rest / 10);
+    let whole = policy.timeout.saturating_sub(policy.timeout / 10);
     [per_try, slow_call].into_iter().flatten().fold(whole, Duration::min)
 }
 
 #[cfg(test)]
 mod tests {
-    use bowline_model::policy::{BulkheadPolicy, Concurrency, RetryPolicy};
+    use bowline_runtime::{metric::Registry, time};
 
     use super::*;
 
     #[test]
     fn an_attempt_has_had_its_time_when_it_had_what_the_policy_leaves_it() {
         let timeout = Duration::from_secs(10);
-        let plain = CallPolicy { timeout, breaker: None, retry: None, ..CallPolicy::default() };
-        assert_eq!(patience(&plain), Duration::from_secs(9));
-        let queue_timeout = Duration::from_secs(5);
-        let bulkhead = BulkheadPolicy { calls_max: Concurrency::exactly(1), queue_max: 3, queue_timeout };
-        let waiting = CallPolicy { bulkhead: Some(bulkhead), ..plain.clone() };
-        assert_eq!(patience(&waiting), Duration::from_millis(4500), "the rest may go by before it is sent");
-        let per_try_timeout = Some(Duration::from_secs(2));
-        let tried = CallPolicy { retry: Some(RetryPolicy { per_try_timeout, ..RetryPolicy::default() }), ..waiting };
-        assert_eq!(patience(&tried), Duration::from_secs(2));
+        let policy = CallPolicy { timeout, breaker: None, retry: None, ..CallPolicy::default() };
+        let (head, ()) = http::Request::get("/").body(()).unwrap().into_parts();
+        let metrics = Metrics::new(&Registry::default(), "client", "callee");
+        let active = Active::new(policy.clone(), Kept::begin(&policy, &metrics));
+        let after = |waited| {
+            let mut plan = active.plan(&head, time::now(), None);
+            plan.after_waiting(timeout, Duration::from_secs(waited));
+            plan.patience
+        };
+        let millis = [0, 5, 9, 10].map(|waited| after(waited).as_millis());
+        assert_eq!(millis, [9000, 4500, 1000, 1000], "what is left of the timeout, and enough to tell");
     }
 }

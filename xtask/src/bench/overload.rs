@@ -71,6 +71,7 @@ struct Said {
     good_per_second: f64,
     shed: f64,
     refused: f64,
+    broken: f64,
     late: f64,
     p50_ms: f64,
     p99_ms: f64,
@@ -152,10 +153,10 @@ impl Shop {
 
 impl Asked {
     fn told(&self) -> String {
-        let Said { sent, good_per_second, shed, refused, late, p50_ms, p99_ms } = self.said;
+        let Said { sent, good_per_second, shed, refused, broken, late, p50_ms, p99_ms } = self.said;
         format!(
             "({sent} sent) {good_per_second:.1} logins/s, {:.0} % of the peak, p50 {p50_ms:.0} ms, p99 {p99_ms:.0} ms, \
-             {shed} shed, {refused} refused otherwise, {late} late",
+             {shed} shed, {refused} refused otherwise, {broken} broken, {late} late",
             self.share
         )
     }
@@ -242,7 +243,7 @@ fn lost(shed: &Figures<'_>, without: &Figures<'_>, times: u32) -> String {
     let of = |it: &Figures<'_>, count: fn(&Said) -> f64| {
         median(it.of(times, |asked| count(&asked.said) / asked.said.sent * 100.0))
     };
-    let turned_away = |said: &Said| said.shed + said.refused;
+    let turned_away = |said: &Said| said.shed + said.refused + said.broken;
     format!(
         "{:.0} % turned away, {:.0} % late; without {:.0} % of the peak, {:.0} %, {:.0} %",
         of(shed, turned_away),
@@ -280,6 +281,7 @@ mod tests {
             good_per_second: good,
             shed: 300.0,
             refused: 20.0,
+            broken: 0.0,
             late: 8.0,
             p50_ms: 90.0,
             p99_ms: 400.0,

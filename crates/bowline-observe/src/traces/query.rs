@@ -87,7 +87,7 @@ pub struct InvalidStatus {
 pub struct Found {
     /// The traces in the order that was asked for; the newest by the begin of the first span that came of each.
     pub traces: Vec<TraceSummary>,
-    /// Whether the search ended at its bound of work: older traces were not looked at.
+    /// Whether the search ended at its bound of work: not all traces were looked at: of the newest the older are left out, of the slowest some may be.
     pub is_cut: bool,
     /// Where to go on; none when there is nothing older.
     pub next: Option<Cursor>,

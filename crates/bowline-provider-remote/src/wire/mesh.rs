@@ -36,7 +36,7 @@ pub struct NewJoinToken {
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "15m"))]
     pub ttl: Option<Duration>,
     /// Whether one call uses it and forgets it, as `bowline call` does: the audit names it as that, and it is not among
-    /// the changes of the system.
+    /// the changes of the system. It goes with a `ttl` of at most `1m`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_for_call: bool,
 }

@@ -12,7 +12,7 @@ use crate::{
     nanos::nanos,
     sync::{
         AtomicU64,
-        Ordering::{Acquire, Relaxed, Release},
+        Ordering::{Acquire, Relaxed, Release, SeqCst},
         stripe, stripes_max,
     },
 };
@@ -31,7 +31,11 @@ const TICK_BITS: u32 = 22;
 const TICK_MASK: u64 = (1 << TICK_BITS) - 1;
 const EPOCH_MASK: u64 = (1 << 10) - 1;
 
-/// Written by failures and transitions only, but for the rings.
+/// After so many ticks, as a power of two, what has left the window is taken out of all rings: a ring whose threads
+/// count no more would come to life again when ticks come round.
+const SWEEP_BITS: u32 = 16;
+
+/// Beside the rings, and the number of calls of a window of calls, it is written by failures and transitions only.
 #[derive(Debug)]
 pub(super) struct Window {
     /// A power of two of them.
@@ -114,8 +118,9 @@ impl Window {
         let cell = &self.stripes[stripe() & (self.stripes.len() - 1)].0[self.cell_of(tick)];
         // Before it is counted: who counts after it sees it, and who counted before it is summed up by it. The others
         // of a bucket find it written.
-        if is_failure && self.failed_at.load(Acquire) <= tick {
-            self.failed_at.fetch_max(tick + 1, Release);
+        // In one order with what is counted in other rings, so that of two that come at once one sees the other.
+        if is_failure && self.failed_at.load(SeqCst) <= tick {
+            self.failed_at.fetch_max(tick + 1, SeqCst);
         }
         let mut word = cell.load(Acquire);
         loop {
@@ -123,8 +128,12 @@ impl Window {
             if !is_current() {
                 return None;
             }
-            let next = Bucket::unpack(word).at(epoch, tick).with(is_failure).pack();
-            match cell.compare_exchange_weak(word, next, Release, Acquire) {
+            let bucket = Bucket::unpack(word);
+            if bucket.tick >> SWEEP_BITS != (tick & TICK_MASK) >> SWEEP_BITS {
+                self.sweep(epoch, tick);
+            }
+            let next = bucket.at(epoch, tick).with(is_failure).pack();
+            match cell.compare_exchange_weak(word, next, SeqCst, Acquire) {
                 // Without a failure in the window no rate is reached, whatever it holds.
                 Ok(_) if !is_failure && !self.has_failed(tick) => return Some(Counts::default()),
                 Ok(_) => return Some(self.counts(epoch, tick)),
@@ -144,7 +153,7 @@ impl Window {
     /// Whether there was a failure in the window, or may have been.
     #[inline]
     fn has_failed(&self, tick: u64) -> bool {
-        let failed_at = self.failed_at.load(Acquire);
+        let failed_at = self.failed_at.load(SeqCst);
         failed_at != 0 && tick < failed_at + self.cell_count
     }
 
@@ -154,12 +163,25 @@ impl Window {
         self.cells().for_each(|cell| cell.store(empty.pack(), Release));
     }
 
+    /// Empties what has left the window.
+    #[cold]
+    fn sweep(&self, epoch: u64, tick: u64) {
+        let empty = Bucket { epoch: epoch & EPOCH_MASK, tick: tick & TICK_MASK, counts: Counts::default() };
+        for cell in self.cells() {
+            let word = cell.load(Acquire);
+            if !Bucket::unpack(word).is_live(tick, self.cell_count) {
+                // Where it fails, somebody counts in it.
+                cell.compare_exchange(word, empty.pack(), Release, Relaxed).ok();
+            }
+        }
+    }
+
     /// The window's sum at `tick`, of what was counted in `epoch`.
     ///
     /// A result of the epoch before may still come into a cell that was cleared for the next, which nobody is told of
     /// yet: it is of no weight there.
     pub(super) fn counts(&self, epoch: u64, tick: u64) -> Counts {
-        self.cells().map(|cell| Bucket::unpack(cell.load(Relaxed))).fold(Counts::default(), |sum, bucket| {
+        self.cells().map(|cell| Bucket::unpack(cell.load(SeqCst))).fold(Counts::default(), |sum, bucket| {
             let is_of_it = bucket.epoch == epoch & EPOCH_MASK && bucket.is_live(tick, self.cell_count);
             if is_of_it { sum.plus(bucket.counts) } else { sum }
         })
@@ -185,7 +207,7 @@ impl Counts {
 
 /// One bucket, unpacked: 10 bits of epoch, 22 of tick, 16 each of calls and failures.
 ///
-/// A tick comes round after 2²² × 10 / 2 buckets without a single call: 242 days of a 10 s window.
+/// A tick comes round after 2²¹ buckets without a single call: 24 days of a 10 s window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Bucket {
     epoch: u64,
@@ -223,7 +245,7 @@ impl Bucket {
         }
     }
 
-    /// With one more result. A full bucket is halved first, which keeps its rate.
+    /// With one more result. A full bucket is halved first, which keeps its rate; beside another ring it weighs less then.
     #[inline]
     fn with(self, is_failure: bool) -> Self {
         let Counts { mut calls, mut failures } = self.counts;
@@ -347,6 +369,18 @@ mod tests {
         }
         assert_eq!(window.counts(0, 8).calls, 3);
         assert!(window.counts(0, 5).calls <= 3);
+    }
+
+    #[test]
+    fn what_a_ring_counted_that_is_used_no_more_does_not_come_back() {
+        let window = window();
+        record(&window, 0, true);
+        let left = Bucket { epoch: 0, tick: 3, counts: Counts { calls: 9, failures: 9 } };
+        window.stripes.last().unwrap().0[3].store(left.pack(), Release);
+        assert_eq!(window.counts(0, 4).calls, 10);
+        for tick in (1..200).map(|step| step * 50_000 + 7) {
+            assert_eq!(record(&window, tick, true), Counts { calls: 1, failures: 1 }, "{tick}");
+        }
     }
 
     #[test]

@@ -69,6 +69,9 @@ async fn faults_tokens_and_silences_are_told() {
     let join = json!({"workload": "service/order"}).to_string();
     assert_eq!(fixture.ask_as(&fixture.root(), "POST", "/v1/mesh/join-tokens", join).await.status, 201);
     let for_call = json!({"workload": "service/payment", "is_for_call": true}).to_string();
+    let refused = fixture.ask_as(&fixture.root(), "POST", "/v1/mesh/join-tokens", for_call).await;
+    assert_eq!(refused.status, 400, "one that is good for long is told of");
+    let for_call = json!({"workload": "service/payment", "is_for_call": true, "ttl": "1m"}).to_string();
     assert_eq!(fixture.ask_as(&fixture.root(), "POST", "/v1/mesh/join-tokens", for_call).await.status, 201);
     let token = fixture.token("ci", "editor").await;
     let revoke = format!("/v1/tokens/{}", token.about.id);

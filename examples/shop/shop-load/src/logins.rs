@@ -44,6 +44,8 @@ enum Answer {
     Shed,
     /// Turned away otherwise.
     Refused,
+    /// None, and none that will come: the connection broke, or was not made.
+    Broken,
     /// None within [`PATIENCE`].
     Late,
 }
@@ -56,6 +58,7 @@ struct Tally {
     good: u64,
     shed: u64,
     refused: u64,
+    broken: u64,
     late: u64,
     /// Of those that were not turned away: who is late has waited for as long as it waits.
     latencies: Latencies,
@@ -68,6 +71,7 @@ struct Told {
     good_per_second: f64,
     shed: u64,
     refused: u64,
+    broken: u64,
     late: u64,
     p50_ms: f64,
     p99_ms: f64,
@@ -109,6 +113,7 @@ async fn at_rate(shop: &Host, rate: u32, length: Duration) -> Tally {
             under_way.spawn(login(shop.clone(), connection, tally.sent, due));
         } else {
             tally.late += 1;
+            tally.latencies.record(PATIENCE);
         }
         due += gap(rate);
     }
@@ -158,7 +163,8 @@ async fn login(shop: Host, mut connection: Connection, number: u64, due: Instant
         Ok(Ok(answer)) if answer.status().is_success() => Answer::Good,
         Ok(Ok(answer)) if answer.headers().get("x-bowline-reason").is_some_and(|why| why == "shed") => Answer::Shed,
         Ok(Ok(_)) => Answer::Refused,
-        Ok(Err(_)) | Err(_) => Answer::Late,
+        Ok(Err(_)) => Answer::Broken,
+        Err(_) => Answer::Late,
     };
     Over { connection, answer, took: time::now() - due }
 }
@@ -172,32 +178,43 @@ impl Tally {
             Answer::Good => self.good += u64::from(time::now() < end),
             Answer::Shed => self.shed += 1,
             Answer::Refused => self.refused += 1,
+            Answer::Broken => self.broken += 1,
             Answer::Late => self.late += 1,
         }
         match answer {
             Answer::Good => self.latencies.record(took),
             Answer::Late => self.latencies.record(PATIENCE),
-            Answer::Shed | Answer::Refused => {}
+            Answer::Shed | Answer::Refused | Answer::Broken => {}
         }
-        (answer != Answer::Late).then_some(connection)
+        (!matches!(answer, Answer::Broken | Answer::Late)).then_some(connection)
     }
 
     fn add(&mut self, other: &Self) {
-        let Self { sent, good, shed, refused, late, latencies } = other;
+        let Self { sent, good, shed, refused, broken, late, latencies } = other;
         self.sent += sent;
         self.good += good;
         self.shed += shed;
         self.refused += refused;
+        self.broken += broken;
         self.late += late;
         self.latencies.add(latencies);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "there are far fewer than 2^52")]
     fn told(&self, length: Duration) -> Told {
-        let Self { sent, good, shed, refused, late, latencies } = self;
+        let Self { sent, good, shed, refused, broken, late, latencies } = self;
         let [p50_ms, p99_ms] = [0.5, 0.99].map(|share| latencies.quantile_ms(share));
         let good_per_second = *good as f64 / length.as_secs_f64();
-        Told { sent: *sent, good_per_second, shed: *shed, refused: *refused, late: *late, p50_ms, p99_ms }
+        Told {
+            sent: *sent,
+            good_per_second,
+            shed: *shed,
+            refused: *refused,
+            broken: *broken,
+            late: *late,
+            p50_ms,
+            p99_ms,
+        }
     }
 }
 
@@ -247,7 +264,7 @@ mod tests {
         assert_eq!(body(0), serde_json::json!({"email": "load-1@example.com", "password": "correct horse"}));
         assert_eq!(body(0), body(1), "the users take turns");
         let nobody = Host::new(([127, 0, 0, 1], 1).into(), SHOP);
-        assert_eq!(login(nobody.clone(), nobody.connect(), 0, time::now()).await.answer, Answer::Late);
+        assert_eq!(login(nobody.clone(), nobody.connect(), 0, time::now()).await.answer, Answer::Broken);
     }
 
     #[tokio::test]
