@@ -130,6 +130,8 @@ async fn of_entry(shared: &Shared, entry: &AuditEntry) -> Result<Vec<SystemChang
             About::Document(key) => told.push(of_document(entry, key, "was deleted".to_owned())),
             About::Schema(key) => told.push(of_schema(entry, key, *is_put)),
             About::Rollout(service) => told.extend(of_order(entry, service)),
+            // The root token, at the first start: nobody made it.
+            About::Token(_) if entry.actor == AuditActor::Bowline => {}
             About::Token(id) => told.push(of_token(entry, id, *is_put)),
             About::JoinToken(workload) => told.extend(of_join_token(entry, workload, *is_put)),
             About::Silence(id) => told.extend(of_silence(shared, entry, id, *is_put)),
