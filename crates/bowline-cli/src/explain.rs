@@ -95,13 +95,18 @@ fn shown_auth(auth: &ExplainedAuth) -> String {
 }
 
 fn shown_limit(limit: &ExplainedLimit) -> String {
-    let ExplainedLimit { by, rate, burst, remaining, retry_after_ms } = limit;
+    let ExplainedLimit { by, rate, burst, window, remaining, retry_after_ms } = limit;
     let left = match (remaining, retry_after_ms) {
         (_, Some(ms)) => format!("; used up, again in {ms} ms"),
         (Some(remaining), None) => format!("; {remaining} left"),
         (None, None) => String::new(),
     };
-    format!("{rate}, burst {burst}, by {by}{left}")
+    let quota = match (window, rate, burst) {
+        (Some(window), ..) => window.clone(),
+        (None, Some(rate), Some(burst)) => format!("{rate}, burst {burst}"),
+        (None, ..) => "a limit".to_owned(),
+    };
+    format!("{quota}, by {by}{left}")
 }
 
 fn shown_policy(policy: &CallPolicy) -> String {
@@ -226,8 +231,8 @@ fn encode_auth(auth: AuthState) -> ExplainedAuth {
 }
 
 fn encode_limit(limit: LimitState) -> ExplainedLimit {
-    let LimitState { policy: _, by, rate, burst, remaining, retry_after_ms } = limit;
-    ExplainedLimit { by, rate, burst, remaining, retry_after_ms }
+    let LimitState { policy: _, by, rate, burst, window, remaining, retry_after_ms } = limit;
+    ExplainedLimit { by, rate, burst, window, remaining, retry_after_ms }
 }
 
 fn encode_backend(backend: BackendState) -> ExplainedBackend {
@@ -280,8 +285,9 @@ mod tests {
             }),
             limit: Some(ExplainedLimit {
                 by: "subject".to_owned(),
-                rate: "100/s".to_owned(),
-                burst: 200,
+                rate: Some("100/s".to_owned()),
+                burst: Some(200),
+                window: None,
                 remaining: Some(7),
                 retry_after_ms: None,
             }),
@@ -304,5 +310,10 @@ mod tests {
                 "  mesh       strict, authorization dry-run",
             ]
         );
+        let window = Some("100 in 1m".to_owned());
+        let by = "address".to_owned();
+        let used_up =
+            ExplainedLimit { by, rate: None, burst: None, window, remaining: Some(0), retry_after_ms: Some(5) };
+        assert_eq!(shown_limit(&used_up), "100 in 1m, by address; used up, again in 5 ms");
     }
 }

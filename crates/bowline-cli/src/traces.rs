@@ -77,9 +77,8 @@ pub(crate) async fn search(args: args::Traces) -> anyhow::Result<ExitCode> {
 
 fn row(trace: &wire::TraceSummary, now: u64) -> Vec<String> {
     let mark = match (&*trace.status, trace.has_error) {
-        ("error", _) => " ✗",
         // A server of before does not tell how the first span ended.
-        ("", true) => " ✗",
+        ("error", _) | ("", true) => " ✗",
         (_, true) => " (✗ inside)",
         (_, false) => "",
     };

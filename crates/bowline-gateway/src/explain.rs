@@ -2,7 +2,13 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use bowline_model::{Health, mesh::MeshDemands, policy::CallPolicy, route::Backend, route::Route};
+use bowline_model::{
+    Health,
+    gateway::Quota,
+    mesh::MeshDemands,
+    policy::CallPolicy,
+    route::{Backend, Route},
+};
 use bowline_proxy::{LookedUp, Refusal};
 use bowline_resilience::breaker::State;
 use bowline_upstream::{InstanceStatus, Upstream};
@@ -85,14 +91,16 @@ pub struct AuthState {
 /// A limit, and what this caller has left of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct LimitState {
-    /// `100/s, burst 200, by subject`.
+    /// `100/s, burst 200, by subject`; `100 in 1m, by subject`.
     pub policy: String,
     /// `address`, `subject`, `header:NAME`.
     pub by: String,
-    /// `100/s`.
-    pub rate: String,
-    /// How many at once.
-    pub burst: u32,
+    /// `100/s`; none of a window.
+    pub rate: Option<String>,
+    /// How many at once; none of a window.
+    pub burst: Option<u32>,
+    /// `100 in 1m`; none of a pace.
+    pub window: Option<String>,
     /// How many this caller may ask now, the request that is asked about included; none where the request
     /// does not come so far, or is not counted.
     pub remaining: Option<u32>,
@@ -239,11 +247,16 @@ fn limit_state(chain: &Chain, examined: &Examined) -> Option<LimitState> {
     let policy = chain.limit.as_ref()?.policy();
     let decision = examined.decision;
     let wait = decision.filter(|decision| !decision.is_allowed).map(|decision| decision.retry_after);
+    let (rate, burst, window) = match policy.quota {
+        Quota::Pace { rate, burst } => (Some(rate.to_string()), Some(burst), None),
+        Quota::Window(window) => (None, None, Some(window.to_string())),
+    };
     Some(LimitState {
         policy: policy.to_string(),
         by: policy.by.to_string(),
-        rate: policy.rate.to_string(),
-        burst: policy.burst,
+        rate,
+        burst,
+        window,
         remaining: decision.map(|decision| decision.remaining),
         retry_after_ms: wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
     })

@@ -8,11 +8,14 @@ use std::{
 
 use bowline_model::{
     Code,
-    gateway::{LimitBy, LimitPolicy},
+    gateway::{LimitBy, LimitPolicy, Quota},
 };
 use bowline_proxy::{Refusal, whole_seconds};
-use bowline_resilience::rate::{Decision, KEYS_MAX, Limit, Limiter};
-use bowline_runtime::{metric::Registry, time};
+use bowline_resilience::rate::{Decision, KEYS_MAX, Limit, Limiter, SlidingLimit, SlidingLimiter};
+use bowline_runtime::{
+    metric::{Counter, Registry},
+    time::{self, Instant},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 
 use crate::{auth::Identity, error::PolicyError};
@@ -55,10 +58,45 @@ pub struct Caller<'a> {
 pub(crate) struct LocalLimit {
     policy: LimitPolicy,
     header: Option<HeaderName>,
-    limiter: Limiter,
+    counts: Counts,
     /// The name that clients see, as a structured string.
     name: String,
     announced: HeaderValue,
+}
+
+/// What is counted of each caller.
+enum Counts {
+    Pace(Limiter),
+    Window(SlidingLimiter),
+}
+
+impl Counts {
+    fn new(quota: Quota, forgotten: Counter) -> Self {
+        match quota {
+            Quota::Pace { rate, burst } => {
+                let limit = Limit::new(rate.interval(), burst);
+                Self::Pace(Limiter::new(limit, KEYS_MAX).forgotten_in(forgotten))
+            }
+            Quota::Window(window) => {
+                let limit = SlidingLimit::from(window);
+                Self::Window(SlidingLimiter::new(limit, KEYS_MAX).forgotten_in(forgotten))
+            }
+        }
+    }
+
+    fn check(&self, key: &[u8], now: Instant) -> Decision {
+        match self {
+            Self::Pace(limiter) => limiter.check(key, now),
+            Self::Window(limiter) => limiter.check(key, now),
+        }
+    }
+
+    fn peek(&self, key: &[u8], now: Instant) -> Decision {
+        match self {
+            Self::Pace(limiter) => limiter.peek(key, now),
+            Self::Window(limiter) => limiter.peek(key, now),
+        }
+    }
 }
 
 impl LocalLimit {
@@ -71,16 +109,15 @@ impl LocalLimit {
             ),
             LimitBy::Address | LimitBy::Subject => None,
         };
-        let limit = Limit::from(policy);
         let help = "Callers whose count was forgotten before its time: too many at once.";
         let forgotten = metrics.counter("bowline_limit_keys_forgotten_total", help, &[("limit", name)]);
         let name = structured(name);
-        let (quota, window) = quota(limit);
+        let (quota, window) = quota(policy.quota);
         let announced = HeaderValue::try_from(format!("{name};q={quota};w={window}"));
         Ok(Self {
             policy: policy.clone(),
             header,
-            limiter: Limiter::new(limit, KEYS_MAX).forgotten_in(forgotten),
+            counts: Counts::new(policy.quota, forgotten),
             announced: announced.expect("a structured string and numbers are visible ASCII"),
             name,
         })
@@ -125,15 +162,20 @@ fn write_address(client: Option<IpAddr>, key: &mut Vec<u8>) {
     }
 }
 
-/// A limit as a quota in a window: the window is the time in which a whole burst is there again, in
-/// seconds and at least one, the quota what is let through in it in the long run.
+/// A limit as a quota in a window of whole seconds, at least one.
 ///
-/// A caller that paused may have its burst on top of that; the draft has no word for it.
-fn quota(limit: Limit) -> (u64, u64) {
-    let refill = limit.interval().saturating_mul(limit.burst());
-    let window = whole_seconds(refill).max(1);
-    let quota = Duration::from_secs(window).as_nanos() / limit.interval().as_nanos().max(1);
-    (u64::try_from(quota).unwrap_or(u64::MAX).max(1), window)
+/// Of a pace, the window is the time in which a whole burst is there again, and the quota what is let through in it in
+/// the long run. A caller that paused may have its burst on top of that; the draft has no word for it.
+fn quota(quota: Quota) -> (u64, u64) {
+    match quota {
+        Quota::Pace { rate, burst } => {
+            let window = whole_seconds(rate.interval().saturating_mul(burst)).max(1);
+            let quota = Duration::from_secs(window).as_nanos() / rate.interval().as_nanos().max(1);
+            (u64::try_from(quota).unwrap_or(u64::MAX).max(1), window)
+        }
+        // What is no whole number of seconds is told as if it were longer: who goes by that asks too seldom.
+        Quota::Window(window) => (u64::from(window.count()), whole_seconds(window.length()).max(1)),
+    }
 }
 
 /// A text as a string of structured fields (RFC 9651, 3.3.3); what it cannot hold is left out.
@@ -156,11 +198,11 @@ impl RateLimiter for LocalLimit {
     }
 
     fn check(&self, caller: &Caller<'_>) -> Decision {
-        self.limiter.check(&self.key(caller), time::now())
+        self.counts.check(&self.key(caller), time::now())
     }
 
     fn peek(&self, caller: &Caller<'_>) -> Decision {
-        self.limiter.peek(&self.key(caller), time::now())
+        self.counts.peek(&self.key(caller), time::now())
     }
 
     fn describe(&self, decision: &Decision) -> [(HeaderName, HeaderValue); 2] {
@@ -190,20 +232,28 @@ impl fmt::Debug for LocalLimit {
 
 #[cfg(test)]
 mod tests {
-    use bowline_model::units::Rate;
+    use bowline_model::{gateway::Window, units::Rate};
 
     use super::*;
 
     fn limit(by: &str, rate: &str, burst: u32) -> LocalLimit {
-        let policy = LimitPolicy { by: LimitBy::parse(by).unwrap(), rate: Rate::parse(rate).unwrap(), burst };
+        made(by, Quota::Pace { rate: Rate::parse(rate).unwrap(), burst })
+    }
+
+    fn made(by: &str, quota: Quota) -> LocalLimit {
+        let policy = LimitPolicy { by: LimitBy::parse(by).unwrap(), quota };
         LocalLimit::new("a \"b\"", &policy, &Registry::default()).unwrap()
+    }
+
+    fn window(text: &str) -> Quota {
+        Quota::Window(Window::parse(text).unwrap())
     }
 
     #[test]
     fn quotas_and_windows() {
         let check = |rate, burst, expected: (u64, u64)| {
-            let LocalLimit { limiter, .. } = limit("address", rate, burst);
-            assert_eq!(quota(limiter.limit()), expected, "{rate}, burst {burst}");
+            let pace = Quota::Pace { rate: Rate::parse(rate).unwrap(), burst };
+            assert_eq!(quota(pace), expected, "{rate}, burst {burst}");
         };
         check("100/s", 200, (200, 2));
         check("100/s", 250, (300, 3));
@@ -211,6 +261,9 @@ mod tests {
         check("10/m", 5, (5, 30));
         check("1/d", 1, (1, 86_400));
         check("1000000/s", 1_000_000, (1_000_000, 1));
+        for (text, expected) in [("100 in 1m", (100, 60)), ("5 in 1500ms", (5, 2)), ("5 in 1ms", (5, 1))] {
+            assert_eq!(quota(window(text)), expected, "{text}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -226,6 +279,36 @@ mod tests {
         let refusal = refuse(&limit, &refused);
         assert!(!refused.is_allowed);
         assert_eq!((refusal.code, &refusal.headers["retry-after"]), (Code::RateLimited, &HeaderValue::from(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_lets_no_burst_through_on_top_and_says_when_there_is_room() {
+        let limit = made("address", window("10 in 1m"));
+        let headers = HeaderMap::new();
+        let caller = Caller { client: None, identity: None, headers: &headers };
+        let said = |decision| limit.describe(&decision).map(|(_, value)| value.to_str().unwrap().to_owned());
+        let wait = |seconds| tokio::time::advance(Duration::from_secs(seconds));
+        assert_eq!(said(limit.peek(&caller))[0], r#""a \"b\"";q=10;w=60"#);
+        // Five at once, and five half a window later; a pace of as many with that burst would let five more through.
+        for _ in 0..5 {
+            assert!(limit.check(&caller).is_allowed);
+        }
+        wait(30).await;
+        for left in (0..5).rev() {
+            let decision = limit.check(&caller);
+            assert!(decision.is_allowed && decision.remaining == left, "{decision:?}");
+        }
+        let refused = limit.check(&caller);
+        let refusal = refuse(&limit, &refused);
+        assert!(!refused.is_allowed);
+        assert_eq!(refusal.detail, "more than 10 in 1m, by address was asked: come again in 36 s");
+        assert_eq!(refusal.headers["retry-after"], HeaderValue::from(36));
+        assert_eq!(said(refused)[1], r#""a \"b\"";r=0;t=66"#);
+        wait(35).await;
+        assert!(!limit.check(&caller).is_allowed);
+        wait(1).await;
+        assert_eq!(limit.peek(&caller).remaining, 5, "what was let through first has left the window");
+        assert!(limit.check(&caller).is_allowed);
     }
 
     #[test]

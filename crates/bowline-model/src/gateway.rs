@@ -6,7 +6,11 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{name::ServiceName, route::Route, units::Rate};
+use crate::{
+    name::ServiceName,
+    route::Route,
+    units::{self, Rate},
+};
 
 /// All that a gateway serves by: `[gateway]`, `[auth.X]` and `[[route]]`, in the order of the document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -197,16 +201,74 @@ impl fmt::Display for KeyHash {
 pub struct LimitPolicy {
     /// What is counted together.
     pub by: LimitBy,
-    /// How many in the long run.
-    pub rate: Rate,
-    /// How many at once after a pause, 1 to [`BURST_MAX`], and no more than [`LIMIT_REFILL_MAX`] refills.
-    pub burst: u32,
+    /// How many.
+    pub quota: Quota,
+}
+
+/// How many are let through, and in which time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    /// At an even pace, with a burst.
+    Pace {
+        /// How many in the long run.
+        rate: Rate,
+        /// How many at once after a pause, 1 to [`BURST_MAX`], and no more than [`LIMIT_REFILL_MAX`] refills.
+        burst: u32,
+    },
+    /// So many in any window of time, wherever it begins.
+    Window(Window),
+}
+
+/// So many in any window of time. As text: `"100 in 1m"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    count: u32,
+    length: Duration,
+}
+
+impl Window {
+    /// The most that one lets through.
+    pub const COUNT_MAX: u32 = 1_000_000;
+
+    /// The shortest; the longest is [`LIMIT_REFILL_MAX`].
+    pub const LENGTH_MIN: Duration = Duration::from_millis(1);
+
+    /// Reads a whole number, `in`, and a duration.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const RULE: &str = "write how many in which time: \"100 in 1m\", \"5000 in 1h\"";
+        let (count, length) = text.split_once(" in ").ok_or(RULE)?;
+        let count: u32 = count.trim().parse().map_err(|_| RULE)?;
+        let length = units::parse_duration(length).map_err(|_| RULE)?;
+        if !(1..=Self::COUNT_MAX).contains(&count) {
+            return Err("a window lets 1 to 1,000,000 through");
+        }
+        if !(Self::LENGTH_MIN..=LIMIT_REFILL_MAX).contains(&length) {
+            return Err("a window is 1ms to 30d long");
+        }
+        Ok(Self { count, length })
+    }
+
+    /// How many, 1 to [`Window::COUNT_MAX`].
+    pub fn count(self) -> u32 {
+        self.count
+    }
+
+    /// How long it is.
+    pub fn length(self) -> Duration {
+        self.length
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.count, units::format_duration(self.length))
+    }
 }
 
 /// The most that a limit lets through at once.
 pub const BURST_MAX: u32 = 1_000_000;
 
-/// The longest that a limit takes from nothing to its full burst.
+/// The longest that a limit takes from nothing to its full burst, and the longest window.
 pub const LIMIT_REFILL_MAX: Duration = Duration::from_hours(30 * 24);
 
 /// What a limit counts together. As text: `address`, `subject`, `header:x-tenant`.
@@ -312,9 +374,13 @@ pub fn is_own_header(name: &str) -> bool {
 }
 
 impl fmt::Display for LimitPolicy {
-    /// `100/s, burst 200, by subject`.
+    /// `100/s, burst 200, by subject`; `100 in 1m, by subject`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, burst {}, by {}", self.rate, self.burst, self.by)
+        let Self { by, quota } = self;
+        match quota {
+            Quota::Pace { rate, burst } => write!(f, "{rate}, burst {burst}, by {by}"),
+            Quota::Window(window) => write!(f, "{window}, by {by}"),
+        }
     }
 }
 
@@ -335,6 +401,18 @@ mod tests {
         for bad in ["", "sha256:", "0a", &format!("sha256:{}", "0".repeat(63)), &format!("sha256:{}", "é".repeat(32))]
         {
             assert!(KeyHash::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn windows_are_written_as_they_are_read() {
+        for text in ["100 in 1m", "1 in 1ms", "1000000 in 30d", "5 in 1h 30m"] {
+            assert_eq!(Window::parse(text).unwrap().to_string(), text);
+        }
+        for bad in
+            ["", "100", "100/m", "100 in", "in 1m", "0 in 1m", "1000001 in 1m", "1 in 0s", "1 in 31d", "-1 in 1m"]
+        {
+            assert!(Window::parse(bad).is_err(), "{bad}");
         }
     }
 

@@ -26,7 +26,7 @@ mod tests;
 
 use std::fmt;
 
-use bowline_model::gateway::{LIMIT_REFILL_MAX, LimitPolicy};
+use bowline_model::gateway::LIMIT_REFILL_MAX;
 use bowline_runtime::{
     metric::Counter,
     time::{Duration, Instant},
@@ -107,13 +107,6 @@ impl Limit {
             reset_after: Duration::from_nanos(owed),
             retry_after: Duration::from_nanos(lacking),
         }
-    }
-}
-
-impl From<&LimitPolicy> for Limit {
-    fn from(policy: &LimitPolicy) -> Self {
-        let LimitPolicy { by: _, rate, burst } = policy;
-        Self::new(rate.interval(), *burst)
     }
 }
 

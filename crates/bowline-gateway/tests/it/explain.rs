@@ -3,7 +3,7 @@
 use bowline_gateway::{Ask, Explanation, Gateway, Settings};
 use bowline_model::{
     Health, Instance, ServiceName,
-    gateway::{CorsPolicy, JwtAlgorithm, LimitBy, LimitPolicy, Middleware, RouteTable},
+    gateway::{CorsPolicy, JwtAlgorithm, LimitBy, LimitPolicy, Middleware, Quota, RouteTable},
     route::{Backend, Route},
     units::Rate,
 };
@@ -57,7 +57,7 @@ async fn check(gateway: &Gateway, method: &str, path: &str, headers: Headers<'_>
 }
 
 fn limit(by: &str, burst: u32) -> LimitPolicy {
-    LimitPolicy { by: LimitBy::parse(by).unwrap(), rate: Rate::parse("1/h").unwrap(), burst }
+    LimitPolicy { by: LimitBy::parse(by).unwrap(), quota: Quota::Pace { rate: Rate::parse("1/h").unwrap(), burst } }
 }
 
 fn cors() -> CorsPolicy {
@@ -159,7 +159,7 @@ async fn an_explanation_names_what_a_request_meets() {
     assert_eq!(said["auth"], auth);
     assert_eq!(
         said["limit"],
-        json!({"policy": "1/h, burst 20, by subject", "by": "subject", "rate": "1/h", "burst": 20, "remaining": 20, "retry_after_ms": null})
+        json!({"policy": "1/h, burst 20, by subject", "by": "subject", "rate": "1/h", "burst": 20, "window": null, "remaining": 20, "retry_after_ms": null})
     );
     assert_eq!((&said["listener"]["limit"]["remaining"], &said["listener"]["auth"]), (&json!(7), &json!(null)));
     assert_eq!(said["middleware"], json!(["cors", "request_id"]));

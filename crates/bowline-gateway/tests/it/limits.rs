@@ -1,15 +1,15 @@
 //! How often somebody may ask, and what they are told of it.
 
-use bowline_gateway::{Gateway, Settings};
+use bowline_gateway::{Ask, Gateway, Settings};
 use bowline_model::{
     ServiceName,
-    gateway::{JwtAlgorithm, LimitBy, LimitPolicy, RouteTable},
+    gateway::{JwtAlgorithm, LimitBy, LimitPolicy, Quota, RouteTable, Window},
     route::Route,
     units::Rate,
 };
 use bowline_telemetry::Tracer;
 use bowline_testkit::{Answer, HttpServer};
-use http::Request;
+use http::{HeaderMap, Method, Request};
 
 use crate::{
     support::{FakeRegistry, Seen, ask, instance, route, start_with, table},
@@ -18,7 +18,7 @@ use crate::{
 
 /// So few in the long run that a test meets the burst alone.
 fn limit(by: &str, burst: u32) -> LimitPolicy {
-    LimitPolicy { by: LimitBy::parse(by).unwrap(), rate: Rate::parse("1/h").unwrap(), burst }
+    LimitPolicy { by: LimitBy::parse(by).unwrap(), quota: Quota::Pace { rate: Rate::parse("1/h").unwrap(), burst } }
 }
 
 fn limited(policy: LimitPolicy) -> Route {
@@ -62,6 +62,33 @@ async fn what_is_left_is_told_and_one_too_many_is_refused() {
     assert!((1..=3600).contains(&text(&seen, "retry-after").parse::<u32>().unwrap()), "{seen:?}");
     assert!(text(&seen, "ratelimit").starts_with("\"order\";r=0;t="), "{seen:?}");
     assert!(seen.body.contains("1/h, burst 2, by address"), "{seen:?}");
+    assert_eq!(order.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_window_is_told_and_one_too_many_in_it_is_refused() {
+    let quota = Quota::Window(Window::parse("2 in 1h").unwrap());
+    let (gateway, order) = start(table(vec![limited(LimitPolicy { by: LimitBy::Address, quota })])).await;
+    for left in [1, 0] {
+        let seen = get(&gateway, &[]).await;
+        assert_eq!((seen.status.as_u16(), text(&seen, "ratelimit-policy")), (200, "\"order\";q=2;w=3600"));
+        assert!(text(&seen, "ratelimit").starts_with(&format!("\"order\";r={left};t=")), "{seen:?}");
+    }
+    let ask = Ask {
+        method: Method::GET,
+        url: "http://a/order/1".parse().unwrap(),
+        headers: HeaderMap::new(),
+        client: Some([127, 0, 0, 1].into()),
+    };
+    let said = gateway.explain(ask).await.limit.unwrap();
+    assert_eq!((said.window.as_deref(), said.rate, said.burst), (Some("2 in 1h"), None, None));
+    let seen = get(&gateway, &[]).await;
+    assert_eq!((seen.status.as_u16(), text(&seen, "x-bowline-reason")), (429, "rate_limited"));
+    // It is counted in tenths of the window, and a call for up to one too long.
+    let wait: u64 = text(&seen, "retry-after").parse().unwrap();
+    assert!((3590..=3960).contains(&wait), "{seen:?}");
+    assert!(said.retry_after_ms.unwrap().div_ceil(1000).abs_diff(wait) < 10, "{said:?}", said = said.retry_after_ms);
+    assert!(seen.body.contains("more than 2 in 1h, by address"), "{seen:?}");
     assert_eq!(order.requests().len(), 2);
 }
 

@@ -5,7 +5,7 @@ use std::{convert::Infallible, io::Read as _, net::SocketAddr, sync::Mutex, time
 use bowline_gateway::{Error, Gateway, PolicyError};
 use bowline_model::{
     ServiceName,
-    gateway::{CorsPolicy, HeaderEdits, JwtAlgorithm, LimitBy, LimitPolicy, Middleware, RouteTable},
+    gateway::{CorsPolicy, HeaderEdits, JwtAlgorithm, LimitBy, LimitPolicy, Middleware, Quota, RouteTable},
     route::Route,
     units::Rate,
 };
@@ -118,7 +118,8 @@ async fn a_preflight_needs_no_credentials_and_takes_nothing_from_the_routes_limi
     let key = Key::ed("ed");
     let keys = KeyServer::start(&[&key]);
     let provider = provider(&[JwtAlgorithm::EdDsa], keys.keys());
-    let limit = |burst| LimitPolicy { by: LimitBy::Address, rate: Rate::parse("1/h").unwrap(), burst };
+    let limit =
+        |burst| LimitPolicy { by: LimitBy::Address, quota: Quota::Pace { rate: Rate::parse("1/h").unwrap(), burst } };
     let route = Route { auth: Some(provider.name.clone()), limit: Some(limit(1)), ..with_cors(cors()) };
     let mut table = RouteTable { auth: vec![provider], routes: vec![route], ..RouteTable::default() };
     table.listener.auth = Some(ServiceName::new("customers").unwrap());

@@ -10,7 +10,9 @@ use super::{
     value::{Value, in_ticks},
 };
 use crate::{
-    gateway::{BURST_MAX, LIMIT_REFILL_MAX, LimitBy, LimitPolicy, ListenerPolicy, RouteTable, is_own_header},
+    gateway::{
+        BURST_MAX, LIMIT_REFILL_MAX, LimitBy, LimitPolicy, ListenerPolicy, Quota, RouteTable, Window, is_own_header,
+    },
     name::ServiceName,
     system::RouteSite,
     units::{self, Rate},
@@ -61,9 +63,23 @@ impl Declared<'_> {
 
 fn limit(table: &Table<'_>, has_subject: bool) -> Option<LimitPolicy> {
     let by = table.need("by").and_then(|value| limit_by(value, has_subject));
+    let quota = if let Some(value) = table.get("window") { window(value, table) } else { pace(table) };
+    Some(LimitPolicy { by: by?, quota: quota? })
+}
+
+fn pace(table: &Table<'_>) -> Option<Quota> {
     let rate = table.need("rate").and_then(|value| value.parsed("a rate", Rate::parse));
     let burst = table.need("burst").and_then(|value| burst(value, rate));
-    Some(LimitPolicy { by: by?, rate: rate?, burst: burst? })
+    Some(Quota::Pace { rate: rate?, burst: burst? })
+}
+
+/// A window says all: a pace beside it would be another limit, and a burst is what it is there to prevent.
+fn window(value: Value<'_>, table: &Table<'_>) -> Option<Quota> {
+    for other in [table.get("rate"), table.get("burst")].into_iter().flatten() {
+        let help = "keep `window` for so many in any time, or `rate` and `burst` for an even pace";
+        other.fault_key(format!("{} beside `window`", other.key_quoted()), help);
+    }
+    value.parsed("a window", Window::parse).map(Quota::Window)
 }
 
 fn limit_by(value: Value<'_>, has_subject: bool) -> Option<LimitBy> {

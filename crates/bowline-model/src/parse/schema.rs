@@ -397,8 +397,10 @@ pub(super) static API_KEY: Schema = Schema {
 pub(super) static API_KEY_ONE: Schema =
     Schema { title: "a key", keys: &[key("subject", r#""acme""#), key("hash", r#""sha256:…""#)] };
 
-pub(super) static LIMIT: Schema =
-    Schema { title: "a limit", keys: &[key("by", r#""address""#), key("rate", r#""100/s""#), key("burst", "200")] };
+pub(super) static LIMIT: Schema = Schema {
+    title: "a limit",
+    keys: &[key("by", r#""address""#), key("rate", r#""100/s""#), key("burst", "200"), key("window", r#""100 in 1m""#)],
+};
 
 pub(super) static CORS: Schema = Schema {
     title: "a cors",

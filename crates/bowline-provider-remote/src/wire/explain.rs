@@ -82,10 +82,13 @@ pub struct ExplainedAuth {
 pub struct ExplainedLimit {
     /// `address`, `subject` or `header:NAME`.
     pub by: String,
-    /// How many in the long run: `100/s`.
-    pub rate: String,
-    /// How many at once.
-    pub burst: u32,
+    /// How many in the long run: `100/s`; null of a limit by a window.
+    pub rate: Option<String>,
+    /// How many at once; null of a limit by a window.
+    pub burst: Option<u32>,
+    /// How many in any window of time: `100 in 1m`; null of a limit by a pace.
+    #[serde(default)]
+    pub window: Option<String>,
     /// How many this caller may ask now, this one included; null where it does not come so far.
     pub remaining: Option<u32>,
     /// Until this one would be let through, in milliseconds; null where it is.

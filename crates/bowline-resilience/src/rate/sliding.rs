@@ -16,7 +16,7 @@
 
 use std::fmt;
 
-use bowline_model::gateway::LIMIT_REFILL_MAX;
+use bowline_model::gateway::{LIMIT_REFILL_MAX, Window};
 use bowline_runtime::{
     metric::Counter,
     time::{Duration, Instant},
@@ -103,6 +103,12 @@ impl SlidingLimit {
     /// From when on nothing is remembered.
     fn empty_at(self, slices: Slices) -> u64 {
         (slices.last + TOUCHED as u64) * self.slice
+    }
+}
+
+impl From<Window> for SlidingLimit {
+    fn from(window: Window) -> Self {
+        Self::new(window.count(), window.length())
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bowline_model::{
-    gateway::{LIMIT_REFILL_MAX, LimitBy, LimitPolicy},
+    gateway::{LIMIT_REFILL_MAX, Window},
     units::Rate,
 };
-use bowline_resilience::rate::{Decision, Limit, Limiter};
+use bowline_resilience::rate::{Decision, Limit, Limiter, SlidingLimit};
 use bowline_runtime::{
     metric::Registry,
     time::{self, Duration, Instant},
@@ -98,11 +98,13 @@ fn a_clock_that_is_behind_is_no_harm() {
 
 #[test]
 fn a_policy_is_taken_as_it_is_written() {
-    let policy = |rate, burst| LimitPolicy { by: LimitBy::Address, rate: Rate::parse(rate).unwrap(), burst };
-    let limit = Limit::from(&policy("100/s", 200));
+    let paced = |rate, burst| Limit::new(Rate::parse(rate).unwrap().interval(), burst);
+    let limit = paced("100/s", 200);
     assert_eq!((limit.interval(), limit.burst()), (10 * MS, 200));
-    assert_eq!(Limit::from(&policy("5000/h", 1)).interval(), 720 * MS);
-    assert_eq!(Limit::from(&policy("1000000/s", 1_000_000)).interval(), Duration::from_micros(1));
+    assert_eq!(paced("5000/h", 1).interval(), 720 * MS);
+    assert_eq!(paced("1000000/s", 1_000_000).interval(), Duration::from_micros(1));
+    let window = SlidingLimit::from(Window::parse("100 in 1m").unwrap());
+    assert_eq!((window.count(), window.window()), (100, Duration::from_secs(60)));
 }
 
 #[test]

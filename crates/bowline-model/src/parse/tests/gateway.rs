@@ -88,6 +88,22 @@ limit = { by = "address", rate = "10/h", burst = 10000 }
 
 limit = { by = "address", rate = "1/s", brust = 1 }
   8:41+5 unknown key `brust` in a limit → did you mean `burst`?
+
+limit = { by = "address", window = "100/m" }
+  8:36+7 `window` ("100/m") is not a window → write how many in which time: "100 in 1m", "5000 in 1h"
+
+limit = { by = "address", window = "100 in 31d" }
+  8:36+12 `window` ("100 in 31d") is not a window → a window is 1ms to 30d long
+
+limit = { by = "address", window = "100 in 1m", burst = 10 }
+  8:49+5 `burst` beside `window` → keep `window` for so many in any time, or `rate` and `burst` for an even pace
+
+limit = { by = "address", rate = "1/s", burst = 10, window = "100 in 1m" }
+  8:27+4 `rate` beside `window` → keep `window` for so many in any time, or `rate` and `burst` for an even pace
+  8:41+5 `burst` beside `window` → keep `window` for so many in any time, or `rate` and `burst` for an even pace
+
+limit = { window = "100 in 1m" }
+  8:9+24 a limit has no `by` → write `by = "address"`
 "#,
     );
 }

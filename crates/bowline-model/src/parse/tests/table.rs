@@ -6,7 +6,7 @@ use super::{super::TEXT_MAX, parse, routes, routes_text, told};
 use crate::{
     gateway::{
         ApiKey, ApiKeyPolicy, AuthKind, AuthProvider, CorsPolicy, HeaderEdits, JwtAlgorithm, JwtKeys, JwtPolicy,
-        KeyHash, LimitBy, LimitPolicy, ListenerPolicy, Middleware, RouteTable, SecretSource,
+        KeyHash, LimitBy, LimitPolicy, ListenerPolicy, Middleware, Quota, RouteTable, SecretSource, Window,
     },
     name::{ConfigKey, ServiceName},
     problem::Position,
@@ -109,7 +109,7 @@ fn partners() -> AuthProvider {
 }
 
 fn limit(by: LimitBy, rate: &str, burst: u32) -> LimitPolicy {
-    LimitPolicy { by, rate: Rate::parse(rate).unwrap(), burst }
+    LimitPolicy { by, quota: Quota::Pace { rate: Rate::parse(rate).unwrap(), burst } }
 }
 
 fn middleware() -> Middleware {
@@ -238,10 +238,17 @@ name = "s"
 hosts = ["s"]
 backends = [{ service = "order" }]
 limit = { by = "header:X-Tenant", rate = "1/s", burst = 1 }
+[[route]]
+name = "t"
+hosts = ["t"]
+backends = [{ service = "order" }]
+limit = { by = "subject", window = "100 in 1m" }
 "#;
     let table = routes(text, &[name("order")]).unwrap();
     assert_eq!(table.routes[0].limit, Some(limit(LimitBy::Subject, "1000000/s", 1_000_000)));
     assert_eq!(table.routes[1].limit, Some(limit(LimitBy::Header("x-tenant".to_owned()), "1/s", 1)));
+    let quota = Quota::Window(Window::parse("100 in 1m").unwrap());
+    assert_eq!(table.routes[2].limit, Some(LimitPolicy { by: LimitBy::Subject, quota }));
 }
 
 // === the document of the routes alone ===
