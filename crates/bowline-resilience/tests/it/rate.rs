@@ -104,7 +104,7 @@ fn a_policy_is_taken_as_it_is_written() {
     assert_eq!(paced("5000/h", 1).interval(), 720 * MS);
     assert_eq!(paced("1000000/s", 1_000_000).interval(), Duration::from_micros(1));
     let window = SlidingLimit::from(Window::parse("100 in 1m").unwrap());
-    assert_eq!((window.count(), window.window()), (100, Duration::from_secs(60)));
+    assert_eq!((window.count(), window.window()), (100, Duration::from_mins(1)));
 }
 
 #[test]
