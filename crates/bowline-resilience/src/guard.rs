@@ -11,7 +11,7 @@
 //!   failure to the breaker, and not one that was cancelled;
 //! - the **bulkhead** counts calls, not attempts: a call that waits for its next attempt still holds what it holds;
 //! - **retries** are outside of the breaker, so that each attempt asks it and is counted. Its refusal is not tried
-//!   again: it would only be refused again;
+//!   again: it would only be refused again. Where it refuses a further attempt, the failure before is told;
 //! - **hedged** attempts are each asked of the breaker and counted by it, as retries are;
 //! - the **time of one attempt** is innermost, so that what it cuts off can be tried again.
 //!
@@ -191,29 +191,25 @@ impl Guard {
         if let Some(hedge) = hedge {
             hedge.deposit(now);
         }
-        let (mut attempt, mut number) = (0, 0);
-        let (verdict, result, ended) = loop {
+        let (mut attempt, mut number, mut last) = (0, 0, None);
+        let Attempted { verdict, result, ended } = loop {
             attempt += 1;
-            let Attempted { verdict, result, ended } = match hedge {
-                None => {
-                    let permit = match &self.breaker {
-                        None => None,
-                        Some(breaker) => match breaker.acquire(now) {
-                            Ok(permit) => Some(permit),
-                            Err(rejected) => break (Verdict::Ignored, Err(Error::Breaker(rejected)), now),
-                        },
-                    };
-                    let mut future = pin!(make(attempt));
-                    let (result, ended) = match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
-                        Poll::Ready(result) => (Some(result), self.clock.again(now)),
-                        Poll::Pending => {
-                            let now = self.clock.exact(now);
-                            let deadline = *deadline.get_or_insert_with(|| self.deadline(call, now));
-                            (self.until(deadline, now).within_pending(future).await, time::now())
-                        }
-                    };
-                    ended_with(permit, result, ended, &judge)
-                }
+            let made = match hedge {
+                None => match self.permit(now) {
+                    Err(rejected) => Attempted::rejected(rejected, now),
+                    Ok(permit) => {
+                        let mut future = pin!(make(attempt));
+                        let (result, ended) = match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+                            Poll::Ready(result) => (Some(result), self.clock.again(now)),
+                            Poll::Pending => {
+                                let now = self.clock.exact(now);
+                                let deadline = *deadline.get_or_insert_with(|| self.deadline(call, now));
+                                (self.until(deadline, now).within_pending(future).await, time::now())
+                            }
+                        };
+                        ended_with(permit, result, ended, &judge)
+                    }
+                },
                 Some(hedge) => {
                     let until = self.until(*deadline.get_or_insert_with(|| self.deadline(call, now)), now);
                     let mut begin = |sent| {
@@ -225,9 +221,14 @@ impl Guard {
                     Box::pin(hedge.race(&mut begin, is_worth_keeping)).await
                 }
             };
-            let Some(retry) = retry.filter(|_| verdict == Verdict::Bad) else { break (verdict, result, ended) };
+            // The failure before says more than that the breaker, which it may have opened, is open.
+            if matches!(made.result, Err(Error::Breaker(_))) {
+                break last.unwrap_or(made);
+            }
+            let Some(retry) = retry.filter(|_| made.verdict == Verdict::Bad) else { break made };
             let deadline = *deadline.get_or_insert_with(|| self.deadline(call, time::now()));
-            let Some(wait) = retry.wait(attempt, deadline, ended) else { break (verdict, result, ended) };
+            let Some(wait) = retry.wait(attempt, deadline, made.ended) else { break made };
+            last = Some(made);
             pin!(time::sleep(wait)).await;
             now = time::now();
         };
@@ -273,11 +274,16 @@ impl Guard {
         }
     }
 
+    /// Asks the breaker, where there is one.
+    #[inline]
+    fn permit(&self, now: Instant) -> Result<Option<breaker::Permit<'_>>, Rejected> {
+        self.breaker.as_ref().map(|breaker| breaker.acquire(now)).transpose()
+    }
+
     /// Asks the breaker, and makes the future of one attempt where it lets it through.
     #[inline]
     fn begin<F>(&self, now: Instant, number: u32, make: impl FnOnce(u32) -> F) -> Result<Begun<'_, F>, Rejected> {
-        let permit = self.breaker.as_ref().map(|breaker| breaker.acquire(now)).transpose()?;
-        Ok(Begun { permit, future: make(number) })
+        Ok(Begun { permit: self.permit(now)?, future: make(number) })
     }
 
     /// The earlier of the caller's deadline and the policy's.
@@ -313,7 +319,14 @@ where
             let result = until.within(future).await;
             ended_with(permit, result, time::now(), judge)
         }
-        Err(rejected) => Attempted { verdict: Verdict::Ignored, result: Err(Error::Breaker(rejected)), ended: now },
+        Err(rejected) => Attempted::rejected(rejected, now),
+    }
+}
+
+impl<T, E> Attempted<T, E> {
+    /// The breaker refused it: nothing was sent.
+    fn rejected(rejected: Rejected, now: Instant) -> Self {
+        Self { verdict: Verdict::Ignored, result: Err(Error::Breaker(rejected)), ended: now }
     }
 }
 

@@ -63,6 +63,19 @@ async fn a_failure_is_tried_again_where_it_may_be() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failure_is_told_rather_than_the_breaker_that_it_opened() {
+    let breaker = Some(BreakerPolicy { calls_min: 1, ..BreakerPolicy::default() });
+    let hedge = Some(HedgePolicy { after: SECOND, ..HedgePolicy::default() });
+    for hedge in [None, hedge] {
+        let policy = CallPolicy { retry: Some(retry()), breaker: breaker.clone(), hedge, ..bare() };
+        let guard = Guard::new(&policy);
+        let fails = |_| async { Err::<(), _>("no") };
+        assert_eq!(guard.call(fails).await, Err(Error::Failed("no")));
+        assert!(matches!(guard.call(fails).await, Err(Error::Breaker(_))));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_attempt_has_its_time_and_all_have_the_deadline() {
     let per_try_timeout = Some(SECOND / 4);
     let guard = Guard::new(&CallPolicy { retry: Some(RetryPolicy { per_try_timeout, ..retry() }), ..bare() });
