@@ -59,7 +59,7 @@ struct Shop {
 #[derive(Debug, Clone, Copy)]
 struct Asked {
     said: Said,
-    /// Goodput in percent of the shop's own peak of the round.
+    /// Goodput in percent of the round's peak, the higher of both shops'.
     share: f64,
 }
 
@@ -139,8 +139,7 @@ impl Shop {
     fn ask(&mut self, context: &Context<'_>, times: u32, peak: f64) -> anyhow::Result<()> {
         let rate = (peak * f64::from(times)).round() as u32;
         let said = login(context, &self.gateway, "--rate", rate, ASKED)?;
-        let own = self.peaks.last().copied().unwrap_or(f64::NAN);
-        let asked = Asked { said, share: said.good_per_second / own * 100.0 };
+        let asked = Asked { said, share: said.good_per_second / peak * 100.0 };
         println!("{}: {times} x {}", self.name, asked.told());
         self.asked.entry(times).or_default().push(asked);
         Ok(())
