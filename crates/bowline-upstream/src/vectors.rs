@@ -5,6 +5,8 @@
 //! application's client, a sidecar. [`run`] holds a path against a vector; all paths must pass
 //! [`all`].
 
+#[cfg(test)]
+mod guard;
 mod list;
 mod stage;
 #[cfg(test)]
@@ -299,6 +301,11 @@ fn tally(path: &impl Path, step: &Step) -> BTreeMap<String, usize> {
     } else {
         (0..step.times).map(|number| path.call(number, &step.ask)).collect()
     };
+    counted(seen)
+}
+
+/// How often what came of calls did.
+fn counted(seen: Vec<Seen>) -> BTreeMap<String, usize> {
     let mut tally = BTreeMap::new();
     for Seen { status, reason } in seen {
         let outcome = reason.map_or_else(|| status.to_string(), |reason| format!("{status} {reason}"));
