@@ -124,10 +124,10 @@ fn one_probe_means_one() {
         it.report(Outcome::Failure);
         it
     };
+    // No place is lost: whatever became of them, one is let through when the longest time is over.
+    let lets_one_through = |it: &Counted| drop(it.breaker.acquire(it.now + OPEN_FOR * 10).expect("none is out"));
     explore(opened, &[|it| it.probe(None), |it| it.probe(Some(Outcome::Failure)), |it| it.probe(None)], |it| {
-        state_is(it, State::Open);
+        assert_ne!(it.breaker.state(it.now), State::Closed, "nobody succeeded");
     });
-    explore(opened, &[|it| it.probe(Some(Outcome::Success)), |it| it.probe(None), fail], |it| {
-        assert!(matches!(it.breaker.state(it.now), State::Open | State::Closed));
-    });
+    explore(opened, &[|it| it.probe(Some(Outcome::Success)), |it| it.probe(None), fail], lets_one_through);
 }
