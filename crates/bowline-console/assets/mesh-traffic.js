@@ -18,10 +18,13 @@ export function Traffic({ faults, services }) {
     <${Steering} />`;
 }
 
+// Orders to breakers are steering, too, and no split.
+const isOfReleases = ([, { split = {}, mirror }]) => Object.keys(split).length > 0 || Boolean(mirror);
+
 async function load(signal) {
   try {
     const { document } = await get('/v1/config/bowline/traffic', signal);
-    return document.format === 'json' ? Object.entries(JSON.parse(document.text).steering ?? {}) : [];
+    return document.format === 'json' ? Object.entries(JSON.parse(document.text).steering ?? {}).filter(isOfReleases) : [];
   } catch (error) {
     // Nothing was ever published.
     if (error.status === 404) return [];

@@ -65,8 +65,8 @@ pub(crate) fn obey(
     let resets: Vec<_> = orders.iter().filter(|order| order.order == BreakerCommand::Reset).filter(is_new).collect();
     let obey = |guard: &Guard| {
         let held = held(orders, &guard.name);
-        guard.hold(held, now);
-        if held.is_none() && resets.iter().any(|order| order.is_of(&guard.name)) {
+        // Who was held until now has begun anew already.
+        if !guard.hold(held, now) && held.is_none() && resets.iter().any(|order| order.is_of(&guard.name)) {
             guard.reset(now);
         }
     };

@@ -75,13 +75,15 @@ impl Guard {
         self.note(self.breaker.state(now));
     }
 
-    /// Has it be held in a state, or judge for itself where it was held before.
-    pub(crate) fn hold(&self, forced: Option<Forced>, now: Instant) {
+    /// Has it be held in a state, or judge for itself where it was held before; whether that was a change.
+    pub(crate) fn hold(&self, forced: Option<Forced>, now: Instant) -> bool {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if *held != forced {
+        let is_change = *held != forced;
+        if is_change {
             *held = forced;
             self.order(forced.map_or(Order::Reset, Order::Force), now);
         }
+        is_change
     }
 
     /// The same from the beginning on, when there is nothing to be told of.

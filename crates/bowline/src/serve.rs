@@ -185,12 +185,14 @@ async fn observe(State(context): State<Context>, mut request: Request, next: Nex
         request.headers_mut().remove(names::CALLER_HEADER);
     }
     let route = request.extensions().get::<MatchedPath>().map_or_else(String::new, |path| path.as_str().to_owned());
-    let mut span = start_span(&inner.tracer, &request, &route);
+    let is_own = request.uri().path().starts_with(OWN_PATHS);
+    // What Bowline asks to show it to people is no work of the service.
+    let is_looked_at = is_own && request.method() == Method::GET;
+    let mut span = if is_looked_at { Span::disabled() } else { start_span(&inner.tracer, &request, &route) };
     if let Some(caller) = request.headers().get(names::CALLER_HEADER).and_then(|caller| caller.to_str().ok()) {
         span.set_with(names::BOWLINE_CALLER, || caller.to_owned());
     }
     let (deadline, priority) = (deadline_of(request.headers(), begun), shed::priority_of(request.headers()));
-    let is_own = request.uri().path().starts_with(OWN_PATHS);
     let task = task_name(request.method(), &route);
     let handled = async {
         let handler = task.watch(client::with_deadline(deadline, next.run(request)));
@@ -212,10 +214,12 @@ async fn observe(State(context): State<Context>, mut request: Request, next: Nex
     if status.is_server_error() {
         span.fail(format!("answered {status}"));
     }
-    if let Ok(id) = HeaderValue::from_str(&span.context().trace_id.to_string()) {
-        response.headers_mut().insert(names::TRACE_ID_HEADER, id);
+    if !is_looked_at || !status.is_success() {
+        if let Ok(id) = HeaderValue::from_str(&span.context().trace_id.to_string()) {
+            response.headers_mut().insert(names::TRACE_ID_HEADER, id);
+        }
+        count(inner, &route, status.as_u16(), time::now() - begun);
     }
-    count(inner, &route, status.as_u16(), time::now() - begun);
     stream::end_at_drain(response, inner.draining.subscribe(), span.context(), task)
 }
 

@@ -52,8 +52,10 @@ fn orders_hold_the_breakers_that_they_are_about_until_they_are_taken_back() {
 
     upstream.set_steering(steering(r#"[{"instance":"b","order":"closed"}]"#));
     check(&upstream, &[("a", "closed"), ("b", "forced_closed")]);
-    upstream.set_steering(Steering::default());
+    upstream.set_steering(steering(r#"[{"order":"reset","until_unix_ms":18446744073709551615}]"#));
     check(&upstream, &[("a", "closed"), ("b", "closed")]);
+    let told = &upstream.breakers().breakers[1].transitions;
+    assert_eq!((&*told[0].from, &*told[0].to, told.len()), ("forced_closed", "closed", 3), "told once: {told:?}");
     assert!(metrics.render().contains("state=\"forced_open\"} 0"));
 }
 

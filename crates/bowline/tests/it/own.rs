@@ -39,6 +39,10 @@ async fn sagas_are_told_on_this_machine_and_to_no_page() {
     let passed_on = sagas(&[("host", "localhost"), ("x-forwarded-for", "10.0.0.7")]).await;
     assert!(passed_on.problem(403, "permission_denied").contains("a proxy"));
     assert_eq!(hello.get("/-/bowline/else").await.status, 404);
+    let metrics = hello.get("/metrics").await;
+    let is_of_sagas = |line: &&str| line.starts_with("bowline_requests_total") && line.contains("/-/bowline/sagas\"");
+    let counted: Vec<&str> = metrics.text().lines().filter(is_of_sagas).collect();
+    assert!(counted.iter().all(|line| line.contains("code=\"403\"")) && counted.len() == 1, "{counted:?}");
     assert_eq!(ask(hello.addr, "GET", "/hello", &[("host", "evil.example")], "").await.text(), "hello");
     hello.stop().await;
 }
