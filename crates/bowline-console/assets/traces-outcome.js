@@ -51,7 +51,7 @@ export function gapOf(trace, now) {
 }
 
 const GAPS = {
-  coming: { tone: 'info', word: () => t('still arriving'), why: () => t('Its spans are on their way: each comes when it has ended, the first one last.') },
+  coming: { tone: 'quiet', word: () => t('still arriving'), why: () => t('Its spans are on their way: each comes when it has ended, the first one last.') },
   rootless: {
     tone: 'quiet', word: () => t('its root is missing'),
     why: () => t('It began with a span that is not here: the caller was outside, or the span was lost, not sampled, or deleted. How the request ended is told by the earliest span that is here.'),
