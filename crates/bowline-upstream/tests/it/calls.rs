@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, future::ready, rc::Rc, sync::Arc, time::Duration};
 
-use bowline_model::policy::{BreakerPolicy, CallPolicy, OutcomePolicy, RetryPolicy};
+use bowline_model::policy::{BreakerPolicy, CallPolicy, FallbackPolicy, OutcomePolicy, RetryPolicy};
 use bowline_model::{Health, Instance, Protocol};
 use bowline_resilience::breaker::State;
 use bowline_runtime::metric::Registry;
@@ -262,5 +262,18 @@ fn the_latency_of_what_is_ignored_is_nobodys() {
         let upstream = upstream(policy, &Registry::default(), std::slice::from_ref(&callee.instance));
         assert_eq!(ask(&upstream, &LocalPool::default()).await.unwrap(), 404);
         assert_eq!(upstream.instances()[0].latency, Duration::ZERO);
+    });
+}
+
+#[test]
+fn a_request_in_grpc_gets_no_fallback() {
+    run(async || {
+        let fallback = FallbackPolicy { body: "[]".to_owned(), ..FallbackPolicy::default() };
+        let policy = CallPolicy { fallback: Some(fallback), ..plain() };
+        let upstream = upstream(policy, &Registry::default(), &[dead("a")]);
+        let pool = LocalPool::default();
+        assert_eq!(ask(&upstream, &pool).await.unwrap(), 200);
+        let grpc = Request::post("/").header("content-type", "application/grpc").body(Body::empty()).unwrap();
+        assert!(upstream.call(&pool, grpc, &mut Span::disabled(), None).await.is_err());
     });
 }
