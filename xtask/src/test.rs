@@ -29,11 +29,20 @@ const LONG: &str = "BOWLINE_TEST_LONG";
 /// other features, and so again.
 const BUILT: &str = "BOWLINE_TEST_BUILT";
 
-/// The flags under which the runtime's doors lead to the simulator, and tokio's own choices to its seed.
-const SIMULATION: &str = "--cfg bowline_sim --cfg tokio_unstable";
+/// A crate under flags of its own: they are part of every crate's identity, so that it has a target folder of its own.
+#[derive(Debug)]
+struct Variant {
+    package: &'static str,
+    flags: &'static str,
+    folder: &'static str,
+}
 
-/// The flag under which what threads share is shuttle's, which tries out their schedules.
-const SCHEDULES: &str = "--cfg bowline_shuttle";
+/// The runtime's doors leading to the simulator, and tokio's own choices to its seed.
+const SIMULATION: Variant =
+    Variant { package: "bowline-runtime", flags: "--cfg bowline_sim --cfg tokio_unstable", folder: "sim" };
+
+/// What threads share being shuttle's, which tries out their schedules.
+const SCHEDULES: Variant = Variant { package: "bowline-resilience", flags: "--cfg bowline_shuttle", folder: "shuttle" };
 
 /// One check and its header.
 #[derive(Debug)]
@@ -114,9 +123,9 @@ fn steps(workspace: &Workspace, arguments: &Arguments) -> Vec<Step> {
     steps.push(Step { name: "theory", check: Check::Theory });
     steps.push(step("documentation's examples", &[&["test", "--doc"], &all[..]].concat()));
     steps.push(step("documentation", &[&["doc", "--no-deps"], &all[..]].concat()));
-    steps.push(simulated(workspace, "simulation's lints", &["clippy", "--all-targets", "--", "-D", "warnings"]));
-    steps.push(simulated(workspace, "simulation", &["test"]));
-    steps.push(scheduled(workspace));
+    steps.push(SIMULATION.step(workspace, "simulation's lints", &["clippy", "--all-targets", "--", "-D", "warnings"]));
+    steps.push(SIMULATION.step(workspace, "simulation", &["test"]));
+    steps.push(SCHEDULES.step(workspace, "schedules", &["test", "--lib", "schedules"]));
     for command in steps.iter_mut().filter_map(Step::command) {
         if arguments.long {
             command.env(LONG, "1");
@@ -126,23 +135,14 @@ fn steps(workspace: &Workspace, arguments: &Arguments) -> Vec<Step> {
     steps
 }
 
-/// The runtime's doors leading to the simulator.
-fn simulated(workspace: &Workspace, name: &'static str, arguments: &[&str]) -> Step {
-    flagged(workspace, name, "bowline-runtime", SIMULATION, arguments)
-}
-
-/// What is lock-free, under many schedules of its threads.
-fn scheduled(workspace: &Workspace) -> Step {
-    flagged(workspace, "schedules", "bowline-resilience", SCHEDULES, &["test", "--lib", "schedules"])
-}
-
-/// A command of one crate under a flag, in a target folder of its own: flags are part of every crate's identity.
-fn flagged(workspace: &Workspace, name: &'static str, package: &str, ours: &str, arguments: &[&str]) -> Step {
-    let folder = if ours == SIMULATION { "sim" } else { "shuttle" };
-    let mut command = command(workspace, &[arguments[0], "--package", package, "--locked", "--target-dir"]);
-    command.arg(workspace.target_dir.join(folder)).args(&arguments[1..]);
-    command.env("RUSTFLAGS", flags("RUSTFLAGS", ours));
-    Step::new(name, command)
+impl Variant {
+    fn step(&self, workspace: &Workspace, name: &'static str, arguments: &[&str]) -> Step {
+        let Self { package, flags: ours, folder } = self;
+        let mut command = command(workspace, &[arguments[0], "--package", package, "--locked", "--target-dir"]);
+        command.arg(workspace.target_dir.join(folder)).args(&arguments[1..]);
+        command.env("RUSTFLAGS", flags("RUSTFLAGS", ours));
+        Step::new(name, command)
+    }
 }
 
 impl Step {

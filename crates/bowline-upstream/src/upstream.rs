@@ -361,13 +361,18 @@ impl Upstream {
         call: &mut Call<'_>,
     ) -> Result<Response<ResponseBody<P>>, Error> {
         let begun = time::now();
-        let place = bulkhead.acquire_owned(Some(Deadline::at(deadline)), begun).await;
-        let place = place.map_err(|source| {
-            self.metrics.bulkhead_refused.increment();
-            Error::Bulkhead { service: self.service.clone(), source }
-        })?;
-        let waited = time::now().saturating_duration_since(begun);
-        call.plan.after_waiting(self.timeout(), waited);
+        let place = if let Some(place) = bulkhead.try_acquire_owned(begun) {
+            place
+        } else {
+            let place = bulkhead.acquire_owned(Some(Deadline::at(deadline)), begun).await;
+            let place = place.map_err(|source| {
+                self.metrics.bulkhead_refused.increment();
+                Error::Bulkhead { service: self.service.clone(), source }
+            })?;
+            let waited = time::now().saturating_duration_since(begun);
+            call.plan.after_waiting(self.timeout(), waited);
+            place
+        };
         match call.run(pool).await {
             // What fails at once, and what is no answer of the callee's work, says nothing of how long its work takes.
             Ok(answer) if self.judge(&answer).verdict == Verdict::Good => Ok(answer.map(|body| body.holding(place))),

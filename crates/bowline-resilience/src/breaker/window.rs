@@ -159,14 +159,14 @@ impl Window {
 
     /// Begins anew for `epoch`. Under the breaker's mutex, before the epoch is published.
     pub(super) fn clear(&self, epoch: u64, tick: u64) {
-        let empty = Bucket { epoch: epoch & EPOCH_MASK, tick: tick & TICK_MASK, counts: Counts::default() };
+        let empty = Bucket::empty(epoch, tick);
         self.cells().for_each(|cell| cell.store(empty.pack(), Release));
     }
 
     /// Empties what has left the window.
     #[cold]
     fn sweep(&self, epoch: u64, tick: u64) {
-        let empty = Bucket { epoch: epoch & EPOCH_MASK, tick: tick & TICK_MASK, counts: Counts::default() };
+        let empty = Bucket::empty(epoch, tick);
         for cell in self.cells() {
             let word = cell.load(Acquire);
             if !Bucket::unpack(word).is_live(tick, self.cell_count) {
@@ -217,6 +217,11 @@ struct Bucket {
 
 impl Bucket {
     #[inline]
+    fn empty(epoch: u64, tick: u64) -> Self {
+        Self { epoch: epoch & EPOCH_MASK, tick: tick & TICK_MASK, counts: Counts::default() }
+    }
+
+    #[inline]
     fn unpack(word: u64) -> Self {
         Self {
             epoch: word >> (TICK_BITS + 2 * COUNT_BITS),
@@ -238,11 +243,7 @@ impl Bucket {
     fn at(self, epoch: u64, tick: u64) -> Self {
         let age = self.age(tick);
         let is_older = age != 0 && age <= TICK_MASK / 2;
-        if is_older || self.epoch != epoch & EPOCH_MASK {
-            Self { epoch: epoch & EPOCH_MASK, tick: tick & TICK_MASK, counts: Counts::default() }
-        } else {
-            self
-        }
+        if is_older || self.epoch != epoch & EPOCH_MASK { Self::empty(epoch, tick) } else { self }
     }
 
     /// With one more result. A full bucket is halved first, which keeps its rate; beside another ring it weighs less then.
